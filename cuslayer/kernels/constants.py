@@ -1,0 +1,97 @@
+"""The constants of a neuron, as kernels take them: an alpha function, and what makes a spike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+
+
+class Recurrence(NamedTuple):
+    """An alpha function as a recurrence of two states, in the number type of the arrays.
+
+    With ``cut`` samples of the filter (0: never cut) and the input x::
+
+        q[t] = decay (q[t-1] + p[t-1]) - cut_q x[t-cut]
+        p[t] = decay p[t-1] + x[t]     - cut_p x[t-cut]
+        a[t] = gain q[t]
+    """
+
+    decay: Any
+    gain: Any
+    cut: int
+    cut_p: Any
+    cut_q: Any
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """The filter ``h[k] = amplitude (k dt / tau) exp(1 - k dt / tau)``, times in milliseconds.
+
+    It is cut at the first k with ``k dt > tau`` where its absolute value is under ``cutoff``; a cutoff of 0 never
+    cuts.
+    """
+
+    amplitude: float
+    tau: float
+    dt: float
+    cutoff: float
+
+    def value(self, k: int) -> float:
+        """Return h[k], uncut."""
+        x = k * self.dt / self.tau
+        return self.amplitude * x * math.exp(1 - x)
+
+    @property
+    def taps(self) -> int:
+        """The number of samples that are kept; 0 where the filter is never cut."""
+        if self.cutoff == 0:
+            return 0
+        return self._first_under(self.cutoff)
+
+    def _first_under(self, level: float) -> int:
+        k = math.floor(self.tau / self.dt)
+        while k * self.dt <= self.tau or abs(self.value(k)) >= level:
+            k += 1
+        return k
+
+    def samples(self) -> Array:
+        """Return the kept samples in float64; of a filter never cut, those that float64 can tell from zero."""
+        taps = self.taps or self._first_under(abs(self.amplitude) * np.finfo(np.float64).eps)
+        x = np.arange(taps) * (self.dt / self.tau)
+        return self.amplitude * x * np.exp(1 - x)
+
+    def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
+        """Return the recurrence for arrays of a number type and a length of `steps`, where no cut beyond counts."""
+        real = dtype.type
+        decay = math.exp(-self.dt / self.tau)
+        cut = self.taps if self.taps < steps else 0
+        tail = decay**cut if cut else 0.0
+        gain = self.amplitude * math.e * self.dt / self.tau
+        return Recurrence(real(decay), real(gain), cut, real(tail), real(cut * tail))
+
+
+@dataclass(frozen=True)
+class Spiking:
+    """What makes a spike and what its gradient is.
+
+    Attributes:
+        theta: the threshold.
+        refractory: the response of the potential to a spike of its own.
+        width: ``tau_rho theta``, by which the surrogate falls to 1/e.
+        height: ``dt scale_rho / (tau_rho theta)``, the surrogate at the threshold times the step in milliseconds.
+    """
+
+    theta: float
+    refractory: Alpha
+    width: float
+    height: float
+
+    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+        """Return theta, 1 / width and height in a number type."""
+        real = dtype.type
+        return real(self.theta), real(1 / self.width), real(self.height)

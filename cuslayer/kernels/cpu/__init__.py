@@ -1,0 +1,42 @@
+"""The CPU's kernels: Numba loops, each the twin of a CUDA kernel or of a matrix product."""
+
+from cuslayer.kernels.cpu.conv import conv, conv_input_adjoint, conv_weight_adjoint
+from cuslayer.kernels.cpu.dense import dense, dense_input_adjoint, dense_weight_adjoint
+from cuslayer.kernels.cpu.events import synapse_input
+from cuslayer.kernels.cpu.neuron import (
+    neuron,
+    neuron_adjoint,
+    neuron_adjoint_exact,
+    spike,
+    spike_adjoint,
+    spike_adjoint_exact,
+)
+from cuslayer.kernels.cpu.optim import adam, sgd
+from cuslayer.kernels.cpu.pool import pool, pool_adjoint
+from cuslayer.kernels.cpu.response import fir, fir_adjoint, psp, psp_adjoint, shift, shift_spikes
+
+__all__ = [
+    "adam",
+    "conv",
+    "conv_input_adjoint",
+    "conv_weight_adjoint",
+    "dense",
+    "dense_input_adjoint",
+    "dense_weight_adjoint",
+    "fir",
+    "fir_adjoint",
+    "neuron",
+    "neuron_adjoint",
+    "neuron_adjoint_exact",
+    "pool",
+    "pool_adjoint",
+    "psp",
+    "psp_adjoint",
+    "sgd",
+    "shift",
+    "shift_spikes",
+    "spike",
+    "spike_adjoint",
+    "spike_adjoint_exact",
+    "synapse_input",
+]

@@ -1,0 +1,141 @@
+"""Convolution on the CPU: spike by spike for a list of spikes, matrix products of patches for numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels import matrix
+from cuslayer.kernels.cpu.events import SpikeList
+from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.kernels.geometry import Window
+
+# The weight gradient is summed in this many parts, whatever the cores, so that its bits do not depend on them.
+_PARTS = 16
+_PATCH_BYTES = 1 << 20
+
+
+@compiled
+def _walk(
+    first: int,
+    last: int,
+    bounds: Any,
+    start: Any,
+    index: Any,
+    image: Any,
+    window: Any,
+    groups: int,
+    weights: Any,
+    maps: Any,
+    forward: bool,
+) -> None:
+    """Bring each spike to every place of the map that it reaches, through the tap that leads there.
+
+    Forward, the tap's weights are added to the map; backward, the map's errors are added to the weights of the part.
+    """
+    _, width, channels = image
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    inputs = channels // groups
+    outputs = maps.shape[3] // groups
+    for part in range(first, last):
+        w = weights[0] if forward else weights[part]
+        for frame in range(bounds[part], bounds[part + 1]):
+            for e in range(start[frame], start[frame + 1]):
+                pixel, channel = divmod(index[e], channels)
+                row, column = divmod(pixel, width)
+                group, channel = divmod(channel, inputs)
+                low = group * outputs
+                for i in range(kernel_h):
+                    y = row + top - i * gap_h
+                    if y < 0 or y % down or y // down >= maps.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        x = column + left - j * gap_w
+                        if x < 0 or x % across or x // across >= maps.shape[2]:
+                            continue
+                        place = maps[frame, y // down, x // across, low : low + outputs]
+                        tap = w[i, j, channel, low : low + outputs]
+                        if forward:
+                            for c in range(outputs):
+                                place[c] += tap[c]
+                        else:
+                            for c in range(outputs):
+                                tap[c] += place[c]
+
+
+def _parts(frames: int, parts: int) -> Array:
+    return np.linspace(0, frames, parts + 1).astype(np.int64)
+
+
+def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
+    """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
+    if not isinstance(x, SpikeList):
+        return matrix.conv(x, w, window, groups)
+    frames, *image = x.shape
+    out = np.zeros((frames, *window.outputs("conv", tuple(image), ceil=False), w.shape[3]), w.dtype)
+    bounds = _parts(frames, min(frames, 64))
+    spread(
+        *(_walk, len(bounds) - 1, bounds, x.start, x.index, tuple(image), window, groups, w[None], out, True),
+        grain=1,
+    )
+    return out
+
+
+def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) -> Array:
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns."""
+    if not isinstance(x, SpikeList):
+        return matrix.conv_weight_adjoint(x, g, window, groups)
+    frames, *image = x.shape
+    parts = np.zeros((_PARTS, *window.kernel, image[2] // groups, g.shape[3]), g.dtype)
+    spread(
+        *(
+            _walk,
+            _PARTS,
+            _parts(frames, _PARTS),
+            x.start,
+            x.index,
+            tuple(image),
+            window,
+            groups,
+            parts,
+            g,
+            False,
+        ),
+        grain=1,
+    )
+    return parts.sum(axis=0)  # type: ignore[no-any-return]
+
+
+@compiled
+def _scatter(first: int, last: int, patches: Any, x: Any, window: Any) -> None:
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        x[frame] = 0
+        for row in range(patches.shape[1]):
+            for i in range(kernel_h):
+                y = row * down + i * gap_h - top
+                if y < 0 or y >= x.shape[1]:
+                    continue
+                for column in range(patches.shape[2]):
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel = x[frame, y, z]
+                        patch = patches[frame, row, column, i, j]
+                        for c in range(pixel.size):
+                            pixel[c] += patch[c]
+
+
+def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
+    channels = w.shape[2] * groups
+    x = np.empty((len(g), *image, channels), g.dtype)
+    size = g.shape[1] * g.shape[2] * window.kernel[0] * window.kernel[1] * channels * g.dtype.itemsize
+    step = max(2, _PATCH_BYTES // max(1, size))
+    for low in range(0, len(g), step):
+        patches = matrix.conv_patches_adjoint(g[low : low + step], w, window, groups)
+        spread(_scatter, len(patches), patches, x[low : low + step], window, grain=1)
+    return x

@@ -1,0 +1,91 @@
+"""The spikes of a boolean array as a list: what dense and convolution walk, forward and for the weight gradient.
+
+A spike train is nearly empty. The list is found once, by reading the array eight bytes at a time, and is all that is
+kept of the input for backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cpu.jit import compiled, spread
+
+
+@dataclass(frozen=True)
+class SpikeList:
+    """The spikes of a boolean matrix, row by row.
+
+    Attributes:
+        start: where each row begins in `index`, (rows + 1,) int64; the last entry is the number of spikes.
+        index: the column of each spike, ascending within a row, int32.
+        shape: the array's own shape.
+    """
+
+    start: Array
+    index: Array
+    shape: tuple[int, ...]
+
+
+@compiled
+def _count(first: int, last: int, x: Any, start: Any) -> None:
+    for row in range(first, last):
+        count = 0
+        for column in range(x.shape[1]):
+            count += x[row, column]
+        start[row + 1] = count
+
+
+@compiled
+def _fill_bytes(first: int, last: int, x: Any, words: Any, start: Any, index: Any) -> None:
+    for row in range(first, last):
+        e = start[row]
+        if words.shape[1]:
+            for word in range(words.shape[1]):
+                if words[row, word]:
+                    for column in range(8 * word, 8 * word + 8):
+                        if x[row, column]:
+                            index[e] = column
+                            e += 1
+        else:
+            for column in range(x.shape[1]):
+                if x[row, column]:
+                    index[e] = column
+                    e += 1
+
+
+def find_spikes(x: Array) -> SpikeList:
+    """Return the spikes of x, boolean (rows, ...)."""
+    flat = np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1 if x.size else 0)
+    words = flat.view(np.uint64) if flat.size and flat.shape[1] % 8 == 0 else np.empty((len(x), 0), np.uint64)
+    start = np.zeros(len(x) + 1, np.int64)
+    spread(_count, len(x), flat, start, grain=32)
+    np.cumsum(start, out=start)
+    index = np.empty(start[-1], np.int32)
+    spread(_fill_bytes, len(x), flat, words, start, index, grain=32)
+    return SpikeList(start, index, x.shape)
+
+
+@compiled
+def by_column(start: Any, index: Any, columns: int) -> Any:
+    """Return the same list sorted by column: where each column begins, and the row of each spike, ascending."""
+    begin = np.zeros(columns + 1, np.int64)
+    for e in range(index.size):
+        begin[index[e] + 1] += 1
+    for column in range(columns):
+        begin[column + 1] += begin[column]
+    at = begin[:-1].copy()
+    rows = np.empty(index.size, np.int32)
+    for row in range(start.size - 1):
+        for e in range(start[row], start[row + 1]):
+            rows[at[index[e]]] = row
+            at[index[e]] += 1
+    return begin, rows
+
+
+def synapse_input(x: Array) -> SpikeList | Array:
+    """Return what a dense or convolutional layer reads x (rows, ...) as: spikes as a list, numbers as they are."""
+    return find_spikes(x) if x.dtype == bool else x

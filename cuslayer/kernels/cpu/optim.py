@@ -1,0 +1,83 @@
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `kernels/optim.cu`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cpu.jit import compiled, spread
+
+_GRAIN = 4096
+
+
+@compiled
+def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any, decay: Any) -> None:
+    for j in range(first, last):
+        velocity = momentum * v[j] + (g[j] + decay * w[j])
+        v[j] = velocity
+        w[j] -= rate * velocity
+
+
+def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
+    """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
+    real = w.dtype.type
+    spread(_sgd, w.size, *map(np.ravel, (w, g, v)), real(rate), real(momentum), real(decay), grain=_GRAIN)
+
+
+@compiled
+def _adam(
+    first: int,
+    last: int,
+    w: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    peak: Any,
+    keep_peak: bool,
+    beta1: Any,
+    beta2: Any,
+    rate_m: Any,
+    rate_g: Any,
+    scale_v: Any,
+    eps: Any,
+    decay: Any,
+) -> None:
+    one = w.dtype.type(1)
+    for j in range(first, last):
+        slope = g[j] + decay * w[j]
+        mean = beta1 * m[j] + (one - beta1) * slope
+        square = beta2 * v[j] + (one - beta2) * (slope * slope)
+        m[j] = mean
+        v[j] = square
+        if keep_peak:
+            square = max(peak[j], square)
+            peak[j] = square
+        w[j] -= (rate_m * mean + rate_g * slope) / (np.sqrt(square) * scale_v + eps)
+
+
+def adam(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    peak: Array | None,
+    *,
+    betas: tuple[float, float],
+    rate_m: float,
+    rate_g: float,
+    scale_v: float,
+    eps: float,
+    decay: float,
+) -> None:
+    """Move the weights w by Adam, AMSGrad or NAdam, in place.
+
+    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``, where ``peak``, if there is one, keeps the largest v and
+    stands in its place. The rates hold the corrections of the bias.
+    """
+    real = w.dtype.type
+    arrays = (np.ravel(a) for a in (w, g, m, v, v if peak is None else peak))
+    numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
+    spread(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)

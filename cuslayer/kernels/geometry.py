@@ -1,0 +1,48 @@
+"""Where a window lies on an image: the sizes that convolution and pooling share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cuslayer import check
+
+
+class Window(NamedTuple):
+    """A window of rows and columns: its size, its steps over the image, the zeros around, the gaps within."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @classmethod
+    def of(cls, op: str, kernel: object, stride: object, padding: object, dilation: object) -> Window:
+        """Return the window of integers or pairs of them; raise as `check.pair` does."""
+        return cls(
+            check.pair(op, "kernel_size", kernel, least=1),
+            check.pair(op, "stride", stride, least=1),
+            check.pair(op, "padding", padding, least=0),
+            check.pair(op, "dilation", dilation, least=1),
+        )
+
+    def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
+        """Return how many rows and columns of windows an image (H, W) holds.
+
+        Where the steps do not divide the image, `ceil` counts the last window that begins inside, and floor drops it.
+
+        Raises:
+            ValueError: the window is larger than the padded image.
+        """
+        sizes = []
+        for axis, name in enumerate(("rows", "columns")):
+            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            room = image[axis] + 2 * self.padding[axis] - reach
+            if room < 0 and not (ceil and image[axis] > 0):
+                padded = image[axis] + 2 * self.padding[axis]
+                raise ValueError(f"{op}: the window spans {reach} {name}, the padded image has {padded}")
+            steps = room // self.stride[axis]
+            if ceil:
+                inside = (image[axis] + 2 * self.padding[axis] - 1) // self.stride[axis]
+                steps = max(0, min(-(-room // self.stride[axis]), inside))
+            sizes.append(steps + 1)
+        return sizes[0], sizes[1]

@@ -1,0 +1,175 @@
+"""Dense and convolution as matrix products, for NumPy and CuPy alike: every layer's floats, and all of the GPU's spikes.
+
+Convolution copies the patches of a block of frames at a time, never of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.geometry import Window
+
+# The patches of one block: large enough for a fast product, small enough not to be felt in memory.
+_BLOCK_BYTES = 8 << 20
+
+
+def dense(x: Array, w: Array) -> Array:
+    """Return x w, x (rows, inputs), w (inputs, outputs)."""
+    return x.astype(w.dtype, copy=False) @ w
+
+
+def dense_input_adjoint(g: Array, w: Array) -> Array:
+    """Return g w', g (rows, outputs): the gradient of x in x w."""
+    return g @ w.T
+
+
+def dense_weight_adjoint(x: Array, g: Array) -> Array:
+    """Return x' g, x (rows, inputs), g (rows, outputs): the gradient of w in x w."""
+    return x.T.astype(g.dtype, copy=False) @ g
+
+
+def _blocks(frames: int, bytes_per_frame: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_BYTES // max(1, bytes_per_frame))
+    for first in range(0, frames, step):
+        yield slice(first, first + step)
+
+
+def _taps(window: Window, rows: int, columns: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """Yield each tap of a window with the rows and columns of the padded image that it meets."""
+    for i in range(window.kernel[0]):
+        top = i * window.dilation[0]
+        for j in range(window.kernel[1]):
+            left = j * window.dilation[1]
+            yield (
+                i,
+                j,
+                slice(top, top + (rows - 1) * window.stride[0] + 1, window.stride[0]),
+                slice(left, left + (columns - 1) * window.stride[1] + 1, window.stride[1]),
+            )
+
+
+def _canvas(
+    like: Array, image: tuple[int, int], channels: int, window: Window, out: tuple[int, int]
+) -> Array:
+    """Return zeros (frames, H', W', C) that hold an image (H, W) with its padding and every row a window reaches."""
+    height, width = (
+        max(
+            window.padding[axis] + image[axis],
+            (out[axis] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1,
+        )
+        for axis in (0, 1)
+    )
+    return namespace(like).zeros((len(like), height, width, channels), like.dtype)  # type: ignore[no-any-return]
+
+
+def _inside(window: Window, image: tuple[int, int]) -> tuple[slice, slice, slice]:
+    """Return where the image lies on its canvas."""
+    top, left = window.padding
+    return slice(None), slice(top, top + image[0]), slice(left, left + image[1])
+
+
+def _padded(x: Array, window: Window, out: tuple[int, int]) -> Array:
+    image = (x.shape[1], x.shape[2])
+    canvas = _canvas(x, image, x.shape[3], window, out)
+    canvas[_inside(window, image)] = x
+    return canvas
+
+
+def _patches(x: Array, window: Window, rows: int, columns: int, dtype: Any) -> Array:
+    """Return the patches (frames, rows, columns, kh, kw, C) of x (frames, H, W, C)."""
+    padded = _padded(x, window, (rows, columns))
+    patches = namespace(x).empty((len(x), rows, columns, *window.kernel, x.shape[3]), dtype)
+    for i, j, down, across in _taps(window, rows, columns):
+        patches[:, :, :, i, j] = padded[:, down, across]
+    return patches  # type: ignore[no-any-return]
+
+
+def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
+    """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
+    rows, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    inputs, outputs = w.shape[2], w.shape[3] // groups
+    out = namespace(x).empty((len(x), rows, columns, w.shape[3]), w.dtype)
+    taps = window.kernel[0] * window.kernel[1]
+    for block in _blocks(len(x), rows * columns * taps * x.shape[3] * w.dtype.itemsize):
+        patches = _patches(x[block], window, rows, columns, w.dtype)
+        for group in range(groups):
+            part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
+            mine = slice(group * outputs, (group + 1) * outputs)
+            product = part @ w[..., mine].reshape(taps * inputs, outputs)
+            out[block, ..., mine] = product.reshape(-1, rows, columns, outputs)
+    return out  # type: ignore[no-any-return]
+
+
+def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Array:
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns."""
+    rows, columns = g.shape[1:3]
+    inputs, outputs = x.shape[3] // groups, g.shape[3] // groups
+    w = namespace(g).zeros((*window.kernel, inputs, g.shape[3]), g.dtype)
+    taps = window.kernel[0] * window.kernel[1]
+    for block in _blocks(len(x), rows * columns * taps * x.shape[3] * g.dtype.itemsize):
+        patches = _patches(x[block], window, rows, columns, g.dtype)
+        for group in range(groups):
+            part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
+            mine = slice(group * outputs, (group + 1) * outputs)
+            product = part.T @ g[block, ..., mine].reshape(-1, outputs)
+            w[..., mine] += product.reshape(*window.kernel, inputs, outputs)
+    return w  # type: ignore[no-any-return]
+
+
+def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
+    """Return the gradient (frames, rows, columns, kh, kw, C) of the patches, g as conv returns."""
+    inputs, outputs = w.shape[2], w.shape[3] // groups
+    taps = window.kernel[0] * window.kernel[1]
+    patches = namespace(g).empty((*g.shape[:3], *window.kernel, inputs * groups), g.dtype)
+    for group in range(groups):
+        mine = slice(group * outputs, (group + 1) * outputs)
+        product = g[..., mine].reshape(-1, outputs) @ w[..., mine].reshape(taps * inputs, outputs).T
+        patches[..., group * inputs : (group + 1) * inputs] = product.reshape(
+            *g.shape[:3], *window.kernel, inputs
+        )
+    return patches  # type: ignore[no-any-return]
+
+
+def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
+    channels = w.shape[2] * groups
+    x = namespace(g).empty((len(g), *image, channels), g.dtype)
+    taps = window.kernel[0] * window.kernel[1]
+    for block in _blocks(len(g), g.shape[1] * g.shape[2] * taps * channels * g.dtype.itemsize):
+        patches = conv_patches_adjoint(g[block], w, window, groups)
+        scatter_patches(patches, x[block], window)
+    return x  # type: ignore[no-any-return]
+
+
+def scatter_patches(patches: Array, x: Array, window: Window) -> None:
+    """Fill x (frames, H, W, C) with the sums of the patches (frames, rows, columns, kh, kw, C) that meet there."""
+    rows, columns = patches.shape[1:3]
+    image = (x.shape[1], x.shape[2])
+    padded = _canvas(x, image, x.shape[3], window, (rows, columns))
+    for i, j, down, across in _taps(window, rows, columns):
+        padded[:, down, across] += patches[:, :, :, i, j]
+    x[...] = padded[_inside(window, image)]
+
+
+def pool(x: Array, window: Window, gain: Any) -> Array:
+    """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
+    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    rows, columns = window.outputs("pool", x.shape[1:3], ceil=True)
+    padded = _padded(x, window, (rows, columns))
+    out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), dtype)
+    for _, _, down, across in _taps(window, rows, columns):
+        out += padded[:, down, across]
+    return out * dtype.type(gain)  # type: ignore[no-any-return]
+
+
+def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
+    """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
+    rows, columns = g.shape[1:3]
+    padded = _canvas(g, image, g.shape[3], window, (rows, columns))
+    for _, _, down, across in _taps(window, rows, columns):
+        padded[:, down, across] += g
+    return padded[_inside(window, image)] * g.dtype.type(gain)  # type: ignore[no-any-return]
