@@ -112,7 +112,7 @@ def namespace(x: Any) -> Any:
 def to_device(x: Any) -> Array:
     """Return x as a C-contiguous array on the device in use, copied only where it has to be."""
     if device() == "cuda":
-        return cupy().ascontiguousarray(cupy().asarray(x))  # type: ignore[no-any-return]
+        return cupy().ascontiguousarray(cupy().asarray(x))
     return np.asarray(to_numpy(x), order="C")
 
 
@@ -121,7 +121,7 @@ def to_numpy(x: Any) -> Array:
     if isinstance(x, np.ndarray):
         return x
     module = namespace(x)
-    return np.asarray(x) if module is np else module.asnumpy(x)  # type: ignore[no-any-return]
+    return np.asarray(x) if module is np else module.asnumpy(x)
 
 
 def seed(value: int) -> None:

@@ -1,4 +1,4 @@
-"""What callers hand in, checked at the door: one line that names the operation, the argument, the rule and what came."""
+"""What callers hand in, checked at the door: one line names the operation, the argument, the rule and what came."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def number(op: str, name: str, value: Any) -> float:
         TypeError: value is no real number.
         ValueError: value is infinite or not a number.
     """
-    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
         raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
     result = float(value)
     if not math.isfinite(result):

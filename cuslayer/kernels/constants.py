@@ -61,7 +61,7 @@ class Alpha:
 
     def samples(self) -> Array:
         """Return the kept samples in float64; of a filter never cut, those that float64 can tell from zero."""
-        taps = self.taps or self._first_under(abs(self.amplitude) * np.finfo(np.float64).eps)
+        taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
         x = np.arange(taps) * (self.dt / self.tau)
         return self.amplitude * x * np.exp(1 - x)
 

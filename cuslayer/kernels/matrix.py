@@ -63,7 +63,7 @@ def _canvas(
         )
         for axis in (0, 1)
     )
-    return namespace(like).zeros((len(like), height, width, channels), like.dtype)  # type: ignore[no-any-return]
+    return namespace(like).zeros((len(like), height, width, channels), like.dtype)
 
 
 def _inside(window: Window, image: tuple[int, int]) -> tuple[slice, slice, slice]:
@@ -85,7 +85,7 @@ def _patches(x: Array, window: Window, rows: int, columns: int, dtype: Any) -> A
     patches = namespace(x).empty((len(x), rows, columns, *window.kernel, x.shape[3]), dtype)
     for i, j, down, across in _taps(window, rows, columns):
         patches[:, :, :, i, j] = padded[:, down, across]
-    return patches  # type: ignore[no-any-return]
+    return patches
 
 
 def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
@@ -101,7 +101,7 @@ def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
             mine = slice(group * outputs, (group + 1) * outputs)
             product = part @ w[..., mine].reshape(taps * inputs, outputs)
             out[block, ..., mine] = product.reshape(-1, rows, columns, outputs)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Array:
@@ -117,7 +117,7 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
             mine = slice(group * outputs, (group + 1) * outputs)
             product = part.T @ g[block, ..., mine].reshape(-1, outputs)
             w[..., mine] += product.reshape(*window.kernel, inputs, outputs)
-    return w  # type: ignore[no-any-return]
+    return w
 
 
 def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
@@ -131,7 +131,7 @@ def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Arr
         patches[..., group * inputs : (group + 1) * inputs] = product.reshape(
             *g.shape[:3], *window.kernel, inputs
         )
-    return patches  # type: ignore[no-any-return]
+    return patches
 
 
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
@@ -142,7 +142,7 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
     for block in _blocks(len(g), g.shape[1] * g.shape[2] * taps * channels * g.dtype.itemsize):
         patches = conv_patches_adjoint(g[block], w, window, groups)
         scatter_patches(patches, x[block], window)
-    return x  # type: ignore[no-any-return]
+    return x
 
 
 def scatter_patches(patches: Array, x: Array, window: Window) -> None:
@@ -163,7 +163,7 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
     out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), dtype)
     for _, _, down, across in _taps(window, rows, columns):
         out += padded[:, down, across]
-    return out * dtype.type(gain)  # type: ignore[no-any-return]
+    return out * dtype.type(gain)
 
 
 def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
@@ -172,4 +172,4 @@ def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) ->
     padded = _canvas(g, image, g.shape[3], window, (rows, columns))
     for _, _, down, across in _taps(window, rows, columns):
         padded[:, down, across] += g
-    return padded[_inside(window, image)] * g.dtype.type(gain)  # type: ignore[no-any-return]
+    return padded[_inside(window, image)] * g.dtype.type(gain)

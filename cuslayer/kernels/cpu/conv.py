@@ -105,7 +105,7 @@ def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: 
         ),
         grain=1,
     )
-    return parts.sum(axis=0)  # type: ignore[no-any-return]
+    return parts.sum(axis=0)
 
 
 @compiled

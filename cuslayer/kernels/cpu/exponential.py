@@ -30,12 +30,14 @@ _MANTISSA_BITS = np.int32(23)
 _EXPONENT_BIAS = np.int32(127)
 
 
-@intrinsic
-def _float_of_bits(typing_context: Any, bits: Any) -> Any:
+def _reinterpreted(typing_context: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
 
     return types.float32(types.int32), generate
+
+
+_float_of_bits: Any = intrinsic(_reinterpreted)
 
 
 def exp_of_negative(x: float) -> float:

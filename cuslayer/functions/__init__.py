@@ -1,0 +1,13 @@
+"""Differentiable operations, one a file: each forward faces its backward."""
+
+from cuslayer.functions.conv import conv
+from cuslayer.functions.count import spike_count_error
+from cuslayer.functions.dense import dense
+from cuslayer.functions.dropout import dropout
+from cuslayer.functions.neuron import neuron
+from cuslayer.functions.pool import pool
+from cuslayer.functions.psp import psp
+from cuslayer.functions.shift import shift
+from cuslayer.functions.spike import spike
+
+__all__ = ["conv", "dense", "dropout", "neuron", "pool", "psp", "shift", "spike", "spike_count_error"]

@@ -1,0 +1,191 @@
+"""Networks: layers in a row, given one by one or in the paper's notation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from cuslayer import check
+from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.kernels.geometry import Window
+from cuslayer.layers import Conv, Dense, Layer, Pool
+from cuslayer.neuron import SRM
+from cuslayer.tape import Tensor, as_tensor
+
+Stage: TypeAlias = "Layer | SRM | Callable[[Tensor], Tensor]"
+
+_GRAMMAR = (
+    "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
+    "(NcKv: not padded), Ka a sum pooling over K x K"
+)
+_WORD = re.compile(r"(?P<maps>\d+)c(?P<kernel>\d+)(?P<valid>[vz]?)|(?P<pool>\d+)a|(?P<dense>\d+)")
+
+
+class Sequential:
+    """Layers and neurons that run one after the other.
+
+    Args:
+        layers: layers, `SRM` neurons, or any functions from a tensor to a tensor.
+
+    Attributes:
+        layers: the stages in their order.
+
+    Raises:
+        TypeError: a stage cannot be called.
+
+    >>> import numpy as np
+    >>> srm = SRM()
+    >>> net = Sequential(Dense(4, 3), srm, Dense(3, 2), srm)
+    >>> net(np.zeros((10, 1, 4), bool)).shape, len(net.parameters())
+    ((10, 1, 2), 2)
+    """
+
+    def __init__(self, *layers: Stage) -> None:
+        for position, layer in enumerate(layers):
+            if not callable(layer):
+                raise TypeError(f"{type(self).__name__}: layer {position} must be callable, got {type(layer).__name__}")
+        self.layers: list[Any] = list(layers)
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the output for the input x (T, N, ...).
+
+        Raises:
+            ValueError: x does not fit the first layer.
+        """
+        x = as_tensor(x)
+        check.time_first("network", "x", x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def parameters(self) -> list[Tensor]:
+        """Return the parameters of all layers in their order, each once."""
+        found = {id(p): p for layer in self.layers if hasattr(layer, "parameters") for p in layer.parameters()}
+        return list(found.values())
+
+    def train(self, training: bool = True) -> None:
+        """Let layers that differ in training, as dropout does, behave as in training or not."""
+        for layer in self.layers:
+            if isinstance(layer, Layer):
+                layer.training = training
+
+    def state(self) -> dict[str, Array]:
+        """Return the parameters as NumPy arrays by name: ``<position>.<number>``, the number within its layer."""
+        return {name: to_numpy(p.data) for name, p in self._named()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Set the parameters from arrays by name, as `state` returns them.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape differs; nothing is changed then.
+        """
+        mine = dict(self._named())
+        for name in mine.keys() ^ state.keys():
+            raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
+        for name, p in mine.items():
+            check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
+        for name, p in mine.items():
+            p.data = to_device(state[name].astype(p.dtype))
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        for position, layer in enumerate(self.layers):
+            if hasattr(layer, "parameters"):
+                for number, p in enumerate(layer.parameters()):
+                    yield f"{position}.{number}", p
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the layer at a position, or the layer itself if it is one of the network's."""
+        if isinstance(key, int):
+            try:
+                return self.layers[key]
+            except IndexError:
+                raise ValueError(f"network: position must be under {len(self.layers)}, got {key}") from None
+        for layer in self.layers:
+            if layer is key:
+                return layer
+        raise ValueError(f"network: {key!r} is none of its layers")
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        rows = "".join(f"\n  {position}: {layer!r}" for position, layer in enumerate(self.layers))
+        return f"{type(self).__name__}({rows}\n)"
+
+
+class Network(Sequential):
+    """A feed-forward network from the paper's notation, each layer followed by its neurons.
+
+    ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
+    5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
+    dense layer. An input without rows and columns is a bare number too: ``200-256-200``.
+
+    Args:
+        notation: the words of the layers, joined by hyphens.
+        srm: the neurons of every layer; its threshold sets the gain of the pooling, ``1.1 theta``.
+
+    Attributes:
+        input_shape: (H, W, C), or (N,).
+        layers: synapses and neurons in turn.
+
+    Raises:
+        ValueError: a word is unknown, a size is 0, or a window does not fit its frame.
+        TypeError: notation is no string, srm no neuron.
+
+    >>> import numpy as np
+    >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
+    >>> net(np.zeros((2, 1, 34, 34, 2), bool)).shape
+    (2, 1, 10)
+    """
+
+    def __init__(self, notation: str, srm: SRM) -> None:
+        if not isinstance(notation, str):
+            raise TypeError(f"Network: notation must be a string, got {type(notation).__name__}")
+        if not callable(srm) or not hasattr(srm, "theta"):
+            raise TypeError(f"Network: srm must be a neuron, got {type(srm).__name__}")
+        first, *words = notation.replace(" ", "").split("-")
+        self.notation = notation
+        self.input_shape = shape = _input_shape(notation, first)
+        stages: list[Stage] = []
+        for word in words:
+            layer, shape = _layer(notation, word, shape, srm.theta)
+            stages += [layer, srm]
+        super().__init__(*stages)
+
+    def __call__(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.shape[2:] != self.input_shape:
+            shape = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}")
+        return super().__call__(x)
+
+
+def _unknown(notation: str, word: str) -> ValueError:
+    return ValueError(f"Network: {word!r} in {notation!r} is no layer; known words: {_GRAMMAR}")
+
+
+def _input_shape(notation: str, word: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(x\d+x\d+)?", word):
+        raise _unknown(notation, word)
+    return tuple(check.integer("Network", f"input {word}", int(n), least=1) for n in word.split("x"))
+
+
+def _layer(notation: str, word: str, shape: tuple[int, ...], theta: float) -> tuple[Layer, tuple[int, ...]]:
+    """Return the layer of a word and the shape that it makes of its input's."""
+    match = _WORD.fullmatch(word)
+    if match is None:
+        raise _unknown(notation, word)
+    if match["dense"]:
+        features = int(match["dense"])
+        return Dense(shape if len(shape) > 1 else shape[0], features), (features,)
+    if len(shape) != 3:
+        raise ValueError(f"Network: {word!r} in {notation!r} needs frames (H, W, C), its input is {shape}")
+    if match["pool"]:
+        pool = Pool(int(match["pool"]), gain=1.1 * theta)
+        window = Window(pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        return pool, (*window.outputs("Network", shape[:2], ceil=True), shape[2])
+    kernel, maps = int(match["kernel"]), int(match["maps"])
+    conv = Conv(shape[2], maps, kernel, padding=0 if match["valid"] == "v" else kernel // 2)
+    window = Window(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    return conv, (*window.outputs("Network", shape[:2], ceil=False), maps)
