@@ -111,7 +111,7 @@ class Tensor:
 
     def item(self) -> float:
         """Return the one number of data."""
-        return float(self.data)
+        return float(self.data.item())
 
     def detach(self) -> Tensor:
         """Return a tensor of the same data that no gradient passes through."""

@@ -1,4 +1,4 @@
-"""Dense and convolution as matrix products, for NumPy and CuPy alike: every layer's floats, and all of the GPU's spikes.
+"""Dense, convolution and pooling by matrices, for NumPy and CuPy alike: every layer's floats, the GPU's spikes too.
 
 Convolution copies the patches of a block of frames at a time, never of all of them.
 """
@@ -52,9 +52,7 @@ def _taps(window: Window, rows: int, columns: int) -> Iterator[tuple[int, int, s
             )
 
 
-def _canvas(
-    like: Array, image: tuple[int, int], channels: int, window: Window, out: tuple[int, int]
-) -> Array:
+def _canvas(like: Array, image: tuple[int, int], channels: int, window: Window, out: tuple[int, int]) -> Array:
     """Return zeros (frames, H', W', C) that hold an image (H, W) with its padding and every row a window reaches."""
     height, width = (
         max(
@@ -128,9 +126,7 @@ def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Arr
     for group in range(groups):
         mine = slice(group * outputs, (group + 1) * outputs)
         product = g[..., mine].reshape(-1, outputs) @ w[..., mine].reshape(taps * inputs, outputs).T
-        patches[..., group * inputs : (group + 1) * inputs] = product.reshape(
-            *g.shape[:3], *window.kernel, inputs
-        )
+        patches[..., group * inputs : (group + 1) * inputs] = product.reshape(*g.shape[:3], *window.kernel, inputs)
     return patches
 
 

@@ -1,0 +1,178 @@
+"""A whole training run: data, network, epochs, and the folder of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import backend
+from cuslayer.backend import Array
+from cuslayer.data import Digits, Loader, open_folder, read_events
+from cuslayer.data.datasets import Dataset
+from cuslayer.data.files import write_whole
+from cuslayer.network import Network
+from cuslayer.neuron import SRM
+from cuslayer.tape import no_grad
+from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
+from cuslayer.training.config import Config
+from cuslayer.training.plots import draw_curves, draw_rasters, save_figure
+from cuslayer.training.stats import EpochStats, load_stats, save_stats
+from cuslayer.training.trainer import Trainer
+
+_RUNS = Path("runs")
+CHECKPOINT, METRICS, CONFIG = "checkpoint.npz", "metrics.csv", "config.yaml"
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a run learns from and is tested on: batches for any epoch, and one recording to draw."""
+
+    train: Any
+    test: Iterable[Any] | None
+    example: tuple[str, Array]
+
+
+def train(config: Config, *, resume: bool = False, progress: bool = False, say: Callable[[str], None]) -> Path:
+    """Train as a configuration says, and write metrics, checkpoint, configuration and plots to its folder.
+
+    Every input is read and checked before the folder is made, and each file appears whole.
+
+    Args:
+        config: the run.
+        resume: go on from the checkpoint in config.out.
+        progress: whether a terminal shows a bar.
+        say: takes each line that is for a person.
+
+    Returns:
+        The folder of the results.
+
+    Raises:
+        ValueError: the data, the network or the folder does not fit; nothing is written then.
+    """
+    backend.device()
+    backend.seed(config.seed)
+    out = find_run(config.out) if resume else _new_folder(config.out)
+    net = config.network()
+    data = _recordings(config, net)
+    loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
+    done: list[EpochStats] = []
+    if resume:
+        checkpoint = load_checkpoint(out / CHECKPOINT)
+        checkpoint.restore(net, optimizer)
+        done = load_stats(out / METRICS)[: checkpoint.epoch]
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / CONFIG, lambda file: file.write(config.with_options(out=str(out)).to_yaml().encode()))
+    weights = sum(p.data.size for p in net.parameters())
+    say(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+
+    trainer = Trainer(net, loss, optimizer, progress=progress)
+    for epoch in range(len(done), config.epochs):
+        optimizer.epoch = epoch
+        if isinstance(data.train, Loader):
+            data.train.epoch = epoch
+        start = time.perf_counter()
+        trained = trainer.train(data.train, title=f"epoch {epoch + 1}/{config.epochs}")
+        seconds = time.perf_counter() - start
+        tested = trainer.test(data.test) if data.test is not None else None
+        test_loss, test_accuracy = (None, None) if tested is None else tested
+        done.append(EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds))
+        # The log first: a checkpoint never knows of an epoch that the log lacks.
+        save_stats(out / METRICS, done)
+        Checkpoint.of(epoch + 1, net, optimizer).save(out / CHECKPOINT)
+        say(str(done[-1]))
+    if done:
+        save_figure(out / "curves.png", lambda figure: draw_curves(figure, done), size=(9, 3.5))
+    title, spikes = data.example
+    trains = [(title, spikes), *_spikes_of_layers(net, spikes)]
+    save_figure(out / "raster.png", lambda f: draw_rasters(f, trains, config.srm.dt), size=(8, 2 + 1.6 * len(trains)))
+    return out
+
+
+def find_run(out: str | None) -> Path:
+    """Return the folder of the run to go on with: the one named, or the last under runs/.
+
+    Raises:
+        ValueError: there is no checkpoint in it.
+    """
+    folder = Path(out) if out else _RUNS / str(max(_numbers(), default=0))
+    if not (folder / CHECKPOINT).is_file():
+        raise ValueError(f"train: no checkpoint to resume from in {folder}")
+    return folder
+
+
+def _new_folder(out: str | None) -> Path:
+    """Return the folder for the results of a new run: the one named if it holds none, or the next under runs/."""
+    if out is None:
+        return _RUNS / str(max(_numbers(), default=0) + 1)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"train: out {folder} is a file, not a folder")
+    if (folder / METRICS).exists() or (folder / CHECKPOINT).exists():
+        raise ValueError(f"train: out {folder} holds a run already; resume it, or name another folder")
+    return folder
+
+
+def _numbers() -> list[int]:
+    return [int(p.name) for p in _RUNS.iterdir() if p.name.isdigit()] if _RUNS.is_dir() else []
+
+
+def _recordings(config: Config, net: Network) -> _Data:
+    if config.error == "SpikeTime":
+        return _pair(config, net)
+    if config.data is None:
+        train_set: Dataset = Digits("train", seed=config.seed)
+        test_set: Dataset = Digits("test", seed=config.seed)
+    else:
+        train_set, test_set = open_folder(Path(config.data), config.train_list, config.test_list)
+    if net.input_shape != tuple(train_set.shape):
+        raise ValueError(f"train: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
+    outputs = _outputs(net)
+    if outputs < train_set.classes:
+        raise ValueError(f"train: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
+    if round(config.region[1] / config.srm.dt) > config.steps:
+        raise ValueError(f"train: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
+    loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.srm.dt, seed=config.seed)
+    train_loader = loader(train_set, shuffle=True)
+    test_loader = loader(test_set) if len(test_set) else None
+    drawn = test_set if len(test_set) else train_set
+    events, label = drawn[0]
+    spikes = events.to_spikes(tuple(drawn.shape), config.steps, config.srm.dt)
+    return _Data(train_loader, test_loader, (f"input, class {label}", spikes))
+
+
+def _pair(config: Config, net: Network) -> _Data:
+    """Return the one recording of a folder that holds input.bs1 and its target output.bs1."""
+    if config.data is None:
+        raise ValueError("train: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
+    trains = []
+    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _outputs(net))):
+        if len(net.input_shape) != 1:
+            raise ValueError(f"train: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
+        events = read_events(Path(config.data) / name)
+        trains.append(events.to_spikes((neurons,), config.steps, config.srm.dt, rounding="nearest")[:, None])
+    return _Data([tuple(trains)], None, ("input", trains[0][:, 0]))
+
+
+def _outputs(net: Network) -> int:
+    with no_grad():
+        return net(np.zeros((1, 1, *net.input_shape), bool)).shape[2]
+
+
+def _spikes_of_layers(net: Network, spikes: Array) -> list[tuple[str, Array]]:
+    """Return the spikes of each layer's neurons for one recording (T, ...)."""
+    found = []
+    net.train(False)
+    with no_grad():
+        x: Any = backend.to_device(spikes[:, None])
+        for position, layer in enumerate(net.layers):
+            x = layer(x)
+            if isinstance(layer, SRM):
+                last = position == len(net.layers) - 1
+                found.append(("output" if last else f"after {net.layers[position - 1]!r}", x.numpy()[:, 0]))
+    return found
