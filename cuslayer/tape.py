@@ -218,8 +218,9 @@ def _walk(start: Node | Tensor, grad: Array) -> None:
 
     def arrive(at: Node | Tensor, g: Array) -> None:
         if isinstance(at, Tensor):
-            # A copy where the array is another's too, so that a gradient edited in place edits no other.
-            g = g.astype(numeric(at.data).dtype, copy=g.base is not None or g is grad)
+            # A copy of what is another's too: a gradient edited in place edits no other.
+            dtype = g.dtype if at.data.dtype == bool else at.data.dtype
+            g = g.astype(dtype, copy=g.base is not None or g is grad)
             at.grad = g if at.grad is None else at.grad + g
         elif at.serial in pending:
             pending[at.serial] = at, pending[at.serial][1] + g
@@ -281,9 +282,6 @@ def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable
         return _tensor(data, Node(pullback, tuple((t.node or t) if t.requires_grad else None for t in tensors)))
 
     return on_tensors
-
-
-# The arithmetic that tensors carry as operators and methods.
 
 
 def numeric(x: Array) -> Array:

@@ -14,6 +14,4 @@ from cuslayer.backend import namespace
 
 def of(x: Any) -> Any:
     """Return the twin of the kernels that works on arrays like x: `kernels.cpu` or `kernels.gpu`."""
-    return import_module(
-        "cuslayer.kernels.cpu" if namespace(x).__name__ == "numpy" else "cuslayer.kernels.gpu"
-    )
+    return import_module("cuslayer.kernels.cpu" if namespace(x).__name__ == "numpy" else "cuslayer.kernels.gpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,24 @@ class Checkpoint:
     @classmethod
     def of(cls, epoch: int, network: Sequential, optimizer: SGD | Adam) -> Checkpoint:
         """Return the checkpoint of a run as it is now."""
-        return cls(epoch, network.state(), optimizer.state(), dict(backend.generator().bit_generator.state))
+        # Copies: on a CPU the states are the arrays themselves, which training goes on to edit.
+        weights = {name: a.copy() for name, a in network.state().items()}
+        memory = {name: a.copy() for name, a in optimizer.state().items()}
+        return cls(epoch, weights, memory, dict(backend.generator().bit_generator.state))
 
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
         """Put network, optimizer and generator back where they were.
 
         Raises:
-            ValueError: the network or the optimizer is another than the one that was saved.
+            ValueError: the network or the optimizer is another than the one that was saved; nothing is changed then.
         """
+        before = {name: a.copy() for name, a in network.state().items()}
         network.load_state(self.network)
-        optimizer.load_state(self.optimizer)
+        try:
+            optimizer.load_state(self.optimizer)
+        except ValueError:
+            network.load_state(before)
+            raise
         backend.generator().bit_generator.state = self.generator
 
     def save(self, path: str | Path) -> None:
@@ -68,9 +75,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         version = about["format"]
+        epoch, generator = (about["epoch"], about["generator"]) if version == _FORMAT else (0, {})
     except FileNotFoundError:
         raise ValueError(f"load_checkpoint: {path} is no file") from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as problem:
+    except Exception as problem:  # a damaged file raises whatever the readers of zip, npy and JSON come to
         raise ValueError(f"load_checkpoint: {path} is damaged or no checkpoint ({type(problem).__name__})") from None
     if version != _FORMAT:
         raise ValueError(f"load_checkpoint: {path} has format {version}, this version reads {_FORMAT}")
@@ -78,4 +86,4 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     def part(room: str) -> dict[str, backend.Array]:
         return {name.removeprefix(room): a for name, a in arrays.items() if name.startswith(room)}
 
-    return Checkpoint(about["epoch"], part("network/"), part("optimizer/"), about["generator"])
+    return Checkpoint(epoch, part("network/"), part("optimizer/"), generator)

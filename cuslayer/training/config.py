@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,12 @@ class _Section:
         return _Section(self.op, self.path(key), self.get(key, default), known)
 
     def number(self, key: Any, rule: Callable[[str, str, Any], float], default: float | None = None) -> float:
-        return rule(self.op, self.path(key), self.get(key, default))
+        value = self.get(key, default)
+        if isinstance(value, str):
+            # YAML 1.1 reads 1e-3, which has no dot, as a word.
+            with suppress(ValueError):
+                value = float(value)
+        return rule(self.op, self.path(key), value)
 
     def integer(self, key: str, default: int, least: int = 1) -> int:
         return check.integer(self.op, self.path(key), self.get(key, default), least=least)
@@ -255,7 +261,8 @@ def _layers(top: _Section) -> tuple[str, ...]:
 
 
 def _error(training: _Section) -> dict[str, Any]:
-    error = training.section("error", ("type", "tgtSpikeRegion", "tgtSpikeCount"))
+    # SLAYER's files carry probSlidingWin whatever the type; only its ProbSpikes reads it.
+    error = training.section("error", ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin"))
     kind = error.choice("type", ("NumSpikes", "SpikeTime"))
     if kind == "SpikeTime":
         return {"error": kind}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +43,7 @@ class _Data:
 def train(config: Config, *, resume: bool = False, progress: bool = False, say: Callable[[str], None]) -> Path:
     """Train as a configuration says, and write metrics, checkpoint, configuration and plots to its folder.
 
-    Every input is read and checked before the folder is made, and each file appears whole.
+    Each file appears whole, and the first one after the first epoch: a run that fails before leaves no folder.
 
     Args:
         config: the run.
@@ -53,7 +55,7 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
         The folder of the results.
 
     Raises:
-        ValueError: the data, the network or the folder does not fit; nothing is written then.
+        ValueError: the data, the network or the folder does not fit.
     """
     backend.device()
     backend.seed(config.seed)
@@ -66,14 +68,43 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
         checkpoint = load_checkpoint(out / CHECKPOINT)
         checkpoint.restore(net, optimizer)
         done = load_stats(out / METRICS)[: checkpoint.epoch]
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / CONFIG, lambda file: file.write(config.with_options(out=str(out)).to_yaml().encode()))
+        if len(done) < checkpoint.epoch:
+            raise ValueError(f"train: {out / METRICS} has {len(done)} epochs, the checkpoint has {checkpoint.epoch}")
     weights = sum(p.data.size for p in net.parameters())
     say(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+    with _made(out):
+        _epochs(config, out, Trainer(net, loss, optimizer, progress=progress), data, done, say)
+    if done:
+        save_figure(out / "curves.png", lambda figure: draw_curves(figure, done), size=(9, 3.5))
+    title, spikes = data.example
+    trains = [(title, spikes), *_spikes_of_layers(net, spikes)]
+    save_figure(out / "raster.png", lambda f: draw_rasters(f, trains, config.srm.dt), size=(8, 2 + 1.6 * len(trains)))
+    return out
 
-    trainer = Trainer(net, loss, optimizer, progress=progress)
+
+@contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """Make a folder, and where this block fails and the folder is empty, unmake it and those made for it."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise ValueError(f"train: out {out} cannot be written to")
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _epochs(
+    config: Config, out: Path, trainer: Trainer, data: _Data, done: list[EpochStats], say: Callable[[str], None]
+) -> None:
+    """Run the epochs that are not done yet, and write the results after each."""
+    used = config.with_options(out=str(out)).to_yaml().encode()
     for epoch in range(len(done), config.epochs):
-        optimizer.epoch = epoch
+        trainer.optimizer.epoch = epoch
         if isinstance(data.train, Loader):
             data.train.epoch = epoch
         start = time.perf_counter()
@@ -82,16 +113,11 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
         tested = trainer.test(data.test) if data.test is not None else None
         test_loss, test_accuracy = (None, None) if tested is None else tested
         done.append(EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds))
-        # The log first: a checkpoint never knows of an epoch that the log lacks.
+        # The checkpoint last: it never knows of an epoch that the log lacks, nor stands without its configuration.
+        write_whole(out / CONFIG, lambda file: file.write(used))
         save_stats(out / METRICS, done)
-        Checkpoint.of(epoch + 1, net, optimizer).save(out / CHECKPOINT)
+        Checkpoint.of(epoch + 1, trainer.net, trainer.optimizer).save(out / CHECKPOINT)
         say(str(done[-1]))
-    if done:
-        save_figure(out / "curves.png", lambda figure: draw_curves(figure, done), size=(9, 3.5))
-    title, spikes = data.example
-    trains = [(title, spikes), *_spikes_of_layers(net, spikes)]
-    save_figure(out / "raster.png", lambda f: draw_rasters(f, trains, config.srm.dt), size=(8, 2 + 1.6 * len(trains)))
-    return out
 
 
 def find_run(out: str | None) -> Path:
@@ -129,7 +155,8 @@ def _recordings(config: Config, net: Network) -> _Data:
         train_set: Dataset = Digits("train", seed=config.seed)
         test_set: Dataset = Digits("test", seed=config.seed)
     else:
-        train_set, test_set = open_folder(Path(config.data), config.train_list, config.test_list)
+        lists = (_list(Path(config.data), name) for name in (config.train_list, config.test_list))
+        train_set, test_set = open_folder(config.data, *lists)
     if net.input_shape != tuple(train_set.shape):
         raise ValueError(f"train: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
     outputs = _outputs(net)
@@ -138,12 +165,17 @@ def _recordings(config: Config, net: Network) -> _Data:
     if round(config.region[1] / config.srm.dt) > config.steps:
         raise ValueError(f"train: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.srm.dt, seed=config.seed)
-    train_loader = loader(train_set, shuffle=True)
-    test_loader = loader(test_set) if len(test_set) else None
-    drawn = test_set if len(test_set) else train_set
-    events, label = drawn[0]
-    spikes = events.to_spikes(tuple(drawn.shape), config.steps, config.srm.dt)
+    train_loader, test_loader = loader(train_set, shuffle=True), loader(test_set)
+    events, label = test_set[0]
+    spikes = events.to_spikes(tuple(test_set.shape), config.steps, config.srm.dt)
     return _Data(train_loader, test_loader, (f"input, class {label}", spikes))
+
+
+def _list(folder: Path, name: str | None) -> Path | None:
+    """Return where a label list is: in the folder, or where SLAYER looks for it, from the working folder."""
+    if name is None or (folder / name).is_file() or not Path(name).is_file():
+        return None if name is None else Path(name)
+    return Path(name).absolute()
 
 
 def _pair(config: Config, net: Network) -> _Data:
@@ -161,7 +193,10 @@ def _pair(config: Config, net: Network) -> _Data:
 
 def _outputs(net: Network) -> int:
     with no_grad():
-        return net(np.zeros((1, 1, *net.input_shape), bool)).shape[2]
+        shape = net(np.zeros((1, 1, *net.input_shape), bool)).shape[2:]
+    if len(shape) != 1:
+        raise ValueError(f"train: the network must end in a dense layer, its output is {shape}")
+    return shape[0]
 
 
 def _spikes_of_layers(net: Network, spikes: Array) -> list[tuple[str, Array]]:

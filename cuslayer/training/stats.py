@@ -62,6 +62,8 @@ def load_stats(path: str | Path) -> list[EpochStats]:
             header, *rows = list(csv.reader(file)) or [[]]
     except OSError:
         raise ValueError(f"load_stats: {path} is no file") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise ValueError(f"load_stats: {path} is no CSV") from None
     if header != names:
         raise ValueError(f"load_stats: {path} does not begin with {','.join(names)}")
     found = []

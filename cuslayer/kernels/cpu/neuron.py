@@ -103,9 +103,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
 
 
 @compiled
-def _spike_adjoint(
-    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any
-) -> None:
+def _spike_adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any) -> None:
     for t in range(g.shape[0]):
         above = g[t, first:last]
         potential = u[t, first:last]
@@ -118,9 +116,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = np.empty(g.shape, g.dtype)
     flat = columns(g)
-    spread(
-        _spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=BLOCK
-    )
+    spread(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=BLOCK)
     return y
 
 

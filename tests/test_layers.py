@@ -1,0 +1,185 @@
+"""Layers, and networks given one by one or in the paper's notation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions
+
+SRM = cs.SRM()
+
+
+def test_weights_start_uniform_and_seeded():
+    cs.seed(5)
+    dense, conv = cs.Dense(400, 300), cs.Conv(4, 30, (5, 3), groups=2)
+    for weight, bound in ((dense.weight, 10 / 20), (conv.weight, 100 / np.sqrt(5 * 3 * 2))):
+        values = weight.data.ravel()
+        assert values.dtype == np.float32
+        assert 0.98 * bound < np.abs(values).max() <= bound
+        assert abs(values.mean()) < 0.1 * bound
+        assert values.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
+    cs.seed(5)
+    assert (cs.Dense(400, 300).weight.data == dense.weight.data).all()
+    assert (cs.Dense(400, 300).weight.data != dense.weight.data).any()
+    assert np.abs(cs.Dense(100, 50, weight_scale=1.0).weight.data).max() <= 0.1
+
+
+def test_a_layer_is_its_function():
+    x = np.random.default_rng(0).random((6, 2, 9, 8, 4)) < 0.2
+    conv = cs.Conv(4, 6, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2)
+    expected = functions.conv(x, conv.weight, stride=2, padding=(1, 0), dilation=(1, 2), groups=2)
+    assert (conv(x).data == expected.data).all()
+    pool = cs.Pool((3, 2), stride=(2, 1), padding=1, dilation=(1, 2), gain=2.0)
+    expected = functions.pool(x, kernel_size=(3, 2), stride=(2, 1), padding=1, dilation=(1, 2), gain=2.0)
+    assert (pool(x).data == expected.data).all()
+    dense = cs.Dense((9, 8, 4), 5)
+    assert (dense(x).data == functions.dense(x, dense.weight).data).all()
+
+
+def test_weight_hook_is_in_the_way():
+    layer = cs.Dense(3, 2, weight_hook=lambda w: w * 2.0)
+    x = np.ones((1, 1, 3), np.float32)
+    y = layer(x)
+    np.testing.assert_allclose(y.data, x @ (2 * layer.weight.data))
+    y.sum().backward()
+    assert (layer.weight.grad == 2).all()
+    conv = cs.Conv(1, 1, 1, weight_hook=lambda w: w * 0.0)
+    assert not conv(np.ones((1, 1, 2, 2, 1))).data.any()
+
+
+def test_parameters_and_reprs():
+    net = cs.Sequential(cs.Conv(2, 3, 3, padding=1), SRM, cs.Pool(2, gain=11.0), SRM, cs.Dense((2, 2, 3), 4), SRM)
+    assert [p.shape for p in net.parameters()] == [(3, 3, 2, 3), (12, 4)]
+    text = repr(net)
+    assert "0: Conv(2, 3, (3, 3), padding=(1, 1))" in text
+    assert "2: Pool((2, 2), gain=11)" in text
+    assert "4: Dense((2, 2, 3), 4)" in text
+    shared = cs.Dense(3, 3)
+    assert len(cs.Sequential(shared, SRM, shared, SRM).parameters()) == 1
+
+
+def test_network_in_the_papers_notation():
+    net = cs.Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM)
+    kinds = [type(layer).__name__ for layer in net.layers]
+    assert kinds == ["Conv", "SRM", "Pool", "SRM", "Conv", "SRM", "Pool", "SRM", "Conv", "SRM", "Dense", "SRM"]
+    assert [p.shape for p in net.parameters()] == [(5, 5, 2, 16), (3, 3, 16, 32), (3, 3, 32, 64), (9 * 9 * 64, 10)]
+    assert net[0].padding == (2, 2)
+    assert net[2].gain == pytest.approx(11.0)
+    assert len(net) == 12
+    valid = cs.Network("34x34x2-16c5v-2a-12", SRM)
+    assert valid[0].padding == (0, 0)
+    assert valid[4].weight.shape == (15 * 15 * 16, 12)
+    flat = cs.Network("200-256-200", SRM)
+    assert flat.input_shape == (200,)
+    assert flat(np.zeros((4, 1, 200), bool)).shape == (4, 1, 200)
+
+
+def test_network_equals_its_layers_by_hand():
+    net = cs.Network("6x6x2-4c3-2a-5", SRM)
+    x = np.random.default_rng(1).random((30, 2, 6, 6, 2)) < 0.2
+    conv, pool, dense = net[0], net[2], net[4]
+    by_hand = SRM(dense(SRM(pool(SRM(conv(x))))))
+    assert (net(x).data == by_hand.data).all()
+    assert by_hand.data.any()
+
+
+def test_gradient_reaches_every_weight():
+    net = cs.Network("6x6x2-4c3-2a-5", SRM)
+    x = np.random.default_rng(1).random((30, 2, 6, 6, 2)) < 0.3
+    cs.SpikeCountLoss(SRM, true=20, false=1)(net(x), [0, 3]).backward()
+    for p in net.parameters():
+        assert p.grad.shape == p.shape
+        assert np.isfinite(p.grad).all()
+        assert p.grad.any()
+
+
+def test_index_by_position_or_object():
+    net = cs.Network("3-4-2", SRM)
+    assert net[0] is net.layers[0]
+    assert net[-1] is SRM
+    assert net[net.layers[2]] is net.layers[2]
+    with pytest.raises(ValueError, match="network: position must be under 4, got 9"):
+        net[9]
+    with pytest.raises(ValueError, match=r"network: Dense\(1, 1\) is none of its layers"):
+        net[cs.Dense(1, 1)]
+
+
+def test_train_reaches_dropout():
+    drop = cs.Dropout(0.5)
+    net = cs.Sequential(drop, cs.Dense(3, 3))
+    net.train(False)
+    assert not drop.training
+    net.train()
+    assert drop.training
+
+
+def test_state_round_trip():
+    a, b = cs.Network("3-4-2", SRM), cs.Network("3-4-2", SRM)
+    b.load_state(a.state())
+    assert all((p.data == q.data).all() for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    before = b.state()
+    with pytest.raises(ValueError, match=r"load_state: parameter 2\.0 is missing"):
+        b.load_state({"0.0": before["0.0"]})
+    with pytest.raises(ValueError, match=r"load_state: parameter 9\.0 is unknown"):
+        b.load_state({**before, "9.0": before["0.0"]})
+    with pytest.raises(
+        ValueError, match=r"load_state: parameter 2\.0 has shape \(1,\), the network's has shape \(4, 2\)"
+    ):
+        b.load_state({"0.0": before["0.0"] + 1, "2.0": np.ones(1)})
+    assert (b.parameters()[0].data == before["0.0"]).all()
+
+
+def test_errors_of_networks():
+    for notation, word in (("34x34x2-16k5", "16k5"), ("34x34x2-5c", "5c"), ("34x34x2--10", ""), ("4-0x", "0x")):
+        with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer; known words: HxWxC"):
+            cs.Network(notation, SRM)
+    for notation, word in (("34x34-10", "34x34"), ("16c5-10", "16c5"), ("", "")):
+        with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer"):
+            cs.Network(notation, SRM)
+    with pytest.raises(
+        ValueError, match=r"Network: '2a' in '34x34x2-10-2a' needs frames \(H, W, C\), its input is \(10,\)"
+    ):
+        cs.Network("34x34x2-10-2a", SRM)
+    with pytest.raises(ValueError, match="Network: input 0x3x1 must be at least 1, got 0"):
+        cs.Network("0x3x1-10", SRM)
+    with pytest.raises(ValueError, match="Dense: out_features must be at least 1, got 0"):
+        cs.Network("3-0", SRM)
+    with pytest.raises(ValueError, match="Network: the window spans 5 rows, the padded image has 3"):
+        cs.Network("3x3x1-2c5v", SRM)
+    with pytest.raises(TypeError, match="Network: notation must be a string, got int"):
+        cs.Network(3, SRM)
+    with pytest.raises(TypeError, match="Network: srm must be a neuron, got int"):
+        cs.Network("3-2", 3)
+    with pytest.raises(
+        ValueError, match=r"network: x must be \(T, N, 34, 34, 2\) for 34x34x2-10, got shape \(5, 1, 2312\)"
+    ):
+        cs.Network("34x34x2-10", SRM)(np.zeros((5, 1, 2312), bool))
+    with pytest.raises(TypeError, match="Sequential: layer 1 must be callable, got int"):
+        cs.Sequential(SRM, 3)
+    with pytest.raises(ValueError, match=r"network: x must be \(T, N, ...\), got shape \(3,\)"):
+        cs.Sequential(SRM)(np.ones(3))
+
+
+def test_errors_of_layers():
+    with pytest.raises(ValueError, match="Dense: in_features must be at least 1, got 0"):
+        cs.Dense((3, 0, 1), 2)
+    with pytest.raises(TypeError, match="Dense: out_features must be an integer, got float"):
+        cs.Dense(3, 2.0)
+    with pytest.raises(ValueError, match="Dense: weight_scale must be positive, got 0"):
+        cs.Dense(3, 2, weight_scale=0)
+    with pytest.raises(TypeError, match="Dense: weight_hook must be callable, got int"):
+        cs.Dense(3, 2, weight_hook=1)
+    with pytest.raises(ValueError, match="Conv: out_channels must be a multiple of 2 groups, got 3"):
+        cs.Conv(2, 3, 3, groups=2)
+    with pytest.raises(ValueError, match="Conv: kernel_size must be at least 1, got 0"):
+        cs.Conv(2, 3, 0)
+    with pytest.raises(ValueError, match="Conv: padding must be at least 0, got -1"):
+        cs.Conv(2, 3, 3, padding=-1)
+    with pytest.raises(TypeError, match="Pool: gain must be a number, got NoneType"):
+        cs.Pool(2, gain=None)
+    with pytest.raises(TypeError, match="Half: a layer must define __call__"):
+        type("Half", (cs.Layer,), {})()(np.ones((1, 1)))
+    with pytest.raises(ValueError, match="dense: x has 6 features, weight expects 3"):
+        cs.Dense(3, 2)(np.ones((2, 1, 6)))

@@ -1,0 +1,172 @@
+"""The optimizers against their formulas, step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+RNG = np.random.default_rng(10)
+
+
+def run(make, steps=25, shape=(7, 5)):
+    """Return the weights after each step of an optimizer along gradients that are drawn, and the gradients."""
+    generator = np.random.default_rng(11)
+    w = cs.Tensor(generator.standard_normal(shape), requires_grad=True)
+    start, optimizer = w.data.copy(), make([w])
+    grads = generator.standard_normal((steps, *shape)) * generator.uniform(0.1, 3, (steps, 1, 1))
+    path = []
+    for g in grads:
+        w.grad = g
+        optimizer.step()
+        path.append(w.data.copy())
+    return start, grads, path
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_sgd(momentum, decay):
+    w, grads, path = run(lambda p: cs.SGD(p, 0.05, momentum=momentum, weight_decay=decay))
+    v = 0.0
+    for g, moved in zip(grads, path, strict=True):
+        v = momentum * v + g + decay * w
+        w = w - 0.05 * v
+        np.testing.assert_allclose(moved, w, rtol=1e-12)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam(amsgrad, decay):
+    w, grads, path = run(lambda p: cs.Adam(p, 0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=decay, amsgrad=amsgrad))
+    m = v = peak = 0.0
+    for n, (g, moved) in enumerate(zip(grads, path, strict=True), start=1):
+        g = g + decay * w
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
+        peak = np.maximum(peak, v)
+        square = peak if amsgrad else v
+        w = w - 0.02 * (m / (1 - 0.8**n)) / (np.sqrt(square / (1 - 0.95**n)) + 1e-3)
+        np.testing.assert_allclose(moved, w, rtol=1e-10)
+
+
+def test_amsgrad_remembers_the_peak():
+    """After one large gradient, small ones move Adam soon again, and AMSGrad hardly."""
+    moved = {}
+    for amsgrad in (False, True):
+        w = cs.Tensor([0.0], requires_grad=True)
+        optimizer = cs.Adam([w], 0.1, betas=(0.0, 0.5), amsgrad=amsgrad)
+        for g in [100.0] + [0.01] * 30:
+            before = w.item()
+            w.grad = np.array([g], np.float32)
+            optimizer.step()
+        moved[amsgrad] = abs(w.item() - before)
+    assert moved[True] < 0.01 * moved[False]
+
+
+def test_nadam():
+    w, grads, path = run(lambda p: cs.NAdam(p, 0.02, weight_decay=0.1))
+    m = v = 0.0
+    product = 1.0
+    for n, (g, moved) in enumerate(zip(grads, path, strict=True), start=1):
+        g = g + 0.1 * w
+        mu, ahead = (0.9 * (1 - 0.5 * 0.96 ** (k * 0.004)) for k in (n, n + 1))
+        product *= mu
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        step = ahead * m / (1 - product * ahead) + (1 - mu) * g / (1 - product)
+        w = w - 0.02 * step / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+        np.testing.assert_allclose(moved, w, rtol=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 1), (5000, 3)])
+def test_shapes_and_types(make, shape):
+    w = cs.Tensor(np.ones(shape, np.float32), requires_grad=True)
+    optimizer = make([w])
+    w.grad = np.ones(shape[::-1], np.float32).T  # not contiguous
+    optimizer.step()
+    assert w.shape == shape
+    assert w.dtype == np.float32
+    assert (w.data < 1).all()
+
+
+def test_a_parameter_without_a_gradient_stays():
+    w, still = cs.Tensor([1.0], requires_grad=True), cs.Tensor([1.0], requires_grad=True)
+    optimizer = cs.SGD([w, still], 0.1)
+    w.grad = np.ones(1, np.float32)
+    optimizer.step()
+    assert (w.item(), still.item()) == (pytest.approx(0.9), 1.0)
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+def test_state_round_trip(make):
+    def trained(steps, optimizer=None, w=None):
+        w = cs.Tensor(np.ones(4), requires_grad=True) if w is None else w
+        optimizer = make([w]) if optimizer is None else optimizer
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (w * w * np.arange(4.0)).sum().backward()
+            optimizer.step()
+        return w, optimizer
+
+    whole, _ = trained(8)
+    half, first = trained(5)
+    second = make([half])
+    second.load_state(first.state())
+    resumed, _ = trained(3, second, half)
+    assert (resumed.data == whole.data).all()
+    with pytest.raises(ValueError, match="load_state: optimizer's steps is missing"):
+        second.load_state({k: v for k, v in first.state().items() if k != "steps"})
+    name = next(k for k in first.state() if k != "steps")
+    with pytest.raises(ValueError, match=rf"load_state: optimizer's {name} has shape \(1,\), the parameter's has"):
+        second.load_state({**first.state(), name: np.ones(1)})
+
+
+def test_schedules():
+    w = cs.Tensor([1.0], requires_grad=True)
+    optimizer = cs.SGD([w], cs.step_decay(0.5, every=2, factor=0.1))
+    rates = []
+    for epoch in range(5):
+        optimizer.epoch = epoch
+        rates.append(optimizer.lr)
+    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
+    cosine = cs.cosine_decay(1.0, epochs=4, least=0.2)
+    assert [cosine(e) for e in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert cs.Adam([w], lambda epoch: 0.25).lr == 0.25
+
+
+def test_errors():
+    w = cs.Tensor([1.0], requires_grad=True)
+    for make in (cs.SGD, cs.Adam, cs.NAdam):
+        op = make.__name__
+        with pytest.raises(ValueError, match=f"{op}: lr must not be negative, got -1"):
+            make([w], -1.0)
+        with pytest.raises(ValueError, match=f"{op}: weight_decay must not be negative, got -1"):
+            make([w], weight_decay=-1.0)
+        with pytest.raises(ValueError, match=f"{op}: parameters must be at least one, got none"):
+            make([])
+        with pytest.raises(TypeError, match=f"{op}: parameters must be tensors that require a gradient, got ndarray"):
+            make([np.ones(1)])
+        with pytest.raises(TypeError, match=f"{op}: parameters must be tensors that require a gradient, got Tensor"):
+            make([cs.Tensor([1.0])])
+        with pytest.raises(ValueError, match=f"{op}: lr must not be negative, got -0.5"):
+            _ = make([w], lambda epoch: -0.5).lr
+    with pytest.raises(ValueError, match=r"SGD: momentum must lie in \[0, 1\), got 1"):
+        cs.SGD([w], momentum=1.0)
+    with pytest.raises(ValueError, match=r"Adam: betas\[1\] must lie in \[0, 1\), got 1"):
+        cs.Adam([w], betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match="NAdam: eps must be positive, got 0"):
+        cs.NAdam([w], eps=0.0)
+    with pytest.raises(ValueError, match="NAdam: momentum_decay must not be negative, got -1"):
+        cs.NAdam([w], momentum_decay=-1.0)
+    with pytest.raises(ValueError, match="step_decay: every must be at least 1, got 0"):
+        cs.step_decay(1.0, every=0)
+    with pytest.raises(ValueError, match="step_decay: factor must be positive, got 0"):
+        cs.step_decay(1.0, every=1, factor=0)
+    with pytest.raises(ValueError, match="cosine_decay: lr must be positive, got 0"):
+        cs.cosine_decay(0, epochs=1)
+    with pytest.raises(ValueError, match="cosine_decay: epochs must be at least 1, got 0"):
+        cs.cosine_decay(1.0, epochs=0)
+    with pytest.raises(ValueError, match="cosine_decay: least must not be negative, got -1"):
+        cs.cosine_decay(1.0, epochs=1, least=-1)
