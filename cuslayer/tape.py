@@ -33,12 +33,12 @@ _state = threading.local()
 class Node:
     """How one tensor was made: the way back from its gradient to the gradients of what it was made of."""
 
-    __slots__ = ("parents", "pullback", "serial")
+    __slots__ = ("parents", "pullback", "serial", "shape")
 
-    def __init__(self, pullback: Pullback, parents: tuple[Node | Tensor | None, ...]) -> None:
+    def __init__(self, pullback: Pullback, parents: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]) -> None:
         self.serial = next(_serial)
         self.pullback: Pullback | None = pullback
-        self.parents = parents
+        self.parents, self.shape = parents, shape
 
     def gradients(self, grad: Array) -> list[tuple[Node | Tensor, Array]]:
         """Return the gradient for each parent that wants one, and let go of all that was kept for it."""
@@ -137,7 +137,6 @@ class Tensor:
             start = namespace(self.data).ones(self.shape, numeric(self.data).dtype)
         else:
             start = to_device(grad)
-            check.same_shape("backward", "grad", start, "the tensor", self)
         _walk(self.node or self, start)
 
     def __len__(self) -> int:
@@ -217,6 +216,7 @@ def _walk(start: Node | Tensor, grad: Array) -> None:
     queue: list[int] = []
 
     def arrive(at: Node | Tensor, g: Array) -> None:
+        check.same_shape("backward", "a gradient", g, "its tensor", at)
         if isinstance(at, Tensor):
             # A copy of what is another's too: a gradient edited in place edits no other.
             dtype = g.dtype if at.data.dtype == bool else at.data.dtype
@@ -279,7 +279,8 @@ def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable
         data, pullback = operation(*(t.data for t in tensors), **options)
         if not (grad_enabled() and any(t.requires_grad for t in tensors)):
             return _tensor(data)
-        return _tensor(data, Node(pullback, tuple((t.node or t) if t.requires_grad else None for t in tensors)))
+        parents = tuple((t.node or t) if t.requires_grad else None for t in tensors)
+        return _tensor(data, Node(pullback, parents, data.shape))
 
     return on_tensors
 

@@ -136,6 +136,15 @@ def test_schedules():
     assert cs.Adam([w], lambda epoch: 0.25).lr == 0.25
 
 
+def test_a_weight_that_could_not_be_moved_is_refused():
+    """A copy would be moved in its place, in silence."""
+    w = cs.Tensor(np.ones((2, 3)), requires_grad=True)
+    w.data, w.grad = np.ones((3, 2)).T, np.ones((2, 3))
+    for optimizer in (cs.SGD([w]), cs.Adam([w])):
+        with pytest.raises(ValueError, match=r"optimizer: w must be C-contiguous, got strides \(8, 16\)"):
+            optimizer.step()
+
+
 def test_errors():
     w = cs.Tensor([1.0], requires_grad=True)
     for make in (cs.SGD, cs.Adam, cs.NAdam):

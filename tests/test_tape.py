@@ -209,8 +209,11 @@ def test_errors():
     x = Tensor([[1.0, 2.0]], requires_grad=True)
     with pytest.raises(ValueError, match=r"backward: grad is needed for a tensor of shape \(1, 2\)"):
         (x * 2).backward()
-    with pytest.raises(ValueError, match=r"backward: grad has shape \(1,\), the tensor has shape \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"backward: a gradient has shape \(1,\), its tensor has shape \(1, 2\)"):
         (x * 2).backward([1.0])
+    lying = differentiable(lambda x, /: (x * 1, lambda g: g[:, :1]))
+    with pytest.raises(ValueError, match=r"backward: a gradient has shape \(1, 1\), its tensor has shape \(1, 2\)"):
+        lying(x * 1).sum().backward()
     with pytest.raises(ValueError, match="backward: no gradient is wanted"):
         (x.detach() * 2).sum().backward()
     with pytest.raises(TypeError, match="Tensor: data is a Tensor already"):

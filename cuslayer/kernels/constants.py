@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ class Alpha:
         x = k * self.dt / self.tau
         return self.amplitude * x * math.exp(1 - x)
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """The number of samples that are kept; 0 where the filter is never cut."""
         if self.cutoff == 0:

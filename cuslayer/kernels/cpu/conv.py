@@ -10,11 +10,13 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.geometry import Window
 
-# The weight gradient is summed in this many parts, whatever the cores, so that its bits do not depend on them.
+# The frames are walked in this many parts, whatever the cores: the weight gradient is a sum over the parts, and its
+# bits must not depend on who computes them.
 _PARTS = 16
-_PATCH_BYTES = 1 << 20
+_PATCH_BYTES = 4 << 20
 
 
 @compiled
@@ -42,6 +44,8 @@ def _walk(
     for part in range(first, last):
         w = weights[0] if forward else weights[part]
         for frame in range(bounds[part], bounds[part + 1]):
+            if forward:
+                maps[frame] = 0
             for e in range(start[frame], start[frame + 1]):
                 pixel, channel = divmod(index[e], channels)
                 row, column = divmod(pixel, width)
@@ -65,8 +69,52 @@ def _walk(
                                 tap[c] += place[c]
 
 
-def _parts(frames: int, parts: int) -> Array:
-    return np.linspace(0, frames, parts + 1).astype(np.int64)
+@compiled
+def _walk_runs(
+    first: int,
+    last: int,
+    bounds: Any,
+    start: Any,
+    index: Any,
+    image: Any,
+    window: Any,
+    weights: Any,
+    maps: Any,
+    forward: bool,
+) -> None:
+    """Do as `_walk` does where windows neither skip nor gap: a row of taps is then one run of neighbouring numbers.
+
+    A spike at column c reaches the map's columns c + left - j, so that with the taps of a row in reverse, weights
+    (kh, C, kw x outputs) and maps (frames, rows, columns x outputs) run along each other.
+    """
+    _, width, channels = image
+    (kernel_h, kernel_w), _, (top, left), _ = window
+    outputs = weights.shape[3] // kernel_w
+    columns = maps.shape[2] // outputs
+    for part in range(first, last):
+        w = weights[0] if forward else weights[part]
+        for frame in range(bounds[part], bounds[part + 1]):
+            if forward:
+                maps[frame] = 0
+            for e in range(start[frame], start[frame + 1]):
+                pixel, channel = divmod(index[e], channels)
+                row, column = divmod(pixel, width)
+                reach = column + left - kernel_w + 1
+                low = max(reach, 0)
+                high = min(column + left + 1, columns)
+                for i in range(max(0, row + top - maps.shape[1] + 1), min(kernel_h, row + top + 1)):
+                    place = maps[frame, row + top - i, low * outputs : high * outputs]
+                    taps = w[i, channel, (low - reach) * outputs : (high - reach) * outputs]
+                    if forward:
+                        for c in range(place.size):
+                            place[c] += taps[c]
+                    else:
+                        for c in range(place.size):
+                            taps[c] += place[c]
+
+
+def _runs(window: Window, groups: int) -> bool:
+    return groups == 1 and window.stride == (1, 1) and window.dilation == (1, 1)
 
 
 def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
@@ -74,13 +122,16 @@ def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
     if not isinstance(x, SpikeList):
         return matrix.conv(x, w, window, groups)
     frames, *image = x.shape
-    out = np.zeros((frames, *window.outputs("conv", tuple(image), ceil=False), w.shape[3]), w.dtype)
-    bounds = _parts(frames, min(frames, 64))
-    spread(
-        *(_walk, len(bounds) - 1, bounds, x.start, x.index, tuple(image), window, groups, w[None], out, True),
-        grain=1,
-    )
-    return out
+    rows, columns = window.outputs("conv", tuple(image), ceil=False)
+    maps = empty((frames, rows, columns, w.shape[3]), w.dtype)
+    bounds = _bounds(frames)
+    spikes = (bounds, x.start, x.index, tuple(image), window)
+    if _runs(window, groups):
+        taps = np.ascontiguousarray(w[:, ::-1].transpose(0, 2, 1, 3)).reshape(1, len(w), w.shape[2], -1)
+        spread(_walk_runs, _PARTS, *spikes, taps, maps.reshape(frames, rows, columns * w.shape[3]), True, grain=1)
+    else:
+        spread(_walk, _PARTS, *spikes, groups, w[None], maps, True, grain=1)
+    return maps
 
 
 def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) -> Array:
@@ -88,24 +139,21 @@ def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: 
     if not isinstance(x, SpikeList):
         return matrix.conv_weight_adjoint(x, g, window, groups)
     frames, *image = x.shape
-    parts = np.zeros((_PARTS, *window.kernel, image[2] // groups, g.shape[3]), g.dtype)
-    spread(
-        *(
-            _walk,
-            _PARTS,
-            _parts(frames, _PARTS),
-            x.start,
-            x.index,
-            tuple(image),
-            window,
-            groups,
-            parts,
-            g,
-            False,
-        ),
-        grain=1,
-    )
+    (kernel_h, kernel_w), inputs, outputs = window.kernel, image[2] // groups, g.shape[3]
+    bounds = _bounds(frames)
+    spikes = (bounds, x.start, x.index, tuple(image), window)
+    if _runs(window, groups):
+        parts = np.zeros((_PARTS, kernel_h, inputs, kernel_w * outputs), g.dtype)
+        spread(_walk_runs, _PARTS, *spikes, parts, g.reshape(frames, g.shape[1], g.shape[2] * outputs), False, grain=1)
+        total = parts.sum(axis=0).reshape(kernel_h, inputs, kernel_w, outputs)
+        return np.ascontiguousarray(total[:, :, ::-1].transpose(0, 2, 1, 3))
+    parts = np.zeros((_PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
+    spread(_walk, _PARTS, *spikes, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)
+
+
+def _bounds(frames: int) -> Array:
+    return np.linspace(0, frames, _PARTS + 1).astype(np.int64)
 
 
 @compiled
@@ -132,7 +180,7 @@ def _scatter(first: int, last: int, patches: Any, x: Any, window: Any) -> None:
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
     channels = w.shape[2] * groups
-    x = np.empty((len(g), *image, channels), g.dtype)
+    x = empty((len(g), *image, channels), g.dtype)
     size = g.shape[1] * g.shape[2] * window.kernel[0] * window.kernel[1] * channels * g.dtype.itemsize
     step = max(2, _PATCH_BYTES // max(1, size))
     for low in range(0, len(g), step):

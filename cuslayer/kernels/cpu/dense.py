@@ -10,7 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cpu.events import SpikeList, by_column
 from cuslayer.kernels.cpu.jit import compiled, spread
-from cuslayer.kernels.matrix import dense_input_adjoint as dense_input_adjoint
+from cuslayer.kernels.cpu.memory import empty
 
 
 @compiled
@@ -38,7 +38,7 @@ def dense(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): of spikes, the sum of the weight rows that they name."""
     if not isinstance(x, SpikeList):
         return matrix.dense(x, w)
-    out = np.empty((x.shape[0], w.shape[1]), w.dtype)
+    out = empty((x.shape[0], w.shape[1]), w.dtype)
     spread(_gather, len(out), x.start, x.index, w, out, grain=32)
     return out
 
@@ -52,3 +52,8 @@ def dense_weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     w = np.empty((inputs, g.shape[1]), g.dtype)
     spread(_gather, inputs, begin, rows, g, w, grain=16)
     return w
+
+
+def dense_input_adjoint(g: Array, w: Array) -> Array:
+    """Return g w', g (rows, outputs): the gradient of x in x w."""
+    return np.matmul(g, w.T, out=empty((len(g), len(w)), g.dtype))

@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.cpu.exponential import exp_of_negative
 from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.response import BLOCK, columns
 
 
@@ -44,7 +45,7 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
     """
-    u, s = np.empty(a.shape, a.dtype), np.empty(a.shape, bool)
+    u, s = empty(a.shape, a.dtype), empty(a.shape, bool)
     flat = columns(a)
     theta = spiking.surrogate(a.dtype)[0]
     refractory = spiking.refractory.recurrence(a.dtype, len(a))
@@ -91,7 +92,7 @@ def _neuron(
 
 def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
     """Filter, refract and threshold x (T, ...) in one pass: the potential u and the spikes s, both (T, ...)."""
-    u, s = np.empty(x.shape, x.dtype), np.empty(x.shape, bool)
+    u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
     constants = (
         spiking.surrogate(x.dtype)[0],
@@ -114,7 +115,7 @@ def _spike_adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, st
 
 def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
-    y = np.empty(g.shape, g.dtype)
+    y = empty(g.shape, g.dtype)
     flat = columns(g)
     spread(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=BLOCK)
     return y
@@ -155,7 +156,7 @@ def _spike_adjoint_exact(
 
 def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the whole adjoint, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    y = np.empty(g.shape, g.dtype)
+    y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), spiking.refractory.recurrence(g.dtype, len(g))
     spread(_spike_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=BLOCK)
@@ -200,7 +201,7 @@ def _neuron_adjoint(
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
     """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...)."""
-    y = np.empty(g.shape, g.dtype)
+    y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
     spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=BLOCK)
@@ -251,7 +252,7 @@ def _neuron_adjoint_exact(
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
     """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...)."""
-    y = np.empty(g.shape, g.dtype)
+    y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = (
         *spiking.surrogate(g.dtype),

@@ -12,6 +12,13 @@ from cuslayer.kernels.cpu.jit import compiled, spread
 _GRAIN = 4096
 
 
+def _flat(name: str, a: Array) -> Array:
+    """Return an array as one row, for writing."""
+    if not a.flags.c_contiguous:
+        raise ValueError(f"optimizer: {name} must be C-contiguous, got strides {a.strides} for shape {a.shape}")
+    return a.reshape(-1)
+
+
 @compiled
 def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any, decay: Any) -> None:
     for j in range(first, last):
@@ -23,7 +30,8 @@ def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
     """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
     real = w.dtype.type
-    spread(_sgd, w.size, *map(np.ravel, (w, g, v)), real(rate), real(momentum), real(decay), grain=_GRAIN)
+    arrays = _flat("w", w), _flat("g", g), _flat("v", v)
+    spread(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
 
 
 @compiled
@@ -78,6 +86,7 @@ def adam(
     stands in its place. The rates hold the corrections of the bias.
     """
     real = w.dtype.type
-    arrays = (np.ravel(a) for a in (w, g, m, v, v if peak is None else peak))
+    given = {"w": w, "g": g, "m": m, "v": v, "peak": v if peak is None else peak}
+    arrays = (_flat(name, a) for name, a in given.items())
     numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
     spread(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)

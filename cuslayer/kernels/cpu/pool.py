@@ -8,6 +8,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.geometry import Window
 
 
@@ -60,7 +61,7 @@ def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any)
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
-    out = np.empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
+    out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
     spread(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
     return out
@@ -68,6 +69,6 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
 
 def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
-    x = np.empty((len(g), *image, g.shape[3]), g.dtype)
+    x = empty((len(g), *image, g.shape[3]), g.dtype)
     spread(_pool_adjoint, len(g), g, x, window, g.dtype.type(gain), grain=1)
     return x

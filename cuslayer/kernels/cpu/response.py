@@ -15,6 +15,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Recurrence
 from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.kernels.cpu.memory import empty
 
 BLOCK = 256
 
@@ -61,7 +62,7 @@ def psp_adjoint(g: Array, response: Alpha) -> Array:
 
 
 def _filtered(x: Array, response: Alpha, *, back: bool) -> Array:
-    out = np.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     flat = columns(x)
     constants = response.recurrence(x.dtype, len(x))
     spread(_psp, flat.shape[1], flat, columns(out), constants, back, grain=BLOCK)
@@ -94,7 +95,7 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 
 def _summed(x: Array, taps: Array, *, back: bool) -> Array:
-    out = np.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     spread(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=BLOCK)
     return out
 
@@ -113,7 +114,7 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
 
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     spread(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=BLOCK)
     return y
 
