@@ -1,0 +1,210 @@
+"""The data set that the package carries: handwritten digits, seen by a simulated event camera.
+
+The digits are the 1,797 of the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
+C. Kaynak (UCI Machine Learning Repository, 1998, doi:10.24432/C50P49), licensed under CC BY 4.0, 8 x 8 pixels
+with values from 0 to 16. They are enlarged and moved before the camera here; the digits themselves are unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer import backend, check
+from cuslayer.data.datasets import position
+from cuslayer.data.events import Events
+from cuslayer.data.files import write_whole
+from cuslayer.data.formats import decode, encode
+
+# Part of the cache's name: to be raised whenever anything below changes what the camera sees.
+_VERSION = 1
+
+_SPLITS = ("train", "test", "all")
+_TEST_EVERY = 5
+
+_SENSOR = 34
+_SIDE = 24
+_MS = 300
+# Three saccades, as N-MNIST's, along a triangle whose sides are 6 pixels, in (rows, columns) from the middle:
+# down and to the right, up and to the right, and back to the left.
+_CORNERS = np.array([[-2.6, -3.0], [2.6, 0.0], [-2.6, 3.0], [-2.6, -3.0]])
+_THRESHOLD = 0.35
+# How much pixels' thresholds differ, as a part of the threshold: what the seed draws.
+_MISMATCH = 0.05
+
+
+class _Recordings(NamedTuple):
+    """Recordings end to end, as bytes of a `.bs2` file; offsets (samples + 1,) say where each begins."""
+
+    raw: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+
+class Digits:
+    """1,797 handwritten digits, seen by a simulated event camera that makes N-MNIST's three saccades.
+
+    The sensor is 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has some 4,700 events. The
+    recordings are made in a few seconds at the first use of a seed, and kept in the user's cache folder: the one
+    that the variable CUSLAYER_CACHE names, or the system's own.
+
+    Attributes:
+        shape: (34, 34, 2).
+        classes: 10.
+        duration: 300 ms.
+        labels: the digit that each recording shows, int64 (samples,).
+
+    Args:
+        split: "train", "test" or "all". Every fifth digit is for testing, whatever the seed.
+        seed: what draws the small differences between the pixels' thresholds.
+
+    Raises:
+        TypeError: seed is no integer.
+        ValueError: split is unknown, or seed is negative.
+
+    >>> len(Digits("train")), len(Digits("test"))
+    (1437, 360)
+    >>> events, label = Digits("test")[0]
+    >>> events, label
+    (Events(5323 events in 2-D, 13.108 to 298.776 ms), 0)
+    """
+
+    shape = (_SENSOR, _SENSOR, 2)
+    classes = 10
+    duration = float(_MS)
+
+    def __init__(self, split: str = "train", seed: int = 0) -> None:
+        self.split = check.one_of("Digits", "split", split, _SPLITS)
+        self.seed = check.integer("Digits", "seed", seed, least=0)
+        labels = _digits()[1]
+        number = np.arange(len(labels))
+        chosen = {"train": number % _TEST_EVERY != 0, "test": number % _TEST_EVERY == 0, "all": number >= 0}
+        self._number = number[chosen[split]]
+        self.labels = labels[self._number].astype(np.int64)
+        self.labels.setflags(write=False)
+        self._recordings = _recordings(self.seed, _cache_file(self.seed))
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
+        place = position("Digits", index, len(self))
+        number = self._number[place]
+        raw, offsets = self._recordings
+        return decode(raw[offsets[number] : offsets[number + 1]], 2), int(self.labels[place])
+
+    def __repr__(self) -> str:
+        return f"Digits({self.split!r}, seed={self.seed}, {len(self)} recordings)"
+
+
+def _digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the images (samples, 8, 8) from 0 to 16 and their classes (samples,)."""
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+        return file["images"], file["labels"]
+
+
+@lru_cache(maxsize=1)
+def _recordings(seed: int, cache: Path | None) -> _Recordings:
+    """Return the recordings of all digits, from the cache where it has them."""
+    found = _load(cache) if cache else None
+    if found:
+        return found
+    made = _make(seed)
+    if cache:
+        _save(cache, made)
+    return made
+
+
+def _make(seed: int) -> _Recordings:
+    """Let the camera see all digits."""
+    from cuslayer.data import camera
+
+    images = _digits()[0]
+    # The offset at which the picture stands in the middle of the sensor, with room for the path around it.
+    reach = int(np.ceil(np.abs(_CORNERS).max()))
+    margin = (_SENSOR - _SIDE) // 2 + reach
+    path = reach - _path()
+    enlarge = _enlargement(images.shape[1], _SIDE)
+    canvas = np.zeros((len(images), _SIDE + 2 * margin + 1, _SIDE + 2 * margin + 1))
+    canvas[:, margin : margin + _SIDE, margin : margin + _SIDE] = enlarge @ (images / 16.0) @ enlarge.T
+    drawn = np.random.default_rng(seed).standard_normal((_SENSOR, _SENSOR, 2))
+    thresholds = _THRESHOLD * (1 + _MISMATCH * np.clip(drawn, -3, 3))
+
+    def see(picture: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        time, x, y, p = camera.record(picture, path, thresholds).T
+        return encode(Events(time / 1000.0, x, y, p))
+
+    with ThreadPoolExecutor(min(backend.cores(), 8)) as pool:
+        parts = list(pool.map(see, canvas))
+    return _Recordings(np.concatenate(parts), np.cumsum([0] + [len(part) for part in parts], dtype=np.int64))
+
+
+def _path() -> npt.NDArray[np.float64]:
+    """Return how far the picture stands from the middle, (T + 1, 2), every millisecond."""
+    legs = len(_CORNERS) - 1
+    time = np.arange(_MS + 1) * legs / _MS
+    leg = np.minimum(time.astype(np.int64), legs - 1)
+    # Each saccade starts and ends at rest.
+    part = (1 - np.cos(np.pi * (time - leg))) / 2
+    return np.asarray(_CORNERS[leg] + part[:, None] * (_CORNERS[leg + 1] - _CORNERS[leg]))
+
+
+def _enlargement(small: int, large: int) -> npt.NDArray[np.float64]:
+    """Return the matrix (large, small) that interpolates between pixels' middles, and to black outside."""
+    middle = (np.arange(large) + 0.5) * small / large - 0.5
+    return np.maximum(0.0, 1.0 - np.abs(middle[:, None] - np.arange(small)))
+
+
+def _cache_file(seed: int) -> Path | None:
+    """Return where the recordings of a seed are kept, or None where the user has no home."""
+    name = f"digits-v{_VERSION}-seed{seed}.npz"
+    asked = os.environ.get("CUSLAYER_CACHE")
+    if asked:
+        return Path(asked) / name
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        root = home / "Library" / "Caches"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return root / "cuslayer" / name
+
+
+def _load(cache: Path) -> _Recordings | None:
+    """Return what the cache holds, or None where it holds nothing whole."""
+    try:
+        # Opened here: np.load leaves a file that it opened, and cannot make sense of, open.
+        with cache.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            raw, offsets = file["raw"], file["offsets"]
+    except Exception:  # a damaged file raises whatever the readers of zip and npy come to
+        return None
+    whole = (
+        raw.dtype == np.uint8
+        and offsets.dtype == np.int64
+        and raw.ndim == offsets.ndim == 1
+        and len(offsets) == len(_digits()[1]) + 1
+        and offsets[0] == 0
+        and bool((np.diff(offsets) > 0).all())
+        and offsets[-1] == len(raw)
+        and not (offsets % 5).any()
+    )
+    return _Recordings(raw, offsets) if whole else None
+
+
+def _save(cache: Path, made: _Recordings) -> None:
+    """Keep the recordings, where that is possible."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(cache, lambda file: np.savez(file, raw=made.raw, offsets=made.offsets))
+    except OSError:
+        return
