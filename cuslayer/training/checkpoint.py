@@ -47,7 +47,7 @@ class Checkpoint:
         Raises:
             ValueError: the network or the optimizer is another than the one that was saved; nothing is changed then.
         """
-        before = {name: a.copy() for name, a in network.state().items()}
+        before = network.state()
         network.load_state(self.network)
         try:
             optimizer.load_state(self.optimizer)
@@ -71,7 +71,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ValueError: the file is missing, damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: where NumPy opens a damaged file itself, it leaves it open.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         version = about["format"]

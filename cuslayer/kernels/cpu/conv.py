@@ -179,11 +179,18 @@ def _scatter(first: int, last: int, patches: Any, x: Any, window: Any) -> None:
 
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
-    channels = w.shape[2] * groups
-    x = empty((len(g), *image, channels), g.dtype)
-    size = g.shape[1] * g.shape[2] * window.kernel[0] * window.kernel[1] * channels * g.dtype.itemsize
-    step = max(2, _PATCH_BYTES // max(1, size))
+    if groups > 1:
+        return matrix.conv_input_adjoint(g, w, image, window, groups)
+    kernel_h, kernel_w, inputs, outputs = w.shape
+    x = empty((len(g), *image, inputs), g.dtype)
+    taps = np.ascontiguousarray(w.reshape(-1, outputs).T)
+    pixels = g.shape[1] * g.shape[2]
+    step = max(2, _PATCH_BYTES // max(1, pixels * taps.shape[1] * g.dtype.itemsize))
+    # One buffer for the patches of every block: fresh memory would cost more than the products.
+    patches = empty((min(step, len(g)), g.shape[1], g.shape[2], kernel_h, kernel_w, inputs), g.dtype)
     for low in range(0, len(g), step):
-        patches = matrix.conv_patches_adjoint(g[low : low + step], w, window, groups)
-        spread(_scatter, len(patches), patches, x[low : low + step], window, grain=1)
+        part = g[low : low + step]
+        filled = patches[: len(part)]
+        np.matmul(part.reshape(-1, outputs), taps, out=filled.reshape(len(part) * pixels, -1))
+        spread(_scatter, len(part), filled, x[low : low + step], window, grain=1)
     return x

@@ -16,7 +16,7 @@ from numba.extending import intrinsic, overload
 _LOG2_E = np.float32(1.44269504088896341)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
-_LEAST = np.float32(-87.0)
+_LEAST = np.float32(-40.0)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
 _ZERO = np.float32(0)

@@ -1,0 +1,227 @@
+"""Checkpoints: exact to the bit, plain arrays, whole or not there, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.training import Checkpoint, load_checkpoint
+
+SRM = cs.SRM(tau_sr=4.0)
+
+
+def model(kind="Adam", sizes=(6, 4, 2), steps=2):
+    """A small network after a few steps of training, and its optimizer."""
+    first, middle, last = sizes
+    net = cs.Sequential(cs.Dense(first, middle), SRM, cs.Dense(middle, last), SRM)
+    options = {"SGD": {"momentum": 0.9}, "Adam": {}, "AMSGrad": {"amsgrad": True}, "NAdam": {}}[kind]
+    make = {"SGD": cs.SGD, "NAdam": cs.NAdam}.get(kind, cs.Adam)
+    optimizer = make(net.parameters(), 0.01, **options)
+    for _ in range(steps):
+        step(net, optimizer)
+    return net, optimizer
+
+
+def step(net, optimizer):
+    x = backend.generator().random((20, 3, net.layers[0].in_features[0])) < 0.3
+    optimizer.zero_grad()
+    cs.SpikeCountLoss(SRM, true=5, false=1)(net(x), [0, 1, 1]).backward()
+    optimizer.step()
+
+
+def everything(net, optimizer):
+    """All that a run remembers, as bytes."""
+    arrays = {**net.state(), **optimizer.state()}
+    return {name: a.tobytes() for name, a in arrays.items()}, backend.generator().bit_generator.state
+
+
+KINDS = pytest.mark.parametrize("kind", ["SGD", "Adam", "AMSGrad", "NAdam"])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    Checkpoint.of(3, *model()).save(path)
+    return path
+
+
+@KINDS
+def test_round_trip_to_the_bit(tmp_path, kind):
+    net, optimizer = model(kind)
+    Checkpoint.of(3, net, optimizer).save(tmp_path / "c.npz")
+    before = everything(net, optimizer)
+    other = model(kind, steps=1)
+    assert everything(*other) != before
+    checkpoint = load_checkpoint(tmp_path / "c.npz")
+    checkpoint.restore(*other)
+    assert checkpoint.epoch == 3
+    assert everything(*other) == before
+
+
+@KINDS
+def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, kind):
+    net, optimizer = model(kind)
+    Checkpoint.of(1, net, optimizer).save(tmp_path / "c.npz")
+    for _ in range(3):
+        step(net, optimizer)
+    other = model(kind, steps=0)
+    load_checkpoint(tmp_path / "c.npz").restore(*other)
+    for _ in range(3):
+        step(*other)
+    assert everything(*other) == everything(net, optimizer)
+
+
+def test_a_checkpoint_does_not_move_with_the_run():
+    net, optimizer = model()
+    before = everything(net, optimizer)
+    checkpoint = Checkpoint.of(1, net, optimizer)
+    step(net, optimizer)
+    assert everything(net, optimizer) != before
+    checkpoint.restore(net, optimizer)
+    assert everything(net, optimizer) == before
+    # A restored run must not move the checkpoint either.
+    step(net, optimizer)
+    checkpoint.restore(net, optimizer)
+    assert everything(net, optimizer) == before
+
+
+def test_there_is_no_pickle_in_it(saved):
+    with np.load(saved, allow_pickle=False) as file:
+        kinds = {name: file[name].dtype.kind for name in file.files}
+        about = json.loads(str(file["about"]))
+    assert set(kinds.values()) <= {"f", "i", "U"}
+    assert {name.split("/")[0] for name in kinds} == {"network", "optimizer", "about"}
+    assert (about["format"], about["epoch"]) == (1, 3)
+
+
+def test_another_device_is_no_matter(saved):
+    assert all(isinstance(a, np.ndarray) for a in load_checkpoint(saved).network.values())
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"sizes": (6, 5, 2)}, r"^load_state: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
+        ({"kind": "AMSGrad"}, r"^load_state: optimizer's \d\.peak is missing"),
+        ({"kind": "SGD"}, r"^load_state: optimizer's \d\.\w+ is (missing|unknown)"),
+    ],
+)
+def test_another_run_is_refused_and_not_changed(saved, other, message):
+    net, optimizer = model(**other)
+    before = everything(net, optimizer)
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(saved).restore(net, optimizer)
+    assert everything(net, optimizer) == before
+
+
+def test_another_count_of_layers_is_refused_and_not_changed(saved):
+    net = cs.Sequential(cs.Dense(6, 4), SRM)
+    optimizer = cs.Adam(net.parameters())
+    before = everything(net, optimizer)
+    with pytest.raises(ValueError, match=r"^load_state: parameter 2\.0 is unknown"):
+        load_checkpoint(saved).restore(net, optimizer)
+    assert everything(net, optimizer) == before
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(ValueError, match=r"^load_checkpoint: .*none\.npz is no file$"):
+        load_checkpoint(tmp_path / "none.npz")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"^load_checkpoint: .* is damaged or no checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_truncated_anywhere(saved):
+    whole = saved.read_bytes()
+    for length in (0, 1, 3, 10, len(whole) // 2, len(whole) - 30, len(whole) - 1):
+        saved.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"checkpoint\.npz is damaged or no checkpoint \(\w+\)$"):
+            load_checkpoint(saved)
+
+
+def test_a_byte_that_has_turned(saved):
+    # Zip keeps a checksum of the content, not of all that stands around it: a turned byte is found or has no effect.
+    whole = saved.read_bytes()
+    sound = load_checkpoint(saved)
+    refused = 0
+    for place in range(0, len(whole), 41):
+        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            found = load_checkpoint(saved)
+        except ValueError:
+            refused += 1
+        else:
+            assert found.generator == sound.generator
+            for name, a in found.network.items():
+                np.testing.assert_array_equal(a, sound.network[name])
+    assert refused > 20
+
+
+@pytest.mark.parametrize("what", ["text", "array", "zip", "about", "keys"])
+def test_another_file(tmp_path, what):
+    path = tmp_path / "c.npz"
+    with path.open("wb") as file:
+        if what == "text":
+            file.write(b"no checkpoint")
+        elif what == "array":
+            np.save(file, np.zeros(3))
+        elif what == "zip":
+            np.savez(file, weight=np.zeros(3))
+        elif what == "about":
+            np.savez(file, about=np.array("[1]"))
+        else:
+            np.savez(file, about=np.array('{"format": 1}'))
+    with pytest.raises(ValueError, match=r"^load_checkpoint: .*c\.npz is damaged or no checkpoint \(\w+\)$"):
+        load_checkpoint(path)
+
+
+class Trap:
+    """What runs code where a file is unpickled."""
+
+    sprung = False
+
+    @classmethod
+    def spring(cls):
+        cls.sprung = True
+
+    def __reduce__(self):
+        return Trap.spring, ()
+
+
+def test_a_pickle_is_not_run(tmp_path):
+    np.savez(tmp_path / "c.npz", about=np.array(Trap(), dtype=object))
+    with pytest.raises(ValueError, match=r"c\.npz is damaged or no checkpoint"):
+        load_checkpoint(tmp_path / "c.npz")
+    assert not Trap.sprung
+
+
+def test_another_format(tmp_path):
+    np.savez(tmp_path / "c.npz", about=np.array('{"format": 2}'))
+    with pytest.raises(ValueError, match=r"c\.npz has format 2, this version reads 1$"):
+        load_checkpoint(tmp_path / "c.npz")
+
+
+def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):
+    old = saved.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoint.of(4, *model()).save(saved)
+    assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
+    assert saved.read_bytes() == old
+
+
+def test_a_write_replaces(saved):
+    Checkpoint.of(4, *model()).save(saved)
+    assert [p.name for p in saved.parent.iterdir()] == ["checkpoint.npz"]
+    assert load_checkpoint(saved).epoch == 4

@@ -1,0 +1,329 @@
+"""The command line: bad input is one line and exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import numpy as np
+import pytest
+from tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
+
+from cuslayer import backend
+from cuslayer.cli import main
+from cuslayer.data import write_events
+from cuslayer.training import Config, load_checkpoint, load_config, load_stats
+from cuslayer.training import run as run_module
+
+no_driver = pytest.mark.skipif(not backend._driver_problem(), reason="this machine has a CUDA driver")
+
+
+@pytest.fixture(autouse=True)
+def _quick(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+
+
+@pytest.fixture
+def pictures():
+    """Ask for pictures."""
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def yaml(tmp_path, data):
+    """A configuration file of a run that takes a moment."""
+    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), region=(0.0, 30.0), epochs=1, batch=4, data=str(data))
+    path = tmp_path / "network.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(yaml, tmp_path, capsys):
+    """Run `cuslayer train` with these arguments; return the exit code and what came on the two streams."""
+
+    def run(*arguments, config=yaml):
+        given = [str(config)] if config else []
+        code = main(["train", *given, *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """Check that a run is refused in one line that holds a message, and that nothing was written."""
+
+    def refused(message, *arguments, **options):
+        def tree():
+            return sorted((root, sorted(folders), sorted(files)) for root, folders, files in os.walk(tmp_path))
+
+        before = tree()
+        code, _, err = run("--out", tmp_path / "out", *arguments, **options)
+        assert code == 2
+        assert err.startswith("cuslayer: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert message in err
+        assert tree() == before
+
+    return refused
+
+
+def test_a_run(run, tmp_path, pictures):
+    out = tmp_path / "out"
+    code, said, err = run("--out", out, "--epochs", 2, "--batch", 2, "--lr", 0.02, "--seed", 5, "--device", "cpu")
+    assert (code, err) == (0, "")
+    first, *epochs = said.splitlines()
+    assert first.startswith("34x34x2-8-3: 18,520 weights on cpu")
+    assert [line[:9] for line in epochs] == ["epoch   1", "epoch   2"]
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    header, *rows = (out / "metrics.csv").read_text().splitlines()
+    assert header == HEADER
+    assert len(rows) == 2
+    used = load_config(out / "config.yaml")
+    assert (used.epochs, used.batch, used.optimizer.lr, used.seed) == (2, 2, 0.02, 5)
+
+
+def test_data_on_the_command_line(run, tmp_path):
+    other = write_folder(tmp_path / "other", (0, 1), (2,))
+    assert run("--out", tmp_path / "out", "--data", other)[0] == 0
+    assert load_config(tmp_path / "out" / "config.yaml").data == str(other)
+
+
+def test_the_module_is_as_the_command(run, tmp_path, yaml):
+    code, _, _ = run("--out", tmp_path / "out")
+    assert code == 0
+    config = load_config(yaml).with_options(out=str(tmp_path / "again"))
+    assert weights(run_module.train(config, say=silent)) == weights(tmp_path / "out")
+
+
+def test_resume(run, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run("--out", whole, "--epochs", 3)[0] == 0
+    assert run("--out", out, "--epochs", 1)[0] == 0
+    # No configuration is named: the run's own is taken.
+    code, said, _ = run("--out", out, "--epochs", 3, "--resume", config=None)
+    assert code == 0
+    assert [line[:9] for line in said.splitlines()[1:]] == ["epoch   2", "epoch   3"]
+    assert weights(out) == weights(whole)
+    assert load_config(out / "config.yaml").epochs == 3
+
+
+def test_resume_the_last_of_the_numbered_runs(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run()[0] == 0
+    assert run()[0] == 0
+    assert run("--resume", "--epochs", 2, config=None)[0] == 0
+    assert [len(load_stats(f"runs/{n}/metrics.csv")) for n in "12"] == [1, 2]
+    # A run that was moved goes on where it lies, whatever its configuration says.
+    os.rename("runs/2", "runs/7")
+    assert run("--resume", "--epochs", 3, config=None)[0] == 0
+    assert len(load_stats("runs/7/metrics.csv")) == 3
+    assert load_config("runs/7/config.yaml").out == os.path.join("runs", "7")
+
+
+def test_spike_times(run, tmp_path):
+    data = write_pair(tmp_path / "pair")
+    config = Config(error="SpikeTime", duration=30.0, layers=("5", "8", "5"), epochs=2, batch=1, data=str(data))
+    (tmp_path / "pair.yaml").write_text(config.to_yaml())
+    assert run("--out", tmp_path / "out", config=tmp_path / "pair.yaml")[0] == 0
+    assert [row.train_accuracy for row in load_stats(tmp_path / "out" / "metrics.csv")] == [None, None]
+
+
+def test_a_missing_folder(refused):
+    refused("open_folder: folder nowhere does not exist", "--data", "nowhere")
+
+
+def test_a_file_for_a_folder(refused, yaml):
+    refused("is not a folder", "--data", yaml)
+
+
+def test_a_folder_without_lists(refused, data):
+    (data / "train.txt").unlink()
+    refused("must hold Train/ and Test/, or one list train*.txt and one test*.txt, got no train*.txt")
+
+
+def test_a_list_that_names_a_missing_recording(refused, data):
+    (data / "3.bs2").unlink()
+    refused("3.bs2 is missing")
+
+
+@pytest.mark.parametrize("number", [1, 5, 7, 9])
+def test_bad_recordings(refused, data, number):
+    path = data / f"{number}.bs2"
+    path.write_bytes(b"")
+    refused(f"{path} is empty")
+    path.write_bytes(b"123456")
+    refused(f"{path} is 6 bytes, not a multiple of 5")
+    events = recording(0, np.random.default_rng(0))
+    write_events(path, type(events)(events.t, events.x, events.y + 32, events.p))
+    refused("events must lie within the sensor (34, 34, 2)")
+
+
+@pytest.mark.parametrize(("word", "message"), [("8q", "'8q'"), ("", "''"), ("0", "at least 1"), ("5c0", "at least 1")])
+def test_an_unknown_layer(refused, yaml, word, message):
+    yaml.write_text(yaml.read_text().replace("dim: '8'", f"dim: '{word}'"))
+    refused(message)
+
+
+def test_a_window_that_does_not_fit(refused, yaml):
+    yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: 8c35v"))
+    refused("35")
+
+
+def test_classes_out_of_range(refused, tmp_path, yaml):
+    yaml.write_text(yaml.read_text().replace("dim: '3'", "dim: '10'"))
+    folder = write_folder(tmp_path / "twelve", (0, 12, 1), (2,))
+    refused("the network has 10 outputs, the recordings have 13 classes", "--data", folder)
+    folder = write_folder(tmp_path / "tested", (0, 1), (2, 10))
+    refused("the network has 10 outputs, the recordings have 11 classes", "--data", folder)
+    folder = write_folder(tmp_path / "negative", (0, -1), (2,))
+    refused("train.txt line 3 must be 'number class', got '2\\t-1'", "--data", folder)
+
+
+def test_an_empty_list(refused, data):
+    (data / "test.txt").write_text("")
+    refused("test.txt must name a recording, got none")
+
+
+def test_another_input(refused, yaml):
+    yaml.write_text(yaml.read_text().replace("34x34x2", "28x28x1"))
+    refused("the network expects input (28, 28, 1), the recordings are (34, 34, 2)")
+
+
+def test_a_region_past_the_end(refused, yaml):
+    yaml.write_text(yaml.read_text().replace("stop: 30.0", "stop: 31.0"))
+    refused("tgtSpikeRegion reaches to 31 ms, tSample is 30 ms")
+
+
+def test_a_bad_configuration(refused, tmp_path, yaml):
+    refused("none.yaml is no file", config=tmp_path / "none.yaml")
+    refused("of two lines.yaml is no file", config=tmp_path / "of two\nlines.yaml")
+    text = yaml.read_text()
+    for old, new, message in (
+        ("theta", "thetta", "neuron.thetta is an unknown key; did you mean theta?"),
+        ("Ts: 1.0", "Ts: one", "simulation.Ts must be a number, got str"),
+        ("tauSr: 10.0", "tauSr: -1", "neuron.tauSr must be positive, got -1"),
+        ("neuron:", "neuron: {", "is no YAML"),
+        (text, "", "the document must be a mapping"),
+    ):
+        yaml.write_text(text.replace(old, new))
+        refused(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "0"), "train: --epochs must be at least 1, got 0"),
+        (("--batch", "0"), "train: --batch must be at least 1, got 0"),
+        (("--batch", "-3"), "train: --batch must be at least 1, got -3"),
+        (("--lr", "-0.1"), "train: --lr must be positive, got -0.1"),
+        (("--lr", "0"), "train: --lr must be positive, got 0"),
+        (("--lr", "nan"), "train: --lr must be finite, got nan"),
+        (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
+        (("--resume",), "train: no checkpoint to resume from in"),
+    ],
+)
+def test_a_bad_option(refused, arguments, message):
+    refused(message, *arguments)
+
+
+@no_driver
+def test_cuda_without_a_driver(refused):
+    refused("device: cuda is out of reach: ", "--device", "cuda")
+
+
+def test_a_device_in_the_environment_that_is_unknown(refused, monkeypatch):
+    monkeypatch.setattr(backend, "_asked", "gpu")
+    refused("device: CUSLAYER_DEVICE must be one of auto, cpu, cuda, got 'gpu'")
+
+
+def test_out_that_holds_a_run(run, refused, tmp_path):
+    assert run("--out", tmp_path / "out")[0] == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    refused("holds a run already; resume it, or name another folder")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_out_that_is_a_file(refused, yaml):
+    refused("is a file, not a folder", "--out", yaml)
+    refused(yaml.name, "--out", yaml / "deeper")
+
+
+def test_resuming_another_network(run, refused, tmp_path, yaml):
+    assert run("--out", tmp_path / "out")[0] == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
+    refused("load_state: parameter 0.0 has shape", "--resume", "--epochs", "2")
+    (tmp_path / "out" / "checkpoint.npz").write_bytes(before["checkpoint.npz"][:-9])
+    refused("checkpoint.npz is damaged or no checkpoint", "--resume", "--epochs", "2", config=None)
+    (tmp_path / "out" / "checkpoint.npz").write_bytes(before["checkpoint.npz"])
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
+    # A recording is cut short after the first epoch.
+    save = run_module.save_stats
+
+    def spoil(path, rows):
+        save(path, rows)
+        (data / "2.bs2").write_bytes(b"1234567")
+
+    monkeypatch.setattr(run_module, "save_stats", spoil)
+    code, _, err = run("--out", tmp_path / "out", "--epochs", 3)
+    assert code == 2
+    assert err == f"cuslayer: read_events: {data / '2.bs2'} is 7 bytes, not a multiple of 5\n"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["checkpoint.npz", "config.yaml", "metrics.csv"]
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.npz").epoch == 1
+    assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 1
+    monkeypatch.setattr(run_module, "save_stats", save)
+    write_events(data / "2.bs2", recording(1, np.random.default_rng(0)))
+    assert run("--out", tmp_path / "out", "--epochs", 3, "--resume", config=None)[0] == 0
+    assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 3
+
+
+def test_an_interrupt(run, tmp_path, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module.Trainer, "train", interrupt)
+    code, _, err = run("--out", tmp_path / "out")
+    assert (code, err) == (130, "cuslayer: interrupted; --resume goes on from the last whole epoch\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--epochs", "x"], ["train", "--device", "tpu"]])
+def test_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: cuslayer" in capsys.readouterr().err
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert list(rows) == ["cuslayer", "python", "system", "numpy", "numba", "cupy", "device"]
+    assert (rows["python"], rows["numpy"]) == (platform.python_version(), np.__version__)
+    assert rows["device"] == f"cpu ({backend.cores()} cores)"
+    if backend._driver_problem():
+        assert rows["cupy"] == backend._driver_problem()
+
+
+def test_info_of_what_is_not_installed(capsys, monkeypatch):
+    from cuslayer import cli
+
+    def none(package):
+        raise cli.PackageNotFoundError(package)
+
+    monkeypatch.setattr(cli, "version", none)
+    assert main(["info"]) == 0
+    assert "numba     not installed\n" in capsys.readouterr().out

@@ -1,0 +1,49 @@
+"""README says what is true: its example runs, and so does the operation that it adds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks() -> list[str]:
+    text = README.read_text(encoding="utf-8")
+    return [re.sub(r"(?m)^ {3}", "", code) for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+
+
+@pytest.mark.slow
+def test_the_example():
+    example = blocks()[0]
+    lines = [line for line in example.splitlines() if line.strip()]
+    assert len(lines) <= 20
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(example, "README.md", "exec"), {})
+    right = re.fullmatch(r"right after one epoch: (\d+)%\n", said.getvalue())
+    assert right
+    assert int(right[1]) >= 85
+
+
+def test_the_operation_that_is_added():
+    space: dict[str, object] = {}
+    exec(compile(blocks()[1], "README.md", "exec"), space)
+    leak = space["leak"]
+    assert cs.gradcheck(lambda x: leak(x, rate=0.1), np.ones((3, 1, 2))) < 1e-6
+
+
+def test_every_path_that_is_named_exists():
+    root, missing = README.parent, []
+    places = (root, root / "cuslayer", root / "cuslayer" / "kernels")
+    for name in re.findall(r"`([\w./]+/|[\w./]+\.(?:py|md|cu))`", README.read_text(encoding="utf-8")):
+        if "yours" not in name and not any((place / name).exists() for place in places):
+            missing.append(name)
+    assert not missing

@@ -1,0 +1,138 @@
+"""The trainer: its loop is the plain loop, and its scores are means over samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.training import Score, Trainer
+
+SRM = cs.SRM(tau_sr=4.0)
+
+
+def batches(sizes=(3, 2), classes=2, seed=5):
+    rng = np.random.default_rng(seed)
+    return [(rng.random((20, n, 6)) < 0.3, rng.integers(classes, size=n)) for n in sizes]
+
+
+def trainer(*layers, loss=None, lr=0.01):
+    net = cs.Sequential(*(layers or (cs.Dense(6, 2), SRM)))
+    return Trainer(net, loss or cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), lr))
+
+
+def test_training_is_the_plain_loop():
+    cs.seed(1)
+    t = trainer()
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(6, 2), SRM)
+    loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01)
+    total, right = 0.0, 0
+    for x, labels in batches():
+        spikes = net(x)
+        value = loss(spikes, labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        total += value.item()
+        right += int((cs.classify(spikes) == labels).sum())
+    first = t.net.layers[0].weight.data.copy()
+    assert t.train(batches()) == Score(pytest.approx(total / 5), right / 5)
+    assert not np.array_equal(first, net.layers[0].weight.data)
+    assert np.array_equal(t.net.layers[0].weight.data, net.layers[0].weight.data)
+
+
+def test_a_score_does_not_depend_on_the_batches():
+    t = trainer()
+    spikes, labels = zip(*batches(), strict=True)
+    whole = [(np.concatenate(spikes, axis=1), np.concatenate(labels))]
+    assert t.test(batches()).loss == pytest.approx(t.test(whole).loss)
+    assert t.test(batches()).accuracy == t.test(whole).accuracy
+
+
+def test_testing_changes_nothing():
+    t = trainer()
+    before = t.net.layers[0].weight.data.copy()
+    assert t.test(batches()) == t.test(batches())
+    assert np.array_equal(t.net.layers[0].weight.data, before)
+    assert t.net.layers[0].weight.grad is None
+
+
+def test_testing_keeps_nothing_for_backward():
+    kept = []
+
+    def watch(x):
+        kept.append(x.requires_grad)
+        return x
+
+    t = trainer(cs.Dense(6, 2), SRM, watch)
+    t.test(batches((3,)))
+    t.train(batches((3,)))
+    assert kept == [False, True]
+
+
+def test_dropout_in_training_alone():
+    layer = cs.Dropout(0.5)
+    t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
+    t.train(batches())
+    assert layer.training
+    t.test(batches())
+    assert not layer.training
+    t.train(batches())
+    assert layer.training
+
+
+def test_training_learns():
+    # The class is which half of the inputs fires.
+    rng = np.random.default_rng(0)
+    labels = np.arange(8) % 2
+    x = (rng.random((20, 8, 6)) < 0.5) & (np.arange(6) // 3 == labels[:, None])
+    t = trainer(lr=0.05)
+    first = t.train([(x, labels)])
+    for _ in range(20):
+        last = t.train([(x, labels)])
+    assert last.loss < 0.5 * first.loss
+    assert t.test([(x, labels)]).accuracy == 1.0
+
+
+def test_no_sample_is_right():
+    t = trainer()
+    t.net.layers[0].weight.data[:] = 0.0
+    # A silent output is class 0.
+    x, _ = batches((4,))[0]
+    assert t.test([(x, np.ones(4, int))]).accuracy == 0.0
+    assert t.train([(x, np.ones(4, int))]).accuracy == 0.0
+
+
+def test_spike_trains_have_no_accuracy():
+    t = trainer(loss=cs.SpikeTimeLoss(SRM))
+    target = np.zeros((20, 3, 2), bool)
+    pairs = [(batches()[0][0], target)]
+    assert t.train(pairs).accuracy is None
+    assert t.test(pairs).accuracy is None
+    assert t.test(pairs).loss >= 0.0
+
+
+def test_no_batch_at_all():
+    assert trainer().test([]) == Score(0.0, 0.0)
+    assert trainer().train(iter([])) == Score(0.0, 0.0)
+
+
+def test_an_iterator_without_a_length():
+    assert trainer().test(iter(batches())).loss > 0.0
+
+
+def test_a_label_out_of_range():
+    x, _ = batches((3,))[0]
+    for label in (2, -1):
+        with pytest.raises(ValueError, match=f"label {label} of sample 1 is none of 2 classes"):
+            trainer().train([(x, np.array([0, label, 1]))])
+
+
+def test_nothing_is_printed_where_there_is_no_terminal(capsys):
+    t = trainer()
+    t.progress = True
+    t.train(batches())
+    t.progress = False
+    t.test(batches())
+    assert capsys.readouterr() == ("", "")
