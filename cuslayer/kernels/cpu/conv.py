@@ -11,12 +11,15 @@ from cuslayer.kernels import matrix
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
+from cuslayer.kernels.cpu.product import single_threaded_blas
 from cuslayer.kernels.geometry import Window
 
 # The frames are walked in this many parts, whatever the cores: the weight gradient is a sum over the parts, and its
 # bits must not depend on who computes them.
 _PARTS = 16
-_PATCH_BYTES = 4 << 20
+# Frames that a thread takes at once, and how many bytes of patches it makes of them at a time: what its cache holds.
+_GRAIN = 16
+_PATCH_BYTES = 512 << 10
 
 
 @compiled
@@ -119,11 +122,13 @@ def _runs(window: Window, groups: int) -> bool:
 
 def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
     """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
-    if not isinstance(x, SpikeList):
-        return matrix.conv(x, w, window, groups)
     frames, *image = x.shape
     rows, columns = window.outputs("conv", tuple(image), ceil=False)
     maps = empty((frames, rows, columns, w.shape[3]), w.dtype)
+    if not isinstance(x, SpikeList):
+        with single_threaded_blas():
+            spread(_conv_of_numbers, frames, x, w, maps, window, groups, grain=_GRAIN)
+        return maps
     bounds = _bounds(frames)
     spikes = (bounds, x.start, x.index, tuple(image), window)
     if _runs(window, groups):
@@ -136,11 +141,14 @@ def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
 
 def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) -> Array:
     """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns."""
-    if not isinstance(x, SpikeList):
-        return matrix.conv_weight_adjoint(x, g, window, groups)
     frames, *image = x.shape
     (kernel_h, kernel_w), inputs, outputs = window.kernel, image[2] // groups, g.shape[3]
     bounds = _bounds(frames)
+    if not isinstance(x, SpikeList):
+        parts = np.zeros((_PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
+        with single_threaded_blas():
+            spread(_weight_adjoint_of_numbers, _PARTS, bounds, x, g, parts, window, groups, grain=1)
+        return parts.sum(axis=0)
     spikes = (bounds, x.start, x.index, tuple(image), window)
     if _runs(window, groups):
         parts = np.zeros((_PARTS, kernel_h, inputs, kernel_w * outputs), g.dtype)
@@ -150,6 +158,18 @@ def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: 
     parts = np.zeros((_PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
     spread(_walk, _PARTS, *spikes, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)
+
+
+def _conv_of_numbers(first: int, last: int, x: Array, w: Array, maps: Array, window: Window, groups: int) -> None:
+    maps[first:last] = matrix.conv(x[first:last], w, window, groups)
+
+
+def _weight_adjoint_of_numbers(
+    first: int, last: int, bounds: Array, x: Array, g: Array, parts: Array, window: Window, groups: int
+) -> None:
+    for part in range(first, last):
+        mine = slice(bounds[part], bounds[part + 1])
+        parts[part] = matrix.conv_weight_adjoint(x[mine], g[mine], window, groups)
 
 
 def _bounds(frames: int) -> Array:
@@ -177,20 +197,29 @@ def _scatter(first: int, last: int, patches: Any, x: Any, window: Any) -> None:
                             pixel[c] += patch[c]
 
 
+def _input_adjoint(first: int, last: int, g: Array, taps: Array, x: Array, window: Window) -> None:
+    _, rows, columns, outputs = g.shape
+    kernel_h, kernel_w = window.kernel
+    step = max(1, _PATCH_BYTES // (rows * columns * taps.shape[1] * g.dtype.itemsize))
+    patches = np.empty((step, rows, columns, kernel_h, kernel_w, x.shape[3]), g.dtype)
+    for low in range(first, last, step):
+        high = min(low + step, last)
+        filled = patches[: high - low]
+        np.matmul(g[low:high].reshape(-1, outputs), taps, out=filled.reshape(-1, taps.shape[1]))
+        _scatter(0, high - low, filled, x[low:high], window)
+
+
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
-    if groups > 1:
-        return matrix.conv_input_adjoint(g, w, image, window, groups)
-    kernel_h, kernel_w, inputs, outputs = w.shape
-    x = empty((len(g), *image, inputs), g.dtype)
-    taps = np.ascontiguousarray(w.reshape(-1, outputs).T)
-    pixels = g.shape[1] * g.shape[2]
-    step = max(2, _PATCH_BYTES // max(1, pixels * taps.shape[1] * g.dtype.itemsize))
-    # One buffer for the patches of every block: fresh memory would cost more than the products.
-    patches = empty((min(step, len(g)), g.shape[1], g.shape[2], kernel_h, kernel_w, inputs), g.dtype)
-    for low in range(0, len(g), step):
-        part = g[low : low + step]
-        filled = patches[: len(part)]
-        np.matmul(part.reshape(-1, outputs), taps, out=filled.reshape(len(part) * pixels, -1))
-        spread(_scatter, len(part), filled, x[low : low + step], window, grain=1)
+    x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
+    with single_threaded_blas():
+        if groups == 1:
+            taps = np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
+            spread(_input_adjoint, len(g), g, taps, x, window, grain=_GRAIN)
+        else:
+            spread(_input_adjoint_of_groups, len(g), g, w, x, window, groups, grain=_GRAIN)
     return x
+
+
+def _input_adjoint_of_groups(first: int, last: int, g: Array, w: Array, x: Array, window: Window, groups: int) -> None:
+    x[first:last] = matrix.conv_input_adjoint(g[first:last], w, (x.shape[1], x.shape[2]), window, groups)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels import matrix
 from cuslayer.kernels.cpu.events import SpikeList, by_column
 from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
+from cuslayer.kernels.cpu.product import matmul
 
 
 @compiled
@@ -37,7 +37,7 @@ def _gather(first: int, last: int, start: Any, index: Any, table: Any, out: Any)
 def dense(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): of spikes, the sum of the weight rows that they name."""
     if not isinstance(x, SpikeList):
-        return matrix.dense(x, w)
+        return matmul(x.astype(w.dtype, copy=False), w)
     out = empty((x.shape[0], w.shape[1]), w.dtype)
     spread(_gather, len(out), x.start, x.index, w, out, grain=32)
     return out
@@ -46,7 +46,7 @@ def dense(x: SpikeList | Array, w: Array) -> Array:
 def dense_weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): of spikes, the sum of the error rows at their times."""
     if not isinstance(x, SpikeList):
-        return matrix.dense_weight_adjoint(x, g)
+        return matmul(x.T.astype(g.dtype, copy=False), g).copy()
     inputs = x.shape[1]
     begin, rows = by_column(x.start, x.index, inputs)
     w = np.empty((inputs, g.shape[1]), g.dtype)
@@ -56,4 +56,4 @@ def dense_weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
 
 def dense_input_adjoint(g: Array, w: Array) -> Array:
     """Return g w', g (rows, outputs): the gradient of x in x w."""
-    return np.matmul(g, w.T, out=empty((len(g), len(w)), g.dtype))
+    return matmul(g, w.T)

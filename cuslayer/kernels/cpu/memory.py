@@ -1,6 +1,6 @@
 """Large arrays of the CPU's kernels, lent out again and again.
 
-The system hands out fresh memory page by page, each cleared at its first touch, which costs a kernel as much as its
+The system hands out fresh memory page by page, each cleared at its first touch, which can cost a kernel more than its
 own work. Every training step wants the same large arrays, so that what one step gives back serves the next, as CuPy
 does it on a GPU.
 """
@@ -17,58 +17,101 @@ import numpy as np
 from cuslayer.backend import Array
 
 _LEAST_BYTES = 1 << 20
-# A block serves a wish of up to this much less than its size.
-_SLACK = 1.25
+# Loans begin at multiples of this: a cache line, and as wide as any SIMD register.
+_ALIGNMENT = 64
 
 
-class _Pool:
-    """Blocks that nobody uses, the longest idle first.
+class _Block:
+    """A piece of memory, and the intervals of it that nobody uses, in order and apart."""
 
-    No more is kept idle than has been in use at once, so that a change of shapes does not keep the old ones for ever.
+    def __init__(self, size: int) -> None:
+        self.bytes = np.empty(size, np.uint8)
+        self.free = [(0, size)]
+
+    def best(self, size: int) -> tuple[int, int] | None:
+        """Return the smallest free interval of at least a size."""
+        return min((f for f in self.free if f[1] - f[0] >= size), key=lambda f: f[1] - f[0], default=None)
+
+    def take(self, interval: tuple[int, int], size: int) -> tuple[int, int]:
+        """Return the front of a free interval, which is free no more."""
+        start, stop = interval
+        at = self.free.index(interval)
+        self.free[at : at + 1] = [(start + size, stop)] if start + size < stop else []
+        return start, start + size
+
+    def give_back(self, interval: tuple[int, int]) -> None:
+        """Make an interval free, one with its free neighbours."""
+        merged: list[tuple[int, int]] = []
+        for start, stop in sorted([*self.free, interval]):
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], stop)
+            else:
+                merged.append((start, stop))
+        self.free = merged
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody uses any of it."""
+        return self.free == [(0, self.bytes.size)]
+
+
+class Pool:
+    """Blocks of memory, lent out in parts.
+
+    No more is kept than twice of what has been lent at once, so that old shapes do not hold memory for ever.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        # A block may come back at any moment, from any thread, even amid `take`: it only joins this queue.
-        self.returned: deque[Array] = deque()
-        self.idle: list[Array] = []
-        self.lent_bytes = self.most_lent = 0
+        # A loan may end at any moment, in any thread, even amid `take`: it only joins this queue.
+        self.returned: deque[tuple[_Block, tuple[int, int]]] = deque()
+        self.blocks: list[_Block] = []
+        self.lent = self.most_lent = 0
 
-    def take(self, size: int) -> Array:
+    @property
+    def held(self) -> int:
+        """How many bytes the blocks have."""
+        return sum(block.bytes.size for block in self.blocks)
+
+    def take(self, size: int) -> tuple[_Block, tuple[int, int]]:
+        """Return a block and the interval of it that is lent; who is done appends both to `returned`."""
+        size = -(-size // _ALIGNMENT) * _ALIGNMENT
         with self.lock:
             while self.returned:
-                block = self.returned.popleft()
-                self.lent_bytes -= block.nbytes
-                self.idle.append(block)
-            fitting = [b for b in self.idle if size <= b.nbytes <= _SLACK * size]
-            best = min(fitting, key=lambda b: b.nbytes) if fitting else np.empty(size, np.uint8)
-            self.lent_bytes += best.nbytes
-            self.most_lent = max(self.most_lent, self.lent_bytes)
-            self.idle = [b for b in self.idle if b is not best]
-            excess = sum(b.nbytes for b in self.idle) - self.most_lent
-            while excess > 0:
-                excess -= self.idle.pop(0).nbytes
-            return best
+                block, interval = self.returned.popleft()
+                block.give_back(interval)
+                self.lent -= interval[1] - interval[0]
+            self.lent += size
+            self.most_lent = max(self.most_lent, self.lent)
+            fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best(size))]
+            if fits:
+                _, i, best = min(fits)
+                return self.blocks[i], self.blocks[i].take(best, size)
+            for block in [b for b in self.blocks if b.idle]:
+                if self.held + size > 2 * self.most_lent:
+                    self.blocks.remove(block)
+            self.blocks.append(_Block(size))
+            return self.blocks[-1], self.blocks[-1].take((0, size), size)
 
 
-_pool = _Pool()
+_pool = Pool()
 
 
 class _Loan:
-    """A block that is given back when the last array that looks at it is gone."""
+    """Memory that is given back when the last array that looks at it is gone."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:
         self.pool = _pool
-        self.block = _pool.take(size)
+        self.part = block, (start, _) = _pool.take(size)
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
             "typestr": dtype.str,
-            "data": (self.block.ctypes.data, False),
+            "data": (block.bytes.ctypes.data + start, False),
         }
 
     def __del__(self) -> None:
-        self.pool.returned.append(self.block)
+        self.pool.returned.append(self.part)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
