@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def _walk_runs(
     bounds: Any,
     start: Any,
     index: Any,
-    image: Any,
+    places: Any,
     window: Any,
     weights: Any,
     maps: Any,
@@ -90,7 +91,6 @@ def _walk_runs(
     A spike at column c reaches the map's columns c + left - j, so that with the taps of a row in reverse, weights
     (kh, C, kw x outputs) and maps (frames, rows, columns x outputs) run along each other.
     """
-    _, width, channels = image
     (kernel_h, kernel_w), _, (top, left), _ = window
     outputs = weights.shape[3] // kernel_w
     columns = maps.shape[2] // outputs
@@ -100,8 +100,7 @@ def _walk_runs(
             if forward:
                 maps[frame] = 0
             for e in range(start[frame], start[frame + 1]):
-                pixel, channel = divmod(index[e], channels)
-                row, column = divmod(pixel, width)
+                row, column, channel = places[index[e], 0], places[index[e], 1], places[index[e], 2]
                 reach = column + left - kernel_w + 1
                 low = max(reach, 0)
                 high = min(column + left + 1, columns)
@@ -114,6 +113,11 @@ def _walk_runs(
                     else:
                         for c in range(place.size):
                             taps[c] += place[c]
+
+
+def _places(image: tuple[int, ...]) -> Array:
+    """Return the row, column and channel of each pixel of an image (H, W, C): to look up costs less than to divide."""
+    return np.stack(np.unravel_index(np.arange(math.prod(image)), image), axis=1)
 
 
 def _runs(window: Window, groups: int) -> bool:
@@ -130,12 +134,22 @@ def conv(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Array:
             spread(_conv_of_numbers, frames, x, w, maps, window, groups, grain=_GRAIN)
         return maps
     bounds = _bounds(frames)
-    spikes = (bounds, x.start, x.index, tuple(image), window)
+    spikes = (bounds, x.start, x.index)
     if _runs(window, groups):
         taps = np.ascontiguousarray(w[:, ::-1].transpose(0, 2, 1, 3)).reshape(1, len(w), w.shape[2], -1)
-        spread(_walk_runs, _PARTS, *spikes, taps, maps.reshape(frames, rows, columns * w.shape[3]), True, grain=1)
+        spread(
+            _walk_runs,
+            _PARTS,
+            *spikes,
+            _places(tuple(image)),
+            window,
+            taps,
+            maps.reshape(frames, rows, columns * w.shape[3]),
+            True,
+            grain=1,
+        )
     else:
-        spread(_walk, _PARTS, *spikes, groups, w[None], maps, True, grain=1)
+        spread(_walk, _PARTS, *spikes, tuple(image), window, groups, w[None], maps, True, grain=1)
     return maps
 
 
@@ -149,14 +163,24 @@ def conv_weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: 
         with single_threaded_blas():
             spread(_weight_adjoint_of_numbers, _PARTS, bounds, x, g, parts, window, groups, grain=1)
         return parts.sum(axis=0)
-    spikes = (bounds, x.start, x.index, tuple(image), window)
+    spikes = (bounds, x.start, x.index)
     if _runs(window, groups):
         parts = np.zeros((_PARTS, kernel_h, inputs, kernel_w * outputs), g.dtype)
-        spread(_walk_runs, _PARTS, *spikes, parts, g.reshape(frames, g.shape[1], g.shape[2] * outputs), False, grain=1)
+        spread(
+            _walk_runs,
+            _PARTS,
+            *spikes,
+            _places(tuple(image)),
+            window,
+            parts,
+            g.reshape(frames, g.shape[1], g.shape[2] * outputs),
+            False,
+            grain=1,
+        )
         total = parts.sum(axis=0).reshape(kernel_h, inputs, kernel_w, outputs)
         return np.ascontiguousarray(total[:, :, ::-1].transpose(0, 2, 1, 3))
     parts = np.zeros((_PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
-    spread(_walk, _PARTS, *spikes, groups, parts, g, False, grain=1)
+    spread(_walk, _PARTS, *spikes, tuple(image), window, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)
 
 

@@ -14,7 +14,7 @@ from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.cpu.exponential import exp_of_negative
 from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
-from cuslayer.kernels.cpu.response import BLOCK, columns
+from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 
 
 @compiled
@@ -49,7 +49,7 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
     flat = columns(a)
     theta = spiking.surrogate(a.dtype)[0]
     refractory = spiking.refractory.recurrence(a.dtype, len(a))
-    spread(_spike, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), theta, refractory, grain=BLOCK)
+    spread(_spike, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), theta, refractory, grain=GRAIN)
     return u, s
 
 
@@ -99,7 +99,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
         response.recurrence(x.dtype, len(x)),
         spiking.refractory.recurrence(x.dtype, len(x)),
     )
-    spread(_neuron, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), *constants, grain=BLOCK)
+    spread(_neuron, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), *constants, grain=GRAIN)
     return u, s
 
 
@@ -117,7 +117,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)
-    spread(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=BLOCK)
+    spread(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=GRAIN)
     return y
 
 
@@ -159,7 +159,7 @@ def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), spiking.refractory.recurrence(g.dtype, len(g))
-    spread(_spike_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=BLOCK)
+    spread(_spike_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
 
@@ -204,7 +204,7 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Arr
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
-    spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=BLOCK)
+    spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
 
@@ -259,5 +259,5 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking) 
         response.recurrence(g.dtype, len(g)),
         spiking.refractory.recurrence(g.dtype, len(g)),
     )
-    spread(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=BLOCK)
+    spread(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y

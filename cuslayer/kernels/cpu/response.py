@@ -17,7 +17,9 @@ from cuslayer.kernels.constants import Alpha, Recurrence
 from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 
-BLOCK = 256
+# Columns of a block, and the fewest that a thread takes.
+BLOCK = 1024
+GRAIN = 128
 
 
 def columns(x: Array) -> Array:
@@ -65,7 +67,7 @@ def _filtered(x: Array, response: Alpha, *, back: bool) -> Array:
     out = empty(x.shape, x.dtype)
     flat = columns(x)
     constants = response.recurrence(x.dtype, len(x))
-    spread(_psp, flat.shape[1], flat, columns(out), constants, back, grain=BLOCK)
+    spread(_psp, flat.shape[1], flat, columns(out), constants, back, grain=GRAIN)
     return out
 
 
@@ -96,7 +98,7 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 def _summed(x: Array, taps: Array, *, back: bool) -> Array:
     out = empty(x.shape, x.dtype)
-    spread(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=BLOCK)
+    spread(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=GRAIN)
     return out
 
 
@@ -115,7 +117,7 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
     y = empty(x.shape, x.dtype)
-    spread(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=BLOCK)
+    spread(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
     return y
 
 
