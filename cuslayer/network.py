@@ -71,8 +71,8 @@ class Sequential:
                 layer.training = training
 
     def state(self) -> dict[str, Array]:
-        """Return the parameters as NumPy arrays by name: ``<position>.<number>``, the number within its layer."""
-        return {name: to_numpy(p.data) for name, p in self._named()}
+        """Return copies of the parameters by name, ``<position>.<number>``, the number within its layer, on the CPU."""
+        return {name: to_numpy(p.data).copy() for name, p in self._named()}
 
     def load_state(self, state: dict[str, Array]) -> None:
         """Set the parameters from arrays by name, as `state` returns them.

@@ -66,8 +66,10 @@ class _Optimizer:
         raise NotImplementedError
 
     def state(self) -> dict[str, Array]:
-        """Return what the method remembers as NumPy arrays by name, and the count of steps."""
-        arrays = {f"{i}.{name}": to_numpy(a) for i, memory in enumerate(self.memory) for name, a in memory.items()}
+        """Return copies of what the method remembers by name, and the count of steps, on the CPU."""
+        arrays = {
+            f"{i}.{name}": to_numpy(a).copy() for i, memory in enumerate(self.memory) for name, a in memory.items()
+        }
         return {"steps": np.array(self.steps), **arrays}
 
     def load_state(self, state: dict[str, Array]) -> None:

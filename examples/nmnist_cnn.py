@@ -2,7 +2,7 @@
 
     python nmnist_cnn.py                          # the embedded digits
     python nmnist_cnn.py --data NMNISTsmall       # .bs2 recordings with a training and a test list, or N-MNIST itself
-    python nmnist_cnn.py --limit 64               # a few recordings an epoch, to see it run on a CPU
+    python nmnist_cnn.py --limit 64               # a few recordings an epoch, to see it run
 
 The output neuron of the right class shall fire 60 times in 300 ms, the others 10 times; the one that fires most is
 the answer. The loop over batches is written out in nmnist_mlp.py; here a Trainer has it.
@@ -22,24 +22,28 @@ STEPS = 300  # of 1 ms
 
 
 def network(srm):
-    """Convolutions with one zero around the frame, and sum pooling, each followed by its neurons."""
+    """Convolutions with one zero around the frame, and sum pooling, each followed by its neurons.
+
+    The weights start small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a pooling
+    layer hold a spike, the first step of Adam silences the output, and no gradient comes back from so far below theta.
+    """
     pool = cs.Pool(2, gain=1.1 * srm.theta)  # one spike in its window is enough to fire
     return cs.Sequential(
-        *(cs.Conv(2, 16, 5, padding=1), srm),  # 34 x 34 pixels become 32 x 32
+        *(cs.Conv(2, 16, 5, padding=1, weight_scale=7), srm),  # 34 x 34 pixels become 32 x 32
         *(pool, srm),  # 16 x 16
-        *(cs.Conv(16, 32, 3, padding=1), srm),
+        *(cs.Conv(16, 32, 3, padding=1, weight_scale=3), srm),
         *(pool, srm),  # 8 x 8
-        *(cs.Conv(32, 64, 3, padding=1), srm),
-        *(cs.Dense((8, 8, 64), 10), srm),
+        *(cs.Conv(32, 64, 3, padding=1, weight_scale=3), srm),
+        *(cs.Dense((8, 8, 64), 10, weight_scale=2), srm),
     )
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="a folder of recordings; left out: the embedded digits")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=0, help="stop an epoch after so many recordings; 0: never")
     options = parser.parse_args(arguments)

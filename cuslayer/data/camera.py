@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from cuslayer.jit import compiled
 
 # Added to intensities before the logarithm: how bright black is, beside a white of 1.
 DARK = 0.1
@@ -44,7 +45,7 @@ def record(
         room = count
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _record(canvas: Any, path: Any, thresholds: Any, events: Any) -> int:
     """Fill events (room, 4) with time, x, y, p and return how many there are, even above room."""
     height, width = thresholds.shape[0], thresholds.shape[1]

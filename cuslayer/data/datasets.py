@@ -68,6 +68,10 @@ class _Files:
         place = position(type(self).__name__, index, len(self))
         return read_events(self._paths[place]), int(self.labels[place])
 
+    def where(self, index: int) -> str:
+        """Return where a recording is kept, for whoever complains of it."""
+        return str(self._paths[index])
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} recordings, shape {self.shape}, {self.classes} classes)"
 

@@ -110,8 +110,11 @@ class Loader:
         labels = np.empty(n, dtype=np.int64)
         for i, sample in enumerate(samples.tolist()):
             events, labels[i] = self.dataset[sample]
-            step, feature = flat_bins(
-                events, self._shape, self.steps, self.dt, self.rounding, op=f"Loader: sample {sample}"
+            op = (
+                f"Loader: {self.dataset.where(sample)}"
+                if hasattr(self.dataset, "where")
+                else f"Loader: sample {sample}"
             )
+            step, feature = flat_bins(events, self._shape, self.steps, self.dt, self.rounding, op=op)
             x[(step * n + i) * features + feature] = True
         return x.reshape(self.steps, n, *self._shape), labels

@@ -36,10 +36,7 @@ class Checkpoint:
     @classmethod
     def of(cls, epoch: int, network: Sequential, optimizer: SGD | Adam) -> Checkpoint:
         """Return the checkpoint of a run as it is now."""
-        # Copies: on a CPU the states are the arrays themselves, which training goes on to edit.
-        weights = {name: a.copy() for name, a in network.state().items()}
-        memory = {name: a.copy() for name, a in optimizer.state().items()}
-        return cls(epoch, weights, memory, dict(backend.generator().bit_generator.state))
+        return cls(epoch, network.state(), optimizer.state(), dict(backend.generator().bit_generator.state))
 
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
         """Put network, optimizer and generator back where they were.

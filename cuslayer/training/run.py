@@ -152,8 +152,8 @@ def _recordings(config: Config, net: Network) -> _Data:
     if config.error == "SpikeTime":
         return _pair(config, net)
     if config.data is None:
-        train_set: Dataset = Digits("train", seed=config.seed)
-        test_set: Dataset = Digits("test", seed=config.seed)
+        train_set: Dataset = Digits("train")
+        test_set: Dataset = Digits("test")
     else:
         lists = (_list(Path(config.data), name) for name in (config.train_list, config.test_list))
         train_set, test_set = open_folder(config.data, *lists)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cpu.events import SpikeList
-from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.product import single_threaded_blas
 from cuslayer.kernels.geometry import Window

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
 from cuslayer.kernels.cpu.events import SpikeList, by_column
-from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.product import matmul
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.cpu.exponential import exp_of_negative
-from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.jit import compiled, spread
 
 _GRAIN = 4096
 

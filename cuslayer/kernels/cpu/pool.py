@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.cpu.jit import compiled, spread
+from cuslayer.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.geometry import Window
 
@@ -58,6 +58,20 @@ def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any)
                     total[c] *= gain
 
 
+@compiled
+def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
+    """Do as `_pool_adjoint` does where windows lie side by side: each pixel has one, and nothing is summed."""
+    (kernel_h, kernel_w), _, _, _ = window
+    for frame in range(first, last):
+        for y in range(x.shape[1]):
+            for column in range(g.shape[2]):
+                error = g[frame, y // kernel_h, column]
+                for z in range(column * kernel_w, min((column + 1) * kernel_w, x.shape[2])):
+                    pixel = x[frame, y, z]
+                    for c in range(pixel.size):
+                        pixel[c] = gain * error[c]
+
+
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
@@ -70,5 +84,7 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
 def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
-    spread(_pool_adjoint, len(g), g, x, window, g.dtype.type(gain), grain=1)
+    tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
+    kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint
+    spread(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
     return x

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cuslayer.backend import Array
-from cuslayer.kernels.cpu.jit import spread
+from cuslayer.jit import spread
 from cuslayer.kernels.cpu.memory import empty
 
 # Rows of a part: fixed, so that the bits of a product do not depend on the number of cores.

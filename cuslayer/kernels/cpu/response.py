@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Recurrence
-from cuslayer.kernels.cpu.jit import compiled, spread
 from cuslayer.kernels.cpu.memory import empty
 
 # Columns of a block, and the fewest that a thread takes.

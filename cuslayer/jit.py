@@ -1,4 +1,4 @@
-"""How a CPU kernel is compiled and how it is spread over the cores.
+"""How a loop for the CPU is compiled and how it is spread over the cores. Imports Numba, so it is imported late.
 
 A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range, compiled by
 Numba without the GIL and kept in Numba's cache on disk. `spread` runs the parts on a thread pool of our own: Numba's
@@ -23,8 +23,12 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk."""
-    return cast("Callable[P, R]", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where that can be."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast("Callable[P, R]", numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # neither beside the file nor in the user's folders is there a place for the cache
+        return cast("Callable[P, R]", numba.njit(**options)(function))
 
 
 @cache
