@@ -24,8 +24,8 @@ STEPS = 300  # of 1 ms
 def network(srm):
     """Convolutions with one zero around the frame, and sum pooling, each followed by its neurons.
 
-    The weights start small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a pooling
-    layer hold a spike, the first step of Adam silences the output, and no gradient comes back from so far below theta.
+    The weights start small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a
+    pooling layer hold a spike, and Adam's first step silences the output, so far below theta that no gradient returns.
     """
     pool = cs.Pool(2, gain=1.1 * srm.theta)  # one spike in its window is enough to fire
     return cs.Sequential(
