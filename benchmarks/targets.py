@@ -121,9 +121,10 @@ x, target = (e.to_spikes((200,), 1900, rounding="nearest")[:, None] for e in eve
 srm = cs.SRM()
 net, loss = cs.Network("200-256-200", srm), cs.SpikeTimeLoss(srm)
 silent = loss(np.zeros_like(target), target).item()
-optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
+optimizer = cs.Adam(net.parameters(), lr=cs.cosine_decay(0.01, epochs=iterations), amsgrad=True)
 losses, times = [], []
-for _ in range(iterations):
+for iteration in range(iterations):
+    optimizer.epoch = iteration
     start = time.perf_counter()
     value = loss(net(x), target)
     optimizer.zero_grad()

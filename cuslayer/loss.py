@@ -13,7 +13,9 @@ from cuslayer.tape import Tensor, as_tensor
 
 
 class SpikeTimeLoss:
-    """The distance of filtered spike trains: ``E = 1/2 sum (psp(s) - psp(target))^2 dt``, summed over all.
+    """The distance of filtered spike trains, ``E = 1/2 sum (psp(s) - psp(target))^2 dt``.
+
+    See `functions.spike_time_error`.
 
     Args:
         srm: the neuron whose spike response filters both.
@@ -40,9 +42,7 @@ class SpikeTimeLoss:
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
-        # The response is linear: one filter of the difference serves both.
-        distance = self.srm.psp(spikes - target)
-        return (distance * distance).sum() * (0.5 * self.srm.dt)
+        return functions.spike_time_error(spikes, target, response=self.srm.filter)
 
 
 class SpikeCountLoss:

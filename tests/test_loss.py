@@ -60,6 +60,7 @@ def test_spike_time():
 def test_gradient_of_spike_time():
     loss, target = cs.SpikeTimeLoss(cs.SRM()), RNG.random((30, 2, 3)) < 0.2
     assert cs.gradcheck(lambda s: loss(s, target), RNG.random((30, 2, 3))) < 1e-6
+    assert cs.gradcheck(loss, RNG.random((30, 2, 3)), RNG.random((30, 2, 3))) < 1e-6
 
 
 def test_gradient_of_spike_count_outside_the_region():
@@ -144,6 +145,10 @@ def test_errors():
     with pytest.raises(ValueError, match=r"classify: spikes must be \(T, N, classes\), got shape \(10, 2, 0\)"):
         cs.classify(s[..., :0])
     filt = srm.filter
+    with pytest.raises(ValueError, match=r"spike_time_error: s has shape \(10, 2, 3\), target has shape \(10, 2, 1\)"):
+        functions.spike_time_error(s, s[..., :1], response=filt)
+    with pytest.raises(ValueError, match=r"spike_time_error: s must be \(T, N, ...\), got shape \(10,\)"):
+        functions.spike_time_error(s[:, 0, 0], s[:, 0, 0], response=filt)
     with pytest.raises(ValueError, match="spike_count_error: region must lie within 0 and 10 steps, got 0 to 11"):
         functions.spike_count_error(s, desired=np.ones((2, 3)), region=(0, 11), response=filt)
     with pytest.raises(ValueError, match=r"spike_count_error: desired has shape \(3,\), s expects \(2, 3\)"):

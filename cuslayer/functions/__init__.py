@@ -3,6 +3,7 @@
 from cuslayer.functions.conv import conv
 from cuslayer.functions.count import spike_count_error
 from cuslayer.functions.dense import dense
+from cuslayer.functions.distance import spike_time_error
 from cuslayer.functions.dropout import dropout
 from cuslayer.functions.neuron import neuron
 from cuslayer.functions.pool import pool
@@ -10,4 +11,15 @@ from cuslayer.functions.psp import psp
 from cuslayer.functions.shift import shift
 from cuslayer.functions.spike import spike
 
-__all__ = ["conv", "dense", "dropout", "neuron", "pool", "psp", "shift", "spike", "spike_count_error"]
+__all__ = [
+    "conv",
+    "dense",
+    "dropout",
+    "neuron",
+    "pool",
+    "psp",
+    "shift",
+    "spike",
+    "spike_count_error",
+    "spike_time_error",
+]

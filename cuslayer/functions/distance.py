@@ -1,0 +1,48 @@
+"""The distance of two spike trains, as a neuron downstream sees them."""
+
+from __future__ import annotations
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.constants import Alpha
+from cuslayer.tape import Pullback, differentiable, numeric
+
+
+@differentiable
+def spike_time_error(s: Array, target: Array, /, *, response: Alpha) -> tuple[Array, Pullback]:
+    """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over all.
+
+    Backward is ``g_s[t] = dt sum_k eps[k] e[t+k]``, and its negative for the target.
+
+    Args:
+        s: (T, N, ...), spikes or numbers.
+        target: of the same shape.
+        response: the spike response, with its dt in milliseconds.
+
+    Returns:
+        The error, a scalar.
+
+    Raises:
+        ValueError: s is not (T, N, ...), or the shapes differ.
+
+    Source: Shrestha and Orchard 2018, equations 4 and 5 (van Rossum's distance with the spike response).
+
+    >>> import numpy as np
+    >>> from cuslayer.neuron import SRM
+    >>> train = np.zeros((50, 1, 1), bool); train[10] = True
+    >>> spike_time_error(train, train, response=SRM().filter).item()
+    0.0
+    """
+    check.time_first("spike_time_error", "s", s)
+    check.same_shape("spike_time_error", "s", s, "target", target)
+    k = kernels.of(s)
+    # The response is linear: one filter of the difference serves both.
+    e = k.psp(numeric(s) - target, response)
+    dt = e.dtype.type(response.dt)
+    error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
+
+    def pullback(g: Array) -> tuple[Array, object]:
+        of_s = k.psp_adjoint(e * (g * dt), response)
+        return of_s, lambda: -of_s
+
+    return error, pullback  # type: ignore[return-value]
