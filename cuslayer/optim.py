@@ -63,7 +63,7 @@ class _Optimizer:
                 self._move(kernels.of(p.data), p.data, grad, memory)
 
     def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
-        raise NotImplementedError
+        raise TypeError(f"{self._op}: an optimizer must define _move")
 
     def state(self) -> dict[str, Array]:
         """Return copies of what the method remembers by name, and the count of steps, on the CPU."""
