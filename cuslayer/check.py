@@ -99,12 +99,6 @@ def time_first(op: str, name: str, x: Any, *, least_dimensions: int = 2) -> None
         raise ValueError(f"{op}: {name} must be {layout}, got shape {tuple(x.shape)}")
 
 
-def spikes(op: str, name: str, x: Any) -> None:
-    """Raise TypeError unless x is a boolean array."""
-    if x.dtype != bool:
-        raise TypeError(f"{op}: {name} must be boolean spikes, got {x.dtype}")
-
-
 def floating(op: str, name: str, x: Any) -> None:
     """Raise TypeError unless x holds float32 or float64."""
     if x.dtype.name not in ("float32", "float64"):
@@ -115,9 +109,3 @@ def same_shape(op: str, name: str, x: Any, other: str, y: Any) -> None:
     """Raise ValueError unless x and y have one shape."""
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(f"{op}: {name} has shape {tuple(x.shape)}, {other} has shape {tuple(y.shape)}")
-
-
-def same_dtype(op: str, name: str, x: Any, other: str, y: Any) -> None:
-    """Raise TypeError unless x and y have one dtype."""
-    if x.dtype != y.dtype:
-        raise TypeError(f"{op}: {name} is {x.dtype}, {other} is {y.dtype}")

@@ -211,3 +211,24 @@ def test_functions_are_what_the_neuron_calls():
     srm, x = cs.SRM(), RNG.normal(0, 5, (20, 1, 4))
     direct = functions.neuron(x, response=srm.filter, spiking=srm.spiking)
     assert (direct.data == srm(x).data).all()
+
+
+def test_the_float32_surrogate_is_exp_to_seven_digits():
+    """Over its whole range, down to where it ends at exp(-40)."""
+    from cuslayer.jit import compiled
+    from cuslayer.kernels.cpu.exponential import exp_of_negative
+
+    @compiled
+    def fill(x, y):
+        for j in range(x.size):
+            y[j] = exp_of_negative(x[j])
+
+    x = -np.linspace(0, 39.99, 200_001).astype(np.float32)
+    y = np.empty_like(x)
+    fill(x, y)
+    exact = np.exp(x.astype(float))
+    assert np.abs(y / exact - 1).max() < 2e-7
+    ends = np.array([-40.1, -1000.0, -np.inf], np.float32)
+    out = np.ones_like(ends)
+    fill(ends, out)
+    assert (out == 0).all()
