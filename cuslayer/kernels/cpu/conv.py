@@ -1,4 +1,4 @@
-"""Convolution on the CPU: spike by spike for a list of spikes, matrix products of patches for numbers."""
+"""Convolution on the CPU: spike by spike for a list of spikes, matrix products for numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels import matrix
+from cuslayer.kernels.cpu import winograd
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.product import single_threaded_blas
@@ -235,6 +236,8 @@ def _input_adjoint(first: int, last: int, g: Array, taps: Array, x: Array, windo
 
 def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
+    if winograd.fits(window, groups):
+        return winograd.conv_input_adjoint(g, w, image, window)
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
     with single_threaded_blas():
         if groups == 1:
