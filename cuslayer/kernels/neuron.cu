@@ -14,7 +14,7 @@
 // second time, mostly from the L2 cache; of the spikes it is kept in a register where 64 steps suffice.
 // Precision: `real` throughout; compiled without fused multiply-add, u and s are the CPU's to the bit. The adjoints
 // differ from it by the rounding of exp, and where float exp(x) is under exp(-40), which the CPU takes for 0.
-// Twins: kernels/cpu/neuron.py. Tests: tests/test_twins.py.
+// Twins: kernels/cpu/spike.py and neuron.py. Tests: tests/test_twins.py.
 
 // Steps that a refraction may last to be forgotten from a register.
 constexpr long long REMEMBERED = 64;

@@ -3,17 +3,11 @@
 from cuslayer.kernels.cpu.conv import conv, conv_input_adjoint, conv_weight_adjoint
 from cuslayer.kernels.cpu.dense import dense, dense_input_adjoint, dense_weight_adjoint
 from cuslayer.kernels.cpu.events import synapse_input
-from cuslayer.kernels.cpu.neuron import (
-    neuron,
-    neuron_adjoint,
-    neuron_adjoint_exact,
-    spike,
-    spike_adjoint,
-    spike_adjoint_exact,
-)
+from cuslayer.kernels.cpu.neuron import neuron, neuron_adjoint, neuron_adjoint_exact
 from cuslayer.kernels.cpu.optim import adam, sgd
 from cuslayer.kernels.cpu.pool import pool, pool_adjoint
 from cuslayer.kernels.cpu.response import fir, fir_adjoint, psp, psp_adjoint, shift, shift_spikes
+from cuslayer.kernels.cpu.spike import spike, spike_adjoint, spike_adjoint_exact
 
 __all__ = [
     "adam",

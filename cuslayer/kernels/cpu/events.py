@@ -6,6 +6,7 @@ kept of the input for backward.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,12 @@ from cuslayer.jit import compiled, spread
 
 @dataclass(frozen=True)
 class SpikeList:
-    """The spikes of a boolean matrix, row by row.
+    """The spikes of a boolean array, line by line: a row of a matrix, or a row of pixels (W, C) of a frame.
 
     Attributes:
-        start: where each row begins in `index`, (rows + 1,) int64; the last entry is the number of spikes.
-        index: the column of each spike, ascending within a row, int32.
-        shape: the array's own shape.
+        start: where each line begins in `index`, (lines + 1,) int64; the last entry is the number of spikes.
+        index: the place of each spike within its line, ascending, int32.
+        shape: the array's own shape, (rows, columns) or (frames, H, W, C).
     """
 
     start: Array
@@ -58,14 +59,16 @@ def _fill_bytes(first: int, last: int, x: Any, words: Any, start: Any, index: An
 
 
 def find_spikes(x: Array) -> SpikeList:
-    """Return the spikes of x, boolean (rows, ...)."""
-    flat = np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1 if x.size else 0)
-    words = flat.view(np.uint64) if flat.size and flat.shape[1] % 8 == 0 else np.empty((len(x), 0), np.uint64)
-    start = np.zeros(len(x) + 1, np.int64)
-    spread(_count, len(x), flat, start, grain=32)
+    """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C)."""
+    split = x.ndim // 2
+    lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
+    flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
+    words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
+    start = np.zeros(lines + 1, np.int64)
+    spread(_count, lines, flat, start, grain=32)
     np.cumsum(start, out=start)
     index = np.empty(start[-1], np.int32)
-    spread(_fill_bytes, len(x), flat, words, start, index, grain=32)
+    spread(_fill_bytes, lines, flat, words, start, index, grain=32)
     return SpikeList(start, index, x.shape)
 
 
