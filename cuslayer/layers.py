@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer import check, functions
 from cuslayer.backend import generator
+from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -31,6 +32,10 @@ class Layer:
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
         raise TypeError(f"{type(self).__name__}: a layer must define __call__")
+
+    def fire(self, x: Any, srm: SRM) -> Tensor:
+        """Return the spikes of neurons behind the layer, ``srm(self(x))``, in one pass where there is one."""
+        return srm(self(x))
 
 
 class _Synapse(Layer):
@@ -150,6 +155,21 @@ class Conv(_Synapse):
         return functions.conv(
             x,
             self._effective_weight(),
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+    def fire(self, x: Any, srm: SRM) -> Tensor:
+        if type(self).__call__ is not Conv.__call__:
+            return super().fire(x, srm)  # a subclass computes something else
+        return functions.conv_neuron(
+            x,
+            self._effective_weight(),
+            response=srm.filter,
+            spiking=srm.spiking,
+            exact=srm.gradient == "exact",
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,

@@ -55,8 +55,13 @@ class Sequential:
         """
         x = as_tensor(x)
         check.time_first("network", "x", x)
-        for layer in self.layers:
-            x = layer(x)
+        stages = iter(zip(self.layers, [*self.layers[1:], None], strict=True))
+        for layer, following in stages:
+            if isinstance(layer, Layer) and type(following) is SRM:
+                x = layer.fire(x, following)
+                next(stages)
+            else:
+                x = layer(x)
         return x
 
     def parameters(self) -> list[Tensor]:

@@ -266,6 +266,11 @@ def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, draw
         same_bits(ours, theirs)
 
 
+def test_fused_conv() -> None:
+    # What the CPU does in one pass instead, tests/test_conv_neuron.py holds against two.
+    assert gpu.fused_conv(np.zeros((2, 4, 4, 2), bool), Window.of("conv", 3, 1, 1, 1), 1) is None
+
+
 def test_synapse_input() -> None:
     for x in (train(0, (3, 4)), normal(0, (3, 4), "float32")):
         assert gpu.synapse_input(x) is x

@@ -1,6 +1,7 @@
 """Differentiable operations, one a file: each forward faces its backward."""
 
 from cuslayer.functions.conv import conv
+from cuslayer.functions.conv_neuron import conv_neuron
 from cuslayer.functions.count import spike_count_error
 from cuslayer.functions.dense import dense
 from cuslayer.functions.distance import spike_time_error
@@ -13,6 +14,7 @@ from cuslayer.functions.spike import spike
 
 __all__ = [
     "conv",
+    "conv_neuron",
     "dense",
     "dropout",
     "neuron",

@@ -8,6 +8,34 @@ from cuslayer.kernels.geometry import Window
 from cuslayer.tape import Pullback, differentiable
 
 
+def geometry(
+    op: str,
+    x: Array,
+    weight: Array,
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int],
+    dilation: int | tuple[int, int],
+    groups: int,
+) -> tuple[Window, int]:
+    """Return the window and the groups of a convolution.
+
+    Raises:
+        ValueError: a rank, a count of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is no integer.
+    """
+    if x.ndim != 5:
+        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {x.shape}")
+    if weight.ndim != 4:
+        raise ValueError(f"{op}: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
+    check.floating(op, "weight", weight)
+    groups = check.integer(op, "groups", groups, least=1)
+    if x.shape[4] != weight.shape[2] * groups:
+        raise ValueError(f"{op}: x has {x.shape[4]} channels, weight expects {weight.shape[2] * groups}")
+    if weight.shape[3] % groups:
+        raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
+    return Window.of(op, weight.shape[:2], stride, padding, dilation), groups
+
+
 @differentiable
 def conv(
     x: Array,
@@ -44,17 +72,7 @@ def conv(
     >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
     [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
     """
-    if x.ndim != 5:
-        raise ValueError(f"conv: x must be (T, N, H, W, C), got shape {x.shape}")
-    if weight.ndim != 4:
-        raise ValueError(f"conv: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
-    check.floating("conv", "weight", weight)
-    groups = check.integer("conv", "groups", groups, least=1)
-    window = Window.of("conv", weight.shape[:2], stride, padding, dilation)
-    if x.shape[4] != weight.shape[2] * groups:
-        raise ValueError(f"conv: x has {x.shape[4]} channels, weight expects {weight.shape[2] * groups}")
-    if weight.shape[3] % groups:
-        raise ValueError(f"conv: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
+    window, groups = geometry("conv", x, weight, stride, padding, dilation, groups)
     k = kernels.of(weight)
     shape = x.shape
     frames = k.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))

@@ -13,6 +13,7 @@ import numpy as np
 
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.geometry import Window
 from cuslayer.kernels.matrix import (
     conv,
     conv_input_adjoint,
@@ -35,6 +36,7 @@ __all__ = [
     "dense_weight_adjoint",
     "fir",
     "fir_adjoint",
+    "fused_conv",
     "neuron",
     "neuron_adjoint",
     "neuron_adjoint_exact",
@@ -58,6 +60,10 @@ _TILE = 8
 def synapse_input(x: Array) -> Array:
     """Return what a dense or convolutional layer reads x as: x itself, spikes being cast a block at a time."""
     return x
+
+
+def fused_conv(x: Array, window: Window, groups: int) -> None:
+    """Return None: here a convolution is a matrix product, and its neurons are a pass of their own."""
 
 
 def _sizes(x: Array) -> tuple[int, int]:

@@ -42,7 +42,8 @@ def _cut(g: Any, top: int, left: int, lines: Any, tiles: Any, rows: int, columns
     begin, end = max(0, 2 - left), min(lines.shape[1], width + 2 - left)
     source = slice(begin + left - 2, end + left - 2)
     lines[:] = 0
-    inside = lines.reshape(4, lines.shape[1] * outputs)[:, begin * outputs : end * outputs]
+    flat = lines.reshape(4, lines.shape[1] * outputs)
+    inside = slice(begin * outputs, end * outputs)
     for frame in range(frames):
         for row in range(rows):
             y = 2 * row + top - 2
@@ -50,16 +51,16 @@ def _cut(g: Any, top: int, left: int, lines: Any, tiles: Any, rows: int, columns
             d1 = g[frame, y + 1, source].reshape(-1) if 0 <= y + 1 < height else nothing
             d2 = g[frame, y + 2, source].reshape(-1) if 0 <= y + 2 < height else nothing
             d3 = g[frame, y + 3, source].reshape(-1) if 0 <= y + 3 < height else nothing
-            l0, l1, l2, l3 = inside[0], inside[1], inside[2], inside[3]
+            l0, l1, l2, l3 = flat[0, inside], flat[1, inside], flat[2, inside], flat[3, inside]
             for j in range(l0.size):
                 e0, e1, e2, e3 = d0[j], d1[j], d2[j], d3[j]
                 l0[j] = e0 - e2
                 l1[j] = e1 + e2
                 l2[j] = e2 - e1
                 l3[j] = e1 - e3
-            for column in range(columns):
-                tile = (frame * rows + row) * columns + column
-                for i in range(4):
+            for i in range(4):
+                for column in range(columns):
+                    tile = (frame * rows + row) * columns + column
                     s0, s1 = lines[i, 2 * column], lines[i, 2 * column + 1]
                     s2, s3 = lines[i, 2 * column + 2], lines[i, 2 * column + 3]
                     t0, t1 = tiles[4 * i, tile], tiles[4 * i + 1, tile]
@@ -118,9 +119,10 @@ def _part(first: int, last: int, g: Array, taps: Array, x: Array, padding: tuple
     rows, columns = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
     outputs, channels = taps.shape[1:]
     step = _TILE_BYTES // max(1, 16 * rows * columns * outputs * g.dtype.itemsize) + 1
-    lines = np.empty((4, 2 * columns + 2, outputs), g.dtype)
-    tiles = np.empty((16, min(step, last - first) * rows * columns, outputs), g.dtype)
-    products = np.empty((*tiles.shape[:2], channels), g.dtype)
+    lines = empty((4, 2 * columns + 2, outputs), g.dtype)
+    # One tile too many: at distances of a power of two, the 16 would push one another out of the first cache.
+    room = min(step, last - first) * rows * columns + 1
+    tiles, products = empty((16, room, outputs), g.dtype), empty((16, room, channels), g.dtype)
     for low in range(first, last, step):
         high = min(low + step, last)
         count = (high - low) * rows * columns
@@ -136,7 +138,8 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
     """
     x = empty((len(g), *image, w.shape[2]), g.dtype)
     flipped = w[::-1, ::-1].astype(np.float64)
-    taps = np.einsum("ai,bj,ijco->aboc", _G, _G, flipped).reshape(16, w.shape[3], w.shape[2]).astype(g.dtype)
+    taps = np.einsum("ai,bj,ijco->aboc", _G, _G, flipped).reshape(16, w.shape[3], w.shape[2])
+    taps = np.ascontiguousarray(taps, g.dtype)
     with single_threaded_blas():
         spread(_part, len(g), g, taps, x, window.padding, grain=_GRAIN)
     return x
