@@ -1,4 +1,4 @@
-"""A convolution and its neurons as one operation: the same bits as the two, whatever is fused, and the same gradients."""
+"""A convolution and its neurons as one operation: the bits of the two, whatever is fused, and their gradients."""
 
 from __future__ import annotations
 
@@ -129,5 +129,5 @@ def test_errors():
         functions.conv_neuron(x, np.zeros((3, 3, 3, 4)), **options)
     with pytest.raises(ValueError, match=r"^conv_neuron: x must be \(T, N, H, W, C\), got shape \(3, 1, 4\)$"):
         functions.conv_neuron(x[..., 0, 0], w, **options)
-    with pytest.raises(TypeError, match="^conv_neuron: weight must be float32 or float64, got bool$"):
+    with pytest.raises(TypeError, match=r"^conv_neuron: weight must be float32 or float64, got bool$"):
         functions.conv_neuron(x, w.astype(bool), **options)
