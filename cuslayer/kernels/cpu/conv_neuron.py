@@ -20,8 +20,8 @@ from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.neuron import advance, forward_constants, retreat
 from cuslayer.kernels.geometry import Window
 
-# Neurons that are brought through time together: 300 steps of them fit the second cache.
-_TOGETHER = 512
+# Neurons that are brought through time together: 300 steps of them are about as much as the second cache holds.
+_TOGETHER = 1024
 
 
 @compiled

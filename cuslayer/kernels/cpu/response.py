@@ -18,7 +18,7 @@ from cuslayer.kernels.constants import Alpha, Recurrence
 from cuslayer.kernels.cpu.memory import empty
 
 # Columns of a block, and the fewest that a thread takes.
-BLOCK = 1024
+BLOCK = 2048
 GRAIN = 128
 
 
