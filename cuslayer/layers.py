@@ -10,6 +10,8 @@ import numpy as np
 
 from cuslayer import check, functions
 from cuslayer.backend import generator
+from cuslayer.kernels.constants import Pooling
+from cuslayer.kernels.geometry import Window
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
@@ -164,17 +166,25 @@ class Conv(_Synapse):
     def fire(self, x: Any, srm: SRM) -> Tensor:
         if type(self).__call__ is not Conv.__call__:
             return super().fire(x, srm)  # a subclass computes something else
-        return functions.conv_neuron(
-            x,
-            self._effective_weight(),
-            response=srm.filter,
-            spiking=srm.spiking,
-            exact=srm.gradient == "exact",
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        return functions.conv_neuron(x, self._effective_weight(), **self._options(srm))
+
+    def fire_pooled(self, x: Any, srm: SRM, pool: Pool, pool_srm: SRM) -> Tensor:
+        """Return ``pool.fire(self.fire(x, srm), pool_srm)``, in one pass where there is one."""
+        plain = type(self).__call__ is Conv.__call__ and type(pool).__call__ is Pool.__call__
+        if not plain or srm.gradient != pool_srm.gradient:
+            return pool.fire(self.fire(x, srm), pool_srm)
+        return functions.conv_pool(x, self._effective_weight(), pooling=pool.pooling(pool_srm), **self._options(srm))
+
+    def _options(self, srm: SRM) -> dict[str, Any]:
+        return {
+            "response": srm.filter,
+            "spiking": srm.spiking,
+            "exact": srm.gradient == "exact",
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
 
     def __repr__(self) -> str:
         rest = _differing(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
@@ -223,6 +233,11 @@ class Pool(Layer):
             dilation=self.dilation,
             gain=self.gain,
         )
+
+    def pooling(self, srm: SRM) -> Pooling:
+        """Return what the layer and neurons behind it do, as `functions.conv_pool` takes it."""
+        window = Window(self.kernel_size, self.stride, self.padding, self.dilation)
+        return Pooling(window, self.gain, srm.filter, srm.spiking)
 
     def __repr__(self) -> str:
         rest = _differing(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))

@@ -55,13 +55,11 @@ class Sequential:
         """
         x = as_tensor(x)
         check.time_first("network", "x", x)
-        stages = iter(zip(self.layers, [*self.layers[1:], None], strict=True))
-        for layer, following in stages:
-            if isinstance(layer, Layer) and type(following) is SRM:
-                x = layer.fire(x, following)
-                next(stages)
-            else:
-                x = layer(x)
+        at = 0
+        while at < len(self.layers):
+            run, taken = _one_pass(self.layers[at : at + 4])
+            x = run(x)
+            at += taken
         return x
 
     def parameters(self) -> list[Tensor]:
@@ -117,6 +115,18 @@ class Sequential:
     def __repr__(self) -> str:
         rows = "".join(f"\n  {position}: {layer!r}" for position, layer in enumerate(self.layers))
         return f"{type(self).__name__}({rows}\n)"
+
+
+def _one_pass(stages: list[Any]) -> tuple[Stage, int]:
+    """Return what runs the first of some stages, and those behind it that go along, and how many they are."""
+    kinds = [SRM if type(stage) is SRM else Layer if isinstance(stage, Layer) else None for stage in stages]
+    if kinds == [Layer, SRM, Layer, SRM] and isinstance(stages[0], Conv) and isinstance(stages[2], Pool):
+        conv, *others = stages
+        return lambda x: conv.fire_pooled(x, *others), 4
+    if kinds[:2] == [Layer, SRM]:
+        layer, srm = stages[:2]
+        return lambda x: layer.fire(x, srm), 2
+    return stages[0], 1
 
 
 class Network(Sequential):

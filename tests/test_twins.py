@@ -271,6 +271,11 @@ def test_fused_conv() -> None:
     assert gpu.fused_conv(np.zeros((2, 4, 4, 2), bool), Window.of("conv", 3, 1, 1, 1), 1) is None
 
 
+def test_fused_conv_pool() -> None:
+    pool = Window.of("pool", 2, 2, 0, 1)
+    assert gpu.fused_conv_pool(np.zeros((2, 4, 4, 2), bool), Window.of("conv", 3, 1, 1, 1), 1, pool) is None
+
+
 def test_synapse_input() -> None:
     for x in (train(0, (3, 4)), normal(0, (3, 4), "float32")):
         assert gpu.synapse_input(x) is x

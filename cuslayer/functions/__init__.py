@@ -2,6 +2,7 @@
 
 from cuslayer.functions.conv import conv
 from cuslayer.functions.conv_neuron import conv_neuron
+from cuslayer.functions.conv_pool import conv_pool
 from cuslayer.functions.count import spike_count_error
 from cuslayer.functions.dense import dense
 from cuslayer.functions.distance import spike_time_error
@@ -15,6 +16,7 @@ from cuslayer.functions.spike import spike
 __all__ = [
     "conv",
     "conv_neuron",
+    "conv_pool",
     "dense",
     "dropout",
     "neuron",

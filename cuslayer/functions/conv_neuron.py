@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.tape import Pullback, differentiable
+from cuslayer.tape import Pullback, differentiable, grad_enabled
 
 
 @differentiable
@@ -63,28 +67,51 @@ def conv_neuron(
     frames = k.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     fused = k.fused_conv(frames, window, groups)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking)
+        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, grad_enabled())
     else:
-        weighted = k.conv(frames, weight, window, groups)
-        u, s = k.neuron(weighted.reshape(steps, *shape[1:2], *weighted.shape[1:]), response, spiking)
-        u, s = u.reshape(weighted.shape), s.reshape(weighted.shape)
-    adjoint = k.neuron_adjoint_exact if exact else k.neuron_adjoint
-    out = s.reshape(*shape[:2], *u.shape[1:])
+        u, s = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
+
+    def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
+        if fused and not exact:
+            return fused.conv_neuron_adjoint(frames, steps, g, u, window, response, spiking, keep)
+        errors = fire_adjoint(k, g, u, steps, response, spiking, exact)
+        return errors, k.conv_weight_adjoint(frames, errors, window, groups)
 
     def pullback(g: Array) -> tuple[object, object]:
-        g = g.astype(u.dtype, copy=False)
-        weighted: list[Array] = []
+        g = g.astype(weight.dtype, copy=False).reshape(s.shape)
+        return gradients(
+            partial(adjoint, g),
+            lambda errors: k.conv_input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
+        )
 
-        def of_weighted() -> Array:
-            if not weighted:
-                weighted.append(adjoint(g, u.reshape(g.shape), response, spiking).reshape(u.shape))
-            return weighted[0]
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
 
-        def of_weight() -> Array:
-            if fused and not exact and not weighted:
-                return fused.conv_neuron_weight_adjoint(frames, steps, g.reshape(u.shape), u, window, response, spiking)
-            return k.conv_weight_adjoint(frames, of_weighted(), window, groups)
 
-        return lambda: k.conv_input_adjoint(of_weighted(), weight, shape[2:4], window, groups).reshape(shape), of_weight
+def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
+    """Return the potentials and the spikes of neurons whose weighted input is (frames, ...)."""
+    u, s = k.neuron(weighted.reshape(steps, weighted.size // max(steps, 1)), response, spiking)
+    return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
-    return out, pullback  # type: ignore[return-value]
+
+def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
+    """Return the gradient of the weighted input of those neurons, of g and u (frames, ...)."""
+    flat = (steps, u.size // max(steps, 1))
+    adjoint = k.neuron_adjoint_exact if exact else k.neuron_adjoint
+    return adjoint(g.astype(u.dtype, copy=False).reshape(flat), u.reshape(flat), response, spiking).reshape(u.shape)
+
+
+def gradients(
+    adjoint: Callable[[bool], tuple[Array, Array]], of_input: Callable[[Array], Array]
+) -> tuple[Callable[[], Array], Callable[[], Array]]:
+    """Return how the gradients of input and weight are made, where one run of `adjoint` serves both.
+
+    Called first, for the input, the run keeps the errors of the weighted input, which `of_input` takes.
+    """
+    weights: list[Array] = []
+
+    def for_input() -> Array:
+        errors, of_weight = adjoint(True)
+        weights.append(of_weight)
+        return of_input(errors)
+
+    return for_input, lambda: weights.pop() if weights else adjoint(False)[1]

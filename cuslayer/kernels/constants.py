@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.kernels.geometry import Window
 
 
 class Recurrence(NamedTuple):
@@ -96,3 +97,19 @@ class Spiking:
         """Return theta, 1 / width and height in a number type."""
         real = dtype.type
         return real(self.theta), real(1 / self.width), real(self.height)
+
+
+class Pooling(NamedTuple):
+    """Sum pooling and the neurons behind it.
+
+    Attributes:
+        window: rows and columns that are summed.
+        gain: the weight of every input.
+        response: the neurons' spike response.
+        spiking: their threshold, refractory response and surrogate.
+    """
+
+    window: Window
+    gain: float
+    response: Alpha
+    spiking: Spiking

@@ -37,6 +37,7 @@ __all__ = [
     "fir",
     "fir_adjoint",
     "fused_conv",
+    "fused_conv_pool",
     "neuron",
     "neuron_adjoint",
     "neuron_adjoint_exact",
@@ -64,6 +65,10 @@ def synapse_input(x: Array) -> Array:
 
 def fused_conv(x: Array, window: Window, groups: int) -> None:
     """Return None: here a convolution is a matrix product, and its neurons are a pass of their own."""
+
+
+def fused_conv_pool(x: Array, window: Window, groups: int, pool: Window) -> None:
+    """Return None, as `fused_conv` does."""
 
 
 def _sizes(x: Array) -> tuple[int, int]:

@@ -1,13 +1,14 @@
-"""A convolution of spikes and its neurons in one pass on the CPU, and the way back to the weights.
+"""A convolution of spikes and its neurons in one pass on the CPU, and the way back.
 
-A few rows of a map are brought through all time before the next: their weighted input is made, filtered and forgotten
-while it is in the cache, and so are its gradients on the way back. One after the other, they would travel to memory.
-The results are those of `conv` and `neuron` to the bit, but for the order in which a weight's gradient is summed.
+A few rows of a map, a block, are brought through all time before the next: their weighted input is made, filtered and
+forgotten while it is in the cache, and so are its gradients on the way back. One after the other, they would travel to
+memory. The results are those of `conv` and `neuron` to the bit, but for the order in which a weight's gradient is
+summed. `conv_pool.py` goes on through a pooling layer.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,33 +25,94 @@ from cuslayer.kernels.geometry import Window
 _TOGETHER = 1024
 
 
+class Where(NamedTuple):
+    """The spikes of all frames, and where they go to."""
+
+    start: Array
+    entry: Array
+    place: Array
+    height: int
+    window: Window
+
+
+class Maps(NamedTuple):
+    """The maps of all steps as blocks: ``together`` rows of one sample's map, ``width`` numbers in each."""
+
+    steps: int
+    samples: int
+    rows: int
+    columns: int
+    outputs: int
+    together: int
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return self.columns * self.outputs
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all samples."""
+        return self.samples * -(-self.rows // self.together)
+
+    @property
+    def neurons(self) -> int:
+        """Numbers in a step."""
+        return self.samples * self.rows * self.width
+
+
+def where(x: SpikeList, window: Window) -> Where:
+    """Return what a kernel walks of the spikes x (frames, H, W, C)."""
+    return Where(x.start, x.index, places(x), x.shape[1], window)
+
+
+def maps(x: SpikeList, steps: int, outputs: int, window: Window, rows: int = 1) -> Maps:
+    """Return the blocks of a convolution of x; each has a multiple of some rows."""
+    height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
+    together = max(1, _TOGETHER // max(1, columns * outputs * rows)) * rows
+    return Maps(steps, x.shape[0] // max(steps, 1), height, columns, outputs, together)
+
+
+@compiled
+def weigh(x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
+    """Write the weighted input of the rows [low, high) of a sample's maps into x (T, rows x width)."""
+    width = m.columns * m.outputs
+    for t in range(m.steps):
+        for y in range(low, high):
+            line = x[t, (y - low) * width : (y - low + 1) * width]
+            line[:] = 0
+            frame = t * m.samples + sample
+            walk_row(line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, True)
+
+
+@compiled
+def weigh_adjoint(errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
+    """Add the gradients of that input, columns of errors from `at` on, to those of the taps."""
+    width = m.columns * m.outputs
+    for t in range(m.steps):
+        for y in range(low, high):
+            line = errors[t, at + (y - low) * width : at + (y - low + 1) * width]
+            frame = t * m.samples + sample
+            walk_row(
+                line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, False
+            )
+
+
 @compiled
 def _forward(
-    first: int,
-    last: int,
-    where: Any,
-    taps: Any,
-    u: Any,
-    s: Any,
-    shape: Any,
-    theta: Any,
-    f: Recurrence,
-    nu: Recurrence,
+    first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence
 ) -> None:
-    start, index, place, height, window = where
-    samples, rows, width, together = shape
-    blocks = -(-rows // together)
-    x = np.empty((len(u), together * width), u.dtype)
+    width = m.columns * m.outputs
+    blocks = -(-m.rows // m.together)
+    x = np.empty((m.steps, m.together * width), taps.dtype)
+    passing = np.empty((m.steps, 0 if u.size else m.together * width), taps.dtype)
     for block in range(first, last):
-        sample, low = block // blocks, block % blocks * together
-        high = min(low + together, rows)
-        for t in range(len(u)):
-            for y in range(low, high):
-                line = x[t, (y - low) * width : (y - low + 1) * width]
-                line[:] = 0
-                walk_row(line, y, t * samples + sample, start, index, place, height, window, taps, True)
-        at = (sample * rows + low) * width
-        advance(x, 0, u, s, at, at + (high - low) * width, theta, f, nu)
+        sample, low = block // blocks, block % blocks * m.together
+        high = min(low + m.together, m.rows)
+        at = (sample * m.rows + low) * width
+        weigh(x, sample, low, high, m, spikes, taps)
+        potential, u_at = (u, at) if u.size else (passing, 0)
+        advance(x, 0, potential, u_at, s, at, (high - low) * width, theta, f, nu)
 
 
 @compiled
@@ -58,38 +120,34 @@ def _backward(
     first: int,
     last: int,
     parts_at: Any,
-    where: Any,
+    m: Maps,
+    spikes: Where,
     taps: Any,
     g: Any,
     u: Any,
-    shape: Any,
+    y: Any,
     theta: Any,
     steep: Any,
     height: Any,
     f: Recurrence,
 ) -> None:
-    start, index, place, image_height, window = where
-    samples, rows, width, together = shape
-    blocks = -(-rows // together)
-    errors = np.empty((len(g), together * width), g.dtype)
+    width = m.columns * m.outputs
+    blocks = -(-m.rows // m.together)
+    passing = np.empty((m.steps, 0 if y.size else m.together * width), g.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
-            sample, low = block // blocks, block % blocks * together
-            high = min(low + together, rows)
-            at = (sample * rows + low) * width
-            retreat(g, u, at, at + (high - low) * width, errors, 0, theta, steep, height, f)
-            for t in range(len(g)):
-                for y in range(low, high):
-                    line = errors[t, (y - low) * width : (y - low + 1) * width]
-                    walk_row(
-                        line, y, t * samples + sample, start, index, place, image_height, window, taps[part], False
-                    )
+            sample, low = block // blocks, block % blocks * m.together
+            high = min(low + m.together, m.rows)
+            at = (sample * m.rows + low) * width
+            errors, y_at = (y, at) if y.size else (passing, 0)
+            retreat(g, at, u, at, errors, y_at, (high - low) * width, theta, steep, height, f)
+            weigh_adjoint(errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def conv_neuron(
-    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking
-) -> tuple[Array, Array]:
-    """Return the potential u and the spikes s (frames, rows, columns, outputs) of neurons behind a convolution.
+    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: bool
+) -> tuple[Array | None, Array]:
+    """Return the potential u, where it shall be kept, and the spikes s (frames, rows, columns, outputs).
 
     Args:
         x: (frames, H, W, C), the frames of all samples at a step lying together.
@@ -98,43 +156,35 @@ def conv_neuron(
         window: steps of one, no gaps.
         response: the spike response.
         spiking: threshold and refraction.
+        keep: whether u is wanted.
     """
-    shape = _shape(x, steps, w, window)
-    columns = shape[0] * shape[1] * shape[2]
-    u, s = empty((steps, columns), w.dtype), empty((steps, columns), bool)
+    m = maps(x, steps, w.shape[3], window)
+    u, s = empty((steps, m.neurons) if keep else (0, 0), w.dtype), empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    spread(
-        _forward, _blocks(shape), _where(x, window), taps_in_runs(w), u, s.view(np.uint8), shape, *constants, grain=1
-    )
-    maps = (x.shape[0], shape[1], shape[2] // w.shape[3], w.shape[3])
-    return u.reshape(maps), s.reshape(maps)
+    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), u, s.view(np.uint8), *constants, grain=1)
+    shape = (x.shape[0], m.rows, m.columns, m.outputs)
+    return u.reshape(shape) if keep else None, s.reshape(shape)
 
 
-def conv_neuron_weight_adjoint(
-    x: SpikeList, steps: int, g: Array, u: Array, window: Window, response: Alpha, spiking: Spiking
-) -> Array:
-    """Return the gradient (kh, kw, C, outputs) of the weights, of g and u as conv_neuron returns u."""
-    shape = _shape(x, steps, g, window)
-    columns = shape[0] * shape[1] * shape[2]
-    g, u = g.reshape(steps, columns), u.reshape(steps, columns)
-    outputs = shape[2] // window.outputs("conv", x.shape[1:3], ceil=False)[1]
-    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * outputs), g.dtype)
+def conv_neuron_adjoint(
+    x: SpikeList, steps: int, g: Array, u: Array, window: Window, response: Alpha, spiking: Spiking, keep: bool
+) -> tuple[Array | None, Array]:
+    """Return the gradients of the weighted input, where they shall be kept, and of the weights.
+
+    Args:
+        x: (frames, H, W, C).
+        steps: how many steps the frames make.
+        g: (frames, rows, columns, outputs), the gradient of the spikes.
+        u: as conv_neuron returns it.
+        window: steps of one, no gaps.
+        response: the spike response.
+        spiking: threshold and surrogate.
+        keep: whether the gradient of the weighted input is wanted.
+    """
+    m = maps(x, steps, g.shape[3], window)
+    y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
+    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
+    flat = (g.reshape(steps, m.neurons), u.reshape(steps, m.neurons), y)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
-    spread(_backward, PARTS, bounds(_blocks(shape)), _where(x, window), parts, g, u, shape, *constants, grain=1)
-    return of_runs(parts.sum(axis=0), window, outputs)
-
-
-def _where(x: SpikeList, window: Window) -> tuple[Any, ...]:
-    return x.start, x.index, places(x), x.shape[1], window
-
-
-def _shape(x: SpikeList, steps: int, like: Array, window: Window) -> tuple[int, int, int, int]:
-    """Return samples, rows of a map, numbers in a row, rows of a block."""
-    rows, columns = window.outputs("conv", x.shape[1:3], ceil=False)
-    width = columns * like.shape[3]
-    return x.shape[0] // max(steps, 1), rows, width, min(max(1, _TOGETHER // width), rows)
-
-
-def _blocks(shape: tuple[int, int, int, int]) -> int:
-    samples, rows, _, together = shape
-    return samples * -(-rows // together)
+    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), parts, *flat, *constants, grain=1)
+    return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

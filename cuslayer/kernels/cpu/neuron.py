@@ -1,7 +1,7 @@
 """Filter, refraction and threshold in one pass on the CPU, and the way back: twins of `neuron` in `kernels/neuron.cu`.
 
-`advance`, `retreat` and `retreat_exact` run a block of columns through all time. Its input may lie elsewhere than its
-output, so that a synapse can make the one and use the other while they are in the cache.
+`advance` and `retreat` run a block of columns through all time. Each of its arrays may lie elsewhere, so that a synapse
+can make its input and use its output while they are in the cache.
 """
 
 from __future__ import annotations
@@ -19,19 +19,29 @@ from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 
 
 @compiled
-def advance(x: Any, at: int, u: Any, s: Any, first: int, last: int, theta: Any, f: Recurrence, nu: Recurrence) -> None:
-    """Write the columns [first, last) of u and s (T, ...), whose inputs are the columns of x from `at` on."""
-    width = last - first
+def advance(
+    x: Any,
+    x_at: int,
+    u: Any,
+    u_at: int,
+    s: Any,
+    s_at: int,
+    width: int,
+    theta: Any,
+    f: Recurrence,
+    nu: Recurrence,
+) -> None:
+    """Run a block of neurons: their inputs, potentials and spikes are `width` columns of x, u, s (T, ...) each."""
     state = np.zeros(4 * width, x.dtype)
     rest = np.zeros(width, x.dtype)
     silent = np.zeros(width, s.dtype)
     one = x.dtype.type(1)
     for t in range(x.shape[0]):
-        new = x[t, at : at + width]
-        old = x[t - f.cut, at : at + width] if 0 < f.cut <= t else rest
-        spent = s[t - nu.cut, first:last] if 0 < nu.cut <= t else silent
-        potential = u[t, first:last]
-        fired = s[t, first:last]
+        new = x[t, x_at : x_at + width]
+        old = x[t - f.cut, x_at : x_at + width] if 0 < f.cut <= t else rest
+        spent = s[t - nu.cut, s_at : s_at + width] if 0 < nu.cut <= t else silent
+        potential = u[t, u_at : u_at + width]
+        fired = s[t, s_at : s_at + width]
         for j in range(width):
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
             r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * spent[j]
@@ -48,7 +58,7 @@ def advance(x: Any, at: int, u: Any, s: Any, first: int, last: int, theta: Any, 
 @compiled
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
     for low in range(first, last, BLOCK):
-        advance(x, low, u, s, low, min(low + BLOCK, last), theta, f, nu)
+        advance(x, low, u, low, s, low, min(BLOCK, last - low), theta, f, nu)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -68,19 +78,29 @@ def forward_constants(dtype: Any, steps: int, response: Alpha, spiking: Spiking)
 
 @compiled
 def retreat(
-    g: Any, u: Any, first: int, last: int, y: Any, at: int, theta: Any, steep: Any, height: Any, f: Recurrence
+    g: Any,
+    g_at: int,
+    u: Any,
+    u_at: int,
+    y: Any,
+    y_at: int,
+    width: int,
+    theta: Any,
+    steep: Any,
+    height: Any,
+    f: Recurrence,
 ) -> None:
-    """Write the gradients of the inputs into the columns of y from `at` on; g and u (T, ...) at [first, last)."""
-    steps, width = g.shape[0], last - first
+    """Go back through a block of neurons: `width` columns of g and u (T, ...) make those of y, their inputs."""
+    steps = g.shape[0]
     state = np.zeros(2 * width, g.dtype)
     # The last `cut` rows of g_u: the filter forgets row t + cut at step t.
     ring = np.zeros((max(f.cut, 1), width), g.dtype)
     for k in range(steps):
         t = steps - 1 - k
-        above = g[t, first:last]
-        potential = u[t, first:last]
+        above = g[t, g_at : g_at + width]
+        potential = u[t, u_at : u_at + width]
         kept = ring[t % len(ring)]
-        out = y[t, at : at + width]
+        out = y[t, y_at : y_at + width]
         for j in range(width):
             old = kept[j]
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old
@@ -96,7 +116,7 @@ def _neuron_adjoint(
     first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence
 ) -> None:
     for low in range(first, last, BLOCK):
-        retreat(g, u, low, min(low + BLOCK, last), y, low, theta, steep, height, f)
+        retreat(g, low, u, low, y, low, min(BLOCK, last - low), theta, steep, height, f)
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
@@ -106,46 +126,6 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Arr
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
     spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
-
-
-@compiled
-def retreat_exact(
-    g: Any,
-    u: Any,
-    first: int,
-    last: int,
-    y: Any,
-    at: int,
-    theta: Any,
-    steep: Any,
-    height: Any,
-    f: Recurrence,
-    nu: Recurrence,
-) -> None:
-    """Do as `retreat` does, along the path through refraction too."""
-    steps, width = g.shape[0], last - first
-    state = np.zeros(4 * width, g.dtype)
-    # One row more than either filter forgets at, so that no row is read and written in one step.
-    ring = np.zeros((max(f.cut, nu.cut) + 1, width), g.dtype)
-    for k in range(steps):
-        t = steps - 1 - k
-        above = g[t, first:last]
-        potential = u[t, first:last]
-        old = ring[(t + f.cut) % len(ring)]
-        spent = ring[(t + nu.cut) % len(ring)]
-        kept = ring[t % len(ring)]
-        out = y[t, at : at + width]
-        for j in range(width):
-            q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
-            r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * spent[j]
-            rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
-            value = rho * (above[j] + nu.gain * r)
-            state[j] = q
-            state[j + width] = f.decay * state[j + width] + value - f.cut_p * old[j]
-            state[j + 2 * width] = r
-            state[j + 3 * width] = nu.decay * state[j + 3 * width] + value - nu.cut_p * spent[j]
-            kept[j] = value
-            out[j] = f.gain * q
 
 
 @compiled
@@ -161,8 +141,33 @@ def _neuron_adjoint_exact(
     f: Recurrence,
     nu: Recurrence,
 ) -> None:
+    steps = g.shape[0]
+    state = np.empty(4 * BLOCK, g.dtype)
+    # One row more than either filter forgets at, so that no row is read and written in one step.
+    ring = np.empty((max(f.cut, nu.cut) + 1, BLOCK), g.dtype)
     for low in range(first, last, BLOCK):
-        retreat_exact(g, u, low, min(low + BLOCK, last), y, low, theta, steep, height, f, nu)
+        high = min(low + BLOCK, last)
+        state[:] = 0
+        ring[:] = 0
+        for k in range(steps):
+            t = steps - 1 - k
+            above = g[t, low:high]
+            potential = u[t, low:high]
+            old = ring[(t + f.cut) % len(ring)]
+            spent = ring[(t + nu.cut) % len(ring)]
+            kept = ring[t % len(ring)]
+            out = y[t, low:high]
+            for j in range(high - low):
+                q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
+                r = nu.decay * (state[j + 2 * BLOCK] + state[j + 3 * BLOCK]) - nu.cut_q * spent[j]
+                rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
+                value = rho * (above[j] + nu.gain * r)
+                state[j] = q
+                state[j + BLOCK] = f.decay * state[j + BLOCK] + value - f.cut_p * old[j]
+                state[j + 2 * BLOCK] = r
+                state[j + 3 * BLOCK] = nu.decay * state[j + 3 * BLOCK] + value - nu.cut_p * spent[j]
+                kept[j] = value
+                out[j] = f.gain * q
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:

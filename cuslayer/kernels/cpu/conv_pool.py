@@ -1,0 +1,232 @@
+"""A convolution of spikes, its neurons, sum pooling and the neurons of that in one pass on the CPU, and the way back.
+
+The rows of a map that lie in the same row of pooling windows are brought through all time together, as in
+`conv_neuron.py`: neither the weighted inputs of the two, nor the spikes between, nor any of their gradients but the
+last is ever whole. Pooling must tile the map.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
+from cuslayer.kernels.cpu.conv_neuron import Maps, Where, maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.cpu.conv_spikes import PARTS, bounds, of_runs, taps_in_runs
+from cuslayer.kernels.cpu.events import SpikeList
+from cuslayer.kernels.cpu.memory import empty
+from cuslayer.kernels.cpu.neuron import advance, forward_constants, retreat
+from cuslayer.kernels.geometry import Window
+
+
+class Tiles(NamedTuple):
+    """The pooling windows: rows and columns of one, and how many columns of them a map has."""
+
+    height: int
+    width: int
+    columns: int
+    gain: Any
+
+
+@compiled
+def _pool(s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
+    """Sum the spikes s (T, rows x width) of the rows [low, high) tile by tile into x (T, rows of tiles x ...)."""
+    for t in range(m.steps):
+        for row in range(-(-(high - low) // tiles.height)):
+            for column in range(tiles.columns):
+                at = (row * tiles.columns + column) * m.outputs
+                total = x[t, at : at + m.outputs]
+                total[:] = 0
+                for y in range(row * tiles.height, min((row + 1) * tiles.height, high - low)):
+                    for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
+                        pixel = s[t, (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                        for c in range(total.size):
+                            total[c] += pixel[c]
+                for c in range(total.size):
+                    total[c] *= tiles.gain
+
+
+@compiled
+def _pool_adjoint(errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
+    """Write into g (T, rows x width), for each of the rows [low, high), gain times the error of its tile."""
+    for t in range(m.steps):
+        for y in range(high - low):
+            for column in range(tiles.columns):
+                at = (y // tiles.height * tiles.columns + column) * m.outputs
+                error = errors[t, at : at + m.outputs]
+                for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
+                    pixel = g[t, (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                    for c in range(pixel.size):
+                        pixel[c] = tiles.gain * error[c]
+
+
+@compiled
+def _forward(
+    first: int,
+    last: int,
+    m: Maps,
+    tiles: Tiles,
+    spikes: Where,
+    taps: Any,
+    u: Any,
+    pooled_u: Any,
+    s: Any,
+    theta: Any,
+    f: Recurrence,
+    nu: Recurrence,
+    pooled_theta: Any,
+    pooled_f: Recurrence,
+    pooled_nu: Recurrence,
+) -> None:
+    width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
+    blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
+    x = np.empty((m.steps, m.together * width), taps.dtype)
+    fired = np.empty((m.steps, m.together * width), np.uint8)
+    pooled = np.empty((m.steps, m.together // tiles.height * pooled_width), taps.dtype)
+    passing = np.empty((m.steps, 0 if u.size else m.together * width), taps.dtype)
+    for block in range(first, last):
+        sample, low = block // blocks, block % blocks * m.together
+        high = min(low + m.together, m.rows)
+        at = (sample * m.rows + low) * width
+        pooled_at = (sample * rows + low // tiles.height) * pooled_width
+        pooled_size = -(-(high - low) // tiles.height) * pooled_width
+        weigh(x, sample, low, high, m, spikes, taps)
+        potential, u_at = (u, at) if u.size else (passing, 0)
+        advance(x, 0, potential, u_at, fired, 0, (high - low) * width, theta, f, nu)
+        _pool(fired, pooled, low, high, m, tiles)
+        potential, u_at = (pooled_u, pooled_at) if u.size else (passing, 0)
+        advance(pooled, 0, potential, u_at, s, pooled_at, pooled_size, pooled_theta, pooled_f, pooled_nu)
+
+
+@compiled
+def _backward(
+    first: int,
+    last: int,
+    parts_at: Any,
+    m: Maps,
+    tiles: Tiles,
+    spikes: Where,
+    taps: Any,
+    pooled_g: Any,
+    u: Any,
+    pooled_u: Any,
+    y: Any,
+    theta: Any,
+    steep: Any,
+    height: Any,
+    f: Recurrence,
+    pooled_theta: Any,
+    pooled_steep: Any,
+    pooled_height: Any,
+    pooled_f: Recurrence,
+) -> None:
+    width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
+    blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
+    g = np.empty((m.steps, m.together * width), u.dtype)
+    pooled = np.empty((m.steps, m.together // tiles.height * pooled_width), u.dtype)
+    passing = np.empty((m.steps, 0 if y.size else m.together * width), u.dtype)
+    for part in range(first, last):
+        for block in range(parts_at[part], parts_at[part + 1]):
+            sample, low = block // blocks, block % blocks * m.together
+            high = min(low + m.together, m.rows)
+            at = (sample * m.rows + low) * width
+            pooled_at = (sample * rows + low // tiles.height) * pooled_width
+            pooled_size = -(-(high - low) // tiles.height) * pooled_width
+            retreat(
+                *(pooled_g, pooled_at, pooled_u, pooled_at, pooled, 0, pooled_size),
+                *(pooled_theta, pooled_steep, pooled_height, pooled_f),
+            )
+            _pool_adjoint(pooled, g, low, high, m, tiles)
+            errors, y_at = (y, at) if y.size else (passing, 0)
+            retreat(g, 0, u, at, errors, y_at, (high - low) * width, theta, steep, height, f)
+            weigh_adjoint(errors, y_at, sample, low, high, m, spikes, taps[part])
+
+
+def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
+    height, width = pooling.window.kernel
+    return Tiles(height, width, -(-m.columns // width), dtype.type(pooling.gain))
+
+
+def conv_pool(
+    x: SpikeList,
+    steps: int,
+    w: Array,
+    window: Window,
+    response: Alpha,
+    spiking: Spiking,
+    pooling: Pooling,
+    keep: bool,
+) -> tuple[Array | None, Array | None, Array]:
+    """Return the potentials, where they shall be kept, and the spikes (frames, rows, columns, outputs) after pooling.
+
+    Args:
+        x: (frames, H, W, C), the frames of all samples at a step lying together.
+        steps: how many steps the frames make.
+        w: (kh, kw, C, outputs).
+        window: steps of one, no gaps.
+        response: the spike response of the neurons behind the convolution.
+        spiking: their threshold and refraction.
+        pooling: what follows.
+        keep: whether the potentials are wanted.
+    """
+    m = maps(x, steps, w.shape[3], window, pooling.window.kernel[0])
+    tiles = _tiles(m, pooling, w.dtype)
+    rows = -(-m.rows // tiles.height)
+    pooled = m.samples * rows * tiles.columns * m.outputs
+    u, pooled_u = (empty((steps, size) if keep else (0, 0), w.dtype) for size in (m.neurons, pooled))
+    s = empty((steps, pooled), bool)
+    constants = (
+        *forward_constants(w.dtype, steps, response, spiking),
+        *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
+    )
+    arrays = (taps_in_runs(w), u, pooled_u, s.view(np.uint8))
+    spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
+    shape = (x.shape[0], rows, tiles.columns, m.outputs)
+    if not keep:
+        return None, None, s.reshape(shape)
+    return u.reshape(x.shape[0], m.rows, m.columns, m.outputs), pooled_u.reshape(shape), s.reshape(shape)
+
+
+def conv_pool_adjoint(
+    x: SpikeList,
+    steps: int,
+    g: Array,
+    u: Array,
+    pooled_u: Array,
+    window: Window,
+    response: Alpha,
+    spiking: Spiking,
+    pooling: Pooling,
+    keep: bool,
+) -> tuple[Array | None, Array]:
+    """Return the gradients of the convolution's output, where they shall be kept, and of the weights.
+
+    Args:
+        x: (frames, H, W, C).
+        steps: how many steps the frames make.
+        g: (frames, rows, columns, outputs), the gradient of the spikes after pooling.
+        u: the potential before pooling, as conv_pool returns it.
+        pooled_u: the potential after pooling, as conv_pool returns it.
+        window: steps of one, no gaps.
+        response: the spike response of the neurons behind the convolution.
+        spiking: their threshold and surrogate.
+        pooling: what follows.
+        keep: whether the gradient of the convolution's output is wanted.
+    """
+    m = maps(x, steps, g.shape[3], window, pooling.window.kernel[0])
+    y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
+    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
+    size = g.size // max(steps, 1)
+    flat = (g.reshape(steps, size), u.reshape(steps, m.neurons), pooled_u.reshape(steps, size), y)
+    constants = (
+        *spiking.surrogate(g.dtype),
+        response.recurrence(g.dtype, steps),
+        *pooling.spiking.surrogate(g.dtype),
+        pooling.response.recurrence(g.dtype, steps),
+    )
+    tiles = _tiles(m, pooling, g.dtype)
+    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), parts, *flat, *constants, grain=1)
+    return y.reshape(u.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)
