@@ -29,9 +29,9 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``, whose weighted input need not exist as a whole.
 
-    On the CPU, spikes and windows without steps and gaps make one pass: a few rows of a map at a time are weighted,
-    filtered and thresholded while they are in the cache. What is kept for backward is the list of spikes and the
-    potential.
+    On the CPU, spikes and windows without steps and gaps make one pass, unless backward is exact: a few rows of a map
+    at a time are weighted, filtered and thresholded while they are in the cache. What is kept for backward is the list
+    of spikes and the potential.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -65,14 +65,14 @@ def conv_neuron(
     k = kernels.of(weight)
     shape, steps = x.shape, x.shape[0]
     frames = k.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
-    fused = k.fused_conv(frames, window, groups)
+    fused = None if exact else k.fused_conv(frames, window, groups)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, grad_enabled())
     else:
         u, s = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
-        if fused and not exact:
+        if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, u, window, response, spiking, keep)
         errors = fire_adjoint(k, g, u, steps, response, spiking, exact)
         return errors, k.conv_weight_adjoint(frames, errors, window, groups)

@@ -31,8 +31,8 @@ def conv_pool(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(pool(neuron(conv(x, weight))))``, of which nothing between need exist as a whole.
 
-    On the CPU, spikes, windows without steps and gaps, and pooling windows that tile the map make one pass, as in
-    `conv_neuron`. What is kept for backward is the list of spikes and the two potentials.
+    On the CPU, float32 weights, spikes, windows without steps and gaps, and pooling windows that tile the map make one
+    pass, as in `conv_neuron`. What is kept for backward is the list of spikes and the two potentials.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -69,7 +69,8 @@ def conv_pool(
     shape, steps = x.shape, x.shape[0]
     frames = k.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     # Pooling counts spikes in float32, whatever the weights are: so do the neurons behind it then.
-    fused = k.fused_conv_pool(frames, window, groups, pooling.window) if weight.dtype == np.float32 else None
+    fuse = not exact and weight.dtype == np.float32
+    fused = k.fused_conv_pool(frames, window, groups, pooling.window) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
         u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, grad_enabled())
@@ -79,7 +80,7 @@ def conv_pool(
         pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
-        if fused and not exact:
+        if fused:
             return fused.conv_pool_adjoint(frames, steps, g, u, pooled_u, *constants, keep)
         g = fire_adjoint(k, g, pooled_u, steps, pooling.response, pooling.spiking, exact)
         g = k.pool_adjoint(g, u.shape[1:3], pooling.window, pooling.gain)

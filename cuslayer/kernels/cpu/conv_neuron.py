@@ -21,8 +21,9 @@ from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.neuron import advance, forward_constants, retreat
 from cuslayer.kernels.geometry import Window
 
-# Neurons that are brought through time together: 300 steps of them are about as much as the second cache holds.
+# Neurons that are brought through time together, and how many steps at once: what the second cache holds.
 _TOGETHER = 1024
+CHUNK = 32
 
 
 class Where(NamedTuple):
@@ -56,6 +57,11 @@ class Maps(NamedTuple):
         return self.samples * -(-self.rows // self.together)
 
     @property
+    def kept(self) -> tuple[int, int, int]:
+        """The shape in which the potentials are kept, block by block."""
+        return self.blocks, self.steps, self.together * self.width
+
+    @property
     def neurons(self) -> int:
         """Numbers in a step."""
         return self.samples * self.rows * self.width
@@ -74,24 +80,26 @@ def maps(x: SpikeList, steps: int, outputs: int, window: Window, rows: int = 1) 
 
 
 @compiled
-def weigh(x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
-    """Write the weighted input of the rows [low, high) of a sample's maps into x (T, rows x width)."""
+def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
+    """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring over time."""
     width = m.columns * m.outputs
-    for t in range(m.steps):
+    for t in range(first, last):
         for y in range(low, high):
-            line = x[t, (y - low) * width : (y - low + 1) * width]
+            line = x[t % len(x), (y - low) * width : (y - low + 1) * width]
             line[:] = 0
             frame = t * m.samples + sample
             walk_row(line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, True)
 
 
 @compiled
-def weigh_adjoint(errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
+def weigh_adjoint(
+    first: int, last: int, errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
+) -> None:
     """Add the gradients of that input, columns of errors from `at` on, to those of the taps."""
     width = m.columns * m.outputs
-    for t in range(m.steps):
+    for t in range(first, last):
         for y in range(low, high):
-            line = errors[t, at + (y - low) * width : at + (y - low + 1) * width]
+            line = errors[t % len(errors), at + (y - low) * width : at + (y - low + 1) * width]
             frame = t * m.samples + sample
             walk_row(
                 line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, False
@@ -104,15 +112,18 @@ def _forward(
 ) -> None:
     width = m.columns * m.outputs
     blocks = -(-m.rows // m.together)
-    x = np.empty((m.steps, m.together * width), taps.dtype)
-    passing = np.empty((m.steps, 0 if u.size else m.together * width), taps.dtype)
+    x = np.empty((f.cut + CHUNK, m.together * width), taps.dtype)
+    passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
     for block in range(first, last):
         sample, low = block // blocks, block % blocks * m.together
         high = min(low + m.together, m.rows)
-        at = (sample * m.rows + low) * width
-        weigh(x, sample, low, high, m, spikes, taps)
-        potential, u_at = (u, at) if u.size else (passing, 0)
-        advance(x, 0, potential, u_at, s, at, (high - low) * width, theta, f, nu)
+        at, size = (sample * m.rows + low) * width, (high - low) * width
+        potential = u[block] if u.size else passing
+        state = np.zeros(4 * size, taps.dtype)
+        for t in range(0, m.steps, CHUNK):
+            end = min(t + CHUNK, m.steps)
+            weigh(t, end, x, sample, low, high, m, spikes, taps)
+            advance(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
 
 
 @compiled
@@ -133,21 +144,28 @@ def _backward(
 ) -> None:
     width = m.columns * m.outputs
     blocks = -(-m.rows // m.together)
-    passing = np.empty((m.steps, 0 if y.size else m.together * width), g.dtype)
+    passing = np.empty((CHUNK, 0 if y.size else m.together * width), g.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low = block // blocks, block % blocks * m.together
             high = min(low + m.together, m.rows)
-            at = (sample * m.rows + low) * width
+            at, size = (sample * m.rows + low) * width, (high - low) * width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            retreat(g, at, u, at, errors, y_at, (high - low) * width, theta, steep, height, f)
-            weigh_adjoint(errors, y_at, sample, low, high, m, spikes, taps[part])
+            state, ring = np.zeros(2 * size, g.dtype), np.zeros((max(f.cut, 1), size), g.dtype)
+            for end in range(m.steps, 0, -CHUNK):
+                t = max(end - CHUNK, 0)
+                retreat(t, end, state, ring, g, at, u[block], 0, errors, y_at, size, theta, steep, height, f)
+                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def conv_neuron(
     x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: bool
-) -> tuple[Array | None, Array]:
-    """Return the potential u, where it shall be kept, and the spikes s (frames, rows, columns, outputs).
+) -> tuple[Array, Array]:
+    """Return the potential u and the spikes s (frames, rows, columns, outputs).
+
+    u is for the way back alone, block by block: (blocks, steps, numbers of a block), nothing if it shall not be kept.
+    Row by row, as s is, the pieces of a block would lie at distances of a power of two, where caches and memory are
+    slow.
 
     Args:
         x: (frames, H, W, C), the frames of all samples at a step lying together.
@@ -159,11 +177,10 @@ def conv_neuron(
         keep: whether u is wanted.
     """
     m = maps(x, steps, w.shape[3], window)
-    u, s = empty((steps, m.neurons) if keep else (0, 0), w.dtype), empty((steps, m.neurons), bool)
+    u, s = empty(m.kept if keep else (0, 0, 0), w.dtype), empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
     spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), u, s.view(np.uint8), *constants, grain=1)
-    shape = (x.shape[0], m.rows, m.columns, m.outputs)
-    return u.reshape(shape) if keep else None, s.reshape(shape)
+    return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
 def conv_neuron_adjoint(
@@ -184,7 +201,7 @@ def conv_neuron_adjoint(
     m = maps(x, steps, g.shape[3], window)
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
-    flat = (g.reshape(steps, m.neurons), u.reshape(steps, m.neurons), y)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
-    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), parts, *flat, *constants, grain=1)
+    flat = (parts, g.reshape(steps, m.neurons), u, y)
+    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
     return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

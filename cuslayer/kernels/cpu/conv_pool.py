@@ -14,7 +14,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
-from cuslayer.kernels.cpu.conv_neuron import Maps, Where, maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.cpu.conv_neuron import CHUNK, Maps, Where, maps, weigh, weigh_adjoint, where
 from cuslayer.kernels.cpu.conv_spikes import PARTS, bounds, of_runs, taps_in_runs
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.cpu.memory import empty
@@ -32,17 +32,17 @@ class Tiles(NamedTuple):
 
 
 @compiled
-def _pool(s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
-    """Sum the spikes s (T, rows x width) of the rows [low, high) tile by tile into x (T, rows of tiles x ...)."""
-    for t in range(m.steps):
+def _pool(first: int, last: int, s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
+    """Sum the spikes s of the rows [low, high) tile by tile into x; both are rings over time."""
+    for t in range(first, last):
         for row in range(-(-(high - low) // tiles.height)):
             for column in range(tiles.columns):
                 at = (row * tiles.columns + column) * m.outputs
-                total = x[t, at : at + m.outputs]
+                total = x[t % len(x), at : at + m.outputs]
                 total[:] = 0
                 for y in range(row * tiles.height, min((row + 1) * tiles.height, high - low)):
                     for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
-                        pixel = s[t, (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                        pixel = s[t % len(s), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
                         for c in range(total.size):
                             total[c] += pixel[c]
                 for c in range(total.size):
@@ -50,15 +50,15 @@ def _pool(s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
 
 
 @compiled
-def _pool_adjoint(errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
-    """Write into g (T, rows x width), for each of the rows [low, high), gain times the error of its tile."""
-    for t in range(m.steps):
+def _pool_adjoint(first: int, last: int, errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
+    """Write into g, for each of the rows [low, high), gain times the error of its tile; both are rings over time."""
+    for t in range(first, last):
         for y in range(high - low):
             for column in range(tiles.columns):
                 at = (y // tiles.height * tiles.columns + column) * m.outputs
-                error = errors[t, at : at + m.outputs]
+                error = errors[t % len(errors), at : at + m.outputs]
                 for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
-                    pixel = g[t, (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                    pixel = g[t % len(g), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
                     for c in range(pixel.size):
                         pixel[c] = tiles.gain * error[c]
 
@@ -83,22 +83,27 @@ def _forward(
 ) -> None:
     width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
     blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
-    x = np.empty((m.steps, m.together * width), taps.dtype)
-    fired = np.empty((m.steps, m.together * width), np.uint8)
-    pooled = np.empty((m.steps, m.together // tiles.height * pooled_width), taps.dtype)
-    passing = np.empty((m.steps, 0 if u.size else m.together * width), taps.dtype)
+    x = np.empty((f.cut + CHUNK, m.together * width), taps.dtype)
+    fired = np.empty((nu.cut + CHUNK, m.together * width), np.uint8)
+    pooled = np.empty((pooled_f.cut + CHUNK, m.together // tiles.height * pooled_width), taps.dtype)
+    passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
     for block in range(first, last):
         sample, low = block // blocks, block % blocks * m.together
         high = min(low + m.together, m.rows)
-        at = (sample * m.rows + low) * width
+        size = (high - low) * width
         pooled_at = (sample * rows + low // tiles.height) * pooled_width
         pooled_size = -(-(high - low) // tiles.height) * pooled_width
-        weigh(x, sample, low, high, m, spikes, taps)
-        potential, u_at = (u, at) if u.size else (passing, 0)
-        advance(x, 0, potential, u_at, fired, 0, (high - low) * width, theta, f, nu)
-        _pool(fired, pooled, low, high, m, tiles)
-        potential, u_at = (pooled_u, pooled_at) if u.size else (passing, 0)
-        advance(pooled, 0, potential, u_at, s, pooled_at, pooled_size, pooled_theta, pooled_f, pooled_nu)
+        potential, behind = (u[block], pooled_u[block]) if u.size else (passing, passing)
+        state, pooled_state = np.zeros(4 * size, taps.dtype), np.zeros(4 * pooled_size, taps.dtype)
+        for t in range(0, m.steps, CHUNK):
+            end = min(t + CHUNK, m.steps)
+            weigh(t, end, x, sample, low, high, m, spikes, taps)
+            advance(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
+            _pool(t, end, fired, pooled, low, high, m, tiles)
+            advance(
+                *(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size),
+                *(pooled_theta, pooled_f, pooled_nu),
+            )
 
 
 @compiled
@@ -125,24 +130,30 @@ def _backward(
 ) -> None:
     width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
     blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
-    g = np.empty((m.steps, m.together * width), u.dtype)
-    pooled = np.empty((m.steps, m.together // tiles.height * pooled_width), u.dtype)
-    passing = np.empty((m.steps, 0 if y.size else m.together * width), u.dtype)
+    g = np.empty((CHUNK, m.together * width), u.dtype)
+    pooled = np.empty((CHUNK, m.together // tiles.height * pooled_width), u.dtype)
+    passing = np.empty((CHUNK, 0 if y.size else m.together * width), u.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low = block // blocks, block % blocks * m.together
             high = min(low + m.together, m.rows)
-            at = (sample * m.rows + low) * width
+            at, size = (sample * m.rows + low) * width, (high - low) * width
             pooled_at = (sample * rows + low // tiles.height) * pooled_width
             pooled_size = -(-(high - low) // tiles.height) * pooled_width
-            retreat(
-                *(pooled_g, pooled_at, pooled_u, pooled_at, pooled, 0, pooled_size),
-                *(pooled_theta, pooled_steep, pooled_height, pooled_f),
-            )
-            _pool_adjoint(pooled, g, low, high, m, tiles)
             errors, y_at = (y, at) if y.size else (passing, 0)
-            retreat(g, 0, u, at, errors, y_at, (high - low) * width, theta, steep, height, f)
-            weigh_adjoint(errors, y_at, sample, low, high, m, spikes, taps[part])
+            state, ring = np.zeros(2 * size, u.dtype), np.zeros((max(f.cut, 1), size), u.dtype)
+            pooled_state = np.zeros(2 * pooled_size, u.dtype)
+            pooled_ring = np.zeros((max(pooled_f.cut, 1), pooled_size), u.dtype)
+            for end in range(m.steps, 0, -CHUNK):
+                t = max(end - CHUNK, 0)
+                retreat(
+                    *(t, end, pooled_state, pooled_ring),
+                    *(pooled_g, pooled_at, pooled_u[block], 0, pooled, 0, pooled_size),
+                    *(pooled_theta, pooled_steep, pooled_height, pooled_f),
+                )
+                _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
+                retreat(t, end, state, ring, g, 0, u[block], 0, errors, y_at, size, theta, steep, height, f)
+                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
@@ -159,8 +170,10 @@ def conv_pool(
     spiking: Spiking,
     pooling: Pooling,
     keep: bool,
-) -> tuple[Array | None, Array | None, Array]:
-    """Return the potentials, where they shall be kept, and the spikes (frames, rows, columns, outputs) after pooling.
+) -> tuple[Array, Array, Array]:
+    """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
+
+    The potentials are for the way back alone, as those of `conv_neuron` are.
 
     Args:
         x: (frames, H, W, C), the frames of all samples at a step lying together.
@@ -174,20 +187,17 @@ def conv_pool(
     """
     m = maps(x, steps, w.shape[3], window, pooling.window.kernel[0])
     tiles = _tiles(m, pooling, w.dtype)
-    rows = -(-m.rows // tiles.height)
-    pooled = m.samples * rows * tiles.columns * m.outputs
-    u, pooled_u = (empty((steps, size) if keep else (0, 0), w.dtype) for size in (m.neurons, pooled))
-    s = empty((steps, pooled), bool)
+    rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
+    u = empty(m.kept if keep else (0, 0, 0), w.dtype)
+    pooled_u = empty((m.blocks, steps, m.together // tiles.height * width) if keep else (0, 0, 0), w.dtype)
+    s = empty((steps, m.samples * rows * width), bool)
     constants = (
         *forward_constants(w.dtype, steps, response, spiking),
         *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
     )
     arrays = (taps_in_runs(w), u, pooled_u, s.view(np.uint8))
     spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
-    shape = (x.shape[0], rows, tiles.columns, m.outputs)
-    if not keep:
-        return None, None, s.reshape(shape)
-    return u.reshape(x.shape[0], m.rows, m.columns, m.outputs), pooled_u.reshape(shape), s.reshape(shape)
+    return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
 def conv_pool_adjoint(
@@ -219,8 +229,7 @@ def conv_pool_adjoint(
     m = maps(x, steps, g.shape[3], window, pooling.window.kernel[0])
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
-    size = g.size // max(steps, 1)
-    flat = (g.reshape(steps, size), u.reshape(steps, m.neurons), pooled_u.reshape(steps, size), y)
+    flat = (parts, g.reshape(steps, g.size // max(steps, 1)), u, pooled_u, y)
     constants = (
         *spiking.surrogate(g.dtype),
         response.recurrence(g.dtype, steps),
@@ -228,5 +237,6 @@ def conv_pool_adjoint(
         pooling.response.recurrence(g.dtype, steps),
     )
     tiles = _tiles(m, pooling, g.dtype)
-    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), parts, *flat, *constants, grain=1)
-    return y.reshape(u.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)
+    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, grain=1)
+    errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if keep else None
+    return errors, of_runs(parts.sum(axis=0), window, m.outputs)

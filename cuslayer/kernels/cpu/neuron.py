@@ -1,7 +1,7 @@
 """Filter, refraction and threshold in one pass on the CPU, and the way back: twins of `neuron` in `kernels/neuron.cu`.
 
-`advance` and `retreat` run a block of columns through all time. Each of its arrays may lie elsewhere, so that a synapse
-can make its input and use its output while they are in the cache.
+`advance` and `retreat` bring a block of columns through some of its time, in arrays that may lie elsewhere and remember
+no more than they must: so a synapse can make its input and use its output while they are in the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 
 @compiled
 def advance(
+    first: int,
+    last: int,
+    state: Any,
     x: Any,
     x_at: int,
     u: Any,
@@ -31,17 +34,20 @@ def advance(
     f: Recurrence,
     nu: Recurrence,
 ) -> None:
-    """Run a block of neurons: their inputs, potentials and spikes are `width` columns of x, u, s (T, ...) each."""
-    state = np.zeros(4 * width, x.dtype)
+    """Bring a block of neurons from step `first` to `last`, state being (4 width,), 0 before the first step.
+
+    Their inputs, potentials and spikes are `width` columns each of x, u and s. Of these, step t is row t, modulo their
+    length: x and s may be rings that remember `cut` steps.
+    """
     rest = np.zeros(width, x.dtype)
     silent = np.zeros(width, s.dtype)
     one = x.dtype.type(1)
-    for t in range(x.shape[0]):
-        new = x[t, x_at : x_at + width]
-        old = x[t - f.cut, x_at : x_at + width] if 0 < f.cut <= t else rest
-        spent = s[t - nu.cut, s_at : s_at + width] if 0 < nu.cut <= t else silent
-        potential = u[t, u_at : u_at + width]
-        fired = s[t, s_at : s_at + width]
+    for t in range(first, last):
+        new = x[t % len(x), x_at : x_at + width]
+        old = x[(t - f.cut) % len(x), x_at : x_at + width] if 0 < f.cut <= t else rest
+        spent = s[(t - nu.cut) % len(s), s_at : s_at + width] if 0 < nu.cut <= t else silent
+        potential = u[t % len(u), u_at : u_at + width]
+        fired = s[t % len(s), s_at : s_at + width]
         for j in range(width):
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
             r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * spent[j]
@@ -58,7 +64,8 @@ def advance(
 @compiled
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
     for low in range(first, last, BLOCK):
-        advance(x, low, u, low, s, low, min(BLOCK, last - low), theta, f, nu)
+        width = min(BLOCK, last - low)
+        advance(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, theta, f, nu)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -78,6 +85,10 @@ def forward_constants(dtype: Any, steps: int, response: Alpha, spiking: Spiking)
 
 @compiled
 def retreat(
+    first: int,
+    last: int,
+    state: Any,
+    ring: Any,
     g: Any,
     g_at: int,
     u: Any,
@@ -90,17 +101,16 @@ def retreat(
     height: Any,
     f: Recurrence,
 ) -> None:
-    """Go back through a block of neurons: `width` columns of g and u (T, ...) make those of y, their inputs."""
-    steps = g.shape[0]
-    state = np.zeros(2 * width, g.dtype)
-    # The last `cut` rows of g_u: the filter forgets row t + cut at step t.
-    ring = np.zeros((max(f.cut, 1), width), g.dtype)
-    for k in range(steps):
-        t = steps - 1 - k
-        above = g[t, g_at : g_at + width]
-        potential = u[t, u_at : u_at + width]
+    """Bring a block of neurons back from step `last` to `first`; state (2 width,) is 0 behind the last step.
+
+    Of `width` columns each, g and u make y, the gradient of the inputs, step t being row t modulo their length. The
+    ring (cut, width), all 0 behind the last step, holds the gradients of u that the filter has yet to forget.
+    """
+    for t in range(last - 1, first - 1, -1):
+        above = g[t % len(g), g_at : g_at + width]
+        potential = u[t % len(u), u_at : u_at + width]
         kept = ring[t % len(ring)]
-        out = y[t, y_at : y_at + width]
+        out = y[t % len(y), y_at : y_at + width]
         for j in range(width):
             old = kept[j]
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old
@@ -116,7 +126,9 @@ def _neuron_adjoint(
     first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence
 ) -> None:
     for low in range(first, last, BLOCK):
-        retreat(g, low, u, low, y, low, min(BLOCK, last - low), theta, steep, height, f)
+        width = min(BLOCK, last - low)
+        state, ring = np.zeros(2 * width, g.dtype), np.zeros((max(f.cut, 1), width), g.dtype)
+        retreat(0, len(g), state, ring, g, low, u, low, y, low, width, theta, steep, height, f)
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
