@@ -62,7 +62,7 @@ def conv_pool(
     >>> options = {"response": srm.filter, "spiking": srm.spiking, "pooling": Pool(3, gain=11.0).pooling(srm)}
     >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
     >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()
-    [False, False, False, True, False, False]
+    [False, False, False, True, True, True]
     """
     window, groups = geometry("conv_pool", x, weight, stride, padding, dilation, groups)
     k = kernels.of(weight)

@@ -114,12 +114,13 @@ def _forward(
     blocks = -(-m.rows // m.together)
     x = np.empty((f.cut + CHUNK, m.together * width), taps.dtype)
     passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
+    state = np.empty(4 * m.together * width, taps.dtype)
     for block in range(first, last):
         sample, low = block // blocks, block % blocks * m.together
         high = min(low + m.together, m.rows)
         at, size = (sample * m.rows + low) * width, (high - low) * width
         potential = u[block] if u.size else passing
-        state = np.zeros(4 * size, taps.dtype)
+        state[:] = 0
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
@@ -145,13 +146,16 @@ def _backward(
     width = m.columns * m.outputs
     blocks = -(-m.rows // m.together)
     passing = np.empty((CHUNK, 0 if y.size else m.together * width), g.dtype)
+    state = np.empty(2 * m.together * width, g.dtype)
+    ring = np.empty((max(f.cut, 1), m.together * width), g.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low = block // blocks, block % blocks * m.together
             high = min(low + m.together, m.rows)
             at, size = (sample * m.rows + low) * width, (high - low) * width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            state, ring = np.zeros(2 * size, g.dtype), np.zeros((max(f.cut, 1), size), g.dtype)
+            state[:] = 0
+            ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 retreat(t, end, state, ring, g, at, u[block], 0, errors, y_at, size, theta, steep, height, f)

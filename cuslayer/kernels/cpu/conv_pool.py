@@ -87,6 +87,7 @@ def _forward(
     fired = np.empty((nu.cut + CHUNK, m.together * width), np.uint8)
     pooled = np.empty((pooled_f.cut + CHUNK, m.together // tiles.height * pooled_width), taps.dtype)
     passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
+    state, pooled_state = np.empty(4 * x.shape[1], taps.dtype), np.empty(4 * pooled.shape[1], taps.dtype)
     for block in range(first, last):
         sample, low = block // blocks, block % blocks * m.together
         high = min(low + m.together, m.rows)
@@ -94,7 +95,8 @@ def _forward(
         pooled_at = (sample * rows + low // tiles.height) * pooled_width
         pooled_size = -(-(high - low) // tiles.height) * pooled_width
         potential, behind = (u[block], pooled_u[block]) if u.size else (passing, passing)
-        state, pooled_state = np.zeros(4 * size, taps.dtype), np.zeros(4 * pooled_size, taps.dtype)
+        state[:] = 0
+        pooled_state[:] = 0
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
@@ -133,6 +135,9 @@ def _backward(
     g = np.empty((CHUNK, m.together * width), u.dtype)
     pooled = np.empty((CHUNK, m.together // tiles.height * pooled_width), u.dtype)
     passing = np.empty((CHUNK, 0 if y.size else m.together * width), u.dtype)
+    state, ring = np.empty(2 * g.shape[1], u.dtype), np.empty((max(f.cut, 1), g.shape[1]), u.dtype)
+    pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
+    pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low = block // blocks, block % blocks * m.together
@@ -141,9 +146,10 @@ def _backward(
             pooled_at = (sample * rows + low // tiles.height) * pooled_width
             pooled_size = -(-(high - low) // tiles.height) * pooled_width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            state, ring = np.zeros(2 * size, u.dtype), np.zeros((max(f.cut, 1), size), u.dtype)
-            pooled_state = np.zeros(2 * pooled_size, u.dtype)
-            pooled_ring = np.zeros((max(pooled_f.cut, 1), pooled_size), u.dtype)
+            state[:] = 0
+            ring[:] = 0
+            pooled_state[:] = 0
+            pooled_ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
                 retreat(

@@ -34,7 +34,7 @@ def advance(
     f: Recurrence,
     nu: Recurrence,
 ) -> None:
-    """Bring a block of neurons from step `first` to `last`, state being (4 width,), 0 before the first step.
+    """Bring a block of neurons from step `first` to `last`, state (4 width or more,) being 0 before the first step.
 
     Their inputs, potentials and spikes are `width` columns each of x, u and s. Of these, step t is row t, modulo their
     length: x and s may be rings that remember `cut` steps.
@@ -101,15 +101,15 @@ def retreat(
     height: Any,
     f: Recurrence,
 ) -> None:
-    """Bring a block of neurons back from step `last` to `first`; state (2 width,) is 0 behind the last step.
+    """Bring a block of neurons back from step `last` to `first`; state (2 width or more,) is 0 behind the last step.
 
     Of `width` columns each, g and u make y, the gradient of the inputs, step t being row t modulo their length. The
-    ring (cut, width), all 0 behind the last step, holds the gradients of u that the filter has yet to forget.
+    ring (cut, width or more), all 0 behind the last step, holds the gradients of u that the filter has yet to forget.
     """
     for t in range(last - 1, first - 1, -1):
         above = g[t % len(g), g_at : g_at + width]
         potential = u[t % len(u), u_at : u_at + width]
-        kept = ring[t % len(ring)]
+        kept = ring[t % len(ring), :width]
         out = y[t % len(y), y_at : y_at + width]
         for j in range(width):
             old = kept[j]
