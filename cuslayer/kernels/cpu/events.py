@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
@@ -31,31 +33,44 @@ class SpikeList:
     shape: tuple[int, ...]
 
 
+# Of eight spikes as the bytes of a word, 0 or 1 each: multiplied by this, their sum is the topmost byte.
+_SUM = np.uint64(0x0101010101010101)
+_TOP_BYTE = np.uint64(56)
+
+
+@intrinsic
+def _trailing_zeros(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
+
+    return types.uint64(types.uint64), generate
+
+
 @compiled
-def _count(first: int, last: int, x: Any, start: Any) -> None:
+def _count(first: int, last: int, words: Any, x: Any, start: Any) -> None:
     for row in range(first, last):
         count = 0
-        for column in range(x.shape[1]):
+        for word in range(words.shape[1]):
+            count += np.int64((words[row, word] * _SUM) >> _TOP_BYTE)
+        for column in range(8 * words.shape[1], x.shape[1]):
             count += x[row, column]
         start[row + 1] = count
 
 
 @compiled
-def _fill_bytes(first: int, last: int, x: Any, words: Any, start: Any, index: Any) -> None:
+def _fill(first: int, last: int, words: Any, x: Any, start: Any, index: Any) -> None:
     for row in range(first, last):
         e = start[row]
-        if words.shape[1]:
-            for word in range(words.shape[1]):
-                if words[row, word]:
-                    for column in range(8 * word, 8 * word + 8):
-                        if x[row, column]:
-                            index[e] = column
-                            e += 1
-        else:
-            for column in range(x.shape[1]):
-                if x[row, column]:
-                    index[e] = column
-                    e += 1
+        for word in range(words.shape[1]):
+            rest = words[row, word]
+            while rest:
+                index[e] = 8 * word + np.int64(_trailing_zeros(rest)) // 8
+                e += 1
+                rest &= rest - np.uint64(1)
+        for column in range(8 * words.shape[1], x.shape[1]):
+            if x[row, column]:
+                index[e] = column
+                e += 1
 
 
 def find_spikes(x: Array) -> SpikeList:
@@ -65,10 +80,10 @@ def find_spikes(x: Array) -> SpikeList:
     flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
     words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
     start = np.zeros(lines + 1, np.int64)
-    spread(_count, lines, flat, start, grain=32)
+    spread(_count, lines, words, flat, start, grain=32)
     np.cumsum(start, out=start)
     index = np.empty(start[-1], np.int32)
-    spread(_fill_bytes, lines, flat, words, start, index, grain=32)
+    spread(_fill, lines, words, flat, start, index, grain=32)
     return SpikeList(start, index, x.shape)
 
 
