@@ -112,7 +112,7 @@ def namespace(x: Any) -> Any:
 def to_device(x: Any) -> Array:
     """Return x as a C-contiguous array on the device in use, copied only where it has to be."""
     if device() == "cuda":
-        return cupy().ascontiguousarray(cupy().asarray(x))
+        return cupy().asarray(x, order="C")
     return np.asarray(to_numpy(x), order="C")
 
 

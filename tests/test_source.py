@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+import timeit
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from emulator import emulation
 
 from cuslayer.kernels import gpu, source
+from cuslayer.kernels.constants import Alpha, Spiking
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -127,9 +131,11 @@ STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
         ({"decay": "0.9"}, TypeError, "psp: decay must be a number, got str"),
         ({"decay": True}, TypeError, "psp: decay must be a number, got bool"),
         ({"decay": 1j}, TypeError, "psp: decay must be a number, got complex"),
+        ({"decay": None}, TypeError, "psp: decay must be a number, got NoneType"),
         ({"gain": np.ones(1)}, TypeError, "psp: gain must be a number, got ndarray"),
         ({"gain": 1e39}, ValueError, "psp: gain does not fit float32, got 1e+39"),
         ({"gain": np.float64(-1e300)}, ValueError, "psp: gain does not fit float32, got -1e+300"),
+        ({"gain": 10**39}, ValueError, f"psp: gain does not fit float32, got 1{39 * '0'}"),
         ({"gain": 10**400}, ValueError, "psp: gain does not fit float32, got an integer past every float"),
     ],
 )
@@ -195,6 +201,34 @@ def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recor
     assert type(driver.launches[-1][3][6]) is np.bool_
 
 
+def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Recorder) -> None:
+    """Numbers that compare equal are not the same argument: each is bound, or refused, as if it came first."""
+    kernel = library.kernel("psp", DOUBLE)
+    x = np.zeros((4, 3))
+    zero, one = 0.0, 1.0
+    for gain in (zero, -zero, one, one, 1, zero):
+        kernel(3, *psp(x=x, a=x, gain=gain, columns=1))
+        bound = driver.launches[-1][3][5]
+        assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
+        assert type(bound) is np.float64
+    for changed, message in (
+        ({"gain": True}, "gain must be a number, got bool"),
+        ({"columns": True}, "columns must be an integer, got bool"),
+        ({"columns": 1.0}, "columns must be an integer, got float"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            kernel(3, *psp(**{"x": x, "a": x, "columns": 1, **changed}))
+
+
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no float is wider than 64 bits here"
+)
+def test_what_only_a_wider_float_holds_is_not_rounded_to_infinity(library: source.Library) -> None:
+    x = np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"^psp: gain does not fit float64, got 1e\+4000$"):
+        library.kernel("psp", DOUBLE)(3, *psp(x=x, a=x, gain=np.longdouble("1e4000")))
+
+
 def test_a_grid_covers_its_threads_and_has_a_top(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
@@ -230,6 +264,55 @@ def test_other_number_types_are_refused(library: source.Library) -> None:
     for dtype in (np.float16, np.int64):
         with pytest.raises(TypeError, match=f"^psp: arrays must be float32 or float64, got {np.dtype(dtype)}$"):
             library.kernel("psp", np.dtype(dtype))
+
+
+def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[Any, ...]]:
+    """Return what each launcher of `kernels.gpu` hands its kernel, by the kernel's name."""
+    handed: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(gpu, "kernel", lambda name, dtype: lambda *arguments: handed.update({name: arguments}))
+    x, s = np.zeros((300, 4), np.float32), np.zeros((300, 4), bool)
+    response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
+    for run in (gpu.psp, gpu.psp_adjoint):
+        run(x, response)
+    for run in (gpu.fir, gpu.fir_adjoint):
+        run(x, np.ones(5))
+    for run, given in ((gpu.shift, x), (gpu.shift_spikes, s)):
+        run(given, np.zeros(4, np.int64))
+    gpu.spike(x, spiking)
+    gpu.neuron(x, response, spiking)
+    for run in (gpu.spike_adjoint, gpu.spike_adjoint_exact):
+        run(x, x, spiking)
+    for run in (gpu.neuron_adjoint, gpu.neuron_adjoint_exact):
+        run(x, x, response, spiking)
+    gpu.sgd(x, x, x, rate, MOMENTUM, 0.0)
+    gpu.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
+    return handed
+
+
+MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
+
+
+@pytest.mark.parametrize("name", source.kernel_names())
+def test_a_launch_costs_under_five_microseconds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding the kernel and binding its arguments, as they come from a launcher at one step and at the next."""
+
+    class Still(Recorder):
+        def _launch(self, name: str) -> source.Launch:
+            return lambda grid, block, arguments: None
+
+    library = source.Library(Still())
+    steps = [launches(monkeypatch, rate)[name] for rate in (0.01, 0.02)]
+
+    def two_launches() -> None:
+        for arguments in steps:
+            library.kernel(name, SINGLE)(*arguments)
+
+    two_launches()
+    # What else the machine does only adds to a measurement: the least of them is the cost, and a low one is enough.
+    least, until = math.inf, time.perf_counter() + 5
+    while least >= 5e-6 and time.perf_counter() < until:
+        least = min(least, *(seconds / 200 for seconds in timeit.repeat(two_launches, number=100, repeat=20)))
+    assert least < 5e-6
 
 
 def test_a_launcher_passes_the_refusal_on() -> None:

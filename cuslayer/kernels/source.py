@@ -15,7 +15,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
@@ -143,7 +143,16 @@ class Kernel:
         self.name = name
         self.parameters = parameters
         self._launch = launch
-        self._binds = [_bind(name, parameter, driver, dtype) for parameter in parameters]
+        self._kind: Any = driver.array_type()
+        self._device, self._device_of = driver.device(), driver.device_of
+        dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
+        binds = {"real": _real, "bool": _bool, "long long": _integer}
+        places = list(enumerate(parameters))
+        self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
+        # For each number the type that passes as it is, and what becomes of any other.
+        self._numbers = [
+            (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtype)) for place, p in places if not p.array
+        ]
 
     def __call__(self, threads: int, *arguments: Any) -> None:
         """Run the kernel on at least this many threads, as far as the grid may grow; on none, check and do nothing.
@@ -152,79 +161,89 @@ class Kernel:
             TypeError: the arguments are too many or too few, or one is of the wrong type.
             ValueError: an array is not C-contiguous or lives elsewhere, or a number does not fit its type.
         """
-        if len(arguments) != len(self._binds):
+        if len(arguments) != len(self.parameters):
             names = ", ".join(parameter.name for parameter in self.parameters)
             raise TypeError(
-                f"{self.name}: the kernel wants {len(self._binds)} arguments ({names}), got {len(arguments)}"
+                f"{self.name}: the kernel wants {len(self.parameters)} arguments ({names}), got {len(arguments)}"
             )
-        bound = tuple([bind(argument) for bind, argument in zip(self._binds, arguments, strict=True)])
+        # Each launch waits for these two loops: what they look up once is not looked up for each argument.
+        kind, device, device_of = self._kind, self._device, self._device_of
+        for place, dtype in self._arrays:
+            x = arguments[place]
+            if not isinstance(x, kind):
+                raise TypeError(f"{self._label(place)} is {_full_name(type(x))}, the kernel wants {_full_name(kind)}")
+            if x.dtype != dtype:
+                raise TypeError(f"{self._label(place)} is {x.dtype}, the kernel wants {dtype}")
+            if not x.flags.c_contiguous:
+                raise ValueError(
+                    f"{self._label(place)} must be C-contiguous, got strides {x.strides} of shape {x.shape}"
+                )
+            if device_of(x) != device:
+                raise ValueError(
+                    f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
+                )
+        bound = list(arguments)
+        for place, exact, bind in self._numbers:
+            if type(bound[place]) is not exact:
+                bound[place] = bind(bound[place])
         if threads > 0:
             blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
-            self._launch((blocks,), (BLOCK,), bound)
+            self._launch((blocks,), (BLOCK,), tuple(bound))
+
+    def _label(self, place: int) -> str:
+        return f"{self.name}: {self.parameters[place].name}"
 
 
-def _bind(kernel: str, parameter: Parameter, driver: Driver, dtype: DType) -> Bind:
-    """Return the function that checks one argument and gives it the exact C type."""
-    label = f"{kernel}: {parameter.name}"
-    if parameter.array:
-        dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
-        return _array(label, dtypes[parameter.kind], driver)
-    return {"real": _real, "bool": _bool, "long long": _integer}[parameter.kind](label, dtype)
-
-
-def _array(label: str, dtype: DType, driver: Driver) -> Bind:
-    kind: Any = driver.array_type()
-    device = driver.device()
-    device_of = driver.device_of
-
-    def bind(x: Any) -> Any:
-        if not isinstance(x, kind):
-            came, wanted = type(x), kind
-            raise TypeError(
-                f"{label} is {came.__module__}.{came.__name__}, the kernel wants {wanted.__module__}.{wanted.__name__}"
-            )
-        if x.dtype != dtype:
-            raise TypeError(f"{label} is {x.dtype}, the kernel wants {dtype}")
-        if not x.flags.c_contiguous:
-            raise ValueError(f"{label} must be C-contiguous, got strides {x.strides} of shape {x.shape}")
-        if device_of(x) != device:
-            raise ValueError(f"{label} is on device {device_of(x)}, the kernel runs on device {device}")
-        return x
-
-    return bind
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def _real(label: str, dtype: DType) -> Bind:
     exact = dtype.type
     largest = float(np.finfo(dtype).max)
+    # An optimizer hands in the same float objects at every launch, and to make a float32 of one takes long.
+    known: tuple[Any, Any] = (math.nan, exact(math.nan))
 
     def bind(value: Any) -> Any:
-        if type(value) is exact:
-            return value
+        nonlocal known
+        last, bound = known
+        if value is last:
+            return bound
+        if type(value) is float and abs(value) <= largest:
+            bound = exact(value)
+            known = value, bound
+            return bound
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise TypeError(f"{label} must be a number, got {type(value).__name__}")
         try:
             number = float(value)
         except OverflowError:
             raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
-        if abs(number) > largest and math.isfinite(number):
-            raise ValueError(f"{label} does not fit {dtype}, got {number:g}")
+        # Infinity fits, unless it is what rounding has made of a wider float.
+        if abs(number) > largest and abs(value) != math.inf:
+            raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
         return exact(number)
 
     return bind
 
 
+# Sizes and cuts come again at every launch, and to make an int64 takes longer than to look one up.
+_int64 = lru_cache(maxsize=1024)(np.int64)
+
+
 def _integer(label: str, _: DType) -> Bind:
     def bind(value: Any) -> Any:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
+        if type(value) is not int:
+            if isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
+            try:
+                value = operator.index(value)
+            except TypeError:
+                raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
         try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
-        if not -(1 << 63) <= number < 1 << 63:
-            raise ValueError(f"{label} does not fit int64, got {number}")
-        return np.int64(number)
+            return _int64(value)
+        except OverflowError:
+            raise ValueError(f"{label} does not fit int64, got {value}") from None
 
     return bind
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from cuslayer.backend import to_numpy
 from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss, classify
 from cuslayer.network import Sequential
 from cuslayer.optim import SGD, Adam
@@ -42,7 +43,7 @@ class _Tally:
         self.loss += loss
         self.classes = target.ndim == 1
         if self.classes:
-            self.right += int((classify(spikes) == target).sum())
+            self.right += int((to_numpy(classify(spikes)) == to_numpy(target)).sum())
         score, speed = self.score(), self.samples / (time.perf_counter() - self.start)
         accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
         self.bar.set_postfix_str(f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s", refresh=False)

@@ -1,0 +1,159 @@
+"""What the CUDA compiler makes of each kernel, in its own words, and what each kernel has to move.
+
+    python benchmarks/compile_report.py
+
+Compiles every kernel in both number types for every architecture by NVRTC, which needs no GPU, and writes the tables
+of docs/kernels.md, between their marks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import traffic
+
+from cuslayer.kernels import source
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+
+import nvrtc  # noqa: E402
+
+PAGE = ROOT / "docs" / "kernels.md"
+ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
+DTYPES = ("float32", "float64")
+
+# What the example times are of: 300 steps of a batch of 8 in a hidden layer of 512 neurons, and the weights between it
+# and 34 x 34 x 2 inputs.
+NEURON_STEPS = 300 * 8 * 512
+WEIGHTS = 34 * 34 * 2 * 512
+
+_FOUND = re.compile(
+    r"entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kernel as compiled: registers of a thread, and bytes of it that are in memory instead."""
+
+    kernel: str
+    dtype: str
+    arch: str
+    registers: int
+    stack: int
+    spill_stores: int
+    spill_loads: int
+
+
+@cache
+def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
+    """Return the machine code of a source and the compiler's log."""
+    return nvrtc.compile(source.text(topic, np.dtype(dtype)), arch, (*source.OPTIONS, "--ptxas-options=-v"))
+
+
+def rows_of(log: str, dtype: str, arch: str) -> list[Row]:
+    """Return what a log says of each kernel."""
+    return [
+        Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
+        for m in _FOUND.finditer(log)
+    ]
+
+
+def report() -> list[Row]:
+    """Return what the compiler says of every kernel, number type and architecture, by the kernel's name."""
+    found = [
+        row
+        for topic in source.topics()
+        for dtype in DTYPES
+        for arch in ARCHITECTURES
+        for row in rows_of(compiled(topic, dtype, arch)[1], dtype, arch)
+    ]
+    return sorted(found, key=lambda row: row.kernel)
+
+
+def compiler() -> str:
+    """Return the version of the compiler."""
+    return version("nvidia-cuda-nvrtc-cu12")
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """Return a table in Markdown, numbers to the right."""
+    ruler = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *lines))
+
+
+def registers(rows: list[Row]) -> str:
+    """Return the table of registers, float32 / float64."""
+    found = {(row.kernel, row.dtype, row.arch): row.registers for row in rows}
+    lines = [
+        [f"`{kernel}`", *(" / ".join(str(found[kernel, dtype, arch]) for dtype in DTYPES) for arch in ARCHITECTURES)]
+        for kernel in sorted(source.kernel_names())
+    ]
+    return f"NVRTC {compiler()}. {kept(rows)}\n\n{table(['kernel', *ARCHITECTURES], lines)}"
+
+
+def kept(rows: list[Row]) -> str:
+    """Return in words whether registers hold everything."""
+    spilled = [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
+    if spilled:
+        return f"Of {len(rows)}, {len(spilled)} keep in memory what registers do not hold."
+    return f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
+
+
+def moved() -> str:
+    """Return the table of bytes, and of the time that they take."""
+    lines = []
+    for kernel, topic in sorted(source.kernel_names().items()):
+        ways = traffic.WAYS[kernel]
+        sizes = [traffic.bytes_per_element(kernel, dtype) for dtype in DTYPES]
+        times = [traffic.picoseconds(kernel, dtype) for dtype in DTYPES]
+        elements, what = (WEIGHTS, "weights") if topic == "optim" else (NEURON_STEPS, "layer")
+        lines.append(
+            [
+                f"`{kernel}`",
+                *(", ".join(f"`{name}`" for name, way in ways.items() if letter in way) for letter in "rw"),
+                *(f"{size} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
+                f"{times[0] * elements / 1e6:.1f} µs ({what})",
+            ]
+        )
+    return table(["kernel", "reads", "writes", *DTYPES, "example"], lines)
+
+
+def between(text: str, mark: str) -> str:
+    """Return what stands on a page between two marks."""
+    return re.split(rf"<!-- /?{mark} -->\n", text)[1]
+
+
+def written(text: str, tables: dict[str, str]) -> str:
+    """Return a page with tables between their marks."""
+    for mark, content in tables.items():
+        text = text.replace(f"<!-- {mark} -->\n{between(text, mark)}", f"<!-- {mark} -->\n\n{content}\n\n")
+    return text
+
+
+def save(rows: list[Row], folder: Path) -> None:
+    """Write the report to a folder, as a table and as JSON."""
+    folder.mkdir(exist_ok=True)
+    about = {"compiler": f"NVRTC {compiler()}", "options": source.OPTIONS, "kernels": [asdict(row) for row in rows]}
+    (folder / "compile-report.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    (folder / "compile-report.md").write_text(f"{registers(rows)}\n\n{moved()}\n", "utf-8")
+
+
+def main() -> None:
+    page = PAGE.read_text("utf-8")
+    PAGE.write_text(written(page, {"registers": registers(report()), "traffic": moved()}), "utf-8")
+    print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, NVRTC {compiler()}")
+
+
+if __name__ == "__main__":
+    main()

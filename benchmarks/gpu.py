@@ -1,0 +1,231 @@
+"""What the CUDA kernels and a training step reach on the card of this machine.
+
+    python benchmarks/gpu.py              # the kernels and the steps: a minute or two
+    python benchmarks/gpu.py --tests      # `pytest -m gpu` before that: within eight minutes together
+
+Each kernel is timed by events, warm, on arrays larger than the L2 cache; the bytes a second that it must move
+(traffic.py) are held against what a copy on the device reaches. A training step of the examples' networks is timed as
+it is and as CUDA graphs, after a replay has given the gradients of the step itself. Prints tables and writes them, with
+the card's name, to benchmarks/results/gpu-CARD.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import traffic
+from card import Card, Cuda, Graphs, Work
+
+import cuslayer as cs
+from cuslayer import backend, functions
+from cuslayer.kernels import gpu
+
+ROOT = Path(__file__).parents[1]
+STEPS = 300
+BATCH = 8
+DTYPES = ("float32", "float64")
+
+
+def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
+    """Return how each kernel is launched on arrays (steps, columns) of a number type."""
+    srm = cs.SRM()
+    response, spiking = srm.filter, srm.spiking
+    drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
+    x = backend.to_device(drawn * srm.theta)
+    g, u, s = x * 0.1, x + 1.0, x > srm.theta
+    taps = backend.to_device(response.samples().astype(dtype))
+    delay = backend.to_device(np.arange(columns) % 50)
+    w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
+    rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
+    return {
+        "psp": lambda: gpu.psp(x, response),
+        "psp_adjoint": lambda: gpu.psp_adjoint(g, response),
+        "fir": lambda: gpu.fir(x, taps),
+        "fir_adjoint": lambda: gpu.fir_adjoint(g, taps),
+        "shift": lambda: gpu.shift(x, delay),
+        "shift_spikes": lambda: gpu.shift_spikes(s, delay),
+        "spike": lambda: gpu.spike(x, spiking),
+        "neuron": lambda: gpu.neuron(x, response, spiking),
+        "spike_adjoint": lambda: gpu.spike_adjoint(g, u, spiking),
+        "spike_adjoint_exact": lambda: gpu.spike_adjoint_exact(g, u, spiking),
+        "neuron_adjoint": lambda: gpu.neuron_adjoint(g, u, response, spiking),
+        "neuron_adjoint_exact": lambda: gpu.neuron_adjoint_exact(g, u, response, spiking),
+        "sgd": lambda: gpu.sgd(w, g, m, 1e-3, 0.9, 0.0),
+        "adam": lambda: gpu.adam(w, g, m, v, peak, **rates, decay=0.0),
+    }
+
+
+def copy(card: Card, columns: int) -> float:
+    """Return the bytes a second that a copy of (STEPS, columns) float32 moves, reading and writing."""
+    x = backend.to_device(np.zeros((STEPS, columns), np.float32))
+    y = backend.cupy().zeros_like(x)
+    return 2 * x.nbytes / card.seconds(lambda: backend.cupy().copyto(y, x))
+
+
+def kernels(card: Card) -> dict[str, Any]:
+    """Return what each kernel reaches, on arrays of twice the L2 cache or more."""
+    columns = 128 * math.ceil(2 * card.l2 / (4 * STEPS * 128))
+    reached = copy(card, columns)
+    rows = []
+    for dtype in DTYPES:
+        for kernel, work in launches(dtype, STEPS, columns).items():
+            seconds = card.seconds(work)
+            moved = traffic.bytes_per_element(kernel, dtype) * STEPS * columns
+            speed = moved / seconds
+            rows.append(
+                {
+                    "kernel": kernel,
+                    "dtype": dtype,
+                    "bytes": moved,
+                    "microseconds": 1e6 * seconds,
+                    "bytes_per_second": speed,
+                    "of_a_copy": speed / reached,
+                }
+            )
+    return {"steps": STEPS, "columns": columns, "copy_bytes_per_second": reached, "rows": rows}
+
+
+def example(name: str) -> Callable[[], cs.Sequential]:
+    """Return what makes the network of an example."""
+    return lambda: runpy.run_path(str(ROOT / "examples" / name))["network"](cs.SRM())
+
+
+NETWORKS = {"MLP": example("nmnist_mlp.py"), "CNN": example("nmnist_cnn.py")}
+
+
+def training_step(net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> Work:
+    """Return one step of training on a batch that lies on the device, with nothing read from it or sent to it."""
+    drawn = np.random.default_rng(0).random((steps, batch, *shape), np.float32) < 0.006
+    x = cs.Tensor(drawn)
+    optimizer = cs.Adam(net.parameters(), lr=1e-4, amsgrad=True)
+    with cs.no_grad():
+        outputs = net(x).shape[-1]
+    desired = backend.to_device(np.where(np.arange(outputs) == np.arange(batch)[:, None] % outputs, 60.0, 10.0))
+    response = cs.SRM().filter
+
+    def step() -> None:
+        error = functions.spike_count_error(net(x), desired=desired, region=(0, steps), response=response)
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+
+    return step
+
+
+def difference(net: cs.Sequential, step: Work, again: Work) -> float:
+    """Return how far the gradients of a replay are from those of the step from the same weights, at most."""
+    parameters = net.parameters()
+    for p in parameters:
+        p.data *= 0.9  # other weights than those of the capture
+    before = [p.data.copy() for p in parameters]
+    again()
+    replayed = [backend.to_numpy(p.grad) for p in parameters]
+    for p, data in zip(parameters, before, strict=True):
+        p.data[...] = data
+    step()
+    plain = [backend.to_numpy(p.grad) for p in parameters]
+    return max(
+        float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) if np.isfinite(a).all() else math.inf
+        for a, b in zip(replayed, plain, strict=True)
+    )
+
+
+def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> dict:
+    """Return how long a step takes as it is, and as graphs, or why it was not captured."""
+    step = training_step(net, shape, steps, batch)
+    row: dict[str, Any] = {"network": name, "steps": steps, "batch": batch, "milliseconds": 1e3 * card.seconds(step)}
+    try:
+        graphs = Graphs(card, step)
+        off = difference(net, step, graphs)
+        if off > 1e-4:
+            raise ValueError(f"a replay gives other gradients, by {off:.1e}")
+        row["graph_milliseconds"] = 1e3 * card.seconds(graphs)
+        row["note"] = _words(graphs)
+    except Exception as problem:  # whatever CUDA and CuPy make of a capture: the other measurements stand
+        row["graph_milliseconds"] = None
+        row["note"] = f"not captured: {type(problem).__name__}: {problem}".splitlines()[0]
+    return row
+
+
+def _words(graphs: Graphs) -> str:
+    between = f"; between them {', '.join(sorted(graphs.outside))}" if graphs.outside else ""
+    return f"graphs: {graphs.graphs}{between}; the rates of Adam are those of the capture"
+
+
+def report(card: Card, networks: dict[str, Callable[[], cs.Sequential]], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return all measurements."""
+    found: dict[str, Any] = {"card": card.name, "l2_bytes": card.l2, "versions": card.versions}
+    found["kernels"] = kernels(card)
+    found["training"] = [training(card, name, make(), shape, STEPS, BATCH) for name, make in networks.items()]
+    return found
+
+
+def tables(found: dict[str, Any]) -> str:
+    """Return the measurements for a person to read."""
+    measured = found["kernels"]
+    lines = [
+        f"{found['card']}: a copy moves {measured['copy_bytes_per_second'] / 1e9:.0f} GB/s; "
+        f"arrays ({measured['steps']}, {measured['columns']})",
+        f"{'kernel':22}{'type':9}{'us':>10}{'GB/s':>8}{'of a copy':>11}",
+    ]
+    for row in measured["rows"]:
+        speed = row["bytes_per_second"] / 1e9
+        lines.append(
+            f"{row['kernel']:22}{row['dtype']:9}{row['microseconds']:10.1f}{speed:8.0f}{row['of_a_copy']:11.0%}"
+        )
+    lines += ["", f"{'training step':22}{'ms':>9}{'graphs, ms':>12}"]
+    for row in found["training"]:
+        graphs = row["graph_milliseconds"]
+        shown = "-" if graphs is None else f"{graphs:.3f}"
+        lines.append(f"{row['network']:22}{row['milliseconds']:9.3f}{shown:>12}  {row['note']}")
+    return "\n".join(lines)
+
+
+def tests() -> dict[str, Any]:
+    """Run the tests of the device and return how they went."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"]
+    outcome = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(outcome.stdout)
+    return {"passed": outcome.returncode == 0, "summary": outcome.stdout.strip().splitlines()[-1]}
+
+
+def write(found: dict[str, Any], out: str | None) -> Path:
+    """Write the measurements to a file, by default one that is named after the card."""
+    card = re.sub(r"[^a-z0-9]+", "-", found["card"].lower()).strip("-")
+    path = Path(out) if out else ROOT / "benchmarks" / "results" / f"gpu-{card}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", help="the file of results; left out: benchmarks/results/gpu-CARD.json")
+    parser.add_argument("--tests", action="store_true", help="run pytest -m gpu first")
+    options = parser.parse_args(arguments)
+    try:
+        cs.use("cuda")
+    except ValueError as problem:
+        print(f"gpu: {problem}", file=sys.stderr)
+        return 1
+    tested = tests() if options.tests else None
+    found = report(Cuda(), NETWORKS, (34, 34, 2))
+    if tested is not None:
+        found["tests"] = tested
+    print(tables(found))
+    print(f"\nwritten to {write(found, options.out)}")
+    return 0 if tested is None or tested["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""`pytest -m gpu`: the tests of twins, operations and training, as they stand, on a CUDA device.
+
+Their functions are collected here a second time. They ask of the device what they ask of the emulator: forward the bits
+of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STAND_IN=1 has them run on the stand-in
+of strict.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import test_conv
+import test_conv_neuron
+import test_dense
+import test_emulated
+import test_layers
+import test_loss
+import test_neuron
+import test_optim
+import test_pool
+import test_psp
+import test_shift
+import test_trainer
+import test_twins
+from bridge import Bridge, bridged, watched
+from strict import strict
+
+from cuslayer import backend
+from cuslayer.kernels import source
+
+STAND_IN = os.environ.get("CUSLAYER_STAND_IN") == "1"
+if backend._driver_problem() and not STAND_IN:
+    pytest.skip(f"no CUDA device: {backend._driver_problem()}", allow_module_level=True)
+
+MODULES = (
+    *(test_twins, test_psp, test_neuron, test_shift, test_dense, test_conv, test_conv_neuron, test_pool),
+    *(test_layers, test_loss, test_optim, test_emulated, test_trainer),
+)
+
+pytestmark = pytest.mark.gpu
+
+# What the CPU says of an optimizer that CUDA says of a kernel by its name (test_source.py).
+OF_THE_CPU = ("test_a_weight_that_could_not_be_moved_is_refused",)
+
+for _module in MODULES:
+    for _name, _test in vars(_module).items():
+        if _name.startswith("test_") and _name not in OF_THE_CPU:
+            globals()[f"{_module.__name__}_{_name.removeprefix('test_')}"] = _test
+
+
+@pytest.fixture(autouse=True)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """NumPy arrays go through the device, wherever the test sends them through the emulator or the CPU."""
+    monkeypatch.setattr(test_twins, "gpu", Bridge())
+    monkeypatch.setattr(test_emulated, "emulation", bridged)
+    # As in test_twins: two blocks at most, so that larger arrays take several passes of the grid.
+    monkeypatch.setattr(source, "_MOST_BLOCKS", 2)
+    # A training step that compares the CPU with the device chooses between them itself.
+    chooses = request.function.__module__ == "test_emulated" and "emulated" not in request.fixturenames
+    with strict() if STAND_IN else nullcontext(), watched() as running, nullcontext() if chooses else bridged():
+        yield running
+
+
+@pytest.fixture
+def emulator(driver: Any) -> Any:
+    return driver
+
+
+@pytest.fixture
+def emulated(driver: Any) -> Any:
+    return driver
