@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
+from cuslayer.kernels.cpu.bits import trailing_zeros
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,12 @@ _SUM = np.uint64(0x0101010101010101)
 _TOP_BYTE = np.uint64(56)
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, word: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
-
-    return types.uint64(types.uint64), generate
-
-
 @compiled
 def _count(first: int, last: int, words: Any, x: Any, start: Any) -> None:
     for row in range(first, last):
         count = 0
         for word in range(words.shape[1]):
-            count += np.int64((words[row, word] * _SUM) >> _TOP_BYTE)
+            count += int((words[row, word] * _SUM) >> _TOP_BYTE)
         for column in range(8 * words.shape[1], x.shape[1]):
             count += x[row, column]
         start[row + 1] = count
@@ -64,7 +55,7 @@ def _fill(first: int, last: int, words: Any, x: Any, start: Any, index: Any) -> 
         for word in range(words.shape[1]):
             rest = words[row, word]
             while rest:
-                index[e] = 8 * word + np.int64(_trailing_zeros(rest)) // 8
+                index[e] = 8 * word + int(trailing_zeros(rest)) // 8
                 e += 1
                 rest &= rest - np.uint64(1)
         for column in range(8 * words.shape[1], x.shape[1]):

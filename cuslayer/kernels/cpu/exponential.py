@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
+
+from cuslayer.kernels.cpu.bits import float_of_bits
 
 _LOG2_E = np.float32(1.44269504088896341)
 _LN2_HIGH = np.float32(0.693359375)
@@ -30,16 +32,6 @@ _C5 = np.float32(1.6666665459e-1)
 _C6 = np.float32(5.0000001201e-1)
 _MANTISSA_BITS = np.int32(23)
 _EXPONENT_BIAS = np.int32(127)
-
-
-def _reinterpreted(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
-
-    return types.float32(types.int32), generate
-
-
-_float_of_bits: Any = intrinsic(_reinterpreted)
 
 
 def exp_of_negative(x: float) -> float:
@@ -61,7 +53,7 @@ def _exp_of_negative(x: Any) -> Any:
         n = np.floor(y * _LOG2_E + _HALF)
         r = y - n * _LN2_HIGH - n * _LN2_LOW
         tail = ((((_C1 * r + _C2) * r + _C3) * r + _C4) * r + _C5) * r + _C6
-        power = _float_of_bits((np.int32(n) + _EXPONENT_BIAS) << _MANTISSA_BITS)
+        power = float_of_bits((np.int32(n) + _EXPONENT_BIAS) << _MANTISSA_BITS)
         value = (tail * (r * r) + r + _ONE) * power
         return value if x >= _LEAST else _ZERO
 
