@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.functions.potential import STORES, storing
 from cuslayer.kernels.geometry import Window
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.neuron import SRM
@@ -27,12 +28,15 @@ class Sequential:
 
     Args:
         layers: layers, `SRM` neurons, or any functions from a tensor to a tensor.
+        store: how potentials are kept for backward: "full", or "half" for float16 at half the memory. The surrogate
+            then errs by a share of ``|u| / (2048 tau_rho theta)`` at most; spikes are the same.
 
     Attributes:
         layers: the stages in their order.
 
     Raises:
         TypeError: a stage cannot be called.
+        ValueError: store is neither "full" nor "half".
 
     >>> import numpy as np
     >>> srm = SRM()
@@ -41,7 +45,8 @@ class Sequential:
     ((10, 1, 2), 2)
     """
 
-    def __init__(self, *layers: Stage) -> None:
+    def __init__(self, *layers: Stage, store: str = "full") -> None:
+        self.store = check.one_of(type(self).__name__, "store", store, STORES)
         for position, layer in enumerate(layers):
             if not callable(layer):
                 raise TypeError(f"{type(self).__name__}: layer {position} must be callable, got {type(layer).__name__}")
@@ -56,10 +61,11 @@ class Sequential:
         x = as_tensor(x)
         check.time_first("network", "x", x)
         at = 0
-        while at < len(self.layers):
-            run, taken = _one_pass(self.layers[at : at + 4])
-            x = run(x)
-            at += taken
+        with storing(self.store):
+            while at < len(self.layers):
+                run, taken = _one_pass(self.layers[at : at + 4])
+                x = run(x)
+                at += taken
         return x
 
     def parameters(self) -> list[Tensor]:
@@ -139,13 +145,14 @@ class Network(Sequential):
     Args:
         notation: the words of the layers, joined by hyphens.
         srm: the neurons of every layer; its threshold sets the gain of the pooling, ``1.1 theta``.
+        store: how potentials are kept for backward, as in `Sequential`.
 
     Attributes:
         input_shape: (H, W, C), or (N,).
         layers: synapses and neurons in turn.
 
     Raises:
-        ValueError: a word is unknown, a size is 0, or a window does not fit its frame.
+        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or store is unknown.
         TypeError: notation is no string, srm no neuron.
 
     >>> import numpy as np
@@ -154,7 +161,7 @@ class Network(Sequential):
     (2, 1, 10)
     """
 
-    def __init__(self, notation: str, srm: SRM) -> None:
+    def __init__(self, notation: str, srm: SRM, *, store: str = "full") -> None:
         if not isinstance(notation, str):
             raise TypeError(f"Network: notation must be a string, got {type(notation).__name__}")
         if not callable(srm) or not hasattr(srm, "theta"):
@@ -166,7 +173,7 @@ class Network(Sequential):
         for word in words:
             layer, shape = _layer(notation, word, shape, srm.theta)
             stages += [layer, srm]
-        super().__init__(*stages)
+        super().__init__(*stages, store=store)
 
     def __call__(self, x: Any) -> Tensor:
         x = as_tensor(x)

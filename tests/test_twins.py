@@ -266,6 +266,21 @@ def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, draw
         same_bits(ours, theirs)
 
 
+@few
+@given(shape=shapes, dtype=dtypes, seed=seeds)
+def test_halved(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    x = (generator.standard_normal(shape) * 10.0 ** generator.integers(-9, 7, shape)).astype(dtype)
+    same_bits(gpu.halved(x), cpu.halved(x))
+
+
+@few
+@given(shape=shapes, dtype=dtypes, seed=seeds)
+def test_restored(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    half = np.random.default_rng(seed).integers(0, 0x7C00, shape).astype(np.uint16).view(np.float16)
+    same_bits(gpu.restored(half, np.dtype(dtype)), cpu.restored(half, np.dtype(dtype)))
+
+
 def test_fused_conv() -> None:
     # What the CPU does in one pass instead, tests/test_conv_neuron.py holds against two.
     assert gpu.fused_conv(np.zeros((2, 4, 4, 2), bool), Window.of("conv", 3, 1, 1, 1), 1) is None

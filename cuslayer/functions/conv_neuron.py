@@ -9,6 +9,7 @@ from typing import Any
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
+from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.tape import Pullback, differentiable, grad_enabled
 
@@ -70,15 +71,16 @@ def conv_neuron(
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, grad_enabled())
     else:
         u, s = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
+    potential, fired = kept(k, u), s.shape
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_neuron_adjoint(frames, steps, g, u, window, response, spiking, keep)
-        errors = fire_adjoint(k, g, u, steps, response, spiking, exact)
+            return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
+        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv_weight_adjoint(frames, errors, window, groups)
 
     def pullback(g: Array) -> tuple[object, object]:
-        g = g.astype(weight.dtype, copy=False).reshape(s.shape)
+        g = g.astype(weight.dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv_input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),

@@ -10,6 +10,7 @@ from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
 from cuslayer.functions.conv_neuron import fire, fire_adjoint, gradients
+from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.tape import Pullback, differentiable, grad_enabled
 
@@ -78,17 +79,19 @@ def conv_pool(
         u, fired = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
         pooled = k.pool(fired, pooling.window, pooling.gain)
         pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
+    potential, pooled_potential, dtype, fired = kept(k, u), kept(k, pooled_u), pooled_u.dtype, s.shape
+    image = window.outputs("conv_pool", shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_pool_adjoint(frames, steps, g, u, pooled_u, *constants, keep)
-        g = fire_adjoint(k, g, pooled_u, steps, pooling.response, pooling.spiking, exact)
-        g = k.pool_adjoint(g, u.shape[1:3], pooling.window, pooling.gain)
-        errors = fire_adjoint(k, g, u, steps, response, spiking, exact)
+            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *constants, keep)
+        g = fire_adjoint(k, g, pooled_potential(), steps, pooling.response, pooling.spiking, exact)
+        g = k.pool_adjoint(g, image, pooling.window, pooling.gain)
+        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv_weight_adjoint(frames, errors, window, groups)
 
     def pullback(g: Array) -> tuple[object, object]:
-        g = g.astype(pooled_u.dtype, copy=False).reshape(s.shape)
+        g = g.astype(dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv_input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
+from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.tape import Pullback, differentiable
 
@@ -40,5 +41,5 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     check.floating("neuron", "x", x)
     k = kernels.of(x)
     u, s = k.neuron(x, response, spiking)
-    adjoint = k.neuron_adjoint_exact if exact else k.neuron_adjoint
-    return s, lambda g: adjoint(g.astype(u.dtype, copy=False), u, response, spiking)
+    adjoint, potential = k.neuron_adjoint_exact if exact else k.neuron_adjoint, kept(k, u)
+    return s, lambda g: adjoint(g.astype(x.dtype, copy=False), potential(), response, spiking)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
+from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Spiking
 from cuslayer.tape import Pullback, differentiable
 
@@ -40,5 +41,5 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     check.floating("spike", "a", a)
     k = kernels.of(a)
     u, s = k.spike(a, spiking)
-    adjoint = k.spike_adjoint_exact if exact else k.spike_adjoint
-    return s, lambda g: adjoint(g.astype(u.dtype, copy=False), u, spiking)
+    adjoint, potential = k.spike_adjoint_exact if exact else k.spike_adjoint, kept(k, u)
+    return s, lambda g: adjoint(g.astype(a.dtype, copy=False), potential(), spiking)

@@ -38,6 +38,7 @@ __all__ = [
     "fir_adjoint",
     "fused_conv",
     "fused_conv_pool",
+    "halved",
     "neuron",
     "neuron_adjoint",
     "neuron_adjoint_exact",
@@ -45,6 +46,7 @@ __all__ = [
     "pool_adjoint",
     "psp",
     "psp_adjoint",
+    "restored",
     "sgd",
     "shift",
     "shift_spikes",
@@ -177,6 +179,16 @@ def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
         *_recurrence(spiking.refractory, x.dtype, steps),
     )
     return u, s
+
+
+def halved(x: Array) -> Array:
+    """Return x as float16; what is too large becomes the largest float16, not infinite."""
+    return namespace(x).clip(x, -65504, 65504).astype(np.float16)
+
+
+def restored(half: Array, dtype: Any) -> Array:
+    """Return what `halved` has made in a number type again."""
+    return half.astype(dtype)
 
 
 def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:

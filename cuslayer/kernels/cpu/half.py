@@ -30,7 +30,6 @@ _SIGN = np.int32(0x8000)
 _MAGNITUDE = np.int32(0x7FFF)
 _NORMAL = np.int32(0x400)
 _TO_SIGN = np.int32(16)
-_ZERO = np.float32(0)
 
 
 @compiled
@@ -41,7 +40,7 @@ def _halve(first: int, last: int, x: Any, half: Any) -> None:
         bits = bits_of_float(size)
         normal = (bits - _BIAS + _UNDER_HALF + ((bits >> _DROPPED) & _ONE)) >> _DROPPED
         small = bits_of_float(size + _HALF) - _HALF_BITS
-        sign = _SIGN if numbers[j] < _ZERO else np.int32(0)
+        sign = (bits_of_float(numbers[j]) >> _TO_SIGN) & _SIGN
         out[j] = (small if size < _SUBNORMAL else normal) | sign
 
 

@@ -1,0 +1,115 @@
+"""Potentials kept as float16: by how much they and the gradients err, and that spikes do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer.kernels import cpu
+
+finite = st.floats(-65504, 65504, width=32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(finite, max_size=40))
+def test_rounds_as_numpy_does(numbers):
+    x = np.array(numbers, np.float32)
+    half = cpu.halved(x)
+    assert half.tobytes() == x.astype(np.float16).tobytes()
+    assert cpu.restored(half, np.float32).tobytes() == half.astype(np.float32).tobytes()
+
+
+def test_every_float16_and_what_lies_between():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    whole = cpu.restored(every, np.float32)
+    assert whole.tobytes() == every.astype(np.float32).tobytes()
+    assert cpu.halved(whole).tobytes() == every.tobytes()
+    middles = (whole[:-1] + whole[1:]) / 2
+    middles = middles[np.abs(middles) < 65504]
+    for x in (middles, np.nextafter(middles, np.float32(np.inf)), np.nextafter(middles, np.float32(-np.inf))):
+        assert cpu.halved(x).tobytes() == x.astype(np.float16).tobytes()
+
+
+def test_too_large_is_cut():
+    x = np.array([65519.0, 65520.0, 1e30, -1e30, np.inf, -np.inf], np.float32)
+    for kind in (np.float32, np.float64):
+        assert cpu.halved(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504, 65504, -65504]
+
+
+def step(make, x, **options):
+    cs.seed(2)
+    net = make(**options)
+    spikes = net(x)
+    spikes.backward(np.random.default_rng(1).standard_normal(spikes.shape).astype(np.float32))
+    return spikes.data, [p.grad for p in net.parameters()]
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_spikes_are_the_same_and_gradients_near(gradient):
+    srm = cs.SRM(gradient=gradient)
+    cases = [
+        (lambda **o: cs.Network("40-30-3", srm, **o), (60, 2, 40)),
+        (lambda **o: cs.Network("8x8x2-4c3-2a-6c3-3", srm, **o), (60, 2, 8, 8, 2)),
+        (lambda **o: cs.Sequential(cs.Dense(40, 6), srm.psp, srm.spike, **o), (60, 2, 40)),
+    ]
+    for make, shape in cases:
+        x = np.random.default_rng(0).random(shape) < 0.2
+        spikes, grads = step(make, x)
+        half_spikes, half_grads = step(make, x, store="half")
+        assert spikes.any()
+        assert (spikes == half_spikes).all()
+        for full, half in zip(grads, half_grads, strict=True):
+            error = np.linalg.norm(full - half) / np.linalg.norm(full)
+            assert 0 < error < 2e-3
+
+
+def test_the_surrogates_error():
+    """A share of |u| / (2048 tau_rho theta), as `store` promises."""
+    srm = cs.SRM()
+    u = np.linspace(-60, 60, 5001, dtype=np.float32)
+    theta, steep, height = (float(v) for v in srm.spiking.surrogate(np.dtype(np.float64)))
+    rho, half = (
+        height * np.exp(-np.abs(v.astype(float) - theta) * steep) for v in (u, cpu.restored(cpu.halved(u), np.float32))
+    )
+    assert (np.abs(half - rho) <= 1.01 * rho * np.abs(u) * steep / 2048 + 1e-12).all()
+    assert np.abs(half / rho - 1).max() > 1e-4
+
+
+def test_half_the_memory():
+    kept = []
+    for store in ("full", "half"):
+        net = cs.Network("16x16x2-8c3-2a-8c3-4", cs.SRM(), store=store)
+        spikes = net(np.zeros((100, 2, 16, 16, 2), bool))
+        node, size = spikes.node, 0
+        seen = {}
+        while node is not None:
+            for array in arrays(node.pullback):
+                seen[id(array)] = array.nbytes
+            node = node.parents[0] if hasattr(node.parents[0], "pullback") else None
+        size = sum(seen.values())
+        kept.append(size)
+    weights = 4 * sum(p.data.size for p in net.parameters())
+    assert kept[1] - weights < 0.55 * (kept[0] - weights)
+
+
+def arrays(function, depth=4):
+    """Return the arrays that a closure holds, and those that the closures in it hold."""
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        if isinstance(value, np.ndarray):
+            yield value
+        elif hasattr(value, "__closure__") and depth:
+            yield from arrays(value, depth - 1)
+
+
+def test_errors():
+    with pytest.raises(
+        ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"
+    ):
+        cs.Network("4-2", cs.SRM(), store="halv")
+    with pytest.raises(ValueError, match=r"^Sequential: store must be one of full, half, got 3$"):
+        cs.Sequential(store=3)
