@@ -7,6 +7,8 @@ import pytest
 from emulator import emulation
 
 import cuslayer as cs
+from cuslayer import kernels
+from cuslayer.kernels.constants import Alpha
 
 
 def step(notation, gradient, make):
@@ -50,3 +52,9 @@ def test_spike_time_and_delay(emulated):
     cs.SpikeTimeLoss(srm)(cs.shift(t, delay=-2.0), x).backward()
     assert t.grad.any()
     assert {"shift_spikes", "shift", "psp", "psp_adjoint"} <= set(emulated.launches)
+
+
+def test_every_launch_is_the_emulators(emulated):
+    x = np.ones((5, 3), np.float32)
+    kernels.of(x).psp(x, Alpha(1, 5, 1, 0))
+    assert emulated.launches == ["psp"]

@@ -14,7 +14,6 @@ from emulator import Emulator, emulation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuslayer import kernels
 from cuslayer.kernels import cpu, gpu, source
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.geometry import Window
@@ -389,13 +388,6 @@ def test_twins_take_the_same_arguments(name: str) -> None:
 def test_the_threads_of_fir_and_shift_make_what_the_launcher_counts_on() -> None:
     header = source.text("response", np.dtype(np.float32))
     assert f"constexpr int AHEAD = {gpu._TILE};" in header
-
-
-def test_every_launch_is_the_emulators(emulator: Emulator) -> None:
-    before = len(emulator.launches)
-    x = normal(0, (5, 3), "float32")
-    kernels.of(x).psp(x, Alpha(1, 5, 1, 0))
-    assert emulator.launches[before:] == ["psp"]
 
 
 def test_a_gradient_of_broken_rows_is_taken_as_the_cpu_takes_it() -> None:
