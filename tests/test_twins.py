@@ -20,8 +20,9 @@ from cuslayer.kernels.geometry import Window
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# Where float32's exp is under this, the CPU takes it for 0; times any gradient drawn here.
-FLOOR = {"float32": 1e-35, "float64": 0.0}
+# Under exp(-40) = 4e-18 the CPU takes float32's exp for 0; times the largest height (80), gradient (5) and sum of a
+# response (1600) drawn here.
+FLOOR = {"float32": 3e-12, "float64": 0.0}
 CLOSE = {"float32": 1e-6, "float64": 1e-12}
 
 TILES = Window.of("pool", 2, 2, 0, 1)
