@@ -13,7 +13,7 @@ from cuslayer.backend import generator
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.geometry import Window
 from cuslayer.neuron import SRM
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, grad_enabled
 
 WeightHook = Callable[[Tensor], Tensor]
 
@@ -95,6 +95,11 @@ class Dense(_Synapse):
 
     def __call__(self, x: Any) -> Tensor:
         return functions.dense(x, self._effective_weight())
+
+    def fire(self, x: Any, srm: SRM) -> Tensor:
+        if grad_enabled() or type(self).__call__ is not Dense.__call__:
+            return super().fire(x, srm)
+        return functions.dense_neuron(x, self._effective_weight(), response=srm.filter, spiking=srm.spiking)
 
     def __repr__(self) -> str:
         sizes = self.in_features

@@ -5,6 +5,7 @@ from cuslayer.functions.conv_neuron import conv_neuron
 from cuslayer.functions.conv_pool import conv_pool
 from cuslayer.functions.count import spike_count_error
 from cuslayer.functions.dense import dense
+from cuslayer.functions.dense_neuron import dense_neuron
 from cuslayer.functions.distance import spike_time_error
 from cuslayer.functions.dropout import dropout
 from cuslayer.functions.neuron import neuron
@@ -18,6 +19,7 @@ __all__ = [
     "conv_neuron",
     "conv_pool",
     "dense",
+    "dense_neuron",
     "dropout",
     "neuron",
     "pool",

@@ -9,6 +9,17 @@ from cuslayer.backend import Array
 from cuslayer.tape import Pullback, differentiable
 
 
+def check_dense(op: str, x: Array, weight: Array) -> None:
+    """Raise, for an operation, what `dense` raises."""
+    check.time_first(op, "x", x, least_dimensions=3)
+    check.floating(op, "weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"{op}: weight must be (inputs, outputs), got shape {weight.shape}")
+    features = math.prod(x.shape[2:])
+    if features != weight.shape[0]:
+        raise ValueError(f"{op}: x has {features} features, weight expects {weight.shape[0]}")
+
+
 @differentiable
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Weight the inputs of each step: ``y[t, n] = x[t, n] W``.
@@ -31,16 +42,10 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     >>> dense(np.array([[[True, False]], [[True, True]]]), np.array([[1.0, 2.0], [10.0, 20.0]])).data.tolist()
     [[[1.0, 2.0]], [[11.0, 22.0]]]
     """
-    check.time_first("dense", "x", x, least_dimensions=3)
-    check.floating("dense", "weight", weight)
-    if weight.ndim != 2:
-        raise ValueError(f"dense: weight must be (inputs, outputs), got shape {weight.shape}")
-    features = math.prod(x.shape[2:])
-    if features != weight.shape[0]:
-        raise ValueError(f"dense: x has {features} features, weight expects {weight.shape[0]}")
+    check_dense("dense", x, weight)
     k = kernels.of(weight)
     shape = x.shape
-    rows = k.synapse_input(x.reshape(shape[0] * shape[1], features))
+    rows = k.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
     out = k.dense(rows, weight).reshape(*shape[:2], weight.shape[1])
 
     def pullback(g: Array) -> tuple[object, object]:

@@ -38,6 +38,7 @@ __all__ = [
     "fir_adjoint",
     "fused_conv",
     "fused_conv_pool",
+    "fused_dense",
     "halved",
     "neuron",
     "neuron_adjoint",
@@ -70,6 +71,10 @@ def fused_conv(x: Array, window: Window, groups: int) -> None:
 
 
 def fused_conv_pool(x: Array, window: Window, groups: int, pool: Window) -> None:
+    """Return None, as `fused_conv` does."""
+
+
+def fused_dense(x: Array) -> None:
     """Return None, as `fused_conv` does."""
 
 

@@ -3,7 +3,7 @@
 from cuslayer.kernels.cpu.conv import conv, conv_input_adjoint, conv_weight_adjoint
 from cuslayer.kernels.cpu.dense import dense, dense_input_adjoint, dense_weight_adjoint
 from cuslayer.kernels.cpu.events import synapse_input
-from cuslayer.kernels.cpu.fused import fused_conv, fused_conv_pool
+from cuslayer.kernels.cpu.fused import fused_conv, fused_conv_pool, fused_dense
 from cuslayer.kernels.cpu.half import halved, restored
 from cuslayer.kernels.cpu.neuron import neuron, neuron_adjoint, neuron_adjoint_exact
 from cuslayer.kernels.cpu.optim import adam, sgd
@@ -23,6 +23,7 @@ __all__ = [
     "fir_adjoint",
     "fused_conv",
     "fused_conv_pool",
+    "fused_dense",
     "halved",
     "neuron",
     "neuron_adjoint",

@@ -14,24 +14,29 @@ from cuslayer.kernels.cpu.product import matmul
 
 
 @compiled
+def gather(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
+    """Write into total the sum of the rows of the table that index[first:last] names, from column `at` on."""
+    total[:] = 0
+    size = total.size
+    e = first
+    # Four at a time: the sum is loaded and stored once for four rows of the table.
+    while e + 4 <= last:
+        a, b = table[index[e], at : at + size], table[index[e + 1], at : at + size]
+        c, d = table[index[e + 2], at : at + size], table[index[e + 3], at : at + size]
+        for j in range(size):
+            total[j] += (a[j] + b[j]) + (c[j] + d[j])
+        e += 4
+    while e < last:
+        a = table[index[e], at : at + size]
+        for j in range(size):
+            total[j] += a[j]
+        e += 1
+
+
+@compiled
 def _gather(first: int, last: int, start: Any, index: Any, table: Any, out: Any) -> None:
-    """Write into each row of out the sum of the rows of the table that its list names."""
     for row in range(first, last):
-        total = out[row]
-        total[:] = 0
-        e = start[row]
-        end = start[row + 1]
-        # Four at a time: the sum is loaded and stored once for four rows of the table.
-        while e + 4 <= end:
-            a, b, c, d = table[index[e]], table[index[e + 1]], table[index[e + 2]], table[index[e + 3]]
-            for j in range(total.size):
-                total[j] += (a[j] + b[j]) + (c[j] + d[j])
-            e += 4
-        while e < end:
-            a = table[index[e]]
-            for j in range(total.size):
-                total[j] += a[j]
-            e += 1
+        gather(out[row], start[row], start[row + 1], index, table, 0)
 
 
 def dense(x: SpikeList | Array, w: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from cuslayer.backend import Array
-from cuslayer.kernels.cpu import conv_neuron, conv_pool
+from cuslayer.kernels.cpu import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.cpu.conv_spikes import runs
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.geometry import Window
@@ -20,3 +20,8 @@ def fused_conv_pool(x: SpikeList | Array, window: Window, groups: int, pool: Win
     """Return the kernels that are a convolution, its neurons, pooling and its neurons in one pass; None where not."""
     tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
     return conv_pool if tiles and fused_conv(x, window, groups) else None
+
+
+def fused_dense(x: SpikeList | Array) -> ModuleType | None:
+    """Return the kernel that is a dense layer and its neurons in one pass, for inference; None where they are two."""
+    return dense_neuron if isinstance(x, SpikeList) else None
