@@ -15,13 +15,13 @@ import argparse
 import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+import machine
 
 RESULTS = Path(__file__).parent / "results" / "targets.json"
 
@@ -173,19 +173,7 @@ def main() -> None:
     if options.oxford:
         jobs["oxford"] = lambda: json.loads(run(OXFORD, options.oxford, str(options.iterations)))
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    packages = ("numpy", "numba", "cuslayer")
-    found["machine"] = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found["machine"]["processor"] = next(
-            line.split(":")[1].strip() for line in lines if line.startswith("model name")
-        )
+    found["machine"] = machine.describe()
     for name in options.only or jobs:
         found[name] = jobs[name]()
         print(name, json.dumps(found[name]), flush=True)

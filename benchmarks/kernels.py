@@ -1,0 +1,168 @@
+"""How near each CPU kernel comes to a plain copy: bytes that it has to move a second, over what a copy moves.
+
+    python benchmarks/kernels.py
+    python benchmarks/kernels.py --columns 4096 --repeats 5
+
+Copy and kernels take turns on every core, on arrays larger than the last cache; the medians count. An element is
+counted once where it is read and once where it is written, as in traffic.py; what a spike-driven kernel reads of its
+weights is not counted. A share under 1 is time spent on arithmetic, on caches, or on fetching what is only written.
+Prints a table and writes it, with versions and machine, to benchmarks/results/kernels.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import machine
+import numpy as np
+import traffic
+
+from cuslayer.jit import spread
+from cuslayer.kernels import cpu
+from cuslayer.kernels.geometry import Window
+from cuslayer.neuron import SRM
+
+RESULTS = Path(__file__).parent / "results" / "kernels.json"
+STEPS = 300
+
+
+def copy_of(x: np.ndarray) -> Callable[[], None]:
+    """Return a copy on every core, into memory that was used before."""
+    y = np.zeros_like(x)
+
+    def part(first: int, last: int) -> None:
+        y[first:last] = x[first:last]
+
+    return lambda: spread(part, len(x), grain=1)
+
+
+def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
+    """Return each kernel of traffic.py, and the bytes that it moves."""
+    generator, srm = np.random.default_rng(0), SRM()
+    x = generator.standard_normal((steps, columns), np.float32) * 3
+    g = generator.standard_normal((steps, columns), np.float32)
+    spikes = x > 6
+    u, _ = cpu.neuron(x, srm.filter, srm.spiking)
+    taps = srm.response.astype(np.float32)
+    delay = generator.integers(0, 20, columns)
+    w, m, v, peak = (np.abs(generator.standard_normal(x.size, np.float32)) for _ in range(4))
+    rates = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8, "decay": 0.0}
+    calls = {
+        "psp": lambda: cpu.psp(x, srm.filter),
+        "psp_adjoint": lambda: cpu.psp_adjoint(g, srm.filter),
+        "fir": lambda: cpu.fir(x, taps),
+        "fir_adjoint": lambda: cpu.fir_adjoint(g, taps),
+        "shift": lambda: cpu.shift(x, delay),
+        "shift_spikes": lambda: cpu.shift_spikes(spikes, delay),
+        "spike": lambda: cpu.spike(x, srm.spiking),
+        "spike_adjoint": lambda: cpu.spike_adjoint(g, u, srm.spiking),
+        "spike_adjoint_exact": lambda: cpu.spike_adjoint_exact(g, u, srm.spiking),
+        "neuron": lambda: cpu.neuron(x, srm.filter, srm.spiking),
+        "neuron_adjoint": lambda: cpu.neuron_adjoint(g, u, srm.filter, srm.spiking),
+        "neuron_adjoint_exact": lambda: cpu.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
+        "sgd": lambda: cpu.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
+        "adam": lambda: cpu.adam(w, g.reshape(-1), m, v, peak, **rates),
+    }
+    return {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
+
+
+def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
+    """Return the kernels of dense, convolution and pooling, and the bytes of their input and output."""
+    generator, srm = np.random.default_rng(0), SRM()
+    side, channels, outputs = 16, 16, 32
+    frames = max(1, steps * columns // (side * side * outputs))
+    spikes = generator.random((frames, side, side, channels)) < 0.02
+    window, tiles = Window.of("conv", 3, 1, 1, 1), Window.of("pool", 2, 2, 0, 1)
+    w = generator.standard_normal((3, 3, channels, outputs), np.float32) * 3
+    g = generator.standard_normal((frames, side, side, outputs), np.float32)
+    pooled = generator.standard_normal((frames, side // 2, side // 2, outputs), np.float32)
+    fires, half = g > 2, cpu.halved(g)
+    found = cpu.synapse_input(spikes)
+    rows = frames * side * side * outputs // 512
+    flat = generator.random((rows, 2312)) < 0.006
+    flat_found = cpu.synapse_input(flat)
+    weights = generator.standard_normal((2312, 512), np.float32)
+    errors = generator.standard_normal((rows, 512), np.float32)
+    whole = cpu.fused_conv(found, window, 1)
+    u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, True)
+    return {
+        "synapse_input": (lambda: cpu.synapse_input(flat), flat.nbytes),
+        "dense": (lambda: cpu.dense(flat_found, weights), errors.nbytes),
+        "dense_weight_adjoint": (lambda: cpu.dense_weight_adjoint(flat_found, errors), errors.nbytes),
+        "dense_input_adjoint": (lambda: cpu.dense_input_adjoint(errors, weights), errors.nbytes + 4 * flat.size),
+        "conv": (lambda: cpu.conv(found, w, window, 1), g.nbytes),
+        "conv_weight_adjoint": (lambda: cpu.conv_weight_adjoint(found, g, window, 1), g.nbytes),
+        "conv_input_adjoint": (lambda: cpu.conv_input_adjoint(g, w, (side, side), window, 1), g.nbytes * 3 // 2),
+        "conv_neuron": (
+            lambda: whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, True),
+            g.nbytes + g.size,
+        ),
+        "conv_neuron_adjoint": (
+            lambda: whole.conv_neuron_adjoint(found, frames, g, u, window, srm.filter, srm.spiking, False),
+            2 * g.nbytes,
+        ),
+        "pool": (lambda: cpu.pool(fires, tiles, 11.0), fires.nbytes + pooled.nbytes),
+        "pool_adjoint": (lambda: cpu.pool_adjoint(pooled, (side, side), tiles, 11.0), g.nbytes + pooled.nbytes),
+        "halved": (lambda: cpu.halved(g), g.nbytes * 3 // 2),
+        "restored": (lambda: cpu.restored(half, np.float32), g.nbytes * 3 // 2),
+    }
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
+    """Return a row a kernel: its bytes, its median time, its bytes a second, and the share of a copy's beside it."""
+    x = np.ones((steps, columns), np.float32)
+    copy, rows = copy_of(x), []
+    for make in (in_time, in_space):
+        for name, (call, moved) in make(columns, steps).items():
+            call(), copy()
+            turns = [(seconds(copy), seconds(call)) for _ in range(repeats)]
+            plain, mine = (float(np.median(t)) for t in zip(*turns, strict=True))
+            speed = moved / mine
+            rows.append(
+                {
+                    "kernel": name,
+                    "megabytes": moved / 1e6,
+                    "milliseconds": 1e3 * mine,
+                    "gigabytes_a_second": speed / 1e9,
+                    "share_of_a_copy": speed / (2 * x.nbytes / plain),
+                }
+            )
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as they are printed."""
+    lines = [f"{'kernel':22}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}"]
+    lines += [
+        f"{r['kernel']:22}{r['megabytes']:9.1f}{r['milliseconds']:9.2f}{r['gigabytes_a_second']:8.2f}"
+        f"{r['share_of_a_copy']:11.2f}"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--columns", type=int, default=65536, help="signals of 300 steps; the default makes 79 MB")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    rows = measure(options.columns, options.repeats, options.steps)
+    print(table(rows))
+    options.out.parent.mkdir(exist_ok=True, parents=True)
+    options.out.write_text(json.dumps({"machine": machine.describe(), "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""How time and memory of a training step grow with steps, batch, width, firing rate and time constants.
+
+    python benchmarks/scaling.py                 # some ten minutes
+    python benchmarks/scaling.py --only T tau    # two of the sweeps
+    python benchmarks/scaling.py --small         # seconds: to see it run
+
+The network is 2312-WIDTH-10, its input random spikes of a rate. Each point is a process of its own: a step to warm up,
+then the median of the rest, and the peak of memory above that of the imports. The exponent is that of a power law
+fitted to the upper half of each sweep, where what a step costs whatever its size no longer counts. Prints a table and
+writes it, with versions and machine, to benchmarks/results/scaling.json and the plots to scaling.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import machine
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "scaling.json"
+USUAL = {"T": 300, "batch": 8, "width": 512, "rate": 0.006, "tau": 10.0}
+SWEEPS = {
+    "T": [100, 300, 1000, 3000, 10000],
+    "batch": [1, 2, 4, 8, 16, 32, 64, 128],
+    "width": [128, 256, 512, 1024, 2048, 4096],
+    "rate": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3],
+    "tau": [1.0, 3.0, 10.0, 30.0, 100.0],
+}
+SMALL = {"T": [20, 40], "batch": [1, 2], "width": [16, 32], "rate": [0.01, 0.1], "tau": [1.0, 10.0]}
+
+POINT = """
+import json, resource, sys, time
+import numpy as np
+import cuslayer as cs
+import cuslayer.kernels.cpu
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+p = json.loads(sys.argv[1])
+cs.use("cpu")
+cs.seed(0)
+srm = cs.SRM(tau_sr=p["tau"], tau_ref=p["tau"] / 10)
+net = cs.Sequential(cs.Dense(2312, int(p["width"])), srm, cs.Dense(int(p["width"]), 10), srm)
+loss, optimizer = cs.SpikeCountLoss(srm), cs.Adam(net.parameters(), lr=1e-4)
+generator = np.random.default_rng(0)
+x = np.zeros((int(p["T"]), int(p["batch"]), 2312), bool)
+for step in x:
+    step.reshape(-1)[generator.integers(0, step.size, int(step.size * p["rate"]))] = True
+labels = np.arange(int(p["batch"])) % 10
+times, spent = [], 0.0
+while len(times) < 4 or (len(times) < 12 and spent < 4):
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    loss(net(x), labels).backward()
+    optimizer.step()
+    times.append(time.perf_counter() - start)
+    spent += times[-1]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
+scale = 1024 * 1024 if sys.platform == "darwin" else 1024
+print(json.dumps({"seconds": float(np.median(times[1:])), "megabytes": peak / scale}))
+"""
+
+
+def point(**changed: float) -> dict:
+    """Return time and memory of a step, measured in a process of its own."""
+    command = [sys.executable, "-c", POINT, json.dumps(USUAL | changed)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def exponent(sizes: list[float], values: list[float]) -> float:
+    """Return the slope of the values over the sizes, both as logarithms, by least squares over the upper half.
+
+    What stays under the peak of the imports has no slope.
+    """
+    half = len(sizes) // 2 if len(sizes) > 3 else 0
+    if min(values[half:]) <= 0:
+        return 0.0
+    return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
+
+
+def sweep(name: str, sizes: list[float]) -> dict:
+    """Return the points of a sweep and the exponents of time and memory."""
+    points = [point(**{name: size}) for size in sizes]
+    found = {"sizes": sizes, "seconds": [p["seconds"] for p in points], "megabytes": [p["megabytes"] for p in points]}
+    fits = {f"exponent_of_{what}": exponent(sizes, found[what]) for what in ("seconds", "megabytes")}
+    return found | fits
+
+
+def draw(found: dict, path: Path) -> None:
+    """Draw each sweep, time above and memory below, with its exponent."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in SWEEPS if name in found]
+    figure = Figure(figsize=(3.2 * len(names), 6), layout="constrained")
+    axes = figure.subplots(2, len(names), squeeze=False)
+    labels = {
+        "T": "steps T",
+        "batch": "batch",
+        "width": "hidden neurons",
+        "rate": "firing rate of the input",
+        "tau": "tau",
+    }
+    for column, name in enumerate(names):
+        for row, (what, unit, factor) in enumerate(
+            (("seconds", "ms a step", 1e3), ("megabytes", "MB above imports", 1))
+        ):
+            ax, values = axes[row, column], [factor * v for v in found[name][what]]
+            ax.loglog(found[name]["sizes"], values, "o-", color="C0" if row == 0 else "C1")
+            ax.set_title(f"exponent {found[name][f'exponent_of_{what}']:.2f}", fontsize=10)
+            ax.set_xlabel(labels[name])
+            ax.grid(alpha=0.3, which="both")
+            if column == 0:
+                ax.set_ylabel(unit)
+    figure.savefig(path, dpi=110)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=list(SWEEPS))
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    found = {}
+    for name in options.only or SWEEPS:
+        found[name] = sweep(name, (SMALL if options.small else SWEEPS)[name])
+        for size, s, mb in zip(found[name]["sizes"], found[name]["seconds"], found[name]["megabytes"], strict=True):
+            print(f"{name:6}{size:>10g}{1e3 * s:10.1f} ms{mb:9.0f} MB", flush=True)
+        print(
+            f"{name:6} exponents: time {found[name]['exponent_of_seconds']:.2f}, "
+            f"memory {found[name]['exponent_of_megabytes']:.2f}",
+            flush=True,
+        )
+    options.out.parent.mkdir(exist_ok=True, parents=True)
+    options.out.write_text(json.dumps({"machine": machine.describe(), "usual": USUAL, **found}, indent=2) + "\n")
+    draw(found, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

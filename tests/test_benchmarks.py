@@ -1,0 +1,56 @@
+"""The benchmarks of the CPU run, at sizes that mean nothing, and say what they promise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in ("kernels", "scaling", "machine", "traffic"):
+        sys.modules.pop(name, None)
+
+
+def test_kernels(tmp_path, capsys):
+    import kernels
+
+    from cuslayer.kernels import cpu
+
+    kernels.main(["--columns", "512", "--steps", "20", "--repeats", "1", "--out", str(tmp_path / "k.json")])
+    found = json.loads((tmp_path / "k.json").read_text())
+    names = [row["kernel"] for row in found["rows"]]
+    left_out = {"fused_conv", "fused_conv_pool", "fused_dense"}
+    assert set(cpu.__all__) - left_out <= set(names)
+    assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
+    assert found["machine"]["cores"] >= 1
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+
+
+def test_scaling(tmp_path, capsys):
+    import scaling
+
+    scaling.main(["--small", "--only", "T", "--out", str(tmp_path / "s.json")])
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["T"]["sizes"] == [20, 40]
+    assert all(v > 0 for v in found["T"]["seconds"])
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert "exponents: time" in capsys.readouterr().out
+
+
+def test_the_exponent_is_that_of_the_upper_half():
+    import scaling
+
+    sizes = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
+    values = [5.0, 5.0, 5.0, *(3 * np.array(sizes[3:]) ** 0.8)]
+    assert scaling.exponent(sizes, values) == pytest.approx(0.8)
+    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx(2)
