@@ -57,7 +57,8 @@ while len(times) < 4 or (len(times) < 12 and spent < 4):
     optimizer.step()
     times.append(time.perf_counter() - start)
     spent += times[-1]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
+# What stays under the peak of the imports is taken for one unit, which a logarithm can show.
+peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base, 1)
 scale = 1024 * 1024 if sys.platform == "darwin" else 1024
 print(json.dumps({"seconds": float(np.median(times[1:])), "megabytes": peak / scale}))
 """
@@ -70,13 +71,8 @@ def point(**changed: float) -> dict:
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
-    """Return the slope of the values over the sizes, both as logarithms, by least squares over the upper half.
-
-    What stays under the peak of the imports has no slope.
-    """
+    """Return the slope of the values over the sizes, both as logarithms, by least squares over the upper half."""
     half = len(sizes) // 2 if len(sizes) > 3 else 0
-    if min(values[half:]) <= 0:
-        return 0.0
     return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
 
 
