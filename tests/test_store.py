@@ -107,9 +107,7 @@ def arrays(function, depth=4):
 
 
 def test_errors():
-    with pytest.raises(
-        ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"
-    ):
+    with pytest.raises(ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"):
         cs.Network("4-2", cs.SRM(), store="halv")
     with pytest.raises(ValueError, match=r"^Sequential: store must be one of full, half, got 3$"):
         cs.Sequential(store=3)
