@@ -93,13 +93,14 @@ def example(name: str, *arguments: str) -> list[dict]:
 
 
 def mlp(data: str) -> dict:
-    """2312-512-10, batch 8, ten epochs, three seeds."""
-    runs = [example("nmnist_mlp.py", "--data", data, "--epochs", "10", "--seed", str(seed)) for seed in range(3)]
+    """2312-512-10, batch 8, ten epochs, ten seeds: of a hundred recordings, three seeds say little."""
+    runs = [example("nmnist_mlp.py", "--data", data, "--epochs", "10", "--seed", str(seed)) for seed in range(10)]
+    seconds = [row["seconds"] for r in runs for row in r[1:]]
     return {
         "train_accuracy_after_two": [r[1]["train"] for r in runs],
         "train_accuracy_after_six": [r[5]["train"] for r in runs],
         "test_accuracy_after_ten": [r[9]["test"] for r in runs],
-        "median_seconds_an_epoch": sorted(row["seconds"] for r in runs for row in r[1:])[13],
+        "median_seconds_an_epoch": sorted(seconds)[len(seconds) // 2],
     }
 
 
