@@ -1,0 +1,61 @@
+"""The peers' own environment: made from PyPI once, in a folder that is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# What pip is asked for, peer by peer, so that one that cannot be had does not keep out the others.
+REQUIREMENTS: dict[str, list[list[str]]] = {
+    "snntorch": [["torch", "numpy", "snntorch"]],
+    "spikingjelly": [["torch", "numpy", "spikingjelly"]],
+    "norse": [["torch", "numpy", "norse"]],
+    "sinabs": [["torch", "numpy", "sinabs"]],
+    "spyx": [["jax", "numpy", "spyx"]],
+    # Its pins, of Python among others, clash with what the rest needs; its slayer package runs without them.
+    "lava": [
+        ["torch", "torchvision", "numpy", "h5py", "matplotlib", "pillow", "opencv-python-headless"],
+        ["--no-deps", "--ignore-requires-python", "lava-dl==0.6.0"],
+    ],
+}
+_NOTES = "peers.json"
+
+
+def default_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cuslayer" / "peers"
+
+
+def python_of(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def install(folder: Path, peers: list[str]) -> dict[str, str]:
+    """Make the environment, install what is missing, and return what kept a peer out, by its name."""
+    notes = folder / _NOTES
+    done = json.loads(notes.read_text()) if notes.exists() else {}
+    problems = {}
+    for peer in peers:
+        if done.get(peer) == REQUIREMENTS[peer]:
+            continue
+        try:
+            if not python_of(folder).exists():
+                _run([sys.executable, "-m", "venv", str(folder)])
+            print(f"installing {peer} in {folder}", flush=True)
+            for words in REQUIREMENTS[peer]:
+                _run([str(python_of(folder)), "-m", "pip", "install", "--quiet", *words])
+        except (OSError, RuntimeError) as problem:
+            problems[peer] = f"not installed: {problem}"
+            continue
+        done[peer] = REQUIREMENTS[peer]
+        notes.write_text(json.dumps(done, indent=2) + "\n")
+    return problems
+
+
+def _run(command: list[str]) -> None:
+    found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if found.returncode:
+        said = [line for line in found.stdout.splitlines() if line.startswith("ERROR")] or found.stdout.splitlines()
+        raise RuntimeError(said[-1] if said else f"{command[0]} ended with {found.returncode}")

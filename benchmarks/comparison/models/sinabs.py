@@ -1,0 +1,33 @@
+"""sinabs: `LIF` over all steps, batch first."""
+
+from __future__ import annotations
+
+import sinabs.layers
+import torch
+from sinabs.activation import SingleSpike
+
+from comparison.models import stages
+from comparison.models.torch_network import Note, TorchNetwork, product_of_all
+
+PACKAGES = ("sinabs", "torch")
+FORMS = {"multi-step": "LIF, multi-step"}
+
+
+class Network(TorchNetwork):
+    time_axis, batch_axis = 1, 0
+
+    def neuron(self, threshold: float) -> torch.nn.Module:
+        return sinabs.layers.LIF(
+            tau_mem=stages.TAU, spike_threshold=torch.tensor(threshold), spike_fn=SingleSpike, norm_input=False
+        )
+
+    def layout(self, x: torch.Tensor) -> torch.Tensor:
+        return super().layout(x.transpose(0, 1))
+
+    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
+        for k, (synapse, neuron) in enumerate(zip(self.synapses, self.neurons, strict=True)):
+            neuron.reset_states()
+            x = neuron(product_of_all(synapse, x))
+            if note:
+                note(k, x)
+        return x

@@ -1,0 +1,23 @@
+"""snnTorch: `Leaky`, a membrane with one decay, from which the threshold is subtracted where it fires."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import snntorch
+import torch
+
+from comparison.models import stages
+from comparison.models.torch_network import SteppedNetwork
+
+PACKAGES = ("snntorch", "torch")
+FORMS = {"hoisted": "Leaky, products of all steps hoisted", "plain": "Leaky, step by step"}
+
+
+class Network(SteppedNetwork):
+    def neuron(self, threshold: float) -> torch.nn.Module:
+        return snntorch.Leaky(beta=math.exp(-1 / stages.TAU), threshold=threshold)
+
+    def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return self.neurons[k](current, self.neurons[k].reset_mem() if state is None else state)

@@ -1,0 +1,31 @@
+"""SpikingJelly: `LIFNode`, multi-step, for which it has a way back of its own, or step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional, neuron
+
+from comparison.models import stages
+from comparison.models.torch_network import SteppedNetwork
+
+PACKAGES = ("spikingjelly", "torch")
+FORMS = {"multi-step": "LIFNode, multi-step", "plain": "LIFNode, step by step"}
+
+
+class Network(SteppedNetwork):
+    def neuron(self, threshold: float) -> torch.nn.Module:
+        mode = "s" if self.form == "plain" else "m"
+        return neuron.LIFNode(
+            tau=stages.TAU, decay_input=False, v_threshold=threshold, detach_reset=True, step_mode=mode
+        )
+
+    def start(self) -> None:
+        functional.reset_net(self.neurons)
+
+    def fire(self, k: int, current: torch.Tensor) -> torch.Tensor:
+        return self.neurons[k](current)
+
+    def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return self.neurons[k](current), None

@@ -1,0 +1,152 @@
+"""What the libraries on torch share: layers, the loss, Adam, and the timing of a step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from comparison.models import stages
+
+Note = Callable[[int, torch.Tensor], None]
+
+
+class TorchNetwork:
+    """A network that is trained to fire at given rates; each library says how it runs.
+
+    Attributes:
+        time_axis, batch_axis: those of what `layout` returns, and of the output.
+        synapses: the layers without their neurons.
+        neurons: what is behind each of them.
+    """
+
+    time_axis, batch_axis = 0, 1
+
+    def __init__(self, work: dict, form: str, spikes: np.ndarray, labels: np.ndarray) -> None:
+        torch.manual_seed(0)
+        torch.set_num_threads(work["threads"])
+        self.layers, self.form = work["layers"], form
+        befores = [before for before, _ in stages.shapes(self.layers, spikes.shape[2:])]
+        self.synapses = nn.ModuleList(
+            [self.synapse(before, *layer) for layer, before in zip(self.layers, befores, strict=True)]
+        )
+        self.neurons = nn.ModuleList([self.neuron(threshold(*layer)) for layer in self.layers])
+        self.neurons.requires_grad_(False)
+        x = torch.from_numpy(spikes)
+        self.x = self.layout(x.flatten(2) if self.layers[0][0] == "dense" else x.movedim(-1, 2))
+        self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1]))
+        weights = [p for p in self.synapses.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(weights, lr=stages.LEARNING_RATE, fused=True)
+
+    def synapse(self, shape: stages.Shape, kind: str, size: int, *rest: int) -> nn.Module:
+        """Return a layer without its neurons for an input of a shape (H, W, C) or (C,)."""
+        if kind == "conv":
+            window, padding = rest
+            return nn.Conv2d(shape[-1], size, window, padding=padding, bias=False)
+        return nn.AvgPool2d(size) if kind == "pool" else nn.Linear(math.prod(shape), size, bias=False)
+
+    def neuron(self, threshold: float) -> nn.Module:
+        """Return the neurons of a layer."""
+        raise NotImplementedError
+
+    def layout(self, x: torch.Tensor) -> torch.Tensor:
+        """Return spikes (T, N, C, H, W) or (T, N, C) as the library wants them."""
+        return x.float().contiguous()
+
+    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
+        """Return the output's spikes, and tell `note` of each layer's, at one step or all."""
+        raise NotImplementedError
+
+    def rates(self, samples: int | None = None) -> list[float]:
+        """Return the share of steps in which each layer's neurons fire, for the first samples of the batch."""
+        found: list[list[float]] = [[] for _ in self.layers]
+        x = self.x if samples is None else self.x.narrow(self.batch_axis, 0, samples)
+        with torch.no_grad():
+            self.forward(x, lambda k, s: found[k].append((s != 0).float().mean().item()))
+        return [float(np.mean(parts)) for parts in found]
+
+    def scale(self, k: int, factor: float) -> None:
+        """Multiply the weights of a layer."""
+        with torch.no_grad():
+            self.synapses[k].weight.mul_(factor)
+
+    def step(self) -> dict[str, float]:
+        """Train by one step and return the seconds of its parts."""
+        start = time.perf_counter()
+        rate = self.forward(self.x).mean(self.time_axis)
+        loss = ((rate - self.wanted) ** 2).sum()
+        forward = time.perf_counter()
+        self.optimizer.zero_grad()
+        loss.backward()
+        backward = time.perf_counter()
+        self.optimizer.step()
+        end = time.perf_counter()
+        return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
+
+    def train(self) -> None:
+        """Train by one step."""
+        self.step()
+
+
+class SteppedNetwork(TorchNetwork):
+    """Time first, and neurons that are called step by step, in one of two forms.
+
+    "plain": the whole network at one step, then at the next.
+    Any other: a layer's product for all steps at once, then its neurons step by step, then the next layer.
+    """
+
+    def start(self) -> None:
+        """Forget what was before."""
+
+    def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Return the spikes of a layer's neurons at a step, and their state, which is None before the first."""
+        raise NotImplementedError
+
+    def fire(self, k: int, current: torch.Tensor) -> torch.Tensor:
+        """Return the spikes of a layer's neurons at all steps."""
+        spikes, state = [], None
+        for moment in current.unbind(0):
+            s, state = self.cell(k, moment, state)
+            spikes.append(s)
+        return torch.stack(spikes)
+
+    def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
+        self.start()
+        return (self.plain if self.form == "plain" else self.hoisted)(x, note)
+
+    def hoisted(self, x: torch.Tensor, note: Note | None) -> torch.Tensor:
+        for k, synapse in enumerate(self.synapses):
+            x = self.fire(k, product_of_all(synapse, x))
+            if note:
+                note(k, x)
+        return x
+
+    def plain(self, x: torch.Tensor, note: Note | None) -> torch.Tensor:
+        states: list[Any] = [None] * len(self.layers)
+        output = []
+        for s in x.unbind(0):
+            for k, synapse in enumerate(self.synapses):
+                s, states[k] = self.cell(k, synapse(s.flatten(1) if is_dense(synapse) else s), states[k])
+                if note:
+                    note(k, s)
+            output.append(s)
+        return torch.stack(output)
+
+
+def threshold(kind: str, size: int, *rest: int) -> float:
+    """Return the threshold of a layer's neurons: torch pools by the mean, which is the sum at a lower threshold."""
+    return stages.THRESHOLD / (stages.POOL_GAIN * size * size) if kind == "pool" else stages.THRESHOLD
+
+
+def is_dense(synapse: nn.Module) -> bool:
+    return isinstance(synapse, nn.Linear)
+
+
+def product_of_all(synapse: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a layer makes of all steps and samples, the first two axes of x, at once."""
+    return synapse(x.flatten(2)) if is_dense(synapse) else synapse(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -1,0 +1,50 @@
+"""Real recordings as the works want them: a folder of `.bs2` files, and batches from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from cuslayer.data import Digits, EventFolder, Loader, open_folder, write_events
+
+# How far gradients may be from the plain matrix path's, relative to their norm.
+GRADIENT_TOLERANCE = 1e-5
+# Batches that `loading` keeps in memory: 220 MB of them at 32 recordings of 34 x 34 x 2 pixels and 300 steps.
+MOST_BATCHES = 10
+_DIGITS = {"train": 320, "test": 10}
+
+
+def folder_of(data: str | None, scratch: Path) -> str:
+    """Return the folder of recordings, or one in scratch with some of the embedded digits."""
+    if data:
+        return str(Path(data).resolve())
+    number = 0
+    for split, count in _DIGITS.items():
+        digits, lines = Digits(split), []
+        for sample in range(count):
+            number += 1
+            events, label = digits[sample]
+            write_events(scratch / f"{number}.bs2", events)
+            lines.append(f"{number}\t{label}\n")
+        (scratch / f"{split}.txt").write_text("".join(lines))
+    return str(scratch)
+
+
+def training_set(folder: str) -> EventFolder:
+    return open_folder(folder)[0]
+
+
+def batches(folder: str, batch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Return the first batches of an order that is always the same."""
+    dataset = training_set(folder)
+    loader = Loader(dataset, min(batch, len(dataset)), steps=steps, shuffle=True, seed=0, drop_last=True)
+    return islice(iter(loader), MOST_BATCHES)
+
+
+def save_batch(path: Path, folder: str, batch: int, steps: int) -> None:
+    """Write a batch of spikes (T, N, H, W, C) and labels (N,) where every worker finds it."""
+    spikes, labels = next(batches(folder, batch, steps))
+    np.savez(path, spikes=spikes, labels=labels)

@@ -1,0 +1,101 @@
+"""A process that holds a network of one library and does what it is asked, one line of JSON in and one out.
+
+python -m comparison.worker snntorch
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comparison.models import stages
+
+# A step that takes longer than this finds its caches by itself; a shorter one is taken once before it is timed.
+_LONG = 1.0
+# For the search of weights: samples of a network whose forward pass takes long.
+_FEW = 2
+
+
+def memory(name: str) -> int:
+    """Return the bytes that the process holds, VmRSS, or has held at most, VmHWM.
+
+    Not `getrusage`, whose peak begins with that of the process that started this one.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"/proc/self/status: no {name}")
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+class Worker:
+    def __init__(self, model: str) -> None:
+        self.module = importlib.import_module(f"comparison.models.{model}")
+        self.imported = memory("VmRSS") if sys.platform == "linux" else None
+        self.last = 0.0
+
+    def hello(self) -> dict:
+        return {"versions": {name: version(name) for name in self.module.PACKAGES}}
+
+    def build(self, batch: str, work: dict, form: str, rates: list[float] | None) -> dict:
+        """Build a network that fires at these rates on a batch; without any, one that has learned it a little."""
+        with np.load(batch) as file:
+            self.network = self.module.Network(work, form, file["spikes"], file["labels"])
+        if rates is None:
+            self.network.settle()
+        else:
+            samples = None if work["layers"][0][0] == "dense" else min(_FEW, work["batch"])
+            stages.calibrate(work["layers"], rates, lambda: self.network.rates(samples), self.network.scale)
+        return {"rates": self.network.rates(), "form": self.module.FORMS[form]}
+
+    def step(self) -> dict:
+        if self.last < _LONG:
+            self.network.train()
+        seconds = self.network.step()
+        self.last = sum(seconds.values())
+        return seconds
+
+    def peak(self, steps: int) -> dict:
+        """Train and return the peak of the memory meanwhile above what the imports took."""
+        if self.imported is None:
+            raise OSError("memory is measured on Linux alone")
+        forget_peak()
+        for _ in range(steps):
+            self.network.train()
+        return {"bytes": memory("VmHWM") - self.imported}
+
+    def answer(self, do: str, **arguments: Any) -> dict:
+        if do in ("hello", "build", "step", "peak"):
+            return getattr(self, do)(**arguments)
+        return self.module.JOBS[do](self.network, **arguments)
+
+
+def main() -> None:
+    # What a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    worker = None
+    for line in sys.stdin:
+        try:
+            if worker is None:
+                worker = Worker(sys.argv[1])
+            answer = worker.answer(**json.loads(line))
+        except Exception as problem:
+            text = str(problem).strip().splitlines() or [""]
+            answer = {"problem": f"{type(problem).__name__}: {text[0]}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What is measured, who takes part in which form, and what is aimed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+STEPS = 300  # of 1 ms
+
+NAMES = {
+    "ours": "cuslayer",
+    "lava": "lava-dl",
+    "spikingjelly": "SpikingJelly",
+    "snntorch": "snnTorch",
+    "norse": "Norse",
+    "sinabs": "sinabs",
+    "spyx": "Spyx",
+}
+ON_TORCH = ("lava", "spikingjelly", "snntorch", "norse", "sinabs")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network and a batch to train it on, and the peers that do the same: (peer, form)."""
+
+    title: str
+    layers: list[list]
+    batch: int
+    peers: tuple[tuple[str, str], ...]
+
+
+_MLP = [["dense", 512], ["dense", 10]]
+_CNN = [["conv", 16, 5, 1], ["pool", 2], ["conv", 32, 3, 1], ["pool", 2], ["conv", 64, 3, 1], ["dense", 10]]
+_OF_MLP = (
+    ("lava", "multi-step"),
+    ("spikingjelly", "multi-step"),
+    ("snntorch", "hoisted"),
+    ("snntorch", "plain"),
+    ("norse", "hoisted"),
+    ("sinabs", "multi-step"),
+    ("spyx", "hoisted"),
+    ("spyx", "layers"),
+    ("spyx", "plain"),
+)
+# One step at a time wins where a step's maps fit in the cache; both forms run where a library has both.
+_OF_CNN = (
+    ("lava", "multi-step"),
+    ("spikingjelly", "multi-step"),
+    ("spikingjelly", "plain"),
+    ("snntorch", "hoisted"),
+    ("snntorch", "plain"),
+    ("norse", "plain"),
+    ("sinabs", "multi-step"),
+    ("spyx", "layers"),
+)
+
+TRAINING = {
+    "mlp8": Work("MLP 2312-512-10, batch 8", _MLP, 8, _OF_MLP),
+    "mlp32": Work("MLP 2312-512-10, batch 32", _MLP, 32, _OF_MLP),
+    "cnn8": Work("CNN 16c5-2a-32c3-2a-64c3-10, batch 8", _CNN, 8, _OF_CNN),
+}
+# The works whose peak of memory is measured.
+MEMORY = ("mlp32", "cnn8")
+# The networks of the works that need recordings one by one, or in files.
+INFERENCE, LOADING = "mlp8", "mlp32"
+WORKS = (*TRAINING, "memory", "inference", "loading")
+
+# How many times faster than the fastest of some peers; how many times leaner than the leanest; milliseconds.
+_FASTER = (
+    ("mlp8", ON_TORCH, 10.0),
+    ("mlp8", ("spyx",), 4.0),
+    ("mlp32", ON_TORCH, 8.0),
+    ("mlp32", ("spyx",), 4.5),
+    ("cnn8", ("snntorch", "spikingjelly", "lava"), 4.0),
+)
+_LEANER, _INFERENCE_MS, _LOADING_MS = 3.0, 3.0, 10.0
+
+
+def aims(found: dict) -> list[dict]:
+    """Return what is aimed at, what was found, and whether that is enough, for the works that were measured."""
+    rows = []
+    for name, peers, factor in _FASTER:
+        ran = [r for r in found.get(name, {}).get("rows", ()) if r["peer"] in peers and "times" in r]
+        if ran:
+            best = min(ran, key=lambda r: r["step"])
+            who = f"{TRAINING[name].title}: faster than {NAMES[best['peer']]}, the fastest of "
+            who += ", ".join(NAMES[peer] for peer in peers) if len(peers) > 1 else "its forms"
+            rows.append(_row(who, f"{factor:g} times", f"{best['times']:.1f} times", best["times"] >= factor))
+    for name, peaks in found.get("memory", {}).get("works", {}).items():
+        ran = [r for r in peaks if r["peer"] != "ours" and "bytes" in r]
+        if ran:
+            leanest = min(ran, key=lambda r: r["bytes"])
+            ours = next(r["bytes"] for r in peaks if r["peer"] == "ours")
+            text = f"{TRAINING[name].title}: leaner than {NAMES[leanest['peer']]}, the leanest"
+            times = leanest["bytes"] / ours
+            rows.append(_row(text, f"{_LEANER:g} times", f"{times:.1f} times", times >= _LEANER))
+    if "inference" in found:
+        ms = 1e3 * median(found["inference"]["seconds"])
+        text = "inference, MLP, batch 1, from events to the class"
+        rows.append(_row(text, f"{_INFERENCE_MS:g} ms", f"{ms:.2f} ms", ms < _INFERENCE_MS))
+    if "loading" in found:
+        seconds = {name: median(values) for name, values in found["loading"]["seconds"].items()}
+        ms = 1e3 * seconds["batch"]
+        text = f"loading, files to a batch of {found['loading']['batch']}"
+        rows.append(_row(text, f"{_LOADING_MS:g} ms", f"{ms:.2f} ms", ms < _LOADING_MS))
+        extra = seconds["step_from_loader"] - seconds["step_from_memory"]
+        text = f"the same hidden behind training: what it adds to a step of {1e3 * seconds['step_from_memory']:.1f} ms"
+        rows.append(_row(text, "half of that", f"{1e3 * extra:.2f} ms", extra < seconds["batch"] / 2))
+    return rows
+
+
+def _row(what: str, aim: str, found: str, met: bool) -> dict:
+    return {"what": what, "aim": aim, "found": found, "met": met}

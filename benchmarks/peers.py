@@ -1,0 +1,211 @@
+"""The same work in cuslayer and in its peers: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx.
+
+    python benchmarks/peers.py --data NMNISTsmall                     # all works: half an hour
+    python benchmarks/peers.py --data NMNISTsmall --works mlp8 memory
+    python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
+
+`--data` is a folder of .bs2 recordings with a training and a test list; left out, some of the embedded digits become
+one. The peers live in an environment of their own, made from PyPI at the first run (`--env`). Each library is a process
+of its own; cuslayer and a peer take their steps in turn. The peers' weights are scaled layer by layer until their
+neurons fire as often as cuslayer's do once it has learned the batch a little; after that nobody learns anything more.
+Prints tables and writes them with versions, machine and command to `--out`, a chart beside it, and both to `--docs`.
+A work that is measured again takes the place of what the file has of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import machine
+from comparison import environment, recordings, report, works
+from comparison.processes import NotRun, Process
+from comparison.works import NAMES, TRAINING, Work
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("forward", "backward", "optimizer")
+RECORDINGS = 200
+MEMORY_STEPS = 3
+
+
+class Comparison:
+    """Works that are measured on one machine with one set of options."""
+
+    def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
+        self.options, self.scratch = options, scratch
+        self.folder = recordings.folder_of(options.data, scratch)
+        self.versions: dict[str, str] = {}
+        wanted = [name for name in NAMES if name != "ours" and name in options.only]
+        self.problems = environment.install(options.env, wanted) if set(options.works) & _WITH_PEERS else {}
+
+    def start(self, peer: str) -> Process:
+        """Return the process of a library.
+
+        Raises:
+            NotRun: the library is not installed, or cannot be imported.
+        """
+        if peer in self.problems:
+            raise NotRun(peer, self.problems[peer])
+        python = Path(sys.executable) if peer == "ours" else environment.python_of(self.options.env)
+        process = Process(python, peer, self.options.threads, self.scratch / f"{peer}.log")
+        try:
+            self.versions |= process.ask("hello")["versions"]
+        except NotRun:
+            process.__exit__()
+            raise
+        return process
+
+    def build(self, process: Process, work: Work, form: str, rates: list[float] | None = None) -> dict:
+        batch = self.scratch / f"batch{work.batch}.npz"
+        if not batch.exists():
+            recordings.save_batch(batch, self.folder, work.batch, self.options.steps)
+        description = {"layers": work.layers, "batch": work.batch, "threads": self.options.threads}
+        return process.ask("build", batch=str(batch), work=description, form=form, rates=rates)
+
+    def peers(self, work: Work) -> list[tuple[str, str]]:
+        return [(peer, form) for peer, form in work.peers if peer in self.options.only]
+
+    def training(self, name: str) -> dict:
+        """Time steps of cuslayer and each peer in turn, after cuslayer's gradients have been checked."""
+        work, all_ours, rows = TRAINING[name], [], []
+        with self.start("ours") as ours:
+            mine = {"peer": "ours", **self.build(ours, work, "events")}
+            gradients = ours.ask("check")
+            print(f"{name}: gradients off by {gradients['error']:.1e} ({gradients['dtype']})", flush=True)
+            if gradients["error"] > recordings.GRADIENT_TOLERANCE:
+                raise SystemExit(f"peers: {name}: cuslayer's gradients differ from the plain matrix path's")
+            for peer, form in self.peers(work):
+                row: dict[str, Any] = {"peer": peer, "form": form}
+                try:
+                    with self.start(peer) as other:
+                        row |= self.build(other, work, form, mine["rates"])
+                        steps, theirs = in_turn([ours, other], self.options.repeats)
+                    row |= medians(theirs)
+                    row["times"] = row["step"] / medians(steps)["step"]
+                    all_ours += steps
+                    print(f"  {NAMES[peer]} ({row['form']}): {row['times']:.1f} times", flush=True)
+                except NotRun as problem:
+                    note(row, problem)
+                rows.append(row)
+            if not all_ours:
+                all_ours = in_turn([ours], self.options.repeats)[0]
+        return {"rows": [mine | medians(all_ours), *rows], "gradients": gradients}
+
+    def memory(self) -> dict:
+        """Measure the peak of each library's memory in a process of its own."""
+        found: dict[str, list[dict]] = {}
+        for name in works.MEMORY:
+            rates, work = None, TRAINING[name]
+            for peer, form in [("ours", "events"), *self.peers(work)]:
+                row: dict[str, Any] = {"peer": peer, "form": form}
+                try:
+                    with self.start(peer) as process:
+                        row |= self.build(process, work, form, rates)
+                        row |= process.ask("peak", steps=MEMORY_STEPS)
+                    rates = rates or row["rates"]
+                    print(f"  {name}, {NAMES[peer]} ({row['form']}): {row['bytes'] / 1e6:.0f} MB", flush=True)
+                except NotRun as problem:
+                    note(row, problem)
+                found.setdefault(name, []).append(row)
+        return {"works": found}
+
+    def ours_alone(self, name: str) -> dict:
+        """Measure inference or loading."""
+        work = TRAINING[works.INFERENCE if name == "inference" else works.LOADING]
+        arguments = {"data": self.folder, "steps": self.options.steps}
+        if name == "inference":
+            arguments["count"] = RECORDINGS
+        else:
+            arguments |= {"batch": work.batch, "repeats": self.options.repeats}
+        with self.start("ours") as ours:
+            built = self.build(ours, work, "events")
+            return {**ours.ask(name, **arguments), "rates": built["rates"], "batch": work.batch}
+
+    def measure(self, name: str, command: str) -> dict:
+        print(f"{name}:", flush=True)
+        self.versions = {}
+        if name in TRAINING:
+            found = self.training(name)
+        else:
+            found = self.memory() if name == "memory" else self.ours_alone(name)
+        found["run"] = {
+            "date": datetime.date.today().isoformat(),
+            "command": command,
+            "recordings": "recordings from `--data`" if self.options.data else "the embedded digits",
+            "steps": self.options.steps,
+            "threads": self.options.threads,
+            "machine": machine.describe(),
+            "versions": {"Python": machine.describe()["python"], **self.versions},
+        }
+        return found
+
+
+_WITH_PEERS = {*TRAINING, "memory"}
+
+
+def note(row: dict, problem: NotRun) -> None:
+    """Write down why a peer was not run; that cuslayer was not is no result but a failure."""
+    if problem.model == "ours":
+        raise problem
+    row["problem"] = str(problem)
+    print(f"  {NAMES[row['peer']]} ({row['form']}): not run: {problem}", flush=True)
+
+
+def in_turn(processes: list[Process], repeats: int) -> list[list[dict]]:
+    """Return the seconds of each process's steps, one step each and again, without the first."""
+    seconds: list[list[dict]] = [[] for _ in processes]
+    for turn in range(repeats + 1):
+        for process, kept in zip(processes, seconds, strict=True):
+            step = process.ask("step")
+            if turn:
+                kept.append(step)
+    return seconds
+
+
+def medians(steps: list[dict]) -> dict[str, float]:
+    """Return the seconds of whole steps, their median, and that of each part."""
+    seconds = [sum(step.values()) for step in steps]
+    return {"seconds": seconds, "step": median(seconds), **{part: median(s[part] for s in steps) for part in PARTS}}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data", help="a folder of .bs2 recordings")
+    add("--works", nargs="*", choices=works.WORKS, default=list(works.WORKS))
+    add("--only", nargs="*", choices=list(NAMES), default=list(NAMES), help="the libraries beside cuslayer")
+    add("--repeats", type=int, default=7, help="steps that are timed")
+    add("--steps", type=int, default=works.STEPS, help="of 1 ms")
+    add("--threads", type=int, default=machine.describe()["cores"], help="for every library that can be told")
+    add("--env", type=Path, default=environment.default_folder(), help="the peers' environment")
+    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
+    add("--docs", type=Path, default=ROOT / "docs" / "performance.md", help="a page with the marks of this script")
+    options = parser.parse_args(arguments)
+    command = shlex.join(["python", "benchmarks/peers.py", *_shown(sys.argv[1:] if arguments is None else arguments)])
+    found = json.loads(options.out.read_text()) if options.out.exists() else {"works": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        comparison = Comparison(options, Path(scratch))
+        for name in options.works:
+            found["works"][name] = comparison.measure(name, command)
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(found, indent=2) + "\n")
+    lines = report.text(found)
+    chart = report.draw(options.out.with_suffix(".png"), found)
+    report.write_docs(options.docs, lines, chart)
+    print("\n".join(lines))
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """Return the arguments with folders by their names: where they lie on this machine helps nobody."""
+    return [Path(a).name if Path(a).is_absolute() else a for a in arguments]
+
+
+if __name__ == "__main__":
+    main()
