@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,7 +59,8 @@ def test_blocks_of_columns_begin_at_rest(monkeypatch: pytest.MonkeyPatch) -> Non
     """A thread that brings one block of columns through time after another leaves nothing of the first behind."""
     monkeypatch.setattr(jit, "cores", lambda: 1)
     neurons = spiking(2)
-    x, g = np.random.default_rng(0).normal(0.5, 2, (2, 12, 2 * BLOCK + 3))
+    assert max(RESPONSE.taps, neurons.refractory.taps) < 40
+    x, g = np.random.default_rng(0).normal(0.5, 2, (2, 40, 2 * BLOCK + 3))
 
     def everything(x: Any, g: Any) -> list[Any]:
         u, s = cpu.neuron(x, RESPONSE, neurons)
@@ -74,6 +76,30 @@ def test_blocks_of_columns_begin_at_rest(monkeypatch: pytest.MonkeyPatch) -> Non
         part = everything(np.ascontiguousarray(x[:, columns]), np.ascontiguousarray(g[:, columns]))
         for all_of_it, some in zip(whole, part, strict=True):
             np.testing.assert_array_equal(all_of_it[:, columns], some)
+
+
+def test_broken_rows_are_taken_as_whole_ones(emulated: Any) -> None:
+    """A gradient that was broadcast or transposed is not contiguous, and the kernels want nothing else."""
+    generator = np.random.default_rng(0)
+    whole = [generator.normal(1, 2, (9, 12)) for _ in range(2)]
+    broken = [np.asfortranarray(x) for x in whole]
+    neurons, taps, delay = spiking(2), RESPONSE.samples(), np.arange(12) - 3
+
+    def everything(x: Any, g: Any) -> list[Any]:
+        weights = [np.ones((9, 12)) for _ in range(5)]
+        gpu.sgd(*weights[:1], g, *weights[1:2], 0.1, 0.9, 0.01)
+        options = {"betas": (0.9, 0.99), "rate_m": 0.1, "rate_g": 0.1, "scale_v": 1.0, "eps": 1e-8, "decay": 0.01}
+        gpu.adam(weights[2], g, *weights[3:], None, **options)
+        return [
+            *(*weights, *gpu.neuron(x, RESPONSE, neurons), *gpu.spike(x, neurons)),
+            *(gpu.psp(x, RESPONSE), gpu.psp(x > 1, RESPONSE), gpu.psp_adjoint(g, RESPONSE)),
+            *(gpu.fir(x, taps), gpu.fir_adjoint(g, taps), gpu.shift(x, delay), gpu.shift_spikes(x > 1, delay)),
+            *(gpu.spike_adjoint(g, x, neurons), gpu.spike_adjoint_exact(g, x, neurons)),
+            *(gpu.neuron_adjoint(g, x, RESPONSE, neurons), gpu.neuron_adjoint_exact(g, x, RESPONSE, neurons)),
+        ]
+
+    for ours, theirs in zip(everything(*broken), everything(*whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_by_column_keeps_the_order_of_the_rows() -> None:
@@ -189,21 +215,25 @@ def test_whole_chunks_of_convolution_and_pooling(together: int, wanted: bool, mo
     same(*runs, 0.05)
 
 
-def test_blocks_of_frames_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_blocks_of_frames_leave_no_seam(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     window = Window.of("conv", (3, 2), 1, 1, 1)
-    x, w = generator.standard_normal((7, 6, 5, 4)), generator.standard_normal((3, 2, 2, 6))
+    x, w = generator.standard_normal((7, 6, 5, 4)), generator.standard_normal((3, 2, 4 // groups, 6))
     g = generator.standard_normal((7, 6, 6, 6))
 
     def everything() -> list[Any]:
         return [
-            matrix.conv(x, w, window, 2),
-            matrix.conv_weight_adjoint(x, g, window, 2),
-            matrix.conv_input_adjoint(g, w, (6, 5), window, 2),
+            matrix.conv(x, w, window, groups),
+            matrix.conv_weight_adjoint(x, g, window, groups),
+            matrix.conv_input_adjoint(g, w, (6, 5), window, groups),
+            cpu.conv_input_adjoint(g, w, (6, 5), window, groups),
         ]
 
     whole = everything()
     # Two frames of patches at a time; the last block has one.
-    monkeypatch.setattr(matrix, "_BLOCK_BYTES", 2 * 6 * 6 * 6 * 4 * 8)
+    two = 2 * (6 * 6) * (3 * 2 * 4) * 8
+    monkeypatch.setattr(matrix, "_BLOCK_BYTES", two)
+    monkeypatch.setattr(import_module("cuslayer.kernels.cpu.conv"), "_PATCH_BYTES", two)
     for ours, theirs in zip(everything(), whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
