@@ -175,7 +175,7 @@ def medians(steps: list[dict]) -> dict[str, float]:
     return {"seconds": seconds, "step": median(seconds), **{part: median(s[part] for s in steps) for part in PARTS}}
 
 
-def main(arguments: list[str] | None = None) -> None:
+def arguments_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder of .bs2 recordings")
@@ -187,8 +187,13 @@ def main(arguments: list[str] | None = None) -> None:
     add("--env", type=Path, default=environment.default_folder(), help="the peers' environment")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
     add("--docs", type=Path, default=ROOT / "docs" / "performance.md", help="a page with the marks of this script")
-    options = parser.parse_args(arguments)
-    command = shlex.join(["python", "benchmarks/peers.py", *_shown(sys.argv[1:] if arguments is None else arguments)])
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = sys.argv[1:] if arguments is None else arguments
+    options = arguments_of(given)
+    command = shlex.join(["python", "benchmarks/peers.py", *_shown(given)])
     found = json.loads(options.out.read_text()) if options.out.exists() else {"works": {}}
     with tempfile.TemporaryDirectory() as scratch:
         comparison = Comparison(options, Path(scratch))
@@ -197,8 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=2) + "\n")
     lines = report.text(found)
-    chart = report.draw(options.out.with_suffix(".png"), found)
-    report.write_docs(options.docs, lines, chart)
+    report.write_docs(options.docs, lines, report.draw(options.out.with_suffix(".png"), found))
     print("\n".join(lines))
 
 

@@ -36,6 +36,7 @@ from emulator_memory import Blank, EmulationError
 
 from cuslayer import kernels
 from cuslayer.kernels import gpu, source
+from cuslayer.kernels.gpu import launch
 
 __all__ = ["EmulationError", "Emulator", "emulated", "emulation"]
 
@@ -92,7 +93,7 @@ def emulation() -> Iterator[Emulator]:
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "library", source.Library(emulator))
-        patch.setattr(gpu, "namespace", lambda _: namespace)
+        patch.setattr(launch, "namespace", lambda _: namespace)
         patch.setattr(kernels, "of", lambda _: gpu)
         yield emulator
 

@@ -172,6 +172,7 @@ def environment(tree: Path) -> dict[str, str]:
 def run(tree: Path, tests: Iterable[str], seconds: float) -> tuple[int | None, str]:
     """Run tests of a copy; return pytest's exit code, None where it did not end, and what it ended with."""
     report = tree / "report.xml"
+    report.unlink(missing_ok=True)
     options = ("-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}")
     command = [sys.executable, "-c", PYTEST, *options, *tests]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -250,9 +251,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("no mutant is chosen")
     begin = time.perf_counter()
     counts = {"caught": 0, "survived": 0, "invalid": 0}
-    for mutant, verdict, reason, seconds in outcomes(chosen, given.jobs):
-        counts[verdict] += 1
-        print(f"{verdict:8} {seconds:5.1f} s  {mutant}  [{reason}]", flush=True)
+    try:
+        for mutant, verdict, reason, seconds in outcomes(chosen, given.jobs):
+            counts[verdict] += 1
+            print(f"{verdict:8} {seconds:5.1f} s  {mutant}  [{reason}]", flush=True)
+    except RuntimeError as problem:
+        parser.exit(1, f"{problem}\n")
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     print(f"{len(chosen)} mutants: {summary}, in {time.perf_counter() - begin:.0f} s")
     return int(counts["caught"] < len(chosen))

@@ -104,8 +104,9 @@ def aims(found: dict) -> list[dict]:
         text = f"loading, files to a batch of {found['loading']['batch']}"
         rows.append(_row(text, f"{_LOADING_MS:g} ms", f"{ms:.2f} ms", ms < _LOADING_MS))
         extra = seconds["step_from_loader"] - seconds["step_from_memory"]
-        text = f"the same hidden behind training: what it adds to a step of {1e3 * seconds['step_from_memory']:.1f} ms"
-        rows.append(_row(text, "half of that", f"{1e3 * extra:.2f} ms", extra < seconds["batch"] / 2))
+        half = seconds["batch"] / 2
+        text = f"the same hidden behind training: added to a step of {1e3 * seconds['step_from_memory']:.1f} ms"
+        rows.append(_row(text, f"{1e3 * half:.1f} ms", f"{1e3 * extra:.2f} ms", extra < half))
     return rows
 
 

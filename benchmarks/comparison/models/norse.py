@@ -19,7 +19,8 @@ _DT = 0.001
 class Network(SteppedNetwork):
     def neuron(self, threshold: float) -> torch.nn.Module:
         rate = torch.as_tensor(1 / (stages.TAU * _DT))
-        p = norse.torch.LIFBoxParameters(tau_mem_inv=rate, v_th=torch.as_tensor(threshold))
+        # An input counts for a TAUth of itself here, and so must the threshold.
+        p = norse.torch.LIFBoxParameters(tau_mem_inv=rate, v_th=torch.as_tensor(threshold / stages.TAU))
         return norse.torch.LIFBoxCell(p, dt=_DT)
 
     def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
