@@ -70,7 +70,7 @@ class Comparison:
         return process.ask("build", batch=str(batch), work=description, form=form, rates=rates)
 
     def peers(self, work: Work) -> list[tuple[str, str]]:
-        return [(peer, form) for peer, form in work.peers if peer in self.options.only]
+        return [(peer, form) for peer, form in work.peers if peer in {"ours", *self.options.only}]
 
     def training(self, name: str) -> dict:
         """Time steps of cuslayer and each peer in turn, after cuslayer's gradients have been checked."""
@@ -85,7 +85,7 @@ class Comparison:
                 row: dict[str, Any] = {"peer": peer, "form": form}
                 try:
                     with self.start(peer) as other:
-                        row |= self.build(other, work, form, mine["rates"])
+                        row |= self.build(other, work, form, None if peer == "ours" else mine["rates"])
                         steps, theirs = in_turn([ours, other], self.options.repeats)
                     row |= medians(theirs)
                     row["times"] = row["step"] / medians(steps)["step"]
@@ -107,7 +107,7 @@ class Comparison:
                 row: dict[str, Any] = {"peer": peer, "form": form}
                 try:
                     with self.start(peer) as process:
-                        row |= self.build(process, work, form, rates)
+                        row |= self.build(process, work, form, None if peer == "ours" else rates)
                         row |= process.ask("peak", steps=MEMORY_STEPS)
                     rates = rates or row["rates"]
                     print(f"  {name}, {NAMES[peer]} ({row['form']}): {row['bytes'] / 1e6:.0f} MB", flush=True)

@@ -57,6 +57,22 @@ def test_loans_never_overlap(pool):
     assert pool.held <= 2 * pool.most_lent
 
 
+def test_several_blocks_become_one(pool):
+    """The first round does not know what will be lent; soon one block is enough for a round."""
+    held = []
+    for _ in range(12):
+        a, b = memory.empty((3 * MEGABYTE,), np.uint8), memory.empty((2 * MEGABYTE,), np.uint8)
+        del a
+        c = memory.empty((MEGABYTE + 64,), np.uint8)  # splits what a has left
+        a = memory.empty((2 * MEGABYTE,), np.uint8)
+        held.append((len(pool.blocks), pool.held))
+        del a, b, c
+    assert held[0][0] > 1
+    assert held[-1] == held[-2]
+    assert held[-1][0] == 1
+    assert pool.most_lent <= held[-1][1] < held[0][1]
+
+
 def test_small_arrays_are_numpys_own(pool):
     assert memory.empty((10,), np.float64).base is None
     assert pool.held == 0

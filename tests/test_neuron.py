@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions
+from cuslayer import functions, kernels
 
 RNG = np.random.default_rng(4)
 
@@ -232,3 +232,19 @@ def test_the_float32_surrogate_is_exp_to_seven_digits():
     out = np.ones_like(ends)
     fill(ends, out)
     assert (out == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["neuron_adjoint", "neuron_adjoint_exact"])
+@pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (16, 5), (37, 2050), (32, 0)])
+def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
+    generator, srm = np.random.default_rng(steps), cs.SRM(tau_sr=4.0)
+    u = (10 * generator.standard_normal((steps, columns))).astype(np.float32)
+    g = generator.standard_normal(u.shape).astype(np.float32)
+    adjoint = getattr(kernels.of(u), mode)
+    before = u.copy()
+    apart = adjoint(g, u, srm.filter, srm.spiking)
+    assert (u == before).all()
+    assert not np.shares_memory(apart, u)
+    together = adjoint(g, u, srm.filter, srm.spiking, overwrite=True)
+    assert together is u
+    assert together.tobytes() == apart.tobytes()

@@ -9,9 +9,9 @@ from typing import Any
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
-from cuslayer.functions.potential import kept
+from cuslayer.functions.potential import kept, wanted
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.tape import Pullback, differentiable, grad_enabled
+from cuslayer.tape import Pullback, differentiable
 
 
 @differentiable
@@ -68,7 +68,7 @@ def conv_neuron(
     frames = k.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     fused = None if exact else k.fused_conv(frames, window, groups)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, grad_enabled())
+        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted(weight.dtype))
     else:
         u, s = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
     potential, fired = kept(k, u), s.shape

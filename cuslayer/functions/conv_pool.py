@@ -10,9 +10,9 @@ from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
 from cuslayer.functions.conv_neuron import fire, fire_adjoint, gradients
-from cuslayer.functions.potential import kept
+from cuslayer.functions.potential import kept, wanted
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
-from cuslayer.tape import Pullback, differentiable, grad_enabled
+from cuslayer.tape import Pullback, differentiable
 
 
 @differentiable
@@ -74,12 +74,14 @@ def conv_pool(
     fused = k.fused_conv_pool(frames, window, groups, pooling.window) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, grad_enabled())
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted(weight.dtype))
+        dtype = weight.dtype
     else:
         u, fired = fire(k, k.conv(frames, weight, window, groups), steps, response, spiking)
         pooled = k.pool(fired, pooling.window, pooling.gain)
         pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
-    potential, pooled_potential, dtype, fired = kept(k, u), kept(k, pooled_u), pooled_u.dtype, s.shape
+        dtype = pooled.dtype
+    potential, pooled_potential, fired = kept(k, u), kept(k, pooled_u), s.shape
     image = window.outputs("conv_pool", shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:

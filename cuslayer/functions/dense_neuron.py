@@ -1,28 +1,33 @@
-"""The dense synapse and its neurons, for inference."""
+"""The dense synapse and its neurons as one operation."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from cuslayer import kernels
-from cuslayer.functions.dense import check_dense, dense
-from cuslayer.functions.neuron import neuron
+from cuslayer.backend import Array
+from cuslayer.functions.dense import check_dense
+from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Pullback, differentiable, grad_enabled
 
 
-def dense_neuron(x: Any, weight: Any, /, *, response: Alpha, spiking: Spiking) -> Tensor:
-    """Return ``neuron(dense(x, weight))`` without a way back.
+@differentiable
+def dense_neuron(
+    x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
+) -> tuple[Array, Pullback]:
+    """Return ``neuron(dense(x, weight))``, whose weighted input need not exist as a whole.
 
-    On the CPU, spikes make one pass through weights, filter and threshold: the memory that it takes beyond input and
-    output does not grow with time.
+    What is kept for backward is the list of spikes and the potential, whose place its gradient takes then. Without
+    gradients nothing is: on the CPU, spikes then make one pass through weights, filter and threshold, whose memory
+    beyond input and output does not grow with time.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in their order.
         weight: (inputs, outputs), float32 or float64.
         response: the spike response.
-        spiking: threshold and refractory response.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward keeps the path through refraction.
 
     Returns:
         Spikes, boolean, (T, N, outputs).
@@ -31,7 +36,7 @@ def dense_neuron(x: Any, weight: Any, /, *, response: Alpha, spiking: Spiking) -
         ValueError: x is not (T, N, ...), weight is not (inputs, outputs), or their sizes differ.
         TypeError: weight is not floating.
 
-    Source: Shrestha and Orchard 2018, equations 1 and 2.
+    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
 
     >>> import numpy as np
     >>> from cuslayer.neuron import SRM
@@ -40,13 +45,24 @@ def dense_neuron(x: Any, weight: Any, /, *, response: Alpha, spiking: Spiking) -
     >>> dense_neuron(x, np.array([[12.0]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    data, w = as_tensor(x).data, as_tensor(weight).data
-    check_dense("dense_neuron", data, w)
-    k, shape = kernels.of(w), data.shape
-    rows = k.synapse_input(data.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    fused = k.fused_dense(rows)
+    check_dense("dense_neuron", x, weight)
+    k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
+    rows = k.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
+    flat = (shape[0], shape[1] * outputs)
+    fused = None if grad_enabled() else k.fused_dense(rows)
     if fused:
-        s = fused.dense_neuron(rows, shape[0], w, response, spiking)
-        return Tensor(s.reshape(*shape[:2], w.shape[1]))
-    with no_grad():
-        return neuron(dense(data, w), response=response, spiking=spiking)
+        u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
+    else:
+        u, s = k.neuron(k.dense(rows, weight).reshape(flat), response, spiking)
+    adjoint, potential = k.neuron_adjoint_exact if exact else k.neuron_adjoint, kept(k, u)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        g = g.astype(weight.dtype, copy=False).reshape(flat)
+        errors = adjoint(g, potential().reshape(flat), response, spiking, overwrite=True)
+        errors = errors.reshape(shape[0] * shape[1], outputs)
+        return (
+            lambda: k.dense_input_adjoint(errors, weight).reshape(shape),
+            lambda: k.dense_weight_adjoint(rows, errors),
+        )
+
+    return s.reshape(*shape[:2], outputs), pullback  # type: ignore[return-value]

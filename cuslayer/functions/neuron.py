@@ -42,4 +42,5 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     k = kernels.of(x)
     u, s = k.neuron(x, response, spiking)
     adjoint, potential = k.neuron_adjoint_exact if exact else k.neuron_adjoint, kept(k, u)
-    return s, lambda g: adjoint(g.astype(x.dtype, copy=False), potential(), response, spiking)
+    dtype = x.dtype  # not x: the weighted input need not outlive the pass
+    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)

@@ -42,4 +42,5 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     k = kernels.of(a)
     u, s = k.spike(a, spiking)
     adjoint, potential = k.spike_adjoint_exact if exact else k.spike_adjoint, kept(k, u)
-    return s, lambda g: adjoint(g.astype(a.dtype, copy=False), potential(), spiking)
+    dtype = a.dtype  # not a: the filtered input need not outlive the pass
+    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)

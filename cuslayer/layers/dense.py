@@ -8,7 +8,7 @@ from typing import Any
 from cuslayer import check, functions
 from cuslayer.layers.base import Synapse, WeightHook
 from cuslayer.neuron import SRM
-from cuslayer.tape import Tensor, grad_enabled
+from cuslayer.tape import Tensor
 
 
 class Dense(Synapse):
@@ -50,9 +50,10 @@ class Dense(Synapse):
         return functions.dense(x, self.effective_weight())
 
     def fire(self, x: Any, srm: SRM) -> Tensor:
-        if grad_enabled() or type(self).__call__ is not Dense.__call__:
-            return super().fire(x, srm)
-        return functions.dense_neuron(x, self.effective_weight(), response=srm.filter, spiking=srm.spiking)
+        if type(self).__call__ is not Dense.__call__:
+            return super().fire(x, srm)  # a subclass computes something else
+        exact = srm.gradient == "exact"
+        return functions.dense_neuron(x, self.effective_weight(), response=srm.filter, spiking=srm.spiking, exact=exact)
 
     def __repr__(self) -> str:
         sizes = self.in_features

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 import cuslayer as cs
-import cuslayer.kernels.cpu  # an import that waits for its first use is an import all the same
 from comparison import recordings
 from comparison.models import stages
 from cuslayer import Tensor
+from cuslayer.kernels import cpu
 
 PACKAGES = ("cuslayer", "numba", "numpy")
-FORMS = {"events": "SRM, spike by spike"}
+FORMS = {"events": "SRM, spike by spike", "half": "the same, potentials kept as float16"}
+
+# An import that waits for its first use is an import all the same: Numba's waits for the first call of a loop.
+cpu.synapse_input(np.zeros((1, 1), bool))
 
 # A network that has learned nothing is nearly silent, and silence costs nothing here: it learns for some steps first.
 SETTLING = 20
@@ -32,7 +35,7 @@ class Network:
         for layer, (before, _) in zip(work["layers"], stages.shapes(work["layers"], spikes.shape[2:]), strict=True):
             scale = 10 if dense else 7 if not parts else 2 if layer[0] == "dense" else 3
             parts += [self.synapse(before, scale, *layer), self.srm]
-        self.net = cs.Sequential(*parts)
+        self.net = cs.Sequential(*parts, store="half" if form == "half" else "full")
         self.loss = cs.SpikeCountLoss(self.srm, true=60, false=10, region=(0, len(spikes)))
         self.x, self.labels = spikes, labels
         quick = 0.01 if dense else 0.002

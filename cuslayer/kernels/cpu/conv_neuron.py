@@ -17,6 +17,7 @@ from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.cpu.conv_spikes import PARTS, bounds, of_runs, places, taps_in_runs, walk_row
 from cuslayer.kernels.cpu.events import SpikeList
+from cuslayer.kernels.cpu.half import halve, restore
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.neuron import advance, forward_constants, retreat
 from cuslayer.kernels.geometry import Window
@@ -106,9 +107,54 @@ def weigh_adjoint(
             )
 
 
+def kept_in(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:
+    """Return an array for potentials, and it twice as kernels take it: as numbers, and as the bits of float16.
+
+    One of the two is empty; both are where nothing shall be kept.
+
+    Args:
+        shape: of the array.
+        keep: the type to keep potentials in: dtype, float16, or None for nothing.
+        dtype: the type of the potentials.
+    """
+    u = empty((0, 0, 0) if keep is None else shape, keep or dtype)
+    return u, *as_kept(u, dtype)
+
+
+def as_kept(u: Array, dtype: Any) -> tuple[Array, Array]:
+    """Return potentials that `kept_in` has kept as kernels take them."""
+    if u.dtype == np.float16:
+        return np.empty((0, 0, 0), dtype), u.view(np.uint16)
+    return u, np.empty((0, 0, 0), np.uint16)
+
+
+@compiled
+def put_away(first: int, last: int, width: int, potential: Any, half: Any) -> None:
+    """Keep the potentials of some steps, a ring over time, as float16."""
+    for t in range(first, last):
+        halve(0, width, potential[t % len(potential)], half[t])
+
+
+@compiled
+def bring_back(first: int, last: int, width: int, half: Any, potential: Any) -> None:
+    """Write the potentials that were kept of some steps into a ring over time."""
+    for t in range(first, last):
+        restore(0, width, half[t], potential[t % len(potential)])
+
+
 @compiled
 def _forward(
-    first: int, last: int, m: Maps, spikes: Where, taps: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence
+    first: int,
+    last: int,
+    m: Maps,
+    spikes: Where,
+    taps: Any,
+    u: Any,
+    half: Any,
+    s: Any,
+    theta: Any,
+    f: Recurrence,
+    nu: Recurrence,
 ) -> None:
     width = m.columns * m.outputs
     blocks = -(-m.rows // m.together)
@@ -125,6 +171,8 @@ def _forward(
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
             advance(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
+            if half.size:
+                put_away(t, end, size, potential, half[block])
 
 
 @compiled
@@ -137,6 +185,7 @@ def _backward(
     taps: Any,
     g: Any,
     u: Any,
+    half: Any,
     y: Any,
     theta: Any,
     steep: Any,
@@ -145,6 +194,7 @@ def _backward(
 ) -> None:
     width = m.columns * m.outputs
     blocks = -(-m.rows // m.together)
+    restored = np.empty((CHUNK, m.together * width if half.size else 0), g.dtype)
     passing = np.empty((CHUNK, 0 if y.size else m.together * width), g.dtype)
     state = np.empty(2 * m.together * width, g.dtype)
     ring = np.empty((max(f.cut, 1), m.together * width), g.dtype)
@@ -154,16 +204,19 @@ def _backward(
             high = min(low + m.together, m.rows)
             at, size = (sample * m.rows + low) * width, (high - low) * width
             errors, y_at = (y, at) if y.size else (passing, 0)
+            potential = restored if half.size else u[block]
             state[:] = 0
             ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
-                retreat(t, end, state, ring, g, at, u[block], 0, errors, y_at, size, theta, steep, height, f)
+                if half.size:
+                    bring_back(t, end, size, half[block], restored)
+                retreat(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def conv_neuron(
-    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: bool
+    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
 ) -> tuple[Array, Array]:
     """Return the potential u and the spikes s (frames, rows, columns, outputs).
 
@@ -178,12 +231,13 @@ def conv_neuron(
         window: steps of one, no gaps.
         response: the spike response.
         spiking: threshold and refraction.
-        keep: whether u is wanted.
+        keep: the type that u shall be kept in, w's or float16, or None.
     """
     m = maps(x, steps, w.shape[3], window)
-    u, s = empty(m.kept if keep else (0, 0, 0), w.dtype), empty((steps, m.neurons), bool)
+    u, *both = kept_in(m.kept, keep, w.dtype)
+    s = empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), u, s.view(np.uint8), *constants, grain=1)
+    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -206,6 +260,6 @@ def conv_neuron_adjoint(
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
-    flat = (parts, g.reshape(steps, m.neurons), u, y)
+    flat = (parts, g.reshape(steps, m.neurons), *as_kept(u, g.dtype), y)
     spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
     return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

@@ -14,7 +14,19 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
-from cuslayer.kernels.cpu.conv_neuron import CHUNK, Maps, Where, maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.cpu.conv_neuron import (
+    CHUNK,
+    Maps,
+    Where,
+    as_kept,
+    bring_back,
+    kept_in,
+    maps,
+    put_away,
+    weigh,
+    weigh_adjoint,
+    where,
+)
 from cuslayer.kernels.cpu.conv_spikes import PARTS, bounds, of_runs, taps_in_runs
 from cuslayer.kernels.cpu.events import SpikeList
 from cuslayer.kernels.cpu.memory import empty
@@ -72,7 +84,9 @@ def _forward(
     spikes: Where,
     taps: Any,
     u: Any,
+    half: Any,
     pooled_u: Any,
+    pooled_half: Any,
     s: Any,
     theta: Any,
     f: Recurrence,
@@ -101,11 +115,15 @@ def _forward(
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
             advance(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
+            if half.size:
+                put_away(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
             advance(
                 *(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size),
                 *(pooled_theta, pooled_f, pooled_nu),
             )
+            if half.size:
+                put_away(t, end, pooled_size, behind, pooled_half[block])
 
 
 @compiled
@@ -119,7 +137,9 @@ def _backward(
     taps: Any,
     pooled_g: Any,
     u: Any,
+    half: Any,
     pooled_u: Any,
+    pooled_half: Any,
     y: Any,
     theta: Any,
     steep: Any,
@@ -135,6 +155,8 @@ def _backward(
     g = np.empty((CHUNK, m.together * width), u.dtype)
     pooled = np.empty((CHUNK, m.together // tiles.height * pooled_width), u.dtype)
     passing = np.empty((CHUNK, 0 if y.size else m.together * width), u.dtype)
+    restored = np.empty((CHUNK, m.together * width if half.size else 0), u.dtype)
+    pooled_restored = np.empty((CHUNK, pooled.shape[1] if half.size else 0), u.dtype)
     state, ring = np.empty(2 * g.shape[1], u.dtype), np.empty((max(f.cut, 1), g.shape[1]), u.dtype)
     pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
     pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
@@ -146,19 +168,23 @@ def _backward(
             pooled_at = (sample * rows + low // tiles.height) * pooled_width
             pooled_size = -(-(high - low) // tiles.height) * pooled_width
             errors, y_at = (y, at) if y.size else (passing, 0)
+            potential, behind = (restored, pooled_restored) if half.size else (u[block], pooled_u[block])
             state[:] = 0
             ring[:] = 0
             pooled_state[:] = 0
             pooled_ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
+                if half.size:
+                    bring_back(t, end, size, half[block], restored)
+                    bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
                 retreat(
                     *(t, end, pooled_state, pooled_ring),
-                    *(pooled_g, pooled_at, pooled_u[block], 0, pooled, 0, pooled_size),
+                    *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
                     *(pooled_theta, pooled_steep, pooled_height, pooled_f),
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
-                retreat(t, end, state, ring, g, 0, u[block], 0, errors, y_at, size, theta, steep, height, f)
+                retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
@@ -175,7 +201,7 @@ def conv_pool(
     response: Alpha,
     spiking: Spiking,
     pooling: Pooling,
-    keep: bool,
+    keep: Any,
 ) -> tuple[Array, Array, Array]:
     """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
@@ -189,19 +215,19 @@ def conv_pool(
         response: the spike response of the neurons behind the convolution.
         spiking: their threshold and refraction.
         pooling: what follows.
-        keep: whether the potentials are wanted.
+        keep: the type that the potentials shall be kept in, w's or float16, or None.
     """
     m = maps(x, steps, w.shape[3], window, pooling.window.kernel[0])
     tiles = _tiles(m, pooling, w.dtype)
     rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
-    u = empty(m.kept if keep else (0, 0, 0), w.dtype)
-    pooled_u = empty((m.blocks, steps, m.together // tiles.height * width) if keep else (0, 0, 0), w.dtype)
+    u, *both = kept_in(m.kept, keep, w.dtype)
+    pooled_u, *pooled_both = kept_in((m.blocks, steps, m.together // tiles.height * width), keep, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
     constants = (
         *forward_constants(w.dtype, steps, response, spiking),
         *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
     )
-    arrays = (taps_in_runs(w), u, pooled_u, s.view(np.uint8))
+    arrays = (taps_in_runs(w), *both, *pooled_both, s.view(np.uint8))
     spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
     return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
@@ -235,7 +261,7 @@ def conv_pool_adjoint(
     m = maps(x, steps, g.shape[3], window, pooling.window.kernel[0])
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
-    flat = (parts, g.reshape(steps, g.size // max(steps, 1)), u, pooled_u, y)
+    flat = (parts, g.reshape(steps, g.size // max(steps, 1)), *as_kept(u, g.dtype), *as_kept(pooled_u, g.dtype), y)
     constants = (
         *spiking.surrogate(g.dtype),
         response.recurrence(g.dtype, steps),

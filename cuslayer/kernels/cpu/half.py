@@ -33,19 +33,22 @@ _TO_SIGN = np.int32(16)
 
 
 @compiled
-def _halve(first: int, last: int, x: Any, half: Any) -> None:
+def halve(first: int, last: int, x: Any, half: Any) -> None:
+    """Write x[first:last] as float16 into half, as its bits."""
     numbers, out = x[first:last], half[first:last]
     for j in range(last - first):
-        size = min(abs(numbers[j]), _LARGEST)
+        number = np.float32(numbers[j])
+        size = min(abs(number), _LARGEST)
         bits = bits_of_float(size)
         normal = (bits - _BIAS + _UNDER_HALF + ((bits >> _DROPPED) & _ONE)) >> _DROPPED
         small = bits_of_float(size + _HALF) - _HALF_BITS
-        sign = (bits_of_float(numbers[j]) >> _TO_SIGN) & _SIGN
+        sign = (bits_of_float(number) >> _TO_SIGN) & _SIGN
         out[j] = (small if size < _SUBNORMAL else normal) | sign
 
 
 @compiled
-def _restore(first: int, last: int, half: Any, x: Any) -> None:
+def restore(first: int, last: int, half: Any, x: Any) -> None:
+    """Write half[first:last], the bits of float16, as numbers into x."""
     halves, out = half[first:last], x[first:last]
     for j in range(last - first):
         bits = np.int32(halves[j])
@@ -60,7 +63,7 @@ def halved(x: Array) -> Array:
     if x.dtype != np.float32:
         return np.clip(x, -_LARGEST, _LARGEST).astype(np.float16)
     half = empty(x.shape, np.float16)
-    spread(_halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
+    spread(halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half
 
 
@@ -69,5 +72,5 @@ def restored(half: Array, dtype: Any) -> Array:
     if dtype != np.float32:
         return half.astype(dtype)
     x = empty(half.shape, dtype)
-    spread(_restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
+    spread(restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
     return x

@@ -8,8 +8,10 @@ does it on a GPU.
 from __future__ import annotations
 
 import math
+import mmap
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,12 @@ class _Block:
     """A piece of memory, and the intervals of it that nobody uses, in order and apart."""
 
     def __init__(self, size: int) -> None:
-        self.bytes = np.empty(size, np.uint8)
+        # Straight from the system, which gets it back whole: what malloc is given back, it may keep.
+        pages = mmap.mmap(-1, size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel may be built without
+                pages.madvise(mmap.MADV_HUGEPAGE)
+        self.bytes = np.frombuffer(pages, np.uint8)
         self.free = [(0, size)]
 
     def best(self, size: int) -> tuple[int, int] | None:
@@ -58,7 +65,9 @@ class _Block:
 class Pool:
     """Blocks of memory, lent out in parts.
 
-    No more is kept than twice of what has been lent at once, so that old shapes do not hold memory for ever.
+    Once everything has come back, several blocks become one that would have held all that was lent at once: loans that
+    lie in one block waste less between them. Should they not fit into it, the next is larger by an eighth. No more is
+    kept than twice of what has been lent at once, so that old shapes do not hold memory for ever.
     """
 
     def __init__(self) -> None:
@@ -66,7 +75,7 @@ class Pool:
         # A loan may end at any moment, in any thread, even amid `take`: it only joins this queue.
         self.returned: deque[tuple[_Block, tuple[int, int]]] = deque()
         self.blocks: list[_Block] = []
-        self.lent = self.most_lent = 0
+        self.lent = self.most_lent = self.whole = 0
 
     @property
     def held(self) -> int:
@@ -81,6 +90,10 @@ class Pool:
                 block, interval = self.returned.popleft()
                 block.give_back(interval)
                 self.lent -= interval[1] - interval[0]
+            if not self.lent and len(self.blocks) > 1:
+                self.whole = max(self.most_lent, min(self.held, self.whole + self.whole // 8))
+                self.blocks.clear()
+                self.blocks.append(_Block(self.whole))
             self.lent += size
             self.most_lent = max(self.most_lent, self.lent)
             fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best(size))]

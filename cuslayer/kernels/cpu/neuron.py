@@ -17,6 +17,9 @@ from cuslayer.kernels.cpu.exponential import exp_of_negative
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 
+# Steps of the way back that are made beside the potentials before they may take their place.
+_CHUNK = 16
+
 
 @compiled
 def advance(
@@ -125,15 +128,20 @@ def retreat(
 def _neuron_adjoint(
     first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence
 ) -> None:
+    made = np.empty((_CHUNK, BLOCK), g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         state, ring = np.zeros(2 * width, g.dtype), np.zeros((max(f.cut, 1), width), g.dtype)
-        retreat(0, len(g), state, ring, g, low, u, low, y, low, width, theta, steep, height, f)
+        for end in range(len(g), 0, -_CHUNK):
+            begin = max(end - _CHUNK, 0)
+            retreat(begin, end, state, ring, g, low, u, low, made, 0, width, theta, steep, height, f)
+            for t in range(begin, end):
+                y[t, low : low + width] = made[t % _CHUNK, :width]
 
 
-def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...)."""
-    y = empty(g.shape, g.dtype)
+def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
+    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...), in the place of u if that may be."""
+    y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
     spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
@@ -154,21 +162,19 @@ def _neuron_adjoint_exact(
     nu: Recurrence,
 ) -> None:
     steps = g.shape[0]
-    state = np.empty(4 * BLOCK, g.dtype)
+    state, made = np.empty(4 * BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
     # One row more than either filter forgets at, so that no row is read and written in one step.
     ring = np.empty((max(f.cut, nu.cut) + 1, BLOCK), g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         state[:] = 0
         ring[:] = 0
-        for k in range(steps):
-            t = steps - 1 - k
+        for t in range(steps - 1, -1, -1):
             above = g[t, low:high]
             potential = u[t, low:high]
             old = ring[(t + f.cut) % len(ring)]
             spent = ring[(t + nu.cut) % len(ring)]
             kept = ring[t % len(ring)]
-            out = y[t, low:high]
             for j in range(high - low):
                 q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
                 r = nu.decay * (state[j + 2 * BLOCK] + state[j + 3 * BLOCK]) - nu.cut_q * spent[j]
@@ -179,12 +185,13 @@ def _neuron_adjoint_exact(
                 state[j + 2 * BLOCK] = r
                 state[j + 3 * BLOCK] = nu.decay * state[j + 3 * BLOCK] + value - nu.cut_p * spent[j]
                 kept[j] = value
-                out[j] = f.gain * q
+                made[j] = f.gain * q
+            y[t, low:high] = made[: high - low]
 
 
-def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...)."""
-    y = empty(g.shape, g.dtype)
+def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
+    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...), as `neuron_adjoint` does."""
+    y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     constants = (
         *spiking.surrogate(g.dtype),

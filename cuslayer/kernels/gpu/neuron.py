@@ -58,8 +58,8 @@ def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     return y
 
 
-def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...)."""
+def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
+    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint", g.dtype)(
@@ -70,8 +70,8 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Arr
     return y
 
 
-def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...)."""
+def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
+    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
     steps, columns = sizes(g)
     y, g_u = empty(g, g.shape, g.dtype), empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint_exact", g.dtype)(
