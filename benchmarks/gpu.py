@@ -39,12 +39,13 @@ DTYPES = ("float32", "float64")
 def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     """Return how each kernel is launched on arrays (steps, columns) of a number type."""
     srm = cs.SRM()
-    response, spiking = srm.filter, srm.spiking
+    response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
     x = backend.to_device(drawn * srm.theta)
     g, u, s = x * 0.1, x + 1.0, x > srm.theta
     taps = backend.to_device(response.samples().astype(dtype))
     delay = backend.to_device(np.arange(columns) % 50)
+    near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
     w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
     rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
     return {
@@ -54,8 +55,14 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "fir_adjoint": lambda: gpu.fir_adjoint(g, taps),
         "shift": lambda: gpu.shift(x, delay),
         "shift_spikes": lambda: gpu.shift_spikes(s, delay),
+        "shift_linear": lambda: gpu.shift_linear(x, delay, near, far),
+        "shift_delay_adjoint": lambda: gpu.shift_delay_adjoint(g, x, delay),
+        "filter_bank": lambda: gpu.filter_bank(x, bank),
+        "filter_bank_adjoint": lambda: gpu.filter_bank_adjoint(g, bank),
+        "filter_bank_weight_adjoint": lambda: gpu.filter_bank_weight_adjoint(x, g, bank.shape),
         "spike": lambda: gpu.spike(x, spiking),
         "neuron": lambda: gpu.neuron(x, response, spiking),
+        "loihi": lambda: gpu.loihi(x, chip),
         "spike_adjoint": lambda: gpu.spike_adjoint(g, u, spiking),
         "spike_adjoint_exact": lambda: gpu.spike_adjoint_exact(g, u, spiking),
         "neuron_adjoint": lambda: gpu.neuron_adjoint(g, u, response, spiking),

@@ -24,6 +24,7 @@ import traffic
 from cuslayer.jit import spread
 from cuslayer.kernels import cpu
 from cuslayer.kernels.geometry import Window
+from cuslayer.loihi import Loihi
 from cuslayer.neuron import SRM
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
@@ -42,7 +43,7 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
 
 def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
     """Return each kernel of traffic.py, and the bytes that it moves."""
-    generator, srm = np.random.default_rng(0), SRM()
+    generator, srm, chip = np.random.default_rng(0), SRM(), Loihi().constants
     x = generator.standard_normal((steps, columns), np.float32) * 3
     g = generator.standard_normal((steps, columns), np.float32)
     spikes = x > 6
@@ -58,16 +59,24 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "fir_adjoint": lambda: cpu.fir_adjoint(g, taps),
         "shift": lambda: cpu.shift(x, delay),
         "shift_spikes": lambda: cpu.shift_spikes(spikes, delay),
+        "shift_linear": lambda: cpu.shift_linear(x, delay, x[0], g[0]),
+        "shift_delay_adjoint": lambda: cpu.shift_delay_adjoint(g, spikes, delay),
+        "filter_bank": lambda: cpu.filter_bank(spikes, taps[None]),
+        "filter_bank_adjoint": lambda: cpu.filter_bank_adjoint(g, taps[None]),
+        "filter_bank_weight_adjoint": lambda: cpu.filter_bank_weight_adjoint(spikes, g, (1, taps.size)),
         "spike": lambda: cpu.spike(x, srm.spiking),
         "spike_adjoint": lambda: cpu.spike_adjoint(g, u, srm.spiking),
         "spike_adjoint_exact": lambda: cpu.spike_adjoint_exact(g, u, srm.spiking),
         "neuron": lambda: cpu.neuron(x, srm.filter, srm.spiking),
+        "loihi": lambda: cpu.loihi(x, chip),
         "neuron_adjoint": lambda: cpu.neuron_adjoint(g, u, srm.filter, srm.spiking),
         "neuron_adjoint_exact": lambda: cpu.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
         "sgd": lambda: cpu.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
         "adam": lambda: cpu.adam(w, g.reshape(-1), m, v, peak, **rates),
     }
-    return {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
+    found = {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
+    # No CUDA kernel, and so in no table of traffic: on a GPU it is two others.
+    return found | {"loihi_adjoint": (lambda: cpu.loihi_adjoint(g, u, chip), 3 * x.nbytes)}
 
 
 def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
@@ -78,6 +87,7 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
     spikes = generator.random((frames, side, side, channels)) < 0.02
     window, tiles = Window.of("conv", 3, 1, 1, 1), Window.of("pool", 2, 2, 0, 1)
     w = generator.standard_normal((3, 3, channels, outputs), np.float32) * 3
+    back = np.ascontiguousarray(w.swapaxes(2, 3))
     g = generator.standard_normal((frames, side, side, outputs), np.float32)
     pooled = generator.standard_normal((frames, side // 2, side // 2, outputs), np.float32)
     fires, half = g > 2, cpu.halved(g)
@@ -88,7 +98,7 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
     weights = generator.standard_normal((2312, 512), np.float32)
     errors = generator.standard_normal((rows, 512), np.float32)
     whole = cpu.fused_conv(found, window, 1)
-    u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, True)
+    u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype)
     return {
         "synapse_input": (lambda: cpu.synapse_input(flat), flat.nbytes),
         "dense": (lambda: cpu.dense(flat_found, weights), errors.nbytes),
@@ -96,9 +106,14 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
         "dense_input_adjoint": (lambda: cpu.dense_input_adjoint(errors, weights), errors.nbytes + 4 * flat.size),
         "conv": (lambda: cpu.conv(found, w, window, 1), g.nbytes),
         "conv_weight_adjoint": (lambda: cpu.conv_weight_adjoint(found, g, window, 1), g.nbytes),
+        "conv_transpose": (lambda: cpu.conv_transpose(found, back, (side, side), window, 1), g.nbytes),
+        "conv_transpose_weight_adjoint": (
+            lambda: cpu.conv_transpose_weight_adjoint(found, g, window, 1),
+            g.nbytes,
+        ),
         "conv_input_adjoint": (lambda: cpu.conv_input_adjoint(g, w, (side, side), window, 1), g.nbytes * 3 // 2),
         "conv_neuron": (
-            lambda: whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, True),
+            lambda: whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype),
             g.nbytes + g.size,
         ),
         "conv_neuron_adjoint": (
@@ -142,9 +157,9 @@ def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as they are printed."""
-    lines = [f"{'kernel':22}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}"]
+    lines = [f"{'kernel':30}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}"]
     lines += [
-        f"{r['kernel']:22}{r['megabytes']:9.1f}{r['milliseconds']:9.2f}{r['gigabytes_a_second']:8.2f}"
+        f"{r['kernel']:30}{r['megabytes']:9.1f}{r['milliseconds']:9.2f}{r['gigabytes_a_second']:8.2f}"
         f"{r['share_of_a_copy']:11.2f}"
         for r in rows
     ]

@@ -8,14 +8,48 @@ README.md begins with a whole example; docs/design.md says what every part agree
 """
 
 from cuslayer.backend import device, seed, use
-from cuslayer.functions import shift
+from cuslayer.data.events import Events
+from cuslayer.data.formats import read_events, write_events
+from cuslayer.encoding import encode_delta, encode_latency, encode_poisson
+from cuslayer.functions import quantize, replicate, shift
 from cuslayer.gradcheck import gradcheck
-from cuslayer.layers import Conv, Dense, Dropout, Layer, Pool
-from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss, classify
+from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
+from cuslayer.inspection import plots as plot
+from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.layers import (
+    Average,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Dense,
+    Dropout,
+    FilterBank,
+    Layer,
+    Pool,
+    Shift,
+    TemporalFilter,
+    Unpool,
+    WeightNorm,
+)
+from cuslayer.loihi import Loihi
+from cuslayer.loss import (
+    ProbabilityWindowLoss,
+    RateRegularizer,
+    SpikeCountLoss,
+    SpikeMaxLoss,
+    SpikeRateLoss,
+    SpikeTimeLoss,
+    classify,
+    decision_time,
+    running_decision,
+    van_rossum,
+)
 from cuslayer.network import Network, Sequential
 from cuslayer.neuron import SRM
+from cuslayer.notation import Word
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.tape import Tensor, differentiable, no_grad
+from cuslayer.training import GradientFlow, Params, Stats, load_config
 
 __version__ = "0.1.0"
 
@@ -23,25 +57,68 @@ __all__ = [
     "SGD",
     "SRM",
     "Adam",
+    "Average",
     "Conv",
+    "ConvTranspose",
+    "Delay",
     "Dense",
     "Dropout",
+    "Events",
+    "FilterBank",
+    "GradientFlow",
     "Layer",
+    "Loihi",
     "NAdam",
     "Network",
+    "Params",
     "Pool",
+    "ProbabilityWindowLoss",
+    "RateRegularizer",
     "Sequential",
+    "Shift",
     "SpikeCountLoss",
+    "SpikeMaxLoss",
+    "SpikeRateLoss",
     "SpikeTimeLoss",
+    "Stats",
+    "TemporalFilter",
     "Tensor",
+    "Unpool",
+    "WeightNorm",
+    "Word",
     "classify",
+    "compare_gradients",
     "cosine_decay",
+    "decision_time",
     "device",
     "differentiable",
+    "encode_delta",
+    "encode_latency",
+    "encode_poisson",
+    "explain",
+    "export_hdf5",
+    "from_nchwt",
     "gradcheck",
+    "health",
+    "import_hdf5",
+    "load_config",
+    "load_slayer",
     "no_grad",
+    "plot",
+    "quantize",
+    "read_events",
+    "reassignment",
+    "record",
+    "replicate",
+    "report",
+    "running_decision",
     "seed",
     "shift",
     "step_decay",
+    "to_nchwt",
     "use",
+    "van_rossum",
+    "write_events",
 ]
+
+show_in_notebooks()

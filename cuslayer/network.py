@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.functions.potential import STORES, storing
-from cuslayer.kernels.geometry import Window
-from cuslayer.layers import Conv, Dense, Layer, Pool
+from cuslayer.layers import Conv, Layer, Pool
 from cuslayer.neuron import SRM
+from cuslayer.notation import Neuron, Word, build, read_words
 from cuslayer.tape import Tensor, as_tensor
+from cuslayer.watch import watched
 
 Stage: TypeAlias = "Layer | SRM | Callable[[Tensor], Tensor]"
-
-_GRAMMAR = (
-    "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
-    "(NcKv: not padded), Ka a sum pooling over K x K"
-)
-_WORD = re.compile(r"(?P<maps>\d+)c(?P<kernel>\d+)(?P<valid>[vz]?)|(?P<pool>\d+)a|(?P<dense>\d+)")
 
 
 class Sequential:
@@ -39,6 +33,7 @@ class Sequential:
         ValueError: store is neither "full" nor "half".
 
     >>> import numpy as np
+    >>> from cuslayer.layers import Dense
     >>> srm = SRM()
     >>> net = Sequential(Dense(4, 3), srm, Dense(3, 2), srm)
     >>> net(np.zeros((10, 1, 4), bool)).shape, len(net.parameters())
@@ -60,12 +55,12 @@ class Sequential:
         """
         x = as_tensor(x)
         check.time_first("network", "x", x)
-        at = 0
+        at, run = 0, watched(self, _run)
         with storing(self.store):
             while at < len(self.layers):
-                run, taken = _one_pass(self.layers[at : at + 4])
-                x = run(x)
-                at += taken
+                stages = _one_pass(self.layers[at : at + 4])
+                x = run(at, stages, x)
+                at += len(stages)
         return x
 
     def parameters(self) -> list[Tensor]:
@@ -123,16 +118,18 @@ class Sequential:
         return f"{type(self).__name__}({rows}\n)"
 
 
-def _one_pass(stages: list[Any]) -> tuple[Stage, int]:
-    """Return what runs the first of some stages, and those behind it that go along, and how many they are."""
+def _one_pass(stages: list[Any]) -> list[Any]:
+    """Return the first of some stages, and those behind it that go along."""
     kinds = [SRM if type(stage) is SRM else Layer if isinstance(stage, Layer) else None for stage in stages]
     if kinds == [Layer, SRM, Layer, SRM] and isinstance(stages[0], Conv) and isinstance(stages[2], Pool):
-        conv, *others = stages
-        return lambda x: conv.fire_pooled(x, *others), 4
-    if kinds[:2] == [Layer, SRM]:
-        layer, srm = stages[:2]
-        return lambda x: layer.fire(x, srm), 2
-    return stages[0], 1
+        return stages
+    return stages[:2] if kinds[:2] == [Layer, SRM] else stages[:1]
+
+
+def _run(at: int, stages: list[Any], x: Tensor) -> Tensor:
+    """Return what the stages of one pass make of x; the first of them is the network's stage `at`."""
+    first, *others = stages
+    return first.fire_pooled(x, *others) if len(others) == 3 else first.fire(x, *others) if others else first(x)
 
 
 class Network(Sequential):
@@ -140,10 +137,11 @@ class Network(Sequential):
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer. An input without rows and columns is a bare number too: ``200-256-200``.
+    dense layer; ``10avg`` the mean over each of 10 groups of channels, with no neurons behind it. An input without
+    rows and columns is a bare number too: ``200-256-200``.
 
     Args:
-        notation: the words of the layers, joined by hyphens.
+        notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
         srm: the neurons of every layer; its threshold sets the gain of the pooling, ``1.1 theta``.
         store: how potentials are kept for backward, as in `Sequential`.
 
@@ -153,7 +151,7 @@ class Network(Sequential):
 
     Raises:
         ValueError: a word is unknown, a size is 0, a window does not fit its frame, or store is unknown.
-        TypeError: notation is no string, srm no neuron.
+        TypeError: notation is neither a string nor words, srm no neuron.
 
     >>> import numpy as np
     >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
@@ -161,18 +159,15 @@ class Network(Sequential):
     (2, 1, 10)
     """
 
-    def __init__(self, notation: str, srm: SRM, *, store: str = "full") -> None:
-        if not isinstance(notation, str):
-            raise TypeError(f"Network: notation must be a string, got {type(notation).__name__}")
+    def __init__(self, notation: str | Sequence[Word], srm: Neuron, *, store: str = "full") -> None:
+        listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
+        if not isinstance(notation, str) and not listed:
+            raise TypeError(f"Network: notation must be a string or words, got {type(notation).__name__}")
+        words = read_words(notation) if isinstance(notation, str) else tuple(notation)
         if not callable(srm) or not hasattr(srm, "theta"):
             raise TypeError(f"Network: srm must be a neuron, got {type(srm).__name__}")
-        first, *words = notation.replace(" ", "").split("-")
-        self.notation = notation
-        self.input_shape = shape = _input_shape(notation, first)
-        stages: list[Stage] = []
-        for word in words:
-            layer, shape = _layer(notation, word, shape, srm.theta)
-            stages += [layer, srm]
+        self.notation = "-".join(word.text for word in words)
+        self.input_shape, stages = build(words, srm)
         super().__init__(*stages, store=store)
 
     def __call__(self, x: Any) -> Tensor:
@@ -181,33 +176,3 @@ class Network(Sequential):
             shape = ", ".join(map(str, self.input_shape))
             raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}")
         return super().__call__(x)
-
-
-def _unknown(notation: str, word: str) -> ValueError:
-    return ValueError(f"Network: {word!r} in {notation!r} is no layer; known words: {_GRAMMAR}")
-
-
-def _input_shape(notation: str, word: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(x\d+x\d+)?", word):
-        raise _unknown(notation, word)
-    return tuple(check.integer("Network", f"input {word}", int(n), least=1) for n in word.split("x"))
-
-
-def _layer(notation: str, word: str, shape: tuple[int, ...], theta: float) -> tuple[Layer, tuple[int, ...]]:
-    """Return the layer of a word and the shape that it makes of its input's."""
-    match = _WORD.fullmatch(word)
-    if match is None:
-        raise _unknown(notation, word)
-    if match["dense"]:
-        features = int(match["dense"])
-        return Dense(shape if len(shape) > 1 else shape[0], features), (features,)
-    if len(shape) != 3:
-        raise ValueError(f"Network: {word!r} in {notation!r} needs frames (H, W, C), its input is {shape}")
-    if match["pool"]:
-        pool = Pool(int(match["pool"]), gain=1.1 * theta)
-        window = Window(pool.kernel_size, pool.stride, pool.padding, pool.dilation)
-        return pool, (*window.outputs("Network", shape[:2], ceil=True), shape[2])
-    kernel, maps = int(match["kernel"]), int(match["maps"])
-    conv = Conv(shape[2], maps, kernel, padding=0 if match["valid"] == "v" else kernel // 2)
-    window = Window(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    return conv, (*window.outputs("Network", shape[:2], ceil=False), maps)

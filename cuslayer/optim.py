@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.bounded import Bounded
 from cuslayer.tape import Tensor
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -55,12 +56,14 @@ class _Optimizer:
             p.grad = None
 
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient, and those with bounds back within them."""
         self.steps += 1
         for p, memory in zip(self.parameters, self.memory, strict=True):
             if p.grad is not None:
                 grad = namespace(p.grad).ascontiguousarray(p.grad)
                 self._move(kernels.of(p.data), p.data, grad, memory)
+                if isinstance(p, Bounded):
+                    p.clamp()
 
     def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
         raise TypeError(f"{self._op}: an optimizer must define _move")

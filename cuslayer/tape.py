@@ -143,7 +143,7 @@ class Tensor:
         return len(self.data)
 
     def __repr__(self) -> str:
-        numbers = np.array2string(self.numpy(), threshold=20, prefix="Tensor(")
+        numbers = np.array2string(self.numpy(), threshold=20, edgeitems=3 if self.ndim < 3 else 1, prefix="Tensor(")
         return f"Tensor({numbers}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __add__(self, other: Any) -> Tensor:
@@ -236,8 +236,8 @@ def _walk(start: Node | Tensor, grad: Array) -> None:
 
 
 @contextmanager
-def no_grad() -> Iterator[None]:
-    """Keep nothing for backward within this block (of this thread); also a decorator.
+def no_grad(active: bool = True) -> Iterator[None]:
+    """Keep nothing for backward within this block (of this thread), or keep again if not active; also a decorator.
 
     >>> x = Tensor([1.0], requires_grad=True)
     >>> with no_grad():
@@ -246,7 +246,7 @@ def no_grad() -> Iterator[None]:
     False
     """
     before = grad_enabled()
-    _state.enabled = False
+    _state.enabled = not active
     try:
         yield
     finally:

@@ -79,6 +79,32 @@ def conv(x, w, stride, padding, dilation, groups):
     return y
 
 
+def conv_transpose(x, w, stride, padding, dilation, groups, output_padding):
+    """x (frames, H, W, C), w (kh, kw, outputs / groups, C), every constant a pair."""
+    (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
+    frames, height, width, channels = x.shape
+    kh, kw, outputs, _ = w.shape
+    rows = sh * (height - 1) - 2 * ph + dh * (kh - 1) + 1 + output_padding[0]
+    columns = sw * (width - 1) - 2 * pw + dw * (kw - 1) + 1 + output_padding[1]
+    y = np.zeros((frames, max(rows, 0), max(columns, 0), outputs * groups))
+    for r in range(height):
+        for c in range(width):
+            for i in range(kh):
+                for j in range(kw):
+                    h, v = r * sh + i * dh - ph, c * sw + j * dw - pw
+                    if 0 <= h < rows and 0 <= v < columns:
+                        for k in range(channels):
+                            first = k // (channels // groups) * outputs
+                            y[:, h, v, first : first + outputs] += x[:, r, c, k, None] * w[i, j, :, k]
+    return y
+
+
+def unpool(x, kernel, stride, padding, dilation, gain):
+    """As a transposed convolution of each channel by itself."""
+    w = np.full((*kernel, 1, x.shape[3]), gain)
+    return conv_transpose(x, w, stride, padding, dilation, x.shape[3], (0, 0))
+
+
 def pool(x, kernel, stride, padding, dilation, gain):
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
     frames, height, width, channels = x.shape
@@ -93,3 +119,73 @@ def pool(x, kernel, stride, padding, dilation, gain):
                     if 0 <= h < height and 0 <= v < width:
                         y[:, r, c] += gain * x[:, h, v]
     return y
+
+
+def filter_bank(x, w):
+    """x (T, ..., C), w (filters, taps); filter i makes the channels from i C on."""
+    filters, taps = w.shape
+    channels = x.shape[-1]
+    y = np.zeros((*x.shape[:-1], filters * channels))
+    for i in range(filters):
+        for t in range(len(x)):
+            for k in range(min(t + 1, taps)):
+                y[t, ..., i * channels : (i + 1) * channels] += w[i, k] * x[t - k]
+    return y
+
+
+def filter_bank_weight_adjoint(x, g, filters, taps):
+    channels = x.shape[-1]
+    out = np.zeros((filters, taps))
+    for i in range(filters):
+        for k in range(taps):
+            for t in range(k, len(x)):
+                out[i, k] += (g[t, ..., i * channels : (i + 1) * channels] * x[t - k]).sum()
+    return out
+
+
+def delay_adjoint(g, y, dt):
+    """The gradient of each neuron's delay, from the gradient of the delayed signal y (T, N, ...)."""
+    out = np.zeros(y.shape[2:])
+    for neuron in np.ndindex(y.shape[2:]):
+        for n in range(y.shape[1]):
+            for t in range(len(y)):
+                before = float(y[(t - 1, n, *neuron)]) if t else 0.0
+                out[neuron] -= g[(t, n, *neuron)] * (float(y[(t, n, *neuron)]) - before) / dt
+    return out
+
+
+def shift_linear(x, delay, dt):
+    """x (T, N, ...), delay one a neuron, in milliseconds."""
+    y = np.zeros(x.shape)
+    for neuron in np.ndindex(x.shape[2:]):
+        whole = math.floor(delay[neuron] / dt)
+        share = delay[neuron] / dt - whole
+        for t in range(len(x)):
+            for back, part in ((whole, 1 - share), (whole + 1, share)):
+                if 0 <= t - back < len(x):
+                    y[(t, slice(None), *neuron)] += part * x[(t - back, slice(None), *neuron)]
+    return y
+
+
+def loihi(x, neuron):
+    """Return the voltage before the reset and the spikes of Loihi's neuron for x (T, columns), in Python's integers."""
+    most = 2**23 - 1
+
+    def decayed(state, decay):
+        return (1 if state >= 0 else -1) * ((abs(state) * (4096 - decay)) >> 12)
+
+    def saturated(state):
+        return max(-most, min(most, state))
+
+    v_seen, s = np.zeros(x.shape), np.zeros(x.shape, bool)
+    for m in range(x.shape[1]):
+        i = v = held = 0
+        for t in range(len(x)):
+            w = float(x[t, m]) if t or neuron.first_bin else 0.0
+            i = saturated(decayed(i, neuron.i_decay) + round(2.0 ** (6 + neuron.wgt_exp) * w))
+            v = 0 if held else saturated(decayed(v, neuron.v_decay) + i)
+            held = max(held - 1, 0)
+            v_seen[t, m], s[t, m] = v, v > neuron.theta
+            if s[t, m]:
+                v, held = 0, neuron.ref_delay - 1
+    return v_seen, s

@@ -25,8 +25,14 @@ from cuslayer import backend
 from cuslayer.kernels import source
 
 METADATA = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
-METHODS = ("all", "any", "argmax", "astype", "copy", "max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose")
-FUNCTIONS = ("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "ones", "sign", "zeros", "zeros_like")
+METHODS = (
+    *("all", "any", "argmax", "astype", "clip", "copy", "cumsum"),
+    *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose"),
+)
+FUNCTIONS = (
+    *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "ones", "rint", "sign", "sqrt"),
+    *("zeros", "zeros_like"),
+)
 BINARY = ("add", "sub", "mul", "truediv", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 
 # What a stream has noted since its capture began; None while there is none.

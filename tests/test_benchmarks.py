@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("kernels", "scaling", "machine", "traffic"):
+    for name in ("kernels", "scaling", "machine", "traffic", "event_files"):
         sys.modules.pop(name, None)
 
 
@@ -54,3 +54,13 @@ def test_the_exponent_is_that_of_the_upper_half():
     values = [5.0, 5.0, 5.0, *(3 * np.array(sizes[3:]) ** 0.8)]
     assert scaling.exponent(sizes, values) == pytest.approx(0.8)
     assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx(2)
+
+
+def test_event_files(tmp_path, capsys):
+    import event_files
+
+    event_files.main(["--events", "20000", "--repeats", "1", "--folder", str(tmp_path)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == event_files.SUFFIXES
+    assert all(float(number) > 0 for row in rows for number in row[1:])
+    assert not list(tmp_path.iterdir())

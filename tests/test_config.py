@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import cuslayer as cs
+from cuslayer.notation import Word
 from cuslayer.training import Config, load_config
 from cuslayer.training.config import OptimizerConfig
 
@@ -43,9 +44,10 @@ training:
         test:    NMNISTsmall/test100.txt
 """
 
+
 # No value is the usual one, so that a key that gets lost on the way shows.
 OTHER = Config(
-    srm=cs.SRM(
+    neuron=cs.SRM(
         theta=7.5,
         tau_sr=5.0,
         tau_ref=2.0,
@@ -58,8 +60,16 @@ OTHER = Config(
         ref_cutoff=1e-5,
     ),
     duration=120.0,
-    layers=("34x34x2", "16c5", "2a", "32", "10"),
+    layers=(
+        Word("34x30x2"),
+        Word("16c5", stride=(2, 1), padding=1, dilation=1, groups=2, weight_scale=7.0, delay=True, max_delay=9.0),
+        Word("2a", stride=2, padding=(1, 0), dilation=(1, 1)),
+        Word("32", weight_scale=3.5, neuron=cs.SRM(theta=3.0, dt=0.5)),
+        Word("20"),
+        Word("10avg"),
+    ),
     region=(10.0, 110.5),
+    window=12.5,
     true=30.0,
     false=3.0,
     optimizer=OptimizerConfig("SGD", 1e-5, False, 0.9, 1e-4, "step", 3, 0.5),
@@ -115,7 +125,7 @@ def test_slayers_own_style(load):
 
 def test_the_other_configuration_differs_in_every_field():
     usual = Config()
-    for part, plain in ((OTHER, usual), (OTHER.srm, usual.srm), (OTHER.optimizer, usual.optimizer)):
+    for part, plain in ((OTHER, usual), (OTHER.neuron, usual.neuron), (OTHER.optimizer, usual.optimizer)):
         same = [f.name for f in fields(part) if getattr(part, f.name) == getattr(plain, f.name)]
         assert same in ([], ["error"])
 
@@ -175,7 +185,6 @@ def test_an_empty_key_is_missing_not_none(load):
     [
         (("simulation",), "simulation"),
         (("neuron",), "neuron"),
-        (("layer",), "layer"),
         (("training",), "training"),
         (("simulation", "Ts"), r"simulation\.Ts"),
         (("simulation", "tSample"), r"simulation\.tSample"),
@@ -262,7 +271,7 @@ def test_a_value_of_the_wrong_kind(load, document, path, value, message):
         (("simulation", "Ts"), 0, r"simulation\.Ts must be positive, got 0"),
         (("simulation", "tSample"), float("nan"), r"simulation\.tSample must be finite, got nan"),
         (("simulation", "nSample"), 0, r"simulation\.nSample must be at least 1, got 0"),
-        (("neuron", "type"), "LIF", r"neuron\.type must be one of SRMALPHA, got 'LIF'"),
+        (("neuron", "type"), "LIF", r"neuron\.type must be one of SRMALPHA, LOIHI, got 'LIF'"),
         (("neuron", "theta"), 0, r"neuron\.theta must be positive, got 0"),
         (("neuron", "theta"), "inf", r"neuron\.theta must be finite, got inf"),
         (("neuron", "scaleRef"), -1, r"neuron\.scaleRef must not be negative, got -1"),
@@ -322,10 +331,9 @@ def test_what_a_configuration_makes():
     assert config.steps == 240
     cs.seed(0)
     net = config.network()
-    assert net.notation == "34x34x2-16c5-2a-32-10"
-    assert all(layer is config.srm for layer in net.layers[1::2])
+    assert net.notation == "30x34x2-16c5-2a-32-20-10avg"
     loss = config.loss()
-    assert (loss.true, loss.false, loss.region, loss.srm) == (30.0, 3.0, (20, 221), config.srm)
+    assert (loss.true, loss.false, loss.region, loss.srm) == (30.0, 3.0, (20, 221), config.neuron)
     optimizer = config.make_optimizer(net.parameters())
     assert isinstance(optimizer, cs.SGD)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)

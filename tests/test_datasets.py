@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import NMNIST, EventFolder, Events, open_folder, write_events
+from cuslayer.data.formats import FORMATS
 
 SMALL = Path(__file__).parents[2] / "shared/data/nmnist-small"
 
@@ -108,8 +109,8 @@ def test_event_folder_refuses_wrong_arguments(tmp_path):
         EventFolder(tmp_path, tmp_path / "none.txt")
     with refuses(f"EventFolder: classes must be above each class in {train}, got 4 and 4"):
         EventFolder(tmp_path, train, classes=4)
-    with refuses("EventFolder: suffix must be one of .bs2, .bin, .bs1, got '.bs3'; did you mean .bs2?"):
-        EventFolder(tmp_path, train, suffix=".bs3")
+    with refuses(f"EventFolder: suffix must be one of {', '.join(FORMATS)}, got '.bs4'; did you mean .bs3?"):
+        EventFolder(tmp_path, train, suffix=".bs4")
     with refuses("EventFolder: duration must be positive, got 0"):
         EventFolder(tmp_path, train, duration=0)
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe1 0")

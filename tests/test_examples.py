@@ -37,7 +37,7 @@ def data(tmp_path):
 
 def test_every_example_is_tested_here():
     found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "membrane_potential.ipynb"}
+    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py", "membrane_potential.ipynb"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
@@ -99,9 +99,10 @@ def test_the_networks_are_what_they_are_called():
     assert cnn.layers[2].gain == pytest.approx(11.0)
 
 
-def test_oxford(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["oxford", "oxford_loihi"])
+def test_oxford(name, tmp_path, capsys):
     data = write_pair(tmp_path / "pair", neurons=200, steps=1900, rate=40)
-    load("oxford").main(["--data", str(data), "--epochs", "102", "--plot", str(tmp_path / "out.png")])
+    load(name).main(["--data", str(data), "--epochs", "102", "--plot", str(tmp_path / "out.png")])
     lines = [line.split(": loss ") for line in capsys.readouterr().out.splitlines()]
     assert [name for name, _ in lines] == ["iteration 0", "iteration 100", "iteration 101"]
     assert float(lines[-1][1]) < float(lines[0][1])

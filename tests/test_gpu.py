@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 import test_conv
 import test_conv_neuron
+import test_conv_transpose
+import test_delay
 import test_dense
 import test_emulated
+import test_filter_bank
 import test_layers
 import test_loss
 import test_neuron
@@ -26,6 +29,10 @@ import test_psp
 import test_shift
 import test_trainer
 import test_twins
+import test_twins_delay
+import test_twins_filter
+import test_twins_transpose
+import test_unpool
 from bridge import Bridge, bridged, watched
 from strict import strict
 
@@ -38,7 +45,9 @@ if backend._driver_problem() and not STAND_IN:
 
 MODULES = (
     *(test_twins, test_psp, test_neuron, test_shift, test_dense, test_conv, test_conv_neuron, test_pool),
+    *(test_delay, test_filter_bank, test_twins_delay, test_twins_filter),
     *(test_layers, test_loss, test_optim, test_emulated, test_trainer),
+    *(test_conv_transpose, test_unpool, test_twins_transpose),
 )
 
 pytestmark = pytest.mark.gpu

@@ -135,9 +135,11 @@ def test_errors_of_networks():
     for notation, word in (("34x34x2-16k5", "16k5"), ("34x34x2-5c", "5c"), ("34x34x2--10", ""), ("4-0x", "0x")):
         with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer; known words: HxWxC"):
             cs.Network(notation, SRM)
-    for notation, word in (("34x34-10", "34x34"), ("16c5-10", "16c5"), ("", "")):
+    for notation, word in (("34x34-10", "34x34"), ("", "")):
         with pytest.raises(ValueError, match=f"Network: '{word}' in '{notation}' is no layer"):
             cs.Network(notation, SRM)
+    with pytest.raises(ValueError, match="Network: '16c5-10' must begin with its input; known words: HxWxC"):
+        cs.Network("16c5-10", SRM)
     with pytest.raises(
         ValueError, match=r"Network: '2a' in '34x34x2-10-2a' needs frames \(H, W, C\), its input is \(10,\)"
     ):
@@ -148,7 +150,7 @@ def test_errors_of_networks():
         cs.Network("3-0", SRM)
     with pytest.raises(ValueError, match="Network: the window spans 5 rows, the padded image has 3"):
         cs.Network("3x3x1-2c5v", SRM)
-    with pytest.raises(TypeError, match="Network: notation must be a string, got int"):
+    with pytest.raises(TypeError, match="Network: notation must be a string or words, got int"):
         cs.Network(3, SRM)
     with pytest.raises(TypeError, match="Network: srm must be a neuron, got int"):
         cs.Network("3-2", 3)

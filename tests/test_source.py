@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 import time
 import timeit
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from emulator import emulation
 
 from cuslayer.kernels import gpu, source
 from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.loihi import Loihi
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -269,7 +272,12 @@ def test_other_number_types_are_refused(library: source.Library) -> None:
 def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[Any, ...]]:
     """Return what each launcher of `kernels.gpu` hands its kernel, by the kernel's name."""
     handed: dict[str, tuple[Any, ...]] = {}
-    monkeypatch.setattr(gpu, "kernel", lambda name, dtype: lambda *arguments: handed.update({name: arguments}))
+
+    def kept(name: str, dtype: Any) -> Any:
+        return lambda *arguments: handed.update({name: arguments})
+
+    for module in pkgutil.iter_modules(gpu.__path__, f"{gpu.__name__}."):
+        monkeypatch.setattr(import_module(module.name), "kernel", kept, raising=False)
     x, s = np.zeros((300, 4), np.float32), np.zeros((300, 4), bool)
     response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
     for run in (gpu.psp, gpu.psp_adjoint):
@@ -280,10 +288,17 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[An
         run(given, np.zeros(4, np.int64))
     gpu.spike(x, spiking)
     gpu.neuron(x, response, spiking)
+    gpu.loihi(x, Loihi().constants)
     for run in (gpu.spike_adjoint, gpu.spike_adjoint_exact):
         run(x, x, spiking)
     for run in (gpu.neuron_adjoint, gpu.neuron_adjoint_exact):
         run(x, x, response, spiking)
+    delay, w = np.zeros(4, np.int64), np.ones((2, 5), np.float32)
+    gpu.shift_linear(x, delay, x[0], x[1])
+    gpu.shift_delay_adjoint(x, x, delay)
+    gpu.filter_bank(x, w)
+    gpu.filter_bank_adjoint(x, w)
+    gpu.filter_bank_weight_adjoint(x[:, :2], x, w.shape)
     gpu.sgd(x, x, x, rate, MOMENTUM, 0.0)
     gpu.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
     return handed

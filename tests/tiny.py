@@ -11,7 +11,7 @@ from cuslayer.data import Events, write_events
 from cuslayer.training import load_checkpoint, train
 
 HEADER = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
-FILES = ["checkpoint.npz", "config.yaml", "curves.png", "metrics.csv", "raster.png"]
+FILES = ["checkpoint.npz", "config.yaml", "curves.png", "gradients.csv", "gradients.png", "metrics.csv", "raster.png"]
 
 
 def recording(label, rng, events=60, duration=30.0):

@@ -84,7 +84,7 @@ def aims(found: dict) -> list[dict]:
     for name, peers, factor in _FASTER:
         ran = [r for r in found.get(name, {}).get("rows", ()) if r["peer"] in peers and "times" in r]
         if ran:
-            best = min(ran, key=lambda r: r["step"])
+            best = min(ran, key=lambda r: r["times"])
             who = f"{TRAINING[name].title}: faster than {NAMES[best['peer']]}, the fastest of "
             who += ", ".join(NAMES[peer] for peer in peers) if len(peers) > 1 else "its forms"
             rows.append(_row(who, f"{factor:g} times", f"{best['times']:.1f} times", best["times"] >= factor))

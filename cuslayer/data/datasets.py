@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.events import Events, sensor_shape
-from cuslayer.data.formats import DIMENSIONS, read_events
+from cuslayer.data.formats import FORMATS, read_events
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
+# Files of five bytes an event: x, y, then polarity and time.
+_BYTES = (".bs2", ".bin")
 _NMNIST_SHAPE = (34, 34, 2)
 _NMNIST_CLASSES = 10
 # The camera's three saccades; some recordings run a few ms longer.
@@ -68,6 +70,16 @@ class _Files:
         place = position(type(self).__name__, index, len(self))
         return read_events(self._paths[place]), int(self.labels[place])
 
+    def recording(self, index: int) -> bytes | None:
+        """Return the bytes of a camera's recording, where the loader can take it from them, else None."""
+        path = self._paths[index]
+        if path.suffix.lower() not in _BYTES:
+            return None
+        try:
+            return _bytes(path)
+        except OSError:
+            return None
+
     def where(self, index: int) -> str:
         """Return where a recording is kept, for whoever complains of it."""
         return str(self._paths[index])
@@ -112,7 +124,7 @@ class EventFolder(_Files):
         op = "EventFolder"
         folder = _folder(op, folder)
         shape = sensor_shape(op, shape)
-        check.one_of(op, "suffix", suffix, DIMENSIONS)
+        check.one_of(op, "suffix", suffix, FORMATS)
         duration = check.positive(op, "duration", duration)
         numbers, labels = _read_list(op, Path(list_file))
         highest = max(labels)
@@ -207,6 +219,17 @@ def position(op: str, index: SupportsIndex, length: int) -> int:
     if not -length <= place < length:
         raise IndexError(f"{op}: index must lie within {length} samples, got {place}")
     return place % length
+
+
+def _bytes(path: Path) -> bytes | None:
+    """Return a file's bytes, None where they do not come at once; `open` would ask the system for twice as much."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(descriptor).st_size
+        raw = os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+    return raw if len(raw) == size else None
 
 
 def _folder(op: str, path: PathLike) -> Path:

@@ -21,7 +21,7 @@ from cuslayer import backend, check
 from cuslayer.data.datasets import position
 from cuslayer.data.events import Events
 from cuslayer.data.files import write_whole
-from cuslayer.data.formats import decode, encode
+from cuslayer.data.formats.bs import decode, encode
 
 # Part of the cache's name: to be raised whenever anything below changes what the camera sees.
 _VERSION = 1
@@ -97,7 +97,12 @@ class Digits:
         place = position("Digits", index, len(self))
         number = self._number[place]
         raw, offsets = self._recordings
-        return decode(raw[offsets[number] : offsets[number + 1]], 2), int(self.labels[place])
+        return decode(raw[offsets[number] : offsets[number + 1]]), int(self.labels[place])
+
+    def recording(self, index: int) -> bytes:
+        """Return a recording as the bytes of a `.bs2` file."""
+        raw, offsets = self._recordings
+        return raw[offsets[self._number[index]] : offsets[self._number[index] + 1]].tobytes()
 
     def __repr__(self) -> str:
         return f"Digits({self.split!r}, seed={self.seed}, {len(self)} recordings)"

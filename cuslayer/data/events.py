@@ -17,7 +17,7 @@ ROUNDINGS = ("floor", "nearest")
 BINNINGS = ("or", "sum")
 
 # In bins. 1.3 / 0.1 is 12.999999999999998, yet 1.3 ms lie in bin 13: a time this near under an edge is on it.
-_EDGE = 1e-9
+EDGE = 1e-9
 
 
 class Events:
@@ -45,10 +45,10 @@ class Events:
     __slots__ = ("_p", "_t", "_x", "_y")
 
     def __init__(self, t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike | None, p: npt.ArrayLike) -> None:
-        self._t = _times(t)
-        self._x = _integers("x", x)
-        self._y = None if y is None else _integers("y", y)
-        self._p = _integers("p", p)
+        self._t = times("Events", "t", t)
+        self._x = integers("Events", "x", x)
+        self._y = None if y is None else integers("Events", "y", y)
+        self._p = integers("Events", "p", p)
         for name, values in (("x", self._x), ("y", self._y), ("p", self._p)):
             if values is not None and len(values) != len(self._t):
                 raise ValueError(f"Events: {name} must be as long as t, got {len(values)} and {len(self._t)}")
@@ -204,7 +204,7 @@ def flat_bins(
         feature = (events.y * shape[1] + events.x) * shape[2] + events.p
     with np.errstate(over="ignore"):
         step = events.t / dt
-    step = np.rint(step) if rounding == "nearest" else np.floor(step + _EDGE)
+    step = np.rint(step) if rounding == "nearest" else np.floor(step + EDGE)
     # Compared as floats: a time too long for an integer is left out here, before it can wrap.
     if step.max() >= steps:
         seen = step < steps
@@ -233,39 +233,39 @@ def _inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
     raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {place}")
 
 
-def _column(name: str, values: Any) -> npt.NDArray[Any]:
+def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
     """Return values as a 1-D array of numbers."""
     try:
         column = backend.to_numpy(values)
     except ValueError:
-        raise ValueError(f"Events: {name} must be 1-D, got rows of unequal length") from None
+        raise ValueError(f"{op}: {name} must be 1-D, got rows of unequal length") from None
     if column.ndim != 1:
-        raise ValueError(f"Events: {name} must be 1-D, got shape {column.shape}")
+        raise ValueError(f"{op}: {name} must be 1-D, got shape {column.shape}")
     return column
 
 
-def _times(values: Any) -> Floats:
-    """Return times in ms as a float64 copy."""
-    column = _column("t", values)
+def times(op: str, name: str, values: Any, *, what: str = "event") -> Floats:
+    """Return times in ms as a float64 copy that cannot be written to; raise ValueError or TypeError."""
+    column = _column(op, name, values)
     if column.dtype.kind not in "iuf":
-        raise TypeError(f"Events: t must be numbers, got {column.dtype}")
-    times = column.astype(np.float64)
-    if not np.isfinite(times).all():
-        first = int(np.argmin(np.isfinite(times)))
-        raise ValueError(f"Events: t must be finite, event {first} is at {times[first]}")
-    times.setflags(write=False)
-    return times
+        raise TypeError(f"{op}: {name} must be numbers, got {column.dtype}")
+    taken = column.astype(np.float64)
+    if not np.isfinite(taken).all():
+        first = int(np.argmin(np.isfinite(taken)))
+        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {taken[first]}")
+    taken.setflags(write=False)
+    return taken
 
 
-def _integers(name: str, values: Any) -> Ints:
-    """Return integers from 0 as an int64 copy."""
-    column = _column(name, values)
+def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
+    """Return integers from 0 as an int64 copy that cannot be written to; raise ValueError or TypeError."""
+    column = _column(op, name, values)
     # An empty list has no integers in it, and none of anything else.
     if column.size and column.dtype.kind not in "iub":
-        raise TypeError(f"Events: {name} must be integers, got {column.dtype}")
-    integers = column.astype(np.int64)
-    if integers.size and integers.min() < 0:
-        first = int(np.argmax(integers < 0))
-        raise ValueError(f"Events: {name} must lie in 0 .. 2**63 - 1, event {first} has {column[first]}")
-    integers.setflags(write=False)
-    return integers
+        raise TypeError(f"{op}: {name} must be integers, got {column.dtype}")
+    taken = column.astype(np.int64)
+    if taken.size and taken.min() < 0:
+        first = int(np.argmax(taken < 0))
+        raise ValueError(f"{op}: {name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
+    taken.setflags(write=False)
+    return taken

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from cuslayer import check, kernels
+from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha
+from cuslayer.functions.psp import passes
+from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.tape import Pullback, differentiable, numeric
 
 
 @differentiable
 def spike_count_error(
-    s: Array, /, *, desired: Array, region: tuple[int, int], response: Alpha
+    s: Array, /, *, desired: Array, region: tuple[int, int], response: Alpha | Sampled
 ) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt`` of spike counts in a region of time, summed over batch and neurons.
 
@@ -46,11 +47,11 @@ def spike_count_error(
     if not 0 <= first < last <= len(s):
         raise ValueError(f"spike_count_error: region must lie within 0 and {len(s)} steps, got {first} to {last}")
     s = numeric(s)
-    k = kernels.of(s)
+    filtered, correlated = passes(s, response)
     outside = s.copy()
     outside[first:last] = 0
-    e = k.psp(outside, response)
+    e = filtered(outside)
     e[first:last] = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first)
     dt = s.dtype.type(response.dt)
     error = namespace(s).asarray((e * e).sum() * (dt / 2), dtype=s.dtype)
-    return error, lambda g: k.psp_adjoint(e * (g * dt), response)
+    return error, lambda g: correlated(e * (g * dt))

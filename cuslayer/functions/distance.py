@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from cuslayer import check, kernels
+from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha
+from cuslayer.functions.psp import passes
+from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.tape import Pullback, differentiable, numeric
 
 
 @differentiable
-def spike_time_error(s: Array, target: Array, /, *, response: Alpha) -> tuple[Array, Pullback]:
+def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over all.
 
     Backward is ``g_s[t] = dt sum_k eps[k] e[t+k]``, and its negative for the target.
@@ -35,14 +36,14 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha) -> tuple[Ar
     """
     check.time_first("spike_time_error", "s", s)
     check.same_shape("spike_time_error", "s", s, "target", target)
-    k = kernels.of(s)
+    filtered, correlated = passes(s, response)
     # The response is linear: one filter of the difference serves both.
-    e = k.psp(numeric(s) - target, response)
+    e = filtered(numeric(s) - target)
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
 
     def pullback(g: Array) -> tuple[Array, object]:
-        of_s = k.psp_adjoint(e * (g * dt), response)
+        of_s = correlated(e * (g * dt))
         return of_s, lambda: -of_s
 
     return error, pullback  # type: ignore[return-value]

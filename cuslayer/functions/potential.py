@@ -57,9 +57,9 @@ def wanted(dtype: Any) -> Any:
 def kept(k: Any, u: Array, *, unit: float = 1.0) -> Callable[[], Array]:
     """Keep the potential u, and return what brings it back, once; k are the kernels of its device.
 
-    As float16, in units of `unit`, u errs by |u| / 2048 at most, and by 3e-8 where it is under 6e-5; beyond 65,504 it is
-    cut. The surrogate then errs by the share |u| / (2048 tau_rho theta): 5e-4 for a potential at theta, where tau_rho
-    is 1. Spikes are not touched. What comes as float16, as `wanted` may have asked for, comes back so.
+    As float16, in units of `unit`, u errs by |u| / 2048 at most, and by 3e-8 where it is under 6e-5; beyond 65,504 it
+    is cut. The surrogate then errs by the share |u| / (2048 tau_rho theta): 5e-4 for a potential at theta, where
+    tau_rho is 1. Spikes are not touched. What comes as float16, as `wanted` may have asked for, comes back so.
     """
     for show in getattr(_state, "shows", ()):
         show(u)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha
+from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.tape import Pullback, differentiable
 
 
 @differentiable
-def psp(x: Array, /, *, response: Alpha | Array) -> tuple[Array, Pullback]:
+def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
 
     Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function runs as a recurrence, at a cost
@@ -32,9 +34,16 @@ def psp(x: Array, /, *, response: Alpha | Array) -> tuple[Array, Pullback]:
     [0.0, 1.0, 0.5]
     """
     check.time_first("psp", "x", x)
+    filtered, correlated = passes(x, response)
+    return filtered(x), correlated
+
+
+def passes(x: Array, response: Alpha | Sampled | Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return how arrays like x are filtered by a response, and how they are correlated with it."""
     k = kernels.of(x)
     if isinstance(response, Alpha):
-        return k.psp(x, response), lambda g: k.psp_adjoint(g, response)
-    if response.ndim != 1:
-        raise ValueError(f"psp: response must be samples (K,), got shape {response.shape}")
-    return k.fir(x, response), lambda g: k.fir_adjoint(g, response)
+        return lambda x: k.psp(x, response), lambda g: k.psp_adjoint(g, response)
+    taps = response.taps if isinstance(response, Sampled) else response
+    if taps.ndim != 1:
+        raise ValueError(f"psp: response must be samples (K,), got shape {taps.shape}")
+    return lambda x: k.fir(x, taps), lambda g: k.fir_adjoint(g, taps)

@@ -77,6 +77,18 @@ class Alpha:
         return Recurrence(real(decay), real(gain), cut, real(tail), real(cut * tail))
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Any filter, given as its samples (K,), the first at lag 0, with its step in milliseconds."""
+
+    taps: Array
+    dt: float
+
+    def samples(self) -> Array:
+        """Return the samples, as `Alpha.samples` does."""
+        return self.taps
+
+
 @dataclass(frozen=True)
 class Spiking:
     """What makes a spike and what its gradient is.

@@ -46,3 +46,19 @@ class Window(NamedTuple):
                 steps = max(0, min(-(-room // self.stride[axis]), inside))
             sizes.append(steps + 1)
         return sizes[0], sizes[1]
+
+    def image(self, op: str, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """Return the rows and columns of the smallest image that holds so many windows, and some `extra`.
+
+        Raises:
+            ValueError: there are no windows, or the padding leaves nothing of the image.
+        """
+        sizes = []
+        for axis, name in enumerate(("rows", "columns")):
+            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            size = (outputs[axis] - 1) * self.stride[axis] - 2 * self.padding[axis] + reach + extra[axis]
+            for what, count in (("x", outputs[axis]), ("the result", size)):
+                if count < 1:
+                    raise ValueError(f"{op}: {what} must have {name}, got {count}")
+            sizes.append(size)
+        return sizes[0], sizes[1]

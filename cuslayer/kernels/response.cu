@@ -69,8 +69,6 @@ extern "C" __global__ void psp_adjoint(
         filter<-1>(g, y, steps, columns, m, cut, Recurrence{decay, gain, cut_p, cut_q});
 }
 
-// The outputs t, t + direction, ... of one column, AHEAD of them. The input that output i meets at tap k + 1 is the one
-// that output i - 1 met at tap k: the inputs move on by one register a tap, and one new row is read.
 template <int direction>
 __device__ __forceinline__ void direct_sum(
     const real *__restrict__ x,
@@ -82,30 +80,9 @@ __device__ __forceinline__ void direct_sum(
     long long m,
     long long tile)
 {
-    const long long t = direction > 0 ? tile * AHEAD : steps - 1 - tile * AHEAD;
-    const long long reach = tile * AHEAD + AHEAD;  // the last output meets this many inputs; further taps meet none
-    const long long used = count < reach ? count : reach;
-    real inputs[AHEAD], sums[AHEAD];
-    read_rows<direction>(inputs, x, t, steps, columns, m);
-#pragma unroll
-    for (int i = 0; i < AHEAD; ++i)
-        sums[i] = 0;
-#pragma unroll 8
-    for (long long k = 0; k < used; ++k) {
-        const real tap = taps[k];
-        const real next = read_row(x, t - direction * (k + 1), steps, columns, m);
-#pragma unroll
-        for (int i = 0; i < AHEAD; ++i)
-            sums[i] += tap * inputs[i];
-#pragma unroll
-        for (int i = AHEAD - 1; i > 0; --i)
-            inputs[i] = inputs[i - 1];
-        inputs[0] = next;
-    }
-#pragma unroll
-    for (int i = 0; i < AHEAD; ++i)
-        if (tile * AHEAD + i < steps)
-            a[(t + direction * i) * columns + m] = sums[i];
+    real sums[AHEAD] = {};
+    add_filtered<direction>(sums, x, taps, steps, columns, count, m, tile);
+    write_tile<direction>(sums, a, steps, columns, m, tile);
 }
 
 extern "C" __global__ void fir(

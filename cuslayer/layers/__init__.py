@@ -1,9 +1,31 @@
 """Layers: operations with their weights, one a file."""
 
+from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.conv import Conv
+from cuslayer.layers.conv_transpose import ConvTranspose
+from cuslayer.layers.delay import Delay
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.dropout import Dropout
+from cuslayer.layers.filter import FilterBank, TemporalFilter
 from cuslayer.layers.pool import Pool
+from cuslayer.layers.shift import Shift
+from cuslayer.layers.unpool import Unpool
+from cuslayer.layers.weight_norm import WeightNorm
 
-__all__ = ["Conv", "Dense", "Dropout", "Layer", "Pool", "WeightHook"]
+__all__ = [
+    "Average",
+    "Conv",
+    "ConvTranspose",
+    "Delay",
+    "Dense",
+    "Dropout",
+    "FilterBank",
+    "Layer",
+    "Pool",
+    "Shift",
+    "TemporalFilter",
+    "Unpool",
+    "WeightHook",
+    "WeightNorm",
+]

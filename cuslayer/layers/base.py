@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
+WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 
 
 class Layer:
@@ -39,23 +40,61 @@ class Layer:
 
 
 class Synapse(Layer):
-    """A layer with one weight, uniform in ``+-weight_scale / sqrt(fan_in)`` at first."""
+    """A layer with one weight, uniform in ``+-weight_scale / sqrt(fan_in)`` at first.
 
-    def __init__(self, shape: tuple[int, ...], weight_scale: float, weight_hook: WeightHook | None) -> None:
+    The weight may pass through hooks before each use, one or a tuple of them in their order. A hook is a function of a
+    tensor, or an object with a call that may have more: ``parameters()``, tensors that are trained with the weight, and
+    ``attach(layer)``, which is called once, when the layer has its weight.
+
+    Attributes:
+        weight: the weight as it is trained.
+        weight_hook: the hooks.
+    """
+
+    def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
         op = type(self).__name__
         scale = check.positive(op, "weight_scale", weight_scale)
-        if weight_hook is not None and not callable(weight_hook):
-            raise TypeError(f"{op}: weight_hook must be callable, got {type(weight_hook).__name__}")
-        bound = scale / math.sqrt(math.prod(shape[:-1]))
+        for hook in _each(weight_hook):
+            if not callable(hook):
+                raise TypeError(f"{op}: weight_hook must be callable, got {type(hook).__name__}")
+        bound = scale / math.sqrt(fan_in)
         self.weight = Tensor(generator().uniform(-bound, bound, shape).astype(np.float32), requires_grad=True)
         self.weight_hook = weight_hook
+        for hook in _each(weight_hook):
+            if hasattr(hook, "attach"):
+                hook.attach(self)
 
     def parameters(self) -> list[Tensor]:
-        return [self.weight]
+        hooks = [hook for hook in _each(self.weight_hook) if hasattr(hook, "parameters")]
+        return [self.weight, *(p for hook in hooks for p in hook.parameters())]
 
     def effective_weight(self) -> Tensor:
-        """Return the weight as it is used: what the hook makes of it."""
-        return self.weight if self.weight_hook is None else self.weight_hook(self.weight)
+        """Return the weight as it is used: what the hooks make of it.
+
+        Raises:
+            TypeError: a hook returns no tensor, through which a gradient could pass.
+            ValueError: a hook returns another shape.
+        """
+        weight, op = self.weight, type(self).__name__
+        for hook in _each(self.weight_hook):
+            weight = hook(weight)
+            if not isinstance(weight, Tensor):
+                raise TypeError(f"{op}: weight_hook must return a Tensor, got {type(weight).__name__}")
+            check.same_shape(op, "what weight_hook returns", weight, "weight", self.weight)
+        return weight
+
+    def by_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a shape of the weight, and that of numbers of which each output has one, to multiply it with.
+
+        Where the second has 1, the first runs over what one output is made of.
+        """
+        shape = self.weight.shape
+        return shape, (*(1 for _ in shape[:-1]), shape[-1])
+
+
+def _each(hooks: WeightHooks) -> tuple[Any, ...]:
+    """Return hooks, none, one or several, as a tuple."""
+    return hooks if isinstance(hooks, tuple) else () if hooks is None else (hooks,)
 
 
 def differing(layer: Layer, **usual: Any) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check, functions
-from cuslayer.layers.base import Synapse, WeightHook, differing
+from cuslayer import functions
+from cuslayer.layers.convolution import Convolution
 from cuslayer.layers.pool import Pool
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
 
-class Conv(Synapse):
+class Conv(Convolution):
     """A convolution without a bias; see `functions.conv`.
 
     Args:
@@ -23,7 +23,7 @@ class Conv(Synapse):
         dilation: rows and columns between the taps of a window.
         groups: how many groups the channels form; they divide both counts of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
-        weight_hook: maps the weight before each use.
+        weight_hook: maps the weight before each use; a tuple of hooks, one after the other.
 
     Attributes:
         weight: (kh, kw, in_channels / groups, out_channels).
@@ -38,41 +38,8 @@ class Conv(Synapse):
     ((5, 5, 2, 16), (3, 1, 32, 32, 16))
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        weight_scale: float = 100.0,
-        weight_hook: WeightHook | None = None,
-    ) -> None:
-        self.in_channels = check.integer("Conv", "in_channels", in_channels, least=1)
-        self.out_channels = check.integer("Conv", "out_channels", out_channels, least=1)
-        self.kernel_size = check.pair("Conv", "kernel_size", kernel_size, least=1)
-        self.stride = check.pair("Conv", "stride", stride, least=1)
-        self.padding = check.pair("Conv", "padding", padding, least=0)
-        self.dilation = check.pair("Conv", "dilation", dilation, least=1)
-        self.groups = check.integer("Conv", "groups", groups, least=1)
-        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ValueError(f"Conv: {name} must be a multiple of {self.groups} groups, got {channels}")
-        shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
-        super().__init__(shape, weight_scale, weight_hook)
-
     def __call__(self, x: Any) -> Tensor:
-        return functions.conv(
-            x,
-            self.effective_weight(),
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        return functions.conv(x, self.effective_weight(), **self.geometry())
 
     def fire(self, x: Any, srm: SRM) -> Tensor:
         if type(self).__call__ is not Conv.__call__:
@@ -87,16 +54,5 @@ class Conv(Synapse):
         return functions.conv_pool(x, self.effective_weight(), pooling=pool.pooling(pool_srm), **self._options(srm))
 
     def _options(self, srm: SRM) -> dict[str, Any]:
-        return {
-            "response": srm.filter,
-            "spiking": srm.spiking,
-            "exact": srm.gradient == "exact",
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-        }
-
-    def __repr__(self) -> str:
-        rest = differing(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
-        return f"Conv({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
+        neurons = {"response": srm.filter, "spiking": srm.spiking, "exact": srm.gradient == "exact"}
+        return neurons | self.geometry()

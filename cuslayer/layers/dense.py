@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cuslayer import check, functions
-from cuslayer.layers.base import Synapse, WeightHook
+from cuslayer.layers.base import Synapse, WeightHooks
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
@@ -18,7 +18,7 @@ class Dense(Synapse):
         in_features: how many inputs each step has, or their shape (H, W, C).
         out_features: how many outputs.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
-        weight_hook: maps the weight before each use.
+        weight_hook: maps the weight before each use; a tuple of hooks, one after the other.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
@@ -39,12 +39,13 @@ class Dense(Synapse):
         out_features: int,
         *,
         weight_scale: float = 10.0,
-        weight_hook: WeightHook | None = None,
+        weight_hook: WeightHooks = None,
     ) -> None:
         sizes = in_features if isinstance(in_features, tuple) else (in_features,)
         self.in_features = tuple(check.integer("Dense", "in_features", n, least=1) for n in sizes)
         self.out_features = check.integer("Dense", "out_features", out_features, least=1)
-        super().__init__((math.prod(self.in_features), self.out_features), weight_scale, weight_hook)
+        inputs = math.prod(self.in_features)
+        super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook)
 
     def __call__(self, x: Any) -> Tensor:
         return functions.dense(x, self.effective_weight())

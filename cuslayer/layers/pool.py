@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check, functions
+from cuslayer import functions
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.geometry import Window
-from cuslayer.layers.base import Layer, differing
+from cuslayer.layers.windowed import Windowed
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
 
 
-class Pool(Layer):
+class Pool(Windowed):
     """Sum pooling with a fixed gain; see `functions.pool`.
 
     Args:
@@ -31,36 +31,10 @@ class Pool(Layer):
     [44.0, 44.0, 44.0, 44.0]
     """
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        *,
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        gain: float,
-    ) -> None:
-        self.kernel_size = check.pair("Pool", "kernel_size", kernel_size, least=1)
-        self.stride = self.kernel_size if stride is None else check.pair("Pool", "stride", stride, least=1)
-        self.padding = check.pair("Pool", "padding", padding, least=0)
-        self.dilation = check.pair("Pool", "dilation", dilation, least=1)
-        self.gain = check.number("Pool", "gain", gain)
-
     def __call__(self, x: Any) -> Tensor:
-        return functions.pool(
-            x,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            gain=self.gain,
-        )
+        return functions.pool(x, **self.geometry())
 
     def pooling(self, srm: SRM) -> Pooling:
         """Return what the layer and neurons behind it do, as `functions.conv_pool` takes it."""
         window = Window(self.kernel_size, self.stride, self.padding, self.dilation)
         return Pooling(window, self.gain, srm.filter, srm.spiking)
-
-    def __repr__(self) -> str:
-        rest = differing(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
-        return f"Pool({self.kernel_size}{rest}, gain={self.gain:g})"

@@ -1,30 +1,30 @@
-"""The configuration of a training run: YAML with SLAYER's keys."""
+"""The configuration of a training run, and the YAML that it is written as."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cuslayer import check
-from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
+from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network import Network
 from cuslayer.neuron import SRM
+from cuslayer.notation import Neuron, Word, neuron_constants, rows_first
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 
-# SLAYER's names of the neuron's constants, and ours.
-_NEURON = {
-    "theta": "theta",
-    "tauSr": "tau_sr",
-    "tauRef": "tau_ref",
-    "scaleRef": "scale_ref",
-    "tauRho": "tau_rho",
-    "scaleRho": "scale_rho",
+# SLAYER's names of the options beside a layer's word, and ours.
+LAYER_OPTIONS = {
+    "stride": "stride",
+    "padding": "padding",
+    "dilation": "dilation",
+    "groups": "groups",
+    "wScale": "weight_scale",
+    "delay": "delay",
+    "maxDelay": "max_delay",
+    "neuron": "neuron",
 }
 
 
@@ -58,11 +58,13 @@ class Config:
     """A training run, whole: what `load_config` reads and `save_config` writes.
 
     Attributes:
-        srm: the neurons, with the step dt (SLAYER's Ts) in ms.
+        neuron: the neurons, an `SRM` or a `Loihi`, with the step dt (SLAYER's Ts) in ms.
         duration: milliseconds of a recording that count (SLAYER's tSample).
-        layers: the words of the network, the input first.
-        error: "NumSpikes" or "SpikeTime".
-        region: for NumSpikes, the counted time in ms.
+        layers: the words of the network, the input first; plain strings become words. Frames are WxHxC, columns first,
+            as in SLAYER's files. There are none in a configuration without a network.
+        error: "NumSpikes", "ProbSpikes" or "SpikeTime".
+        region: for NumSpikes and ProbSpikes, the time in ms that counts.
+        window: for ProbSpikes, the length of the sliding window in ms.
         true: for NumSpikes, the count of the right class.
         false: the count of the others.
         optimizer: what moves the weights.
@@ -75,11 +77,12 @@ class Config:
         out: the folder for results; None for a new one under runs/.
     """
 
-    srm: SRM = field(default_factory=SRM)
+    neuron: Neuron = field(default_factory=SRM)
     duration: float = 300.0
-    layers: tuple[str, ...] = ("34x34x2", "256", "10")
+    layers: tuple[Word, ...] = (Word("34x34x2"), Word("256"), Word("10"))
     error: str = "NumSpikes"
     region: tuple[float, float] = (0.0, 300.0)
+    window: float = 20.0
     true: float = 60.0
     false: float = 10.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -91,20 +94,32 @@ class Config:
     test_list: str | None = None
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        given: tuple[Word | str, ...] = self.layers
+        object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
+
     @property
     def steps(self) -> int:
         """The number of steps of a recording."""
-        return round(self.duration / self.srm.dt)
+        return round(self.duration / self.neuron.dt)
 
     def network(self) -> Network:
-        """Return a new network with weights drawn from the seeded generator."""
-        return Network("-".join(self.layers), self.srm)
+        """Return a new network with weights drawn from the seeded generator.
 
-    def loss(self) -> SpikeCountLoss | SpikeTimeLoss:
+        Raises:
+            ValueError: the configuration has no layers, or they do not fit each other.
+        """
+        if not self.layers:
+            raise ValueError("Config: layer is missing: the configuration has no network")
+        return Network([rows_first(word) for word in self.layers], self.neuron)
+
+    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss:
         """Return the loss."""
         if self.error == "SpikeTime":
-            return SpikeTimeLoss(self.srm)
-        return SpikeCountLoss(self.srm, true=self.true, false=self.false, region=self.region)
+            return SpikeTimeLoss(self.neuron)
+        if self.error == "ProbSpikes":
+            return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
+        return SpikeCountLoss(self.neuron, true=self.true, false=self.false, region=self.region)
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
         """Return the optimizer of the parameters."""
@@ -129,181 +144,35 @@ class Config:
 
     def to_yaml(self) -> str:
         """Return the YAML text that `load_config` reads back as this configuration."""
-        neuron: dict[str, Any] = {"type": "SRMALPHA"}
-        neuron |= {theirs: getattr(self.srm, ours) for theirs, ours in _NEURON.items()}
-        neuron |= {"gradient": self.srm.gradient, "cutoff": self.srm.cutoff, "refCutoff": self.srm.ref_cutoff}
         error: dict[str, Any] = {"type": self.error}
-        if self.error == "NumSpikes":
+        if self.error != "SpikeTime":
+            error["probSlidingWin"] = self.window
             error["tgtSpikeRegion"] = {"start": self.region[0], "stop": self.region[1]}
+        if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
         paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
-        optimizer = {_camel(name): value for name, value in asdict(self.optimizer).items()}
+        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         training: dict[str, Any] = {"error": error, "optimizer": optimizer}
         training |= {"epochs": self.epochs, "batch": self.batch, "seed": self.seed}
         training["path"] = {name: value for name, value in paths.items() if value is not None}
         document = {
-            "simulation": {"Ts": self.srm.dt, "tSample": self.duration},
-            "neuron": neuron,
-            "layer": [{"dim": word} for word in self.layers],
+            "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},
+            "neuron": neuron_constants(self.neuron),
+            **({"layer": [_layer(word) for word in self.layers]} if self.layers else {}),
             "training": training,
         }
         return yaml.safe_dump(document, sort_keys=False)
 
 
-def _camel(name: str) -> str:
+def optimizer_key(name: str) -> str:
+    """Return the key of an attribute of `OptimizerConfig`."""
     return {"weight_decay": "weightDecay"}.get(name, name)
 
 
-def load_config(path: str | Path) -> Config:
-    """Read a training configuration from YAML with SLAYER's keys.
-
-    ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA, theta, tauSr, tauRef, scaleRef, tauRho, scaleRho),
-    ``layer`` (a list of ``dim: word``, the input first), ``training.error`` (type NumSpikes with tgtSpikeRegion
-    {start, stop} and tgtSpikeCount {true, false}, or SpikeTime), and, where wanted, ``training.optimizer``,
-    ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
-
-    Raises:
-        ValueError: the file is missing or no YAML; a key is unknown (the nearest known one is named) or missing; a
-            value is out of range.
-        TypeError: a value is of the wrong kind.
-
-    >>> load_config("no/such.yaml")
-    Traceback (most recent call last):
-        ...
-    ValueError: load_config: no/such.yaml is no file
-    """
-    path = Path(path)
-    op = f"load_config: {path}"
-    if not path.is_file():
-        raise ValueError(f"{op} is no file")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{op} is no YAML: {' '.join(str(problem).split())}") from None
-    top = _Section(op, "", document, ("simulation", "neuron", "layer", "training"))
-    simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
-    training = top.section("training", ("error", "optimizer", "path", "epochs", "batch", "seed"))
-    neuron = top.section("neuron", ("type", *_NEURON, "gradient", "cutoff", "refCutoff"))
-    neuron.choice("type", ("SRMALPHA",))
-    dt = simulation.number("Ts", check.positive)
-    usual = Config()
-    srm = SRM(
-        dt=dt,
-        gradient=neuron.choice("gradient", ("slayer", "exact"), usual.srm.gradient),
-        cutoff=neuron.number("cutoff", check.not_negative, usual.srm.cutoff),
-        ref_cutoff=neuron.number("refCutoff", check.not_negative, usual.srm.ref_cutoff),
-        **{
-            ours: neuron.number(theirs, check.not_negative if theirs == "scaleRef" else check.positive)
-            for theirs, ours in _NEURON.items()
-        },
-    )
-    batch = simulation.integer("nSample", usual.batch)
-    return replace(
-        usual,
-        srm=srm,
-        duration=simulation.number("tSample", check.positive),
-        layers=_layers(top),
-        optimizer=_optimizer(training),
-        epochs=training.integer("epochs", usual.epochs),
-        batch=training.integer("batch", batch),
-        seed=training.integer("seed", usual.seed, least=0),
-        **{**_error(training), **_paths(training)},
-    )
-
-
-class _Section:
-    """A mapping of a configuration, whose keys are all known."""
-
-    def __init__(self, op: str, name: str, mapping: Any, known: tuple[Any, ...]) -> None:
-        self.op, self.name = op, name
-        if not isinstance(mapping, dict):
-            raise TypeError(f"{op}: {name or 'the document'} must be a mapping, got {type(mapping).__name__}")
-        self.mapping = mapping
-        for key in mapping:
-            if key not in known:
-                raise ValueError(f"{op}: {self.path(key)} is an unknown key{check.nearest(key, known)}")
-
-    def path(self, key: Any) -> str:
-        word = str(key).lower() if isinstance(key, bool) else str(key)
-        return f"{self.name}.{word}" if self.name else word
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        if self.mapping.get(key) is not None:
-            return self.mapping[key]
-        if default is None:
-            raise ValueError(f"{self.op}: {self.path(key)} is missing")
-        return default
-
-    def section(self, key: str, known: tuple[Any, ...], default: Any = None) -> _Section:
-        return _Section(self.op, self.path(key), self.get(key, default), known)
-
-    def number(self, key: Any, rule: Callable[[str, str, Any], float], default: float | None = None) -> float:
-        value = self.get(key, default)
-        if isinstance(value, str):
-            # YAML 1.1 reads 1e-3, which has no dot, as a word.
-            with suppress(ValueError):
-                value = float(value)
-        return rule(self.op, self.path(key), value)
-
-    def integer(self, key: str, default: int, least: int = 1) -> int:
-        return check.integer(self.op, self.path(key), self.get(key, default), least=least)
-
-    def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
-        return check.one_of(self.op, self.path(key), self.get(key, default), known)
-
-
-def _layers(top: _Section) -> tuple[str, ...]:
-    layers = top.get("layer")
-    if not isinstance(layers, list) or len(layers) < 2:
-        raise ValueError(f"{top.op}: layer must be a list of an input and at least one layer")
-    sections = (_Section(top.op, f"layer[{i}]", layer, ("dim",)) for i, layer in enumerate(layers))
-    return tuple(str(section.get("dim")) for section in sections)
-
-
-def _error(training: _Section) -> dict[str, Any]:
-    # SLAYER's files carry probSlidingWin whatever the type; only its ProbSpikes reads it.
-    error = training.section("error", ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin"))
-    kind = error.choice("type", ("NumSpikes", "SpikeTime"))
-    if kind == "SpikeTime":
-        return {"error": kind}
-    region = error.section("tgtSpikeRegion", ("start", "stop"))
-    # YAML reads the bare words true and false as booleans, and quoted ones as strings.
-    given = error.get("tgtSpikeCount")
-    if isinstance(given, dict):
-        given = {{"true": True, "false": False}.get(key, key): value for key, value in given.items()}
-    count = _Section(error.op, error.path("tgtSpikeCount"), given, (True, False))
-    return {
-        "error": kind,
-        "region": (region.number("start", check.not_negative), region.number("stop", check.positive)),
-        "true": count.number(True, check.not_negative),
-        "false": count.number(False, check.not_negative),
-    }
-
-
-def _optimizer(training: _Section) -> OptimizerConfig:
-    usual = OptimizerConfig()
-    names = tuple(map(_camel, asdict(usual)))
-    section = training.section("optimizer", names, default={"type": usual.type})
-    amsgrad = section.get("amsgrad", usual.amsgrad)
-    if not isinstance(amsgrad, bool):
-        raise TypeError(f"{section.op}: {section.path('amsgrad')} must be true or false, got {amsgrad!r}")
-    return OptimizerConfig(
-        type=section.choice("type", ("SGD", "Adam", "NAdam"), usual.type),
-        lr=section.number("lr", check.positive, usual.lr),
-        amsgrad=amsgrad,
-        momentum=section.number("momentum", check.fraction, usual.momentum),
-        weight_decay=section.number("weightDecay", check.not_negative, usual.weight_decay),
-        schedule=section.choice("schedule", ("constant", "step", "cosine"), usual.schedule),
-        every=section.integer("every", usual.every),
-        factor=section.number("factor", check.positive, usual.factor),
-    )
-
-
-def _paths(training: _Section) -> dict[str, Any]:
-    section = training.section("path", ("in", "train", "test", "out"), default={"in": None})
-    names = {"in": "data", "train": "train_list", "test": "test_list", "out": "out"}
-    given = {ours: section.mapping.get(theirs) for theirs, ours in names.items()}
-    for theirs, ours in names.items():
-        if given[ours] is not None and not isinstance(given[ours], str):
-            raise TypeError(f"{section.op}: {section.path(theirs)} must be a path, got {given[ours]!r}")
-    return given
+def _layer(word: Word) -> dict[str, Any]:
+    """Return a word and its options by SLAYER's names."""
+    given = word.options()
+    found = {theirs: given[ours] for theirs, ours in LAYER_OPTIONS.items() if ours in given}
+    pairs = {key: list(value) for key, value in found.items() if isinstance(value, tuple)}
+    own = {} if word.neuron is None else {"neuron": neuron_constants(word.neuron)}
+    return {"dim": word.text} | found | pairs | own

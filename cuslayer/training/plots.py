@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.data.files import write_whole
+from cuslayer.inspection.plots import learning_curves, raster
 from cuslayer.training.stats import EpochStats
 
 
@@ -28,21 +30,12 @@ def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
     """Draw loss and, where there are classes, accuracy over the epochs."""
     with_accuracy = any(row.train_accuracy is not None for row in rows)
     axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
-    epochs = [row.epoch for row in rows]
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=False):
-        for part in ("train", "test"):
-            values = [getattr(row, f"{part}_{name}") for row in rows]
-            if any(value is not None for value in values):
-                axis.plot(epochs, [np.nan if v is None else v for v in values], marker="o", markersize=3, label=part)
-        axis.set(xlabel="epoch", ylabel="loss of a sample" if name == "loss" else "accuracy")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        axis.legend()
-    axes[0].set_yscale("log" if all(row.train_loss > 0 for row in rows) else "linear")
+    for axis, value in zip(axes, ("loss", "accuracy"), strict=False):
+        learning_curves(rows, axis, value=value)
 
 
 def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
-    """Draw spike trains one above the other, the input at the bottom: a dot a spike.
+    """Draw spike trains one above the other, the input at the bottom: a mark a spike.
 
     Args:
         figure: matplotlib's.
@@ -51,10 +44,7 @@ def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) ->
     """
     axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
     for axis, (title, spikes) in zip(axes, trains, strict=True):
-        flat = spikes.reshape(len(spikes), -1)
-        time, neuron = np.nonzero(flat)
-        few = flat.shape[1] <= 50
-        axis.plot(time * dt, neuron, "|" if few else ",", color="black", markersize=8 if few else 1)
-        axis.set(ylabel="neuron", xlim=(0, len(flat) * dt), ylim=(-0.5, flat.shape[1] - 0.5))
-        axis.set_title(f"{title}: {flat.shape[1]} neurons, {len(time)} spikes", loc="left", fontsize="medium")
-    axes[0].set_xlabel("time (ms)")
+        raster(spikes, axis, sample=None, dt=dt)
+        neurons, count = math.prod(spikes.shape[1:]), np.count_nonzero(spikes)
+        axis.set_title(f"{title}: {neurons} neurons, {count} spikes", loc="left", fontsize="medium")
+        axis.set_xlabel("time (ms)" if axis is axes[0] else "")

@@ -18,17 +18,20 @@ from cuslayer.backend import Array
 from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.files import write_whole
+from cuslayer.inspection import health
+from cuslayer.loihi import Loihi
 from cuslayer.network import Network
 from cuslayer.neuron import SRM
 from cuslayer.tape import no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
+from cuslayer.training.log import Stats
 from cuslayer.training.plots import draw_curves, draw_rasters, save_figure
 from cuslayer.training.stats import EpochStats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
 _RUNS = Path("runs")
-CHECKPOINT, METRICS, CONFIG = "checkpoint.npz", "metrics.csv", "config.yaml"
+CHECKPOINT, METRICS, CONFIG, GRADIENTS = "checkpoint.npz", "metrics.csv", "config.yaml", "gradients.csv"
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,29 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
     net = config.network()
     data = _recordings(config, net)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
-    done: list[EpochStats] = []
+    trainer, stats = Trainer(net, loss, optimizer, progress=progress), Stats()
     if resume:
         checkpoint = load_checkpoint(out / CHECKPOINT)
         checkpoint.restore(net, optimizer)
-        done = load_stats(out / METRICS)[: checkpoint.epoch]
-        if len(done) < checkpoint.epoch:
-            raise ValueError(f"train: {out / METRICS} has {len(done)} epochs, the checkpoint has {checkpoint.epoch}")
+        stats = Stats(load_stats(out / METRICS)[: checkpoint.epoch])
+        done = len(stats.epochs)
+        if done < checkpoint.epoch:
+            raise ValueError(f"train: {out / METRICS} has {done} epochs, the checkpoint has {checkpoint.epoch}")
+        trainer.gradients.epochs = [{} for _ in stats.epochs]  # what a run without this file has
+        if (out / GRADIENTS).exists():
+            trainer.gradients.load(out / GRADIENTS, done)
     weights = sum(p.data.size for p in net.parameters())
     say(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
     with _made(out):
-        _epochs(config, out, Trainer(net, loss, optimizer, progress=progress), data, done, say)
-    if done:
-        save_figure(out / "curves.png", lambda figure: draw_curves(figure, done), size=(9, 3.5))
+        _epochs(config, out, trainer, data, stats, say)
+    if stats.epochs:
+        save_figure(out / "curves.png", lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
+        save_figure(out / "gradients.png", lambda figure: trainer.gradients.plot(figure.subplots()), size=(6, 3.5))
     title, spikes = data.example
     trains = [(title, spikes), *_spikes_of_layers(net, spikes)]
-    save_figure(out / "raster.png", lambda f: draw_rasters(f, trains, config.srm.dt), size=(8, 2 + 1.6 * len(trains)))
+    save_figure(
+        out / "raster.png", lambda f: draw_rasters(f, trains, config.neuron.dt), size=(8, 2 + 1.6 * len(trains))
+    )
     return out
 
 
@@ -98,12 +108,11 @@ def _made(out: Path) -> Iterator[None]:
         raise
 
 
-def _epochs(
-    config: Config, out: Path, trainer: Trainer, data: _Data, done: list[EpochStats], say: Callable[[str], None]
-) -> None:
+def _epochs(config: Config, out: Path, trainer: Trainer, data: _Data, stats: Stats, say: Callable[[str], None]) -> None:
     """Run the epochs that are not done yet, and write the results after each."""
     used = config.with_options(out=str(out)).to_yaml().encode()
-    for epoch in range(len(done), config.epochs):
+    warned = False
+    for epoch in range(len(stats.epochs), config.epochs):
         trainer.optimizer.epoch = epoch
         if isinstance(data.train, Loader):
             data.train.epoch = epoch
@@ -112,12 +121,31 @@ def _epochs(
         seconds = time.perf_counter() - start
         tested = trainer.test(data.test) if data.test is not None else None
         test_loss, test_accuracy = (None, None) if tested is None else tested
-        done.append(EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds))
+        row = EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds)
+        stats.epochs.append(row)
         # The checkpoint last: it never knows of an epoch that the log lacks, nor stands without its configuration.
         write_whole(out / CONFIG, lambda file: file.write(used))
-        save_stats(out / METRICS, done)
+        save_stats(out / METRICS, stats.epochs)
+        trainer.gradients.save(out / GRADIENTS)
         Checkpoint.of(epoch + 1, trainer.net, trainer.optimizer).save(out / CHECKPOINT)
-        say(str(done[-1]))
+        say(str(row))
+        # Not again before it has fired: there may be thousands of epochs.
+        warning = None if warned else _silence(trainer)
+        warned = trainer.quiet is not None and (warned or warning is not None)
+        if warning:
+            say(warning)
+
+
+def _silence(trainer: Trainer) -> str | None:
+    """Return a line on a layer that was silent in an epoch, where there is one, and what would make it fire."""
+    if trainer.quiet is None:
+        return None
+    found = health(trainer.net, [trainer.quiet], loss=trainer.loss)
+    first = next((layer for layer in found.layers if layer.silent), None)
+    if first is None:
+        return None
+    advice = "".join(f"; {each.change}" for each in found.advice if each.layer == first.layer)
+    return f"warning: {first.name} is silent{advice}"
 
 
 def find_run(out: str | None) -> Path:
@@ -162,12 +190,12 @@ def _recordings(config: Config, net: Network) -> _Data:
     outputs = _outputs(net)
     if outputs < train_set.classes:
         raise ValueError(f"train: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
-    if round(config.region[1] / config.srm.dt) > config.steps:
+    if round(config.region[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"train: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
-    loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.srm.dt, seed=config.seed)
+    loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     train_loader, test_loader = loader(train_set, shuffle=True), loader(test_set)
     events, label = test_set[0]
-    spikes = events.to_spikes(tuple(test_set.shape), config.steps, config.srm.dt)
+    spikes = events.to_spikes(tuple(test_set.shape), config.steps, config.neuron.dt)
     return _Data(train_loader, test_loader, (f"input, class {label}", spikes))
 
 
@@ -187,7 +215,7 @@ def _pair(config: Config, net: Network) -> _Data:
         if len(net.input_shape) != 1:
             raise ValueError(f"train: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
         events = read_events(Path(config.data) / name)
-        trains.append(events.to_spikes((neurons,), config.steps, config.srm.dt, rounding="nearest")[:, None])
+        trains.append(events.to_spikes((neurons,), config.steps, config.neuron.dt, rounding="nearest")[:, None])
     return _Data([tuple(trains)], None, ("input", trains[0][:, 0]))
 
 
@@ -207,7 +235,6 @@ def _spikes_of_layers(net: Network, spikes: Array) -> list[tuple[str, Array]]:
         x: Any = backend.to_device(spikes[:, None])
         for position, layer in enumerate(net.layers):
             x = layer(x)
-            if isinstance(layer, SRM):
-                last = position == len(net.layers) - 1
-                found.append(("output" if last else f"after {net.layers[position - 1]!r}", x.numpy()[:, 0]))
-    return found
+            if isinstance(layer, (SRM, Loihi)):
+                found.append((f"after {net.layers[position - 1]!r}", x.numpy()[:, 0]))
+    return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

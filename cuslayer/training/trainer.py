@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sized
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from collections.abc import Callable, Iterable, Sized
+from typing import Any
 
 from cuslayer.backend import to_numpy
-from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss, classify
 from cuslayer.network import Sequential
 from cuslayer.optim import SGD, Adam
-from cuslayer.tape import no_grad
+from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.gradients import GradientFlow
+from cuslayer.training.tally import Score, Tally
+
+# Of so many steps the gradients of one are measured: all of them would cost a hundredth of the time.
+_WATCHED = 4
 
 
-class Score(NamedTuple):
-    """How an epoch went: the mean loss of a sample, and the part of the samples that were classified right.
-
-    The accuracy is None where the targets are spike trains and not classes.
-    """
-
-    loss: float
-    accuracy: float | None
-
-
-class _Tally:
+class _Progress(Tally):
     """The running score of an epoch, and the progress bar that shows it."""
 
     def __init__(self, batches: Iterable[Any], title: str, show: bool) -> None:
-        self.samples = self.right = 0
-        self.loss = 0.0
-        self.classes = True
-        self.start = time.perf_counter()
+        from tqdm import tqdm
+
+        super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
         # None: tqdm draws on a terminal only.
         self.bar = tqdm(batches, desc=title, total=total, leave=False, disable=None if show else True)
 
-    def count(self, spikes: Any, target: Any, loss: float) -> None:
-        batch = spikes.shape[1]
-        self.samples += batch
-        self.loss += loss
-        self.classes = target.ndim == 1
-        if self.classes:
-            self.right += int((to_numpy(classify(spikes)) == to_numpy(target)).sum())
-        score, speed = self.score(), self.samples / (time.perf_counter() - self.start)
+    def add(self, spikes: Any, target: Any, loss: Any) -> None:
+        super().add(spikes, target, loss)
+        score, speed = self.score(), self.samples / (self.last - self.start)
         accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
         self.bar.set_postfix_str(f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s", refresh=False)
-
-    def score(self) -> Score:
-        samples = max(self.samples, 1)
-        return Score(self.loss / samples, self.right / samples if self.classes else None)
 
 
 class Trainer:
@@ -61,6 +42,11 @@ class Trainer:
         loss: of the network's spikes and the targets.
         optimizer: moves the network's parameters.
         progress: whether a terminal shows a bar.
+
+    Attributes:
+        gradients: the size of each layer's gradient, an epoch for each call of `train`, from every fourth step.
+        quiet: after `train`, the last batch where the output was silent in all of them, for `health` to look at: it is
+            where any layer is, as none has a bias. Else None.
 
     >>> import numpy as np
     >>> from cuslayer import SGD, SRM, Dense, Sequential, SpikeCountLoss
@@ -75,12 +61,14 @@ class Trainer:
     def __init__(
         self,
         net: Sequential,
-        loss: SpikeCountLoss | SpikeTimeLoss,
+        loss: Callable[[Any, Any], Tensor],
         optimizer: SGD | Adam,
         *,
         progress: bool = False,
     ) -> None:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
+        self.gradients = GradientFlow(net)
+        self.quiet: tuple[Any, Any] | None = None
 
     def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
         """Take a step for each batch (spikes, target) and return the score along the way.
@@ -90,22 +78,29 @@ class Trainer:
             title: what the bar is called.
         """
         self.net.train()
-        tally = _Tally(batches, title, self.progress)
-        for x, target in tally.bar:
+        progress, heard = _Progress(batches, title, self.progress), False
+        self.quiet = None
+        for step, (x, target) in enumerate(progress.bar):
             spikes = self.net(x)
+            heard = heard or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
             self.optimizer.zero_grad()
             value.backward()
+            if step % _WATCHED == 0:
+                self.gradients.add()
             self.optimizer.step()
-            tally.count(spikes, target, value.item())
-        return tally.score()
+            progress.add(spikes, target, value)
+        if progress.samples:
+            self.gradients.end_epoch()
+            self.quiet = None if heard else (x, target)
+        return progress.score()
 
     def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
         """Return the score of batches (spikes, target) with the weights as they are, keeping nothing for backward."""
         self.net.train(False)
-        tally = _Tally(batches, title, self.progress)
+        progress = _Progress(batches, title, self.progress)
         with no_grad():
-            for x, target in tally.bar:
+            for x, target in progress.bar:
                 spikes = self.net(x)
-                tally.count(spikes, target, self.loss(spikes, target).item())
-        return tally.score()
+                progress.add(spikes, target, self.loss(spikes, target))
+        return progress.score()

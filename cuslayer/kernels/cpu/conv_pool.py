@@ -178,10 +178,20 @@ def _backward(
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
                     bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
+                constants = (pooled_theta, pooled_steep, pooled_height, pooled_f)
                 retreat(
-                    *(t, end, pooled_state, pooled_ring),
-                    *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
-                    *(pooled_theta, pooled_steep, pooled_height, pooled_f),
+                    t,
+                    end,
+                    pooled_state,
+                    pooled_ring,
+                    pooled_g,
+                    pooled_at,
+                    behind,
+                    0,
+                    pooled,
+                    0,
+                    pooled_size,
+                    *constants,
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
                 retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)

@@ -1,0 +1,8 @@
+"""Event files, one format a file; `doors.py` has what a caller sees, `form.py` what the formats share."""
+
+from __future__ import annotations
+
+from cuslayer.data.formats.counts import SpikeCounts, read_counts, write_counts
+from cuslayer.data.formats.doors import FORMATS, read_events, write_events
+
+__all__ = ["FORMATS", "SpikeCounts", "read_counts", "read_events", "write_counts", "write_events"]

@@ -1,0 +1,34 @@
+"""The loop over time of `encode_delta`. Imports Numba, so it is imported late.
+
+It has no twin for CUDA: it makes data, once, before training, and not in every step. A loop in NumPy takes ten times as
+long for a few signals, as it pays several calls a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+
+# The fewest signals that a thread takes.
+_GRAIN = 128
+
+
+@compiled
+def _crossings(first: int, last: int, x: Any, threshold: Any, spikes: Any) -> None:
+    level = x[0, first:last].copy()
+    for t in range(1, x.shape[0]):
+        for m in range(first, last):
+            change = x[t, m] - level[m - first]
+            if abs(change) >= threshold:
+                level[m - first] = x[t, m]
+                spikes[t, m, 1 if change > 0 else 0] = 1
+
+
+def crossings(x: Array, threshold: float, spikes: Array) -> None:
+    """Mark in spikes (T, signals, 2), all False, where x (T, signals) has moved down or up by the threshold."""
+    if len(x):
+        spread(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)

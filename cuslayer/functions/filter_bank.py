@@ -1,0 +1,86 @@
+"""Learnable filters in time: one for all neurons, or a bank of them."""
+
+from __future__ import annotations
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.tape import Pullback, differentiable
+
+
+@differentiable
+def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
+
+    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns. On the CPU
+    an input of 0, as most are in a spike train, costs nothing.
+
+    Args:
+        x: (T, N, ...), spikes or numbers.
+        weight: the taps (K,), the first at lag 0, float32 or float64.
+
+    Returns:
+        The filtered signal, of x's shape, in the weight's type.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or weight is not (K,) with a tap at least.
+        TypeError: weight is not floating.
+
+    >>> import numpy as np
+    >>> fir(np.array([[[True]], [[False]], [[True]]]), np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
+    [0.0, 1.0, 0.5]
+    """
+    check.time_first("fir", "x", x)
+    check.floating("fir", "weight", weight)
+    if weight.ndim != 1 or not weight.size:
+        raise ValueError(f"fir: weight must be (taps,), one tap at least, got shape {weight.shape}")
+    # One filter is a bank of one.
+    return _filtered(x, weight.reshape(1, weight.size), weight.shape)
+
+
+@differentiable
+def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time by every filter of a bank.
+
+    Filter i makes the channels ``i C .. (i+1) C - 1``; the gradient of its taps is the sum over all steps, samples,
+    places and channels::
+
+        y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]
+        g_x[t, ..., c]     = sum over i, k of w[i, k] g[t+k, ..., i C + c]
+        g_w[i, k]          = sum g[t, ..., i C + c] x[t-k, ..., c]
+
+    On the CPU an input of 0, as most are in a spike train, costs nothing.
+
+    Args:
+        x: (T, N, C) or (T, N, H, W, C), spikes or numbers.
+        weight: the taps (F, K) of F filters, the first at lag 0, float32 or float64.
+
+    Returns:
+        The filtered signals (T, N, F C) or (T, N, H, W, F C), in the weight's type.
+
+    Raises:
+        ValueError: x is not (T, N, C), or weight is not (F, K) with a tap at least.
+        TypeError: weight is not floating.
+
+    >>> import numpy as np
+    >>> x = np.array([[[1.0, 10.0]], [[2.0, 20.0]]])
+    >>> filter_bank(x, np.array([[1.0, 0.0], [0.0, 1.0]])).data[:, 0].tolist()
+    [[1.0, 10.0, 0.0, 0.0], [2.0, 20.0, 1.0, 10.0]]
+    """
+    check.time_first("filter_bank", "x", x, least_dimensions=3)
+    check.floating("filter_bank", "weight", weight)
+    if weight.ndim != 2 or not weight.size:
+        raise ValueError(f"filter_bank: weight must be (count, taps), one tap at least, got shape {weight.shape}")
+    return _filtered(x, weight, weight.shape)
+
+
+def _filtered(x: Array, weight: Array, shape: tuple[int, ...]) -> tuple[Array, Pullback]:
+    """Return x filtered by a weight (F, K), and the way back to x and to a weight of a shape."""
+    k = kernels.of(weight)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        return (
+            lambda: k.filter_bank_adjoint(g, weight),
+            lambda: k.filter_bank_weight_adjoint(x, g, weight.shape).reshape(shape),
+        )
+
+    return k.filter_bank(x, weight), pullback  # type: ignore[return-value]

@@ -1,0 +1,36 @@
+"""What follows from the potential, the spikes and the error that reached them, column by column."""
+
+from __future__ import annotations
+
+from cuslayer import kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.neuron import SRM
+
+
+def refractory(srm: SRM, spikes: Array, dtype: object) -> Array:
+    """Return what earlier spikes (T, ...) add to the potential, in a number type."""
+    return kernels.of(spikes).psp(spikes.astype(dtype), srm.spiking.refractory)
+
+
+def surrogate(srm: SRM, u: Array) -> Array:
+    """Return rho(u), per ms."""
+    theta, width, scale = (u.dtype.type(n) for n in (srm.theta, srm.spiking.width, srm.spiking.height / srm.dt))
+    return scale * namespace(u).exp(-abs(u - theta) / width)
+
+
+def restored(u: Array, half: bool) -> Array:
+    """Return potentials as backward sees them: as float16 keeps them, if it does."""
+    k = kernels.of(u)
+    return k.restored(k.halved(u), u.dtype) if half else u
+
+
+def potential_error(srm: SRM, g: Array, u: Array, half: bool) -> Array:
+    """Return the error on potentials u (T, ...) of that of the spikes."""
+    k = kernels.of(u)
+    adjoint = k.spike_adjoint_exact if srm.gradient == "exact" else k.spike_adjoint
+    return adjoint(g.astype(u.dtype, copy=False), restored(u, half), srm.spiking)
+
+
+def weighted_error(srm: SRM, g: Array) -> Array:
+    """Return the error on the weighted input of that on the potential (T, ...)."""
+    return kernels.of(g).psp_adjoint(g, srm.filter)

@@ -1,0 +1,94 @@
+"""Arrays that know what their axes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from cuslayer.backend import Array
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the axes of an array are.
+
+    Attributes:
+        dims: the name of each axis: "time", "sample", and "neuron" or "row", "column", "channel".
+        coords: by name, the axis that a label belongs to and the labels along it; time in ms.
+    """
+
+    dims: tuple[str, ...]
+    coords: Mapping[str, tuple[str, Array]]
+
+
+class Labelled(NDArrayOperatorsMixin):
+    """A NumPy array with a name for each axis, and labels along it.
+
+    It does what the array does; what is computed of it, or taken from it, is a plain array.
+
+    Attributes:
+        values: the array.
+        name: what it holds.
+        dims: the name of each axis.
+        coords: labels by name, each along one axis; time in ms.
+    """
+
+    def __init__(self, name: str, values: Array, labels: Labels) -> None:
+        self.name, self.values, self._labels = name, values, labels
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The name of each axis."""
+        return self._labels.dims
+
+    @property
+    def coords(self) -> dict[str, Array]:
+        """Labels by name: along the axis of that name, or along "neuron" for the place of each chosen neuron."""
+        return {name: labels for name, (_, labels) in self._labels.coords.items()}
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.DataArray` of the same numbers.
+
+        Raises:
+            ValueError: xarray is not installed.
+        """
+        return xarray().DataArray(self.values, dims=self.dims, coords=dict(self._labels.coords), name=self.name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.values, dtype=dtype, copy=True) if copy else np.asarray(self.values, dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = (x.values if isinstance(x, Labelled) else x for x in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "values":  # not there yet: an object half made, as copying makes them
+            raise AttributeError(name)
+        return getattr(self.values, name)
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{dim} {size}" for dim, size in zip(self.dims, self.values.shape, strict=True))
+        return f"Labelled({self.name}: {axes}; {self.values.dtype})"
+
+
+def xarray() -> Any:
+    """Return the module xarray.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return import_module("xarray")
+    except ImportError:
+        raise ValueError("to_xarray: xarray must be installed: pip install 'cuslayer[xarray]'") from None

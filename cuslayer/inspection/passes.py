@@ -1,0 +1,134 @@
+"""What neurons had, from the potentials that their pass keeps for backward; and what lies within a fused pass."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.inspection import derived
+from cuslayer.inspection.reach import seeing, seen
+from cuslayer.inspection.recording import Record
+from cuslayer.inspection.selection import Part
+from cuslayer.kernels.geometry import Window
+from cuslayer.layers import Conv, Pool
+from cuslayer.neuron import SRM
+from cuslayer.tape import Tensor, no_grad
+
+
+def neurons(kept: Record, part: Part, srm: SRM, u: Array, weighted: Array, half: bool) -> Callable[[Array], None]:
+    """Record what neurons had forward, and return what records their errors once that of the part's spikes is there.
+
+    Where all times are asked for, a record makes of these what follows from them when somebody looks. A window does not
+    hold what it follows from: what came before it, or comes after.
+
+    Args:
+        kept: where to.
+        part: what of it is asked for.
+        srm: the neurons.
+        u: their potentials, in the layout of the pass.
+        weighted: the part's weighted input.
+        half: whether backward sees the potentials as float16 keeps them.
+    """
+    potential = part.own(u)
+    spikes = potential >= srm.spiking.surrogate(u.dtype)[0]
+    kept.put(weighted=weighted, potential=potential, spikes=spikes)
+    if part.whole:
+        return lambda g: kept.put(spikes_error=g.astype(u.dtype, copy=False))
+    kept.put(refractory=derived.refractory(srm, spikes, u.dtype))
+
+    def errors(g: Array) -> None:
+        g_u = derived.potential_error(srm, g, potential, half)
+        kept.put(spikes_error=g.astype(u.dtype, copy=False), potential_error=g_u)
+        kept.put(weighted_error=derived.weighted_error(srm, g_u))
+
+    return errors
+
+
+def fixed(conv: Conv) -> Conv:
+    """Return a convolution whose weight is what the hooks make of it now: they are called once a pass, as ever."""
+    if conv.weight_hook is None:
+        return conv
+    stand_in = copy.copy(conv)
+    stand_in.weight, stand_in.weight_hook = conv.effective_weight(), None
+    return stand_in
+
+
+def _window(layer: Conv | Pool) -> Window:
+    return Window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+
+
+class Maps:
+    """A convolution and its neurons within a pass.
+
+    Attributes:
+        shape: that of the maps, (T, N, H, W, C).
+    """
+
+    def __init__(self, conv: Conv, srm: SRM, u: Array, x: Tensor) -> None:
+        self.conv, self.x, self.u = conv, x.data, u
+        self.theta = srm.spiking.surrogate(u.dtype)[0]
+        rows, columns = _window(conv).outputs("record", x.shape[2:4], ceil=False)
+        self.shape = (*x.shape[:2], rows, columns, conv.out_channels)
+
+    def fired(self, part: Part) -> Array:
+        """Return a part of the spikes."""
+        return part.pick(self.u) >= self.theta
+
+    def weighted(self, part: Part) -> Array:
+        """Return a part of the weighted input, which the pass does not keep."""
+        image, w = self.x.shape[2:], self.conv.weight.data
+        if part.neurons is not None:
+            kernel_h, kernel_w, channels, outputs = w.shape
+            chosen = part.neurons[:, 2]
+            group = chosen // (outputs // self.conv.groups)
+            reach = seen(part.neurons, _window(self.conv), image[:2], group[:, None] * channels + np.arange(channels))
+            if reach.inside.size <= math.prod(image):
+                weights = w[..., namespace(w).asarray(chosen)].reshape(kernel_h * kernel_w * channels, len(chosen)).T
+                return reach.summed(part.of(image, reach.flat()).pick(self.x), weights)
+        with no_grad():
+            maps = self.conv(part.of(image, None).pick(self.x)).data
+        return part.among(maps)
+
+
+class Pooled:
+    """A pooling layer and its neurons within a pass, behind the neurons of a convolution."""
+
+    def __init__(self, maps: Maps, pool: Pool, srm: SRM, u: Array, shape: tuple[int, ...]) -> None:
+        self.maps, self.srm, self.u, self.shape = maps, srm, u, shape
+        self.window, self.gain = _window(pool), pool.gain
+
+    def weighted(self, part: Part) -> Array:
+        """Return a part of the weighted input, which the pass does not keep."""
+        image = self.maps.shape[2:]
+        if part.neurons is None:
+            s = self.maps.fired(part.of(image, None))
+            k, frames = kernels.of(s), s.shape[0] * s.shape[1]
+            pooled = k.pool(s.reshape(frames, *image), self.window, self.gain)
+            return pooled.reshape(*s.shape[:2], *self.shape[2:])
+        reach = seen(part.neurons, self.window, (image[0], image[1]), part.neurons[:, 2:])
+        gains = np.full(reach.inside.shape, self.gain, np.float32)
+        return reach.summed(self.maps.fired(part.of(image, reach.flat())), gains)
+
+    def errors_of_maps(self, part: Part, half: bool) -> Callable[[Array], Array]:
+        """Return what makes of the gradient of the pooled spikes that of a part of the convolution's."""
+        image, maps = self.maps.shape[2:4], (self.shape[2], self.shape[3])
+        reach = None if part.neurons is None else seeing(part.neurons, self.window, maps)
+        pooled = part.of(self.shape[2:], None if reach is None else reach.flat())
+        u, k = pooled.own(self.u), kernels.of(self.u)
+        adjoint = k.neuron_adjoint_exact if self.srm.gradient == "exact" else k.neuron_adjoint
+
+        def errors(g: Array) -> Array:
+            g = pooled.own(g).astype(u.dtype, copy=False)
+            g = adjoint(g, derived.restored(u, half), self.srm.filter, self.srm.spiking)
+            if reach is not None:
+                return reach.summed(g, np.full(reach.inside.shape, self.gain, u.dtype))
+            frames = g.shape[0] * g.shape[1]
+            back = k.pool_adjoint(g.reshape(frames, *g.shape[2:]), image, self.window, self.gain)
+            return back.reshape(*g.shape[:2], *back.shape[1:])
+
+        return errors

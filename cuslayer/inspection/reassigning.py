@@ -1,0 +1,159 @@
+"""SLAYER's own picture: how the error of a neuron's spikes is reassigned in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.reassigned import draw_reassignment
+from cuslayer.inspection.recorder import record
+from cuslayer.inspection.stages import at_rest, described, is_neuron, network, srm_of, unit
+from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
+from cuslayer.neuron import SRM
+from cuslayer.tape import Tensor, as_tensor, no_grad
+
+
+@dataclass(frozen=True, repr=False)
+class Reassignment:
+    """What the way back makes of the error of one neuron, aligned in time: arrays (T,).
+
+    Attributes:
+        layer: the layer, as text.
+        neuron: the neuron's place.
+        sample: the sample.
+        srm: the neuron's constants.
+        loss: the loss of the batch.
+        time: the times in ms.
+        spikes: the neuron's spikes.
+        potential: its membrane potential u.
+        surrogate: rho(u), per ms.
+        spikes_error: the error that reached its spikes, ``g_s``.
+        potential_error: the error on its potential, ``g_u = dt rho(u) g_s``, or with the path through refraction.
+        weighted_error: the error on its weighted input, ``g_x[t] = sum_k eps[k] g_u[t+k]``.
+    """
+
+    layer: str
+    neuron: tuple[int, ...]
+    sample: int
+    srm: SRM
+    loss: float
+    time: Array
+    spikes: Array
+    potential: Array
+    surrogate: Array
+    spikes_error: Array
+    potential_error: Array
+    weighted_error: Array
+
+    @property
+    def theta(self) -> float:
+        """The threshold."""
+        return self.srm.theta
+
+    @property
+    def spread(self) -> Array:
+        """How the error at each time is spread back over the input's time: ``[t, s] = eps[s - t] g_u[s]``, (T, T).
+
+        A column is the error on the potential at one time, a row what an input of one time receives of all of them:
+        its sum is the `weighted_error`.
+        """
+        steps, samples = len(self.time), self.srm.response
+        lags = np.arange(steps) - np.arange(steps)[:, None]
+        inside = (lags >= 0) & (lags < len(samples))
+        return np.where(inside, samples[np.where(inside, lags, 0)], 0.0) * self.potential_error
+
+    def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
+        """Draw, one below the other: spikes, u and theta, surrogate, the errors on spikes, potential and input.
+
+        Args:
+            axes: six matplotlib axes, the first for the spikes; by default those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: they are not six.
+        """
+        return draw_reassignment(self, axes)
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.neuron))
+        return (
+            f"Reassignment({self.layer}, neuron {where}, sample {self.sample}: {int(self.spikes.sum())} spikes, "
+            f"loss {self.loss:.4g}, error of the spikes {self.spikes_error.sum():.4g}, "
+            f"of the potential {self.potential_error.sum():.4g}, of the input {self.weighted_error.sum():.4g})"
+        )
+
+
+def reassignment(
+    net: Any, x: Any, target: Any, layer: Any, neuron: Any, *, loss: Any = None, sample: int = 0
+) -> Reassignment:
+    """Show what SLAYER does with the error of one neuron: from its spikes to its potential, and back in time.
+
+    The error on a spike becomes one on the potential where a small change could have made or unmade a spike, and that
+    of the potential is given to all earlier times from which an input reaches it. No gradient of the network's is
+    touched. Dropout is off.
+
+    Args:
+        net: a `Network` or `Sequential`.
+        x: (T, N, ...), its input.
+        target: what the loss takes beside the spikes.
+        layer: the layer, by position or itself; it must have SRM neurons.
+        neuron: its number, or its place such as (row, column, channel).
+        loss: a function of the network's output and target to a scalar tensor. By default, with the constants of the
+            last neurons, `SpikeTimeLoss` of a target of the output's shape, else `SpikeCountLoss`.
+        sample: which of the batch.
+
+    Returns:
+        The arrays; `plot` draws them.
+
+    Raises:
+        TypeError: net is no network, loss no function, or there are no SRM neurons where they must be.
+        ValueError: the layer is none of the network's, the neuron or sample lies outside of what there is, or the
+            target does not fit the loss.
+
+    Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
+
+    >>> import numpy as np
+    >>> from cuslayer.network import Network
+    >>> net = Network("4-3-2", SRM())
+    >>> x = np.ones((50, 1, 4), bool)
+    >>> found = reassignment(net, x, [1], layer=1, neuron=2)
+    >>> bool(np.allclose(found.spread.sum(axis=1), found.weighted_error, atol=1e-5))
+    True
+    """
+    op = "reassignment"
+    network(op, net)
+    of = unit(op, net, layer)
+    srm = srm_of(op, net, of)
+    if loss is not None and not callable(loss):
+        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+    data = as_tensor(x).data
+    with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as seen:
+        # The gradient is to reach the layer whatever is trained: it goes on to the input.
+        with at_rest(net), no_grad(active=False):
+            out = net(Tensor(data, requires_grad=True))
+            value = (loss or usual_loss(net, out, target))(out, target)
+        value.backward()
+    found = seen[of.last]
+    names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
+    return Reassignment(
+        layer=described(net, of),
+        neuron=tuple(found.places[0].tolist()),
+        sample=sample,
+        srm=srm,
+        loss=value.item(),
+        time=found.spikes.coords["time"],
+        **{name: to_numpy(getattr(found, name).values)[:, 0, 0] for name in names},
+    )
+
+
+def usual_loss(net: Any, out: Tensor, target: Any) -> Any:
+    """Return the loss that fits a target, with the constants of the last neurons."""
+    last = [stage for stage in net.layers if is_neuron(stage)][-1]
+    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
+    return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)

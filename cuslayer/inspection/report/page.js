@@ -1,0 +1,243 @@
+// The page: what is chosen, and the pictures and the table of it.
+"use strict";
+
+const model = new Model(JSON.parse(document.getElementById("contents").textContent));
+const chosen = { layer: 0, neuron: 0, time: 0 };
+const $ = (id) => document.getElementById(id);
+const input = model.layers[0];
+const hasFrames = input.shape.length === 3;
+const MOST = 10; // parts of a potential with a row of their own
+const POTENTIAL = 170, ERROR = 70; // heights of the pictures of a neuron, pixels
+
+const rasters = new Rasters($("rasters"), model, choose, (range) => {
+  if ($("traces").data) Plotly.relayout($("traces"), { "xaxis.range": range });
+});
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+// Return a neuron's place as text: a number, or (row, column, channel).
+function placed(layer, neuron) {
+  const { shape } = model.layers[layer];
+  return shape.length === 1 ? String(neuron) : `(${unravel(neuron, shape).join(", ")})`;
+}
+
+const ms = (step) => short(step * model.dt);
+
+function choose(layer, neuron, time) {
+  const another = layer !== chosen.layer || neuron !== chosen.neuron;
+  Object.assign(chosen, { layer, neuron, time: Math.max(0, Math.min(model.steps - 1, time)) });
+  if (another) showNeuron();
+  showTime();
+}
+
+const moveTo = (time) => choose(chosen.layer, chosen.neuron, time);
+
+function showNeuron() {
+  const { layer, neuron } = chosen;
+  $("layer").value = layer;
+  $("neuron").value = neuron;
+  $("neuron").max = model.neurons(layer) - 1;
+  $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${placed(layer, neuron)}`;
+  $("no-errors").hidden = model.loss !== null || layer === 0;
+  const had = layer > 0 && model.potential(layer, neuron);
+  $("traces").hidden = !had;
+  if (had) drawTraces(had, model.errors(layer, neuron));
+}
+
+// Draw the potential of a neuron, and below it what is made of its error.
+function drawTraces(had, errors) {
+  const { layer, neuron } = chosen, { dt, steps } = model, { theta } = model.layers[layer].neurons;
+  const x = Array.from(had.potential, (_, t) => t * dt), spikes = [...model.times(layer, neuron)];
+  const line = (y, name, shade, yaxis, more) => ({ x, y, name, type: "scatter", mode: "lines", yaxis,
+    line: { color: color(shade), width: 1.4, ...more }, hovertemplate: "%{y:.4~g}" });
+  const traces = [];
+  if (had.filtered) traces.push(line(had.filtered, "before refraction", "faint", "y", { width: 1, dash: "dot" }));
+  traces.push(line(had.potential, "u", "blue", "y"));
+  traces.push({ x: [0, (steps - 1) * dt], y: [theta, theta], name: "theta", type: "scatter", mode: "lines",
+    hoverinfo: "skip", line: { color: color("faint"), width: 1, dash: "dash" } });
+  traces.push({ x: spikes.map((t) => t * dt), y: spikes.map((t) => had.potential[t]), name: "spike", type: "scatter",
+    mode: "markers", hoverinfo: "skip", marker: { color: color("ink"), size: 6 } });
+  const rows = ["spikes", "potential", "weighted"].filter((of) => errors && errors[of]);
+  const inside = POTENTIAL + rows.length * (GAP + ERROR), annotations = [];
+  const layout = canvas({ height: inside + 72, margin: { l: 58, r: 12, t: 26, b: 46 }, hovermode: "x", dragmode: "zoom",
+    showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" }, annotations,
+    xaxis: axis({ title: { text: "time (ms)" }, range: rasters.range(), showgrid: false, anchor: yOf(rows.length) }),
+    yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6 }), shapes: cursors(rows.length) });
+  rows.forEach((of, row) => {
+    const top = 1 - (POTENTIAL + row * (GAP + ERROR) + GAP) / inside;
+    const name = `error on the ${of === "weighted" ? "weighted input" : of}`;
+    layout[yAxisOf(row + 1)] = axis({ domain: [Math.max(0, top - ERROR / inside), top], nticks: 4, zeroline: true,
+      zerolinecolor: color("faint"), exponentformat: "power" });
+    annotations.push(heading(name, top));
+    traces.push({ ...line(errors[of], name, "red", yOf(row + 1)), showlegend: false });
+  });
+  const node = $("traces"), first = !node.data;
+  Plotly.react(node, traces, layout, CONFIG);
+  if (first) node.on("plotly_click", ({ points }) => moveTo(Math.round(points[0].x / dt)));
+}
+
+// Return the time as lines, one over each picture of a neuron: its potential, and as many errors.
+function cursors(errors) {
+  const at = chosen.time * model.dt, line = { color: color("red"), width: 1 };
+  return Array.from({ length: 1 + errors }, (_, row) => ({ type: "line", xref: "x", yref: `${yOf(row)} domain`,
+    x0: at, x1: at, y0: 0, y1: 1, line }));
+}
+
+function showTime() {
+  $("time").value = chosen.time;
+  $("time").setAttribute("aria-valuetext", `${ms(chosen.time)} ms`);
+  $("clock").textContent = `time ${ms(chosen.time)} ms`;
+  rasters.mark(chosen);
+  const traces = $("traces");
+  if (!traces.hidden) Plotly.relayout(traces, { shapes: cursors(traces.layout.shapes.length - 1) });
+  if (hasFrames) drawFrame();
+  showParts();
+}
+
+// Say why the chosen neuron fires at the chosen time, or why not.
+function showParts() {
+  const { layer, neuron, time } = chosen, why = layer > 0 && model.explain(layer, neuron, time);
+  const who = `${model.layers[layer].name}, neuron ${placed(layer, neuron)}`;
+  $("parts").hidden = !why;
+  drawMap(why);
+  if (!why) {
+    const times = [...model.times(layer, neuron)];
+    $("headline").textContent = `${who}: ${times.length} spikes${times.length ? ` at ${listed(times)} ms` : ""}`;
+    return;
+  }
+  const side = why.margin < 0 ? "under" : "over", what = why.fired ? "fired" : "silent";
+  $("headline").textContent = `${who} at ${ms(time)} ms: ${what}, u = ${short(why.potential)} is ` +
+    `${short(Math.abs(why.margin))} ${side} theta = ${short(why.theta)}`;
+  const rows = parts(why), ends = [0];
+  for (const { size } of rows) ends.push(ends[ends.length - 1] + size);
+  const low = Math.min(...ends, why.theta, 0), span = Math.max(...ends, why.theta, 0) - low || 1;
+  const share = (x) => `${(100 * (x - low)) / span}%`;
+  const bar = (from, to, shade) => {
+    const made = element("i");
+    const width = `${(100 * Math.abs(to - from)) / span}%`;
+    Object.assign(made.style, { left: share(Math.min(from, to)), width, background: `var(--${shade})` });
+    const threshold = element("b", { title: "theta" });
+    threshold.style.left = share(why.theta);
+    return element("div", { className: "track" }, threshold, made);
+  };
+  const cell = (...children) => element("td", {}, ...children);
+  $("parts").tBodies[0].replaceChildren(
+    ...rows.map(({ name, size, times, go }, at) => element("tr", {},
+      cell(go ? element("button", { type: "button", title: "show this neuron", onclick: go }, name) : name),
+      cell(bar(ends[at], ends[at + 1], size < 0 ? "blue" : "red")), cell(signed(size)), cell(listed(times)))),
+    element("tr", { className: "total" },
+      cell("u"), cell(bar(0, why.potential, "ink")), cell(signed(why.potential)), cell()),
+  );
+}
+
+// Return the parts of a potential: the inputs that count most, all others as one, and the refractory debt.
+function parts({ contributions, filtered, refractory, debts, potential }) {
+  const below = chosen.layer - 1;
+  const rows = contributions.slice(0, MOST).map(({ input: other, size, times }) => ({
+    name: `input ${placed(below, other)}`, size, times, go: () => choose(below, other, times[times.length - 1]) }));
+  const others = contributions.slice(MOST);
+  if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
+    size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
+  const unknown = !model.layers[chosen.layer].wires;
+  if (unknown) rows.push({ name: "all that comes in", size: filtered ?? potential, times: [] });
+  if (debts.length) rows.push({ name: "refraction", size: refractory, times: debts });
+  return rows;
+}
+
+const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(4);
+
+// Return times as text: the last four.
+const listed = (times) => (times.length > 4 ? "…, " : "") + [...times].slice(-4).map(ms).join(", ");
+
+// Paint pixels on a canvas, each [r, g, b, opacity] of a number.
+function paint(node, [rows, columns], pixel) {
+  Object.assign(node, { width: columns, height: rows });
+  const context = node.getContext("2d"), image = context.createImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) image.data.set(pixel(i), 4 * i);
+  context.putImageData(image, 0, 0);
+}
+
+const OFF = [61, 143, 209], ON = [224, 102, 42]; // told from white and from black
+
+// Draw the events of the input that came last, up to the cursor.
+function drawFrame() {
+  const { starts, times } = model.spikes(0), channels = input.shape[2], before = chosen.time - model.frame / model.dt;
+  const counts = new Float64Array(model.neurons(0));
+  for (let n = 0; n < counts.length; n++) {
+    for (let i = starts[n]; i < starts[n + 1]; i++) if (times[i] > before && times[i] <= chosen.time) counts[n]++;
+  }
+  const [r, g, b] = color("ink").match(/\w\w/g).map((pair) => parseInt(pair, 16));
+  paint($("frame"), input.shape, (i) => {
+    const here = counts.subarray(i * channels, (i + 1) * channels), sum = here.reduce((a, k) => a + k, 0);
+    const opacity = sum && Math.min(255, 110 + 70 * sum);
+    if (channels !== 2) return [r, g, b, opacity];
+    return [...OFF.map((shade, at) => Math.round((shade * here[0] + ON[at] * here[1]) / (sum || 1))), opacity];
+  });
+  const colors = channels === 2 ? "; OFF blue, ON red" : "";
+  $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
+}
+
+// Draw what each pixel of the layer below contributes to the potential: red what drives, blue what holds back.
+function drawMap(why) {
+  const below = chosen.layer > 0 && model.layers[chosen.layer - 1];
+  const shown = why && below.shape.length === 3 && model.layers[chosen.layer].wires;
+  $("map-figure").hidden = !shown;
+  if (!shown) return;
+  const sums = new Float64Array(below.shape[0] * below.shape[1]);
+  for (const { input: other, size } of why.contributions) sums[Math.floor(other / below.shape[2])] += size;
+  const most = sums.reduce((a, x) => Math.max(a, Math.abs(x)), 0) || 1;
+  paint($("map"), below.shape, (i) => [...(sums[i] > 0 ? ON : OFF), sums[i] && 50 + (205 * Math.abs(sums[i])) / most]);
+  $("map-caption").textContent = "what each pixel of the layer below adds to u: red drives, blue holds back";
+}
+
+function showSample() {
+  rasters.draw();
+  // First, the neuron of the last layer that fires most, at its first spike.
+  const layer = model.layers.length - 1;
+  let neuron = 0;
+  for (let n = 1; n < model.neurons(layer); n++) {
+    if (model.times(layer, n).length > model.times(layer, neuron).length) neuron = n;
+  }
+  Object.assign(chosen, { layer, neuron, time: model.times(layer, neuron)[0] ?? model.steps - 1 });
+  showNeuron();
+  showTime();
+}
+
+function start() {
+  const samples = input.spikes.length, several = samples > 1 ? "s" : "";
+  const loss = model.loss === null ? "" : ` · loss ${short(model.loss)}`;
+  $("facts").textContent = `${samples} sample${several} · ${model.steps} steps of ${short(model.dt)} ms${loss}`;
+  $("sample-field").hidden = samples === 1;
+  $("sample").append(...input.spikes.map((_, n) => element("option", { value: n, textContent: n })));
+  $("layer").append(...model.layers.map(({ name }, n) => element("option", { value: n, textContent: name })));
+  $("time").max = model.steps - 1;
+  $("frame-figure").hidden = !hasFrames;
+  $("controls").onsubmit = () => false;
+  $("sample").onchange = () => { model.choose(Number($("sample").value)); showSample(); };
+  $("time").oninput = () => moveTo(Number($("time").value));
+  $("layer").onchange = () => choose(Number($("layer").value), 0, chosen.time);
+  $("neuron").onchange = () => {
+    const number = Math.round(Number($("neuron").value)), most = model.neurons(chosen.layer) - 1;
+    $("neuron").value = Math.max(0, Math.min(most, number));
+    choose(chosen.layer, Number($("neuron").value), chosen.time);
+  };
+  document.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key], meant = event.ctrlKey || event.altKey || event.metaKey;
+    if (!way || meant || event.target.matches("select, input[type=number]")) return;
+    event.preventDefault();
+    moveTo(chosen.time + way * (event.shiftKey ? 10 : 1));
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    rasters.draw();
+    showNeuron();
+    showTime();
+  });
+  showSample();
+  performance.mark("drawn");
+}
+
+start();

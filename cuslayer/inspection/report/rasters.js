@@ -1,0 +1,146 @@
+// The rasters of all layers, one below the other: bitmaps of what falls into each cell, made anew of what is zoomed to.
+"use strict";
+
+const COLUMNS = 700; // of a bitmap at most; its rows are pixels
+const LOWEST = 92, HIGHEST = 220, TOGETHER = 600, GAP = 34; // heights of rasters, pixels
+
+// Return how to write a text where Plotly would read markup.
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const short = (x) => String(Number(x.toPrecision(4))).replace("-", "−");
+
+// Plotly's name of the y axis of the picture in a row, as traces refer to it.
+const yOf = (row) => `y${row ? row + 1 : ""}`;
+const yAxisOf = (row) => yOf(row).replace("y", "yaxis");
+
+// What all axes look like.
+function axis(more) {
+  return { color: color("faint"), gridcolor: color("line"), zeroline: false, linecolor: color("line"), showline: true,
+    ticks: "outside", tickcolor: color("line"), ticklen: 3, ...more };
+}
+
+const canvas = (more) => ({ paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+  font: { family: "system-ui, sans-serif", size: 12, color: color("ink") },
+  hoverlabel: { bgcolor: color("panel"), bordercolor: color("line"), font: { color: color("ink") } }, ...more });
+
+const CONFIG = { responsive: true, displayModeBar: false };
+
+// Return the words above a picture that starts at a height of the figure, 0 to 1.
+const heading = (text, y) => ({ text: plain(text), xref: "paper", yref: "paper", x: 0, y, xanchor: "left",
+  yanchor: "bottom", showarrow: false, font: { color: color("faint"), size: 12 } });
+
+// Return the bitmap of a layer's spikes within steps and neurons, both [first, end).
+function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], rows) {
+  const { starts, times } = model.spikes(layer), dt = model.dt;
+  const across = Math.max(1, Math.ceil((endStep - firstStep) / COLUMNS));
+  const down = Math.max(1, Math.ceil((endNeuron - firstNeuron) / rows));
+  const columns = Math.ceil((endStep - firstStep + 1) / across);
+  const z = Array.from({ length: Math.ceil((endNeuron - firstNeuron) / down) }, () => new Float32Array(columns));
+  let most = 1;
+  for (let n = firstNeuron; n < endNeuron; n++) {
+    const row = z[Math.floor((n - firstNeuron) / down)];
+    for (let i = starts[n]; i < starts[n + 1]; i++) {
+      if (times[i] < firstStep || times[i] >= endStep) continue;
+      most = Math.max(most, ++row[Math.floor((times[i] - firstStep) / across)]);
+    }
+  }
+  // A single spike is seen however many fall into the busiest cell.
+  for (const row of z) row.forEach((k, at) => (row[at] = k && 0.3 + 0.7 * Math.sqrt(k / most)));
+  return { z, across, down, dx: across * dt, dy: down, x0: (firstStep + (across - 1) / 2) * dt,
+    y0: firstNeuron + (down - 1) / 2 };
+}
+
+class Rasters {
+  // `pick` is called with the layer, neuron and step of what is clicked on, `zoom` with the range of time in ms.
+  constructor(node, model, pick, zoom) {
+    Object.assign(this, { node, model, pick, zoom });
+    this.high = Math.round(Math.max(LOWEST, Math.min(HIGHEST, TOGETHER / model.layers.length - GAP)));
+  }
+
+  ink() {
+    const [r, g, b] = color("ink").match(/\w\w/g).map((pair) => parseInt(pair, 16));
+    return [[0, `rgba(${r},${g},${b},0)`], [1, `rgba(${r},${g},${b},1)`]];
+  }
+
+  bitmaps() {
+    return this.ranges.map((neurons, layer) => bitmap(this.model, layer, this.steps, neurons, this.high));
+  }
+
+  // Draw all that there is, of the sample that the model has turned to.
+  draw() {
+    this.steps = [0, this.model.steps];
+    this.ranges = this.model.layers.map((_, layer) => [0, this.model.neurons(layer)]);
+    const { model, node, high } = this, layers = model.layers.length, dt = model.dt;
+    const height = layers * (high + GAP) + 40, inside = height - 46;
+    const layout = canvas({ height, margin: { l: 58, r: 12, t: 2, b: 44 }, dragmode: "zoom", annotations: [],
+      xaxis: axis({ title: { text: "time (ms)" }, range: [-dt / 2, (model.steps - 0.5) * dt], anchor: yOf(layers - 1),
+        showgrid: false, minallowed: -dt / 2, maxallowed: (model.steps - 0.5) * dt }) });
+    this.maps = this.bitmaps();
+    const traces = this.maps.map((map, layer) => {
+      const top = 1 - (layer * (high + GAP) + GAP - 10) / inside, count = model.neurons(layer);
+      layout[yAxisOf(layer)] = axis({ domain: [Math.max(0, top - high / inside), top], range: [-0.5, count - 0.5],
+        minallowed: -0.5, maxallowed: count - 0.5, nticks: 4, showgrid: false, tickformat: "d" });
+      layout.annotations.push(heading(this.heading(layer), top));
+      return { type: "heatmap", z: map.z, x0: map.x0, dx: map.dx, y0: map.y0, dy: map.dy, xaxis: "x",
+        yaxis: yOf(layer), zmin: 0, zmax: 1, colorscale: this.ink(), showscale: false, zsmooth: false,
+        hovertemplate: "%{x:.6~g} ms, neuron %{y:.0f}<extra></extra>" };
+    });
+    layout.shapes = this.shapes();
+    const first = !node.data;
+    Plotly.react(node, traces, layout, CONFIG);
+    if (first) {
+      node.on("plotly_click", (event) => this.clicked(event.points[0]));
+      node.on("plotly_relayout", (change) => this.zoomed(change));
+    }
+  }
+
+  heading(layer) {
+    const { model } = this, { name, shape } = model.layers[layer], { times } = model.spikes(layer);
+    const count = model.neurons(layer), rate = (1000 * times.length) / (count * model.steps * model.dt);
+    return `${name} · ${shape.join(" × ")} · ${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
+  }
+
+  // The time, a line over each raster, and the neuron that is shown, a line over its own.
+  shapes() {
+    const { model, chosen } = this;
+    if (!chosen) return [];
+    const at = chosen.time * model.dt, line = { color: color("red"), width: 1 };
+    const cursors = model.layers.map((_, layer) =>
+      ({ type: "line", xref: "x", yref: `${yOf(layer)} domain`, x0: at, x1: at, y0: 0, y1: 1, line }));
+    return [...cursors, { type: "line", xref: "x domain", yref: yOf(chosen.layer), x0: 0, x1: 1,
+      y0: chosen.neuron, y1: chosen.neuron, line: { ...line, dash: "dot" } }];
+  }
+
+  mark(chosen) {
+    this.chosen = chosen;
+    Plotly.relayout(this.node, { shapes: this.shapes() });
+  }
+
+  // Return the range of time that is shown, ms.
+  range() {
+    return [...this.node.layout.xaxis.range];
+  }
+
+  // Of the neurons in the cell that is clicked on, the first that fired within it; else the first of all.
+  clicked({ curveNumber: layer, x, y }) {
+    const { model } = this, { across, down } = this.maps[layer];
+    const step = Math.round(x / model.dt - (across - 1) / 2), first = Math.round(y - (down - 1) / 2);
+    for (let n = first; n < Math.min(first + down, model.neurons(layer)); n++) {
+      const hit = model.times(layer, n).find((t) => t >= step && t < step + across);
+      if (hit !== undefined) return this.pick(layer, n, hit);
+    }
+    this.pick(layer, first, Math.min(step, model.steps - 1));
+  }
+
+  zoomed(change) {
+    if (!Object.keys(change).some((key) => key.includes("range"))) return;
+    const { model, node } = this, whole = ([low, high], end, unit) =>
+      [Math.max(0, Math.floor(low / unit + 0.5)), Math.min(end, Math.ceil(high / unit + 0.5))];
+    this.steps = whole(node.layout.xaxis.range, model.steps, model.dt);
+    this.ranges = model.layers.map((_, at) => whole(node.layout[yAxisOf(at)].range, model.neurons(at), 1));
+    this.maps = this.bitmaps();
+    const each = (name) => this.maps.map((map) => map[name]);
+    Plotly.restyle(node, { z: each("z"), x0: each("x0"), dx: each("dx"), y0: each("y0"), dy: each("dy") });
+    this.zoom(node.layout.xaxis.range);
+  }
+}

@@ -1,0 +1,139 @@
+"""What stands where in a network: its neurons, and the layers before them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.layers import Layer
+from cuslayer.network import Sequential
+from cuslayer.neuron import SRM
+from cuslayer.tape import Tensor
+
+
+class Unit(NamedTuple):
+    """What is recorded as one: a layer and the neurons behind it, or either where it stands alone.
+
+    Attributes:
+        layer: the position of the layer, or of any function that is no neuron; None where there is none.
+        neurons: the position of the neurons; None where there are none.
+    """
+
+    layer: int | None
+    neurons: int | None
+
+    @property
+    def last(self) -> int:
+        """The position at which its output is there."""
+        return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
+
+
+def is_neuron(stage: Any) -> bool:
+    """Return whether a stage is a neuron: `SRM`, or what has a threshold and a response as it has."""
+    return not isinstance(stage, Layer) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
+
+
+def units(net: Any) -> list[Unit]:
+    """Return the units of a network in their order."""
+    found: list[Unit] = []
+    for at, stage in enumerate(net.layers):
+        if is_neuron(stage):
+            before = found[-1] if found else None
+            if before is not None and before.neurons is None and isinstance(net.layers[at - 1], Layer):
+                found[-1] = Unit(before.layer, at)
+            else:
+                found.append(Unit(None, at))
+        else:
+            found.append(Unit(at, None))
+    return found
+
+
+def network(op: str, net: Any) -> None:
+    """Raise TypeError unless net is a network."""
+    if not isinstance(net, Sequential):
+        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}")
+
+
+def unit(op: str, net: Any, layer: Any) -> Unit:
+    """Return the unit that a layer belongs to, named by its position, which may count from the end, or by itself.
+
+    Raises:
+        ValueError: it is none of the network's, or stands at several positions.
+    """
+    if isinstance(layer, int) and not isinstance(layer, bool):
+        size = len(net.layers)
+        if not -size <= layer < size:
+            raise ValueError(f"{op}: layer must be under {size}, got {layer}")
+        at = [layer % size]
+    else:
+        at = [position for position, stage in enumerate(net.layers) if stage is layer]
+        if not at:
+            raise ValueError(f"{op}: layer {layer!r} is none of the network's")
+        if len(at) > 1:
+            places = ", ".join(map(str, at))
+            raise ValueError(f"{op}: layer {type(layer).__name__} stands at {places}: name a position")
+    return next(u for u in units(net) if at[0] in u)
+
+
+def described(net: Any, unit: Unit) -> str:
+    """Return a unit as it is named to a person: ``layer 1 (Dense(4, 3), SRM)``."""
+    layer = "" if unit.layer is None else repr(net.layers[unit.layer])
+    neurons = "" if unit.neurons is None else type(net.layers[unit.neurons]).__name__
+    return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
+
+
+def srm_of(op: str, net: Any, unit: Unit) -> SRM:
+    """Return the SRM neurons of a unit; raise TypeError where it has none."""
+    neurons = None if unit.neurons is None else net.layers[unit.neurons]
+    if not isinstance(neurons, SRM):
+        raise TypeError(f"{op}: {described(net, unit)} has no SRM neurons")
+    return neurons
+
+
+def step(net: Any, position: int) -> float:
+    """Return the step in ms at a position: that of the next neurons, or the last before, or 1."""
+    after = [s.dt for s in net.layers[position:] if is_neuron(s)]
+    before = [s.dt for s in net.layers[:position] if is_neuron(s)]
+    return float((after or before[-1:] or [1.0])[0])
+
+
+def place(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
+    """Return where a neuron stands in a layer of a shape, named by its place or by its number in that order.
+
+    Raises:
+        ValueError: it lies outside.
+        TypeError: it is not made of integers.
+    """
+    if isinstance(neuron, (tuple, list)):
+        found = tuple(check.integer(op, "neuron", n, least=0) for n in neuron)
+        if len(found) == len(shape) and all(n < most for n, most in zip(found, shape, strict=True)):
+            return found
+    else:
+        number = check.integer(op, "neuron", neuron, least=0)
+        if number < math.prod(shape):
+            return tuple(int(n) for n in np.unravel_index(number, shape))
+    raise ValueError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
+
+
+@contextmanager
+def at_rest(net: Any) -> Iterator[None]:
+    """Let the layers of a network behave as out of training, and no parameter want a gradient, within this block."""
+    layers = [layer for layer in net.layers if isinstance(layer, Layer)]
+    training = [layer.training for layer in layers]
+    wanted: list[tuple[Tensor, bool]] = [(p, p.requires_grad) for p in net.parameters()]
+    try:
+        for layer in layers:
+            layer.training = False
+        for p, _ in wanted:
+            p.requires_grad = False
+        yield
+    finally:
+        for layer, was in zip(layers, training, strict=True):
+            layer.training = was
+        for p, wants in wanted:
+            p.requires_grad = wants

@@ -1,0 +1,108 @@
+"""Channels and time, first or last: SLAYER's axes and ours, of signals and of weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.tape import Tensor
+
+
+def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
+    """Return SLAYER's (N, C, H, W, T) as (T, N, H, W, C); where H and W are 1, the neurons are flat: (T, N, C).
+
+    Args:
+        x: numbers, on either device.
+        dt: for spikes, SLAYER's Ts in ms: they are 1/Ts high there and boolean here. None for numbers, which stay.
+
+    Returns:
+        A new array.
+
+    Raises:
+        ValueError: x does not have five axes, or with dt a number that is neither 0 nor 1/dt.
+        TypeError: x is no array.
+
+    >>> x = np.zeros((1, 3, 1, 1, 4)); x[0, 2, 0, 0, 1] = 2.0
+    >>> np.argwhere(from_nchwt(x, dt=0.5)).tolist()
+    [[1, 0, 2]]
+    """
+    x = _array("from_nchwt", x)
+    if x.ndim != 5:
+        raise ValueError(f"from_nchwt: x must be (N, C, H, W, T), got shape {x.shape}")
+    y = x.transpose(4, 0, 2, 3, 1)
+    if x.shape[2:4] == (1, 1):
+        y = y[:, :, 0, 0]
+    if dt is None or x.dtype == bool:
+        return namespace(x).array(y, order="C")
+    height = 1 / check.positive("from_nchwt", "dt", dt)
+    spikes = abs(y - height) <= 1e-4 * height
+    if not (spikes | (y == 0)).all():
+        raise ValueError(f"from_nchwt: x must be 0 or 1/dt = {height:g} where dt is given, got other numbers")
+    return namespace(x).array(spikes, order="C")
+
+
+def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
+    """Return (T, N, H, W, C), or (T, N, C), as SLAYER's (N, C, H, W, T), with H = W = 1 for flat layers.
+
+    Args:
+        x: spikes or numbers, on either device.
+        dt: for spikes, the step in ms: they become float32, 1/dt high, as SLAYER has them. None leaves x as it is.
+
+    Returns:
+        A new array.
+
+    Raises:
+        ValueError: x has neither three nor five axes.
+        TypeError: x is no array, or with dt no spikes.
+
+    >>> to_nchwt(np.ones((4, 1, 3), bool), dt=0.5)[0, :, 0, 0, 0].tolist()
+    [2.0, 2.0, 2.0]
+    """
+    x = _array("to_nchwt", x)
+    if x.ndim == 3:
+        x = x[:, :, None, None]
+    if x.ndim != 5:
+        raise ValueError(f"to_nchwt: x must be (T, N, H, W, C) or (T, N, C), got shape {x.shape}")
+    y = namespace(x).array(x.transpose(1, 4, 2, 3, 0), order="C")
+    if dt is None:
+        return y
+    height = 1 / check.positive("to_nchwt", "dt", dt)
+    if y.dtype != bool:
+        raise TypeError(f"to_nchwt: x must be boolean spikes where dt is given, got {y.dtype}")
+    return y * np.float32(height)
+
+
+def _array(op: str, x: Any) -> Array:
+    x = x.data if isinstance(x, Tensor) else x
+    if not hasattr(x, "transpose") or not hasattr(x, "dtype"):
+        raise TypeError(f"{op}: x must be an array, got {type(x).__name__}")
+    return x
+
+
+def dense_outward(weight: Array, shape: tuple[int, ...]) -> Array:
+    """Return a dense weight (inputs, outputs), inputs of a shape (H, W, C) or (N,), as (outputs, inputs in C, H, W)."""
+    ours = weight.reshape(*shape, weight.shape[1])
+    axes = (3, 2, 0, 1) if len(shape) == 3 else (1, 0)
+    return np.ascontiguousarray(ours.transpose(axes)).reshape(weight.shape[1], -1)
+
+
+def dense_inward(weight: Array, shape: tuple[int, ...]) -> Array:
+    """Return the inverse of `dense_outward`."""
+    if len(shape) == 3:
+        rows, columns, channels = shape
+        weight = weight.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0)
+        return np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
+    return np.ascontiguousarray(weight.T)
+
+
+def conv_outward(weight: Array) -> Array:
+    """Return (kh, kw, inputs, outputs) as (outputs, inputs, kh, kw); of a transposed convolution likewise."""
+    return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+
+
+def conv_inward(weight: Array) -> Array:
+    """Return the inverse of `conv_outward`."""
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))

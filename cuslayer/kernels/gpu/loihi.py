@@ -1,0 +1,30 @@
+"""Launchers of `loihi.cu`, and of the two kernels that lead back."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.fixed_point import FixedPoint
+from cuslayer.kernels.gpu.launch import contiguous, empty, sizes
+from cuslayer.kernels.gpu.response import fir_adjoint
+from cuslayer.kernels.source import kernel
+
+
+def loihi(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+    """Run Loihi's neurons over x (T, ...), the weighted input: the voltage and the spikes s, both (T, ...)."""
+    steps, columns = sizes(x)
+    u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
+    kernel("loihi", x.dtype)(
+        *(columns, contiguous(x), u, s, steps, columns, constants.first),
+        *constants.forward(x.dtype),
+    )
+    return u, s
+
+
+def loihi_adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
+    """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
+    g_u = empty(g, g.shape, g.dtype)
+    kernel("spike_adjoint", g.dtype)(
+        *(g.size, contiguous(g), contiguous(u), g_u, g.size),
+        *constants.surrogate(g.dtype),
+    )
+    return fir_adjoint(g_u, constants.samples)

@@ -1,0 +1,36 @@
+"""What pooling and its transpose share: a window and a gain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuslayer import check
+from cuslayer.layers.base import Layer, differing
+
+
+class Windowed(Layer):
+    """A layer whose window slides over each channel of a frame, every input weighing the same."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        gain: float,
+    ) -> None:
+        op = type(self).__name__
+        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
+        self.stride = self.kernel_size if stride is None else check.pair(op, "stride", stride, least=1)
+        self.padding = check.pair(op, "padding", padding, least=0)
+        self.dilation = check.pair(op, "dilation", dilation, least=1)
+        self.gain = check.number(op, "gain", gain)
+
+    def geometry(self) -> dict[str, Any]:
+        """Return the options of the operation."""
+        return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "dilation", "gain")}
+
+    def __repr__(self) -> str:
+        rest = differing(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
+        return f"{type(self).__name__}({self.kernel_size}{rest}, gain={self.gain:g})"

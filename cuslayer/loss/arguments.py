@@ -1,0 +1,93 @@
+"""What the losses are handed, checked: neurons, regions of time, labels."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_numpy
+from cuslayer.kernels.constants import Alpha, Sampled
+from cuslayer.tape import Tensor, as_tensor
+
+
+class Neuron(Protocol):
+    """What losses need of a neuron: its step in ms, and the response that they filter by."""
+
+    @property
+    def dt(self) -> float: ...
+
+    @property
+    def filter(self) -> Alpha | Sampled: ...
+
+
+def neuron(op: str, srm: Any) -> Neuron:
+    """Return srm, or raise TypeError where it is no neuron."""
+    if not hasattr(srm, "dt") or not hasattr(srm, "filter"):
+        raise TypeError(f"{op}: srm must be a neuron, got {type(srm).__name__}")
+    return srm
+
+
+def region_steps(op: str, region: Any, dt: float) -> tuple[int, int]:
+    """Return a region in ms as steps."""
+    if not isinstance(region, (tuple, list)) or len(region) != 2:
+        raise ValueError(f"{op}: region must be (start, stop) in ms, got {region!r}")
+    start, stop = (check.not_negative(op, "region", edge) for edge in region)
+    steps = round(start / dt), round(stop / dt)
+    if steps[0] >= steps[1]:
+        raise ValueError(f"{op}: region must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
+    return steps
+
+
+def window_steps(op: str, window: Any, dt: float) -> int:
+    """Return the length of a window in ms as steps."""
+    window = check.positive(op, "window", window)
+    steps = round(window / dt)
+    if steps == 0:
+        raise ValueError(f"{op}: window must hold a step of {dt:g} ms, got {window:g} ms")
+    return steps
+
+
+def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
+    """Return a region in steps, all of the time where there is none; it may not reach past the end."""
+    if steps == 0:
+        raise ValueError(f"{op}: spikes must have a step, got T = 0")
+    region = region or (0, steps)
+    if region[1] > steps:
+        reach, end = region[1] * dt, steps * dt
+        raise ValueError(f"{op}: region reaches to {reach:g} ms, the spikes end at {end:g} ms")
+    return region
+
+
+def classes(op: str, spikes: Any, labels: Any) -> tuple[Tensor, Array]:
+    """Return the output's spikes (T, N, classes) as a tensor, and labels as boolean (N, classes)."""
+    spikes = as_tensor(spikes)
+    check.time_first(op, "spikes", spikes, least_dimensions=3)
+    return spikes, one_hot(op, labels, spikes.shape[1:])
+
+
+def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
+    """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
+    given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
+    samples, most = shape[0], shape[-1]
+    if given.shape == shape and len(shape) == 2 and given.ndim == 2:
+        if not ((given == 0) | (given == 1)).all() or not (given.sum(axis=1) == 1).all():
+            raise ValueError(f"{op}: labels (N, classes) must hold one 1 a sample and 0 elsewhere")
+        return given.astype(bool)
+    if len(shape) != 2 or given.shape != (samples,):
+        raise ValueError(
+            f"{op}: labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}"
+        )
+    return integers(op, given, most)[:, None] == np.arange(most)
+
+
+def integers(op: str, labels: Array, most: int) -> Array:
+    """Return labels (N,), or raise where one is no class from 0 to ``most - 1``."""
+    if labels.size and labels.dtype.kind not in "iu":
+        raise TypeError(f"{op}: labels must be integers, got {labels.dtype}")
+    wrong = np.flatnonzero((labels < 0) | (labels >= most))
+    if wrong.size:
+        where = wrong[0]
+        raise ValueError(f"{op}: label {labels[where]} of sample {where} is none of {most} classes")
+    return labels

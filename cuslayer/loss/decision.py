@@ -1,0 +1,114 @@
+"""Decisions: the class that the output's spikes say, at the end, at every step, and from when on it is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_numpy
+from cuslayer.loss.arguments import integers, window_steps
+from cuslayer.tape import Tensor, as_tensor
+
+
+def classify(spikes: Any) -> Array:
+    """Return the class of most spikes for each sample, the lowest of equals.
+
+    Args:
+        spikes: (T, N, classes), boolean or counts.
+
+    Returns:
+        Classes (N,), int64, on the CPU.
+
+    Raises:
+        ValueError: spikes are not (T, N, classes), or there are no classes.
+
+    >>> classify(np.array([[[True, False]], [[True, True]]])).tolist()
+    [0]
+    """
+    data = _output("classify", spikes)
+    return to_numpy(data.sum(axis=0).argmax(axis=1)).astype(np.int64)
+
+
+def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
+    """Return at every step the class of most spikes within a window that ends there, the lowest of equals.
+
+    A window without a spike says nothing new: the last decision stands. Before the first spike there is none, -1.
+
+    Args:
+        spikes: (T, N, classes), boolean or counts.
+        window: the length of the window in ms; by default all the time so far, so that the last decision is that of
+            `classify` (where there is a spike).
+        dt: the step in ms.
+
+    Returns:
+        Classes (T, N), int64, on the CPU.
+
+    Raises:
+        ValueError: spikes are not (T, N, classes), there are no classes, the window holds no step, or dt is not
+            positive.
+        TypeError: window or dt is no number.
+
+    >>> train = np.zeros((6, 1, 2), bool)
+    >>> train[1, 0, 1] = train[3, 0, 0] = train[4, 0, 0] = True
+    >>> running_decision(train, window=2).ravel().tolist()
+    [-1, 1, 1, 0, 0, 0]
+    """
+    return _running("running_decision", spikes, window, dt)
+
+
+def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
+    """Return when the running decision is first right and stays so to the end.
+
+    Args:
+        spikes: (T, N, classes), boolean or counts.
+        labels: the classes (N,), integers from 0.
+        window: the length of the window of `running_decision` in ms; by default all the time so far.
+        dt: the step in ms.
+
+    Returns:
+        Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong, or there is none.
+
+    Raises:
+        ValueError: spikes or labels are of another shape, a label is out of range, the window holds no step, or dt is
+            not positive.
+        TypeError: labels are no integers, or window or dt is no number.
+
+    >>> train = np.zeros((6, 2, 2), bool)
+    >>> train[1, :, 1] = train[3, :, 0] = train[4, :, 0] = True
+    >>> decision_time(train, [0, 1], window=2).tolist()
+    [3.0, inf]
+    """
+    op = "decision_time"
+    decisions = _running(op, spikes, window, dt)
+    given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
+    steps, samples = decisions.shape
+    if given.shape != (samples,):
+        raise ValueError(f"{op}: labels must be ({samples},), got shape {given.shape}")
+    right = decisions == integers(op, given, as_tensor(spikes).shape[2])
+    wrong_from_the_end = np.flip(~right, axis=0)
+    stable = np.where(right.all(axis=0), steps, wrong_from_the_end.argmax(axis=0) if steps else 0)
+    return np.where(stable > 0, (steps - stable) * dt, np.inf)
+
+
+def _running(op: str, spikes: Any, window: float | None, dt: float) -> Array:
+    data = to_numpy(_output(op, spikes))
+    dt = check.positive(op, "dt", dt)
+    steps = len(data) if window is None else window_steps(op, window, dt)
+    count = data.cumsum(axis=0, dtype=np.int64 if data.dtype == bool else np.float64)
+    count[steps:] -= count[:-steps].copy()
+    # The last step whose window holds a spike, or -1.
+    at = np.where(count.any(axis=2), np.arange(len(data))[:, None], -1)
+    at = np.maximum.accumulate(at, axis=0)
+    decided = np.take_along_axis(count.argmax(axis=2), np.maximum(at, 0), axis=0)
+    return np.where(at >= 0, decided, -1)
+
+
+def _output(op: str, spikes: Any) -> Array:
+    """Return the output's spikes, or raise ValueError unless they are (T, N, classes)."""
+    data = as_tensor(spikes).data
+    check.time_first(op, "spikes", data, least_dimensions=3)
+    if data.ndim != 3 or data.shape[2] == 0:
+        raise ValueError(f"{op}: spikes must be (T, N, classes), got shape {data.shape}")
+    return data

@@ -1,0 +1,75 @@
+"""The loss of firing rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.loss.arguments import Neuron, classes, neuron, region_steps, within
+from cuslayer.tape import Tensor
+
+
+class SpikeRateLoss:
+    """The square error of firing rates within a region of time, summed over batch and classes.
+
+    With R steps in the region and rates in spikes per millisecond::
+
+        r = count / (R dt)
+        E = 1/2 sum (r - desired)^2
+
+    A rate is linear in the spikes, so the gradient is exact: each bin of the region receives ``(r - desired) / (R dt)``
+    whether it holds a spike or not, and bins outside receive none. (`SpikeCountLoss` smooths its error by the spike
+    response instead, and wants silence outside its region.)
+
+    Args:
+        srm: the neuron that fires; its dt is the step.
+        true: the rate that the neuron of the right class shall have, in Hz.
+        false: the rate of the others, in Hz.
+        region: start and stop of the counted time in ms; by default all of it.
+
+    Raises:
+        ValueError: a rate is negative or above a spike a step, or the region is empty or begins before 0.
+        TypeError: srm is no neuron, or a number is none.
+
+    Source: SpikeRate of Intel's lava-dl, whose rates are spikes a step, 1000 / dt times smaller, and whose sum lacks
+    the factor 1/2.
+
+    >>> from cuslayer.neuron import SRM
+    >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
+    >>> round(loss(np.zeros((10, 1, 2), bool), [1]).item(), 6)
+    0.02
+    """
+
+    def __init__(
+        self, srm: Neuron, true: float = 200, false: float = 30, region: tuple[float, float] | None = None
+    ) -> None:
+        op = "SpikeRateLoss"
+        self.srm = neuron(op, srm)
+        self.true, self.false = self._rate("true", true), self._rate("false", false)
+        self.region = None if region is None else region_steps(op, region, self.srm.dt)
+
+    def _rate(self, name: str, value: float) -> float:
+        rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.srm.dt
+        if rate > most:
+            raise ValueError(f"SpikeRateLoss: {name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
+        return rate
+
+    def __call__(self, spikes: Any, labels: Any) -> Tensor:
+        """Return the loss of spikes (T, N, classes), as a scalar.
+
+        Args:
+            spikes: the output's spikes.
+            labels: the classes (N,), integers from 0, or one-hot (N, classes).
+
+        Raises:
+            ValueError: a shape does not fit, a label is out of range, or the region reaches past T or is empty.
+            TypeError: labels are no integers.
+        """
+        spikes, chosen = classes("SpikeRateLoss", spikes, labels)
+        first, last = within("SpikeRateLoss", self.region, len(spikes), self.srm.dt)
+        counts = spikes[first:last].sum(axis=0)
+        desired = np.where(chosen, self.true, self.false) / 1000
+        error = counts / ((last - first) * self.srm.dt) - Tensor(desired.astype(counts.dtype))
+        return (error * error).sum() * 0.5

@@ -1,0 +1,96 @@
+"""YAML, read key by key: every key known, every value of its kind, and what is wrong named by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cuslayer import check
+
+
+def read_yaml(op: str, path: str | Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        ValueError: the file is missing or no YAML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{op}: {path} is no file")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ValueError(f"{op}: {path} is no YAML: {' '.join(str(problem).split())}") from None
+
+
+class Section:
+    """A mapping of a configuration, whose keys are all known.
+
+    Attributes:
+        op: what every message begins with.
+        name: the path of keys to this mapping.
+        mapping: the mapping.
+    """
+
+    def __init__(self, op: str, name: str, mapping: Any, known: tuple[Any, ...]) -> None:
+        self.op, self.name = op, name
+        if not isinstance(mapping, dict):
+            raise TypeError(f"{op}: {name or 'the document'} must be a mapping, got {type(mapping).__name__}")
+        self.mapping = mapping
+        for key in mapping:
+            if key not in known:
+                raise ValueError(f"{op}: {self.path(key)} is an unknown key{check.nearest(key, known)}")
+
+    def path(self, key: Any) -> str:
+        """Return the path of a key, as messages name it."""
+        word = str(key).lower() if isinstance(key, bool) else str(key)
+        return f"{self.name}.{word}" if self.name else word
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key, or the default; raise ValueError where there is neither."""
+        if self.mapping.get(key) is not None:
+            return self.mapping[key]
+        if default is None:
+            raise ValueError(f"{self.op}: {self.path(key)} is missing")
+        return default
+
+    def section(self, key: str, known: tuple[Any, ...], default: Any = None) -> Section:
+        """Return the mapping under a key."""
+        return Section(self.op, self.path(key), self.get(key, default), known)
+
+    def number(self, key: Any, rule: Callable[[str, str, Any], float], default: float | None = None) -> float:
+        """Return the number under a key, checked by a rule of `check`."""
+        return rule(self.op, self.path(key), plain_number(self.get(key, default)))
+
+    def integer(self, key: str, default: int | None = None, least: int = 1) -> int:
+        """Return the integer under a key."""
+        return check.integer(self.op, self.path(key), self.get(key, default), least=least)
+
+    def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
+        """Return the word under a key, one of those known."""
+        return check.one_of(self.op, self.path(key), self.get(key, default), known)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return the truth value under a key."""
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            raise TypeError(f"{self.op}: {self.path(key)} must be true or false, got {value!r}")
+        return value
+
+
+def plain_number(value: Any) -> Any:
+    """Return a word that is a number as that number, any other value as it is.
+
+    YAML 1.1 reads 1e-3, which has no dot, as a word.
+
+    >>> plain_number("1e-3"), plain_number("exact")
+    (0.001, 'exact')
+    """
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value

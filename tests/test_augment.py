@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from cuslayer import backend
+from cuslayer.data import (
+    Compose,
+    Crop,
+    Downsample,
+    Drop,
+    EventFolder,
+    Events,
+    Flip,
+    FromStart,
+    Jitter,
+    Loader,
+    RandomShift,
+    write_events,
+)
+
+SHAPE = (6, 8, 2)
+CHANGES = [
+    RandomShift(3.0),
+    Jitter(2),
+    Flip(0.5, 0.5, 0.5),
+    Drop(0.4),
+    Crop((1, 5), (2, 8), (1.0, 9.0)),
+    Downsample((2, 3)),
+    FromStart(),
+    Compose((Jitter(1), Crop(rows=(2, 6)), Flip(vertical=1.0), Downsample(2), RandomShift(1.0))),
+]
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+def recording(n=400, shape=SHAPE, seed=0):
+    r = np.random.default_rng(seed)
+    places = [r.integers(0, side, n) for side in shape]
+    t = np.sort(r.uniform(0, 10, n))
+    return (
+        Events(t, places[0], None, np.ones(n, int)) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
+    )
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
+def test_a_seed_gives_the_same_events_on_the_sensor_that_is_told(change):
+    events = recording()
+    before = Events(events.t, events.x, events.y, events.p)
+    found = change(events, SHAPE, rng(3))
+    assert found == change(events, SHAPE, rng(3))
+    assert events == before
+    # Right by the rules of a recording, and on the sensor: both would raise.
+    assert Events(found.t, found.x, found.y, found.p) == found
+    assert found.to_spikes(change.sensor(SHAPE), 20).sum() > 0
+    with pytest.raises(ValueError, match="read-only"):
+        found.t[0] = 1
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
+def test_no_events_stay_none(change):
+    assert len(change(Events([], [], [], []), SHAPE, rng())) == 0
+
+
+@pytest.mark.parametrize(
+    "change", [RandomShift(3.0), Jitter(2), Flip(1.0), Drop(0.4), Crop(columns=(2, 5)), Downsample(3), FromStart()]
+)
+def test_neurons_in_one_dimension_are_changed_too(change):
+    events = recording(shape=(9,))
+    found = change(events, 9, rng())
+    assert found.y is None
+    assert found.to_spikes(change.sensor(9), 20).any()
+
+
+def test_without_a_generator_the_librarys_is_drawn_from():
+    backend.seed(5)
+    first = Drop(0.5)(recording(), SHAPE)
+    backend.seed(5)
+    assert Drop(0.5)(recording(), SHAPE) == first
+    assert Drop(0.5)(recording(), SHAPE) != first
+
+
+def test_a_shift_is_one_for_the_recording_and_uniform():
+    events = Events([10.0, 20.0], [1, 2], [1, 2], [0, 1])
+    shifts = []
+    for seed in range(400):
+        found = RandomShift(4.0)(events, SHAPE, rng(seed))
+        assert np.diff(found.t)[0] == pytest.approx(10.0)
+        shifts.append(found.t[0] - 10.0)
+    assert -4 <= min(shifts) < -3.8
+    assert 3.8 < max(shifts) <= 4
+    assert abs(np.mean(shifts)) < 0.4
+
+
+def test_what_is_shifted_before_0_is_left_out():
+    events = Events([1.0, 2.0, 50.0], [1, 2, 3], [0, 0, 0], [0, 0, 0])
+    kept = {len(RandomShift(3.0)(events, SHAPE, rng(seed))) for seed in range(50)}
+    assert kept == {1, 2, 3}
+    assert all(RandomShift(3.0)(events, SHAPE, rng(seed)).t.min() >= 0 for seed in range(50))
+
+
+def test_jitter_moves_each_event_by_itself_and_leaves_out_what_leaves():
+    events = Events(np.zeros(3000), np.full(3000, 4), np.full(3000, 3), np.zeros(3000, int))
+    found = Jitter(2)(events, SHAPE, rng())
+    assert len(found) == 3000
+    assert np.bincount(found.x, minlength=8).tolist()[:2] == [0, 0]
+    for values, middle in ((found.x, 4), (found.y, 3)):
+        moves = np.bincount(values - middle + 2)
+        assert len(moves) == 5
+        assert moves.min() > 500
+    assert abs(np.corrcoef(found.x, found.y)[0, 1]) < 0.1
+    corner = Events(np.zeros(900), np.zeros(900, int), np.full(900, 5), np.zeros(900, int))
+    assert 330 < len(Jitter(1)(corner, SHAPE, rng())) < 470
+    assert Jitter(0)(events, SHAPE, rng()) == events
+
+
+def test_a_flip_turns_all_of_a_recording_over():
+    events = recording()
+    flipped = Flip(1.0, 1.0, 1.0)(events, SHAPE, rng())
+    assert flipped == Events(events.t, 7 - events.x, 5 - events.y, 1 - events.p)
+    assert Flip(1.0, 1.0, 1.0)(flipped, SHAPE, rng()) == events
+    assert Flip(0.0)(events, SHAPE, rng()) == events
+    chosen = [Flip(0.25)(events, SHAPE, rng(seed)) for seed in range(200)]
+    assert 30 < sum(found != events for found in chosen) < 70
+    # With one channel an event's polarity says nothing of its place.
+    assert Flip(0.0, 0.0, 1.0)(events, (6, 8, 1), rng()) == events
+
+
+def test_dropping_takes_a_share_of_the_events_in_order():
+    events = recording(4000)
+    found = Drop(0.25)(events, SHAPE, rng())
+    assert 2850 < len(found) < 3150
+    assert (np.diff(found.t) >= 0).all()
+    assert np.isin(found.t, events.t).all()
+    assert Drop(0.0)(events, SHAPE, rng()) == events
+
+
+def test_a_crop_counts_from_its_corner():
+    events = Events([1.0, 4.9, 5.0, 5.5], [2, 3, 4, 7], [1, 1, 4, 4], [0, 1, 0, 1])
+    crop = Crop(rows=(1, 5), columns=(3, 8), time=(4.0, 5.5))
+    assert crop(events, SHAPE) == Events([4.9 - 4.0, 1.0], [0, 1], [0, 3], [1, 0])
+    assert crop.sensor(SHAPE) == (4, 5, 2)
+    assert Crop()(events, SHAPE) == events
+
+
+def test_downsampling_keeps_every_event():
+    events = recording()
+    half = Downsample((2, 3))
+    assert half(events, SHAPE) == Events(events.t, events.x // 3, events.y // 2, events.p)
+    assert half.sensor(SHAPE) == (3, 3, 2)
+    counts = half(events, SHAPE).to_spikes((3, 3, 2), 10, binning="sum")
+    whole = np.pad(events.to_spikes(SHAPE, 10, binning="sum"), ((0, 0), (0, 0), (0, 1), (0, 0)))
+    assert (counts == whole.reshape(10, 3, 2, 3, 3, 2).sum((2, 4))).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message", "kind"),
+    [
+        (lambda: RandomShift(-1), "RandomShift: ms must not be negative, got -1", ValueError),
+        (lambda: RandomShift("1"), "RandomShift: ms must be a number, got str", TypeError),
+        (lambda: Jitter(-1), "Jitter: pixels must be at least 0, got -1", ValueError),
+        (lambda: Jitter(0.5), "Jitter: pixels must be an integer, got float", TypeError),
+        (lambda: Flip(1.5), "Flip: horizontal must lie in [0, 1], got 1.5", ValueError),
+        (lambda: Flip(polarity=-0.5), "Flip: polarity must not be negative, got -0.5", ValueError),
+        (lambda: Drop(1.0), "Drop: p must lie in [0, 1), got 1", ValueError),
+        (lambda: Crop(rows=(3, 3)), "Crop: rows must be at least 4, got 3", ValueError),
+        (lambda: Crop(columns=(-1, 3)), "Crop: columns must be at least 0, got -1", ValueError),
+        (lambda: Crop(time=(5.0, 5.0)), "Crop: time must end after it starts, got 5 .. 5 ms", ValueError),
+        (lambda: Crop(columns=(0, 9)).sensor(SHAPE), "Crop: columns must end within the sensor's 8, got 9", ValueError),
+        (lambda: Crop(rows=(0, 1)).sensor(5), "Crop: rows must be None for events in 1-D", ValueError),
+        (lambda: Downsample(0), "Downsample: factor must be at least 1, got 0", ValueError),
+        (
+            lambda: Flip(vertical=1.0)(recording(shape=(9,)), 9),
+            "Flip: vertical and polarity must be 0 for events in 1-D",
+            ValueError,
+        ),
+        (
+            lambda: Jitter(1)(Events([1], [8], [0], [0]), SHAPE),
+            "Jitter: x must be under 8 on the sensor (6, 8, 2), event 0 has 8",
+            ValueError,
+        ),
+        (
+            lambda: Flip()(Events([1], [1], [0], [2]), SHAPE),
+            "Flip: p must be under 2 on the sensor (6, 8, 2), event 0 has 2",
+            ValueError,
+        ),
+        (lambda: Crop()(recording(), 9), "Crop: shape must be (H, W, C), got (9,)", ValueError),
+        (
+            lambda: Jitter(1)(recording(shape=(9,)), SHAPE),
+            f"Jitter: shape must be a number of neurons, got {SHAPE}",
+            ValueError,
+        ),
+    ],
+)
+def test_changes_refuse_what_is_wrong(make, message, kind):
+    with refuses(message, kind):
+        make()
+
+
+# In a loader
+
+
+class Recordings:
+    duration, classes, shape = 10.0, 3, SHAPE
+
+    def __init__(self, samples=7):
+        self.labels = np.arange(samples) % 3
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return recording(seed=index), int(self.labels[index])
+
+
+def epochs(batch, count=2, **options):
+    """Return the spikes (T, samples, ...) of some epochs in the data set's order."""
+    loader = Loader(Recordings(), batch, steps=12, seed=4, **options)
+    return [np.concatenate([x for x, _ in loader], axis=1) for _ in range(count)]
+
+
+def test_a_loaders_transform_depends_on_seed_epoch_and_sample_alone():
+    change = Compose((Jitter(1), RandomShift(2.0), Drop(0.3)))
+    first, second = epochs(2, transform=change)
+    assert (epochs(7, transform=change)[1] == second).all()
+    assert (first != second).any()
+    wanted = np.random.default_rng(np.random.SeedSequence(4, spawn_key=(1, 5)))
+    assert (second[:, 5] == change(recording(seed=5), SHAPE, wanted).to_spikes(SHAPE, 12)).all()
+
+
+def test_recordings_in_files_are_transformed_too(tmp_path):
+    for number in range(3):
+        write_events(tmp_path / f"{number}.bs2", recording(seed=number))
+    (tmp_path / "list.txt").write_text("0 0\n1 1\n2 0\n")
+    data = EventFolder(tmp_path, tmp_path / "list.txt", SHAPE)
+    (x, _), *_ = Loader(data, 3, steps=12, transform=Flip(1.0))
+    for n in range(3):
+        assert (x[:, n] == Flip(1.0)(data[n][0], SHAPE).to_spikes(SHAPE, 12)).all()
+
+
+def test_a_loader_knows_the_sensor_that_is_left():
+    loader = Loader(Recordings(), 7, steps=12, transform=Compose((Crop(rows=(0, 4)), Downsample(2))))
+    assert loader.shape == (2, 4, 2)
+    (x, _), *_ = loader
+    assert x.shape == (12, 7, 2, 4, 2)
+    assert Loader(Recordings(), 7, steps=12).shape == SHAPE
+
+
+def test_a_loader_refuses_what_is_no_transform():
+    with refuses("Loader: transform must be a Transform, got function", TypeError):
+        Loader(Recordings(), 7, steps=12, transform=lambda events, shape, rng: events)

@@ -1,0 +1,164 @@
+"""Decisions while the spikes come in, against a plain loop; and the van Rossum distance, against its integral."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+RNG = np.random.default_rng(47)
+
+
+def running(spikes, window):
+    """The decisions by a loop over steps."""
+    steps, samples, _ = spikes.shape
+    found = np.full((steps, samples), -1)
+    for n in range(samples):
+        for t in range(steps):
+            counts = spikes[max(t - window + 1, 0) : t + 1, n].sum(axis=0)
+            found[t, n] = counts.argmax() if counts.any() else (found[t - 1, n] if t else -1)
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("window", [1, 3, 10, 40, 100])
+def test_running_decision(window, rate):
+    s = RNG.random((40, 20, 4)) < rate
+    found = cs.running_decision(s, window=window * 0.5, dt=0.5)
+    assert found.dtype == np.int64
+    assert (found == running(s, window)).all()
+    for given in (cs.Tensor(s), s.astype(np.float64), s.astype(int)):
+        assert (cs.running_decision(given, window=window * 0.5, dt=0.5) == found).all()
+
+
+def test_all_the_time_so_far_ends_as_classify():
+    s = RNG.random((40, 30, 4)) < 0.05
+    s[0, :, 2] = True
+    found = cs.running_decision(s)
+    assert (found == running(s, 40)).all()
+    assert (found[-1] == cs.classify(s)).all()
+
+
+def test_no_spike_is_no_decision():
+    s = np.zeros((5, 2, 3), bool)
+    s[2, 1, 2] = True
+    assert cs.running_decision(s, window=1).T.tolist() == [[-1] * 5, [-1, -1, 2, 2, 2]]
+    assert cs.running_decision(s[:0]).shape == (0, 2)
+    assert cs.running_decision(s[:, :0]).shape == (5, 0)
+
+
+@pytest.mark.parametrize("window", [None, 2.0, 7.5])
+def test_decision_time(window):
+    s = RNG.random((40, 200, 3)) < 0.08
+    labels = RNG.integers(3, size=200)
+    decisions = cs.running_decision(s, window=window, dt=0.5)
+    expected = []
+    for n, label in enumerate(labels):
+        t = 40
+        while t > 0 and decisions[t - 1, n] == label:
+            t -= 1
+        expected.append(0.5 * t if t < 40 else math.inf)
+    found = cs.decision_time(s, labels, window=window, dt=0.5)
+    assert found.dtype == np.float64
+    assert found.tolist() == expected
+    assert 0 < np.isinf(found).sum() < 200
+    assert cs.decision_time(cs.Tensor(s), labels.tolist(), window=window, dt=0.5).tolist() == expected
+
+
+def test_right_from_the_first_spike():
+    s = np.zeros((5, 2, 2), bool)
+    s[0, :, 1] = True
+    assert cs.decision_time(s, [1, 0]).tolist() == [0.0, math.inf]
+    assert cs.decision_time(s[:0], [1, 0]).tolist() == [math.inf, math.inf]
+    assert cs.decision_time(s[:, :0], []).shape == (0,)
+
+
+def test_errors_of_decisions():
+    s = np.zeros((10, 2, 3), bool)
+    for op, decide in (("running_decision", cs.running_decision), ("decision_time", cs.decision_time)):
+        more = () if op == "running_decision" else ([0, 1],)
+        with pytest.raises(ValueError, match=rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)"):
+            decide(s[..., 0], *more)
+        for wrong in (s[..., :0], s[..., None]):
+            with pytest.raises(ValueError, match=rf"{op}: spikes must be \(T, N, classes\), got shape \(10, 2, "):
+                decide(wrong, *more)
+        with pytest.raises(ValueError, match=rf"{op}: window must hold a step of 1 ms, got 0\.2 ms"):
+            decide(s, *more, window=0.2)
+        with pytest.raises(ValueError, match=f"{op}: window must be positive, got -1"):
+            decide(s, *more, window=-1)
+        with pytest.raises(ValueError, match=f"{op}: dt must be positive, got 0"):
+            decide(s, *more, dt=0)
+        with pytest.raises(TypeError, match=f"{op}: dt must be a number, got str"):
+            decide(s, *more, dt="1")
+    with pytest.raises(ValueError, match=r"decision_time: labels must be \(2,\), got shape \(3,\)"):
+        cs.decision_time(s, [0, 1, 2])
+    with pytest.raises(ValueError, match="decision_time: label 3 of sample 1 is none of 3 classes"):
+        cs.decision_time(s, [0, 3])
+    with pytest.raises(TypeError, match="decision_time: labels must be integers, got float64"):
+        cs.decision_time(s, [0.0, 1.0])
+
+
+def squared(a, b, tau, dt):
+    """The integral in closed form: 1/2 of the sum over pairs of spikes of sign times exp(-|t_i - t_j| / tau)."""
+    sign = a.astype(float) - b
+    times = dt * np.arange(len(a))
+    near = np.exp(-np.abs(times[:, None] - times) / tau)
+    return 0.5 * np.einsum("tn,tu,un->n", sign, near, sign)
+
+
+@pytest.mark.parametrize("tau", [0.3, 4.0, 1000.0])
+@pytest.mark.parametrize("dt", [1.0, 0.1])
+def test_van_rossum(tau, dt):
+    a, b = RNG.random((2, 60, 12)) < 0.2
+    expected = np.sqrt(squared(a, b, tau, dt))
+    found = cs.van_rossum(a.reshape(60, 3, 4), b.reshape(60, 3, 4), tau=tau, dt=dt)
+    assert found.shape == (3, 4)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-10)
+    total = cs.van_rossum(cs.Tensor(a.reshape(60, 3, 2, 2)), b.reshape(60, 3, 2, 2), tau=tau, dt=dt, total=True)
+    np.testing.assert_allclose(total, np.sqrt((expected.reshape(3, 4) ** 2).sum(axis=1)), rtol=1e-10)
+
+
+def test_van_rossum_is_a_metric():
+    trains = RNG.random((3, 50, 1, 30)) < 0.2
+    ab, bc, ac = (cs.van_rossum(trains[i], trains[j], tau=3.0) for i, j in ((0, 1), (1, 2), (0, 2)))
+    assert (cs.van_rossum(trains[1], trains[0], tau=3.0) == ab).all()
+    assert (cs.van_rossum(trains[0], trains[0], tau=3.0) == 0).all()
+    assert (ac <= ab + bc + 1e-12).all()
+
+
+def test_the_normalization_of_van_rossum():
+    """An added spike is 1/2, wherever it is; two far apart are 1; a slow filter compares counts."""
+    none, one, other = np.zeros((3, 200, 1, 1), bool)
+    other[10] = True
+    for step in (0, 100, 199):
+        one[:] = False
+        one[step] = True
+        assert cs.van_rossum(one, none, tau=2.0).item() ** 2 == pytest.approx(0.5)
+    assert cs.van_rossum(one, other, tau=2.0).item() ** 2 == pytest.approx(1.0)
+    assert cs.van_rossum(one, other, tau=1e9).item() < 1e-3
+    three = np.zeros((200, 1, 1), bool)
+    three[[5, 50, 150]] = True
+    assert cs.van_rossum(three, none, tau=1e9).item() ** 2 == pytest.approx(3**2 / 2)
+
+
+def test_shapes_of_van_rossum():
+    assert cs.van_rossum(np.zeros((0, 2, 3)), np.zeros((0, 2, 3)), tau=1.0).tolist() == [[0.0] * 3] * 2
+    assert cs.van_rossum(np.zeros((9, 0, 3)), np.zeros((9, 0, 3)), tau=1.0, total=True).shape == (0,)
+    assert cs.van_rossum(np.ones((9, 2)), np.ones((9, 2)), tau=1.0, total=True).tolist() == [0.0, 0.0]
+
+
+def test_errors_of_van_rossum():
+    s = np.zeros((10, 2, 3), bool)
+    with pytest.raises(ValueError, match=r"van_rossum: a has shape \(10, 2, 3\), b has shape \(10, 2, 1\)"):
+        cs.van_rossum(s, s[..., :1], tau=1.0)
+    with pytest.raises(ValueError, match=r"van_rossum: a must be \(T, N, ...\), got shape \(10,\)"):
+        cs.van_rossum(s[:, 0, 0], s[:, 0, 0], tau=1.0)
+    for name in ("tau", "dt"):
+        with pytest.raises(ValueError, match=f"van_rossum: {name} must be positive, got 0"):
+            cs.van_rossum(s, s, **{"tau": 1.0, name: 0.0})
+        with pytest.raises(TypeError, match=f"van_rossum: {name} must be a number, got NoneType"):
+            cs.van_rossum(s, s, **{"tau": 1.0, name: None})

@@ -1,0 +1,192 @@
+"""Encoders: rates, times and changes become spikes, by their formulas, by one seed, in every shape."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import strict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+
+RNG = np.random.default_rng(23)
+
+
+def test_poisson_fires_as_often_as_its_rate():
+    x = np.array([[0.0, 0.2, 1.0, 3.0]])
+    steps = 200_000
+    for rate, dt in ((50.0, 1.0), (200.0, 0.5), (1000.0, 1.0)):
+        s = cs.encode_poisson(x, steps=steps, rate=rate, dt=dt, seed=1)
+        assert (s.shape, s.dtype) == ((steps, 1, 4), bool)
+        chance = 1 - np.exp(-x * rate * dt / 1000)
+        # Five standard deviations.
+        assert (np.abs(s.mean(axis=0) - chance) <= 5 * np.sqrt(chance * (1 - chance) / steps)).all()
+        assert not s[..., 0].any()
+
+
+def test_poisson_steps_know_nothing_of_each_other():
+    s = cs.encode_poisson(np.ones((1, 1)), steps=100_000, rate=300, seed=2)[:, 0, 0].astype(float)
+    p = s.mean()
+    assert np.mean(s[1:] * s[:-1]) == pytest.approx(p * p, abs=5 * math.sqrt(p * p / 1e5))
+
+
+def test_poisson_of_a_signal_follows_it_step_by_step():
+    x = np.zeros((6, 2, 3))
+    x[2], x[4] = 1e6, 1e6
+    s = cs.encode_poisson(x, rate=1000)
+    assert s.shape == (6, 2, 3)
+    assert s[[2, 4]].all()
+    assert not s[[0, 1, 3, 5]].any()
+
+
+def test_poisson_has_one_seed(monkeypatch):
+    x = RNG.random((2, 5, 4, 1))
+    first = cs.encode_poisson(x, steps=40, seed=3)
+    assert (cs.encode_poisson(x, steps=40, seed=3) == first).all()
+    assert not (cs.encode_poisson(x, steps=40, seed=4) == first).all()
+    cs.seed(3)
+    assert (cs.encode_poisson(x, steps=40) == first).all()
+    assert not (cs.encode_poisson(x, steps=40) == first).all()
+    # However much is drawn at once, it is the same.
+    for drawn in (1, 41, 1000):
+        monkeypatch.setattr("cuslayer.encoding.poisson._DRAWN", drawn)
+        assert (cs.encode_poisson(x, steps=40, seed=3) == first).all()
+
+
+def test_latency_is_linear():
+    x = RNG.random((3, 4, 4, 2)).astype(np.float32)
+    x[0, 0, 0] = 0, 1
+    s = cs.encode_latency(x, steps=20)
+    assert (s.shape, s.dtype) == ((20, *x.shape), bool)
+    assert (s.sum(axis=0) == (x > 0)).all()
+    time = s.argmax(axis=0)
+    np.testing.assert_array_equal(time[x > 0], np.rint((1 - x[x > 0].astype(float)) * 19))
+    assert time[0, 0, 0, 1] == 0
+    assert (cs.encode_latency(2 * x, steps=20, largest=2) == s).all()
+    assert cs.encode_latency(np.array([1e-9]), steps=7).ravel().tolist() == 6 * [False] + [True]
+
+
+def test_latency_of_a_membrane():
+    x = np.array([0.0, 0.1, 0.1001, 0.2, 0.5, 1.0])
+    s = cs.encode_latency(x, steps=100, dt=0.5, tau=10, threshold=0.1)
+    assert s.sum(axis=0).tolist() == [0, 0, 0, 1, 1, 1]
+    for column in (3, 4, 5):
+        # The membrane x (1 - exp(-t / tau)) is under the threshold before its bin's end, and over it at its end.
+        t = 0.5 * s[:, column].argmax()
+        assert x[column] * (1 - math.exp(-t / 10)) <= 0.1 <= x[column] * (1 - math.exp(-(t + 0.5) / 10))
+
+
+def delta_by_hand(x, threshold):
+    s = np.zeros((*x.shape, 2), bool)
+    for place in np.ndindex(x.shape[1:]):
+        level = None
+        for t in range(len(x)):
+            value = x[(t, *place)]
+            if level is None:
+                level = value
+            elif abs(value - level) >= threshold:
+                s[(t, *place, int(value > level))] = True
+                level = value
+    return s
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 30),
+    st.sampled_from([(1,), (2, 3), (0, 2), (1, 2, 2), (1, 300)]),
+    st.floats(0.1, 3),
+    st.sampled_from([np.float32, np.float64, np.int16]),
+    st.integers(0, 99),
+)
+def test_delta_is_what_a_loop_finds(steps, rest, threshold, dtype, seed):
+    x = np.random.default_rng(seed).normal(0, 2, (steps, *rest)).cumsum(axis=0).astype(dtype)
+    s = cs.encode_delta(x, threshold=threshold)
+    assert (s.shape, s.dtype) == ((*x.shape, 2), bool)
+    x = x if x.dtype == np.float64 else x.astype(np.float32)
+    np.testing.assert_array_equal(s, delta_by_hand(x, x.dtype.type(threshold)))
+
+
+def test_delta_follows_a_ramp():
+    x = np.concatenate([np.arange(10.0), np.arange(10.0)[::-1]])[:, None]
+    s = cs.encode_delta(x, threshold=3)
+    assert np.flatnonzero(s[:, 0, 1]).tolist() == [3, 6, 9]
+    assert np.flatnonzero(s[:, 0, 0]).tolist() == [13, 16, 19]
+
+
+@pytest.mark.parametrize("shape", [(1,), (0, 3), (2, 0), (1, 1, 1), (2, 3, 4, 2)])
+def test_shapes(shape):
+    x = np.ones(shape)
+    for s in (cs.encode_poisson(x, steps=3), cs.encode_latency(x, steps=3)):
+        assert s.shape == (3, *shape)
+    assert cs.encode_latency(x, steps=1).all()
+    if len(shape) > 1:
+        assert cs.encode_poisson(x).shape == shape
+        assert cs.encode_delta(x, threshold=1).shape == (*shape, 2)
+
+
+def test_what_is_given_is_not_changed_and_may_have_any_type():
+    image = RNG.integers(0, 256, (2, 5, 5, 1)).astype(np.uint8)
+    before = image.copy()
+    s = cs.encode_latency(image, steps=50, largest=255)
+    assert (s == cs.encode_latency(image / 255, steps=50)).all()
+    assert (cs.encode_poisson(image.tolist(), steps=5, seed=0) == cs.encode_poisson(image, steps=5, seed=0)).all()
+    cs.encode_delta(image, threshold=3)
+    assert (image == before).all()
+    assert (cs.encode_poisson(image[::-1, ::2], steps=5, seed=0).shape) == (5, 2, 3, 5, 1)
+    assert cs.encode_delta(np.array([[0.0], [1.0]]) > 0.5, threshold=1).argmax() == 3
+
+
+def test_spikes_lie_on_the_device_in_use():
+    x = RNG.random((8, 2, 3))
+    expected = [cs.encode_poisson(x, seed=1), cs.encode_latency(x[0], steps=4), cs.encode_delta(x, threshold=0.5)]
+    with strict.strict():
+        cs.use("cuda")
+        found = [cs.encode_poisson(x, seed=1), cs.encode_latency(x[0], steps=4), cs.encode_delta(x, threshold=0.5)]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert not isinstance(ours, np.ndarray)
+            assert (cs.Tensor(ours).numpy() == theirs).all()
+
+
+def test_errors():
+    x = np.ones((3, 1, 2))
+    runs = {
+        "encode_poisson": lambda x, **options: cs.encode_poisson(x, **{"steps": 5, **options}),
+        "encode_latency": lambda x, **options: cs.encode_latency(x, **{"steps": 5, **options}),
+        "encode_delta": lambda x, **options: cs.encode_delta(x, **{"threshold": 1.0, **options}),
+    }
+    for op, run in runs.items():
+        with pytest.raises(TypeError, match=f"{op}: x must be real numbers, got complex128"):
+            run(x * 1j)
+        with pytest.raises(TypeError, match=f"{op}: x must be real numbers, got <U1"):
+            run(["a"])
+        for value, said in ((math.nan, "nan"), (-math.inf, "-inf")):
+            with pytest.raises(ValueError, match=f"{op}: x must be finite, got {said}"):
+                run(x * value)
+    for op in ("encode_poisson", "encode_latency"):
+        with pytest.raises(ValueError, match=f"{op}: x must not be negative, got -1"):
+            runs[op](-x)
+        with pytest.raises(ValueError, match=rf"{op}: x must be \(N, ...\), got shape \(\)"):
+            runs[op](1.0)
+        with pytest.raises(ValueError, match=f"{op}: steps must be at least 1, got 0"):
+            runs[op](x, steps=0)
+        with pytest.raises(ValueError, match=f"{op}: dt must be positive, got 0"):
+            runs[op](x, dt=0)
+    for op in ("encode_poisson", "encode_delta"):
+        with pytest.raises(ValueError, match=rf"{op}: x must be \(T, N, ...\), got shape \(3,\)"):
+            runs[op](np.ones(3), **({"steps": None} if op == "encode_poisson" else {}))
+    with pytest.raises(ValueError, match="encode_poisson: rate must be positive, got 0"):
+        cs.encode_poisson(x, rate=0)
+    with pytest.raises(ValueError, match="encode_poisson: seed must be at least 0, got -1"):
+        cs.encode_poisson(x, seed=-1)
+    with pytest.raises(ValueError, match="encode_latency: x must be at most 1, got 2"):
+        cs.encode_latency(2 * x, steps=5)
+    for name in ("largest", "threshold", "tau"):
+        with pytest.raises(ValueError, match=f"encode_latency: {name} must be positive, got -1"):
+            cs.encode_latency(x, steps=5, **{name: -1})
+    with pytest.raises(ValueError, match="encode_delta: threshold must be positive, got 0"):
+        cs.encode_delta(x, threshold=0)
+    with pytest.raises(TypeError, match="encode_delta: threshold must be a number, got str"):
+        cs.encode_delta(x, threshold="1")

@@ -1,0 +1,277 @@
+"""Networks as HDF5: read back to the same answers, read as netx reads, and what does not fit named."""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.layers import Average, Shift
+
+h5py = pytest.importorskip("h5py")
+RNG = np.random.default_rng(6)
+SRM = cs.SRM(theta=4.0, gradient="exact", ref_cutoff=1e-4)
+LOIHI = cs.Loihi(vth_mant=20, i_decay=900)
+TO_CHIP = partial(cs.quantize, step=2)
+
+
+def spikes(shape, steps=40, rate=0.3):
+    return np.random.default_rng(1).random((steps, 2, *shape)) < rate
+
+
+def round_trip(net, tmp_path, shape, **options):
+    """Export and import a network; both answer the same, with spikes."""
+    path = tmp_path / "trained.net"
+    cs.export_hdf5(net, path, **options)
+    again = cs.import_hdf5(path)
+    x = spikes(shape)
+    net.train(False)
+    a, b = net(x).data, again(x).data
+    assert a.any()
+    assert (a == b).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["trained.net"]
+    return again, path
+
+
+def plain(path):
+    """Return the datasets of a file by their path, as h5py has them."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_an_srm_network_of_every_layer(tmp_path):
+    delay = cs.Delay(12, dt=1.0, max_delay=9.0)
+    delay.delay.data[:] = RNG.uniform(0, 9, 12)
+    stages = [
+        *(cs.Conv(2, 4, (3, 2), stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2, weight_scale=9), SRM),
+        *(cs.Pool(2, padding=(0, 1), gain=4.4), cs.SRM(theta=3.0)),
+        *(cs.Unpool(2, gain=4.4), SRM),
+        *(cs.ConvTranspose(4, 2, 3, stride=2, output_padding=1, weight_scale=9), SRM, Shift(1.0)),
+        *(cs.Dropout(0.3), cs.Dense((18, 14, 2), 12, weight_scale=9), SRM, delay),
+        Average(3),
+    ]
+    again, _ = round_trip(cs.Sequential(*stages), tmp_path, (9, 8, 2), input_shape=(9, 8, 2))
+    del stages[9]
+    assert [repr(layer) for layer in again.layers] == [repr(layer) for layer in stages]
+
+
+@pytest.mark.parametrize("neuron", [SRM, LOIHI])
+@pytest.mark.parametrize("notation", ["7x5x2-6c3-2a-8-5", "9-12-4", "5x4x3-6", "6-3-1"])
+def test_networks_in_words(tmp_path, notation, neuron):
+    net = cs.Network(notation, neuron)
+    last = net.parameters()[-1]
+    last.data = np.abs(last.data)  # so that the output fires
+    again, path = round_trip(net, tmp_path, net.input_shape)
+    assert [type(layer) for layer in again.layers] == [type(layer) for layer in net.layers]
+    assert again.layers[1] == neuron
+    # What is read back can be written again.
+    other = tmp_path / "trained.net"
+    cs.export_hdf5(again, other, input_shape=net.input_shape)
+    assert {k: v.tolist() for k, v in plain(path).items()} == {k: v.tolist() for k, v in plain(other).items()}
+
+
+def test_delays_of_the_chip_are_whole_steps(tmp_path):
+    net = cs.Network([cs.Word("5x4x2"), cs.Word("3c3", delay=True), cs.Word("6", delay=True)], cs.Loihi(20, dt=0.5))
+    for layer in net.layers:
+        if isinstance(layer, cs.Delay):
+            layer.delay.data[:] = RNG.uniform(0, 5, layer.delay.shape)
+    _, path = round_trip(net, tmp_path, (5, 4, 2))
+    expected = np.floor(net.layers[3].delay.data / 0.5)
+    assert plain(path)["layer/1/delay"].tolist() == expected.tolist()
+    assert plain(path)["layer/1/maxDelay"] == 31.0
+    each = cs.Sequential(cs.Conv(2, 3, 3), SRM, cs.Delay((3, 2, 3), dt=1.0))
+    each.layers[2].delay.data[:] = RNG.uniform(0, 5, (3, 2, 3))
+    again, path = round_trip(each, tmp_path, (5, 4, 2), input_shape=(5, 4, 2))
+    assert plain(path)["layer/1/delay"].shape == (3, 3, 2)
+    assert (again.layers[2].delay.data == np.floor(each.layers[2].delay.data)).all()
+
+
+def test_as_netx_reads(tmp_path):
+    """The names, shapes and types that netx asks for, and a step of each layer computed from them alone."""
+    net = cs.Network("6x5x2-4c3-7", LOIHI)
+    path = tmp_path / "trained.net"
+    cs.export_hdf5(net, path)
+    found = plain(path)
+    assert found["simulation/Ts"] == 1.0
+    assert [found[f"layer/{i}/type"][0].decode() for i in range(4)] == ["input", "conv", "flatten", "dense"]
+    assert [found[f"layer/{i}/shape"].tolist() for i in range(4)] == [[2, 6, 5], [4, 6, 5], [120, 1, 1], [7, 1, 1]]
+    for i in (0, 1, 3):
+        assert found[f"layer/{i}/neuron/type"][0].decode("ascii") == "LOIHI"
+        for name in ("iDecay", "vDecay", "vThMant", "refDelay", "wgtExp"):
+            assert np.issubdtype(found[f"layer/{i}/neuron/{name}"].dtype, np.integer), name
+    assert found["layer/1/neuron/iDecay"] == 900
+    for name, value in {"kernelSize": [3, 3], "stride": [1, 1], "padding": [1, 1], "dilation": [1, 1]}.items():
+        assert found[f"layer/1/{name}"].tolist() == value
+    names = ("inChannels", "outChannels", "groups")
+    assert [found[f"layer/1/{name}"].item() for name in names] == [2, 4, 1]
+    assert [found[f"layer/3/{name}"].item() for name in ("inFeatures", "outFeatures")] == [120, 7]
+    conv, dense = found["layer/1/weight"], found["layer/3/weight"]
+    assert (conv.shape, dense.shape) == ((4, 2, 3, 3), (7, 120))
+    for weight in (conv, dense):
+        assert (weight == weight.astype(int)).all()
+        assert not (weight % 2).any()
+    x = spikes((6, 5, 2), steps=1)
+    frame = np.pad(x[0, 0].transpose(2, 0, 1), ((0, 0), (1, 1), (1, 1)))
+    maps = np.array([[(conv * frame[:, r : r + 3, c : c + 3]).sum(axis=(1, 2, 3)) for c in range(5)] for r in range(6)])
+    assert (net.layers[0](x).data[0, 0] == maps).all()
+    fired = RNG.random((6, 5, 4)) < 0.3
+    assert (net.layers[3](fired[None, None]).data[0, 0] == dense @ fired.transpose(2, 0, 1).ravel()).all()
+
+
+def test_the_input_neuron_passes_each_spike(tmp_path):
+    cs.export_hdf5(cs.Network("3-2", LOIHI), tmp_path / "a.net")
+    found = plain(tmp_path / "a.net")
+    weight, bias = found["layer/0/weight"], found["layer/0/bias"]
+    i_keep, v_keep = (4096 - found[f"layer/0/neuron/{name}"] for name in ("iDecay", "vDecay"))
+    v, fired = 0, []
+    for x in (0, 1, 1, 0, 1):
+        v = ((v * v_keep) >> 12) + ((2 * weight * x - weight + bias) << 6)
+        fired.append(int(v > found["layer/0/neuron/vThMant"] << 6))
+        v = 0 if fired[-1] else v
+    assert i_keep == 0
+    assert fired == [0, 1, 1, 0, 1]
+    cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "b.net")
+    assert "layer/0/neuron/type" not in plain(tmp_path / "b.net")
+
+
+def test_files_as_slayer_pytorch_writes_them(tmp_path):
+    """Axes of one dropped, one integer for two, theta beside vThMant, no delayShift."""
+    net = cs.Network("6x6x2-4c3-2a-1", LOIHI)
+    path = tmp_path / "trained.net"
+    cs.export_hdf5(net, path)
+    with h5py.File(path, "a") as file:
+        for i in (1, 2, 4):
+            layer = file[f"layer/{i}"]
+            del layer["delayShift"]
+            layer["neuron/theta"] = 1280
+            for name in ("kernelSize", "stride", "padding", "dilation"):
+                if name in layer:
+                    one = layer[name][0]
+                    del layer[name]
+                    layer[name] = one
+        weight = file["layer/4/weight"][0]
+        del file["layer/4/weight"]
+        file["layer/4/weight"] = weight
+        for name in ("weight", "bias", "neuron"):
+            del file[f"layer/0/{name}"]
+    x = spikes((6, 6, 2))
+    assert net(x).data.any()
+    assert (cs.import_hdf5(path)(x).data == net(x).data).all()
+
+
+def test_hooks_are_in_the_weights(tmp_path):
+    net = cs.Sequential(cs.Dense(6, 4, weight_hook=lambda w: w * 3.0), SRM)
+    again, _ = round_trip(net, tmp_path, (6,))
+    assert (again.layers[0].weight.data == net.layers[0].weight.data * np.float32(3)).all()
+
+
+def dense(**options):
+    return cs.Dense(3, 2, **options)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([cs.Conv(1, 1, 1), SRM], r"input_shape is needed, \(H, W, C\) or \(N,\): the network's layers do not tell it"),
+        ([dense()], r"Dense\(3, 2\) has no neurons behind it"),
+        ([dense(), dense(), SRM], r"Dense\(3, 2\) has no neurons behind it"),
+        ([dense(), SRM, SRM], r"layer 2, SRM\(.*\), has no place in the file"),
+        ([dense(), cs.TemporalFilter(SRM), SRM], r"layer 1, TemporalFilter\(.*\), has no place in the file"),
+        ([dense(), SRM, Shift(2.0)], r"layer 2, Shift\(2, dt=1\), must be one shift of one step, behind the neurons"),
+        ([dense(), SRM, Shift(1.0), Shift(1.0)], r"layer 3, Shift\(1, dt=1\), must be one shift"),
+        ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
+        ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
+        ([dense(), SRM, cs.Dense(2, 2), cs.SRM(dt=0.5)], r"neurons must have one dt, got 0\.5, 1"),
+        ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
+        ([cs.Pool(1, gain=300.0), LOIHI], r"Pool\(.*\) must have integer weights .*got 300 to 300"),
+    ],
+)
+def test_what_has_no_place_is_named(tmp_path, layers, message):
+    options = {"input_shape": (4, 4, 1)} if isinstance(layers[0], cs.Pool) else {}
+    with pytest.raises(ValueError, match=f"^export_hdf5: {message}"):
+        cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network(tmp_path):
+    with pytest.raises(ValueError, match="export_hdf5: the network has no layers"):
+        cs.export_hdf5(cs.Sequential(), tmp_path / "a.net", input_shape=(3,))
+    with pytest.raises(TypeError, match="export_hdf5: net must be a network, got Dense"):
+        cs.export_hdf5(dense(), tmp_path / "a.net")
+
+
+def spoil(file, name, value=None):
+    del file[name]
+    if value is not None:
+        file[name] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("simulation", None, "simulation is missing"),
+        ("simulation/Ts", None, "simulation/Ts is missing"),
+        ("simulation/Ts", 0.0, "simulation/Ts must be positive, got 0"),
+        ("layer", None, "layer is missing"),
+        ("layer/1", None, "layer/1 is missing"),
+        ("layer/1/type", None, "layer/1/type is missing"),
+        ("layer/1/type", b"cov", "layer/1/type must be one of .*, got 'cov'; did you mean conv"),
+        ("layer/1/type", b"input", "layer/1/type is input, which must be the first layer"),
+        ("layer/1/shape", None, "layer/1/shape is missing"),
+        ("layer/1/shape", [4, 0, 5], r"layer/1/shape must be three numbers from 1, got \[4, 0, 5\]"),
+        ("layer/1/weight", None, "layer/1/weight is missing"),
+        (
+            "layer/1/weight",
+            np.zeros((4, 2, 3, 2)),
+            r"layer/1/weight has shape \(4, 2, 3, 2\), its layer expects \(4, 2, 3",
+        ),
+        ("layer/1/kernelSize", [1, 2, 3], "layer/1/kernelSize must be one integer or two, got 3"),
+        ("layer/1/stride", None, "layer/1/stride is missing"),
+        ("layer/1/groups", None, "layer/1/groups is missing"),
+        ("layer/1/neuron", None, "layer/1/neuron is missing"),
+        ("layer/1/neuron/type", None, "layer/1/neuron/type is missing"),
+        ("layer/1/neuron/type", b"RF", "layer/1/neuron/type must be one of SRMALPHA, LOIHI, got 'RF'"),
+        ("layer/1/neuron/vThMant", None, "layer/1/neuron/vThMant is missing"),
+        ("layer/1/neuron/vDecay", 0, "layer/1/neuron/vDecay must be at least 1, got 0"),
+        ("layer/2/weight", [[28, 28], [28, 27]], "layer/2/weight of a pool layer must be one number throughout"),
+        ("layer/4/weight", np.zeros((3, 8)), r"layer/4/weight has shape \(3, 8\), its layer expects \(3, 36\)"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, name, value, message):
+    path = tmp_path / "a.net"
+    cs.export_hdf5(cs.Network("6x6x2-4c3-2a-3", LOIHI), path)
+    with h5py.File(path, "a") as file:
+        spoil(file, name, value)
+    with pytest.raises(ValueError, match=rf"^import_hdf5: .*a\.net: {message}"):
+        cs.import_hdf5(path)
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "a.net"
+    cs.export_hdf5(cs.Network("3-2", SRM), path)
+    whole = path.read_bytes()
+    for data in (b"", b"nothing", whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"import_hdf5: .*a\.net is damaged or no HDF5"):
+            cs.import_hdf5(path)
+    with pytest.raises(ValueError, match=r"import_hdf5: .* is no file"):
+        cs.import_hdf5(tmp_path)
+
+
+def test_the_extra_is_named(tmp_path, monkeypatch):
+    real = importlib.import_module
+
+    def without(name, *arguments):
+        if name == "h5py":
+            raise ImportError(name)
+        return real(name, *arguments)
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    for use in (lambda: cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "a")):
+        with pytest.raises(ImportError, match=r"port_hdf5: h5py is missing; pip install 'cuslayer\[hdf5\]'"):
+            use()

@@ -1,0 +1,198 @@
+"""The losses of class probabilities: spike max and the sliding window, and the operations that they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions
+
+RNG = np.random.default_rng(41)
+SRM = cs.SRM(dt=0.5)
+LABELS = np.array([0, 2, 1, 2])
+KINDS = ["softmax", "ratio"]
+
+
+def probabilities(counts, kind):
+    share = np.exp(counts - counts.max(axis=-1, keepdims=True)) if kind == "softmax" else counts + 1
+    return share / share.sum(axis=-1, keepdims=True)
+
+
+def nats(counts, kind):
+    """The cross-entropy of counts (N, classes) at LABELS, in float64."""
+    return -np.log(probabilities(counts, kind)[np.arange(4), LABELS]).sum()
+
+
+def windowed(s, t, window):
+    return s[max(t - window + 1, 0) : t + 1].sum(axis=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("region", [None, (0, 15), (2.5, 12.5), (14.5, 15)])
+def test_spike_max(region, kind):
+    s = RNG.random((30, 4, 3)) < 0.3
+    first, last = (0, 30) if region is None else (round(edge / 0.5) for edge in region)
+    counts = s[first:last].sum(axis=0).astype(float)
+    loss = cs.SpikeMaxLoss(SRM, region=region, probability=kind)
+    for labelled in (LABELS, LABELS.tolist(), np.eye(3)[LABELS], cs.Tensor(np.eye(3)[LABELS])):
+        t = cs.Tensor(s, requires_grad=True)
+        value = loss(t, labelled)
+        assert value.shape == ()
+        assert value.item() == pytest.approx(nats(counts, kind), rel=1e-5)
+        value.backward()
+    expected = np.zeros(s.shape)
+    expected[first:last] = probabilities(counts, kind) - np.eye(3)[LABELS]
+    if kind == "ratio":
+        expected /= counts + 1
+    np.testing.assert_allclose(t.grad, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window", [0.5, 2.5, 15, 100])
+@pytest.mark.parametrize("region", [None, (5, 12.5)])
+def test_probability_window(region, window, kind):
+    s = RNG.random((30, 4, 3)) < 0.3
+    first, last = (0, 30) if region is None else (10, 25)
+    each = [nats(windowed(s, t, round(window / 0.5)).astype(float), kind) for t in range(first, last)]
+    loss = cs.ProbabilityWindowLoss(SRM, window=window, region=region, probability=kind)
+    assert loss(s, LABELS).item() == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_one_window_of_all_the_time_is_spike_max():
+    s = RNG.random((30, 4, 3)) < 0.3
+    last = cs.ProbabilityWindowLoss(SRM, window=15, region=(14.5, 15))
+    assert last(s, LABELS).item() == pytest.approx(cs.SpikeMaxLoss(SRM)(s, LABELS).item())
+
+
+def test_a_spike_is_felt_by_every_window_that_holds_it():
+    t = cs.Tensor(np.zeros((10, 1, 2), np.float64), requires_grad=True)
+    cs.ProbabilityWindowLoss(cs.SRM(), window=3)(t, [1]).backward()
+    np.testing.assert_allclose(t.grad[:, 0, 1], -np.array([3] * 8 + [2, 1]) * 0.5 / 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("region", [None, (2.5, 10)])
+def test_gradients(region, kind):
+    s = RNG.random((24, 4, 3))
+    for loss in (
+        cs.SpikeMaxLoss(SRM, region=region, probability=kind),
+        cs.ProbabilityWindowLoss(SRM, window=3.5, region=region, probability=kind),
+    ):
+        assert cs.gradcheck(lambda x, loss=loss: loss(x, LABELS), s) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_counts_do_not_overflow(kind):
+    t = cs.Tensor(np.ones((5000, 1, 2), bool) & np.array([True, False]), requires_grad=True)
+    value = cs.SpikeMaxLoss(SRM, probability=kind)(t, [1])
+    value.backward()
+    assert value.item() == pytest.approx(5000 if kind == "softmax" else np.log(5002), rel=1e-5)
+    assert np.isfinite(t.grad).all()
+
+
+@pytest.mark.parametrize("make", [lambda: cs.SpikeMaxLoss(cs.SRM()), lambda: cs.ProbabilityWindowLoss(cs.SRM())])
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_a_network_learns(make, gradient):
+    cs.seed(2)
+    srm = cs.SRM(gradient=gradient)
+    labels = np.arange(8) % 2
+    x = (np.random.default_rng(0).random((40, 8, 6)) < 0.4) & (np.arange(6) // 3 == labels[:, None])
+    net, loss = cs.Sequential(cs.Dense(6, 8), srm, cs.Dense(8, 2), srm), make()
+    optimizer = cs.Adam(net.parameters(), lr=0.05)
+    values = []
+    for _ in range(40):
+        spikes = net(x)
+        value = loss(spikes, labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.3 * values[0]
+    assert (cs.classify(net(x)) == labels).all()
+
+
+@pytest.mark.parametrize("shape", [(9, 2, 3), (1, 1, 1), (7, 2), (0, 2, 3), (5, 0, 3)])
+@pytest.mark.parametrize("window", [1, 4, 9, 50])
+def test_moving_count(shape, window):
+    for x in (RNG.random(shape) < 0.4, RNG.standard_normal(shape), RNG.standard_normal(shape).astype(np.float32)):
+        c = functions.moving_count(x, window=window)
+        assert c.dtype == (np.float32 if x.dtype == bool else x.dtype)
+        expected = np.array([windowed(x.astype(float), t, window) for t in range(len(x))]).reshape(shape)
+        np.testing.assert_allclose(c.data, expected, atol=1e-6 if c.dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("window", [1, 4, 20, 50])
+def test_the_adjoint_of_moving_count(window, dtype, error):
+    x, y = RNG.standard_normal((2, 20, 3, 5)).astype(dtype)
+    t = cs.Tensor(x, requires_grad=True)
+    c = functions.moving_count(t, window=window)
+    c.backward(y)
+    left, right = (np.vdot(a.astype(float), b.astype(float)) for a, b in ((c.data, y), (x, t.grad)))
+    assert abs(left - right) < error * np.linalg.norm(x.astype(float)) * np.linalg.norm(y.astype(float))
+
+
+def test_gradient_of_moving_count():
+    assert cs.gradcheck(lambda x: functions.moving_count(x, window=4), RNG.standard_normal((9, 2, 3))) < 1e-6
+
+
+def test_a_long_count_is_as_exact_as_a_short_one():
+    x = RNG.random((100_000, 1)).astype(np.float32)
+    c = functions.moving_count(x, window=3).data[-100:]
+    np.testing.assert_allclose(c, functions.moving_count(x[-102:], window=3).data[2:], rtol=2e-7)
+
+
+def test_what_goes_back_is_contiguous():
+    pullback = functions.moving_count.__wrapped__(RNG.random((9, 2, 3)), window=4)[1]
+    assert pullback(RNG.random((9, 2, 3))).flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (5, 2, 3), (0, 2, 3), (1, 1, 1), (5, 0, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cross_entropy(shape, kind):
+    counts = RNG.random(shape) * 5
+    labels = RNG.integers(shape[-1], size=shape[-2])
+    chosen = labels[:, None] == np.arange(shape[-1])
+    p = probabilities(counts, kind) if counts.size else counts
+    value = functions.cross_entropy(counts, chosen=chosen, probability=kind)
+    assert value.item() == pytest.approx(-(np.log(p) * chosen).sum() if p.size else 0.0)
+    if counts.size:
+        assert cs.gradcheck(lambda c: functions.cross_entropy(c, chosen=chosen, probability=kind), counts) < 1e-6
+
+
+def test_types():
+    s = RNG.random((10, 4, 3))
+    for loss in (cs.SpikeMaxLoss(SRM), cs.ProbabilityWindowLoss(SRM)):
+        assert loss(s, LABELS).dtype == np.float64
+        assert loss(s.astype(np.float32), LABELS).dtype == np.float32
+        assert loss(s > 0.5, LABELS).dtype == np.float32
+
+
+def test_errors():
+    s = np.zeros((10, 2, 3), bool)
+    with pytest.raises(ValueError, match="ProbabilityWindowLoss: window must be positive, got 0"):
+        cs.ProbabilityWindowLoss(SRM, window=0)
+    with pytest.raises(ValueError, match=r"ProbabilityWindowLoss: window must hold a step of 0\.5 ms, got 0\.2 ms"):
+        cs.ProbabilityWindowLoss(SRM, window=0.2)
+    with pytest.raises(TypeError, match="ProbabilityWindowLoss: window must be a number, got NoneType"):
+        cs.ProbabilityWindowLoss(SRM, window=None)
+    for make in (cs.SpikeMaxLoss, cs.ProbabilityWindowLoss):
+        with pytest.raises(ValueError, match=f"{make.__name__}: probability must be one of softmax, ratio, got 'max'"):
+            make(SRM, probability="max")
+    with pytest.raises(ValueError, match=r"moving_count: x must be \(T, N, ...\), got shape \(10,\)"):
+        functions.moving_count(s[:, 0, 0], window=1)
+    with pytest.raises(ValueError, match="moving_count: window must be at least 1, got 0"):
+        functions.moving_count(s, window=0)
+    with pytest.raises(TypeError, match="moving_count: window must be an integer, got float"):
+        functions.moving_count(s, window=1.0)
+    counts = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="cross_entropy: probability must be one of softmax, ratio, got 'rate'"):
+        functions.cross_entropy(counts, chosen=counts > 0, probability="rate")
+    message = r"cross_entropy: chosen has shape \(3,\), counts have shape \(2, 3\)"
+    with pytest.raises(ValueError, match=message):
+        functions.cross_entropy(counts, chosen=counts[0] > 0)
+    with pytest.raises(ValueError, match=r"cross_entropy: counts must have a class, got shape \(2, 0\)"):
+        functions.cross_entropy(counts[:, :0], chosen=counts[:, :0] > 0)
+    with pytest.raises(ValueError, match=r"cross_entropy: chosen has shape \(3,\), counts have shape \(3,\)"):
+        functions.cross_entropy(counts[0], chosen=counts[0] > 0)

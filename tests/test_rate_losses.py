@@ -1,0 +1,175 @@
+"""The loss of firing rates and the regularizer; and what every loss of classes refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+RNG = np.random.default_rng(43)
+LABELS = np.array([0, 2, 1, 2])
+
+
+@pytest.mark.parametrize("region", [None, (0, 30), (5, 25), (29, 30)])
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_spike_rate(region, dt):
+    s = RNG.random((30, 4, 3)) < 0.3
+    first, last = region or (0, 30)
+    milliseconds = (last - first) * dt
+    rates = s[first:last].sum(axis=0) / milliseconds
+    error = rates - np.where(LABELS[:, None] == np.arange(3), 0.25, 0.04)
+    loss = cs.SpikeRateLoss(cs.SRM(dt=dt), true=250, false=40, region=region and tuple(dt * edge for edge in region))
+    for labelled in (LABELS, np.eye(3)[LABELS]):
+        t = cs.Tensor(s, requires_grad=True)
+        value = loss(t, labelled)
+        assert value.shape == ()
+        assert value.item() == pytest.approx(0.5 * (error**2).sum(), rel=1e-5)
+        value.backward()
+    expected = np.zeros(s.shape)
+    expected[first:last] = error / milliseconds
+    np.testing.assert_allclose(t.grad, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_rate_does_not_depend_on_the_step():
+    s = np.zeros((20, 1, 2), bool)
+    s[::4] = True
+    fine = s.repeat(2, axis=0)
+    fine[1::2] = False
+    coarse = cs.SpikeRateLoss(cs.SRM(dt=1.0))(s, [0]).item()
+    assert cs.SpikeRateLoss(cs.SRM(dt=0.5))(fine, [0]).item() == pytest.approx(coarse)
+
+
+@pytest.mark.parametrize("region", [None, (3, 20)])
+def test_gradient_of_spike_rate(region):
+    loss = cs.SpikeRateLoss(cs.SRM(), region=region)
+    assert cs.gradcheck(lambda s: loss(s, LABELS), RNG.random((24, 4, 3))) < 1e-6
+
+
+def test_rates_are_learned():
+    cs.seed(0)
+    srm = cs.SRM()
+    labels = np.arange(8) % 2
+    x = (np.random.default_rng(0).random((50, 8, 6)) < 0.4) & (np.arange(6) // 3 == labels[:, None])
+    net, loss = cs.Sequential(cs.Dense(6, 2), srm), cs.SpikeRateLoss(srm, true=200, false=20)
+    optimizer = cs.Adam(net.parameters(), lr=0.05)
+    for _ in range(80):
+        spikes = net(x)
+        value = loss(spikes, labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    rates = 1000 * spikes.data.mean(axis=0)
+    right = labels[:, None] == np.arange(2)
+    assert abs(rates[right].mean() - 200) < 40
+    assert abs(rates[~right].mean() - 20) < 40
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 50), (100, None), (40, 60), (40, 40)])
+@pytest.mark.parametrize("shape", [(20, 4, 5), (20, 2, 3, 4, 2), (1, 1), (20, 1, 1)])
+def test_the_regularizer(shape, low, high):
+    s = RNG.random(shape) < 0.1
+    t = cs.Tensor(s, requires_grad=True)
+    value = cs.RateRegularizer(low, high, weight=3.0, dt=2.0)(t)
+    rate = s.mean(axis=(0, 1)) / 2.0
+    under, over = np.maximum(low / 1000 - rate, 0), np.maximum(rate - (np.inf if high is None else high / 1000), 0)
+    assert value.shape == ()
+    assert value.item() == pytest.approx(1.5 * shape[1] * ((under**2).sum() + (over**2).sum()), rel=1e-4, abs=1e-12)
+    value.backward()
+    expected = np.broadcast_to(3.0 * (over - under) / (2.0 * shape[0]), shape)
+    np.testing.assert_allclose(t.grad, expected, atol=1e-6 * max(np.abs(expected).max(), 1e-9))
+
+
+def test_gradient_of_the_regularizer():
+    for low, high in ((600, None), (0, 400), (450, 550)):
+        assert cs.gradcheck(cs.RateRegularizer(low, high, weight=2.0), RNG.random((9, 2, 5))) < 1e-6
+
+
+def test_no_sample_costs_nothing():
+    assert cs.RateRegularizer(5, 50)(np.zeros((9, 0, 3), bool)).item() == 0.0
+
+
+def test_hidden_neurons_are_brought_into_the_band():
+    cs.seed(0)
+    srm = cs.SRM()
+    net = cs.Sequential(cs.Dense(6, 20, weight_scale=2.0), srm, cs.Dense(20, 2), srm)
+    x = np.random.default_rng(0).random((100, 4, 6)) < 0.1
+    loss, regularize = cs.SpikeRateLoss(srm), cs.RateRegularizer(20, 60, weight=100.0)
+    optimizer = cs.Adam(net.parameters(), lr=0.1)
+
+    def rates():
+        return 1000 * srm(net.layers[0](x)).data.mean(axis=(0, 1))
+
+    before = rates()
+    for _ in range(60):
+        hidden = srm(net.layers[0](x))
+        value = loss(srm(net.layers[2](hidden)), [0, 1, 0, 1]) + regularize(hidden)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert ((before < 20) | (before > 60)).mean() > 0.5
+    assert ((rates() < 15) | (rates() > 65)).mean() < 0.1
+
+
+LOSSES = [cs.SpikeCountLoss, cs.SpikeRateLoss, cs.SpikeMaxLoss, cs.ProbabilityWindowLoss]
+
+
+@pytest.mark.parametrize("make", LOSSES)
+def test_what_a_loss_of_classes_refuses(make):
+    srm, s, op = cs.SRM(dt=0.5), np.zeros((10, 2, 3), bool), make.__name__
+    loss = make(srm)
+    with pytest.raises(ValueError, match=f"{op}: label 3 of sample 1 is none of 3 classes"):
+        loss(s, [0, 3])
+    with pytest.raises(ValueError, match=f"{op}: label -1 of sample 0 is none of 3 classes"):
+        loss(s, [-1, 0])
+    with pytest.raises(ValueError, match=rf"{op}: labels have shape \(3,\), spikes \('T', 2, 3\) expect \(2,\) or"):
+        loss(s, [0, 1, 2])
+    with pytest.raises(TypeError, match=f"{op}: labels must be integers, got float64"):
+        loss(s, [0.0, 1.0])
+    with pytest.raises(ValueError, match=rf"{op}: labels \(N, classes\) must hold one 1 a sample and 0 elsewhere"):
+        loss(s, np.ones((2, 3)))
+    with pytest.raises(ValueError, match=rf"{op}: spikes must be \(T, N, C\), got shape \(10, 2\)"):
+        loss(s[..., 0], [0, 1])
+    with pytest.raises(ValueError, match=f"{op}: spikes must have a step, got T = 0"):
+        loss(s[:0], [0, 1])
+    with pytest.raises(ValueError, match=f"{op}: region reaches to 6 ms, the spikes end at 5 ms"):
+        make(srm, region=(0, 6))(s, [0, 1])
+    with pytest.raises(ValueError, match=rf"{op}: region must hold a step of 0\.5 ms, got 3 to 3 ms"):
+        make(srm, region=(3, 3))
+    with pytest.raises(ValueError, match=f"{op}: region must not be negative, got -1"):
+        make(srm, region=(-1, 3))
+    with pytest.raises(ValueError, match=rf"{op}: region must be \(start, stop\) in ms, got 5"):
+        make(srm, region=5)
+    with pytest.raises(TypeError, match=f"{op}: srm must be a neuron, got int"):
+        make(3)
+
+
+@pytest.mark.parametrize("make", LOSSES)
+def test_types(make):
+    s, loss = RNG.random((10, 4, 3)), make(cs.SRM())
+    assert loss(s, LABELS).dtype == np.float64
+    assert loss(s.astype(np.float32), LABELS).dtype == np.float32
+    assert loss(s > 0.5, LABELS).dtype == np.float32
+    assert loss(np.zeros((10, 0, 3), bool), np.zeros(0, int)).item() == 0.0
+
+
+def test_errors():
+    for name in ("true", "false"):
+        with pytest.raises(ValueError, match=f"SpikeRateLoss: {name} must not be negative, got -1"):
+            cs.SpikeRateLoss(cs.SRM(), **{name: -1})
+        with pytest.raises(ValueError, match=f"SpikeRateLoss: {name} must be at most a spike a step, 500 Hz, got 501"):
+            cs.SpikeRateLoss(cs.SRM(dt=2.0), **{name: 501})
+    for wrong in ({"low": -1}, {"high": -1}, {"weight": -1}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"RateRegularizer: {name} must not be negative, got -1"):
+            cs.RateRegularizer(**wrong)
+    with pytest.raises(ValueError, match="RateRegularizer: high must be at least low, 50 Hz, got 5"):
+        cs.RateRegularizer(50, 5)
+    with pytest.raises(ValueError, match="RateRegularizer: dt must be positive, got 0"):
+        cs.RateRegularizer(dt=0)
+    with pytest.raises(TypeError, match="RateRegularizer: low must be a number, got str"):
+        cs.RateRegularizer("5")
+    with pytest.raises(ValueError, match=r"RateRegularizer: spikes must be \(T, N, ...\), got shape \(3,\)"):
+        cs.RateRegularizer()(np.zeros(3, bool))
+    with pytest.raises(ValueError, match="RateRegularizer: spikes must have a step, got T = 0"):
+        cs.RateRegularizer()(np.zeros((0, 3), bool))
