@@ -6,7 +6,7 @@
 Copy and kernels take turns on every core, on arrays larger than the last cache; the medians count. An element is
 counted once where it is read and once where it is written, as in traffic.py; what a spike-driven kernel reads of its
 weights is not counted. A share under 1 is time spent on arithmetic, on caches, or on fetching what is only written.
-Prints a table and writes it, with versions and machine, to benchmarks/results/kernels.json.
+Prints a table and writes it, with versions and machine, to benchmarks/results/kernels.json and docs/performance.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import machine
 import numpy as np
+import page
 import traffic
 
 from cuslayer.jit import spread
@@ -172,11 +173,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--docs", type=Path, default=page.PERFORMANCE)
     options = parser.parse_args(arguments)
     rows = measure(options.columns, options.repeats, options.steps)
     print(table(rows))
     options.out.parent.mkdir(exist_ok=True, parents=True)
-    options.out.write_text(json.dumps({"machine": machine.describe(), "rows": rows}, indent=2) + "\n")
+    where = machine.describe()
+    options.out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
+    heads = ["kernel", "MB moved", "ms", "GB/s", "of a copy"]
+    cells = []
+    for r in rows:
+        numbers = [f"{r['megabytes']:.1f}", f"{r['milliseconds']:.2f}", f"{r['gigabytes_a_second']:.1f}"]
+        cells.append([f"`{r['kernel']}`", *numbers, f"{r['share_of_a_copy']:.2f}"])
+    lines = [*page.table(heads, cells, 1), "", machine.said(where, "python benchmarks/kernels.py")]
+    page.fill(options.docs, "kernels", lines, None, "")
 
 
 if __name__ == "__main__":

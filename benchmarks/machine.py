@@ -21,3 +21,9 @@ def describe(*packages: str) -> dict:
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "numba", "cuslayer", *packages)},
     }
+
+
+def said(where: dict, command: str) -> str:
+    """Return what `describe` has found, and by what command a figure was measured, as a line of text."""
+    versions = ", ".join(f"{name} {where[name]}" for name in ("python", "numpy", "numba", "cuslayer"))
+    return f"{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; `{command}`"

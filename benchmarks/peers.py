@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import machine
+import page
 from comparison import environment, recordings, report, works
 from comparison.processes import NotRun, Process
 from comparison.works import NAMES, TRAINING, Work
@@ -186,7 +187,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     add("--threads", type=int, default=machine.describe()["cores"], help="for every library that can be told")
     add("--env", type=Path, default=environment.default_folder(), help="the peers' environment")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
-    add("--docs", type=Path, default=ROOT / "docs" / "performance.md", help="a page with the marks of this script")
+    add("--docs", type=Path, default=page.PERFORMANCE, help="a page with the marks of this script")
     return parser.parse_args(arguments)
 
 
@@ -202,7 +203,8 @@ def main(arguments: list[str] | None = None) -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=2) + "\n")
     lines = report.text(found)
-    report.write_docs(options.docs, lines, report.draw(options.out.with_suffix(".png"), found))
+    chart = report.draw(options.out.with_suffix(".png"), found)
+    page.fill(options.docs, "peers", lines, chart, "Times of a training step, and peaks of memory, as bars")
     print("\n".join(lines))
 
 

@@ -7,7 +7,8 @@
 The network is 2312-WIDTH-10, its input random spikes of a rate. Each point is a process of its own: a step to warm up,
 then the median of the rest, and the peak of memory above that of the imports. The exponent is that of a power law
 fitted to the upper half of each sweep, where what a step costs whatever its size no longer counts. Prints a table and
-writes it, with versions and machine, to benchmarks/results/scaling.json and the plots to scaling.png.
+writes it, with versions and machine, to benchmarks/results/scaling.json, the plots to scaling.png, and both into
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import machine
 import numpy as np
+import page
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 USUAL = {"T": 300, "batch": 8, "width": 512, "rate": 0.006, "tau": 10.0}
@@ -32,11 +34,20 @@ SWEEPS = {
 }
 SMALL = {"T": [20, 40], "batch": [1, 2], "width": [16, 32], "rate": [0.01, 0.1], "tau": [1.0, 10.0]}
 
+LABELS = {
+    "T": "steps T",
+    "batch": "batch",
+    "width": "hidden neurons",
+    "rate": "firing rate of the input",
+    "tau": "tau, ms",
+}
+
 POINT = """
 import json, resource, sys, time
 import numpy as np
 import cuslayer as cs
 import cuslayer.kernels.cpu
+cuslayer.kernels.cpu.synapse_input(np.zeros((1, 1), bool))  # Numba's imports wait for the first call of a loop
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 p = json.loads(sys.argv[1])
 cs.use("cpu")
@@ -91,13 +102,6 @@ def draw(found: dict, path: Path) -> None:
     names = [name for name in SWEEPS if name in found]
     figure = Figure(figsize=(3.2 * len(names), 6), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False)
-    labels = {
-        "T": "steps T",
-        "batch": "batch",
-        "width": "hidden neurons",
-        "rate": "firing rate of the input",
-        "tau": "tau",
-    }
     for column, name in enumerate(names):
         for row, (what, unit, factor) in enumerate(
             (("seconds", "ms a step", 1e3), ("megabytes", "MB above imports", 1))
@@ -105,11 +109,25 @@ def draw(found: dict, path: Path) -> None:
             ax, values = axes[row, column], [factor * v for v in found[name][what]]
             ax.loglog(found[name]["sizes"], values, "o-", color="C0" if row == 0 else "C1")
             ax.set_title(f"exponent {found[name][f'exponent_of_{what}']:.2f}", fontsize=10)
-            ax.set_xlabel(labels[name])
+            ax.set_xlabel(LABELS[name])
             ax.grid(alpha=0.3, which="both")
             if column == 0:
                 ax.set_ylabel(unit)
     figure.savefig(path, dpi=110)
+
+
+def text(found: dict) -> list[str]:
+    """Return the table of all sweeps, and what they were measured on."""
+    rows = []
+    for name in (n for n in SWEEPS if n in found):
+        of, last = found[name], len(found[name]["sizes"]) - 1
+        ends = [f"{of['sizes'][0]:g}", f"{of['sizes'][last]:g}"]
+        ms = [f"{1e3 * of['seconds'][k]:.1f}" for k in (0, last)]
+        mb = [f"{of['megabytes'][k]:.0f}" for k in (0, last)]
+        fits = [f"{of[f'exponent_of_{what}']:.2f}" for what in ("seconds", "megabytes")]
+        rows.append([LABELS[name], *(" to ".join(pair) for pair in (ends, ms, mb)), *fits])
+    heads = ["what grows", "from, to", "ms a step", "MB above imports", "exponent of time", "of memory"]
+    return [*page.table(heads, rows, 1), "", machine.said(found["machine"], "python benchmarks/scaling.py")]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,6 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", choices=list(SWEEPS))
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--docs", type=Path, default=page.PERFORMANCE)
     options = parser.parse_args(arguments)
     found = {}
     for name in options.only or SWEEPS:
@@ -129,8 +148,11 @@ def main(arguments: list[str] | None = None) -> None:
             flush=True,
         )
     options.out.parent.mkdir(exist_ok=True, parents=True)
-    options.out.write_text(json.dumps({"machine": machine.describe(), "usual": USUAL, **found}, indent=2) + "\n")
-    draw(found, options.out.with_suffix(".png"))
+    found |= {"machine": machine.describe(), "usual": USUAL}
+    options.out.write_text(json.dumps(found, indent=2) + "\n")
+    chart = options.out.with_suffix(".png")
+    draw(found, chart)
+    page.fill(options.docs, "scaling", text(found), chart, "Time and memory of a step, log-log, with exponents")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,14 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("kernels", "scaling", "machine", "traffic", "event_files"):
+    for name in ("kernels", "scaling", "machine", "page", "traffic", "event_files"):
         sys.modules.pop(name, None)
+
+
+def files(folder, out, name):
+    """Return options for where results go, and make a page with the marks of a script."""
+    (folder / "page.md").write_text(f"Before.\n<!-- {name} -->\n<!-- /{name} -->\nAfter.\n")
+    return ["--out", str(folder / out), "--docs", str(folder / "page.md")]
 
 
 def test_kernels(tmp_path, capsys):
@@ -25,7 +31,7 @@ def test_kernels(tmp_path, capsys):
 
     from cuslayer.kernels import cpu
 
-    kernels.main(["--columns", "512", "--steps", "20", "--repeats", "1", "--out", str(tmp_path / "k.json")])
+    kernels.main(["--columns", "512", "--steps", "20", "--repeats", "1", *files(tmp_path, "k.json", "kernels")])
     found = json.loads((tmp_path / "k.json").read_text())
     names = [row["kernel"] for row in found["rows"]]
     left_out = {"fused_conv", "fused_conv_pool", "fused_dense"}
@@ -33,18 +39,24 @@ def test_kernels(tmp_path, capsys):
     assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
     assert found["machine"]["cores"] >= 1
     printed = capsys.readouterr().out
-    assert all(name in printed for name in names)
+    page = (tmp_path / "page.md").read_text()
+    for text in (printed, page):
+        assert all(name in text for name in names)
+    assert "`python benchmarks/kernels.py`" in page
 
 
 def test_scaling(tmp_path, capsys):
     import scaling
 
-    scaling.main(["--small", "--only", "T", "--out", str(tmp_path / "s.json")])
+    scaling.main(["--small", "--only", "T", *files(tmp_path, "s.json", "scaling")])
     found = json.loads((tmp_path / "s.json").read_text())
     assert found["T"]["sizes"] == [20, 40]
     assert all(v > 0 for v in found["T"]["seconds"])
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     assert "exponents: time" in capsys.readouterr().out
+    page = (tmp_path / "page.md").read_text()
+    assert "](s.png)" in page
+    assert f"| 20 to 40 | {1e3 * found['T']['seconds'][0]:.1f} to " in " ".join(page.split())
 
 
 def test_the_exponent_is_that_of_the_upper_half():

@@ -17,7 +17,9 @@ import peers  # noqa: E402
 from comparison import environment, recordings, report, worker, works  # noqa: E402
 from comparison.models import ours, stages  # noqa: E402
 from comparison.processes import NotRun, Process  # noqa: E402
+from page import fill, marks, table  # noqa: E402
 
+BEGIN, END = marks("peers")
 LAYERS = {
     "dense": [["dense", 6], ["dense", 10]],
     "conv": [["conv", 3, 5, 1], ["pool", 2], ["conv", 4, 3, 1], ["dense", 10]],
@@ -33,7 +35,7 @@ def folder(tmp_path):
 @pytest.fixture
 def page(tmp_path):
     path = tmp_path / "performance.md"
-    path.write_text(f"# Before\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter.\n")
+    path.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
     return path
 
 
@@ -349,7 +351,7 @@ def test_aims():
 
 
 def test_a_table():
-    assert report.table(["a", "bcd"], [["longer", "1"]], 1) == [
+    assert table(["a", "bcd"], [["longer", "1"]], 1) == [
         "| a      | bcd |",
         "| ------ | --: |",
         "| longer |   1 |",
@@ -358,16 +360,16 @@ def test_a_table():
 
 def test_the_page_is_changed_between_its_marks_alone(page, tmp_path):
     for line in ("first", "second"):
-        report.write_docs(page, [line], tmp_path / "results" / "chart.png")
+        fill(page, "peers", [line], tmp_path / "results" / "chart.png", "A chart")
     text = page.read_text()
     assert text.startswith("# Before\n")
-    assert text.endswith(f"second\n\n{report.END}\n\nAfter.\n")
+    assert text.endswith(f"second\n\n{END}\n\nAfter.\n")
     assert "](results/chart.png)" in text
     assert "old" not in text
     assert "first" not in text
     page.write_text("nothing")
     with pytest.raises(ValueError, match="no <!-- peers -->"):
-        report.write_docs(page, [], None)
+        fill(page, "peers", [], None, "")
     assert page.read_text() == "nothing"
 
 
@@ -384,4 +386,5 @@ def test_the_chart(tmp_path):
 
 def test_the_projects_page_has_the_marks():
     text = (BENCHMARKS.parent / "docs" / "performance.md").read_text()
-    assert text.count(report.BEGIN) == text.count(report.END) == 1
+    for name in ("peers", "scaling", "kernels"):
+        assert [text.count(mark) for mark in marks(name)] == [1, 1]

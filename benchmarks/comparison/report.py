@@ -1,27 +1,15 @@
-"""What was found as text, as a chart, and between the marks of docs/performance.md."""
+"""What was found as text and as a chart."""
 
 from __future__ import annotations
 
-import os
 from math import floor, log10
 from pathlib import Path
 
+from page import table
+
 from comparison.works import NAMES, TRAINING, WORKS, aims
 
-BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
 _OURS, _OTHERS = "#d1495b", "#8d99ae"
-
-
-def table(heads: list[str], rows: list[list[str]], left: int) -> list[str]:
-    """Return the lines of a Markdown table whose first columns are text and whose others are numbers."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-
-    def line(cells: list[str]) -> str:
-        padded = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = [("-" * w) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return [line(heads), line(rule), *(line(row) for row in rows)]
 
 
 def training(name: str, found: dict) -> list[str]:
@@ -87,23 +75,6 @@ def run(*, date: str, command: str, recordings: str, steps: int, threads: int, m
     """Return when, where and by what command works were measured."""
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
     return f"{date}, {where}; {recordings}, T = {steps}, {threads} threads; `{command}`"
-
-
-def write_docs(page: Path, lines: list[str], chart: Path | None) -> None:
-    """Put the lines, and the chart before them, between the page's marks.
-
-    Raises:
-        ValueError: the page has no marks.
-    """
-    whole = page.read_text(encoding="utf-8")
-    before, mark, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{page}: no {BEGIN} and {END}")
-    if chart:
-        way = Path(os.path.relpath(chart.resolve(), page.resolve().parent)).as_posix()
-        lines = [f"![Times of a training step, and peaks of memory, as bars]({way})", "", *lines]
-    page.write_text("\n".join([before + mark, "", *lines, "", end + after]), encoding="utf-8")
 
 
 def bars(found: dict) -> list[tuple[str, str, list[tuple[str, float, bool]]]]:
