@@ -40,11 +40,11 @@ class Node:
         self.pullback: Pullback | None = pullback
         self.parents, self.shape = parents, shape
 
-    def gradients(self, grad: Array) -> list[tuple[Node | Tensor, Array]]:
-        """Return the gradient for each parent that wants one, and let go of all that was kept for it."""
+    def gradients(self, arrived: list[Array]) -> list[tuple[Node | Tensor, Array]]:
+        """Return the gradient for each parent that wants one, and let go of what arrived and of all that was kept."""
         if self.pullback is None:
             raise ValueError("backward: this graph has been walked before and its memory freed; run forward again")
-        found = self.pullback(grad)
+        found = self.pullback(arrived.pop())
         each = found if isinstance(found, tuple) else (found,)
         wanted = [(p, g) for p, g in zip(self.parents, each, strict=True) if p is not None and g is not None]
         self.pullback, self.parents = None, ()
@@ -212,27 +212,28 @@ def as_tensor(x: Any) -> Tensor:
 
 
 def _walk(start: Node | Tensor, grad: Array) -> None:
-    pending: dict[int, tuple[Node, Array]] = {}
+    pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
-    def arrive(at: Node | Tensor, g: Array) -> None:
+    def arrive(at: Node | Tensor, g: Array, source: int) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", at)
         if isinstance(at, Tensor):
             # A copy of what is another's too: a gradient edited in place edits no other.
             dtype = g.dtype if at.data.dtype == bool else at.data.dtype
-            g = g.astype(dtype, copy=g.base is not None or g is grad)
+            g = g.astype(dtype, copy=g.base is not None or id(g) == source)
             at.grad = g if at.grad is None else at.grad + g
         elif at.serial in pending:
-            pending[at.serial] = at, pending[at.serial][1] + g
+            pending[at.serial][1][0] = pending[at.serial][1][0] + g
         else:
-            pending[at.serial] = at, g
+            pending[at.serial] = at, [g]
             heapq.heappush(queue, -at.serial)
 
-    arrive(start, grad)
+    arrive(start, grad, id(grad))
     while queue:
-        node, grad = pending.pop(-heapq.heappop(queue))
-        for parent, g in node.gradients(grad):
-            arrive(parent, g)
+        node, arrived = pending.pop(-heapq.heappop(queue))
+        source, found = id(arrived[0]), node.gradients(arrived)
+        while found:
+            arrive(*found.pop(0), source)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, kernels
+from cuslayer.kernels import cpu
 
 RNG = np.random.default_rng(4)
 
@@ -248,3 +249,18 @@ def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
     together = adjoint(g, u, srm.filter, srm.spiking, overwrite=True)
     assert together is u
     assert together.tobytes() == apart.tobytes()
+
+
+@pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (40, 5), (90, 2050), (32, 0)])
+@pytest.mark.parametrize("cutoff", [0.0, 0.01, 0.6])
+def test_the_potential_may_take_the_place_of_the_input(steps, columns, cutoff):
+    srm = cs.SRM(tau_sr=4.0, cutoff=cutoff)
+    x = (8 * np.random.default_rng(steps).standard_normal((steps, columns))).astype(np.float32)
+    x[: steps // 3, :2] = np.inf
+    given = x.copy()
+    apart = cpu.neuron(x, srm.filter, srm.spiking)
+    assert x.tobytes() == given.tobytes()
+    u, s = cpu.neuron(x, srm.filter, srm.spiking, overwrite=True)
+    assert u is x
+    assert u.tobytes() == apart[0].tobytes()
+    assert (s == apart[1]).all()

@@ -33,9 +33,20 @@ def test_the_example():
     assert int(right[1]) >= 85
 
 
+@pytest.mark.slow
+def test_the_look_inside():
+    space: dict[str, object] = {}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for block in blocks()[:2]:
+            exec(compile(block, "README.md", "exec"), space)
+    assert space["why"].margin >= 0
+    assert "weight" in said.getvalue()
+
+
 def test_the_operation_that_is_added():
     space: dict[str, object] = {}
-    exec(compile(blocks()[1], "README.md", "exec"), space)
+    exec(compile(blocks()[2], "README.md", "exec"), space)
     leak = space["leak"]
     assert cs.gradcheck(lambda x: leak(x, rate=0.1), np.ones((3, 1, 2))) < 1e-6
 

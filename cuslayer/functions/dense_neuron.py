@@ -53,7 +53,7 @@ def dense_neuron(
     if fused:
         u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
     else:
-        u, s = k.neuron(k.dense(rows, weight).reshape(flat), response, spiking)
+        u, s = k.neuron(k.dense(rows, weight).reshape(flat), response, spiking, overwrite=True)
     adjoint, potential = k.neuron_adjoint_exact if exact else k.neuron_adjoint, kept(k, u)
 
     def pullback(g: Array) -> tuple[object, object]:

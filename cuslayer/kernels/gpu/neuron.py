@@ -23,8 +23,11 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
     return u, s
 
 
-def neuron(x: Array, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
-    """Filter, refract and threshold x (T, ...) in one pass: the potential u and the spikes s, both (T, ...)."""
+def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
+    """Filter, refract and threshold x (T, ...) in one pass: the potential u and the spikes s, both (T, ...).
+
+    x stays as it is.
+    """
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
     kernel("neuron", x.dtype)(
