@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from pathlib import Path
 
@@ -25,11 +24,6 @@ def load(name):
     return module
 
 
-def code_cells(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-
-
 @pytest.fixture
 def data(tmp_path):
     return str(write_folder(tmp_path / "data", (0, 1, 2, 3), (0, 1), events=15_000, duration=300.0))
@@ -37,7 +31,7 @@ def data(tmp_path):
 
 def test_every_example_is_tested_here():
     found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py", "membrane_potential.ipynb"}
+    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
@@ -130,45 +124,3 @@ def test_oxford_as_it_is_published(recordings, monkeypatch):
     monkeypatch.setattr(cs.Dense, "__init__", silent)
     example.main(["--data", str(recordings / "oxford"), "--epochs", "1"])
     assert round(found[0]) == 223_909
-
-
-def test_the_notebook_runs_from_top_to_bottom(monkeypatch, capsys):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    axes = []
-    monkeypatch.setattr(plt, "show", lambda: (plt.gcf().canvas.draw(), axes.append(plt.gcf().axes), plt.close("all")))
-    space = {}
-    for number, source in enumerate(code_cells(EXAMPLES / "membrane_potential.ipynb")):
-        exec(compile(source, f"cell {number}", "exec"), space)
-    assert len(axes) == 4
-    assert "by hand and by srm(drive)" in capsys.readouterr().out
-    # The potential that is drawn is the one that the library finds.
-    raster, potential = axes[1]
-    assert sorted(zip(*raster.get_lines()[0].get_data(), strict=True)) == sorted(
-        (t, i) for t, _, i in np.argwhere(space["x"]).tolist()
-    )
-    drawn = {line.get_label(): line.get_data() for line in potential.get_lines()}
-    time, height = drawn["spikes"]
-    assert len(time) >= 3
-    assert (height >= space["srm"].theta).all()
-    assert np.flatnonzero(space["s"].numpy()[:, 0, 0]).tolist() == time.tolist()
-    # Both ways back reach the input before the wanted spike and not after it, and they differ.
-    slayer, exact = space["arrived"]["slayer"], space["arrived"]["exact"]
-    assert slayer.min() < 0
-    assert not slayer[space["wanted"] :].any()
-    assert not exact[space["wanted"] :].any()
-    assert not np.allclose(slayer, exact, atol=1e-3)
-
-
-def test_the_notebook_is_sound_and_small():
-    path = EXAMPLES / "membrane_potential.ipynb"
-    assert path.stat().st_size < 300_000
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
-    nbformat = pytest.importorskip("nbformat")
-    nbformat.validate(nbformat.from_dict(notebook))
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output["output_type"] == "error"]

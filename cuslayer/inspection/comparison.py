@@ -133,7 +133,7 @@ class GradientComparison:
             ax.barh([at + aside for at, _ in known], [s for _, s in known], height=0.38, color=shade, label=mode)
         ax.axvline(1.0, color=FAINT, linewidth=1.0, linestyle="--")
         ax.set_yticks(range(len(self.rows)), [f"{row.layer} {row.moved}" for row in self.rows])
-        ax.invert_yaxis()
+        ax.set_ylim(len(self.rows) - 0.5, -0.5)  # the first row on top, also where axes share theirs
         if value == "cosine":
             ax.set(xlabel="cosine to the measured change", xlim=(-1.05, 1.05))
         else:
