@@ -34,7 +34,7 @@ function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], ro
   const { starts, times } = model.spikes(layer), dt = model.dt;
   const across = Math.max(1, Math.ceil((endStep - firstStep) / COLUMNS));
   const down = Math.max(1, Math.ceil((endNeuron - firstNeuron) / rows));
-  const columns = Math.ceil((endStep - firstStep + 1) / across);
+  const columns = Math.ceil((endStep - firstStep) / across);
   const z = Array.from({ length: Math.ceil((endNeuron - firstNeuron) / down) }, () => new Float32Array(columns));
   let most = 1;
   for (let n = firstNeuron; n < endNeuron; n++) {

@@ -1,0 +1,165 @@
+"""A headless Chromium at the end of two pipes: what a page says, what it draws, and clicks that are real ones.
+
+It speaks Chromium's DevTools protocol over pipes (--remote-debugging-pipe), JSON with a zero byte behind each message,
+so that no port is opened and no library is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
+    *("--disable-extensions", "--disable-background-networking", "--disable-component-update"),
+    *("--remote-debugging-pipe", "--window-size=1500,1400"),
+)
+
+
+def find() -> str | None:
+    """Return the path of a Chromium, None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def _start(command: list[str]) -> tuple[int, int, int]:
+    """Return the process of a Chromium, what it reads from, and what it writes to."""
+    (their_in, mine_out), (mine_in, their_out) = os.pipe(), os.pipe()
+    # The protocol's ends are the descriptors 3 and 4 of Chromium, which none of these may be before.
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (their_in, their_out)]
+    actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    actions += [(os.POSIX_SPAWN_DUP2, end, fd) for end, fd in zip(ends, (3, 4), strict=True)]
+    pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
+    for end in (their_in, their_out, *ends):
+        os.close(end)
+    return pid, mine_out, mine_in
+
+
+def _write(end: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(end, data) :]
+
+
+class Browser:
+    """One page in a Chromium.
+
+    Attributes:
+        said: what the page has said on its console, and what it has not caught, as text: "error: ..."
+        asked: the addresses that it has asked for.
+    """
+
+    def __init__(self, profile: Path, seconds: float = 60.0) -> None:
+        command = [find() or NAMES[0], *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        self.pid, self.down, self.up = _start(command)
+        self.watchdog = threading.Timer(seconds, os.kill, (self.pid, signal.SIGKILL))
+        self.watchdog.daemon = True
+        self.watchdog.start()
+        self.number, self.session, self.rest = 0, "", b""
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.events: list[str] = []
+
+    def __enter__(self) -> Browser:
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Asked to close, it ends its own processes; if it cannot be asked, the watchdog ends it.
+        with contextlib.suppress(OSError):
+            os.write(self.down, b'{"id": 0, "method": "Browser.close"}\0')
+        os.waitpid(self.pid, 0)
+        self.watchdog.cancel()
+        os.close(self.down)
+        os.close(self.up)
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Return what the browser answers to a command."""
+        self.number += 1
+        asked = {"id": self.number, "method": method, "params": params}
+        if self.session:
+            asked["sessionId"] = self.session
+        _write(self.down, json.dumps(asked).encode() + b"\0")
+        while True:
+            message = self._next()
+            if message.get("id") == asked["id"]:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                return message["result"]
+            self._note(message)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self.rest:
+            more = os.read(self.up, 1 << 20)
+            if not more:
+                raise RuntimeError("chromium has ended")
+            self.rest += more
+        first, self.rest = self.rest.split(b"\0", 1)
+        return json.loads(first)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        method, params = message.get("method", ""), message.get("params", {})
+        self.events.append(method)
+        if method == "Runtime.consoleAPICalled":
+            words = (str(a.get("value", a.get("description"))) for a in params["args"])
+            self.said.append(f"{params['type']}: {' '.join(words)}")
+        elif method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.said.append(f"error: {details.get('exception', {}).get('description', details['text'])}")
+        elif method == "Log.entryAdded":
+            self.said.append(f"{params['entry']['level']}: {params['entry']['text']}")
+        elif method == "Network.requestWillBeSent":
+            self.asked.append(params["request"]["url"])
+
+    def open(self, path: Path) -> None:
+        """Open a page, and wait until it has loaded."""
+        self.events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        while "Page.loadEventFired" not in self.events:
+            self._note(self._next())
+
+    def run(self, script: str) -> Any:
+        """Return what an expression of JavaScript is within the page, promises waited for."""
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in found:
+            raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
+        return found["result"].get("value")
+
+    def wait(self, condition: str, seconds: float = 5.0) -> bool:
+        """Wait until an expression of JavaScript holds, and return whether it does."""
+        end = time.monotonic() + seconds
+        while not (holds := bool(self.run(condition))) and time.monotonic() < end:
+            time.sleep(0.02)
+        return holds
+
+    def click(self, x: float, y: float, times: int = 1) -> None:
+        """Move the mouse to a point of the window, and press and release its left button, once or some times."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for number in range(1, times + 1):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=number)
+        self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+
+    def press(self, key: str) -> None:
+        """Press and release a key by its name, as "ArrowLeft"."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def picture(self, path: Path, *, dark: bool = False, whole: bool = True) -> None:
+        """Write what the page looks like as PNG."""
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.run("new Promise(done => setTimeout(done, 300))")
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
