@@ -1,13 +1,15 @@
 """What looking inside costs: a training step without a recorder, with one on one neuron, and on everything; `explain`.
 
-    python benchmarks/recording.py                  # the MLP 2312-512-10, batch 8, 300 steps; and the CNN
-    python benchmarks/recording.py --only mlp
+    python benchmarks/recording.py --only mlp                  # 2312-512-10, batch 8, 300 steps
+    python benchmarks/recording.py --only cnn --rounds 1       # some minutes
 
-The steps that differ by little are run in turn, one of each kind in an order that is drawn anew, so that what disturbs
-the machine disturbs all. Recording everything comes last: it moves so much memory that it would slow down whatever came
-after it. The figures are medians. `free` is a step that never asks whether somebody watches the network, `closed` one
-that asks and finds nobody: what the question costs is their difference, beyond chance. Prints what it finds and writes
-it, with versions and machine, to benchmarks/results/recording.json.
+Steps come in blocks of one kind, as in training, with one recorder open around them, and the kinds in turn, in an
+order that is drawn anew: what disturbs the machine disturbs all. The first steps of a block, which find memory and
+caches as another kind left them, do not count; recording everything, which moves most memory, has a turn of its own
+with `closed`. The figures are the lower quartiles of the rest: other work on the machine only ever adds. `free` is a
+step that never asks whether somebody watches the network, `closed` one that asks and finds nobody: what the question
+costs is their difference, beyond chance. Prints what it finds and writes it, with versions and machine, to
+benchmarks/results/recording.json.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeAlias
 
 import machine
 import numpy as np
@@ -27,6 +30,10 @@ from cuslayer.functions.potential import storing
 from cuslayer.network import _one_pass, _run
 
 RESULTS = Path(__file__).parent / "results" / "recording.json"
+# A step, and what is open around the steps of a block.
+Kind: TypeAlias = "tuple[Callable[[], None], Callable[[], AbstractContextManager]]"
+# Steps of a block that do not count, and that do.
+SETTLING, BLOCK = 4, 16
 NETWORKS = {"mlp": "34x34x2-512-10", "cnn": "34x34x2-16c5-2a-32c3-2a-64c3-10"}
 
 
@@ -41,45 +48,55 @@ def unwatched(net: cs.Network, x: np.ndarray) -> cs.Tensor:
     return out
 
 
-def measure(notation: str, steps: int, batch: int, repeats: int) -> dict:
+def in_turn(kinds: dict[str, Kind], rounds: int) -> dict[str, float]:
+    """Return the lower quartile of the milliseconds that each kind of step takes."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    shuffled = np.random.default_rng(1)
+    for _ in range(rounds):
+        for kind in shuffled.permutation(list(kinds)).tolist():
+            step, around = kinds[kind]
+            with around():
+                for number in range(SETTLING + BLOCK):
+                    start = time.perf_counter()
+                    step()
+                    if number >= SETTLING:
+                        seconds[kind].append(time.perf_counter() - start)
+    return {kind: 1e3 * float(np.percentile(s, 25)) for kind, s in seconds.items()}
+
+
+def measure(notation: str, steps: int, batch: int, rounds: int) -> dict:
     """Return milliseconds of a training step by kind, and of `explain`."""
     srm = cs.SRM()
     cs.seed(0)
     net = cs.Network(notation, srm)
     x = np.random.default_rng(0).random((steps, batch, *net.input_shape)) < 0.006
     labels, loss = np.arange(batch) % 10, cs.SpikeCountLoss(srm)
-    optimizer = cs.Adam(net.parameters(), lr=0.001, amsgrad=True)
+    # Steps so small that the network fires as it did, and each costs what the others do.
+    optimizer = cs.Adam(net.parameters(), lr=1e-12, amsgrad=True)
 
-    def step(run: Callable[[np.ndarray], cs.Tensor], asked: dict | None) -> None:
-        with nullcontext() if asked is None else cs.record(net, **asked):
-            value = loss(run(x), labels)
-            optimizer.zero_grad()
-            value.backward()
+    def step(run: Callable[[np.ndarray], cs.Tensor] = net) -> None:
+        value = loss(run(x), labels)
+        optimizer.zero_grad()
+        value.backward()
         optimizer.step()
 
-    kinds: dict[str, Callable[[], None]] = {
-        "free": lambda: step(lambda x: unwatched(net, x), None),
-        "closed": lambda: step(net, None),
-        "one_neuron": lambda: step(net, {"layers": [1], "neurons": [7]}),
-        "everything": lambda: step(net, {}),
+    kinds: dict[str, Kind] = {
+        "free": (lambda: step(lambda x: unwatched(net, x)), nullcontext),
+        "closed": (step, nullcontext),
+        "one_neuron": (step, lambda: cs.record(net, layers=[1], neurons=[7])),
+        "everything": (step, lambda: cs.record(net)),
     }
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    little = [kind for kind in kinds if kind != "everything"]
-    shuffled = np.random.default_rng(1)
-    turns = [kind for _ in range(repeats) for kind in shuffled.permutation(little).tolist()]
-    for kind in [*little, *turns, *["everything"] * repeats]:
-        start = time.perf_counter()
-        kinds[kind]()
-        seconds[kind].append(time.perf_counter() - start)
-    found = {f"{kind}_ms": 1e3 * float(np.median(s)) for kind, s in seconds.items()}
-    for kind in ("free", "one_neuron", "everything"):
-        found[f"{kind}_over_closed"] = found[f"{kind}_ms"] / found["closed_ms"]
+    found = {}
+    for others in (("free", "one_neuron"), ("everything",)):
+        quartiles = in_turn({kind: kinds[kind] for kind in ("closed", *others)}, rounds)
+        found |= {f"{kind}_ms": quartiles[kind] for kind in others} | {"closed_ms": quartiles["closed"]}
+        found |= {f"{kind}_over_closed": quartiles[kind] / quartiles["closed"] for kind in others}
     explained = []
-    for _ in range(max(3, repeats // 10)):
+    for _ in range(max(3, rounds)):
         start = time.perf_counter()
         why = cs.explain(net, x, 1, 7, steps - 1)
         explained.append(time.perf_counter() - start)
-    found["explain_ms"] = 1e3 * float(np.median(explained))
+    found["explain_ms"] = 1e3 * float(np.percentile(explained, 25))
     found["explain_sum_error"] = abs(why.filtered + why.refractory - why.potential)
     return found
 
@@ -89,12 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=NETWORKS)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    found = {"machine": machine.describe()}
+    found = json.loads(options.out.read_text()) if options.out.exists() else {}
+    found["machine"] = machine.describe()
     for name in [options.only] if options.only else NETWORKS:
-        found[name] = measure(NETWORKS[name], options.steps, options.batch, options.repeats)
+        found[name] = measure(NETWORKS[name], options.steps, options.batch, options.rounds)
         print(name, json.dumps(found[name]), flush=True)
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(found, indent=2) + "\n")

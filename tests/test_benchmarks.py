@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("kernels", "scaling", "machine", "page", "traffic", "event_files"):
+    for name in ("kernels", "scaling", "recording", "machine", "page", "traffic", "event_files"):
         sys.modules.pop(name, None)
 
 
@@ -43,6 +43,17 @@ def test_kernels(tmp_path, capsys):
     for text in (printed, page):
         assert all(name in text for name in names)
     assert "`python benchmarks/kernels.py`" in page
+
+
+def test_recording(tmp_path, capsys):
+    import recording
+
+    small = ["--steps", "20", "--batch", "1", "--rounds", "1", "--only", "mlp", "--out", str(tmp_path / "r.json")]
+    recording.main(small)
+    found = json.loads((tmp_path / "r.json").read_text())["mlp"]
+    assert all(found[f"{kind}_ms"] > 0 for kind in ("free", "closed", "one_neuron", "everything", "explain"))
+    assert found["explain_sum_error"] < 1e-4
+    assert "one_neuron_over_closed" in capsys.readouterr().out
 
 
 def test_scaling(tmp_path, capsys):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cuslayer import kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.neuron import SRM
 
 
-def refractory(srm: SRM, spikes: Array, dtype: object) -> Array:
+def spikes(srm: SRM, u: Array) -> Array:
+    """Return the spikes of potentials: where they reach the threshold in their number type, as the kernels compare."""
+    return u >= srm.spiking.surrogate(u.dtype)[0]
+
+
+def refractory(srm: SRM, spikes: Array, dtype: Any) -> Array:
     """Return what earlier spikes (T, ...) add to the potential, in a number type."""
     return kernels.of(spikes).psp(spikes.astype(dtype), srm.spiking.refractory)
 

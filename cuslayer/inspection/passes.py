@@ -35,11 +35,10 @@ def neurons(kept: Record, part: Part, srm: SRM, u: Array, weighted: Array, half:
         half: whether backward sees the potentials as float16 keeps them.
     """
     potential = part.own(u)
-    spikes = potential >= srm.spiking.surrogate(u.dtype)[0]
-    kept.put(weighted=weighted, potential=potential, spikes=spikes)
+    kept.put(weighted=weighted, potential=potential)
     if part.whole:
         return lambda g: kept.put(spikes_error=g.astype(u.dtype, copy=False))
-    kept.put(refractory=derived.refractory(srm, spikes, u.dtype))
+    kept.put(refractory=derived.refractory(srm, derived.spikes(srm, potential), u.dtype))
 
     def errors(g: Array) -> None:
         g_u = derived.potential_error(srm, g, potential, half)
@@ -70,14 +69,13 @@ class Maps:
     """
 
     def __init__(self, conv: Conv, srm: SRM, u: Array, x: Tensor) -> None:
-        self.conv, self.x, self.u = conv, x.data, u
-        self.theta = srm.spiking.surrogate(u.dtype)[0]
+        self.conv, self.srm, self.x, self.u = conv, srm, x.data, u
         rows, columns = _window(conv).outputs("record", x.shape[2:4], ceil=False)
         self.shape = (*x.shape[:2], rows, columns, conv.out_channels)
 
     def fired(self, part: Part) -> Array:
         """Return a part of the spikes."""
-        return part.pick(self.u) >= self.theta
+        return derived.spikes(self.srm, part.pick(self.u))
 
     def weighted(self, part: Part) -> Array:
         """Return a part of the weighted input, which the pass does not keep."""

@@ -9,7 +9,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection import derived
 from cuslayer.inspection.labelled import Labelled, xarray
 from cuslayer.inspection.selection import Part, Request
-from cuslayer.inspection.stages import Unit, unit
+from cuslayer.inspection.stages import Unit, described, unit
 from cuslayer.neuron import SRM
 
 _OF_NEURONS = ("weighted", "potential", "spikes")
@@ -24,8 +24,10 @@ class Record:
     A layer without neurons has an output and its error, no more.
     """
 
-    def __init__(self, name: str, part: Part, neurons: Any, half: bool) -> None:
-        self._name, self._part, self._neurons, self._half = name, part, neurons, half
+    def __init__(self, net: Any, of: Unit, part: Part) -> None:
+        self._net, self._unit, self._part = net, of, part
+        neurons: Any = None if of.neurons is None else net.layers[of.neurons]
+        self._neurons = neurons
         if neurons is None:
             self._names: tuple[str, ...] = ("output", "output_error")
         elif isinstance(neurons, SRM):
@@ -38,6 +40,10 @@ class Record:
     def places(self) -> Any:
         """The places of the neurons that were asked for, (k, axes); None where all were."""
         return self._part.neurons
+
+    @property
+    def _name(self) -> str:
+        return described(self._net, self._unit)
 
     def put(self, **arrays: Array) -> None:
         """Keep arrays of all times, of which the window is kept."""
@@ -116,7 +122,7 @@ class Record:
             return True
         if not isinstance(self._neurons, SRM) or name not in self._names:
             return False
-        return name in ("filtered", "surrogate", "refractory") or "spikes_error" in self._arrays
+        return not name.endswith("_error") or "spikes_error" in self._arrays
 
     def _labelled(self, name: str) -> Labelled:
         if not self._has(name):
@@ -126,18 +132,20 @@ class Record:
         return Labelled(name, self._values(name), self._part.labels())
 
     def _values(self, name: str) -> Array:
-        """Return an array, made of those that are there where it is not: of an SRM's, everything follows from four."""
+        """Return an array, made of those that are there where it is not: of an SRM's, everything follows from three."""
         found, srm = self._arrays, self._neurons
         if name not in found:
             u = found["potential"]
-            if name == "filtered":
+            if name == "spikes":
+                found[name] = derived.spikes(srm, u)
+            elif name == "filtered":
                 found[name] = u - self._values("refractory")
             elif name == "refractory":
-                found[name] = derived.refractory(srm, found["spikes"], u.dtype)
+                found[name] = derived.refractory(srm, self._values("spikes"), u.dtype)
             elif name == "surrogate":
                 found[name] = derived.surrogate(srm, u)
             elif name == "potential_error":
-                found[name] = derived.potential_error(srm, found["spikes_error"], u, self._half)
+                found[name] = derived.potential_error(srm, found["spikes_error"], u, self._net.store == "half")
             else:
                 found[name] = derived.weighted_error(srm, self._values("potential_error"))
         return found[name]
@@ -164,10 +172,8 @@ class Recording:
 
     def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Part, Record]:
         """Return the part that is asked for of a unit's arrays (T, N, ...), and a new record for it."""
-        net = self._request.net
         part = self._request.part(of, shape)
-        neurons = None if of.neurons is None else net.layers[of.neurons]
-        record = self._records[of] = Record(self._request.names[of], part, neurons, net.store == "half")
+        record = self._records[of] = Record(self._request.net, of, part)
         return part, record
 
     def __getitem__(self, layer: Any) -> Record:

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.inspection.labelled import Labels
-from cuslayer.inspection.stages import Unit, described, place, step, unit, units
+from cuslayer.inspection.stages import Unit, place, step, unit, units
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -40,7 +40,9 @@ class Part:
     @cached_property
     def numbers(self) -> Any:
         """The number of each neuron in the order of the axes, (k,); None for all."""
-        return None if self.neurons is None else np.ravel_multi_index(tuple(self.neurons.T), self.shape[2:])
+        if self.neurons is None or len(self.shape) == 3:
+            return None if self.neurons is None else self.neurons[:, 0]
+        return np.ravel_multi_index(tuple(self.neurons.T), self.shape[2:])
 
     @property
     def whole(self) -> bool:
@@ -138,16 +140,17 @@ class Request:
             raise ValueError(f"record: neurons of layer {strange.last} are asked for, but not that layer")
         self.neurons = {u: named.get(u) if by_layer else neurons for u in self.units}
         self.samples, self.window = samples, window
-        self.dt = {u: step(net, u.last) for u in self.units}
-        self.names = {u: described(net, u) for u in self.units}
+        self._parts: dict[tuple[Unit, tuple[int, ...]], Part] = {}
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
             raise ValueError(f"record: window must be (start, stop) in ms, got {window!r}")
 
     def part(self, of: Unit, shape: tuple[int, ...]) -> Part:
         """Return the part that is asked for of a unit's arrays of a shape (T, N, ...)."""
-        dt = self.dt[of]
-        samples, neurons, steps = self._samples(shape[1]), self._places(of, shape[2:]), self._steps(shape[0], dt)
-        return Part(shape, samples, neurons, steps, dt)
+        if (of, shape) not in self._parts:
+            dt = step(self.net, of.last)
+            samples, neurons, steps = self._samples(shape[1]), self._places(of, shape[2:]), self._steps(shape[0], dt)
+            self._parts[of, shape] = Part(shape, samples, neurons, steps, dt)
+        return self._parts[of, shape]
 
     def _steps(self, steps: int, dt: float) -> slice:
         if self.window is None:

@@ -97,9 +97,8 @@ def srm_of(op: str, net: Any, unit: Unit) -> SRM:
 
 def step(net: Any, position: int) -> float:
     """Return the step in ms at a position: that of the next neurons, or the last before, or 1."""
-    after = [s.dt for s in net.layers[position:] if is_neuron(s)]
-    before = [s.dt for s in net.layers[:position] if is_neuron(s)]
-    return float((after or before[-1:] or [1.0])[0])
+    around = (*net.layers[position:], *reversed(net.layers[:position]))
+    return float(next((stage.dt for stage in around if is_neuron(stage)), 1.0))
 
 
 def place(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
@@ -116,7 +115,7 @@ def place(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
     else:
         number = check.integer(op, "neuron", neuron, least=0)
         if number < math.prod(shape):
-            return tuple(int(n) for n in np.unravel_index(number, shape))
+            return tuple(int(n) for n in np.unravel_index(number, shape)) if len(shape) > 1 else (number,)
     raise ValueError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
 
 
