@@ -7,7 +7,6 @@ import pytest
 from emulator import emulation
 
 import cuslayer as cs
-from cuslayer.inspection.labelled import Labelled
 
 FORWARD = ("weighted", "filtered", "refractory", "potential", "spikes", "surrogate")
 ERRORS = ("spikes_error", "potential_error", "weighted_error")
@@ -223,6 +222,18 @@ def test_every_kind_of_layer():
         _ = seen[3].potential
 
 
+def test_a_layer_of_one_neuron():
+    """What is kept is a copy, though the one neuron's column is the whole array, which backward writes over."""
+    net = cs.Network("6-1", cs.SRM())
+    x = spikes_for((40, 1, 6), rate=0.5)
+    _, _, whole = step(net, x, layers=None)
+    _, _, one = step(net, x, neurons=[0])
+    for name in FORWARD + ERRORS:
+        assert (getattr(one[1], name) == getattr(whole[1], name)).all()
+    np.testing.assert_allclose(one[1].potential, one[1].filtered + one[1].refractory, atol=1e-5)
+    np.testing.assert_allclose(one[1].filtered, cs.SRM().psp(net[0](x)).data, atol=1e-4)
+
+
 def test_neurons_that_stand_first_and_an_input_that_is_edited_later():
     net = cs.Sequential(cs.SRM(tau_sr=2.0))
     x = np.zeros((6, 1, 1), np.float32)
@@ -232,6 +243,17 @@ def test_neurons_that_stand_first_and_an_input_that_is_edited_later():
     x[:] = 5.0
     assert seen[0].weighted[:, 0, 0].tolist() == [12, 0, 0, 0, 0, 0]
     assert seen[0].spikes.ravel().tolist() == [False, False, True, False, False, False]
+
+
+def test_a_map_made_later_is_of_the_input_and_the_weights_of_then():
+    net = cs.Network("6x6x2-3c3", cs.SRM())
+    x = spikes_for((20, 1, 6, 6, 2))
+    expected = net[0](x).data.copy()
+    with cs.record(net) as seen:
+        net(x)
+    x[:] = False
+    net[0].weight.data[:] = 0.0
+    np.testing.assert_allclose(seen[0].weighted, expected, atol=1e-5)
 
 
 def test_a_weight_hook_is_called_once_a_pass():
@@ -303,47 +325,6 @@ def test_rates_reach_the_networks_table():
     rate = 2000.0 * seen[1].spikes.mean()
     assert rate > 0
     assert cs.inspection.rates_of(net) == {1: pytest.approx(rate)}
-
-
-def test_labels():
-    net = cs.Network("6x6x2-3c3", cs.SRM(dt=0.5))
-    with cs.record(net, window=(2, 7), samples=1) as seen:
-        net(spikes_for((20, 2, 6, 6, 2)))
-    u = seen[0].potential
-    assert isinstance(u, Labelled)
-    assert u.dims == ("time", "sample", "row", "column", "channel")
-    assert u.shape == (10, 1, 6, 6, 3)
-    assert u.coords["time"].tolist() == list(np.arange(2, 7, 0.5))
-    assert u.coords["sample"].tolist() == [1]
-    assert repr(u) == "Labelled(potential: time 10, sample 1, row 6, column 6, channel 3; float32)"
-    assert type(u + 1.0) is np.ndarray
-    assert type(u[2:4]) is np.ndarray
-    assert len(u) == 10
-    assert np.array(u, copy=True) is not u.values
-    assert (np.maximum(u, 0.0) == np.maximum(u.values, 0.0)).all()
-    assert "time 10, sample 1, row 6, column 6, channel 3; weighted, potential" in repr(seen)
-
-
-def test_xarray():
-    net = cs.Network("6x6x2-3c3", cs.SRM())
-    x = spikes_for((20, 2, 6, 6, 2))
-    with cs.record(net, neurons=[(1, 2, 0), (3, 4, 2)]) as seen:
-        out = net(x)
-    data = seen[0].potential.to_xarray()
-    assert (data.sel(time=7.0, sample=1).values == seen[0].potential[7, 1]).all()
-    assert data.row.values.tolist() == [1, 3]
-    assert set(seen[0].to_xarray()) == set(FORWARD)
-    out.backward(np.ones(out.shape, np.float32))
-    assert set(seen[0].to_xarray()) == set(FORWARD + ERRORS)
-
-
-def test_xarray_is_an_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "xarray", None)
-    net = cs.Network("4-3", cs.SRM())
-    with cs.record(net) as seen:
-        net(np.ones((5, 1, 4), bool))
-    with pytest.raises(ValueError, match=r"^to_xarray: xarray must be installed: pip install 'cuslayer\[xarray\]'$"):
-        seen[1].potential.to_xarray()
 
 
 def test_errors():

@@ -20,7 +20,9 @@ from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor, no_grad
 
 
-def neurons(kept: Record, part: Part, srm: SRM, u: Array, weighted: Array, half: bool) -> Callable[[Array], None]:
+def neurons(
+    kept: Record, part: Part, srm: SRM, u: Array, weighted: Array | Callable[[], Array], half: bool
+) -> Callable[[Array], None]:
     """Record what neurons had forward, and return what records their errors once that of the part's spikes is there.
 
     Where all times are asked for, a record makes of these what follows from them when somebody looks. A window does not
@@ -31,11 +33,15 @@ def neurons(kept: Record, part: Part, srm: SRM, u: Array, weighted: Array, half:
         part: what of it is asked for.
         srm: the neurons.
         u: their potentials, in the layout of the pass.
-        weighted: the part's weighted input.
+        weighted: the part's weighted input, or what makes it if somebody looks.
         half: whether backward sees the potentials as float16 keeps them.
     """
     potential = part.own(u)
-    kept.put(weighted=weighted, potential=potential)
+    kept.put(potential=potential)
+    if callable(weighted):
+        kept.later(weighted=weighted)
+    else:
+        kept.put(weighted=weighted)
     if part.whole:
         return lambda g: kept.put(spikes_error=g.astype(u.dtype, copy=False))
     kept.put(refractory=derived.refractory(srm, derived.spikes(srm, potential), u.dtype))
@@ -77,8 +83,8 @@ class Maps:
         """Return a part of the spikes."""
         return derived.spikes(self.srm, part.pick(self.u))
 
-    def weighted(self, part: Part) -> Array:
-        """Return a part of the weighted input, which the pass does not keep."""
+    def weighted(self, part: Part) -> Array | Callable[[], Array]:
+        """Return a part of the weighted input, which the pass does not keep; of a whole map, what makes it."""
         image, w = self.x.shape[2:], self.conv.weight.data
         if part.neurons is not None:
             kernel_h, kernel_w, channels, outputs = w.shape
@@ -88,9 +94,15 @@ class Maps:
             if reach.inside.size <= math.prod(image):
                 weights = w[..., namespace(w).asarray(chosen)].reshape(kernel_h * kernel_w * channels, len(chosen)).T
                 return reach.summed(part.of(image, reach.flat()).pick(self.x), weights)
-        with no_grad():
-            maps = self.conv(part.of(image, None).pick(self.x)).data
-        return part.among(maps)
+        # A convolution of its own, once more: of what comes in and of the weights as they are now.
+        x, conv = part.of(image, None).own(self.x), copy.copy(self.conv)
+        conv.weight = Tensor(w.copy())
+
+        def made() -> Array:
+            with no_grad():
+                return part.among(conv(x).data)
+
+        return made
 
 
 class Pooled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cuslayer.backend import Array, to_numpy
@@ -35,6 +35,7 @@ class Record:
         else:
             self._names = (*_OF_NEURONS, *_ERRORS)
         self._arrays: dict[str, Array] = {}
+        self._makers: dict[str, Callable[[], Array]] = {}
 
     @property
     def places(self) -> Any:
@@ -52,6 +53,10 @@ class Record:
             part = to_numpy(x[steps])
             # What lies outside of the window is let go of.
             self._arrays[name] = part if len(part) == len(x) else part.copy()
+
+    def later(self, **makers: Callable[[], Array]) -> None:
+        """Keep what makes arrays of all times, for whoever looks at them."""
+        self._makers |= makers
 
     @property
     def weighted(self) -> Labelled:
@@ -118,7 +123,7 @@ class Record:
         return xarray().Dataset({name: x.to_xarray() for name, x in found.items()}, attrs={"layer": self._name})
 
     def _has(self, name: str) -> bool:
-        if name in self._arrays:
+        if name in self._arrays or name in self._makers:
             return True
         if not isinstance(self._neurons, SRM) or name not in self._names:
             return False
@@ -134,6 +139,8 @@ class Record:
     def _values(self, name: str) -> Array:
         """Return an array, made of those that are there where it is not: of an SRM's, everything follows from three."""
         found, srm = self._arrays, self._neurons
+        if name in self._makers:
+            self.put(**{name: self._makers.pop(name)()})
         if name not in found:
             u = found["potential"]
             if name == "spikes":

@@ -65,7 +65,7 @@ class Part:
         if self.samples is None and len(numbers) == 1:
             # A slice is quicker than a list of one.
             only = int(numbers[0])
-            return namespace(x).ascontiguousarray(x.reshape(steps, samples, size)[:, :, only : only + 1])
+            return x.reshape(steps, samples, size)[:, :, only : only + 1].copy()
         chosen = np.arange(samples) if self.samples is None else self.samples
         columns = (chosen[:, None] * size + numbers).ravel()
         picked = x.reshape(steps, samples * size).take(namespace(x).asarray(columns), axis=1)
@@ -74,7 +74,8 @@ class Part:
     def own(self, x: Array) -> Array:
         """Return what `pick` does, as an array that is nobody else's."""
         picked = self.pick(x)
-        return picked.copy() if self.neurons is None and self.samples is None else picked
+        mine = self.neurons is not None or self.samples is not None or _by_blocks(x, self.shape)
+        return picked if mine else picked.copy()
 
     def among(self, x: Array) -> Array:
         """Return the neurons asked for of x, which has no samples but those asked for."""
@@ -116,7 +117,7 @@ def _of_blocks(x: Array, part: Part) -> Array:
     if part.neurons is None:
         maps = by_sample.reshape(samples, -1, steps, together, columns, channels)[chosen]
         whole = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
-        return np.ascontiguousarray(whole[:, :, :rows])
+        return np.array(whole[:, :, :rows], order="C")
     row, column, channel = part.neurons.T
     at = (row % together * columns + column) * channels + channel
     return np.ascontiguousarray(by_sample[chosen[:, None], row // together, :, at].transpose(2, 0, 1))
