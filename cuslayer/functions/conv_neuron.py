@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
+from cuslayer.functions.firing import fire, fire_adjoint
 from cuslayer.functions.potential import kept, wanted
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.tape import Pullback, differentiable
@@ -87,19 +87,6 @@ def conv_neuron(
         )
 
     return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
-
-
-def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
-    """Return the potentials and the spikes of neurons whose weighted input is (frames, ...)."""
-    u, s = k.neuron(weighted.reshape(steps, weighted.size // max(steps, 1)), response, spiking)
-    return u.reshape(weighted.shape), s.reshape(weighted.shape)
-
-
-def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
-    """Return the gradient of the weighted input of those neurons, of g and u (frames, ...)."""
-    flat = (steps, u.size // max(steps, 1))
-    adjoint = k.neuron_adjoint_exact if exact else k.neuron_adjoint
-    return adjoint(g.astype(u.dtype, copy=False).reshape(flat), u.reshape(flat), response, spiking).reshape(u.shape)
 
 
 def gradients(

@@ -9,7 +9,8 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.conv import geometry
-from cuslayer.functions.conv_neuron import fire, fire_adjoint, gradients
+from cuslayer.functions.conv_neuron import gradients
+from cuslayer.functions.firing import fire, fire_adjoint
 from cuslayer.functions.potential import kept, wanted
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.tape import Pullback, differentiable

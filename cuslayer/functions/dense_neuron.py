@@ -7,6 +7,7 @@ import math
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.functions.dense import check_dense
+from cuslayer.functions.firing import fire, fire_adjoint
 from cuslayer.functions.potential import kept
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.tape import Pullback, differentiable, grad_enabled
@@ -48,18 +49,15 @@ def dense_neuron(
     check_dense("dense_neuron", x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    flat = (shape[0], shape[1] * outputs)
     fused = None if grad_enabled() else k.fused_dense(rows)
     if fused:
         u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
     else:
-        u, s = k.neuron(k.dense(rows, weight).reshape(flat), response, spiking, overwrite=True)
-    adjoint, potential = k.neuron_adjoint_exact if exact else k.neuron_adjoint, kept(k, u)
+        u, s = fire(k, k.dense(rows, weight), shape[0], response, spiking)
+    potential = kept(k, u)
 
     def pullback(g: Array) -> tuple[object, object]:
-        g = g.astype(weight.dtype, copy=False).reshape(flat)
-        errors = adjoint(g, potential().reshape(flat), response, spiking, overwrite=True)
-        errors = errors.reshape(shape[0] * shape[1], outputs)
+        errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
         return (
             lambda: k.dense_input_adjoint(errors, weight).reshape(shape),
             lambda: k.dense_weight_adjoint(rows, errors),

@@ -156,7 +156,7 @@ def _backward(
     pooled = np.empty((CHUNK, m.together // tiles.height * pooled_width), u.dtype)
     passing = np.empty((CHUNK, 0 if y.size else m.together * width), u.dtype)
     restored = np.empty((CHUNK, m.together * width if half.size else 0), u.dtype)
-    pooled_restored = np.empty((CHUNK, pooled.shape[1] if half.size else 0), u.dtype)
+    pooled_restored: Any = np.empty((CHUNK, pooled.shape[1] if half.size else 0), u.dtype)
     state, ring = np.empty(2 * g.shape[1], u.dtype), np.empty((max(f.cut, 1), g.shape[1]), u.dtype)
     pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
     pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
@@ -178,20 +178,10 @@ def _backward(
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
                     bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
-                constants = (pooled_theta, pooled_steep, pooled_height, pooled_f)
                 retreat(
-                    t,
-                    end,
-                    pooled_state,
-                    pooled_ring,
-                    pooled_g,
-                    pooled_at,
-                    behind,
-                    0,
-                    pooled,
-                    0,
-                    pooled_size,
-                    *constants,
+                    *(t, end, pooled_state, pooled_ring),
+                    *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
+                    *(pooled_theta, pooled_steep, pooled_height, pooled_f),
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
                 retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)

@@ -92,8 +92,7 @@ class Pool:
                 self.lent -= interval[1] - interval[0]
             if not self.lent and len(self.blocks) > 1:
                 self.whole = max(self.most_lent, min(self.held, self.whole + self.whole // 8))
-                self.blocks.clear()
-                self.blocks.append(_Block(self.whole))
+                self.blocks = [_Block(self.whole)]
             self.lent += size
             self.most_lent = max(self.most_lent, self.lent)
             fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best(size))]

@@ -17,7 +17,7 @@ from cuslayer.kernels.cpu.exponential import exp_of_negative
 from cuslayer.kernels.cpu.memory import empty
 from cuslayer.kernels.cpu.response import BLOCK, GRAIN, columns
 
-# Steps of the way back that are made beside the potentials before they may take their place.
+# Steps that lie beside what they replace: inputs forward, gradients on the way back.
 _CHUNK = 16
 # Columns that go through time in the place of their input, with a ring of what the filter remembers of it.
 _NEAR = 1024
@@ -76,30 +76,14 @@ def _neuron(first: int, last: int, x: Any, u: Any, s: Any, theta: Any, f: Recurr
 @compiled
 def _neuron_in_place(first: int, last: int, x: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
     """Write the potential in the place of the input x, which a ring remembers for as long as the filter does."""
-    silent = np.zeros(_NEAR, s.dtype)
-    one = x.dtype.type(1)
     for low in range(first, last, _NEAR):
         width = min(_NEAR, last - low)
-        state, ring = np.zeros(4 * width, x.dtype), np.zeros((max(f.cut, 1), width), x.dtype)
-        for t in range(len(x)):
-            row = x[t, low : low + width]
-            old = ring[t % len(ring)]
-            spent = s[t - nu.cut, low : low + width] if 0 < nu.cut <= t else silent[:width]
-            fired = s[t, low : low + width]
-            for j in range(width):
-                q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
-                r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * spent[j]
-                value = f.gain * q + nu.gain * r
-                fires = value >= theta
-                state[j] = q
-                state[j + width] = f.decay * state[j + width] + row[j] - f.cut_p * old[j]
-                state[j + 2 * width] = r
-                state[j + 3 * width] = nu.decay * state[j + 3 * width] + one * fires - nu.cut_p * spent[j]
-                old[j] = row[j]
-                row[j] = value
-                fired[j] = fires
-            if f.cut == 0:
-                old[:] = 0
+        state, ring = np.zeros(4 * width, x.dtype), np.empty((f.cut + _CHUNK, width), x.dtype)
+        for begin in range(0, len(x), _CHUNK):
+            end = min(begin + _CHUNK, len(x))
+            for t in range(begin, end):
+                ring[t % len(ring)] = x[t, low : low + width]
+            advance(begin, end, state, ring, 0, x, low, s, low, width, theta, f, nu)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:

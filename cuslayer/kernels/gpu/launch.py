@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.fixed_point import FixedPoint
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift makes. Only how many threads start depends on it.
 TILE = 8
@@ -48,6 +49,6 @@ def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Recurrence:
 
 
 @lru_cache(maxsize=256)
-def surrogate(spiking: Spiking, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """Return theta, 1 / width and height of the surrogate as the kernels take them."""
     return spiking.surrogate(dtype)

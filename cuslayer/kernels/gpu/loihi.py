@@ -5,6 +5,7 @@ from __future__ import annotations
 from cuslayer.backend import Array
 from cuslayer.kernels.fixed_point import FixedPoint
 from cuslayer.kernels.gpu.launch import contiguous, empty, sizes
+from cuslayer.kernels.gpu.neuron import spike_adjoint
 from cuslayer.kernels.gpu.response import fir_adjoint
 from cuslayer.kernels.source import kernel
 
@@ -22,9 +23,4 @@ def loihi(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
 
 def loihi_adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
-    g_u = empty(g, g.shape, g.dtype)
-    kernel("spike_adjoint", g.dtype)(
-        *(g.size, contiguous(g), contiguous(u), g_u, g.size),
-        *constants.surrogate(g.dtype),
-    )
-    return fir_adjoint(g_u, constants.samples)
+    return fir_adjoint(spike_adjoint(g, u, constants), constants.samples)

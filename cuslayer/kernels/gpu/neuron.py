@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.fixed_point import FixedPoint
 from cuslayer.kernels.gpu.launch import contiguous, empty, recurrence, sizes, surrogate
 from cuslayer.kernels.source import kernel
 
@@ -39,7 +40,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
     return u, s
 
 
-def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
+def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint", g.dtype)(
