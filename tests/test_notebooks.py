@@ -22,7 +22,7 @@ def cells(path, kind):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run a notebook's cells in one namespace; return it, with the axes of each picture as "shown"."""
+    """Run the one notebook of a name in a namespace, within a minute; return it, with the axes of its pictures."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,10 +31,12 @@ def run(monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: (plt.gcf().canvas.draw(), shown.append(plt.gcf().axes), plt.close("all")))
 
-    def execute(path):
-        space = {"__name__": "__main__"}
+    def execute(pattern):
+        (path,) = NOTEBOOKS.glob(pattern)
+        space, start = {"__name__": "__main__"}, time.perf_counter()
         for number, source in enumerate(cells(path, "code")):
             exec(compile(source, f"{path.name}, cell {number}", "exec"), space)
+        assert time.perf_counter() - start < 60
         assert not plt.get_fignums(), "a picture was drawn and not shown"
         return space | {"shown": shown}
 
@@ -67,10 +69,7 @@ def test_a_notebook_teaches(path):
 
 
 def test_the_spike_response_model(run, capsys):
-    (path,) = NOTEBOOKS.glob("*spike_response*")
-    start = time.perf_counter()
-    space = run(path)
-    assert time.perf_counter() - start < 60
+    space = run("*spike_response*")
     first, intervals, stream, filters, parts, rates = space["shown"]
     assert lines(first[0])["spikes"][0].tolist() == [20.0]
     assert lines(first[1])["potential"][1].max() == pytest.approx(6.0)
@@ -89,10 +88,7 @@ def test_the_spike_response_model(run, capsys):
 
 
 def test_watching_a_potential_learn(run, capsys):
-    (path,) = NOTEBOOKS.glob("*watching*")
-    start = time.perf_counter()
-    space = run(path)
-    assert time.perf_counter() - start < 60
+    space = run("*watching*")
     before, errors, learning, _, _, after = space["shown"]
     assert not len(lines(before[1])["spikes"][0])
     # The error is reassigned to earlier times: its centre moves to the left.
@@ -109,10 +105,7 @@ def test_watching_a_potential_learn(run, capsys):
 
 
 def test_why_did_it_fire(run, capsys):
-    (path,) = NOTEBOOKS.glob("*why_did_it_fire*")
-    start = time.perf_counter()
-    space = run(path)
-    assert time.perf_counter() - start < 60
+    space = run("*why_did_it_fire*")
     _, waterfall, later, maps, why_not, silenced, story = space["shown"]
     why, again = space["why"], space["again"]
     # The bars of the waterfall are the parts, and the last is their sum.
@@ -141,10 +134,7 @@ def test_why_did_it_fire(run, capsys):
 
 
 def test_slayer_against_exact_gradients(run, capsys):
-    (path,) = NOTEBOOKS.glob("*slayer_against*")
-    start = time.perf_counter()
-    space = run(path)
-    assert time.perf_counter() - start < 60
+    space = run("*slayer_against*")
     surrogate, ways, reassigned, errors, _, moves, limit = space["shown"]
     assert [line.get_ydata().max() for line in surrogate[0].get_lines()[:3]] == pytest.approx([1.0, 1 / 3, 0.1])
     # Both ways back reach the input before the wanted spike and not after it, and only the exact one changes its sign.
@@ -181,10 +171,7 @@ def test_the_limit_of_the_loop_is_where_its_roots_leave_the_unit_circle():
 
 
 def test_from_event_camera_to_class(run, capsys):
-    (path,) = NOTEBOOKS.glob("*event_camera*")
-    start = time.perf_counter()
-    space = run(path)
-    assert time.perf_counter() - start < 60
+    space = run("*event_camera*")
     camera, varied, _, mistakes, known, health = space["shown"]
     # The camera rests between its saccades.
     rates = [sum(patch.get_data().values[at] for patch in camera[1].patches) for at in (10, 20, 30, 40)]

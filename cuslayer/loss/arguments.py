@@ -29,8 +29,10 @@ def neuron(op: str, srm: Any) -> Neuron:
     return srm
 
 
-def region_steps(op: str, region: Any, dt: float) -> tuple[int, int]:
-    """Return a region in ms as steps."""
+def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
+    """Return a region in ms as steps; None, which is all of the time, stays None."""
+    if region is None:
+        return None
     if not isinstance(region, (tuple, list)) or len(region) != 2:
         raise ValueError(f"{op}: region must be (start, stop) in ms, got {region!r}")
     start, stop = (check.not_negative(op, "region", edge) for edge in region)

@@ -55,7 +55,7 @@ class ProbabilityWindowLoss:
         op = "ProbabilityWindowLoss"
         self.srm = neuron(op, srm)
         self.window = window_steps(op, window, self.srm.dt)
-        self.region = None if region is None else region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.srm.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:

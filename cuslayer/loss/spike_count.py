@@ -40,7 +40,7 @@ class SpikeCountLoss:
         self.srm = neuron(op, srm)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
-        self.region = None if region is None else region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.srm.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.

@@ -39,7 +39,7 @@ class SpikeMaxLoss:
     def __init__(self, srm: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax") -> None:
         op = "SpikeMaxLoss"
         self.srm = neuron(op, srm)
-        self.region = None if region is None else region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.srm.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:

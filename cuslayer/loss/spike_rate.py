@@ -48,7 +48,7 @@ class SpikeRateLoss:
         op = "SpikeRateLoss"
         self.srm = neuron(op, srm)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
-        self.region = None if region is None else region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.srm.dt)
 
     def _rate(self, name: str, value: float) -> float:
         rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.srm.dt

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.data.files import write_whole
 from cuslayer.inspection.plots import gradient_flow
 from cuslayer.network import Sequential
 from cuslayer.tape import Tensor
+from cuslayer.training.table import read_table, write_table
 
 
 class GradientFlow:
@@ -91,13 +89,9 @@ class GradientFlow:
 
     def save(self, path: str | Path) -> None:
         """Write the epochs as CSV, whole: ``epoch`` and the parameters' names, a row an epoch."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["epoch", *self._parameters])
-        for epoch, sizes in enumerate(self.epochs, start=1):
-            values = (sizes.get(name) for name in self._parameters)
-            writer.writerow([epoch, *("" if value is None else f"{value:.10g}" for value in values)])
-        write_whole(Path(path), lambda file: file.write(text.getvalue().encode()))
+        numbered = enumerate(self.epochs, start=1)
+        rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)
+        write_table(path, ["epoch", *self._parameters], rows)
 
     def load(self, path: str | Path, epochs: int | None = None) -> None:
         """Go on from the epochs that `save` wrote, or from the first of them.
@@ -109,16 +103,8 @@ class GradientFlow:
         Raises:
             ValueError: the file is missing, or is no such log of this network.
         """
-        header = ["epoch", *self._parameters]
-        try:
-            first, *rows = csv.reader(Path(path).read_text(encoding="utf-8").splitlines() or [""])
-        except OSError:
-            raise ValueError(f"GradientFlow: {path} is no file") from None
-        except (UnicodeDecodeError, csv.Error):
-            raise ValueError(f"GradientFlow: {path} is no CSV") from None
-        if first != header:
-            raise ValueError(f"GradientFlow: {path} does not begin with {','.join(header)}")
         found = []
+        rows = read_table("GradientFlow", path, ["epoch", *self._parameters])
         for epoch, row in enumerate(rows, start=1):
             try:
                 number, *values = row

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from cuslayer.data.files import write_whole
+from cuslayer.training.table import read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,12 @@ class EpochStats:
         return f"epoch {self.epoch:3d}{train}{part('test', self.test_loss, self.test_accuracy)} | {self.seconds:.2f} s"
 
 
+_NAMES = [field.name for field in fields(EpochStats)]
+
+
 def save_stats(path: str | Path, rows: list[EpochStats]) -> None:
     """Write the log as CSV, whole."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(EpochStats))
-    for row in rows:
-        writer.writerow("" if value is None else f"{value:.10g}" for value in astuple(row))
-    write_whole(Path(path), lambda file: file.write(text.getvalue().encode()))
+    write_table(path, _NAMES, map(astuple, rows))
 
 
 def load_stats(path: str | Path) -> list[EpochStats]:
@@ -56,24 +52,14 @@ def load_stats(path: str | Path) -> list[EpochStats]:
     Raises:
         ValueError: the file is missing or is no such log.
     """
-    names = [field.name for field in fields(EpochStats)]
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except OSError:
-        raise ValueError(f"load_stats: {path} is no file") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise ValueError(f"load_stats: {path} is no CSV") from None
-    if header != names:
-        raise ValueError(f"load_stats: {path} does not begin with {','.join(names)}")
     found = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in enumerate(read_table("load_stats", path, _NAMES), start=2):
         try:
             epoch, train_loss, *rest, seconds = row
             optional = [float(value) if value else None for value in rest]
             train_accuracy, test_loss, test_accuracy = optional
             stats = EpochStats(int(epoch), float(train_loss), train_accuracy, test_loss, test_accuracy, float(seconds))
         except ValueError:
-            raise ValueError(f"load_stats: {path} line {line} is no row of {len(names)} numbers") from None
+            raise ValueError(f"load_stats: {path} line {line} is no row of {len(_NAMES)} numbers") from None
         found.append(stats)
     return found
