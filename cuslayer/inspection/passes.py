@@ -14,7 +14,6 @@ from cuslayer.inspection import derived
 from cuslayer.inspection.reach import seeing, seen
 from cuslayer.inspection.recording import Record
 from cuslayer.inspection.selection import Part
-from cuslayer.kernels.geometry import Window
 from cuslayer.layers import Conv, Pool
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor, no_grad
@@ -63,10 +62,6 @@ def fixed(conv: Conv) -> Conv:
     return stand_in
 
 
-def _window(layer: Conv | Pool) -> Window:
-    return Window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-
-
 class Maps:
     """A convolution and its neurons within a pass.
 
@@ -76,7 +71,7 @@ class Maps:
 
     def __init__(self, conv: Conv, srm: SRM, u: Array, x: Tensor) -> None:
         self.conv, self.srm, self.x, self.u = conv, srm, x.data, u
-        rows, columns = _window(conv).outputs("record", x.shape[2:4], ceil=False)
+        rows, columns = conv.window.outputs("record", x.shape[2:4], ceil=False)
         self.shape = (*x.shape[:2], rows, columns, conv.out_channels)
 
     def fired(self, part: Part) -> Array:
@@ -90,7 +85,7 @@ class Maps:
             kernel_h, kernel_w, channels, outputs = w.shape
             chosen = part.neurons[:, 2]
             group = chosen // (outputs // self.conv.groups)
-            reach = seen(part.neurons, _window(self.conv), image[:2], group[:, None] * channels + np.arange(channels))
+            reach = seen(part.neurons, self.conv.window, image[:2], group[:, None] * channels + np.arange(channels))
             if reach.inside.size <= math.prod(image):
                 weights = w[..., namespace(w).asarray(chosen)].reshape(kernel_h * kernel_w * channels, len(chosen)).T
                 return reach.summed(part.of(image, reach.flat()).pick(self.x), weights)
@@ -110,7 +105,7 @@ class Pooled:
 
     def __init__(self, maps: Maps, pool: Pool, srm: SRM, u: Array, shape: tuple[int, ...]) -> None:
         self.maps, self.srm, self.u, self.shape = maps, srm, u, shape
-        self.window, self.gain = _window(pool), pool.gain
+        self.window, self.gain = pool.window, pool.gain
 
     def weighted(self, part: Part) -> Array:
         """Return a part of the weighted input, which the pass does not keep."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from cuslayer.inspection.stages import is_neuron
-from cuslayer.kernels.geometry import Window
 from cuslayer.layers import (
     Average,
     Conv,
@@ -53,8 +52,7 @@ def _after(stage: Any, shape: Shape | None) -> Shape | None:
         return (*shape[:-1], stage.count * shape[-1])
     if shape is None or len(shape) != 3 or not isinstance(stage, (Conv, ConvTranspose, Pool, Unpool)):
         return None
-    window = Window(stage.kernel_size, stage.stride, stage.padding, stage.dilation)
-    op = type(stage).__name__
+    op, window = type(stage).__name__, stage.window
     try:
         if isinstance(stage, ConvTranspose):
             return (*window.image(op, shape[:2], stage.output_padding), stage.out_channels)

@@ -7,7 +7,6 @@ from typing import Any
 
 from cuslayer import functions
 from cuslayer.functions.conv_transpose import output_padding_of
-from cuslayer.kernels.geometry import Window
 from cuslayer.layers.base import WeightHooks, differing
 from cuslayer.layers.convolution import Convolution
 from cuslayer.tape import Tensor
@@ -68,8 +67,7 @@ class ConvTranspose(Convolution):
             weight_scale=weight_scale,
             weight_hook=weight_hook,
         )
-        window = Window(self.kernel_size, self.stride, self.padding, self.dilation)
-        self.output_padding = output_padding_of(type(self).__name__, output_padding, window)
+        self.output_padding = output_padding_of(type(self).__name__, output_padding, self.window)
 
     def weight_shape(self) -> tuple[int, ...]:
         return (*self.kernel_size, self.out_channels // self.groups, self.in_channels)

@@ -7,9 +7,10 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.layers.base import Synapse, WeightHooks, differing
+from cuslayer.layers.sliding import Sliding
 
 
-class Convolution(Synapse):
+class Convolution(Sliding, Synapse):
     """A synapse whose weight is a window that slides over frames."""
 
     def __init__(
@@ -28,10 +29,7 @@ class Convolution(Synapse):
         op = type(self).__name__
         self.in_channels = check.integer(op, "in_channels", in_channels, least=1)
         self.out_channels = check.integer(op, "out_channels", out_channels, least=1)
-        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
-        self.stride = check.pair(op, "stride", stride, least=1)
-        self.padding = check.pair(op, "padding", padding, least=0)
-        self.dilation = check.pair(op, "dilation", dilation, least=1)
+        self._slide(kernel_size, stride, padding, dilation)
         self.groups = check.integer(op, "groups", groups, least=1)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:

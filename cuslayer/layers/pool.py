@@ -6,7 +6,6 @@ from typing import Any
 
 from cuslayer import functions
 from cuslayer.kernels.constants import Pooling
-from cuslayer.kernels.geometry import Window
 from cuslayer.layers.windowed import Windowed
 from cuslayer.neuron import SRM
 from cuslayer.tape import Tensor
@@ -36,5 +35,4 @@ class Pool(Windowed):
 
     def pooling(self, srm: SRM) -> Pooling:
         """Return what the layer and neurons behind it do, as `functions.conv_pool` takes it."""
-        window = Window(self.kernel_size, self.stride, self.padding, self.dilation)
-        return Pooling(window, self.gain, srm.filter, srm.spiking)
+        return Pooling(self.window, self.gain, srm.filter, srm.spiking)

@@ -6,9 +6,10 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.layers.base import Layer, differing
+from cuslayer.layers.sliding import Sliding
 
 
-class Windowed(Layer):
+class Windowed(Sliding, Layer):
     """A layer whose window slides over each channel of a frame, every input weighing the same."""
 
     def __init__(
@@ -20,12 +21,8 @@ class Windowed(Layer):
         dilation: int | tuple[int, int] = 1,
         gain: float,
     ) -> None:
-        op = type(self).__name__
-        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
-        self.stride = self.kernel_size if stride is None else check.pair(op, "stride", stride, least=1)
-        self.padding = check.pair(op, "padding", padding, least=0)
-        self.dilation = check.pair(op, "dilation", dilation, least=1)
-        self.gain = check.number(op, "gain", gain)
+        self._slide(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        self.gain = check.number(type(self).__name__, "gain", gain)
 
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""

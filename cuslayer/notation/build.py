@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from cuslayer import check, functions
-from cuslayer.kernels.geometry import Window
 from cuslayer.layers import Average, Conv, Delay, Dense, Layer, Pool, Shift
 from cuslayer.loihi import Loihi
 from cuslayer.notation.neurons import Neuron
@@ -111,8 +110,7 @@ def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]
 
 
 def _outputs(layer: Conv | Pool, shape: Shape, *, ceil: bool) -> tuple[int, int]:
-    window = Window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    return window.outputs("Network", (shape[0], shape[1]), ceil=ceil)
+    return layer.window.outputs("Network", (shape[0], shape[1]), ceil=ceil)
 
 
 _MAKE: dict[str, Callable[[Word, Shape, Neuron], tuple[Layer, Shape]]] = {

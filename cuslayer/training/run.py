@@ -19,9 +19,8 @@ from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.files import write_whole
 from cuslayer.inspection import health
-from cuslayer.loihi import Loihi
+from cuslayer.inspection.stages import is_neuron
 from cuslayer.network import Network
-from cuslayer.neuron import SRM
 from cuslayer.tape import no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
@@ -235,6 +234,6 @@ def _spikes_of_layers(net: Network, spikes: Array) -> list[tuple[str, Array]]:
         x: Any = backend.to_device(spikes[:, None])
         for position, layer in enumerate(net.layers):
             x = layer(x)
-            if isinstance(layer, (SRM, Loihi)):
+            if is_neuron(layer):
                 found.append((f"after {net.layers[position - 1]!r}", x.numpy()[:, 0]))
     return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]
