@@ -11,7 +11,7 @@ from cuslayer.inspection.advice import advise
 from cuslayer.inspection.layer_health import LayerTally
 from cuslayer.inspection.network_health import NetworkHealth
 from cuslayer.inspection.rates import note_rates
-from cuslayer.inspection.reassigning import usual_loss
+from cuslayer.inspection.reassigning import check_loss, usual_loss
 from cuslayer.inspection.stages import at_rest, described, network, units
 from cuslayer.loihi import Loihi
 from cuslayer.neuron import SRM
@@ -62,8 +62,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     """
     op = "health"
     network(op, net)
-    if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+    check_loss(op, loss)
     count = check.integer(op, "batches", batches, least=1)
     of_neurons = {u.neurons: u for u in units(net) if u.neurons is not None}
     if not of_neurons:

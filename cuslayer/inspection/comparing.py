@@ -11,7 +11,7 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.inspection.comparison import MODES, Comparison, GradientComparison, cosine, ratio
 from cuslayer.inspection.moves import KINDS, Moved, move_potentials, move_spikes, move_weights
-from cuslayer.inspection.reassigning import usual_loss
+from cuslayer.inspection.reassigning import check_loss, usual_loss
 from cuslayer.inspection.runs import Run
 from cuslayer.inspection.stages import Unit, described, network, units
 from cuslayer.inspection.stand_in import stand_ins, trained
@@ -89,8 +89,7 @@ def compare_gradients(
     """
     op = "compare_gradients"
     network(op, net)
-    if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+    check_loss(op, loss)
     count = check.integer(op, "moves", moves, least=1)
     size = check.positive(op, "step", step)
     given = as_tensor(x)

@@ -130,8 +130,7 @@ def reassignment(
     network(op, net)
     of = unit(op, net, layer)
     srm = srm_of(op, net, of)
-    if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+    check_loss(op, loss)
     data = as_tensor(x).data
     with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as seen:
         # The gradient is to reach the layer whatever is trained: it goes on to the input.
@@ -150,6 +149,12 @@ def reassignment(
         time=found.spikes.coords["time"],
         **{name: to_numpy(getattr(found, name).values)[:, 0, 0] for name in names},
     )
+
+
+def check_loss(op: str, loss: Any) -> None:
+    """Raise TypeError unless loss is a function, or None for the usual one."""
+    if loss is not None and not callable(loss):
+        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
 
 
 def usual_loss(net: Any, out: Tensor, target: Any) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.files import write_whole
 from cuslayer.functions.shift import whole_steps
 from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.blocks import Block, blocks_of
-from cuslayer.interchange.hdf5 import h5py
 from cuslayer.loihi import Loihi
 from cuslayer.network import Sequential
 from cuslayer.notation import neuron_constants
@@ -58,7 +58,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
-    library = h5py("export_hdf5")
+    library = check.library("export_hdf5", "h5py", "hdf5")
     begin, blocks = blocks_of(net, input_shape)
     steps = {block.neuron.dt for block in blocks if block.neuron is not None}
     if len(steps) != 1:

@@ -11,7 +11,6 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.blocks import KINDS
-from cuslayer.interchange.hdf5 import h5py
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
 from cuslayer.network import Sequential
 from cuslayer.notation import make_neuron
@@ -37,7 +36,7 @@ def import_hdf5(path: str | Path) -> Sequential:
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    library = h5py("import_hdf5")
+    library = check.library("import_hdf5", "h5py", "hdf5")
     if not Path(path).is_file():
         raise ValueError(f"import_hdf5: {path} is no file")
     try:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import form
 from cuslayer.data.formats.flatbuffer import Table
@@ -78,7 +79,7 @@ def _unpacked(raw: bytes, compression: int) -> bytes:
     if compression == _NONE:
         return raw
     if compression in (_LZ4, _LZ4_HIGH):
-        frame = form.library("lz4.frame", _EXTRA)
+        frame = check.library("events", "lz4.frame", _EXTRA)
         try:
             unpacker = frame.LZ4FrameDecompressor()
             whole = bytes(unpacker.decompress(raw, max_length=_LARGEST))
@@ -86,7 +87,7 @@ def _unpacked(raw: bytes, compression: int) -> bytes:
         except (RuntimeError, MemoryError, EOFError):
             complete = False
     elif compression in (_ZSTD, _ZSTD_HIGH):
-        zstandard = form.library("zstandard", _EXTRA)
+        zstandard = check.library("events", "zstandard", _EXTRA)
         try:
             # A frame that is cut off ends sooner than the length at its beginning says, which the caller compares.
             whole = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=False).read(_LARGEST)

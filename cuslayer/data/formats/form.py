@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
@@ -64,18 +63,6 @@ class Packets:
     def joined(self) -> Events:
         """Return the events of all packets."""
         return Events._own(*(column[: self._count] for column in self._columns))
-
-
-def library(name: str, extra: str) -> Any:
-    """Return a module that only some formats need.
-
-    Raises:
-        ImportError: it is missing; the extra that brings it is named.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ImportError(f"events: {name.split('.')[0]} is missing; pip install 'cuslayer[{extra}]'") from None
 
 
 def block(file: BinaryIO, size: int) -> bytes:

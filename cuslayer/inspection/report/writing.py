@@ -12,6 +12,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.data.files import write_whole
+from cuslayer.inspection.reassigning import check_loss
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.stages import network
 from cuslayer.tape import as_tensor
@@ -67,8 +68,7 @@ def report(
     check.time_first("report", "samples", data)
     if 0 in data.shape:
         raise ValueError(f"report: samples must not be empty, got shape {tuple(data.shape)}")
-    if loss is not None and not callable(loss):
-        raise TypeError(f"report: loss must be a function of spikes and target, got {type(loss).__name__}")
+    check_loss("report", loss)
     if loss is not None and target is None:
         raise ValueError("report: target is needed where a loss is given")
     if title is not None and not isinstance(title, str):
