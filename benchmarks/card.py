@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from typing import Any, Protocol
 from unittest import mock
 
 from cuslayer import backend
-from cuslayer.kernels import gpu
+from cuslayer.kernels import TOPICS, gpu
 
 Work = Callable[[], Any]
 
@@ -126,8 +126,12 @@ class Graphs:
             piece()
 
     def _record(self, card: Card, step: Work) -> None:
-        parted = {name: self._parted(card, name, getattr(gpu, name)) for name in gpu.__all__}
-        with mock.patch.multiple(gpu, **parted):
+        with ExitStack() as patches:
+            for topic in TOPICS:
+                module = getattr(gpu, topic)
+                for name in module.__all__:
+                    parted = self._parted(card, f"{topic}.{name}", getattr(module, name))
+                    patches.enter_context(mock.patch.object(module, name, parted))
             card.begin()
             try:
                 step()

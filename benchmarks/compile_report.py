@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import traffic
 
-from cuslayer.kernels import source
+from cuslayer.kernels.cuda import compile as source
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests"))
+sys.path.append(str(ROOT))
 
-import nvrtc  # noqa: E402
+from tests.support import nvrtc  # noqa: E402
 
 PAGE = ROOT / "docs" / "kernels.md"
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")

@@ -24,9 +24,9 @@ import traffic
 
 from cuslayer.jit import spread
 from cuslayer.kernels import cpu
-from cuslayer.kernels.geometry import Window
-from cuslayer.loihi import Loihi
-from cuslayer.neuron import SRM
+from cuslayer.kernels.window import Window
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
 STEPS = 300
@@ -48,36 +48,36 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
     x = generator.standard_normal((steps, columns), np.float32) * 3
     g = generator.standard_normal((steps, columns), np.float32)
     spikes = x > 6
-    u, _ = cpu.neuron(x, srm.filter, srm.spiking)
+    u, _ = cpu.srm.neuron(x, srm.filter, srm.spiking)
     taps = srm.response.astype(np.float32)
     delay = generator.integers(0, 20, columns)
     w, m, v, peak = (np.abs(generator.standard_normal(x.size, np.float32)) for _ in range(4))
     rates = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8, "decay": 0.0}
     calls = {
-        "psp": lambda: cpu.psp(x, srm.filter),
-        "psp_adjoint": lambda: cpu.psp_adjoint(g, srm.filter),
-        "fir": lambda: cpu.fir(x, taps),
-        "fir_adjoint": lambda: cpu.fir_adjoint(g, taps),
-        "shift": lambda: cpu.shift(x, delay),
-        "shift_spikes": lambda: cpu.shift_spikes(spikes, delay),
-        "shift_linear": lambda: cpu.shift_linear(x, delay, x[0], g[0]),
-        "shift_delay_adjoint": lambda: cpu.shift_delay_adjoint(g, spikes, delay),
-        "filter_bank": lambda: cpu.filter_bank(spikes, taps[None]),
-        "filter_bank_adjoint": lambda: cpu.filter_bank_adjoint(g, taps[None]),
-        "filter_bank_weight_adjoint": lambda: cpu.filter_bank_weight_adjoint(spikes, g, (1, taps.size)),
-        "spike": lambda: cpu.spike(x, srm.spiking),
-        "spike_adjoint": lambda: cpu.spike_adjoint(g, u, srm.spiking),
-        "spike_adjoint_exact": lambda: cpu.spike_adjoint_exact(g, u, srm.spiking),
-        "neuron": lambda: cpu.neuron(x, srm.filter, srm.spiking),
-        "loihi": lambda: cpu.loihi(x, chip),
-        "neuron_adjoint": lambda: cpu.neuron_adjoint(g, u, srm.filter, srm.spiking),
-        "neuron_adjoint_exact": lambda: cpu.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
-        "sgd": lambda: cpu.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
-        "adam": lambda: cpu.adam(w, g.reshape(-1), m, v, peak, **rates),
+        "psp": lambda: cpu.response.psp(x, srm.filter),
+        "psp_adjoint": lambda: cpu.response.psp_adjoint(g, srm.filter),
+        "fir": lambda: cpu.response.fir(x, taps),
+        "fir_adjoint": lambda: cpu.response.fir_adjoint(g, taps),
+        "shift": lambda: cpu.response.shift(x, delay),
+        "shift_spikes": lambda: cpu.response.shift_spikes(spikes, delay),
+        "shift_linear": lambda: cpu.delay.shift_linear(x, delay, x[0], g[0]),
+        "shift_delay_adjoint": lambda: cpu.delay.shift_delay_adjoint(g, spikes, delay),
+        "filter_bank": lambda: cpu.filter_bank.forward(spikes, taps[None]),
+        "filter_bank_adjoint": lambda: cpu.filter_bank.adjoint(g, taps[None]),
+        "filter_bank_weight_adjoint": lambda: cpu.filter_bank.weight_adjoint(spikes, g, (1, taps.size)),
+        "spike": lambda: cpu.srm.spike(x, srm.spiking),
+        "spike_adjoint": lambda: cpu.srm.spike_adjoint(g, u, srm.spiking),
+        "spike_adjoint_exact": lambda: cpu.srm.spike_adjoint_exact(g, u, srm.spiking),
+        "neuron": lambda: cpu.srm.neuron(x, srm.filter, srm.spiking),
+        "loihi": lambda: cpu.loihi.forward(x, chip),
+        "neuron_adjoint": lambda: cpu.srm.neuron_adjoint(g, u, srm.filter, srm.spiking),
+        "neuron_adjoint_exact": lambda: cpu.srm.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
+        "sgd": lambda: cpu.optim.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
+        "adam": lambda: cpu.optim.adam(w, g.reshape(-1), m, v, peak, **rates),
     }
     found = {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
     # No CUDA kernel, and so in no table of traffic: on a GPU it is two others.
-    return found | {"loihi_adjoint": (lambda: cpu.loihi_adjoint(g, u, chip), 3 * x.nbytes)}
+    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes)}
 
 
 def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
@@ -91,28 +91,28 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
     back = np.ascontiguousarray(w.swapaxes(2, 3))
     g = generator.standard_normal((frames, side, side, outputs), np.float32)
     pooled = generator.standard_normal((frames, side // 2, side // 2, outputs), np.float32)
-    fires, half = g > 2, cpu.halved(g)
-    found = cpu.synapse_input(spikes)
+    fires, half = g > 2, cpu.float16.store(g)
+    found = cpu.spikes.synapse_input(spikes)
     rows = frames * side * side * outputs // 512
     flat = generator.random((rows, 2312)) < 0.006
-    flat_found = cpu.synapse_input(flat)
+    flat_found = cpu.spikes.synapse_input(flat)
     weights = generator.standard_normal((2312, 512), np.float32)
     errors = generator.standard_normal((rows, 512), np.float32)
-    whole = cpu.fused_conv(found, window, 1)
+    whole = cpu.fused.conv_kernels(found, window, 1)
     u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype)
     return {
-        "synapse_input": (lambda: cpu.synapse_input(flat), flat.nbytes),
-        "dense": (lambda: cpu.dense(flat_found, weights), errors.nbytes),
-        "dense_weight_adjoint": (lambda: cpu.dense_weight_adjoint(flat_found, errors), errors.nbytes),
-        "dense_input_adjoint": (lambda: cpu.dense_input_adjoint(errors, weights), errors.nbytes + 4 * flat.size),
-        "conv": (lambda: cpu.conv(found, w, window, 1), g.nbytes),
-        "conv_weight_adjoint": (lambda: cpu.conv_weight_adjoint(found, g, window, 1), g.nbytes),
-        "conv_transpose": (lambda: cpu.conv_transpose(found, back, (side, side), window, 1), g.nbytes),
+        "synapse_input": (lambda: cpu.spikes.synapse_input(flat), flat.nbytes),
+        "dense": (lambda: cpu.dense.forward(flat_found, weights), errors.nbytes),
+        "dense_weight_adjoint": (lambda: cpu.dense.weight_adjoint(flat_found, errors), errors.nbytes),
+        "dense_input_adjoint": (lambda: cpu.dense.input_adjoint(errors, weights), errors.nbytes + 4 * flat.size),
+        "conv": (lambda: cpu.conv.forward(found, w, window, 1), g.nbytes),
+        "conv_weight_adjoint": (lambda: cpu.conv.weight_adjoint(found, g, window, 1), g.nbytes),
+        "conv_transpose": (lambda: cpu.conv_transpose.forward(found, back, (side, side), window, 1), g.nbytes),
         "conv_transpose_weight_adjoint": (
-            lambda: cpu.conv_transpose_weight_adjoint(found, g, window, 1),
+            lambda: cpu.conv_transpose.weight_adjoint(found, g, window, 1),
             g.nbytes,
         ),
-        "conv_input_adjoint": (lambda: cpu.conv_input_adjoint(g, w, (side, side), window, 1), g.nbytes * 3 // 2),
+        "conv_input_adjoint": (lambda: cpu.conv.input_adjoint(g, w, (side, side), window, 1), g.nbytes * 3 // 2),
         "conv_neuron": (
             lambda: whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype),
             g.nbytes + g.size,
@@ -121,10 +121,10 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
             lambda: whole.conv_neuron_adjoint(found, frames, g, u, window, srm.filter, srm.spiking, False),
             2 * g.nbytes,
         ),
-        "pool": (lambda: cpu.pool(fires, tiles, 11.0), fires.nbytes + pooled.nbytes),
-        "pool_adjoint": (lambda: cpu.pool_adjoint(pooled, (side, side), tiles, 11.0), g.nbytes + pooled.nbytes),
-        "halved": (lambda: cpu.halved(g), g.nbytes * 3 // 2),
-        "restored": (lambda: cpu.restored(half, np.float32), g.nbytes * 3 // 2),
+        "pool": (lambda: cpu.pool.forward(fires, tiles, 11.0), fires.nbytes + pooled.nbytes),
+        "pool_adjoint": (lambda: cpu.pool.adjoint(pooled, (side, side), tiles, 11.0), g.nbytes + pooled.nbytes),
+        "store": (lambda: cpu.float16.store(g), g.nbytes * 3 // 2),
+        "load": (lambda: cpu.float16.load(half, np.float32), g.nbytes * 3 // 2),
     }
 
 

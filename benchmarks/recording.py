@@ -26,8 +26,8 @@ import machine
 import numpy as np
 
 import cuslayer as cs
-from cuslayer.functions.potential import storing
-from cuslayer.network import _one_pass, _run
+from cuslayer.network.fusion import plan
+from cuslayer.neurons.potential import storing
 
 RESULTS = Path(__file__).parent / "results" / "recording.json"
 # A step, and what is open around the steps of a block.
@@ -39,12 +39,10 @@ NETWORKS = {"mlp": "34x34x2-512-10", "cnn": "34x34x2-16c5-2a-32c3-2a-64c3-10"}
 
 def unwatched(net: cs.Network, x: np.ndarray) -> cs.Tensor:
     """Run a network as its call does, with no question asked."""
-    out, at = cs.Tensor(x), 0
+    out = cs.Tensor(x)
     with storing(net.store):
-        while at < len(net.layers):
-            stages = _one_pass(net.layers[at : at + 4])
-            out = _run(at, stages, out)
-            at += len(stages)
+        for step in plan(net.layers):
+            out = step(out)
     return out
 
 

@@ -35,7 +35,7 @@ CLICK = (
     "(() => {{ const start = performance.now(); choose(1, {neuron}, {time}); return performance.now() - start; }})()"
 )
 
-sys.path.append(str(ROOT / "tests"))
+sys.path.append(str(ROOT))
 
 
 def spikes(path: Path, shape: tuple[int, ...], steps: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def measure(notation: str, recording: Path, steps: int, repeats: int, page: Path
 
 def opened(page: Path, repeats: int, shape: tuple[int, ...]) -> dict:
     """Return the milliseconds of opening a page, and of clicks on two neurons of its first layer."""
-    from browser import Browser
+    from tests.support.browser import Browser
 
     middle = int(np.prod(shape)) // 2
     rows = []

@@ -46,8 +46,8 @@ POINT = """
 import json, resource, sys, time
 import numpy as np
 import cuslayer as cs
-import cuslayer.kernels.cpu
-cuslayer.kernels.cpu.synapse_input(np.zeros((1, 1), bool))  # Numba's imports wait for the first call of a loop
+from cuslayer import kernels
+kernels.cpu.spikes.synapse_input(np.zeros((1, 1), bool))  # Numba's imports wait for the first call of a loop
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 p = json.loads(sys.argv[1])
 cs.use("cpu")

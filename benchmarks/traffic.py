@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cuslayer.kernels import source
+from cuslayer.kernels.cuda import compile as source
 
 # Bytes a second of an H100's memory (SXM, HBM3), by its data sheet.
 BANDWIDTH = 3.35e12

@@ -14,7 +14,6 @@ from cuslayer.encoding import encode_delta, encode_latency, encode_poisson
 from cuslayer.functions import quantize, replicate, shift
 from cuslayer.gradcheck import gradcheck
 from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
-from cuslayer.inspection import plots as plot
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
 from cuslayer.layers import (
     Average,
@@ -31,7 +30,6 @@ from cuslayer.layers import (
     Unpool,
     WeightNorm,
 )
-from cuslayer.loihi import Loihi
 from cuslayer.loss import (
     ProbabilityWindowLoss,
     RateRegularizer,
@@ -44,9 +42,10 @@ from cuslayer.loss import (
     running_decision,
     van_rossum,
 )
-from cuslayer.network import Network, Sequential
-from cuslayer.neuron import SRM
-from cuslayer.notation import Word
+from cuslayer.network.network import Network, Sequential
+from cuslayer.network.notation import Word
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.tape import Tensor, differentiable, no_grad
 from cuslayer.training import GradientFlow, Params, Stats, load_config

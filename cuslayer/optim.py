@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.bounded import Bounded
+from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -124,7 +124,7 @@ class SGD(_Optimizer):
         self.momentum = check.fraction("SGD", "momentum", momentum)
 
     def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
-        k.sgd(weight, grad, memory["velocity"], self.lr, self.momentum, self.weight_decay)
+        k.optim.sgd(weight, grad, memory["velocity"], self.lr, self.momentum, self.weight_decay)
 
 
 class Adam(_Optimizer):
@@ -177,7 +177,7 @@ class Adam(_Optimizer):
 
     def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
         rate_m, rate_g = self._rates()
-        k.adam(
+        k.optim.adam(
             *(weight, grad, memory["mean"], memory["square"], memory.get("peak")),
             betas=self.betas,
             rate_m=rate_m,

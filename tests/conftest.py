@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulator import emulated as emulated
 
 import cuslayer as cs
+from tests.support.emulator.driver import emulated as emulated
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data"
 

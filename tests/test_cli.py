@@ -7,13 +7,13 @@ import platform
 
 import numpy as np
 import pytest
-from tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
 
 from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import write_events
 from cuslayer.training import Config, load_checkpoint, load_config, load_stats
 from cuslayer.training import run as run_module
+from tests.support.tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
 
 no_driver = pytest.mark.skipif(not backend._driver_problem(), reason="this machine has a CUDA driver")
 

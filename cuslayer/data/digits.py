@@ -20,8 +20,8 @@ import numpy.typing as npt
 from cuslayer import backend, check
 from cuslayer.data.datasets import position
 from cuslayer.data.events import Events
-from cuslayer.data.files import write_whole
-from cuslayer.data.formats.bs import decode, encode
+from cuslayer.data.formats.slayer import decode, encode
+from cuslayer.files import write_whole
 
 # Part of the cache's name: to be raised whenever anything below changes what the camera sees.
 _VERSION = 1
@@ -128,7 +128,7 @@ def _recordings(seed: int, cache: Path | None) -> _Recordings:
 
 def _make(seed: int) -> _Recordings:
     """Let the camera see all digits."""
-    from cuslayer.data import camera
+    from cuslayer.data import simulated_camera as camera
 
     images = _digits()[0]
     # The offset at which the picture stands in the middle of the sensor, with room for the path around it.

@@ -147,6 +147,6 @@ class Loader:
         found = [raw for sample in samples if (raw := recording(sample)) is not None]
         if len(found) < len(samples):
             return None
-        from cuslayer.data.marking import mark
+        from cuslayer.data.fast_binning import mark
 
         return mark(found, self.shape, self.steps, self.dt, self.rounding)

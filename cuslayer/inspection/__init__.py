@@ -1,20 +1,20 @@
 """Looking inside: what a network had, why a neuron fired, what its errors were; and how things show themselves."""
 
-from cuslayer.inspection.advice import Advice
-from cuslayer.inspection.checkup import health
-from cuslayer.inspection.comparing import compare_gradients
-from cuslayer.inspection.comparison import Comparison, GradientComparison
-from cuslayer.inspection.explaining import explain
-from cuslayer.inspection.explanation import Explanation, Trace
-from cuslayer.inspection.labelled import Labelled
-from cuslayer.inspection.layer_health import LayerHealth
-from cuslayer.inspection.network_health import NetworkHealth
-from cuslayer.inspection.rates import note_rates, rates_of
-from cuslayer.inspection.reassigning import Reassignment, reassignment
-from cuslayer.inspection.recorder import record
-from cuslayer.inspection.recording import Record, Recording
+from cuslayer.inspection.compare.compute import compare_gradients
+from cuslayer.inspection.compare.result import Comparison, GradientComparison
+from cuslayer.inspection.explain.compute import explain
+from cuslayer.inspection.explain.result import Explanation, Trace
+from cuslayer.inspection.health.advice import Advice
+from cuslayer.inspection.health.compute import health
+from cuslayer.inspection.health.layer import LayerHealth
+from cuslayer.inspection.health.result import NetworkHealth
+from cuslayer.inspection.notebook.html import show_in_notebooks
+from cuslayer.inspection.reassign import Reassignment, reassignment
+from cuslayer.inspection.record.labelled import Labelled
+from cuslayer.inspection.record.recorder import record
+from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.report import report
-from cuslayer.inspection.reprs import show_in_notebooks
+from cuslayer.inspection.structure import note_rates, rates_of
 
 __all__ = [
     "Advice",

@@ -1,8 +1,8 @@
 """What other libraries have, and ours: axes, SLAYER-PyTorch's weights, the HDF5 that lava's netx reads."""
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
-from cuslayer.interchange.export import export_hdf5
-from cuslayer.interchange.read import import_hdf5
-from cuslayer.interchange.slayer import load_slayer
+from cuslayer.interchange.netx.read import import_hdf5
+from cuslayer.interchange.netx.write import export_hdf5
+from cuslayer.interchange.slayer_pytorch import load_slayer
 
 __all__ = ["export_hdf5", "from_nchwt", "import_hdf5", "load_slayer", "to_nchwt"]

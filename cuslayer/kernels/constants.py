@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.geometry import Window
+from cuslayer.kernels.window import Window
 
 
 class Recurrence(NamedTuple):

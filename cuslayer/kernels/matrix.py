@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.geometry import Window
+from cuslayer.kernels.window import Window
 
 # The patches of one block: large enough for a fast product, small enough not to be felt in memory.
 _BLOCK_BYTES = 8 << 20

@@ -4,14 +4,12 @@ from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.conv_transpose import ConvTranspose
-from cuslayer.layers.delay import Delay
+from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.dropout import Dropout
-from cuslayer.layers.filter import FilterBank, TemporalFilter
-from cuslayer.layers.pool import Pool
-from cuslayer.layers.shift import Shift
-from cuslayer.layers.unpool import Unpool
-from cuslayer.layers.weight_norm import WeightNorm
+from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
+from cuslayer.layers.pool import Pool, Unpool
+from cuslayer.layers.weight_hooks import WeightNorm
 
 __all__ = [
     "Average",

@@ -1,4 +1,7 @@
-"""What layers share: parameters, a call, and a weight that may pass through a hook before it is used."""
+"""What layers share: parameters, a call, and a weight that may pass through a hook before it is used.
+
+Windows that slide over frames: what convolution, pooling and their transposes share.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import generator
-from cuslayer.neuron import SRM
+from cuslayer.kernels.window import Window
 from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -33,10 +36,6 @@ class Layer:
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
         raise TypeError(f"{type(self).__name__}: a layer must define __call__")
-
-    def fire(self, x: Any, srm: SRM) -> Tensor:
-        """Return the spikes of neurons behind the layer, ``srm(self(x))``, in one pass where there is one."""
-        return srm(self(x))
 
 
 class Synapse(Layer):
@@ -100,3 +99,31 @@ def _each(hooks: WeightHooks) -> tuple[Any, ...]:
 def differing(layer: Layer, **usual: Any) -> str:
     """Return the options of a layer that are not the usual ones, as they are written in a call."""
     return "".join(f", {name}={getattr(layer, name)}" for name, value in usual.items() if getattr(layer, name) != value)
+
+
+class Sliding:
+    """A layer with a window."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def _slide(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: int | tuple[int, int],
+        dilation: int | tuple[int, int],
+    ) -> None:
+        """Check and keep the window's constants."""
+        op = type(self).__name__
+        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
+        self.stride = check.pair(op, "stride", stride, least=1)
+        self.padding = check.pair(op, "padding", padding, least=0)
+        self.dilation = check.pair(op, "dilation", dilation, least=1)
+
+    @property
+    def window(self) -> Window:
+        """The window as kernels take it."""
+        return Window(self.kernel_size, self.stride, self.padding, self.dilation)

@@ -1,14 +1,144 @@
-"""The convolutional layer."""
+"""The convolutional synapse.
+
+What a convolution and its transpose share: channels, a window, groups, and one weight.
+
+The convolutional layer.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from cuslayer import functions
-from cuslayer.layers.convolution import Convolution
-from cuslayer.layers.pool import Pool
-from cuslayer.neuron import SRM
-from cuslayer.tape import Tensor
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.window import Window
+from cuslayer.layers.base import Sliding, Synapse, WeightHooks, differing
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+def geometry(
+    op: str,
+    x: Array,
+    weight: Array,
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int],
+    dilation: int | tuple[int, int],
+    groups: int,
+) -> tuple[Window, int]:
+    """Return the window and the groups of a convolution.
+
+    Raises:
+        ValueError: a rank, a count of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is no integer.
+    """
+    if x.ndim != 5:
+        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {x.shape}")
+    if weight.ndim != 4:
+        raise ValueError(f"{op}: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
+    check.floating(op, "weight", weight)
+    groups = check.integer(op, "groups", groups, least=1)
+    if x.shape[4] != weight.shape[2] * groups:
+        raise ValueError(f"{op}: x has {x.shape[4]} channels, weight expects {weight.shape[2] * groups}")
+    if weight.shape[3] % groups:
+        raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
+    return Window.of(op, weight.shape[:2], stride, padding, dilation), groups
+
+
+@differentiable
+def conv(
+    x: Array,
+    weight: Array,
+    /,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> tuple[Array, Pullback]:
+    """Slide the weights over each frame: ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] W[i, j]``.
+
+    The window is not flipped. Of ``groups`` groups, each maps its share of the input channels to its share of the
+    outputs. On the CPU, spikes are walked one by one, forward and for the weight gradient.
+
+    Args:
+        x: (T, N, H, W, C), spikes or numbers.
+        weight: (kh, kw, C / groups, outputs), float32 or float64.
+        stride: rows and columns between windows, one integer or two.
+        padding: zeros around the frame.
+        dilation: rows and columns between the taps of a window.
+        groups: how many groups the channels form.
+
+    Returns:
+        The weighted input (T, N, H', W', outputs), ``H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1``.
+
+    Raises:
+        ValueError: a rank, a count of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is no integer.
+
+    >>> import numpy as np
+    >>> x = np.zeros((1, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
+    >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
+    [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
+    """
+    window, groups = geometry("conv", x, weight, stride, padding, dilation, groups)
+    k = kernels.of(weight)
+    shape = x.shape
+    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
+    out = k.conv.forward(frames, weight, window, groups)
+    maps = out.shape
+
+    def pullback(g: Array) -> tuple[object, object]:
+        g = g.reshape(maps)
+        return (
+            lambda: k.conv.input_adjoint(g, weight, shape[2:4], window, groups).reshape(shape),
+            lambda: k.conv.weight_adjoint(frames, g, window, groups),
+        )
+
+    return out.reshape(*shape[:2], *maps[1:]), pullback  # type: ignore[return-value]
+
+
+class Convolution(Sliding, Synapse):
+    """A synapse whose weight is a window that slides over frames."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        weight_scale: float = 100.0,
+        weight_hook: WeightHooks = None,
+    ) -> None:
+        op = type(self).__name__
+        self.in_channels = check.integer(op, "in_channels", in_channels, least=1)
+        self.out_channels = check.integer(op, "out_channels", out_channels, least=1)
+        self._slide(kernel_size, stride, padding, dilation)
+        self.groups = check.integer(op, "groups", groups, least=1)
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % self.groups:
+                raise ValueError(f"{op}: {name} must be a multiple of {self.groups} groups, got {channels}")
+        super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        """Return the shape of the weight, (kh, kw, in_channels / groups, out_channels)."""
+        return (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
+
+    def fan_in(self) -> int:
+        """Return how many inputs reach an output at most."""
+        return math.prod(self.kernel_size) * self.in_channels // self.groups
+
+    def geometry(self) -> dict[str, Any]:
+        """Return the options of the operation."""
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+
+    def __repr__(self) -> str:
+        rest = differing(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
 
 
 class Conv(Convolution):
@@ -39,20 +169,4 @@ class Conv(Convolution):
     """
 
     def __call__(self, x: Any) -> Tensor:
-        return functions.conv(x, self.effective_weight(), **self.geometry())
-
-    def fire(self, x: Any, srm: SRM) -> Tensor:
-        if type(self).__call__ is not Conv.__call__:
-            return super().fire(x, srm)  # a subclass computes something else
-        return functions.conv_neuron(x, self.effective_weight(), **self._options(srm))
-
-    def fire_pooled(self, x: Any, srm: SRM, pool: Pool, pool_srm: SRM) -> Tensor:
-        """Return ``pool.fire(self.fire(x, srm), pool_srm)``, in one pass where there is one."""
-        plain = type(self).__call__ is Conv.__call__ and type(pool).__call__ is Pool.__call__
-        if not plain or srm.gradient != pool_srm.gradient:
-            return pool.fire(self.fire(x, srm), pool_srm)
-        return functions.conv_pool(x, self.effective_weight(), pooling=pool.pooling(pool_srm), **self._options(srm))
-
-    def _options(self, srm: SRM) -> dict[str, Any]:
-        neurons = {"response": srm.filter, "spiking": srm.spiking, "exact": srm.gradient == "exact"}
-        return neurons | self.geometry()
+        return conv(x, self.effective_weight(), **self.geometry())

@@ -1,17 +1,177 @@
-"""Trained delays."""
+"""Delays: the axon's time shift.
+
+The fixed delay of an axon.
+
+Trained delays.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from cuslayer import check, functions
-from cuslayer.backend import generator
-from cuslayer.bounded import Bounded
-from cuslayer.functions.shift import MODES
+from cuslayer import check, kernels
+from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
 from cuslayer.layers.base import Layer, differing
-from cuslayer.tape import Tensor
+from cuslayer.parameter import Bounded
+from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
+
+MODES = ("floor", "linear")
+
+
+def whole_steps(delay: Any, dt: float) -> tuple[Array, Array]:
+    """Return ``floor(delay / dt)`` as int64, and what is left as a share of a step.
+
+    A delay meant as a multiple of dt, as far as its number type can say, counts as one.
+
+    >>> [n.item() for n, share in (whole_steps(d, 0.1) for d in (13 * 0.1, np.float32(1.3), 1.29, -0.05))]
+    [13, 13, 12, -1]
+    >>> whole_steps(2.25, 0.5)[1].item()
+    0.5
+    """
+    given = np.asarray(delay)
+    tolerance = 5e-7 if given.dtype == np.float32 else 1e-9
+    ratio = given.astype(np.float64) / dt
+    nearest = np.rint(ratio)
+    meant = np.abs(ratio - nearest) <= tolerance * np.maximum(1.0, np.abs(ratio))
+    whole = np.where(meant, nearest, np.floor(ratio))
+    return whole.astype(np.int64), np.where(meant, 0.0, ratio - whole)
+
+
+def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
+    """Delay x in time, by whole steps or between them, with zeros where nothing came yet.
+
+    With ``n = floor(delay / dt)`` and ``f = delay / dt - n``::
+
+        floor    y[t] = x[t - n]                            spikes stay spikes
+        linear   y[t] = (1 - f) x[t - n] + f x[t - n - 1]   of spikes, numbers
+
+    Backward to x is the adjoint. A delay that is a tensor gets a gradient too, summed over all that share it: in the
+    linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; for the floor, which has no derivative of its
+    own, ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
+
+    Args:
+        x: (T, N, ...), spikes or numbers.
+        delay: milliseconds; one number, one for each channel (C,) of images, or one for each neuron (of the shape of x
+            after N). A negative delay advances.
+        dt: the step in milliseconds.
+        mode: "floor", or "linear" for analog signals.
+
+    Returns:
+        The delayed signal, of x's shape; of x's type, but spikes in the linear mode are numbers: float32, or of the
+        type of a delay that is a tensor.
+
+    Raises:
+        ValueError: x is not (T, N, ...), delay is not finite or fits neither channels nor neurons, dt is not positive,
+            or mode is an unknown word.
+        TypeError: delay or dt is not made of real numbers.
+
+    Source: Shrestha and Orchard 2018, for the gradient of a delay.
+
+    >>> import numpy as np
+    >>> shift(np.array([[[1.0, 1.0]], [[2.0, 2.0]], [[3.0, 3.0]]]), delay=[1.0, -1.0]).data[:, 0].tolist()
+    [[0.0, 2.0], [1.0, 3.0], [2.0, 0.0]]
+    >>> shift(np.array([[[4.0]], [[8.0]], [[0.0]]]), delay=0.25, mode="linear").data.ravel().tolist()
+    [3.0, 7.0, 2.0]
+    """
+    if isinstance(delay, Tensor):
+        if delay.requires_grad and grad_enabled():
+            return _trained(x, delay, dt=dt, mode=mode)
+        return _fixed(x, delay=delay.data, dt=dt, mode=mode, spikes_as=delay.dtype)
+    return _fixed(x, delay=delay, dt=dt, mode=mode)
+
+
+@differentiable
+def _fixed(x: Array, /, *, delay: Any, dt: float, mode: str, spikes_as: Any = np.float32) -> tuple[Array, Pullback]:
+    move = _Shift(x, delay, dt, mode)
+    return move.forward(x, spikes_as), move.back
+
+
+@differentiable
+def _trained(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array, Pullback]:
+    move = _Shift(x, delay, dt, mode)
+    y = move.forward(x, delay.dtype)
+    # What the delay's gradient is read from: y is kept by whoever takes it in any case.
+    seen, steps = (x, move.steps) if mode == "linear" else (y, 0 * move.steps)
+
+    def slope(g: Array) -> Array:
+        of_columns = kernels.of(g).delay.shift_delay_adjoint(g, seen, steps)
+        sharing = (math.prod(y.shape[1 : y.ndim - delay.ndim]), delay.size)
+        return (of_columns.reshape(sharing).sum(axis=0) / dt).reshape(delay.shape)
+
+    return y, lambda g: (lambda: move.back(g), lambda: slope(g))
+
+
+class _Shift:
+    """A delay of each column of x, and the way there and back."""
+
+    def __init__(self, x: Array, delay: Any, dt: float, mode: str) -> None:
+        check.time_first("shift", "x", x)
+        dt = check.positive("shift", "dt", dt)
+        self.linear = check.one_of("shift", "mode", mode, MODES) == "linear"
+        # Steps are found on the host: the delays are few, and those that are no numbers must be refused.
+        given = np.asarray(to_numpy(delay))
+        if given.dtype.kind not in "iuf":
+            raise TypeError(f"shift: delay must be numbers, got {given.dtype}")
+        if not np.isfinite(given).all():
+            raise ValueError("shift: delay must be finite")
+        neuron = x.shape[2:]
+        if given.shape not in ((), neuron[-1:], neuron):
+            raise ValueError(f"shift: delay has shape {given.shape}, a neuron of x each has shape {neuron}")
+        whole, share = whole_steps(given, dt)
+        self.steps = self._columns(x, whole)
+        self.shares = (self._columns(x, 1 - share), self._columns(x, share)) if self.linear else ()
+
+    @staticmethod
+    def _columns(x: Array, of_neurons: Array) -> Array:
+        """Return what there is one of a neuron for each column of x."""
+        there = to_device(of_neurons)
+        return namespace(there).broadcast_to(there, x.shape[1:]).ravel()
+
+    def forward(self, x: Array, spikes_as: Any) -> Array:
+        """Return x delayed; in the linear mode spikes count in a number type."""
+        k = kernels.of(x)
+        if self.linear:
+            x = x.astype(spikes_as) if x.dtype == bool else x
+            return k.delay.shift_linear(x, self.steps, *(share.astype(x.dtype) for share in self.shares))
+        return (k.response.shift_spikes if x.dtype == bool else k.response.shift)(x, self.steps)
+
+    def back(self, g: Array) -> Array:
+        """Return the gradient of x."""
+        k = kernels.of(g)
+        if self.linear:
+            near, far = (share.astype(g.dtype) for share in self.shares)
+            return k.delay.shift_linear(g, -self.steps - 1, far, near)
+        return k.response.shift(g, -self.steps)
+
+
+class Shift(Layer):
+    """A fixed delay of everything that passes: ``y[t] = x[t - floor(delay / dt)]``; see `functions.shift`.
+
+    Args:
+        delay: milliseconds; a negative delay advances.
+        dt: the step in milliseconds.
+
+    Raises:
+        ValueError: delay is not finite, or dt is not positive.
+        TypeError: either is no number.
+
+    >>> import numpy as np
+    >>> Shift(1.0)(np.array([[[1.0]], [[2.0]]])).data.ravel().tolist()
+    [0.0, 1.0]
+    """
+
+    def __init__(self, delay: float, *, dt: float = 1.0) -> None:
+        self.delay = check.number("Shift", "delay", delay)
+        self.dt = check.positive("Shift", "dt", dt)
+
+    def __call__(self, x: Any) -> Tensor:
+        return shift(x, delay=self.delay, dt=self.dt)
+
+    def __repr__(self) -> str:
+        return f"Shift({self.delay:g}, dt={self.dt:g})"
 
 
 class Delay(Layer):
@@ -60,7 +220,7 @@ class Delay(Layer):
         return [self.delay]
 
     def __call__(self, x: Any) -> Tensor:
-        return functions.shift(x, delay=self.delay, dt=self.dt, mode=self.mode)
+        return shift(x, delay=self.delay, dt=self.dt, mode=self.mode)
 
     def __repr__(self) -> str:
         sizes = self.features

@@ -1,12 +1,47 @@
-"""Dropout of whole neurons."""
+"""Dropout of whole neurons.
+
+Dropout of whole neurons.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check, functions
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, generator, to_device
 from cuslayer.layers.base import Layer
-from cuslayer.tape import Tensor
+from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+
+
+@differentiable
+def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
+    """Silence each neuron of each sample with chance p, for all its time, and scale the others by ``1 / (1 - p)``.
+
+    The choice is drawn from the seeded generator. The result holds numbers, since a scaled spike is none.
+
+    Args:
+        x: (T, N, ...), spikes (counted as float32) or numbers.
+        p: the chance of silence, 0 <= p < 1.
+
+    Returns:
+        The scaled signal, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or p lies outside [0, 1).
+        TypeError: p is no number.
+
+    >>> import numpy as np
+    >>> dropout(np.ones((2, 1, 3)), p=0.0).data.tolist()
+    [[[1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0]]]
+    """
+    check.time_first("dropout", "x", x)
+    p = check.fraction("dropout", "p", p)
+    x = numeric(x)
+    kept = generator().random(x.shape[1:]) >= p
+    scale = to_device((kept / (1 - p)).astype(np.dtype(x.dtype)))
+    return x * scale, lambda g: g * scale
 
 
 class Dropout(Layer):
@@ -33,7 +68,7 @@ class Dropout(Layer):
 
     def __call__(self, x: Any) -> Tensor:
         if self.training:
-            return functions.dropout(x, p=self.p)
+            return dropout(x, p=self.p)
         return x if isinstance(x, Tensor) else Tensor(x)
 
     def __repr__(self) -> str:

@@ -1,14 +1,147 @@
-"""The pooling layer."""
+"""Sum pooling.
+
+Unpooling: the transpose of sum pooling.
+
+What pooling and its transpose share: a window and a gain.
+
+The pooling layer.
+
+The unpooling layer.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import functions
-from cuslayer.kernels.constants import Pooling
-from cuslayer.layers.windowed import Windowed
-from cuslayer.neuron import SRM
-from cuslayer.tape import Tensor
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.window import Window
+from cuslayer.layers.base import Layer, Sliding, differing
+from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+
+
+@differentiable
+def pool(
+    x: Array,
+    /,
+    *,
+    kernel_size: int | tuple[int, int],
+    gain: float,
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> tuple[Array, Pullback]:
+    """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
+
+    Channels never mix. Where the windows do not divide the frame, zeros are added at its end.
+
+    Args:
+        x: (T, N, H, W, C), spikes (summed as float32) or numbers.
+        kernel_size: rows and columns of a window, one integer or two.
+        gain: the weight of every input; the paper's is ``1.1 theta``.
+        stride: rows and columns between windows; by default those of the window.
+        padding: zeros around the frame.
+        dilation: rows and columns between the taps of a window.
+
+    Returns:
+        The sums (T, N, H', W', C), ``H' = ceil((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1``.
+
+    Raises:
+        ValueError: x is not (T, N, H, W, C), or a constant does not fit.
+        TypeError: a constant is no integer, gain no number.
+
+    >>> import numpy as np
+    >>> pool(np.ones((1, 1, 3, 2, 1), bool), kernel_size=2, gain=11.0).data.ravel().tolist()
+    [44.0, 22.0]
+    """
+    if x.ndim != 5:
+        raise ValueError(f"pool: x must be (T, N, H, W, C), got shape {x.shape}")
+    gain = check.number("pool", "gain", gain)
+    window = Window.of("pool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    k = kernels.of(x)
+    shape = x.shape
+    out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
+    maps = out.shape
+    image = (shape[2], shape[3])
+    return (
+        out.reshape(*shape[:2], *maps[1:]),
+        lambda g: k.pool.adjoint(g.reshape(maps), image, window, gain).reshape(shape),
+    )
+
+
+@differentiable
+def unpool(
+    x: Array,
+    /,
+    *,
+    kernel_size: int | tuple[int, int],
+    gain: float,
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> tuple[Array, Pullback]:
+    """Hand each input to all of its window: ``y[stride r + dilation i - padding, ...] += gain x[r, c]``.
+
+    It is the adjoint of `pool` with the same options: ``<pool(a), b> = <a, unpool(b)>``. Channels never mix. The result
+    is the smallest frame that holds all the windows: by default each input becomes a block of the window's size, and H
+    rows become ``H kernel``.
+
+    Args:
+        x: (T, N, H, W, C), spikes (counted as float32) or numbers.
+        kernel_size: rows and columns of a window, one integer or two.
+        gain: the weight of every input.
+        stride: rows and columns between windows; by default those of the window.
+        padding: rows and columns that are cut from each side of the result.
+        dilation: rows and columns between the taps of a window.
+
+    Returns:
+        The sums (T, N, H', W', C), ``H' = stride (H - 1) - 2 padding + dilation (kernel - 1) + 1``.
+
+    Raises:
+        ValueError: x is not (T, N, H, W, C), a constant does not fit, or nothing is left of the result.
+        TypeError: a constant is no integer, gain no number.
+
+    >>> import numpy as np
+    >>> unpool(np.array([[[[[True], [False]]]]]), kernel_size=(1, 2), gain=11.0).data.ravel().tolist()
+    [11.0, 11.0, 0.0, 0.0]
+    """
+    if x.ndim != 5:
+        raise ValueError(f"unpool: x must be (T, N, H, W, C), got shape {x.shape}")
+    gain = check.number("unpool", "gain", gain)
+    window = Window.of("unpool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    shape = x.shape
+    image = window.image("unpool", shape[2:4])
+    k = kernels.of(x)
+    out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
+    maps = out.shape
+    return (
+        out.reshape(*shape[:2], *maps[1:]),
+        lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape),
+    )
+
+
+class Windowed(Sliding, Layer):
+    """A layer whose window slides over each channel of a frame, every input weighing the same."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        gain: float,
+    ) -> None:
+        self._slide(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        self.gain = check.number(type(self).__name__, "gain", gain)
+
+    def geometry(self) -> dict[str, Any]:
+        """Return the options of the operation."""
+        return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "dilation", "gain")}
+
+    def __repr__(self) -> str:
+        rest = differing(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
+        return f"{type(self).__name__}({self.kernel_size}{rest}, gain={self.gain:g})"
 
 
 class Pool(Windowed):
@@ -31,8 +164,29 @@ class Pool(Windowed):
     """
 
     def __call__(self, x: Any) -> Tensor:
-        return functions.pool(x, **self.geometry())
+        return pool(x, **self.geometry())
 
-    def pooling(self, srm: SRM) -> Pooling:
-        """Return what the layer and neurons behind it do, as `functions.conv_pool` takes it."""
-        return Pooling(self.window, self.gain, srm.filter, srm.spiking)
+
+class Unpool(Windowed):
+    """The transpose of sum pooling with a fixed gain; see `functions.unpool`.
+
+    Each input goes to all of its window: by default to a block of its size, so that H rows become ``H kernel``.
+
+    Args:
+        kernel_size: rows and columns of a window, one integer or two.
+        stride: rows and columns between windows; by default those of the window.
+        padding: rows and columns that are cut from each side of the result.
+        dilation: rows and columns between the taps of a window.
+        gain: the weight of every input; ``1.1 theta`` lets a lone spike through, as it does in `Pool`.
+
+    Raises:
+        ValueError: a constant is out of range.
+        TypeError: a size is no integer, gain no number.
+
+    >>> import numpy as np
+    >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape
+    (1, 1, 34, 34, 3)
+    """
+
+    def __call__(self, x: Any) -> Tensor:
+        return unpool(x, **self.geometry())

@@ -1,10 +1,9 @@
 """Losses of spike trains, one a file, and the decision."""
 
+from cuslayer.loss.classification import ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.decision import classify, decision_time, running_decision
-from cuslayer.loss.probability_window import ProbabilityWindowLoss
 from cuslayer.loss.rate_regularizer import RateRegularizer
 from cuslayer.loss.spike_count import SpikeCountLoss
-from cuslayer.loss.spike_max import SpikeMaxLoss
 from cuslayer.loss.spike_rate import SpikeRateLoss
 from cuslayer.loss.spike_time import SpikeTimeLoss
 from cuslayer.loss.van_rossum import van_rossum

@@ -8,7 +8,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.arguments import integers, window_steps
+from cuslayer.loss.base import integers, window_steps
 from cuslayer.tape import Tensor, as_tensor
 
 

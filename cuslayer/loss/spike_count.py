@@ -1,4 +1,7 @@
-"""The loss of spike counts."""
+"""The error of spike counts, reassigned in time: the loss that names SLAYER.
+
+The loss of spike counts.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,60 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, functions
-from cuslayer.backend import to_device
-from cuslayer.loss.arguments import Neuron, classes, neuron, region_steps, within
-from cuslayer.tape import Tensor
+from cuslayer import check
+from cuslayer.backend import Array, namespace, to_device
+from cuslayer.kernels.constants import Alpha, Sampled
+from cuslayer.loss.base import Neuron, classes, neuron, region_steps, within
+from cuslayer.neurons.response import passes
+from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+
+
+@differentiable
+def spike_count_error(
+    s: Array, /, *, desired: Array, region: tuple[int, int], response: Alpha | Sampled
+) -> tuple[Array, Pullback]:
+    """Return ``E = 1/2 sum e^2 dt`` of spike counts in a region of time, summed over batch and neurons.
+
+    Within the region of R steps ``e = (count - desired) / R``, constant in time; elsewhere e is the response to the
+    spikes outside the region, where none is desired. The count itself is not differentiated: the gradient that
+    reaches the spikes is ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, which spreads the one error of a count over
+    all the times at which a spike could have changed it.
+
+    Args:
+        s: (T, N, neurons), spikes or numbers.
+        desired: (N, neurons), the desired counts.
+        region: first step and one past the last.
+        response: the spike response, with its dt in milliseconds.
+
+    Returns:
+        The error, a scalar.
+
+    Raises:
+        ValueError: a shape does not fit, or the region is empty or reaches past T.
+
+    Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> silent, desired = np.zeros((10, 1, 1), bool), np.array([[5.0]])
+    >>> spike_count_error(silent, desired=desired, region=(0, 10), response=SRM().filter).item()
+    1.25
+    """
+    check.time_first("spike_count_error", "s", s, least_dimensions=3)
+    if desired.shape != s.shape[1:]:
+        raise ValueError(f"spike_count_error: desired has shape {desired.shape}, s expects {s.shape[1:]}")
+    first, last = region
+    if not 0 <= first < last <= len(s):
+        raise ValueError(f"spike_count_error: region must lie within 0 and {len(s)} steps, got {first} to {last}")
+    s = numeric(s)
+    filtered, correlated = passes(s, response)
+    outside = s.copy()
+    outside[first:last] = 0
+    e = filtered(outside)
+    e[first:last] = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first)
+    dt = s.dtype.type(response.dt)
+    error = namespace(s).asarray((e * e).sum() * (dt / 2), dtype=s.dtype)
+    return error, lambda g: correlated(e * (g * dt))
 
 
 class SpikeCountLoss:
@@ -27,7 +80,7 @@ class SpikeCountLoss:
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
 
-    >>> from cuslayer.neuron import SRM
+    >>> from cuslayer.neurons import SRM
     >>> loss = SpikeCountLoss(SRM(), true=5, false=0, region=(0, 10))
     >>> loss(np.zeros((10, 1, 2), bool), [1]).item()
     1.25
@@ -56,4 +109,4 @@ class SpikeCountLoss:
         spikes, chosen = classes("SpikeCountLoss", spikes, labels)
         region = within("SpikeCountLoss", self.region, len(spikes), self.srm.dt)
         desired = to_device(np.where(chosen, self.true, self.false))
-        return functions.spike_count_error(spikes, desired=desired, region=region, response=self.srm.filter)
+        return spike_count_error(spikes, desired=desired, region=region, response=self.srm.filter)

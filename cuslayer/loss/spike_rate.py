@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.loss.arguments import Neuron, classes, neuron, region_steps, within
+from cuslayer.loss.base import Neuron, classes, neuron, region_steps, within
 from cuslayer.tape import Tensor
 
 
@@ -36,7 +36,7 @@ class SpikeRateLoss:
     Source: SpikeRate of Intel's lava-dl, whose rates are spikes a step, 1000 / dt times smaller, and whose sum lacks
     the factor 1/2.
 
-    >>> from cuslayer.neuron import SRM
+    >>> from cuslayer.neurons import SRM
     >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
     >>> round(loss(np.zeros((10, 1, 2), bool), [1]).item(), 6)
     0.02

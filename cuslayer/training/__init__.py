@@ -2,13 +2,12 @@
 
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
-from cuslayer.training.gradients import GradientFlow
-from cuslayer.training.load import load_config
-from cuslayer.training.log import Stats
+from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.params import Params
+from cuslayer.training.read_config import load_config
 from cuslayer.training.run import CONFIG, find_run, train
-from cuslayer.training.stats import EpochStats, load_stats, save_stats
-from cuslayer.training.tally import Score, Tally
+from cuslayer.training.score import Score, Tally
+from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
 __all__ = [

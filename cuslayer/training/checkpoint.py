@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer import backend
-from cuslayer.data.files import write_whole
-from cuslayer.network import Sequential
+from cuslayer.files import write_whole
+from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 
 _FORMAT = 1

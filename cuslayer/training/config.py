@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
-from cuslayer.network import Network
-from cuslayer.neuron import SRM
-from cuslayer.notation import Neuron, Word, neuron_constants, rows_first
+from cuslayer.network.network import Network
+from cuslayer.network.notation import Word, rows_first
+from cuslayer.neurons.names import Neuron, neuron_constants
+from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from cuslayer import check
-from cuslayer.data.files import write_whole
-from cuslayer.training.sections import read_yaml
+from cuslayer.files import write_whole
+from cuslayer.training.yaml_sections import read_yaml
 
 
 class Params(MutableMapping[Any, Any]):

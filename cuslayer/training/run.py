@@ -17,16 +17,15 @@ from cuslayer import backend
 from cuslayer.backend import Array
 from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
-from cuslayer.data.files import write_whole
-from cuslayer.inspection import health
-from cuslayer.inspection.stages import is_neuron
-from cuslayer.network import Network
+from cuslayer.files import write_whole
+from cuslayer.inspection.health.compute import health
+from cuslayer.inspection.structure import is_neuron
+from cuslayer.network.network import Network
 from cuslayer.tape import no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
-from cuslayer.training.log import Stats
-from cuslayer.training.plots import draw_curves, draw_rasters, save_figure
-from cuslayer.training.stats import EpochStats, load_stats, save_stats
+from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
+from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
 _RUNS = Path("runs")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from cuslayer.backend import to_numpy
-from cuslayer.network import Sequential
+from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.gradients import GradientFlow
-from cuslayer.training.tally import Score, Tally
+from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.score import Score, Tally
 
 # Of so many steps the gradients of one are measured: all of them would cost a hundredth of the time.
 _WATCHED = 4

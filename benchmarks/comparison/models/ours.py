@@ -18,7 +18,7 @@ PACKAGES = ("cuslayer", "numba", "numpy")
 FORMS = {"events": "SRM, spike by spike", "half": "the same, potentials kept as float16"}
 
 # An import that waits for its first use is an import all the same: Numba's waits for the first call of a loop.
-cpu.synapse_input(np.zeros((1, 1), bool))
+cpu.spikes.synapse_input(np.zeros((1, 1), bool))
 
 # A network that has learned nothing is nearly silent, and silence costs nothing here: it learns for some steps first.
 SETTLING = 20

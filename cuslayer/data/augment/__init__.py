@@ -7,8 +7,8 @@ events; `sensor` returns the sensor that those lie on. A loader takes any of the
 
 from __future__ import annotations
 
-from cuslayer.data.augment.chance import Drop, Flip, Jitter, RandomShift
-from cuslayer.data.augment.change import Compose, Transform
-from cuslayer.data.augment.cut import Crop, Downsample, FromStart
+from cuslayer.data.augment.base import Compose, Transform
+from cuslayer.data.augment.crop import Crop, Downsample, FromStart
+from cuslayer.data.augment.random import Drop, Flip, Jitter, RandomShift
 
 __all__ = ["Compose", "Crop", "Downsample", "Drop", "Flip", "FromStart", "Jitter", "RandomShift", "Transform"]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.events import Events
-from cuslayer.data.formats import form
+from cuslayer.data.formats import base as form
 
 _EXTRA = "hdf5"
 _CHUNK = 1 << 16

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Events
-from cuslayer.data.formats import form
+from cuslayer.data.formats import base as form
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000

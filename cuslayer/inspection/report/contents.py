@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.functions.potential import showing
-from cuslayer.functions.tap import tap
-from cuslayer.inspection.reassigning import usual_loss
-from cuslayer.inspection.report.blocks import block, by_neuron, rows
-from cuslayer.inspection.report.wiring import Shape, Wire, wired
-from cuslayer.inspection.stages import at_rest, described, is_neuron, step, units
-from cuslayer.neuron import SRM
+from cuslayer.inspection.reassign import usual_loss
+from cuslayer.inspection.report.connections import Shape, Wire, wired
+from cuslayer.inspection.report.encode import block, by_neuron, rows
+from cuslayer.inspection.structure import at_rest, described, is_neuron, step, units
+from cuslayer.network.hooks import tap
+from cuslayer.neurons.potential import showing
+from cuslayer.neurons.srm import SRM
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 

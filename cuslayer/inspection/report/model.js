@@ -1,7 +1,7 @@
 // What the page computes from the weights and spikes that it carries: potentials, errors and explanations.
 //
 // The equations are those of docs/design.md; explaining.py and reassigning.py have the same in Python, and
-// tests/test_report_model.py holds the two together. Times are steps, neurons flat numbers; layer 0 is the input.
+// tests/inspection/test_report_model.py holds the two together. Times are steps, neurons flat numbers; layer 0 is the input.
 "use strict";
 
 const TYPES = { u1: Uint8Array, f4: Float32Array, f8: Float64Array, u2: Uint16Array, u4: Uint32Array, i4: Int32Array };

@@ -1,0 +1,99 @@
+"""Records of whole bytes whose fields are runs of bits, big-endian: how SLAYER's event files are packed."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer.data.events import Ints
+from cuslayer.data.formats import base as form
+
+_US_PER_MS = 1000.0
+
+
+class Packed:
+    """A record's layout, a number of bits for each field, the first in the highest bits.
+
+    Fields named in `times` are microseconds in the file and milliseconds outside.
+
+    >>> pair = Packed({"n": 12, "t": 12}, times=("t",))
+    >>> raw = pair.pack(np.array([[1, 4095], [7, 1000]]))
+    >>> raw.tobytes().hex(), pair.unpack(raw)
+    ('001007fff3e8', {'n': array([   1, 4095]), 't': array([0.007, 1.   ])})
+    """
+
+    def __init__(self, bits: dict[str, int], times: tuple[str, ...]) -> None:
+        self.bits = bits
+        self.times = times
+        self.bytes = sum(bits.values()) // 8
+        offsets, formats = [], []
+        self._shifts: dict[str, tuple[int, int]] = {}
+        end = 0
+        for name, width in bits.items():
+            end += width
+            # The smallest word that holds the field and ends at the byte in which the field does.
+            last = -(-end // 8)
+            shift = 8 * last - end
+            size = next(size for size in (1, 2, 4) if 8 * size >= width + shift)
+            offsets.append(last - size)
+            formats.append(f">u{size}")
+            self._shifts[name] = (shift, 2**width - 1 if 8 * size > width + shift else 0)
+        self._record = np.dtype({"names": list(bits), "formats": formats, "offsets": offsets, "itemsize": self.bytes})
+
+    def read(self, file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of a file of so many bytes.
+
+        Raises:
+            Unreadable: the file is empty or holds a part of a record.
+        """
+        if not size:
+            raise form.Unreadable("is empty")
+        if size % self.bytes:
+            raise form.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
+        count = size // self.bytes
+        columns = self._room(count)
+        for first in range(0, count, form.BLOCK):
+            some = min(form.BLOCK, count - first)
+            self._take(form.block(file, some * self.bytes), columns, first, first + some)
+        return columns
+
+    def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of whole records."""
+        count = len(raw) // self.bytes
+        columns = self._room(count)
+        self._take(raw, columns, 0, count)
+        return columns
+
+    def pack(self, columns: Any) -> npt.NDArray[np.uint8]:
+        """Return columns of integers, one for each field in order, which must fit, as bytes."""
+        raw = np.zeros((len(columns[0]), self.bytes), dtype=np.uint8)
+        end = 0
+        for (name, width), column in zip(self.bits.items(), columns, strict=True):
+            start, end = end, end + width
+            last = -(-end // 8)
+            values = column << self._shifts[name][0]
+            for byte in range(last - 1, start // 8 - 1, -1):
+                raw[:, byte] |= (values & 0xFF).astype(np.uint8)
+                values = values >> 8
+        return raw.reshape(-1)
+
+    def _room(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        return {name: np.empty(count, dtype=np.float64 if name in self.times else np.int64) for name in self.bits}
+
+    def _take(
+        self, raw: bytes | npt.NDArray[np.uint8], columns: dict[str, npt.NDArray[Any]], first: int, last: int
+    ) -> None:
+        """Take records apart, into [first, last) of the columns."""
+        records = np.frombuffer(raw, dtype=self._record)
+        for name, (shift, mask) in self._shifts.items():
+            values: Ints = records[name].astype(np.int64)
+            if shift:
+                values >>= shift
+            if mask:
+                values &= mask
+            if name in self.times:
+                np.divide(values, _US_PER_MS, out=columns[name][first:last])
+            else:
+                columns[name][first:last] = values

@@ -1,0 +1,135 @@
+"""`.bsn`, SLAYER's file of numbers of spikes: how many a neuron has, or shall have, in a span of time.
+
+Big-endian, 80 bits an entry: neuron 16, start of the span 24, its end 24, both in microseconds, number of spikes 16.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer.data.events import Floats, Ints, integers, times
+from cuslayer.data.formats import base as form
+from cuslayer.data.formats.bit_fields import Packed
+from cuslayer.data.formats.read_write import opened, written
+
+_LAYOUT = Packed({"neuron": 16, "start": 24, "end": 24, "count": 16}, times=("start", "end"))
+
+
+class SpikeCounts:
+    """Numbers of spikes: neuron[i] spikes count[i] times from start[i] to end[i], in ms.
+
+    These are no events: when within its span a spike comes, nobody says. The arrays are copies that cannot be
+    written to, all of shape (entries,): start and end float64, neuron and count int64.
+
+    Args:
+        neuron: the neurons, from 0.
+        start: when each span starts, in ms.
+        end: when it ends, not before it starts.
+        count: the numbers of spikes, from 0.
+
+    Raises:
+        TypeError: a value is no number, or neuron or count holds no integers.
+        ValueError: the arrays differ in length or are not 1-D, a span ends before it starts, a time is not finite,
+            or another value is negative.
+
+    >>> SpikeCounts([3, 4], [0.0, 0.0], [300.0, 300.0], [60, 10])
+    SpikeCounts(2 entries, 70 spikes)
+    """
+
+    __slots__ = ("count", "end", "neuron", "start")
+
+    def __init__(self, neuron: npt.ArrayLike, start: npt.ArrayLike, end: npt.ArrayLike, count: npt.ArrayLike) -> None:
+        op, what = "SpikeCounts", "entry"
+        self.neuron: Ints = integers(op, "neuron", neuron, what=what)
+        self.start: Floats = times(op, "start", start, what=what)
+        self.end: Floats = times(op, "end", end, what=what)
+        self.count: Ints = integers(op, "count", count, what=what)
+        for name in ("start", "end", "count"):
+            length = len(getattr(self, name))
+            if length != len(self.neuron):
+                raise ValueError(f"{op}: {name} must be as long as neuron, got {length} and {len(self.neuron)}")
+        if (self.end < self.start).any():
+            worst = int(np.argmax(self.end < self.start))
+            span = f"{self.start[worst]} .. {self.end[worst]} ms"
+            raise ValueError(f"{op}: end must not lie before start, entry {worst} has {span}")
+
+    def __len__(self) -> int:
+        return len(self.neuron)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikeCounts):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SpikeCounts({len(self)} entries, {self.count.sum()} spikes)"
+
+
+def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
+    """Return the numbers of spikes in a `.bsn` file, with times in ms.
+
+    Raises:
+        ValueError: the file is missing, empty, cut short, not a file, of another kind, or has a span that ends
+            before it starts.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_counts(f"{folder}/wanted.bsn", SpikeCounts([3], [0.0], [300.0], [60]))
+    ...     read_counts(f"{folder}/wanted.bsn")
+    SpikeCounts(1 entries, 60 spikes)
+    """
+    path = Path(path)
+    _suffix("read_counts", path)
+    return opened("read_counts", path, read)
+
+
+def read(file: BinaryIO, size: int) -> SpikeCounts:
+    """Return the numbers of spikes in an open file of so many bytes."""
+    columns: dict[str, Any] = _LAYOUT.read(file, size)
+    wrong = columns["end"] < columns["start"]
+    if wrong.any():
+        raise form.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
+    return SpikeCounts(**columns)
+
+
+def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
+    """Write numbers of spikes to a `.bsn` file; times are rounded to microseconds.
+
+    The file is written beside its place and then renamed: it is never there by half.
+
+    Raises:
+        TypeError: counts is no SpikeCounts.
+        ValueError: the suffix is another, there is no entry, one does not fit, or the file cannot be written.
+
+    >>> write_counts("wanted.bsn", SpikeCounts([70000], [0.0], [300.0], [60]))
+    Traceback (most recent call last):
+    ValueError: write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000
+    """
+    op, path = "write_counts", Path(path)
+    if not isinstance(counts, SpikeCounts):
+        raise TypeError(f"{op}: counts must be SpikeCounts, got {type(counts).__name__}")
+    _suffix(op, path)
+    if not len(counts):
+        raise ValueError(f"{op}: counts must not be empty for a .bsn file, got none")
+    columns = []
+    for name, width in _LAYOUT.bits.items():
+        values = getattr(counts, name)
+        if name in _LAYOUT.times:
+            values = form.whole(op, ".bsn", name, values, "us", 0, 2**width - 1, what="entry")
+        else:
+            form.at_most(op, ".bsn", name, values, 2**width - 1, what="entry")
+        columns.append(values)
+    raw = _LAYOUT.pack(columns)
+    written(op, path, lambda file: file.write(raw.data))
+
+
+def _suffix(op: str, path: Path) -> None:
+    if path.suffix.lower() != ".bsn":
+        raise ValueError(f"{op}: {path} must end in .bsn")

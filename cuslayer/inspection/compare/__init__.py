@@ -1,0 +1,1 @@
+"""Compare the gradients of a network with measured changes of its loss."""

@@ -1,0 +1,1 @@
+"""Explain why a neuron fired: the exact parts of its potential."""

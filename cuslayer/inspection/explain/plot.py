@@ -1,0 +1,49 @@
+"""The pictures of an explanation: a waterfall of the parts of a potential, and a map of what pixels contribute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.plot.axes import BLUE, FAINT, INK, VERMILION, axes, open_frame
+
+
+def draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title: str) -> Any:
+    """Draw parts one below the other, each from where the last ended, their sum u, and the threshold."""
+    ax = axes("plot", ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
+    sizes = np.array([size for _, size in parts])
+    ends = np.cumsum(sizes)
+    for row, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        ax.barh(row, size, left=end - size, color=VERMILION if size > 0 else BLUE, height=0.7)
+        if row:
+            ax.plot([end - size, end - size], [row - 1, row], color=FAINT, linewidth=0.8)
+    total = float(ends[-1]) if len(ends) else 0.0
+    ax.barh(len(parts), total, color=INK, height=0.7)
+    ax.axvline(theta, color=FAINT, linestyle="--", label="threshold")
+    ax.set_yticks(range(len(parts) + 1), [*(name for name, _ in parts), "u"])
+    ax.invert_yaxis()
+    ax.set_xlabel("part of the potential")
+    _title(ax, title)
+    ax.legend(frameon=False, fontsize="small")
+    open_frame(ax)
+    return ax
+
+
+def draw_map(ax: Any, contributions: Array, title: str) -> Any:
+    """Draw contributions (H, W), white where there is none."""
+    ax = axes("plot_map", ax, (5.0, 4.4))
+    # A map of silence has a scale too.
+    most = float(abs(contributions).max(initial=0.0)) or 1.0
+    image = ax.imshow(contributions, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label="part of the potential")
+    ax.set(xlabel="column", ylabel="row")
+    _title(ax, title)
+    return ax
+
+
+def _title(ax: Any, title: str) -> None:
+    """Put a headline over the axes, a line for the layer, the neuron, and what it did."""
+    broken = title.replace(", neuron", ",\nneuron", 1).replace(": ", ":\n", 1)
+    ax.set_title(broken, loc="left", fontsize="small")

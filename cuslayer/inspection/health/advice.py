@@ -1,0 +1,136 @@
+"""What to change in a network whose activity or whose gradients are out of order, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.health.layer import LayerHealth
+from cuslayer.inspection.structure import unit
+from cuslayer.layers import Dense
+from cuslayer.layers.base import Synapse
+from cuslayer.layers.conv import Convolution
+from cuslayer.tape import no_grad
+
+# A layer is as good as silent where more of its neurons than this never fire. It is saturated where more of them than
+# this are locked (by weights of either sign, half of a layer is held down at any rate), or where potentials lie further
+# than this from the threshold, in thresholds.
+_NEVER, _LOCKED, _BEYOND = 0.8, 1 / 3, 5.0
+# Where the potentials that a layer's input makes shall peak, in thresholds.
+_PEAK = 1.5
+# The surrogate has let go of a layer whose potentials lie further from the threshold than this, in widths.
+_FAR = 3.0
+# By how much the error may shrink or grow between the last layer and the first.
+_FADED = 100.0
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A setting to change.
+
+    Attributes:
+        layer: the position of the neurons whose layer is meant.
+        name: the layer, as text.
+        setting: "weight_scale", of the layer before the neurons, or "tau_rho" or "scale_rho", of the neurons.
+        now: what it is; of a weight_scale, that with which uniform weights of this size are drawn.
+        value: what it should be.
+        reason: why.
+    """
+
+    layer: int
+    name: str
+    setting: str
+    now: float
+    value: float
+    reason: str
+
+    @property
+    def change(self) -> str:
+        """The change and its reason, in words."""
+        return f"{self.setting} {self.value:g} instead of {self.now:.3g}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.change}"
+
+
+def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
+    """Return what to change, the first layer first.
+
+    Activity comes before gradients: of a layer that is silent, or whose input is, errors say nothing.
+    """
+    found: list[Advice] = []
+    for seen in layers:
+        silent = seen.never > _NEVER
+        saturated = seen.locked > _LOCKED or seen.distance > _BEYOND * seen.theta
+        if silent or saturated:
+            of_weights = _weights(net, seen, silent)
+            if of_weights is not None:
+                return [*found, of_weights]  # the layers behind see other spikes once it is changed
+        elif seen.distance > _FAR * seen.width:
+            found.append(_width(net, seen))
+        if seen.silent:
+            return found
+    return found or _scale(net, layers)
+
+
+def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
+    """Return the weight_scale for a layer that is silent or saturated, where it has weights, and something to weigh."""
+    at = unit("health", net, seen.layer).layer
+    layer = None if at is None else net.layers[at]
+    if not isinstance(layer, (Dense, Convolution)) or seen.peak <= 0:
+        return None
+    factor = _PEAK * seen.theta / seen.peak
+    if (factor > 1) != silent:
+        return None
+    if silent:
+        reason = f"{seen.never:.0%} of the neurons never fire"
+    else:
+        reason = (
+            f"{seen.locked:.0%} of the neurons fire as often as refraction lets them, whatever comes in, and u is "
+            f"{seen.distance:.3g} from theta in the median"
+        )
+    reason += f"; their input alone brings them to {seen.peak:.3g} in the median, theta is {seen.theta:g}"
+    now = _weight_scale(layer)
+    return Advice(seen.layer, seen.name, "weight_scale", now, _rounded(now * factor), reason)
+
+
+def _weight_scale(layer: Synapse) -> float:
+    """Return the weight_scale with which uniform weights of this size are drawn."""
+    with no_grad():
+        weight: Array = to_numpy(layer.effective_weight().data)
+    inputs = layer.fan_in() if isinstance(layer, Convolution) else len(weight)
+    return math.sqrt(3.0 * inputs * float(np.mean(np.square(weight, dtype=np.float64))))
+
+
+def _width(net: Any, seen: LayerHealth) -> Advice:
+    away = seen.distance / seen.width
+    reason = (
+        f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate, which has fallen to "
+        f"{math.exp(-away):.1g} of its height there and lets no error pass"
+    )
+    now = net.layers[seen.layer].tau_rho
+    return Advice(seen.layer, seen.name, "tau_rho", now, _rounded(seen.distance / seen.theta), reason)
+
+
+def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
+    """Return the scale_rho for which the first layer's error is as large as the last's."""
+    first, last = layers[0], layers[-1]
+    if not first.error or not last.error or 1 / _FADED <= first.error / last.error <= _FADED:
+        return []
+    share, between = first.error / last.error, len(layers) - 1
+    reason = (
+        f"the error {'vanishes' if share < 1 else 'explodes'} on its way back: here it is {share:.2g} times that of "
+        "the last layer, and scale_rho multiplies it in each layer"
+    )
+    now = net.layers[first.layer].scale_rho
+    return [Advice(first.layer, first.name, "scale_rho", now, _rounded(now * share ** (-1 / between)), reason)]
+
+
+def _rounded(value: float) -> float:
+    """Return a number to two digits: advice is no more exact than that."""
+    return float(f"{value:.1e}")

@@ -1,0 +1,101 @@
+"""What `health` finds: a table, what to change, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.inspection.health.advice import Advice
+from cuslayer.inspection.health.layer import EDGES, LayerHealth
+from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, colors, open_frame
+
+_SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkHealth:
+    """How a network does: ``health[layer]`` is the `LayerHealth` of the neurons at a position.
+
+    Attributes:
+        layers: all of them, in their order.
+        advice: what to change, and why; nothing where nothing is found.
+        loss: the mean loss of a sample.
+    """
+
+    layers: tuple[LayerHealth, ...]
+    advice: tuple[Advice, ...]
+    loss: float
+
+    def __getitem__(self, layer: int) -> LayerHealth:
+        """Return the health of the neurons at a position.
+
+        Raises:
+            ValueError: there are none.
+        """
+        for found in self.layers:
+            if found.layer == layer:
+                return found
+        known = ", ".join(str(found.layer) for found in self.layers)
+        raise ValueError(f"health: neurons stand at {known}, got {layer!r}")
+
+    def error(self, layer: int) -> float:
+        """Return the error that reaches the neurons at a position, over that of the last; 0 where that has none."""
+        last = self.layers[-1].error
+        return self[layer].error / last if last else 0.0
+
+    def __repr__(self) -> str:
+        lines = [f"loss of a sample {self.loss:.4g}"]
+        wide = max(len(found.name) for found in self.layers)
+        head = ("rate", "never", "always", "locked", "near theta", "error")
+        lines.append(f"{'':{wide}}{''.join(f'{name:>11}' for name in head)}")
+        for found in self.layers:
+            shares = (found.never, found.always, found.locked, found.within)
+            numbers = "".join(f"{share:>11.1%}" for share in shares)
+            lines.append(f"{found.name:{wide}}{found.rate:>8.3g} Hz{numbers}{self.error(found.layer):>11.3g}")
+        lines += [f"advice: {each}" for each in self.advice]
+        return "\n".join(lines)
+
+    def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
+        """Draw the shares of neurons that never or always fire or are locked, the histogram of u, and the errors.
+
+        Args:
+            axes: three matplotlib axes, in that order; by default those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: they are not three.
+        """
+        if axes is None:
+            from matplotlib.figure import Figure
+
+            axes = Figure(figsize=(11.0, 3.4), layout="constrained").subplots(1, 3)
+        axes = list(axes)
+        if len(axes) != 3:
+            raise ValueError(f"plot: axes must be three, got {len(axes)}")
+        shares, potentials, errors = axes
+        names, at = [str(found.layer) for found in self.layers], np.arange(len(self.layers))
+        for aside, (name, shade) in zip((-0.27, 0.0, 0.27), _SHARES, strict=True):
+            shares.bar(at + aside, [getattr(found, name) for found in self.layers], width=0.25, color=shade, label=name)
+        shares.set(ylabel="share of neurons", ylim=(0, 1.02))
+        for found, shade in zip(self.layers, colors(len(self.layers)), strict=True):
+            density = found.histogram / np.diff(EDGES)
+            potentials.stairs(density, EDGES, color=shade, linewidth=1.4, label=f"layer {found.layer}")
+        middle = np.linspace(EDGES[0], EDGES[-1], 241)
+        potentials.plot(middle, np.exp(-abs(middle)), color=FAINT, linestyle="--", label="surrogate")
+        potentials.set(xlabel="u - theta, in widths of the surrogate", ylabel="density", xlim=(EDGES[0], EDGES[-1]))
+        sizes = [self.error(found.layer) for found in self.layers]
+        errors.plot(at, sizes, color=INK, marker="o", markersize=4, linewidth=1.4, label="error")
+        errors.set(ylabel="error, over that of the last layer", yscale="log" if all(s > 0 for s in sizes) else "linear")
+        for ax in (shares, errors):
+            ax.set_xticks(at, names)
+            ax.set_xlabel("layer")
+        for ax in axes:
+            open_frame(ax)
+        for ax in (shares, potentials):
+            ax.legend(frameon=False, fontsize="small")
+        return axes

@@ -1,0 +1,1 @@
+"""What a notebook shows for networks, neurons and tensors."""

@@ -1,0 +1,177 @@
+"""What a notebook shows of networks, neurons, tensors and events: HTML in one piece, in light and in dark.
+
+No lower floor knows of notebooks: `show_in_notebooks`, which the package calls, hands each class its method.
+Text takes the page's own colour, nothing is loaded from elsewhere, and matplotlib is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.data.events import Events
+from cuslayer.inspection.notebook.images import curve, image, inked, mixed, thinned
+from cuslayer.inspection.structure import output_shapes, rates_of
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
+from cuslayer.tape import Tensor
+
+_MOST = (160, 600)  # rows and columns of a small picture
+_PARTS = 6  # of a recording, of which the busiest is drawn: all of it in one frame would be a blur
+_FAINT = "opacity:0.65"
+
+
+def network_html(net: Sequential) -> str:
+    """Return a table of the stages of a network: output shapes, parameters, and rates as they were last seen.
+
+    Rates are those of the last look at the network's spikes, by `record` or `health`: a forward pass counts none.
+    """
+    rates, shapes = rates_of(net), output_shapes(net)
+    rows, shown = [], dict[int, int]()
+    for position, (stage, shape) in enumerate(zip(net.layers, shapes, strict=True)):
+        parameters = stage.parameters() if hasattr(stage, "parameters") else []
+        sizes = " + ".join(" x ".join(map(str, p.shape)) or "1" for p in parameters)
+        shown.update({id(p): p.data.size for p in parameters})
+        rate = f"{rates[position]:.3g} Hz" if position in rates else ""
+        rows.append((str(position), _short(stage), _shape(shape), sizes, rate))
+    total = sum(shown.values())
+    head = ("", "stage", "output", "parameters", "rate")
+    title = f"{type(net).__name__} {getattr(net, 'notation', '')}".strip()
+    taken = f" on {_shape(net.input_shape)}" if hasattr(net, "input_shape") else ""
+    note = "" if rates else "; rates appear once a network has been recorded"
+    return _block(title, f"{total:,} parameters{taken}{note}", _table(head, rows))
+
+
+def neuron_html(neuron: SRM | Loihi) -> str:
+    """Return a drawing of a neuron's filters over its constants."""
+    pictures = [curve(neuron.response, neuron.dt, "spike response", "rgb(61,143,209)")]
+    if isinstance(neuron, SRM):
+        pictures.append(curve(neuron.refractory, neuron.dt, "refractory response", "rgb(224,102,42)"))
+    constants = ", ".join(f"{f.name}={_value(getattr(neuron, f.name))}" for f in fields(neuron))
+    return _block(type(neuron).__name__, constants, "".join(pictures))
+
+
+def tensor_html(tensor: Tensor) -> str:
+    """Return a small raster of spikes, the first sample's, or a summary of numbers."""
+    data = to_numpy(tensor.data)
+    about = [_shape(data.shape), str(data.dtype)]
+    about += ["requires_grad"] if tensor.requires_grad else []
+    about += ["has a gradient"] if tensor.grad is not None else []
+    if data.dtype == bool and data.ndim >= 2 and data.size:
+        steps, samples = data.shape[:2]
+        train = data[:, 0].reshape(steps, -1)
+        time, neuron = np.nonzero(train)
+        of = "" if samples == 1 else f"sample 0 of {samples}: "
+        counted = f"{of}{len(time):,} spikes of {train.shape[1]:,} neurons in {steps:,} steps, time to the right"
+        return _block("Tensor", ", ".join(about), _raster(time, neuron, steps, train.shape[1], counted))
+    if data.size and data.dtype != bool:
+        with np.errstate(all="ignore"):
+            numbers = (("least", data.min()), ("mean", data.mean()), ("most", data.max()))
+        about += [f"{name} {float(value):.4g}" for name, value in numbers]
+    body = np.array2string(data, precision=4, threshold=20, edgeitems=3 if data.ndim < 3 else 1)
+    return _block("Tensor", ", ".join(about), f'<pre style="margin:0.3em 0">{escape(body)}</pre>')
+
+
+def events_html(events: Events) -> str:
+    """Return the counts of a recording, and of its busiest sixth a small frame, OFF blue and ON orange."""
+    if not len(events):
+        return _block("Events", "no events", "")
+    low, high = float(events.t.min()), float(events.t.max())
+    about = [f"{len(events):,} events", f"{low:.5g} to {high:.5g} ms"]
+    if high > low:
+        about.append(f"{len(events) / (high - low):.3g} a ms")
+    about += [
+        f"{int(count):,} {_polarity(p)}" for p, count in zip(*np.unique(events.p, return_counts=True), strict=True)
+    ]
+    across = int(events.x.max()) + 1
+    if events.y is None:
+        span = (high - low) or 1.0
+        time = (events.t - low) * ((_MOST[1] - 1) / span)
+        body = _raster(time, events.x, _MOST[1], across, f"{across:,} neurons, time to the right")
+        return _block("Events", ", ".join(about), body)
+    down = int(events.y.max()) + 1
+    cell = math.ceil(max(down, across) / _MOST[0])
+    counts = np.zeros((2, -(-down // cell), -(-across // cell)))
+    part = np.minimum(((events.t - low) * (_PARTS / ((high - low) or 1.0))).astype(np.int64), _PARTS - 1)
+    busiest = int(np.bincount(part).argmax())
+    now = part == busiest
+    np.add.at(counts, (np.minimum(events.p[now], 1), events.y[now] // cell, events.x[now] // cell), 1.0)
+    zoom = max(1, min(240 // max(counts.shape[1:]), 6))
+    about.append(f"{down} x {across} pixels")
+    start, stop = (low + (high - low) * edge / _PARTS for edge in (busiest, busiest + 1))
+    what = f"{start:.4g} to {stop:.4g} ms, OFF blue, ON orange"
+    picture = image(mixed(*counts), what, width=zoom * counts.shape[2], height=zoom * counts.shape[1])
+    return _block("Events", ", ".join(about), f"{picture}{_caption(what)}")
+
+
+_SHOWN: dict[Any, Callable[[Any], str]] = {
+    Sequential: network_html,
+    SRM: neuron_html,
+    Loihi: neuron_html,
+    Tensor: tensor_html,
+    Events: events_html,
+}
+
+
+def show_in_notebooks() -> None:
+    """Give each class the method that notebooks ask for, `_repr_html_`; `repr` stays as it is.
+
+    >>> show_in_notebooks()
+    >>> SRM()._repr_html_().startswith("<div")
+    True
+    """
+    for kind, show in _SHOWN.items():
+        kind._repr_html_ = show
+
+
+def _raster(time: Array, neuron: Array, steps: int, count: int, what: str) -> str:
+    cells = thinned(time, neuron, steps, count, most=_MOST)
+    rows, columns = cells.shape
+    across, down = min(max(_MOST[1] // columns, 1), 8), min(max(96 // rows, 1), 10)
+    picture = image(inked(cells), what, width=across * columns, height=down * rows)
+    return f"{picture}{_caption(what)}"
+
+
+def _caption(text: str) -> str:
+    return f'<div style="{_FAINT}">{escape(text)}</div>'
+
+
+def _block(title: str, about: str, body: str) -> str:
+    head = f'<b>{escape(title)}</b> <span style="{_FAINT}">{escape(about)}</span>'
+    style = "font-family:sans-serif;font-size:13px;line-height:1.5;max-width:60em"
+    return f'<div style="{style}">{head}<div>{body}</div></div>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cell = 'style="text-align:left;padding:1px 12px 1px 0;background:transparent"'
+    lines = [f"<tr>{''.join(f'<th {cell}>{escape(name)}</th>' for name in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td {cell}>{escape(text)}</td>' for text in row)}</tr>" for row in rows]
+    return f'<table style="border-collapse:collapse;margin:0.3em 0">{"".join(lines)}</table>'
+
+
+def _short(stage: Any) -> str:
+    """Return a stage in a line: of a neuron, the constants that are not the usual ones."""
+    if is_dataclass(stage) and not isinstance(stage, type):
+        changed = [f for f in fields(stage) if f.default != getattr(stage, f.name)]
+        return f"{type(stage).__name__}({', '.join(f'{f.name}={_value(getattr(stage, f.name))}' for f in changed)})"
+    text = repr(stage)
+    return text if len(text) <= 100 else f"{text[:99]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "?" if shape is None else f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _polarity(p: int) -> str:
+    return ("OFF", "ON")[p] if p < 2 else f"of polarity {p}"

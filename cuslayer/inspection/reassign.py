@@ -1,0 +1,216 @@
+"""SLAYER's own picture: how the error of a neuron's spikes is reassigned in time.
+
+The picture of a reassignment: what the way back makes of a neuron's error, one below the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.record.recorder import record
+from cuslayer.inspection.structure import at_rest, described, is_neuron, network, srm_of, unit
+from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
+from cuslayer.neurons.srm import SRM
+from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, open_frame, time_axis
+from cuslayer.tape import Tensor, as_tensor, no_grad
+
+
+@dataclass(frozen=True, repr=False)
+class Reassignment:
+    """What the way back makes of the error of one neuron, aligned in time: arrays (T,).
+
+    Attributes:
+        layer: the layer, as text.
+        neuron: the neuron's place.
+        sample: the sample.
+        srm: the neuron's constants.
+        loss: the loss of the batch.
+        time: the times in ms.
+        spikes: the neuron's spikes.
+        potential: its membrane potential u.
+        surrogate: rho(u), per ms.
+        spikes_error: the error that reached its spikes, ``g_s``.
+        potential_error: the error on its potential, ``g_u = dt rho(u) g_s``, or with the path through refraction.
+        weighted_error: the error on its weighted input, ``g_x[t] = sum_k eps[k] g_u[t+k]``.
+    """
+
+    layer: str
+    neuron: tuple[int, ...]
+    sample: int
+    srm: SRM
+    loss: float
+    time: Array
+    spikes: Array
+    potential: Array
+    surrogate: Array
+    spikes_error: Array
+    potential_error: Array
+    weighted_error: Array
+
+    @property
+    def theta(self) -> float:
+        """The threshold."""
+        return self.srm.theta
+
+    @property
+    def spread(self) -> Array:
+        """How the error at each time is spread back over the input's time: ``[t, s] = eps[s - t] g_u[s]``, (T, T).
+
+        A column is the error on the potential at one time, a row what an input of one time receives of all of them:
+        its sum is the `weighted_error`.
+        """
+        steps, samples = len(self.time), self.srm.response
+        lags = np.arange(steps) - np.arange(steps)[:, None]
+        inside = (lags >= 0) & (lags < len(samples))
+        return np.where(inside, samples[np.where(inside, lags, 0)], 0.0) * self.potential_error
+
+    def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
+        """Draw, one below the other: spikes, u and theta, surrogate, the errors on spikes, potential and input.
+
+        Args:
+            axes: six matplotlib axes, the first for the spikes; by default those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: they are not six.
+        """
+        return draw_reassignment(self, axes)
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.neuron))
+        return (
+            f"Reassignment({self.layer}, neuron {where}, sample {self.sample}: {int(self.spikes.sum())} spikes, "
+            f"loss {self.loss:.4g}, error of the spikes {self.spikes_error.sum():.4g}, "
+            f"of the potential {self.potential_error.sum():.4g}, of the input {self.weighted_error.sum():.4g})"
+        )
+
+
+def reassignment(
+    net: Any, x: Any, target: Any, layer: Any, neuron: Any, *, loss: Any = None, sample: int = 0
+) -> Reassignment:
+    """Show what SLAYER does with the error of one neuron: from its spikes to its potential, and back in time.
+
+    The error on a spike becomes one on the potential where a small change could have made or unmade a spike, and that
+    of the potential is given to all earlier times from which an input reaches it. No gradient of the network's is
+    touched. Dropout is off.
+
+    Args:
+        net: a `Network` or `Sequential`.
+        x: (T, N, ...), its input.
+        target: what the loss takes beside the spikes.
+        layer: the layer, by position or itself; it must have SRM neurons.
+        neuron: its number, or its place such as (row, column, channel).
+        loss: a function of the network's output and target to a scalar tensor. By default, with the constants of the
+            last neurons, `SpikeTimeLoss` of a target of the output's shape, else `SpikeCountLoss`.
+        sample: which of the batch.
+
+    Returns:
+        The arrays; `plot` draws them.
+
+    Raises:
+        TypeError: net is no network, loss no function, or there are no SRM neurons where they must be.
+        ValueError: the layer is none of the network's, the neuron or sample lies outside of what there is, or the
+            target does not fit the loss.
+
+    Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
+
+    >>> import numpy as np
+    >>> from cuslayer.network import Network
+    >>> net = Network("4-3-2", SRM())
+    >>> x = np.ones((50, 1, 4), bool)
+    >>> found = reassignment(net, x, [1], layer=1, neuron=2)
+    >>> bool(np.allclose(found.spread.sum(axis=1), found.weighted_error, atol=1e-5))
+    True
+    """
+    op = "reassignment"
+    network(op, net)
+    of = unit(op, net, layer)
+    srm = srm_of(op, net, of)
+    check_loss(op, loss)
+    data = as_tensor(x).data
+    with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as seen:
+        # The gradient is to reach the layer whatever is trained: it goes on to the input.
+        with at_rest(net), no_grad(active=False):
+            out = net(Tensor(data, requires_grad=True))
+            value = (loss or usual_loss(net, out, target))(out, target)
+        value.backward()
+    found = seen[of.last]
+    names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
+    return Reassignment(
+        layer=described(net, of),
+        neuron=tuple(found.places[0].tolist()),
+        sample=sample,
+        srm=srm,
+        loss=value.item(),
+        time=found.spikes.coords["time"],
+        **{name: to_numpy(getattr(found, name).values)[:, 0, 0] for name in names},
+    )
+
+
+def check_loss(op: str, loss: Any) -> None:
+    """Raise TypeError unless loss is a function, or None for the usual one."""
+    if loss is not None and not callable(loss):
+        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+
+
+def usual_loss(net: Any, out: Tensor, target: Any) -> Any:
+    """Return the loss that fits a target, with the constants of the last neurons."""
+    last = [stage for stage in net.layers if is_neuron(stage)][-1]
+    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
+    return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)
+
+
+_PIECES = 8
+_ERRORS = (
+    ("spikes_error", "error on\nthe spikes", VERMILION),
+    ("potential_error", "error on\nthe potential", VERMILION),
+    ("weighted_error", "error on\nthe input", VERMILION),
+)
+
+
+def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
+    """Draw a `Reassignment` on six axes, or on those of a new figure, and return them.
+
+    Raises:
+        ValueError: they are not six.
+    """
+    if axes is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.0, 8.0), layout="constrained")
+        axes = figure.subplots(6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
+    axes = list(axes)
+    if len(axes) != 6:
+        raise ValueError(f"plot: axes must be six, got {len(axes)}")
+    spikes, potential, surrogate, *errors = axes
+    time = found.time
+    spikes.vlines(time[found.spikes], 0, 1, color=INK, linewidth=1.2, label="spikes")
+    spikes.set(ylabel="spikes", yticks=[], ylim=(0, 1))
+    where = ", ".join(map(str, found.neuron))
+    spikes.set_title(f"{found.layer}, neuron {where}, sample {found.sample}", loc="left", fontsize="small")
+    potential.plot(time, found.potential, color=BLUE, linewidth=1.2, label="potential")
+    potential.axhline(found.theta, color=FAINT, linestyle="--", label="threshold")
+    potential.set_ylabel("u and theta")
+    surrogate.plot(time, found.surrogate, color=PURPLE, linewidth=1.2, label="surrogate")
+    surrogate.set(ylabel="surrogate\n(1/ms)", ylim=(0, None))
+    for ax, (name, label, shade) in zip(errors, _ERRORS, strict=True):
+        ax.plot(time, getattr(found, name), color=shade, linewidth=1.2, label=name)
+        ax.axhline(0.0, color=FAINT, linewidth=0.8)
+        ax.set_ylabel(label)
+    # Of the last, the largest pieces it is made of: each time's error on the potential, spread back.
+    spread = found.spread
+    for column in np.argsort(-abs(found.potential_error), kind="stable")[:_PIECES]:
+        errors[-1].plot(time, spread[:, column], color=FAINT, linewidth=0.6, label="_piece", zorder=1)
+    for ax in axes:
+        time_axis(ax, len(time), found.srm.dt)
+        open_frame(ax)
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    return axes

@@ -1,0 +1,1 @@
+"""Record the arrays of a network's layers while it runs."""

@@ -1,0 +1,207 @@
+"""What a network had: the arrays of each recorded layer, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.record import derived
+from cuslayer.inspection.record.labelled import Labelled, xarray
+from cuslayer.inspection.record.selection import Part, Request
+from cuslayer.inspection.structure import Unit, described, unit
+
+_OF_NEURONS = ("weighted", "potential", "spikes")
+_OF_SRM = (*_OF_NEURONS, "filtered", "refractory", "surrogate")
+_ERRORS = ("spikes_error", "weighted_error")
+
+
+class Record:
+    """What one layer and the neurons behind it had: arrays (time, sample, ...) on the CPU, or (time, sample, neuron).
+
+    The last has the neurons that were asked for, in their order. The errors are there when backward has passed.
+    A layer without neurons has an output and its error, no more.
+    """
+
+    def __init__(self, net: Any, of: Unit, part: Part) -> None:
+        self._net, self._unit, self._part = net, of, part
+        neurons: Any = None if of.neurons is None else net.layers[of.neurons]
+        self._neurons = neurons
+        if neurons is None:
+            self._names: tuple[str, ...] = ("output", "output_error")
+        elif neurons.one_pass is not None:
+            self._names = (*_OF_SRM, *_ERRORS, "potential_error")
+        else:
+            self._names = (*_OF_NEURONS, *_ERRORS)
+        self._arrays: dict[str, Array] = {}
+        self._makers: dict[str, Callable[[], Array]] = {}
+
+    @property
+    def places(self) -> Any:
+        """The places of the neurons that were asked for, (k, axes); None where all were."""
+        return self._part.neurons
+
+    @property
+    def _name(self) -> str:
+        return described(self._net, self._unit)
+
+    def put(self, **arrays: Array) -> None:
+        """Keep arrays of all times, of which the window is kept."""
+        steps = self._part.steps
+        for name, x in arrays.items():
+            part = to_numpy(x[steps])
+            # What lies outside of the window is let go of.
+            self._arrays[name] = part if len(part) == len(x) else part.copy()
+
+    def later(self, **makers: Callable[[], Array]) -> None:
+        """Keep what makes arrays of all times, for whoever looks at them."""
+        self._makers |= makers
+
+    @property
+    def weighted(self) -> Labelled:
+        """The weighted input x of the neurons."""
+        return self._labelled("weighted")
+
+    @property
+    def filtered(self) -> Labelled:
+        """The filtered potential a, which is the membrane potential before refraction."""
+        return self._labelled("filtered")
+
+    @property
+    def refractory(self) -> Labelled:
+        """The refractory part: what the neuron's earlier spikes add to its potential, ``u - a``."""
+        return self._labelled("refractory")
+
+    @property
+    def potential(self) -> Labelled:
+        """The membrane potential u after refraction, which the threshold and the surrogate see."""
+        return self._labelled("potential")
+
+    @property
+    def spikes(self) -> Labelled:
+        """The spikes, boolean."""
+        return self._labelled("spikes")
+
+    @property
+    def surrogate(self) -> Labelled:
+        """The surrogate's value rho(u), per ms: the gradient of the potential is ``dt rho(u)`` times the spikes'."""
+        return self._labelled("surrogate")
+
+    @property
+    def spikes_error(self) -> Labelled:
+        """The error that reached the spikes: the gradient of the loss for each unit spike."""
+        return self._labelled("spikes_error")
+
+    @property
+    def potential_error(self) -> Labelled:
+        """The error on the potential: the gradient of the loss for u."""
+        return self._labelled("potential_error")
+
+    @property
+    def weighted_error(self) -> Labelled:
+        """The error on the weighted input: that of the potential, reassigned in time."""
+        return self._labelled("weighted_error")
+
+    @property
+    def output(self) -> Labelled:
+        """The output of a layer that no neurons stand behind."""
+        return self._labelled("output")
+
+    @property
+    def output_error(self) -> Labelled:
+        """The gradient of the loss for that output."""
+        return self._labelled("output_error")
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset` of all that is there.
+
+        Raises:
+            ValueError: xarray is not installed.
+        """
+        found = {name: self._labelled(name) for name in self._names if self._has(name)}
+        return xarray().Dataset({name: x.to_xarray() for name, x in found.items()}, attrs={"layer": self._name})
+
+    def _has(self, name: str) -> bool:
+        if name in self._arrays or name in self._makers:
+            return True
+        if self._neurons is None or self._neurons.one_pass is None or name not in self._names:
+            return False
+        return not name.endswith("_error") or "spikes_error" in self._arrays
+
+    def _labelled(self, name: str) -> Labelled:
+        if not self._has(name):
+            if name in self._names and name.endswith("_error"):
+                raise ValueError(f"record: {name} of {self._name} is not there before backward")
+            raise ValueError(f"record: {self._name} has no {name}, only {', '.join(self._names)}")
+        return Labelled(name, self._values(name), self._part.labels())
+
+    def _values(self, name: str) -> Array:
+        """Return an array, made of those that are there where it is not: of an SRM's, everything follows from three."""
+        found = self._arrays
+        if name in self._makers:
+            self.put(**{name: self._makers.pop(name)()})
+        if name not in found:
+            srm, u = self._neurons.one_pass, found["potential"]
+            if name == "spikes":
+                found[name] = derived.spikes(srm, u)
+            elif name == "filtered":
+                found[name] = u - self._values("refractory")
+            elif name == "refractory":
+                found[name] = derived.refractory(srm, self._values("spikes"), u.dtype)
+            elif name == "surrogate":
+                found[name] = derived.surrogate(srm, u)
+            elif name == "potential_error":
+                found[name] = derived.potential_error(srm, found["spikes_error"], u, self._net.store == "half")
+            else:
+                found[name] = derived.weighted_error(srm, self._values("potential_error"))
+        return found[name]
+
+    def __repr__(self) -> str:
+        there = ", ".join(name for name in self._names if self._has(name))
+        axes = zip(self._part.labels().dims, self._shape(), strict=True)
+        return f"Record({self._name}: {', '.join(f'{dim} {size}' for dim, size in axes)}; {there})"
+
+    def _shape(self) -> tuple[int, ...]:
+        return next(iter(self._arrays.values())).shape
+
+
+class Recording:
+    """What `record` keeps, by layer: that of the network's last call.
+
+    ``recording[layer]`` is the `Record` of a layer and the neurons behind it, named by the position of either, or by
+    itself where it stands once.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._records: dict[Unit, Record] = {}
+
+    def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Part, Record]:
+        """Return the part that is asked for of a unit's arrays (T, N, ...), and a new record for it."""
+        part = self._request.part(of, shape)
+        record = self._records[of] = Record(self._request.net, of, part)
+        return part, record
+
+    def __getitem__(self, layer: Any) -> Record:
+        """Return the record of a layer.
+
+        Raises:
+            ValueError: the layer is none of the network's, was not asked for, or has not run yet.
+        """
+        found = unit("record", self._request.net, layer)
+        if found not in self._request.units:
+            asked = ", ".join(str(u.last) for u in self._request.units)
+            raise ValueError(f"record: layer {found.last} was not asked for, only {asked}")
+        if found not in self._records:
+            raise ValueError("record: the network has not been called yet")
+        return self._records[found]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter([self._records[u] for u in self._request.units if u in self._records])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        rows = "".join(f"\n  {record!r}" for record in self)
+        return f"Recording({rows}\n)"

@@ -1,0 +1,183 @@
+"""What is asked for: layers, neurons, samples and a window of time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.inspection.record.labelled import Labels
+from cuslayer.inspection.structure import Unit, place, step, unit, units
+
+_AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
+_SEVERAL = (list, tuple, range)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a layer's arrays (T, N, ...).
+
+    Attributes:
+        shape: the arrays' own.
+        samples: those that are asked for, None for all.
+        neurons: the place of each that is asked for, (k, axes), None for all.
+        steps: the window of time.
+        dt: the step, ms.
+    """
+
+    shape: tuple[int, ...]
+    samples: Array | None
+    neurons: Array | None
+    steps: slice
+    dt: float
+
+    @cached_property
+    def numbers(self) -> Any:
+        """The number of each neuron in the order of the axes, (k,); None for all."""
+        if self.neurons is None or len(self.shape) == 3:
+            return None if self.neurons is None else self.neurons[:, 0]
+        return np.ravel_multi_index(tuple(self.neurons.T), self.shape[2:])
+
+    @property
+    def whole(self) -> bool:
+        """Whether all times are asked for."""
+        return self.steps == slice(0, self.shape[0])
+
+    def pick(self, x: Array) -> Array:
+        """Return the columns asked for of x, at all times: (T, samples, ...) or (T, samples, k).
+
+        x is (T, N, ...), or in one piece with it, or the potentials of a convolution as the CPU keeps them, block by
+        block.
+        """
+        if _by_blocks(x, self.shape):
+            return _of_blocks(x, self)
+        steps, samples, *shape = self.shape
+        if self.neurons is None:
+            whole = x.reshape(self.shape)
+            return whole if self.samples is None else whole[:, namespace(x).asarray(self.samples)]
+        size, numbers = math.prod(shape), self.numbers
+        if self.samples is None and len(numbers) == 1:
+            # A slice is quicker than a list of one.
+            only = int(numbers[0])
+            return x.reshape(steps, samples, size)[:, :, only : only + 1].copy()
+        chosen = np.arange(samples) if self.samples is None else self.samples
+        columns = (chosen[:, None] * size + numbers).ravel()
+        picked = x.reshape(steps, samples * size).take(namespace(x).asarray(columns), axis=1)
+        return picked.reshape(steps, len(chosen), len(numbers))
+
+    def own(self, x: Array) -> Array:
+        """Return what `pick` does, as an array that is nobody else's."""
+        picked = self.pick(x)
+        mine = self.neurons is not None or self.samples is not None or _by_blocks(x, self.shape)
+        return picked if mine else picked.copy()
+
+    def among(self, x: Array) -> Array:
+        """Return the neurons asked for of x, which has no samples but those asked for."""
+        return x if self.neurons is None else Part(x.shape, None, self.neurons, self.steps, self.dt).pick(x)
+
+    def of(self, shape: tuple[int, ...], neurons: Array | None) -> Part:
+        """Return the part of another layer's arrays, at the same samples and steps."""
+        return Part((*self.shape[:2], *shape), self.samples, neurons, self.steps, self.dt)
+
+    def labels(self) -> Labels:
+        """Return what the axes of the part are, within the window."""
+        steps, samples, *shape = self.shape
+        time = np.arange(*self.steps.indices(steps)) * self.dt
+        chosen = np.arange(samples) if self.samples is None else self.samples
+        coords = {"time": ("time", time), "sample": ("sample", chosen)}
+        axes = _AXES.get(len(shape), tuple(f"axis_{i}" for i in range(len(shape))))
+        if self.neurons is None:
+            coords |= {axis: (axis, np.arange(size)) for axis, size in zip(axes, shape, strict=True)}
+            return Labels(("time", "sample", *axes), coords)
+        coords["neuron"] = "neuron", self.numbers
+        if len(shape) > 1:
+            coords |= {axis: ("neuron", at) for axis, at in zip(axes, self.neurons.T, strict=True)}
+        return Labels(("time", "sample", "neuron"), coords)
+
+
+def _by_blocks(x: Array, shape: tuple[int, ...]) -> bool:
+    return x.ndim == 3 and len(shape) == 5
+
+
+def _of_blocks(x: Array, part: Part) -> Array:
+    """Return a part of potentials (blocks, T, numbers of a block), each block being some rows of one sample's map."""
+    steps, samples, rows, columns, channels = part.shape
+    chosen = np.arange(samples) if part.samples is None else part.samples
+    if 0 in part.shape:
+        places = part.shape[2:] if part.neurons is None else (len(part.neurons),)
+        return np.zeros((steps, len(chosen), *places), x.dtype)
+    together = x.shape[2] // (columns * channels)
+    by_sample = x.reshape(samples, len(x) // samples, steps, x.shape[2])
+    if part.neurons is None:
+        maps = by_sample.reshape(samples, -1, steps, together, columns, channels)[chosen]
+        whole = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
+        return np.array(whole[:, :, :rows], order="C")
+    row, column, channel = part.neurons.T
+    at = (row % together * columns + column) * channels + channel
+    return np.ascontiguousarray(by_sample[chosen[:, None], row // together, :, at].transpose(2, 0, 1))
+
+
+class Request:
+    """What `record` is asked for, of a network."""
+
+    def __init__(self, net: Any, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
+        self.net = net
+        by_layer = isinstance(neurons, Mapping)
+        named = {unit("record", net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
+        if layers is None:
+            self.units = list(named) if by_layer else units(net)
+        else:
+            self.units = [
+                unit("record", net, layer) for layer in (layers if isinstance(layers, _SEVERAL) else [layers])
+            ]
+        strange = next((u for u in named if u not in self.units), None)
+        if strange is not None:
+            raise ValueError(f"record: neurons of layer {strange.last} are asked for, but not that layer")
+        self.neurons = {u: named.get(u) if by_layer else neurons for u in self.units}
+        self.samples, self.window = samples, window
+        self._parts: dict[tuple[Unit, tuple[int, ...]], Part] = {}
+        if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
+            raise ValueError(f"record: window must be (start, stop) in ms, got {window!r}")
+
+    def part(self, of: Unit, shape: tuple[int, ...]) -> Part:
+        """Return the part that is asked for of a unit's arrays of a shape (T, N, ...)."""
+        if (of, shape) not in self._parts:
+            dt = step(self.net, of.last)
+            samples, neurons, steps = self._samples(shape[1]), self._places(of, shape[2:]), self._steps(shape[0], dt)
+            self._parts[of, shape] = Part(shape, samples, neurons, steps, dt)
+        return self._parts[of, shape]
+
+    def _steps(self, steps: int, dt: float) -> slice:
+        if self.window is None:
+            return slice(0, steps)
+        start, stop = (check.not_negative("record", "window", edge) for edge in self.window)
+        first, last = round(start / dt), round(stop / dt)
+        if first >= last:
+            raise ValueError(f"record: window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
+        if last > steps:
+            raise ValueError(f"record: window reaches to {stop:g} ms, the input ends at {steps * dt:g} ms")
+        return slice(first, last)
+
+    def _samples(self, count: int) -> Array | None:
+        if self.samples is None:
+            return None
+        given = self.samples if isinstance(self.samples, _SEVERAL) else [self.samples]
+        chosen = [check.integer("record", "sample", sample, least=0) for sample in given]
+        for sample in chosen:
+            if sample >= count:
+                raise ValueError(f"record: sample must be under {count}, got {sample}")
+        return np.array(chosen, np.int64)
+
+    def _places(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
+        chosen = self.neurons[of]
+        if chosen is None:
+            return None
+        several = chosen if isinstance(chosen, (list, range)) else [chosen]
+        places = [place("record", shape, neuron) for neuron in several]
+        return np.array(places, np.int64).reshape(len(places), len(shape))

@@ -1,0 +1,108 @@
+"""A report: what a network did with some samples, as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cuslayer import check
+from cuslayer.files import write_whole
+from cuslayer.inspection.reassign import check_loss
+from cuslayer.inspection.report.contents import contents
+from cuslayer.inspection.structure import network
+from cuslayer.tape import as_tensor
+
+_HERE = Path(__file__).parent
+
+
+def report(
+    net: Any,
+    samples: Any,
+    path: str | os.PathLike[str],
+    *,
+    target: Any = None,
+    loss: Any = None,
+    title: str | None = None,
+    frame: float = 10.0,
+) -> Path:
+    """Write what a network does with some samples as one HTML page, to be opened in a browser; nothing is loaded to it.
+
+    It shows the spikes of every layer. Click on one, and it shows the potential of its neuron, why it fired at that
+    time or why not, and with a target the errors that SLAYER reassigns to it: the same numbers as `explain` and
+    `reassignment`. The page carries weights and spikes and computes the rest itself, of any neuron. Dropout is off.
+
+    Args:
+        net: a `Network` or `Sequential`.
+        samples: (T, N, ...), its input; a few of them.
+        path: the file to write; what lies there is replaced.
+        target: what the loss takes beside the spikes; without one no errors are shown.
+        loss: a function of the network's output and target to a scalar tensor; the usual as in `reassignment`.
+        title: what stands on top; by default the network's notation.
+        frame: of images, how many ms of events the frame at the cursor gathers.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        TypeError: net is no network, loss no function, or title no text.
+        ValueError: plotly is not installed, samples are not (T, N, ...) or empty, there are no neurons, a loss comes
+            without a target, or frame is not positive.
+        OSError: the file cannot be written.
+
+    >>> import numpy as np, tempfile
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> net = Network("4-3-2", SRM())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report(net, np.ones((50, 1, 4), bool), f"{folder}/report.html", target=[1])
+    ...     page.read_text("utf-8")[:15]
+    '<!DOCTYPE html>'
+    """
+    network("report", net)
+    data = as_tensor(samples).data
+    check.time_first("report", "samples", data)
+    if 0 in data.shape:
+        raise ValueError(f"report: samples must not be empty, got shape {tuple(data.shape)}")
+    check_loss("report", loss)
+    if loss is not None and target is None:
+        raise ValueError("report: target is needed where a loss is given")
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"report: title must be text, got {type(title).__name__}")
+    window = check.positive("report", "frame", frame)
+    plotly = _plotly()
+    title = title if title is not None else getattr(net, "notation", type(net).__name__)
+    carried = {"title": title, "frame": window} | contents(net, data, target, loss)
+    parts = {
+        "title": escape(title),
+        "style": _text("page.css"),
+        "plotly": plotly,
+        "contents": _inline(json.dumps(carried, separators=(",", ":"))),
+        "scripts": "\n".join(_text(name) for name in ("model.js", "rasters.js", "page.js")),
+    }
+    # In one go, so that nothing put in is taken for a place to put something.
+    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _text("page.html"))
+    where = Path(path)
+    write_whole(where, lambda file: file.write(page.encode("utf-8")))
+    return where
+
+
+def _plotly() -> str:
+    try:
+        offline = import_module("plotly.offline")
+    except ImportError:
+        raise ValueError("report: plotly must be installed: pip install 'cuslayer[report]'") from None
+    return str(offline.get_plotlyjs())
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text("utf-8")
+
+
+def _inline(data: str) -> str:
+    """Return JSON so that no text in it can end the script that it stands in."""
+    return data.replace("<", "\\u003c")

@@ -1,0 +1,103 @@
+"""A network as the file has it: blocks of a synapse, its neurons and their delays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.names import Neuron
+from cuslayer.neurons.srm import SRM
+from cuslayer.tape import no_grad
+
+# What the file calls each layer.
+KINDS: dict[type[Any], str] = {
+    Average: "average",
+    Conv: "conv",
+    ConvTranspose: "convT",
+    Dense: "dense",
+    Pool: "pool",
+    Unpool: "unpool",
+}
+
+
+@dataclass
+class Block:
+    """A layer, and what of neurons and delays follows it.
+
+    Attributes:
+        kind: the file's word for the layer.
+        layer: the layer.
+        before: the shape of its input, (H, W, C) or (N,).
+        after: the shape of its output.
+        neuron: the neurons behind it; None behind an average.
+        shifted: whether their spikes take one step to the next layer.
+        delay: the delay of their spikes, or None.
+    """
+
+    kind: str
+    layer: Any
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    neuron: Neuron | None = None
+    shifted: bool = False
+    delay: Delay | None = None
+
+
+def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], list[Block]]:
+    """Return the shape of a network's input, and its blocks; dropout, which is for training, has no part in them.
+
+    Raises:
+        ValueError: the input's shape is not known, or a layer has no place in a block.
+    """
+    shape = begin = _input_shape(net, input_shape)
+    blocks: list[Block] = []
+    for position, layer in enumerate(net.layers):
+        where = f"export_hdf5: layer {position}, {layer!r},"
+        last = blocks[-1] if blocks else None
+        if type(layer) in KINDS:
+            _complete(last)
+            blocks.append(Block(KINDS[type(layer)], layer, shape, _shape_after(layer, shape)))
+            shape = blocks[-1].after
+        elif isinstance(layer, (SRM, Loihi)) and last is not None and last.neuron is None and last.kind != "average":
+            last.neuron = layer
+        elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay, Dropout)):
+            if not isinstance(layer, Dropout):
+                raise ValueError(f"{where} has no place in the file")
+        elif isinstance(layer, Shift):
+            if last.shifted or last.delay is not None or layer.delay != layer.dt:
+                raise ValueError(f"{where} must be one shift of one step, behind the neurons")
+            last.shifted = True
+        elif isinstance(layer, Delay):
+            if last.delay is not None or layer.mode != "floor":
+                raise ValueError(f"{where} must be one delay in whole steps, behind the neurons")
+            last.delay = layer
+    _complete(blocks[-1] if blocks else None)
+    if not blocks:
+        raise ValueError("export_hdf5: the network has no layers")
+    return begin, blocks
+
+
+def _complete(block: Block | None) -> None:
+    if block is not None and block.neuron is None and block.kind != "average":
+        raise ValueError(f"export_hdf5: {block.layer!r} has no neurons behind it")
+
+
+def _shape_after(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    with no_grad():
+        return tuple(layer(np.zeros((1, 1, *shape), bool)).shape[2:])
+
+
+def _input_shape(net: Sequential, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    if given is not None:
+        return tuple(given)
+    if hasattr(net, "input_shape"):
+        return tuple(net.input_shape)
+    first = net.layers[0] if net.layers else None
+    if isinstance(first, Dense):
+        return first.in_features
+    raise ValueError("export_hdf5: input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")

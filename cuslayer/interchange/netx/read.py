@@ -1,0 +1,156 @@
+"""Reading a network from the HDF5 that `export_hdf5` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_device
+from cuslayer.interchange.axes import conv_inward, dense_inward
+from cuslayer.interchange.netx.blocks import KINDS
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.names import make_neuron
+
+
+def import_hdf5(path: str | Path) -> Sequential:
+    """Read a network that `export_hdf5` has written, or a file of its layout: it answers as the written one does.
+
+    Weights come as they were used, without the hook that may have made them, and delays in whole steps.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The layers and neurons.
+
+    Raises:
+        ValueError: the file is missing or no HDF5, an entry is missing or unknown, or a shape does not fit.
+        ImportError: h5py is missing.
+
+    >>> import_hdf5("no/such.net")
+    Traceback (most recent call last):
+        ...
+    ValueError: import_hdf5: no/such.net is no file
+    """
+    library = check.library("import_hdf5", "h5py", "hdf5")
+    if not Path(path).is_file():
+        raise ValueError(f"import_hdf5: {path} is no file")
+    try:
+        with library.File(path, "r") as file:
+            document = _plain(file)
+    except Exception as problem:  # a damaged file raises whatever the library comes to
+        raise ValueError(f"import_hdf5: {path} is damaged or no HDF5 ({type(problem).__name__})") from None
+    op = f"import_hdf5: {path}"
+    dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
+    layers = _entry(document, op, "layer")
+    stages: list[Any] = []
+    shape: tuple[int, ...] = ()
+    for number in range(len(layers)):
+        at = f"layer/{number}"
+        entry = _entry(layers, op, at)
+        kind = check.one_of(op, f"{at}/type", _entry(entry, op, f"{at}/type"), ("input", "flatten", *KINDS.values()))
+        if kind == "flatten":
+            continue
+        after = _shape(op, f"{at}/shape", _entry(entry, op, f"{at}/shape"))
+        if kind != "input":
+            stages += _stages(op, at, kind, entry, shape, after, dt)
+        elif number:
+            raise ValueError(f"{op}: {at}/type is input, which must be the first layer")
+        shape = after
+    return Sequential(*stages)
+
+
+def _stages(
+    op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...], dt: float
+) -> list[Any]:
+    """Return the layer of an entry, and what of neurons and delays follows it."""
+    if kind == "average":
+        return [Average(after[0])]
+    stages: list[Any] = [_layer(op, at, kind, entry, before, after)]
+    constants = dict(_entry(entry, op, f"{at}/neuron"))
+    chip = constants.get("type") == "LOIHI"
+    if chip:
+        constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
+    stages.append(make_neuron(f"{op}: {at}/neuron/", constants, dt))
+    if entry.get("delayShift", chip):
+        stages.append(Shift(dt, dt=dt))
+    if "delay" in entry:
+        steps = np.atleast_1d(entry["delay"])
+        features = (steps.shape[1], steps.shape[2], steps.shape[0]) if steps.ndim == 3 else steps.shape
+        delay = Delay(tuple(map(int, features)), dt=dt, max_delay=entry.get("maxDelay"))
+        ours = steps.transpose(1, 2, 0) if steps.ndim == 3 else steps
+        delay.delay.data = to_device(np.ascontiguousarray(ours * dt, dtype=np.float32))
+        stages.append(delay)
+    return stages
+
+
+def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> Any:
+    weight = np.asarray(_entry(entry, op, f"{at}/weight"))
+    if kind == "dense":
+        features = before or (weight.shape[-1],)
+        if weight.ndim == 1:  # SLAYER-PyTorch drops axes of one
+            weight = weight.reshape(after[0], -1)
+        dense = Dense(features, after[0])
+        return _with_weight(op, at, dense, weight, (after[0], int(np.prod(features))))
+    geometry = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
+    kernel = _pair(op, entry, at, "kernelSize")
+    if kind in ("pool", "unpool"):
+        if weight.size == 0 or (weight != weight.flat[0]).any():
+            raise ValueError(f"{op}: {at}/weight of a {kind} layer must be one number throughout")
+        return (Pool if kind == "pool" else Unpool)(kernel, **geometry, gain=float(weight.flat[0]))
+    inputs, outputs = (int(_entry(entry, op, f"{at}/{name}")) for name in ("inChannels", "outChannels"))
+    options: dict[str, Any] = geometry | {"groups": int(_entry(entry, op, f"{at}/groups"))}
+    if kind == "convT":
+        options["output_padding"] = _pair(op, entry, at, "outputPadding")
+    layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, **options)
+    kernel_h, kernel_w, inner, outer = layer.weight.shape
+    return _with_weight(op, at, layer, weight, (outer, inner, kernel_h, kernel_w))
+
+
+def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
+    """Return a layer with a weight of the file in its own axes."""
+    if weight.shape != expected:
+        raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
+    ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
+    layer.weight.data = to_device(ours.astype(np.float32))
+    return layer
+
+
+def _plain(group: Any) -> dict[str, Any]:
+    """Return a group of the file as a dictionary of numbers, words and arrays."""
+    return {name: _plain(value) if hasattr(value, "keys") else _value(value[()]) for name, value in group.items()}
+
+
+def _value(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind in "SO":
+        word = array.ravel()[0]
+        return word.decode("ascii") if isinstance(word, bytes) else str(word)
+    return array.item() if array.ndim == 0 else array
+
+
+def _entry(group: Any, op: str, path: str) -> Any:
+    """Return the entry at the last name of a path."""
+    name = path.rsplit("/", 1)[-1]
+    if not isinstance(group, dict) or name not in group:
+        raise ValueError(f"{op}: {path} is missing")
+    return group[name]
+
+
+def _pair(op: str, entry: dict[str, Any], at: str, name: str) -> tuple[int, int]:
+    numbers = np.atleast_1d(_entry(entry, op, f"{at}/{name}")).tolist()
+    return check.pair(op, f"{at}/{name}", numbers * (2 if len(numbers) == 1 else 1), least=0)
+
+
+def _shape(op: str, name: str, value: Any) -> tuple[int, ...]:
+    """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
+    numbers = [int(n) for n in np.atleast_1d(value)]
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise ValueError(f"{op}: {name} must be three numbers from 1, got {numbers}")
+    if len(numbers) == 1 or numbers[1:] == [1, 1]:
+        return (numbers[0],)
+    return numbers[1], numbers[2], numbers[0]

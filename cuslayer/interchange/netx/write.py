@@ -1,0 +1,133 @@
+"""Writing a network as the HDF5 that lava's netx reads."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_numpy
+from cuslayer.files import write_whole
+from cuslayer.interchange.axes import conv_outward, dense_outward
+from cuslayer.interchange.netx.blocks import Block, blocks_of
+from cuslayer.layers.delay import whole_steps
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.names import neuron_constants
+from cuslayer.tape import no_grad
+
+# An input neuron of the chip that forgets at once and fires in each step in which its input is 1: netx gives it a bias
+# of 2 weight x - weight + bias.
+_INPUT = {"weight": 32, "bias": 32}
+_INPUT_NEURON = {"type": "LOIHI", "vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
+
+
+def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
+    """Write a network's layers, with the weights as they are used, whole delays and the neurons' constants.
+
+    The layout is that of lava's netx, and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
+    weight, delay (in steps), neuron, and a layer's own numbers; ``simulation/Ts``. Weights are (outputs, inputs), the
+    inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
+    `Loihi` neurons with ``wgt_exp=0``, and lets every spike take one step to the next layer, as `Shift` does. A network
+    of `SRM` neurons is written too, for `import_hdf5`. Dropout is left out.
+
+    Args:
+        net: the network: each layer with its neurons behind it, then a `Shift` of one step and a `Delay`, if any.
+        path: the file; it appears whole or not at all.
+        input_shape: (H, W, C) or (N,), where neither a `Network` nor a first dense layer tells it.
+
+    Raises:
+        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is no
+            integer of 8 bits with its sign, or the input's shape is not known.
+        TypeError: net is no network.
+        ImportError: h5py is missing.
+
+    Source: the readme of lava-dl's netx, "HDF5 description protocol".
+
+    >>> import tempfile
+    >>> from cuslayer.interchange import import_hdf5
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_hdf5(Network("8x8x2-4c3-10", SRM()), f"{folder}/trained.net")
+    ...     [type(layer).__name__ for layer in import_hdf5(f"{folder}/trained.net").layers]
+    ['Conv', 'SRM', 'Dense', 'SRM']
+    """
+    if not isinstance(net, Sequential):
+        raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
+    library = check.library("export_hdf5", "h5py", "hdf5")
+    begin, blocks = blocks_of(net, input_shape)
+    steps = {block.neuron.dt for block in blocks if block.neuron is not None}
+    if len(steps) != 1:
+        raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
+    entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
+    if all(isinstance(block.neuron, Loihi) for block in blocks if block.neuron is not None):
+        entries[0] |= _INPUT | {"neuron": _INPUT_NEURON}
+    for block in blocks:
+        if block.kind == "dense" and len(block.before) == 3:
+            entries.append({"type": "flatten", "shape": (int(np.prod(block.before)), 1, 1)})
+        entries.append(_entry(block))
+    document = {"simulation": {"Ts": steps.pop()}, "layer": {str(i): entry for i, entry in enumerate(entries)}}
+    memory = io.BytesIO()
+    with library.File(memory, "w") as file:
+        _fill(file, document)
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+
+
+def _entry(block: Block) -> dict[str, Any]:
+    layer = block.layer
+    entry: dict[str, Any] = {"type": block.kind, "shape": _channels_first(block.after)}
+    if block.kind == "dense":
+        with no_grad():
+            weight = dense_outward(to_numpy(layer.effective_weight().data), block.before)
+        entry |= {"inFeatures": weight.shape[1], "outFeatures": weight.shape[0], "weight": _checked(block, weight)}
+    elif block.kind in ("conv", "convT"):
+        with no_grad():
+            weight = conv_outward(to_numpy(layer.effective_weight().data))
+        entry |= {"inChannels": layer.in_channels, "outChannels": layer.out_channels}
+        entry |= {"weight": _checked(block, weight), "groups": layer.groups}
+    elif block.kind in ("pool", "unpool"):
+        entry["weight"] = _checked(block, np.full(layer.kernel_size, layer.gain))
+    if block.kind not in ("dense", "average"):
+        entry["kernelSize"] = layer.kernel_size
+        entry |= {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
+    if block.kind == "convT":
+        entry["outputPadding"] = layer.output_padding
+    if block.neuron is not None:
+        entry |= {"neuron": neuron_constants(block.neuron), "delayShift": block.shifted}
+    if block.delay is not None:
+        delay = to_numpy(block.delay.delay.data)
+        entry["delay"], _ = whole_steps(delay.transpose(2, 0, 1) if delay.ndim == 3 else delay, block.delay.dt)
+        entry |= {} if block.delay.max_delay is None else {"maxDelay": block.delay.max_delay}
+    return entry
+
+
+def _checked(block: Block, weight: Array) -> Array:
+    """Return weights as they are stored: as integers before Loihi's neurons."""
+    if not isinstance(block.neuron, Loihi):
+        return weight
+    if (weight != np.rint(weight)).any() or weight.min() < -256 or weight.max() > 255:
+        raise ValueError(
+            f"export_hdf5: {block.layer!r} must have integer weights from -256 to 255 before Loihi neurons, "
+            f"got {weight.min():g} to {weight.max():g}; quantize them in its weight_hook"
+        )
+    return weight.astype(np.int32)
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (H, W, C) as (C, H, W), and (N,) as (N, 1, 1)."""
+    return (shape[2], shape[0], shape[1]) if len(shape) == 3 else (shape[0], 1, 1)
+
+
+def _fill(group: Any, document: dict[str, Any]) -> None:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            _fill(group.create_group(name), value)
+        elif isinstance(value, str):
+            # As netx's own files have words: an array of one.
+            group.create_dataset(name, data=np.array([value.encode("ascii")]))
+        else:
+            group.create_dataset(name, data=np.asarray(value))

@@ -1,0 +1,194 @@
+"""SLAYER-PyTorch's parameters, as arrays, in our layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, to_device
+from cuslayer.interchange.axes import conv_inward, conv_outward, dense_inward
+from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
+from cuslayer.layers.weight_hooks import length
+from cuslayer.network.network import Sequential
+
+_BUFFERS = ("srmKernel", "refKernel")
+_SYNAPSES = (Dense, Conv, ConvTranspose)
+
+
+def load_slayer(
+    state: Mapping[str, Any], net: Sequential | None = None, *, names: Iterable[str] | None = None
+) -> dict[str, Array]:
+    """Return the arrays of SLAYER-PyTorch's state dictionary in our axes, and put them into a network's layers.
+
+    Weights (outputs, inputs, kh, kw, 1) become (kh, kw, inputs, outputs), or (inputs, outputs) where kh and kw are 1;
+    with a network, those of its layers, a dense one's inputs in H, W, C order whether they were flat or frames in
+    SLAYER. Weight normalization, ``weight_g`` and ``weight_v``, becomes the weight. Filters (count, 1, 1, 1, taps),
+    the last tap first, become (count, taps), the first tap first. Delays (C, H, W) become (H, W, C), or (C,). Spikes
+    of unit area need no factor. The weights of pooling are the layers' gains, which must be the network's; SLAYER's
+    kernels (srmKernel, refKernel) are made of the neuron's constants, and passed over.
+
+    Args:
+        state: the arrays by key, as ``{key: value.cpu().numpy() for key, value in net.state_dict().items()}`` has them.
+        net: whose weights, filters and delays are set, each kind in the order of the layers; None to set none.
+        names: the modules to take, as ``["conv1", "conv2", "fc1"]``, in the order of the layers; by default all, in
+            the state's order.
+
+    Returns:
+        The arrays by key. A network's layers have them in their own shapes.
+
+    Raises:
+        ValueError: a key is unknown, an array has no place in the network, a layer gets none, a shape differs, or a
+            delay is out of bounds; nothing is changed then.
+        TypeError: state is no mapping, or net no network.
+
+    >>> state = {"fc1.weight": np.zeros((10, 2, 34, 34, 1), np.float32)}
+    >>> load_slayer(state)["fc1.weight"].shape
+    (34, 34, 2, 10)
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> found = load_slayer(state, Network("34x34x2-12", SRM()))
+    Traceback (most recent call last):
+        ...
+    ValueError: load_slayer: fc1.weight has shape (10, 2, 34, 34, 1), layer 0 expects (12, 2, 34, 34, 1)
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_slayer: state must be a mapping of arrays, got {type(state).__name__}")
+    if net is not None and not isinstance(net, Sequential):
+        raise TypeError(f"load_slayer: net must be a network, got {type(net).__name__}")
+    given = _ordered(_plain_weights({key: np.asarray(value) for key, value in state.items()}), names)
+    kinds = {key: _kind(key, array) for key, array in given.items()}
+    if net is not None:
+        _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], net)
+        places: list[Callable[[], None]] = []
+        for kind, types in (("weight", _SYNAPSES), ("filter", (TemporalFilter, FilterBank)), ("delay", (Delay,))):
+            keys = [key for key in given if kinds[key] == kind]
+            positions = [i for i, layer in enumerate(net.layers) if isinstance(layer, types)]
+            if len(keys) != len(positions):
+                found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
+                raise ValueError(f"load_slayer: the state has {found}, the network {len(positions)} {kind} layers")
+            places += [_place(key, given[key], i, net.layers[i]) for key, i in zip(keys, positions, strict=True)]
+        for put in places:
+            put()
+    inward = {"weight": _weight_inward, "pool": _weight_inward, "filter": _filter_inward, "delay": _delay_inward}
+    return {key: inward[kinds[key]](array) for key, array in given.items()}
+
+
+def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
+    """Return a state without the prefix of a parallel network and buffers, and with normalized weights made whole."""
+    named = {key.removeprefix("module."): array for key, array in state.items()}
+    found: dict[str, Array] = {}
+    for key, array in named.items():
+        if key.endswith("weight_v"):
+            continue
+        if key.endswith("weight_g"):
+            name = key.removesuffix("_g")
+            if f"{name}_v" not in named:
+                raise ValueError(f"load_slayer: {name}_v is missing beside {key}")
+            v = named[f"{name}_v"]
+            if array.shape != (len(v), *(1 for _ in v.shape[1:])):
+                raise ValueError(f"load_slayer: {key} has shape {array.shape}, {name}_v has shape {v.shape}")
+            size = np.sqrt((v.astype(np.float64) ** 2).sum(axis=tuple(range(1, v.ndim)), keepdims=True))
+            found[name] = (array * (v / np.where(size == 0, 1.0, size))).astype(v.dtype)
+        elif not key.endswith(_BUFFERS):
+            found[key] = array
+    return found
+
+
+def _ordered(state: dict[str, Array], names: Iterable[str] | None) -> dict[str, Array]:
+    """Return the arrays of the modules named, in their order."""
+    if names is None:
+        return state
+    found: dict[str, Array] = {}
+    for name in names:
+        mine = {key: array for key, array in state.items() if key.rpartition(".")[0] == name}
+        if not mine:
+            modules = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in state))
+            raise ValueError(f"load_slayer: names has {name!r}, the state has the modules {modules}")
+        found |= mine
+    return found
+
+
+def _kind(key: str, array: Array) -> str:
+    """Return what an array is: "weight", "pool", "filter" or "delay"."""
+    what = key.rpartition(".")[2]
+    if what == "delay" and array.ndim == 3:
+        return "delay"
+    if what != "weight" or array.ndim != 5 or not array.size:
+        raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
+    if array.shape[1:4] == (1, 1, 1) and array.shape[4] > 1:
+        return "filter"
+    if array.shape[4] != 1:
+        raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
+    # Pooling has one channel and one number throughout, which no weight that was drawn has.
+    return "pool" if array.shape[:2] == (1, 1) and array.size > 1 and (array == array.flat[0]).all() else "weight"
+
+
+def _weight_inward(array: Array) -> Array:
+    ours = conv_inward(array[..., 0])
+    return ours[0, 0] if ours.shape[:2] == (1, 1) else ours
+
+
+def _filter_inward(array: Array) -> Array:
+    return np.ascontiguousarray(array[:, 0, 0, 0, ::-1])
+
+
+def _delay_inward(array: Array) -> Array:
+    return np.ascontiguousarray(array[:, 0, 0] if array.shape[1:] == (1, 1) else array.transpose(1, 2, 0))
+
+
+def _check_gains(pools: list[tuple[str, Array]], net: Sequential) -> None:
+    gains = [layer.gain for layer in net.layers if isinstance(layer, (Pool, Unpool))]
+    for key, array in pools:
+        if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
+            ours = ", ".join(f"{gain:g}" for gain in gains) or "no pooling"
+            raise ValueError(f"load_slayer: {key} has the gain {array.flat[0]:g}, the network has {ours}")
+
+
+def _place(key: str, array: Array, position: int, layer: Any) -> Callable[[], None]:
+    """Return what puts an array into a layer, once it is known to fit."""
+    if isinstance(layer, Delay):
+        return _place_delay(key, array, position, layer)
+    if isinstance(layer, (TemporalFilter, FilterBank)):
+        ours = _filter_inward(array).reshape(-1) if isinstance(layer, TemporalFilter) else _filter_inward(array)
+        taps = layer.weight.shape
+        _same(key, array, position, (*((1,) if len(taps) == 1 else taps[:1]), 1, 1, 1, taps[-1]))
+    elif isinstance(layer, Dense):
+        inputs = layer.in_features
+        frame = (inputs[2], inputs[0], inputs[1], 1) if len(inputs) == 3 else (*inputs, 1, 1, 1)
+        flat = (layer.out_features, int(np.prod(inputs)), 1, 1, 1)
+        if array.shape != flat:
+            _same(key, array, position, (layer.out_features, *frame))
+        ours = dense_inward(array.reshape(layer.out_features, -1), inputs)
+    else:
+        _same(key, array, position, (*conv_outward(layer.weight.data).shape, 1))
+        ours = conv_inward(array[..., 0])
+
+    def put() -> None:
+        layer.weight.data = to_device(ours.astype(layer.weight.dtype))
+        hooks = getattr(layer, "weight_hook", None)
+        for hook in hooks if isinstance(hooks, tuple) else (hooks,):
+            if isinstance(hook, WeightNorm):
+                view, outputs = layer.by_output()
+                hook.scale.data = length(layer.weight.data.reshape(view), outputs)
+
+    return put
+
+
+def _place_delay(key: str, array: Array, position: int, layer: Delay) -> Callable[[], None]:
+    features = layer.features
+    _same(key, array, position, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
+    if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
+        bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
+        raise ValueError(f"load_slayer: {key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
+
+    def put() -> None:
+        layer.delay.data = to_device(_delay_inward(array).reshape(features).astype(layer.delay.dtype))
+
+    return put
+
+
+def _same(key: str, array: Array, position: int, expected: tuple[int, ...]) -> None:
+    if array.shape != expected:
+        raise ValueError(f"load_slayer: {key} has shape {array.shape}, layer {position} expects {expected}")

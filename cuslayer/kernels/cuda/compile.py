@@ -1,0 +1,295 @@
+"""How a CUDA source becomes kernels that Python can call: loading, compiling, and checking what they are handed.
+
+CuPy passes arguments as they come: a Python float given to a ``float`` parameter is read as half a double, a strided
+view as if it were contiguous, an array of another type bit by bit. So each kernel's signature is read from its source,
+and every argument is held against it.
+
+The only module that knows RawModule. What it needs of CUDA is gathered in a `Driver`, so that tests can put a
+compiler for the CPU in its place.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from cuslayer import backend
+
+DType: TypeAlias = "np.dtype[Any]"
+Launch: TypeAlias = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
+Bind: TypeAlias = Callable[[Any], Any]
+
+# Fused multiply-add would round once where the CPU rounds twice, and a potential at the threshold would spike on one
+# of them only. These kernels wait for memory, not for arithmetic: doing without it costs nothing.
+OPTIONS = ("-std=c++17", "-fmad=false")
+
+# Threads of a block. Small, so that a few thousand columns reach all multiprocessors.
+BLOCK = 128
+# Blocks of a launch; the kernels' loops stride over the grid, so that a capped one still visits everything.
+_MOST_BLOCKS = 1 << 16
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
+_PARAMETER = re.compile(r"(?:const )?(real|bool|long long) ?(\*)? ?(?:__restrict__ )?(\w+)")
+_REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+
+
+class Driver(Protocol):
+    """What kernels need of the machine that runs them."""
+
+    def array_type(self) -> type:
+        """Return the type of the arrays that live on the machine."""
+
+    def device(self) -> int:
+        """Return the number of the device in use."""
+
+    def device_of(self, x: Any) -> int:
+        """Return the number of the device that an array lives on."""
+
+    def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
+        """Compile a source for the device in use, and return how each of its kernels is launched."""
+
+
+class Cuda:
+    """The driver that is meant: CuPy."""
+
+    def array_type(self) -> type:
+        """Return cupy.ndarray."""
+        return backend.cupy().ndarray
+
+    def device(self) -> int:
+        """Return the number of the current device."""
+        return backend.cupy().cuda.runtime.getDevice()
+
+    def device_of(self, x: Any) -> int:
+        """Return the number of the device that a CuPy array lives on."""
+        return x.data.device_id
+
+    def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
+        """Compile a source with NVRTC, or take it from CuPy's cache on disk."""
+        module = backend.cupy().RawModule(code=text, options=OPTIONS)
+        return {name: module.get_function(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kernel: its name, its C type, and whether it is an array of that type."""
+
+    name: str
+    kind: str
+    array: bool
+
+
+@cache
+def _files() -> Mapping[str, str]:
+    kernels = resources.files("cuslayer.kernels")
+    found = [file for folder in kernels.iterdir() if folder.is_dir() for file in folder.iterdir()]
+    sources = {file.name: file.read_text("utf-8") for file in found if file.name.endswith((".cu", ".cuh"))}
+    return dict(sorted(sources.items()))
+
+
+def topics() -> list[str]:
+    """Return the names of the sources, without their ending."""
+    return [name[:-3] for name in _files() if name.endswith(".cu")]
+
+
+def text(topic: str, dtype: DType) -> str:
+    """Return all that is compiled of a source: the type `real`, the common header, the source."""
+    return (
+        f"typedef {_REALS[dtype]} real;\n"
+        f'#line 1 "common.cuh"\n{_files()["common.cuh"]}'
+        f'#line 1 "{topic}.cu"\n{_files()[f"{topic}.cu"]}'
+    )
+
+
+def signatures(code: str) -> dict[str, list[Parameter]]:
+    """Return the parameters of each kernel in a source.
+
+    Raises:
+        ValueError: a kernel is not ``extern "C"``, or has a parameter of a type unknown here.
+    """
+    code = _COMMENT.sub("", code)
+    found = {name: [_parameter(name, line) for line in inside.split(",")] for name, inside in _KERNEL.findall(code)}
+    if len(found) != code.count("__global__"):
+        raise ValueError(f'signatures: code has {code.count("__global__")} kernels, extern "C" void are {len(found)}')
+    return found
+
+
+def _parameter(kernel: str, line: str) -> Parameter:
+    declaration = " ".join(line.replace("*", " * ").split())
+    match = _PARAMETER.fullmatch(declaration)
+    if not match:
+        raise ValueError(f"{kernel}: a parameter must be real, bool or long long, got '{declaration}'")
+    return Parameter(match[3], match[1], bool(match[2]))
+
+
+@cache
+def kernel_names() -> Mapping[str, str]:
+    """Return the topic of each kernel, by the kernel's name."""
+    return {name: topic for topic in topics() for name in signatures(_files()[f"{topic}.cu"])}
+
+
+class Kernel:
+    """A compiled kernel for one number type and one device; calling it checks its arguments and launches it."""
+
+    def __init__(self, name: str, parameters: list[Parameter], launch: Launch, driver: Driver, dtype: DType):
+        self.name = name
+        self.parameters = parameters
+        self._launch = launch
+        self._kind: Any = driver.array_type()
+        self._device, self._device_of = driver.device(), driver.device_of
+        dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
+        binds = {"real": _real, "bool": _bool, "long long": _integer}
+        places = list(enumerate(parameters))
+        self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
+        # For each number the type that passes as it is, and what becomes of any other.
+        self._numbers = [
+            (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtype)) for place, p in places if not p.array
+        ]
+
+    def __call__(self, threads: int, *arguments: Any) -> None:
+        """Run the kernel on at least this many threads, as far as the grid may grow; on none, check and do nothing.
+
+        Raises:
+            TypeError: the arguments are too many or too few, or one is of the wrong type.
+            ValueError: an array is not C-contiguous or lives elsewhere, or a number does not fit its type.
+        """
+        if len(arguments) != len(self.parameters):
+            names = ", ".join(parameter.name for parameter in self.parameters)
+            raise TypeError(
+                f"{self.name}: the kernel wants {len(self.parameters)} arguments ({names}), got {len(arguments)}"
+            )
+        # Each launch waits for these two loops: what they look up once is not looked up for each argument.
+        kind, device, device_of = self._kind, self._device, self._device_of
+        for place, dtype in self._arrays:
+            x = arguments[place]
+            if not isinstance(x, kind):
+                raise TypeError(f"{self._label(place)} is {_full_name(type(x))}, the kernel wants {_full_name(kind)}")
+            if x.dtype != dtype:
+                raise TypeError(f"{self._label(place)} is {x.dtype}, the kernel wants {dtype}")
+            if not x.flags.c_contiguous:
+                raise ValueError(
+                    f"{self._label(place)} must be C-contiguous, got strides {x.strides} of shape {x.shape}"
+                )
+            if device_of(x) != device:
+                raise ValueError(
+                    f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
+                )
+        bound = list(arguments)
+        for place, exact, bind in self._numbers:
+            if type(bound[place]) is not exact:
+                bound[place] = bind(bound[place])
+        if threads > 0:
+            blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
+            self._launch((blocks,), (BLOCK,), tuple(bound))
+
+    def _label(self, place: int) -> str:
+        return f"{self.name}: {self.parameters[place].name}"
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _real(label: str, dtype: DType) -> Bind:
+    exact = dtype.type
+    largest = float(np.finfo(dtype).max)
+    # An optimizer hands in the same float objects at every launch, and to make a float32 of one takes long.
+    known: tuple[Any, Any] = (math.nan, exact(math.nan))
+
+    def bind(value: Any) -> Any:
+        nonlocal known
+        last, bound = known
+        if value is last:
+            return bound
+        if type(value) is float and abs(value) <= largest:
+            bound = exact(value)
+            known = value, bound
+            return bound
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{label} must be a number, got {type(value).__name__}")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
+        # Infinity fits, unless it is what rounding has made of a wider float.
+        if abs(number) > largest and abs(value) != math.inf:
+            raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
+        return exact(number)
+
+    return bind
+
+
+# Sizes and cuts come again at every launch, and to make an int64 takes longer than to look one up.
+_int64 = lru_cache(maxsize=1024)(np.int64)
+
+
+def _integer(label: str, _: DType) -> Bind:
+    def bind(value: Any) -> Any:
+        if type(value) is not int:
+            if isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
+            try:
+                value = operator.index(value)
+            except TypeError:
+                raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
+        try:
+            return _int64(value)
+        except OverflowError:
+            raise ValueError(f"{label} does not fit int64, got {value}") from None
+
+    return bind
+
+
+def _bool(label: str, _: DType) -> Bind:
+    def bind(value: Any) -> Any:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{label} must be a bool, got {type(value).__name__}")
+        return np.bool_(value)
+
+    return bind
+
+
+class Library:
+    """The kernels of all sources on one driver, each source compiled at the first use of a number type and device."""
+
+    def __init__(self, driver: Driver):
+        self.driver = driver
+        self._kernels: dict[tuple[str, DType, int], Kernel] = {}
+
+    def kernel(self, name: str, dtype: DType) -> Kernel:
+        """Return a kernel for arrays of a number type on the device in use.
+
+        Raises:
+            TypeError: the number type is neither float32 nor float64.
+        """
+        device = self.driver.device()
+        kernel = self._kernels.get((name, dtype, device))
+        if kernel is None:
+            if dtype not in _REALS:
+                raise TypeError(f"{name}: arrays must be float32 or float64, got {dtype}")
+            self._build(kernel_names()[name], dtype, device)
+            kernel = self._kernels[name, dtype, device]
+        return kernel
+
+    def _build(self, topic: str, dtype: DType, device: int) -> None:
+        code = text(topic, dtype)
+        found = signatures(code)
+        for name, launch in self.driver.build(code, found).items():
+            self._kernels[name, dtype, device] = Kernel(name, found[name], launch, self.driver, dtype)
+
+
+library = Library(Cuda())
+
+
+def kernel(name: str, dtype: DType) -> Kernel:
+    """Return a kernel of the library in use; raise as `Library.kernel` does."""
+    return library.kernel(name, dtype)

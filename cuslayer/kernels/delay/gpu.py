@@ -1,0 +1,34 @@
+"""Launchers of `delay.cu`: delays that are trained, or lie between two steps."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
+
+__all__ = ["shift_delay_adjoint", "shift_linear"]
+
+
+def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
+    """Mix two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
+
+    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same with ``-delay - 1``
+    for the delay, and far and near in each other's place.
+    """
+    steps, columns = sizes(x)
+    y = empty(x, x.shape, x.dtype)
+    of_columns = contiguous(delay), contiguous(near), contiguous(far)
+    kernel("shift_linear", x.dtype)(-(-steps // TILE) * columns, contiguous(x), *of_columns, y, steps, columns)
+    return y
+
+
+def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
+    """Return ``y[m] = sum_t g[t, m] (x[t - delay[m] - 1, m] - x[t - delay[m], m])``, (columns,), in g's type.
+
+    g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
+    """
+    steps, columns = sizes(g)
+    x = contiguous(x.astype(g.dtype, copy=False))
+    y = empty(g, (columns,), g.dtype)
+    kernel("shift_delay_adjoint", g.dtype)(columns, contiguous(g), x, contiguous(delay), y, steps, columns)
+    return y

@@ -1,0 +1,54 @@
+"""Launchers of `filter.cu`: banks of filters in time."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
+
+__all__ = ["adjoint", "forward", "weight_adjoint"]
+
+# Parts of the taps' gradient: enough threads with few filters, and little to add up in the end.
+_MOST_LANES = 4096
+
+
+def forward(x: Array, w: Array) -> Array:
+    """Filter each column of x (T, ..., C), spikes or numbers, by each of the filters w (F, K), into (T, ..., F C).
+
+    ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
+    """
+    filters, taps = w.shape
+    steps, columns = sizes(x)
+    y = empty(w, (*x.shape[:-1], filters * x.shape[-1]), w.dtype)
+    kernel("filter_bank", w.dtype)(
+        *(-(-steps // TILE) * columns * filters, contiguous(x.astype(w.dtype, copy=False)), contiguous(w), y),
+        *(steps, columns, x.shape[-1], filters, taps),
+    )
+    return y
+
+
+def adjoint(g: Array, w: Array) -> Array:
+    """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
+    filters, taps = w.shape
+    y = empty(g, (*g.shape[:-1], g.shape[-1] // filters), g.dtype)
+    steps, columns = sizes(y)
+    kernel("filter_bank_adjoint", g.dtype)(
+        *(-(-steps // TILE) * columns, contiguous(g), contiguous(w), y),
+        *(steps, columns, y.shape[-1], filters, taps),
+    )
+    return y
+
+
+def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
+    """Return the gradient of the taps, ``g_w[i, k] = sum g[t, ..., i C + c] x[t-k, ..., c]``, of a shape (F, K).
+
+    x is (T, ..., C), spikes or numbers, g (T, ..., F C).
+    """
+    steps, columns = sizes(x)
+    lanes = min(columns, _MOST_LANES)
+    parts = empty(g, (*shape, lanes), g.dtype)
+    kernel("filter_bank_weight_adjoint", g.dtype)(
+        *(shape[0] * -(-shape[1] // TILE) * lanes, contiguous(x.astype(g.dtype, copy=False)), contiguous(g), parts),
+        *(steps, columns, x.shape[-1], *shape, lanes),
+    )
+    return parts.sum(axis=-1)

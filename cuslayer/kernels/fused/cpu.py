@@ -1,0 +1,27 @@
+"""Which synapses, neurons and pooling layers are one pass on the CPU."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from cuslayer.backend import Array
+from cuslayer.kernels.conv.spikes import runs
+from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.kernels.spikes.cpu import SpikeList
+from cuslayer.kernels.window import Window
+
+
+def conv_kernels(x: SpikeList | Array, window: Window, groups: int) -> ModuleType | None:
+    """Return the kernels that are a convolution and its neurons in one pass; None where they are two."""
+    return conv_neuron if isinstance(x, SpikeList) and runs(window, groups) else None
+
+
+def conv_pool_kernels(x: SpikeList | Array, window: Window, groups: int, pool: Window) -> ModuleType | None:
+    """Return the kernels that are a convolution, its neurons, pooling and its neurons in one pass; None where not."""
+    tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
+    return conv_pool if tiles and conv_kernels(x, window, groups) else None
+
+
+def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
+    """Return the kernel that is a dense layer and its neurons in one pass, for inference; None where they are two."""
+    return dense_neuron if isinstance(x, SpikeList) else None

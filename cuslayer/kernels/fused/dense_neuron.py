@@ -1,0 +1,82 @@
+"""A dense layer of spikes and its neurons in one pass on the CPU, for inference.
+
+A block, some neurons of several samples, is brought through all time in chunks, so that the memory it takes does not
+grow with time. The results are those of `dense` and `neuron` to the bit. Training gains nothing from it: the weighted
+input is read no more often than it is written, and on the way back `dense_weight_adjoint` is quicker apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.dense.cpu import gather
+from cuslayer.kernels.fused.conv_neuron import CHUNK
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.spikes.cpu import SpikeList
+from cuslayer.kernels.srm.cpu import advance, forward_constants
+
+# Neurons of a block, whose weights the second cache holds, and those that are brought through time together.
+_WIDTH = 256
+_TOGETHER = 1024
+
+
+class Blocks(NamedTuple):
+    """The neurons of all samples as blocks: `width` neurons of `together` samples."""
+
+    steps: int
+    samples: int
+    outputs: int
+    width: int
+    together: int
+
+
+@compiled
+def _forward(
+    first: int, last: int, b: Blocks, start: Any, index: Any, w: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence
+) -> None:
+    groups, most = -(-b.samples // b.together), b.width * b.together
+    x = np.empty((f.cut + CHUNK, most), w.dtype)
+    u = np.empty((1, most), w.dtype)
+    fired = np.empty((nu.cut + CHUNK, most), np.uint8)
+    state = np.empty(4 * most, w.dtype)
+    for block in range(first, last):
+        at, low = block // groups * b.width, block % groups * b.together
+        size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
+        state[:] = 0
+        for t in range(0, b.steps, CHUNK):
+            end = min(t + CHUNK, b.steps)
+            for k in range(t, end):
+                for i in range(count):
+                    row = k * b.samples + low + i
+                    total = x[k % len(x), i * size : (i + 1) * size]
+                    gather(total, start[row], start[row + 1], index, w, at)
+            advance(t, end, state, x, 0, u, 0, fired, 0, count * size, theta, f, nu)
+            for k in range(t, end):
+                for i in range(count):
+                    row = k * b.samples + low + i
+                    s[row, at : at + size] = fired[k % len(fired), i * size : (i + 1) * size]
+
+
+def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: Spiking) -> Array:
+    """Return the spikes (rows, outputs) of neurons behind a dense layer.
+
+    Args:
+        x: (rows, inputs), the rows of all samples at a step lying together.
+        steps: how many steps the rows make.
+        w: (inputs, outputs).
+        response: the spike response.
+        spiking: threshold and refraction.
+    """
+    outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)
+    width = max(1, min(_WIDTH, outputs))
+    b = Blocks(steps, samples, outputs, width, max(1, min(_TOGETHER // width, samples)))
+    s = empty((x.shape[0], outputs), bool)
+    constants = forward_constants(w.dtype, steps, response, spiking)
+    blocks = -(-outputs // width) * -(-samples // b.together)
+    spread(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
+    return s

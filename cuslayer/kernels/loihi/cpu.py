@@ -1,0 +1,109 @@
+"""The neuron of Intel's Loihi on the CPU, and the way back through it: twin of `kernels/loihi.cu`.
+
+Integers held in floats: nothing that counts is over 2^24, so that float32 has every one of them and the inner loop is
+SIMD over eight columns and more. (Numba would widen 32-bit integers to 64.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+from cuslayer.kernels.host.exponential import exp_of_negative
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.loihi.constants import Chip, FixedPoint
+from cuslayer.kernels.response.cpu import BLOCK, GRAIN, columns
+
+_UNIT = 4096  # decays are shares of 2^12
+_MOST = 2**23 - 1  # the largest state
+# Columns of a block on the way back: a hundred rows of them, which are read again and again, stay near.
+_NARROW = 64
+
+
+@compiled
+def _loihi(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Chip) -> None:
+    real = x.dtype.type
+    unit, share, most = real(_UNIT), real(1 / _UNIT), real(_MOST)
+    zero, one = real(0), real(1)
+    state = np.empty(3 * BLOCK, x.dtype)
+    rest = np.zeros(BLOCK, x.dtype)
+    for low in range(first, last, BLOCK):
+        high = min(low + BLOCK, last)
+        state[:] = 0
+        for t in range(x.shape[0]):
+            given = x[t, low:high] if t >= begin else rest[: high - low]
+            recorded = u[t, low:high]
+            fired = s[t, low:high]
+            for j in range(high - low):
+                # The product of a state and its decay has 35 bits: the state's upper and lower 12 are taken apart.
+                upper = np.trunc(state[j] * share)
+                lower = state[j] - upper * unit
+                current = upper * c.i_keep + np.trunc(lower * c.i_keep * share) + np.rint(given[j] * c.gain)
+                # What is no number becomes the lowest one.
+                current = most if current > most else current if current >= -most else -most
+                upper = np.trunc(state[j + BLOCK] * share)
+                lower = state[j + BLOCK] - upper * unit
+                free = upper * c.v_keep + np.trunc(lower * c.v_keep * share) + current
+                free = most if free > most else free if free >= -most else -most
+                held = state[j + 2 * BLOCK]
+                value = zero if held > zero else free
+                fires = value > c.theta
+                state[j] = current
+                state[j + BLOCK] = zero if fires else value
+                state[j + 2 * BLOCK] = c.hold if fires else held - one
+                recorded[j] = c.mark if fires and c.mark != zero else value
+                fired[j] = fires
+
+
+def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+    """Run Loihi's neurons over x (T, ...), the weighted input: the voltage and the spikes s, both (T, ...)."""
+    u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
+    flat = columns(x)
+    arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.forward(x.dtype)
+    spread(_loihi, flat.shape[1], *arguments, grain=GRAIN)
+    return u, s
+
+
+@compiled
+def _loihi_adjoint(
+    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any
+) -> None:
+    steps = g.shape[0]
+    # Two outputs are made at a time, of which a row meets one with a tap and the other with the tap before; the second
+    # meets its first row with the 0 in front. Four rows are read at a time, of zeros behind the last step.
+    early = np.zeros(taps.size + 5, g.dtype)
+    early[1 : 1 + taps.size] = taps
+    g_u = np.zeros((steps + 4) * _NARROW, g.dtype)
+    sums = np.empty(2 * _NARROW, g.dtype)
+    for low in range(first, last, _NARROW):
+        width = min(_NARROW, last - low)
+        for t in range(steps):
+            above = g[t, low : low + width]
+            voltage = u[t, low : low + width]
+            kept = g_u[t * _NARROW : t * _NARROW + width]
+            for j in range(width):
+                kept[j] = height * exp_of_negative(-abs(voltage[j] - theta) * steep) * above[j]
+        for t in range(0, steps, 2):
+            sums[:] = 0
+            for k in range(0, min(taps.size + 1, steps - t), 4):
+                before, h0, h1, h2, h3 = early[k], early[k + 1], early[k + 2], early[k + 3], early[k + 4]
+                rows = g_u[(t + k) * _NARROW : (t + k + 4) * _NARROW]
+                for j in range(width):
+                    r0, r1, r2, r3 = rows[j], rows[j + _NARROW], rows[j + 2 * _NARROW], rows[j + 3 * _NARROW]
+                    sums[j] = sums[j] + h0 * r0 + h1 * r1 + h2 * r2 + h3 * r3
+                    sums[j + _NARROW] = sums[j + _NARROW] + before * r0 + h0 * r1 + h1 * r2 + h2 * r3
+            for i in range(min(2, steps - t)):
+                y[t + i, low : low + width] = sums[i * _NARROW : i * _NARROW + width]
+
+
+def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
+    """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
+    y = empty(g.shape, g.dtype)
+    flat = columns(g)
+    taps = constants.samples.astype(g.dtype)
+    arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
+    spread(_loihi_adjoint, flat.shape[1], *arguments, grain=GRAIN)
+    return y

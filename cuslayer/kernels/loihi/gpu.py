@@ -1,0 +1,28 @@
+"""Launchers of `loihi.cu`, and of the two kernels that lead back."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
+from cuslayer.kernels.loihi.constants import FixedPoint
+from cuslayer.kernels.response.gpu import fir_adjoint
+from cuslayer.kernels.srm.gpu import spike_adjoint
+
+__all__ = ["adjoint", "forward"]
+
+
+def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+    """Run Loihi's neurons over x (T, ...), the weighted input: the voltage and the spikes s, both (T, ...)."""
+    steps, columns = sizes(x)
+    u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
+    kernel("loihi", x.dtype)(
+        *(columns, contiguous(x), u, s, steps, columns, constants.first),
+        *constants.forward(x.dtype),
+    )
+    return u, s
+
+
+def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
+    """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
+    return fir_adjoint(spike_adjoint(g, u, constants), constants.samples)

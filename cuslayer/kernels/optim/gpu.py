@@ -1,0 +1,40 @@
+"""Launchers of `optim.cu`: the steps of the optimizers."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import contiguous
+
+__all__ = ["adam", "sgd"]
+
+
+def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
+    """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
+    kernel("sgd", w.dtype)(w.size, w, contiguous(g), v, w.size, rate, momentum, decay)
+
+
+def adam(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    peak: Array | None,
+    *,
+    betas: tuple[float, float],
+    rate_m: float,
+    rate_g: float,
+    scale_v: float,
+    eps: float,
+    decay: float,
+) -> None:
+    """Move the weights w by Adam, AMSGrad or NAdam, in place.
+
+    With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``, where ``peak``, if there is one, keeps the largest v and
+    stands in its place. The rates hold the corrections of the bias.
+    """
+    kernel("adam", w.dtype)(
+        *(w.size, w, contiguous(g), m, v, v if peak is None else peak, w.size, peak is not None),
+        *(*betas, rate_m, rate_g, scale_v, eps, decay),
+    )

@@ -1,0 +1,90 @@
+"""Sum pooling on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.window import Window
+
+
+@compiled
+def _pool(first: int, last: int, x: Any, out: Any, window: Any, gain: Any) -> None:
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        for row in range(out.shape[1]):
+            for column in range(out.shape[2]):
+                total = out[frame, row, column]
+                total[:] = 0
+                for i in range(kernel_h):
+                    y = row * down + i * gap_h - top
+                    if y < 0 or y >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel = x[frame, y, z]
+                        for c in range(total.size):
+                            total[c] += pixel[c]
+                for c in range(total.size):
+                    total[c] *= gain
+
+
+@compiled
+def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        for y in range(x.shape[1]):
+            for z in range(x.shape[2]):
+                total = x[frame, y, z]
+                total[:] = 0
+                for i in range(kernel_h):
+                    row = y + top - i * gap_h
+                    if row < 0 or row % down or row // down >= g.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        column = z + left - j * gap_w
+                        if column < 0 or column % across or column // across >= g.shape[2]:
+                            continue
+                        error = g[frame, row // down, column // across]
+                        for c in range(total.size):
+                            total[c] += error[c]
+                for c in range(total.size):
+                    total[c] *= gain
+
+
+@compiled
+def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
+    """Do as `_pool_adjoint` does where windows lie side by side: each pixel has one, and nothing is summed."""
+    (kernel_h, kernel_w), _, _, _ = window
+    for frame in range(first, last):
+        for y in range(x.shape[1]):
+            for column in range(g.shape[2]):
+                error = g[frame, y // kernel_h, column]
+                for z in range(column * kernel_w, min((column + 1) * kernel_w, x.shape[2])):
+                    pixel = x[frame, y, z]
+                    for c in range(pixel.size):
+                        pixel[c] = gain * error[c]
+
+
+def forward(x: Array, window: Window, gain: Any) -> Array:
+    """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
+    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
+    numbers = x.view(np.uint8) if x.dtype == bool else x
+    spread(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
+    return out
+
+
+def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
+    """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
+    x = empty((len(g), *image, g.shape[3]), g.dtype)
+    tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
+    kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint
+    spread(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
+    return x

@@ -1,0 +1,151 @@
+// Filters in time, and delays.
+//
+//   psp           a[t] = sum_k eps[k] x[t-k]    the alpha function, cut or not, as a recurrence (common.cuh)
+//   psp_adjoint   y[t] = sum_k eps[k] g[t+k]    the same recurrence, walked from the end
+//   fir           a[t] = sum_k taps[k] x[t-k]   any filter, as the direct sum
+//   fir_adjoint   y[t] = sum_k taps[k] g[t+k]
+//   shift         y[t, m] = x[t - delay[m], m]  0 where that lies outside; shift_spikes: the same of booleans
+//
+// Layout: x, a, g, y are (steps, columns), C-contiguous.
+// A thread of psp holds one column and walks its time; its states stay in registers. The term that leaves the filter is
+// read from x a second time, `cut` rows back: those rows were read not long ago and come from the L2 cache.
+// A thread of fir and shift makes AHEAD steps of one column: a row that fir has read serves AHEAD outputs.
+// Precision: `real` throughout; compiled without fused multiply-add, the results are the CPU's to the bit.
+// Twins: kernels/cpu/response.py. Tests: tests/kernels/test_twins.py.
+
+template <int direction>
+__device__ __forceinline__ void filter(
+    const real *__restrict__ x,
+    real *__restrict__ a,
+    long long steps,
+    long long columns,
+    long long m,
+    long long cut,
+    Recurrence f)
+{
+    const long long start = direction > 0 ? 0 : steps - 1;
+    for (long long k = 0; k < steps; k += AHEAD) {
+        const long long t = start + direction * k;
+        real entering[AHEAD], leaving[AHEAD];
+        read_rows<direction>(entering, x, t, steps, columns, m);
+        read_rows<direction>(leaving, x, t - direction * cut, steps, columns, m);
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            const real value = f.output(leaving[i]);
+            f.accept(entering[i], leaving[i]);
+            if (k + i < steps)
+                a[(t + direction * i) * columns + m] = value;
+        }
+    }
+}
+
+extern "C" __global__ void psp(
+    const real *__restrict__ x,  // (steps, columns)
+    real *__restrict__ a,        // (steps, columns), written
+    long long steps,             // time steps
+    long long columns,           // signals
+    real decay,                  // exp(-dt / tau)
+    real gain,                   // amplitude e dt / tau
+    long long cut,               // steps until an input leaves the filter; from `steps` on, none does
+    real cut_p,                  // decay^cut
+    real cut_q)                  // cut decay^cut
+{
+    GRID_STRIDE(m, columns)
+        filter<1>(x, a, steps, columns, m, cut, Recurrence{decay, gain, cut_p, cut_q});
+}
+
+extern "C" __global__ void psp_adjoint(
+    const real *__restrict__ g,  // (steps, columns)
+    real *__restrict__ y,        // (steps, columns), written
+    long long steps,             // time steps
+    long long columns,           // signals
+    real decay,                  // exp(-dt / tau)
+    real gain,                   // amplitude e dt / tau
+    long long cut,               // steps until an input leaves the filter; from `steps` on, none does
+    real cut_p,                  // decay^cut
+    real cut_q)                  // cut decay^cut
+{
+    GRID_STRIDE(m, columns)
+        filter<-1>(g, y, steps, columns, m, cut, Recurrence{decay, gain, cut_p, cut_q});
+}
+
+template <int direction>
+__device__ __forceinline__ void direct_sum(
+    const real *__restrict__ x,
+    const real *__restrict__ taps,
+    real *__restrict__ a,
+    long long steps,
+    long long columns,
+    long long count,
+    long long m,
+    long long tile)
+{
+    real sums[AHEAD] = {};
+    add_filtered<direction>(sums, x, taps, steps, columns, count, m, tile);
+    write_tile<direction>(sums, a, steps, columns, m, tile);
+}
+
+extern "C" __global__ void fir(
+    const real *__restrict__ x,     // (steps, columns)
+    const real *__restrict__ taps,  // (count,)
+    real *__restrict__ a,           // (steps, columns), written
+    long long steps,                // time steps
+    long long columns,              // signals
+    long long count)                // samples of the filter
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        direct_sum<1>(x, taps, a, steps, columns, count, i % columns, i / columns);
+}
+
+extern "C" __global__ void fir_adjoint(
+    const real *__restrict__ g,     // (steps, columns)
+    const real *__restrict__ taps,  // (count,)
+    real *__restrict__ y,           // (steps, columns), written
+    long long steps,                // time steps
+    long long columns,              // signals
+    long long count)                // samples of the filter
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        direct_sum<-1>(g, taps, y, steps, columns, count, i % columns, i / columns);
+}
+
+template <typename Number>
+__device__ __forceinline__ void delayed(
+    const Number *__restrict__ x,
+    Number *__restrict__ y,
+    long long steps,
+    long long columns,
+    long long delay,
+    long long m,
+    long long tile)
+{
+    const long long t = tile * AHEAD;
+    Number rows[AHEAD];
+    read_rows<1>(rows, x, t - delay, steps, columns, m);
+#pragma unroll
+    for (int i = 0; i < AHEAD; ++i)
+        if (t + i < steps)
+            y[(t + i) * columns + m] = rows[i];
+}
+
+extern "C" __global__ void shift(
+    const real *__restrict__ x,           // (steps, columns)
+    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
+    real *__restrict__ y,                 // (steps, columns), written
+    long long steps,                      // time steps
+    long long columns)                    // signals
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        delayed(x, y, steps, columns, delay[i % columns], i % columns, i / columns);
+}
+
+extern "C" __global__ void shift_spikes(
+    const bool *__restrict__ x,           // (steps, columns)
+    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
+    bool *__restrict__ y,                 // (steps, columns), written
+    long long steps,                      // time steps
+    long long columns)                    // signals
+{
+    GRID_STRIDE(i, (steps + AHEAD - 1) / AHEAD * columns)
+        delayed(x, y, steps, columns, delay[i % columns], i % columns, i / columns);
+}

@@ -1,0 +1,100 @@
+"""The spikes of a boolean array as a list: what dense and convolution walk, forward and for the weight gradient.
+
+A spike train is nearly empty. The list is found once, by reading the array eight bytes at a time, and is all that is
+kept of the input for backward.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, spread
+from cuslayer.kernels.host.bits import trailing_zeros
+
+
+@dataclass(frozen=True)
+class SpikeList:
+    """The spikes of a boolean array, line by line: a row of a matrix, or a row of pixels (W, C) of a frame.
+
+    Attributes:
+        start: where each line begins in `index`, (lines + 1,) int64; the last entry is the number of spikes.
+        index: the place of each spike within its line, ascending, int32.
+        shape: the array's own shape, (rows, columns) or (frames, H, W, C).
+    """
+
+    start: Array
+    index: Array
+    shape: tuple[int, ...]
+
+
+# Of eight spikes as the bytes of a word, 0 or 1 each: multiplied by this, their sum is the topmost byte.
+_SUM = np.uint64(0x0101010101010101)
+_TOP_BYTE = np.uint64(56)
+
+
+@compiled
+def _count(first: int, last: int, words: Any, x: Any, start: Any) -> None:
+    for row in range(first, last):
+        count = 0
+        for word in range(words.shape[1]):
+            count += int((words[row, word] * _SUM) >> _TOP_BYTE)
+        for column in range(8 * words.shape[1], x.shape[1]):
+            count += x[row, column]
+        start[row + 1] = count
+
+
+@compiled
+def _fill(first: int, last: int, words: Any, x: Any, start: Any, index: Any) -> None:
+    for row in range(first, last):
+        e = start[row]
+        for word in range(words.shape[1]):
+            rest = words[row, word]
+            while rest:
+                index[e] = 8 * word + int(trailing_zeros(rest)) // 8
+                e += 1
+                rest &= rest - np.uint64(1)
+        for column in range(8 * words.shape[1], x.shape[1]):
+            if x[row, column]:
+                index[e] = column
+                e += 1
+
+
+def find_spikes(x: Array) -> SpikeList:
+    """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C)."""
+    split = x.ndim // 2
+    lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
+    flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
+    words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
+    start = np.zeros(lines + 1, np.int64)
+    spread(_count, lines, words, flat, start, grain=32)
+    np.cumsum(start, out=start)
+    index = np.empty(start[-1], np.int32)
+    spread(_fill, lines, words, flat, start, index, grain=32)
+    return SpikeList(start, index, x.shape)
+
+
+@compiled
+def by_column(start: Any, index: Any, columns: int) -> Any:
+    """Return the same list sorted by column: where each column begins, and the row of each spike, ascending."""
+    begin = np.zeros(columns + 1, np.int64)
+    for e in range(index.size):
+        begin[index[e] + 1] += 1
+    for column in range(columns):
+        begin[column + 1] += begin[column]
+    at = begin[:-1].copy()
+    rows = np.empty(index.size, np.int32)
+    for row in range(start.size - 1):
+        for e in range(start[row], start[row + 1]):
+            rows[at[index[e]]] = row
+            at[index[e]] += 1
+    return begin, rows
+
+
+def synapse_input(x: Array) -> SpikeList | Array:
+    """Return what a dense or convolutional layer reads x (rows, ...) as: spikes as a list, numbers as they are."""
+    return find_spikes(x) if x.dtype == bool else x

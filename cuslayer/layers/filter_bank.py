@@ -1,0 +1,173 @@
+"""Learnable filters in time: one for all neurons, or a bank of them.
+
+Learnable filters in time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, generator
+from cuslayer.layers.base import Layer
+from cuslayer.neurons.srm import SRM
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+@differentiable
+def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
+
+    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns. On the CPU
+    an input of 0, as most are in a spike train, costs nothing.
+
+    Args:
+        x: (T, N, ...), spikes or numbers.
+        weight: the taps (K,), the first at lag 0, float32 or float64.
+
+    Returns:
+        The filtered signal, of x's shape, in the weight's type.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or weight is not (K,) with a tap at least.
+        TypeError: weight is not floating.
+
+    >>> import numpy as np
+    >>> fir(np.array([[[True]], [[False]], [[True]]]), np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
+    [0.0, 1.0, 0.5]
+    """
+    check.time_first("fir", "x", x)
+    check.floating("fir", "weight", weight)
+    if weight.ndim != 1 or not weight.size:
+        raise ValueError(f"fir: weight must be (taps,), one tap at least, got shape {weight.shape}")
+    # One filter is a bank of one.
+    return _filtered(x, weight.reshape(1, weight.size), weight.shape)
+
+
+@differentiable
+def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time by every filter of a bank.
+
+    Filter i makes the channels ``i C .. (i+1) C - 1``; the gradient of its taps is the sum over all steps, samples,
+    places and channels::
+
+        y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]
+        g_x[t, ..., c]     = sum over i, k of w[i, k] g[t+k, ..., i C + c]
+        g_w[i, k]          = sum g[t, ..., i C + c] x[t-k, ..., c]
+
+    On the CPU an input of 0, as most are in a spike train, costs nothing.
+
+    Args:
+        x: (T, N, C) or (T, N, H, W, C), spikes or numbers.
+        weight: the taps (F, K) of F filters, the first at lag 0, float32 or float64.
+
+    Returns:
+        The filtered signals (T, N, F C) or (T, N, H, W, F C), in the weight's type.
+
+    Raises:
+        ValueError: x is not (T, N, C), or weight is not (F, K) with a tap at least.
+        TypeError: weight is not floating.
+
+    >>> import numpy as np
+    >>> x = np.array([[[1.0, 10.0]], [[2.0, 20.0]]])
+    >>> filter_bank(x, np.array([[1.0, 0.0], [0.0, 1.0]])).data[:, 0].tolist()
+    [[1.0, 10.0, 0.0, 0.0], [2.0, 20.0, 1.0, 10.0]]
+    """
+    check.time_first("filter_bank", "x", x, least_dimensions=3)
+    check.floating("filter_bank", "weight", weight)
+    if weight.ndim != 2 or not weight.size:
+        raise ValueError(f"filter_bank: weight must be (count, taps), one tap at least, got shape {weight.shape}")
+    return _filtered(x, weight, weight.shape)
+
+
+def _filtered(x: Array, weight: Array, shape: tuple[int, ...]) -> tuple[Array, Pullback]:
+    """Return x filtered by a weight (F, K), and the way back to x and to a weight of a shape."""
+    k = kernels.of(weight)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        return (
+            lambda: k.filter_bank.adjoint(g, weight),
+            lambda: k.filter_bank.weight_adjoint(x, g, weight.shape).reshape(shape),
+        )
+
+    return k.filter_bank.forward(x, weight), pullback  # type: ignore[return-value]
+
+
+class TemporalFilter(Layer):
+    """One causal filter that all neurons share, trained with the weights: ``y[t] = sum_k w[k] x[t-k]``.
+
+    It starts as the spike response of a neuron, where it stands in the place of `SRM.psp`; see `functions.fir`.
+
+    Args:
+        srm: the neuron whose response it starts as.
+
+    Attributes:
+        weight: the taps (K,), the first at lag 0; as many as the response has.
+
+    Raises:
+        TypeError: srm is no neuron.
+
+    >>> import numpy as np
+    >>> srm = SRM(tau_sr=2.0)
+    >>> psp = TemporalFilter(srm)
+    >>> x = np.ones((5, 1, 3), bool)
+    >>> psp.weight.shape == srm.response.shape, np.allclose(psp(x).data, srm.psp(x).data, atol=1e-6)
+    (True, True)
+    """
+
+    def __init__(self, srm: SRM) -> None:
+        if not hasattr(srm, "response"):
+            raise TypeError(f"TemporalFilter: srm must be a neuron, got {type(srm).__name__}")
+        self.weight = Tensor(srm.response.astype(np.float32), requires_grad=True)
+
+    def parameters(self) -> list[Tensor]:
+        return [self.weight]
+
+    def __call__(self, x: Any) -> Tensor:
+        return fir(x, self.weight)
+
+    def __repr__(self) -> str:
+        return f"TemporalFilter({len(self.weight)} taps)"
+
+
+class FilterBank(Layer):
+    """Several causal filters, each applied to every channel, trained with the weights; see `functions.filter_bank`.
+
+    ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``: filter i makes the channels ``i C .. (i+1) C - 1``.
+
+    Args:
+        count: how many filters.
+        taps: how many taps each of them has.
+        scale: taps start uniform in ``+-scale / sqrt(taps)``.
+
+    Attributes:
+        weight: (count, taps), the first tap at lag 0.
+
+    Raises:
+        ValueError: a size or the scale is out of range.
+        TypeError: a size is no integer, or the scale no number.
+
+    >>> import numpy as np
+    >>> bank = FilterBank(4, 20)
+    >>> bank.weight.shape, bank(np.zeros((30, 1, 8, 8, 2), bool)).shape
+    ((4, 20), (30, 1, 8, 8, 8))
+    """
+
+    def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
+        self.count = check.integer("FilterBank", "count", count, least=1)
+        self.taps = check.integer("FilterBank", "taps", taps, least=1)
+        bound = check.positive("FilterBank", "scale", scale) / math.sqrt(self.taps)
+        start = generator().uniform(-bound, bound, (self.count, self.taps)).astype(np.float32)
+        self.weight = Tensor(start, requires_grad=True)
+
+    def parameters(self) -> list[Tensor]:
+        return [self.weight]
+
+    def __call__(self, x: Any) -> Tensor:
+        return filter_bank(x, self.weight)
+
+    def __repr__(self) -> str:
+        return f"FilterBank({self.count}, {self.taps})"

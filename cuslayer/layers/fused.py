@@ -1,0 +1,279 @@
+"""Neurons behind a synapse, whose weighted input nobody else has seen: what the operations of both share.
+
+The dense synapse and its neurons as one operation.
+
+A convolutional synapse and its neurons as one operation.
+
+A convolutional synapse, its neurons, sum pooling and the neurons of that as one operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking
+from cuslayer.layers.conv import geometry
+from cuslayer.layers.dense import check_dense
+from cuslayer.neurons.potential import kept, wanted
+from cuslayer.tape import Pullback, differentiable, grad_enabled
+
+
+def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
+    """Return the potentials and the spikes of neurons whose weighted input is (frames, ...), and is given up.
+
+    The potentials may take its place.
+    """
+    u, s = k.srm.neuron(weighted.reshape(_by_steps(weighted, steps)), response, spiking, overwrite=True)
+    return u.reshape(weighted.shape), s.reshape(weighted.shape)
+
+
+def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
+    """Return the gradient of the weighted input of those neurons, of g and u (frames, ...); u is given up for it."""
+    flat = _by_steps(u, steps)
+    adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
+    g = g.astype(u.dtype, copy=False).reshape(flat)
+    return adjoint(g, u.reshape(flat), response, spiking, overwrite=True).reshape(u.shape)
+
+
+def _by_steps(x: Array, steps: int) -> tuple[int, int]:
+    return steps, x.size // max(steps, 1)
+
+
+@differentiable
+def dense_neuron(
+    x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
+) -> tuple[Array, Pullback]:
+    """Return ``neuron(dense(x, weight))``, whose weighted input need not exist as a whole.
+
+    What is kept for backward is the list of spikes and the potential, whose place its gradient takes then. Without
+    gradients nothing is: on the CPU, spikes then make one pass through weights, filter and threshold, whose memory
+    beyond input and output does not grow with time.
+
+    Args:
+        x: (T, N, ...), spikes or numbers; the axes after N are flattened in their order.
+        weight: (inputs, outputs), float32 or float64.
+        response: the spike response.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward keeps the path through refraction.
+
+    Returns:
+        Spikes, boolean, (T, N, outputs).
+
+    Raises:
+        ValueError: x is not (T, N, ...), weight is not (inputs, outputs), or their sizes differ.
+        TypeError: weight is not floating.
+
+    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM(tau_sr=2.0)
+    >>> x = np.zeros((6, 1, 1), bool); x[0] = True
+    >>> dense_neuron(x, np.array([[12.0]]), response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
+    [False, False, True, False, False, False]
+    """
+    check_dense("dense_neuron", x, weight)
+    k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
+    rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
+    fused = None if grad_enabled() else k.fused.dense_kernels(rows)
+    if fused:
+        u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
+    else:
+        u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
+    potential = kept(k, u)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
+        return (
+            lambda: k.dense.input_adjoint(errors, weight).reshape(shape),
+            lambda: k.dense.weight_adjoint(rows, errors),
+        )
+
+    return s.reshape(*shape[:2], outputs), pullback  # type: ignore[return-value]
+
+
+@differentiable
+def conv_neuron(
+    x: Array,
+    weight: Array,
+    /,
+    *,
+    response: Alpha,
+    spiking: Spiking,
+    exact: bool = False,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> tuple[Array, Pullback]:
+    """Return ``neuron(conv(x, weight))``, whose weighted input need not exist as a whole.
+
+    On the CPU, spikes and windows without steps and gaps make one pass, unless backward is exact: a few rows of a map
+    at a time are weighted, filtered and thresholded while they are in the cache. What is kept for backward is the list
+    of spikes and the potential.
+
+    Args:
+        x: (T, N, H, W, C), spikes or numbers.
+        weight: (kh, kw, C / groups, outputs), float32 or float64.
+        response: the spike response.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward keeps the path through refraction.
+        stride: rows and columns between windows, one integer or two.
+        padding: zeros around the frame.
+        dilation: rows and columns between the taps of a window.
+        groups: how many groups the channels form.
+
+    Returns:
+        Spikes, boolean, (T, N, H', W', outputs).
+
+    Raises:
+        ValueError: a rank, a count of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is no integer.
+
+    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM(tau_sr=2.0)
+    >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
+    >>> s = conv_neuron(x, np.full((3, 3, 1, 1), 12.0), response=srm.filter, spiking=srm.spiking)
+    >>> s.data.ravel().tolist()
+    [False, False, True, False, False, False]
+    """
+    window, groups = geometry("conv_neuron", x, weight, stride, padding, dilation, groups)
+    k = kernels.of(weight)
+    shape, steps = x.shape, x.shape[0]
+    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
+    fused = None if exact else k.fused.conv_kernels(frames, window, groups)
+    if fused:
+        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted(weight.dtype))
+    else:
+        u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
+    potential, fired = kept(k, u), s.shape
+
+    def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
+        if fused:
+            return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
+        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        return errors, k.conv.weight_adjoint(frames, errors, window, groups)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        g = g.astype(weight.dtype, copy=False).reshape(fired)
+        return gradients(
+            partial(adjoint, g),
+            lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
+        )
+
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
+
+
+def gradients(
+    adjoint: Callable[[bool], tuple[Array, Array]], of_input: Callable[[Array], Array]
+) -> tuple[Callable[[], Array], Callable[[], Array]]:
+    """Return how the gradients of input and weight are made, where one run of `adjoint` serves both.
+
+    Called first, for the input, the run keeps the errors of the weighted input, which `of_input` takes.
+    """
+    weights: list[Array] = []
+
+    def for_input() -> Array:
+        errors, of_weight = adjoint(True)
+        weights.append(of_weight)
+        return of_input(errors)
+
+    return for_input, lambda: weights.pop() if weights else adjoint(False)[1]
+
+
+@differentiable
+def conv_pool(
+    x: Array,
+    weight: Array,
+    /,
+    *,
+    response: Alpha,
+    spiking: Spiking,
+    pooling: Pooling,
+    exact: bool = False,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> tuple[Array, Pullback]:
+    """Return ``neuron(pool(neuron(conv(x, weight))))``, of which nothing between need exist as a whole.
+
+    On the CPU, float32 weights, spikes, windows without steps and gaps, and pooling windows that tile the map make one
+    pass, as in `conv_neuron`. What is kept for backward is the list of spikes and the two potentials.
+
+    Args:
+        x: (T, N, H, W, C), spikes or numbers.
+        weight: (kh, kw, C / groups, outputs), float32 or float64.
+        response: the spike response of the neurons behind the convolution.
+        spiking: their threshold, refractory response and surrogate.
+        pooling: the pooling window, its gain and its neurons.
+        exact: whether backward keeps the path through refraction, of both.
+        stride: rows and columns between windows, one integer or two.
+        padding: zeros around the frame.
+        dilation: rows and columns between the taps of a window.
+        groups: how many groups the channels form.
+
+    Returns:
+        Spikes, boolean, (T, N, H', W', outputs), as the neurons behind the pooling layer fire them.
+
+    Raises:
+        ValueError: a rank, a count of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is no integer.
+
+    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+
+    >>> import numpy as np
+    >>> from cuslayer.kernels.window import Window
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM(tau_sr=2.0)
+    >>> pooling = Pooling(Window.of("pool", 3, 3, 0, 1), 11.0, srm.filter, srm.spiking)
+    >>> options = {"response": srm.filter, "spiking": srm.spiking, "pooling": pooling}
+    >>> x = np.zeros((6, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
+    >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()
+    [False, False, False, True, True, True]
+    """
+    window, groups = geometry("conv_pool", x, weight, stride, padding, dilation, groups)
+    k = kernels.of(weight)
+    shape, steps = x.shape, x.shape[0]
+    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
+    # Pooling counts spikes in float32, whatever the weights are: so do the neurons behind it then.
+    fuse = not exact and weight.dtype == np.float32
+    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window) if fuse else None
+    if fused:
+        constants = (window, response, spiking, pooling)
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted(weight.dtype))
+        dtype = weight.dtype
+    else:
+        u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
+        pooled = k.pool.forward(fired, pooling.window, pooling.gain)
+        pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
+        dtype = pooled.dtype
+    potential, pooled_potential, fired = kept(k, u), kept(k, pooled_u), s.shape
+    image = window.outputs("conv_pool", shape[2:4], ceil=False)
+
+    def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
+        if fused:
+            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *constants, keep)
+        g = fire_adjoint(k, g, pooled_potential(), steps, pooling.response, pooling.spiking, exact)
+        g = k.pool.adjoint(g, image, pooling.window, pooling.gain)
+        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        return errors, k.conv.weight_adjoint(frames, errors, window, groups)
+
+    def pullback(g: Array) -> tuple[object, object]:
+        g = g.astype(dtype, copy=False).reshape(fired)
+        return gradients(
+            partial(adjoint, g),
+            lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
+        )
+
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]

@@ -1,0 +1,160 @@
+"""Weight normalization: how long a weight is, apart from where it points.
+
+Numbers rounded to the multiples of a step, as a chip holds its weights.
+
+Weight normalization as a hook of a layer's weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.layers.base import Synapse
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+def length(v: Array, shape: tuple[int, ...]) -> Array:
+    """Return the root of the sum of squares of v along the axes where `shape`, of v's rank, has 1."""
+    axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    return namespace(v).sqrt((v * v).sum(axis=axes, keepdims=True))
+
+
+@differentiable
+def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
+    """Give v the length that scale says: ``w = scale v / |v|``.
+
+    ``|v|``, the root of the sum of squares, is taken along the axes where scale has 1: for a weight (inputs, outputs)
+    and a scale (1, outputs), one length an output. What has no length has no direction: it stays 0. Backward, with
+    ``e = v / |v|``: ``g_scale = sum g_w e``, ``g_v = scale / |v| (g_w - e g_scale)``.
+
+    Args:
+        v: the weight, of any shape, float32 or float64.
+        scale: of v's rank, along each axis v's size or 1; float32 or float64.
+
+    Returns:
+        The weight as it is used, of v's shape.
+
+    Raises:
+        ValueError: scale does not fit v.
+        TypeError: v or scale is not floating.
+
+    Source: Salimans and Kingma 2016, arXiv 1602.07868, equations 2 and 3.
+
+    >>> import numpy as np
+    >>> weight_norm(np.array([[3.0], [4.0]]), np.array([[10.0]])).data.tolist()
+    [[6.0], [8.0]]
+    """
+    check.floating("weight_norm", "v", v)
+    check.floating("weight_norm", "scale", scale)
+    if scale.ndim != v.ndim or any(size not in (1, own) for size, own in zip(scale.shape, v.shape, strict=True)):
+        raise ValueError(f"weight_norm: scale must have shape {v.shape}, or 1 in it, got {scale.shape}")
+    axes = tuple(axis for axis, size in enumerate(scale.shape) if size == 1)
+    norm = length(v, scale.shape)
+    norm = norm + (norm == 0)
+    unit = v / norm
+
+    def pullback(g: Array) -> tuple[Array, Array]:
+        along = (g * unit).sum(axis=axes, keepdims=True)
+        return scale / norm * (g - unit * along), along
+
+    return scale * unit, pullback
+
+
+def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
+    """Round w to multiples of a step: ``step round(w / step)``, what lies halfway going to the even multiple.
+
+    Backward lets the gradient straight through, as if nothing were rounded, and through the limits too, so that a
+    weight which was driven beyond one of them can come back. As a weight hook it trains weights, which are kept in
+    full, for what their rounded values do: ``weight_hook=lambda w: quantize(w, step=2)``.
+
+    Args:
+        w: numbers of any shape, float32 or float64.
+        step: the distance between two values.
+        limits: the lowest and the highest value, two multiples of step; by default there is none. The signed weights of
+            8 bits of Loihi are ``step=2, limits=(-256, 254)``.
+
+    Returns:
+        The rounded numbers, of w's shape and type.
+
+    Raises:
+        ValueError: step is not positive, or limits are not two ascending multiples of it.
+        TypeError: w is not floating, step or a limit no number.
+
+    Source: Bengio, Leonard and Courville 2013, arXiv 1308.3432, for the straight-through gradient.
+
+    >>> import numpy as np
+    >>> quantize(np.array([1.0, 2.9, 3.0, -300.0]), step=2, limits=(-256, 254)).data.tolist()
+    [0.0, 2.0, 4.0, -256.0]
+    """
+    step = check.positive("quantize", "step", step)
+    if limits is None:
+        return _quantize(w, step=step, limits=None)
+    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+        raise ValueError(f"quantize: limits must be two numbers, got {limits!r}")
+    low, high = (check.number("quantize", "limits", limit) for limit in limits)
+    for limit in (low, high):
+        if abs(limit / step - round(limit / step)) > 1e-9 * max(1.0, abs(limit / step)):
+            raise ValueError(f"quantize: limits must be multiples of step {step:g}, got {limit:g}")
+    if low > high:
+        raise ValueError(f"quantize: limits must ascend, got {low:g} and {high:g}")
+    return _quantize(w, step=step, limits=(low, high))
+
+
+@differentiable
+def _quantize(w: Array, /, *, step: float, limits: tuple[float, float] | None) -> tuple[Array, Pullback]:
+    check.floating("quantize", "w", w)
+    rounded = namespace(w).rint(w / step) * step
+    return rounded if limits is None else rounded.clip(*limits), lambda g: g
+
+
+class WeightNorm:
+    """A weight hook that trains how long each output's weight is apart from where it points: ``w = scale v / |v|``.
+
+    v is the layer's weight, and ``|v|`` the root of the sum of its squares over all that one output is made of; see
+    `functions.weight_norm`. The scale starts as that length, so that the first w is v. It is a parameter of the layer,
+    behind the weight: optimizers, states and checkpoints have it. One hook serves one layer.
+
+    Attributes:
+        scale: a number an output, of the weight's rank: (1, outputs) of a dense layer, (1, 1, 1, outputs) of a
+            convolution, (1, 1, outputs / groups, groups, 1) of a transposed one; it is there once a layer has the hook.
+
+    Raises:
+        ValueError: the hook is given to a second layer, or used without one.
+
+    Source: Salimans and Kingma 2016, arXiv 1602.07868.
+
+    >>> from cuslayer.layers import Dense
+    >>> layer = Dense(4, 3, weight_hook=WeightNorm())
+    >>> [p.shape for p in layer.parameters()]
+    [(4, 3), (1, 3)]
+    """
+
+    def __init__(self) -> None:
+        self._view: tuple[int, ...] = ()
+        self._scale: Tensor | None = None
+
+    def attach(self, layer: Synapse) -> None:
+        """Make the scale for a layer."""
+        if self._scale is not None:
+            raise ValueError(f"WeightNorm: a hook serves one layer, {type(layer).__name__} is its second")
+        self._view, outputs = layer.by_output()
+        self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
+
+    @property
+    def scale(self) -> Tensor:
+        if self._scale is None:
+            raise ValueError("WeightNorm: a hook needs a layer, it is none's weight_hook")
+        return self._scale
+
+    def parameters(self) -> list[Tensor]:
+        """Return the scale."""
+        return [self.scale]
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        scale = self.scale
+        return weight_norm(weight.reshape(self._view), scale).reshape(weight.shape)
+
+    def __repr__(self) -> str:
+        return "WeightNorm()"

@@ -1,0 +1,122 @@
+"""The plan of a forward pass: which layers and neurons of a network run as one operation, and when.
+
+`FUSIONS` is the whole table. The first pattern that fits wins; what fits none runs by itself. Fused or not, a network
+computes the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
+
+from cuslayer.kernels.constants import Pooling
+from cuslayer.layers import Conv, Dense, Layer, Pool
+from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.neurons.base import OnePass, is_neuron
+from cuslayer.tape import Tensor, as_tensor, grad_enabled
+
+
+class Fusion(NamedTuple):
+    """A pattern of stages that run as one operation.
+
+    Attributes:
+        layers: the classes of its layers; neurons stand behind each. A subclass with a call of its own does not fit.
+        operation: what runs them: of the input, the layers and what their neurons compute.
+        condition: when they may, of what their neurons compute.
+    """
+
+    layers: tuple[type[Layer], ...]
+    operation: Callable[..., Tensor]
+    condition: Callable[[list[OnePass]], bool] = lambda neurons: True
+
+    def fits(self, stages: Sequence[Any]) -> bool:
+        """Return whether the first stages are the pattern's layers and neurons."""
+        count = len(self.layers)
+        layers, neurons = stages[: 2 * count : 2], stages[1 : 2 * count : 2]
+        if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
+            return False
+        found = [neuron.one_pass if is_neuron(neuron) else None for neuron in neurons]
+        return None not in found and self.condition(cast("list[OnePass]", found))
+
+
+def _computes_as(layer: Any, kind: type[Layer]) -> bool:
+    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__
+
+
+def _same_gradient(neurons: list[OnePass]) -> bool:
+    return neurons[0].exact == neurons[1].exact
+
+
+def _conv_pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    conv, pool = layers
+    pooling = Pooling(pool.window, pool.gain, neurons[1].response, neurons[1].spiking)
+    weight, options = conv.effective_weight(), neurons[0]._asdict() | conv.geometry()
+    return conv_pool(x, weight, pooling=pooling, **options)
+
+
+def _conv(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    return conv_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict(), **layers[0].geometry())
+
+
+def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    return dense_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict())
+
+
+FUSIONS = (
+    Fusion((Conv, Pool), _conv_pool, condition=_same_gradient),
+    Fusion((Conv,), _conv),
+    Fusion((Dense,), _dense),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Stages of a network that run as one.
+
+    Attributes:
+        start: the position of the first in the network.
+        stages: the stages.
+        fusion: the pattern they fit; None of a stage by itself.
+    """
+
+    start: int
+    stages: tuple[Any, ...]
+    fusion: Fusion | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the output of the stages for the input x (T, N, ...)."""
+        if self.fusion is None:
+            return as_tensor(self.stages[0](x))
+        neurons = [neuron.one_pass for neuron in self.stages[1::2]]
+        return self.fusion.operation(x, list(self.stages[::2]), neurons)
+
+    @property
+    def keeps_potentials(self) -> bool:
+        """Whether the step is a pass that keeps its potentials for backward in an order of its own."""
+        return self.fusion is not None and self.fusion.layers[0] is Conv and grad_enabled()
+
+    def parts(self) -> list[Step]:
+        """Return the step as one step for each stage."""
+        return [Step(self.start + number, (stage,)) for number, stage in enumerate(self.stages)]
+
+    def with_layer(self, layer: Any) -> Step:
+        """Return the step with another first layer."""
+        return replace(self, stages=(layer, *self.stages[1:]))
+
+
+def plan(stages: Sequence[Any]) -> list[Step]:
+    """Return the steps in which a network's stages run.
+
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM()
+    >>> [len(step.stages) for step in plan([Conv(2, 4, 3), srm, Pool(2, gain=11.0), srm, Dense(16, 2), srm])]
+    [4, 2]
+    """
+    steps, at = [], 0
+    while at < len(stages):
+        fusion = next((fusion for fusion in FUSIONS if fusion.fits(stages[at:])), None)
+        count = 1 if fusion is None else 2 * len(fusion.layers)
+        steps.append(Step(at, tuple(stages[at : at + count]), fusion))
+        at += count
+    return steps

@@ -1,0 +1,249 @@
+"""The grammar of layer words, and a word with the options beside it.
+
+From words to layers: each with the shape that it makes of its input's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, TypeAlias
+
+from cuslayer import check
+from cuslayer.layers import Average, Conv, Delay, Dense, Layer, Pool, Shift
+from cuslayer.layers.weight_hooks import quantize
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.names import Neuron
+
+GRAMMAR = (
+    "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
+    "(NcKv: not padded), Ka a sum pooling over K x K, Navg the mean over each of N groups"
+)
+_WORD = re.compile(r"(?P<conv>\d+c\d+[vz]?)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)")
+
+# The options that each kind of word takes.
+TAKES: dict[str, tuple[str, ...]] = {
+    "input": (),
+    "dense": ("weight_scale", "delay", "max_delay", "neuron"),
+    "conv": ("stride", "padding", "dilation", "groups", "weight_scale", "delay", "max_delay", "neuron"),
+    "pool": ("stride", "padding", "dilation", "neuron"),
+    "average": (),
+}
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a network's notation, and the options beside it; None is the usual value.
+
+    Attributes:
+        text: the word, as in ``16c5``.
+        stride: rows and columns between windows; of a convolution 1, of a pooling its window.
+        padding: zeros around the frame; of a convolution half its kernel, of a pooling 0.
+        dilation: rows and columns between the taps of a window, 1.
+        groups: of the channels of a convolution, 1.
+        weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
+        delay: whether the spikes pass a trained delay, one for each channel.
+        max_delay: the longest delay, ms.
+        neuron: the neurons of this layer, where they are not those of the network.
+
+    Raises:
+        ValueError: the word is unknown, or of a kind that does not take an option that is given.
+        TypeError: the word is no string.
+
+    >>> Word("16c5", stride=2).kind
+    'conv'
+    >>> Word("512", stride=2)
+    Traceback (most recent call last):
+        ...
+    ValueError: Word: '512' is a dense word, which takes no stride, got 2
+    """
+
+    text: str
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] | None = None
+    dilation: int | tuple[int, int] | None = None
+    groups: int | None = None
+    weight_scale: float | None = None
+    delay: bool = False
+    max_delay: float | None = None
+    neuron: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise TypeError(f"Word: text must be a string, got {type(self.text).__name__}")
+        kind = kind_of(f"Word: {self.text!r}", self.text)
+        for name, value in self.options().items():
+            if name not in TAKES[kind]:
+                raise ValueError(f"Word: {self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
+        if self.max_delay is not None and not self.delay:
+            raise ValueError(f"Word: {self.text!r} has max_delay {self.max_delay:g} and no delay")
+
+    @property
+    def kind(self) -> str:
+        """What the word stands for: "input", "dense", "conv", "pool" or "average"."""
+        return kind_of("Word", self.text)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that are not the usual ones, by name."""
+        found = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "text")
+        return {name: value for name, value in found if value is not None and value is not False}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers within the word."""
+        return tuple(map(int, re.findall(r"\d+", self.text)))
+
+
+def article(kind: str) -> str:
+    """Return a kind of word with the article before it."""
+    return f"an {kind}" if kind[0] in "ai" else f"a {kind}"
+
+
+def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
+    """Return the kind of a word: "input", "dense", "conv", "pool" or "average".
+
+    Raises:
+        ValueError: the word is unknown; the message begins with `where` and shows the grammar.
+
+    >>> kind_of("Word: '10avg'", "10avg")
+    'average'
+    """
+    match = _WORD.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{where} is no layer; known words: {grammar}")
+    return str(match.lastgroup)
+
+
+def read_words(notation: str) -> tuple[Word, ...]:
+    """Return the words of a notation, ``34x34x2-16c5-2a-10``.
+
+    Raises:
+        ValueError: a word is unknown.
+    """
+    texts = notation.replace(" ", "").split("-")
+    for text in texts:
+        kind_of(f"Network: {text!r} in {notation!r}", text)
+    return tuple(Word(text) for text in texts)
+
+
+def rows_first(word: Word) -> Word:
+    """Return an input word WxHxC, columns first as SLAYER has it, as HxWxC; other words as they are.
+
+    >>> rows_first(Word("240x180x2")).text
+    '180x240x2'
+    """
+    if word.kind != "input":
+        return word
+    columns, rows, channels = word.numbers
+    return Word(f"{rows}x{columns}x{channels}")
+
+
+# SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to 8 bits with a sign.
+_LOIHI_SCALE = 100.0
+_LOIHI_DELAY = 62  # steps, the longest of the chip
+_TO_CHIP = partial(quantize, step=2.0, limits=(-256.0, 254.0))
+
+Shape: TypeAlias = "tuple[int, ...]"
+
+
+def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
+    """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
+
+    Loihi's neurons are followed by a shift of one step, which a spike takes from one layer of the chip to the next, and
+    the weights before them are rounded to the chip's values.
+
+    Args:
+        words: the input first, HxWxC or N.
+        neuron: the neurons of every layer that has none of its own; its threshold sets the gain of the pooling.
+
+    Raises:
+        ValueError: the first word is no input or another one is, a size is 0, a window does not fit its frame, a
+            number of groups does not divide the channels, or neurons differ in dt.
+    """
+    notation = "-".join(word.text for word in words)
+    if not words or words[0].kind not in ("input", "dense"):
+        raise ValueError(f"Network: {notation!r} must begin with its input; known words: {GRAMMAR}")
+    first, *others = words
+    begin = shape = tuple(check.integer("Network", f"input {first.text}", n, least=1) for n in first.numbers)
+    stages: list[Any] = []
+    for word in others:
+        where = f"Network: {word.text!r} in {notation!r}"
+        if word.kind == "input":
+            raise ValueError(f"{where} is an input, which must be the first word")
+        if word.kind in ("conv", "pool") and len(shape) != 3:
+            raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
+        if word.kind == "average" and shape[-1] % word.numbers[0]:
+            raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
+        own = neuron if word.neuron is None else word.neuron
+        if own.dt != neuron.dt:
+            raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {neuron.dt:g}")
+        layer, shape = _MAKE[word.kind](word, shape, own)
+        stages.append(layer)
+        if word.kind != "average":
+            stages.append(own)
+            if isinstance(own, Loihi):
+                stages.append(Shift(own.dt, dt=own.dt))
+        if word.delay:
+            usual = _LOIHI_DELAY * own.dt if isinstance(own, Loihi) else None
+            stages.append(Delay(shape[-1], dt=own.dt, max_delay=usual if word.max_delay is None else word.max_delay))
+    return begin, stages
+
+
+def _dense(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+    (features,) = word.numbers
+    inputs = shape if len(shape) > 1 else shape[0]
+    return Dense(inputs, features, **_weight(word, neuron, usual_scale=10.0)), (features,)
+
+
+def _conv(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+    maps, kernel = word.numbers
+    usual = 0 if word.text.endswith("v") else kernel // 2
+    conv = Conv(
+        shape[2],
+        maps,
+        kernel,
+        stride=1 if word.stride is None else word.stride,
+        padding=usual if word.padding is None else word.padding,
+        dilation=1 if word.dilation is None else word.dilation,
+        groups=1 if word.groups is None else word.groups,
+        **_weight(word, neuron, usual_scale=100.0),
+    )
+    return conv, (*_outputs(conv, shape, ceil=False), maps)
+
+
+def _pool(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+    pool = Pool(
+        word.numbers[0],
+        stride=word.stride,
+        padding=0 if word.padding is None else word.padding,
+        dilation=1 if word.dilation is None else word.dilation,
+        gain=neuron.pool_gain if isinstance(neuron, Loihi) else 1.1 * neuron.theta,
+    )
+    return pool, (*_outputs(pool, shape, ceil=True), shape[2])
+
+
+def _average(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+    (groups,) = word.numbers
+    return Average(groups), (groups,)
+
+
+def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]:
+    """Return how the weight starts, and for Loihi's neurons the rounding to the values that the chip has."""
+    chip = isinstance(neuron, Loihi)
+    usual = _LOIHI_SCALE if chip else usual_scale
+    scale = usual if word.weight_scale is None else word.weight_scale
+    return {"weight_scale": scale, "weight_hook": _TO_CHIP if chip else None}
+
+
+def _outputs(layer: Conv | Pool, shape: Shape, *, ceil: bool) -> tuple[int, int]:
+    return layer.window.outputs("Network", (shape[0], shape[1]), ceil=ceil)
+
+
+_MAKE: dict[str, Callable[[Word, Shape, Neuron], tuple[Layer, Shape]]] = {
+    "dense": _dense,
+    "conv": _conv,
+    "pool": _pool,
+    "average": _average,
+}

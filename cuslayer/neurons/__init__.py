@@ -1,0 +1,6 @@
+"""Neurons, a kind a file."""
+
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
+
+__all__ = ["SRM", "Loihi"]

@@ -1,0 +1,187 @@
+"""A layer of Loihi's neurons: fixed-point current and voltage, threshold and reset in one pass.
+
+The neuron of Intel's Loihi: fixed-point current and voltage, as the chip has them, with SLAYER's gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Sampled
+from cuslayer.kernels.loihi.constants import Chip, FixedPoint
+from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.potential import kept
+from cuslayer.neurons.response import psp
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+@differentiable
+def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
+    """Return the spikes of Loihi's neurons for the weighted input x.
+
+    With ``h`` the response and v the voltage as it is kept, backward is
+    ``g_x[t] = dt sum_k h[k] rho(v[t+k]) g[t+k]``. The path through the reset is dropped.
+
+    Args:
+        x: (T, N, ...), the weighted input, float32 or float64.
+        constants: the neuron's, `Loihi.constants`.
+
+    Returns:
+        Spikes, boolean, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...).
+        TypeError: x is not floating.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import Loihi
+    >>> x = np.zeros((6, 1, 1)); x[0] = 40
+    >>> loihi(x, constants=Loihi().constants).data.ravel().tolist()
+    [False, False, True, False, False, False]
+    """
+    check.time_first("loihi", "x", x)
+    check.floating("loihi", "x", x)
+    k = kernels.of(x)
+    u, s = k.loihi.forward(x, constants)
+    potential = kept(k, u, unit=constants.chip.theta)
+    dtype = x.dtype  # not x: the weighted input need not outlive the pass
+    return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
+
+
+# The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. Its weight
+# exponent goes down to -8, where a weight of 2, one step of signed weights, no longer moves the current.
+_RANGES = {
+    "vth_mant": (1, 2**17 - 1),
+    "v_decay": (1, 2**12 - 1),
+    "i_decay": (1, 2**12 - 1),
+    "ref_delay": (1, 64),
+    "wgt_exp": (-7, 7),
+}
+_SURROGATES = ("before_reset", "recorded")
+
+
+@dataclass(frozen=True)
+class Loihi(Neuron):
+    """The current-based neuron of Intel's Loihi, in the chip's integers; called, as `SRM` is, on the weighted input.
+
+    Each step, with w the weighted input and ``>>`` on integers::
+
+        i = sgn(i) ((|i| (4096 - i_decay)) >> 12) + 2^(6 + wgt_exp) w
+        v = sgn(v) ((|v| (4096 - v_decay)) >> 12) + i
+        s = (v > theta)                 theta = 64 vth_mant
+
+    From a spike on v is held at 0 for ref_delay bins. Both states saturate at +-(2^23 - 1), which is what 24 bits with
+    their sign hold. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; for integer weights and a
+    wgt_exp from -6 there is nothing to round. The chip has weights in steps of 2 (`weight_hook` of a layer may round
+    to them).
+
+    The gradient is as SLAYER-PyTorch has it, a correlation with the response h to one half unit of an input of 2::
+
+        g_w[t] = dt sum_k h[k] rho(v[t+k]) g_s[t+k]
+        rho(v) = scale_rho / (max(h) tau_rho theta) exp(-|v - theta| / (tau_rho theta))
+
+    Args:
+        vth_mant: mantissa of the threshold, 1 to 131071.
+        v_decay: decay of the voltage in 4096ths a step, 1 to 4095.
+        i_decay: decay of the current in 4096ths a step, 1 to 4095.
+        ref_delay: bins in which the voltage is held at 0, the spike's own among them, 1 to 64.
+        wgt_exp: exponent of the weights, -7 to 7.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms. The chip's integers do not depend on it.
+        first_bin: whether the input of bin 0 has an effect; False as in SLAYER-PyTorch, where it has none, though its
+            gradient is that of the formula.
+        surrogate_at: which v the surrogate sees: "before_reset", or "recorded", as SLAYER-PyTorch records it: v_decay
+            at a spike. In either v is 0 in the other bins in which it is held.
+
+    Raises:
+        ValueError: a constant is out of its range, or surrogate_at is an unknown word.
+        TypeError: a constant is of another type.
+
+    Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning"; the bounds of the
+    states as in Lava's bit-accurate LIF, which clips the voltage there, and lets the current wrap.
+
+    >>> neuron = Loihi()
+    >>> neuron.theta, len(neuron.response), float(neuron.response.max())
+    (5120.0, 110, 195.0)
+    """
+
+    vth_mant: int = 80
+    v_decay: int = 128
+    i_decay: int = 1024
+    ref_delay: int = 1
+    wgt_exp: int = 0
+    tau_rho: float = 1.0
+    scale_rho: float = 1.0
+    dt: float = 1.0
+    first_bin: bool = True
+    surrogate_at: str = "before_reset"
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = check.integer("Loihi", name, getattr(self, name), least=least)
+            if value > most:
+                raise ValueError(f"Loihi: {name} must be at most {most}, got {value}")
+            object.__setattr__(self, name, value)
+        for name in ("tau_rho", "scale_rho", "dt"):
+            object.__setattr__(self, name, check.positive("Loihi", name, getattr(self, name)))
+        if not isinstance(self.first_bin, bool):
+            raise TypeError(f"Loihi: first_bin must be a bool, got {type(self.first_bin).__name__}")
+        check.one_of("Loihi", "surrogate_at", self.surrogate_at, _SURROGATES)
+
+    @property
+    def theta(self) -> float:
+        """The threshold, ``64 vth_mant``."""
+        return 64.0 * self.vth_mant
+
+    @cached_property
+    def response(self) -> Array:
+        """The voltage after an input of 2 in integers, halved, to its first 0: (K,) float64."""
+        i = v = 1 << (7 + self.wgt_exp)
+        found = [v]
+        while v > 0:
+            i = (i * (4096 - self.i_decay)) >> 12
+            v = ((v * (4096 - self.v_decay)) >> 12) + i
+            found.append(v)
+        samples = np.array(found) / 2
+        samples.setflags(write=False)
+        return samples
+
+    @cached_property
+    def filter(self) -> Sampled:
+        """The response divided by its largest sample, by which losses filter: its peak is 1, as an SRM's is."""
+        return Sampled(self.response / self.response.max(), self.dt)
+
+    @cached_property
+    def constants(self) -> FixedPoint:
+        """The neuron as operations take it; the surrogate's scale is divided by the response's largest sample here."""
+        chip = Chip(
+            gain=2.0 ** (6 + self.wgt_exp),
+            i_keep=4096 - self.i_decay,
+            v_keep=4096 - self.v_decay,
+            theta=self.theta,
+            hold=self.ref_delay - 1,
+            mark=self.v_decay if self.surrogate_at == "recorded" else 0,
+        )
+        width = self.tau_rho * self.theta
+        height = self.dt * self.scale_rho / (width * float(self.response.max()))
+        return FixedPoint(chip, 0 if self.first_bin else 1, width, height, self.response)
+
+    @property
+    def pool_gain(self) -> float:
+        """The weight of a pooling layer before these neurons: one spike brings them to ``1.1 theta``, in steps of 2."""
+        return 2.0 * round(1.1 * self.theta / (2 * float(self.response.max())))
+
+    def psp(self, x: Any) -> Tensor:
+        """Filter x (T, N, ...), spikes or numbers, by the response of peak 1; see `functions.psp`."""
+        return psp(x, response=self.filter)
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""
+        return loihi(x, constants=self.constants)

@@ -1,0 +1,49 @@
+"""The post-synaptic potential: a causal filter in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Sampled
+from cuslayer.tape import Pullback, differentiable
+
+
+@differentiable
+def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
+    """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
+
+    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function runs as a recurrence, at a cost
+    that does not depend on its time constant; samples run as the direct sum.
+
+    Args:
+        x: (T, N, ...), numbers or spikes.
+        response: an alpha function, or the samples (K,) of any filter, the first at lag 0.
+
+    Returns:
+        The filtered signal, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or the samples are not (K,).
+
+    Source: Shrestha and Orchard 2018, equation 1.
+
+    >>> import numpy as np
+    >>> psp(np.array([[[True]], [[False]], [[True]]]), response=np.array([0.0, 1.0, 0.5])).data.ravel().tolist()
+    [0.0, 1.0, 0.5]
+    """
+    check.time_first("psp", "x", x)
+    filtered, correlated = passes(x, response)
+    return filtered(x), correlated
+
+
+def passes(x: Array, response: Alpha | Sampled | Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return how arrays like x are filtered by a response, and how they are correlated with it."""
+    k = kernels.of(x)
+    if isinstance(response, Alpha):
+        return lambda x: k.response.psp(x, response), lambda g: k.response.psp_adjoint(g, response)
+    taps = response.taps if isinstance(response, Sampled) else response
+    if taps.ndim != 1:
+        raise ValueError(f"psp: response must be samples (K,), got shape {taps.shape}")
+    return lambda x: k.response.fir(x, taps), lambda g: k.response.fir_adjoint(g, taps)

@@ -1,0 +1,185 @@
+"""A layer of spike response neurons: filter, refraction and threshold in one pass.
+
+Threshold and refraction: from the filtered input to spikes.
+
+The spike response model: a neuron's two filters, its threshold and its surrogate gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.neurons.base import Neuron, OnePass
+from cuslayer.neurons.potential import kept
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+@differentiable
+def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
+    """Return ``spike(psp(x))`` in one pass forward and one pass back.
+
+    What is kept for backward is the potential u alone.
+
+    Args:
+        x: (T, N, ...), the weighted input, float32 or float64.
+        response: the spike response.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward keeps the path through refraction.
+
+    Returns:
+        Spikes, boolean, of x's shape.
+
+    Raises:
+        ValueError: x is not (T, N, ...).
+        TypeError: x is not floating.
+
+    Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> srm = SRM(tau_sr=2.0)
+    >>> x = np.zeros((6, 1, 1)); x[0] = 12.0
+    >>> neuron(x, response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
+    [False, False, True, False, False, False]
+    """
+    check.time_first("neuron", "x", x)
+    check.floating("neuron", "x", x)
+    k = kernels.of(x)
+    u, s = k.srm.neuron(x, response, spiking)
+    adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, kept(k, u)
+    dtype = x.dtype  # not x: the weighted input need not outlive the pass
+    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)
+
+
+@differentiable
+def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
+    """Fire where the refracted potential reaches the threshold: ``s[t] = (u[t] >= theta)``.
+
+    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward puts the surrogate
+    ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))`` in its place,
+    ``g_a[t] = dt rho(u[t]) g_s[t]``, and with ``exact`` carries the gradient on through refraction,
+    ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
+
+    Args:
+        a: (T, N, ...), the filtered input, float32 or float64.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward keeps the path through refraction.
+
+    Returns:
+        Spikes, boolean, of a's shape.
+
+    Raises:
+        ValueError: a is not (T, N, ...).
+        TypeError: a is not floating.
+
+    Source: Shrestha and Orchard 2018, equations 2 and 11; the exact mode Bauer et al. 2022, arXiv 2205.10242.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> spike(np.full((4, 1, 1), 10.0), spiking=SRM(tau_ref=1.0, scale_ref=2.0).spiking).data.ravel().tolist()
+    [True, False, False, False]
+    """
+    check.time_first("spike", "a", a)
+    check.floating("spike", "a", a)
+    k = kernels.of(a)
+    u, s = k.srm.spike(a, spiking)
+    adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, kept(k, u)
+    dtype = a.dtype  # not a: the filtered input need not outlive the pass
+    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
+
+
+@dataclass(frozen=True)
+class SRM(Neuron):
+    """A spike response neuron: it filters its weighted input and fires where its potential reaches the threshold.
+
+    With ``a[t] = sum_k eps[k] x[t-k]``::
+
+        eps[k] = (k dt / tau_sr) exp(1 - k dt / tau_sr)
+        nu[k]  = -scale_ref theta (k dt / tau_ref) exp(1 - k dt / tau_ref)
+        u[t]   = a[t] + sum over earlier spikes f of nu[t - f]
+        s[t]   = (u[t] >= theta)
+        rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
+
+    Args:
+        theta: the threshold.
+        tau_sr: time constant of the spike response, ms.
+        tau_ref: time constant of the refractory response, ms.
+        scale_ref: size of the refractory response, in thresholds.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", as published, or "exact", which keeps the path through refraction.
+        cutoff: the spike response ends where it has fallen under this; 0 never.
+        ref_cutoff: the refractory response ends where its absolute value has fallen under this; 0 never.
+
+    Raises:
+        ValueError: a constant is out of its range, or gradient is an unknown word.
+        TypeError: a constant is no number.
+
+    Source: Shrestha and Orchard 2018, section 2, and 3.1 for the surrogate.
+
+    >>> srm = SRM(theta=10.0, tau_sr=10.0)
+    >>> len(srm.response), float(srm.response[10])
+    (77, 1.0)
+    """
+
+    theta: float = 10.0
+    tau_sr: float = 10.0
+    tau_ref: float = 1.0
+    scale_ref: float = 2.0
+    tau_rho: float = 1.0
+    scale_rho: float = 1.0
+    dt: float = 1.0
+    gradient: str = "slayer"
+    cutoff: float = 0.01
+    ref_cutoff: float = 0.01
+
+    def __post_init__(self) -> None:
+        check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
+        for field in fields(self):
+            if field.name != "gradient":
+                rule = check.not_negative if field.name in ("scale_ref", "cutoff", "ref_cutoff") else check.positive
+                object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
+
+    @cached_property
+    def filter(self) -> Alpha:
+        """The spike response as operations take it."""
+        return Alpha(1.0, self.tau_sr, self.dt, self.cutoff)
+
+    @cached_property
+    def spiking(self) -> Spiking:
+        """Threshold, refractory response and surrogate as operations take them."""
+        width = self.tau_rho * self.theta
+        refractory = Alpha(-self.scale_ref * self.theta, self.tau_ref, self.dt, self.ref_cutoff)
+        return Spiking(self.theta, refractory, width, self.dt * self.scale_rho / width)
+
+    @property
+    def response(self) -> Array:
+        """The samples of the spike response eps, (K,) float64."""
+        return self.filter.samples()
+
+    @property
+    def refractory(self) -> Array:
+        """The samples of the refractory response nu, (K,) float64."""
+        return self.spiking.refractory.samples()
+
+    @property
+    def one_pass(self) -> OnePass | None:
+        # A subclass that computes something else runs by its own call.
+        own = ("__call__", "psp", "spike", "fires")
+        if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
+            return None
+        return OnePass(self.filter, self.spiking, self.gradient == "exact")
+
+    def spike(self, u: Any) -> Tensor:
+        """Refract and threshold a filtered input (T, N, ...) to boolean spikes; see `functions.spike`."""
+        return spike(u, spiking=self.spiking, exact=self.gradient == "exact")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))`` in one pass."""
+        return neuron(x, response=self.filter, spiking=self.spiking, exact=self.gradient == "exact")

@@ -1,0 +1,39 @@
+"""Pictures of spikes, potentials, filters and weights: axes in, axes out, `cs.plot`.
+
+Each draws on the matplotlib axes that it is given, or on those of a new figure, and returns them; none knows of a
+current figure, and matplotlib is imported when the first is drawn. Arrays are (T, N, ...), tensors or not, on any
+device.
+
+    import matplotlib.pyplot as plt
+
+    figure, (above, below) = plt.subplots(2, 1, sharex=True)
+    cs.plot.raster(spikes, above)
+    cs.plot.potential(u, below, srm=srm, neurons=3)
+
+Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that has imported pyplot shows it, and its
+`savefig` writes it.
+"""
+
+from cuslayer.plot.animation import Animation, animation
+from cuslayer.plot.confusion import confusion
+from cuslayer.plot.curves import gradient_flow, learning_curves
+from cuslayer.plot.filters import filters
+from cuslayer.plot.frames import frames
+from cuslayer.plot.potential import potential
+from cuslayer.plot.raster import raster
+from cuslayer.plot.receptive_fields import receptive_fields
+from cuslayer.plot.surrogate import surrogate
+
+__all__ = [
+    "Animation",
+    "animation",
+    "confusion",
+    "filters",
+    "frames",
+    "gradient_flow",
+    "learning_curves",
+    "potential",
+    "raster",
+    "receptive_fields",
+    "surrogate",
+]

@@ -1,0 +1,147 @@
+"""What all pictures share: the axes they draw on, their colours, and how arrays come in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_numpy
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
+from cuslayer.tape import Tensor
+
+# Okabe and Ito's colours, which people who see colours differently tell apart too.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+INK, FAINT = "#222222", "#8A8A8A"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, FAINT)
+OFF, ON = BLUE, VERMILION
+
+
+def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
+    """Return ax, or the axes of a new figure of a size in inches that no window and no global state knows of.
+
+    Raises:
+        TypeError: ax is no Axes.
+    """
+    if known(op, ax) is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=size, layout="constrained").subplots()
+    return ax
+
+
+def known(op: str, ax: Any) -> Any:
+    """Return ax; raise TypeError where it is neither Axes nor None."""
+    if ax is not None and not (hasattr(ax, "get_window_extent") and hasattr(ax, "plot")):
+        raise TypeError(f"{op}: ax must be matplotlib Axes, got {type(ax).__name__}")
+    return ax
+
+
+def inches(ax: Any) -> tuple[float, float]:
+    """Return the width and the height of axes; roughly, before their figure is laid out."""
+    box, dpi = ax.get_window_extent(), ax.figure.dpi
+    return box.width / dpi, box.height / dpi
+
+
+def open_frame(ax: Any) -> None:
+    """Leave out the two edges of the axes that carry no numbers."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def legend_beside(ax: Any) -> None:
+    """Put the legend to the right of the axes, where it hides nothing."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", borderaxespad=0.2)
+
+
+def colors(count: int) -> list[Any]:
+    """Return as many colours: those of the palette, or where they are too few, steps of viridis."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
+
+
+def plain(x: Any) -> Array:
+    """Return a tensor's array, or what else is one, where it lives."""
+    return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") and hasattr(x, "ndim") else np.asarray(x)
+
+
+def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
+    """Return one sample (T, ...) of x (T, N, ...) on the CPU; with sample None x is (T, ...) itself.
+
+    Raises:
+        ValueError: x has too few axes, or no such sample.
+        TypeError: sample is no integer.
+    """
+    data = plain(x)
+    if sample is None:
+        if data.ndim == 0:
+            raise ValueError(f"{op}: {name} must be (T, ...), got shape ()")
+        return to_numpy(data)
+    check.time_first(op, name, data)
+    if check.integer(op, "sample", sample, least=0) >= data.shape[1]:
+        raise ValueError(f"{op}: sample must be under {data.shape[1]}, got {sample}")
+    return to_numpy(data[:, sample])
+
+
+def spike_train(op: str, spikes: Any, sample: int | None) -> Array:
+    """Return the spikes or counts (T, ...) of one sample.
+
+    Raises:
+        ValueError: as `one_sample`.
+        TypeError: spikes are neither booleans nor counts.
+    """
+    data = one_sample(op, "spikes", spikes, sample)
+    if data.dtype.kind not in "biu":
+        raise TypeError(f"{op}: spikes must be booleans or counts, got {data.dtype}")
+    return data
+
+
+def flat(data: Array) -> Array:
+    """Return (T, ...) as (T, neurons)."""
+    return data.reshape(len(data), int(np.prod(data.shape[1:], dtype=np.int64)))
+
+
+def neuron_of(op: str, srm: Any) -> SRM | Loihi:
+    """Return srm; raise TypeError where it is no neuron."""
+    if not isinstance(srm, (SRM, Loihi)):
+        raise TypeError(f"{op}: srm must be a neuron, SRM or Loihi, got {type(srm).__name__}")
+    return srm
+
+
+def time_axis(ax: Any, steps: int, dt: float) -> None:
+    """Let the x axis span all steps, in ms: every picture over time has the same limits, so that they line up."""
+    ax.set(xlabel="time (ms)", xlim=(0.0, max(steps, 1) * dt))
+
+
+def chosen(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
+    """Return the flat positions of neurons: an integer or a place each, one or a list; None is all of a few.
+
+    Raises:
+        ValueError: a neuron lies outside the layer, or None stands for more than `most`.
+        TypeError: a neuron is neither an integer nor a tuple of them.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    if neurons is None:
+        if count > most:
+            raise ValueError(f"{op}: neurons must be named where there are more than {most}, got {count}")
+        return list(range(count))
+    if not isinstance(neurons, (list, tuple, range, np.ndarray)):
+        neurons = [neurons]
+    return [_position(op, neuron, tuple(shape), count) for neuron in neurons]
+
+
+def _position(op: str, neuron: Any, shape: tuple[int, ...], count: int) -> int:
+    if isinstance(neuron, tuple):
+        place = tuple(check.integer(op, "a neuron's place", side, least=0) for side in neuron)
+        if len(place) != len(shape) or any(at >= side for at, side in zip(place, shape, strict=True)):
+            raise ValueError(f"{op}: a neuron's place must lie within {shape}, got {place}")
+        return int(np.ravel_multi_index(place, shape))
+    at = check.integer(op, "a neuron", neuron, least=0)
+    if at >= count:
+        raise ValueError(f"{op}: a neuron must be under {count}, got {at}")
+    return at

@@ -1,0 +1,69 @@
+"""Responses in time: a neuron's two filters, or filters that were learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import to_numpy
+from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.srm import SRM
+from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes, colors, legend_beside, open_frame, plain, time_axis
+
+
+def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
+    """Draw a neuron's spike response and refractory response, or the taps of learned filters, over time.
+
+    The refractory response is drawn in thresholds, ``nu[k] / theta``, so that both have one scale.
+
+    Args:
+        of: a neuron (`Loihi` has one response); a layer whose `weight` are taps; or the taps themselves, (taps,) or
+            (filters, taps), the first tap first.
+        ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+        dt: the step of taps, ms, 1 by default; a neuron has its own.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: taps are neither (taps,) nor (filters, taps), dt is not positive, or is given with a neuron.
+        TypeError: taps are no numbers, or ax is no Axes.
+
+    >>> ax = filters(SRM(theta=10.0, tau_sr=10.0, tau_ref=4.0, scale_ref=2.0))
+    >>> spike, refractory = (line.get_ydata() for line in ax.get_lines()[:2])
+    >>> float(spike.max()), round(float(refractory.min()), 6)
+    (1.0, -2.0)
+    """
+    op = "filters"
+    if isinstance(of, (SRM, Loihi)):
+        if dt is not None:
+            raise ValueError(f"{op}: dt must be left out for a neuron, whose own is {of.dt:g} ms")
+        dt = of.dt
+        curves = [(of.response, BLUE, r"spike response $\varepsilon$")]
+        if isinstance(of, SRM):
+            curves.append((of.refractory / of.theta, VERMILION, r"refractory response $\nu\,/\,\theta$"))
+    else:
+        dt = check.positive(op, "dt", 1.0 if dt is None else dt)
+        taps = to_numpy(plain(getattr(of, "weight", of)))
+        if taps.dtype.kind not in "iuf":
+            raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")
+        if taps.ndim not in (1, 2):
+            raise ValueError(f"{op}: taps must be (taps,) or (filters, taps), got shape {taps.shape}")
+        rows = np.atleast_2d(taps)
+        curves = [
+            (row, shade, f"filter {number}")
+            for number, (row, shade) in enumerate(zip(rows, colors(len(rows)), strict=True))
+        ]
+    ax = axes(op, ax, (6.0, 3.0))
+    for samples, shade, name in curves:
+        dot = "." if len(samples) == 1 else "none"
+        ax.plot(np.arange(len(samples)) * dt, samples, color=shade, linewidth=1.6, marker=dot, label=name)
+    ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=1)
+    time_axis(ax, max((len(samples) - 1 for samples, _, _ in curves), default=1), dt)
+    ax.set(xlabel="time since a spike (ms)", ylabel="response")
+    open_frame(ax)
+    if len(curves) > 1:
+        legend_beside(ax)
+    return ax

@@ -1,0 +1,140 @@
+"""Event frames: what fell into each window of time, as pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.data.events import Events
+from cuslayer.plot.axes import INK, OFF, ON, spike_train
+from cuslayer.plot.tiles import draw_tiles
+
+_FRAMES = 6  # where no window is asked for
+_MOST = 1000
+# A pixel's colour begins here, so that a single event is seen, and is full at this share of the busy pixels.
+_FAINTEST, _FULL_AT = 0.3, 0.98
+
+
+class Frames(NamedTuple):
+    """Counts of events in windows of time.
+
+    Attributes:
+        counts: (frames, H, W, C), float64.
+        starts: when each window begins, ms, (frames,).
+        stops: when each ends, ms, (frames,).
+    """
+
+    counts: Array
+    starts: Array
+    stops: Array
+
+    def titles(self) -> list[str]:
+        """Return the window of each frame as a reader wants it."""
+        return [f"{start:.4g} to {stop:.4g} ms" for start, stop in zip(self.starts, self.stops, strict=True)]
+
+
+def frames(
+    spikes: Any,
+    ax: Any = None,
+    *,
+    window: float | None = None,
+    sample: int | None = 0,
+    dt: float = 1.0,
+    columns: int | None = None,
+) -> Any:
+    """Draw the events of each window of time as a frame, frame by frame in reading order, row 0 on top.
+
+    Of two channels the first is OFF, blue, and the second ON, vermilion, and where both fell the two colours mix; any
+    other number of channels is added up, in grey. A colour is full at the count that 98 % of the busy pixels do not
+    pass, the same for all frames.
+
+    Args:
+        spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
+        ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+        window: how long each frame gathers, ms; by default a sixth of the time there is. The last may be shorter.
+        sample: which of the batch; None where spikes are (T, H, W, C) without a batch.
+        dt: the step, ms; events have times of their own.
+        columns: how many frames in a row; by default as many as fit well.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: spikes are not (T, N, H, W, C) or events in 2-D, there is no such sample, a number is out of
+            range, or there would be more than 1000 frames.
+        TypeError: spikes are not booleans or counts, or ax is no Axes.
+
+    >>> ax = frames(Events([1.0, 60.0], [3, 0], [0, 1], [1, 0]), window=50.0)
+    >>> [text.get_text() for text in ax.texts]
+    ['0 to 50 ms', '50 to 100 ms']
+    """
+    op = "frames"
+    columns = None if columns is None else check.integer(op, "columns", columns, least=1)
+    found = gather(op, spikes, window=window, sample=sample, dt=dt)
+    pictures = paint(found.counts)
+    # Transparent between the frames.
+    return draw_tiles(op, ax, pictures, found.titles(), columns=columns, fill=0.0).axes
+
+
+def gather(op: str, spikes: Any, *, window: float | None, sample: int | None, dt: float) -> Frames:
+    """Return the counts of events in windows of time; see `frames`."""
+    if window is not None:
+        window = check.positive(op, "window", window)
+    if isinstance(spikes, Events):
+        return _of_events(op, spikes, window)
+    dt = check.positive(op, "dt", dt)
+    train = spike_train(op, spikes, sample)
+    if train.ndim != 4 or 0 in train.shape:
+        batch = "" if sample is None else "N, "
+        raise ValueError(f"{op}: spikes must be (T, {batch}H, W, C) and not empty, a sample has shape {train.shape}")
+    steps = len(train)
+    each = max(1, math.ceil(steps / _FRAMES) if window is None else round(window / dt))
+    _not_too_many(op, math.ceil(steps / each))
+    first = np.arange(0, steps, each)
+    counts = np.add.reduceat(train.astype(np.float64), first, axis=0)
+    return Frames(counts, first * dt, np.minimum(first + each, steps) * dt)
+
+
+def _of_events(op: str, events: Events, window: float | None) -> Frames:
+    """Return frames of a recording, on multiples of the window from the first that holds an event."""
+    if events.y is None or not len(events):
+        what = "1-D" if events.y is None else "2-D, none"
+        raise ValueError(f"{op}: events must be in 2-D and at least one, got events in {what}")
+    low, high = float(events.t.min()), float(events.t.max())
+    if window is None:
+        start, window = low, (high - low) / _FRAMES or 1.0
+        count = _FRAMES if high > low else 1
+    else:
+        start = math.floor(low / window) * window
+        count = math.floor((high - start) / window) + 1
+    _not_too_many(op, count)
+    # The last event of all ends its window, and belongs to it.
+    at = np.minimum(np.floor((events.t - start) / window).astype(np.int64), count - 1)
+    sensor = int(events.y.max()) + 1, int(events.x.max()) + 1, max(int(events.p.max()) + 1, 2)
+    counts = np.zeros((count, *sensor))
+    np.add.at(counts, (at, events.y, events.x, events.p), 1.0)
+    starts = start + window * np.arange(count)
+    return Frames(counts, starts, starts + window)
+
+
+def _not_too_many(op: str, count: int) -> None:
+    if count > _MOST:
+        raise ValueError(f"{op}: window must make at most {_MOST} frames, got {count}")
+
+
+def paint(counts: Array) -> Array:
+    """Return counts (frames, H, W, C) as colours (frames, H, W, 4), red, green, blue and opacity in 0 .. 1."""
+    if counts.shape[-1] != 2:
+        counts = counts.sum(axis=-1, keepdims=True)
+    busy = counts[counts > 0]
+    full = float(np.quantile(busy, _FULL_AT, method="higher")) if busy.size else 1.0
+    share = np.where(counts > 0, _FAINTEST + (1 - _FAINTEST) * np.minimum(counts / full, 1.0), 0.0)
+    picture = np.ones((*counts.shape[:-1], 4))
+    for channel, shade in enumerate((OFF, ON) if counts.shape[-1] == 2 else (INK,)):
+        taken = 1.0 - np.array([int(shade[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+        picture[..., :3] -= share[..., channel, None] * taken
+    return picture.clip(0.0, 1.0)

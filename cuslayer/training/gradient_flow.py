@@ -1,0 +1,128 @@
+"""The gradient flow: how large the gradient of each layer is, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from cuslayer.backend import Array
+from cuslayer.network.network import Sequential
+from cuslayer.plot import gradient_flow
+from cuslayer.tape import Tensor
+from cuslayer.training.stats import read_table, write_table
+
+
+class GradientFlow:
+    """The size of each layer's gradient over the epochs: the root mean square of its elements over the steps.
+
+    A layer whose gradient is orders of magnitude under the others' hardly learns: the error vanishes on its way back.
+    A step costs a sum of squares for each parameter, and nothing is read from a GPU before the epoch ends. `Trainer`
+    keeps one in `gradients`; in a loop of one's own::
+
+        flow = GradientFlow(net)
+        ...
+        value.backward()
+        flow.add()
+        ...
+        flow.end_epoch()
+        flow.plot().figure.savefig("gradients.png")
+
+    Args:
+        net: the network; its parameters are named by position and layer, as in "2 Dense".
+
+    Attributes:
+        epochs: for each epoch that has ended, the sizes by name.
+
+    >>> import numpy as np
+    >>> from cuslayer.layers import Dense
+    >>> net = Sequential(Dense(2, 2))
+    >>> flow = GradientFlow(net)
+    >>> net(np.ones((1, 1, 2))).sum().backward()
+    >>> flow.add(); flow.end_epoch()
+    {'0 Dense': 1.0}
+    """
+
+    def __init__(self, net: Sequential) -> None:
+        self._parameters = _named(net)
+        self.epochs: list[dict[str, float]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._steps = 0
+        self._squares: dict[str, Array | float] = dict.fromkeys(self._parameters, 0.0)
+
+    def add(self) -> None:
+        """Count the gradients of a step, after backward; a parameter without one counts as zero."""
+        self._steps += 1
+        for name, p in self._parameters.items():
+            if p.grad is not None:
+                flat = p.grad.reshape(-1)
+                self._squares[name] += (flat @ flat).astype("float64")
+
+    def end_epoch(self) -> dict[str, float]:
+        """Close the epoch: append its sizes, begin the next, and return them.
+
+        Raises:
+            ValueError: no step was counted.
+        """
+        if self._steps == 0:
+            raise ValueError("GradientFlow: an epoch must have a step, got none")
+        sizes = {
+            name: math.sqrt(float(square) / (self._steps * max(self._parameters[name].data.size, 1)))
+            for name, square in self._squares.items()
+        }
+        self.epochs.append(sizes)
+        self._begin()
+        return sizes
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the sizes over the epochs, a line a parameter, and return the axes; see `plot.gradient_flow`.
+
+        Args:
+            ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+
+        Raises:
+            TypeError: ax is no Axes.
+        """
+        return gradient_flow(self, ax)
+
+    def save(self, path: str | Path) -> None:
+        """Write the epochs as CSV, whole: ``epoch`` and the parameters' names, a row an epoch."""
+        numbered = enumerate(self.epochs, start=1)
+        rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)
+        write_table(path, ["epoch", *self._parameters], rows)
+
+    def load(self, path: str | Path, epochs: int | None = None) -> None:
+        """Go on from the epochs that `save` wrote, or from the first of them.
+
+        Args:
+            path: the file.
+            epochs: how many to take; those that the file lacks are empty.
+
+        Raises:
+            ValueError: the file is missing, or is no such log of this network.
+        """
+        found = []
+        rows = read_table("GradientFlow", path, ["epoch", *self._parameters])
+        for epoch, row in enumerate(rows, start=1):
+            try:
+                number, *values = row
+                sizes = {n: float(v) for n, v in zip(self._parameters, values, strict=True) if v}
+                if int(number) != epoch:
+                    raise ValueError
+            except ValueError:
+                raise ValueError(f"GradientFlow: {path} line {epoch + 1} is no row of epoch {epoch}") from None
+            found.append(sizes)
+        wanted = len(found) if epochs is None else epochs
+        self.epochs = (found + [{} for _ in range(wanted)])[:wanted]
+
+
+def _named(net: Sequential) -> dict[str, Tensor]:
+    """Return the parameters by position and layer, and number where a layer has several."""
+    found = {}
+    for position, layer in enumerate(net.layers):
+        own = layer.parameters() if hasattr(layer, "parameters") else []
+        for number, p in enumerate(own):
+            found[f"{position} {type(layer).__name__}" + (f".{number}" if len(own) > 1 else "")] = p
+    return found

@@ -1,0 +1,168 @@
+"""Reading a configuration: YAML with SLAYER's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cuslayer import check
+from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
+from cuslayer.neurons.names import NEURONS, Neuron, make_neuron
+from cuslayer.training.config import LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
+from cuslayer.training.params import Params
+from cuslayer.training.yaml_sections import Section, plain_number, read_yaml
+
+_GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
+
+
+def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
+    """Read a training configuration from YAML with SLAYER's keys.
+
+    ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
+    type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
+    with tgtSpikeRegion {start, stop} and tgtSpikeCount {true, false}, ProbSpikes with tgtSpikeRegion and
+    probSlidingWin, or SpikeTime), and, where wanted, ``layer``, ``training.optimizer``, ``training.path`` (in, train,
+    test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
+
+    ``layer`` is a list, the input first, of ``dim``: WxHxC (columns first, as SLAYER has it) or N for the input; N a
+    dense layer, NcK a convolution, Ka a pooling, Navg a population vote; and beside it, where the word takes them,
+    stride, padding, dilation (one number, or [rows, columns]), groups, wScale, delay (true: trained), maxDelay (ms)
+    and a neuron of its own.
+
+    Args:
+        source: the path of a YAML file; `Params` or another mapping of the same keys.
+
+    Raises:
+        ValueError: the file is missing or no YAML; a key or a word is unknown (the nearest known key, the grammar of
+            the words are shown) or missing; a value is out of range.
+        TypeError: a value is of the wrong kind.
+
+    >>> load_config("no/such.yaml")
+    Traceback (most recent call last):
+        ...
+    ValueError: load_config: no/such.yaml is no file
+    """
+    if isinstance(source, Mapping):
+        op, document = "load_config", Params(source).plain()
+    else:
+        op, document = f"load_config: {Path(source)}", read_yaml("load_config", source)
+    top = Section(op, "", document, ("simulation", "neuron", "layer", "training"))
+    simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
+    training = top.section("training", ("error", "optimizer", "path", "epochs", "batch", "seed"))
+    dt = simulation.number("Ts", check.positive)
+    usual = Config()
+    return replace(
+        usual,
+        neuron=_neuron(top, dt),
+        duration=simulation.number("tSample", check.positive),
+        layers=_layers(top, dt),
+        optimizer=_optimizer(training),
+        epochs=training.integer("epochs", usual.epochs),
+        batch=training.integer("batch", simulation.integer("nSample", usual.batch)),
+        seed=training.integer("seed", usual.seed, least=0),
+        **{**_error(training), **_paths(training)},
+    )
+
+
+def _neuron(above: Section, dt: float) -> Neuron:
+    """Return the neuron under the key "neuron"."""
+    every = {key for words in NEURONS.values() for key in words.names}
+    section = above.section("neuron", ("type", *every))
+    numbers = {key: plain_number(value) for key, value in section.mapping.items()}
+    return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)
+
+
+def _layers(top: Section, dt: float) -> tuple[Word, ...]:
+    layers = top.mapping.get("layer")
+    if layers is None:
+        return ()
+    if not isinstance(layers, list) or len(layers) < 2:
+        raise ValueError(f"{top.op}: layer must be a list of an input and at least one layer")
+    sections = (Section(top.op, f"layer[{i}]", layer, ("dim", *LAYER_OPTIONS)) for i, layer in enumerate(layers))
+    words = tuple(_word(section, dt) for section in sections)
+    for i, word in enumerate(words):
+        plain = word.kind == "dense" and not word.options()
+        if i == 0 and not (word.kind == "input" or plain):
+            raise ValueError(f"{top.op}: layer[0] must be an input alone, WxHxC or N, got {word.text!r}")
+        if i > 0 and word.kind == "input":
+            raise ValueError(f"{top.op}: layer[{i}].dim {word.text!r} is an input, which must be the first word")
+    return words
+
+
+def _word(section: Section, dt: float) -> Word:
+    text = str(section.get("dim"))
+    kind = kind_of(f"{section.op}: {section.path('dim')} {text!r}", text, _GRAMMAR)
+    options: dict[str, Any] = {}
+    for theirs, ours in LAYER_OPTIONS.items():
+        if section.mapping.get(theirs) is None:
+            continue
+        if ours not in TAKES[kind]:
+            raise ValueError(f"{section.op}: {section.path(theirs)} is not for {text!r}, {article(kind)} word")
+        options[ours] = _option(section, theirs, dt)
+    return Word(text, **options)
+
+
+def _option(section: Section, key: str, dt: float) -> Any:
+    """Return the value of an option beside a word."""
+    if key == "neuron":
+        return _neuron(section, dt)
+    if key == "delay":
+        return section.flag(key, default=False)
+    if key == "groups":
+        return section.integer(key)
+    if key == "wScale":
+        return section.number(key, check.positive)
+    if key == "maxDelay":
+        return section.number(key, check.not_negative)
+    value = section.get(key)
+    pair = check.pair(section.op, section.path(key), value, least=0 if key == "padding" else 1)
+    return pair if isinstance(value, list) else pair[0]
+
+
+def _error(training: Section) -> dict[str, Any]:
+    error = training.section("error", ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin"))
+    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime"))
+    if kind == "SpikeTime":
+        return {"error": kind}
+    region = error.section("tgtSpikeRegion", ("start", "stop"))
+    edges = (region.number("start", check.not_negative), region.number("stop", check.positive))
+    found: dict[str, Any] = {"error": kind, "region": edges}
+    # SLAYER's files carry the window whatever the type; only ProbSpikes needs it.
+    if kind == "ProbSpikes" or error.mapping.get("probSlidingWin") is not None:
+        found["window"] = error.number("probSlidingWin", check.positive)
+    if kind == "NumSpikes":
+        # YAML reads the bare words true and false as booleans, and quoted ones as strings.
+        given = error.get("tgtSpikeCount")
+        if isinstance(given, dict):
+            given = {{"true": True, "false": False}.get(key, key): value for key, value in given.items()}
+        count = Section(error.op, error.path("tgtSpikeCount"), given, (True, False))
+        found |= {str(key).lower(): count.number(key, check.not_negative) for key in (True, False)}
+    return found
+
+
+def _optimizer(training: Section) -> OptimizerConfig:
+    usual = OptimizerConfig()
+    names = tuple(map(optimizer_key, asdict(usual)))
+    section = training.section("optimizer", names, default={"type": usual.type})
+    return OptimizerConfig(
+        type=section.choice("type", ("SGD", "Adam", "NAdam"), usual.type),
+        lr=section.number("lr", check.positive, usual.lr),
+        amsgrad=section.flag("amsgrad", usual.amsgrad),
+        momentum=section.number("momentum", check.fraction, usual.momentum),
+        weight_decay=section.number("weightDecay", check.not_negative, usual.weight_decay),
+        schedule=section.choice("schedule", ("constant", "step", "cosine"), usual.schedule),
+        every=section.integer("every", usual.every),
+        factor=section.number("factor", check.positive, usual.factor),
+    )
+
+
+def _paths(training: Section) -> dict[str, Any]:
+    section = training.section("path", ("in", "train", "test", "out"), default={"in": None})
+    names = {"in": "data", "train": "train_list", "test": "test_list", "out": "out"}
+    given = {ours: section.mapping.get(theirs) for theirs, ours in names.items()}
+    for theirs, ours in names.items():
+        if given[ours] is not None and not isinstance(given[ours], str):
+            raise TypeError(f"{section.op}: {section.path(theirs)} must be a path, got {given[ours]!r}")
+    return given

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuslayer.data import NMNIST, EventFolder, Events, open_folder, write_events
+from cuslayer.data.formats import FORMATS
+
+SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+def recording(number):
+    return Events([1.0, 2.0], [number % 34, 1], [0, 0], [1, 0])
+
+
+def folder_of(path, **lists):
+    """Make a folder with the lists given as text, and every recording that they name."""
+    path.mkdir(exist_ok=True)
+    for name, text in lists.items():
+        (path / f"{name}.txt").write_text(text)
+        for line in text.splitlines():
+            if line.strip()[:1].isdigit():
+                number = int(line.split()[0])
+                write_events(path / f"{number}.bs2", recording(number))
+    return path
+
+
+def nmnist_of(path, per_digit=2):
+    number = 0
+    for digit in range(10):
+        (path / str(digit)).mkdir(parents=True)
+        for _ in range(per_digit):
+            write_events(path / str(digit) / f"{number:05d}.bin", recording(number))
+            number += 1
+    return path
+
+
+def test_a_folder_gives_its_lists_recordings_in_order(tmp_path):
+    data = EventFolder(folder_of(tmp_path, train="#sample #class\n7\t2\n\n 3  0\n"), tmp_path / "train.txt")
+    assert len(data) == 2
+    assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 3, 300.0)
+    assert data.labels.dtype == np.int64
+    assert data.labels.tolist() == [2, 0]
+    assert data[0] == (recording(7), 2)
+    assert data[-1] == (recording(3), 0)
+    assert [label for _, label in data] == [2, 0]
+    assert repr(data) == "EventFolder(2 recordings, shape (34, 34, 2), 3 classes)"
+
+
+def test_a_folder_may_hold_recordings_in_one_dimension(tmp_path):
+    write_events(tmp_path / "1.bs1", Events([1.0], [199], None, [1]))
+    (tmp_path / "list.txt").write_text("1 0\n")
+    data = EventFolder(tmp_path, tmp_path / "list.txt", 200, ".bs1", classes=2, duration=1900)
+    assert (data.shape, data.classes, data.duration) == ((200,), 2, 1900.0)
+    assert data[0][0].y is None
+
+
+def test_labels_cannot_be_edited(tmp_path):
+    data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
+    with pytest.raises(ValueError, match="read-only"):
+        data.labels[0] = 1
+
+
+def test_an_index_past_the_last_ends_an_iteration(tmp_path):
+    data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
+    for index in (1, -2):
+        with refuses(f"EventFolder: index must lie within 1 samples, got {index}", IndexError):
+            data[index]
+    with refuses("EventFolder: index must be an integer, got str", TypeError):
+        data["1"]
+
+
+@pytest.mark.parametrize("line", ["8", "8 1 1", "eight 1", "8 -1", "8 1.0"])
+def test_a_malformed_line_is_named(tmp_path, line):
+    folder_of(tmp_path, train="1 0\n")
+    (tmp_path / "train.txt").write_text(f"# head\n1 0\n{line}\n")
+    with refuses(f"EventFolder: {tmp_path}/train.txt line 3 must be 'number class', got {line!r}"):
+        EventFolder(tmp_path, tmp_path / "train.txt")
+
+
+def test_missing_recordings_are_reported_at_once(tmp_path):
+    folder_of(tmp_path, train="1 0\n2 1\n3 1\n")
+    for name in ("2.bs2", "3.bs2"):
+        (tmp_path / name).unlink()
+    message = f"{tmp_path} must hold all of {tmp_path}/train.txt, 2.bs2 is missing (2 of 3 are)"
+    with refuses(f"EventFolder: {message}"):
+        EventFolder(tmp_path, tmp_path / "train.txt")
+
+
+def test_event_folder_refuses_wrong_arguments(tmp_path):
+    folder_of(tmp_path, train="1 4\n", none="# head\n")
+    train = tmp_path / "train.txt"
+    with refuses(f"EventFolder: folder {tmp_path}/no does not exist"):
+        EventFolder(tmp_path / "no", train)
+    with refuses(f"EventFolder: folder {train} is not a folder"):
+        EventFolder(train, train)
+    with refuses(f"EventFolder: list {tmp_path}/no.txt does not exist"):
+        EventFolder(tmp_path, tmp_path / "no.txt")
+    with refuses(f"EventFolder: list {tmp_path} is not a file"):
+        EventFolder(tmp_path, tmp_path)
+    with refuses(f"EventFolder: list {tmp_path}/none.txt must name a recording, got none"):
+        EventFolder(tmp_path, tmp_path / "none.txt")
+    with refuses(f"EventFolder: classes must be above each class in {train}, got 4 and 4"):
+        EventFolder(tmp_path, train, classes=4)
+    with refuses(f"EventFolder: suffix must be one of {', '.join(FORMATS)}, got '.bs4'; did you mean .bs3?"):
+        EventFolder(tmp_path, train, suffix=".bs4")
+    with refuses("EventFolder: duration must be positive, got 0"):
+        EventFolder(tmp_path, train, duration=0)
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe1 0")
+    with refuses(f"EventFolder: list {tmp_path}/bytes.txt must be text, got bytes that are not UTF-8"):
+        EventFolder(tmp_path, tmp_path / "bytes.txt")
+
+
+def test_nmnist_gives_its_digits_folders(tmp_path):
+    data = NMNIST(nmnist_of(tmp_path / "Train"))
+    assert len(data) == 20
+    assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
+    assert data.labels.tolist() == [digit for digit in range(10) for _ in range(2)]
+    assert data[7] == (recording(7), 3)
+
+
+def test_nmnist_names_the_digit_that_is_missing(tmp_path):
+    nmnist_of(tmp_path / "Train")
+    for file in (tmp_path / "Train/4").iterdir():
+        file.unlink()
+    message = f"folder {tmp_path}/Train must hold folders 0 to 9 of .bin files, 4 has none"
+    with refuses(f"NMNIST: {message}"):
+        NMNIST(tmp_path / "Train")
+
+
+def test_open_folder_finds_nmnists_layout(tmp_path):
+    nmnist_of(tmp_path / "Train", 2)
+    nmnist_of(tmp_path / "Test", 1)
+    train, test = open_folder(tmp_path)
+    assert (type(train), len(train), len(test)) == (NMNIST, 20, 10)
+
+
+def test_open_folder_finds_lists_and_one_number_of_classes(tmp_path):
+    train, test = open_folder(folder_of(tmp_path, train2="1 0\n2 4\n", testing="3 1\n"))
+    assert (len(train), len(test)) == (2, 1)
+    assert train.classes == test.classes == 5
+
+
+def test_open_folder_takes_lists_that_are_named(tmp_path):
+    folder_of(tmp_path, train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
+    train, test = open_folder(tmp_path, train_list="train2.txt")
+    assert (len(train), len(test)) == (2, 1)
+    _, test = open_folder(tmp_path, tmp_path / "train.txt", tmp_path / "train2.txt")
+    assert len(test) == 2
+
+
+def test_open_folder_says_what_it_looked_for(tmp_path):
+    rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
+    with refuses(f"open_folder: {rule}, got no train*.txt"):
+        open_folder(tmp_path)
+    folder_of(tmp_path, train="1 0\n", train2="2 1\n")
+    with refuses(f"open_folder: {rule}, got 2 lists train*.txt: train.txt, train2.txt"):
+        open_folder(tmp_path)
+    (tmp_path / "train2.txt").unlink()
+    with refuses(f"open_folder: {rule}, got no test*.txt"):
+        open_folder(tmp_path)
+    with refuses(f"open_folder: folder {tmp_path}/no does not exist"):
+        open_folder(tmp_path / "no")
+
+
+def test_the_small_nmnist_opens():
+    if not SMALL.is_dir():
+        pytest.skip("the folder shared/data/nmnist-small is missing")
+    train, test = open_folder(SMALL)
+    assert (len(train), len(test), train.classes, test.classes) == (1000, 100, 10, 10)
+    assert train.labels[:3].tolist() == [5, 0, 4]
+    assert len(test[0][0]) > 1000

@@ -1,0 +1,212 @@
+"""AEDAT 3.1 and 4: files as cameras leave them, and what contradicts itself in one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import lz4.frame
+import numpy as np
+import pytest
+
+from cuslayer.data import Events, FromStart, read_events, write_events
+from cuslayer.data.formats.aedat import version4_read as aedat4
+from cuslayer.data.formats.aedat.flatbuffer import Table
+
+# The time in us at which the recordings in files/ begin.
+START = 1_700_000_000_000_000
+FILES = Path(__file__).parents[1] / "support" / "files"
+HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#Start-Time: 2017-01-01\r\n#!END-HEADER\r\n"
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+def packet(events, kind=1, size=8, offset=4, overflow=0, valid=None, capacity=None, number=None, source=1):
+    """Return a packet of AEDAT 3.1 of (x, y, p, valid, time) each."""
+    n = len(events) if number is None else number
+    valid = sum(e[3] for e in events) if valid is None else valid
+    head = np.array([size, offset, overflow, n if capacity is None else capacity, n, valid], "<i4")
+    words = [[x << 17 | y << 2 | p << 1 | good, time & 0xFFFFFFFF] for x, y, p, good, time in events]
+    return np.array([kind, source], "<i2").tobytes() + head.tobytes() + np.array(words, "<u4").tobytes()
+
+
+ONE = (5, 6, 1, 1, 1000)
+
+
+def test_packets_of_other_things_and_invalid_events_are_passed_over(tmp_path):
+    path = tmp_path / "a.aedat"
+    frames = np.array([2, 1], "<i2").tobytes() + np.array([10, 4, 0, 2, 2, 2], "<i4").tobytes() + bytes(20)
+    events = packet([ONE, (1, 2, 0, 0, 5), (32767, 32767, 0, 1, 2**31 - 1)]), packet([ONE], overflow=1)
+    path.write_bytes(HEADER + events[0] + frames + events[1])
+    wanted = Events(np.array([1000, 2**31 - 1, 2**31 + 1000]) / 1000, [5, 32767, 5], [6, 32767, 6], [1, 0, 1])
+    assert read_events(path) == wanted
+
+
+def test_aedat3_files_are_these_bytes(tmp_path):
+    path = tmp_path / "a.aedat"
+    write_events(path, Events([1.0, 2**31 / 1000 + 1], [5, 6], [6, 7], [1, 0]))
+    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: cuslayer\r\n#!END-HEADER\r\n"
+    assert path.read_bytes() == header + packet([ONE]) + packet([(6, 7, 0, 1, 1000)], overflow=1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "is empty"),
+        (b"#!AER-DAT2.0\r\n", "is AEDAT 2.0, not 3.1 or 4.0"),
+        (b"x" + HEADER, "is no AEDAT file: its first line must begin with #!AER-DAT"),
+        (HEADER[:40], "must have a header of lines that begin with #, up to #!END-HEADER"),
+        (HEADER.replace(b"#Source", b"Source"), "must have a header of lines that begin with #, up to #!END-HEADER"),
+        (HEADER.replace(b"RAW", b"Serial-TS"), "is compressed: only Format RAW can be read"),
+        (HEADER, "must hold a packet of events, got none"),
+        (HEADER + packet([ONE], kind=3), "must hold a packet of events, got none"),
+        (HEADER + packet([ONE])[:27], f"is cut off at byte {len(HEADER) + 27}, in the header of a packet"),
+        (HEADER + packet([ONE])[:-1], f"is cut off at byte {len(HEADER) + 35}, in the packet at byte {len(HEADER)}"),
+        (
+            HEADER + packet([ONE], kind=-32767),
+            f"has a packet at byte {len(HEADER)} that is compressed: only Format RAW can be read",
+        ),
+        (HEADER + packet([ONE], capacity=2), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], number=-1), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], valid=2), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], size=0), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], size=4), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], offset=0), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], overflow=-1), f"has a packet at byte {len(HEADER)} whose header contradicts itself"),
+        (HEADER + packet([ONE], valid=0), f"has a packet at byte {len(HEADER)} of 1 valid events whose header says 0"),
+        (HEADER + packet([(1, 1, 1, 1, -1)]), f"has a packet at byte {len(HEADER)} with a time below 0"),
+        (HEADER + packet([ONE], overflow=2**30), f"must hold times within 2**51 of 0, event 0 is at {2**61 + 1000} us"),
+        (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera, got those of 2"),
+    ],
+)
+def test_aedat3_that_contradicts_itself_is_refused(tmp_path, raw, message):
+    path = tmp_path / "a.aedat"
+    path.write_bytes(raw)
+    with refuses(f"read_events: {path} {message}"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("name", ["none", "lz4", "zstd"])
+def test_files_of_dv_processing_are_read(name):
+    """dv-processing 2.0 wrote them: five events of a camera, a trigger, and a table of packets."""
+    events = read_events(FILES / f"dv_{name}.aedat4")
+    us = np.rint(events.t * 1000).astype(np.int64)
+    assert us.tolist() == [START + 1001 * i for i in range(5)]
+    assert events == Events(events.t, [0, 10, 20, 30, 40], [259, 258, 257, 256, 255], [0, 1, 0, 1, 0])
+    assert FromStart()(events, (260, 346, 2)).t.tolist() == pytest.approx([1.001 * i for i in range(5)], abs=1e-3)
+
+
+def damaged(change, name="none"):
+    raw = bytearray((FILES / f"dv_{name}.aedat4").read_bytes())
+    return bytes(change(raw) or raw)
+
+
+def put(place, value, size=4):
+    def change(raw):
+        raw[place : place + size] = value.to_bytes(size, "little", signed=True)
+
+    return change
+
+
+def swap(old, new):
+    return lambda raw: bytes(raw).replace(old, new)
+
+
+RAW = (FILES / "dv_none.aedat4").read_bytes()
+FIRST = RAW.index(b"EVTS\0\0") - 8  # the length of the first packet of events
+TABLE = RAW.index(b"FTAB") - 8
+CUT = f"is cut off at byte {TABLE - 1}, its table of packets should be at byte {TABLE}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw[:16], "is cut off at byte 16, in its header"),
+        (lambda raw: raw[:200], "is cut off at byte 200, in its header"),
+        (lambda raw: raw[:-1], "has a part that should be FTAB and is not"),
+        (lambda raw: raw[: TABLE - 1], CUT),
+        (swap(b"IOHE", b"IOHX"), "has a part that should be IOHE and is not"),
+        (swap(b"EVTS\0\0", b"EVTX\0\0"), "has a part that should be EVTS and is not"),
+        (swap(b">EVTS<", b">IMUS<"), "must hold one stream of events, got 0 among 2 streams"),
+        (swap(b">TRIG<", b">EVTS<"), "must hold one stream of events, got 2 among 2 streams"),
+        (swap(b"</dv>", b"</dx>"), "has no list of its streams in its header"),
+        (put(FIRST - 8, 7), f"has a packet at byte {FIRST - 8} of a stream that its header does not list"),
+        (put(FIRST - 4, 2**30), f"is cut off at byte {len(RAW)}, in the packet at byte {FIRST - 8}"),
+        (put(FIRST + 28, 1), f"has a packet at byte {FIRST - 8} of 112 bytes for 1 events"),
+        (put(FIRST + 28, -1), "has a vector that reaches past its end"),
+        (put(FIRST + 28, 300), "has a vector that reaches past its end"),
+        (put(FIRST + 4, 2**20), "has a table that reaches past its end"),
+        (put(FIRST + 32 + 12, 2, 1), f"has a packet at byte {FIRST - 8} with a polarity of 2"),
+        (put(FIRST + 32 + 8, -1, 2), "must hold x as integers from 0, event 0 has -1"),
+        (put(FIRST + 32, 2**60, 8), f"must hold times within 2**51 of 0, event 0 is at {2**60} us"),
+    ],
+)
+def test_aedat4_that_contradicts_itself_is_refused(tmp_path, change, message):
+    path = tmp_path / "a.aedat4"
+    path.write_bytes(damaged(change))
+    with refuses(f"read_events: {path} {message}"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_packets_that_cannot_be_unpacked_are_refused(tmp_path, name):
+    path = tmp_path / "a.aedat4"
+    raw = (FILES / f"dv_{name}.aedat4").read_bytes()
+    magic = lz4.frame.compress(b"")[:4] if name == "lz4" else bytes.fromhex("28b52ffd")
+    path.write_bytes(raw.replace(magic, b"\0\0\0\0"))
+    with refuses(f"read_events: {path} has a packet that cannot be unpacked"):
+        read_events(path)
+
+
+def test_a_compression_of_an_unknown_kind_is_refused():
+    with refuses("has a compression of an unknown kind, 9"):
+        aedat4._unpacked(b"", 9)
+
+
+def test_a_table_that_counts_otherwise_is_refused(tmp_path):
+    """The packet whose entry in the table says six events has five."""
+    raw = bytearray(RAW)
+    entry = raw.index((5).to_bytes(8, "little") + (START).to_bytes(8, "little"), TABLE)
+    raw[entry] = 6
+    path = tmp_path / "a.aedat4"
+    path.write_bytes(raw)
+    with refuses(f"read_events: {path} holds 5 events in 1 packets, and its table speaks of 6 in 1"):
+        read_events(path)
+
+
+def test_a_recording_without_its_table_is_read_to_the_end(tmp_path):
+    """A camera that lost power leaves the table's place at -1."""
+    path = tmp_path / "a.aedat4"
+    raw = RAW[:TABLE].replace(TABLE.to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True))
+    path.write_bytes(raw)
+    assert read_events(path) == read_events(FILES / "dv_none.aedat4")
+    path.write_bytes(raw + bytes(3))
+    with refuses(f"read_events: {path} is cut off at byte {TABLE + 3}, in the header of a packet"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("packets", [1, 2, 3, 4])
+def test_the_numbers_of_our_table_lie_where_other_readers_want_them(tmp_path, packets):
+    """FlatBuffers' own verifier refuses a number of 8 bytes that is not at a multiple of 8 from the buffer's start."""
+    n = 8192 * (packets - 1) + 1
+    write_events(tmp_path / "a.aedat4", Events(np.arange(n), np.arange(n) % 99, np.arange(n) % 99, np.arange(n) % 2))
+    raw = (tmp_path / "a.aedat4").read_bytes()
+    table = raw.index(b"FTAB") - 8
+    first = raw.index(b"EVTS\x00\x00") - 8
+    assert raw[14 + 24 : 14 + 32] == table.to_bytes(8, "little")
+    assert (raw.index(first.to_bytes(8, "little"), table) - table) % 8 == 0
+
+
+def test_no_events_are_a_file_of_none(tmp_path):
+    none = Events([], [], [], [])
+    for name in ("a.aedat", "a.aedat4", "a.npy", "a.h5"):
+        write_events(tmp_path / name, none)
+        assert read_events(tmp_path / name) == none
+
+
+def test_fields_that_a_table_leaves_out_have_their_defaults():
+    # A table of no fields: its list has 4 bytes of lengths and nothing else.
+    table = Table.root(bytes.fromhex("10000000 0c000000 54455354 04000400 04000000".replace(" ", "")), b"TEST")
+    assert (table.integer(0, 4, default=7), table.pair(0), table.tables(0)) == (7, (0, 0), [])

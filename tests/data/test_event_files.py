@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuslayer.data import Events, read_events, write_events
+from cuslayer.data.formats import FORMATS
+from cuslayer.data.formats import base as form
+
+SHARED = Path(__file__).parents[3] / "shared/data"
+KNOWN = ".bs2, .bin, .bs1, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4"
+
+
+def one(t=1.0, x=0, y=0, p=0):
+    return Events([t], [x], None if y is None else [y], [p])
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+@pytest.mark.parametrize("suffix", [".bs2", ".bin", ".BS2"])
+def test_camera_files_are_these_bytes(tmp_path, suffix):
+    path = tmp_path / f"one{suffix}"
+    events = Events([0.0, 8388.607, 65.793], [1, 255, 0x12], [2, 255, 0x34], [1, 1, 0])
+    raw = bytes([1, 2, 0x80, 0, 0]) + bytes([255] * 5) + bytes([0x12, 0x34, 0x01, 0x01, 0x01])
+    write_events(path, events)
+    assert path.read_bytes() == raw
+    assert read_events(path) == events
+
+
+def test_neuron_files_are_these_bytes(tmp_path):
+    path = tmp_path / "one.bs1"
+    events = Events([0.001, 0.256], [0x1234, 65535], None, [0, 1])
+    write_events(path, events)
+    assert path.read_bytes() == bytes([0x12, 0x34, 0, 0, 1, 0xFF, 0xFF, 0x80, 1, 0])
+    assert read_events(path) == events
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 255), st.integers(0, 255), st.integers(0, 1)), min_size=1
+    )
+)
+def test_camera_events_survive_a_file(tmp_path_factory, rows):
+    us, x, y, p = (np.array(column) for column in zip(*rows, strict=True))
+    path = tmp_path_factory.getbasetemp() / "survive.bs2"
+    events = Events(us / 1000, x, y, p)
+    write_events(path, events)
+    assert read_events(path) == events
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 65535), st.integers(0, 1)), min_size=1),
+    st.floats(-0.49, 0.49),
+)
+def test_neuron_events_survive_a_file_to_the_microsecond(tmp_path_factory, rows, off):
+    us, x, p = (np.array(column) for column in zip(*rows, strict=True))
+    path = tmp_path_factory.getbasetemp() / "survive.bs1"
+    write_events(path, Events((us + off) / 1000, x, None, p))
+    assert read_events(path) == Events(us / 1000, x, None, p)
+
+
+def test_channel_files_are_these_bytes(tmp_path):
+    path = tmp_path / "one.bs3"
+    events = Events([0.001, 16777.215, 66.051], [0xABC, 4095, 1], [0xDEF, 4095, 0x203], [0x12, 255, 2])
+    write_events(path, events)
+    raw = bytes([0xAB, 0xCD, 0xEF, 0x12, 0, 0, 1]) + bytes([255] * 7) + bytes([0x00, 0x12, 0x03, 2, 1, 2, 3])
+    assert path.read_bytes() == raw
+    assert read_events(path) == events
+
+
+@pytest.mark.parametrize(
+    ("name", "events", "message"),
+    [
+        ("a.bs2", one(x=256), "x must be at most 255 in a .bs2 file, event 0 has 256"),
+        ("a.bin", one(y=300), "y must be at most 255 in a .bin file, event 0 has 300"),
+        ("a.bs2", one(p=2), "p must be at most 1 in a .bs2 file, event 0 has 2"),
+        ("a.bs1", one(x=65536, y=None), "x must be at most 65535 in a .bs1 file, event 0 has 65536"),
+        (
+            "a.bs2",
+            Events([1.0, 8388.608], [0, 0], [0, 0], [0, 0]),
+            "t must lie in 0 .. 8388.607 ms in a .bs2 file, event 1 is at 8388.608 ms",
+        ),
+        ("a.bs2", one(1e306), "t must lie in 0 .. 8388.607 ms in a .bs2 file, event 0 is at 1e+306 ms"),
+        ("a.bs2", one(-0.001), "t must lie in 0 .. 8388.607 ms in a .bs2 file, event 0 is at -0.001 ms"),
+        ("a.bs3", one(x=4096), "x must be at most 4095 in a .bs3 file, event 0 has 4096"),
+        ("a.bs3", one(y=4096), "y must be at most 4095 in a .bs3 file, event 0 has 4096"),
+        ("a.bs3", one(p=256), "p must be at most 255 in a .bs3 file, event 0 has 256"),
+        ("a.bs3", one(16777.216), "t must lie in 0 .. 16777.215 ms in a .bs3 file, event 0 is at 16777.216 ms"),
+        ("a.bs2", one(y=None), "events must be in 2-D for a .bs2 file, got 1-D"),
+        ("a.bs1", one(), "events must be in 1-D for a .bs1 file, got 2-D"),
+        ("a.bs2", Events([], [], [], []), "events must not be empty for a .bs2 file, got none"),
+    ],
+)
+def test_writing_refuses_what_a_format_cannot_hold(tmp_path, name, events, message):
+    path = tmp_path / name
+    path.write_bytes(b"as it was")
+    with refuses(f"write_events: {message}"):
+        write_events(path, events)
+    assert path.read_bytes() == b"as it was"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_is_never_there_by_half(tmp_path, monkeypatch):
+    path = tmp_path / "a.bs2"
+    path.write_bytes(b"as it was")
+
+    def fail(source, target):
+        assert Path(source).read_bytes()
+        assert Path(target).read_bytes() == b"as it was"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with refuses(f"write_events: {path} cannot be opened (No space left on device)"):
+        write_events(path, one())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bs2"]
+
+
+def test_writing_refuses_other_things_and_places(tmp_path):
+    with refuses("write_events: events must be Events, got list", TypeError):
+        write_events(tmp_path / "a.bs2", [1])
+    with refuses(f"write_events: {tmp_path}/a.bs4 must end in one of {KNOWN}; did you mean .bs3?"):
+        write_events(tmp_path / "a.bs4", one())
+    with refuses(f"write_events: {tmp_path}/no/a.bs2 has no folder {tmp_path}/no to be in"):
+        write_events(tmp_path / "no" / "a.bs2", one())
+    (tmp_path / "folder.bs2").mkdir()
+    with refuses(f"write_events: {tmp_path}/folder.bs2 is a folder, not a file"):
+        write_events(tmp_path / "folder.bs2", one())
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "message"),
+    [
+        ("a.bs2", b"", "is empty"),
+        ("a.bs2", bytes(23), "is 23 bytes, not a multiple of 5"),
+        ("a.txt", bytes(5), f"must end in one of {KNOWN}"),
+        ("a.bs1", bytes(4), "is 4 bytes, not a multiple of 5"),
+        ("a.bs3", bytes(13), "is 13 bytes, not a multiple of 7"),
+        ("a.bsn", bytes(10), "is for numbers of spikes, not events; read_counts is its door"),
+        ("a.bs2", None, "does not exist"),
+    ],
+)
+def test_reading_refuses_broken_files(tmp_path, name, raw, message):
+    path = tmp_path / name
+    if raw is not None:
+        path.write_bytes(raw)
+    with refuses(f"read_events: {path} {message}"):
+        read_events(path)
+
+
+def test_long_files_are_read_in_blocks(tmp_path):
+    n = 2 * form.BLOCK + 3
+    events = Events(np.arange(n) / 1000, np.arange(n) % 251, np.arange(n) % 241, np.arange(n) % 2)
+    write_events(tmp_path / "a.bs2", events)
+    assert read_events(tmp_path / "a.bs2") == events
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused():
+    with refuses("was cut short while it was read"):
+        FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, "")
+
+
+def test_reading_is_no_loop_over_events(tmp_path):
+    """20 million events a second is what is promised; a loop in Python reads a tenth of a million."""
+    (tmp_path / "a.bs2").write_bytes(bytes(5_000_000))
+    start = time.perf_counter()
+    assert len(read_events(tmp_path / "a.bs2")) == 1_000_000
+    assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.parametrize("door", [read_events, lambda path, **unit: write_events(path, one(), **unit)])
+def test_a_unit_is_only_for_formats_that_have_the_choice(tmp_path, door):
+    (tmp_path / "a.bs2").write_bytes(bytes(5))
+    with pytest.raises(ValueError, match=r"unit must be None for a \.bs2 file, which has microseconds, got 'ms'$"):
+        door(tmp_path / "a.bs2", unit="ms")
+    (tmp_path / "a.npy").write_bytes(bytes(5))
+    with pytest.raises(ValueError, match=r"unit must be one of s, ms, us, ns, got 'min'"):
+        door(tmp_path / "a.npy", unit="min")
+
+
+def test_reading_refuses_a_folder(tmp_path):
+    with refuses(f"read_events: {tmp_path} is a folder, not a file"):
+        read_events(tmp_path)
+
+
+def test_a_recording_of_nmnist_is_read():
+    path = SHARED / "nmnist-small/1.bs2"
+    if not path.is_file():
+        pytest.skip("the folder shared/data/nmnist-small is missing")
+    events = read_events(path)
+    raw = path.read_bytes()
+    assert len(events) == len(raw) // 5
+    assert (events.x[0], events.y[0], events.p[0]) == (raw[0], raw[1], raw[2] >> 7)
+    assert events.t[0] == ((raw[2] & 0x7F) << 16 | raw[3] << 8 | raw[4]) / 1000
+    assert (np.diff(events.t) >= 0).all()
+    assert events.to_spikes((34, 34, 2), 300).any(axis=(0, 1, 2)).all()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuslayer.data import Events
+from cuslayer.data.events import flat_bins
+
+SHAPE = (4, 5, 2)
+
+
+def one(t=1.0, x=0, y=0, p=0):
+    return Events([t], [x], None if y is None else [y], [p])
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+# Events
+
+
+def test_events_copy_the_callers_arrays_and_cannot_be_edited():
+    t, x, y, p = np.array([1.0, 2.0]), np.array([1, 2]), np.array([3, 4]), np.array([0, 1])
+    events = Events(t, x, y, p)
+    for theirs in (t, x, y, p):
+        assert theirs.flags.writeable
+        theirs[:] = 0
+    assert events == Events([1.0, 2.0], [1, 2], [3, 4], [0, 1])
+    for ours in (events.t, events.x, events.y, events.p):
+        with pytest.raises(ValueError, match="read-only"):
+            ours[0] = 7
+    with pytest.raises(AttributeError):
+        events.t = t
+
+
+def test_events_to_spikes_leaves_the_events_alone():
+    events = Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
+    events.to_spikes(SHAPE, 2, rounding="nearest")
+    assert events == Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
+
+
+def test_events_have_dtypes_length_equality_and_a_short_repr():
+    events = Events(np.array([1, 2], np.uint8), np.array([1, 2], np.uint16), [3, 4], [False, True])
+    assert (events.t.dtype, events.x.dtype, events.p.dtype) == (np.float64, np.int64, np.int64)
+    assert len(events) == 2
+    assert repr(events) == "Events(2 events in 2-D, 1 to 2 ms)"
+    assert repr(Events([], [], None, [])) == "Events(0 events in 1-D)"
+    assert events != Events([1, 2], [1, 2], None, [0, 1])
+    assert events != Events([1, 2], [1, 2], [3, 5], [0, 1])
+    assert events != 3
+    assert pickle.loads(pickle.dumps(events)) == events
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (([1.0, 2.0], [1], [1, 2], [0, 0]), "Events: x must be as long as t, got 1 and 2"),
+        (([1.0, 2.0], [1, 1], [1], [0, 0]), "Events: y must be as long as t, got 1 and 2"),
+        (([1.0, 2.0], [1, 1], None, [0]), "Events: p must be as long as t, got 1 and 2"),
+        (([[1.0]], [1], [1], [0]), "Events: t must be 1-D, got shape (1, 1)"),
+        (([1.0], [[1], [1, 2]], [1], [0]), "Events: x must be 1-D, got rows of unequal length"),
+        (([1.0, np.nan], [1, 1], [1, 1], [0, 0]), "Events: t must be finite, event 1 is at nan"),
+        (([1.0, 2.0], [1, -1], [1, 1], [0, 0]), "Events: x must lie in 0 .. 2**63 - 1, event 1 has -1"),
+        (
+            ([1.0], np.array([2**63], np.uint64), None, [0]),
+            "Events: x must lie in 0 .. 2**63 - 1, event 0 has 9223372036854775808",
+        ),
+    ],
+)
+def test_events_refuse_wrong_values(arrays, message):
+    with refuses(message):
+        Events(*arrays)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ((["a"], [1], [1], [0]), "Events: t must be numbers, got <U1"),
+        (([1.0], [1.5], [1], [0]), "Events: x must be integers, got float64"),
+    ],
+)
+def test_events_refuse_wrong_types(arrays, message):
+    with refuses(message, TypeError):
+        Events(*arrays)
+
+
+# Spikes
+
+
+def test_spikes_lie_where_and_when_their_events_do():
+    spikes = Events([0.0, 2.9, 2.1], [4, 0, 0], [3, 1, 1], [1, 0, 0]).to_spikes(SHAPE, 3)
+    assert spikes.shape == (3, 4, 5, 2)
+    assert spikes.dtype == bool
+    assert [tuple(i) for i in np.argwhere(spikes)] == [(0, 3, 4, 1), (2, 1, 0, 0)]
+
+
+@given(st.integers(0, 100_000), st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.1, 2.5, 0.001]))
+def test_an_event_on_the_edge_of_a_bin_is_in_that_bin(k, dt):
+    for t in (k * dt, round(k * dt, 6)):
+        step, _ = flat_bins(one(t), SHAPE, 200_000, dt, "floor")
+        assert step[0] == k
+
+
+def test_rounding_to_the_nearest_bin_takes_halves_to_the_even_one():
+    step, _ = flat_bins(Events([0.5, 1.5, 1.6, 1.4], [0] * 4, [0] * 4, [0] * 4), SHAPE, 9, 1.0, "nearest")
+    assert step.tolist() == [0, 2, 2, 1]
+    step, _ = flat_bins(Events([0.5, 1.999], [0] * 2, [0] * 2, [0] * 2), SHAPE, 9, 1.0, "floor")
+    assert step.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("rounding", "kept"), [("floor", 2), ("nearest", 1)])
+def test_events_after_the_last_bin_are_left_out(rounding, kept):
+    events = Events([1.0, 2.9, 3.0, 1e300], [0, 1, 2, 3], [0] * 4, [0] * 4)
+    assert events.to_spikes(SHAPE, 3, rounding=rounding).sum() == kept
+
+
+def test_events_of_on_alone_stay_in_channel_one():
+    spikes = one(p=1).to_spikes(SHAPE, 2)
+    assert spikes[1, 0, 0].tolist() == [False, True]
+
+
+def test_one_channel_merges_the_polarities():
+    events = Events([0.0, 0.0], [0, 1], [0, 0], [0, 1])
+    assert events.to_spikes((1, 2, 1), 1).ravel().tolist() == [True, True]
+
+
+def test_a_recording_in_one_dimension_becomes_neurons():
+    spikes = Events([0.0, 1.0], [2, 0], None, [1, 0]).to_spikes(3, 2)
+    assert spikes.tolist() == [[False, False, True], [True, False, False]]
+    assert (Events([0.0, 1.0], [2, 0], None, [1, 0]).to_spikes((3,), 2) == spikes).all()
+
+
+def test_sum_counts_up_to_255_and_refuses_more():
+    counts = Events([0.5] * 255, [1] * 255, [2] * 255, [1] * 255).to_spikes(SHAPE, 2, binning="sum")
+    assert counts.dtype == np.uint8
+    assert counts[0, 2, 1, 1] == 255
+    assert counts.sum() == 255
+    many = Events([1.5] * 256, [1] * 256, [2] * 256, [1] * 256)
+    with refuses("to_spikes: a bin must hold at most 255 events, bin (1, 2, 1, 1) has 256"):
+        many.to_spikes(SHAPE, 2, binning="sum")
+
+
+def test_no_events_are_no_spikes():
+    none = Events([], [], [], [])
+    assert none.to_spikes(SHAPE, 2).sum() == 0
+    assert none.to_spikes(SHAPE, 2, binning="sum").sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "shape", "message"),
+    [
+        (one(x=5, y=1, p=1), SHAPE, "the sensor (4, 5, 2) (H, W, C), event 0 is at x=5, y=1, p=1"),
+        (one(x=4, y=4), SHAPE, "the sensor (4, 5, 2) (H, W, C), event 0 is at x=4, y=4, p=0"),
+        (one(p=2), SHAPE, "the sensor (4, 5, 2) (H, W, C), event 0 is at x=0, y=0, p=2"),
+        (Events([0.0, 0.0], [2, 3], None, [1, 1]), 3, "3 neurons, event 1 is at x=3"),
+    ],
+)
+def test_an_event_outside_the_sensor_is_named(events, shape, message):
+    with refuses(f"to_spikes: events must lie within {message}"):
+        events.to_spikes(shape, 5)
+
+
+@pytest.mark.parametrize(
+    ("events", "arguments", "message"),
+    [
+        (one(-0.5), {}, "t must not be negative, event 0 is at -0.5 ms"),
+        (one(), {"shape": 3}, "shape must be (H, W, C) for events in 2-D, got (3,)"),
+        (one(y=None), {}, "shape must be a number of neurons for events in 1-D, got (4, 5, 2)"),
+        (one(), {"shape": (3, 4)}, "shape must be (H, W, C), or a number of neurons, got (3, 4)"),
+        (one(), {"shape": (3, 0, 2)}, "shape must be at least 1, got 0"),
+        (one(), {"steps": 0}, "steps must be at least 1, got 0"),
+        (one(), {"dt": 0.0}, "dt must be positive, got 0"),
+        (one(), {"binning": "summ"}, "binning must be one of or, sum, got 'summ'; did you mean sum?"),
+        (one(), {"rounding": "ceil"}, "rounding must be one of floor, nearest, got 'ceil'"),
+    ],
+)
+def test_to_spikes_refuses_wrong_arguments(events, arguments, message):
+    with refuses(f"to_spikes: {message}"):
+        events.to_spikes(**({"shape": SHAPE, "steps": 5} | arguments))
+
+
+def test_numba_is_not_imported_with_the_room():
+    code = "import sys, cuslayer.data; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

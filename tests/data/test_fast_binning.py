@@ -1,0 +1,102 @@
+"""Batches straight from the bytes of files: the same as by way of events, and the same errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuslayer.data import Digits, EventFolder, Events, Loader, write_events
+from cuslayer.data.fast_binning import mark
+
+events = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1), st.integers(0, 9000)), min_size=1)
+
+
+def raw(*recorded):
+    return b"".join(bytes([x, y]) + (p << 23 | t).to_bytes(3, "big") for x, y, p, t in recorded)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(events, min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 80),
+    st.sampled_from([0.1, 0.3, 1.0, 7.0]),
+    st.sampled_from(["floor", "nearest"]),
+)
+def test_marks_what_to_spikes_bins(recordings, channels, steps, dt, rounding):
+    found = mark([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)
+    for sample, recorded in enumerate(recordings):
+        x, y, p, t = np.array(recorded).T
+        spikes = Events(t / 1000.0, x, y, p).to_spikes((5, 7, channels), steps, dt, rounding=rounding)
+        if channels == 1 or p.max() < channels:
+            assert (found[:, sample] == spikes).all()
+
+
+@pytest.mark.parametrize("event", [(7, 0, 0, 0), (0, 5, 0, 0), (255, 255, 1, 2**23 - 1)])
+def test_what_lies_outside_is_left_to_the_long_way(event):
+    assert mark([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
+    assert mark([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor").sum() == 0
+
+
+@pytest.mark.parametrize("broken", [b"", raw((0, 0, 0, 0))[:-1]])
+def test_files_that_are_no_records_too(broken):
+    assert mark([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    lines = []
+    for number in range(5):
+        x, y = generator.integers(0, 34, (2, 200))
+        recorded = Events(generator.uniform(0, 300, 200), x, y, generator.integers(0, 2, 200))
+        write_events(tmp_path / f"{number}.bs2", recorded)
+        lines.append(f"{number} {number % 3}")
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+def batches(dataset, short):
+    loader = Loader(dataset, 2, steps=300, shuffle=True, seed=1)
+    if not short:
+        loader._marked = lambda samples: None
+    return list(loader)
+
+
+def test_the_loader_gives_the_same_either_way(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
+    for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
+        loader = Loader(dataset, 2, steps=300)
+        assert loader._marked([0, 1]) is not None
+        for (x, labels), (y, others) in zip(batches(dataset, True), batches(dataset, False), strict=True):
+            assert (x == y).all()
+            assert labels.dtype == others.dtype
+            assert (labels == others).all()
+            labels[:] = 0  # whoever has a batch may write into it
+
+
+def test_errors_are_those_of_the_long_way(folder):
+    dataset = EventFolder(folder, folder / "list.txt", shape=(34, 20, 2))
+    with pytest.raises(ValueError, match=r"^Loader: .*\.bs2: events must lie within"):
+        list(Loader(dataset, 2, steps=300))
+    dataset = EventFolder(folder, folder / "list.txt")
+    (folder / "3.bs2").write_bytes(b"1234567")
+    with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes, not a multiple of 5$"):
+        list(Loader(dataset, 2, steps=300))
+    (folder / "3.bs2").unlink()
+    with pytest.raises(ValueError, match=r"3\.bs2 does not exist$"):
+        list(Loader(dataset, 2, steps=300))
+
+
+def test_recordings_of_another_kind_go_the_long_way(tmp_path):
+    write_events(tmp_path / "1.bs1", Events([1.0, 2.0], [3, 4], None, [0, 1]))
+    (tmp_path / "list.txt").write_text("1 0")
+    dataset = EventFolder(tmp_path, tmp_path / "list.txt", shape=9, suffix=".bs1")
+    loader = Loader(dataset, 1, steps=5)
+    assert loader._marked([0]) is None
+    ((x, labels),) = loader
+    assert x.shape == (5, 1, 9)
+    assert np.argwhere(x).tolist() == [[1, 0, 3], [2, 0, 4]]
+    assert labels.tolist() == [0]

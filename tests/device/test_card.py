@@ -1,0 +1,82 @@
+"""`pytest -m gpu`: the tests of twins, operations and training, as they stand, on a CUDA device.
+
+Their functions are collected here a second time. They ask of the device what they ask of the emulator: forward the bits
+of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STAND_IN=1 has them run on the stand-in
+of tests/support/fake_cupy.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from cuslayer import backend
+from cuslayer.kernels.cuda import compile as source
+from tests import test_optim
+from tests.device import test_emulated_networks
+from tests.kernels import test_twins, test_twins_delay, test_twins_filter, test_twins_transpose
+from tests.layers import (
+    test_conv,
+    test_conv_transpose,
+    test_delay,
+    test_dense,
+    test_filter_bank,
+    test_fused,
+    test_layers,
+    test_pool,
+    test_shift,
+    test_unpool,
+)
+from tests.loss import test_losses
+from tests.neurons import test_response, test_srm
+from tests.support.device_bridge import Bridge, bridged, watched
+from tests.support.fake_cupy import strict
+from tests.training import test_trainer
+
+STAND_IN = os.environ.get("CUSLAYER_STAND_IN") == "1"
+if backend._driver_problem() and not STAND_IN:
+    pytest.skip(f"no CUDA device: {backend._driver_problem()}", allow_module_level=True)
+
+MODULES = (
+    *(test_twins, test_response, test_srm, test_shift, test_dense, test_conv, test_fused, test_pool),
+    *(test_delay, test_filter_bank, test_twins_delay, test_twins_filter),
+    *(test_layers, test_losses, test_optim, test_emulated_networks, test_trainer),
+    *(test_conv_transpose, test_unpool, test_twins_transpose),
+)
+
+pytestmark = pytest.mark.gpu
+
+# What the CPU says of an optimizer that CUDA says of a kernel by its name (test_source.py).
+OF_THE_CPU = ("test_a_weight_that_could_not_be_moved_is_refused",)
+
+for _module in MODULES:
+    for _name, _test in vars(_module).items():
+        if _name.startswith("test_") and _name not in OF_THE_CPU:
+            globals()[f"{_module.__name__.split('.')[-1]}_{_name.removeprefix('test_')}"] = _test
+
+
+@pytest.fixture(autouse=True)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """NumPy arrays go through the device, wherever the test sends them through the emulator or the CPU."""
+    monkeypatch.setattr(test_twins, "gpu", Bridge())
+    monkeypatch.setattr(test_emulated_networks, "emulation", bridged)
+    # As in test_twins: two blocks at most, so that larger arrays take several passes of the grid.
+    monkeypatch.setattr(source, "_MOST_BLOCKS", 2)
+    # A training step that compares the CPU with the device chooses between them itself.
+    chooses = request.function.__module__ == test_emulated_networks.__name__ and "emulated" not in request.fixturenames
+    with strict() if STAND_IN else nullcontext(), watched() as running, nullcontext() if chooses else bridged():
+        yield running
+
+
+@pytest.fixture
+def emulator(driver: Any) -> Any:
+    return driver
+
+
+@pytest.fixture
+def emulated(driver: Any) -> Any:
+    return driver

@@ -1,0 +1,60 @@
+"""Whole networks on the CUDA kernels, emulated: the same spikes and the same step of training as on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import kernels
+from cuslayer.kernels.constants import Alpha
+from tests.support.emulator.driver import emulation
+
+
+def step(notation, gradient, make):
+    cs.seed(7)
+    srm = cs.SRM(gradient=gradient)
+    net = cs.Network(notation, srm)
+    x = np.random.default_rng(0).random((30, 2, *net.input_shape)) < 0.15
+    optimizer = make(net.parameters())
+    spikes = net(x)
+    cs.SpikeCountLoss(srm, true=12, false=2, region=(5, 30))(spikes, [0, 2]).backward()
+    grads = [p.grad for p in net.parameters()]
+    optimizer.step()
+    return spikes.data, grads, [p.data for p in net.parameters()]
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("notation", ["40-30-3", "8x8x2-4c3-2a-3"])
+@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, 1e-3, momentum=0.9), lambda p: cs.Adam(p, 1e-3, amsgrad=True)])
+def test_a_training_step(notation, gradient, make):
+    spikes, grads, weights = step(notation, gradient, make)
+    with emulation() as emulator:
+        emulated_spikes, emulated_grads, emulated_weights = step(notation, gradient, make)
+    assert {"neuron", "psp", "psp_adjoint"} < set(emulator.launches)
+    assert ("neuron_adjoint_exact" if gradient == "exact" else "neuron_adjoint") in emulator.launches
+    assert spikes.any()
+    assert (spikes == emulated_spikes).all()
+    for mine, other in zip(grads, emulated_grads, strict=True):
+        assert mine.any()
+        np.testing.assert_allclose(other, mine, rtol=0, atol=1e-5 * np.abs(mine).max())
+    for mine, other in zip(weights, emulated_weights, strict=True):
+        # Adam divides a gradient by its size: one that is only rounding may move its weight either way.
+        assert np.mean(np.abs(mine - other) > 1e-6) < 0.01
+
+
+def test_spike_time_and_delay(emulated):
+    srm = cs.SRM()
+    x = np.random.default_rng(1).random((25, 1, 6)) < 0.3
+    late = cs.shift(x, delay=3.0)
+    assert (late.data[3:] == x[:-3]).all()
+    t = cs.Tensor(x.astype(np.float32), requires_grad=True)
+    cs.SpikeTimeLoss(srm)(cs.shift(t, delay=-2.0), x).backward()
+    assert t.grad.any()
+    assert {"shift_spikes", "shift", "psp", "psp_adjoint"} <= set(emulated.launches)
+
+
+def test_every_launch_is_the_emulators(emulated):
+    x = np.ones((5, 3), np.float32)
+    kernels.of(x).response.psp(x, Alpha(1, 5, 1, 0))
+    assert emulated.launches == ["psp"]

@@ -1,0 +1,205 @@
+"""benchmarks/gpu.py, on a stand-in of a card: what it counts, what it captures, what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.kernels.cuda import compile as source
+from tests.support import fake_cupy as strict
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import gpu as benchmark  # noqa: E402
+import traffic  # noqa: E402
+from card import Cuda, Graphs  # noqa: E402
+
+
+class Card:
+    """Every work takes a millisecond; captures are the stand-in's."""
+
+    name, l2, versions = "Stand-in (9000)", 1000, {"cupy": "none"}
+
+    def __init__(self) -> None:
+        self.timed = 0
+
+    def seconds(self, work: Any) -> float:
+        work()
+        self.timed += 1
+        return 1e-3
+
+    def settled(self) -> Any:
+        return nullcontext()
+
+    def begin(self) -> None:
+        strict.begin_capture()
+
+    def end(self) -> Any:
+        return strict.end_capture()
+
+
+@pytest.fixture(autouse=True)
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The stand-in is the device; the names of the kernels that ran."""
+    monkeypatch.setattr(benchmark, "STEPS", 20)
+    monkeypatch.setattr(benchmark, "BATCH", 2)
+    with strict.strict() as driver:
+        cs.use("cuda")
+        yield driver.launches
+        cs.use("cpu")
+
+
+def network(notation: str) -> cs.Network:
+    return cs.Network(notation, cs.SRM())
+
+
+def test_every_kernel_is_timed_in_both_types(launched: list[str]) -> None:
+    found = benchmark.kernels(Card())
+    assert {row["kernel"] for row in found["rows"]} == set(launched) == set(source.kernel_names())
+    assert len(found["rows"]) == 2 * len(source.kernel_names())
+    assert 4 * found["steps"] * found["columns"] >= 2 * Card.l2
+    elements = found["steps"] * found["columns"]
+    assert found["copy_bytes_per_second"] == 8 * elements / 1e-3
+    for row in found["rows"]:
+        moved = elements * traffic.bytes_per_element(row["kernel"], row["dtype"])
+        assert row["bytes_per_second"] == pytest.approx(moved / 1e-3)
+        assert row["of_a_copy"] == pytest.approx(moved / (8 * elements))
+
+
+@pytest.mark.parametrize("notation", ["4x4x2-20-3", "4x4x2-3c3-2a-3"])
+def test_a_replay_is_the_step(notation: str, launched: list[str]) -> None:
+    net = network(notation)
+    for p in net.parameters():
+        p.data *= 10.0
+    step = benchmark.training_step(net, (4, 4, 2), 20, 2)
+    graphs = Graphs(Card(), step)
+    names = {"4x4x2-20-3": {"dense.forward"}, "4x4x2-3c3-2a-3": {"dense.forward", "conv.forward"}}[notation]
+    assert names < graphs.outside
+    assert not graphs.outside & {
+        "srm.neuron",
+        "srm.neuron_adjoint",
+        "response.psp",
+        "pool.forward",
+        "pool.adjoint",
+        "optim.adam",
+    }
+    assert graphs.graphs > len(graphs.outside)
+    before = len(launched)
+    assert benchmark.difference(net, step, graphs) < 1e-6
+    assert {"neuron", "neuron_adjoint", "adam"} <= set(launched[before:])
+    assert all(backend.to_numpy(p.grad).any() for p in net.parameters())
+    weights = [p.numpy() for p in net.parameters()]
+    graphs()
+    assert all((p.numpy() != w).any() for p, w in zip(net.parameters(), weights, strict=True))
+
+
+def test_what_cannot_be_captured_is_said_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = benchmark.training_step
+
+    def that_reads(net: Any, *sizes: Any) -> Any:
+        step = make(net, *sizes)
+        return lambda: (step(), net.parameters()[0].data.sum().item())
+
+    monkeypatch.setattr(benchmark, "training_step", that_reads)
+    row = benchmark.training(Card(), "MLP", network("8-4-3"), (8,), 20, 2)
+    assert row["milliseconds"] == 1.0
+    assert row["graph_milliseconds"] is None
+    assert row["note"] == (
+        "not captured: RuntimeError: cudaErrorStreamCaptureUnsupported: "
+        "operation not permitted when stream is capturing"
+    )
+    assert backend.to_numpy(backend.to_device(np.ones(2))).tolist() == [1, 1]
+
+
+def test_a_replay_that_gives_other_gradients_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "difference", lambda *_: 0.5)
+    row = benchmark.training(Card(), "MLP", network("8-4-3"), (8,), 20, 2)
+    assert row["graph_milliseconds"] is None
+    assert row["note"] == "not captured: ValueError: a replay gives other gradients, by 5.0e-01"
+
+
+def test_a_card_times_by_events_and_captures_on_a_stream_of_its_own() -> None:
+    card = Cuda()
+    assert (card.name, card.l2) == ("stand-in", 1000)
+    assert 0.002 <= card.seconds(lambda: time.sleep(0.002)) < 0.2
+    net = network("8-4-3")
+    row = benchmark.training(card, "MLP", net, (8,), 20, 2)
+    assert row["note"].startswith("graphs: 6; between them dense.forward, ")
+    assert 0 < row["graph_milliseconds"] < 1000
+
+
+@pytest.mark.parametrize("problem", [ValueError("a line"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["in the step", "at the end"])
+def test_a_capture_that_fails_is_ended(problem: BaseException, where: str) -> None:
+    class Failing(Card):
+        def end(self) -> Any:
+            launch = super().end()
+            if where == "at the end":
+                raise problem
+            return launch
+
+    warm = iter([None, None])
+
+    def step() -> None:
+        if next(warm, "captured") == "captured" and where == "in the step":
+            raise problem
+
+    with pytest.raises(type(problem)):
+        Graphs(Failing(), step)
+    assert backend.to_device(np.ones(1)).item() == 1
+
+
+def test_a_graph_that_fails_is_said_and_the_rest_goes_on() -> None:
+    class Failing(Card):
+        def end(self) -> Any:
+            super().end()
+            raise RuntimeError("cudaErrorStreamCaptureInvalidated\nand more")
+
+    row = benchmark.training(Failing(), "MLP", network("8-4-3"), (8,), 20, 2)
+    assert row["note"] == "not captured: RuntimeError: cudaErrorStreamCaptureInvalidated"
+
+
+def test_the_whole_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark, "Cuda", Card)
+    monkeypatch.setattr(benchmark, "NETWORKS", {"MLP": lambda: cs.Network("34x34x2-4-10", cs.SRM())})
+    monkeypatch.setattr(benchmark, "tests", lambda: {"passed": True, "summary": "9 passed"})
+    assert benchmark.main(["--tests", "--out", str(tmp_path / "new" / "found.json")]) == 0
+    found = json.loads((tmp_path / "new" / "found.json").read_text())
+    assert found["card"] == Card.name
+    assert found["tests"]["summary"] == "9 passed"
+    (row,) = found["training"]
+    assert (row["network"], row["milliseconds"], row["graph_milliseconds"]) == ("MLP", 1.0, 1.0)
+    assert row["note"].startswith("graphs: 6; between them dense.forward, dense.input_adjoint, dense.weight_adjoint")
+    said = capsys.readouterr().out
+    assert "neuron_adjoint_exact  float64" in said
+    assert "MLP" in said
+    monkeypatch.setattr(benchmark, "ROOT", tmp_path)
+    assert benchmark.write(found, None) == tmp_path / "benchmarks" / "results" / "gpu-stand-in-9000.json"
+
+
+def test_the_examples_networks_are_what_is_trained() -> None:
+    shapes = {name: [p.shape for p in make().parameters()] for name, make in benchmark.NETWORKS.items()}
+    assert shapes["MLP"] == [(2312, 512), (512, 10)]
+    assert [shape[-1] for shape in shapes["CNN"]] == [16, 32, 64, 10]
+
+
+@pytest.mark.skipif(backend._driver_problem() is None, reason="this machine has a CUDA device")
+def test_without_a_device_it_says_so() -> None:
+    found = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py")], capture_output=True, text=True, check=False, cwd=BENCHMARKS
+    )
+    assert found.returncode == 1
+    assert found.stderr.startswith("gpu: device: cuda is out of reach: ")
+    assert found.stderr.count("\n") == 1

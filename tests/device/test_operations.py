@@ -1,0 +1,399 @@
+"""Everything from an operation to an epoch on a device, against the CPU: on CUDA where there is one, and always on a
+stand-in whose arrays refuse what CuPy's refuse (strict.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend, functions, kernels
+from cuslayer.data import Digits, Loader
+from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import Pooling
+from cuslayer.kernels.window import Window
+from cuslayer.training import Config, Trainer, train
+from tests.support.device_bridge import Bridge, bridged, watched
+from tests.support.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict
+from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
+
+RNG = np.random.default_rng(12)
+SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
+DEVICES = ["stand-in", *([] if backend._driver_problem() else [pytest.param("cuda", marks=pytest.mark.gpu)])]
+
+
+@pytest.fixture(params=DEVICES, autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The device "cuda" is in use, whoever stands behind the name."""
+    if request.param == "cuda":
+        cs.use("cuda")
+        yield
+    else:
+        with strict():
+            cs.use("cuda")
+            yield
+            cs.use("cpu")
+
+
+def spikes(*shape: int, rate: float = 0.2) -> np.ndarray[Any, Any]:
+    return RNG.random(shape) < rate
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray[Any, Any]:
+    return RNG.standard_normal(shape) * scale
+
+
+def module(x: Any) -> str:
+    return backend.namespace(x).__name__
+
+
+def run(where: str, fn: Callable[..., cs.Tensor], arrays: list[Any]) -> list[np.ndarray[Any, Any]]:
+    """Return the result of an operation on a device, and the gradients of its arrays."""
+    cs.use(where)
+    cs.seed(3)
+    tensors = [cs.Tensor(a, requires_grad=a.dtype != bool) for a in arrays]
+    out = fn(*tensors)
+    assert module(out.data) == {"cpu": "numpy", "cuda": "cupy"}[where]
+    if out.requires_grad:
+        dtype = np.float32 if out.dtype == bool else out.dtype
+        out.backward(np.random.default_rng(5).standard_normal(out.shape).astype(dtype))
+    grads = [t.grad for t in tensors if t.requires_grad]
+    assert {module(g) for g in grads} <= {module(out.data)}
+    return [backend.to_numpy(x) for x in (out.data, *grads)]
+
+
+# The operation, its arrays, and whether its result is the CPU's to the bit.
+OPERATIONS: dict[str, tuple[Callable[..., cs.Tensor], list[Any], bool]] = {
+    "psp": (SRM.psp, [normal(30, 2, 5)], True),
+    "psp of spikes": (SRM.psp, [spikes(30, 2, 5)], True),
+    "psp by samples": (lambda x: functions.psp(x, response=np.array([0.0, 1.0, 0.5])), [normal(30, 2, 5)], True),
+    "neuron": (SRM, [normal(40, 2, 5, scale=10)], True),
+    "neuron, exact": (EXACT, [normal(40, 2, 5, scale=10)], True),
+    "spike": (SRM.spike, [normal(40, 2, 5, scale=10)], True),
+    "spike, exact": (EXACT.spike, [normal(40, 2, 5, scale=10)], True),
+    "dense": (functions.dense, [normal(9, 2, 7), normal(7, 4)], False),
+    "dense of spikes": (functions.dense, [spikes(9, 2, 7), normal(7, 4)], False),
+    "dense of images": (functions.dense, [spikes(9, 2, 3, 2, 2), normal(12, 4)], False),
+    "dense of nothing": (functions.dense, [normal(0, 2, 7), normal(7, 4)], False),
+    "conv": (
+        lambda x, w: functions.conv(x, w, padding=1, stride=2),
+        [normal(3, 2, 6, 7, 4), normal(3, 3, 4, 6)],
+        False,
+    ),
+    "conv of spikes": (functions.conv, [spikes(3, 2, 6, 7, 4), normal(3, 3, 4, 6)], False),
+    "conv in groups": (
+        lambda x, w: functions.conv(x, w, groups=2, dilation=2),
+        [spikes(3, 2, 6, 7, 4), normal(2, 3, 2, 6)],
+        False,
+    ),
+    "conv and its neurons": (
+        lambda x, w: functions.conv_neuron(x, w, response=SRM.filter, spiking=SRM.spiking, padding=1),
+        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
+        False,
+    ),
+    "conv, pool and their neurons": (
+        lambda x, w: functions.conv_pool(
+            x,
+            w,
+            response=SRM.filter,
+            spiking=SRM.spiking,
+            pooling=Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, SRM.filter, SRM.spiking),
+        ),
+        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
+        False,
+    ),
+    "pool": (lambda x: functions.pool(x, kernel_size=2, gain=11.0), [normal(3, 2, 5, 6, 2)], False),
+    "pool of spikes": (lambda x: functions.pool(x, kernel_size=3, stride=2, gain=11.0), [spikes(3, 2, 5, 6, 2)], False),
+    "shift": (lambda x: cs.shift(x, delay=[2.0, -3.0, 0.0]), [normal(9, 2, 3)], True),
+    "shift of spikes": (lambda x: cs.shift(x, delay=-2.0), [spikes(9, 2, 3)], True),
+    "shift between steps": (
+        lambda x, d: cs.shift(x, delay=d, mode="linear"),
+        [normal(9, 2, 2, 2, 3), normal(2, 2, 3, scale=3)],
+        True,
+    ),
+    "shift of spikes between steps": (
+        lambda x, d: cs.shift(x, delay=d, dt=0.5, mode="linear"),
+        [spikes(9, 2, 2, 2, 3), normal(3)],
+        True,
+    ),
+    "spikes and their delays": (lambda x, d: cs.shift(x, delay=d), [spikes(9, 2, 3), normal(3, scale=3)], True),
+    "spikes and one delay": (lambda x, d: cs.shift(x, delay=d), [spikes(9, 2, 3), np.array(1.5)], True),
+    "fir": (functions.fir, [normal(30, 2, 5), normal(7)], True),
+    "fir of spikes": (functions.fir, [spikes(30, 2, 5), normal(7)], True),
+    "filter bank": (functions.filter_bank, [normal(20, 2, 2, 3, 2), normal(3, 7)], True),
+    "filter bank of spikes": (functions.filter_bank, [spikes(20, 2, 5), normal(3, 7)], True),
+    "filter bank of nothing": (functions.filter_bank, [normal(0, 2, 5), normal(3, 7)], True),
+    "dropout": (lambda x: functions.dropout(x, p=0.3), [normal(5, 4, 6)], True),
+    "dropout of spikes": (lambda x: functions.dropout(x, p=0.3), [spikes(5, 4, 6)], True),
+    "time loss": (cs.SpikeTimeLoss(SRM), [normal(30, 2, 5), spikes(30, 2, 5)], False),
+    "count loss": (lambda s: cs.SpikeCountLoss(SRM, region=(5, 25))(s, [1, 4]), [normal(30, 2, 5)], False),
+    "arithmetic": (lambda a, b: (a * 2.0 - b) / (abs(b) + 1.0) + (-a).exp(), [normal(3, 4), normal(3, 1)], False),
+    "spikes in arithmetic": (lambda s, a: 1.0 - s * a, [spikes(3, 4), normal(3, 4)], False),
+    "sum and mean": (lambda a: a.sum(axis=1) * a.mean(axis=0).sum() + a.mean(), [normal(3, 4)], False),
+    "reshape and slice": (lambda a: a.reshape(2, 6)[1:, ::2] * a[None, 0, :3], [normal(3, 4)], False),
+    "index twice": (lambda a: a[np.array([0, 2, 2])], [normal(3, 2)], False),
+    "matmul": (lambda a, b: a @ b, [normal(5, 3, 4), normal(4, 2)], False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation(name: str, dtype: str) -> None:
+    fn, given, to_the_bit = OPERATIONS[name]
+    arrays = [a if a.dtype == bool else a.astype(dtype) for a in given]
+    ours, theirs = run("cuda", fn, arrays), run("cpu", fn, arrays)
+    assert [(a.dtype, a.shape) for a in ours] == [(a.dtype, a.shape) for a in theirs]
+    if to_the_bit:
+        assert ours[0].tobytes() == theirs[0].tobytes()
+    # Spikes are pooled in float32, whatever the weights are.
+    tolerances = {"bool": 0, "float32": 1e-5, "float64": 1e-5 if "pool and" in name else 1e-12}
+    for mine, other in zip(ours, theirs, strict=True):
+        tolerance = tolerances[other.dtype.name]
+        np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
+
+
+SMOOTH = [n for n in OPERATIONS if not n.startswith(("neuron", "spike", "dropout")) and n[-4:] not in ("rons", "loss")]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_gradient(name: str) -> None:
+    fn, arrays, _ = OPERATIONS[name]
+    fixed = [None if a.dtype != bool else cs.Tensor(a) for a in arrays]
+
+    def of_numbers(*numbers: cs.Tensor) -> cs.Tensor:
+        given = iter(numbers)
+        return fn(*(next(given) if f is None else f for f in fixed))
+
+    numbers = [a for a in arrays if a.dtype != bool]
+    if numbers:
+        assert cs.gradcheck(of_numbers, *numbers) < 1e-6
+
+
+def step(where: str, notation: str, gradient: str, make: Callable[..., Any]) -> tuple[Any, list[Any], list[Any]]:
+    cs.use(where)
+    cs.seed(7)
+    srm = cs.SRM(gradient=gradient)
+    net = cs.Network(notation, srm)
+    for p in net.parameters():
+        # A device adds up a product in an order of its own: in float32 that may move a potential over the threshold.
+        p.data = p.data.astype(np.float64)
+    x = np.random.default_rng(0).random((30, 2, *net.input_shape)) < 0.15
+    optimizer = make(net.parameters())
+    out = net(x)
+    cs.SpikeCountLoss(srm, true=12, false=2, region=(5, 30))(out, [0, 2]).backward()
+    grads = [backend.to_numpy(p.grad) for p in net.parameters()]
+    optimizer.step()
+    return out.numpy(), grads, [p.numpy() for p in net.parameters()]
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize("notation", ["40-30-3", "8x8x2-4c3-2a-3"])
+@pytest.mark.parametrize(
+    "make", [lambda p: cs.SGD(p, 1e-3, momentum=0.9), lambda p: cs.Adam(p, 1e-3, amsgrad=True), cs.NAdam]
+)
+def test_a_training_step(notation: str, gradient: str, make: Callable[..., Any]) -> None:
+    out, grads, weights = step("cuda", notation, gradient, make)
+    expected, their_grads, their_weights = step("cpu", notation, gradient, make)
+    assert expected.any()
+    assert (out == expected).all()
+    for mine, other in zip(grads, their_grads, strict=True):
+        assert other.any()
+        # What spikes are pooled to is float32, and so is its gradient.
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6 * np.abs(other).max())
+    for mine, other in zip(weights, their_weights, strict=True):
+        # Adam divides a gradient by its size: one that is only rounding may move its weight either way.
+        assert np.mean(np.abs(mine - other) > 1e-6) < 0.01
+
+
+def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
+    net = cs.Network("34x34x2-16-10", SRM)
+    optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
+    trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=30, false=5, region=(0, 100)), optimizer)
+    batches = list(Loader(Digits("test"), 32, steps=100))[:3]
+    scores = [trainer.train(batches) for _ in range(4)]
+    assert scores[-1].loss < 0.7 * scores[0].loss
+    before = trainer.test(batches)
+    state, memory = net.state(), optimizer.state()
+    assert {type(a) for a in (*state.values(), *memory.values())} == {np.ndarray}
+    for where, name in (("cuda", "cupy"), ("cpu", "numpy")):
+        cs.use(where)
+        other = cs.Network("34x34x2-16-10", SRM)
+        other.load_state(state)
+        taken_up = cs.Adam(other.parameters(), lr=0.01, amsgrad=True)
+        taken_up.load_state(memory)
+        assert module(other.parameters()[0].data) == module(taken_up.memory[0]["peak"]) == name
+        score = Trainer(other, trainer.loss, taken_up).test(batches)
+        # Elsewhere a spike or two may fall otherwise.
+        assert score == before if where == "cuda" else score.loss == pytest.approx(before.loss, rel=0.02)
+
+
+@pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
+def test_a_resumed_run_is_the_run_that_never_stopped(error: str, tmp_path: Path) -> None:
+    write, layers = {"NumSpikes": (write_folder, ("34x34x2", "8", "3")), "SpikeTime": (write_pair, ("5", "8", "5"))}[
+        error
+    ]
+    data = str(write(tmp_path / "data"))
+    config = Config(
+        error=error, layers=layers, data=data, duration=30.0, region=(0.0, 30.0), batch=4, true=6.0, false=1.0
+    )
+    said: list[str] = []
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=said.append)
+    assert backend.device_name() in said[0]
+    half = config.with_options(epochs=1, out=str(tmp_path / "half"))
+    out = train(half, say=silent)
+    assert weights(out) != weights(whole)
+    train(half.with_options(epochs=3), resume=True, say=silent)
+    assert rows_without_seconds(out) == rows_without_seconds(whole)
+    assert weights(out) == weights(whole)
+    assert memory(out) == memory(whole)
+    assert sorted(p.name for p in out.iterdir()) == FILES
+
+
+def test_a_number_has_no_axis() -> None:
+    number = cs.Tensor(2.0, requires_grad=True)
+    assert number.shape == (number * 3.0).shape == (cs.Tensor(np.ones(3)).sum() * 2.0).shape == ()
+    (number * 3.0).backward(2.0)
+    assert number.grad.shape == ()
+    assert float(number.grad) == 6.0
+
+
+def test_labels_and_answers_may_be_on_the_device() -> None:
+    x = spikes(30, 4, 3)
+    labels = backend.to_device(np.array([0, 2, 1, 2]))
+    loss = cs.SpikeCountLoss(SRM, true=5, false=1)
+    assert loss(x, labels).item() == pytest.approx(loss(x, [0, 2, 1, 2]).item())
+    answers = cs.classify(cs.Tensor(x))
+    assert isinstance(answers, np.ndarray)
+    assert answers.tolist() == x.sum(axis=0).argmax(axis=1).tolist()
+    assert "Tensor(" in repr(cs.Tensor(x))
+
+
+def test_numpy_arrays_cross_the_bridge() -> None:
+    """What test_gpu.py sends through the device: there, back, and changed where a kernel changes it."""
+    bridge = Bridge()
+    x = normal(9, 3).astype(np.float32)
+    w, v = x.copy(), np.zeros_like(x)
+    with watched() as driver, bridged():
+        assert kernels.of(x).__class__ is Bridge
+        a = kernels.of(x).response.psp(x, SRM.filter)
+        bridge.optim.sgd(w, x, v, 0.5, 0.0, 0.0)
+        assert bridge.spikes.synapse_input(x) is x
+        assert driver.launches == ["psp", "sgd"]
+    assert kernels.of(x) is cpu
+    assert a.tobytes() == cpu.response.psp(x, SRM.filter).tobytes()
+    assert (w == x - 0.5 * x).all()
+    assert (v == x).all()
+    with watched() as driver:
+        assert driver.launches == []
+
+
+@pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+def test_the_tests_of_a_device_run(device: None) -> None:
+    """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up."""
+    quick = "twins_psp response_shapes srm_shapes shift_shapes dense_adjoint conv_shapes fused_one_pass_is_two"
+    quick += " pool_shapes layers_gradient losses_types optim_sgd emulated_networks_a_training_step trainer"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-vv",
+        "-p",
+        "no:cacheprovider",
+        "tests/device/test_card.py",
+    ]
+    found = subprocess.run(
+        [*command, "-k", " or ".join(f"test_{name}" for name in quick.split())],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "CUSLAYER_STAND_IN": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout[-4000:]
+    passed = re.findall(r"test_card\.py::test_(\S+) PASSED", found.stdout)
+    assert [name for name in quick.split() if not any(test.startswith(name) for test in passed)] == []
+
+
+@pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+class TestTheStandIn:
+    """It refuses what CuPy refuses; nothing here is of a real device."""
+
+    @pytest.mark.parametrize(
+        "mix",
+        [
+            lambda x, host: x + host,
+            lambda x, host: host + x,
+            lambda x, host: x @ host,
+            lambda x, host: x.__setitem__(0, host[0]),
+            lambda x, host: np.exp(x),
+            lambda x, host: np.add(x, x),
+            lambda x, host: np.asarray(x),
+            lambda x, host: np.ascontiguousarray(x),
+            lambda x, host: np.sum(x),
+            lambda x, host: backend.cupy().ascontiguousarray(host),
+            lambda x, host: backend.cupy().zeros_like(host),
+        ],
+    )
+    def test_mixing_is_refused(self, mix: Callable[..., Any]) -> None:
+        host = np.ones((2, 2), np.float32)
+        with pytest.raises(TypeError):
+            mix(backend.to_device(host), host)
+
+    def test_what_it_offers_cupy_has(self) -> None:
+        """CuPy can be imported without a driver, in a process of its own, where nothing stands in for it."""
+        names = [*FUNCTIONS, "add.at", "asarray", "asnumpy", "copyto", "empty", "RawModule.get_function"]
+        names += [f"ndarray.{name}" for name in (*METADATA, *METHODS, "T", "base", "data", "item", "tolist")]
+        names += [f"cuda.runtime.{name}" for name in vars(backend.cupy().cuda.runtime)]
+        names += [f"cuda.{name}" for name in vars(backend.cupy().cuda)]
+        names += ["cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.MemoryPool.malloc"]
+        code = (
+            "import sys; from operator import attrgetter\n"
+            "try: import cupy\n"
+            "except ImportError as problem: sys.exit(f'{problem}')\n"
+            "attrgetter(*sys.argv[1:])(cupy); print('all')"
+        )
+        found = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+        if found.returncode and "AttributeError" not in found.stderr:
+            pytest.skip(f"CuPy cannot be imported: {found.stderr.strip()}")
+        assert found.stdout == "all\n", found.stderr
+
+    def test_a_name_that_nobody_vouched_for_is_unknown(self) -> None:
+        with pytest.raises(AttributeError):
+            getattr(backend.cupy(), "flatnonzero")  # noqa: B009
+        with pytest.raises(AttributeError):
+            backend.to_device(np.ones(2)).nonzero()
+
+    def test_a_number_from_numpy_may_come_first(self) -> None:
+        x = np.float32(2) * backend.to_device(np.ones(2, np.float32))
+        assert isinstance(x, DeviceArray)
+        assert (x.dtype, x.tolist()) == (np.float32, [2, 2])
+
+    def test_a_capture_notes_and_a_launch_does(self) -> None:
+        x = backend.to_device(np.array([1.0, 2.0], np.float32))
+        begin_capture()
+        y = x * 3.0
+        x += 1.0
+        for read in (x.item, x.tolist, lambda: bool(x), lambda: float(x), lambda: backend.to_numpy(x)):
+            with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
+                read()
+        with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
+            backend.to_device(np.ones(2))
+        with pytest.raises(NotImplementedError, match="calling cuBLAS API during stream capture"):
+            x @ y
+        launch = end_capture()
+        assert x.tolist() == [1, 2]
+        for expected in ([3, 6], [6, 9]):
+            launch()
+            assert y.tolist() == expected
+        assert x.tolist() == [3, 4]

@@ -1,0 +1,396 @@
+"""Gradients against measured changes of the loss: by hand for one neuron; and what is wrong is seen where it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import cuslayer as cs
+from cuslayer.inspection.compare.perturb import _places
+from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.tape import differentiable, numeric
+from tests.support.fake_cupy import strict
+
+SMALL = ("weight", "potential", "delay")
+SPIKES = ("shift", "add", "remove")
+
+
+def spread(shape, share, seed=0):
+    return np.random.default_rng(seed).random(shape) < share
+
+
+def case(*layers, srm, x, outputs, steps=60, samples=2, **options):
+    """Compare for random spikes, with a loss that has the derivative of its value."""
+    net = cs.Sequential(*layers)
+    options = {"loss": cs.SpikeTimeLoss(srm), "moves": 12} | options
+    return net, cs.compare_gradients(
+        net, spread((steps, samples, *x), 0.15), spread((steps, samples, outputs), 0.1, 1), **options
+    )
+
+
+def mlp(srm, **options):
+    cs.seed(1)
+    return case(cs.Dense(12, 9), srm, cs.Dense(9, 3, weight_scale=20), srm, srm=srm, x=(12,), outputs=3, **options)
+
+
+def test_one_neuron_by_hand():
+    """Of one weight w and one input spike at 0, u is w eps but for refraction, and the loss 3 at each spike."""
+    srm = cs.SRM(tau_sr=3.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.7, scale_rho=0.8)
+    layer = cs.Dense(1, 1)
+    layer.weight.data[:] = 40.0
+    x = np.zeros((12, 1, 1), bool)
+    x[0] = True
+    found = cs.compare_gradients(cs.Sequential(layer, srm), x, None, loss=lambda s, _: s.sum() * 3.0, moves=4)
+    eps, nu = (np.concatenate([f, np.zeros(12)])[:12] for f in (srm.response, srm.refractory))
+    u, s = 40.0 * eps, np.zeros(12)
+    for t in range(12):
+        if u[t] >= 10.0:
+            s[t] = 1.0
+            u[t:] += nu[: 12 - t]
+    assert s.sum() > 1
+    rho = 0.8 / 7.0 * np.exp(-abs(u - 10.0) / 7.0)
+    slayer = rho * 3.0
+    exact = np.zeros(12)
+    for t in reversed(range(12)):
+        exact[t] = rho[t] * (3.0 + nu[1 : 12 - t] @ exact[t + 1 :])
+    weight = found[1, "weight"]
+    np.testing.assert_allclose(abs(weight.slayer), abs(slayer @ eps), rtol=1e-9)
+    np.testing.assert_allclose(abs(weight.exact), abs(exact @ eps), rtol=1e-9)
+    np.testing.assert_allclose(weight.measured, weight.exact, rtol=1e-5)
+    assert weight.ratio("slayer") == pytest.approx((slayer @ eps) / (exact @ eps), rel=1e-5)
+    assert weight.agreement == pytest.approx((1.0, weight.ratio("slayer")), rel=1e-5)
+    assert found.loss == 3.0 * s.sum()
+    for kind, change in (("shift", 0.0), ("add", 3.0), ("remove", -3.0)):
+        row = found[1, kind]
+        assert set(row.measured) == set(row.slayer) == set(row.exact) == {change}
+    assert len(found[1, "remove"].measured) == min(4, int(s.sum()))
+
+
+def test_the_relaxed_threshold_is_the_integral_of_the_surrogate():
+    srm = cs.SRM(tau_rho=0.5, scale_rho=1.3, dt=0.5, scale_ref=0.0)
+    u0 = np.array([-20.0, 4.0, 9.0, 10.0, 12.0, 30.0]).reshape(-1, 1, 1)
+    relaxed = Relaxed(srm, u0)
+    height = 0.5 * 1.3 / 5.0
+    for change in (-40.0, -3.0, -1e-9, 0.0, 1e-9, 0.5, 25.0):
+        found = relaxed.changes(np.full((6, 1, 1, 1), change)).ravel()
+        for start, growth in zip(u0.ravel(), found, strict=True):
+            v = np.linspace(start, start + change, 200_001)
+            expected = np.trapezoid(height * np.exp(-abs(v - 10.0) / 5.0), v)
+            assert growth == pytest.approx(expected, rel=1e-6, abs=1e-14)
+    np.testing.assert_allclose(relaxed.slope().ravel(), height * np.exp(-abs(u0.ravel() - 10.0) / 5.0))
+    everything = relaxed.changes(np.full((6, 1, 1, 1), 1e4)) - relaxed.changes(np.full((6, 1, 1, 1), -1e4))
+    np.testing.assert_allclose(everything, 2 * 1.3 * 0.5, rtol=1e-9)  # Laplace's distribution, scaled
+
+
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_exact_is_the_derivative_and_slayer_lacks_refraction(dt):
+    srm = cs.SRM(tau_sr=4.0, tau_ref=2.0, dt=dt)
+    _, found = mlp(srm)
+    for layer in (1, 3):
+        for moved in ("weight", "potential"):
+            row = found[layer, moved]
+            np.testing.assert_allclose(row.measured, row.exact, rtol=1e-3, atol=1e-5 * abs(row.exact).max())
+            assert abs(row.ratio("slayer") - 1) > 0.05
+    _, free = mlp(cs.SRM(tau_sr=4.0, scale_ref=0.0, dt=dt))
+    for row in free.rows:
+        np.testing.assert_allclose(row.slayer, row.exact, rtol=1e-5, atol=1e-6 * abs(row.exact).max(initial=0))
+
+
+@pytest.mark.parametrize("neurons", [cs.SRM(tau_sr=4.0), cs.Loihi()], ids=["srm", "loihi"])
+def test_every_layer(neurons):
+    cs.seed(3)
+    delay = cs.Delay(8, dt=1.0, mode="linear")
+    gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
+    scale = 30.0 if isinstance(neurons, cs.SRM) else 100.0
+    weights = [
+        cs.Conv(2, 3, 3, weight_scale=scale, weight_hook=(cs.WeightNorm(), lambda w: w * 1.5)),
+        cs.Dense((3, 3, 3), 8),
+    ]
+    weights[1].weight.data *= scale / 10
+    last = cs.Dense(8, 4, weight_scale=scale)
+    layers = (weights[0], neurons, cs.Pool(2, gain=gain), neurons, cs.Dropout(0.5), weights[1], neurons, delay)
+    net, found = case(*layers, cs.Shift(1.0), last, neurons, srm=neurons, x=(8, 7, 2), outputs=4)
+    net.train(False)
+    value = cs.SpikeTimeLoss(neurons)(net(spread((60, 2, 8, 7, 2), 0.15)), spread((60, 2, 4), 0.1, 1))
+    assert found.loss == pytest.approx(value.item(), rel=1e-5)
+    measured = {(row.layer, row.moved) for row in found.rows}
+    assert {(1, "weight"), (3, "potential"), (6, "weight"), (6, "shift"), (7, "delay"), (10, "add")} <= measured
+    for row in found.rows:
+        if row.moved in SMALL:
+            assert abs(row.measured).max() > 0, row
+            assert row.cosine("exact") == pytest.approx(1.0, abs=1e-3), row
+            assert row.ratio("exact") == pytest.approx(1.0, abs=1e-2), row
+        if isinstance(neurons, cs.Loihi):
+            assert (row.slayer == row.exact).all()
+    assert all(p.grad is None and p.requires_grad and p.dtype == np.float32 for p in net.parameters())
+    assert not net[4].training
+
+
+def test_delays_of_whole_steps_are_moved_by_one():
+    """Each neuron has a spike that is the last to count, and delayed by a step it counts no more."""
+    layer = cs.Delay(2, dt=0.1)
+    layer.delay.data[:] = [0.1, 1.3]
+    x = np.zeros((20, 1, 2), bool)
+    x[[2, 0], 0, [0, 1]] = True  # and come at 3 and, as 1.3 is 13 steps, at 13
+
+    def loss(y, _):
+        return y[:4, :, 0].sum() + y[:14, :, 1].sum()
+
+    found = cs.compare_gradients(cs.Sequential(layer), x, None, loss=loss, moves=9)
+    assert found.loss == 2.0
+    # Earlier by a step, later by a step: one spike less in 2 dt.
+    np.testing.assert_allclose(found[0, "delay"].measured, -5.0)
+    assert len(found.rows) == 1
+
+
+class Twice(cs.Layer):
+    """A layer of one's own, with two things to train."""
+
+    def __init__(self):
+        self.first, self.second = (cs.Tensor([start], requires_grad=True) for start in (1.5, 0.3))
+
+    def parameters(self):
+        return [self.first, self.second]
+
+    def __call__(self, x):
+        return x * self.first * self.second
+
+
+def test_a_layer_of_ones_own():
+    """What is linear in each is measured at the other as it is, and in a network of spikes both are right."""
+    x = spread((60, 2, 12), 0.15)
+    found = cs.compare_gradients(cs.Sequential(Twice()), x, None, loss=lambda y, _: y.sum(), moves=2, step=0.1)
+    for moved, other in (("first", 0.3), ("second", 1.5)):
+        np.testing.assert_allclose(abs(found[0, moved].measured), other * x.sum(), rtol=1e-6)
+        np.testing.assert_allclose(found[0, moved].measured, found[0, moved].exact, rtol=1e-6)
+    cs.seed(1)
+    srm = cs.SRM(tau_sr=4.0)
+    dense = cs.Dense(12, 9, weight_scale=20)
+    _, found = case(dense, Twice(), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3)
+    for moved in ("first", "second"):
+        assert found[2, moved].cosine("exact") == pytest.approx(1.0, abs=1e-6)
+        assert found[2, moved].ratio("exact") == pytest.approx(1.0, abs=1e-3)
+
+
+def flipped(sign, roll):
+    @differentiable
+    def pass_on(x, /):
+        return x, lambda g: sign * np.roll(g, roll, axis=-1)
+
+    return pass_on
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_wrong_sign_is_seen_and_where(at):
+    """What turns the gradient between the layers turns that of all before it, and of none behind."""
+    srm = cs.SRM(tau_sr=4.0)
+    cs.seed(1)
+    layers = [cs.Dense(12, 9), srm, cs.Dense(9, 3, weight_scale=20), srm]
+    layers.insert(1 if at == 0 else 4, flipped(-1.0, 0))
+    _, found = case(*layers, srm=srm, x=(12,), outputs=3)
+    cosines = {(row.layer, row.moved): row.cosine("exact") for row in found.rows if row.moved in SMALL}
+    wrong = {key for key, cosine in cosines.items() if cosine < -0.999}
+    right = {key for key, cosine in cosines.items() if cosine > 0.999}
+    assert wrong | right == cosines.keys()
+    assert wrong == ({(0, "weight")} if at == 0 else cosines.keys())
+
+
+def test_a_gradient_of_the_wrong_neurons_is_seen():
+    srm = cs.SRM(tau_sr=4.0)
+    cs.seed(1)
+    _, found = case(cs.Dense(12, 9), flipped(1.0, 1), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3, moves=64)
+    assert found[0, "weight"].cosine("exact") < 0.9
+    assert found[4, "weight"].cosine("exact") > 0.999
+
+
+def test_single_spikes_are_moved_one_by_one():
+    """Without thresholds behind, and with a linear loss, the gradient says what each move does."""
+    weights = np.random.default_rng(0).standard_normal((30, 2, 5))
+    srm = cs.SRM(tau_sr=4.0)
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(6, 5, weight_scale=20), srm, cs.Shift(2.0))
+    found = cs.compare_gradients(
+        net, spread((30, 2, 6), 0.3), None, loss=lambda s, _: (s * cs.Tensor(weights)).sum(), moves=20
+    )
+    for kind in SPIKES:
+        row = found[1, kind]
+        assert len(row.measured) == 20
+        np.testing.assert_allclose(row.measured, row.exact, atol=1e-9)
+        assert np.unique(row.measured).size == 20
+        assert row.cosine("slayer") == pytest.approx(1.0)
+
+
+def test_the_rest_of_the_network_keeps_its_thresholds():
+    """Two spikes together make the output fire, one does not: either one that is removed takes all of the loss."""
+    srm = cs.SRM(tau_sr=2.0, scale_ref=0.0)
+    layers = [cs.Dense(2, 2), cs.Dense(2, 1)]
+    layers[0].weight.data[:] = np.diag([11.0, 11.0])
+    layers[1].weight.data[:] = 5.2
+    x = np.zeros((8, 1, 2), bool)
+    x[0] = True
+    net = cs.Sequential(layers[0], cs.SRM(tau_sr=2.0), layers[1], srm)
+    hidden, out = (stage.numpy().sum() for stage in (net[1](net[0](x)), net(x)))
+    assert (hidden, out) == (2, 1)
+    found = cs.compare_gradients(net, x, None, loss=lambda s, _: s.sum() * 5.0, moves=40)
+    assert found[1, "remove"].measured.tolist() == [-5.0, -5.0]
+    assert set(found[3, "remove"].measured) == {-5.0}
+    assert set(found[3, "add"].measured) == {5.0}
+
+
+@pytest.mark.parametrize("kind", SPIKES)
+def test_places_are_what_they_are_called(kind):
+    spikes = spread((9, 5), 0.3)
+    times, columns = _places(spikes, kind, 1000, np.random.default_rng(0))
+    after = [spikes.copy() for _ in columns]
+    for moved, steps, column in zip(after, times, columns, strict=True):
+        moved[steps, column] ^= True
+    change = {"add": 1, "remove": -1, "shift": 0}[kind]
+    assert {int(m.sum() - spikes.sum()) for m in after} == {change}
+    assert len({m.tobytes() for m in after}) == len(after)
+    if kind == "shift":
+        assert len(after) == (spikes[1:] != spikes[:-1]).sum()
+    else:
+        assert len(after) == (spikes == (kind == "remove")).sum()
+    for empty in (np.zeros((0, 3), bool), np.zeros((4, 0), bool), np.full((4, 2), kind == "add")):
+        assert len(_places(empty, kind, 3, np.random.default_rng(0))[1]) == 0
+
+
+def test_trials_run_in_parts_come_to_the_same(monkeypatch):
+    srm = cs.SRM(tau_sr=4.0)
+    _, whole = mlp(srm)
+    monkeypatch.setattr("cuslayer.inspection.compare.rerun._MOST", 3000)
+    _, parts = mlp(srm)
+    for a, b in zip(whole.rows, parts.rows, strict=True):
+        np.testing.assert_allclose(a.measured, b.measured, rtol=1e-6, atol=1e-9)
+        assert (a.exact == b.exact).all()
+
+
+def test_a_seed_fixes_the_moves_and_the_default_loss_fits_the_target():
+    srm = cs.SRM(tau_sr=4.0)
+    (_, a), (_, b), (_, c) = (mlp(srm, seed=seed) for seed in (0, 0, 1))
+    assert a[1, "weight"].measured.tolist() == b[1, "weight"].measured.tolist() != c[1, "weight"].measured.tolist()
+    assert mlp(srm, loss=None)[1].loss == a.loss
+    net = cs.Network("12-9-3", srm)
+    counted = cs.compare_gradients(net, spread((60, 2, 12), 0.2), [0, 2], moves=8)
+    assert counted.loss == pytest.approx(cs.SpikeCountLoss(srm)(net(spread((60, 2, 12), 0.2)), [0, 2]).item())
+    # A count is not differentiated: its gradient is larger than the change, by the sum of the response at most.
+    assert 1.5 < counted[3, "potential"].ratio("exact") < 1.01 * srm.response.sum()
+
+
+def test_on_a_device():
+    def compared():
+        cs.seed(1)
+        srm = cs.SRM(tau_sr=4.0)
+        layers = (cs.Conv(2, 3, 3), srm, cs.Pool(2, gain=11.0), srm, cs.Delay(3, dt=1.0), cs.Dense((2, 2, 3), 2), srm)
+        return case(*layers, srm=srm, x=(6, 5, 2), outputs=2, steps=30, moves=4)[1]
+
+    here = compared()
+    with strict():
+        cs.use("cuda")
+        try:
+            there = compared()
+        finally:
+            cs.use("cpu")
+    for a, b in zip(here.rows, there.rows, strict=True):
+        for name in ("measured", "slayer", "exact"):
+            x, y = getattr(a, name), getattr(b, name)
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5 * (1 + abs(x).max(initial=0)))
+
+
+def test_nothing_at_all():
+    srm = cs.SRM()
+    net = cs.Sequential(cs.Dense(3, 2), srm)
+    silent = cs.compare_gradients(net, np.zeros((0, 1, 3), bool), np.zeros((0, 1, 2), bool), moves=2)
+    row = silent[1, "weight"]
+    assert row.measured.tolist() == [0.0, 0.0]
+    assert math.isnan(row.cosine("slayer"))
+    assert math.isnan(row.ratio("slayer"))
+    assert len(silent[1, "shift"].measured) == len(silent[1, "potential"].measured) == 0
+
+    @differentiable
+    def closed(x, /):
+        return numeric(x), lambda g: None
+
+    found = cs.compare_gradients(
+        cs.Sequential(cs.Dense(3, 2, weight_scale=99), srm, closed),
+        spread((20, 1, 3), 0.5),
+        None,
+        loss=lambda s, _: s.sum(),
+        moves=4,
+    )
+    assert not found[1, "add"].exact.any()
+    assert (found[1, "add"].measured == 1.0).all()
+
+
+def test_the_table_and_the_plot():
+    _, found = mlp(cs.SRM(tau_sr=4.0))
+    text = repr(found)
+    assert text.startswith(
+        f"loss {found.loss:.4g}; cosine and ratio of a gradient to the measured change of the loss\n"
+    )
+    assert text.count("layer 1 (Dense(12, 9), SRM)") == 1
+    row = found[1, "weight"]
+    line = next(line for line in text.splitlines() if line.strip().startswith("weight"))
+    cells = [f"{v:.3g}" for m in ("slayer", "exact") for v in (row.cosine(m), row.ratio(m))]
+    assert line.split() == ["weight", "12", *cells, *(f"{v:.3g}" for v in row.agreement)]
+    assert repr(row) == (
+        f"Comparison(layer 1 (Dense(12, 9), SRM), weight: 12 moves, slayer cosine {cells[0]} ratio {cells[1]}, "
+        f"exact cosine {cells[2]} ratio {cells[3]})"
+    )
+    for value in ("cosine", "ratio"):
+        ax = Figure().subplots()
+        assert found.plot(ax, value=value) is ax
+        labels = [text.get_text() for text in ax.get_yticklabels()]
+        assert labels == [f"{row.layer} {row.moved}" for row in found.rows]
+        slayer, exact = ax.containers
+        assert (slayer.get_label(), exact.get_label()) == ("slayer", "exact")
+        for bars, mode in ((slayer, "slayer"), (exact, "exact")):
+            drawn = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in bars}
+            for at, row in enumerate(found.rows):
+                size = getattr(row, value)(mode)
+                assert drawn.get(at, math.nan) == pytest.approx(size, nan_ok=True)
+        assert ax.yaxis_inverted()
+        assert ax.get_xscale() == ("linear" if value == "cosine" else "log")
+    assert found.plot().get_xlim() == (-1.05, 1.05)
+    found.plot().figure.canvas.draw()
+
+
+def test_errors():
+    srm = cs.SRM()
+    net, x, target = cs.Network("4-2", srm), np.zeros((9, 1, 4), bool), [1]
+    compare = cs.compare_gradients
+    with pytest.raises(TypeError, match=r"^compare_gradients: net must be a Network or Sequential, got int$"):
+        compare(3, x, target)
+    with pytest.raises(TypeError, match=r"^compare_gradients: loss must be a function of spikes and target, got int$"):
+        compare(net, x, target, loss=3)
+    with pytest.raises(ValueError, match=r"^compare_gradients: moves must be at least 1, got 0$"):
+        compare(net, x, target, moves=0)
+    with pytest.raises(ValueError, match=r"^compare_gradients: step must be positive, got 0$"):
+        compare(net, x, target, step=0.0)
+    with pytest.raises(ValueError, match=r"^compare_gradients: seed must be at least 0, got -1$"):
+        compare(net, x, target, seed=-1)
+    with pytest.raises(ValueError, match=r"^compare_gradients: x must be \(T, N, \.\.\.\), got shape \(9,\)$"):
+        compare(net, x[:, 0, 0], target)
+
+    class Other:
+        theta, psp, filter, dt = 1.0, staticmethod(lambda x: x), None, 1.0
+
+        def __call__(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got Other$"):
+        compare(cs.Sequential(cs.Dense(4, 2), Other()), x, target)
+    found = compare(net, np.ones((9, 1, 4), bool), target, moves=1)
+    with pytest.raises(ValueError, match=r"^compare_gradients: rows are \(1, 'weight'\), .*, got \(0, 'weight'\)$"):
+        found[0, "weight"]
+    with pytest.raises(ValueError, match=r"^compare_gradients: mode must be one of slayer, exact, got 'exakt'"):
+        found[1, "weight"].cosine("exakt")
+    with pytest.raises(ValueError, match=r"^plot: value must be one of cosine, ratio, got 'slope'$"):
+        found.plot(value="slope")
+    with pytest.raises(TypeError, match=r"^plot: ax must be matplotlib Axes, got int$"):
+        found.plot(3)
+    with pytest.raises(ValueError, match=r"^compare_gradients: a layer's output must be \(T, N, \.\.\.\)"):
+        compare(cs.Sequential(cs.Dense(4, 2), srm, lambda y: y.sum()), x, target, loss=lambda s, _: s.sum())

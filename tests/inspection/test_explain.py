@@ -1,0 +1,309 @@
+"""Explaining a potential: its parts are exact, and sum to it; and what they print and draw."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.inspection.explain.compute import explain
+from tests.support.emulator.driver import emulation
+
+SRM = cs.SRM(tau_sr=4.0)
+
+
+def delayed():
+    layer = cs.Delay(6, dt=1.0, max_delay=9.0)
+    layer.delay.data[:] = np.arange(6)
+    return layer
+
+
+# What stands before the last neurons, and the shape of the input.
+CHAINS = {
+    "dense": ([cs.Dense, (12, 3)], (12,)),
+    "dense of frames": ([cs.Dense, ((4, 3, 2), 3)], (4, 3, 2)),
+    "conv": ([cs.Conv, (2, 3, 3)], (6, 5, 2)),
+    "conv with everything": ([cs.Conv, (4, 6, (3, 2)), {"stride": 2, "padding": (1, 0), "groups": 2}], (7, 6, 4)),
+    "pool": ([cs.Pool, (2,), {"gain": 11.0}], (5, 4, 2)),
+    "unpool": ([cs.Unpool, (2,), {"gain": 11.0}], (3, 2, 2)),
+    "conv transpose": ([cs.ConvTranspose, (2, 3, 3)], (4, 4, 2)),
+    "shift ahead": ([cs.Shift, (-2.0,)], (4,)),
+    "dropout": ([cs.Dropout, (0.5,)], (4,)),
+}
+
+
+def network(name):
+    cs.seed(3)
+    if name == "delay":
+        return cs.Sequential(delayed(), cs.Dense(6, 3), SRM), (6,)
+    (kind, given, *options), shape = CHAINS[name]
+    layer = kind(*given, **(options[0] if options else {}))
+    # A layer without weight or gain: one lifts its spikes to where neurons fire.
+    gain = [lambda x: x * 9.0] if kind in (cs.Shift, cs.Dropout) else []
+    return cs.Sequential(layer, *gain, SRM), shape
+
+
+def check_parts(why, net, x, at):
+    assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4 * (1 + abs(why.potential)))
+    assert sum(s.share for s in why.spikes) == pytest.approx(why.contributions.sum(), abs=1e-9 * (1 + len(why.spikes)))
+    assert sum(s.share for s in why.debts) == pytest.approx(why.refractory)
+    with cs.no_grad(), cs.record(net, layers=at) as seen:
+        net.train(False)
+        net(x)
+        net.train()
+    column = (why.time, why.sample, *why.neuron)
+    assert why.potential == seen[at].potential[column]
+    assert why.fired == seen[at].spikes[column]
+    assert why.margin == pytest.approx(why.potential - 10.0)
+    assert why.refractory == pytest.approx(seen[at].refractory[column], abs=1e-4)
+    earlier = np.flatnonzero(seen[at].spikes[(slice(0, why.time), *column[1:])])
+    assert set(why.debts.time) <= set(earlier)
+    return seen[at]
+
+
+@pytest.mark.parametrize("name", [*CHAINS, "delay"])
+def test_parts_sum_to_the_potential_and_each_spike_has_its_share(name):
+    net, shape = network(name)
+    at = len(net) - 1
+    x = np.random.default_rng(1).random((40, 2, *shape)) < 0.3
+    net.train(False)
+    with cs.no_grad(), cs.record(net) as seen:
+        net(x)
+    net.train()
+    fired = np.argwhere(seen[at].spikes[:, 1])
+    fired = fired[fired[:, 0] >= 20]
+    places = [fired[0], fired[-1], np.array([39, *(n - 1 for n in seen[at].spikes.shape[2:])])]
+    for when, *neuron in (p.tolist() for p in places):
+        why = cs.explain(net, x, at, tuple(neuron), when, sample=1)
+        check_parts(why, net, x, at)
+        assert why.contributions.shape == shape
+        whole = srm_input(net, x)[(when, 1, *neuron)]
+        for spike in [*why.spikes[:3], *why.spikes[-2:]]:
+            less = x.copy()
+            assert less[(spike.time, 1, *spike.neuron)]
+            less[(spike.time, 1, *spike.neuron)] = False
+            assert whole - srm_input(net, less)[(when, 1, *neuron)] == pytest.approx(spike.share, rel=1e-4, abs=1e-4)
+        # A spike that is not named has no share.
+        named = {(s.time, s.neuron) for s in why.spikes}
+        strange = next(p for p in np.argwhere(x[:, 1]).tolist() if (p[0], tuple(p[1:])) not in named)
+        less = x.copy()
+        less[(strange[0], 1, *strange[1:])] = False
+        assert whole - srm_input(net, less)[(when, 1, *neuron)] == pytest.approx(0, abs=1e-4)
+
+
+def srm_input(net, x):
+    net.train(False)
+    with cs.no_grad():
+        for stage in net.layers[:-1]:
+            x = stage(x)
+        net.train()
+        return SRM.psp(x).data
+
+
+@pytest.mark.parametrize("notation", ["30-20-4", "9x8x2-4c3-2a-6c3-3"])
+def test_every_layer_of_a_network(notation):
+    net = cs.Network(notation, cs.SRM())
+    x = np.random.default_rng(2).random((60, 2, *net.input_shape)) < 0.2
+    for at in range(len(net)):
+        why = cs.explain(net, x, at, 1, 50)
+        record = check_parts(why, net, x, at)
+        assert why.time == 50
+        assert record.potential.shape[2:][-1] > why.neuron[-1] >= 0
+
+
+def test_by_hand():
+    net = cs.Sequential(cs.Dense(3, 1), cs.SRM(theta=10.0, tau_sr=2.0, tau_ref=1.0, scale_ref=2.0))
+    net[0].weight.data[:] = [[14.0], [-3.0], [5.0]]
+    x = np.zeros((8, 1, 3), bool)
+    x[[0, 1], 0, 0] = True
+    x[1, 0, 1] = True
+    eps, nu = net[1].response, net[1].refractory
+    first = []
+    for t in range(4):
+        u = sum(14 * eps[t - f] for f in (0, 1) if f <= t) - 3 * eps[max(t - 1, 0)] + sum(nu[t - f] for f in first)
+        assert cs.explain(net, x, 1, 0, t).potential == pytest.approx(u, abs=1e-5)
+        first += [t] if u >= 10 else []
+    assert first == [1]
+    why = cs.explain(net, x, net[0], 0, 4)
+    assert why.contributions.tolist() == pytest.approx([14 * (eps[4] + eps[3]), -3 * eps[3], 0.0], rel=1e-6)
+    assert [(s.time, s.neuron) for s in why.spikes] == [(1, (0,)), (0, (0,)), (1, (1,))]
+    assert why.refractory == pytest.approx(sum(nu[4 - t] for t in first))
+    assert sorted(why.debts.time.tolist()) == first
+    assert why.debts[0].neuron == (0,)
+    assert repr(why.spikes).startswith("Spikes(3, shares of ")
+
+
+def test_nothing_of_the_network_changes():
+    net = cs.Sequential(cs.Dense(6, 5), cs.Dropout(0.5), SRM, cs.Dense(5, 2), SRM)
+    x = np.random.default_rng(0).random((30, 1, 6)) < 0.4
+    state = cs.backend.generator().bit_generator.state
+    with cs.no_grad():
+        cs.explain(net, x, 4, 1, 20).trace(2)
+    assert cs.backend.generator().bit_generator.state == state
+    assert net[1].training
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+
+
+def test_numbers_as_input():
+    net = cs.Network("4-3", SRM)
+    x = np.random.default_rng(0).standard_normal((20, 1, 4)).astype(np.float32)
+    why = cs.explain(net, x, 1, 0, 15)
+    check_parts(why, net, x, 1)
+    assert len(why.spikes) > 20
+
+
+def test_trace_goes_on_to_input_events():
+    net = cs.Network("8x8x2-3c3-2a-5", cs.SRM(tau_sr=4.0))
+    x = np.random.default_rng(2).random((50, 1, 8, 8, 2)) < 0.1
+    with cs.no_grad(), cs.record(net) as seen:
+        net(x)
+    when, neuron = np.argwhere(seen[5].spikes[:, 0])[-1].tolist()
+    why = cs.explain(net, x, 5, neuron, when)
+    trace = why.trace(3, most=2)
+    assert len(trace.branches) == 2
+    for spike, is_event, below in trace.branches:
+        assert not is_event
+        assert seen[3].spikes[(spike.time, 0, *spike.neuron)]
+        assert below.explanation.fired
+        assert below.explanation.neuron == spike.neuron
+        for deeper, _, last in below.branches:
+            assert seen[1].spikes[(deeper.time, 0, *deeper.neuron)]
+            assert all(b.is_event and b.why is None for b in last.branches)
+    assert trace.events
+    assert all(x[(t, 0, *place)] for t, place in trace.events)
+    assert list(trace.events) == sorted(trace.events)
+    assert why.trace().branches[0].why is None
+    assert why.trace(9, most=2).events == trace.events
+    lines = repr(trace).splitlines()
+    assert lines[0] == why.headline()
+    assert any(line.startswith("      ") and "input event (" in line for line in lines)
+    owed = [b.why.explanation for b in trace.branches if len(b.why.explanation.debts)]
+    assert owed
+    assert any(line.endswith("refraction") for line in lines)
+
+
+def test_the_table():
+    net = cs.Sequential(cs.Dense((2, 2, 1), 1), cs.SRM(theta=10.0, tau_sr=2.0))
+    net[0].weight.data[:] = [[30.0], [1.0], [-4.0], [0.5]]
+    x = np.zeros((9, 1, 2, 2, 1), bool)
+    x[:6] = True
+    why = cs.explain(net, x, 1, 0, 8)
+    rows = why.parts(most=2)
+    assert [row.name for row in rows] == ["input (0, 0, 0)", "input (1, 0, 0)", "2 other inputs", "refraction"]
+    assert sum(row.size for row in rows) == pytest.approx(why.potential, abs=1e-4)
+    assert rows[0].times.tolist() == [0, 1, 2, 3, 4, 5]
+    head, *table = repr(why).splitlines()
+    assert head.startswith("layer 1 (Dense((2, 2, 1), 1), SRM), neuron 0 at 8 ms (step 8), sample 0: ")
+    assert "6 spikes at ..., 2, 3, 4, 5 ms" in table[0]
+    assert float(table[-1].split()[1]) == pytest.approx(why.potential, abs=1e-4)
+    assert why.parts(most=3)[2].name == "input (0, 1, 0)"
+    assert why.parts(most=3)[3].name == "1 other input"
+
+
+def test_the_waterfall():
+    net = cs.Network("30-20-4", cs.SRM())
+    x = np.random.default_rng(2).random((60, 1, 30)) < 0.3
+    with cs.no_grad(), cs.record(net) as seen:
+        net(x)
+    when, neuron = np.argwhere(seen[1].spikes[:, 0])[-1].tolist()
+    why = cs.explain(net, x, 1, neuron, when)
+    parts = why.parts(most=5)
+    ax = why.plot(most=5)
+    assert why.plot(ax.figure.add_subplot(), most=5) is not ax
+    bars = ax.patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([*(p.size for p in parts), why.potential], abs=1e-4)
+    # Each begins where the one before ends, from 0; the last is the sum from 0.
+    begins = np.cumsum([0.0, *(p.size for p in parts)])
+    assert [bar.get_x() for bar in bars] == pytest.approx([*begins[:-1], 0.0], abs=1e-4)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*(p.name for p in parts), "u"]
+    assert ax.yaxis_inverted()
+    threshold = next(line for line in ax.get_lines() if line.get_label() == "threshold")
+    assert threshold.get_xdata() == [10.0, 10.0]
+    with pytest.raises(TypeError, match=r"^plot: ax must be matplotlib Axes, got int$"):
+        why.plot(3)
+
+
+def test_the_map():
+    net = cs.Network("6x4x2-3", cs.SRM())
+    x = np.random.default_rng(2).random((60, 1, 6, 4, 2)) < 0.3
+    why = cs.explain(net, x, 1, 0, 50)
+    for channel in (None, 1):
+        image = why.plot_map(channel=channel).get_images()[0]
+        expected = why.contributions.sum(axis=2) if channel is None else why.contributions[..., 1]
+        assert (image.get_array() == expected).all()
+        assert image.get_clim() == (-abs(expected).max(), abs(expected).max())
+    rgb = image.get_cmap()(1.0)
+    assert rgb[0] > rgb[2], "what drives is red"
+    silent = cs.explain(net, np.zeros_like(x), 1, 0, 50)
+    assert silent.plot_map().get_images()[0].get_clim() == (-1.0, 1.0)
+    with pytest.raises(ValueError, match=r"^plot_map: channel must be under 2, got 2$"):
+        why.plot_map(channel=2)
+    flat = cs.explain(cs.Network("4-3", SRM), np.ones((9, 1, 4), bool), 1, 0, 5)
+    with pytest.raises(ValueError, match=r"^plot_map: the input of layer 1 .* must be \(H, W, C\), it is \(4,\)$"):
+        flat.plot_map()
+
+
+def test_on_emulated_cuda():
+    x = np.random.default_rng(2).random((30, 1, 6, 6, 2)) < 0.2
+    found = []
+    for where in (None, emulation()):
+        cs.seed(1)
+        net = cs.Network("6x6x2-3c3-2a-6", cs.SRM())
+        if where is None:
+            found.append(cs.explain(net, x, 3, (1, 2, 0), 20))
+        else:
+            with where:
+                found.append(cs.explain(net, x, 3, (1, 2, 0), 20))
+    np.testing.assert_allclose(found[0].contributions, found[1].contributions, atol=1e-4)
+
+
+def test_the_mlp_takes_under_50_ms():
+    net = cs.Sequential(cs.Dense((34, 34, 2), 512), cs.SRM(), cs.Dense(512, 10), cs.SRM())
+    x = np.random.default_rng(0).random((300, 1, 34, 34, 2)) < 0.01
+    best = 1e9
+    for _ in range(6):
+        start = time.perf_counter()
+        why = cs.explain(net, x, 1, 7, 200)
+        best = min(best, time.perf_counter() - start)
+    assert abs(why.filtered + why.refractory - why.potential) < 1e-4
+    assert best < 0.05
+
+
+def test_what_is_not_linear_is_said():
+    net = cs.Sequential(cs.Dense(4, 3), lambda x: x * x, SRM)
+    x = np.ones((9, 1, 4), bool)
+    with pytest.raises(ValueError, match=r"^explain: the parts of layer 2 .* sum to .*, not to u = .*: a stage before"):
+        cs.explain(net, x, 2, 0, 8)
+    net = cs.Network("4-3-2", SRM)
+    why = cs.explain(net, x, 3, 0, 8)
+    if len(why.spikes):
+        net[0].weight.data = net[0].weight.data * 2
+        with pytest.raises(ValueError, match=r"^explain: the parts of layer 1 .*, or its weights have changed since$"):
+            why.trace(2)
+
+
+def test_errors():
+    net = cs.Sequential(cs.Dense(4, 3), SRM, cs.Dense(3, 2), cs.Loihi())
+    x = np.ones((9, 1, 4), bool)
+    cases = [
+        (TypeError, (3, x, 1, 0, 0), r"^explain: net must be a Network or Sequential, got int$"),
+        (TypeError, (net, x, 3, 0, 0), r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has no SRM neurons$"),
+        (ValueError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4$"),
+        (ValueError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
+        (ValueError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),
+        (TypeError, (net, x, 1, 0, 1.5), r"^explain: time must be an integer, got float$"),
+        (ValueError, (net, x, 1, 0, 0, 1), r"^explain: sample must be under 1, got 1$"),
+        (ValueError, (net, x[0, 0], 1, 0, 0), r"^explain: x must be \(T, N, ...\), got shape \(4,\)$"),
+    ]
+    for kind, given, message in cases:
+        with pytest.raises(kind, match=message):
+            explain(*given)
+    why = cs.explain(net, x, 1, 0, 5)
+    with pytest.raises(ValueError, match=r"^trace: depth must be at least 1, got 0$"):
+        why.trace(0)
+    with pytest.raises(ValueError, match=r"^trace: most must be at least 1, got 0$"):
+        why.trace(1, most=0)
+    with pytest.raises(ValueError, match=r"^explain: most must be at least 0, got -1$"):
+        why.parts(-1)

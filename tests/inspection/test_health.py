@@ -1,0 +1,387 @@
+"""The health of networks: what is counted, by hand; that each illness is told and its advice helps; and the warning."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import import_module
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import cuslayer as cs
+from cuslayer.inspection import rates_of
+from cuslayer.inspection.health.layer import EDGES
+from cuslayer.training import Config, Score, Trainer, train
+from cuslayer.training import run as run_module
+from tests.support.fake_cupy import strict
+from tests.support.tiny import write_folder
+
+
+def spread(shape, share, seed=0):
+    return np.random.default_rng(seed).random(shape) < share
+
+
+LABELS = np.arange(6) % 4
+
+
+def net_of(*scales, srm=None, sizes=(60, 40, 30, 4)):
+    """A network of dense layers, the last with four outputs."""
+    cs.seed(0)
+    srm = srm or cs.SRM()
+    sizes = (*sizes[: len(scales)], sizes[-1])
+    layers = [cs.Dense(n, m, weight_scale=w) for n, m, w in zip(sizes, sizes[1:], scales, strict=False)]
+    return cs.Sequential(*(stage for layer in layers for stage in (layer, srm)))
+
+
+def batch(net):
+    return spread((120, 6, *net[0].in_features), 0.03), LABELS
+
+
+def test_what_is_counted_by_hand():
+    """Of three neurons one never fires, one fires now and then, one is held over the threshold."""
+    srm = cs.SRM(tau_sr=2.0, tau_rho=0.5, dt=0.5)
+    layer = cs.Dense(1, 3)
+    layer.weight.data[:] = [[-5.0, 12.0, 60.0]]
+    net = cs.Sequential(layer, srm)
+    x = np.zeros((40, 2, 1), bool)
+    x[::10] = True
+    x[:, 1] = False
+    x[5, 1] = True
+    loss = cs.SpikeTimeLoss(srm)
+    target = np.zeros((40, 2, 3), bool)
+    found = cs.health(net, [(x, target), (None, None)], loss=loss)
+    with cs.record(net) as seen:
+        value = loss(net(x), target)
+    value.backward()
+    has, one = seen[1], found[1]
+    counts = has.spikes.sum(axis=(0, 1))
+    assert counts[0] == 0
+    np.testing.assert_allclose(one.rates, counts / (80 * 0.5 / 1000))
+    assert one.rate == pytest.approx(one.rates.mean())
+    assert not one.silent
+    assert one.never == pytest.approx(1 / 3)
+    assert one.always == 0
+    over = np.asarray(has.filtered).reshape(80, 3) >= 10.0
+    assert one.locked == (over.mean(axis=0) >= 0.5).mean() == pytest.approx(1 / 3)
+    z = (np.asarray(has.potential, np.float64) - 10.0) / 5.0
+    assert one.within == pytest.approx((abs(z) <= 1).mean())
+    assert one.distance == pytest.approx(5.0 * np.median(abs(z)), rel=1e-5)
+    assert (one.width, one.theta, one.layer) == (5.0, 10.0, 1)
+    expected, _ = np.histogram(z.clip(-6, 6), EDGES)
+    np.testing.assert_allclose(one.histogram, expected / z.size)
+    peaks = np.asarray(has.filtered).max(axis=0)
+    assert one.peak == pytest.approx(np.median(peaks[peaks > 0]), rel=1e-5)
+    assert one.error == pytest.approx(float(np.linalg.norm(has.weighted_error)), rel=1e-4)
+    assert found.loss == pytest.approx(value.item() / 2)
+    assert found.error(1) == 1.0
+    assert rates_of(net) == {1: one.rate}
+
+
+def test_several_batches_are_one():
+    net = net_of(30.0, 8.0)
+    x, labels = batch(net)
+    whole = cs.health(net, [(x, labels)])
+    halves = cs.health(net, [(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])], batches=5)
+    for a, b in zip(whole.layers, halves.layers, strict=True):
+        np.testing.assert_allclose(a.rates, b.rates)
+        for name in ("never", "always", "locked", "within", "distance", "peak", "error"):
+            assert getattr(a, name) == pytest.approx(getattr(b, name), rel=1e-5)
+    assert whole.loss == pytest.approx(halves.loss)
+    first = cs.health(net, iter([(x[:, :3], labels[:3]), (x[:, 3:], labels[3:])]))
+    assert first.loss != pytest.approx(whole.loss)
+
+
+@pytest.mark.parametrize("neurons", [cs.SRM(), cs.Loihi()], ids=["srm", "loihi"])
+def test_on_a_device(neurons):
+    def looked():
+        net = net_of(30.0, 8.0, srm=neurons)
+        return cs.health(net, [batch(net)])
+
+    here = looked()
+    with strict():
+        cs.use("cuda")
+        try:
+            there = looked()
+        finally:
+            cs.use("cpu")
+    for a, b in zip(here.layers, there.layers, strict=True):
+        np.testing.assert_allclose(a.rates, b.rates)
+        assert a.error == pytest.approx(b.error, rel=1e-4)
+    assert [each.setting for each in here.advice] == [each.setting for each in there.advice]
+
+
+def test_many_potentials_are_sampled(monkeypatch):
+    net = net_of(30.0, 8.0)
+    whole = cs.health(net, [batch(net)])
+    monkeypatch.setattr(import_module("cuslayer.inspection.health.layer"), "_MOST", 4000)
+    some = cs.health(net, [batch(net)])
+    assert some[1].within != whole[1].within
+    assert some[1].within == pytest.approx(whole[1].within, abs=0.03)
+    assert some[1].rate == whole[1].rate
+
+
+@pytest.mark.parametrize("neurons", [cs.SRM(), cs.Loihi(ref_delay=2)], ids=["srm", "loihi"])
+def test_every_layer(neurons):
+    gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
+    dense = cs.Dense((3, 3, 3), 4, weight_scale=100.0)
+    stages = (cs.Conv(2, 3, 3), neurons, cs.Pool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
+    net = cs.Sequential(*stages, dense, neurons, cs.Average(2))
+    loss = cs.SpikeRateLoss(neurons)
+    before = [p.data.copy() for p in net.parameters()]
+    found = cs.health(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
+    assert [layer.layer for layer in found.layers] == [1, 3, 7]
+    assert [layer.rates.shape for layer in found.layers] == [(6, 5, 3), (3, 3, 3), (4,)]
+    for layer in found.layers:
+        assert layer.rate > 0
+        assert layer.error > 0
+        assert layer.peak > 0
+        assert layer.histogram.sum() == pytest.approx(1.0)
+    assert all((p.data == b).all() and p.grad is None for p, b in zip(net.parameters(), before, strict=True))
+    assert all(p.requires_grad for p in net.parameters())
+    assert net[5].training
+
+
+def test_what_fires_always():
+    srm = cs.SRM(scale_ref=0.0)
+    layer = cs.Dense(1, 2)
+    layer.weight.data[:] = [[50.0, -50.0]]
+    found = cs.health(cs.Sequential(layer, srm), [(np.ones((100, 1, 1), bool), [0])])
+    assert (found[1].always, found[1].never, found[1].locked) == (0.5, 0.5, 0.5)
+    chip = cs.Loihi(ref_delay=3)
+    total = chip.response[:99].sum()
+    strong, weak = 4000.0, 3 * chip.theta / total
+    layer.weight.data[:] = [[strong, weak]]
+    found = cs.health(cs.Sequential(layer, chip), [(np.ones((99, 1, 1), bool), [0])])
+    assert (found[1].always, found[1].never, found[1].locked) == (0.5, 0.0, 1.0)
+    assert found[1].rates[0] == pytest.approx(1000 / 3)
+    assert found[1].peak == pytest.approx((strong + weak) / 2 * total)
+
+
+@pytest.mark.parametrize("scale", [0.3, 2.0])
+def test_a_silent_layer_gets_larger_weights(scale):
+    net = net_of(30.0, scale, 12.0)
+    found = cs.health(net, [batch(net)])
+    assert found[3].never > 0.8
+    (advice,) = found.advice
+    assert (advice.layer, advice.setting) == (3, "weight_scale")
+    assert advice.now == pytest.approx(scale, rel=0.05)
+    assert advice.value > 2 * scale
+    assert "% of the neurons never fire; their input alone brings them to " in advice.reason
+    better = net_of(30.0, advice.value, 12.0)
+    after = cs.health(better, [batch(better)])
+    assert after[3].never < 0.6
+    assert after[3].rate > 3 * found[3].rate
+    assert after[3].peak == pytest.approx(15.0, rel=0.1)
+    assert all(each.layer != 3 for each in after.advice)
+
+
+@pytest.mark.parametrize("scale", [1000.0, 20000.0])
+def test_a_saturated_layer_gets_smaller_weights(scale):
+    net = net_of(scale, 8.0)
+    found = cs.health(net, [batch(net)])
+    assert found[1].locked > 1 / 3
+    (advice,) = found.advice
+    assert (advice.layer, advice.setting) == (1, "weight_scale")
+    assert advice.now == pytest.approx(scale, rel=0.05)
+    assert advice.value < scale / 10
+    assert "fire as often as refraction lets them" in advice.reason
+    better = net_of(advice.value, 8.0)
+    after = cs.health(better, [batch(better)])
+    assert after[1].locked < found[1].locked / 2
+    assert 0 < after[1].rate < found[1].rate / 3
+    assert after[1].distance < found[1].distance / 5
+    assert all(each.layer != 1 for each in after.advice)
+
+
+def test_a_layer_that_is_held_down_gets_smaller_weights():
+    """Few of its neurons are locked, since few are driven: the others lie far under the threshold."""
+    net = net_of(600.0, 8.0)
+    net[0].weight.data[:, 8:] = -abs(net[0].weight.data[:, 8:])
+    found = cs.health(net, [batch(net)])
+    assert found[1].locked < 1 / 3
+    assert found[1].distance > 50
+    assert [(each.layer, each.setting) for each in found.advice] == [(1, "weight_scale")]
+    assert found.advice[0].value < 60
+
+
+def test_the_weight_scale_of_a_convolution():
+    cs.seed(0)
+    net = cs.Sequential(cs.Conv(2, 8, 5, weight_scale=3.0), cs.SRM(), cs.Dense((4, 3, 8), 4), cs.SRM())
+    (advice,) = cs.health(net, [(spread((60, 6, 8, 7, 2), 0.05), LABELS)]).advice
+    assert (advice.layer, advice.now) == (1, pytest.approx(3.0, rel=0.05))
+
+
+def test_a_narrow_surrogate_gets_wider():
+    srm = cs.SRM(tau_rho=0.04)
+    net = net_of(30.0, 8.0, srm=srm)
+    found = cs.health(net, [batch(net)])
+    assert {(each.layer, each.setting) for each in found.advice} == {(1, "tau_rho"), (3, "tau_rho")}
+    advice = found.advice[0]
+    assert advice.now == 0.04
+    assert advice.value == pytest.approx(found[1].distance / 10.0, rel=0.05)
+    assert "widths of the surrogate" in advice.reason
+    better = net_of(30.0, 8.0, srm=dataclasses.replace(srm, tau_rho=advice.value))
+    after = cs.health(better, [batch(better)])
+    assert after[1].within > 5 * found[1].within
+    assert not after.advice
+
+
+@pytest.mark.parametrize(("scale_rho", "word"), [(0.02, "vanishes"), (40.0, "explodes")])
+def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
+    srm = cs.SRM(scale_rho=scale_rho)
+    net = net_of(30.0, 8.0, 12.0, srm=srm)
+    found = cs.health(net, [batch(net)])
+    assert not 0.01 <= found.error(1) <= 100
+    (advice,) = found.advice
+    assert (advice.layer, advice.setting, advice.now) == (1, "scale_rho", scale_rho)
+    assert (advice.value > scale_rho) == (word == "vanishes")
+    assert f"the error {word} on its way back" in advice.reason
+    better = net_of(30.0, 8.0, 12.0, srm=dataclasses.replace(srm, scale_rho=advice.value))
+    after = cs.health(better, [batch(better)])
+    assert after.error(1) == pytest.approx(1.0, rel=0.2)
+    assert not after.advice
+
+
+def test_no_advice_where_there_is_none():
+    net = net_of(30.0, 8.0)
+    assert cs.health(net, [batch(net)]).advice == ()
+    x, labels = batch(net)
+    dark = cs.health(net, [(np.zeros_like(x), labels)])
+    assert dark[1].silent
+    assert dark[1].peak == 0
+    assert dark.advice == ()  # there is nothing to weigh
+    net[0].weight.data[:] = -1.0
+    assert cs.health(net, [(x, labels)]).advice == ()
+    srm = cs.SRM(scale_rho=1e-6)
+    pool = cs.Sequential(cs.Pool(2, gain=0.1), srm, cs.Dense((2, 2, 1), 4), srm)
+    found = cs.health(pool, [(spread((30, 6, 4, 4, 1), 0.3), LABELS)])
+    assert found[1].silent
+    assert found.advice == ()  # a pooling layer has no weights, and what lies behind gets nothing
+    alone = cs.Sequential(cs.Dense(60, 4, weight_scale=24), cs.SRM(scale_rho=1e-6))
+    assert cs.health(alone, [(x, labels)]).advice == ()
+    empty = cs.health(net, [(x[:0], labels)], loss=lambda s, _: s.sum())
+    assert empty[1].never == 1.0
+    assert empty.error(1) == 0.0
+
+
+def test_the_table_and_the_plot():
+    net = net_of(30.0, 0.3, 12.0)
+    found = cs.health(net, [batch(net)])
+    lines = repr(found).splitlines()
+    assert lines[0] == f"loss of a sample {found.loss:.4g}"
+    assert lines[1].split() == ["rate", "never", "always", "locked", "near", "theta", "error"]
+    one = found[1]
+    shares = [f"{s:.1%}" for s in (one.never, one.always, one.locked, one.within)]
+    assert lines[2].split() == [*one.name.split(), f"{one.rate:.3g}", "Hz", *shares, f"{found.error(1):.3g}"]
+    assert lines[5] == f"advice: {found.advice[0]}"
+    assert str(found.advice[0]).startswith("layer 3 (Dense(40, 30), SRM): weight_scale ")
+    axes = found.plot(Figure().subplots(1, 3))
+    shares_ax, potentials, errors = axes
+    for bars, name in zip(shares_ax.containers, ("never", "always", "locked"), strict=True):
+        assert bars.get_label() == name
+        assert [bar.get_height() for bar in bars] == [getattr(layer, name) for layer in found.layers]
+        assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars] == [0, 1, 2]
+    for stairs, layer in zip(potentials.patches, found.layers, strict=True):
+        np.testing.assert_allclose(stairs.get_data().values, layer.histogram / 0.25)
+        assert (stairs.get_data().edges == EDGES).all()
+    (surrogate,) = potentials.get_lines()
+    z, height = surrogate.get_data()
+    np.testing.assert_allclose(height, np.exp(-abs(z)))
+    (line,) = errors.get_lines()
+    assert list(line.get_ydata()) == [found.error(layer.layer) for layer in found.layers]
+    assert [text.get_text() for text in errors.get_xticklabels()] == ["1", "3", "5"]
+    found.plot()[0].figure.canvas.draw()
+    with pytest.raises(ValueError, match=r"^plot: axes must be three, got 2$"):
+        found.plot(axes[:2])
+
+
+def test_errors():
+    srm = cs.SRM()
+    net = cs.Network("4-2", srm)
+    one = [(np.zeros((9, 1, 4), bool), [1])]
+    with pytest.raises(TypeError, match=r"^health: net must be a Network or Sequential, got int$"):
+        cs.health(3, one)
+    with pytest.raises(TypeError, match=r"^health: loss must be a function of spikes and target, got int$"):
+        cs.health(net, one, loss=3)
+    with pytest.raises(ValueError, match=r"^health: batches must be at least 1, got 0$"):
+        cs.health(net, one, batches=0)
+    for none in ([], [(np.zeros((9, 0, 4), bool), np.zeros(0, int))]):
+        with pytest.raises(ValueError, match=r"^health: loader must have a batch with a sample, got none$"):
+            cs.health(net, none)
+    with pytest.raises(ValueError, match=r"^health: x must be \(T, N, \.\.\.\), got shape \(9,\)$"):
+        cs.health(net, [(np.zeros(9, bool), [1])])
+    with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
+        cs.health(cs.Sequential(cs.Dense(4, 2)), one)
+
+    class Other:
+        theta, psp = 1.0, staticmethod(lambda x: x)
+
+        def __call__(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"^health: layer 1 must be SRM or Loihi, got Other$"):
+        cs.health(cs.Sequential(cs.Dense(4, 2), Other()), one)
+    with pytest.raises(ValueError, match=r"^health: neurons stand at 1, got 0$"):
+        cs.health(net, one)[0]
+
+
+def test_the_trainer_notices_silence():
+    srm = cs.SRM()
+    for scales, quiet in (((30.0, 8.0), False), ((0.1, 8.0), True), ((30.0, 0.1), True)):
+        net = net_of(*scales)
+        trainer = Trainer(net, cs.SpikeCountLoss(srm, true=20, false=5), cs.SGD(net.parameters(), 1e-9))
+        last = batch(net)
+        trainer.train([batch(net), last])
+        assert (trainer.quiet is not None) == quiet
+        assert trainer.quiet is None or trainer.quiet[0] is last[0]
+        if quiet:
+            trainer.train([])
+            assert trainer.quiet is None
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A run that takes a moment, and draws nothing."""
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    options = {"true": 6.0, "false": 1.0, "data": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")}
+    return Config(duration=30.0, region=(0.0, 30.0), epochs=3, batch=4, layers=("34x34x2", "8", "3"), **options)
+
+
+def test_a_run_warns_of_a_silent_layer_once(config):
+    said = []
+    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)), say=said.append)
+    warnings = [line for line in said if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert said.index(warnings[0]) == 2
+    assert warnings[0].startswith("warning: layer 1 (Dense((34, 34, 2), 8), SRM) is silent; weight_scale ")
+    assert "\n" not in warnings[0]
+
+
+def test_a_run_does_not_look_where_all_is_well(config, monkeypatch):
+    said = []
+    monkeypatch.setattr(run_module, "health", lambda *_, **__: pytest.fail("looked"))
+    srm = dataclasses.replace(config.neuron, theta=0.5)
+    train(dataclasses.replace(config, neuron=srm), say=said.append)
+    assert len(said) == 4
+
+
+def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
+    quiet = iter([True, True, False, True])
+    monkeypatch.setattr(run_module, "_silence", lambda trainer: "warning: silent" if trainer.quiet else None)
+
+    def one_epoch(self, batches, *, title):
+        self.quiet = (None, None) if next(quiet) else None
+        return Score(1.0, 0.5)
+
+    monkeypatch.setattr(Trainer, "train", one_epoch)
+    said = []
+    train(dataclasses.replace(config, epochs=4), say=said.append)
+    assert [line[:9] for line in said[1:]] == [
+        "epoch   1",
+        "warning: ",
+        "epoch   2",
+        "epoch   3",
+        "epoch   4",
+        "warning: ",
+    ]

@@ -1,0 +1,314 @@
+"""What notebooks show: HTML in one piece, escaped, and true to what it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cuslayer as cs
+from cuslayer.data import Events
+from cuslayer.inspection.notebook.images import OFF, ON, curve, inked, mixed, png, thinned
+from cuslayer.inspection.structure import note_rates, output_shapes, rates_of
+
+VOID = {"img", "line", "polyline"}
+
+
+class Sound(HTMLParser):
+    """Reads HTML: every tag is closed in order, and what it says is kept."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.said, self.cells = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("td", "th"):
+            self.cells[-1].append("")
+        for name, value in attrs:
+            assert name not in ("onload", "onerror", "onclick")
+            if name == "src":
+                assert value.startswith("data:")
+
+    def handle_endtag(self, tag):
+        assert tag in VOID or self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1][-1] += data
+
+
+def shown(thing):
+    html = thing._repr_html_()
+    # The page's colours are its own: no ink that a dark page hides, no ground that a light one has not.
+    assert not re.search(r"background:(?!transparent)|[\"; ](color|fill):|fill=\"(?!none|currentColor)", html)
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    return Sound(html)
+
+
+def pixels(html):
+    source = re.search(r"base64,([^\"]+)", html)[1]
+    with Image.open(io.BytesIO(base64.b64decode(source))) as picture:
+        assert picture.mode == "RGBA"
+        return np.asarray(picture)
+
+
+# Networks
+
+
+def test_a_network_is_a_table():
+    net = cs.Network("6x6x2-4c3-2a-10", cs.SRM(theta=5.0))
+    said = shown(net)
+    head, *rows = said.cells
+    assert head == ["", "stage", "output", "parameters", "rate"]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3", "4", "5"]
+    assert [row[2] for row in rows] == ["(6, 6, 4)", "(6, 6, 4)", "(3, 3, 4)", "(3, 3, 4)", "(10,)", "(10,)"]
+    assert [row[3] for row in rows] == ["3 x 3 x 2 x 4", "", "", "", "36 x 10", ""]
+    assert (rows[0][1], rows[1][1]) == (repr(net.layers[0]), "SRM(theta=5)")
+    text = "".join(said.said)
+    assert "Network 6x6x2-4c3-2a-10" in text
+    assert "432 parameters on (6, 6, 2)" in text
+    assert "rates appear once" in text
+
+
+def test_the_shapes_are_those_of_a_pass():
+    net = cs.Sequential(
+        *cs.Network("9x8x3-4c3-2a", cs.SRM()).layers,
+        cs.Dropout(0.5),
+        cs.Delay(4, dt=1.0),
+        cs.FilterBank(2, 3),
+        cs.ConvTranspose(8, 6, (3, 2), stride=2, padding=1, output_padding=1),
+        cs.Unpool(2, stride=1, gain=1.0),
+        cs.Dense((11, 9, 6), 12),
+        cs.Loihi(),
+        cs.TemporalFilter(cs.SRM()),
+    )
+    net.input_shape = (9, 8, 3)
+    x, shapes = cs.Tensor(np.zeros((2, 1, 9, 8, 3), np.float32)), []
+    with cs.no_grad():
+        for stage in net.layers[:9]:
+            x = stage(x)
+            shapes.append(x.shape[2:])
+    found = output_shapes(net)
+    assert found[:9] == shapes
+    assert found[9:] == [(12,)] * 3
+
+
+def test_a_network_without_a_known_input():
+    net = cs.Sequential(lambda x: x, cs.Dense(4, 3), cs.SRM(), cs.Conv(1, 2, 3), cs.Dense(4, 2))
+    assert output_shapes(net) == [None, (3,), (3,), None, (2,)]
+    rows = shown(net).cells[1:]
+    assert [row[2] for row in rows] == ["?", "(3,)", "(3,)", "?", "(2,)"]
+    small = cs.Sequential(cs.Conv(1, 2, 9))
+    small.input_shape = (3, 3, 1)
+    assert output_shapes(small) == [None]
+
+
+def test_rates_as_they_were_last_seen():
+    net, other = cs.Network("4-3", cs.SRM()), cs.Network("4-3", cs.SRM())
+    assert rates_of(net) == {}
+    note_rates(net, {1: 12.3456})
+    rows = shown(net).cells[1:]
+    assert [row[4] for row in rows] == ["", "12.3 Hz"]
+    assert "rates appear" not in "".join(shown(net).said)
+    assert rates_of(other) == {}
+    # What is handed out is a copy.
+    rates_of(net)[1] = 0.0
+    assert rates_of(net) == {1: 12.3456}
+
+
+def test_rates_do_not_keep_a_network_alive():
+    import weakref
+
+    net = cs.Sequential()
+    note_rates(net, {})
+    gone = weakref.ref(net)
+    del net
+    assert gone() is None
+
+
+def test_a_shared_weight_is_counted_once():
+    layer = cs.Dense(3, 3)
+    assert "9 parameters" in "".join(shown(cs.Sequential(layer, cs.SRM(), layer, cs.SRM())).said)
+
+
+def test_what_a_stage_says_is_escaped_and_short():
+    class Odd(cs.Layer):
+        def __repr__(self):
+            return "<script>alert('x')</script>" + "y" * 200
+
+        def __call__(self, x):
+            return x
+
+    net = cs.Sequential(Odd())
+    assert "<script" not in net._repr_html_()
+    assert len(shown(net).cells[1][1]) == 100
+
+
+# Neurons
+
+
+def test_a_neuron_draws_its_two_filters():
+    srm = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=2.0)
+    html = srm._repr_html_()
+    text = " ".join(shown(srm).said)
+    assert "theta=10" in text
+    assert "gradient='slayer'" in text
+    assert "spike response, peak 1" in text
+    assert "refractory response, peak -20" in text
+    up, down = re.findall(r'points="([^"]+)"', html)
+    up, down = ([tuple(map(float, point.split(","))) for point in each.split()] for each in (up, down))
+    # Downward on the page is up in y: the response rises over its axis, the refractory one falls under its own.
+    axis_up, axis_down = map(float, re.findall(r'y1="([\d.]+)"', html))
+    assert min(y for _, y in up) < axis_up
+    assert max(y for _, y in up) == pytest.approx(axis_up, abs=0.1)
+    assert max(y for _, y in down) > axis_down
+    assert min(y for _, y in down) == pytest.approx(axis_down, abs=0.1)
+    assert up == sorted(up)
+    peak = min(up, key=lambda point: point[1])[0]
+    assert (peak - up[0][0]) / (up[-1][0] - up[0][0]) == pytest.approx(10 / 76, abs=0.01)
+
+
+def test_a_loihi_draws_its_response():
+    assert cs.Loihi()._repr_html_().count("<svg") == 1
+    assert "vth_mant=80" in "".join(shown(cs.Loihi()).said)
+
+
+@pytest.mark.parametrize("samples", [[], [0.0], [3.0], [-1.0, 2.0]])
+def test_curves_of_little(samples):
+    html = curve(np.array(samples), 1.0, "a < b", "red")
+    Sound(html)
+    assert "nan" not in html
+    assert "a &lt; b" in html
+
+
+def test_a_long_curve_has_few_points():
+    assert len(re.search(r'points="([^"]+)"', curve(np.arange(5000.0), 0.1, "", "red"))[1].split()) == 200
+
+
+# Tensors
+
+
+def test_spikes_are_a_small_raster():
+    spikes = np.zeros((40, 3, 2, 5), bool)
+    spikes[7, 0, 1, 3] = spikes[30, 0, 0, 0] = True
+    spikes[:, 1] = True
+    tensor = cs.Tensor(spikes)
+    picture = pixels(tensor._repr_html_())
+    # A column a step, a row a neuron, neuron 0 at the bottom; nothing is drawn where nothing fired.
+    assert picture.shape == (10, 40, 4)
+    assert np.argwhere(picture[..., 3]).tolist() == [[9 - 8, 7], [9, 30]]
+    assert tuple(picture[9, 30]) == (*OFF, 255)
+    text = "".join(shown(tensor).said)
+    assert "(40, 3, 2, 5), bool" in text
+    assert "sample 0 of 3: 2 spikes of 10 neurons in 40 steps" in text
+
+
+def test_numbers_are_summed_up():
+    tensor = cs.Tensor([[-1.0, 2.0], [5.0, 0.0]], requires_grad=True)
+    text = "".join(shown(tensor).said)
+    assert "(2, 2), float32, requires_grad, least -1, mean 1.5, most 5" in text
+    (tensor * 2).sum().backward()
+    assert "has a gradient" in "".join(shown(tensor).said)
+    shown(cs.Tensor(np.array([np.nan, np.inf, -np.inf])))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (0, 1, 2), (2, 0, 3), (2, 1, 0), (1, 1, 1), (2, 1)])
+@pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
+def test_tensors_of_little(shape, dtype):
+    shown(cs.Tensor(np.zeros(shape, dtype)))
+
+
+def test_large_tensors_make_small_pages():
+    rng = np.random.default_rng(0)
+    spikes = cs.Tensor(rng.random((2000, 1, 40, 40, 2)) < 0.02)
+    picture = pixels(spikes._repr_html_())
+    assert picture.shape == (160, 600, 4)
+    assert len(spikes._repr_html_()) < 50_000
+    assert len(cs.Tensor(rng.random((300, 16, 512)))._repr_html_()) < 2_000
+    assert len(repr(spikes)) < 1000
+
+
+def test_repr_stays_as_it_was():
+    assert repr(cs.Tensor([1.0])) == "Tensor([1.])"
+    assert repr(cs.Sequential(cs.Dense(2, 1))) == "Sequential(\n  0: Dense(2, 1)\n)"
+
+
+# Events
+
+
+def test_events_are_a_small_frame():
+    # The last sixth is the busiest: what came before is counted, and not drawn.
+    events = Events([0.0, 7.0, 7.5, 8.0], [2, 3, 3, 0], [0, 0, 0, 1], [1, 1, 1, 0])
+    picture = pixels(events._repr_html_())
+    assert picture.shape == (2, 4, 4)
+    assert tuple(picture[0, 3]) == (*ON, 255)
+    assert tuple(picture[1, 0, :3]) == OFF
+    assert 0 < picture[1, 0, 3] < 255
+    assert (picture[..., 3] > 0).sum() == 2
+    text = "".join(shown(events).said)
+    assert "4 events, 0 to 8 ms, 0.5 a ms, 1 OFF, 3 ON, 2 x 4 pixels" in text
+    assert "6.667 to 8 ms, OFF blue, ON orange" in text
+
+
+def test_events_in_one_dimension_are_a_raster():
+    events = Events([10.0, 20.0], [0, 4], None, [0, 0])
+    picture = pixels(events._repr_html_())
+    assert picture.shape[0] == 5
+    (top, late), (bottom, early) = np.argwhere(picture[..., 3]).tolist()
+    assert (top, bottom, early, late) == (0, 4, 0, 599)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        Events([], [], [], []),
+        Events([], [], None, []),
+        Events([1.0], [0], [0], [5]),
+        Events([1.0], [0], None, [0]),
+        Events([-3.0, 1.0], [2**40, 0], [2**50, 3], [0, 1]),
+        Events([-3.0, 1.0], [2**40, 0], None, [0, 1]),
+    ],
+)
+def test_events_of_little_and_from_far(events):
+    shown(events)
+    assert len(events._repr_html_()) < 20_000
+
+
+# Pixels
+
+
+def test_thinned_spikes_share_cells():
+    cells = thinned(np.array([0, 9]), np.array([0, 7]), 10, 8, most=(4, 5))
+    assert cells.shape == (4, 5)
+    assert np.argwhere(cells).tolist() == [[0, 4], [3, 0]]
+    assert thinned(np.array([], int), np.array([], int), 0, 0, most=(4, 5)).shape == (1, 1)
+
+
+def test_png_is_read_back():
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 256, (3, 5, 4), np.uint8)
+    with Image.open(io.BytesIO(png(given))) as picture:
+        assert np.array_equal(np.asarray(picture), given)
+
+
+def test_mixed_colours():
+    off, on = np.array([[2.0, 0.0, 1.0]]), np.array([[0.0, 4.0, 1.0]])
+    drawn = mixed(off, on)
+    assert tuple(drawn[0, 0, :3]) == OFF
+    assert tuple(drawn[0, 1]) == (*ON, 255)
+    assert np.abs(drawn[0, 2, :3] - (np.array(OFF) + ON) / 2).max() <= 0.5
+    assert drawn[0, 0, 3] == round(255 * (0.35 + 0.65 / 2))
+    assert not mixed(np.zeros((1, 2)), np.zeros((1, 2)))[..., 3].any()
+    assert inked(np.array([[True, False]]))[..., 3].tolist() == [[255, 0]]

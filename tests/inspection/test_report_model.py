@@ -1,0 +1,250 @@
+"""What the page of a report computes, in JavaScript, is what `explain`, `record` and `reassignment` say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.inspection.report import contents as carried
+from tests.support import browser
+
+MODEL = (Path(carried.__file__).parent / "model.js").read_text("utf-8")
+SRM = cs.SRM(tau_sr=4.0)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if browser.find() is None:
+        pytest.skip("no Chromium to run JavaScript")
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as there:
+        # A function's text, so that it may be given again.
+        there.run(f"window.makeModel = new Function('contents', {json.dumps(MODEL + '; return new Model(contents)')})")
+        yield there
+
+
+def load(page, net, x, target=None, loss=None):
+    contents = carried.contents(net, cs.Tensor(x).data, target, loss)
+    page.run(f"window.model = makeModel({json.dumps(contents)}); 0")
+
+
+def ask(page, call):
+    """Return what the model says, its typed arrays as lists."""
+    return page.run(
+        f"(JSON.parse(JSON.stringify(model.{call}, (_, v) => ArrayBuffer.isView(v) ? Array.from(v) : v) ?? 'null'))"
+    )
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5 * (1 + abs(np.asarray(expected)).max()))
+
+
+def check_neuron(page, net, x, target, at, layer, number, sample, loss=None):
+    """Hold a neuron, at position `at` of the network and at `layer` of the page, against Python."""
+    page.run(f"model.sample === {sample} || model.choose({sample})")
+    with cs.no_grad(), cs.record(net, layers=at, samples=sample) as seen:
+        net.train(False)
+        net(x)
+        net.train()
+    shape = seen[at].spikes.shape[2:]
+    place = np.unravel_index(number, shape)
+    had = ask(page, f"potential({layer}, {number})")
+    column = (slice(None), 0, *place)
+    close(had["potential"], seen[at].potential[column])
+    close(had["filtered"], seen[at].filtered[column])
+    close(had["refractory"], seen[at].refractory[column])
+    assert ask(page, f"times({layer}, {number})") == np.flatnonzero(seen[at].spikes[column]).tolist()
+    errors = ask(page, f"errors({layer}, {number})")
+    expected = cs.reassignment(net, x, target, at, number, loss=loss, sample=sample)
+    close(errors["spikes"], expected.spikes_error)
+    close(errors["potential"], expected.potential_error)
+    close(errors["weighted"], expected.weighted_error)
+    assert ask(page, "loss") == pytest.approx(expected.loss)
+    return np.flatnonzero(seen[at].spikes[column])
+
+
+def check_explained(page, net, x, at, layer, number, sample, time):
+    why = cs.explain(net, x, at, number, time, sample=sample)
+    found = ask(page, f"explain({layer}, {number}, {time})")
+    close(found["potential"], why.potential)
+    close(found["margin"], why.margin)
+    close(found["refractory"], why.refractory)
+    close(found["filtered"], why.filtered)
+    assert found["fired"] == why.fired
+    assert found["theta"] == why.theta
+    sizes = np.zeros(why.contributions.size)
+    for part in found["contributions"]:
+        sizes[part["input"]] = part["size"]
+        mine = why.spikes.time[(why.spikes.neuron == np.unravel_index(part["input"], why.contributions.shape)).all(1)]
+        assert part["times"] == sorted(mine.tolist())
+    close(sizes, why.contributions.ravel())
+    order = [abs(part["size"]) for part in found["contributions"]]
+    assert order == sorted(order, reverse=True)
+    assert found["debts"] == sorted(why.debts.time.tolist())
+
+
+def delays(mode="floor"):
+    layer = cs.Delay(6, dt=1.0, max_delay=9.0, mode=mode)
+    layer.delay.data[:] = np.arange(6) + (0.25 if mode == "linear" else 0.0)
+    return layer
+
+
+# What stands before the first neurons and after them, and the shape of the input.
+CHAINS = {
+    "dense": (lambda: [cs.Dense(12, 6)], (12,)),
+    "dense of frames": (lambda: [cs.Dense((4, 3, 2), 6)], (4, 3, 2)),
+    "delay": (lambda: [delays(), cs.Dense(6, 6)], (6,)),
+    "linear delay": (lambda: [delays("linear"), cs.Dense(6, 6)], (6,)),
+    "ahead": (lambda: [cs.Shift(-2.0), cs.Dense(6, 6)], (6,)),
+    "dropout": (lambda: [cs.Dropout(0.5), cs.Dense(6, 6)], (6,)),
+    "conv": (lambda: [cs.Conv(2, 3, 3)], (6, 5, 2)),
+    "conv with everything": (
+        lambda: [cs.Conv(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)],
+        (7, 6, 4),
+    ),
+    "pool": (lambda: [cs.Pool(2, gain=11.0)], (5, 4, 2)),
+    "unpool": (lambda: [cs.Unpool(2, gain=11.0)], (3, 2, 2)),
+    "conv transpose": (lambda: [cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2)], (4, 3, 2)),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_layer(page, name):
+    made, shape = CHAINS[name]
+    stages = made()
+    x = np.random.default_rng(1).random((40, 2, *shape)) < 0.3
+    with cs.no_grad():
+        outputs = cs.Sequential(*stages)(x).shape[2:]
+    # What comes behind it is what its errors come from: through the same kind of layer where that is possible.
+    again = [made()[0]] if outputs == shape and len(stages) > 1 else []
+    net = cs.Sequential(*stages, SRM, *again, cs.Dense(outputs, 3), cs.SRM())
+    load(page, net, x, [1, 2])
+    at, last = len(stages), len(net) - 1
+    for number, sample in ((0, 0), (int(np.prod(outputs)) - 1, 1), (int(np.prod(outputs)) // 2, 1)):
+        fired = check_neuron(page, net, x, [1, 2], at, 1, number, sample)
+        for time in {0, 39, *fired[len(fired) // 2 :][:1].tolist()}:
+            check_explained(page, net, x, at, 1, number, sample, time)
+    check_neuron(page, net, x, [1, 2], last, 2, 1, 0)
+    check_explained(page, net, x, last, 2, 1, 0, 30)
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_a_whole_network(page, gradient):
+    net = cs.Network("9x8x2-4c3-2a-6c3-3", cs.SRM(gradient=gradient))
+    x = np.random.default_rng(2).random((60, 2, 9, 8, 2)) < 0.1
+    load(page, net, x, [0, 2])
+    for layer, numbers in {1: (0, 131, 287), 2: (0, 79), 3: (0, 61), 4: (0, 2)}.items():
+        for number in numbers:
+            fired = check_neuron(page, net, x, [0, 2], 2 * layer - 1, layer, number, 1)
+            check_explained(page, net, x, 2 * layer - 1, layer, number, 1, int(fired[-1]) if len(fired) else 59)
+
+
+def test_a_target_train_and_another_loss(page):
+    srm = cs.SRM(tau_sr=2.0, dt=0.5, cutoff=0.0)
+    net = cs.Sequential(cs.Dense(5, 4), srm, cs.Dense(4, 2), srm)
+    x = np.random.default_rng(2).random((50, 1, 5)) < 0.3
+    target = np.random.default_rng(3).random((50, 1, 2)) < 0.1
+    load(page, net, x, target)
+    check_neuron(page, net, x, target, 1, 1, 2, 0)
+    check_explained(page, net, x, 1, 1, 2, 0, 31)
+
+    def loss(s, t):
+        return (s * 3.0).sum()
+
+    load(page, net, x, target, loss)
+    check_neuron(page, net, x, target, 1, 1, 2, 0, loss)
+
+
+def test_numbers_as_input(page):
+    net = cs.Network("4-3-2", SRM)
+    x = np.random.default_rng(0).standard_normal((20, 1, 4)).astype(np.float32)
+    load(page, net, x, [1])
+    check_neuron(page, net, x, [1], 1, 1, 1, 0)
+    check_explained(page, net, x, 1, 1, 1, 0, 15)
+
+
+def test_a_hooked_weight_is_the_one_in_use(page):
+    net = cs.Sequential(cs.Dense(4, 3, weight_hook=lambda w: w * 2.0), SRM, cs.Dense(3, 2), SRM)
+    x = np.random.default_rng(0).random((30, 1, 4)) < 0.4
+    load(page, net, x, [1])
+    check_neuron(page, net, x, [1], 1, 1, 1, 0)
+
+
+def unknown(x):
+    return x * 9.0
+
+
+class Halved(cs.Dense):
+    def __call__(self, x):
+        return super().__call__(x) * 0.5
+
+
+BEYOND = {
+    "a function": (lambda: [unknown], 6),
+    "filters": (lambda: [cs.FilterBank(6, 2)], 36),
+    "a subclass": (lambda: [Halved(6, 6)], 6),
+    "moved over the end and back": (lambda: [cs.Shift(2.0), cs.Shift(-2.0), cs.Dense(6, 6)], 6),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_behind_a_stage_that_the_page_does_not_know(page, name):
+    """The potentials come along, and so do the errors of the neurons before."""
+    made, after = BEYOND[name]
+    stages = made()
+    net = cs.Sequential(cs.Dense(4, 6), SRM, *stages, SRM, cs.Dense(after, 2), cs.SRM())
+    x = np.random.default_rng(0).random((40, 2, 4)) < 0.4
+    load(page, net, x, [1, 0])
+    check_neuron(page, net, x, [1, 0], 1, 1, 3, 1)
+    at = 2 + len(stages)
+    fired = check_neuron(page, net, x, [1, 0], at, 2, 3, 1)
+    found = ask(page, f"explain(2, 3, {fired[-1] if len(fired) else 39})")
+    assert found["contributions"] == []
+    assert found["filtered"] + found["refractory"] == pytest.approx(found["potential"])
+    check_neuron(page, net, x, [1, 0], len(net) - 1, 3, 0, 1)
+
+
+def test_neurons_of_another_kind(page):
+    net = cs.Sequential(cs.Dense(6, 5), SRM, cs.Dense(5, 3, weight_scale=200.0), cs.Loihi())
+    x = np.random.default_rng(0).random((40, 1, 6)) < 0.5
+    load(page, net, x, [1], lambda s, t: (s * 2.0).sum())
+    with cs.record(net) as seen:
+        (net(x) * 2.0).sum().backward()
+    close(ask(page, "potential(2, 1)")["potential"], seen[3].potential[:, 0, 1])
+    assert ask(page, "potential(2, 1)")["filtered"] is None
+    assert ask(page, "errors(2, 1)")["spikes"] == [2.0] * 40
+    assert ask(page, "errors(2, 1)")["weighted"] is None
+    close(ask(page, "errors(1, 4)")["weighted"], seen[1].weighted_error[:, 0, 4])
+    why = ask(page, "explain(2, 1, 20)")
+    assert why["theta"] == net[3].theta
+    assert (why["contributions"], why["debts"], why["refractory"]) == ([], [], None)
+    assert why["fired"] == bool(seen[3].spikes[20, 0, 1])
+
+
+def test_without_a_target_there_are_no_errors(page):
+    load(page, cs.Network("4-3", SRM), np.ones((9, 1, 4), bool))
+    assert ask(page, "errors(1, 0)") is None
+    assert ask(page, "loss") is None
+
+
+def test_one_step_of_one_neuron(page):
+    net = cs.Network("1-1", SRM)
+    load(page, net, np.ones((1, 1, 1), bool), [0], lambda s, t: (s * 1.0).sum())
+    assert ask(page, "potential(1, 0)")["potential"] == [0]
+    assert ask(page, "explain(1, 0, 0)")["contributions"] == []
+
+
+def test_spikes_come_as_bits_or_as_times(page):
+    """Bits where they are fewer bytes; the page reads the same spikes from both, to the last step of an odd byte."""
+    net = cs.Network("40-3", SRM)
+    for rate, kind in ((0.5, "bits"), (0.01, "times")):
+        x = np.random.default_rng(0).random((43, 1, 40)) < rate
+        x[42] = rate == 0.5
+        contents = carried.contents(net, x, None, None)
+        assert kind in contents["layers"][0]["spikes"][0]
+        load(page, net, x)
+        for n in (0, 17, 39):
+            assert ask(page, f"times(0, {n})") == np.flatnonzero(x[:, 0, n]).tolist()

@@ -1,0 +1,340 @@
+"""What stands between a caller and a CUDA kernel: every argument that does not fit is refused by its name."""
+
+from __future__ import annotations
+
+import math
+import time
+import timeit
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuslayer.kernels import TOPICS, gpu
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.neurons.loihi import Loihi
+from tests.support.emulator.driver import emulation
+
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Recorder:
+    """A driver that compiles nothing and keeps what it was asked for; arrays live where `places` says."""
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.places: dict[int, int] = {}
+        self.built: list[tuple[str, int]] = []
+        self.launches: list[tuple[str, Any, Any, tuple[Any, ...]]] = []
+
+    def array_type(self) -> type:
+        return np.ndarray
+
+    def device(self) -> int:
+        return self.current
+
+    def device_of(self, x: Any) -> int:
+        return self.places.get(id(x), 0)
+
+    def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
+        self.built.append((text, self.current))
+        return {name: self._launch(name) for name in names}
+
+    def _launch(self, name: str) -> source.Launch:
+        return lambda grid, block, arguments: self.launches.append((name, grid, block, arguments))
+
+
+@pytest.fixture
+def driver() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def library(driver: Recorder) -> source.Library:
+    return source.Library(driver)
+
+
+def psp(**changed: Any) -> list[Any]:
+    """Return arguments that the kernel psp takes, but for those changed."""
+    x = np.zeros((4, 3), np.float32)
+    fitting = {"x": x, "a": x, "steps": 4, "columns": 3, "decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
+    return list((fitting | changed).values())
+
+
+def test_text_is_the_type_then_the_header_then_the_source() -> None:
+    for dtype, name in ((SINGLE, "float"), (DOUBLE, "double")):
+        lines = source.text("response", dtype).splitlines()
+        assert lines[:2] == [f"typedef {name} real;", '#line 1 "common.cuh"']
+        assert lines[2].startswith("// What the CUDA kernels share.")
+        assert lines[lines.index('#line 1 "response.cu"') + 1].startswith("// Filters in time")
+        assert not [line for line in lines if line.startswith("#include")]
+
+
+def test_topics_and_kernels_are_found() -> None:
+    assert source.topics() == sorted(source.topics())
+    assert {"srm", "optim", "response"} <= set(source.topics())
+    assert source.kernel_names()["shift_spikes"] == "response"
+
+
+def test_a_signature_is_read_without_its_comments() -> None:
+    found = source.signatures(
+        """
+        extern "C" __global__ void one(
+            const real *__restrict__ x,  // (steps, columns), an array
+            bool* s,                     /* written, (a, b) */
+            const long long *delay,
+            long long steps,
+            real theta,                  // threshold
+            bool keep)
+        {
+        }
+        """
+    )
+    assert [(p.name, p.kind, p.array) for p in found["one"]] == [
+        ("x", "real", True),
+        ("s", "bool", True),
+        ("delay", "long long", True),
+        ("steps", "long long", False),
+        ("theta", "real", False),
+        ("keep", "bool", False),
+    ]
+
+
+def test_a_type_without_a_check_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^one: a parameter must be real, bool or long long, got 'int n'$"):
+        source.signatures('extern "C" __global__ void one(real *x, int n) {}')
+
+
+def test_a_kernel_whose_name_would_be_mangled_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'^signatures: code has 1 kernels, extern "C" void are 0$'):
+        source.signatures("__global__ void one(real *x) {}")
+
+
+STRIDED = np.zeros((4, 6), np.float32)[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"x": np.zeros((4, 3))}, TypeError, "psp: x is float64, the kernel wants float32"),
+        ({"a": np.zeros((4, 3), bool)}, TypeError, "psp: a is bool, the kernel wants float32"),
+        ({"x": np.zeros((4, 3), ">f4")}, TypeError, "psp: x is >f4, the kernel wants float32"),
+        ({"x": [0.0]}, TypeError, "psp: x is builtins.list, the kernel wants numpy.ndarray"),
+        ({"x": np.float32(0)}, TypeError, "psp: x is numpy.float32, the kernel wants numpy.ndarray"),
+        ({"a": None}, TypeError, "psp: a is builtins.NoneType, the kernel wants numpy.ndarray"),
+        ({"x": STRIDED}, ValueError, "psp: x must be C-contiguous, got strides (24, 8) of shape (4, 3)"),
+        ({"steps": 4.0}, TypeError, "psp: steps must be an integer, got float"),
+        ({"steps": True}, TypeError, "psp: steps must be an integer, got bool"),
+        ({"steps": np.zeros(2)}, TypeError, "psp: steps must be an integer, got ndarray"),
+        ({"cut": 1 << 63}, ValueError, "psp: cut does not fit int64, got 9223372036854775808"),
+        ({"cut": -(1 << 63) - 1}, ValueError, "psp: cut does not fit int64, got -9223372036854775809"),
+        ({"decay": "0.9"}, TypeError, "psp: decay must be a number, got str"),
+        ({"decay": True}, TypeError, "psp: decay must be a number, got bool"),
+        ({"decay": 1j}, TypeError, "psp: decay must be a number, got complex"),
+        ({"decay": None}, TypeError, "psp: decay must be a number, got NoneType"),
+        ({"gain": np.ones(1)}, TypeError, "psp: gain must be a number, got ndarray"),
+        ({"gain": 1e39}, ValueError, "psp: gain does not fit float32, got 1e+39"),
+        ({"gain": np.float64(-1e300)}, ValueError, "psp: gain does not fit float32, got -1e+300"),
+        ({"gain": 10**39}, ValueError, f"psp: gain does not fit float32, got 1{39 * '0'}"),
+        ({"gain": 10**400}, ValueError, "psp: gain does not fit float32, got an integer past every float"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_refused_by_name(
+    library: source.Library, driver: Recorder, changed: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        library.kernel("psp", SINGLE)(3, *psp(**changed))
+    assert str(raised.value) == message
+    assert driver.launches == []
+
+
+def test_a_wrong_count_is_refused(library: source.Library) -> None:
+    names = "x, a, steps, columns, decay, gain, cut, cut_p, cut_q"
+    for arguments, came in ((psp()[:-1], 8), ([*psp(), 1], 10)):
+        with pytest.raises(TypeError) as raised:
+            library.kernel("psp", SINGLE)(3, *arguments)
+        assert str(raised.value) == f"psp: the kernel wants 9 arguments ({names}), got {came}"
+
+
+def test_each_kind_of_array_is_held_to_its_type(library: source.Library) -> None:
+    x = np.zeros((4, 3), np.float32)
+    shift = library.kernel("shift", SINGLE)
+    with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
+        shift(3, x, np.zeros(3, np.int32), x, 4, 3)
+    spikes = library.kernel("shift_spikes", SINGLE)
+    with pytest.raises(TypeError, match=r"^shift_spikes: y is uint8, the kernel wants bool$"):
+        spikes(3, x.astype(bool), np.zeros(3, np.int64), x.astype(np.uint8), 4, 3)
+
+
+def test_a_bool_is_no_number(library: source.Library) -> None:
+    w = np.zeros(3)
+    adam = library.kernel("adam", DOUBLE)
+    with pytest.raises(TypeError, match=r"^adam: keep_peak must be a bool, got int$"):
+        adam(3, w, w, w, w, w, 3, 1, *7 * [0.5])
+
+
+def test_an_array_elsewhere_is_refused(library: source.Library, driver: Recorder) -> None:
+    far = np.zeros((4, 3), np.float32)
+    driver.places[id(far)] = 1
+    with pytest.raises(ValueError, match=r"^psp: a is on device 1, the kernel runs on device 0$"):
+        library.kernel("psp", SINGLE)(3, *psp(a=far))
+    driver.current = 1
+    with pytest.raises(ValueError, match=r"^psp: x is on device 0, the kernel runs on device 1$"):
+        library.kernel("psp", SINGLE)(3, *psp(a=far))
+
+
+def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recorder) -> None:
+    for dtype in (SINGLE, DOUBLE):
+        x = np.zeros((4, 3), dtype)
+        given = psp(x=x, a=x, steps=np.int32(4), decay=0.9, gain=np.float64(0.1), cut_p=1, cut_q=np.inf)
+        library.kernel("psp", dtype)(3, *given)
+        arguments = driver.launches[-1][3]
+        assert arguments[0] is arguments[1] is x
+        assert [type(a) for a in arguments[2:]] == [
+            *(np.int64, np.int64, dtype.type, dtype.type, np.int64, dtype.type, dtype.type)
+        ]
+        assert arguments[2] == 4
+        assert arguments[5] == dtype.type(0.1)
+        assert arguments[8] == np.inf
+    w = np.zeros(3, np.float32)
+    library.kernel("adam", SINGLE)(3, w, w, w, w, w, 3, True, *7 * [0.5])
+    assert type(driver.launches[-1][3][6]) is np.bool_
+
+
+def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Recorder) -> None:
+    """Numbers that compare equal are not the same argument: each is bound, or refused, as if it came first."""
+    kernel = library.kernel("psp", DOUBLE)
+    x = np.zeros((4, 3))
+    zero, one = 0.0, 1.0
+    for gain in (zero, -zero, one, one, 1, zero):
+        kernel(3, *psp(x=x, a=x, gain=gain, columns=1))
+        bound = driver.launches[-1][3][5]
+        assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
+        assert type(bound) is np.float64
+    for changed, message in (
+        ({"gain": True}, "gain must be a number, got bool"),
+        ({"columns": True}, "columns must be an integer, got bool"),
+        ({"columns": 1.0}, "columns must be an integer, got float"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            kernel(3, *psp(**{"x": x, "a": x, "columns": 1, **changed}))
+
+
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no float is wider than 64 bits here"
+)
+def test_what_only_a_wider_float_holds_is_not_rounded_to_infinity(library: source.Library) -> None:
+    x = np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"^psp: gain does not fit float64, got 1e\+4000$"):
+        library.kernel("psp", DOUBLE)(3, *psp(x=x, a=x, gain=np.longdouble("1e4000")))
+
+
+def test_a_grid_covers_its_threads_and_has_a_top(library: source.Library, driver: Recorder) -> None:
+    kernel = library.kernel("psp", SINGLE)
+    for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
+        kernel(threads, *psp())
+        assert driver.launches[-1][1:3] == ((blocks,), (128,))
+
+
+def test_no_threads_are_no_launch_but_still_a_check(library: source.Library, driver: Recorder) -> None:
+    kernel = library.kernel("psp", SINGLE)
+    kernel(0, *psp())
+    assert driver.launches == []
+    with pytest.raises(TypeError, match="psp: steps"):
+        kernel(0, *psp(steps="4"))
+
+
+def test_a_source_is_compiled_once_for_each_type_and_device(library: source.Library, driver: Recorder) -> None:
+    first = library.kernel("psp", SINGLE)
+    assert library.kernel("psp", SINGLE) is first
+    library.kernel("fir", np.dtype("f4"))
+    assert driver.built == [(source.text("response", SINGLE), 0)]
+    library.kernel("psp", DOUBLE)
+    library.kernel("spike", SINGLE)
+    driver.current = 1
+    assert library.kernel("psp", SINGLE) is not first
+    assert driver.built[1:] == [
+        (source.text("response", DOUBLE), 0),
+        (source.text("srm", SINGLE), 0),
+        (source.text("response", SINGLE), 1),
+    ]
+
+
+def test_other_number_types_are_refused(library: source.Library) -> None:
+    for dtype in (np.float16, np.int64):
+        with pytest.raises(TypeError, match=f"^psp: arrays must be float32 or float64, got {np.dtype(dtype)}$"):
+            library.kernel("psp", np.dtype(dtype))
+
+
+def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[Any, ...]]:
+    """Return what each launcher of `kernels.gpu` hands its kernel, by the kernel's name."""
+    handed: dict[str, tuple[Any, ...]] = {}
+
+    def kept(name: str, dtype: Any) -> Any:
+        return lambda *arguments: handed.update({name: arguments})
+
+    for topic in TOPICS:
+        monkeypatch.setattr(getattr(gpu, topic), "kernel", kept, raising=False)
+    x, s = np.zeros((300, 4), np.float32), np.zeros((300, 4), bool)
+    response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
+    for run in (gpu.response.psp, gpu.response.psp_adjoint):
+        run(x, response)
+    for run in (gpu.response.fir, gpu.response.fir_adjoint):
+        run(x, np.ones(5))
+    for run, given in ((gpu.response.shift, x), (gpu.response.shift_spikes, s)):
+        run(given, np.zeros(4, np.int64))
+    gpu.srm.spike(x, spiking)
+    gpu.srm.neuron(x, response, spiking)
+    gpu.loihi.forward(x, Loihi().constants)
+    for run in (gpu.srm.spike_adjoint, gpu.srm.spike_adjoint_exact):
+        run(x, x, spiking)
+    for run in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):
+        run(x, x, response, spiking)
+    delay, w = np.zeros(4, np.int64), np.ones((2, 5), np.float32)
+    gpu.delay.shift_linear(x, delay, x[0], x[1])
+    gpu.delay.shift_delay_adjoint(x, x, delay)
+    gpu.filter_bank.forward(x, w)
+    gpu.filter_bank.adjoint(x, w)
+    gpu.filter_bank.weight_adjoint(x[:, :2], x, w.shape)
+    gpu.optim.sgd(x, x, x, rate, MOMENTUM, 0.0)
+    gpu.optim.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
+    return handed
+
+
+MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
+
+
+@pytest.mark.parametrize("name", source.kernel_names())
+def test_a_launch_costs_under_five_microseconds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding the kernel and binding its arguments, as they come from a launcher at one step and at the next."""
+
+    class Still(Recorder):
+        def _launch(self, name: str) -> source.Launch:
+            return lambda grid, block, arguments: None
+
+    library = source.Library(Still())
+    steps = [launches(monkeypatch, rate)[name] for rate in (0.01, 0.02)]
+
+    def two_launches() -> None:
+        for arguments in steps:
+            library.kernel(name, SINGLE)(*arguments)
+
+    two_launches()
+    # What else the machine does only adds to a measurement: the least of them is the cost, and a low one is enough.
+    least, until = math.inf, time.perf_counter() + 5
+    while least >= 5e-6 and time.perf_counter() < until:
+        least = min(least, *(seconds / 200 for seconds in timeit.repeat(two_launches, number=100, repeat=20)))
+    assert least < 5e-6
+
+
+def test_a_launcher_passes_the_refusal_on() -> None:
+    w, strided = np.zeros((4, 3), np.float32), np.zeros((4, 6), np.float32)[:, ::2]
+    with emulation() as emulator:
+        # A step in place cannot move a copy.
+        with pytest.raises(ValueError, match=r"^sgd: w must be C-contiguous"):
+            gpu.optim.sgd(strided, w, w, 0.1, 0.9, 0)
+        with pytest.raises(TypeError, match=r"^sgd: g is float64, the kernel wants float32$"):
+            gpu.optim.sgd(w, w.astype(float), w, 0.1, 0.9, 0)
+    assert emulator.launches == []

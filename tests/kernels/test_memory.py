@@ -1,0 +1,127 @@
+"""Memory that is lent out again, and products on threads of our own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cuslayer.jit import spread
+from cuslayer.kernels.host import memory
+from cuslayer.kernels.host.blas import matmul, single_threaded_blas
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    fresh = memory.Pool()
+    monkeypatch.setattr(memory, "_pool", fresh)
+    return fresh
+
+
+def test_memory_comes_back_and_serves_again(pool):
+    a = memory.empty((MEGABYTE,), np.float32)
+    place = a.ctypes.data
+    a[:] = 1
+    del a
+    b = memory.empty((2, MEGABYTE // 2), np.float32)
+    assert b.ctypes.data == place
+    assert pool.held == 4 * MEGABYTE
+
+
+def test_a_view_keeps_the_memory(pool):
+    view = memory.empty((MEGABYTE,), np.float32)[10:20].reshape(2, 5)
+    view[:] = 7
+    other = memory.empty((MEGABYTE,), np.float32)
+    other[:] = 0
+    assert (view == 7).all()
+    assert not np.shares_memory(view, other)
+
+
+def test_loans_never_overlap(pool):
+    generator = np.random.default_rng(0)
+    kept = []
+    for number in range(300):
+        size = int(generator.integers(MEGABYTE, 6 * MEGABYTE))
+        x = memory.empty((size,), np.uint8)
+        x[:] = number % 251
+        kept.append((number, x))
+        if len(kept) > 6:
+            kept.pop(int(generator.integers(len(kept))))
+        for n, y in kept:
+            assert y[0] == y[-1] == n % 251
+    assert pool.held <= 2 * pool.most_lent
+
+
+def test_several_blocks_become_one(pool):
+    """The first round does not know what will be lent; soon one block is enough for a round."""
+    held = []
+    for _ in range(12):
+        a, b = memory.empty((3 * MEGABYTE,), np.uint8), memory.empty((2 * MEGABYTE,), np.uint8)
+        del a
+        c = memory.empty((MEGABYTE + 64,), np.uint8)  # splits what a has left
+        a = memory.empty((2 * MEGABYTE,), np.uint8)
+        held.append((len(pool.blocks), pool.held))
+        del a, b, c
+    assert held[0][0] > 1
+    assert held[-1] == held[-2]
+    assert held[-1][0] == 1
+    assert pool.most_lent <= held[-1][1] < held[0][1]
+
+
+def test_small_arrays_are_numpys_own(pool):
+    assert memory.empty((10,), np.float64).base is None
+    assert pool.held == 0
+    assert memory.empty((0, 5), bool).shape == (0, 5)
+
+
+@pytest.mark.parametrize("shapes", [((700, 30), (30, 17)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((5, 0), (0, 4))])
+def test_matmul(shapes):
+    a, b = (np.random.default_rng(0).standard_normal(shape) for shape in shapes)
+    np.testing.assert_allclose(matmul(a, b), a @ b, atol=1e-12)
+
+
+def test_blas_gets_its_threads_back():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with single_threaded_blas(), single_threaded_blas():
+        assert set(threads()) <= {1}
+    assert threads() == before
+
+
+def test_an_error_in_a_part_reaches_the_caller():
+    def fails(first, last):
+        if first <= 50 < last:
+            raise KeyError(first)
+
+    with pytest.raises(KeyError):
+        spread(fails, 100, grain=1)
+
+
+def test_bits_do_not_depend_on_the_number_of_cores():
+    code = (
+        "import numpy as np, cuslayer as cs, hashlib; from cuslayer import jit; jit.cores = lambda: CORES\n"
+        "cs.use('cpu'); cs.seed(0); net = cs.Network('8x8x2-6c3-2a-40-3', cs.SRM())\n"
+        "x = np.random.default_rng(0).random((60, 5, 8, 8, 2)) < 0.2\n"
+        "cs.SpikeCountLoss(cs.SRM(), true=9, false=1)(net(x), [0, 1, 2, 0, 1]).backward()\n"
+        "print(hashlib.sha256(b''.join(p.grad.tobytes() for p in net.parameters())).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code.replace("CORES", str(cores))],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=dict(os.environ),
+        ).stdout
+        for cores in (1, 2, 5)
+    }
+    assert len(found) == 1

@@ -1,0 +1,39 @@
+"""Every topic has the same functions for both devices, each with a test of the twins."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from cuslayer.kernels import TOPICS, cpu, gpu
+from cuslayer.kernels.cuda import compile as source
+
+# Of each topic the functions that both devices have, and what the topic's plain names are called in tests and sources.
+NAMES = [(topic, name) for topic in TOPICS for name in getattr(gpu, topic).__all__]
+PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
+
+
+def whole_name(topic: str, name: str) -> str:
+    return f"{topic}{PLAIN[name]}" if name in PLAIN else name
+
+
+def test_every_kernel_has_a_twin_and_a_test() -> None:
+    found = {whole_name(*names) for names in NAMES}
+    assert set(source.kernel_names()) <= found
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_twins*.py"))
+    assert [name for name in sorted(found) if f"def test_{name}(" not in tests and "_kernels" not in name] == []
+
+
+@pytest.mark.parametrize(("topic", "name"), NAMES)
+def test_twins_take_the_same_arguments(topic: str, name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(getattr(twin, topic), name)).parameters for twin in (gpu, cpu))
+    assert [(p.name, p.kind, p.default) for p in ours.values()] == [
+        (p.name, p.kind, p.default) for p in theirs.values()
+    ]
+
+
+def test_an_unknown_topic_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: conv, "):
+        cpu.densee  # noqa: B018

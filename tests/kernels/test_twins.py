@@ -1,0 +1,387 @@
+"""The CUDA kernels, emulated, against the CPU's: forward to the bit, backward to the rounding of exp."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.cuda import launch
+from cuslayer.kernels.window import Window
+from tests.support.emulator.driver import Emulator, emulation
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+# Under exp(-40) = 4e-18 the CPU takes float32's exp for 0; times the largest height (80), gradient (5) and sum of a
+# response (1600) drawn here.
+FLOOR = {"float32": 3e-12, "float64": 0.0}
+CLOSE = {"float32": 1e-6, "float64": 1e-12}
+
+TILES = Window.of("pool", 2, 2, 0, 1)
+many = settings(max_examples=150, deadline=None)
+few = settings(max_examples=50, deadline=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    # Two blocks at most, so that the larger of these arrays take several blocks and several passes of the grid.
+    with pytest.MonkeyPatch.context() as patch, emulation() as running:
+        patch.setattr(source, "_MOST_BLOCKS", 2)
+        yield running
+
+
+def same_bits(ours: Array, theirs: Array) -> None:
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def norm(x: Array) -> float:
+    return float(np.linalg.norm(x.astype(np.float64)))
+
+
+def close(ours: Array, theirs: Array, relative: float | None = None, *, least: float = 0) -> None:
+    """Hold the error against the norm of the result, or against `least` where sums cancel to less than that."""
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    name = theirs.dtype.name
+    bound = CLOSE[name] if relative is None else relative
+    assert norm(ours - theirs) <= bound * max(norm(theirs), least) + FLOOR[name] * math.sqrt(theirs.size)
+
+
+# A block less one, exactly, and one more; a third block partly filled; nothing at all.
+sizes = st.one_of(st.integers(0, 300), st.sampled_from([0, 1, 127, 128, 129, 256, 257]))
+times = st.one_of(st.integers(0, 40), st.sampled_from([0, 1, 7, 8, 9, 16]))
+shapes = st.one_of(
+    st.tuples(times, sizes),
+    st.tuples(times, st.integers(0, 5), st.integers(0, 7), st.integers(1, 5)),
+)
+dtypes = st.sampled_from(["float32", "float64"])
+seeds = st.integers(0, 2**32 - 1)
+alphas = st.builds(
+    Alpha,
+    amplitude=st.floats(0.1, 3),
+    tau=st.floats(0.3, 20),
+    dt=st.floats(0.1, 2),
+    cutoff=st.sampled_from([0, 0.01, 0.3]),
+)
+
+
+@st.composite
+def spikings(draw: st.DrawFn) -> Spiking:
+    theta = draw(st.floats(0.5, 20))
+    dt = draw(st.floats(0.1, 2))
+    refractory = Alpha(
+        amplitude=-theta * draw(st.floats(0, 2)),
+        tau=draw(st.floats(0.3, 5)),
+        dt=dt,
+        cutoff=draw(st.sampled_from([0, 0.01, 0.3 * theta])),
+    )
+    width = theta * draw(st.floats(0.05, 2))
+    return Spiking(theta, refractory, width, dt * draw(st.floats(0.1, 1)) / width)
+
+
+def normal(seed: int, shape: tuple[int, ...], dtype: str, scale: float = 1) -> Array:
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
+
+
+def train(seed: int, shape: tuple[int, ...], rate: float = 0.2) -> Array:
+    return np.random.default_rng(seed).random(shape) < rate
+
+
+@many
+@given(shapes, dtypes, alphas, seeds)
+def test_psp(shape: tuple[int, ...], dtype: str, response: Alpha, seed: int) -> None:
+    x = normal(seed, shape, dtype)
+    same_bits(gpu.response.psp(x, response), cpu.response.psp(x, response))
+    s = train(seed, shape)
+    same_bits(gpu.response.psp(s, response), cpu.response.psp(s, response))
+
+
+@many
+@given(shapes, dtypes, alphas, seeds)
+def test_psp_adjoint(shape: tuple[int, ...], dtype: str, response: Alpha, seed: int) -> None:
+    g = normal(seed, shape, dtype)
+    same_bits(gpu.response.psp_adjoint(g, response), cpu.response.psp_adjoint(g, response))
+
+
+@many
+@given(shapes, dtypes, st.integers(0, 60), seeds)
+def test_fir(shape: tuple[int, ...], dtype: str, count: int, seed: int) -> None:
+    x = normal(seed, shape, dtype)
+    taps = normal(seed + 1, (count,), "float64")
+    same_bits(gpu.response.fir(x, taps), cpu.response.fir(x, taps))
+    s = train(seed, shape)
+    same_bits(gpu.response.fir(s, taps), cpu.response.fir(s, taps))
+
+
+@many
+@given(shapes, dtypes, st.integers(0, 60), seeds)
+def test_fir_adjoint(shape: tuple[int, ...], dtype: str, count: int, seed: int) -> None:
+    g = normal(seed, shape, dtype)
+    taps = normal(seed + 1, (count,), dtype)
+    same_bits(gpu.response.fir_adjoint(g, taps), cpu.response.fir_adjoint(g, taps))
+
+
+def delays(seed: int, shape: tuple[int, ...]) -> Array:
+    return np.random.default_rng(seed).integers(-5, 45, math.prod(shape[1:]))
+
+
+@many
+@given(shapes, dtypes, seeds)
+def test_shift(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    x, delay = normal(seed, shape, dtype), delays(seed, shape)
+    same_bits(gpu.response.shift(x, delay), cpu.response.shift(x, delay))
+
+
+@many
+@given(shapes, seeds)
+def test_shift_spikes(shape: tuple[int, ...], seed: int) -> None:
+    s, delay = train(seed, shape), delays(seed, shape)
+    same_bits(gpu.response.shift_spikes(s, delay), cpu.response.shift_spikes(s, delay))
+
+
+def same_spikes(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> None:
+    same_bits(ours[0], theirs[0])
+    same_bits(ours[1], theirs[1])
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_spike(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+    a = normal(seed, shape, dtype, spiking.theta)
+    same_spikes(gpu.srm.spike(a, spiking), cpu.srm.spike(a, spiking))
+
+
+@many
+@given(shapes, dtypes, alphas, spikings(), seeds)
+def test_neuron(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
+    x = normal(seed, shape, dtype, spiking.theta)
+    same_spikes(gpu.srm.neuron(x, response, spiking), cpu.srm.neuron(x, response, spiking))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 63, 64, 65, 72, 150, None])
+def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
+    # Within a batch of rows, within the 64 steps that a register remembers, at both edges, beyond, and never cut.
+    refractory = Alpha(-5, (cut or 30) / 2, 1, 0)
+    response = Alpha(0.5, (cut or 30) / 2, 1, 0)
+    if cut:
+        refractory = replace(refractory, cutoff=abs(refractory.value(cut - 1)))
+        response = replace(response, cutoff=response.value(cut - 1))
+        assert refractory.taps == response.taps == cut
+    spiking = Spiking(10, refractory, 10, 0.1)
+    a = normal(7, (200, 33), dtype, 15)
+    u, s = cpu.srm.spike(a, spiking)
+    assert 0.02 < s.mean() < 0.5
+    same_spikes(gpu.srm.spike(a, spiking), (u, s))
+    for other in (response, Alpha(0.3, 10, 1, 0.01)):
+        same_spikes(gpu.srm.neuron(a, other, spiking), cpu.srm.neuron(a, other, spiking))
+        close(gpu.srm.neuron_adjoint(a, u, other, spiking), cpu.srm.neuron_adjoint(a, u, other, spiking))
+        exact = cpu.srm.neuron_adjoint_exact(a, u, other, spiking)
+        close(gpu.srm.neuron_adjoint_exact(a, u, other, spiking), exact)
+    close(gpu.srm.spike_adjoint_exact(a, u, spiking), cpu.srm.spike_adjoint_exact(a, u, spiking))
+
+
+def gradient(seed: int, shape: tuple[int, ...], dtype: str, theta: float) -> tuple[Array, Array]:
+    """Return the gradient that reaches spikes, and potentials around the threshold and far away from it."""
+    return normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 3 * theta)
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_spike_adjoint(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+    g, u = gradient(seed, shape, dtype, spiking.theta)
+    close(gpu.srm.spike_adjoint(g, u, spiking), cpu.srm.spike_adjoint(g, u, spiking))
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
+    g, u = gradient(seed, shape, dtype, spiking.theta)
+    close(gpu.srm.spike_adjoint_exact(g, u, spiking), cpu.srm.spike_adjoint_exact(g, u, spiking))
+
+
+@many
+@given(shapes, dtypes, alphas, spikings(), seeds)
+def test_neuron_adjoint(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
+    g, u = gradient(seed, shape, dtype, spiking.theta)
+    # A filter may be cut so short that the rounding of its two states is all that is left.
+    least = response.amplitude * norm(cpu.srm.spike_adjoint(g, u, spiking))
+    ours = gpu.srm.neuron_adjoint(g, u, response, spiking)
+    close(ours, cpu.srm.neuron_adjoint(g, u, response, spiking), least=least)
+
+
+@many
+@given(shapes, dtypes, alphas, spikings(), seeds)
+def test_neuron_adjoint_exact(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
+    g, u = gradient(seed, shape, dtype, spiking.theta)
+    least = response.amplitude * norm(cpu.srm.spike_adjoint_exact(g, u, spiking))
+    ours = gpu.srm.neuron_adjoint_exact(g, u, response, spiking)
+    close(ours, cpu.srm.neuron_adjoint_exact(g, u, response, spiking), least=least)
+
+
+numbers = st.floats(0, 1)
+weights = st.one_of(st.tuples(sizes), st.tuples(st.integers(1, 5), sizes))
+
+
+@many
+@given(weights, dtypes, seeds, numbers, numbers, numbers)
+def test_sgd(shape: tuple[int, ...], dtype: str, seed: int, rate: float, momentum: float, decay: float) -> None:
+    w, g, v = (normal(seed + i, shape, dtype) for i in range(3))
+    ours, theirs = (w.copy(), v.copy()), (w, v)
+    gpu.optim.sgd(ours[0], g, ours[1], rate, momentum, decay)
+    cpu.optim.sgd(theirs[0], g, theirs[1], rate, momentum, decay)
+    same_bits(ours[0], theirs[0])
+    same_bits(ours[1], theirs[1])
+
+
+@many
+@given(weights, dtypes, seeds, st.booleans(), st.tuples(*6 * [numbers]))
+def test_adam(shape: tuple[int, ...], dtype: str, seed: int, amsgrad: bool, drawn: tuple[float, ...]) -> None:
+    g = normal(seed, shape, dtype)
+    state = [normal(seed + i, shape, dtype) for i in range(1, 5)]
+    state[2:] = map(np.abs, state[2:])
+    options: dict[str, Any] = {
+        "betas": drawn[:2],
+        "rate_m": drawn[2],
+        "rate_g": drawn[3],
+        "scale_v": 1 + drawn[4],
+        "eps": 1e-8,
+        "decay": drawn[5],
+    }
+
+    def moved(adam: Callable[..., None]) -> list[Array]:
+        w, m, v, peak = (array.copy() for array in state)
+        adam(w, g, m, v, peak if amsgrad else None, **options)
+        return [w, m, v, peak]
+
+    for ours, theirs in zip(moved(gpu.optim.adam), moved(cpu.optim.adam), strict=True):
+        same_bits(ours, theirs)
+
+
+@few
+@given(shape=shapes, dtype=dtypes, seed=seeds)
+def test_store(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    x = (normal(seed, shape, "float64") ** 9).astype(dtype)
+    same_bits(gpu.float16.store(x), cpu.float16.store(x))
+
+
+@few
+@given(shape=shapes, dtype=dtypes, seed=seeds)
+def test_load(shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    half = np.random.default_rng(seed).integers(0, 0x7C00, shape).astype(np.uint16).view(np.float16)
+    same_bits(gpu.float16.load(half, np.dtype(dtype)), cpu.float16.load(half, np.dtype(dtype)))
+
+
+def test_fused() -> None:
+    # What the CPU does in one pass instead, tests/layers/test_fused.py and test_inference.py hold against several.
+    x = np.zeros((2, 4, 4, 2), bool)
+    assert gpu.fused.dense_kernels(x) is gpu.fused.conv_kernels(x, TILES, 1) is None
+    assert gpu.fused.conv_pool_kernels(x, TILES, 1, TILES) is None
+
+
+def test_synapse_input() -> None:
+    for x in (train(0, (3, 4)), normal(0, (3, 4), "float32")):
+        assert gpu.spikes.synapse_input(x) is x
+
+
+@few
+@given(st.integers(0, 30), st.integers(0, 70), st.integers(1, 40), dtypes, seeds)
+def test_dense(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    x, w = train(seed, (rows, inputs)), normal(seed, (inputs, outputs), dtype)
+    close(
+        gpu.dense.forward(gpu.spikes.synapse_input(x), w),
+        cpu.dense.forward(cpu.spikes.synapse_input(x), w),
+        1e-5,
+        least=norm(w),
+    )
+
+
+@few
+@given(st.integers(0, 30), st.integers(1, 70), st.integers(1, 40), dtypes, seeds)
+def test_dense_weight_adjoint(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    x, g = train(seed, (rows, inputs)), normal(seed, (rows, outputs), dtype)
+    ours = gpu.dense.weight_adjoint(gpu.spikes.synapse_input(x), g)
+    close(ours, cpu.dense.weight_adjoint(cpu.spikes.synapse_input(x), g), 1e-5, least=norm(g))
+
+
+@few
+@given(st.integers(0, 30), st.integers(1, 70), st.integers(1, 40), dtypes, seeds)
+def test_dense_input_adjoint(rows: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    g, w = normal(seed, (rows, outputs), dtype), normal(seed, (inputs, outputs), dtype)
+    close(gpu.dense.input_adjoint(g, w), cpu.dense.input_adjoint(g, w), 1e-5, least=norm(g))
+
+
+@st.composite
+def images(draw: st.DrawFn) -> tuple[tuple[int, int, int], Window]:
+    """Return the shape (frames, H, W) of images and a window that fits into them."""
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    padding = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    window = Window(draw(pair), draw(pair), draw(padding), draw(st.tuples(st.integers(1, 2), st.integers(1, 2))))
+    return (draw(st.integers(0, 6)), draw(st.integers(5, 9)), draw(st.integers(5, 9))), window
+
+
+@few
+@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
+def test_conv(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    x = train(seed, (*frames, inputs * groups))
+    w = normal(seed, (*window.kernel, inputs, outputs * groups), dtype)
+    ours = gpu.conv.forward(gpu.spikes.synapse_input(x), w, window, groups)
+    close(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, window, groups), 1e-5, least=norm(w))
+
+
+@few
+@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
+def test_conv_weight_adjoint(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    x = train(seed, (*frames, inputs * groups))
+    g = normal(seed, (frames[0], *window.outputs("conv", frames[1:], ceil=False), outputs * groups), dtype)
+    ours = gpu.conv.weight_adjoint(gpu.spikes.synapse_input(x), g, window, groups)
+    close(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), g, window, groups), 1e-5, least=norm(g))
+
+
+@few
+@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
+def test_conv_input_adjoint(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    w = normal(seed, (*window.kernel, inputs, outputs * groups), dtype)
+    g = normal(seed, (frames[0], *window.outputs("conv", frames[1:], ceil=False), outputs * groups), dtype)
+    arguments = g, w, (frames[1], frames[2]), window, groups
+    close(gpu.conv.input_adjoint(*arguments), cpu.conv.input_adjoint(*arguments), 1e-5, least=norm(g))
+
+
+@few
+@given(images(), st.integers(0, 3), dtypes, seeds)
+def test_pool(drawn: Any, channels: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    for x in (train(seed, (*frames, channels)), normal(seed, (*frames, channels), dtype)):
+        close(gpu.pool.forward(x, window, 11), cpu.pool.forward(x, window, 11), 1e-5)
+
+
+@few
+@given(images(), st.integers(0, 3), dtypes, seeds)
+def test_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    close(gpu.pool.adjoint(g, frames[1:], window, 11), cpu.pool.adjoint(g, frames[1:], window, 11), 1e-5)
+
+
+def test_the_threads_of_fir_and_shift_make_what_the_launcher_counts_on() -> None:
+    header = source.text("response", np.dtype(np.float32))
+    assert f"constexpr int AHEAD = {launch.TILE};" in header
+
+
+def test_a_gradient_of_broken_rows_is_taken_as_the_cpu_takes_it() -> None:
+    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
+    response = Alpha(1, 5, 1, 0.01)
+    same_bits(gpu.response.psp_adjoint(g, response), cpu.response.psp_adjoint(g, response))

@@ -1,0 +1,239 @@
+"""Trained delays: their two gradients, the linear mode, the layer, and its place in a network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer.layers.delay import whole_steps
+from tests.support import reference
+
+RNG = np.random.default_rng(41)
+
+
+def delayed(x, delay, g, **options):
+    """Return the delayed signal, and the gradients of the signal and of the delay."""
+    x, delay = (cs.Tensor(a, requires_grad=True) for a in (x, delay))
+    y = cs.shift(x, delay=delay, **options)
+    y.backward(g)
+    return y.data, x.grad, delay.grad
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.sampled_from([(1, 1, 1), (7, 2, 3), (20, 3, 2), (9, 2, 2, 3, 2)]),
+    dt=st.sampled_from([0.5, 1.0, 2.0]),
+    spikes=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed):
+    generator = np.random.default_rng(seed)
+    x = generator.standard_normal(shape)
+    x = x > 0.5 if spikes else x
+    g, delay = generator.standard_normal(shape), generator.uniform(-6, 12, shape[2:])
+    y, _, g_delay = delayed(x, delay, g, dt=dt)
+    assert y.dtype == x.dtype
+    assert (y == cs.shift(x, delay=delay, dt=dt).data).all()
+    expected = reference.delay_adjoint(g, y, dt)
+    np.testing.assert_allclose(g_delay, expected, atol=1e-12)
+    # One delay for all neurons, and one a channel, get the sum of those who share them.
+    for shared in ((), shape[-1:]):
+        one = np.full(shared, 1.25)
+        y, _, g_delay = delayed(x, one, g, dt=dt)
+        assert g_delay.shape == shared
+        per_neuron = reference.delay_adjoint(g, y, dt)
+        axes = tuple(range(per_neuron.ndim - len(shared)))
+        np.testing.assert_allclose(g_delay, per_neuron.sum(axis=axes), atol=1e-12)
+
+
+def test_a_later_spike_is_wanted_where_the_gradient_says_so():
+    """A spike that costs less a step later has a delay that grows."""
+    s, g = np.zeros((6, 1, 1), bool), np.zeros((6, 1, 1), np.float32)
+    s[2], g[2], g[3] = True, 1.0, -1.0
+    *_, g_delay = delayed(s, np.zeros(1, np.float32), g)
+    assert g_delay.tolist() == [-2.0]
+    assert g_delay.dtype == np.float32
+    *_, g_delay = delayed(s, np.zeros(1, np.float32), g, dt=0.5)
+    assert g_delay.tolist() == [-4.0]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.sampled_from([(1, 1, 1), (7, 2, 3), (9, 2, 2, 3, 2)]),
+    dt=st.sampled_from([0.5, 1.0, 2.0]),
+    seed=st.integers(0, 999),
+)
+def test_linear_is_between_two_steps(shape, dt, seed):
+    generator = np.random.default_rng(seed)
+    x, delay = generator.standard_normal(shape), generator.uniform(-12, 12, shape[2:])
+    y = cs.shift(x, delay=delay, dt=dt, mode="linear").data
+    np.testing.assert_allclose(y, reference.shift_linear(x, delay, dt), atol=1e-12)
+
+
+def linear(x, delay):
+    return cs.shift(x, delay=delay, dt=0.7, mode="linear")
+
+
+@pytest.mark.parametrize("shape", [(12, 2, 3), (9, 2, 2, 2, 3), (6, 4)])
+@pytest.mark.parametrize(("low", "high"), [(0, 6), (-6, 0), (20, 30)])
+def test_linear_gradient_is_exact(shape, low, high):
+    x = RNG.standard_normal(shape)
+    s = cs.Tensor(x > 0)
+    for kind in {(), shape[2:][-1:], shape[2:]}:
+        delay = RNG.uniform(low, high, kind)
+        assert cs.gradcheck(linear, x, delay) < 1e-6
+        assert cs.gradcheck(partial(linear, s), delay) < 1e-6
+        assert cs.gradcheck(partial(linear, delay=delay), x) < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("mode", ["floor", "linear"])
+def test_adjoint(mode, dtype, tolerance):
+    x, g = RNG.standard_normal((2, 50, 2, 33)).astype(dtype)
+    y, g_x, _ = delayed(x, RNG.uniform(-9, 20, 33).astype(dtype), g, mode=mode)
+    assert y.dtype == g_x.dtype == dtype
+    left, right = np.vdot(y.astype(float), g), np.vdot(x.astype(float), g_x)
+    assert abs(left - right) < tolerance * np.linalg.norm(y) * np.linalg.norm(g)
+
+
+def test_a_whole_delay_is_the_same_in_both_modes():
+    x = RNG.standard_normal((10, 1, 4)).astype(np.float32)
+    for delay in (0.0, 2.0, -3.0, np.array([0.0, 1.0, 2.0, -1.0], np.float32)):
+        floor, linear = (cs.shift(x, delay=delay, dt=0.1, mode=mode).data for mode in ("floor", "linear"))
+        assert (floor == linear).all()
+    s = x > 0
+    assert cs.shift(s, delay=0.25, mode="linear").dtype == np.float32
+    assert cs.shift(s, delay=cs.Tensor(np.array(0.25)), mode="linear").dtype == np.float64
+
+
+def test_a_multiple_of_the_step_counts_as_one_in_either_type():
+    for n in range(400):
+        for delay in (n * 0.1, np.float32(n * 0.1)):
+            steps, share = whole_steps(delay, 0.1)
+            assert (steps, share) == (n, 0)
+    # What is no multiple is none.
+    for near in (np.float32(12.9999), 13 - 1e-6):
+        assert whole_steps(near, 1.0)[0] == 12
+
+
+@pytest.mark.parametrize("mode", ["floor", "linear"])
+@pytest.mark.parametrize("shape", [(0, 1, 2), (3, 0, 2), (3, 1, 0), (1, 1, 1), (2, 1, 2, 3, 1), (2, 1, 0, 3, 2)])
+def test_shapes(shape, mode):
+    g = np.ones(shape)
+    for kind in {(), shape[-1:], shape[2:]}:
+        y, g_x, g_delay = delayed(np.ones(shape), np.full(kind, 1.5), g, mode=mode)
+        assert (y.shape, g_x.shape, g_delay.shape) == (shape, shape, kind)
+
+
+def test_what_nobody_wants_is_not_made():
+    x = RNG.standard_normal((5, 1, 2))
+    fixed = cs.Tensor(np.ones(2))
+    t = cs.Tensor(x, requires_grad=True)
+    cs.shift(t, delay=fixed).sum().backward()
+    assert fixed.grad is None
+    trained = cs.Tensor(np.ones(2), requires_grad=True)
+    with cs.no_grad():
+        assert not cs.shift(t, delay=trained).requires_grad
+    cs.shift(x, delay=trained).sum().backward()
+    assert trained.grad.shape == (2,)
+
+
+def test_a_layer_starts_within_a_millisecond():
+    cs.seed(6)
+    values = cs.Delay(1000, dt=1.0).delay.data
+    assert values.dtype == np.float32
+    assert 0 <= values.min() < 0.01
+    assert 0.99 < values.max() <= 1
+    assert values.mean() == pytest.approx(0.5, abs=0.03)
+    cs.seed(6)
+    assert (cs.Delay(1000, dt=0.1, max_delay=62.0).delay.data == values).all()
+    assert cs.Delay(1000, dt=1.0, max_delay=0.25).delay.data.max() <= 0.25
+    assert not cs.Delay(3, dt=1.0, max_delay=0.0).delay.data.any()
+
+
+def test_a_layer_is_its_function():
+    for features, shape in ((5, (9, 2, 5)), (4, (9, 2, 3, 2, 4)), ((3, 2, 4), (9, 2, 3, 2, 4))):
+        for mode in ("floor", "linear"):
+            layer = cs.Delay(features, dt=0.3, mode=mode)
+            assert layer.parameters() == [layer.delay]
+            assert layer.delay.shape == (features if isinstance(features, tuple) else (features,))
+            s = RNG.random(shape) < 0.3
+            y = layer(s)
+            assert y.dtype == (bool if mode == "floor" else np.float32)
+            assert (y.data == cs.shift(s, delay=layer.delay.data, dt=0.3, mode=mode).data).all()
+    assert repr(cs.Delay(5, dt=1.0)) == "Delay(5, dt=1)"
+    linear = cs.Delay((3, 2, 4), dt=0.5, max_delay=62, mode="linear")
+    assert repr(linear) == "Delay((3, 2, 4), dt=0.5, max_delay=62.0, mode='linear')"
+
+
+@pytest.mark.parametrize("mode", ["floor", "linear"])
+def test_a_delay_is_learned(mode):
+    """A delay finds the one behind a target, from three milliseconds away."""
+    srm = cs.SRM(tau_sr=4.0)
+    s = RNG.random((80, 4, 3)) < 0.05
+    target = srm.psp(cs.shift(s, delay=[3.5, 4.5, 5.5])).data
+    layer = cs.Delay(3, dt=1.0, max_delay=10.0, mode=mode)
+    optimizer = cs.Adam(layer.parameters(), lr=0.1)
+    for _ in range(150):
+        error = srm.psp(layer(s)) - cs.Tensor(target)
+        optimizer.zero_grad()
+        (error * error).sum().backward()
+        optimizer.step()
+    expected = [3.0, 4.0, 5.0]
+    found = np.floor(layer.delay.data) if mode == "floor" else layer.delay.data
+    np.testing.assert_allclose(found, expected, atol=0.2)
+
+
+@pytest.mark.parametrize("store", ["full", "half"])
+def test_delays_in_a_network(store):
+    srm = cs.SRM(theta=5.0)
+    conv, pool, dense = cs.Conv(2, 4, 3, padding=1, weight_scale=8.0), cs.Pool(2, gain=5.5), cs.Dense((3, 3, 4), 3)
+    a, b, c = cs.Delay(2, dt=1.0), cs.Delay((6, 6, 4), dt=1.0), cs.Delay(4, dt=1.0)
+    for delay in (a, b, c):
+        delay.delay.data[...] = RNG.uniform(0, 4, delay.delay.shape)
+    net = cs.Sequential(a, conv, srm, b, pool, srm, c, dense, srm, store=store)
+    x = RNG.random((40, 2, 6, 6, 2)) < 0.2
+    out = net(x)
+    by_hand = srm(dense(c(srm(pool(b(srm(conv(a(x)))))))))
+    assert out.data.any()
+    assert (out.data == by_hand.data).all()
+    cs.SpikeCountLoss(srm, true=20, false=2)(out, [0, 2]).backward()
+    assert [p.shape for p in net.parameters()] == [(2,), (3, 3, 2, 4), (6, 6, 4), (4,), (36, 3)]
+    for p in net.parameters():
+        assert p.grad.shape == p.shape
+        assert p.grad.any()
+    with cs.no_grad():
+        assert (net(x).data == out.data).all()
+
+
+def test_errors():
+    x = np.ones((3, 1, 2, 2, 3))
+    message = r"shift: delay has shape \(.*\), a neuron of x each has shape \(2, 2, 3\)"
+    for delay in (np.ones(2), np.ones((2, 3)), np.ones((3, 2, 2)), cs.Tensor(np.ones(2), requires_grad=True)):
+        with pytest.raises(ValueError, match=message):
+            cs.shift(x, delay=delay)
+    with pytest.raises(ValueError, match="shift: delay must be finite"):
+        cs.shift(x, delay=cs.Tensor(np.nan, requires_grad=True))
+    with pytest.raises(TypeError, match="shift: delay must be numbers, got bool"):
+        cs.shift(x, delay=cs.Tensor(np.ones(3, bool), requires_grad=True))
+    with pytest.raises(ValueError, match="shift: mode must be one of floor, linear, got 'liner'; did you mean linear"):
+        cs.shift(x, delay=1.0, mode="liner")
+    with pytest.raises(ValueError, match="Delay: features must be at least 1, got 0"):
+        cs.Delay((2, 0, 3), dt=1.0)
+    with pytest.raises(TypeError, match="Delay: features must be an integer, got float"):
+        cs.Delay(2.0, dt=1.0)
+    with pytest.raises(ValueError, match="Delay: dt must be positive, got 0"):
+        cs.Delay(2, dt=0)
+    with pytest.raises(TypeError, match="Delay: dt must be a number, got str"):
+        cs.Delay(2, dt="1")
+    with pytest.raises(ValueError, match="Delay: max_delay must not be negative, got -1"):
+        cs.Delay(2, dt=1.0, max_delay=-1.0)
+    with pytest.raises(ValueError, match="Delay: mode must be one of floor, linear, got 'cubic'"):
+        cs.Delay(2, dt=1.0, mode="cubic")
+    with pytest.raises(ValueError, match=r"shift: delay has shape \(2,\), a neuron of x each has shape \(3,\)"):
+        cs.Delay(2, dt=1.0)(np.ones((4, 1, 3)))

@@ -1,0 +1,101 @@
+"""The dense synapse: spikes walked one by one against the matrix product, gradients, adjoints, odd shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions
+from cuslayer.kernels.spikes.cpu import find_spikes
+
+RNG = np.random.default_rng(5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    steps=st.integers(0, 12),
+    batch=st.integers(0, 3),
+    inputs=st.integers(1, 40),
+    outputs=st.integers(1, 20),
+    rate=st.sampled_from([0.0, 0.02, 0.3, 1.0]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 99),
+)
+def test_spikes_by_events_equal_the_matrix(steps, batch, inputs, outputs, rate, dtype, seed):
+    generator = np.random.default_rng(seed)
+    s = generator.random((steps, batch, inputs)) < rate
+    w = generator.standard_normal((inputs, outputs)).astype(dtype)
+    g = generator.standard_normal((steps, batch, outputs)).astype(dtype)
+    tensors = [(cs.Tensor(x, requires_grad=True), cs.Tensor(w, requires_grad=True)) for x in (s, s.astype(dtype))]
+    by_event, by_matrix = (functions.dense(*pair) for pair in tensors)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    assert by_event.dtype == dtype
+    np.testing.assert_allclose(by_event.data, by_matrix.data, rtol=0, atol=tolerance * inputs)
+    by_event.backward(g)
+    by_matrix.backward(g)
+    for a, b in zip(*tensors, strict=True):
+        np.testing.assert_allclose(a.grad, b.grad, rtol=0, atol=tolerance * max(1, steps * batch, outputs))
+
+
+def test_a_spike_is_a_row_of_the_weight():
+    w = RNG.standard_normal((6, 4))
+    s = np.zeros((3, 2, 6), bool)
+    s[1, 0, 5] = s[1, 0, 2] = s[2, 1, 0] = True
+    y = functions.dense(s, w).data
+    np.testing.assert_array_equal(y[1, 0], w[2] + w[5])
+    np.testing.assert_array_equal(y[2, 1], w[0])
+    assert np.count_nonzero(y.any(axis=-1)) == 2
+
+
+def test_images_are_flattened_in_their_order():
+    w = RNG.standard_normal((12, 2))
+    x = RNG.standard_normal((4, 1, 2, 3, 2))
+    np.testing.assert_allclose(functions.dense(x, w).data, x.reshape(4, 1, 12) @ w)
+    s = x > 0.5
+    np.testing.assert_allclose(functions.dense(s, w).data, s.reshape(4, 1, 12) @ w)
+    t = cs.Tensor(x, requires_grad=True)
+    functions.dense(t, w).backward(np.ones((4, 1, 2)))
+    assert t.grad.shape == x.shape
+
+
+def test_gradient():
+    shape, w = (5, 2, 3), RNG.standard_normal((3, 4))
+    assert cs.gradcheck(functions.dense, RNG.standard_normal(shape), w) < 1e-6
+    s = RNG.random(shape) < 0.4
+    assert cs.gradcheck(lambda weight: functions.dense(s, weight), w) < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_adjoint(dtype, tolerance):
+    x, w = RNG.standard_normal((9, 2, 70)).astype(dtype), RNG.standard_normal((70, 31)).astype(dtype)
+    y = RNG.standard_normal((9, 2, 31)).astype(dtype)
+    t = cs.Tensor(x, requires_grad=True)
+    ax = functions.dense(t, w)
+    ax.backward(y)
+    left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
+    assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (5, 7), (3, 2, 4), (0, 8), (4, 0), (1, 1)])
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_find_spikes(shape, rate):
+    s = RNG.random(shape) < rate
+    found = find_spikes(s)
+    rows, columns = np.nonzero(s.reshape(len(s), -1)) if s.size else (np.zeros(0, int), np.zeros(0, int))
+    assert found.index.tolist() == columns.tolist()
+    assert np.repeat(np.arange(len(s)), np.diff(found.start)).tolist() == rows.tolist()
+
+
+def test_errors():
+    x = np.ones((2, 1, 3))
+    with pytest.raises(ValueError, match="dense: x has 3 features, weight expects 2"):
+        functions.dense(x, np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"dense: x must be \(T, N, C\), got shape \(2, 3\)"):
+        functions.dense(x[:, 0], np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"dense: weight must be \(inputs, outputs\), got shape \(3,\)"):
+        functions.dense(x, np.ones(3))
+    with pytest.raises(TypeError, match="dense: weight must be float32 or float64, got bool"):
+        functions.dense(x, np.ones((3, 4), bool))

@@ -1,0 +1,155 @@
+"""Potentials kept as float16: by how much they and the gradients err, and that spikes do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import Pooling
+from cuslayer.kernels.fused import conv_neuron, conv_pool
+from cuslayer.kernels.window import Window
+
+finite = st.floats(-65504, 65504, width=32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(finite, max_size=40))
+def test_rounds_as_numpy_does(numbers):
+    x = np.array(numbers, np.float32)
+    half = cpu.float16.store(x)
+    assert half.tobytes() == x.astype(np.float16).tobytes()
+    assert cpu.float16.load(half, np.float32).tobytes() == half.astype(np.float32).tobytes()
+
+
+def test_every_float16_and_what_lies_between():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    whole = cpu.float16.load(every, np.float32)
+    assert whole.tobytes() == every.astype(np.float32).tobytes()
+    assert cpu.float16.store(whole).tobytes() == every.tobytes()
+    middles = (whole[:-1] + whole[1:]) / 2
+    middles = middles[np.abs(middles) < 65504]
+    for x in (middles, np.nextafter(middles, np.float32(np.inf)), np.nextafter(middles, np.float32(-np.inf))):
+        assert cpu.float16.store(x).tobytes() == x.astype(np.float16).tobytes()
+
+
+def test_too_large_is_cut():
+    x = np.array([65519.0, 65520.0, 1e30, -1e30, np.inf, -np.inf], np.float32)
+    for kind in (np.float32, np.float64):
+        assert cpu.float16.store(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504, 65504, -65504]
+
+
+def step(make, x, **options):
+    cs.seed(2)
+    net = make(**options)
+    spikes = net(x)
+    spikes.backward(np.random.default_rng(1).standard_normal(spikes.shape).astype(np.float32))
+    return spikes.data, [p.grad for p in net.parameters()]
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_spikes_are_the_same_and_gradients_near(gradient):
+    srm = cs.SRM(gradient=gradient)
+    cases = [
+        (lambda **o: cs.Network("40-30-3", srm, **o), (60, 2, 40)),
+        (lambda **o: cs.Network("8x8x2-4c3-2a-6c3-3", srm, **o), (60, 2, 8, 8, 2)),
+        (lambda **o: cs.Sequential(cs.Dense(40, 6), srm.psp, srm.spike, **o), (60, 2, 40)),
+    ]
+    for make, shape in cases:
+        x = np.random.default_rng(0).random(shape) < 0.2
+        spikes, grads = step(make, x)
+        half_spikes, half_grads = step(make, x, store="half")
+        assert spikes.any()
+        assert (spikes == half_spikes).all()
+        for full, half in zip(grads, half_grads, strict=True):
+            error = np.linalg.norm(full - half) / np.linalg.norm(full)
+            assert 0 < error < 2e-3
+
+
+def test_the_surrogates_error():
+    """A share of |u| / (2048 tau_rho theta), as `store` promises."""
+    srm = cs.SRM()
+    u = np.linspace(-60, 60, 5001, dtype=np.float32)
+    theta, steep, height = (float(v) for v in srm.spiking.surrogate(np.dtype(np.float64)))
+    rho, half = (
+        height * np.exp(-np.abs(v.astype(float) - theta) * steep)
+        for v in (u, cpu.float16.load(cpu.float16.store(u), np.float32))
+    )
+    assert (np.abs(half - rho) <= 1.01 * rho * np.abs(u) * steep / 2048 + 1e-12).all()
+    assert np.abs(half / rho - 1).max() > 1e-4
+
+
+def test_half_the_memory():
+    kept = []
+    for store in ("full", "half"):
+        net = cs.Network("16x16x2-8c3-2a-8c3-4", cs.SRM(), store=store)
+        spikes = net(np.zeros((100, 2, 16, 16, 2), bool))
+        node, size = spikes.node, 0
+        seen = {}
+        while node is not None:
+            for array in arrays(node.pullback):
+                seen[id(array)] = array.nbytes
+            node = node.parents[0] if hasattr(node.parents[0], "pullback") else None
+        size = sum(seen.values())
+        kept.append(size)
+    weights = 4 * sum(p.data.size for p in net.parameters())
+    assert kept[1] > 2 * weights
+    assert kept[1] - weights < 0.55 * (kept[0] - weights)
+
+
+def arrays(function, depth=4):
+    """Return the arrays that a closure holds, and those that the closures in it hold."""
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        # What is handed out once lies in a list, whose `pop` is what the closure holds.
+        value = getattr(value, "__self__", value)
+        if isinstance(value, (np.ndarray, list)):
+            yield from [value] if isinstance(value, np.ndarray) else value
+        elif hasattr(value, "__closure__") and depth:
+            yield from arrays(value, depth - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 9), maps=st.integers(1, 5), steps=st.sampled_from([1, 31, 32, 33, 70]), pooled=st.booleans())
+def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps, pooled):
+    srm = cs.SRM(tau_sr=3.0)
+    generator = np.random.default_rng(rows)
+    x = generator.random((steps, 2, rows, 5, 2)) < 0.2
+    w = (generator.standard_normal((3, 3, 2, maps)) * 9).astype(np.float32)
+    window, pooling = (
+        Window.of("conv", 3, 1, 1, 1),
+        Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking),
+    )
+    frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
+    arguments = (frames, steps, w, window, srm.filter, srm.spiking, *([pooling] if pooled else []))
+    forward = conv_pool.conv_pool if pooled else conv_neuron.conv_neuron
+    backward = conv_pool.conv_pool_adjoint if pooled else conv_neuron.conv_neuron_adjoint
+    *full, spikes = forward(*arguments, w.dtype)
+    *half, same = forward(*arguments, np.dtype(np.float16))
+    assert (spikes == same).all()
+    assert [u.dtype for u in half] == [np.float16] * len(half)
+    g = generator.standard_normal(spikes.shape).astype(np.float32)
+
+    def back(potentials):
+        return backward(frames, steps, g, *potentials, *arguments[3:], True)
+
+    restored = [cpu.float16.load(u, np.dtype(np.float32)) for u in half]
+    for ours, theirs in zip(back(half), back(restored), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    m = conv_neuron.maps(frames, steps, maps, window, 2 if pooled else 1)
+    for u, kept, share in zip(full, half, (1, 2), strict=False):
+        for block in range(m.blocks):
+            low = block % (m.blocks // 2) * m.together
+            written = -(-(min(low + m.together, rows) - low) // share) * -(-5 // share) * maps
+            assert cpu.float16.store(u[block, :, :written].copy()).tobytes() == kept[block, :, :written].tobytes()
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"):
+        cs.Network("4-2", cs.SRM(), store="halv")
+    with pytest.raises(ValueError, match=r"^Sequential: store must be one of full, half, got 3$"):
+        cs.Sequential(store=3)

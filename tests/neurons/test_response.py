@@ -1,0 +1,108 @@
+"""The filter in time: recurrence and direct sum against the formula, adjoints, odd shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions
+from cuslayer.kernels.constants import Alpha
+from tests.support import reference
+
+RNG = np.random.default_rng(2)
+SHAPES = [(1, 1, 1), (1, 3, 5), (7, 1, 1), (40, 2, 3), (100, 1, 257), (90, 2, 2, 3, 2), (20, 0, 4), (0, 2, 3), (5, 2)]
+
+
+filters = st.builds(
+    Alpha,
+    amplitude=st.sampled_from([1.0, -20.0]),
+    tau=st.floats(0.3, 30.0),
+    dt=st.sampled_from([0.1, 0.5, 1.0, 2.0]),
+    cutoff=st.sampled_from([0.0, 1e-4, 0.01, 0.5]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(filters, st.integers(1, 60), st.integers(1, 20), st.integers(0, 10))
+def test_recurrence_is_the_cut_sum(alpha, steps, columns, seed):
+    x = np.random.default_rng(seed).standard_normal((steps, 1, columns))
+    eps = reference.alpha(alpha.amplitude, alpha.tau, alpha.dt, alpha.cutoff, steps)
+    # A cut takes back what the uncut recurrence held: the rounding is of the filter as it was before.
+    scale = (np.abs(eps).sum() + abs(alpha.amplitude)) * np.abs(x).max()
+    assert np.abs(functions.psp(x, response=alpha).data - reference.psp(x, eps)).max() < 1e-12 * scale
+    adjoint = cs.Tensor(x, requires_grad=True)
+    functions.psp(adjoint, response=alpha).backward(x)
+    assert np.abs(adjoint.grad - reference.psp_adjoint(x, eps)).max() < 1e-12 * scale
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("response", [Alpha(1.0, 3.0, 1.0, 0.01), Alpha(1.0, 3.0, 1.0, 0.0), np.array([0.5, 0, -1.0])])
+def test_shapes(shape, response):
+    x = RNG.standard_normal(shape)
+    samples = response if isinstance(response, np.ndarray) else reference.alpha(1.0, 3.0, 1.0, response.cutoff, 200)
+    y = functions.psp(x, response=response)
+    assert y.shape == shape
+    np.testing.assert_allclose(y.data, reference.psp(x, samples), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_types(dtype):
+    x = RNG.standard_normal((20, 1, 3)).astype(dtype)
+    for response in (Alpha(1.0, 3.0, 1.0, 0.01), np.ones(4)):
+        t = cs.Tensor(x, requires_grad=True)
+        y = functions.psp(t, response=response)
+        y.backward(np.ones_like(x))
+        assert y.dtype == t.grad.dtype == dtype
+
+
+def test_spikes_are_filtered_as_ones():
+    s = RNG.random((30, 2, 5)) < 0.2
+    srm = cs.SRM()
+    y = srm.psp(s)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y.data, reference.psp(s, srm.response), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tau", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("cutoff", [0.0, 0.01])
+def test_float32_recurrence_over_10000_steps(tau, cutoff):
+    """The recurrence forgets its own rounding: ten thousand steps are as good as ten."""
+    generator = np.random.default_rng(3)
+    x = (generator.random((10_000, 1, 16)) < 0.02) * generator.uniform(-10, 30, (1, 1, 16))
+    srm = cs.SRM(tau_sr=tau, cutoff=cutoff)
+    x32 = x.astype(np.float32)
+    exact = functions.psp(x32.astype(float), response=srm.response).data
+    error = np.linalg.norm(srm.psp(x32).data - exact) / np.linalg.norm(exact)
+    assert error < 1e-5
+    # The spikes differ only where the potential passes the threshold by less than float32 can say.
+    u64, s64 = reference.spike(exact, srm.refractory, srm.theta)
+    differ = srm(x32).data != s64
+    first = np.argmax(differ, axis=0)
+    for column in np.flatnonzero(differ.any(axis=0)):
+        assert abs(u64[first[0, column], 0, column] - srm.theta) < 1e-4
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("response", [Alpha(1.0, 5.0, 1.0, 0.01), Alpha(-3.0, 2.0, 0.5, 0.0), np.array([0.1, 1.0, -2])])
+def test_adjoint(dtype, tolerance, response):
+    x, y = RNG.standard_normal((2, 80, 2, 33)).astype(dtype)
+    t = cs.Tensor(x, requires_grad=True)
+    ax = functions.psp(t, response=response)
+    ax.backward(y)
+    left, right = np.vdot(ax.data.astype(float), y), np.vdot(x, t.grad.astype(float))
+    assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
+
+
+@pytest.mark.parametrize("response", [Alpha(1.0, 5.0, 1.0, 0.01), np.array([0.1, 1.0, -2.0])])
+def test_gradient(response):
+    assert cs.gradcheck(lambda x: functions.psp(x, response=response), RNG.standard_normal((25, 2, 3))) < 1e-6
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"psp: x must be \(T, N, ...\), got shape \(3,\)"):
+        cs.SRM().psp(np.ones(3))
+    with pytest.raises(ValueError, match=r"psp: response must be samples \(K,\), got shape \(1, 2\)"):
+        functions.psp(np.ones((3, 1, 1)), response=np.ones((1, 2)))

@@ -1,0 +1,266 @@
+"""Threshold, refraction and the way back through them, against the formulas written as loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions
+from cuslayer.kernels import cpu
+from tests.support import reference
+
+RNG = np.random.default_rng(4)
+
+neurons = st.builds(
+    cs.SRM,
+    theta=st.floats(0.5, 20.0),
+    tau_sr=st.floats(0.5, 20.0),
+    tau_ref=st.floats(0.5, 8.0),
+    scale_ref=st.floats(0.0, 4.0),
+    tau_rho=st.floats(0.1, 2.0),
+    scale_rho=st.floats(0.1, 2.0),
+    dt=st.sampled_from([0.5, 1.0, 2.0]),
+    cutoff=st.sampled_from([0.0, 0.01, 0.2]),
+    ref_cutoff=st.sampled_from([0.0, 1e-4, 0.01, 1.0]),
+    gradient=st.sampled_from(["slayer", "exact"]),
+)
+
+
+def by_the_formula(srm, x):
+    steps = len(x)
+    eps = reference.alpha(1.0, srm.tau_sr, srm.dt, srm.cutoff, steps)
+    nu = reference.alpha(-srm.scale_ref * srm.theta, srm.tau_ref, srm.dt, srm.ref_cutoff, steps)
+    u, s = reference.spike(reference.psp(x, eps), nu, srm.theta)
+    return eps, nu, u, s
+
+
+def back_by_the_formula(srm, g, u, nu):
+    if srm.gradient == "exact":
+        return reference.spike_adjoint_exact(g, u, srm, nu)
+    return reference.spike_adjoint(g, u, srm)
+
+
+def drive(srm, steps, columns, seed):
+    return np.random.default_rng(seed).normal(0.2, 1.0, (steps, 1, columns)) * srm.theta
+
+
+@settings(deadline=None, max_examples=80)
+@given(neurons, st.integers(1, 50), st.integers(1, 12), st.integers(0, 99))
+def test_neuron_is_what_the_formulas_say(srm, steps, columns, seed):
+    x = drive(srm, steps, columns, seed)
+    eps, nu, u, s = by_the_formula(srm, x)
+    t = cs.Tensor(x, requires_grad=True)
+    out = srm(t)
+    assert out.dtype == bool
+    assume(np.abs(u - srm.theta).min() > 1e-9 * srm.theta)
+    assert (out.data == s).all()
+    g = np.random.default_rng(seed + 1).standard_normal(x.shape)
+    out.backward(g)
+    expected = reference.psp_adjoint(back_by_the_formula(srm, g, u, nu), eps)
+    np.testing.assert_allclose(t.grad, expected, rtol=0, atol=1e-10 * max(1.0, np.abs(expected).max()))
+
+
+@settings(deadline=None, max_examples=60)
+@given(neurons, st.integers(1, 50), st.integers(1, 12), st.integers(0, 99))
+def test_spike_alone_is_what_the_formulas_say(srm, steps, columns, seed):
+    a = drive(srm, steps, columns, seed)
+    nu = reference.alpha(-srm.scale_ref * srm.theta, srm.tau_ref, srm.dt, srm.ref_cutoff, steps)
+    u, s = reference.spike(a, nu, srm.theta)
+    t = cs.Tensor(a, requires_grad=True)
+    out = srm.spike(t)
+    assume(np.abs(u - srm.theta).min() > 1e-9 * srm.theta)
+    assert (out.data == s).all()
+    g = np.random.default_rng(seed + 1).standard_normal(a.shape)
+    out.backward(g)
+    expected = back_by_the_formula(srm, g, u, nu)
+    np.testing.assert_allclose(t.grad, expected, rtol=0, atol=1e-10 * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_one_pass_equals_two(gradient, dtype, tolerance):
+    srm = cs.SRM(gradient=gradient)
+    x = RNG.normal(0.3, 2.0, (300, 3, 100)).astype(dtype)
+    g = RNG.standard_normal(x.shape).astype(dtype)
+    one, two = cs.Tensor(x, requires_grad=True), cs.Tensor(x, requires_grad=True)
+    s1, s2 = srm(one), srm.spike(srm.psp(two))
+    assert (s1.data == s2.data).all()
+    assert 0.01 < s1.data.mean() < 0.5
+    s1.backward(g)
+    s2.backward(g)
+    assert one.grad.dtype == dtype
+    np.testing.assert_allclose(one.grad, two.grad, rtol=0, atol=tolerance * np.abs(two.grad).max())
+
+
+def test_one_column_or_many_give_the_same_bits():
+    """A neuron does not know its neighbours, whichever block and thread it falls into."""
+    srm = cs.SRM(gradient="exact")
+    x = RNG.normal(0.3, 2.0, (200, 1, 1500)).astype(np.float32)
+    g = RNG.standard_normal(x.shape).astype(np.float32)
+
+    def run(columns):
+        t = cs.Tensor(np.ascontiguousarray(x[..., columns]), requires_grad=True)
+        s = srm(t)
+        s.backward(np.ascontiguousarray(g[..., columns]))
+        return s.data, t.grad
+
+    whole_s, whole_g = run(slice(None))
+    for columns in (slice(0, 1), slice(255, 258), slice(700, 1013)):
+        s, grad = run(columns)
+        assert (s == whole_s[..., columns]).all()
+        assert (grad == whole_g[..., columns]).all()
+
+
+def test_surrogate_is_the_derivative_of_its_primitive():
+    """rho integrates to a smooth step: a neuron that emitted its value would have exactly the gradient we pass."""
+    srm = cs.SRM(theta=10.0, tau_rho=0.7, scale_rho=1.3, dt=0.5)
+    width = srm.tau_rho * srm.theta
+
+    def primitive(u):
+        away = np.abs(u - srm.theta) / width
+        # Up to a constant on each side of the threshold, which would cost digits in the tail.
+        return srm.scale_rho * np.where(u < srm.theta, np.exp(-away), -np.exp(-away))
+
+    u = np.concatenate([np.linspace(-60, 80, 301), srm.theta + np.array([-1e-3, 1e-3])]).reshape(1, 1, -1)
+    step = 1e-5
+    slope = (primitive(u + step) - primitive(u - step)) / (2 * step)
+    t = cs.Tensor(u, requires_grad=True)
+    srm.spike(t).backward(np.ones_like(u))
+    near = np.abs(u - srm.theta) < 2 * step
+    np.testing.assert_allclose(t.grad[~near], srm.dt * slope[~near], rtol=1e-6)
+    # At one step there is no past to refract: u is the input, and the kink itself has the full height.
+    at = cs.Tensor([[[srm.theta]]], requires_grad=True)
+    srm.spike(at).backward([[[1.0]]])
+    assert at.grad.item() == pytest.approx(srm.dt * srm.scale_rho / width)
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_gradient_equals_the_derivative_of_the_relaxed_neuron(gradient):
+    """With the spikes that refraction sees held fixed (slayer) or relaxed along (exact), backward is a derivative."""
+    srm = cs.SRM(theta=2.0, tau_sr=3.0, tau_ref=1.5, scale_ref=0.5, tau_rho=0.8, gradient=gradient)
+    x = RNG.normal(0.3, 1.0, (20, 1, 3))
+    eps, nu, u0, s0 = by_the_formula(srm, x)
+    rho = srm.dt * reference.surrogate(u0, srm)
+
+    def relaxed(moved):
+        """Linearized about x: each spike moves by rho times the move of its potential."""
+        u, s = reference.psp(moved, eps), np.zeros(x.shape)
+        for t in range(len(x)):
+            for k in range(1, min(t + 1, len(nu))):
+                u[t] += nu[k] * (s[t - k] if gradient == "exact" else s0[t - k])
+            s[t] = s0[t] + rho[t] * (u[t] - u0[t])
+        return s
+
+    g, d, step = RNG.standard_normal(x.shape), RNG.standard_normal(x.shape), 1e-5
+    slope = ((relaxed(x + step * d) - relaxed(x - step * d)) * g).sum() / (2 * step)
+    t = cs.Tensor(x, requires_grad=True)
+    srm(t).backward(g)
+    assert (t.grad * d).sum() == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1), (0, 2, 3), (5, 0, 3), (7, 2, 0), (3, 1, 255), (3, 1, 513)])
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_shapes(shape, gradient):
+    srm = cs.SRM(gradient=gradient)
+    t = cs.Tensor(np.full(shape, 11.0), requires_grad=True)
+    for run in (srm, srm.spike):
+        s = run(t)
+        assert s.shape == shape
+        s.backward(np.ones(shape))
+        assert t.grad.shape == shape
+
+
+def test_constants():
+    srm = cs.SRM(theta=5.0, tau_sr=4.0, tau_ref=2.0, scale_ref=3.0, dt=0.5)
+    assert srm.response.dtype == np.float64
+    np.testing.assert_allclose(srm.response, reference.alpha(1.0, 4.0, 0.5, 0.01, 10_000), rtol=1e-12)
+    np.testing.assert_allclose(srm.refractory, reference.alpha(-15.0, 2.0, 0.5, 0.01, 10_000), rtol=1e-12)
+    assert srm.refractory[0] == 0
+    assert srm.refractory[4] == -15.0
+    assert cs.SRM(cutoff=0).response[-1] < 1e-12
+    assert (cs.SRM(scale_ref=0, ref_cutoff=0).refractory == 0).all()
+
+
+def test_errors():
+    for name in ("theta", "tau_sr", "tau_ref", "tau_rho", "scale_rho", "dt"):
+        for value in (0, -1.0):
+            with pytest.raises(ValueError, match=f"SRM: {name} must be positive, got {value:g}"):
+                cs.SRM(**{name: value})
+        with pytest.raises(TypeError, match=f"SRM: {name} must be a number, got str"):
+            cs.SRM(**{name: "1"})
+        with pytest.raises(ValueError, match=f"SRM: {name} must be finite, got nan"):
+            cs.SRM(**{name: float("nan")})
+    for name in ("scale_ref", "cutoff", "ref_cutoff"):
+        with pytest.raises(ValueError, match=f"SRM: {name} must not be negative, got -1"):
+            cs.SRM(**{name: -1.0})
+    with pytest.raises(
+        ValueError, match="SRM: gradient must be one of slayer, exact, got 'exactly'; did you mean exact"
+    ):
+        cs.SRM(gradient="exactly")
+    srm = cs.SRM()
+    for op, run in (("neuron: x", srm), ("spike: a", srm.spike)):
+        with pytest.raises(ValueError, match=rf"{op} must be \(T, N, ...\), got shape \(3,\)"):
+            run(np.ones(3))
+        with pytest.raises(TypeError, match=f"{op} must be float32 or float64, got bool"):
+            run(np.ones((3, 1, 1), bool))
+
+
+def test_functions_are_what_the_neuron_calls():
+    srm, x = cs.SRM(), RNG.normal(0, 5, (20, 1, 4))
+    direct = functions.neuron(x, response=srm.filter, spiking=srm.spiking)
+    assert (direct.data == srm(x).data).all()
+
+
+def test_the_float32_surrogate_is_exp_to_seven_digits():
+    """Over its whole range, down to where it ends at exp(-40)."""
+    from cuslayer.jit import compiled
+    from cuslayer.kernels.host.exponential import exp_of_negative
+
+    @compiled
+    def fill(x, y):
+        for j in range(x.size):
+            y[j] = exp_of_negative(x[j])
+
+    x = -np.linspace(0, 39.99, 200_001).astype(np.float32)
+    y = np.empty_like(x)
+    fill(x, y)
+    exact = np.exp(x.astype(float))
+    assert np.abs(y / exact - 1).max() < 2e-7
+    ends = np.array([-40.1, -1000.0, -np.inf], np.float32)
+    out = np.ones_like(ends)
+    fill(ends, out)
+    assert (out == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["neuron_adjoint", "neuron_adjoint_exact"])
+@pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (16, 5), (37, 2050), (32, 0)])
+def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
+    generator, srm = np.random.default_rng(steps), cs.SRM(tau_sr=4.0)
+    u = (10 * generator.standard_normal((steps, columns))).astype(np.float32)
+    g = generator.standard_normal(u.shape).astype(np.float32)
+    adjoint = getattr(cpu.srm, mode)
+    before = u.copy()
+    apart = adjoint(g, u, srm.filter, srm.spiking)
+    assert (u == before).all()
+    assert not np.shares_memory(apart, u)
+    together = adjoint(g, u, srm.filter, srm.spiking, overwrite=True)
+    assert together is u
+    assert together.tobytes() == apart.tobytes()
+
+
+@pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (40, 5), (90, 2050), (32, 0)])
+@pytest.mark.parametrize("cutoff", [0.0, 0.01, 0.6])
+def test_the_potential_may_take_the_place_of_the_input(steps, columns, cutoff):
+    srm = cs.SRM(tau_sr=4.0, cutoff=cutoff)
+    x = (8 * np.random.default_rng(steps).standard_normal((steps, columns))).astype(np.float32)
+    x[: steps // 3, :2] = np.inf
+    given = x.copy()
+    apart = cpu.srm.neuron(x, srm.filter, srm.spiking)
+    assert x.tobytes() == given.tobytes()
+    u, s = cpu.srm.neuron(x, srm.filter, srm.spiking, overwrite=True)
+    assert u is x
+    assert u.tobytes() == apart[0].tobytes()
+    assert (s == apart[1]).all()

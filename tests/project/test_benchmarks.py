@@ -1,0 +1,88 @@
+"""The benchmarks of the CPU run, at sizes that mean nothing, and say what they promise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in ("kernels", "scaling", "recording", "machine", "page", "traffic", "event_files"):
+        sys.modules.pop(name, None)
+
+
+def files(folder, out, name):
+    """Return options for where results go, and make a page with the marks of a script."""
+    (folder / "page.md").write_text(f"Before.\n<!-- {name} -->\n<!-- /{name} -->\nAfter.\n")
+    return ["--out", str(folder / out), "--docs", str(folder / "page.md")]
+
+
+def test_kernels(tmp_path, capsys):
+    import kernels
+
+    from tests.kernels.test_topics import NAMES, whole_name
+
+    kernels.main(["--columns", "512", "--steps", "20", "--repeats", "1", *files(tmp_path, "k.json", "kernels")])
+    found = json.loads((tmp_path / "k.json").read_text())
+    names = [row["kernel"] for row in found["rows"]]
+    assert {whole_name(*names) for names in NAMES if names[0] != "fused"} <= set(names)
+    assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
+    assert found["machine"]["cores"] >= 1
+    printed = capsys.readouterr().out
+    page = (tmp_path / "page.md").read_text()
+    for text in (printed, page):
+        assert all(name in text for name in names)
+    assert "`python benchmarks/kernels.py`" in page
+
+
+def test_recording(tmp_path, capsys):
+    import recording
+
+    small = ["--steps", "20", "--batch", "1", "--rounds", "1", "--only", "mlp", "--out", str(tmp_path / "r.json")]
+    recording.main(small)
+    found = json.loads((tmp_path / "r.json").read_text())["mlp"]
+    assert all(found[f"{kind}_ms"] > 0 for kind in ("free", "closed", "one_neuron", "everything", "explain"))
+    assert found["explain_sum_error"] < 1e-4
+    assert "one_neuron_over_closed" in capsys.readouterr().out
+
+
+def test_scaling(tmp_path, capsys):
+    import scaling
+
+    scaling.main(["--small", "--only", "T", *files(tmp_path, "s.json", "scaling")])
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["T"]["sizes"] == [20, 40]
+    assert all(v > 0 for v in found["T"]["seconds"])
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert "exponents: time" in capsys.readouterr().out
+    page = (tmp_path / "page.md").read_text()
+    assert "](s.png)" in page
+    assert f"| 20 to 40 | {1e3 * found['T']['seconds'][0]:.1f} to " in " ".join(page.split())
+
+
+def test_the_exponent_is_that_of_the_upper_half():
+    import scaling
+
+    sizes = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
+    values = [5.0, 5.0, 5.0, *(3 * np.array(sizes[3:]) ** 0.8)]
+    assert scaling.exponent(sizes, values) == pytest.approx(0.8)
+    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx(2)
+
+
+def test_event_files(tmp_path, capsys):
+    import event_files
+
+    event_files.main(["--events", "20000", "--repeats", "1", "--folder", str(tmp_path)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == event_files.SUFFIXES
+    assert all(float(number) > 0 for row in rows for number in row[1:])
+    assert not list(tmp_path.iterdir())

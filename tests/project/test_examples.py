@@ -1,0 +1,126 @@
+"""Every example runs at a small size and does what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from tests.support.tiny import write_folder, write_pair
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LINE = r"epoch {}: train \d+\.\d\d%, test \d+\.\d\d%, \d+\.\d s"
+
+
+def load(name):
+    """Import an example as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def data(tmp_path):
+    return str(write_folder(tmp_path / "data", (0, 1, 2, 3), (0, 1), events=15_000, duration=300.0))
+
+
+def test_every_example_is_tested_here():
+    found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py"}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
+
+
+def test_mlp(data, capsys):
+    load("nmnist_mlp").main(["--data", data, "--epochs", "2", "--batch", "2"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(LINE.format(1), first)
+    assert re.fullmatch(LINE.format(2), second)
+
+
+def test_mlp_learns_the_digits(capsys):
+    # Chance is 10 %; seeds 0 to 2 came to 71 % and more.
+    load("nmnist_mlp").main(["--epochs", "1", "--limit", "320"])
+    line = capsys.readouterr().out.strip()
+    assert re.fullmatch(LINE.format(1), line)
+    assert float(re.search(r"test (\d+\.\d\d)%", line)[1]) > 50
+
+
+def test_one_seed_is_one_run(data, capsys):
+    said = []
+    for seed in ("1", "1", "2"):
+        example = load("nmnist_mlp")
+        losses = []
+
+        def note(self, spikes, labels, keep=losses, call=cs.SpikeCountLoss.__call__):
+            value = call(self, spikes, labels)
+            keep.append(value.item())
+            return value
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cs.SpikeCountLoss, "__call__", note)
+            example.main(["--data", data, "--epochs", "1", "--batch", "2", "--seed", seed])
+        said.append(losses)
+    assert said[0] == said[1]
+    assert said[0] != said[2]
+
+
+def test_cnn(data, capsys):
+    load("nmnist_cnn").main(["--data", data, "--epochs", "1", "--batch", "1", "--limit", "1"])
+    assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
+
+
+def test_the_networks_are_what_they_are_called():
+    srm = cs.SRM()
+    cnn, mlp = load("nmnist_cnn").network(srm), load("nmnist_mlp").network(srm)
+    shapes = [p.shape for p in cnn.parameters()]
+    assert shapes == [(5, 5, 2, 16), (3, 3, 16, 32), (3, 3, 32, 64), (4096, 10)]
+    assert [p.shape for p in mlp.parameters()] == [(2312, 512), (512, 10)]
+    x, seen = np.zeros((2, 1, 34, 34, 2), bool), []
+    with cs.no_grad():
+        for layer in cnn.layers:
+            x = layer(x)
+            seen.append(x.shape[2:])
+    assert seen[::2] == [(32, 32, 16), (16, 16, 16), (16, 16, 32), (8, 8, 32), (8, 8, 64), (10,)]
+    assert cnn.layers[2].gain == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize("name", ["oxford", "oxford_loihi"])
+def test_oxford(name, tmp_path, capsys):
+    data = write_pair(tmp_path / "pair", neurons=200, steps=1900, rate=40)
+    load(name).main(["--data", str(data), "--epochs", "102", "--plot", str(tmp_path / "out.png")])
+    lines = [line.split(": loss ") for line in capsys.readouterr().out.splitlines()]
+    assert [name for name, _ in lines] == ["iteration 0", "iteration 100", "iteration 101"]
+    assert float(lines[-1][1]) < float(lines[0][1])
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_oxford_as_it_is_published(recordings, monkeypatch):
+    # The loss of a silent output is half the energy of the filtered target: a number of the data alone.
+    example = load("oxford")
+    found = []
+
+    def loss(self, spikes, target, call=cs.SpikeTimeLoss.__call__):
+        value = call(self, spikes, target)
+        found.append(value.item())
+        assert not spikes.data.any()
+        return value
+
+    make = cs.Dense.__init__
+
+    def silent(self, *arguments, **options):
+        make(self, *arguments, **options)
+        self.weight.data[:] = 0.0
+
+    monkeypatch.setattr(cs.SpikeTimeLoss, "__call__", loss)
+    monkeypatch.setattr(cs.Dense, "__init__", silent)
+    example.main(["--data", str(recordings / "oxford"), "--epochs", "1"])
+    assert round(found[0]) == 223_909

@@ -1,0 +1,180 @@
+"""The rules of the tree: who may import whom, how long a file may be, what ships, how light the import is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "cuslayer"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SHIPPED = (".cu", ".cuh", ".npz", ".typed", ".js", ".css", ".html")
+
+# Each module or folder of the package and its level: imports run to a lower level, or within a folder.
+LEVELS = {
+    "check": 1,
+    "context": 1,
+    "files": 1,
+    "backend": 2,
+    "jit": 3,
+    "tape": 3,
+    "kernels": 4,
+    "data": 4,
+    "gradcheck": 4,
+    "parameter": 4,
+    "encoding": 5,
+    "neurons": 5,
+    "optim": 5,
+    "layers": 6,
+    "loss": 6,
+    "plot": 6,
+    "network": 7,
+    "functions": 8,
+    "inspection": 8,
+    "interchange": 8,
+    "training": 9,
+    "cli": 10,
+    "__init__": 10,
+}
+
+
+def folder(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> list[tuple[str, str]]:
+    """Return each module that a file imports, and each name from it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            found += [(node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    mine = folder(path)
+    for module, name in imported(path):
+        if module.split(".")[0] != "cuslayer":
+            continue
+        target = [*module.split(".")[1:], name][0]
+        assert target in LEVELS, f"{path.name} imports {module} {name}: of no level, or from the package itself"
+        assert target == mine or LEVELS[target] < LEVELS[mine], f"{mine} imports {target}"
+
+
+def test_every_module_has_a_level():
+    assert {folder(path) for path in MODULES} == LEVELS.keys()
+    assert max(LEVELS.values()) <= 11
+
+
+def test_no_import_cycles():
+    names = {".".join(("cuslayer", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in MODULES}
+    names = {name.removesuffix(".__init__"): p for name, p in names.items()}
+    graph = {
+        name: {m if f"{m}.{n}" not in names else f"{m}.{n}" for m, n in imported(p)} & names.keys() - {name}
+        for name, p in names.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"cycle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for target in graph[name]:
+                visit(target, (*trail, name))
+            done.add(name)
+
+    for name in names:
+        visit(name, ())
+
+
+def test_only_backend_imports_cupy_and_only_one_module_compiles():
+    for path in MODULES:
+        for module, _ in imported(path):
+            assert module.split(".")[0] != "cupy" or path.name == "backend.py", path
+        assert "RawModule" not in path.read_text() or path.name == "compile.py", path
+
+
+def test_no_framework_is_imported():
+    for path in [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").glob("*.py")]:
+        for module, _ in imported(path):
+            assert module.split(".")[0] not in ("torch", "jax", "tensorflow", "snntorch", "norse"), path
+
+
+def test_no_assert_and_no_print_for_callers():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.Assert), path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                assert path.name == "cli.py", path
+
+
+def test_no_file_is_long():
+    suffixes = {".py", ".cu", ".cuh", ".h", ".toml", ".js", ".css", ".html"}
+    for folder in ("cuslayer", "tests", "examples", "benchmarks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in suffixes:
+                assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_public_names_have_docstrings():
+    import cuslayer
+
+    for name in cuslayer.__all__:
+        thing = getattr(cuslayer, name)
+        assert thing.__doc__, name
+        if callable(thing) and name not in ("Layer",):
+            assert ">>>" in thing.__doc__ or name in ("device",), f"{name} has no doctest"
+
+
+def test_import_is_quick_and_light():
+    """Numba, CuPy and matplotlib wait until they are needed."""
+    code = (
+        "import sys, time; import numpy; start = time.perf_counter(); import cuslayer; "
+        "print(time.perf_counter() - start, *(m in sys.modules for m in ('numba', 'cupy', 'matplotlib', 'torch')))"
+    )
+    best = 1e9
+    for _ in range(3):
+        seconds, *heavy = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert heavy == ["False"] * 4
+        best = min(best, float(seconds))
+    assert best < 1.0
+
+
+def test_the_wheel_runs_in_an_empty_folder(tmp_path):
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    shipped = {str(p.relative_to(site)) for p in site.rglob("*")}
+    sources = [str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.suffix in SHIPPED]
+    assert sources
+    assert shipped.issuperset(sources)
+    assert not any(re.search(r"^(tests|examples|benchmarks)", name) for name in shipped)
+    code = (
+        "import cuslayer, numpy; net = cuslayer.Network('4-3', cuslayer.SRM()); "
+        "print(cuslayer.__file__, net(numpy.ones((9, 1, 4), bool)).shape)"
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
+        cwd=empty,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith(str(site))
+    assert found.stdout.strip().endswith("(9, 1, 3)")

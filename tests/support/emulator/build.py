@@ -1,0 +1,97 @@
+"""The host's C++ compiler, put to CUDA sources and to the emulator's own C++; what it made is kept for the next run.
+
+The kernels are compiled with -fsanitize=thread and linked without the sanitizer: the calls that it puts before every
+access to memory go to memory.cpp instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from tests.support.nvrtc import missing
+
+_HERE = Path(__file__).parent
+_PARTS = ("threads.cpp", "memory.cpp")
+_HEADERS = ("emulator.h", "runtime.h", "state.h", "record.h")
+
+# _longjmp leaves one stack for another, which a fortified one takes for an attack.
+_FLAGS = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{_HERE}")
+_RUNTIME = (*_FLAGS, "-O2", "-Wall", "-Wextra", "-fno-exceptions")
+_KERNELS = (
+    *(*_FLAGS, "-O1", "-w", "-fsanitize=thread", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden"),
+    # Of vectors of 32 bytes and more nothing is announced.
+    *("-fno-tree-vectorize", "-fno-tree-slp-vectorize"),
+)
+_LINK = ("-shared", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
+
+
+@cache
+def _compiler() -> tuple[str, ...]:
+    """Return the command of a C++ compiler, with what it has to be told to announce every read."""
+    found = next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+    if found is None or os.name != "posix":
+        missing("no C++ compiler (c++, g++, clang++) to emulate CUDA with")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    return (found, "-mllvm", "-tsan-instrument-read-before-write=1") if "clang" in version else (found,)
+
+
+def _built(sources: Sequence[tuple[str, str]], flags: Sequence[str]) -> Path:
+    """Return a library of sources (name, text), from the temporary folder where it was built before."""
+    compiler = _compiler()
+    headers = [(_HERE / name).read_text("utf-8") for name in _HEADERS]
+    key = hashlib.sha256("\0".join((*compiler, *flags, *headers, *(text for _, text in sources))).encode())
+    folder = Path(tempfile.gettempdir()) / f"cuslayer-emulator-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    library = folder / f"{key.hexdigest()[:32]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            objects = []
+            for name, text in sources:
+                code = Path(work, name)
+                code.write_text(text, "utf-8")
+                objects.append(code.with_suffix(".o"))
+                _call(*compiler, *flags, "-c", code, "-o", objects[-1])
+            made = Path(work, "made.so")
+            _call(compiler[0], *_LINK, *objects, "-o", made)
+            made.replace(library)
+    return library
+
+
+def _call(*command: str | Path) -> None:
+    outcome = subprocess.run(command, capture_output=True, text=True)
+    if outcome.returncode:
+        raise RuntimeError(f"{command[0]} refuses the kernels:\n{outcome.stderr}")
+
+
+@cache
+def runtime() -> ctypes.CDLL:
+    """Return the emulator's own library, in which the kernels' libraries find what they call."""
+    library = _built([(name, (_HERE / name).read_text("utf-8")) for name in _PARTS], _RUNTIME)
+    return ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+
+
+@cache
+def _kernels(text: str) -> ctypes.CDLL:
+    runtime()
+    return ctypes.CDLL(str(_built([("kernels.cpp", text)], _KERNELS)))
+
+
+def kernels(text: str, names: Iterable[str]) -> ctypes.CDLL:
+    """Return a CUDA source as a library, with a function launch_NAME and an array constant_NAME for each kernel."""
+    doors = "".join(
+        f'extern "C" __attribute__((visibility("default"))) emulator::Outcome launch_{name}(emulator::Launch &launch)'
+        f" {{ return emulator::Kernel<{name}>::run(launch); }}\n"
+        f'extern "C" __attribute__((visibility("default"))) const auto &constant_{name} ='
+        f" emulator::Kernel<{name}>::constant;\n"
+        for name in names
+    )
+    return _kernels(f'#include "emulator.h"\n#line 1 "kernels.cu"\n{text}\n{doors}')

@@ -1,0 +1,85 @@
+// What an emulated kernel and the emulator say to each other: emulator.h is the kernel's side of it,
+// emulator_threads.cpp and emulator_memory.cpp are the emulator's.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct uint3 {
+    unsigned x = 0;
+    unsigned y = 0;
+    unsigned z = 0;
+};
+
+struct dim3 {
+    unsigned x = 1;
+    unsigned y = 1;
+    unsigned z = 1;
+};
+
+namespace emulator {
+
+// Where the running thread is; a kernel reads these four under their own names.
+extern uint3 threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+// One pass over a grid. tests/support/emulator/launch.py holds the same fields.
+struct Launch {
+    dim3 grid;
+    dim3 block;
+    void **arguments;   // as cuLaunchKernel has them: the addresses of the arguments
+    unsigned order;     // of threads and blocks: ascending, descending, shuffled
+    unsigned fibers;    // whether threads can wait
+    char message[256];  // why the pass was refused
+};
+
+enum Outcome : int { ENDED, REFUSED, NEEDS_FIBERS };
+
+// A kernel, behind a function that takes all arguments from one table.
+using Enter = void (*)(void **);
+
+Outcome run(Enter kernel, Launch &launch);
+
+// What a thread waits for.
+enum Wait : unsigned {
+    SYNCTHREADS,
+    SYNCTHREADS_COUNT,
+    SYNCTHREADS_AND,
+    SYNCTHREADS_OR,
+    SYNCWARP,
+    SHFL,
+    SHFL_UP,
+    SHFL_DOWN,
+    SHFL_XOR,
+    BALLOT,
+    ANY,
+    ALL
+};
+
+constexpr unsigned WARP = 32;
+
+// What the lanes of a warp brought to a barrier, and which of them came.
+struct Exchange {
+    unsigned lanes;
+    std::uint64_t values[WARP];
+};
+
+// Waits for the threads of the block; returns how many brought a predicate that is not 0.
+unsigned wait_for_block(Wait wait, int line, bool predicate);
+
+// Waits for the lanes of a mask, of those that have not ended.
+const Exchange &wait_for_warp(Wait wait, int line, unsigned mask, std::uint64_t value);
+
+unsigned lane();
+
+// Announces an atomic access.
+void atomic(const void *address, std::size_t size);
+
+// From here on, what one block wrote may be another's to read.
+void fence();
+
+// Ends the pass: the message goes on from "thread 3 of block 0 ".
+[[noreturn]] void refuse(const char *format, ...);
+
+}  // namespace emulator

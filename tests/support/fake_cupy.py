@@ -1,0 +1,304 @@
+"""A device for machines without one: arrays that nothing of NumPy's reaches, in CuPy's place, and kernels emulated.
+
+What CuPy refuses is refused here, and some of what it would let pass: an operation of a device's array and one of
+NumPy's, a function of NumPy on a device's array, a function that is not named below. A stream can be captured as by
+CUDA: what is asked for meanwhile is not done but noted, nothing may be read from the device or sent to it, cuBLAS is
+refused as CuPy refuses it, and a launch of the graph does it all again in the same memory. What is not shown is what
+the hardware adds: rounding, order, time.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuslayer import backend
+from cuslayer.kernels.cuda import compile as source
+from tests.support.emulator.driver import Emulator
+
+METADATA = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+METHODS = (
+    *("all", "any", "argmax", "astype", "clip", "copy", "cumsum"),
+    *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose"),
+)
+FUNCTIONS = (
+    *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "ones", "rint", "sign", "sqrt"),
+    *("zeros", "zeros_like"),
+)
+BINARY = ("add", "sub", "mul", "truediv", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
+
+# What a stream has noted since its capture began; None while there is none.
+_notes: list[Callable[[], None]] | None = None
+
+
+class DeviceArray:
+    """An array on the device; `host` is where the stand-in keeps it, which no code but this file looks at."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, host: np.ndarray[Any, Any]) -> None:
+        self.host = host
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METADATA:
+            return getattr(self.host, name)
+        if name in METHODS:
+            return partial(_run, getattr(np.ndarray, name), self)
+        raise AttributeError(f"DeviceArray has no {name}")
+
+    @property
+    def T(self) -> DeviceArray:
+        return DeviceArray(self.host.T)
+
+    @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(device_id=0)
+
+    @property
+    def base(self) -> DeviceArray | None:
+        return None if self.host.base is None else DeviceArray(self.host.base)
+
+    def __len__(self) -> int:
+        return len(self.host)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} of an array on the device")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        # `np.float32(2) * x` comes this way, as it does to CuPy.
+        if method == "__call__" and not options and isinstance(inputs[0], np.generic):
+            return _run(ufunc, *inputs)
+        raise TypeError(f"numpy.{ufunc.__name__} of an array on the device")
+
+    def __getitem__(self, index: Any) -> Any:
+        return _run(lambda x: x[_at(index)], self)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _run(lambda x, y: x.__setitem__(_at(index), y), self, value, changes=True)
+
+    def item(self) -> Any:
+        return _read(self).item()
+
+    def tolist(self) -> Any:
+        return _read(self).tolist()
+
+    def __bool__(self) -> bool:
+        return bool(_read(self))
+
+    def __float__(self) -> float:
+        return float(_read(self))
+
+    def __int__(self) -> int:
+        return int(_read(self))
+
+
+def _operator(name: str, changes: bool = False) -> Callable[..., Any]:
+    return lambda self, *others: _run(getattr(np.ndarray, name), self, *others, changes=changes)
+
+
+for _name in BINARY:
+    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in BINARY[:4]:
+    setattr(DeviceArray, f"__r{_name}__", _operator(f"__r{_name}__"))
+    setattr(DeviceArray, f"__i{_name}__", _operator(f"__i{_name}__", changes=True))
+for _name in ("neg", "abs", "invert"):
+    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    if _notes is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    return _run(np.matmul, a, b)
+
+
+DeviceArray.__matmul__ = _matmul  # type: ignore[attr-defined]
+
+
+def _inside(x: Any) -> Any:
+    if isinstance(x, DeviceArray):
+        return x.host
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"Unsupported type {type(x)}")
+    return x
+
+
+def _at(index: Any) -> Any:
+    """Return an index for the host's array; an array within it may be NumPy's, which CuPy sends over."""
+    if isinstance(index, tuple):
+        return tuple(map(_at, index))
+    if isinstance(index, np.ndarray):
+        _transfer()
+    return index.host if isinstance(index, DeviceArray) else index
+
+
+def _transfer() -> None:
+    if _notes is not None:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+
+
+def _read(x: DeviceArray) -> np.ndarray[Any, Any]:
+    _transfer()
+    return x.host
+
+
+def _run(work: Callable[..., Any], *arguments: Any, changes: bool = False, **options: Any) -> Any:
+    """Do work on the device: on its arrays, on numbers, on nothing else; or note it, where the stream is captured."""
+    hosts = [_inside(argument) for argument in arguments]
+    if _notes is not None and changes:
+        _notes.append(lambda: work(*hosts, **options))
+        return arguments[0]
+    with np.errstate(all="ignore" if _notes is not None else "warn"):
+        made = work(*hosts, **options)
+    if changes:
+        return arguments[0]
+    if made is NotImplemented:
+        return made
+    for argument in arguments:
+        if isinstance(argument, DeviceArray) and argument.host is made:
+            return argument
+    out = np.asarray(made)
+    if _notes is not None and not any(np.may_share_memory(out, host) for host in hosts if isinstance(host, np.ndarray)):
+        _notes.append(lambda: np.copyto(out, work(*hosts, **options)))
+    return DeviceArray(out)
+
+
+class _RawModule:
+    """A source as the emulator compiles it."""
+
+    def __init__(self, emulator: Emulator, code: str, options: tuple[str, ...]) -> None:
+        self._launches = emulator.build(code, source.signatures(code))
+
+    def get_function(self, name: str) -> source.Launch:
+        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+            hosts = tuple(map(_inside, arguments))
+            if _notes is None:
+                self._launches[name](grid, block, hosts)
+            else:
+                _notes.append(lambda: self._launches[name](grid, block, hosts))
+
+        return launch
+
+
+class _Stream:
+    def __init__(self, *, non_blocking: bool) -> None:
+        self._captures = non_blocking
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def begin_capture(self) -> None:
+        if not self._captures:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        begin_capture()
+
+    def end_capture(self) -> SimpleNamespace:
+        return SimpleNamespace(launch=end_capture())
+
+    def synchronize(self) -> None:
+        _transfer()
+
+
+class _Event:
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        _transfer()
+
+
+class _CuPy(ModuleType):
+    """What stands in for the module: what the library may use of it, and nothing else."""
+
+    ndarray = DeviceArray
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__("cupy")
+        for name in FUNCTIONS:
+            setattr(self, name, partial(_run, getattr(np, name)))
+        self.copyto = partial(_run, np.copyto, changes=True)
+        self.add = SimpleNamespace(
+            at=lambda x, index, y: _run(lambda x, y: np.add.at(x, _at(index), y), x, y, changes=True)
+        )
+        self.RawModule = partial(_RawModule, emulator)
+        about = {"name": b"stand-in", "l2CacheSize": 1000}
+        runtime = SimpleNamespace(
+            getDevice=lambda: 0,
+            getDeviceProperties=lambda device: about,
+            runtimeGetVersion=lambda: 12000,
+            driverGetVersion=lambda: 12000,
+        )
+        self.cuda = SimpleNamespace(
+            runtime=runtime,
+            Device=lambda: SimpleNamespace(id=0, synchronize=_transfer),
+            Stream=_Stream,
+            Event=_Event,
+            get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
+            MemoryPool=lambda: SimpleNamespace(malloc=None),
+            using_allocator=lambda malloc: nullcontext(),
+        )
+        self.__version__ = "0"
+
+    @staticmethod
+    def empty(shape: Any, dtype: Any = float) -> DeviceArray:
+        """Return memory as it is found: here every byte is 0xFF, NaN as a float."""
+        out = np.empty(shape, dtype)
+        out.reshape(-1).view(np.uint8)[:] = 0xFF
+        return DeviceArray(out)
+
+    @staticmethod
+    def asarray(x: Any, dtype: Any = None, order: Any = None) -> DeviceArray:
+        if isinstance(x, DeviceArray):
+            return _run(np.asarray, x, dtype=dtype, order=order)
+        _transfer()
+        return DeviceArray(np.array(x, dtype, order=order or "K"))
+
+    @staticmethod
+    def asnumpy(x: DeviceArray) -> np.ndarray[Any, Any]:
+        return _read(x).copy()
+
+
+def begin_capture() -> None:
+    global _notes
+    _notes = []
+
+
+def end_capture() -> Callable[[], None]:
+    """End the capture and return how its graph is launched."""
+    global _notes
+    notes, _notes = _notes, None
+
+    def launch() -> None:
+        for note in notes or []:
+            note()
+
+    return launch
+
+
+@contextmanager
+def strict() -> Iterator[Emulator]:
+    """Let the device "cuda" be the stand-in; the emulator's `launches` names the kernels that ran."""
+    emulator = Emulator()
+    cupy = _CuPy(emulator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", cupy)
+        patch.setattr(backend, "cupy", lambda: cupy)
+        patch.setattr(backend, "_driver_problem", lambda: None)
+        patch.setattr(source, "library", source.Library(source.Cuda()))
+        try:
+            yield emulator
+        finally:
+            end_capture()

@@ -1,0 +1,149 @@
+"""Parameters with bounds: every optimizer leaves them within, on either device, and a checkpoint keeps them so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.parameter import Bounded
+from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
+from tests.support.fake_cupy import strict
+
+MAKES = [
+    lambda p: cs.SGD(p, 0.5, momentum=0.5),
+    lambda p: cs.Adam(p, 0.5),
+    lambda p: cs.Adam(p, 0.5, amsgrad=True),
+    lambda p: cs.NAdam(p, 0.5),
+]
+
+
+def walk(make):
+    """Return a bounded and a free parameter after each step along the same gradients."""
+    generator = np.random.default_rng(3)
+    start = generator.uniform(0, 1, (4, 30)).astype(np.float32)
+    bounded, free = Bounded(start.copy(), least=0.0, most=1.5), cs.Tensor(start.copy(), requires_grad=True)
+    optimizer, path = make([bounded, free]), []
+    for _ in range(20):
+        bounded.grad = free.grad = backend.to_device(generator.standard_normal(start.shape).astype(np.float32))
+        optimizer.step()
+        path.append((backend.to_numpy(bounded.data).copy(), backend.to_numpy(free.data).copy()))
+    return path
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_a_step_leaves_it_within_its_bounds(make):
+    path = walk(make)
+    for bounded, _ in path:
+        assert bounded.min() == 0
+        assert bounded.max() <= 1.5
+    assert path[-1][1].min() < 0
+    assert path[-1][1].max() > 1.5
+    # The first step is the free one's, cut.
+    assert (path[0][0] == path[0][1].clip(0, 1.5)).all()
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_on_the_gpu_as_on_the_cpu(make):
+    expected = walk(make)
+    with strict() as emulator:
+        cs.use("cuda")
+        found = walk(make)
+        cs.use("cpu")
+    assert set(emulator.launches) & {"sgd", "adam"}
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_bound_may_be_left_out():
+    up, down = Bounded([-9.0, 0.5], least=0.0), Bounded([-9.0, 0.5, 3.0], most=1.0)
+    for p in (up, down):
+        p.clamp()
+    assert up.data.tolist() == [0.0, 0.5]
+    assert down.data.tolist() == [-9.0, 0.5, 1.0]
+    assert up.requires_grad
+
+
+def test_it_is_moved_in_its_place():
+    p = Bounded([0.5], least=0.0)
+    before = p.data
+    p.grad = np.ones(1, np.float32)
+    cs.SGD([p], 1.0).step()
+    assert p.data is before
+    assert before.tolist() == [0.0]
+
+
+def test_delays_stay_within_their_bounds_through_a_checkpoint(tmp_path):
+    def made():
+        cs.seed(1)
+        layer = cs.Delay(6, dt=1.0, max_delay=2.0)
+        net = cs.Sequential(layer, cs.Dense(6, 3), cs.SRM())
+        return layer, net, cs.Adam(net.parameters(), lr=0.7)
+
+    def steps(layer, optimizer, seeds):
+        for seed in seeds:
+            for p in optimizer.parameters:
+                p.grad = np.random.default_rng(seed).standard_normal(p.shape).astype(np.float32)
+            optimizer.step()
+            assert 0 <= layer.delay.data.min() <= layer.delay.data.max() <= 2
+
+    layer, net, optimizer = made()
+    steps(layer, optimizer, range(4))
+    assert 0.0 in layer.delay.data
+    Checkpoint.of(1, net, optimizer).save(tmp_path / "it.npz")
+    other, other_net, other_optimizer = made()
+    load_checkpoint(tmp_path / "it.npz").restore(other_net, other_optimizer)
+    for one, two in ((layer, optimizer), (other, other_optimizer)):
+        steps(one, two, range(4, 20))
+    assert (layer.delay.data == other.delay.data).all()
+
+
+def step(where):
+    """Return the spikes of a network with delays and filters, and its parameters after a step of training."""
+    cs.use(where)
+    cs.seed(9)
+    srm = cs.SRM(theta=2.0, tau_sr=3.0)
+    delay = cs.Delay(4, dt=1.0, max_delay=0.5)
+    net = cs.Sequential(
+        cs.TemporalFilter(srm), cs.Dense(6, 4), srm.spike, delay, cs.FilterBank(2, 5, scale=4.0), cs.Dense(8, 3), srm
+    )
+    for p in net.parameters():
+        # A device adds up a product in an order of its own: in float32 that may move a potential over the threshold.
+        p.data = p.data.astype(np.float64)
+    out = net(np.random.default_rng(2).random((30, 2, 6)) < 0.3)
+    optimizer = cs.NAdam(net.parameters(), lr=0.2)
+    cs.SpikeTimeLoss(srm)(out, np.random.default_rng(3).random((30, 2, 3)) < 0.1).backward()
+    optimizer.step()
+    return [out.numpy(), *(p.numpy() for p in net.parameters())], delay.delay.numpy()
+
+
+def test_delays_and_filters_take_the_same_step_on_the_gpu():
+    expected, _ = step("cpu")
+    assert expected[0].any()
+    with strict() as emulator:
+        found, delays = step("cuda")
+        cs.use("cpu")
+    launched = {
+        "filter_bank",
+        "filter_bank_adjoint",
+        "filter_bank_weight_adjoint",
+        "shift_spikes",
+        "shift_delay_adjoint",
+    }
+    assert launched <= set(emulator.launches)
+    assert ((delays == 0) | (delays == 0.5)).any()
+    assert 0 <= delays.min() <= delays.max() <= 0.5
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Bounded: least must not be above most, got 2 and 1"):
+        Bounded([0.0], least=2.0, most=1.0)
+    with pytest.raises(ValueError, match="Bounded: most must be finite, got inf"):
+        Bounded([0.0], most=np.inf)
+    with pytest.raises(TypeError, match="Bounded: least must be a number, got str"):
+        Bounded([0.0], least="0")
+    with pytest.raises(TypeError, match="Tensor: data must be real numbers or booleans, got complex128"):
+        Bounded([1j])

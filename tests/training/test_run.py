@@ -1,0 +1,394 @@
+"""A whole run: what it writes, that a seed fixes it, and that it goes on as if it had not stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.training import Config, find_run, load_checkpoint, load_config, load_stats, train
+from cuslayer.training import run as run_module
+from cuslayer.training.config import OptimizerConfig
+from tests.support.tiny import (
+    FILES,
+    HEADER,
+    fails,
+    memory,
+    rows_without_seconds,
+    silent,
+    weights,
+    write_folder,
+    write_pair,
+)
+
+
+@pytest.fixture(autouse=True)
+def _quick(request, monkeypatch):
+    """Drawing takes longer than training here: only the tests that ask for pictures have them."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+
+
+@pytest.fixture
+def pictures():
+    """Ask for pictures."""
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A run that takes a moment."""
+    data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
+    options = {"layers": ("34x34x2", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
+    return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A run with spike times."""
+    data = write_pair(tmp_path / "pair")
+    layers, out = ("5", "8", "5"), str(tmp_path / "out")
+    return Config(error="SpikeTime", duration=30.0, layers=layers, epochs=2, batch=1, data=str(data), out=out)
+
+
+def test_what_a_run_leaves(config, tmp_path, pictures):
+    said = []
+    out = train(config, say=said.append)
+    assert out == tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    header, *rows = (out / "metrics.csv").read_text().splitlines()
+    assert header == HEADER
+    assert [row.split(",")[0] for row in rows] == ["1", "2"]
+    for row in load_stats(out / "metrics.csv"):
+        assert row.train_loss > 0
+        assert row.test_loss > 0
+        assert 0 <= row.train_accuracy <= 1
+        assert 0 <= row.test_accuracy <= 1
+        assert row.seconds > 0
+    assert load_config(out / "config.yaml") == config
+    for name in ("curves.png", "raster.png"):
+        assert re.fullmatch(rb"\x89PNG\r\n\x1a\n.*IEND\xaeB`\x82", (out / name).read_bytes(), re.DOTALL)
+    assert load_checkpoint(out / "checkpoint.npz").epoch == 2
+    assert said[0] == f"34x34x2-8-3: 18,520 weights on {backend.device_name()}; results go to {out}"
+    assert [line.split("|")[0] for line in said[1:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
+
+
+def test_the_log_is_true(config):
+    # The last row's test score is the score of the weights in the checkpoint.
+    out = train(config, say=silent)
+    net = config.network()
+    net.load_state(load_checkpoint(out / "checkpoint.npz").network)
+    _, tests = run_module.open_folder(config.data)
+    x = np.stack([events.to_spikes((34, 34, 2), 30) for events, _ in tests], axis=1)
+    with cs.no_grad():
+        spikes = net(x)
+        loss = config.loss()(spikes, tests.labels).item() / len(tests)
+    last = load_stats(out / "metrics.csv")[-1]
+    assert last.test_loss == pytest.approx(loss, rel=1e-6)
+    assert last.test_accuracy == pytest.approx((cs.classify(spikes) == tests.labels).mean())
+
+
+def test_a_run_learns(config):
+    out = train(config.with_options(epochs=30, lr=0.1), say=silent)
+    rows = load_stats(out / "metrics.csv")
+    assert rows[-1].train_loss < 0.5 * rows[0].train_loss
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(backend._driver_problem()), reason="no CUDA")]
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Adam", "NAdam", "SGD"])
+def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path, device, kind):
+    cs.use(device)
+    optimizer = OptimizerConfig(type=kind, lr=0.02, momentum=0.5, schedule="step", every=1, factor=0.5)
+    config = config.with_options(optimizer=optimizer)
+    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), say=silent)
+    out = train(config.with_options(epochs=2), say=silent)
+    assert rows_without_seconds(out) == rows_without_seconds(whole)[:3]
+    assert weights(out) != weights(whole)
+    # Whatever was drawn in between has no part in it.
+    backend.generator().random(7)
+    train(config.with_options(epochs=4), resume=True, say=silent)
+    assert rows_without_seconds(out) == rows_without_seconds(whole)
+    assert weights(out) == weights(whole)
+    assert memory(out) == memory(whole)
+
+
+def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=silent)
+    out = train(config, say=silent)
+    log = (out / "metrics.csv").read_text()
+    (out / "metrics.csv").write_text(log + "3,1,1,1,1,1\n")
+    train(config.with_options(epochs=3), resume=True, say=silent)
+    assert rows_without_seconds(out) == rows_without_seconds(whole)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
+    out = train(config, say=silent)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    (out / "curves.png").unlink()
+    train(config, resume=True, say=silent)
+    after = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert sorted(after) == FILES
+    for name in ("metrics.csv", "checkpoint.npz", "config.yaml"):
+        assert after[name] == before[name]
+
+
+def test_one_seed_is_one_run(config, tmp_path):
+    first = train(config, say=silent)
+    second = train(config.with_options(out=str(tmp_path / "again")), say=silent)
+    other = train(config.with_options(seed=1, out=str(tmp_path / "other")), say=silent)
+    assert rows_without_seconds(first) == rows_without_seconds(second)
+    assert weights(first) == weights(second)
+    assert rows_without_seconds(first) != rows_without_seconds(other)
+    assert weights(first) != weights(other)
+
+
+def test_the_learning_rate_follows_its_schedule(config, tmp_path):
+    config = config.with_options(optimizer=OptimizerConfig("SGD", 0.1, schedule="step", every=1, factor=1e-30))
+    one = train(config.with_options(epochs=1, out=str(tmp_path / "one")), say=silent)
+    assert weights(one) == weights(train(config, say=silent))
+
+
+def test_one_epoch(config, pictures):
+    out = train(config.with_options(epochs=1), say=silent)
+    assert len(load_stats(out / "metrics.csv")) == 1
+    assert sorted(p.name for p in out.iterdir()) == FILES
+
+
+def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
+    # Weights of zero and a rate of almost zero: a silent output says class 0, and no recording is of class 0.
+    data = write_folder(tmp_path / "ones", (1, 2, 1), (2, 1))
+    make = Config.network
+
+    def silent_network(self):
+        net = make(self)
+        for p in net.parameters():
+            p.data[:] = 0.0
+        return net
+
+    monkeypatch.setattr(Config, "network", silent_network)
+    out = train(config.with_options(data=str(data), lr=1e-30), say=silent)
+    assert [(row.train_accuracy, row.test_accuracy) for row in load_stats(out / "metrics.csv")] == [(0, 0), (0, 0)]
+    assert sorted(p.name for p in out.iterdir()) == FILES
+
+
+def test_spike_times(pair, pictures):
+    out = train(pair, say=silent)
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    header, *rows = (out / "metrics.csv").read_text().splitlines()
+    assert (header, len(rows)) == (HEADER, 2)
+    for row in rows:
+        _, train_loss, train_accuracy, test_loss, test_accuracy, _ = row.split(",")
+        assert float(train_loss) > 0
+        assert (train_accuracy, test_loss, test_accuracy) == ("", "", "")
+
+
+def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
+    train(pair, say=silent)
+    events = run_module.read_events(os.path.join(pair.data, "input.bs1"))
+    assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
+
+
+def test_spike_times_resume(pair, tmp_path):
+    whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), say=silent)
+    out = train(pair.with_options(epochs=3), say=silent)
+    train(pair.with_options(epochs=6), resume=True, say=silent)
+    assert rows_without_seconds(out) == rows_without_seconds(whole)
+    assert weights(out) == weights(whole)
+
+
+def test_the_pictures_show_the_run(config, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
+    monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
+    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
+    out = train(config, say=silent)
+    assert [row.epoch for row in drawn["rows"]] == [1, 2]
+    _, tests = run_module.open_folder(config.data)
+    events, label = tests[0]
+    (first, x), (hidden, h), (last, y) = drawn["trains"]
+    assert (first, hidden, last) == (f"input, class {label}", "after Dense((34, 34, 2), 8)", "output")
+    assert np.array_equal(x, events.to_spikes((34, 34, 2), 30))
+    net = config.network()
+    net.load_state(load_checkpoint(out / "checkpoint.npz").network)
+    assert np.array_equal(y, net(x[:, None]).numpy()[:, 0])
+    assert h.shape == (30, 8)
+    assert drawn["dt"] == 1.0
+
+
+def test_new_folders_are_numbered(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Config(**{**vars(config), "out": None, "epochs": 1})
+    assert [str(train(config, say=silent)) for _ in range(2)] == [os.path.join("runs", n) for n in "12"]
+    assert str(find_run(None)) == os.path.join("runs", "2")
+    assert load_config("runs/2/config.yaml").out == os.path.join("runs", "2")
+
+
+def test_lists_that_are_named(config, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    (data / "other.txt").write_text("1 0\n")
+    (data / "train.txt").rename(data / "named.txt")
+    # In the folder, or as SLAYER has it, from where the run is started.
+    monkeypatch.chdir(tmp_path)
+    for name in ("named.txt", os.path.join("data", "named.txt")):
+        named = config.with_options(train_list=name, test_list="other.txt", out=str(tmp_path / name.replace("/", "-")))
+        assert sorted(p.name for p in train(named, say=silent).iterdir()) == FILES
+    with pytest.raises(ValueError, match=r"list .*none\.txt does not exist"):
+        train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), say=silent)
+
+
+@pytest.mark.parametrize("which", ["1", "9"])
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", r"read_events: .*\.bs2 is empty"),
+        (b"1234567", r"read_events: .*\.bs2 is 7 bytes, not a multiple of 5"),
+        (
+            bytes([40, 2, 0, 0, 1]),
+            r"Loader: .*[19]\.bs2: events must lie within the sensor \(34, 34, 2\) .* is at x=40, y=2",
+        ),
+    ],
+)
+def test_a_bad_recording_leaves_nothing(config, tmp_path, which, raw, message):
+    (tmp_path / "data" / f"{which}.bs2").write_bytes(raw)
+    fails(config, message, out=str(tmp_path / "new" / "deep" / "out"))
+
+
+def test_a_failed_first_epoch_leaves_a_folder_that_was_there(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "data" / "9.bs2").write_bytes(b"")
+    fails(config, "is empty")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": ("34x34x2", "8", "2")}, "train: the network has 2 outputs, the recordings have 3 classes"),
+        ({"layers": ("34x30x2", "3")}, r"train: the network expects input \(30, 34, 2\), the recordings are \(34, 34"),
+        ({"layers": ("34x34x2", "4c5")}, r"train: the network must end in a dense layer, its output is \(34, 34, 4\)"),
+        ({"layers": ("34x34x2", "8d", "3")}, "Word: '8d' is no layer"),
+        ({"region": (0.0, 31.0)}, "train: tgtSpikeRegion reaches to 31 ms, tSample is 30 ms"),
+        ({"region": (9.0, 9.0)}, "SpikeCountLoss: region must hold a step"),
+        ({"data": "nowhere"}, "open_folder: folder nowhere does not exist"),
+        ({"duration": 0.1, "region": (0.0, 0.1)}, "steps must be at least 1, got 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(config, options, message):
+    fails(config, message, **options)
+
+
+def test_spike_times_that_do_not_fit(pair, config, tmp_path):
+    fails(pair, r"read_events: .*input\.bs1 does not exist", data=config.data)
+    fails(pair, r"events must lie within 4 neurons", layers=("4", "5"))
+    fails(pair, r"events must lie within 4 neurons", layers=("5", "4"))
+    fails(pair, r"train: SpikeTime expects a network of \(N,\) inputs, got \(34, 34, 2\)", layers=("34x34x2", "5"))
+    missing = Config(**{**vars(pair), "data": None})
+    fails(missing, "train: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
+
+
+def test_an_empty_test_list(config, tmp_path):
+    (tmp_path / "data" / "test.txt").write_text("# none\n")
+    fails(config, r"list .*test\.txt must name a recording, got none")
+
+
+def test_where_results_may_not_go(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    fails(config, r"train: out .*file is a file, not a folder", out=str(tmp_path / "file"))
+    fails(config, "Not a directory|exists|cannot find", OSError, out=str(tmp_path / "file" / "out"))
+    for name in ("metrics.csv", "checkpoint.npz"):
+        folder = tmp_path / name.split(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("")
+        fails(config, "holds a run already; resume it, or name another folder", out=str(folder))
+
+
+def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"train: out .* cannot be written to"):
+        train(config, say=silent)
+
+
+def test_nothing_to_resume(config, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"train: no checkpoint to resume from in .*out$"):
+        train(config, resume=True, say=silent)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"no checkpoint to resume from in runs"):
+        find_run(None)
+
+
+def test_resuming_what_does_not_fit(config):
+    out = train(config, say=silent)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+
+    def refused(message, **options):
+        with pytest.raises(ValueError, match=message):
+            train(config.with_options(epochs=3, **options), resume=True, say=silent)
+        assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+    refused("load_state: parameter 0.0 has shape", layers=("34x34x2", "9", "3"))
+    refused("load_state: optimizer's", optimizer=OptimizerConfig(type="SGD"))
+    before["metrics.csv"] = b"".join(before["metrics.csv"].splitlines(keepends=True)[:2])
+    (out / "metrics.csv").write_bytes(before["metrics.csv"])
+    refused(r"train: .*metrics\.csv has 1 epochs, the checkpoint has 2")
+    before["checkpoint.npz"] = b"damaged"
+    (out / "checkpoint.npz").write_bytes(b"damaged")
+    refused(r"load_checkpoint: .* is damaged or no checkpoint")
+
+
+def test_an_error_in_the_middle_leaves_the_last_whole_epoch(config, tmp_path):
+    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), say=silent)
+
+    def spoil(line):
+        if line.startswith("epoch   1"):
+            (tmp_path / "data" / "3.bs2").write_bytes(b"1234567")
+
+    with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
+        train(config, say=spoil)
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+    assert rows_without_seconds(out) == rows_without_seconds(whole)
+    assert weights(out) == weights(whole)
+
+
+def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkeypatch):
+    real, count = np.savez, []
+
+    def full(file, **arrays):
+        count.append(1)
+        if len(count) == 2:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        real(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(config, say=silent)
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+    assert load_checkpoint(out / "checkpoint.npz").epoch == 1
+    # The log comes first, and what it has too much is dropped.
+    assert len(load_stats(out / "metrics.csv")) == 2
+    train(config, resume=True, say=silent)
+    assert len(load_stats(out / "metrics.csv")) == 2
+
+
+def test_an_interrupt_leaves_nothing_before_the_first_epoch(config, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt("stop")
+
+    monkeypatch.setattr(run_module.Trainer, "test", interrupt)
+    fails(config, "^stop$", KeyboardInterrupt)

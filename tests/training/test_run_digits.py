@@ -1,0 +1,23 @@
+"""A run without a configuration: the embedded digits."""
+
+from __future__ import annotations
+
+from cuslayer.training import Config, train
+from cuslayer.training import run as run_module
+from tests.support.tiny import FILES, silent
+
+
+def test_the_embedded_digits(tmp_path, monkeypatch):
+    # The whole set takes minutes: here only a few of its recordings, read in the same way.
+    chosen = {}
+
+    class Few(run_module.Digits):
+        def __init__(self, split, seed=0):
+            super().__init__(split, seed)
+            chosen[split] = seed
+            self._number, self.labels = self._number[:4], self.labels[:4]
+
+    monkeypatch.setattr(run_module, "Digits", Few)
+    config = Config(layers=("34x34x2", "10"), epochs=1, batch=4, out=str(tmp_path / "out"))
+    assert sorted(p.name for p in train(config, say=silent).iterdir()) == FILES
+    assert chosen == {"train": 0, "test": 0}
