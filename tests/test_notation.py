@@ -284,3 +284,27 @@ def test_errors_of_neurons():
         make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
     with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):
         make_neuron("net: neuron.", {**LOIHI, "vThMent": 3}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "kernel", "padding", "size"),
+    [
+        ("3c4", 4, 2, (8, 7)),  # an even kernel padded by half makes a row and a column more
+        ("3c2", 2, 1, (8, 7)),
+        ("3c5", 5, 2, (7, 6)),
+        ("3c4z", 4, 2, (8, 7)),
+        ("3c4v", 4, 0, (4, 3)),
+    ],
+)
+def test_a_convolution_is_padded_by_half_its_kernel(word, kernel, padding, size):
+    net = cs.Network(f"7x6x2-{word}", SRM)
+    conv = cs.Conv(2, 3, kernel, padding=padding)
+    conv.weight = net[0].weight
+    x = np.random.default_rng(0).standard_normal((4, 2, 7, 6, 2)).astype(np.float32)
+    assert net[0].padding == (padding, padding)
+    assert net[0](x).shape == (4, 2, *size, 3)
+    assert (net[0](x).data == conv(x).data).all()
+    # What follows fits: the words know what the layer makes.
+    behind = cs.Network(f"7x6x2-{word}-5", SRM)
+    assert behind[2].weight.shape == (size[0] * size[1] * 3, 5)
+    assert behind(x > 0).shape == (4, 2, 5)
