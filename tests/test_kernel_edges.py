@@ -255,7 +255,7 @@ def test_blocks_of_frames_leave_no_seam(groups: int, monkeypatch: pytest.MonkeyP
 LONG = Spiking(10.0, Alpha(-20.0, 12.0, 1.0, 2.0), 1.5, 0.4)
 
 
-@pytest.mark.parametrize("layer", ["dense", "conv", "conv and pool"])
+@pytest.mark.parametrize("layer", ["dense", "conv", "conv_pool"])
 def test_a_refraction_longer_than_a_chunk(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = LONG.refractory.recurrence(np.dtype(np.float32), 200).cut
     assert conv_neuron.CHUNK < cut < 2 * conv_neuron.CHUNK

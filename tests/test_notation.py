@@ -308,3 +308,14 @@ def test_a_convolution_is_padded_by_half_its_kernel(word, kernel, padding, size)
     behind = cs.Network(f"7x6x2-{word}-5", SRM)
     assert behind[2].weight.shape == (size[0] * size[1] * 3, 5)
     assert behind(x > 0).shape == (4, 2, 5)
+
+
+def test_delays_follow_the_channels_of_frames():
+    net = cs.Network([Word("5x4x2"), Word("3c3", delay=True), Word("6")], SRM)
+    assert kinds(net) == ["Conv", "SRM", "Delay", "Dense", "SRM"]
+    assert net[2].features == (3,)
+    assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 6)
+
+
+def test_words_may_have_spaces_between_them():
+    assert read_words("5x4x2 - 3c3 -6") == read_words("5x4x2-3c3-6")

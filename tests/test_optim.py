@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.bounded import Bounded
 
 RNG = np.random.default_rng(10)
 
@@ -214,3 +215,27 @@ def test_a_state_is_a_copy(make):
     step(second)
     assert all((state[name] == before[name]).all() for name in before)
     assert all((first.state()[name] == second.state()[name]).all() for name in before)
+
+
+def test_a_gradient_of_zero_is_one():
+    """Momentum and decay move a weight on, and bounds hold it; only a weight without a gradient stays."""
+    w = cs.Tensor([1.0], requires_grad=True)
+    optimizer = cs.SGD([w], 0.5, momentum=0.5)
+    for g, expected in ((1.0, 0.5), (0.0, 0.25), (0.0, 0.125)):
+        w.grad = np.array([g], np.float32)
+        optimizer.step()
+        assert w.item() == expected
+    decayed, bounded = cs.Tensor([1.0], requires_grad=True), Bounded([1.0], most=0.25)
+    decayed.grad, bounded.grad = np.zeros(1, np.float32), np.zeros(1, np.float32)
+    cs.SGD([decayed, bounded], 0.5, weight_decay=0.5).step()
+    assert (decayed.item(), bounded.item()) == (0.75, 0.25)
+
+
+def test_usual_constants():
+    """Those of the papers, and for SGD and NAdam those of PyTorch, from which networks are taken over."""
+    w = [cs.Tensor([1.0], requires_grad=True)]
+    assert (cs.SGD(w).lr, cs.SGD(w).momentum) == (0.01, 0.0)
+    for optimizer, lr in ((cs.Adam(w), 0.001), (cs.NAdam(w), 0.002)):
+        assert (optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay) == (lr, (0.9, 0.999), 1e-8, 0.0)
+    assert cs.NAdam(w).momentum_decay == 0.004
+    assert "peak" not in cs.Adam(w).memory[0]

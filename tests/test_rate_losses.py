@@ -173,3 +173,14 @@ def test_errors():
         cs.RateRegularizer()(np.zeros(3, bool))
     with pytest.raises(ValueError, match="RateRegularizer: spikes must have a step, got T = 0"):
         cs.RateRegularizer()(np.zeros((0, 3), bool))
+
+
+@pytest.mark.parametrize("make", LOSSES)
+def test_a_region_is_rounded_to_steps(make):
+    """0.3 ms are 3 steps of 0.1 ms, and 0.7 ms are 7, though both quotients are a little less in floating point."""
+    assert 0.3 / 0.1 < 3
+    assert 0.7 / 0.1 < 7
+    s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
+    values = [make(srm, region=region)(s, LABELS).item() for region in ((0.3, 0.7), (0.31, 0.71), (0.31, 0.69))]
+    assert values[0] == values[1] != make(srm, region=(0.2, 0.7))(s, LABELS).item()
+    assert values[0] == values[2]

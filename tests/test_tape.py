@@ -262,6 +262,7 @@ def twice_the_sum(a, b, /):
     "fn",
     [
         lambda x, y: (x + y).exp() * 1.0,  # the gradient that came is handed on to both
+        lambda x, y: ((x + 1.0) + (y + 1.0)).exp() * 1.0,  # likewise, and each by one that hands it on alone
         lambda x, y: x.reshape(6) + y.reshape(6),  # two views of what came
         lambda x, y: flattened_sum(x, y) * 3.0,
         lambda x, y: twice_the_sum(x, y) * 3.0,
@@ -331,3 +332,24 @@ def test_the_gradient_of_an_absolute_value_is_zero_at_zero():
     x = Tensor([-2.0, 0.0, 3.0], requires_grad=True)
     x.abs().sum().backward()
     assert x.grad.tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_a_number_beside_a_tensor_of_float64_is_not_rounded():
+    """0.1 in float32 would err by 1.5e-8 of itself."""
+    x = Tensor(np.array([3.0]), requires_grad=True)
+    y = (x * 0.1 + 0.2 - 0.3) / 0.7
+    y.backward()
+    assert y.item() == (3.0 * 0.1 + 0.2 - 0.3) / 0.7
+    assert x.grad.item() == pytest.approx(0.1 / 0.7, rel=1e-15)
+
+
+def test_what_an_index_returns_is_contiguous():
+    """Kernels take nothing else."""
+    x = Tensor(np.arange(12.0).reshape(3, 4))
+    for index in (np.s_[:, ::2], np.s_[::-1], np.s_[:, 1]):
+        assert x[index].data.flags.c_contiguous
+        assert (x[index].data == x.data[index]).all()
+
+
+def test_halves_become_float32():
+    assert Tensor(np.ones(2, np.float16)).dtype == np.float32

@@ -11,6 +11,7 @@ from tiny import FILES, HEADER, fails, memory, rows_without_seconds, silent, wei
 
 import cuslayer as cs
 from cuslayer import backend
+from cuslayer.data import Loader
 from cuslayer.training import Config, find_run, load_checkpoint, load_config, load_stats, train
 from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
@@ -417,3 +418,12 @@ def test_each_epoch_has_the_learning_rate_of_its_number(pair, monkeypatch, sched
         seen.clear()
         train(config.with_options(epochs=6), resume=True, say=silent)
         assert seen == [(4, pytest.approx(0.1)), (5, pytest.approx(0.1))]
+
+
+def test_each_epoch_has_the_order_of_its_number(config, monkeypatch):
+    """The loader's epoch, on which its order depends, goes from 0 on, and after a pause from where it stopped."""
+    ordered, seen = Loader.__iter__, []
+    monkeypatch.setattr(Loader, "__iter__", lambda self: seen.append((self.shuffle, self.epoch)) or ordered(self))
+    train(config, say=silent)
+    train(config.with_options(epochs=4), resume=True, say=silent)
+    assert [epoch for shuffled, epoch in seen if shuffled] == [0, 1, 2, 3]
