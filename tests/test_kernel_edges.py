@@ -293,8 +293,8 @@ def test_the_gain_of_pooling_is_float32() -> None:
 
 
 def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
-    x, w = steady(2, 4, 6, 2), weight(3, 2, 2, 3).data
-    window, tiles = Window.of("conv", (3, 2), 1, 0, 1), Window.of("pool", 2, 2, 0, 1)
+    x, w = steady(2, 4, 7, 2), np.abs(weight(3, 2, 2, 3).data)
+    window, tiles = Window.of("conv", (3, 2), 1, 0, 1), Window.of("pool", (2, 3), (2, 3), 0, 1)
     pooling = Pooling(tiles, 5.61, **SECOND)
     frames = cpu.synapse_input(x.reshape(-1, *x.shape[2:]))
     constants = (window, FIRST["response"], FIRST["spiking"])
@@ -303,9 +303,13 @@ def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
     )
     _, between = cpu.fused_conv(frames, window, 1).conv_neuron(frames, STEPS, w, *constants, None)
     pooled = cpu.pool(between, tiles, 5.61)
+    # The counts at which the two gains make different numbers, as in the test above.
+    counts = np.arange(7, dtype=np.float32)
+    differ = counts * np.float32(5.61) != (counts.astype(np.float64) * 5.61).astype(np.float32)
+    assert np.isin(pooled, (counts * np.float32(5.61))[differ]).sum() > 5
     u, fired = cpu.neuron(pooled.reshape(STEPS, -1), SECOND["response"], SECOND["spiking"])
     np.testing.assert_array_equal(s.ravel(), fired.ravel())
-    # The potentials are kept by sample, each being one block of its 3 rows of 2 tiles of 3 channels at most.
+    # The potentials are kept by sample, each being one block: a row of 2 tiles of 3 channels.
     each = u.reshape(STEPS, 2, -1)
     np.testing.assert_array_equal(kept[:, :, : each.shape[2]], each.swapaxes(0, 1))
 

@@ -319,3 +319,17 @@ def test_delays_follow_the_channels_of_frames():
 
 def test_words_may_have_spaces_between_them():
     assert read_words("5x4x2 - 3c3 -6") == read_words("5x4x2-3c3-6")
+
+
+def test_frames_vote_by_their_channels():
+    """Rows need not be a multiple of the groups."""
+    net = cs.Network("5x4x2-6c3-3avg", SRM)
+    assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 3)
+    with pytest.raises(ValueError, match="Network: '3avg' in '6x6x2-4c3-3avg' needs a multiple of 3 channels"):
+        cs.Network("6x6x2-4c3-3avg", SRM)
+
+
+def test_the_longest_delay_of_a_word_goes_before_the_chips():
+    words = [Word("4"), Word("3", delay=True, max_delay=5.0), Word("2", delay=True)]
+    delays = [layer.max_delay for layer in cs.Network(words, cs.Loihi()).layers if isinstance(layer, cs.Delay)]
+    assert delays == [5.0, 62.0]
