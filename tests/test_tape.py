@@ -266,6 +266,7 @@ def twice_the_sum(a, b, /):
         lambda x, y: x.reshape(6) + y.reshape(6),  # two views of what came
         lambda x, y: flattened_sum(x, y) * 3.0,
         lambda x, y: twice_the_sum(x, y) * 3.0,
+        lambda x, y: twice_the_sum(x + 1.0, y) * 3.0,
         lambda x, y: x.sum() + y.sum(),  # one number, broadcast to both
     ],
 )

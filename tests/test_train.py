@@ -11,7 +11,6 @@ from tiny import FILES, HEADER, fails, memory, rows_without_seconds, silent, wei
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.data import Loader
 from cuslayer.training import Config, find_run, load_checkpoint, load_config, load_stats, train
 from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
@@ -399,31 +398,3 @@ def test_the_embedded_digits(tmp_path, monkeypatch):
     config = Config(layers=("34x34x2", "10"), epochs=1, batch=4, out=str(tmp_path / "out"))
     assert sorted(p.name for p in train(config, say=silent).iterdir()) == FILES
     assert chosen == {"train": 0, "test": 0}
-
-
-@pytest.mark.parametrize(
-    ("schedule", "rates"),
-    [("step", [0.4, 0.4, 0.2, 0.2]), ("cosine", [0.4, 0.2 + 0.1 * 2**0.5, 0.2, 0.2 - 0.1 * 2**0.5])],
-)
-def test_each_epoch_has_the_learning_rate_of_its_number(pair, monkeypatch, schedule, rates):
-    """From epoch 0 on, and after a pause from where it stopped: half a cosine over 4 epochs, or half every second."""
-    step, seen = cs.SGD.step, []
-    monkeypatch.setattr(cs.SGD, "step", lambda self: seen.append((self.epoch, self.lr)) or step(self))
-    optimizer = OptimizerConfig(type="SGD", lr=0.4, schedule=schedule, every=2, factor=0.5)
-    config = pair.with_options(optimizer=optimizer, epochs=4)
-    train(config, say=silent)
-    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
-    assert [rate for _, rate in seen] == pytest.approx(rates)
-    if schedule == "step":
-        seen.clear()
-        train(config.with_options(epochs=6), resume=True, say=silent)
-        assert seen == [(4, pytest.approx(0.1)), (5, pytest.approx(0.1))]
-
-
-def test_each_epoch_has_the_order_of_its_number(config, monkeypatch):
-    """The loader's epoch, on which its order depends, goes from 0 on, and after a pause from where it stopped."""
-    ordered, seen = Loader.__iter__, []
-    monkeypatch.setattr(Loader, "__iter__", lambda self: seen.append((self.shuffle, self.epoch)) or ordered(self))
-    train(config, say=silent)
-    train(config.with_options(epochs=4), resume=True, say=silent)
-    assert [epoch for shuffled, epoch in seen if shuffled] == [0, 1, 2, 3]
