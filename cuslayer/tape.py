@@ -215,12 +215,12 @@ def _walk(start: Node | Tensor, grad: Array) -> None:
     pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
-    def arrive(at: Node | Tensor, g: Array, source: int) -> None:
+    def arrive(at: Node | Tensor, g: Array, known: list[int]) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", at)
         if isinstance(at, Tensor):
             # A copy of what is another's too: a gradient edited in place edits no other.
             dtype = g.dtype if at.data.dtype == bool else at.data.dtype
-            g = g.astype(dtype, copy=g.base is not None or id(g) == source)
+            g = g.astype(dtype, copy=g.base is not None or id(g) in known)
             at.grad = g if at.grad is None else at.grad + g
         elif at.serial in pending:
             pending[at.serial][1][0] = pending[at.serial][1][0] + g
@@ -228,12 +228,12 @@ def _walk(start: Node | Tensor, grad: Array) -> None:
             pending[at.serial] = at, [g]
             heapq.heappush(queue, -at.serial)
 
-    arrive(start, grad, id(grad))
+    arrive(start, grad, [id(grad)])
     while queue:
         node, arrived = pending.pop(-heapq.heappop(queue))
         source, found = id(arrived[0]), node.gradients(arrived)
         while found:
-            arrive(*found.pop(0), source)
+            arrive(*found.pop(0), [source, *(id(g) for _, g in found)])
 
 
 @contextmanager

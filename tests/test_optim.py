@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.parameter import Bounded
 
 RNG = np.random.default_rng(10)
 
@@ -179,3 +180,62 @@ def test_errors():
         cs.cosine_decay(1.0, epochs=0)
     with pytest.raises(ValueError, match="cosine_decay: least must not be negative, got -1"):
         cs.cosine_decay(1.0, epochs=1, least=-1)
+
+
+@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.NAdam])
+def test_a_step_has_the_learning_rate_of_the_epoch(make):
+    """Two optimizers along one gradient: one with a schedule, one that is told its rates."""
+    rates = [0.8, 0.4 + 0.2 * 2**0.5, 0.4, 0.4 - 0.2 * 2**0.5, 0.0]
+    weights = [cs.Tensor(np.array([3.0, -2.0]), requires_grad=True) for _ in range(2)]
+    planned, told = make(weights[:1], cs.cosine_decay(0.8, epochs=4)), make(weights[1:])
+    assert planned.epoch == 0
+    for epoch, rate in enumerate(rates):
+        planned.epoch, told.schedule = epoch, lambda _, rate=rate: rate
+        assert planned.lr == pytest.approx(rate, abs=1e-15)
+        for w, optimizer in zip(weights, (planned, told), strict=True):
+            w.grad = np.array([1.0, 0.5])
+            optimizer.step()
+        np.testing.assert_allclose(weights[0].data, weights[1].data, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+def test_a_state_is_a_copy(make):
+    """What was read stays, and what was loaded is not written to, whatever steps follow."""
+
+    def step(optimizer):
+        optimizer.parameters[0].grad = np.array([1.0, 2.0])
+        optimizer.step()
+
+    first, second = (make([cs.Tensor(np.ones(2), requires_grad=True)]) for _ in range(2))
+    step(first)
+    state = first.state()
+    before = {name: array.copy() for name, array in state.items()}
+    step(first)
+    second.load_state(state)
+    step(second)
+    assert all((state[name] == before[name]).all() for name in before)
+    assert all((first.state()[name] == second.state()[name]).all() for name in before)
+
+
+def test_a_gradient_of_zero_is_one():
+    """Momentum and decay move a weight on, and bounds hold it; only a weight without a gradient stays."""
+    w = cs.Tensor([1.0], requires_grad=True)
+    optimizer = cs.SGD([w], 0.5, momentum=0.5)
+    for g, expected in ((1.0, 0.5), (0.0, 0.25), (0.0, 0.125)):
+        w.grad = np.array([g], np.float32)
+        optimizer.step()
+        assert w.item() == expected
+    decayed, bounded = cs.Tensor([1.0], requires_grad=True), Bounded([1.0], most=0.25)
+    decayed.grad, bounded.grad = np.zeros(1, np.float32), np.zeros(1, np.float32)
+    cs.SGD([decayed, bounded], 0.5, weight_decay=0.5).step()
+    assert (decayed.item(), bounded.item()) == (0.75, 0.25)
+
+
+def test_usual_constants():
+    """Those of the papers, and for SGD and NAdam those of PyTorch, from which networks are taken over."""
+    w = [cs.Tensor([1.0], requires_grad=True)]
+    assert (cs.SGD(w).lr, cs.SGD(w).momentum) == (0.01, 0.0)
+    for optimizer, lr in ((cs.Adam(w), 0.001), (cs.NAdam(w), 0.002)):
+        assert (optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay) == (lr, (0.9, 0.999), 1e-8, 0.0)
+    assert cs.NAdam(w).momentum_decay == 0.004
+    assert "peak" not in cs.Adam(w).memory[0]

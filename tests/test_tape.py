@@ -12,6 +12,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import tape
 from cuslayer.tape import Tensor, differentiable
+from tests.support import reference
 
 RNG = np.random.default_rng(1)
 
@@ -42,6 +43,11 @@ OPERATIONS = {
     "index, one element": (lambda a: a[1, 2], (3, 4)),
     "index twice": (lambda a: a[np.array([0, 2, 2])], (3, 2)),
     "index by mask": (lambda a: a[np.array([True, False, True])], (3, 2)),
+    "index list and slice": (lambda a: a[[0, 2], 1:], (3, 4)),
+    "slice and index list, twice": (lambda a: a[:, [1, 1]], (3, 4)),
+    "index array, ellipsis and number": (lambda a: a[np.array([2, 0, 2]), ..., 0], (3, 2, 4)),
+    "two index lists": (lambda a: a[[0, 2, 0], [1, 1, 1]], (3, 2)),
+    "index list, new axis and slice": (lambda a: a[[1, 1], None, ::2], (3, 4)),
     "new axis": (lambda a: a[:, None] * a, (3,)),
     "matmul": (lambda a, b: a @ b, (3, 4), (4, 2)),
     "matmul, batch": (lambda a, b: a @ b, (5, 3, 4), (4, 2)),
@@ -224,3 +230,127 @@ def test_errors():
         x @ x
     with pytest.raises(ValueError, match=r"matmul: both must be matrices, got shapes \(1, 2\) and \(2,\)"):
         x @ np.ones(2)
+
+
+@pytest.mark.parametrize("index", [np.s_[[0, 2], 1:], np.s_[:, [1, 1]], np.s_[np.array([2, 0, 2]), ..., 0], [1, 1, 1]])
+def test_the_gradient_of_an_index_counts_each_time_that_an_element_is_named(index):
+    x = Tensor(np.zeros((3, 4)), requires_grad=True)
+    g = np.arange(1.0, 1 + x[index].data.size).reshape(x[index].shape)
+    x[index].backward(g)
+    named = np.arange(12).reshape(3, 4)[index]
+    assert x.grad.ravel().tolist() == [g[named == element].sum() for element in range(12)]
+
+
+@differentiable
+def flattened_sum(a, b, /):
+    """Give both arrays views of one gradient."""
+    return a.ravel() + b.ravel(), lambda g: (g.reshape(a.shape), g.reshape(b.shape))
+
+
+@differentiable
+def twice_the_sum(a, b, /):
+    """Give both arrays one gradient, which is not the one that came."""
+
+    def pullback(g):
+        both = 2 * g
+        return both, both
+
+    return 2 * (a + b), pullback
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, y: (x + y).exp() * 1.0,  # the gradient that came is handed on to both
+        lambda x, y: ((x + 1.0) + (y + 1.0)).exp() * 1.0,  # likewise, and each by one that hands it on alone
+        lambda x, y: x.reshape(6) + y.reshape(6),  # two views of what came
+        lambda x, y: flattened_sum(x, y) * 3.0,
+        lambda x, y: twice_the_sum(x, y) * 3.0,
+        lambda x, y: twice_the_sum(x + 1.0, y) * 3.0,
+        lambda x, y: x.sum() + y.sum(),  # one number, broadcast to both
+    ],
+)
+def test_a_gradient_that_is_edited_in_place_edits_no_other(fn):
+    x, y = (Tensor(np.ones((2, 3)), requires_grad=True) for _ in range(2))
+    out = fn(x, y)
+    given = np.ones(out.shape)
+    out.backward(given)
+    expected = y.grad.copy()
+    x.grad[...] = 99
+    assert (y.grad == expected).all()
+    assert (given == 1).all()
+    y.grad[...] = 77
+    assert (x.grad == 99).all()
+
+
+def test_a_given_error_stays_the_callers():
+    """A leaf is its own tape: what is walked back from it is what was given."""
+    x, g = Tensor(np.ones(3), requires_grad=True), np.ones(3)
+    x.backward(g)
+    x.grad[...] = 99
+    assert g.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_scalar_of_float64_is_walked_back_in_float64():
+    """Filters correlate a gradient in its own type: one that began in float32 would err by 1e-7."""
+    srm, x = cs.SRM(tau_sr=3.0), Tensor(normal(40, 1, 2), requires_grad=True)
+    srm.psp(x).sum().backward()
+    expected = reference.psp_adjoint(np.ones(x.shape), srm.response)
+    np.testing.assert_allclose(x.grad, expected, rtol=1e-12, atol=1e-12)
+    w = Tensor(normal(40, 2), requires_grad=True)
+    (Tensor(x.data.reshape(40, 2)) * w)[3, 1].exp().backward()
+    assert w.grad.dtype == np.float64
+    slope = x.data[3, 0, 1] * np.exp(x.data[3, 0, 1] * w.data[3, 1])
+    assert w.grad[3, 1] == pytest.approx(slope, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_leaf_has_a_gradient_of_its_own_type(dtype):
+    x = Tensor(np.ones(2, dtype), requires_grad=True)
+    other = np.float32 if dtype == np.float64 else np.float64
+    (x * np.ones(2, other)).backward(np.ones(2, other))
+    assert x.grad.dtype == dtype
+    # That of spikes has the type in which it arrives.
+    s = Tensor([True, False], requires_grad=True)
+    (s * np.ones(2, dtype)).sum().backward()
+    assert s.grad.dtype == dtype
+
+
+def test_no_grad_within_no_grad():
+    x = Tensor([1.0], requires_grad=True)
+    with cs.no_grad():
+        with cs.no_grad():
+            pass
+        assert not (x * 2).requires_grad
+        with cs.no_grad(False):
+            assert (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    with cs.no_grad(False):
+        assert (x * 2).requires_grad
+
+
+def test_the_gradient_of_an_absolute_value_is_zero_at_zero():
+    x = Tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    x.abs().sum().backward()
+    assert x.grad.tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_a_number_beside_a_tensor_of_float64_is_not_rounded():
+    """0.1 in float32 would err by 1.5e-8 of itself."""
+    x = Tensor(np.array([3.0]), requires_grad=True)
+    y = (x * 0.1 + 0.2 - 0.3) / 0.7
+    y.backward()
+    assert y.item() == (3.0 * 0.1 + 0.2 - 0.3) / 0.7
+    assert x.grad.item() == pytest.approx(0.1 / 0.7, rel=1e-15)
+
+
+def test_what_an_index_returns_is_contiguous():
+    """Kernels take nothing else."""
+    x = Tensor(np.arange(12.0).reshape(3, 4))
+    for index in (np.s_[:, ::2], np.s_[::-1], np.s_[:, 1]):
+        assert x[index].data.flags.c_contiguous
+        assert (x[index].data == x.data[index]).all()
+
+
+def test_halves_become_float32():
+    assert Tensor(np.ones(2, np.float16)).dtype == np.float32

@@ -179,13 +179,24 @@ def same(ours: list[Any], theirs: list[Any], rate: float) -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=100 * np.finfo(one.dtype).eps * np.abs(other).max())
 
 
+def without_gradients(x: Any, w: Any, constants: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the spikes behind a dense layer where no gradient is wanted, and see that they were made in one pass."""
+    one_pass, calls = dense_neuron.dense_neuron, []
+    monkeypatch.setattr(dense_neuron, "dense_neuron", lambda *given: calls.append(len(given)) or one_pass(*given))
+    with cs.no_grad():
+        s = functions.dense_neuron(x, w, **constants)
+    assert len(calls) == 1
+    return s.data
+
+
 @pytest.mark.parametrize("together", [1, 1024])
 def test_whole_chunks_of_a_dense_layer(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One thread brings all blocks through time, 15 of one sample or 3 of all five.
+    monkeypatch.setattr(jit, "cores", lambda: 1)
     monkeypatch.setattr(dense_neuron, "_TOGETHER", together)
     monkeypatch.setattr(dense_neuron, "_WIDTH", 3)
     x, w = steady(5, 9), np.random.default_rng(1).standard_normal((9, 7)) * 9
-    s = functions.dense_neuron(x, w, **FIRST)
-    same([s.data], [neurons(functions.dense(x, w), FIRST).data], 0.05)
+    same([without_gradients(x, w, FIRST, monkeypatch)], [neurons(functions.dense(x, w), FIRST).data], 0.05)
 
 
 @pytest.mark.parametrize("wanted", [False, True])
@@ -243,3 +254,97 @@ def test_blocks_of_frames_leave_no_seam(groups: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(import_module("cuslayer.kernels.conv.cpu"), "_PATCH_BYTES", two)
     for ours, theirs in zip(everything(), whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+# Past spikes are remembered for 59 steps, longer than a chunk. The cut is at a tenth of the peak, so that a spike that
+# is forgotten too late or too early moves others.
+LONG = Spiking(10.0, Alpha(-20.0, 12.0, 1.0, 2.0), 1.5, 0.4)
+
+
+@pytest.mark.parametrize("layer", ["dense", "conv", "conv_pool"])
+def test_a_refraction_longer_than_a_chunk(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = LONG.refractory.recurrence(np.dtype(np.float32), 200).cut
+    assert conv_neuron.CHUNK < cut < 2 * conv_neuron.CHUNK
+    constants = FIRST | {"spiking": LONG}
+    generator = np.random.default_rng(3)
+    if layer == "dense":
+        x, w = generator.random((200, 4, 9)) < 0.3, generator.standard_normal((9, 20)) * 9
+        one, two = without_gradients(x, w, constants, monkeypatch), neurons(functions.dense(x, w), constants).data
+    else:
+        x, w = generator.random((200, 2, 4, 6, 2)) < 0.3, weight(3, 2, 2, 3)
+        pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 8.0, RESPONSE, LONG)
+        apart = neurons(functions.conv(x, w), constants)
+        if layer == "conv":
+            one, two = functions.conv_neuron(x, w, **constants).data, apart.data
+        else:
+            one = functions.conv_pool(x, w, pooling=pooling, **constants).data
+            two = functions.neuron(cs.Pool(2, gain=8.0)(apart), response=RESPONSE, spiking=LONG).data
+    assert two[cut:].mean() > 0.02
+    np.testing.assert_array_equal(one, two)
+
+
+def test_the_gain_of_pooling_is_float32() -> None:
+    """5.61 is none of float32's numbers: a sum of spikes times it has other bits where the gain is a float64."""
+    gain, counts = 5.61, np.arange(1, 7, dtype=np.float32)
+    rounded = counts * np.float32(gain)
+    assert (rounded != (counts.astype(np.float64) * gain).astype(np.float32)).any()
+    x = np.tril(np.ones((6, 6), bool))[:, None, :, None]
+    window = Window.of("pool", (1, 6), (1, 6), 0, 1)
+    for pool, adjoint in ((cpu.pool.forward, cpu.pool.adjoint), (matrix.pool, matrix.pool_adjoint)):
+        found = pool(x, window, gain)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found.ravel(), rounded)
+        np.testing.assert_array_equal(adjoint(found, (1, 6), window, gain)[:, 0, 0, 0], rounded * np.float32(gain))
+
+
+def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
+    x, w = steady(2, 4, 7, 2), np.abs(weight(3, 2, 2, 3).data)
+    window, tiles = Window.of("conv", (3, 2), 1, 0, 1), Window.of("pool", (2, 3), (2, 3), 0, 1)
+    pooling = Pooling(tiles, 5.61, **SECOND)
+    frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
+    constants = (window, FIRST["response"], FIRST["spiking"])
+    _, kept, s = cpu.fused.conv_pool_kernels(frames, window, 1, tiles).conv_pool(
+        frames, STEPS, w, *constants, pooling, np.dtype(np.float32)
+    )
+    _, between = cpu.fused.conv_kernels(frames, window, 1).conv_neuron(frames, STEPS, w, *constants, None)
+    pooled = cpu.pool.forward(between, tiles, 5.61)
+    # The counts at which the two gains make different numbers, as in the test above.
+    counts = np.arange(7, dtype=np.float32)
+    differ = counts * np.float32(5.61) != (counts.astype(np.float64) * 5.61).astype(np.float32)
+    assert np.isin(pooled, (counts * np.float32(5.61))[differ]).sum() > 5
+    u, fired = cpu.srm.neuron(pooled.reshape(STEPS, -1), SECOND["response"], SECOND["spiking"])
+    np.testing.assert_array_equal(s.ravel(), fired.ravel())
+    # The potentials are kept by sample, each being one block: a row of 2 tiles of 3 channels.
+    each = u.reshape(STEPS, 2, -1)
+    np.testing.assert_array_equal(kept[:, :, : each.shape[2]], each.swapaxes(0, 1))
+
+
+def test_broken_rows_of_a_bank_and_of_potentials_are_taken_as_whole_ones(emulated: Any) -> None:
+    """Each argument by itself, so that none hides behind another that is refused first."""
+    generator = np.random.default_rng(0)
+    g, u = generator.standard_normal((9, 4, 3)), generator.normal(1, 2, (9, 4, 3))
+    w, x, neurons = generator.standard_normal((3, 5)), generator.standard_normal((9, 4, 1)), spiking(2)
+
+    def broken(x: Any) -> Any:
+        strided = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)[..., ::2]
+        strided[...] = x
+        assert not strided.flags.c_contiguous
+        return strided
+
+    for ours, theirs in [
+        (gpu.filter_bank.adjoint(broken(g), w), gpu.filter_bank.adjoint(g, w)),
+        (gpu.filter_bank.adjoint(g, broken(w)), gpu.filter_bank.adjoint(g, w)),
+        (gpu.filter_bank.forward(broken(x), w), gpu.filter_bank.forward(x, w)),
+        (gpu.filter_bank.forward(x, broken(w)), gpu.filter_bank.forward(x, w)),
+        (gpu.filter_bank.weight_adjoint(x, broken(g), (3, 5)), gpu.filter_bank.weight_adjoint(x, g, (3, 5))),
+        (gpu.filter_bank.weight_adjoint(broken(x), g, (3, 5)), gpu.filter_bank.weight_adjoint(x, g, (3, 5))),
+    ]:
+        np.testing.assert_array_equal(ours, theirs)
+    for adjoint in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):
+        whole = adjoint(g, u, RESPONSE, neurons)
+        np.testing.assert_array_equal(adjoint(g, broken(u), RESPONSE, neurons), whole)
+        np.testing.assert_array_equal(adjoint(broken(g), u, RESPONSE, neurons), whole)
+    for adjoint in (gpu.srm.spike_adjoint, gpu.srm.spike_adjoint_exact):
+        whole = adjoint(g, u, neurons)
+        np.testing.assert_array_equal(adjoint(g, broken(u), neurons), whole)
+        np.testing.assert_array_equal(adjoint(broken(g), u, neurons), whole)

@@ -58,3 +58,10 @@ def test_errors():
         cs.Dropout(None)
     with pytest.raises(ValueError, match=r"dropout: x must be \(T, N, ...\), got shape \(3,\)"):
         functions.dropout(np.ones(3), p=0.5)
+
+
+def test_a_gradient_passes_out_of_training():
+    layer, x = cs.Dropout(0.5), cs.Tensor(np.ones((3, 1, 2)), requires_grad=True)
+    layer.training = False
+    (layer(x) * 3.0).sum().backward()
+    assert (x.grad == 3.0).all()

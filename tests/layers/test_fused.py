@@ -210,3 +210,22 @@ def test_errors():
         functions.conv_pool(x, np.zeros((3, 3, 3, 4)), pooling=pooling_of(cs.Pool(2, gain=1.0), srm), **options)
     with pytest.raises(TypeError, match=r"^conv_neuron: weight must be float32 or float64, got bool$"):
         functions.conv_neuron(x, w.astype(bool), **options)
+
+
+@pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])
+def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
+    """One pass serves two neurons of one kind of gradient only."""
+    x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
+    first, second = (cs.SRM(tau_sr=3.0, tau_ref=3.0, gradient=gradient) for gradient in gradients)
+    cs.seed(3)
+    conv, pool = cs.Conv(2, 4, 3, padding=1), cs.Pool(2, gain=11.0)
+    together = cs.Sequential(conv, first, pool, second)(x)
+    g = np.random.default_rng(1).standard_normal(together.shape).astype(np.float32)
+    together.backward(g)
+    found, conv.weight.grad = conv.weight.grad, None
+    apart = second(pool(first(conv(x))))
+    apart.backward(g)
+    assert apart.data.any()
+    assert (together.data == apart.data).all()
+    # A sum of 40 x 2 x 36 terms in float32, in another order.
+    np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())

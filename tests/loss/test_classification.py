@@ -196,3 +196,15 @@ def test_errors():
         functions.cross_entropy(counts[:, :0], chosen=counts[:, :0] > 0)
     with pytest.raises(ValueError, match=r"cross_entropy: chosen has shape \(3,\), counts have shape \(3,\)"):
         functions.cross_entropy(counts[0], chosen=counts[0] > 0)
+
+
+def test_a_window_is_rounded_to_steps():
+    """0.3 ms are 3 steps of 0.1 ms, though 0.3 / 0.1 is a little less in floating point."""
+    assert 0.3 / 0.1 < 3
+    s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
+    values = [cs.ProbabilityWindowLoss(srm, window=window)(s, LABELS).item() for window in (0.3, 0.31, 0.2)]
+    assert values[0] == values[1] != values[2]
+    spikes = s < 0.3
+    found = cs.running_decision(spikes, window=0.3, dt=0.1)
+    assert (found == cs.running_decision(spikes, window=3.0)).all()
+    assert (found != cs.running_decision(spikes, window=2.0)).any()

@@ -173,3 +173,45 @@ def test_errors():
         cs.RateRegularizer()(np.zeros(3, bool))
     with pytest.raises(ValueError, match="RateRegularizer: spikes must have a step, got T = 0"):
         cs.RateRegularizer()(np.zeros((0, 3), bool))
+
+
+@pytest.mark.parametrize("make", LOSSES)
+def test_a_region_is_rounded_to_steps(make):
+    """0.3 ms are 3 steps of 0.1 ms, and 0.7 ms are 7, though both quotients are a little less in floating point."""
+    assert 0.3 / 0.1 < 3
+    assert 0.7 / 0.1 < 7
+    s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
+    values = [make(srm, region=region)(s, LABELS).item() for region in ((0.3, 0.7), (0.31, 0.71), (0.31, 0.69))]
+    assert values[0] == values[1] != make(srm, region=(0.2, 0.7))(s, LABELS).item()
+    assert values[0] == values[2]
+
+
+@pytest.mark.parametrize("make", LOSSES)
+def test_a_region_may_reach_to_the_last_step_and_no_further(make):
+    s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.5)
+    assert make(srm, region=(0, 5))(s, LABELS).item() == make(srm)(s, LABELS).item()
+    with pytest.raises(ValueError, match=f"{make.__name__}: region reaches to 5.5 ms, the spikes end at 5 ms"):
+        make(srm, region=(0, 5.5))(s, LABELS)
+
+
+def test_the_highest_rate_may_be_zero():
+    """A limit of 0 Hz is one: 4 spikes in 20 ms are 0.2 a ms, and the penalty is half its square."""
+    s = np.zeros((20, 1, 1), bool)
+    s[::5] = True
+    assert cs.RateRegularizer(0, 0)(s).item() == pytest.approx(0.5 * 0.2**2)
+    assert cs.RateRegularizer(0, None)(s).item() == 0.0
+
+
+def test_a_spike_a_step_is_a_rate():
+    loss = cs.SpikeRateLoss(cs.SRM(dt=2.0), true=500, false=0)
+    s = np.ones((10, 1, 2), bool) & np.array([True, False])
+    assert loss(s, [0]).item() == 0.0
+
+
+def test_usual_constants():
+    srm = cs.SRM()
+    count, rate, window = cs.SpikeCountLoss(srm), cs.SpikeRateLoss(srm), cs.ProbabilityWindowLoss(srm)
+    assert (count.true, count.false, count.region) == (60, 10, None)
+    assert (rate.true, rate.false, rate.region) == (200, 30, None)
+    assert (window.window, window.region, window.probability) == (20, None, "softmax")
+    assert cs.SpikeMaxLoss(srm).probability == "softmax"

@@ -285,3 +285,52 @@ def test_errors_of_neurons():
         make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
     with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):
         make_neuron("net: neuron.", {**LOIHI, "vThMent": 3}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "kernel", "padding", "size"),
+    [
+        ("3c4", 4, 2, (8, 7)),  # an even kernel padded by half makes a row and a column more
+        ("3c2", 2, 1, (8, 7)),
+        ("3c5", 5, 2, (7, 6)),
+        ("3c4z", 4, 2, (8, 7)),
+        ("3c4v", 4, 0, (4, 3)),
+    ],
+)
+def test_a_convolution_is_padded_by_half_its_kernel(word, kernel, padding, size):
+    net = cs.Network(f"7x6x2-{word}", SRM)
+    conv = cs.Conv(2, 3, kernel, padding=padding)
+    conv.weight = net[0].weight
+    x = np.random.default_rng(0).standard_normal((4, 2, 7, 6, 2)).astype(np.float32)
+    assert net[0].padding == (padding, padding)
+    assert net[0](x).shape == (4, 2, *size, 3)
+    assert (net[0](x).data == conv(x).data).all()
+    # What follows fits: the words know what the layer makes.
+    behind = cs.Network(f"7x6x2-{word}-5", SRM)
+    assert behind[2].weight.shape == (size[0] * size[1] * 3, 5)
+    assert behind(x > 0).shape == (4, 2, 5)
+
+
+def test_delays_follow_the_channels_of_frames():
+    net = cs.Network([Word("5x4x2"), Word("3c3", delay=True), Word("6")], SRM)
+    assert kinds(net) == ["Conv", "SRM", "Delay", "Dense", "SRM"]
+    assert net[2].features == (3,)
+    assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 6)
+
+
+def test_words_may_have_spaces_between_them():
+    assert read_words("5x4x2 - 3c3 -6") == read_words("5x4x2-3c3-6")
+
+
+def test_frames_vote_by_their_channels():
+    """Rows need not be a multiple of the groups."""
+    net = cs.Network("5x4x2-6c3-3avg", SRM)
+    assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 3)
+    with pytest.raises(ValueError, match="Network: '3avg' in '6x6x2-4c3-3avg' needs a multiple of 3 channels"):
+        cs.Network("6x6x2-4c3-3avg", SRM)
+
+
+def test_the_longest_delay_of_a_word_goes_before_the_chips():
+    words = [Word("4"), Word("3", delay=True, max_delay=5.0), Word("2", delay=True)]
+    delays = [layer.max_delay for layer in cs.Network(words, cs.Loihi()).layers if isinstance(layer, cs.Delay)]
+    assert delays == [5.0, 62.0]

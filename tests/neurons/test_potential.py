@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
+from cuslayer import functions
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.fused import conv_neuron, conv_pool
 from cuslayer.kernels.window import Window
+from cuslayer.neurons import potential
 
 finite = st.floats(-65504, 65504, width=32)
 
@@ -153,3 +155,33 @@ def test_errors():
         cs.Network("4-2", cs.SRM(), store="halv")
     with pytest.raises(ValueError, match=r"^Sequential: store must be one of full, half, got 3$"):
         cs.Sequential(store=3)
+
+
+def test_blocks_within_blocks():
+    """The end of an inner block brings back what the outer one asked for, and whoever looked on still does."""
+    srm, x = cs.SRM(), cs.Tensor(np.ones((5, 1, 2), np.float32), requires_grad=True)
+    outer, inner = [], []
+    with potential.showing(lambda u: outer.append(u.dtype)):
+        with potential.showing(lambda u: inner.append(u.dtype)):
+            srm(x)
+        srm(x)
+    srm(x)
+    assert (len(outer), len(inner)) == (2, 1)
+    single = np.dtype(np.float32)
+    with potential.storing("half"):
+        assert potential.wanted(single) == np.float16
+        with potential.storing("full"):
+            assert potential.wanted(single) == single
+        assert potential.wanted(single) == np.float16
+    assert potential.wanted(single) == single
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
+    """So do the neurons behind it, whether the four are one pass, as they are in float32, or not."""
+    srm, seen = cs.SRM(), []
+    pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
+    x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)
+    with potential.showing(lambda u: seen.append(u.dtype)):
+        functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)
+    assert seen == [dtype, np.float32]
