@@ -307,3 +307,21 @@ def test_errors():
         why.trace(1, most=0)
     with pytest.raises(ValueError, match=r"^explain: most must be at least 0, got -1$"):
         why.parts(-1)
+
+
+@pytest.mark.parametrize("theta", [10.0, 0.7, 3.3])
+def test_a_potential_at_the_threshold_fired(theta):
+    """The neurons compare in float32, where 0.7 is a little less than it is in float64."""
+    net = cs.Sequential(cs.SRM(theta=theta, tau_sr=2.0))
+    x = np.zeros((6, 1, 1), np.float32)
+    # At 2 ms the response is 1.
+    x[0] = np.float32(theta)
+    with cs.record(net) as seen:
+        net(x)
+    assert seen[0].potential[2, 0, 0] == np.float32(theta)
+    assert seen[0].spikes[2, 0, 0]
+    why = cs.explain(net, x, 0, 0, 2)
+    assert why.fired
+    assert why.margin == 0
+    assert f"fired, u = {theta:g} is 0 over theta = {theta:g}" in why.headline()
+    assert [step for step, *_ in np.argwhere(seen[0].spikes)] == [2]
