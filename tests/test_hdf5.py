@@ -275,3 +275,24 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
     for use in (lambda: cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "a")):
         with pytest.raises(ImportError, match=r"port_hdf5: h5py is missing; pip install 'cuslayer\[hdf5\]'"):
             use()
+
+
+@pytest.mark.parametrize("shifted", [(), (0,), (1,), (0, 1)])
+def test_a_shift_is_where_the_file_has_one(tmp_path, shifted):
+    """Of Loihi's neurons too, whose networks in words have one behind each layer."""
+    stages = []
+    for at, layer in enumerate((cs.Dense(6, 5), cs.Dense(5, 4))):
+        layer.weight.data = RNG.integers(20, 100, layer.weight.shape).astype(np.float32)
+        stages += [layer, LOIHI, *([Shift(1.0)] if at in shifted else [])]
+    again, path = round_trip(cs.Sequential(*stages), tmp_path, (6,))
+    assert [type(layer) for layer in again.layers] == [type(stage) for stage in stages]
+    assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [0 in shifted, 1 in shifted]
+
+
+def test_a_file_that_says_nothing_of_shifts_has_them_behind_the_chips_neurons_alone(tmp_path):
+    for neuron, expected in ((SRM, [cs.Dense, cs.SRM]), (LOIHI, [cs.Dense, cs.Loihi, Shift])):
+        path = tmp_path / "trained.net"
+        cs.export_hdf5(cs.Network("3-2", neuron), path)
+        with h5py.File(path, "a") as file:
+            del file["layer/1/delayShift"]
+        assert [type(layer) for layer in cs.import_hdf5(path).layers] == expected
