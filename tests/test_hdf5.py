@@ -296,3 +296,22 @@ def test_a_file_that_says_nothing_of_shifts_has_them_behind_the_chips_neurons_al
         with h5py.File(path, "a") as file:
             del file["layer/1/delayShift"]
         assert [type(layer) for layer in cs.import_hdf5(path).layers] == expected
+
+
+@pytest.mark.parametrize(("weights", "fit"), [((-256, 255), True), ((-257, 255), False), ((-256, 256), False)])
+def test_weights_of_the_chip_are_eight_bits_and_a_sign(tmp_path, weights, fit):
+    layer = cs.Dense(2, 1)
+    layer.weight.data = np.array(weights, np.float32)[:, None]
+    net = cs.Sequential(layer, LOIHI)
+    if fit:
+        cs.export_hdf5(net, tmp_path / "a.net")
+        assert plain(tmp_path / "a.net")["layer/1/weight"].tolist() == [list(weights)]
+    else:
+        with pytest.raises(ValueError, match=rf"from -256 to 255 .*, got {weights[0]} to {weights[1]}; quantize"):
+            cs.export_hdf5(net, tmp_path / "a.net")
+
+
+def test_a_shift_stands_before_a_delay(tmp_path):
+    layers = cs.Dense(3, 2), SRM, cs.Delay(2, dt=1.0), Shift(1.0)
+    with pytest.raises(ValueError, match=r"^export_hdf5: layer 3, Shift\(1, dt=1\), must be one shift of one step"):
+        cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net")
