@@ -195,3 +195,11 @@ def test_lists_are_named_in_order_whatever_the_file_system_says(tmp_path, monkey
     monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
     with pytest.raises(ValueError, match=r"got 3 lists train\*\.txt: train\.txt, train2\.txt, train3\.txt$"):
         open_folder(tmp_path)
+
+
+def test_bytes_that_do_not_come_at_once_are_left_to_the_long_way(tmp_path, monkeypatch):
+    data = NMNIST(nmnist_of(tmp_path / "Train", 1))
+    assert len(data.recording(3)) == 10
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda file, size: read(file, size - 5))
+    assert data.recording(3) is None
