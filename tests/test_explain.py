@@ -327,3 +327,26 @@ def test_a_potential_at_the_threshold_fired(theta):
     assert why.margin == 0
     assert f"fired, u = {theta:g} is 0 over theta = {theta:g}" in why.headline()
     assert [step for step, *_ in np.argwhere(seen[0].spikes)] == [2]
+
+
+def test_spikes_of_a_part_are_in_the_order_of_time():
+    """Shares are largest first, and so are refraction's: the last spikes weigh most."""
+    net = cs.Sequential(cs.SRM(theta=10.0, tau_sr=2.0))
+    x = np.zeros((20, 1, 1), np.float32)
+    x[:] = 30.0
+    why = cs.explain(net, x, 0, 0, 12)
+    assert len(why.debts) > 2
+    assert (np.diff(why.debts.time) < 0).any()
+    for part in why.parts():
+        assert len(part.times) > 2
+        assert (np.diff(part.times) > 0).all()
+
+
+def test_an_event_that_two_spikes_lead_to_is_named_once():
+    net = cs.Sequential(cs.Dense(1, 2), SRM, cs.Dense(2, 1), SRM)
+    net[0].weight.data[:] = net[2].weight.data[:] = 50.0
+    x = np.zeros((12, 1, 1), bool)
+    x[0] = True
+    trace = cs.explain(net, x, 3, 0, 6).trace(2, most=2)
+    assert [branch.why.events for branch in trace.branches] == 2 * [((0, (0,)),)]
+    assert trace.events == ((0, (0,)),)
