@@ -71,6 +71,22 @@ def test_the_window_of_frames():
     assert [text.get_text() for text in ax.texts] == ["0 to 0.3 ms", "0.3 to 0.6 ms", "0.6 to 0.9 ms"]
 
 
+def test_frames_of_events_on_their_edges():
+    """As they are in bins of 0.4 ms, in which 1.2 ms come to 2.9999999999999996."""
+    for times, titles in {
+        (1.2, 1.7): ["1.2 to 1.6 ms", "1.6 to 2 ms"],
+        (0.1, 1.2): ["0 to 0.4 ms", "0.4 to 0.8 ms", "0.8 to 1.2 ms", "1.2 to 1.6 ms"],
+    }.items():
+        ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), window=0.4)
+        assert [text.get_text() for text in ax.texts] == titles
+    # The third event lies on the edge between the third frame and the fourth.
+    events = Events([0.1, 0.5, 1.2, 1.7], [0, 1, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1])
+    animation = cs.plot.animation(events, window=0.4)
+    assert len(animation) == 5
+    lit = [(animation.show(at).images[0].get_array()[0, :, 0] < 1).nonzero()[0].tolist() for at in range(5)]
+    assert lit == [[0], [1], [], [2], [0]]
+
+
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
 def test_microseconds_in_bins_of_a_tenth(rounding):
     """Between two multiples of dt floats decide, as in SLAYER's rint(t / Ts): 0.15 / 0.1 is 1.4999999999999998."""
