@@ -190,3 +190,10 @@ def test_errors():
         cs.encode_delta(x, threshold=0)
     with pytest.raises(TypeError, match="encode_delta: threshold must be a number, got str"):
         cs.encode_delta(x, threshold="1")
+
+
+def test_a_signal_of_any_length_keeps_its_own_rates():
+    """More numbers than are drawn at once: no spike where the rate is 0, one each step where it is huge."""
+    x = np.zeros((700_000, 1, 2))
+    x[1::2, :, 0] = x[600_000:, :, 1] = 1e6
+    assert (cs.encode_poisson(x, rate=1000.0) == (x > 0)).all()

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.data.events import Events
+from cuslayer.data.events import EDGE, Events
 from cuslayer.plot.axes import INK, OFF, ON, spike_train
 from cuslayer.plot.tiles import draw_tiles
 
@@ -109,11 +109,11 @@ def _of_events(op: str, events: Events, window: float | None) -> Frames:
         start, window = low, (high - low) / _FRAMES or 1.0
         count = _FRAMES if high > low else 1
     else:
-        start = math.floor(low / window) * window
-        count = math.floor((high - start) / window) + 1
+        start = math.floor(low / window + EDGE) * window
+        count = math.floor((high - start) / window + EDGE) + 1
     _not_too_many(op, count)
     # The last event of all ends its window, and belongs to it.
-    at = np.minimum(np.floor((events.t - start) / window).astype(np.int64), count - 1)
+    at = np.floor((events.t - start) / window + EDGE).astype(np.int64).clip(0, count - 1)
     sensor = int(events.y.max()) + 1, int(events.x.max()) + 1, max(int(events.p.max()) + 1, 2)
     counts = np.zeros((count, *sensor))
     np.add.at(counts, (at, events.y, events.x, events.p), 1.0)

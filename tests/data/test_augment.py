@@ -257,3 +257,13 @@ def test_a_loader_knows_the_sensor_that_is_left():
 def test_a_loader_refuses_what_is_no_transform():
     with refuses("Loader: transform must be a Transform, got function", TypeError):
         Loader(Recordings(), 7, steps=12, transform=lambda events, shape, rng: events)
+
+
+def test_an_event_that_a_shift_takes_to_0_ms_stays():
+    class Back:
+        def uniform(self, least, most):
+            assert (least, most) == (-2.0, 2.0)
+            return -1.0
+
+    shifted = RandomShift(2.0)(Events([0.5, 1.0, 3.5], [0, 1, 2], [0, 0, 0], [0, 1, 0]), SHAPE, Back())
+    assert shifted == Events([0.0, 2.5], [1, 2], [0, 0], [1, 0])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -177,3 +178,28 @@ def test_the_small_nmnist_opens():
     assert (len(train), len(test), train.classes, test.classes) == (1000, 100, 10, 10)
     assert train.labels[:3].tolist() == [5, 0, 4]
     assert len(test[0][0]) > 1000
+
+
+def test_nmnist_is_in_order_of_names_whatever_the_file_system_says(tmp_path, monkeypatch):
+    folder = nmnist_of(tmp_path / "Train", 3)
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
+    data = NMNIST(folder)
+    assert [Path(data.where(i)).stem for i in range(30)] == [f"{number:05d}" for number in range(30)]
+    assert data.labels.tolist() == [number // 3 for number in range(30)]
+
+
+def test_lists_are_named_in_order_whatever_the_file_system_says(tmp_path, monkeypatch):
+    folder_of(tmp_path, train="1 0\n", train2="2 1\n", train3="3 1\n", test="3 0\n")
+    found = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
+    with pytest.raises(ValueError, match=r"got 3 lists train\*\.txt: train\.txt, train2\.txt, train3\.txt$"):
+        open_folder(tmp_path)
+
+
+def test_bytes_that_do_not_come_at_once_are_left_to_the_long_way(tmp_path, monkeypatch):
+    data = NMNIST(nmnist_of(tmp_path / "Train", 1))
+    assert len(data.recording(3)) == 10
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda file, size: read(file, size - 5))
+    assert data.recording(3) is None

@@ -204,3 +204,26 @@ def test_the_camera_makes_room_for_many_events(monkeypatch):
     assert np.array_equal(camera.record(noise, path, thresholds), plenty)
     assert len(plenty) > 10
     assert (np.diff(plenty[:, 0]) >= 0).all()
+
+
+def test_digits_stand_upright(monkeypatch):
+    """Events lie along the edges of the picture, wherever it has been moved to, and not of the picture turned over."""
+    images, labels = digits._digits()
+    monkeypatch.setattr(digits, "_digits", lambda: (images[:40], labels[:40]))
+    made, enlarge = digits._make(0), digits._enlargement(8, 24)
+    turns = (lambda m: m, lambda m: m.T, lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m[::-1, ::-1])
+    best = []
+    for number in range(40):
+        events = digits.decode(made.raw[made.offsets[number] : made.offsets[number + 1]])
+        counts = np.zeros((34, 34))
+        np.add.at(counts, (events.y, events.x), 1.0)
+        fits = []
+        for turned in turns:
+            picture = np.pad(turned(enlarge @ images[number].astype(float) @ enlarge.T), 5)
+            edges = np.hypot(*np.gradient(picture))
+            # The largest product over all moves; of turned pictures it has the same scale.
+            spectra = np.fft.fft2(counts - counts.mean()) * np.conj(np.fft.fft2(edges - edges.mean()))
+            fits.append(np.fft.ifft2(spectra).real.max())
+        best.append(int(np.argmax(fits)))
+    # Some 0 and 8 are nearly the same either way.
+    assert best.count(0) >= 34

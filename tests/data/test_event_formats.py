@@ -366,3 +366,19 @@ def test_aedat_reads_what_we_write(tmp_path):
     found = np.concatenate([packet["events"] for packet in decoder])
     for field, wanted in (("t", us), ("x", x), ("y", y), ("on", p)):
         assert (found[field] == wanted).all()
+
+
+@pytest.mark.parametrize(("turned", "wrong"), [(False, np.nan), (True, np.inf)])
+def test_a_wrong_time_in_a_later_block_has_its_own_number(tmp_path, turned, wrong):
+    rows = np.zeros((form.BLOCK + 9, 4))
+    rows[form.BLOCK + 2, 3] = wrong
+    np.save(tmp_path / "a.npy", np.asfortranarray(rows) if turned else rows)
+    with pytest.raises(ValueError, match=rf"must hold finite times, event {form.BLOCK + 2} is at {wrong} ms$"):
+        read_events(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integer_times_are_taken_as_far_as_float64_is_exact(sign):
+    assert form.times(np.array([sign * form.EXACT]), "us").tolist() == [sign * form.EXACT / 1000]
+    with pytest.raises(form.Unreadable, match=r"^must hold times within 2\*\*51 of 0, event 1 is at"):
+        form.times(np.array([0, sign * (form.EXACT + 1)]), "us")

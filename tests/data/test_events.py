@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data import Events
@@ -103,6 +103,7 @@ def test_spikes_lie_where_and_when_their_events_do():
     assert [tuple(i) for i in np.argwhere(spikes)] == [(0, 3, 4, 1), (2, 1, 0, 0)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000), st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.1, 2.5, 0.001]))
 def test_an_event_on_the_edge_of_a_bin_is_in_that_bin(k, dt):
     for t in (k * dt, round(k * dt, 6)):

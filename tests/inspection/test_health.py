@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.inspection import rates_of
+from cuslayer.inspection.health import layer as layer_health
 from cuslayer.inspection.health.layer import EDGES
 from cuslayer.training import Config, Score, Trainer, train
 from cuslayer.training import run as run_module
@@ -385,3 +386,12 @@ def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
         "epoch   4",
         "warning: ",
     ]
+
+
+def test_potentials_are_sampled_of_every_neuron(monkeypatch):
+    """Every 24th of 40 neurons' would be those of five neurons, over and over: it is every 27th."""
+    monkeypatch.setattr(layer_health, "_MOST", 100)
+    neurons = np.tile(np.arange(40.0), 60).reshape(60, 1, 40)
+    sampled = layer_health._sampled(neurons)
+    assert len(sampled) == 89
+    assert set(sampled) == set(range(40))

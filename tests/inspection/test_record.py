@@ -357,3 +357,24 @@ def test_errors():
     for kind, asked, message in cases:
         with pytest.raises(kind, match=message), cs.record(net, **({"layers": [1]} | asked)):
             net(x)
+
+
+def test_rates_of_some_neurons_are_not_the_layers():
+    net = cs.Network("4-3", cs.SRM())
+    with cs.record(net, neurons=[0]):
+        net(np.ones((100, 1, 4), bool))
+    assert cs.inspection.rates_of(net) == {}
+
+
+def test_a_pass_whose_neurons_differ_in_their_gradient_is_recorded_as_it_runs():
+    for modes in (("slayer", "exact"), ("exact", "slayer")):
+        first, second = (cs.SRM(gradient=mode) for mode in modes)
+        net = cs.Sequential(cs.Conv(2, 3, 3, padding=1), first, cs.Pool(2, gain=11.0), second)
+        x = spikes_for((30, 2, 6, 6, 2))
+        spikes, grads, _ = step(net, x)
+        recorded, recorded_grads, seen = step(net, x, layers=None)
+        assert (spikes == recorded).all()
+        assert same(grads, recorded_grads)
+        pooled = cs.Tensor(seen[1].spikes.values.astype(np.float32), requires_grad=True)
+        net[2](pooled).backward(seen[3].weighted_error.values)
+        np.testing.assert_allclose(seen[1].spikes_error, pooled.grad, rtol=1e-5, atol=1e-7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
 
@@ -137,3 +138,14 @@ def test_errors(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^report: plotly must be installed: pip install 'cuslayer\[report\]'$"):
         report(net, x, path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("steps", "kind"), [(65_536, "u2"), (65_537, "u4")])
+@pytest.mark.parametrize("numbers", [bool, np.float32])
+def test_times_are_as_wide_as_the_last_of_them(steps, kind, numbers):
+    train = np.zeros((steps, 3), numbers)
+    train[[0, steps - 1], 1] = 1
+    found = by_neuron(train)
+    assert found["times"]["type"] == kind
+    times = np.frombuffer(base64.b64decode(found["times"]["data"]), f"<{kind}")
+    assert times.tolist() == [0, steps - 1]

@@ -248,3 +248,16 @@ def test_spikes_come_as_bits_or_as_times(page):
         load(page, net, x)
         for n in (0, 17, 39):
             assert ask(page, f"times(0, {n})") == np.flatnonzero(x[:, 0, n]).tolist()
+
+
+def test_times_past_two_bytes(page):
+    """70,000 steps: the page holds them in four bytes, whether they come as times or as bits."""
+    net = cs.Network("3-1", SRM)
+    for every, kind in ((3, "bits"), (700, "times")):
+        x = np.zeros((70_000, 1, 3), bool)
+        x[every - 1 :: every, :, 1] = x[-1] = True
+        x[:, :, 2] = kind == "bits"
+        assert kind in carried.contents(net, x, None, None)["layers"][0]["spikes"][0]
+        load(page, net, x)
+        assert ask(page, "times(0, 1)") == np.flatnonzero(x[:, 0, 1]).tolist()
+        assert ask(page, "times(0, 0)") == [69_999]

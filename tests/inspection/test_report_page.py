@@ -283,16 +283,17 @@ def test_flat_layers_without_a_target(page, tmp_path):
     assert page.there.run("$('traces').data.map((t) => t.name)") == ["before refraction", "u", "theta", "spike"]
 
 
-def test_a_million_spikes_open_within_three_seconds(page, tmp_path):
+def test_a_million_spikes_are_drawn_as_pixels(page, tmp_path):
+    """What is drawn is bounded by the page, not by the spikes; how soon it is there, benchmarks/latency.py says."""
     net = cs.Network("2000-1000-10", cs.SRM())
     x = np.random.default_rng(0).random((1000, 1, 2000)) < 0.6
-    path = report(net, x, tmp_path / "million.html")
     assert x.sum() > 1_000_000
-    opened = []
-    while len(opened) < 3 and min(opened, default=9) >= 3:
-        page.there.open(path)
-        opened.append(page.there.run("performance.getEntriesByName('drawn')[0].startTime") / 1000)
-    assert min(opened) < 3
+    page.there.open(report(net, x, tmp_path / "million.html"))
+    sizes = page.there.run("$('rasters').data.map((t) => [t.type, t.z.length, t.z[0].length])")
+    # 1000 steps at 700 columns at most are two together; a raster is 166 pixels high at three layers.
+    assert sizes == [["heatmap", 154, 500], ["heatmap", 143, 500], ["heatmap", 10, 500]]
+    assert page.there.run("performance.getEntriesByName('drawn').length") == 1
+    assert page.there.run("document.querySelectorAll('*').length") < 5000
 
 
 def test_the_benchmark(whole, tmp_path, monkeypatch, capsys):

@@ -275,3 +275,43 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
     for use in (lambda: cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "a")):
         with pytest.raises(ImportError, match=r"port_hdf5: h5py is missing; pip install 'cuslayer\[hdf5\]'"):
             use()
+
+
+@pytest.mark.parametrize("shifted", [(), (0,), (1,), (0, 1)])
+def test_a_shift_is_where_the_file_has_one(tmp_path, shifted):
+    """Of Loihi's neurons too, whose networks in words have one behind each layer."""
+    stages = []
+    for at, layer in enumerate((cs.Dense(6, 5), cs.Dense(5, 4))):
+        layer.weight.data = RNG.integers(20, 100, layer.weight.shape).astype(np.float32)
+        stages += [layer, LOIHI, *([Shift(1.0)] if at in shifted else [])]
+    again, path = round_trip(cs.Sequential(*stages), tmp_path, (6,))
+    assert [type(layer) for layer in again.layers] == [type(stage) for stage in stages]
+    assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [0 in shifted, 1 in shifted]
+
+
+def test_a_file_that_says_nothing_of_shifts_has_them_behind_the_chips_neurons_alone(tmp_path):
+    for neuron, expected in ((SRM, [cs.Dense, cs.SRM]), (LOIHI, [cs.Dense, cs.Loihi, Shift])):
+        path = tmp_path / "trained.net"
+        cs.export_hdf5(cs.Network("3-2", neuron), path)
+        with h5py.File(path, "a") as file:
+            del file["layer/1/delayShift"]
+        assert [type(layer) for layer in cs.import_hdf5(path).layers] == expected
+
+
+@pytest.mark.parametrize(("weights", "fit"), [((-256, 255), True), ((-257, 255), False), ((-256, 256), False)])
+def test_weights_of_the_chip_are_eight_bits_and_a_sign(tmp_path, weights, fit):
+    layer = cs.Dense(2, 1)
+    layer.weight.data = np.array(weights, np.float32)[:, None]
+    net = cs.Sequential(layer, LOIHI)
+    if fit:
+        cs.export_hdf5(net, tmp_path / "a.net")
+        assert plain(tmp_path / "a.net")["layer/1/weight"].tolist() == [list(weights)]
+    else:
+        with pytest.raises(ValueError, match=rf"from -256 to 255 .*, got {weights[0]} to {weights[1]}; quantize"):
+            cs.export_hdf5(net, tmp_path / "a.net")
+
+
+def test_a_shift_stands_before_a_delay(tmp_path):
+    layers = cs.Dense(3, 2), SRM, cs.Delay(2, dt=1.0), Shift(1.0)
+    with pytest.raises(ValueError, match=r"^export_hdf5: layer 3, Shift\(1, dt=1\), must be one shift of one step"):
+        cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net")

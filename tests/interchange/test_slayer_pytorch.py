@@ -214,3 +214,33 @@ def test_errors_leave_the_network_as_it_was():
     assert all((net.state()[name] == array).all() for name, array in before.items())
     cs.load_slayer(good, net)
     assert (net.layers[2].delay.data == 1).all()
+
+
+def test_numbers_under_0_are_no_spikes():
+    x = np.zeros((1, 2, 1, 1, 3), np.float32)
+    x[0, 1, 0, 0, 2] = -2.0
+    with pytest.raises(ValueError, match=r"^from_nchwt: x must be 0 or 1/dt = 2 where dt is given"):
+        cs.from_nchwt(x, dt=0.5)
+
+
+def test_shapes_of_weights_as_they_come():
+    """Flat where the kernel is one pixel, and not where it is one row; a single number is a weight, and no pooling."""
+    shapes = {(5, 3, 1, 1, 1): (3, 5), (5, 3, 1, 2, 1): (1, 2, 3, 5), (5, 3, 2, 1, 1): (2, 1, 3, 5)}
+    for theirs, ours in shapes.items():
+        assert cs.load_slayer({"a.weight": frames(*theirs)})["a.weight"].shape == ours
+    net = cs.Sequential(cs.Dense(1, 1), SRM)
+    cs.load_slayer({"fc1.weight": np.full((1, 1, 1, 1, 1), 3.0)}, net)
+    assert net[0].weight.data.tolist() == [[3.0]]
+
+
+def test_modules_of_a_parallel_network_have_their_own_names():
+    state = {"module.fc1.weight": frames(2, 3, 1, 1, 1), "module.fc2.weight": frames(4, 3, 1, 1, 1)}
+    assert list(cs.load_slayer(state, names=["fc2"])) == ["fc2.weight"]
+
+
+@pytest.mark.parametrize("wrong", [-0.5, 9.5])
+def test_delays_out_of_bounds(wrong):
+    net = cs.Sequential(cs.Dense(3, 2), SRM, cs.Delay(2, dt=1.0, max_delay=9.0))
+    state = {"fc.weight": frames(2, 3, 1, 1, 1), "delay.delay": np.array([wrong, 4.0]).reshape(2, 1, 1)}
+    with pytest.raises(ValueError, match=rf"^load_slayer: delay\.delay must lie in 0 to 9 ms, got .*{wrong}"):
+        cs.load_slayer(state, net)

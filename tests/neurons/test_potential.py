@@ -150,6 +150,53 @@ def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps,
             assert cpu.float16.store(u[block, :, :written].copy()).tobytes() == kept[block, :, :written].tobytes()
 
 
+def recorded(store, **asked):
+    """Run a pass of convolution and pooling and a dense layer, recorded, and return the network, input and record."""
+    cs.seed(2)
+    net = cs.Network("6x6x2-4c3-2a-5", cs.SRM(), store=store)
+    x = np.random.default_rng(0).random((60, 2, 6, 6, 2)) < 0.2
+    with cs.record(net, **asked) as seen:
+        spikes = net(x)
+    spikes.backward(np.random.default_rng(1).standard_normal(spikes.shape).astype(np.float32))
+    return net, x, seen
+
+
+def test_recorded_errors_make_the_gradients():
+    """To float32's rounding, of which the float16 of the potentials makes 50 times as much."""
+    (net, x, seen), (full, _, _) = recorded("half", layers=None), recorded("full", layers=None)
+    errors = {at: seen[at].weighted_error.values for at in (1, 3, 5)}
+    for at, came in ((0, x), (4, seen[3].spikes.values)):
+        grad, other = net[at].weight.grad, full[at].weight.grad
+        net[at].weight.grad = None
+        net[at](came).backward(errors[at + 1])
+        rounding = 2e-6 * abs(grad).max()
+        assert abs(net[at].weight.grad - grad).max() < rounding
+        assert abs(other - grad).max() > 50 * rounding
+    pooled = cs.Tensor(seen[1].spikes.values.astype(np.float32), requires_grad=True)
+    net[2](pooled).backward(errors[3])
+    np.testing.assert_allclose(seen[1].spikes_error, pooled.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("asked", [{"layers": None}, {"window": (0, 55)}, {"neurons": [0, 3, 4]}])
+def test_recorded_errors_are_of_potentials_as_float16(asked):
+    _, _, seen = recorded("half", **asked)
+    for at in (1, 3, 5):
+        u = seen[at].potential.values
+        assert u.dtype == np.float32
+        half = u.astype(np.float16).astype(float)
+        exact, rho = (np.exp(-abs(v - 10.0) / 10.0) / 10.0 for v in (u.astype(float), half))
+        np.testing.assert_allclose(seen[at].potential_error, rho * seen[at].spikes_error, rtol=2e-6, atol=1e-12)
+        assert abs(exact / rho - 1).max() > 1e-4
+
+
+def test_recorded_errors_of_a_part_are_those_of_the_whole():
+    """A neuron of a map has its error by way of the pooled neurons that see it, whose potentials are float16 too."""
+    _, _, whole = recorded("half", layers=None)
+    _, _, part = recorded("half", neurons={1: [0, 5, 77]})
+    expected = whole[1].spikes_error.values.reshape(60, 2, -1)[..., [0, 5, 77]]
+    np.testing.assert_allclose(part[1].spikes_error, expected, rtol=0, atol=2e-6 * abs(expected).max())
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"):
         cs.Network("4-2", cs.SRM(), store="halv")

@@ -229,3 +229,9 @@ def test_what_an_animation_refuses(tmp_path):
     with pytest.raises(ValueError, match="animation: fps must be positive, got 0"):
         cs.plot.animation(image_spikes(), fps=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_a_recording_lie_on_multiples_of_the_window():
+    events = Events([130.0, 170.0, 230.0], [0, 1, 2], [0, 0, 1], [1, 0, 1])
+    found = cs.plot.frames(events, window=50.0)
+    assert [text.get_text() for text in found.texts] == ["100 to 150 ms", "150 to 200 ms", "200 to 250 ms"]

@@ -105,3 +105,21 @@ def test_many_layers_have_a_legend_beside():
 def test_errors(kind, message, draw):
     with pytest.raises(kind, match=re.escape(message)):
         draw()
+
+
+def test_a_cell_is_shaded_by_its_share_of_the_class():
+    ax = cs.plot.confusion([0, 0, 0, 0, 1], [0, 0, 0, 1, 1])
+    assert ax.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("classes", "written"), [(20, 3), (21, 0)])
+def test_numbers_are_in_the_cells_of_up_to_twenty_classes(classes, written):
+    assert len(cs.plot.confusion([0, 1, 19], [0, 2, 19], classes=classes).texts) == written
+
+
+def test_losses_of_which_one_is_0_have_no_logarithm():
+    for losses, scale in (([2.0, 0.5], "log"), ([2.0, 0.0], "linear"), ([0.0, 0.5], "linear")):
+        rows = [cs.training.EpochStats(n, loss, 0.5, None, None, 1.0) for n, loss in enumerate(losses, 1)]
+        assert cs.plot.learning_curves(rows).get_yscale() == scale
+        sizes = [{"0 Dense": size, "2 Dense": 1.0} for size in losses]
+        assert cs.plot.gradient_flow(sizes).get_yscale() == scale

@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("kernels", "scaling", "recording", "machine", "page", "traffic", "event_files"):
+    for name in ("kernels", "scaling", "recording", "machine", "page", "traffic", "event_files", "latency"):
         sys.modules.pop(name, None)
 
 
@@ -86,3 +86,38 @@ def test_event_files(tmp_path, capsys):
     assert [row[0] for row in rows] == event_files.SUFFIXES
     assert all(float(number) > 0 for row in rows for number in row[1:])
     assert not list(tmp_path.iterdir())
+
+
+def test_latency(tmp_path, capsys, monkeypatch):
+    import latency
+
+    # Whether bars are met, this machine does not say while it runs tests.
+    monkeypatch.setattr(latency, "BARS", {name: bar._replace(seconds=1e9) for name, bar in latency.BARS.items()})
+    only = ["import", "explain", "launch", "read"]
+    assert latency.main(["--only", *only, "--repeats", "1", "--out", str(tmp_path / "l.json")]) == 0
+    found = json.loads((tmp_path / "l.json").read_text())
+    assert list(found) == only
+    assert all(seconds > 0 for seconds in found.values())
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["what", "bar", "measured", "met"]
+    assert [row.split()[-1] for row in rows] == 4 * ["yes"]
+    assert all(name in latency.__doc__ for name in latency.BARS)
+
+
+def test_latency_says_what_is_missed_and_what_is_missing(capsys, monkeypatch):
+    import latency
+
+    def missing(repeats):
+        raise latency.Missing("no Chromium")
+
+    bars = {"a": (0.002, 0.001), "b": (3e-6, 4e-6)}
+    bars = {name: latency.Bar(name, bar, lambda _, took=took: took, 1) for name, (bar, took) in bars.items()}
+    monkeypatch.setattr(latency, "BARS", bars | {"c": latency.Bar("c", 60.0, missing, 1)})
+    assert latency.main([]) == 1
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == [
+        ["a", "2", "ms", "1", "ms", "yes"],
+        ["b", "3", "us", "4", "us", "no"],
+        ["c", "60", "s", "-", "no", "Chromium"],
+    ]
+    assert latency.main(["--only", "a", "c"]) == 0

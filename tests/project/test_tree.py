@@ -135,20 +135,10 @@ def test_public_names_have_docstrings():
             assert ">>>" in thing.__doc__ or name in ("device",), f"{name} has no doctest"
 
 
-def test_import_is_quick_and_light():
-    """Numba, CuPy and matplotlib wait until they are needed."""
-    code = (
-        "import sys, time; import numpy; start = time.perf_counter(); import cuslayer; "
-        "print(time.perf_counter() - start, *(m in sys.modules for m in ('numba', 'cupy', 'matplotlib', 'torch')))"
-    )
-    best = 1e9
-    for _ in range(3):
-        seconds, *heavy = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-        assert heavy == ["False"] * 4
-        best = min(best, float(seconds))
-    assert best < 1.0
+def test_import_is_light():
+    """Numba, CuPy and matplotlib wait until they are needed. How long it takes, benchmarks/latency.py says."""
+    code = "import sys, cuslayer; print(*sys.modules.keys() & {'numba', 'cupy', 'matplotlib', 'torch'})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_the_wheel_runs_in_an_empty_folder(tmp_path):

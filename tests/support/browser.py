@@ -136,7 +136,7 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 5.0) -> bool:
+    def wait(self, condition: str, seconds: float = 60.0) -> bool:
         """Wait until an expression of JavaScript holds, and return whether it does."""
         end = time.monotonic() + seconds
         while not (holds := bool(self.run(condition))) and time.monotonic() < end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import yaml
 
@@ -366,3 +367,22 @@ def test_options_stand_before_the_file():
     assert (config.optimizer.lr, config.epochs, config.batch, config.out) == (0.5, 2, OTHER.batch, "x")
     assert config.optimizer.type == "SGD"
     assert OTHER.with_options() == OTHER
+
+
+@pytest.mark.parametrize("amsgrad", [True, False])
+def test_the_largest_second_moment_counts_where_it_is_asked_for(amsgrad):
+    config = Config(optimizer=OptimizerConfig(amsgrad=amsgrad))
+    optimizer = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
+    assert ("peak" in optimizer.remembers) == amsgrad
+
+
+def test_losses_have_the_constants_of_the_file():
+    srm, region = cs.SRM(dt=0.5, tau_sr=3.0), (4.0, 11.0)
+    s, labels = np.random.default_rng(0).random((30, 2, 3)) < 0.3, [2, 0]
+    given = {"neuron": srm, "region": region, "window": 2.5, "true": 7.0, "false": 2.0}
+    for error, loss in {
+        "NumSpikes": cs.SpikeCountLoss(srm, true=7.0, false=2.0, region=region),
+        "ProbSpikes": cs.ProbabilityWindowLoss(srm, window=2.5, region=region),
+    }.items():
+        assert Config(error=error, **given).loss()(s, labels).item() == loss(s, labels).item()
+    assert Config(error="SpikeTime", **given).loss()(s, s[::-1]).item() == cs.SpikeTimeLoss(srm)(s, s[::-1]).item()

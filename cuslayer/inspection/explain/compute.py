@@ -103,7 +103,7 @@ class Run:
             time=time,
             sample=self.sample,
             dt=srm.dt,
-            theta=srm.theta,
+            theta=float(u.dtype.type(srm.theta)),
             potential=float(u[(time, *column)]),
             contributions=contributions,
             spikes=spikes,

@@ -78,7 +78,7 @@ class Explanation:
         time: the step.
         sample: the sample.
         dt: the step in ms.
-        theta: the threshold.
+        theta: the threshold, in the number type of the potential, as the neuron compares them.
         potential: the membrane potential u.
         contributions: what each input neuron adds to it, of the shape of the layer's input.
         spikes: the spikes that came in and add to it, largest share first. Of an input of numbers, each that is not 0

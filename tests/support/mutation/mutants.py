@@ -1,4 +1,4 @@
-"""What the tests are worth: small faults are put into the kernels, one at a time, and each must fail a test.
+"""What the tests are worth: small faults are put into the library, one at a time, and each must fail a test.
 
     python tests/support/mutation/mutants.py [--only WORD] [--sample K --seed S] [--jobs N]
 
@@ -239,7 +239,7 @@ def outcomes(chosen: list[Mutant], jobs: int) -> Iterator[Outcome]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Put faults into the kernels and show that the tests catch each.")
+    parser = argparse.ArgumentParser(description="Put faults into the library and show that the tests catch each.")
     parser.add_argument("--only", metavar="WORD", default="", help="those whose file or description has the word")
     parser.add_argument("--sample", metavar="K", type=int, help="K of them, drawn")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="how they are drawn")

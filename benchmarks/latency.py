@@ -1,0 +1,229 @@
+"""How long a person waits: what must be quick, the bar that it is held against, and whether it is met.
+
+    python benchmarks/latency.py                       # all of it: two minutes
+    python benchmarks/latency.py --only explain launch --repeats 20
+
+Each is timed some times over and the least counts: what else the machine does only adds to a time. Prints a table, and
+exits with 1 where a bar is missed. What cannot be measured here, as the page of a report without Chromium, is left out
+and said so.
+
+| name | what |
+| --- | --- |
+| import | `import cuslayer` in a new process, behind NumPy |
+| explain | `explain` of one neuron of the MLP 34x34x2-512-10 at 300 steps |
+| launch | finding a CUDA kernel and binding its arguments, of the kernel that takes longest; the kernel is not run |
+| read | reading a million events of a `.bs2` file |
+| page | opening the report of a network with over a million spikes, until all is drawn |
+| notebooks | running the slowest of the examples' notebooks |
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import timeit
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import cuslayer as cs
+from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda import compile as source
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "examples" / "notebooks"
+DRAWN = "performance.getEntriesByName('drawn')[0].startTime"
+SINGLE = np.dtype(np.float32)
+
+sys.path.append(str(ROOT / "tests"))
+
+
+class Missing(Exception):
+    """What a measurement needs and this machine lacks."""
+
+
+class Still:
+    """A driver whose kernels do nothing."""
+
+    def array_type(self) -> type:
+        return np.ndarray
+
+    def device(self) -> int:
+        return 0
+
+    def device_of(self, x: Any) -> int:
+        return 0
+
+    def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
+        return {name: lambda grid, block, arguments: None for name in names}
+
+
+def least(work: Callable[[], Any], repeats: int) -> float:
+    return min(timeit.repeat(work, number=1, repeat=repeats))
+
+
+def imported(repeats: int) -> float:
+    code = "import time, numpy; start = time.perf_counter(); import cuslayer; print(time.perf_counter() - start)"
+    return min(float(python(code)) for _ in range(repeats))
+
+
+def python(code: str, *arguments: str) -> str:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def explained(repeats: int) -> float:
+    net = cs.Sequential(cs.Dense((34, 34, 2), 512), cs.SRM(), cs.Dense(512, 10), cs.SRM())
+    x = np.random.default_rng(0).random((300, 1, 34, 34, 2)) < 0.01
+    cs.explain(net, x, 1, 7, 200)
+    return least(lambda: cs.explain(net, x, 1, 7, 200), repeats)
+
+
+@contextmanager
+def library(stand_in: Any) -> Iterator[None]:
+    """Put another library of kernels in the place of the one in use."""
+    own, source.library = source.library, stand_in
+    try:
+        yield
+    finally:
+        source.library = own
+
+
+def launches(rate: float) -> dict[str, tuple[Any, ...]]:
+    """Return what launchers hand their kernels, by name: of the responses, the neurons and the optimizers."""
+    handed: dict[str, tuple[Any, ...]] = {}
+    keep = SimpleNamespace(kernel=lambda name, dtype: lambda *arguments: handed.update({name: arguments}))
+    x = np.zeros((300, 4), np.float32)
+    response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
+    with library(keep):
+        gpu.response.psp(x, response)
+        gpu.srm.neuron(x, response, spiking)
+        gpu.srm.neuron_adjoint(x, x, response, spiking)
+        gpu.optim.sgd(x, x, x, rate, 0.9, 0.0)
+        gpu.optim.adam(
+            x, x, x, x, x, betas=(0.9, 0.999), rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=1e-8, decay=0.0
+        )
+    return handed
+
+
+def launched(repeats: int) -> float:
+    still = source.Library(Still())
+
+    def both(name: str, steps: Sequence[tuple[Any, ...]]) -> None:
+        for arguments in steps:
+            still.kernel(name, SINGLE)(*arguments)
+
+    first, then = launches(0.01), launches(0.02)
+    slowest = 0.0
+    for name in first:
+        steps = first[name], then[name]
+        both(name, steps)
+        times = timeit.repeat(lambda: both(name, steps), number=100, repeat=20 * repeats)  # noqa: B023
+        slowest = max(slowest, min(times) / 200)
+    return slowest
+
+
+def read(repeats: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.bs2"
+        path.write_bytes(bytes(5_000_000))
+        return least(lambda: cs.read_events(path), repeats)
+
+
+def opened(repeats: int) -> float:
+    from tests.support import browser
+
+    if find_spec("plotly") is None or browser.find() is None:
+        raise Missing("no plotly" if find_spec("plotly") is None else "no Chromium")
+    net = cs.Network("2000-1000-10", cs.SRM())
+    x = np.random.default_rng(0).random((1000, 1, 2000)) < 0.6
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        page = cs.report(net, x, Path(folder) / "million.html")
+        with browser.Browser(Path(folder) / "profile", 600.0) as there:
+            times = []
+            for _ in range(repeats):
+                there.open(page)
+                times.append(there.run(DRAWN) / 1000)
+    return min(times)
+
+
+RUN = """
+import json, sys, time
+import matplotlib; matplotlib.use("Agg")
+start = time.perf_counter()
+space = {"__name__": "__main__"}
+for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
+    if cell["cell_type"] == "code":
+        exec("".join(cell["source"]), space)
+print(time.perf_counter() - start)
+"""
+
+
+def notebooks(repeats: int) -> float:
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    if not paths or find_spec("matplotlib") is None:
+        raise Missing("no notebooks" if not paths else "no matplotlib")
+    return max(min(float(python(RUN, str(path)).split()[-1]) for _ in range(repeats)) for path in paths)
+
+
+class Bar(NamedTuple):
+    """What is measured, in how many seconds it must be done, and how often it is repeated unless said otherwise."""
+
+    what: str
+    seconds: float
+    measure: Callable[[int], float]
+    repeats: int
+
+
+BARS = {
+    "import": Bar("import cuslayer", 1.0, imported, 3),
+    "explain": Bar("explain, MLP at 300 steps", 50e-3, explained, 10),
+    "launch": Bar("launch of a CUDA kernel", 5e-6, launched, 3),
+    "read": Bar("read a million events", 50e-3, read, 5),
+    "page": Bar("page of a million spikes", 3.0, opened, 3),
+    "notebooks": Bar("slowest notebook", 60.0, notebooks, 1),
+}
+
+
+def text(seconds: float) -> str:
+    """Return a time in the unit that suits it.
+
+    >>> text(4.23e-6), text(0.05), text(60.0)
+    ('4.23 us', '50 ms', '60 s')
+    """
+    unit, factor = next((u, f) for u, f in (("s", 1), ("ms", 1e3), ("us", 1e6)) if seconds * f >= 1 or u == "us")
+    return f"{seconds * factor:.3g} {unit}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=BARS, default=list(BARS))
+    parser.add_argument("--repeats", type=int, help="how often each is timed; by default as often as it is quick")
+    parser.add_argument("--out", type=Path, help="a JSON file for the seconds")
+    options = parser.parse_args(arguments)
+    found: dict[str, float] = {}
+    print(f"{'what':<28}{'bar':>10}{'measured':>12}  met")
+    for name in options.only:
+        bar = BARS[name]
+        try:
+            found[name] = bar.measure(options.repeats or bar.repeats)
+        except Missing as lack:
+            print(f"{bar.what:<28}{text(bar.seconds):>10}{'-':>12}  {lack}")
+            continue
+        met = "yes" if found[name] < bar.seconds else "no"
+        print(f"{bar.what:<28}{text(bar.seconds):>10}{text(found[name]):>12}  {met}", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+    return int(any(seconds >= BARS[name].seconds for name, seconds in found.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

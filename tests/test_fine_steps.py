@@ -1,0 +1,126 @@
+"""Times in ms where a step is not 1 ms. In steps of 0.1 ms 0.3 ms come to 2.9999999999999996: they are 3 steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.data import Events
+from cuslayer.data.fast_binning import mark
+from cuslayer.training import Config
+from tests.support.tiny import fails, write_folder
+
+FINE = cs.SRM(dt=0.1)
+# Each but the last comes to less than its whole number of steps.
+EDGES = [(0.3, 3), (0.6, 6), (0.7, 7), (1.2, 12), (0.5, 5)]
+
+
+def spikes(*shape, rate=0.4):
+    return np.random.default_rng(5).random(shape) < rate
+
+
+def test_the_edges_fall_short_as_floats():
+    assert [int(ms / 0.1) for ms, _ in EDGES] == [2, 5, 6, 11, 5]
+
+
+@pytest.mark.parametrize("make", [cs.SpikeMaxLoss, cs.ProbabilityWindowLoss])
+@pytest.mark.parametrize(("start", "stop"), [(EDGES[0], EDGES[2]), (EDGES[1], EDGES[3])])
+def test_regions_of_losses(make, start, stop):
+    """What a loss says of a region it says of the spikes of that region alone; a window is of one step."""
+    s, labels = spikes(15, 2, 3), [0, 2]
+    window = {"window": 0.1} if make is cs.ProbabilityWindowLoss else {}
+    value = make(FINE, region=(start[0], stop[0]), **window)(s, labels).item()
+    assert value == pytest.approx(make(FINE, **window)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("ms", "steps"), EDGES)
+def test_windows_of_losses(ms, steps):
+    """One spike in each of 15 steps: a window of so many steps counts so many."""
+    s = np.zeros((15, 1, 2), bool)
+    s[:, :, 0] = True
+    counted = np.minimum(np.arange(15) + 1, steps)
+    expected = np.log1p(np.exp(-counted)).mean()
+    loss = cs.ProbabilityWindowLoss(FINE, window=ms, probability="softmax")
+    assert loss(s, [0]).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_window_of_a_record():
+    net = cs.Network("4-3", FINE)
+    for (start, first), (stop, last) in pairwise(EDGES[:-1]):
+        with cs.record(net, window=(start, stop)) as seen:
+            net(spikes(20, 1, 4))
+        assert seen[1].potential.coords["time"].tolist() == pytest.approx(np.arange(first, last) * 0.1)
+
+
+@pytest.mark.parametrize(("ms", "steps"), EDGES)
+def test_the_duration_of_a_run(ms, steps):
+    assert Config(neuron=FINE, duration=ms).steps == steps
+
+
+def test_a_region_that_ends_a_step_after_the_duration_is_refused(tmp_path):
+    options = {"data": str(write_folder(tmp_path / "data")), "layers": ("34x34x2", "3"), "out": str(tmp_path / "out")}
+    config = Config(neuron=FINE, duration=0.6, region=(0.0, 0.7), **options)
+    fails(config, r"train: tgtSpikeRegion reaches to 0\.7 ms, tSample is 0\.6 ms")
+
+
+def test_the_window_of_frames():
+    ax = cs.plot.frames(spikes(9, 1, 3, 3, 2), window=0.3, dt=0.1)
+    assert [text.get_text() for text in ax.texts] == ["0 to 0.3 ms", "0.3 to 0.6 ms", "0.6 to 0.9 ms"]
+
+
+def test_frames_of_events_on_their_edges():
+    """As they are in bins of 0.4 ms, in which 1.2 ms come to 2.9999999999999996."""
+    for times, titles in {
+        (1.2, 1.7): ["1.2 to 1.6 ms", "1.6 to 2 ms"],
+        (0.1, 1.2): ["0 to 0.4 ms", "0.4 to 0.8 ms", "0.8 to 1.2 ms", "1.2 to 1.6 ms"],
+    }.items():
+        ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), window=0.4)
+        assert [text.get_text() for text in ax.texts] == titles
+    # The third event lies on the edge between the third frame and the fourth.
+    events = Events([0.1, 0.5, 1.2, 1.7], [0, 1, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1])
+    animation = cs.plot.animation(events, window=0.4)
+    assert len(animation) == 5
+    lit = [(animation.show(at).images[0].get_array()[0, :, 0] < 1).nonzero()[0].tolist() for at in range(5)]
+    assert lit == [[0], [1], [], [2], [0]]
+
+
+@pytest.mark.parametrize("rounding", ["floor", "nearest"])
+def test_microseconds_in_bins_of_a_tenth(rounding):
+    """Between two multiples of dt floats decide, as in SLAYER's rint(t / Ts): 0.15 / 0.1 is 1.4999999999999998."""
+    found = {50: (0, 0), 100: (1, 1), 140: (1, 1), 150: (1, 1), 160: (1, 2), 250: (2, 2), 300: (3, 3), 350: (3, 3)}
+    us = np.array([*found, 549, 551])
+    expected = [at[rounding == "nearest"] for at in [*found.values(), (5, 5), (5, 6)]]
+    events = Events(us / 1000, np.arange(10), np.zeros(10, int), np.zeros(10, int))
+    binned = events.to_spikes((1, 10, 2), 9, 0.1, rounding=rounding)
+    assert binned[:, 0, :, 0].argmax(axis=0).tolist() == expected
+    assert binned.sum() == 10
+    raw = b"".join(bytes([x, 0]) + int(t).to_bytes(3, "big") for x, t in enumerate(us))
+    assert (mark([raw], (1, 10, 2), 9, 0.1, rounding)[:, 0] == binned).all()
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.5, 2.0])
+def test_a_recorded_surrogate_is_a_density_per_ms(dt):
+    net = cs.Network("6-3", cs.SRM(theta=8.0, tau_rho=0.5, scale_rho=3.0, dt=dt))
+    with cs.record(net) as seen:
+        out = net(spikes(60, 2, 6))
+    out.backward(np.random.default_rng(1).standard_normal(out.shape).astype(np.float32))
+    rho = 3.0 / 4.0 * np.exp(-abs(seen[1].potential - 8.0) / 4.0)
+    np.testing.assert_allclose(seen[1].surrogate, rho, rtol=1e-4)
+    np.testing.assert_allclose(seen[1].potential_error, dt * rho * seen[1].spikes_error, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dt", [0.25, 2.0])
+def test_an_explanation_says_ms(dt):
+    net = cs.Sequential(cs.Dense(1, 1), cs.SRM(theta=10.0, tau_sr=2.0, dt=dt))
+    net[0].weight.data[:] = 3.0
+    x = np.zeros((20, 1, 1), bool)
+    x[[2, 5]] = True
+    why = cs.explain(net, x, 1, 0, 8)
+    assert (why.time, why.dt, why.spikes[0].time) == (8, dt, 5 if dt == 2.0 else 2)
+    assert f"neuron 0 at {8 * dt:g} ms (step 8), sample 0: silent" in repr(why)
+    assert f"2 spikes at {2 * dt:g}, {5 * dt:g} ms" in repr(why)
+    lines = repr(why.trace(1, most=2)).splitlines()
+    assert sorted(line.split(" at ")[1] for line in lines[1:]) == sorted(f"{step * dt:g} ms" for step in (2, 5))
