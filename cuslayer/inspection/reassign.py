@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
-from cuslayer.inspection.structure import eval_mode, layer_name, network, one_pass_of, unit
+from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, open_frame, time_axis
 from cuslayer.tape import Tensor, as_tensor, no_grad
@@ -128,8 +128,8 @@ def reassignment(
     True
     """
     op = "reassignment"
-    network(op, net)
-    of = unit(op, net, layer)
+    check_network(op, net)
+    of = find_unit(op, net, layer)
     neurons, _ = one_pass_of(op, net, of)
     check_loss(op, loss)
     data = as_tensor(x).data
@@ -143,7 +143,7 @@ def reassignment(
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
         layer=layer_name(net, of),
-        neuron=tuple(found.places[0].tolist()),
+        neuron=tuple(found.indices[0].tolist()),
         sample=sample,
         constants=neurons,
         loss=value.item(),

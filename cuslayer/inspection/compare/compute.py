@@ -19,7 +19,7 @@ from cuslayer.inspection.compare.perturb import (
 from cuslayer.inspection.compare.rerun import Run, copy_stages, trained_tensors
 from cuslayer.inspection.compare.result import MODES, Comparison, GradientComparison, cosine, ratio
 from cuslayer.inspection.forward import check_loss, default_loss
-from cuslayer.inspection.structure import Unit, layer_name, network, units
+from cuslayer.inspection.structure import Unit, check_network, layer_name, units
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -95,7 +95,7 @@ def compare_gradients(
     (1.0, 1.0)
     """
     op = "compare_gradients"
-    network(op, net)
+    check_network(op, net)
     check_loss(op, loss)
     count = check.integer(op, "perturbations", perturbations, least=1)
     size = check.positive(op, "step", step)

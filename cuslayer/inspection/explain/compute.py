@@ -10,7 +10,7 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.explain.result import Explanation, Spikes
 from cuslayer.inspection.forward import run_stages
-from cuslayer.inspection.structure import Unit, eval_mode, layer_name, network, neuron_index, neurons_of, unit, units
+from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
 from cuslayer.neurons.base import Neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad, numeric
 
@@ -63,8 +63,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
       input 1       -3.0000  1 spike at 0 ms
       u             +9.0000
     """
-    network("explain", net)
-    of = unit("explain", net, layer)
+    check_network("explain", net)
+    of = find_unit("explain", net, layer)
     explained(net, of)
     return Run(net, x, of, sample).explain(of, neuron, time)
 
@@ -98,7 +98,7 @@ class Run:
         u = self.potentials[at].reshape(self.inputs[at + 1].shape)
         if check.integer("explain", "time", time, least=0) >= len(u):
             raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
-        column: Any = (0, *neuron_index("explain", u.shape[2:], neuron))
+        column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
         earlier = np.flatnonzero(to_numpy(self.inputs[at + 1][(slice(0, time), *column)]))
         refraction = _shares(neurons.refractory, time - earlier)
         counts = refraction != 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.structure import unit
+from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Dense
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.conv import Convolution
@@ -80,7 +80,7 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
 
 def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
     """Return the weight_scale for a layer that is silent or saturated, where it has weights, and something to weigh."""
-    at = unit("health", net, seen.layer).layer
+    at = find_unit("health", net, seen.layer).layer
     layer = None if at is None else net.layers[at]
     if not isinstance(layer, (Dense, Convolution)) or seen.peak <= 0:
         return None

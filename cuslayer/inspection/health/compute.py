@@ -12,7 +12,7 @@ from cuslayer.inspection.forward import check_loss, default_loss, run_stages
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
 from cuslayer.inspection.health.result import NetworkHealth
-from cuslayer.inspection.structure import eval_mode, layer_name, network, note_rates, units
+from cuslayer.inspection.structure import check_network, eval_mode, layer_name, note_rates, units
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
@@ -60,7 +60,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     (1.0, 'weight_scale', True)
     """
     op = "health"
-    network(op, net)
+    check_network(op, net)
     check_loss(op, loss)
     count = check.integer(op, "batches", batches, least=1)
     of_neurons = {u.neurons: u for u in units(net) if u.neurons is not None}
