@@ -83,7 +83,7 @@ def check_explained(page, net, x, at, layer, number, sample, time):
     close(sizes, why.contributions.ravel())
     order = [abs(part["size"]) for part in found["contributions"]]
     assert order == sorted(order, reverse=True)
-    assert found["debts"] == sorted(why.refractory_spikes.time.tolist())
+    assert found["refractorySpikes"] == sorted(why.refractory_spikes.time.tolist())
 
 
 def delays(mode="floor"):
@@ -220,7 +220,7 @@ def test_neurons_of_another_kind(page):
     close(ask(page, "errors(1, 4)")["weighted"], seen[1].weighted_error[:, 0, 4])
     why = ask(page, "explain(2, 1, 20)")
     assert why["theta"] == net[3].theta
-    assert (why["contributions"], why["debts"], why["refractory"]) == ([], [], None)
+    assert (why["contributions"], why["refractorySpikes"], why["refractory"]) == ([], [], None)
     assert why["fired"] == bool(seen[3].spikes[20, 0, 1])
 
 
