@@ -1,4 +1,4 @@
-"""Loihi's neuron: the chip's integers against a plain loop over Python's, and the gradient against its formula."""
+"""Tests of Loihi: the integers against a plain loop in Python, and the gradient against its formula."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recorded(neuron, v, s):
 
 @settings(deadline=None, max_examples=200)
 @given(neurons, st.integers(0, 60), st.integers(0, 5), dtypes, st.floats(0, 6), st.integers(0, 999))
-def test_the_integers_are_those_of_a_plain_loop(neuron, steps, columns, dtype, size, seed):
+def test_the_integers_equal_a_plain_loop(neuron, steps, columns, dtype, size, seed):
     x = drive(seed, (steps, columns), dtype, 10**size)
     u, s = cpu.loihi.forward(x, neuron.constants)
     v, spikes = reference.loihi(x, neuron)
@@ -53,7 +53,7 @@ def test_the_integers_are_those_of_a_plain_loop(neuron, steps, columns, dtype, s
 
 
 def test_every_step_of_a_decay_is_exact():
-    """All states and decays have 35 bits together: drawn at random, and where the halves of a state end."""
+    """States and decays at random, and at the edges of the halves of a state: all pairs would have 35 bits."""
     edges = [0, 1, 4095, 4096, 4097, 2**22 - 1, 2**22, 2**23 - 4096, 2**23 - 1]
     states = np.concatenate([RNG.integers(0, 2**23, 2000), edges]).astype(float)
     states = np.concatenate([states, -states])
@@ -130,7 +130,7 @@ def test_adjoint_of_any_samples(count):
         np.testing.assert_allclose(back, c.height * reference.psp_adjoint(g, c.samples), rtol=1e-12)
 
 
-def test_a_block_of_columns_does_not_know_its_neighbours():
+def test_blocks_of_columns_are_independent():
     neuron = cs.Loihi(surrogate_at="recorded")
     x = RNG.normal(5, 60, (150, 2200)).astype(np.float32)
     g = RNG.standard_normal(x.shape).astype(np.float32)
@@ -174,7 +174,7 @@ def test_states_saturate():
             assert u[:, 1].tolist() == [-most] * 3
             # The largest threshold is 63 under the largest voltage.
             assert s[:, 0].tolist() == [True, True, True]
-    # What saturates decays from there on: 1e5 brings the current to 6.4 million, and in the next step over the edge.
+    # A saturated state decays from its limit: 1e5 brings the current to 6.4 million, and over the limit one step later.
     for scale in (1, -1):
         x = scale * np.array([1e5, 1e5, 1e5, 1e7, 0, 0, 0, 0, 0, -1e5, 0, 0])[:, None]
         for fast in (neuron, cs.Loihi(vth_mant=2**17 - 1, v_decay=4095, i_decay=2000)):
@@ -183,7 +183,7 @@ def test_states_saturate():
             assert np.abs(v).max() == most
             np.testing.assert_array_equal(u, v)
             np.testing.assert_array_equal(s, spikes)
-    # What is no number does not fire, and the gradient stays one.
+    # NaN does not fire, and the gradient stays finite.
     t = cs.Tensor(np.full((3, 1, 1), np.nan), requires_grad=True)
     out = neuron(t)
     out.backward(np.ones(out.shape))
@@ -238,7 +238,7 @@ def test_losses_filter_by_the_response_of_peak_one():
     np.testing.assert_allclose(t.grad, 2 * reference.psp_adjoint(error, eps), atol=1e-5)
 
 
-def test_a_network_of_them():
+def test_a_network_of_loihi_neurons():
     cs.seed(3)
     neuron = cs.Loihi()
     assert neuron.pool_gain == 28
@@ -256,7 +256,7 @@ def test_a_network_of_them():
     assert not neuron(cs.Pool(2, gain=neuron.pool_gain - 4)(one)).data.any()
 
 
-def test_it_learns():
+def test_a_loihi_network_learns():
     cs.seed(0)
     neuron = cs.Loihi()
     net = cs.Sequential(cs.Dense(20, 30, weight_scale=100), neuron, cs.Dense(30, 4, weight_scale=100), neuron)
@@ -274,7 +274,7 @@ def test_it_learns():
 
 @pytest.mark.parametrize("vth_mant", [80, 100_000])
 def test_half_of_the_memory(vth_mant):
-    """Kept as float16 in thresholds, a voltage of any size fits, and the gradient errs by a thousandth."""
+    """Saved as float16 in units of the threshold, any voltage fits, and the gradient error is 1e-3."""
     neuron = cs.Loihi(vth_mant=vth_mant)
     x = RNG.normal(0.05, 1, (50, 2, 5)) * neuron.theta / 64
     grads = []
