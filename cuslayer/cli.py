@@ -73,7 +73,7 @@ def _train(options: argparse.Namespace) -> None:
     config = training.load_config(path) if path else training.Config()
     names = ("data", "epochs", "batch", "lr", "seed", "out")
     config = config.with_options(**{name: getattr(options, name) for name in names})
-    training.train(config, resume=options.resume, progress=True, say=lambda line: print(line, flush=True))
+    training.train(config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True))
 
 
 def _info() -> None:

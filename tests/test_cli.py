@@ -100,7 +100,7 @@ def test_the_module_is_as_the_command(run, tmp_path, yaml):
     code, _, _ = run("--out", tmp_path / "out")
     assert code == 0
     config = load_config(yaml).with_options(out=str(tmp_path / "again"))
-    assert weights(run_module.train(config, say=silent)) == weights(tmp_path / "out")
+    assert weights(run_module.train(config, log=silent)) == weights(tmp_path / "out")
 
 
 def test_resume(run, tmp_path):

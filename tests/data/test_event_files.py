@@ -146,7 +146,7 @@ def test_writing_refuses_other_things_and_places(tmp_path):
         ("a.txt", bytes(5), f"must end in one of {KNOWN}"),
         ("a.bs1", bytes(4), "is 4 bytes, not a multiple of 5"),
         ("a.bs3", bytes(13), "is 13 bytes, not a multiple of 7"),
-        ("a.bsn", bytes(10), "is for numbers of spikes, not events; read_counts is its door"),
+        ("a.bsn", bytes(10), "is for numbers of spikes, not events; use read_counts"),
         ("a.bs2", None, "does not exist"),
     ],
 )

@@ -155,7 +155,7 @@ def test_count_files_that_are_wrong_are_refused(tmp_path):
         read_counts(tmp_path / "a.bs1")
     with refuses("write_counts: counts must be SpikeCounts, got list", TypeError):
         write_counts(path, [1])
-    with refuses(f"write_events: {path} is for numbers of spikes, not events; write_counts is its door"):
+    with refuses(f"write_events: {path} is for numbers of spikes, not events; use write_counts"):
         write_events(path, Events([1], [1], [1], [1]))
     assert len(counts.read(io.BytesIO(bytes(10)), 10)) == 1
 
