@@ -339,11 +339,11 @@ def test_hdf5_that_we_write_knows_of_a_flipped_bit(tmp_path):
     ("module", "suffix", "extra"),
     [("h5py", ".h5", "hdf5"), ("lz4.frame", "lz4.aedat4", "aedat"), ("zstandard", "zstd.aedat4", "aedat")],
 )
-def test_a_library_that_is_missing_names_its_extra(tmp_path, monkeypatch, module, suffix, extra):
+def test_error_for_a_missing_library_names_the_extra(tmp_path, monkeypatch, module, suffix, extra):
     write_events(tmp_path / "a.h5", Events([1], [1], [1], [1]))
     monkeypatch.setitem(sys.modules, module, None)
     name = module.split(".")[0]
-    with refuses(f"events: {name} is missing; pip install 'cuslayer[{extra}]'", ImportError):
+    with refuses(f"read_events: {name} is not installed; pip install 'cuslayer[{extra}]'", ImportError):
         read_events(tmp_path / "a.h5" if suffix == ".h5" else FILES / f"dv_{suffix}")
 
 

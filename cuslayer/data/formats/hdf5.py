@@ -12,17 +12,16 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base as form
+from cuslayer.extras import optional
 
-_EXTRA = "hdf5"
 _CHUNK = 1 << 16
 
 
 def read(file: BinaryIO, size: int, unit: str) -> Events:
     """Return the events of an HDF5 file; `unit` is "" where the file is to say."""
-    h5py = check.library("events", "h5py", _EXTRA)
+    h5py = optional("read_events", "h5py", "hdf5")
     try:
         with h5py.File(file, "r") as opened:
             return _events(h5py, opened, unit)
@@ -66,7 +65,7 @@ def _complete(column: Any) -> bool:
 
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     """Write events; the caller's unit is kept beside the times."""
-    h5py = check.library("events", "h5py", _EXTRA)
+    h5py = optional("write_events", "h5py", "hdf5")
     unit = unit or "us"
     columns: dict[str, npt.NDArray[Any]] = {"x": _narrow(events.x), "p": _narrow(events.p)}
     if events.y is not None:

@@ -12,16 +12,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base as form
 from cuslayer.data.formats.aedat.flatbuffer import Table
+from cuslayer.extras import optional
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 EVENT = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
-_EXTRA = "aedat"
 _NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
 # What one packet may be unpacked to: 16 million events. DV's packets have some thousand.
 _LARGEST = 1 << 28
@@ -79,7 +78,7 @@ def _unpacked(raw: bytes, compression: int) -> bytes:
     if compression == _NONE:
         return raw
     if compression in (_LZ4, _LZ4_HIGH):
-        frame = check.library("events", "lz4.frame", _EXTRA)
+        frame = optional("read_events", "lz4.frame", "aedat")
         try:
             unpacker = frame.LZ4FrameDecompressor()
             whole = bytes(unpacker.decompress(raw, max_length=_LARGEST))
@@ -87,7 +86,7 @@ def _unpacked(raw: bytes, compression: int) -> bytes:
         except (RuntimeError, MemoryError, EOFError):
             complete = False
     elif compression in (_ZSTD, _ZSTD_HIGH):
-        zstandard = check.library("events", "zstandard", _EXTRA)
+        zstandard = optional("read_events", "zstandard", "aedat")
         try:
             # A frame that is cut off ends sooner than the length at its beginning says, which the caller compares.
             whole = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=False).read(_LARGEST)
