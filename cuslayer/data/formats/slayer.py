@@ -1,4 +1,4 @@
-"""SLAYER's event files: `.bs2` and N-MNIST's `.bin`, `.bs3` for cameras, `.bs1` for neurons without a place.
+"""SLAYER's event files: `.bs2`, `.bs3` and N-MNIST's `.bin` for cameras, `.bs1` for neurons.
 
 Big-endian, with times in microseconds:
 
@@ -25,7 +25,7 @@ _CHANNELS = Packed({"x": 12, "y": 12, "p": 8, "t": 24}, times=("t",))
 
 
 def decode(raw: bytes | npt.NDArray[np.uint8]) -> Events:
-    """Return the events in the bytes of a `.bs2` file, which must be whole records."""
+    """Return the events of the bytes of a `.bs2` file, which must be whole records."""
     return _events(_CAMERA.unpack(raw))
 
 
@@ -33,15 +33,15 @@ def encode(events: Events) -> npt.NDArray[np.uint8]:
     """Return events as the bytes of a `.bs2` file.
 
     Raises:
-        ValueError: one does not fit.
+        ValueError: an event does not fit.
     """
     return _pack(_CAMERA, events, ".bs2")
 
 
 def _pack(layout: Packed, events: Events, suffix: str) -> npt.NDArray[np.uint8]:
-    dimensions, came = (2 if "y" in layout.bits else 1), (1 if events.y is None else 2)
-    if came != dimensions:
-        raise ValueError(f"write_events: events must be in {dimensions}-D for a {suffix} file, got {came}-D")
+    dimensions, given = (2 if "y" in layout.bits else 1), (1 if events.y is None else 2)
+    if given != dimensions:
+        raise ValueError(f"write_events: events must be in {dimensions}-D for a {suffix} file, got {given}-D")
     if not len(events):
         raise ValueError(f"write_events: events must not be empty for a {suffix} file, got none")
     columns = [events.x, *([] if events.y is None else [events.y]), events.p]

@@ -1,4 +1,4 @@
-"""AEDAT, whichever version a file's first line names: 3.1 or 4 is read, `.aedat` written as 3.1, `.aedat4` as 4."""
+"""AEDAT: reads version 3.1 or 4, by the first line of the file; writes `.aedat` as 3.1 and `.aedat4` as 4."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READERS = {version3.MAGIC: version3.read, version4_read.MAGIC: version4_read.re
 
 
 def read(file: BinaryIO, size: int, unit: str) -> Events:
-    """Return the polarity events of an AEDAT file."""
+    """Read the polarity events of an AEDAT file."""
     first = file.readline(64)
     if first not in _READERS:
         if first.startswith(b"#!AER-DAT"):
