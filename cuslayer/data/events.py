@@ -143,12 +143,12 @@ class Events:
         check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         features = int(np.prod(sensor))
-        place = step * features + feature
+        index = step * features + feature
         if binning == "or":
             spikes = np.zeros(steps * features, dtype=np.bool_)
-            spikes[place] = True
+            spikes[index] = True
             return spikes.reshape(steps, *sensor)
-        filled, count = np.unique(place, return_counts=True)
+        filled, count = np.unique(index, return_counts=True)
         if count.size and count.max() > 255:
             worst = int(count.argmax())
             where = tuple(int(i) for i in np.unravel_index(filled[worst], (steps, *sensor)))
@@ -225,9 +225,9 @@ def _check_inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
     first = int(np.argmax(early | outside))
     if early[first]:
         raise ValueError(f"{op}: t must not be negative, event {first} is at {events.t[first]:g} ms")
-    place = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
+    position = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
     rule = f"{shape[0]} neurons" if events.y is None else f"the sensor {shape} (H, W, C)"
-    raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {place}")
+    raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {position}")
 
 
 def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
@@ -246,12 +246,12 @@ def times(op: str, name: str, values: Any, *, what: str = "event") -> Floats:
     column = _column(op, name, values)
     if column.dtype.kind not in "iuf":
         raise TypeError(f"{op}: {name} must be numbers, got {column.dtype}")
-    taken = column.astype(np.float64)
-    if not np.isfinite(taken).all():
-        first = int(np.argmin(np.isfinite(taken)))
-        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {taken[first]}")
-    taken.setflags(write=False)
-    return taken
+    copy = column.astype(np.float64)
+    if not np.isfinite(copy).all():
+        first = int(np.argmin(np.isfinite(copy)))
+        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {copy[first]}")
+    copy.setflags(write=False)
+    return copy
 
 
 def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
@@ -260,9 +260,9 @@ def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
     # np.asarray([]) is float64, so an empty column has no type to check.
     if column.size and column.dtype.kind not in "iub":
         raise TypeError(f"{op}: {name} must be integers, got {column.dtype}")
-    taken = column.astype(np.int64)
-    if taken.size and taken.min() < 0:
-        first = int(np.argmax(taken < 0))
+    copy = column.astype(np.int64)
+    if copy.size and copy.min() < 0:
+        first = int(np.argmax(copy < 0))
         raise ValueError(f"{op}: {name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
-    taken.setflags(write=False)
-    return taken
+    copy.setflags(write=False)
+    return copy

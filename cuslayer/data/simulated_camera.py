@@ -97,15 +97,15 @@ def _record(canvas: Any, path: Any, thresholds: Any, events: Any) -> int:
                     part = (level[i, j] - start) / (end - start) if end != start else 0.0
                     time = 1000 * (step - 1) + min(max(int(1000 * part), 0), 999)
                     if count < capacity:
-                        place = count
-                        while place > first and events[place - 1, 0] > time:
+                        index = count
+                        while index > first and events[index - 1, 0] > time:
                             for column in range(4):
-                                events[place, column] = events[place - 1, column]
-                            place -= 1
-                        events[place, 0] = time
-                        events[place, 1] = j
-                        events[place, 2] = i
-                        events[place, 3] = polarity
+                                events[index, column] = events[index - 1, column]
+                            index -= 1
+                        events[index, 0] = time
+                        events[index, 1] = j
+                        events[index, 2] = i
+                        events[index, 3] = polarity
                     count += 1
                 low[i, j] = math.exp(level[i, j] - thresholds[i, j, 0]) - DARK
                 high[i, j] = math.exp(level[i, j] + thresholds[i, j, 1]) - DARK

@@ -69,13 +69,13 @@ def generator(rng: Generator | None) -> Generator:
     return backend.generator() if rng is None else rng
 
 
-def changed(events: Events, **changes: npt.NDArray[Any]) -> Events:
-    """Return the events with some columns replaced; they are not checked, see `kept`."""
+def replace_columns(events: Events, **changes: npt.NDArray[Any]) -> Events:
+    """Return the events with some columns replaced; they are not checked, see `select`."""
     columns = {name: getattr(events, name) for name in ("t", "x", "y", "p")}
     return Events._own(**(columns | changes))
 
 
-def kept(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
+def select(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
     """Return the events where mask is True."""
     if mask.all():
         return events

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.augment.base import Generator, SameSensor, Shape, changed, kept, on_sensor
+from cuslayer.data.augment.base import Generator, SameSensor, Shape, on_sensor, replace_columns, select
 from cuslayer.data.events import Events, sensor_shape
 
 
@@ -70,14 +70,14 @@ class Crop:
                 values = getattr(events, name)
                 inside &= (values >= window[0]) & (values < window[1])
                 changes[name] = values - window[0]
-        return kept(changed(events, **changes), inside)
+        return select(replace_columns(events, **changes), inside)
 
 
 @dataclass(frozen=True)
 class Downsample:
     """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
 
-    All events are kept. Events in the same pixel and bin are one spike with the binning "or", and are counted with
+    All events are select. Events in the same pixel and bin are one spike with the binning "or", and are counted with
     "sum".
 
     Args:
@@ -109,8 +109,8 @@ class Downsample:
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
         if events.y is None:
-            return changed(events, x=events.x // columns)
-        return changed(events, x=events.x // columns, y=events.y // rows)
+            return replace_columns(events, x=events.x // columns)
+        return replace_columns(events, x=events.x // columns, y=events.y // rows)
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,4 @@ class FromStart(SameSensor):
     """
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return changed(events, t=events.t - events.t.min()) if len(events) else events
+        return replace_columns(events, t=events.t - events.t.min()) if len(events) else events

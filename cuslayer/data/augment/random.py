@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.augment.base import Generator, SameSensor, Shape, changed, generator, kept, on_sensor
+from cuslayer.data.augment.base import Generator, SameSensor, Shape, generator, on_sensor, replace_columns, select
 from cuslayer.data.events import Events
 
 
@@ -38,7 +38,7 @@ class RandomShift(SameSensor):
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         moved = events.t + generator(rng).uniform(-self.ms, self.ms)
-        return kept(changed(events, t=moved), moved >= 0)
+        return select(replace_columns(events, t=moved), moved >= 0)
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Jitter(SameSensor):
         x = events.x + moves[0]
         inside = (x >= 0) & (x < sides[-2 if len(sides) == 3 else 0])
         if events.y is None:
-            return kept(changed(events, x=x), inside)
+            return select(replace_columns(events, x=x), inside)
         y = events.y + moves[1]
-        return kept(changed(events, x=x, y=y), inside & (y >= 0) & (y < sides[0]))
+        return select(replace_columns(events, x=x, y=y), inside & (y >= 0) & (y < sides[0]))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Flip(SameSensor):
         # A single channel holds events of all polarities.
         if polarity and sides[-1] > 1:
             changes["p"] = sides[-1] - 1 - events.p
-        return changed(events, **changes)
+        return replace_columns(events, **changes)
 
 
 @dataclass(frozen=True)
@@ -141,4 +141,4 @@ class Drop(SameSensor):
         check.fraction("Drop", "p", self.p)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return kept(events, generator(rng).random(len(events)) >= self.p)
+        return select(events, generator(rng).random(len(events)) >= self.p)

@@ -66,7 +66,7 @@ class Packets:
         return Events._own(*(column[: self._count] for column in self._columns))
 
 
-def block(file: BinaryIO, size: int) -> bytes:
+def read_block(file: BinaryIO, size: int) -> bytes:
     """Read exactly `size` bytes."""
     raw = file.read(size)
     if len(raw) != size:
@@ -119,10 +119,12 @@ def in_unit(events: Events, suffix: str, unit: str) -> npt.NDArray[Any]:
         return events.t
     if unit == "s":
         return np.asarray(events.t / 1e3)
-    return whole("write_events", suffix, "t", events.t, unit, -EXACT, EXACT)
+    return rounded_times("write_events", suffix, "t", events.t, unit, -EXACT, EXACT)
 
 
-def whole(op: str, suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event") -> Ints:
+def rounded_times(
+    op: str, suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event"
+) -> Ints:
     """Return times in ms, rounded to whole numbers of a unit.
 
     Raises:
@@ -140,14 +142,14 @@ def whole(op: str, suffix: str, name: str, t: Floats, unit: str, least: int, mos
     return rounded.astype(np.int64)
 
 
-def at_most(op: str, suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
+def check_at_most(op: str, suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
     """Raise ValueError for the first value that is larger than the format allows."""
     if values.size and values.max() > most:
         worst = int(np.argmax(values > most))
         raise ValueError(f"{op}: {name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
 
 
-def flat(suffix: str, events: Events) -> None:
+def check_two_dimensional(suffix: str, events: Events) -> None:
     """Raise ValueError if the events are one-dimensional."""
     if events.y is None:
         raise ValueError(f"write_events: events must be in 2-D for a {suffix} file, got 1-D")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Ints
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 
 _US_PER_MS = 1000.0
 
@@ -51,14 +51,14 @@ class Packed:
             Unreadable: the file is empty or ends within a record.
         """
         if not size:
-            raise form.Unreadable("is empty")
+            raise base.Unreadable("is empty")
         if size % self.bytes:
-            raise form.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
+            raise base.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
         count = size // self.bytes
         columns = self._empty(count)
-        for first in range(0, count, form.BLOCK):
-            some = min(form.BLOCK, count - first)
-            self._decode(form.block(file, some * self.bytes), columns, first, first + some)
+        for first in range(0, count, base.BLOCK):
+            some = min(base.BLOCK, count - first)
+            self._decode(base.read_block(file, some * self.bytes), columns, first, first + some)
         return columns
 
     def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

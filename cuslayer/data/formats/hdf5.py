@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Events
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.extras import optional
 
 _CHUNK = 1 << 16
@@ -25,34 +25,34 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
     try:
         with h5py.File(file, "r") as opened:
             return _events(h5py, opened, unit)
-    except form.Unreadable:
+    except base.Unreadable:
         raise
     except Exception as problem:  # h5py raises many types for errors of HDF5
-        raise form.Unreadable(f"cannot be read as HDF5 ({' '.join(str(problem).split())})") from None
+        raise base.Unreadable(f"cannot be read as HDF5 ({' '.join(str(problem).split())})") from None
 
 
 def _events(h5py: Any, opened: Any, unit: str) -> Events:
     group = opened.get("events")
     if not isinstance(group, h5py.Group):
-        raise form.Unreadable("must hold a group events with x, y, p and t")
+        raise base.Unreadable("must hold a group events with x, y, p and t")
     columns = {name: group.get(name) for name in ("t", "x", "y", "p")}
     if columns["y"] is None:
         del columns["y"]
     for name, column in columns.items():
         if not isinstance(column, h5py.Dataset) or column.ndim != 1 or column.dtype.kind not in "biuf":
-            raise form.Unreadable(f"must hold numbers of shape (events,) in events/{name}")
+            raise base.Unreadable(f"must hold numbers of shape (events,) in events/{name}")
         if len(column) != len(columns["t"]):
-            raise form.Unreadable(
+            raise base.Unreadable(
                 f"must hold as much in events/{name} as in events/t, got {len(column)} and {len(columns['t'])}"
             )
         if not _complete(column):
-            raise form.Unreadable(f"must hold all of events/{name}, a part is missing")
+            raise base.Unreadable(f"must hold all of events/{name}, a part is missing")
     own = columns["t"].attrs.get("unit", "us")
-    if not unit and own not in form.PER_MS:
-        raise form.Unreadable(f"must give the unit of events/t as one of {', '.join(form.PER_MS)}, got {own!r}")
-    t = form.times(columns["t"][()], unit or own)
-    x, p = (form.integers(name, columns[name][()]) for name in ("x", "p"))
-    y = form.integers("y", columns["y"][()]) if "y" in columns else None
+    if not unit and own not in base.PER_MS:
+        raise base.Unreadable(f"must give the unit of events/t as one of {', '.join(base.PER_MS)}, got {own!r}")
+    t = base.times(columns["t"][()], unit or own)
+    x, p = (base.integers(name, columns[name][()]) for name in ("x", "p"))
+    y = base.integers("y", columns["y"][()]) if "y" in columns else None
     return Events._own(t, x, y, p)
 
 
@@ -70,7 +70,7 @@ def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     columns: dict[str, npt.NDArray[Any]] = {"x": _smallest_type(events.x), "p": _smallest_type(events.p)}
     if events.y is not None:
         columns["y"] = _smallest_type(events.y)
-    columns["t"] = form.in_unit(events, suffix, unit)
+    columns["t"] = base.in_unit(events, suffix, unit)
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("v110", "v110")) as opened:
         group = opened.create_group("events")
@@ -87,4 +87,4 @@ def _smallest_type(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     return values.astype(np.min_scalar_type(int(values.max()) if values.size else 0))
 
 
-HDF5 = form.Format(read, write, "")
+HDF5 = base.Format(read, write, "")

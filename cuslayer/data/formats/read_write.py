@@ -9,16 +9,14 @@ from typing import BinaryIO, TypeVar
 
 from cuslayer import check
 from cuslayer.data.events import Events
-from cuslayer.data.formats import aedat, hdf5, npy
-from cuslayer.data.formats import base as form
-from cuslayer.data.formats import slayer as bs
+from cuslayer.data.formats import aedat, base, hdf5, npy, slayer
 from cuslayer.files import write_whole
 
 FORMATS = {
-    ".bs2": bs.CAMERA,
-    ".bin": bs.CAMERA,
-    ".bs1": bs.NEURONS,
-    ".bs3": bs.CHANNELS,
+    ".bs2": slayer.CAMERA,
+    ".bin": slayer.CAMERA,
+    ".bs1": slayer.NEURONS,
+    ".bs3": slayer.CHANNELS,
     ".npy": npy.NPY,
     ".h5": hdf5.HDF5,
     ".hdf5": hdf5.HDF5,
@@ -104,7 +102,7 @@ def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
             return read(file, os.fstat(file.fileno()).st_size)
     except OSError as problem:
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
-    except form.Unreadable as problem:
+    except base.Unreadable as problem:
         raise ValueError(f"{op}: {path} {problem}") from None
 
 
@@ -116,7 +114,7 @@ def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
 
 
-def _format(op: str, path: Path) -> form.Format:
+def _format(op: str, path: Path) -> base.Format:
     """Return the format of a file by its suffix."""
     suffix = path.suffix.lower()
     if suffix == ".bsn":
@@ -127,13 +125,13 @@ def _format(op: str, path: Path) -> form.Format:
     return FORMATS[suffix]
 
 
-def _unit(op: str, path: Path, known: form.Format, unit: str | None) -> str:
+def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
     """Return the given unit, or the default of the format."""
     if unit is None:
         return known.unit or ""
     if known.unit is None:
         raise ValueError(f"{op}: unit must be None for a {path.suffix} file, which has microseconds, got {unit!r}")
-    return check.one_of(op, "unit", unit, form.PER_MS)
+    return check.one_of(op, "unit", unit, base.PER_MS)
 
 
 def _why(path: Path, problem: OSError) -> str:

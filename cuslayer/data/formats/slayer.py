@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Events
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.data.formats.bit_fields import Packed
 
 _NEURONS = Packed({"x": 16, "p": 1, "t": 23}, times=("t",))
@@ -46,8 +46,8 @@ def _pack(layout: Packed, events: Events, suffix: str) -> npt.NDArray[np.uint8]:
         raise ValueError(f"write_events: events must not be empty for a {suffix} file, got none")
     columns = [events.x, *([] if events.y is None else [events.y]), events.p]
     for (name, width), values in zip(layout.bits.items(), columns, strict=False):
-        form.at_most("write_events", suffix, name, values, 2**width - 1)
-    time = form.whole("write_events", suffix, "t", events.t, "us", 0, 2 ** layout.bits["t"] - 1)
+        base.check_at_most("write_events", suffix, name, values, 2**width - 1)
+    time = base.rounded_times("write_events", suffix, "t", events.t, "us", 0, 2 ** layout.bits["t"] - 1)
     return layout.pack([*columns, time])
 
 
@@ -63,8 +63,8 @@ def _write(layout: Packed, file: BinaryIO, events: Events, suffix: str, unit: st
     file.write(_pack(layout, events, suffix).data)
 
 
-def _format(layout: Packed) -> form.Format:
-    return form.Format(partial(_read, layout), partial(_write, layout))
+def _format(layout: Packed) -> base.Format:
+    return base.Format(partial(_read, layout), partial(_write, layout))
 
 
 NEURONS, CAMERA, CHANNELS = _format(_NEURONS), _format(_CAMERA), _format(_CHANNELS)

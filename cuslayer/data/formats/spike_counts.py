@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Floats, Ints, integers, times
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.data.formats.bit_fields import Packed
 from cuslayer.data.formats.read_write import read_file, write_file
 
@@ -95,7 +95,7 @@ def read(file: BinaryIO, size: int) -> SpikeCounts:
     columns: dict[str, Any] = _LAYOUT.read(file, size)
     wrong = columns["end"] < columns["start"]
     if wrong.any():
-        raise form.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
+        raise base.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
     return SpikeCounts(**columns)
 
 
@@ -120,9 +120,9 @@ def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
     for name, width in _LAYOUT.bits.items():
         values = getattr(counts, name)
         if name in _LAYOUT.times:
-            values = form.whole(op, ".bsn", name, values, "us", 0, 2**width - 1, what="entry")
+            values = base.rounded_times(op, ".bsn", name, values, "us", 0, 2**width - 1, what="entry")
         else:
-            form.at_most(op, ".bsn", name, values, 2**width - 1, what="entry")
+            base.check_at_most(op, ".bsn", name, values, 2**width - 1, what="entry")
         columns.append(values)
     raw = _LAYOUT.pack(columns)
     write_file(op, path, lambda file: file.write(raw.data))

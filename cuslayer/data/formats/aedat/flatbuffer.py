@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
             Unreadable: the length is wrong, or the buffer has another identifier.
         """
         if len(raw) < 12 or int.from_bytes(raw[:4], "little") != len(raw) - 4 or raw[8:12] != name:
-            raise form.Unreadable(f"has a part that should be {name.decode()} and is not")
+            raise base.Unreadable(f"has a part that should be {name.decode()} and is not")
         return cls(raw, 4 + int.from_bytes(raw[4:8], "little"))
 
     def integer(self, field: int, size: int, default: int = 0) -> int:
@@ -48,7 +48,7 @@ class Table:
         start = position + self._integer(position, 4)
         count = self._integer(start, 4)
         if count < 0 or start + 4 + count * size > len(self.raw):
-            raise form.Unreadable("has a vector that reaches past its end")
+            raise base.Unreadable("has a vector that reaches past its end")
         return start + 4, count
 
     def tables(self, field: int) -> list[Table]:
@@ -67,5 +67,5 @@ class Table:
 
     def _integer(self, position: int, size: int) -> int:
         if not 0 <= position <= len(self.raw) - size:
-            raise form.Unreadable("has a table that reaches past its end")
+            raise base.Unreadable("has a table that reaches past its end")
         return int.from_bytes(self.raw[position : position + size], "little", signed=True)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Events, Floats
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 
 Words: TypeAlias = "npt.NDArray[Any]"
 
@@ -39,31 +39,31 @@ _PACKET = 8192
 def read(file: BinaryIO, size: int, unit: str) -> Events:
     """Read the polarity events of a file after its first line."""
     _skip_header(file)
-    packets = form.Packets(size // _EVENT.itemsize)
+    packets = base.Packets(size // _EVENT.itemsize)
     sources: set[int] = set()
     position = file.tell()
     while position < size:
         if size - position < _HEADER.itemsize:
-            raise form.Unreadable(f"is cut off at byte {size}, in the header of a packet")
-        head = np.frombuffer(form.block(file, _HEADER.itemsize), dtype=_HEADER)[0]
+            raise base.Unreadable(f"is cut off at byte {size}, in the header of a packet")
+        head = np.frombuffer(base.read_block(file, _HEADER.itemsize), dtype=_HEADER)[0]
         kind, number, each = int(head["kind"]), int(head["number"]), int(head["size"])
         if number < 0 or each < 1 or head["capacity"] != number or not 0 <= head["valid"] <= number:
-            raise form.Unreadable(f"has a packet at byte {position} whose header contradicts itself")
+            raise base.Unreadable(f"has a packet at byte {position} whose header contradicts itself")
         if kind < 0:
-            raise form.Unreadable(f"has a packet at byte {position} that is compressed: only Format RAW can be read")
+            raise base.Unreadable(f"has a packet at byte {position} that is compressed: only Format RAW can be read")
         if number * each > size - position - _HEADER.itemsize:
-            raise form.Unreadable(f"is cut off at byte {size}, in the packet at byte {position}")
-        raw = form.block(file, number * each)
+            raise base.Unreadable(f"is cut off at byte {size}, in the packet at byte {position}")
+        raw = base.read_block(file, number * each)
         if kind == _POLARITY:
             if each != _EVENT.itemsize or head["offset"] != _TIME_OFFSET or head["overflow"] < 0:
-                raise form.Unreadable(f"has a packet at byte {position} whose header contradicts itself")
+                raise base.Unreadable(f"has a packet at byte {position} whose header contradicts itself")
             sources.add(int(head["source"]))
             packets.add(*_polarities(raw, position, int(head["overflow"]), int(head["valid"])))
         position += _HEADER.itemsize + len(raw)
     if not sources:
-        raise form.Unreadable("must hold a packet of events, got none")
+        raise base.Unreadable("must hold a packet of events, got none")
     if len(sources) > 1:
-        raise form.Unreadable(f"must hold the events of one camera, got those of {len(sources)}")
+        raise base.Unreadable(f"must hold the events of one camera, got those of {len(sources)}")
     return packets.joined()
 
 
@@ -71,12 +71,12 @@ def _skip_header(file: BinaryIO) -> None:
     while True:
         line = file.readline(_LONGEST_LINE)
         if not line.startswith(b"#") or not line.endswith(b"\n"):
-            raise form.Unreadable("must have a header of lines that begin with #, up to #!END-HEADER")
+            raise base.Unreadable("must have a header of lines that begin with #, up to #!END-HEADER")
         words = line.strip()
         if words == _END:
             return
         if words.lower().startswith(b"#format:") and words.split(b":", 1)[1].strip() != b"RAW":
-            raise form.Unreadable("is compressed: only Format RAW can be read")
+            raise base.Unreadable("is compressed: only Format RAW can be read")
 
 
 def _polarities(raw: bytes, position: int, overflow: int, valid: int) -> tuple[Floats, Words, Words, Words]:
@@ -85,23 +85,23 @@ def _polarities(raw: bytes, position: int, overflow: int, valid: int) -> tuple[F
     mask = (events["word"] & 1).astype(np.bool_)
     events = events if mask.all() else events[mask]
     if len(events) != valid:
-        raise form.Unreadable(
+        raise base.Unreadable(
             f"has a packet at byte {position} of {len(events)} valid events whose header says {valid}"
         )
     if events["time"].size and events["time"].min() < 0:
-        raise form.Unreadable(f"has a packet at byte {position} with a time below 0")
+        raise base.Unreadable(f"has a packet at byte {position} with a time below 0")
     word = events["word"].copy()
-    time = form.times((overflow << _TIME_BITS) + events["time"].astype(np.int64), "us")
+    time = base.times((overflow << _TIME_BITS) + events["time"].astype(np.int64), "us")
     return time, word >> 17, word >> 2 & (2**_POSITION_BITS - 1), word >> 1 & 1
 
 
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     """Write polarity events in the given order, all valid."""
-    form.flat(suffix, events)
-    form.at_most("write_events", suffix, "x", events.x, 2**_POSITION_BITS - 1)
-    form.at_most("write_events", suffix, "y", np.asarray(events.y), 2**_POSITION_BITS - 1)
-    form.at_most("write_events", suffix, "p", events.p, 1)
-    us = form.whole("write_events", suffix, "t", events.t, "us", 0, form.EXACT)
+    base.check_two_dimensional(suffix, events)
+    base.check_at_most("write_events", suffix, "x", events.x, 2**_POSITION_BITS - 1)
+    base.check_at_most("write_events", suffix, "y", np.asarray(events.y), 2**_POSITION_BITS - 1)
+    base.check_at_most("write_events", suffix, "p", events.p, 1)
+    us = base.rounded_times("write_events", suffix, "t", events.t, "us", 0, base.EXACT)
     records = np.empty(len(events), dtype=_EVENT)
     records["word"] = events.x << 17 | np.asarray(events.y) << 2 | events.p << 1 | 1
     overflow, records["time"] = us >> _TIME_BITS, us & (2**_TIME_BITS - 1)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cuslayer.data.events import Events, Floats, Ints
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.data.formats.aedat.flatbuffer import Table
 from cuslayer.extras import optional
 
@@ -31,31 +31,32 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
     start = file.read(4)
     rest = size - file.tell()
     if int.from_bytes(start, "little") > rest or len(start) < 4:
-        raise form.Unreadable(f"is cut off at byte {size}, in its header")
-    header = Table.root(start + form.block(file, int.from_bytes(start, "little")), b"IOHE")
+        raise base.Unreadable(f"is cut off at byte {size}, in its header")
+    header = Table.root(start + base.read_block(file, int.from_bytes(start, "little")), b"IOHE")
     compression = header.integer(0, 4)
     end = header.integer(1, 8, default=-1)
     if not -1 <= end <= size:
-        raise form.Unreadable(f"is cut off at byte {size}, its table of packets should be at byte {end}")
+        raise base.Unreadable(f"is cut off at byte {size}, its table of packets should be at byte {end}")
     streams, stream = _streams(header)
     counts: dict[int, int] = {}
-    packets = form.Packets(size // EVENT.itemsize)
+    packets = base.Packets(size // EVENT.itemsize)
     position = file.tell()
     while position < (size if end < 0 else end):
         if size - position < 8:
-            raise form.Unreadable(f"is cut off at byte {size}, in the header of a packet")
-        head = form.block(file, 8)
+            raise base.Unreadable(f"is cut off at byte {size}, in the header of a packet")
+        head = base.read_block(file, 8)
         number, length = (int.from_bytes(head[i : i + 4], "little", signed=True) for i in (0, 4))
         if not 0 <= length <= (size if end < 0 else end) - position - 8:
-            raise form.Unreadable(f"is cut off at byte {size}, in the packet at byte {position}")
-        raw = form.block(file, length)
+            raise base.Unreadable(f"is cut off at byte {size}, in the packet at byte {position}")
+        raw = base.read_block(file, length)
         if number not in streams:
-            raise form.Unreadable(f"has a packet at byte {position} of a stream that its header does not list")
+            raise base.Unreadable(f"has a packet at byte {position} of a stream that its header does not list")
         if number == stream:
             counts[position + 8] = packets.add(*_polarities(_decompress(raw, compression), position))
         position += 8 + length
     if position < size:
-        _check_counts(Table.root(_decompress(form.block(file, size - position), compression), b"FTAB"), stream, counts)
+        table = _decompress(base.read_block(file, size - position), compression)
+        _check_counts(Table.root(table, b"FTAB"), stream, counts)
     return packets.joined()
 
 
@@ -67,10 +68,10 @@ def _streams(header: Table) -> tuple[set[int], int]:
         nodes = tree.findall("./node[@name='outInfo']/node")
         kinds = {int(node.attrib["name"]): node.findtext("./attr[@key='typeIdentifier']") for node in nodes}
     except (ElementTree.ParseError, ValueError, KeyError):
-        raise form.Unreadable("has no list of its streams in its header") from None
+        raise base.Unreadable("has no list of its streams in its header") from None
     ours = [number for number, kind in kinds.items() if kind == "EVTS"]
     if len(ours) != 1:
-        raise form.Unreadable(f"must hold one stream of events, got {len(ours)} among {len(kinds)} streams")
+        raise base.Unreadable(f"must hold one stream of events, got {len(ours)} among {len(kinds)} streams")
     return set(kinds), ours[0]
 
 
@@ -94,9 +95,9 @@ def _decompress(raw: bytes, compression: int) -> bytes:
         except (zstandard.ZstdError, MemoryError):
             complete = False
     else:
-        raise form.Unreadable(f"has a compression of an unknown kind, {compression}")
+        raise base.Unreadable(f"has a compression of an unknown kind, {compression}")
     if not complete:
-        raise form.Unreadable("has a packet that cannot be unpacked")
+        raise base.Unreadable("has a packet that cannot be unpacked")
     return content
 
 
@@ -104,19 +105,19 @@ def _polarities(raw: bytes, position: int) -> tuple[Floats, Ints, Ints, Ints]:
     """Return t, x, y, p of the events of a packet, which must end with its last event."""
     start, count = Table.root(raw, b"EVTS").vector(0, EVENT.itemsize)
     if count and not 0 <= len(raw) - (start + count * EVENT.itemsize) < EVENT.itemsize:
-        raise form.Unreadable(f"has a packet at byte {position} of {len(raw)} bytes for {count} events")
+        raise base.Unreadable(f"has a packet at byte {position} of {len(raw)} bytes for {count} events")
     events = np.frombuffer(raw, dtype=EVENT, count=count, offset=start)
     if count and events["p"].max() > 1:
-        raise form.Unreadable(f"has a packet at byte {position} with a polarity of {events['p'].max()}")
-    t = form.times(events["t"].astype(np.int64), "us")
-    return t, form.integers("x", events["x"]), form.integers("y", events["y"]), events["p"].astype(np.int64)
+        raise base.Unreadable(f"has a packet at byte {position} with a polarity of {events['p'].max()}")
+    t = base.times(events["t"].astype(np.int64), "us")
+    return t, base.integers("x", events["x"]), base.integers("y", events["y"]), events["p"].astype(np.int64)
 
 
 def _check_counts(table: Table, stream: int, counts: dict[int, int]) -> None:
     """Raise Unreadable unless the table of packets has the packets and counts that were read."""
     listed = {entry.integer(0, 8): entry.integer(2, 8) for entry in table.tables(0) if entry.pair(1)[0] == stream}
     if listed != counts:
-        raise form.Unreadable(
+        raise base.Unreadable(
             f"holds {sum(counts.values())} events in {len(counts)} packets,"
             f" and its table speaks of {sum(listed.values())} in {len(listed)}"
         )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Events
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.data.formats.aedat.version4_read import EVENT, MAGIC
 
 _INFO = """<dv version="2.0">
@@ -46,12 +46,12 @@ _ENTRY = np.dtype(
 
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     """Write polarity events in the given order, uncompressed."""
-    form.flat(suffix, events)
-    form.at_most("write_events", suffix, "x", events.x, _LARGEST_POSITION)
-    form.at_most("write_events", suffix, "y", np.asarray(events.y), _LARGEST_POSITION)
-    form.at_most("write_events", suffix, "p", events.p, 1)
+    base.check_two_dimensional(suffix, events)
+    base.check_at_most("write_events", suffix, "x", events.x, _LARGEST_POSITION)
+    base.check_at_most("write_events", suffix, "y", np.asarray(events.y), _LARGEST_POSITION)
+    base.check_at_most("write_events", suffix, "p", events.p, 1)
     records = np.zeros(len(events), dtype=EVENT)
-    records["t"] = form.whole("write_events", suffix, "t", events.t, "us", -form.EXACT, form.EXACT)
+    records["t"] = base.rounded_times("write_events", suffix, "t", events.t, "us", -base.EXACT, base.EXACT)
     records["x"], records["y"], records["p"] = events.x, np.asarray(events.y), events.p
     width, height = (int(records[name].max()) + 1 if len(records) else 1 for name in ("x", "y"))
     info = _INFO.format(width=width, height=height).encode()
