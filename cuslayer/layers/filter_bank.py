@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, generator
 from cuslayer.layers.base import Layer
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -102,15 +102,16 @@ class TemporalFilter(Layer):
     It starts as the spike response of a neuron, where it stands in the place of `SRM.psp`; see `functions.fir`.
 
     Args:
-        srm: the neuron whose response it starts as.
+        neuron: the neuron whose response it starts as.
 
     Attributes:
         weight: the taps (K,), the first at lag 0; as many as the response has.
 
     Raises:
-        TypeError: srm is no neuron.
+        TypeError: neuron is not a neuron.
 
     >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> psp = TemporalFilter(srm)
     >>> x = np.ones((5, 1, 3), bool)
@@ -118,10 +119,9 @@ class TemporalFilter(Layer):
     (True, True)
     """
 
-    def __init__(self, srm: SRM) -> None:
-        if not hasattr(srm, "response"):
-            raise TypeError(f"TemporalFilter: srm must be a neuron, got {type(srm).__name__}")
-        self.weight = Tensor(srm.response.astype(np.float32), requires_grad=True)
+    def __init__(self, neuron: Neuron) -> None:
+        response = as_neuron("TemporalFilter", neuron).response
+        self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
     def parameters(self) -> list[Tensor]:
         return [self.weight]

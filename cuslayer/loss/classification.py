@@ -13,7 +13,8 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.loss.base import Neuron, classes, neuron, region_steps, window_steps, within
+from cuslayer.loss.base import classes, region_steps, window_steps, within
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 # How counts become probabilities.
@@ -117,14 +118,14 @@ class SpikeMaxLoss:
     bin of the region receives that of its neuron's count, whether it holds a spike or not.
 
     Args:
-        srm: the neuron that fires; its dt is the step.
+        neuron: the neuron that fires; its dt is the step.
         region: start and stop of the counted time in ms; by default all of it.
         probability: "softmax" of the counts, or "ratio", ``(count + 1) / sum (count + 1)``, which spikes do not
             saturate.
 
     Raises:
         ValueError: the region is empty or begins before 0, or probability is an unknown word.
-        TypeError: srm is no neuron.
+        TypeError: neuron is not a neuron.
 
     Source: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845); SpikeMax of Intel's lava-dl.
 
@@ -134,10 +135,12 @@ class SpikeMaxLoss:
     0.6931
     """
 
-    def __init__(self, srm: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax") -> None:
+    def __init__(
+        self, neuron: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax"
+    ) -> None:
         op = "SpikeMaxLoss"
-        self.srm = neuron(op, srm)
-        self.region = region_steps(op, region, self.srm.dt)
+        self.neuron = as_neuron(op, neuron)
+        self.region = region_steps(op, region, self.neuron.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
@@ -152,7 +155,7 @@ class SpikeMaxLoss:
             TypeError: labels are no integers.
         """
         spikes, chosen = classes("SpikeMaxLoss", spikes, labels)
-        first, last = within("SpikeMaxLoss", self.region, len(spikes), self.srm.dt)
+        first, last = within("SpikeMaxLoss", self.region, len(spikes), self.neuron.dt)
         counts = spikes[first:last].sum(axis=0)
         return cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
 
@@ -170,7 +173,7 @@ class ProbabilityWindowLoss:
     every window it lies in; see `functions.moving_count` and `functions.cross_entropy`.
 
     Args:
-        srm: the neuron that fires; its dt is the step.
+        neuron: the neuron that fires; its dt is the step.
         window: the length of the window in ms.
         region: start and stop in ms of the time within which windows end; by default all of it. A window that begins
             before 0 holds what there is.
@@ -179,7 +182,7 @@ class ProbabilityWindowLoss:
     Raises:
         ValueError: the window or the region holds no step, the region begins before 0, or probability is an unknown
             word.
-        TypeError: srm is no neuron, or window is no number.
+        TypeError: neuron is not a neuron, or window is no number.
 
     Source: the error "ProbSpikes" with its probSlidingWindow, which SLAYER names and SLAYER-PyTorch leaves empty, as
     its authors gave it later: Shrestha, Zhu and Sun 2022, "Spikemax" (arXiv 2205.09845).
@@ -192,16 +195,16 @@ class ProbabilityWindowLoss:
 
     def __init__(
         self,
-        srm: Neuron,
+        neuron: Neuron,
         *,
         window: float = 20.0,
         region: tuple[float, float] | None = None,
         probability: str = "softmax",
     ) -> None:
         op = "ProbabilityWindowLoss"
-        self.srm = neuron(op, srm)
-        self.window = window_steps(op, window, self.srm.dt)
-        self.region = region_steps(op, region, self.srm.dt)
+        self.neuron = as_neuron(op, neuron)
+        self.window = window_steps(op, window, self.neuron.dt)
+        self.region = region_steps(op, region, self.neuron.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
@@ -216,7 +219,7 @@ class ProbabilityWindowLoss:
             TypeError: labels are no integers.
         """
         spikes, chosen = classes("ProbabilityWindowLoss", spikes, labels)
-        first, last = within("ProbabilityWindowLoss", self.region, len(spikes), self.srm.dt)
+        first, last = within("ProbabilityWindowLoss", self.region, len(spikes), self.neuron.dt)
         counts = moving_count(spikes, window=self.window)[first:last]
         error = cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
         return error / float(last - first)

@@ -12,7 +12,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import Neuron, classes, neuron, region_steps, within
+from cuslayer.loss.base import classes, region_steps, within
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.response import passes
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
@@ -69,14 +70,14 @@ class SpikeCountLoss:
     """The error of spike counts within a region of time; see `functions.spike_count_error`.
 
     Args:
-        srm: the neuron whose spike response reassigns the error in time.
+        neuron: the neuron whose spike response reassigns the error in time.
         true: the count that the neuron of the right class shall reach.
         false: the count of the others.
         region: start and stop of the counted time in ms; by default all of it.
 
     Raises:
         ValueError: a count is negative, or the region is empty or begins before 0.
-        TypeError: srm is no neuron, or a number is none.
+        TypeError: neuron is not a neuron, or a number is none.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
 
@@ -87,13 +88,13 @@ class SpikeCountLoss:
     """
 
     def __init__(
-        self, srm: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
+        self, neuron: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
     ) -> None:
         op = "SpikeCountLoss"
-        self.srm = neuron(op, srm)
+        self.neuron = as_neuron(op, neuron)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
-        self.region = region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.neuron.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
@@ -107,6 +108,6 @@ class SpikeCountLoss:
             TypeError: labels are no integers.
         """
         spikes, chosen = classes("SpikeCountLoss", spikes, labels)
-        region = within("SpikeCountLoss", self.region, len(spikes), self.srm.dt)
+        region = within("SpikeCountLoss", self.region, len(spikes), self.neuron.dt)
         desired = to_device(np.where(chosen, self.true, self.false))
-        return spike_count_error(spikes, desired=desired, region=region, response=self.srm.filter)
+        return spike_count_error(spikes, desired=desired, region=region, response=self.neuron.filter)

@@ -10,7 +10,7 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import Neuron, neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.response import passes
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
@@ -61,10 +61,10 @@ class SpikeTimeLoss:
     See `functions.spike_time_error`.
 
     Args:
-        srm: the neuron whose spike response filters both.
+        neuron: the neuron whose spike response filters both.
 
     Raises:
-        TypeError: srm is no neuron.
+        TypeError: neuron is not a neuron.
 
     Source: Shrestha and Orchard 2018, equations 4 and 5 (van Rossum's distance with the spike response).
 
@@ -76,8 +76,8 @@ class SpikeTimeLoss:
     0.0
     """
 
-    def __init__(self, srm: Neuron) -> None:
-        self.srm = neuron("SpikeTimeLoss", srm)
+    def __init__(self, neuron: Neuron) -> None:
+        self.neuron = as_neuron("SpikeTimeLoss", neuron)
 
     def __call__(self, spikes: Any, target: Any) -> Tensor:
         """Return the loss of spikes against target, both (T, N, ...), as a scalar.
@@ -87,4 +87,4 @@ class SpikeTimeLoss:
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
-        return spike_time_error(spikes, target, response=self.srm.filter)
+        return spike_time_error(spikes, target, response=self.neuron.filter)
