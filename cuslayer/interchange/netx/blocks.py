@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.names import Neuron
 from cuslayer.neurons.srm import SRM
-from cuslayer.tape import no_grad
 
 # What the file calls each layer.
 KINDS: dict[type[Any], str] = {
@@ -61,7 +58,7 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
-            blocks.append(Block(KINDS[type(layer)], layer, shape, _shape_after(layer, shape)))
+            blocks.append(Block(KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
         elif isinstance(layer, (SRM, Loihi)) and last is not None and last.neuron is None and last.kind != "average":
             last.neuron = layer
@@ -85,11 +82,6 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
 def _complete(block: Block | None) -> None:
     if block is not None and block.neuron is None and block.kind != "average":
         raise ValueError(f"export_hdf5: {block.layer!r} has no neurons behind it")
-
-
-def _shape_after(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    with no_grad():
-        return tuple(layer(np.zeros((1, 1, *shape), bool)).shape[2:])
 
 
 def _input_shape(net: Sequential, given: tuple[int, ...] | None) -> tuple[int, ...]:
