@@ -12,7 +12,7 @@ from cuslayer.tape import Tensor, as_tensor
 
 
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
-    """Return a region in ms as steps; None, which is all of the time, stays None."""
+    """Return a region in ms as steps; None, all of the time, stays None."""
     if region is None:
         return None
     if not isinstance(region, (tuple, list)) or len(region) != 2:
@@ -34,7 +34,7 @@ def window_steps(op: str, window: Any, dt: float) -> int:
 
 
 def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
-    """Return a region in steps, all of the time where there is none; it may not reach past the end."""
+    """Return a region in steps, by default all of them; raise ValueError where it reaches past the end."""
     if steps == 0:
         raise ValueError(f"{op}: spikes must have a step, got T = 0")
     region = region or (0, steps)

@@ -21,21 +21,21 @@ class SpikeRateLoss:
         E = 1/2 sum (r - desired)^2
 
     A rate is linear in the spikes, so the gradient is exact: each bin of the region receives ``(r - desired) / (R dt)``
-    whether it holds a spike or not, and bins outside receive none. (`SpikeCountLoss` smooths its error by the spike
-    response instead, and wants silence outside its region.)
+    whether it holds a spike or not, and bins outside receive 0. (`SpikeCountLoss` filters its error by the spike
+    response instead, and desires no spikes outside its region.)
 
     Args:
         neuron: the neuron that fires; its dt is the step.
-        true: the rate that the neuron of the right class shall have, in Hz.
-        false: the rate of the others, in Hz.
+        true: the desired rate of the labelled class, in Hz.
+        false: the desired rate of the others, in Hz.
         region: start and stop of the counted time in ms; by default all of it.
 
     Raises:
-        ValueError: a rate is negative or above a spike a step, or the region is empty or begins before 0.
-        TypeError: neuron is not a neuron, or a number is none.
+        ValueError: a rate is negative or above one spike per step, or the region is empty or begins before 0.
+        TypeError: neuron is not a neuron, or a rate or time is not a number.
 
-    Source: SpikeRate of Intel's lava-dl, whose rates are spikes a step, 1000 / dt times smaller, and whose sum lacks
-    the factor 1/2.
+    Source: SpikeRate of Intel's lava-dl, whose rates are spikes per step, 1000 / dt times smaller, and whose sum has
+    no factor 1/2.
 
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
@@ -66,7 +66,7 @@ class SpikeRateLoss:
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, or the region reaches past T or is empty.
-            TypeError: labels are no integers.
+            TypeError: labels are not integers.
         """
         spikes, chosen = classes("SpikeRateLoss", spikes, labels)
         first, last = within("SpikeRateLoss", self.region, len(spikes), self.neuron.dt)

@@ -1,7 +1,4 @@
-"""The distance of two spike trains, as a neuron downstream sees them.
-
-The loss of spike times.
-"""
+"""The loss of spike times: the distance of two spike trains filtered by the spike response."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
 @differentiable
 def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -> tuple[Array, Pullback]:
-    """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over all.
+    """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over time, batch and neurons.
 
     Backward is ``g_s[t] = dt sum_k eps[k] e[t+k]``, and its negative for the target.
 
     Args:
         s: (T, N, ...), spikes or numbers.
         target: of the same shape.
-        response: the spike response, with its dt in milliseconds.
+        response: the spike response, with its dt in ms.
 
     Returns:
         The error, a scalar.
@@ -43,7 +40,7 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     check.time_first("spike_time_error", "s", s)
     check.same_shape("spike_time_error", "s", s, "target", target)
     filtered, correlated = passes(s, response)
-    # The response is linear: one filter of the difference serves both.
+    # The filter is linear: the difference is filtered once.
     e = filtered(numeric(s) - target)
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
@@ -61,7 +58,7 @@ class SpikeTimeLoss:
     See `functions.spike_time_error`.
 
     Args:
-        neuron: the neuron whose spike response filters both.
+        neuron: the neuron whose spike response filters both trains.
 
     Raises:
         TypeError: neuron is not a neuron.
