@@ -27,7 +27,7 @@ import numpy as np
 
 import cuslayer as cs
 from cuslayer.network.fusion import plan
-from cuslayer.neurons.potential import storing
+from cuslayer.neurons.potential import potential_format
 
 RESULTS = Path(__file__).parent / "results" / "recording.json"
 # A step, and what is open around the steps of a block.
@@ -40,7 +40,7 @@ NETWORKS = {"mlp": "34x34x2-512-10", "cnn": "34x34x2-16c5-2a-32c3-2a-64c3-10"}
 def unwatched(net: cs.Network, x: np.ndarray) -> cs.Tensor:
     """Run a network as its call does, with no question asked."""
     out = cs.Tensor(x)
-    with storing(net.store):
+    with potential_format(net.potentials):
         for step in plan(net.layers):
             out = step(out)
     return out

@@ -13,7 +13,7 @@ from cuslayer.layers.weight_hooks import quantize, weight_norm
 from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
-from cuslayer.network.hooks import tap
+from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.srm import neuron, spike
@@ -32,6 +32,7 @@ __all__ = [
     "loihi",
     "moving_count",
     "neuron",
+    "on_gradient",
     "pool",
     "psp",
     "quantize",
@@ -40,7 +41,6 @@ __all__ = [
     "spike",
     "spike_count_error",
     "spike_time_error",
-    "tap",
     "unpool",
     "weight_norm",
 ]

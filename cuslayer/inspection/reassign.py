@@ -1,7 +1,4 @@
-"""SLAYER's own picture: how the error of a neuron's spikes is reassigned in time.
-
-The picture of a reassignment: what the way back makes of a neuron's error, one below the other.
-"""
+"""SLAYER's error reassignment: how the error of one neuron's spikes is reassigned to its potential and back in time."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
-from cuslayer.inspection.structure import at_rest, described, is_neuron, network, srm_of, unit
-from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
-from cuslayer.neurons.srm import SRM
+from cuslayer.inspection.structure import eval_mode, layer_name, network, one_pass_of, unit
+from cuslayer.neurons.base import Neuron
 from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, open_frame, time_axis
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
@@ -28,7 +25,7 @@ class Reassignment:
         layer: the layer, as text.
         neuron: the neuron's place.
         sample: the sample.
-        srm: the neuron's constants.
+        constants: the neuron with its constants.
         loss: the loss of the batch.
         time: the times in ms.
         spikes: the neuron's spikes.
@@ -42,7 +39,7 @@ class Reassignment:
     layer: str
     neuron: tuple[int, ...]
     sample: int
-    srm: SRM
+    constants: Neuron
     loss: float
     time: Array
     spikes: Array
@@ -55,7 +52,7 @@ class Reassignment:
     @property
     def theta(self) -> float:
         """The threshold."""
-        return self.srm.theta
+        return self.constants.theta
 
     @property
     def spread(self) -> Array:
@@ -64,7 +61,7 @@ class Reassignment:
         A column is the error on the potential at one time, a row what an input of one time receives of all of them:
         its sum is the `weighted_error`.
         """
-        steps, samples = len(self.time), self.srm.response
+        steps, samples = len(self.time), self.constants.response
         lags = np.arange(steps) - np.arange(steps)[:, None]
         inside = (lags >= 0) & (lags < len(samples))
         return np.where(inside, samples[np.where(inside, lags, 0)], 0.0) * self.potential_error
@@ -123,6 +120,7 @@ def reassignment(
 
     >>> import numpy as np
     >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
     >>> net = Network("4-3-2", SRM())
     >>> x = np.ones((50, 1, 4), bool)
     >>> found = reassignment(net, x, [1], layer=1, neuron=2)
@@ -132,39 +130,26 @@ def reassignment(
     op = "reassignment"
     network(op, net)
     of = unit(op, net, layer)
-    srm = srm_of(op, net, of)
+    neurons, _ = one_pass_of(op, net, of)
     check_loss(op, loss)
     data = as_tensor(x).data
     with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as seen:
         # The gradient is to reach the layer whatever is trained: it goes on to the input.
-        with at_rest(net), no_grad(active=False):
+        with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
-            value = (loss or usual_loss(net, out, target))(out, target)
+            value = (loss or default_loss(net, out, target))(out, target)
         value.backward()
     found = seen[of.last]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
-        layer=described(net, of),
+        layer=layer_name(net, of),
         neuron=tuple(found.places[0].tolist()),
         sample=sample,
-        srm=srm,
+        constants=neurons,
         loss=value.item(),
         time=found.spikes.coords["time"],
         **{name: to_numpy(getattr(found, name).values)[:, 0, 0] for name in names},
     )
-
-
-def check_loss(op: str, loss: Any) -> None:
-    """Raise TypeError unless loss is a function, or None for the usual one."""
-    if loss is not None and not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
-
-
-def usual_loss(net: Any, out: Tensor, target: Any) -> Any:
-    """Return the loss that fits a target, with the constants of the last neurons."""
-    last = [stage for stage in net.layers if is_neuron(stage)][-1]
-    given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
-    return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)
 
 
 _PIECES = 8
@@ -209,7 +194,7 @@ def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
     for column in np.argsort(-abs(found.potential_error), kind="stable")[:_PIECES]:
         errors[-1].plot(time, spread[:, column], color=FAINT, linewidth=0.6, label="_piece", zorder=1)
     for ax in axes:
-        time_axis(ax, len(time), found.srm.dt)
+        time_axis(ax, len(time), found.constants.dt)
         open_frame(ax)
     for ax in axes[:-1]:
         ax.set_xlabel("")

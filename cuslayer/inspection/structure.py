@@ -1,12 +1,4 @@
-"""What stands where in a network: its neurons, and the layers before them.
-
-What each stage of a network makes of a shape, known without running it.
-
-The rates that a network was last seen to fire at.
-
-A forward pass counts nothing, so that it costs nothing: rates come from whoever looks at the spikes anyway, and stay
-here for as long as the network lives.
-"""
+"""The structure of a network: its layers with the neurons behind them, shapes, positions, and the rates last seen."""
 
 from __future__ import annotations
 
@@ -34,7 +26,7 @@ from cuslayer.layers import (
     Unpool,
 )
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
 from cuslayer.tape import Tensor
 
 
@@ -53,11 +45,6 @@ class Unit(NamedTuple):
     def last(self) -> int:
         """The position at which its output is there."""
         return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
-
-
-def is_neuron(stage: Any) -> bool:
-    """Return whether a stage is a neuron: `SRM`, or what has a threshold and a response as it has."""
-    return not isinstance(stage, Layer) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
 def units(net: Any) -> list[Unit]:
@@ -102,28 +89,33 @@ def unit(op: str, net: Any, layer: Any) -> Unit:
     return next(u for u in units(net) if at[0] in u)
 
 
-def described(net: Any, unit: Unit) -> str:
+def layer_name(net: Any, unit: Unit) -> str:
     """Return a unit as it is named to a person: ``layer 1 (Dense(4, 3), SRM)``."""
     layer = "" if unit.layer is None else repr(net.layers[unit.layer])
     neurons = "" if unit.neurons is None else type(net.layers[unit.neurons]).__name__
     return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
 
 
-def srm_of(op: str, net: Any, unit: Unit) -> SRM:
-    """Return the SRM neurons of a unit; raise TypeError where it has none."""
-    neurons = None if unit.neurons is None else net.layers[unit.neurons]
-    if not isinstance(neurons, SRM):
-        raise TypeError(f"{op}: {described(net, unit)} has no SRM neurons")
-    return neurons
+def neurons_of(net: Any, unit: Unit) -> Neuron | None:
+    """Return the neurons of a unit with their whole contract; None where it has none."""
+    return None if unit.neurons is None else as_neuron("network", net.layers[unit.neurons])
 
 
-def step(net: Any, position: int) -> float:
+def one_pass_of(op: str, net: Any, unit: Unit) -> tuple[Neuron, OnePass]:
+    """Return the spike response neurons of a unit, and what they compute; raise TypeError where it has none."""
+    neurons = neurons_of(net, unit)
+    if neurons is None or neurons.one_pass is None:
+        raise TypeError(f"{op}: {layer_name(net, unit)} has no SRM neurons")
+    return neurons, neurons.one_pass
+
+
+def dt_at(net: Any, position: int) -> float:
     """Return the step in ms at a position: that of the next neurons, or the last before, or 1."""
     around = (*net.layers[position:], *reversed(net.layers[:position]))
     return float(next((stage.dt for stage in around if is_neuron(stage)), 1.0))
 
 
-def place(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
+def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
     """Return where a neuron stands in a layer of a shape, named by its place or by its number in that order.
 
     Raises:
@@ -142,7 +134,7 @@ def place(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
 
 
 @contextmanager
-def at_rest(net: Any) -> Iterator[None]:
+def eval_mode(net: Any) -> Iterator[None]:
     """Let the layers of a network behave as out of training, and no parameter want a gradient, within this block."""
     layers = [layer for layer in net.layers if isinstance(layer, Layer)]
     training = [layer.training for layer in layers]

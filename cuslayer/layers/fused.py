@@ -21,7 +21,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.layers.conv import geometry
 from cuslayer.layers.dense import check_dense
-from cuslayer.neurons.potential import kept, wanted
+from cuslayer.neurons.potential import save_for_backward, wanted_dtype
 from cuslayer.tape import Pullback, differentiable, grad_enabled
 
 
@@ -87,7 +87,7 @@ def dense_neuron(
         u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
     else:
         u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
-    potential = kept(k, u)
+    potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> tuple[object, object]:
         errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
@@ -153,10 +153,11 @@ def conv_neuron(
     frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     fused = None if exact else k.fused.conv_kernels(frames, window, groups)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted(weight.dtype))
+        u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
     else:
         u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
-    potential, fired = kept(k, u), s.shape
+    blocks = k.fused.from_blocks if fused else None
+    potential, fired = save_for_backward(k, u, from_blocks=blocks), s.shape
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
@@ -251,14 +252,16 @@ def conv_pool(
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted(weight.dtype))
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted_dtype(weight.dtype))
         dtype = weight.dtype
     else:
         u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
         pooled = k.pool.forward(fired, pooling.window, pooling.gain)
         pooled_u, s = fire(k, pooled, steps, pooling.response, pooling.spiking)
         dtype = pooled.dtype
-    potential, pooled_potential, fired = kept(k, u), kept(k, pooled_u), s.shape
+    blocks = k.fused.from_blocks if fused else None
+    potential = save_for_backward(k, u, from_blocks=blocks)
+    pooled_potential, fired = save_for_backward(k, pooled_u, from_blocks=blocks), s.shape
     image = window.outputs("conv_pool", shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:

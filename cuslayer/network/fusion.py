@@ -36,8 +36,13 @@ class Fusion(NamedTuple):
         layers, neurons = stages[: 2 * count : 2], stages[1 : 2 * count : 2]
         if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
             return False
-        found = [neuron.one_pass if is_neuron(neuron) else None for neuron in neurons]
+        found = [one_pass(neuron) for neuron in neurons]
         return None not in found and self.condition(cast("list[OnePass]", found))
+
+
+def one_pass(stage: Any) -> OnePass | None:
+    """Return what a stage computes as a spike response neuron; None of any other stage."""
+    return getattr(stage, "one_pass", None) if is_neuron(stage) else None
 
 
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
@@ -88,7 +93,7 @@ class Step:
         """Return the output of the stages for the input x (T, N, ...)."""
         if self.fusion is None:
             return as_tensor(self.stages[0](x))
-        neurons = [neuron.one_pass for neuron in self.stages[1::2]]
+        neurons = [one_pass(neuron) for neuron in self.stages[1::2]]
         return self.fusion.operation(x, list(self.stages[::2]), neurons)
 
     @property

@@ -1,64 +1,57 @@
-"""Watching a network run: who asks, gets every pass to run himself.
-
-A tap on the tape: the same tensor, whose gradient is shown as it passes.
-"""
+"""Hooks on a network: observers of the steps of a forward pass, and of the gradient at a tensor."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
 from cuslayer.backend import Array
+from cuslayer.context import Setting
 from cuslayer.network.fusion import Step
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 # Runs a step of a plan on its input.
 Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
-# Runs a step in a network's place, by way of the run that it is given.
-Watch: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
+# Runs a step in a network's place: called with the run that it replaces, the step and its input.
+Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
 
-_state = threading.local()
+_observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
 
 
 @contextmanager
-def watching(net: Any, watch: Watch) -> Iterator[None]:
-    """Let `watch` run every pass of a network within this block (of this thread).
+def observe(net: Any, observer: Observer) -> Iterator[None]:
+    """Let an observer run every step of a network's forward passes within this block (of this thread).
 
-    It may take a pass apart into its stages, and is to return what the pass would have returned. Of several that watch
-    one network, the last runs first.
+    It may split a step into its parts, and returns what the step would have returned. Of several observers of one
+    network, the last one is called first.
     """
-    before = getattr(_state, "open", ())
-    _state.open = (*before, (net, watch))
-    try:
+    with _observers.set((*_observers.get(), (net, observer))):
         yield
-    finally:
-        _state.open = before
 
 
-def watched(net: Any) -> Run:
-    """Return how the steps of a network are run: as they are, or by those who watch it."""
+def observed(net: Any) -> Run:
+    """Return the function that runs the steps of a network: plainly, or through its observers."""
 
     def run(step: Step, x: Tensor) -> Tensor:
         return step(x)
 
-    for other, watch in getattr(_state, "open", ()):
+    for other, observer in _observers.get():
         if other is net:
-            run = partial(watch, run)
+            run = partial(observer, run)
     return run
 
 
 @differentiable
-def tap(x: Array, /, *, show: Callable[[Array], None]) -> tuple[Array, Pullback]:
-    """Return x, and show its gradient as backward passes.
+def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Array, Pullback]:
+    """Return x, and call back with its gradient during backward: the identity with a gradient hook.
 
-    Neither x nor the gradient changes by a bit. Where no gradient is wanted, nothing is shown.
+    Neither x nor the gradient changes by a bit. Where no gradient is wanted, the callback is not called.
 
     Args:
         x: an array of any shape.
-        show: called with the gradient, of x's shape. The array is the tape's: it is not to be written to.
+        callback: called with the gradient, of x's shape. It must not write to the array.
 
     Returns:
         x itself.
@@ -66,12 +59,12 @@ def tap(x: Array, /, *, show: Callable[[Array], None]) -> tuple[Array, Pullback]
     >>> import numpy as np
     >>> from cuslayer.tape import Tensor
     >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
-    >>> (tap(x, show=lambda g: print(g.tolist())) * 3.0).sum().backward()
+    >>> (on_gradient(x, callback=lambda g: print(g.tolist())) * 3.0).sum().backward()
     [3.0, 3.0]
     """
 
     def pullback(g: Array) -> Array:
-        show(g)
+        callback(g)
         return g
 
     return x, pullback

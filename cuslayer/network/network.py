@@ -9,41 +9,41 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers import Layer
 from cuslayer.network.fusion import plan
-from cuslayer.network.hooks import watched
+from cuslayer.network.hooks import observed
 from cuslayer.network.notation import Word, build, read_words
-from cuslayer.neurons.names import Neuron
-from cuslayer.neurons.potential import STORES, storing
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.potential import FORMATS, potential_format
 from cuslayer.tape import Tensor, as_tensor
 
-Stage: TypeAlias = "Layer | SRM | Callable[[Tensor], Tensor]"
+Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
 
 class Sequential:
     """Layers and neurons that run one after the other.
 
     Args:
-        layers: layers, `SRM` neurons, or any functions from a tensor to a tensor.
-        store: how potentials are kept for backward: "full", or "half" for float16 at half the memory. The surrogate
-            then errs by a share of ``|u| / (2048 tau_rho theta)`` at most; spikes are the same.
+        layers: layers, neurons, or any functions from a tensor to a tensor.
+        potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
+            errs by a share of ``|u| / (2048 tau_rho theta)`` at most; spikes are the same.
 
     Attributes:
         layers: the stages in their order.
 
     Raises:
         TypeError: a stage cannot be called.
-        ValueError: store is neither "full" nor "half".
+        ValueError: potentials is neither "full" nor "float16".
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
+    >>> from cuslayer.neurons import SRM
     >>> srm = SRM()
     >>> net = Sequential(Dense(4, 3), srm, Dense(3, 2), srm)
     >>> net(np.zeros((10, 1, 4), bool)).shape, len(net.parameters())
     ((10, 1, 2), 2)
     """
 
-    def __init__(self, *layers: Stage, store: str = "full") -> None:
-        self.store = check.one_of(type(self).__name__, "store", store, STORES)
+    def __init__(self, *layers: Stage, potentials: str = "full") -> None:
+        self.potentials = check.one_of(type(self).__name__, "potentials", potentials, FORMATS)
         for position, layer in enumerate(layers):
             if not callable(layer):
                 raise TypeError(f"{type(self).__name__}: layer {position} must be callable, got {type(layer).__name__}")
@@ -57,8 +57,8 @@ class Sequential:
         """
         x = as_tensor(x)
         check.time_first("network", "x", x)
-        run = watched(self)
-        with storing(self.store):
+        run = observed(self)
+        with potential_format(self.potentials):
             for step in plan(self.layers):
                 x = run(step, x)
         return x
@@ -128,33 +128,33 @@ class Network(Sequential):
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
-        srm: the neurons of every layer; its threshold sets the gain of the pooling, ``1.1 theta``.
-        store: how potentials are kept for backward, as in `Sequential`.
+        neuron: the neurons of every layer; they set the gain of the pooling, ``1.1 theta``.
+        potentials: how potentials are saved for backward, as in `Sequential`.
 
     Attributes:
         input_shape: (H, W, C), or (N,).
         layers: synapses and neurons in turn.
 
     Raises:
-        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or store is unknown.
-        TypeError: notation is neither a string nor words, srm no neuron.
+        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or potentials is an unknown word.
+        TypeError: notation is neither a string nor words, or neuron is no neuron.
 
     >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
     >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
     >>> net(np.zeros((2, 1, 34, 34, 2), bool)).shape
     (2, 1, 10)
     """
 
-    def __init__(self, notation: str | Sequence[Word], srm: Neuron, *, store: str = "full") -> None:
+    def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:
             raise TypeError(f"Network: notation must be a string or words, got {type(notation).__name__}")
         words = read_words(notation) if isinstance(notation, str) else tuple(notation)
-        if not callable(srm) or not hasattr(srm, "theta"):
-            raise TypeError(f"Network: srm must be a neuron, got {type(srm).__name__}")
+        as_neuron("Network", neuron)
         self.notation = "-".join(word.text for word in words)
-        self.input_shape, stages = build(words, srm)
-        super().__init__(*stages, store=store)
+        self.input_shape, stages = build(words, neuron)
+        super().__init__(*stages, potentials=potentials)
 
     def __call__(self, x: Any) -> Tensor:
         x = as_tensor(x)

@@ -1,7 +1,4 @@
-"""The grammar of layer words, and a word with the options beside it.
-
-From words to layers: each with the shape that it makes of its input's.
-"""
+"""The notation of networks: its grammar, a word with its options, and the layers that words stand for."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from typing import Any, TypeAlias
 from cuslayer import check
 from cuslayer.layers import Average, Conv, Delay, Dense, Layer, Pool, Shift
 from cuslayer.layers.weight_hooks import quantize
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.names import Neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 
 GRAMMAR = (
     "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
@@ -140,23 +136,17 @@ def rows_first(word: Word) -> Word:
     return Word(f"{rows}x{columns}x{channels}")
 
 
-# SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to 8 bits with a sign.
-_LOIHI_SCALE = 100.0
-_LOIHI_DELAY = 62  # steps, the longest of the chip
-_TO_CHIP = partial(quantize, step=2.0, limits=(-256.0, 254.0))
-
 Shape: TypeAlias = "tuple[int, ...]"
 
 
 def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
-    Loihi's neurons are followed by a shift of one step, which a spike takes from one layer of the chip to the next, and
-    the weights before them are rounded to the chip's values.
+    Neurons with an axon delay are followed by a `Shift`; weights before neurons with a weight grid are rounded to it.
 
     Args:
         words: the input first, HxWxC or N.
-        neuron: the neurons of every layer that has none of its own; its threshold sets the gain of the pooling.
+        neuron: the neurons of every layer that has none of its own; they set the gain of the pooling.
 
     Raises:
         ValueError: the first word is no input or another one is, a size is 0, a window does not fit its frame, a
@@ -167,7 +157,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         raise ValueError(f"Network: {notation!r} must begin with its input; known words: {GRAMMAR}")
     first, *others = words
     begin = shape = tuple(check.integer("Network", f"input {first.text}", n, least=1) for n in first.numbers)
-    stages: list[Any] = []
+    dt, stages = as_neuron("Network", neuron).dt, list[Any]()
     for word in others:
         where = f"Network: {word.text!r} in {notation!r}"
         if word.kind == "input":
@@ -176,17 +166,18 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
-        own = neuron if word.neuron is None else word.neuron
-        if own.dt != neuron.dt:
-            raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {neuron.dt:g}")
+        given = neuron if word.neuron is None else word.neuron
+        own = as_neuron("Network", given)
+        if own.dt != dt:
+            raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
         layer, shape = _MAKE[word.kind](word, shape, own)
         stages.append(layer)
         if word.kind != "average":
-            stages.append(own)
-            if isinstance(own, Loihi):
-                stages.append(Shift(own.dt, dt=own.dt))
+            stages.append(given)
+            if own.axon_delay:
+                stages.append(Shift(own.axon_delay * own.dt, dt=own.dt))
         if word.delay:
-            usual = _LOIHI_DELAY * own.dt if isinstance(own, Loihi) else None
+            usual = None if own.max_delay is None else own.max_delay * own.dt
             stages.append(Delay(shape[-1], dt=own.dt, max_delay=usual if word.max_delay is None else word.max_delay))
     return begin, stages
 
@@ -219,7 +210,7 @@ def _pool(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
         stride=word.stride,
         padding=0 if word.padding is None else word.padding,
         dilation=1 if word.dilation is None else word.dilation,
-        gain=neuron.pool_gain if isinstance(neuron, Loihi) else 1.1 * neuron.theta,
+        gain=neuron.pool_gain,
     )
     return pool, (*_outputs(pool, shape, ceil=True), shape[2])
 
@@ -230,11 +221,13 @@ def _average(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
 
 
 def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]:
-    """Return how the weight starts, and for Loihi's neurons the rounding to the values that the chip has."""
-    chip = isinstance(neuron, Loihi)
-    usual = _LOIHI_SCALE if chip else usual_scale
+    """Return the scale at which the weight starts, and the rounding to the values that the neurons allow."""
+    usual = usual_scale if neuron.weight_scale is None else neuron.weight_scale
     scale = usual if word.weight_scale is None else word.weight_scale
-    return {"weight_scale": scale, "weight_hook": _TO_CHIP if chip else None}
+    if neuron.weight_grid is None:
+        return {"weight_scale": scale}
+    step, limits = neuron.weight_grid
+    return {"weight_scale": scale, "weight_hook": partial(quantize, step=step, limits=limits)}
 
 
 def _outputs(layer: Conv | Pool, shape: Shape, *, ceil: bool) -> tuple[int, int]:

@@ -57,6 +57,10 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
+# Every kind of neuron that has a name in configuration files, by that name.
+KINDS: dict[str, type[Neuron]] = {}
+
+
 class Neuron:
     """A kind of neuron: ``s = neuron(x)``, x (T, N, ...) the weighted input, s boolean spikes.
 
@@ -96,6 +100,12 @@ class Neuron:
     axon_delay: ClassVar[int] = 0
     max_delay: ClassVar[int | None] = None
     names: ClassVar[Names | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls).get("names")
+        if own is not None:
+            KINDS[own.type] = cls
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...)."""

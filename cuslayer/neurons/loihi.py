@@ -1,23 +1,19 @@
-"""A layer of Loihi's neurons: fixed-point current and voltage, threshold and reset in one pass.
-
-The neuron of Intel's Loihi: fixed-point current and voltage, as the chip has them, with SLAYER's gradient.
-"""
+"""The neuron of Intel's Loihi: fixed-point current and voltage, threshold and reset, with SLAYER's gradient."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.loihi.constants import Chip, FixedPoint
-from cuslayer.neurons.base import Neuron
-from cuslayer.neurons.potential import kept
-from cuslayer.neurons.response import psp
+from cuslayer.neurons.base import Names, Neuron
+from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -49,7 +45,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     check.floating("loihi", "x", x)
     k = kernels.of(x)
     u, s = k.loihi.forward(x, constants)
-    potential = kept(k, u, unit=constants.chip.theta)
+    potential = save_for_backward(k, u, unit=constants.chip.theta)
     dtype = x.dtype  # not x: the weighted input need not outlive the pass
     return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
 
@@ -123,6 +119,22 @@ class Loihi(Neuron):
     first_bin: bool = True
     surrogate_at: str = "before_reset"
 
+    parts: ClassVar[str] = "none"
+    # SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to 8 bits with a sign. A
+    # spike takes one step from layer to layer of the chip, whose longest delay is 62 steps.
+    weight_scale: ClassVar[float] = 100.0
+    weight_grid: ClassVar[tuple[float, tuple[float, float]]] = (2.0, (-256.0, 254.0))
+    axon_delay: ClassVar[int] = 1
+    max_delay: ClassVar[int] = 62
+    names: ClassVar[Names] = Names(
+        "LOIHI",
+        needed={
+            **{"vThMant": "vth_mant", "vDecay": "v_decay", "iDecay": "i_decay", "refDelay": "ref_delay"},
+            **{"wgtExp": "wgt_exp", "tauRho": "tau_rho", "scaleRho": "scale_rho"},
+        },
+        options={"firstBin": "first_bin", "surrogateAt": "surrogate_at"},
+    )
+
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
             value = check.integer("Loihi", name, getattr(self, name), least=least)
@@ -155,8 +167,8 @@ class Loihi(Neuron):
 
     @cached_property
     def filter(self) -> Sampled:
-        """The response divided by its largest sample, by which losses filter: its peak is 1, as an SRM's is."""
-        return Sampled(self.response / self.response.max(), self.dt)
+        """The response divided by its largest sample, by which `psp` and losses filter."""
+        return Sampled(self.response / self.peak, self.dt)
 
     @cached_property
     def constants(self) -> FixedPoint:
@@ -178,9 +190,32 @@ class Loihi(Neuron):
         """The weight of a pooling layer before these neurons: one spike brings them to ``1.1 theta``, in steps of 2."""
         return 2.0 * round(1.1 * self.theta / (2 * float(self.response.max())))
 
-    def psp(self, x: Any) -> Tensor:
-        """Filter x (T, N, ...), spikes or numbers, by the response of peak 1; see `functions.psp`."""
-        return psp(x, response=self.filter)
+    @property
+    def period(self) -> int:
+        """The fewest steps between spikes, ``ref_delay``."""
+        return self.ref_delay
+
+    @property
+    def peak(self) -> float:
+        """The largest sample of the response."""
+        return float(self.response.max())
+
+    @property
+    def width(self) -> float:
+        return self.constants.width
+
+    @property
+    def laplace(self) -> tuple[float, float]:
+        return self.constants.width, self.constants.height
+
+    def fires(self, u: Array) -> Array:
+        """Return where voltages u make a spike: ``u > theta``."""
+        return u > u.dtype.type(self.theta)
+
+    def surrogate(self, u: Array) -> Array:
+        """Return ``rho(u) = scale_rho / (max(h) tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
+        real, (width, height) = u.dtype.type, self.laplace
+        return real(height / self.dt) * namespace(u).exp(-abs(u - real(self.theta)) / real(width))
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""

@@ -1,21 +1,16 @@
-"""A layer of spike response neurons: filter, refraction and threshold in one pass.
-
-Threshold and refraction: from the filtered input to spikes.
-
-The spike response model: a neuron's two filters, its threshold and its surrogate gradient.
-"""
+"""The spike response model: two filters, a threshold and a surrogate gradient."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.neurons.base import Neuron, OnePass
-from cuslayer.neurons.potential import kept
+from cuslayer.neurons.base import Names, Neuron, OnePass
+from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -23,7 +18,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Return ``spike(psp(x))`` in one pass forward and one pass back.
 
-    What is kept for backward is the potential u alone.
+    The potential u alone is saved for backward.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
@@ -51,7 +46,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     check.floating("neuron", "x", x)
     k = kernels.of(x)
     u, s = k.srm.neuron(x, response, spiking)
-    adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, kept(k, u)
+    adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, save_for_backward(k, u)
     dtype = x.dtype  # not x: the weighted input need not outlive the pass
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)
 
@@ -88,7 +83,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     check.floating("spike", "a", a)
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
-    adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, kept(k, u)
+    adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, save_for_backward(k, u)
     dtype = a.dtype  # not a: the filtered input need not outlive the pass
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
@@ -139,6 +134,16 @@ class SRM(Neuron):
     cutoff: float = 0.01
     ref_cutoff: float = 0.01
 
+    parts: ClassVar[str] = "exact"
+    names: ClassVar[Names] = Names(
+        "SRMALPHA",
+        needed={
+            **{"theta": "theta", "tauSr": "tau_sr", "tauRef": "tau_ref", "scaleRef": "scale_ref"},
+            **{"tauRho": "tau_rho", "scaleRho": "scale_rho"},
+        },
+        options={"gradient": "gradient", "cutoff": "cutoff", "refCutoff": "ref_cutoff"},
+    )
+
     def __post_init__(self) -> None:
         check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
         for field in fields(self):
@@ -175,6 +180,23 @@ class SRM(Neuron):
         if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
             return None
         return OnePass(self.filter, self.spiking, self.gradient == "exact")
+
+    @property
+    def width(self) -> float:
+        return self.spiking.width
+
+    @property
+    def laplace(self) -> tuple[float, float]:
+        return self.spiking.width, self.spiking.height
+
+    def surrogate(self, u: Array) -> Array:
+        """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
+        real = u.dtype.type
+        theta, width, height = real(self.theta), real(self.width), real(self.spiking.height / self.dt)
+        return height * namespace(u).exp(-abs(u - theta) / width)
+
+    def with_gradient(self, mode: str) -> SRM:
+        return replace(self, gradient=mode)
 
     def spike(self, u: Any) -> Tensor:
         """Refract and threshold a filtered input (T, N, ...) to boolean spikes; see `functions.spike`."""

@@ -11,7 +11,8 @@ import yaml
 from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, rows_first
-from cuslayer.neurons.names import Neuron, neuron_constants
+from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor

@@ -9,7 +9,8 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
-from cuslayer.neurons.names import NEURONS, Neuron, make_neuron
+from cuslayer.neurons.base import KINDS, Neuron
+from cuslayer.neurons.names import make_neuron
 from cuslayer.training.config import LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
 from cuslayer.training.params import Params
 from cuslayer.training.yaml_sections import Section, plain_number, read_yaml
@@ -68,7 +69,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
 def _neuron(above: Section, dt: float) -> Neuron:
     """Return the neuron under the key "neuron"."""
-    every = {key for words in NEURONS.values() for key in words.names}
+    every = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
     section = above.section("neuron", ("type", *every))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
     return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)

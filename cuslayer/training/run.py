@@ -19,8 +19,8 @@ from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.files import write_whole
 from cuslayer.inspection.health.compute import health
-from cuslayer.inspection.structure import is_neuron
 from cuslayer.network.network import Network
+from cuslayer.neurons.base import is_neuron
 from cuslayer.tape import no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config

@@ -46,7 +46,7 @@ def network(name):
 def check_parts(why, net, x, at):
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4 * (1 + abs(why.potential)))
     assert sum(s.share for s in why.spikes) == pytest.approx(why.contributions.sum(), abs=1e-9 * (1 + len(why.spikes)))
-    assert sum(s.share for s in why.debts) == pytest.approx(why.refractory)
+    assert sum(s.share for s in why.refractory_spikes) == pytest.approx(why.refractory)
     with cs.no_grad(), cs.record(net, layers=at) as seen:
         net.train(False)
         net(x)
@@ -57,7 +57,7 @@ def check_parts(why, net, x, at):
     assert why.margin == pytest.approx(why.potential - 10.0)
     assert why.refractory == pytest.approx(seen[at].refractory[column], abs=1e-4)
     earlier = np.flatnonzero(seen[at].spikes[(slice(0, why.time), *column[1:])])
-    assert set(why.debts.time) <= set(earlier)
+    assert set(why.refractory_spikes.time) <= set(earlier)
     return seen[at]
 
 
@@ -128,8 +128,8 @@ def test_by_hand():
     assert why.contributions.tolist() == pytest.approx([14 * (eps[4] + eps[3]), -3 * eps[3], 0.0], rel=1e-6)
     assert [(s.time, s.neuron) for s in why.spikes] == [(1, (0,)), (0, (0,)), (1, (1,))]
     assert why.refractory == pytest.approx(sum(nu[4 - t] for t in first))
-    assert sorted(why.debts.time.tolist()) == first
-    assert why.debts[0].neuron == (0,)
+    assert sorted(why.refractory_spikes.time.tolist()) == first
+    assert why.refractory_spikes[0].neuron == (0,)
     assert repr(why.spikes).startswith("Spikes(3, shares of ")
 
 
@@ -177,7 +177,7 @@ def test_trace_goes_on_to_input_events():
     lines = repr(trace).splitlines()
     assert lines[0] == why.headline()
     assert any(line.startswith("      ") and "input event (" in line for line in lines)
-    owed = [b.why.explanation for b in trace.branches if len(b.why.explanation.debts)]
+    owed = [b.why.explanation for b in trace.branches if len(b.why.explanation.refractory_spikes)]
     assert owed
     assert any(line.endswith("refraction") for line in lines)
 
@@ -335,8 +335,8 @@ def test_spikes_of_a_part_are_in_the_order_of_time():
     x = np.zeros((20, 1, 1), np.float32)
     x[:] = 30.0
     why = cs.explain(net, x, 0, 0, 12)
-    assert len(why.debts) > 2
-    assert (np.diff(why.debts.time) < 0).any()
+    assert len(why.refractory_spikes) > 2
+    assert (np.diff(why.refractory_spikes.time) < 0).any()
     for part in why.parts():
         assert len(part.times) > 2
         assert (np.diff(part.times) > 0).all()

@@ -315,14 +315,6 @@ def test_errors():
     with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
         cs.health(cs.Sequential(cs.Dense(4, 2)), one)
 
-    class Other:
-        theta, psp = 1.0, staticmethod(lambda x: x)
-
-        def __call__(self, x):
-            return x
-
-    with pytest.raises(TypeError, match=r"^health: layer 1 must be SRM or Loihi, got Other$"):
-        cs.health(cs.Sequential(cs.Dense(4, 2), Other()), one)
     with pytest.raises(ValueError, match=r"^health: neurons stand at 1, got 0$"):
         cs.health(net, one)[0]
 

@@ -10,7 +10,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.network.fusion import Step
-from cuslayer.network.hooks import watched, watching
+from cuslayer.network.hooks import observe, observed
 
 
 def case(gradient="slayer"):
@@ -129,15 +129,15 @@ def test_errors():
 @pytest.mark.parametrize("shape", [(5, 2, 3), (0, 1), ()])
 def test_a_tap_changes_nothing_and_shows_the_gradient(shape):
     x = np.random.default_rng(0).standard_normal(shape)
-    assert cs.gradcheck(lambda x: functions.tap(x, show=lambda g: None) * x, x) < 1e-6
+    assert cs.gradcheck(lambda x: functions.on_gradient(x, callback=lambda g: None) * x, x) < 1e-6
     shown = []
     t = cs.Tensor(x, requires_grad=True)
-    y = functions.tap(t, show=shown.append)
+    y = functions.on_gradient(t, callback=shown.append)
     assert y.data is t.data
     (y * 3.0).sum().backward()
     assert (shown[0] == 3.0).all()
     assert (t.grad == 3.0).all()
-    assert not functions.tap(x, show=shown.append).requires_grad
+    assert not functions.on_gradient(x, callback=shown.append).requires_grad
 
 
 def test_who_watches_a_network():
@@ -156,19 +156,19 @@ def test_who_watches_a_network():
         return runs
 
     def run():
-        watched(net)(Step(0, (stage,)), cs.Tensor(1.0))
+        observed(net)(Step(0, (stage,)), cs.Tensor(1.0))
         found = list(calls)
         calls.clear()
         return found
 
     assert run() == ["run"]
-    with watching(net, watch("a")), watching(other, watch("b")), watching(net, watch("c")):
+    with observe(net, watch("a")), observe(other, watch("b")), observe(net, watch("c")):
         assert run() == ["c", "a", "run"]
         elsewhere = []
         thread = threading.Thread(target=lambda: elsewhere.append(run()))
         thread.start()
         thread.join()
         assert elsewhere == [["run"]]
-    with pytest.raises(KeyError), watching(net, watch("a")):
+    with pytest.raises(KeyError), observe(net, watch("a")):
         raise KeyError
     assert run() == ["run"]

@@ -41,10 +41,10 @@ def same(one, other):
 
 @pytest.mark.parametrize("notation", NETS)
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize("store", ["full", "half"])
-def test_recording_changes_no_bit_and_is_what_the_layers_say(notation, gradient, store):
+@pytest.mark.parametrize("potentials", ["full", "float16"])
+def test_recording_changes_no_bit_and_is_what_the_layers_say(notation, gradient, potentials):
     srm = cs.SRM(gradient=gradient)
-    net = cs.Network(notation, srm, store=store)
+    net = cs.Network(notation, srm, potentials=potentials)
     x = spikes_for(NETS[notation])
     spikes, grads, _ = step(net, x)
     recorded, recorded_grads, seen = step(net, x, layers=None)
@@ -66,7 +66,7 @@ def test_recording_changes_no_bit_and_is_what_the_layers_say(notation, gradient,
         rho = np.exp(-abs(record.potential.astype(float) - 10.0) / 10.0) / 10.0
         np.testing.assert_allclose(record.surrogate, rho, rtol=1e-4, atol=1e-30)
         s = expected
-    check_errors(net, x, srm, seen, rtol=1e-4 if store == "full" else 5e-3)
+    check_errors(net, x, srm, seen, rtol=1e-4 if potentials == "full" else 5e-3)
 
 
 def check_errors(net, x, srm, seen, rtol):

@@ -83,7 +83,7 @@ def check_explained(page, net, x, at, layer, number, sample, time):
     close(sizes, why.contributions.ravel())
     order = [abs(part["size"]) for part in found["contributions"]]
     assert order == sorted(order, reverse=True)
-    assert found["debts"] == sorted(why.debts.time.tolist())
+    assert found["debts"] == sorted(why.refractory_spikes.time.tolist())
 
 
 def delays(mode="floor"):

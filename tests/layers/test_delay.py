@@ -189,14 +189,14 @@ def test_a_delay_is_learned(mode):
     np.testing.assert_allclose(found, expected, atol=0.2)
 
 
-@pytest.mark.parametrize("store", ["full", "half"])
-def test_delays_in_a_network(store):
+@pytest.mark.parametrize("potentials", ["full", "float16"])
+def test_delays_in_a_network(potentials):
     srm = cs.SRM(theta=5.0)
     conv, pool, dense = cs.Conv(2, 4, 3, padding=1, weight_scale=8.0), cs.Pool(2, gain=5.5), cs.Dense((3, 3, 4), 3)
     a, b, c = cs.Delay(2, dt=1.0), cs.Delay((6, 6, 4), dt=1.0), cs.Delay(4, dt=1.0)
     for delay in (a, b, c):
         delay.delay.data[...] = RNG.uniform(0, 4, delay.delay.shape)
-    net = cs.Sequential(a, conv, srm, b, pool, srm, c, dense, srm, store=store)
+    net = cs.Sequential(a, conv, srm, b, pool, srm, c, dense, srm, potentials=potentials)
     x = RNG.random((40, 2, 6, 6, 2)) < 0.2
     out = net(x)
     by_hand = srm(dense(c(srm(pool(b(srm(conv(a(x)))))))))

@@ -152,7 +152,7 @@ def test_errors_of_networks():
         cs.Network("3x3x1-2c5v", SRM)
     with pytest.raises(TypeError, match="Network: notation must be a string or words, got int"):
         cs.Network(3, SRM)
-    with pytest.raises(TypeError, match="Network: srm must be a neuron, got int"):
+    with pytest.raises(TypeError, match="Network: neuron must be a neuron, got int"):
         cs.Network("3-2", 3)
     with pytest.raises(
         ValueError, match=r"network: x must be \(T, N, 34, 34, 2\) for 34x34x2-10, got shape \(5, 1, 2312\)"

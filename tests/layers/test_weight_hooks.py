@@ -49,14 +49,14 @@ def step(net, x, grad):
     return spikes.data
 
 
-@pytest.mark.parametrize("store", ["full", "half"])
+@pytest.mark.parametrize("potentials", ["full", "float16"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_hook_is_in_the_way_of_every_pass(name, store):
+def test_a_hook_is_in_the_way_of_every_pass(name, potentials):
     """With a hook, a network does what one does whose weights went through it before."""
     make, shape = NETWORKS[name]
     x = RNG.random((40, 2, *shape)) < 0.25
     cs.seed(1)
-    hooked, plain = (cs.Sequential(*make(hook), store=store) for hook in (rounded, None))
+    hooked, plain = (cs.Sequential(*make(hook), potentials=potentials) for hook in (rounded, None))
     weight = hooked[0].weight
     plain[0].weight.data = np.rint(weight.data / 2) * 2
     assert (plain[0].weight.data != weight.data).any()

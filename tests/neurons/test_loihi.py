@@ -278,9 +278,9 @@ def test_half_of_the_memory(vth_mant):
     neuron = cs.Loihi(vth_mant=vth_mant)
     x = RNG.normal(0.05, 1, (50, 2, 5)) * neuron.theta / 64
     grads = []
-    for store in ("full", "half"):
+    for potentials in ("full", "float16"):
         t = cs.Tensor(x, requires_grad=True)
-        out = cs.Sequential(neuron, store=store)(t)
+        out = cs.Sequential(neuron, potentials=potentials)(t)
         out.backward(np.ones(out.shape))
         grads.append(t.grad)
     np.testing.assert_allclose(grads[1], grads[0], rtol=0, atol=1e-3 * np.abs(grads[0]).max())

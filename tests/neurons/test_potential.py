@@ -64,7 +64,7 @@ def test_spikes_are_the_same_and_gradients_near(gradient):
     for make, shape in cases:
         x = np.random.default_rng(0).random(shape) < 0.2
         spikes, grads = step(make, x)
-        half_spikes, half_grads = step(make, x, store="half")
+        half_spikes, half_grads = step(make, x, potentials="float16")
         assert spikes.any()
         assert (spikes == half_spikes).all()
         for full, half in zip(grads, half_grads, strict=True):
@@ -73,7 +73,7 @@ def test_spikes_are_the_same_and_gradients_near(gradient):
 
 
 def test_the_surrogates_error():
-    """A share of |u| / (2048 tau_rho theta), as `store` promises."""
+    """A share of |u| / (2048 tau_rho theta), as `potentials` promises."""
     srm = cs.SRM()
     u = np.linspace(-60, 60, 5001, dtype=np.float32)
     theta, steep, height = (float(v) for v in srm.spiking.surrogate(np.dtype(np.float64)))
@@ -87,8 +87,8 @@ def test_the_surrogates_error():
 
 def test_half_the_memory():
     kept = []
-    for store in ("full", "half"):
-        net = cs.Network("16x16x2-8c3-2a-8c3-4", cs.SRM(), store=store)
+    for potentials in ("full", "float16"):
+        net = cs.Network("16x16x2-8c3-2a-8c3-4", cs.SRM(), potentials=potentials)
         spikes = net(np.zeros((100, 2, 16, 16, 2), bool))
         node, size = spikes.node, 0
         seen = {}
@@ -107,10 +107,9 @@ def arrays(function, depth=4):
     """Return the arrays that a closure holds, and those that the closures in it hold."""
     for cell in function.__closure__ or ():
         value = cell.cell_contents
-        # What is handed out once lies in a list, whose `pop` is what the closure holds.
-        value = getattr(value, "__self__", value)
-        if isinstance(value, (np.ndarray, list)):
-            yield from [value] if isinstance(value, np.ndarray) else value
+        value = value._value if isinstance(value, potential.Once) else value
+        if isinstance(value, np.ndarray):
+            yield value
         elif hasattr(value, "__closure__") and depth:
             yield from arrays(value, depth - 1)
 
@@ -150,10 +149,10 @@ def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps,
             assert cpu.float16.store(u[block, :, :written].copy()).tobytes() == kept[block, :, :written].tobytes()
 
 
-def recorded(store, **asked):
+def recorded(potentials, **asked):
     """Run a pass of convolution and pooling and a dense layer, recorded, and return the network, input and record."""
     cs.seed(2)
-    net = cs.Network("6x6x2-4c3-2a-5", cs.SRM(), store=store)
+    net = cs.Network("6x6x2-4c3-2a-5", cs.SRM(), potentials=potentials)
     x = np.random.default_rng(0).random((60, 2, 6, 6, 2)) < 0.2
     with cs.record(net, **asked) as seen:
         spikes = net(x)
@@ -163,7 +162,7 @@ def recorded(store, **asked):
 
 def test_recorded_errors_make_the_gradients():
     """To float32's rounding, of which the float16 of the potentials makes 50 times as much."""
-    (net, x, seen), (full, _, _) = recorded("half", layers=None), recorded("full", layers=None)
+    (net, x, seen), (full, _, _) = recorded("float16", layers=None), recorded("full", layers=None)
     errors = {at: seen[at].weighted_error.values for at in (1, 3, 5)}
     for at, came in ((0, x), (4, seen[3].spikes.values)):
         grad, other = net[at].weight.grad, full[at].weight.grad
@@ -179,7 +178,7 @@ def test_recorded_errors_make_the_gradients():
 
 @pytest.mark.parametrize("asked", [{"layers": None}, {"window": (0, 55)}, {"neurons": [0, 3, 4]}])
 def test_recorded_errors_are_of_potentials_as_float16(asked):
-    _, _, seen = recorded("half", **asked)
+    _, _, seen = recorded("float16", **asked)
     for at in (1, 3, 5):
         u = seen[at].potential.values
         assert u.dtype == np.float32
@@ -191,36 +190,36 @@ def test_recorded_errors_are_of_potentials_as_float16(asked):
 
 def test_recorded_errors_of_a_part_are_those_of_the_whole():
     """A neuron of a map has its error by way of the pooled neurons that see it, whose potentials are float16 too."""
-    _, _, whole = recorded("half", layers=None)
-    _, _, part = recorded("half", neurons={1: [0, 5, 77]})
+    _, _, whole = recorded("float16", layers=None)
+    _, _, part = recorded("float16", neurons={1: [0, 5, 77]})
     expected = whole[1].spikes_error.values.reshape(60, 2, -1)[..., [0, 5, 77]]
     np.testing.assert_allclose(part[1].spikes_error, expected, rtol=0, atol=2e-6 * abs(expected).max())
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"^Network: store must be one of full, half, got 'halv'; did"):
-        cs.Network("4-2", cs.SRM(), store="halv")
-    with pytest.raises(ValueError, match=r"^Sequential: store must be one of full, half, got 3$"):
-        cs.Sequential(store=3)
+    with pytest.raises(ValueError, match=r"^Network: potentials must be one of full, float16, got 'float17'; did"):
+        cs.Network("4-2", cs.SRM(), potentials="float17")
+    with pytest.raises(ValueError, match=r"^Sequential: potentials must be one of full, float16, got 3$"):
+        cs.Sequential(potentials=3)
 
 
 def test_blocks_within_blocks():
     """The end of an inner block brings back what the outer one asked for, and whoever looked on still does."""
     srm, x = cs.SRM(), cs.Tensor(np.ones((5, 1, 2), np.float32), requires_grad=True)
     outer, inner = [], []
-    with potential.showing(lambda u: outer.append(u.dtype)):
-        with potential.showing(lambda u: inner.append(u.dtype)):
+    with potential.on_potential(lambda u: outer.append(u.values.dtype)):
+        with potential.on_potential(lambda u: inner.append(u.values.dtype)):
             srm(x)
         srm(x)
     srm(x)
     assert (len(outer), len(inner)) == (2, 1)
     single = np.dtype(np.float32)
-    with potential.storing("half"):
-        assert potential.wanted(single) == np.float16
-        with potential.storing("full"):
-            assert potential.wanted(single) == single
-        assert potential.wanted(single) == np.float16
-    assert potential.wanted(single) == single
+    with potential.potential_format("float16"):
+        assert potential.wanted_dtype(single) == np.float16
+        with potential.potential_format("full"):
+            assert potential.wanted_dtype(single) == single
+        assert potential.wanted_dtype(single) == np.float16
+    assert potential.wanted_dtype(single) == single
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -229,6 +228,6 @@ def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
     srm, seen = cs.SRM(), []
     pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
     x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)
-    with potential.showing(lambda u: seen.append(u.dtype)):
+    with potential.on_potential(lambda u: seen.append(u.values.dtype)):
         functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)
     assert seen == [dtype, np.float32]

@@ -35,7 +35,7 @@ class Network:
         for layer, (before, _) in zip(work["layers"], stages.shapes(work["layers"], spikes.shape[2:]), strict=True):
             scale = 10 if dense else 7 if not parts else 2 if layer[0] == "dense" else 3
             parts += [self.synapse(before, scale, *layer), self.srm]
-        self.net = cs.Sequential(*parts, store="half" if form == "half" else "full")
+        self.net = cs.Sequential(*parts, potentials="float16" if form == "half" else "full")
         self.loss = cs.SpikeCountLoss(self.srm, true=60, false=10, region=(0, len(spikes)))
         self.x, self.labels = spikes, labels
         quick = 0.01 if dense else 0.002

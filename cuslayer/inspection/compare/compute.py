@@ -12,8 +12,8 @@ from cuslayer.backend import Array
 from cuslayer.inspection.compare.perturb import KINDS, Moved, move_potentials, move_spikes, move_weights
 from cuslayer.inspection.compare.rerun import Run, stand_ins, trained
 from cuslayer.inspection.compare.result import MODES, Comparison, GradientComparison, cosine, ratio
-from cuslayer.inspection.reassign import check_loss, usual_loss
-from cuslayer.inspection.structure import Unit, described, network, units
+from cuslayer.inspection.forward import check_loss, default_loss
+from cuslayer.inspection.structure import Unit, layer_name, network, units
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -96,7 +96,7 @@ def compare_gradients(
     start = check.integer(op, "seed", seed, least=0)
 
     def of(out: Tensor) -> Tensor:
-        return (loss or usual_loss(net, out, target))(out, target)
+        return (loss or default_loss(net, out, target))(out, target)
 
     slayer, exact = (Run(stand_ins(net, gradient), given, of) for gradient in MODES)
     rows: list[Comparison] = []
@@ -106,7 +106,7 @@ def compare_gradients(
         for moved, gradients, found in _measured(slayer, exact, unit, count, size, rng):
             predicted = dict(zip(MODES, found.predicted, strict=True))
             agreement = cosine(*gradients), ratio(*gradients)
-            name = described(net, unit)
+            name = layer_name(net, unit)
             row = Comparison(unit.last, name, moved, found.measured, **predicted, agreement=agreement)
             rows.append(row)
     return GradientComparison(tuple(rows), exact.loss)

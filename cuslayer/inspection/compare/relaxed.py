@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron
 
 
 class Relaxed:
@@ -25,19 +22,15 @@ class Relaxed:
     refraction: their reset is dropped, as in their gradient.
 
     Args:
-        neurons: the neurons, SRM or Loihi.
+        neurons: the neurons, whose surrogate is Laplace's density.
         u0: (T, N, ...), their potentials in the run.
     """
 
-    def __init__(self, neurons: SRM | Loihi, u0: Array) -> None:
-        if isinstance(neurons, SRM):
-            constants: Any = neurons.spiking
-            self.nu, self.peak = neurons.refractory, 1.0
-        else:
-            constants = neurons.constants
-            self.nu, self.peak = np.zeros(1), float(neurons.response.max())
-        self.neurons = neurons
-        self.width, self.height = constants.width, constants.height
+    def __init__(self, neurons: Neuron, u0: Array) -> None:
+        if neurons.laplace is None:
+            raise TypeError(f"Relaxed: neurons must have Laplace's density as surrogate, got {type(neurons).__name__}")
+        self.neurons, self.nu, self.peak = neurons, neurons.refractory, neurons.peak
+        self.width, self.height = neurons.laplace
         self.z0 = (u0.astype(np.float64) - neurons.theta) / self.width
 
     def slope(self) -> Array:

@@ -6,7 +6,6 @@ A network's run, one stage after the other, that its rest can be run again from 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,13 +14,11 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.compare.relaxed import Relaxed
-from cuslayer.inspection.structure import is_neuron
+from cuslayer.inspection.forward import run_stages
 from cuslayer.layers import Delay, Layer
 from cuslayer.layers.base import Synapse
-from cuslayer.network.hooks import tap
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.potential import showing
-from cuslayer.neurons.srm import SRM
+from cuslayer.network.hooks import on_gradient
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
@@ -33,14 +30,14 @@ def stand_ins(net: Any, gradient: str) -> list[Any]:
 
     Args:
         net: the network.
-        gradient: that of the SRM neurons.
+        gradient: the mode of the neurons' gradient.
     """
     return [_stand_in(stage, gradient) for stage in net.layers]
 
 
 def _stand_in(stage: Any, gradient: str) -> Any:
-    if isinstance(stage, SRM):
-        return dataclasses.replace(stage, gradient=gradient)
+    if isinstance(stage, Neuron):
+        return stage.with_gradient(gradient)
     if not isinstance(stage, Layer):
         return stage
     twin = copy.copy(stage)
@@ -67,11 +64,11 @@ _MOST = 2**23
 
 
 def fired(neurons: Any, x: Tensor, show: Callable[[Array], None] | None = None) -> Tensor:
-    """Return the spikes of neurons for their weighted input; `show` takes the error on the potential, of SRM alone."""
-    if not isinstance(neurons, SRM):
+    """Return the spikes of neurons for their weighted input; `show` gets the error on an SRM's potential."""
+    if neurons.one_pass is None:
         return neurons(x)
     a = neurons.psp(x)
-    return neurons.spike(a if show is None else tap(a, show=show))
+    return neurons.spike(a if show is None else on_gradient(a, callback=show))
 
 
 class Run:
@@ -96,10 +93,8 @@ class Run:
         with no_grad(active=False):
             # The gradient is to reach every layer: it goes on to the input.
             y = Tensor(as_tensor(x).data, requires_grad=True)
-            for at, stage in enumerate(stages):
-                self.inputs.append(y.data)
-                y = self._neurons(at, stage, y) if is_neuron(stage) else as_tensor(stage(y))
             self.inputs.append(y.data)
+            y = run_stages(stages, y, self._after, run=self._run)
             value = loss(y * Tensor(np.ones(1)))
         value.backward()
         self.loss = value.item()
@@ -112,22 +107,27 @@ class Run:
             for name, p in trained(stage).items()
         }
 
-    def _neurons(self, at: int, neurons: Any, x: Tensor) -> Tensor:
-        if not isinstance(neurons, (SRM, Loihi)):
-            kind = type(neurons).__name__
+    def _run(self, at: int, x: Tensor) -> Tensor:
+        stage = self.stages[at]
+        if not is_neuron(stage):
+            return as_tensor(stage(x))
+        if as_neuron("compare_gradients", stage).laplace is None:
+            kind = type(stage).__name__
             raise TypeError(f"compare_gradients: layer {at} must be SRM or Loihi to be relaxed, got {kind}")
-        shown: list[Array] = []
-        of_potential: dict[int, Array] = self.potential_error
-        with showing(shown.append):
-            s = fired(neurons, x, lambda g: of_potential.update({at: _kept(g)}))
-        relaxed = self.relaxed[at] = Relaxed(neurons, to_numpy(shown[0]).reshape(s.shape))
+        return fired(stage, x, lambda g: self.potential_error.update({at: _kept(g)}))
+
+    def _after(self, at: int, y: Tensor, u: Array | None) -> Tensor:
+        self.inputs.append(y.data)
+        if u is None:
+            return y
+        relaxed = self.relaxed[at] = Relaxed(self.stages[at], to_numpy(u).reshape(y.shape))
 
         def show(g: Array) -> None:
             self.spikes_error[at] = _kept(g)
-            if isinstance(neurons, Loihi):
-                of_potential[at] = relaxed.slope() * self.spikes_error[at]
+            if self.stages[at].one_pass is None:
+                self.potential_error[at] = relaxed.slope() * self.spikes_error[at]
 
-        return tap(s, show=show)
+        return on_gradient(y, callback=show)
 
     def together(self, at: int) -> int:
         """Return how many trials are run at once from a stage on."""

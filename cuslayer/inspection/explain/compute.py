@@ -1,4 +1,4 @@
-"""How a potential is taken apart: what is linear is walked back from one neuron at one time."""
+"""Explain a potential: its exact parts, by the adjoint of what is linear between two layers of neurons."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.explain.result import Explanation, Spikes
-from cuslayer.inspection.structure import Unit, at_rest, described, is_neuron, network, place, srm_of, unit, units
-from cuslayer.neurons.potential import showing
+from cuslayer.inspection.forward import run_stages
+from cuslayer.inspection.structure import Unit, eval_mode, layer_name, network, neuron_index, neurons_of, unit, units
+from cuslayer.neurons.base import Neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad, numeric
 
 # By how much the parts may miss the potential, of the sum of their sizes: what float32 makes of thousands of them.
@@ -25,12 +26,15 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
     and this is each of its terms. What lies between the neurons before and these ones, delays and convolutions too, is
-    linear, so that a spike's share is found by walking back from the one potential. Dropout is off.
+    linear, so that the shares are the gradient of the one potential. Dropout is off.
+
+    Neurons of your own are explained by their `response` and `refractory`; the rest of the potential is one part, "not
+    explained".
 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
-        layer: the layer, by position or itself; it must have SRM neurons.
+        layer: the layer, by position or itself; it must have neurons.
         neuron: its number, or its place such as (row, column, channel).
         time: the step.
         sample: which of the batch.
@@ -40,7 +44,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         spikes that made the inputs fire.
 
     Raises:
-        TypeError: net is no network, or the layer has no SRM neurons.
+        TypeError: net is no network, or the layer has no neurons whose potential has parts.
         ValueError: the layer is none of the network's, the neuron, time or sample lies outside of what there is, or a
             stage before the neurons is not linear.
 
@@ -61,7 +65,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     """
     network("explain", net)
     of = unit("explain", net, layer)
-    srm_of("explain", net, of)
+    explained(net, of)
     return Run(net, x, of, sample).explain(of, neuron, time)
 
 
@@ -76,45 +80,51 @@ class Run:
         self.net, self.sample = net, sample
         self.inputs = [to_device(data[:, sample : sample + 1])]
         self.potentials: dict[int, Array] = {}
-        with at_rest(net), no_grad():
-            for at, stage in enumerate(net.layers[: last.last + 1]):
-                shown: list[Array] = []
-                with showing(shown.append):
-                    self.inputs.append(as_tensor(stage(Tensor(self.inputs[at]))).data)
-                if shown and is_neuron(stage):
-                    self.potentials[at] = shown[0]
+        with eval_mode(net), no_grad():
+            run_stages(net.layers[: last.last + 1], Tensor(self.inputs[0]), self._after)
+
+    def _after(self, at: int, y: Tensor, u: Array | None) -> Tensor:
+        self.inputs.append(y.data)
+        if u is not None:
+            self.potentials[at] = u
+        return y
 
     def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
         """Return the parts of the potential of a neuron at a time."""
-        net, srm = self.net, srm_of("explain", self.net, of)
+        net, neurons = self.net, explained(self.net, of)
         at: int = of.last
-        u = self.potentials[at]
+        if at not in self.potentials:
+            raise TypeError(f"explain: {layer_name(net, of)} saves no potential for backward that could be explained")
+        u = self.potentials[at].reshape(self.inputs[at + 1].shape)
         if check.integer("explain", "time", time, least=0) >= len(u):
             raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
-        column: Any = (0, *place("explain", u.shape[2:], neuron))
+        column: Any = (0, *neuron_index("explain", u.shape[2:], neuron))
         earlier = np.flatnonzero(to_numpy(self.inputs[at + 1][(slice(0, time), *column)]))
-        debts = _shares(srm.refractory, time - earlier)
-        owed = debts != 0
+        refraction = _shares(neurons.refractory, time - earlier)
+        counts = refraction != 0
         source = 1 + max((p for p in range(at) if is_neuron(net.layers[p])), default=-1)
-        spikes, contributions = self._spikes(source, at, column, _seed(srm.response, time, len(u)))
+        spikes, contributions = self._spikes(source, at, column, _seed(neurons.response, time, len(u)))
         explanation = Explanation(
-            layer=described(net, of),
+            layer=layer_name(net, of),
             neuron=column[1:],
             time=time,
             sample=self.sample,
-            dt=srm.dt,
-            theta=float(u.dtype.type(srm.theta)),
+            dt=neurons.dt,
+            theta=float(u.dtype.type(neurons.theta)),
             potential=float(u[(time, *column)]),
             contributions=contributions,
             spikes=spikes,
-            refractory=float(debts.sum()),
-            debts=Spikes(earlier[owed], np.tile(column[1:], (len(earlier[owed]), 1)), debts[owed]),
-            below=self._below(source),
+            refractory=float(refraction.sum()),
+            refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
+            fired=bool(self.inputs[at + 1][(time, *column)]),
+            exact=neurons.parts == "exact",
+            explain_previous_layer=self._previous(source),
         )
-        _check_sum(explanation)
+        if explanation.exact:
+            _check_sum(explanation)
         return explanation
 
-    def _below(self, source: int) -> Any:
+    def _previous(self, source: int) -> Any:
         if source == 0:
             return None
         before = next(u for u in units(self.net) if u.last == source - 1)
@@ -123,7 +133,7 @@ class Run:
     def _spikes(self, source: int, at: int, column: Any, seed: Array) -> tuple[Spikes, Array]:
         """Return the spikes that enter at a stage with their shares, and the sum of those of each neuron."""
         x = self.inputs[source]
-        with at_rest(self.net), no_grad(active=False):
+        with eval_mode(self.net), no_grad(active=False):
             first = Tensor(x, requires_grad=True)
             y = first
             for stage in self.net.layers[source:at]:
@@ -157,3 +167,11 @@ def _check_sum(e: Explanation) -> None:
             f"explain: the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
             f"linear, or its weights have changed since"
         )
+
+
+def explained(net: Any, unit: Unit) -> Neuron:
+    """Return the neurons of a unit; raise TypeError where there are none, or where their potential has no parts."""
+    neurons = neurons_of(net, unit)
+    if neurons is None or neurons.parts == "none":
+        raise TypeError(f"explain: {layer_name(net, unit)} has no SRM neurons")
+    return neurons

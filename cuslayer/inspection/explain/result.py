@@ -70,7 +70,7 @@ class Spikes(Sequence[Spike]):
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """The potential of a neuron at one time, taken apart: ``potential = contributions.sum() + refractory``.
+    """The parts of a neuron's potential at one time: ``potential = contributions.sum() + refractory + unexplained``.
 
     Attributes:
         layer: the layer, as text.
@@ -84,7 +84,10 @@ class Explanation:
         spikes: the spikes that came in and add to it, largest share first. Of an input of numbers, each that is not 0
             is one.
         refractory: what the neuron's own earlier spikes take away.
-        debts: those earlier spikes that add to it, and the share of each.
+        refractory_spikes: those earlier spikes, and the share of each.
+        fired: whether the neuron fired.
+        exact: whether the neuron's potential is the sum of its parts, so that nothing is left unexplained.
+        explain_previous_layer: explains a neuron of the layer before at a step; None before the first.
     """
 
     layer: str
@@ -97,8 +100,10 @@ class Explanation:
     contributions: Array
     spikes: Spikes
     refractory: float
-    debts: Spikes
-    below: Callable[[Place, int], Explanation] | None = field(compare=False)
+    refractory_spikes: Spikes
+    fired: bool
+    exact: bool
+    explain_previous_layer: Callable[[Place, int], Explanation] | None = field(compare=False)
 
     @property
     def margin(self) -> float:
@@ -106,14 +111,14 @@ class Explanation:
         return self.potential - self.theta
 
     @property
-    def fired(self) -> bool:
-        """Whether the neuron fired."""
-        return self.potential >= self.theta
-
-    @property
     def filtered(self) -> float:
         """The potential before refraction: the sum of all contributions."""
         return float(self.contributions.sum())
+
+    @property
+    def unexplained(self) -> float:
+        """What response and refraction leave of the potential: 0 where the parts are exact."""
+        return 0.0 if self.exact else self.potential - self.filtered - self.refractory
 
     def parts(self, most: int = 10) -> list[Part]:
         """Return parts that sum to the potential: the inputs that count most, all others as one, and refraction.
@@ -137,8 +142,10 @@ class Explanation:
         if len(others):
             name = f"{len(others)} other input{'s' * (len(others) > 1)}"
             rows.append(Part(name, float(flat[others].sum()), np.empty(0, np.int64)))
-        if len(self.debts):
-            rows.append(Part("refraction", self.refractory, np.sort(self.debts.time)))
+        if len(self.refractory_spikes):
+            rows.append(Part("refraction", self.refractory, np.sort(self.refractory_spikes.time)))
+        if not self.exact:
+            rows.append(Part("not explained", self.unexplained, np.empty(0, np.int64)))
         return rows
 
     def trace(self, depth: int = 1, *, most: int = 3) -> Trace:
@@ -156,9 +163,9 @@ class Explanation:
         followed = self.spikes[: check.integer("trace", "most", most, least=1)]
         branches = []
         for spike in followed:
-            deeper = depth > 1 and self.below is not None
-            why = self.below(spike.neuron, spike.time).trace(depth - 1, most=most) if deeper and self.below else None
-            branches.append(Branch(spike, self.below is None, why))
+            previous = self.explain_previous_layer
+            why = previous(spike.neuron, spike.time).trace(depth - 1, most=most) if depth > 1 and previous else None
+            branches.append(Branch(spike, previous is None, why))
         return Trace(self, tuple(branches))
 
     def plot(self, ax: Any = None, *, most: int = 10) -> Any:
@@ -262,9 +269,9 @@ class Trace:
             potential = "" if why is None else f", u = {why.explanation.potential:.4g}"
             lines.append(f"{indent}{spike.share:+.4f} {what} {placed(spike.neuron)} {at}{potential}")
             if why is not None:
-                debt = why.explanation.refractory
-                if len(why.explanation.debts):
-                    lines.append(f"{indent}  {debt:+.4f} refraction")
+                refraction = why.explanation.refractory
+                if len(why.explanation.refractory_spikes):
+                    lines.append(f"{indent}  {refraction:+.4f} refraction")
                 lines += why._lines(indent + "  ")
         return lines
 

@@ -7,13 +7,13 @@ from itertools import islice
 from typing import Any
 
 from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.inspection.forward import check_loss, default_loss, run_stages
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
 from cuslayer.inspection.health.result import NetworkHealth
-from cuslayer.inspection.reassign import check_loss, usual_loss
-from cuslayer.inspection.structure import at_rest, described, network, note_rates, units
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
+from cuslayer.inspection.structure import eval_mode, layer_name, network, note_rates, units
+from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
@@ -45,7 +45,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
         What was found: it prints as a table, and `plot` draws it.
 
     Raises:
-        TypeError: net is no network, has no neurons or others than SRM and Loihi, loss is no function, or batches no
+        TypeError: net is no network, has no neurons, loss is no function, or batches no
             integer.
         ValueError: the loader has no batch, or one does not fit the network or the loss.
 
@@ -66,21 +66,16 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     of_neurons = {u.neurons: u for u in units(net) if u.neurons is not None}
     if not of_neurons:
         raise TypeError(f"{op}: net has no neurons")
-    for at in of_neurons:
-        if not isinstance(net.layers[at], (SRM, Loihi)):
-            raise TypeError(f"{op}: layer {at} must be SRM or Loihi, got {type(net.layers[at]).__name__}")
-    tallies = {at: LayerTally(at, described(net, u), net.layers[at]) for at, u in of_neurons.items()}
+    tallies = {at: LayerTally(at, layer_name(net, u), as_neuron(op, net.layers[at])) for at, u in of_neurons.items()}
     value, samples = 0.0, 0
     for x, target in islice(loader, count):
         given = as_tensor(x)
         check.time_first(op, "x", given)
-        with at_rest(net):
+        with eval_mode(net):
             with no_grad(active=False):
                 # The gradient is to reach every layer: it goes on to the input.
-                y = Tensor(given.data, requires_grad=True)
-                for at, stage in enumerate(net.layers):
-                    y = tallies[at].fire(y) if at in tallies else as_tensor(stage(y))
-                found = (loss or usual_loss(net, y, target))(y, target)
+                y = _counted(net, Tensor(given.data, requires_grad=True), tallies)
+                found = (loss or default_loss(net, y, target))(y, target)
             found.backward()
         value += found.item()
         samples += given.shape[1]
@@ -89,3 +84,20 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     layers = tuple(tally.health() for tally in tallies.values())
     note_rates(net, {layer.layer: layer.rate for layer in layers})
     return NetworkHealth(layers, tuple(advise(net, layers)), value / samples)
+
+
+def _counted(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:
+    """Run a network stage by stage, and count what its neurons do."""
+    inputs: dict[int, Tensor] = {}
+
+    def run(at: int, y: Tensor) -> Tensor:
+        if at in tallies:
+            inputs[at] = y = tallies[at].observe_input(y)
+        return as_tensor(net.layers[at](y))
+
+    def after(at: int, y: Tensor, u: Array | None) -> Tensor:
+        if at in tallies:
+            tallies[at].count(inputs.pop(at), y, u)
+        return y
+
+    return run_stages(net.layers, x, after, run=run)

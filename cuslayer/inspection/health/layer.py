@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.network.hooks import tap
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.potential import showing
+from cuslayer.network.hooks import on_gradient
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor, no_grad
 
 # The edges of the histogram of u - theta, in widths of the surrogate.
@@ -33,8 +31,8 @@ class LayerHealth:
         width: the width of their surrogate, ``tau_rho theta``.
         rates: the rate of each neuron in Hz, of the layer's shape.
         never: the share of neurons that never fired.
-        always: the share of neurons that fired in nine of ten steps or more (of `Loihi`, of those in which it is not
-            held).
+        always: the share of neurons that fired in nine of ten steps or more (of the steps in which
+            they can, where they have a period).
         locked: the share of neurons locked in refraction: their input alone would hold them over the threshold for at
             least half of the time, so that they fire as often as refraction lets them.
         within: the share of all neurons and steps whose potential is within a width of the threshold.
@@ -80,23 +78,24 @@ class LayerTally:
         neurons: the neurons.
     """
 
-    def __init__(self, layer: int, name: str, neurons: Any) -> None:
+    def __init__(self, layer: int, name: str, neurons: Neuron) -> None:
         self.layer, self.name, self.neurons = layer, name, neurons
-        self.width = float(neurons.tau_rho * neurons.theta)
+        self.width = float(neurons.width)
         self.steps, self.square = 0, 0.0
         self.counts: Array = np.zeros(0)
         self.over: Array = np.zeros(0)
         self.peaks: list[Array] = []
         self.away: list[Array] = []
 
-    def fire(self, x: Tensor) -> Tensor:
-        """Return the spikes of the neurons for their weighted input, and count."""
-        shown: list[Array] = []
-        with showing(lambda u: shown.append(_sampled(u))):
-            spikes = self.neurons(tap(x, show=self._error))
-        self.away += [(u - self.neurons.theta) / self.width for u in shown]
-        s = to_numpy(spikes.data)
-        peak = float(self.neurons.response.max()) if isinstance(self.neurons, Loihi) else 1.0
+    def observe_input(self, x: Tensor) -> Tensor:
+        """Return the weighted input, with a hook that adds up its error."""
+        return on_gradient(x, callback=self._error)
+
+    def count(self, x: Tensor, spikes: Tensor, u: Array | None) -> None:
+        """Count the spikes of a batch, its potentials u where they are known, and those that the input alone makes."""
+        if u is not None:
+            self.away.append((_sampled(u) - self.neurons.theta) / self.width)
+        s, peak = to_numpy(spikes.data), self.neurons.peak
         with no_grad():
             alone = to_numpy(self.neurons.psp(x.detach()).data)
         self.peaks.append(alone.max(axis=0, initial=0.0).ravel() * peak)
@@ -104,7 +103,6 @@ class LayerTally:
         counts = s.sum(axis=(0, 1))
         self.counts, self.over = (self.counts + counts, self.over + over) if self.steps else (counts, over)
         self.steps += s.shape[0] * s.shape[1]
-        return spikes
 
     def _error(self, g: Array) -> None:
         flat = to_numpy(g).astype(np.float64).ravel()
@@ -113,8 +111,7 @@ class LayerTally:
     def health(self) -> LayerHealth:
         """Return what it comes to."""
         neurons, steps = self.neurons, max(self.steps, 1)
-        # A Loihi neuron is held at 0 from its spike on, and can fire in one of ref_delay steps.
-        most = steps / (neurons.ref_delay if isinstance(neurons, Loihi) else 1)
+        most = steps / neurons.period
         away = np.concatenate([*self.away, np.zeros(0)])
         peaks = np.concatenate([*self.peaks, np.zeros(0)])
         histogram, _ = np.histogram(away.clip(EDGES[0], EDGES[-1]), EDGES)

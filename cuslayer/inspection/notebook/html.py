@@ -19,8 +19,7 @@ from cuslayer.data.events import Events
 from cuslayer.inspection.notebook.images import curve, image, inked, mixed, thinned
 from cuslayer.inspection.structure import output_shapes, rates_of
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 
 _MOST = (160, 600)  # rows and columns of a small picture
@@ -49,12 +48,13 @@ def network_html(net: Sequential) -> str:
     return _block(title, f"{total:,} parameters{taken}{note}", _table(head, rows))
 
 
-def neuron_html(neuron: SRM | Loihi) -> str:
+def neuron_html(neuron: Neuron) -> str:
     """Return a drawing of a neuron's filters over its constants."""
     pictures = [curve(neuron.response, neuron.dt, "spike response", "rgb(61,143,209)")]
-    if isinstance(neuron, SRM):
+    if len(neuron.refractory) > 1:
         pictures.append(curve(neuron.refractory, neuron.dt, "refractory response", "rgb(224,102,42)"))
-    constants = ", ".join(f"{f.name}={_value(getattr(neuron, f.name))}" for f in fields(neuron))
+    names = [f.name for f in fields(neuron)] if is_dataclass(neuron) else [n for n in vars(neuron) if n[0] != "_"]
+    constants = ", ".join(f"{name}={_value(getattr(neuron, name))}" for name in names)
     return _block(type(neuron).__name__, constants, "".join(pictures))
 
 
@@ -113,8 +113,7 @@ def events_html(events: Events) -> str:
 
 _SHOWN: dict[Any, Callable[[Any], str]] = {
     Sequential: network_html,
-    SRM: neuron_html,
-    Loihi: neuron_html,
+    Neuron: neuron_html,
     Tensor: tensor_html,
     Events: events_html,
 }
@@ -123,6 +122,7 @@ _SHOWN: dict[Any, Callable[[Any], str]] = {
 def show_in_notebooks() -> None:
     """Give each class the method that notebooks ask for, `_repr_html_`; `repr` stays as it is.
 
+    >>> from cuslayer.neurons import SRM
     >>> show_in_notebooks()
     >>> SRM()._repr_html_().startswith("<div")
     True

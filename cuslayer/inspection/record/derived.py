@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer import kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.neurons.base import OnePass
 
 
@@ -17,13 +17,6 @@ def spikes(srm: OnePass, u: Array) -> Array:
 def refractory(srm: OnePass, spikes: Array, dtype: Any) -> Array:
     """Return what earlier spikes (T, ...) add to the potential, in a number type."""
     return kernels.of(spikes).response.psp(spikes.astype(dtype), srm.spiking.refractory)
-
-
-def surrogate(srm: OnePass, u: Array) -> Array:
-    """Return rho(u), per ms."""
-    s, dt = srm.spiking, srm.response.dt
-    theta, width, scale = (u.dtype.type(n) for n in (s.theta, s.width, s.height / dt))
-    return scale * namespace(u).exp(-abs(u - theta) / width)
 
 
 def restored(u: Array, half: bool) -> Array:

@@ -20,6 +20,7 @@ from cuslayer.inspection.record.selection import Part
 from cuslayer.kernels.window import Window
 from cuslayer.layers import Conv, Pool
 from cuslayer.neurons.base import OnePass
+from cuslayer.neurons.potential import Potentials
 from cuslayer.tape import Tensor, no_grad
 
 
@@ -81,7 +82,7 @@ def _grid(rows: Array, columns: Array, channels: Array, image: tuple[int, int]) 
 
 
 def neurons(
-    kept: Record, part: Part, srm: OnePass, u: Array, weighted: Array | Callable[[], Array], half: bool
+    kept: Record, part: Part, srm: OnePass, u: Potentials, weighted: Array | Callable[[], Array], half: bool
 ) -> Callable[[Array], None]:
     """Record what neurons had forward, and return what records their errors once that of the part's spikes is there.
 
@@ -96,19 +97,19 @@ def neurons(
         weighted: the part's weighted input, or what makes it if somebody looks.
         half: whether backward sees the potentials as float16 keeps them.
     """
-    potential = part.own(u)
+    potential = u.own(part)
     kept.put(potential=potential)
     if callable(weighted):
         kept.later(weighted=weighted)
     else:
         kept.put(weighted=weighted)
     if part.whole:
-        return lambda g: kept.put(spikes_error=g.astype(u.dtype, copy=False))
-    kept.put(refractory=derived.refractory(srm, derived.spikes(srm, potential), u.dtype))
+        return lambda g: kept.put(spikes_error=g.astype(potential.dtype, copy=False))
+    kept.put(refractory=derived.refractory(srm, derived.spikes(srm, potential), potential.dtype))
 
     def errors(g: Array) -> None:
         g_u = derived.potential_error(srm, g, potential, half)
-        kept.put(spikes_error=g.astype(u.dtype, copy=False), potential_error=g_u)
+        kept.put(spikes_error=g.astype(potential.dtype, copy=False), potential_error=g_u)
         kept.put(weighted_error=derived.weighted_error(srm, g_u))
 
     return errors
@@ -130,14 +131,14 @@ class Maps:
         shape: that of the maps, (T, N, H, W, C).
     """
 
-    def __init__(self, conv: Conv, srm: OnePass, u: Array, x: Tensor) -> None:
+    def __init__(self, conv: Conv, srm: OnePass, u: Potentials, x: Tensor) -> None:
         self.conv, self.srm, self.x, self.u = conv, srm, x.data, u
         rows, columns = conv.window.outputs("record", x.shape[2:4], ceil=False)
         self.shape = (*x.shape[:2], rows, columns, conv.out_channels)
 
     def fired(self, part: Part) -> Array:
         """Return a part of the spikes."""
-        return derived.spikes(self.srm, part.pick(self.u))
+        return derived.spikes(self.srm, self.u.pick(part))
 
     def weighted(self, part: Part) -> Array | Callable[[], Array]:
         """Return a part of the weighted input, which the pass does not keep; of a whole map, what makes it."""
@@ -164,7 +165,7 @@ class Maps:
 class Pooled:
     """A pooling layer and its neurons within a pass, behind the neurons of a convolution."""
 
-    def __init__(self, maps: Maps, pool: Pool, srm: OnePass, u: Array, shape: tuple[int, ...]) -> None:
+    def __init__(self, maps: Maps, pool: Pool, srm: OnePass, u: Potentials, shape: tuple[int, ...]) -> None:
         self.maps, self.srm, self.u, self.shape = maps, srm, u, shape
         self.window, self.gain = pool.window, pool.gain
 
@@ -185,7 +186,7 @@ class Pooled:
         image, maps = self.maps.shape[2:4], (self.shape[2], self.shape[3])
         reach = None if part.neurons is None else seeing(part.neurons, self.window, maps)
         pooled = part.of(self.shape[2:], None if reach is None else reach.flat())
-        u, k = pooled.own(self.u), kernels.of(self.u)
+        u, k = self.u.own(pooled), kernels.of(self.u.values)
         adjoint = k.srm.neuron_adjoint_exact if self.srm.exact else k.srm.neuron_adjoint
 
         def errors(g: Array) -> Array:

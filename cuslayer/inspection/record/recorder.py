@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from cuslayer.backend import Array
 from cuslayer.inspection.record.fused import Maps, Pooled, fixed, neurons
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
-from cuslayer.inspection.structure import Unit, network, note_rates, step
-from cuslayer.network.fusion import Step
-from cuslayer.network.hooks import Run, tap, watching
-from cuslayer.neurons.potential import showing
+from cuslayer.inspection.structure import Unit, dt_at, network, note_rates
+from cuslayer.network.fusion import Step, one_pass
+from cuslayer.network.hooks import Run, observe, on_gradient
+from cuslayer.neurons.base import OnePass
+from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
 
 Show: TypeAlias = "Callable[[Array], None]"
@@ -64,7 +65,7 @@ def record(
 @contextmanager
 def _recording(net: Any, request: Request) -> Iterator[Recording]:
     recording = Recording(request)
-    with watching(net, Recorder(request, recording)):
+    with observe(net, Recorder(request, recording)):
         yield recording
 
 
@@ -73,7 +74,7 @@ class Recorder:
 
     def __init__(self, request: Request, recording: Recording) -> None:
         self.net, self.recording = request.net, recording
-        self.half = request.net.store == "half"
+        self.half = request.net.potentials == "float16"
         self.rates: dict[int, float] = {}
         self.asked = {at: u for u in request.units for at in u if at is not None}
 
@@ -93,15 +94,15 @@ class Recorder:
             return run(step, x)
         if of.neurons is None:
             return self._output(of, run(step, x))
-        one_pass = step.stages[0].one_pass
-        if one_pass is not None:
-            shown: list[Array] = []
-            with showing(shown.append):
+        computed = one_pass(step.stages[0])
+        if computed is not None:
+            shown: list[Potentials] = []
+            with on_potential(shown.append):
                 s = run(step, x)
             part, kept = self.recording.begin(of, s.shape)
-            errors = neurons(kept, part, one_pass, shown[0], part.own(x.data), self.half)
+            errors = neurons(kept, part, computed, shown[0], part.own(x.data), self.half)
             self._note(of, kept)
-            return tap(s, show=lambda g: errors(part.own(g)))
+            return on_gradient(s, callback=lambda g: errors(part.own(g)))
         return self._others(of, run, step, x)
 
     def _output(self, of: Unit, y: Tensor) -> Tensor:
@@ -109,26 +110,26 @@ class Recorder:
         check.time_first("record", f"the output of layer {of.last}", y)
         part, kept = self.recording.begin(of, y.shape)
         kept.put(output=part.own(y.data))
-        return tap(y, show=lambda g: kept.put(output_error=part.own(g)))
+        return on_gradient(y, callback=lambda g: kept.put(output_error=part.own(g)))
 
     def _others(self, of: Unit, run: Run, step: Step, x: Tensor) -> Tensor:
         """Record neurons of which nothing else is known: what goes in and out, and the potential where it is kept."""
         part, kept = self.recording.begin(of, x.shape)
         kept.put(weighted=part.own(x.data))
-        shown: list[Array] = []
-        with showing(shown.append):
-            s = run(step, tap(x, show=lambda g: kept.put(weighted_error=part.own(g))))
+        shown: list[Potentials] = []
+        with on_potential(shown.append):
+            s = run(step, on_gradient(x, callback=lambda g: kept.put(weighted_error=part.own(g))))
         kept.put(spikes=part.own(s.data))
         if shown:
-            kept.put(potential=part.own(shown[0]))
-        return tap(s, show=lambda g: kept.put(spikes_error=part.own(g)))
+            kept.put(potential=shown[0].own(part))
+        return on_gradient(s, callback=lambda g: kept.put(spikes_error=part.own(g)))
 
     def _pass(self, run: Run, step: Step, x: Tensor) -> Tensor:
         """Run a convolution and its neurons, and perhaps a pooling layer and its neurons, as the one pass they are."""
         at, conv = step.start, fixed(step.stages[0])
-        srm, *behind_pool = [neuron.one_pass for neuron in step.stages[1::2]]
-        shown: list[Array] = []
-        with showing(shown.append):
+        srm, *behind_pool = [cast(OnePass, one_pass(neuron)) for neuron in step.stages[1::2]]
+        shown: list[Potentials] = []
+        with on_potential(shown.append):
             y = run(step.with_layer(conv), x)
         maps = Maps(conv, srm, shown[0], x)
         pooled = Pooled(maps, step.stages[2], behind_pool[0], shown[1], y.shape) if behind_pool else None
@@ -149,11 +150,11 @@ class Recorder:
             for each in shows:
                 each(g)
 
-        return tap(y, show=show)
+        return on_gradient(y, callback=show)
 
     def _note(self, of: Unit, kept: Record) -> None:
         """Keep the rate of neurons that are recorded whole, for the network's table."""
         if kept.places is None and kept.spikes.size:
             share = np.count_nonzero(kept.spikes.values) / kept.spikes.size
-            self.rates[of.last] = 1000.0 * share / step(self.net, of.last)
+            self.rates[of.last] = 1000.0 * share / dt_at(self.net, of.last)
             note_rates(self.net, self.rates)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.labelled import Labelled, xarray
 from cuslayer.inspection.record.selection import Part, Request
-from cuslayer.inspection.structure import Unit, described, unit
+from cuslayer.inspection.structure import Unit, layer_name, neurons_of, unit
+from cuslayer.neurons.base import Neuron, OnePass
 
 _OF_NEURONS = ("weighted", "potential", "spikes")
 _OF_SRM = (*_OF_NEURONS, "filtered", "refractory", "surrogate")
@@ -25,12 +28,14 @@ class Record:
 
     def __init__(self, net: Any, of: Unit, part: Part) -> None:
         self._net, self._unit, self._part = net, of, part
-        neurons: Any = None if of.neurons is None else net.layers[of.neurons]
+        neurons = neurons_of(net, of)
         self._neurons = neurons
         if neurons is None:
             self._names: tuple[str, ...] = ("output", "output_error")
         elif neurons.one_pass is not None:
             self._names = (*_OF_SRM, *_ERRORS, "potential_error")
+        elif neurons.surrogate(np.zeros(0, np.float32)) is not None:
+            self._names = (*_OF_NEURONS, "surrogate", *_ERRORS)
         else:
             self._names = (*_OF_NEURONS, *_ERRORS)
         self._arrays: dict[str, Array] = {}
@@ -43,7 +48,7 @@ class Record:
 
     @property
     def _name(self) -> str:
-        return described(self._net, self._unit)
+        return layer_name(self._net, self._unit)
 
     def put(self, **arrays: Array) -> None:
         """Keep arrays of all times, of which the window is kept."""
@@ -124,6 +129,8 @@ class Record:
     def _has(self, name: str) -> bool:
         if name in self._arrays or name in self._makers:
             return True
+        if name == "surrogate" and name in self._names:
+            return "potential" in self._arrays
         if self._neurons is None or self._neurons.one_pass is None or name not in self._names:
             return False
         return not name.endswith("_error") or "spikes_error" in self._arrays
@@ -136,25 +143,27 @@ class Record:
         return Labelled(name, self._values(name), self._part.labels())
 
     def _values(self, name: str) -> Array:
-        """Return an array, made of those that are there where it is not: of an SRM's, everything follows from three."""
+        """Return an array; of those that are not kept, everything follows from potential, spikes and their error."""
         found = self._arrays
         if name in self._makers:
             self.put(**{name: self._makers.pop(name)()})
         if name not in found:
-            srm, u = self._neurons.one_pass, found["potential"]
-            if name == "spikes":
-                found[name] = derived.spikes(srm, u)
-            elif name == "filtered":
-                found[name] = u - self._values("refractory")
-            elif name == "refractory":
-                found[name] = derived.refractory(srm, self._values("spikes"), u.dtype)
-            elif name == "surrogate":
-                found[name] = derived.surrogate(srm, u)
-            elif name == "potential_error":
-                found[name] = derived.potential_error(srm, found["spikes_error"], u, self._net.store == "half")
-            else:
-                found[name] = derived.weighted_error(srm, self._values("potential_error"))
+            found[name] = self._derived(name, cast(Neuron, self._neurons), found["potential"])
         return found[name]
+
+    def _derived(self, name: str, neurons: Neuron, u: Array) -> Array:
+        if name == "surrogate":
+            return cast(Array, neurons.surrogate(u))
+        srm = cast(OnePass, neurons.one_pass)
+        if name == "spikes":
+            return derived.spikes(srm, u)
+        if name == "filtered":
+            return u - self._values("refractory")
+        if name == "refractory":
+            return derived.refractory(srm, self._values("spikes"), u.dtype)
+        if name == "potential_error":
+            return derived.potential_error(srm, self._arrays["spikes_error"], u, self._net.potentials == "float16")
+        return derived.weighted_error(srm, self._values("potential_error"))
 
     def __repr__(self) -> str:
         there = ", ".join(name for name in self._names if self._has(name))

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.inspection.record.labelled import Labels
-from cuslayer.inspection.structure import Unit, place, step, unit, units
+from cuslayer.inspection.structure import Unit, dt_at, neuron_index, unit, units
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -50,13 +50,11 @@ class Part:
         return self.steps == slice(0, self.shape[0])
 
     def pick(self, x: Array) -> Array:
-        """Return the columns asked for of x, at all times: (T, samples, ...) or (T, samples, k).
+        """Return the chosen columns of x at all times, (T, samples, ...) or (T, samples, k).
 
-        x is (T, N, ...), or in one piece with it, or the potentials of a convolution as the CPU keeps them, block by
-        block.
+        Args:
+            x: (T, N, ...), or any array of as many rows and numbers.
         """
-        if _by_blocks(x, self.shape):
-            return _of_blocks(x, self)
         steps, samples, *shape = self.shape
         if self.neurons is None:
             whole = x.reshape(self.shape)
@@ -72,10 +70,9 @@ class Part:
         return picked.reshape(steps, len(chosen), len(numbers))
 
     def own(self, x: Array) -> Array:
-        """Return what `pick` does, as an array that is nobody else's."""
+        """Return what `pick` does, as an array that shares no memory with x."""
         picked = self.pick(x)
-        mine = self.neurons is not None or self.samples is not None or _by_blocks(x, self.shape)
-        return picked if mine else picked.copy()
+        return picked.copy() if self.neurons is None and self.samples is None else picked
 
     def among(self, x: Array) -> Array:
         """Return the neurons asked for of x, which has no samples but those asked for."""
@@ -99,28 +96,6 @@ class Part:
         if len(shape) > 1:
             coords |= {axis: ("neuron", at) for axis, at in zip(axes, self.neurons.T, strict=True)}
         return Labels(("time", "sample", "neuron"), coords)
-
-
-def _by_blocks(x: Array, shape: tuple[int, ...]) -> bool:
-    return x.ndim == 3 and len(shape) == 5
-
-
-def _of_blocks(x: Array, part: Part) -> Array:
-    """Return a part of potentials (blocks, T, numbers of a block), each block being some rows of one sample's map."""
-    steps, samples, rows, columns, channels = part.shape
-    chosen = np.arange(samples) if part.samples is None else part.samples
-    if 0 in part.shape:
-        places = part.shape[2:] if part.neurons is None else (len(part.neurons),)
-        return np.zeros((steps, len(chosen), *places), x.dtype)
-    together = x.shape[2] // (columns * channels)
-    by_sample = x.reshape(samples, len(x) // samples, steps, x.shape[2])
-    if part.neurons is None:
-        maps = by_sample.reshape(samples, -1, steps, together, columns, channels)[chosen]
-        whole = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
-        return np.array(whole[:, :, :rows], order="C")
-    row, column, channel = part.neurons.T
-    at = (row % together * columns + column) * channels + channel
-    return np.ascontiguousarray(by_sample[chosen[:, None], row // together, :, at].transpose(2, 0, 1))
 
 
 class Request:
@@ -148,7 +123,7 @@ class Request:
     def part(self, of: Unit, shape: tuple[int, ...]) -> Part:
         """Return the part that is asked for of a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._parts:
-            dt = step(self.net, of.last)
+            dt = dt_at(self.net, of.last)
             samples, neurons, steps = self._samples(shape[1]), self._places(of, shape[2:]), self._steps(shape[0], dt)
             self._parts[of, shape] = Part(shape, samples, neurons, steps, dt)
         return self._parts[of, shape]
@@ -179,5 +154,5 @@ class Request:
         if chosen is None:
             return None
         several = chosen if isinstance(chosen, (list, range)) else [chosen]
-        places = [place("record", shape, neuron) for neuron in several]
+        places = [neuron_index("record", shape, neuron) for neuron in several]
         return np.array(places, np.int64).reshape(len(places), len(shape))

@@ -11,13 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.reassign import usual_loss
+from cuslayer.inspection.forward import default_loss, run_stages
 from cuslayer.inspection.report.connections import Shape, Wire, wired
 from cuslayer.inspection.report.encode import block, by_neuron, rows
-from cuslayer.inspection.structure import at_rest, described, is_neuron, step, units
-from cuslayer.network.hooks import tap
-from cuslayer.neurons.potential import showing
-from cuslayer.neurons.srm import SRM
+from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
+from cuslayer.network.hooks import on_gradient
+from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
@@ -39,7 +38,7 @@ class Layer(NamedTuple):
     @property
     def followed(self) -> bool:
         """Whether the page computes what they had by itself."""
-        return self.wires is not None and type(self.neurons) is SRM
+        return self.wires is not None and self.neurons.one_pass is not None
 
 
 class Pass:
@@ -50,21 +49,20 @@ class Pass:
         self.shapes: list[Shape] = [tuple(data.shape[2:])]
         self.spikes: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
-        y = Tensor(data)
-        with at_rest(net), no_grad():
-            for at, stage in enumerate(net.layers):
-                shown: list[Array] = []
-                with showing(shown.append):
-                    y = as_tensor(stage(y))
-                self.shapes.append(y.shape[2:])
-                if is_neuron(stage):
-                    if y.shape[:2] != data.shape[:2]:
-                        steps, samples = data.shape[:2]
-                        came = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
-                        raise ValueError(f"report: layer {at} must keep {came}")
-                    self.spikes[at] = to_numpy(y.data)
-                    if shown:
-                        self.potentials[at] = to_numpy(shown[0])
+        with eval_mode(net), no_grad():
+            run_stages(net.layers, Tensor(data), self._after)
+
+    def _after(self, at: int, y: Tensor, u: Array | None) -> Tensor:
+        self.shapes.append(y.shape[2:])
+        if is_neuron(self.net.layers[at]):
+            steps, samples = self.data.shape[:2]
+            if y.shape[:2] != (steps, samples):
+                kept = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
+                raise ValueError(f"report: layer {at} must keep {kept}")
+            self.spikes[at] = to_numpy(y.data)
+            if u is not None:
+                self.potentials[at] = to_numpy(u)
+        return y
 
     def layers(self) -> list[Layer]:
         """Return the layers of neurons in their order."""
@@ -73,7 +71,7 @@ class Pass:
             if unit.neurons is not None:
                 start, end = found[-1].at + 1 if found else 0, unit.neurons
                 wires = wired(self.net.layers[start:end], self.shapes[start : end + 1])
-                found.append(Layer(end, described(self.net, unit), self.net.layers[end], wires))
+                found.append(Layer(end, layer_name(self.net, unit), as_neuron("report", self.net.layers[end]), wires))
         return found
 
     def errors(self, wanted: list[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
@@ -81,13 +79,13 @@ class Pass:
         found: dict[int, Array] = {}
         # What lies before the first needs no gradient.
         y = Tensor(self.spikes[wanted[0]], requires_grad=True)
-        with at_rest(self.net), no_grad(active=False):
+        with eval_mode(self.net), no_grad(active=False):
             for at in range(wanted[0], len(self.net.layers)):
                 if at > wanted[0]:
                     y = as_tensor(self.net.layers[at](y))
                 if at in wanted:
-                    y = tap(y, show=lambda g, at=at: found.update({at: to_numpy(g)}))
-            value = (loss or usual_loss(self.net, y, target))(y, target)
+                    y = on_gradient(y, callback=lambda g, at=at: found.update({at: to_numpy(g)}))
+            value = (loss or default_loss(self.net, y, target))(y, target)
         value.backward()
         return value.item(), found
 
@@ -121,19 +119,19 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
                 "potentials": None if had is None else [rows(had[:, n]) for n in samples],
             }
         )
-    return {"steps": len(data), "dt": step(net, 0), "loss": value, "layers": [first, *said]}
+    return {"steps": len(data), "dt": dt_at(net, 0), "loss": value, "layers": [first, *said]}
 
 
 def _constants(neurons: Any) -> dict[str, Any]:
     """Return the constants of neurons; of a kind that the page does not know, the threshold alone."""
     found = {"theta": float(neurons.theta)}
-    if type(neurons) is not SRM:
+    if neurons.one_pass is None:
         return found
-    spiking = neurons.spiking
+    spiking = neurons.one_pass.spiking
     return found | {
         "response": block(neurons.response, "f8"),
         "refractory": block(neurons.refractory, "f8"),
         "height": spiking.height,
         "width": spiking.width,
-        "exact": neurons.gradient == "exact",
+        "exact": neurons.one_pass.exact,
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.files import write_whole
-from cuslayer.inspection.reassign import check_loss
+from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.structure import network
 from cuslayer.tape import as_tensor

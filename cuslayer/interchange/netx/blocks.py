@@ -7,8 +7,8 @@ from typing import Any
 
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.names import Neuron
 from cuslayer.neurons.srm import SRM
 
 # What the file calls each layer.
