@@ -1,4 +1,4 @@
-"""Membrane potentials over time, with the threshold and the spikes that it makes of them."""
+"""Membrane potentials over time, with the threshold and the spikes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.neurons.loihi import Loihi
 from cuslayer.plot.axes import (
     BLUE,
     FAINT,
@@ -27,24 +26,24 @@ _MOST = 8
 
 
 def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None) -> Any:
-    """Draw potentials after refraction, the threshold, and a mark at each spike that it makes.
+    """Draw potentials after refraction, the threshold, and a marker at each spike.
 
-    A spike is where ``u[t] >= theta``; of `Loihi`, whose rule it is, where ``u[t] > theta``.
+    The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
 
     Args:
-        u: (T, N, ...), the potential that the threshold sees, a tensor or an array.
+        u: (T, N, ...), the potential that is compared with the threshold, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        neuron: the neuron; its threshold, its dt and its rule of firing count.
-        sample: which of the batch; None where u is (T, ...) without a batch.
-        neurons: which of the layer: a flat position or a place such as ``(row, column, channel)``, one or a list;
-            by default all, which may be 8 at most.
+        neuron: the kind of neuron: its theta, its dt and its rule for spikes.
+        sample: the sample of the batch; None where u is (T, ...) without a batch.
+        neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of them;
+            by default all, at most 8.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: u is not (T, N, ...), there is no such sample or neuron, or none of more than 8 is named.
-        TypeError: u is not floating, neuron is not a neuron, a neuron is no position, or ax is no Axes.
+        ValueError: u is not (T, N, ...), there is no such sample or neuron, or neurons is None for more than 8.
+        TypeError: u is not floating, neuron is not a neuron, a position is not an integer, or ax is not Axes.
 
     >>> from cuslayer.neurons import SRM
     >>> ax = potential(np.array([0.0, 12.0, 4.0]).reshape(3, 1, 1), neuron=SRM(theta=10.0))
@@ -61,7 +60,7 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
     shown = flat(traces)[:, which]
     ax.axhline(neuron.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
-    spiking = shown > neuron.theta if isinstance(neuron, Loihi) else shown >= neuron.theta
+    spiking = neuron.fires(shown)
     for column, (number, shade) in enumerate(zip(which, [BLUE] if alone else colors(len(which)), strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
         dot = "." if len(trace) == 1 else "none"

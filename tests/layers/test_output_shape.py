@@ -89,7 +89,7 @@ def test_a_window_needs_frames_and_the_channels_of_its_weight():
         cs.ConvTranspose(4, 3, 1).output_shape((5, 5, 3))
 
 
-def test_a_layer_of_ones_own():
+def test_user_written_layers():
     class Same(cs.Layer):
         keeps_shape = True
 

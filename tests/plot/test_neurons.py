@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
+from tests.support.lif import LIF, Lookalike
 from tests.support.pictures import lines
 
 SRM = cs.SRM(theta=4.0, tau_sr=5.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.5, scale_rho=3.0, dt=0.5)
@@ -223,3 +224,49 @@ def test_pictures_share_a_figure_and_a_time_axis(traces):
     assert cs.plot.potential(traces, below, neuron=SRM, neurons=0) is below
     assert above.get_xlim() == below.get_xlim() == (0.0, 3.0)
     assert figure.axes == [above, below]
+
+
+# User-written neurons
+
+
+def test_the_potential_of_a_user_written_neuron():
+    class Above(LIF):
+        def fires(self, u):
+            return u > self.theta
+
+    u = np.array([0.5, 1.0, 1.5]).reshape(3, 1, 1)
+    assert lines(cs.plot.potential(u, neuron=LIF()))["spikes"].get_ydata().tolist() == [1.0, 1.5]
+    ax = cs.plot.potential(u, neuron=Above(dt=0.5))
+    assert lines(ax)["spikes"].get_xdata().tolist() == [1.0]
+    assert set(lines(ax)["threshold"].get_ydata()) == {1.0}
+    assert lines(cs.plot.potential(4 * u, neuron=Lookalike()))["spikes"].get_ydata().tolist() == [2.0, 4.0, 6.0]
+
+
+def test_the_surrogate_of_a_user_written_neuron():
+    neuron = LIF(theta=2.0)
+    ax = cs.plot.surrogate(neuron)
+    u, rho = lines(ax)[r"$\rho(u)$"].get_data()
+    assert np.array_equal(rho, neuron.surrogate(u))
+    assert (u[0], u[-1]) == (2.0 - 5 * 2.0, 2.0 + 5 * 2.0)
+    assert set(lines(ax)["threshold"].get_xdata()) == {2.0}
+
+
+def test_a_neuron_without_a_surrogate_is_refused():
+    with pytest.raises(ValueError, match="surrogate: neuron must define its surrogate, Lookalike does not"):
+        cs.plot.surrogate(Lookalike())
+
+
+def test_the_filters_of_a_user_written_neuron():
+    class Refractory(LIF):
+        @property
+        def refractory(self):
+            return np.array([0.0, -2.0, -1.0])
+
+    for neuron in (LIF(dt=0.5), Lookalike()):
+        (response, _) = cs.plot.filters(neuron).get_lines()
+        assert np.array_equal(response.get_ydata(), neuron.response)
+        assert response.get_xdata()[1] == 0.5
+    _, refractory, _ = cs.plot.filters(Refractory(theta=2.0)).get_lines()
+    assert refractory.get_ydata().tolist() == [0.0, -1.0, -0.5]
+    _, refractory, _ = cs.plot.filters(Refractory(theta=0.0)).get_lines()
+    assert refractory.get_ydata().tolist() == [0.0, -2.0, -1.0]
