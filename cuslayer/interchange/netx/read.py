@@ -14,6 +14,7 @@ from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.names import make_neuron
 
 
@@ -68,16 +69,17 @@ def import_hdf5(path: str | Path) -> Sequential:
 def _stages(
     op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...], dt: float
 ) -> list[Any]:
-    """Return the layer of an entry, and what of neurons and delays follows it."""
+    """Return the layer of an entry, with the neurons and delays after it."""
     if kind == "average":
         return [Average(after[0])]
     stages: list[Any] = [_layer(op, at, kind, entry, before, after)]
     constants = dict(_entry(entry, op, f"{at}/neuron"))
-    chip = constants.get("type") == "LOIHI"
-    if chip:
+    names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
+    if names is not None and "theta" not in names.all:
         constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
-    stages.append(make_neuron(f"{op}: {at}/neuron/", constants, dt))
-    if entry.get("delayShift", chip):
+    neuron = make_neuron(f"{op}: {at}/neuron/", constants, dt)
+    stages.append(neuron)
+    if entry.get("delayShift", bool(neuron.axon_delay)):
         stages.append(Shift(dt, dt=dt))
     if "delay" in entry:
         steps = np.atleast_1d(entry["delay"])

@@ -15,7 +15,6 @@ from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.netx.blocks import Block, blocks_of
 from cuslayer.layers.delay import whole_steps
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
@@ -64,7 +63,8 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     if len(steps) != 1:
         raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
-    if all(isinstance(block.neuron, Loihi) for block in blocks if block.neuron is not None):
+    kinds = {neuron_constants(block.neuron)["type"] for block in blocks if block.neuron is not None}
+    if kinds == {_INPUT_NEURON["type"]}:
         entries[0] |= _INPUT | {"neuron": _INPUT_NEURON}
     for block in blocks:
         if block.kind == "dense" and len(block.before) == 3:
@@ -106,13 +106,16 @@ def _entry(block: Block) -> dict[str, Any]:
 
 
 def _checked(block: Block, weight: Array) -> Array:
-    """Return weights as they are stored: as integers before Loihi's neurons."""
-    if not isinstance(block.neuron, Loihi):
+    """Return weights as they are stored: as integers before neurons with a weight grid."""
+    if block.neuron is None or block.neuron.weight_grid is None:
         return weight
-    if (weight != np.rint(weight)).any() or weight.min() < -256 or weight.max() > 255:
+    step, (low, high) = block.neuron.weight_grid
+    high += step - 1  # the integers between two values of the grid may be stored
+    if (weight != np.rint(weight)).any() or weight.min() < low or weight.max() > high:
         raise ValueError(
-            f"export_hdf5: {block.layer!r} must have integer weights from -256 to 255 before Loihi neurons, "
-            f"got {weight.min():g} to {weight.max():g}; quantize them in its weight_hook"
+            f"export_hdf5: {block.layer!r} must have integer weights from {low:g} to {high:g} before "
+            f"{type(block.neuron).__name__} neurons, got {weight.min():g} to {weight.max():g}; "
+            "quantize them in its weight_hook"
         )
     return weight.astype(np.int32)
 
