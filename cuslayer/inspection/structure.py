@@ -167,7 +167,7 @@ def _after(stage: Any, shape: Shape | None) -> Shape | None:
     try:
         return stage.output_shape(shape)
     except ValueError:  # the layers do not fit one another, which a call will say and a table need not
-        return None
+        return stage.output_shape(None)
 
 
 _seen: WeakKeyDictionary[Any, dict[int, float]] = WeakKeyDictionary()
