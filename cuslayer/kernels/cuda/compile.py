@@ -144,35 +144,42 @@ class Kernel:
         self.name = name
         self.parameters = parameters
         self._launch = launch
-        self._kind: Any = driver.array_type()
+        self._names = [parameter.name for parameter in parameters]
+        self._array_type: Any = driver.array_type()
         self._device, self._device_of = driver.device(), driver.device_of
         dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
         binds = {"real": _real, "bool": _bool, "long long": _integer}
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
-        # For each number the type that passes as it is, and what becomes of any other.
+        # For each number its place, the type that is passed as it is, and the conversion of any other type.
         self._numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtype)) for place, p in places if not p.array
         ]
 
-    def __call__(self, threads: int, *arguments: Any) -> None:
-        """Run the kernel on at least this many threads, as far as the grid may grow; on none, check and do nothing.
+    def __call__(self, threads: int, /, **arguments: Any) -> None:
+        """Check the arguments and run the kernel.
+
+        Args:
+            threads: the least number of threads, up to the largest grid; with 0 the arguments are only checked.
+            arguments: one for each parameter of the kernel, by its name in the source.
 
         Raises:
-            TypeError: the arguments are too many or too few, or one is of the wrong type.
-            ValueError: an array is not C-contiguous or lives elsewhere, or a number does not fit its type.
+            TypeError: a name is missing or unknown, or an argument is of the wrong type.
+            ValueError: an array is not C-contiguous or on another device, or a number does not fit its type.
         """
-        if len(arguments) != len(self.parameters):
-            names = ", ".join(parameter.name for parameter in self.parameters)
-            raise TypeError(
-                f"{self.name}: the kernel wants {len(self.parameters)} arguments ({names}), got {len(arguments)}"
-            )
-        # Each launch waits for these two loops: what they look up once is not looked up for each argument.
-        kind, device, device_of = self._kind, self._device, self._device_of
+        # Every launch pays for these lines: no name is looked up twice within the loops.
+        try:
+            bound = [arguments[name] for name in self._names]
+        except KeyError:
+            raise self._wrong_names(arguments) from None
+        if len(arguments) != len(bound):
+            raise self._wrong_names(arguments)
+        array_type, device, device_of = self._array_type, self._device, self._device_of
         for place, dtype in self._arrays:
-            x = arguments[place]
-            if not isinstance(x, kind):
-                raise TypeError(f"{self._label(place)} is {_full_name(type(x))}, the kernel wants {_full_name(kind)}")
+            x = bound[place]
+            if not isinstance(x, array_type):
+                found, wanted = _full_name(type(x)), _full_name(array_type)
+                raise TypeError(f"{self._label(place)} is {found}, the kernel wants {wanted}")
             if x.dtype != dtype:
                 raise TypeError(f"{self._label(place)} is {x.dtype}, the kernel wants {dtype}")
             if not x.flags.c_contiguous:
@@ -183,13 +190,18 @@ class Kernel:
                 raise ValueError(
                     f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
                 )
-        bound = list(arguments)
         for place, exact, bind in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = bind(bound[place])
         if threads > 0:
             blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
             self._launch((blocks,), (BLOCK,), tuple(bound))
+
+    def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
+        missing = ", ".join(name for name in self._names if name not in arguments)
+        unknown = ", ".join(name for name in arguments if name not in self._names)
+        found = [f"{what} {names}" for what, names in (("lack", missing), ("have unknown", unknown)) if names]
+        return TypeError(f"{self.name}: arguments {' and '.join(found)}; the kernel wants {', '.join(self._names)}")
 
     def _label(self, place: int) -> str:
         return f"{self.name}: {self.parameters[place].name}"

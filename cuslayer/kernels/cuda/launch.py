@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.loihi.constants import FixedPoint
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift makes. Only how many threads start depends on it.
@@ -42,13 +43,18 @@ def samples(taps: Array, beside: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Recurrence:
-    """Return the constants of a filter; where it is never cut, the kernels take a cut at the end for none."""
+def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int, prefix: str = "") -> Mapping[str, Any]:
+    """Return the constants of a filter by the names of the kernels' parameters, such as ``ref_decay``.
+
+    The kernels take a cut at `steps` for a filter that is never cut.
+    """
     f = alpha.recurrence(dtype, steps)
-    return f if f.cut else f._replace(cut=steps)
+    f = f if f.cut else f._replace(cut=steps)
+    return {f"{prefix}{name}": value for name, value in f._asdict().items()}
 
 
 @lru_cache(maxsize=256)
-def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-    """Return theta, 1 / width and height of the surrogate as the kernels take them."""
-    return spiking.surrogate(dtype)
+def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> Mapping[str, Any]:
+    """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
+    theta, steep, height = spiking.surrogate(dtype)
+    return {"theta": theta, "steep": steep, "height": height}

@@ -17,8 +17,16 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     """
     steps, columns = sizes(x)
     y = empty(x, x.shape, x.dtype)
-    of_columns = contiguous(delay), contiguous(near), contiguous(far)
-    kernel("shift_linear", x.dtype)(-(-steps // TILE) * columns, contiguous(x), *of_columns, y, steps, columns)
+    kernel("shift_linear", x.dtype)(
+        -(-steps // TILE) * columns,
+        x=contiguous(x),
+        delay=contiguous(delay),
+        near=contiguous(near),
+        far=contiguous(far),
+        y=y,
+        steps=steps,
+        columns=columns,
+    )
     return y
 
 
@@ -30,5 +38,7 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     steps, columns = sizes(g)
     x = contiguous(x.astype(g.dtype, copy=False))
     y = empty(g, (columns,), g.dtype)
-    kernel("shift_delay_adjoint", g.dtype)(columns, contiguous(g), x, contiguous(delay), y, steps, columns)
+    kernel("shift_delay_adjoint", g.dtype)(
+        columns, g=contiguous(g), x=x, delay=contiguous(delay), y=y, steps=steps, columns=columns
+    )
     return y

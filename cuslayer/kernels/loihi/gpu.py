@@ -17,8 +17,14 @@ def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
     kernel("loihi", x.dtype)(
-        *(columns, contiguous(x), u, s, steps, columns, constants.first),
-        *constants.forward(x.dtype),
+        columns,
+        x=contiguous(x),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        first=constants.first,
+        **constants.forward(x.dtype)._asdict(),
     )
     return u, s
 

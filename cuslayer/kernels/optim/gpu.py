@@ -11,7 +11,7 @@ __all__ = ["adam", "sgd"]
 
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
     """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
-    kernel("sgd", w.dtype)(w.size, w, contiguous(g), v, w.size, rate, momentum, decay)
+    kernel("sgd", w.dtype)(w.size, w=w, g=contiguous(g), v=v, size=w.size, rate=rate, momentum=momentum, decay=decay)
 
 
 def adam(
@@ -35,6 +35,19 @@ def adam(
     stands in its place. The rates hold the corrections of the bias.
     """
     kernel("adam", w.dtype)(
-        *(w.size, w, contiguous(g), m, v, v if peak is None else peak, w.size, peak is not None),
-        *(*betas, rate_m, rate_g, scale_v, eps, decay),
+        w.size,
+        w=w,
+        g=contiguous(g),
+        m=m,
+        v=v,
+        peak=v if peak is None else peak,
+        size=w.size,
+        keep_peak=peak is not None,
+        beta1=betas[0],
+        beta2=betas[1],
+        rate_m=rate_m,
+        rate_g=rate_g,
+        scale_v=scale_v,
+        eps=eps,
+        decay=decay,
     )

@@ -19,9 +19,14 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
     steps, columns = sizes(a)
     u, s = empty(a, a.shape, a.dtype), empty(a, a.shape, bool)
     kernel("spike", a.dtype)(
-        *(columns, contiguous(a), u, s, steps, columns),
-        surrogate(spiking, a.dtype)[0],
-        *recurrence(spiking.refractory, a.dtype, steps),
+        columns,
+        a=contiguous(a),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        theta=surrogate(spiking, a.dtype)["theta"],
+        **recurrence(spiking.refractory, a.dtype, steps, "ref_"),
     )
     return u, s
 
@@ -34,10 +39,15 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
     kernel("neuron", x.dtype)(
-        *(columns, contiguous(x), u, s, steps, columns),
-        surrogate(spiking, x.dtype)[0],
-        *recurrence(response, x.dtype, steps),
-        *recurrence(spiking.refractory, x.dtype, steps),
+        columns,
+        x=contiguous(x),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        theta=surrogate(spiking, x.dtype)["theta"],
+        **recurrence(response, x.dtype, steps),
+        **recurrence(spiking.refractory, x.dtype, steps, "ref_"),
     )
     return u, s
 
@@ -46,8 +56,12 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint", g.dtype)(
-        *(g.size, contiguous(g), contiguous(u), y, g.size),
-        *surrogate(spiking, g.dtype),
+        g.size,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        size=g.size,
+        **surrogate(spiking, g.dtype),
     )
     return y
 
@@ -57,9 +71,14 @@ def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint_exact", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(spiking.refractory, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
     )
     return y
 
@@ -69,9 +88,14 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(response, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(response, g.dtype, steps),
     )
     return y
 
@@ -81,9 +105,15 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
     steps, columns = sizes(g)
     y, g_u = empty(g, g.shape, g.dtype), empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint_exact", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), g_u, y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(response, g.dtype, steps),
-        *recurrence(spiking.refractory, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        g_u=g_u,
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(response, g.dtype, steps),
+        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
     )
     return y
