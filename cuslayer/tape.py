@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -21,13 +20,14 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.context import Setting
 
 # The gradient of one array: the array, None where there is none, or a function that makes it if it is asked for.
 Gradient: TypeAlias = "Array | Callable[[], Array] | None"
 Pullback: TypeAlias = "Callable[[Array], Gradient | tuple[Gradient, ...]]"
 
 _serial = itertools.count()
-_state = threading.local()
+_grad_enabled = Setting(True)
 
 
 class Node:
@@ -246,17 +246,13 @@ def no_grad(active: bool = True) -> Iterator[None]:
     >>> y.requires_grad
     False
     """
-    before = grad_enabled()
-    _state.enabled = not active
-    try:
+    with _grad_enabled.set(not active):
         yield
-    finally:
-        _state.enabled = before
 
 
 def grad_enabled() -> bool:
     """Return whether operations keep what backward needs: False within `no_grad`."""
-    return getattr(_state, "enabled", True)
+    return _grad_enabled.get()
 
 
 def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable[..., Tensor]:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels.host import memory
 from cuslayer.kernels.host.blas import matmul, single_threaded_blas
 
@@ -103,7 +103,7 @@ def test_an_error_in_a_part_reaches_the_caller():
             raise KeyError(first)
 
     with pytest.raises(KeyError):
-        spread(fails, 100, grain=1)
+        parallel_for(fails, 100, grain=1)
 
 
 def test_bits_do_not_depend_on_the_number_of_cores():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.window import Window
 
@@ -157,9 +157,9 @@ def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> No
     where = (bounds(len(maps)), x.start, x.index, places(x), x.shape[1], window)
     if runs(window, groups):
         lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-        spread(_walk_runs, PARTS, *where, taps_in_runs(w)[None], lines, True, grain=1)
+        parallel_for(_walk_runs, PARTS, *where, taps_in_runs(w)[None], lines, True, grain=1)
     else:
-        spread(_walk, PARTS, *where, groups, w[None], maps, True, grain=1)
+        parallel_for(_walk, PARTS, *where, groups, w[None], maps, True, grain=1)
 
 
 def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> Array:
@@ -168,8 +168,8 @@ def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> 
     (kernel_h, kernel_w), inputs, outputs = window.kernel, x.shape[3] // groups, g.shape[3]
     if runs(window, groups):
         parts = np.zeros((PARTS, kernel_h, inputs, kernel_w * outputs), g.dtype)
-        spread(_walk_runs, PARTS, *where, parts, g.reshape(*g.shape[:2], g.shape[2] * outputs), False, grain=1)
+        parallel_for(_walk_runs, PARTS, *where, parts, g.reshape(*g.shape[:2], g.shape[2] * outputs), False, grain=1)
         return of_runs(parts.sum(axis=0), window, outputs)
     parts = np.zeros((PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
-    spread(_walk, PARTS, *where, groups, parts, g, False, grain=1)
+    parallel_for(_walk, PARTS, *where, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)

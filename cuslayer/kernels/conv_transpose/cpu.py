@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
 from cuslayer.kernels.conv.spikes import PARTS, bounds, places
@@ -82,7 +82,7 @@ def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Wind
     lines = out.reshape(len(out), image[0], math.prod(out.shape[2:]))
     taps = np.ascontiguousarray(w.transpose(3, 0, 1, 2)).reshape(1, w.shape[3], w.shape[0], w.shape[1] * w.shape[2])
     where = (bounds(len(out)), x.start, x.index, places(x), x.shape[1], window)
-    spread(_walk, PARTS, *where, groups, taps, lines, image[1], True, grain=1)
+    parallel_for(_walk, PARTS, *where, groups, taps, lines, image[1], True, grain=1)
     return out
 
 
@@ -94,6 +94,6 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) 
     lines = np.ascontiguousarray(g).reshape(len(g), g.shape[1], math.prod(g.shape[2:]))
     parts = np.zeros((PARTS, x.shape[3], kernel_h, kernel_w * outputs), g.dtype)
     where = (bounds(len(g)), x.start, x.index, places(x), x.shape[1], window)
-    spread(_walk, PARTS, *where, groups, parts, lines, g.shape[2], False, grain=1)
+    parallel_for(_walk, PARTS, *where, groups, parts, lines, g.shape[2], False, grain=1)
     taps = parts.sum(axis=0).reshape(x.shape[3], kernel_h, kernel_w, outputs)
     return np.ascontiguousarray(taps.transpose(1, 2, 3, 0))

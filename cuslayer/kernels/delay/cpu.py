@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.response.cpu import GRAIN, columns
 
@@ -31,7 +31,7 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     for the delay, and far and near in each other's place.
     """
     y = empty(x.shape, x.dtype)
-    spread(_shift_linear, columns(x).shape[1], columns(x), delay, near, far, columns(y), grain=GRAIN)
+    parallel_for(_shift_linear, columns(x).shape[1], columns(x), delay, near, far, columns(y), grain=GRAIN)
     return y
 
 
@@ -55,5 +55,5 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
     """
     y = np.empty(columns(g).shape[1], g.dtype)
-    spread(_shift_delay_adjoint, y.size, columns(g), columns(x), delay, y, grain=GRAIN)
+    parallel_for(_shift_delay_adjoint, y.size, columns(g), columns(x), delay, y, grain=GRAIN)
     return y

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 
 # The fewest signals that a thread takes.
 _GRAIN = 128
@@ -31,4 +31,4 @@ def _crossings(first: int, last: int, x: Any, threshold: Any, spikes: Any) -> No
 def crossings(x: Array, threshold: float, spikes: Array) -> None:
     """Mark in spikes (T, signals, 2), all False, where x (T, signals) has moved down or up by the threshold."""
     if len(x):
-        spread(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)
+        parallel_for(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)

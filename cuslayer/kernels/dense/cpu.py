@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList, by_column
@@ -44,7 +44,7 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
     out = empty((x.shape[0], w.shape[1]), w.dtype)
-    spread(_gather, len(out), x.start, x.index, w, out, grain=32)
+    parallel_for(_gather, len(out), x.start, x.index, w, out, grain=32)
     return out
 
 
@@ -55,7 +55,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     inputs = x.shape[1]
     begin, rows = by_column(x.start, x.index, inputs)
     w = np.empty((inputs, g.shape[1]), g.dtype)
-    spread(_gather, inputs, begin, rows, g, w, grain=16)
+    parallel_for(_gather, inputs, begin, rows, g, w, grain=16)
     return w
 
 

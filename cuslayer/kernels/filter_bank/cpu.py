@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.response.cpu import columns
 
@@ -101,7 +101,7 @@ def forward(x: Array, w: Array) -> Array:
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
-    spread(_filter_bank, columns(x).shape[1], columns(x), w, columns(y), x.shape[-1], grain=_PART)
+    parallel_for(_filter_bank, columns(x).shape[1], columns(x), w, columns(y), x.shape[-1], grain=_PART)
     return y
 
 
@@ -125,7 +125,7 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
 def adjoint(g: Array, w: Array) -> Array:
     """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
     y = empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
-    spread(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_PART)
+    parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_PART)
     return y
 
 
@@ -157,5 +157,5 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
     parts = np.empty((math.ceil(columns(x).shape[1] / _PART), *shape), g.dtype)
-    spread(_filter_bank_weight_adjoint, len(parts), columns(x), columns(g), parts, x.shape[-1], grain=1)
+    parallel_for(_filter_bank_weight_adjoint, len(parts), columns(x), columns(g), parts, x.shape[-1], grain=1)
     return parts.sum(axis=0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty
 
@@ -63,7 +63,7 @@ def store(x: Array) -> Array:
     if x.dtype != np.float32:
         return np.clip(x, -_LARGEST, _LARGEST).astype(np.float16)
     half = empty(x.shape, np.float16)
-    spread(halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
+    parallel_for(halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half
 
 
@@ -72,5 +72,5 @@ def load(half: Array, dtype: Any) -> Array:
     if dtype != np.float32:
         return half.astype(dtype)
     x = empty(half.shape, dtype)
-    spread(restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
+    parallel_for(restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
     return x

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, places, taps_in_runs, walk_row
 from cuslayer.kernels.float16.cpu import halve, restore
@@ -237,7 +237,7 @@ def conv_neuron(
     u, *both = kept_in(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -261,5 +261,5 @@ def conv_neuron_adjoint(
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
     flat = (parts, g.reshape(steps, m.neurons), *as_kept(u, g.dtype), y)
-    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
     return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

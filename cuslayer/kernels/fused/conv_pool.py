@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
 from cuslayer.kernels.fused.conv_neuron import (
@@ -228,7 +228,7 @@ def conv_pool(
         *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
     )
     arrays = (taps_in_runs(w), *both, *pooled_both, s.view(np.uint8))
-    spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
     return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
@@ -269,6 +269,6 @@ def conv_pool_adjoint(
         pooling.response.recurrence(g.dtype, steps),
     )
     tiles = _tiles(m, pooling, g.dtype)
-    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, grain=1)
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if keep else None
     return errors, of_runs(parts.sum(axis=0), window, m.outputs)

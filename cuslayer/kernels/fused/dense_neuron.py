@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.fused.conv_neuron import CHUNK
@@ -78,5 +78,5 @@ def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: S
     s = empty((x.shape[0], outputs), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
     blocks = -(-outputs // width) * -(-samples // b.together)
-    spread(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
     return s

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cuslayer.backend import Array
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels.host.memory import empty
 
 # Rows of a part: fixed, so that the bits of a product do not depend on the number of cores.
@@ -63,5 +63,5 @@ def matmul(a: Array, b: Array) -> Array:
     """Return the product of the matrices a and b."""
     out = empty((a.shape[0], b.shape[1]), a.dtype)
     with single_threaded_blas():
-        spread(_rows, len(a), a, b, out, grain=_ROWS)
+        parallel_for(_rows, len(a), a, b, out, grain=_ROWS)
     return out

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.loihi.constants import Chip, FixedPoint
@@ -63,7 +63,7 @@ def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
     arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.forward(x.dtype)
-    spread(_loihi, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_loihi, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 
 
@@ -105,5 +105,5 @@ def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     flat = columns(g)
     taps = constants.samples.astype(g.dtype)
     arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
-    spread(_loihi_adjoint, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_loihi_adjoint, flat.shape[1], *arguments, grain=GRAIN)
     return y

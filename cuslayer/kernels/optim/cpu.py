@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 
 _GRAIN = 4096
 
@@ -31,7 +31,7 @@ def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float
     """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
     real = w.dtype.type
     arrays = _flat("w", w), _flat("g", g), _flat("v", v)
-    spread(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
+    parallel_for(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
 
 
 @compiled
@@ -89,4 +89,4 @@ def adam(
     given = {"w": w, "g": g, "m": m, "v": v, "peak": v if peak is None else peak}
     arrays = (_flat(name, a) for name, a in given.items())
     numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
-    spread(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)
+    parallel_for(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)

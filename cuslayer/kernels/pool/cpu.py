@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.window import Window
 
@@ -77,7 +77,7 @@ def forward(x: Array, window: Window, gain: Any) -> Array:
     dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
     out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
-    spread(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
+    parallel_for(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
     return out
 
 
@@ -86,5 +86,5 @@ def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Arra
     x = empty((len(g), *image, g.shape[3]), g.dtype)
     tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
     kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint
-    spread(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
+    parallel_for(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
     return x

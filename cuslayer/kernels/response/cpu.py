@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence
 from cuslayer.kernels.host.memory import empty
 
@@ -67,7 +67,7 @@ def _filtered(x: Array, response: Alpha, *, back: bool) -> Array:
     out = empty(x.shape, x.dtype)
     flat = columns(x)
     constants = response.recurrence(x.dtype, len(x))
-    spread(_psp, flat.shape[1], flat, columns(out), constants, back, grain=GRAIN)
+    parallel_for(_psp, flat.shape[1], flat, columns(out), constants, back, grain=GRAIN)
     return out
 
 
@@ -98,7 +98,7 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 def _summed(x: Array, taps: Array, *, back: bool) -> Array:
     out = empty(x.shape, x.dtype)
-    spread(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=GRAIN)
+    parallel_for(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=GRAIN)
     return out
 
 
@@ -117,7 +117,7 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
     y = empty(x.shape, x.dtype)
-    spread(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
+    parallel_for(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
     return y
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import trailing_zeros
 
 
@@ -71,10 +71,10 @@ def find_spikes(x: Array) -> SpikeList:
     flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
     words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
     start = np.zeros(lines + 1, np.int64)
-    spread(_count, lines, words, flat, start, grain=32)
+    parallel_for(_count, lines, words, flat, start, grain=32)
     np.cumsum(start, out=start)
     index = np.empty(start[-1], np.int32)
-    spread(_fill, lines, words, flat, start, index, grain=32)
+    parallel_for(_fill, lines, words, flat, start, index, grain=32)
     return SpikeList(start, index, x.shape)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
@@ -99,9 +99,9 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
     flat, fired = columns(x), columns(s.view(np.uint8))
     constants = forward_constants(x.dtype, len(x), response, spiking)
     if overwrite:
-        spread(_neuron_in_place, flat.shape[1], flat, fired, *constants, grain=GRAIN)
+        parallel_for(_neuron_in_place, flat.shape[1], flat, fired, *constants, grain=GRAIN)
     else:
-        spread(_neuron, flat.shape[1], flat, columns(u), fired, *constants, grain=GRAIN)
+        parallel_for(_neuron, flat.shape[1], flat, columns(u), fired, *constants, grain=GRAIN)
     return u, s
 
 
@@ -169,7 +169,7 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
-    spread(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
+    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
 
@@ -223,7 +223,7 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
         response.recurrence(g.dtype, len(g)),
         spiking.refractory.recurrence(g.dtype, len(g)),
     )
-    spread(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
+    parallel_for(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
 
@@ -259,7 +259,7 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
     flat = columns(a)
     theta = spiking.surrogate(a.dtype)[0]
     refractory = spiking.refractory.recurrence(a.dtype, len(a))
-    spread(_spike, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), theta, refractory, grain=GRAIN)
+    parallel_for(_spike, flat.shape[1], flat, columns(u), columns(s.view(np.uint8)), theta, refractory, grain=GRAIN)
     return u, s
 
 
@@ -277,7 +277,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)
-    spread(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=GRAIN)
+    parallel_for(_spike_adjoint, flat.shape[1], flat, columns(u), columns(y), *spiking.surrogate(g.dtype), grain=GRAIN)
     return y
 
 
@@ -319,5 +319,5 @@ def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     constants = *spiking.surrogate(g.dtype), spiking.refractory.recurrence(g.dtype, len(g))
-    spread(_spike_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
+    parallel_for(_spike_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
