@@ -14,7 +14,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, generator
 from cuslayer.layers.base import Layer
 from cuslayer.neurons.srm import SRM
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 @differentiable
@@ -87,13 +87,13 @@ def _filtered(x: Array, weight: Array, shape: tuple[int, ...]) -> tuple[Array, P
     """Return x filtered by a weight (F, K), and the way back to x and to a weight of a shape."""
     k = kernels.of(weight)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         return (
             lambda: k.filter_bank.adjoint(g, weight),
             lambda: k.filter_bank.weight_adjoint(x, g, weight.shape).reshape(shape),
         )
 
-    return k.filter_bank.forward(x, weight), pullback  # type: ignore[return-value]
+    return k.filter_bank.forward(x, weight), pullback
 
 
 class TemporalFilter(Layer):
