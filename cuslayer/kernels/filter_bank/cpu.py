@@ -14,8 +14,8 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.blocks import columns
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.response.cpu import columns
 
 # Columns that are turned together: a cache line of float32.
 _LANES = 16

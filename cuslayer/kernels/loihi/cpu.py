@@ -12,10 +12,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.loihi.constants import Chip, FixedPoint
-from cuslayer.kernels.response.cpu import BLOCK, GRAIN, columns
 
 _UNIT = 4096  # decays are shares of 2^12
 _MOST = 2**23 - 1  # the largest state

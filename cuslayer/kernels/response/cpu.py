@@ -1,13 +1,10 @@
 """Filters in time on the CPU: twins of `kernels/response.cu`.
 
-Columns are handled in blocks, so that the states of a block stay in the first cache, and the inner loop runs over
-neighbouring columns, where the compiler finds SIMD. All states of a block lie in one array at fixed distances: with
-an array for each, the compiler would have to prove at run time that no two overlap, and gives up after a few.
+Columns are handled in blocks; see `host/blocks.py`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,21 +12,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence
+from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns, numbers
 from cuslayer.kernels.host.memory import empty
-
-# Columns of a block, and the fewest that a thread takes.
-BLOCK = 2048
-GRAIN = 128
-
-
-def columns(x: Array) -> Array:
-    """Return x (T, ...) as the matrix (T, columns), without a copy."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are."""
-    return x.astype(np.float32) if x.dtype == bool else x
 
 
 @compiled

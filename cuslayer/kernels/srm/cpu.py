@@ -17,9 +17,9 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.response.cpu import BLOCK, GRAIN, columns
 
 # Steps that lie beside what they replace: inputs forward, gradients on the way back.
 _CHUNK = 16
