@@ -65,7 +65,7 @@ def test_text_is_the_type_then_the_header_then_the_source() -> None:
     for dtype, name in ((SINGLE, "float"), (DOUBLE, "double")):
         lines = source.text("response", dtype).splitlines()
         assert lines[:2] == [f"typedef {name} real;", '#line 1 "common.cuh"']
-        assert lines[2].startswith("// What the CUDA kernels share.")
+        assert lines[2].startswith("// Common code of the CUDA kernels.")
         assert lines[lines.index('#line 1 "response.cu"') + 1].startswith("// Filters in time")
         assert not [line for line in lines if line.startswith("#include")]
 

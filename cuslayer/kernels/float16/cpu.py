@@ -33,7 +33,7 @@ _TO_SIGN = np.int32(16)
 
 
 @compiled
-def halve(first: int, last: int, x: Any, half: Any) -> None:
+def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
     """Write x[first:last] as float16 into half, as its bits."""
     numbers, out = x[first:last], half[first:last]
     for j in range(last - first):
@@ -47,7 +47,7 @@ def halve(first: int, last: int, x: Any, half: Any) -> None:
 
 
 @compiled
-def restore(first: int, last: int, half: Any, x: Any) -> None:
+def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
     """Write half[first:last], the bits of float16, as numbers into x."""
     halves, out = half[first:last], x[first:last]
     for j in range(last - first):
@@ -63,7 +63,7 @@ def store(x: Array) -> Array:
     if x.dtype != np.float32:
         return np.clip(x, -_LARGEST, _LARGEST).astype(np.float16)
     half = empty(x.shape, np.float16)
-    parallel_for(halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
+    parallel_for(encode_bits, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half
 
 
@@ -72,5 +72,5 @@ def load(half: Array, dtype: Any) -> Array:
     if dtype != np.float32:
         return half.astype(dtype)
     x = empty(half.shape, dtype)
-    parallel_for(restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
+    parallel_for(decode_bits, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
     return x

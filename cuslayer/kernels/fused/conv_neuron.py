@@ -16,10 +16,10 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, places, taps_in_runs, walk_row
-from cuslayer.kernels.float16.cpu import halve, restore
+from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
 
 # Neurons that are brought through time together, and how many steps at once: what the second cache holds.
@@ -132,14 +132,14 @@ def as_kept(u: Array, dtype: Any) -> tuple[Array, Array]:
 def put_away(first: int, last: int, width: int, potential: Any, half: Any) -> None:
     """Keep the potentials of some steps, a ring over time, as float16."""
     for t in range(first, last):
-        halve(0, width, potential[t % len(potential)], half[t])
+        encode_bits(0, width, potential[t % len(potential)], half[t])
 
 
 @compiled
 def bring_back(first: int, last: int, width: int, half: Any, potential: Any) -> None:
     """Write the potentials that were kept of some steps into a ring over time."""
     for t in range(first, last):
-        restore(0, width, half[t], potential[t % len(potential)])
+        decode_bits(0, width, half[t], potential[t % len(potential)])
 
 
 @compiled
@@ -170,7 +170,7 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
 
@@ -211,7 +211,7 @@ def _backward(
                 t = max(end - CHUNK, 0)
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
-                retreat(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
+                backward_block(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 

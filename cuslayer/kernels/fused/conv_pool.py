@@ -30,7 +30,7 @@ from cuslayer.kernels.fused.conv_neuron import (
 )
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
 
 
@@ -114,11 +114,11 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
-            advance(
+            forward_block(
                 *(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size),
                 *(pooled_theta, pooled_f, pooled_nu),
             )
@@ -178,13 +178,13 @@ def _backward(
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
                     bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
-                retreat(
+                backward_block(
                     *(t, end, pooled_state, pooled_ring),
                     *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
                     *(pooled_theta, pooled_steep, pooled_height, pooled_f),
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
-                retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
+                backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 

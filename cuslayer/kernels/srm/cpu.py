@@ -1,6 +1,6 @@
 """Filter, refraction and threshold in one pass on the CPU, and the way back: twins of `neuron` in `kernels/neuron.cu`.
 
-`advance` and `retreat` bring a block of columns through some of its time, in arrays that may lie elsewhere and remember
+`forward_block` and `backward_block` bring a block of columns through some of its time, in arrays that may lie elsewhere and remember
 no more than they must: so a synapse can make its input and use its output while they are in the cache.
 
 Refraction and threshold on the CPU, and the way back through them: twins of `spike` in `kernels/neuron.cu`.
@@ -28,7 +28,7 @@ _NEAR = 1024
 
 
 @compiled
-def advance(
+def forward_block(
     first: int,
     last: int,
     state: Any,
@@ -74,7 +74,7 @@ def advance(
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        advance(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, theta, f, nu)
+        forward_block(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, theta, f, nu)
 
 
 @compiled
@@ -87,7 +87,7 @@ def _neuron_in_place(first: int, last: int, x: Any, s: Any, theta: Any, f: Recur
             end = min(begin + _CHUNK, len(x))
             for t in range(begin, end):
                 ring[t % len(ring)] = x[t, low : low + width]
-            advance(begin, end, state, ring, 0, x, low, s, low, width, theta, f, nu)
+            forward_block(begin, end, state, ring, 0, x, low, s, low, width, theta, f, nu)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
@@ -106,13 +106,13 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 
 
 def forward_constants(dtype: Any, steps: int, response: Alpha, spiking: Spiking) -> tuple[Any, Recurrence, Recurrence]:
-    """Return what `advance` takes after its arrays: the threshold, the response, the refraction."""
+    """Return what `forward_block` takes after its arrays: the threshold, the response, the refraction."""
     refractory = spiking.refractory.recurrence(dtype, steps)
     return spiking.surrogate(dtype)[0], response.recurrence(dtype, steps), refractory
 
 
 @compiled
-def retreat(
+def backward_block(
     first: int,
     last: int,
     state: Any,
@@ -159,7 +159,7 @@ def _neuron_adjoint(
         state, ring = np.zeros(2 * width, g.dtype), np.zeros((max(f.cut, 1), width), g.dtype)
         for end in range(len(g), 0, -_CHUNK):
             begin = max(end - _CHUNK, 0)
-            retreat(begin, end, state, ring, g, low, u, low, made, 0, width, theta, steep, height, f)
+            backward_block(begin, end, state, ring, g, low, u, low, made, 0, width, theta, steep, height, f)
             for t in range(begin, end):
                 y[t, low : low + width] = made[t % _CHUNK, :width]
 
