@@ -1,4 +1,4 @@
-"""What the launchers share: new arrays where the old ones lie, rows without gaps, constants in a kernel's type."""
+"""Helpers of the launchers: arrays on the right device, contiguous rows, constants by the names of parameters."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.loihi.constants import FixedPoint
 
-# AHEAD of common.cuh: the steps that one thread of fir and shift makes. Only how many threads start depends on it.
+# AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
 
 
 def sizes(x: Array) -> tuple[int, int]:
-    """Return the steps and the columns of x (T, ...)."""
+    """Return the numbers of steps and columns of x (T, ...)."""
     return x.shape[0], math.prod(x.shape[1:])
 
 
 def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an array without contents on the device of another."""
+    """Return an uninitialized array on the device of another."""
     return namespace(beside).empty(shape, dtype)
 
 
 def contiguous(x: Array) -> Array:
-    """Return x, copied where its rows are not contiguous, as a broadcast gradient's are not."""
+    """Return x as a C-contiguous array, copied if it is not, as a broadcast gradient."""
     return namespace(x).ascontiguousarray(x)
 
 
@@ -38,7 +38,7 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal that it filters."""
+    """Return the samples of a filter in the type and on the device of the signal."""
     return namespace(beside).asarray(taps, beside.dtype, order="C")
 
 

@@ -1,4 +1,4 @@
-"""Launchers of `delay.cu`: delays that are trained, or lie between two steps."""
+"""Launchers of `delay.cu`: trained delays, and delays between two steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["shift_delay_adjoint", "shift_linear"]
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
-    """Mix two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
+    """Interpolate between two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
 
-    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same with ``-delay - 1``
-    for the delay, and far and near in each other's place.
+    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same function with
+    ``-delay - 1`` as the delay, and near and far exchanged.
     """
     steps, columns = sizes(x)
     y = empty(x, x.shape, x.dtype)

@@ -5,7 +5,7 @@
 //   filter_bank_weight_adjoint  g_w[i, k]  = sum_t sum_m g[t, i, m] x[t-k, m], in `lanes` partial sums
 //
 // Layout: x is (steps, columns), its columns in groups of `channels`; y and g are (steps, columns filters), where
-// filter i of a group has the i-th `channels` columns of the group (`output_column`); w is (filters, taps). C-contiguous.
+// filter i of a group has its i-th `channels` columns (`output_column`); w is (filters, taps). C-contiguous.
 // A thread of the first two computes AHEAD steps of one column, as in fir. A thread of the third computes AHEAD taps
 // of one filter for the columns lane, lane + lanes, ...: a row of x is read once for AHEAD taps. The columns of a
 // partial sum depend only on `lanes`, and nothing is added atomically: the results are reproducible to the bit.

@@ -1,4 +1,4 @@
-"""Launchers of `filter.cu`: banks of filters in time."""
+"""Launchers of `filter_bank.cu`: filter banks in time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
 
 __all__ = ["adjoint", "forward", "weight_adjoint"]
 
-# Parts of the taps' gradient: enough threads with few filters, and little to add up in the end.
+# The most partial sums of each tap's gradient: enough threads for few filters, and few terms in the final sum.
 _MOST_LANES = 4096
 
 

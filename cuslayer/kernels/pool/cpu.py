@@ -60,7 +60,7 @@ def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any)
 
 @compiled
 def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
-    """Do as `_pool_adjoint` does where windows lie side by side: each pixel has one, and nothing is summed."""
+    """Compute `_pool_adjoint` for windows side by side: each pixel is in one window, and nothing is summed."""
     (kernel_h, kernel_w), _, _, _ = window
     for frame in range(first, last):
         for y in range(x.shape[1]):
@@ -82,7 +82,7 @@ def forward(x: Array, window: Window, gain: Any) -> Array:
 
 
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
-    """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
+    """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
     tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
     kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint

@@ -1,4 +1,4 @@
-"""Launchers of `response.cu`: filters and shifts in time."""
+"""Launchers of `response.cu`: filters and delays in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["fir", "fir_adjoint", "psp", "psp_adjoint", "shift", "shift_spikes"]
 
 
 def psp(x: Array, response: Alpha) -> Array:
-    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, at two states a column whatever tau is."""
+    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
     x = numbers(x)
     steps, columns = sizes(x)
     a = empty(x, x.shape, x.dtype)
@@ -59,7 +59,7 @@ def shift(x: Array, delay: Array) -> Array:
 
 
 def shift_spikes(x: Array, delay: Array) -> Array:
-    """Delay the columns of the spikes x (T, ...), as `shift` does numbers."""
+    """Delay the columns of the spikes x (T, ...); see `shift`."""
     return _shifted("shift_spikes", x, delay, np.dtype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Launchers of `neuron.cu`: filter, refraction and threshold, and their adjoints."""
+"""Launchers of `srm.cu`: neurons of the spike response model and their gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_a
 
 
 def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
-    """Refract and threshold a (T, ...), the filtered input: the potential u and the spikes s, both (T, ...).
+    """Return the potential u and the spikes s, both (T, ...), of the filtered input a (T, ...).
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
     """
@@ -32,9 +32,9 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
-    """Filter, refract and threshold x (T, ...) in one pass: the potential u and the spikes s, both (T, ...).
+    """Return the potential u and the spikes s, both (T, ...), of the input x (T, ...) in one pass.
 
-    x stays as it is.
+    x is never overwritten here.
     """
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
@@ -67,7 +67,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
 
 
 def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
-    """Return the whole adjoint, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
+    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint_exact", g.dtype)(
@@ -84,7 +84,7 @@ def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
+    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u is never overwritten here."""
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint", g.dtype)(
@@ -101,7 +101,7 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
+    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); see `neuron_adjoint`."""
     steps, columns = sizes(g)
     y, g_u = empty(g, g.shape, g.dtype), empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint_exact", g.dtype)(
