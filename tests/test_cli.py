@@ -241,7 +241,7 @@ def test_cuda_without_a_driver(refused):
 
 
 def test_a_device_in_the_environment_that_is_unknown(refused, monkeypatch):
-    monkeypatch.setattr(backend, "_asked", "gpu")
+    monkeypatch.setattr(backend, "_device", "gpu")
     refused("device: CUSLAYER_DEVICE must be one of auto, cpu, cuda, got 'gpu'")
 
 

@@ -22,7 +22,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.layers.conv import geometry
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
-from cuslayer.tape import Pullback, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -89,14 +89,14 @@ def dense_neuron(
         u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
     potential = save_for_backward(k, u)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
         return (
             lambda: k.dense.input_adjoint(errors, weight).reshape(shape),
             lambda: k.dense.weight_adjoint(rows, errors),
         )
 
-    return s.reshape(*shape[:2], outputs), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], outputs), pullback
 
 
 @differentiable
@@ -165,14 +165,14 @@ def conv_neuron(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.astype(weight.dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
         )
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def gradients(
@@ -272,11 +272,11 @@ def conv_pool(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.astype(dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
         )
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback

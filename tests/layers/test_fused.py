@@ -240,11 +240,11 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     with on_potential(seen.append):
         functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), response=srm.filter, spiking=srm.spiking, padding=1)
         srm(functions.conv(x, cs.Tensor(w, requires_grad=True), padding=1))
-    blocks, plain = seen
-    assert blocks.from_blocks is not None
+    fused_ones, plain = seen
+    assert fused_ones.from_blocks is not None
     neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
     for samples in (None, np.array([2, 0])):
         for some in (None, neurons):
             part = Part((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
-            assert (blocks.pick(part) == plain.pick(part)).all()
-            assert (blocks.own(part) == plain.own(part)).all()
+            assert (fused_ones.pick(part) == plain.pick(part)).all()
+            assert (fused_ones.own(part) == plain.own(part)).all()

@@ -359,7 +359,7 @@ def test_optimizers(name, kind):
     optimizer = Config(optimizer=options).make_optimizer([cs.Tensor([1.0], requires_grad=True)])
     assert type(optimizer) is kind
     assert optimizer.weight_decay == 0.5
-    assert "peak" not in optimizer.remembers
+    assert "peak" not in optimizer.state_names
 
 
 def test_options_stand_before_the_file():
@@ -373,7 +373,7 @@ def test_options_stand_before_the_file():
 def test_the_largest_second_moment_counts_where_it_is_asked_for(amsgrad):
     config = Config(optimizer=OptimizerConfig(amsgrad=amsgrad))
     optimizer = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
-    assert ("peak" in optimizer.remembers) == amsgrad
+    assert ("peak" in optimizer.state_names) == amsgrad
 
 
 def test_losses_have_the_constants_of_the_file():
