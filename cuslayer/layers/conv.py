@@ -91,7 +91,7 @@ def conv(
         g = g.reshape(maps)
         return (
             lambda: k.conv.input_adjoint(g, weight, shape[2:4], window, groups).reshape(shape),
-            lambda: k.conv.weight_adjoint(frames, g, window, groups),
+            lambda: k.conv.weight_adjoint(frames, g, window, groups, shape[0]),
         )
 
     return out.reshape(*shape[:2], *maps[1:]), pullback  # type: ignore[return-value]

@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
+from cuslayer.extras import optional
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
@@ -30,14 +31,14 @@ def import_hdf5(path: str | Path) -> Sequential:
 
     Raises:
         ValueError: the file is missing or no HDF5, an entry is missing or unknown, or a shape does not fit.
-        ImportError: h5py is missing.
+        ImportError: h5py is not installed.
 
     >>> import_hdf5("no/such.net")
     Traceback (most recent call last):
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    library = check.library("import_hdf5", "h5py", "hdf5")
+    library = optional("import_hdf5", "h5py", "hdf5")
     if not Path(path).is_file():
         raise ValueError(f"import_hdf5: {path} is no file")
     try:

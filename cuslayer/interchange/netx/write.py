@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.backend import Array, to_numpy
+from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.netx.blocks import Block, blocks_of
@@ -42,7 +42,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
         ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is no
             integer of 8 bits with its sign, or the input's shape is not known.
         TypeError: net is no network.
-        ImportError: h5py is missing.
+        ImportError: h5py is not installed.
 
     Source: the readme of lava-dl's netx, "HDF5 description protocol".
 
@@ -57,7 +57,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
-    library = check.library("export_hdf5", "h5py", "hdf5")
+    library = optional("export_hdf5", "h5py", "hdf5")
     begin, blocks = blocks_of(net, input_shape)
     steps = {block.neuron.dt for block in blocks if block.neuron is not None}
     if len(steps) != 1:
