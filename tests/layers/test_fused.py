@@ -1,4 +1,4 @@
-"""A convolution and its neurons as one operation: the bits of the two, whatever is fused, and their gradients."""
+"""Layers and neurons as one operation: the same bits and gradients as one by one."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_one_pass_is_four(geometry, pool, kernel, image, sizes, together, number
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_spikes_that_want_a_gradient(pooled):
-    """Where the gradient goes further down, that of the weighted input is kept, and both are found in one run."""
+    """Where the input needs a gradient too, one run gives the gradients of input and weight."""
     x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
     w = (np.random.default_rng(1).standard_normal((3, 3, 2, 4)) * 6).astype(np.float32)
     srm, pool, grads = cs.SRM(), cs.Pool(2, gain=11.0), []
@@ -147,7 +147,7 @@ def test_spikes_that_want_a_gradient(pooled):
         assert one.tobytes() == two.tobytes()
 
 
-def test_what_is_fused():
+def test_the_condition_of_fusion():
     plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     assert cpu.fused.conv_kernels(spikes, plain, 1) is fused
@@ -211,7 +211,7 @@ def test_errors():
 
 @pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])
 def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
-    """One pass serves two neurons of one kind of gradient only."""
+    """Neurons with different modes of the gradient are not fused."""
     x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
     first, second = (cs.SRM(tau_sr=3.0, tau_ref=3.0, gradient=gradient) for gradient in gradients)
     cs.seed(3)
@@ -224,5 +224,5 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     apart.backward(g)
     assert apart.data.any()
     assert (together.data == apart.data).all()
-    # A sum of 40 x 2 x 36 terms in float32, in another order.
+    # A float32 sum of 40 x 2 x 36 terms in another order.
     np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())
