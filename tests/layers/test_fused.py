@@ -232,7 +232,7 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
 
 @pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
 def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
-    """Blocks of one row, of two (the map has 5, so that the last block has one beyond it), and of all rows."""
+    """Blocks of one row, of two rows (the last block reaches past the map's 5 rows), and of all rows."""
     monkeypatch.setattr(blocks, "_TOGETHER", together)
     srm, seen = cs.SRM(), []
     x = np.random.default_rng(0).random((9, 3, 5, 4, 2)) < 0.3
@@ -240,11 +240,11 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     with on_potential(seen.append):
         functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), response=srm.filter, spiking=srm.spiking, padding=1)
         srm(functions.conv(x, cs.Tensor(w, requires_grad=True), padding=1))
-    blocks, plain = seen
-    assert blocks.from_blocks is not None
+    in_blocks, plain = seen
+    assert in_blocks.from_blocks is not None
     neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
     for samples in (None, np.array([2, 0])):
         for some in (None, neurons):
             part = Part((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
-            assert (blocks.pick(part) == plain.pick(part)).all()
-            assert (blocks.own(part) == plain.own(part)).all()
+            assert (in_blocks.pick(part) == plain.pick(part)).all()
+            assert (in_blocks.own(part) == plain.own(part)).all()
