@@ -1,4 +1,4 @@
-"""Edges of the kernels that drawn tests seldom meet: a potential at the threshold, seams between blocks, full rings."""
+"""Edge cases of the kernels that random tests rarely reach: potentials at the threshold, edges of blocks and rings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a caller and a CUDA kernel: every argument that does not fit is refused by its name."""
+"""Calls of CUDA kernels: arguments are bound by name, and each that does not fit is rejected by its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Recorder:
-    """A driver that compiles nothing and keeps what it was asked for; arrays live where `places` says."""
+    """A driver that compiles nothing and records its calls; `places` has the devices of arrays, by default 0."""
 
     def __init__(self) -> None:
         self.current = 0
@@ -230,7 +230,7 @@ def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recor
 
 
 def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Recorder) -> None:
-    """Numbers that compare equal are not the same argument: each is bound, or refused, as if it came first."""
+    """Numbers that compare equal may differ in type or sign: each is bound, or rejected, as at the first call."""
     kernel = library.kernel("psp", DOUBLE)
     x = np.zeros((4, 3))
     zero, one = 0.0, 1.0

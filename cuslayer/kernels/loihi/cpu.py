@@ -24,7 +24,7 @@ _NARROW = 64
 
 
 @compiled
-def _loihi(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integers) -> None:
+def _forward(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integers) -> None:
     real = x.dtype.type
     unit, unit_inverse, most = real(_UNIT), real(1 / _UNIT), real(_MOST)
     zero, one = real(0), real(1)
@@ -63,14 +63,12 @@ def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
     arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.recurrence(x.dtype)
-    parallel_for(_loihi, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_forward, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 
 
 @compiled
-def _loihi_adjoint(
-    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any
-) -> None:
+def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any) -> None:
     steps = g.shape[0]
     # Two outputs are computed at a time; a row times tap k adds to the first what tap k - 1 adds to the second, whose
     # first row has the tap 0 in front. Four rows are read at a time, with rows of zeros after the last step.
@@ -111,5 +109,5 @@ def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     flat = columns(g)
     taps = constants.samples.astype(g.dtype)
     arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
-    parallel_for(_loihi_adjoint, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_adjoint, flat.shape[1], *arguments, grain=GRAIN)
     return y
