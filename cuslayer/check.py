@@ -77,6 +77,24 @@ def pair(op: str, name: str, value: Any, *, least: int) -> tuple[int, int]:
     return side, side
 
 
+def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
+    """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order.
+
+    Raises:
+        TypeError: the index is not made of integers.
+        ValueError: the index is out of range.
+    """
+    if isinstance(neuron, (tuple, list)):
+        index = tuple(integer(op, "neuron", n, least=0) for n in neuron)
+        if len(index) == len(shape) and all(n < size for n, size in zip(index, shape, strict=True)):
+            return index
+    else:
+        flat = integer(op, "neuron", neuron, least=0)
+        if flat < math.prod(shape):
+            return tuple(flat // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
+    raise ValueError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
+
+
 def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:
     """Return value if it is one of the known words; raise ValueError that suggests the nearest."""
     words = list(known)

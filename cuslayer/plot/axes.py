@@ -123,16 +123,5 @@ def neuron_positions(op: str, neurons: Any, shape: Sequence[int], most: int) -> 
         return list(range(count))
     if not isinstance(neurons, (list, tuple, range, np.ndarray)):
         neurons = [neurons]
-    return [_position(op, neuron, tuple(shape), count) for neuron in neurons]
-
-
-def _position(op: str, neuron: Any, shape: tuple[int, ...], count: int) -> int:
-    if isinstance(neuron, tuple):
-        place = tuple(check.integer(op, "a neuron's place", side, least=0) for side in neuron)
-        if len(place) != len(shape) or any(at >= side for at, side in zip(place, shape, strict=True)):
-            raise ValueError(f"{op}: a neuron's place must lie within {shape}, got {place}")
-        return int(np.ravel_multi_index(place, shape))
-    at = check.integer(op, "a neuron", neuron, least=0)
-    if at >= count:
-        raise ValueError(f"{op}: a neuron must be under {count}, got {at}")
-    return at
+    indices = (check.neuron_index(op, tuple(shape), neuron) for neuron in neurons)
+    return [int(np.ravel_multi_index(index, tuple(shape))) for index in indices]
