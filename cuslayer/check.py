@@ -1,8 +1,7 @@
-"""What callers hand in, checked at the door: one line names the operation, the argument, the rule and what came."""
+"""Argument validation: each message names operation, argument, rule and value."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import operator
 from collections.abc import Iterable
@@ -110,11 +109,3 @@ def same_shape(op: str, name: str, x: Any, other: str, y: Any) -> None:
     """Raise ValueError unless x and y have one shape."""
     if tuple(x.shape) != tuple(y.shape):
         raise ValueError(f"{op}: {name} has shape {tuple(x.shape)}, {other} has shape {tuple(y.shape)}")
-
-
-def library(op: str, name: str, extra: str) -> Any:
-    """Return a module that not everybody needs; raise ImportError that names the extra which brings it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ImportError(f"{op}: {name.split('.')[0]} is missing; pip install 'cuslayer[{extra}]'") from None

@@ -11,6 +11,7 @@ import pytest
 from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import write_events
+from cuslayer.extras import optional
 from cuslayer.training import Config, load_checkpoint, load_config, load_stats
 from cuslayer.training import run as run_module
 from tests.support.tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
@@ -100,7 +101,7 @@ def test_the_module_is_as_the_command(run, tmp_path, yaml):
     code, _, _ = run("--out", tmp_path / "out")
     assert code == 0
     config = load_config(yaml).with_options(out=str(tmp_path / "again"))
-    assert weights(run_module.train(config, say=silent)) == weights(tmp_path / "out")
+    assert weights(run_module.train(config, log=silent)) == weights(tmp_path / "out")
 
 
 def test_resume(run, tmp_path):
@@ -287,6 +288,11 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
     write_events(data / "2.bs2", recording(1, np.random.default_rng(0)))
     assert run("--out", tmp_path / "out", "--epochs", 3, "--resume", config=None)[0] == 0
     assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 3
+
+
+def test_a_missing_library_is_one_line(refused, monkeypatch):
+    monkeypatch.setattr(run_module, "open_folder", lambda *lists: optional("read_events", "no_such_library", "hdf5"))
+    refused("read_events: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
 
 
 def test_an_interrupt(run, tmp_path, monkeypatch):

@@ -170,7 +170,7 @@ def _place(key: str, array: Array, position: int, layer: Any) -> Callable[[], No
         hooks = getattr(layer, "weight_hook", None)
         for hook in hooks if isinstance(hooks, tuple) else (hooks,):
             if isinstance(hook, WeightNorm):
-                view, outputs = layer.by_output()
+                view, outputs = layer.per_output_shapes()
                 hook.scale.data = length(layer.weight.data.reshape(view), outputs)
 
     return put

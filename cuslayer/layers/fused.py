@@ -163,7 +163,7 @@ def conv_neuron(
         if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
-        return errors, k.conv.weight_adjoint(frames, errors, window, groups)
+        return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def pullback(g: Array) -> tuple[object, object]:
         g = g.astype(weight.dtype, copy=False).reshape(fired)
@@ -270,7 +270,7 @@ def conv_pool(
         g = fire_adjoint(k, g, pooled_potential(), steps, pooling.response, pooling.spiking, exact)
         g = k.pool.adjoint(g, image, pooling.window, pooling.gain)
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
-        return errors, k.conv.weight_adjoint(frames, errors, window, groups)
+        return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def pullback(g: Array) -> tuple[object, object]:
         g = g.astype(dtype, copy=False).reshape(fired)

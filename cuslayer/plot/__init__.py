@@ -8,7 +8,7 @@ device.
 
     figure, (above, below) = plt.subplots(2, 1, sharex=True)
     cs.plot.raster(spikes, above)
-    cs.plot.potential(u, below, srm=srm, neurons=3)
+    cs.plot.potential(u, below, neuron=srm, neurons=3)
 
 Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that has imported pyplot shows it, and its
 `savefig` writes it.

@@ -9,8 +9,6 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
 from cuslayer.tape import Tensor
 
 # Okabe and Ito's colours, which people who see colours differently tell apart too.
@@ -104,13 +102,6 @@ def spike_train(op: str, spikes: Any, sample: int | None) -> Array:
 def flat(data: Array) -> Array:
     """Return (T, ...) as (T, neurons)."""
     return data.reshape(len(data), int(np.prod(data.shape[1:], dtype=np.int64)))
-
-
-def neuron_of(op: str, srm: Any) -> SRM | Loihi:
-    """Return srm; raise TypeError where it is no neuron."""
-    if not isinstance(srm, (SRM, Loihi)):
-        raise TypeError(f"{op}: srm must be a neuron, SRM or Loihi, got {type(srm).__name__}")
-    return srm
 
 
 def time_axis(ax: Any, steps: int, dt: float) -> None:

@@ -12,7 +12,7 @@ from cuslayer.data import simulated_camera as camera
 
 @pytest.fixture(scope="module")
 def made():
-    return digits._make(0)
+    return digits._simulate(0)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def quick(made, monkeypatch):
         seeds.append(seed)
         return made
 
-    monkeypatch.setattr(digits, "_make", make)
+    monkeypatch.setattr(digits, "_simulate", make)
     return seeds
 
 
@@ -74,7 +74,7 @@ def test_recordings_are_as_an_event_camera_would_make_them(cache, quick):
 
 
 def test_the_path_is_a_triangle_of_three_saccades():
-    path = digits._path()
+    path = digits._image_path()
     assert path.shape == (301, 2)
     assert np.allclose(path[[0, 100, 200, 300]], [[-2.6, -3], [2.6, 0], [-2.6, 3], [-2.6, -3]])
     assert np.allclose(path[[50, 150, 250]], [[0, -1.5], [0, 1.5], [-2.6, 0]])
@@ -82,7 +82,7 @@ def test_the_path_is_a_triangle_of_three_saccades():
 
 
 def test_the_seed_alone_decides(made):
-    again, other = digits._make(0), digits._make(1)
+    again, other = digits._simulate(0), digits._simulate(1)
     assert np.array_equal(again.raw, made.raw)
     assert np.array_equal(again.offsets, made.offsets)
     assert not np.array_equal(other.offsets, made.offsets)
@@ -200,7 +200,7 @@ def test_the_camera_makes_room_for_many_events(monkeypatch):
     path = np.stack([5 + 4 * np.sin(np.arange(50.0) / 4), 5 + 4 * np.cos(np.arange(50.0) / 4)], axis=1)
     thresholds = np.full((34, 34, 2), 0.3)
     plenty = camera.record(noise, path, thresholds)
-    monkeypatch.setattr(camera, "_ROOM", 10)
+    monkeypatch.setattr(camera, "_CAPACITY", 10)
     assert np.array_equal(camera.record(noise, path, thresholds), plenty)
     assert len(plenty) > 10
     assert (np.diff(plenty[:, 0]) >= 0).all()
@@ -210,7 +210,7 @@ def test_digits_stand_upright(monkeypatch):
     """Events lie along the edges of the picture, wherever it has been moved to, and not of the picture turned over."""
     images, labels = digits._digits()
     monkeypatch.setattr(digits, "_digits", lambda: (images[:40], labels[:40]))
-    made, enlarge = digits._make(0), digits._enlargement(8, 24)
+    made, enlarge = digits._simulate(0), digits._enlargement(8, 24)
     turns = (lambda m: m, lambda m: m.T, lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m[::-1, ::-1])
     best = []
     for number in range(40):

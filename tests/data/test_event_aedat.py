@@ -162,7 +162,7 @@ def test_packets_that_cannot_be_unpacked_are_refused(tmp_path, name):
 
 def test_a_compression_of_an_unknown_kind_is_refused():
     with refuses("has a compression of an unknown kind, 9"):
-        aedat4._unpacked(b"", 9)
+        aedat4._decompress(b"", 9)
 
 
 def test_a_table_that_counts_otherwise_is_refused(tmp_path):

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data import Events, read_events, write_events
-from cuslayer.data.formats import FORMATS
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import FORMATS, base
 from tests.support.counted import calls
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -146,7 +145,7 @@ def test_writing_refuses_other_things_and_places(tmp_path):
         ("a.txt", bytes(5), f"must end in one of {KNOWN}"),
         ("a.bs1", bytes(4), "is 4 bytes, not a multiple of 5"),
         ("a.bs3", bytes(13), "is 13 bytes, not a multiple of 7"),
-        ("a.bsn", bytes(10), "is for numbers of spikes, not events; read_counts is its door"),
+        ("a.bsn", bytes(10), "is for numbers of spikes, not events; use read_counts"),
         ("a.bs2", None, "does not exist"),
     ],
 )
@@ -159,7 +158,7 @@ def test_reading_refuses_broken_files(tmp_path, name, raw, message):
 
 
 def test_long_files_are_read_in_blocks(tmp_path):
-    n = 2 * form.BLOCK + 3
+    n = 2 * base.BLOCK + 3
     events = Events(np.arange(n) / 1000, np.arange(n) % 251, np.arange(n) % 241, np.arange(n) % 2)
     write_events(tmp_path / "a.bs2", events)
     assert read_events(tmp_path / "a.bs2") == events

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data import Events, SpikeCounts, read_counts, read_events, write_counts, write_events
-from cuslayer.data.formats import FORMATS
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import FORMATS, base
 from cuslayer.data.formats import spike_counts as counts
 
 FILES = Path(__file__).parents[1] / "support" / "files"
@@ -155,7 +154,7 @@ def test_count_files_that_are_wrong_are_refused(tmp_path):
         read_counts(tmp_path / "a.bs1")
     with refuses("write_counts: counts must be SpikeCounts, got list", TypeError):
         write_counts(path, [1])
-    with refuses(f"write_events: {path} is for numbers of spikes, not events; write_counts is its door"):
+    with refuses(f"write_events: {path} is for numbers of spikes, not events; use write_counts"):
         write_events(path, Events([1], [1], [1], [1]))
     assert len(counts.read(io.BytesIO(bytes(10)), 10)) == 1
 
@@ -339,16 +338,16 @@ def test_hdf5_that_we_write_knows_of_a_flipped_bit(tmp_path):
     ("module", "suffix", "extra"),
     [("h5py", ".h5", "hdf5"), ("lz4.frame", "lz4.aedat4", "aedat"), ("zstandard", "zstd.aedat4", "aedat")],
 )
-def test_a_library_that_is_missing_names_its_extra(tmp_path, monkeypatch, module, suffix, extra):
+def test_error_for_a_missing_library_names_the_extra(tmp_path, monkeypatch, module, suffix, extra):
     write_events(tmp_path / "a.h5", Events([1], [1], [1], [1]))
     monkeypatch.setitem(sys.modules, module, None)
     name = module.split(".")[0]
-    with refuses(f"events: {name} is missing; pip install 'cuslayer[{extra}]'", ImportError):
+    with refuses(f"read_events: {name} is not installed; pip install 'cuslayer[{extra}]'", ImportError):
         read_events(tmp_path / "a.h5" if suffix == ".h5" else FILES / f"dv_{suffix}")
 
 
 def test_packets_of_any_number_are_joined():
-    packets = form.Packets(0)
+    packets = base.Packets(0)
     for n in (1, 0, 5, 300):
         assert packets.add(np.full(n, 0.5), *[np.full(n, n)] * 3) == n
     assert packets.joined().x.tolist() == [1] + [5] * 5 + [300] * 300
@@ -370,15 +369,15 @@ def test_aedat_reads_what_we_write(tmp_path):
 
 @pytest.mark.parametrize(("turned", "wrong"), [(False, np.nan), (True, np.inf)])
 def test_a_wrong_time_in_a_later_block_has_its_own_number(tmp_path, turned, wrong):
-    rows = np.zeros((form.BLOCK + 9, 4))
-    rows[form.BLOCK + 2, 3] = wrong
+    rows = np.zeros((base.BLOCK + 9, 4))
+    rows[base.BLOCK + 2, 3] = wrong
     np.save(tmp_path / "a.npy", np.asfortranarray(rows) if turned else rows)
-    with pytest.raises(ValueError, match=rf"must hold finite times, event {form.BLOCK + 2} is at {wrong} ms$"):
+    with pytest.raises(ValueError, match=rf"must hold finite times, event {base.BLOCK + 2} is at {wrong} ms$"):
         read_events(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_integer_times_are_taken_as_far_as_float64_is_exact(sign):
-    assert form.times(np.array([sign * form.EXACT]), "us").tolist() == [sign * form.EXACT / 1000]
-    with pytest.raises(form.Unreadable, match=r"^must hold times within 2\*\*51 of 0, event 1 is at"):
-        form.times(np.array([0, sign * (form.EXACT + 1)]), "us")
+    assert base.times(np.array([sign * base.EXACT]), "us").tolist() == [sign * base.EXACT / 1000]
+    with pytest.raises(base.Unreadable, match=r"^must hold times within 2\*\*51 of 0, event 1 is at"):
+        base.times(np.array([0, sign * (base.EXACT + 1)]), "us")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data import Digits, EventFolder, Events, Loader, write_events
-from cuslayer.data.fast_binning import mark
+from cuslayer.data.fast_binning import bin_recordings
 
 events = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1), st.integers(0, 9000)), min_size=1)
 
@@ -26,7 +26,7 @@ def raw(*recorded):
     st.sampled_from(["floor", "nearest"]),
 )
 def test_marks_what_to_spikes_bins(recordings, channels, steps, dt, rounding):
-    found = mark([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)
+    found = bin_recordings([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)
     for sample, recorded in enumerate(recordings):
         x, y, p, t = np.array(recorded).T
         spikes = Events(t / 1000.0, x, y, p).to_spikes((5, 7, channels), steps, dt, rounding=rounding)
@@ -36,13 +36,13 @@ def test_marks_what_to_spikes_bins(recordings, channels, steps, dt, rounding):
 
 @pytest.mark.parametrize("event", [(7, 0, 0, 0), (0, 5, 0, 0), (255, 255, 1, 2**23 - 1)])
 def test_what_lies_outside_is_left_to_the_long_way(event):
-    assert mark([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
-    assert mark([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor").sum() == 0
+    assert bin_recordings([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
+    assert bin_recordings([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor").sum() == 0
 
 
 @pytest.mark.parametrize("broken", [b"", raw((0, 0, 0, 0))[:-1]])
 def test_files_that_are_no_records_too(broken):
-    assert mark([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
+    assert bin_recordings([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def folder(tmp_path):
 def batches(dataset, short):
     loader = Loader(dataset, 2, steps=300, shuffle=True, seed=1)
     if not short:
-        loader._marked = lambda samples: None
+        loader._fast_binning = lambda samples: None
     return list(loader)
 
 
@@ -69,7 +69,7 @@ def test_the_loader_gives_the_same_either_way(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
     for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
         loader = Loader(dataset, 2, steps=300)
-        assert loader._marked([0, 1]) is not None
+        assert loader._fast_binning([0, 1]) is not None
         for (x, labels), (y, others) in zip(batches(dataset, True), batches(dataset, False), strict=True):
             assert (x == y).all()
             assert labels.dtype == others.dtype
@@ -95,7 +95,7 @@ def test_recordings_of_another_kind_go_the_long_way(tmp_path):
     (tmp_path / "list.txt").write_text("1 0")
     dataset = EventFolder(tmp_path, tmp_path / "list.txt", shape=9, suffix=".bs1")
     loader = Loader(dataset, 1, steps=5)
-    assert loader._marked([0]) is None
+    assert loader._fast_binning([0]) is None
     ((x, labels),) = loader
     assert x.shape == (5, 1, 9)
     assert np.argwhere(x).tolist() == [[1, 0, 3], [2, 0, 4]]

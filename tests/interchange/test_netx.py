@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from functools import partial
 
 import numpy as np
@@ -10,12 +10,19 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers import Average, Shift
+from tests.support.lif import LIF
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(6)
 SRM = cs.SRM(theta=4.0, gradient="exact", ref_cutoff=1e-4)
 LOIHI = cs.Loihi(vth_mant=20, i_decay=900)
 TO_CHIP = partial(cs.quantize, step=2)
+
+
+class Coarse(cs.Loihi):
+    """Neurons before which weights are integers from -8 to 4."""
+
+    weight_grid = (3.0, (-8.0, 2.0))
 
 
 def spikes(shape, steps=40, rate=0.3):
@@ -189,6 +196,8 @@ def dense(**options):
         ([dense(), SRM, cs.Dense(2, 2), cs.SRM(dt=0.5)], r"neurons must have one dt, got 0\.5, 1"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
         ([cs.Pool(1, gain=300.0), LOIHI], r"Pool\(.*\) must have integer weights .*got 300 to 300"),
+        ([cs.Pool(1, gain=5.0), Coarse()], r"Pool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
+        ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )
 def test_what_has_no_place_is_named(tmp_path, layers, message):
@@ -264,16 +273,9 @@ def test_damaged_files(tmp_path):
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
-    real = importlib.import_module
-
-    def without(name, *arguments):
-        if name == "h5py":
-            raise ImportError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(importlib, "import_module", without)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     for use in (lambda: cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "a")):
-        with pytest.raises(ImportError, match=r"port_hdf5: h5py is missing; pip install 'cuslayer\[hdf5\]'"):
+        with pytest.raises(ImportError, match=r"port_hdf5: h5py is not installed; pip install 'cuslayer\[hdf5\]'"):
             use()
 
 

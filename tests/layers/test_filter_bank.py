@@ -217,7 +217,7 @@ def test_errors():
             functions.filter_bank(x, np.ones(shape))
     with pytest.raises(TypeError, match="filter_bank: weight must be float32 or float64, got bool"):
         functions.filter_bank(x, np.ones((1, 2), bool))
-    with pytest.raises(TypeError, match="TemporalFilter: srm must be a neuron, got int"):
+    with pytest.raises(TypeError, match="TemporalFilter: neuron must be a neuron, got int"):
         cs.TemporalFilter(3)
     with pytest.raises(ValueError, match="FilterBank: count must be at least 1, got 0"):
         cs.FilterBank(0, 3)

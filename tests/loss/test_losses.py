@@ -134,9 +134,9 @@ def test_errors():
     for name in ("true", "false"):
         with pytest.raises(ValueError, match=f"SpikeCountLoss: {name} must not be negative, got -1"):
             cs.SpikeCountLoss(srm, **{name: -1})
-    with pytest.raises(TypeError, match="SpikeCountLoss: srm must be a neuron, got int"):
+    with pytest.raises(TypeError, match="SpikeCountLoss: neuron must be a neuron, got int"):
         cs.SpikeCountLoss(3)
-    with pytest.raises(TypeError, match="SpikeTimeLoss: srm must be a neuron, got NoneType"):
+    with pytest.raises(TypeError, match="SpikeTimeLoss: neuron must be a neuron, got NoneType"):
         cs.SpikeTimeLoss(None)
     with pytest.raises(
         ValueError, match=r"SpikeTimeLoss: spikes has shape \(10, 2, 3\), target has shape \(10, 2, 1\)"

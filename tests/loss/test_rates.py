@@ -140,7 +140,7 @@ def test_what_a_loss_of_classes_refuses(make):
         make(srm, region=(-1, 3))
     with pytest.raises(ValueError, match=rf"{op}: region must be \(start, stop\) in ms, got 5"):
         make(srm, region=5)
-    with pytest.raises(TypeError, match=f"{op}: srm must be a neuron, got int"):
+    with pytest.raises(TypeError, match=f"{op}: neuron must be a neuron, got int"):
         make(3)
 
 

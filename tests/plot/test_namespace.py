@@ -21,7 +21,7 @@ DRAW = {
     "raster": lambda ax: cs.plot.raster(image_spikes(), ax),
     "frames": lambda ax: cs.plot.frames(image_spikes(), ax),
     "animation": lambda ax: cs.plot.animation(image_spikes(), ax).show(1),
-    "potential": lambda ax: cs.plot.potential(U, ax, srm=SRM),
+    "potential": lambda ax: cs.plot.potential(U, ax, neuron=SRM),
     "filters": lambda ax: cs.plot.filters(SRM, ax),
     "surrogate": lambda ax: cs.plot.surrogate(SRM, ax),
     "receptive_fields": lambda ax: cs.plot.receptive_fields(cs.Conv(2, 3, 5), ax),

@@ -66,5 +66,5 @@ def fails(config, message, kind=ValueError, **options):
     above = os.path.dirname(config.out)
     before = sorted((r, d, f) for r, d, f in os.walk(above))
     with pytest.raises(kind, match=message):
-        train(config.with_options(**options), say=silent)
+        train(config.with_options(**options), log=silent)
     assert sorted((r, d, f) for r, d, f in os.walk(above)) == before

@@ -334,7 +334,7 @@ def test_what_a_configuration_makes():
     net = config.network()
     assert net.notation == "30x34x2-16c5-2a-32-20-10avg"
     loss = config.loss()
-    assert (loss.true, loss.false, loss.region, loss.srm) == (30.0, 3.0, (20, 221), config.neuron)
+    assert (loss.true, loss.false, loss.region, loss.neuron) == (30.0, 3.0, (20, 221), config.neuron)
     optimizer = config.make_optimizer(net.parameters())
     assert isinstance(optimizer, cs.SGD)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)

@@ -33,12 +33,12 @@ def test_each_epoch_has_the_learning_rate_of_its_number(tmp_path, monkeypatch, s
     write_pair(tmp_path / "data")
     optimizer = OptimizerConfig(type="SGD", lr=0.4, schedule=schedule, every=2, factor=0.5)
     config = settings(tmp_path, "5", "8", "5", error="SpikeTime", optimizer=optimizer, epochs=4)
-    train(config, say=silent)
+    train(config, log=silent)
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
     assert [rate for _, rate in seen] == pytest.approx(RATES[schedule])
     if schedule == "step":
         seen.clear()
-        train(config.with_options(epochs=6), resume=True, say=silent)
+        train(config.with_options(epochs=6), resume=True, log=silent)
         assert seen == [(4, pytest.approx(0.1)), (5, pytest.approx(0.1))]
 
 
@@ -48,6 +48,6 @@ def test_each_epoch_has_the_order_of_its_number(tmp_path, monkeypatch):
     monkeypatch.setattr(Loader, "__iter__", lambda self: seen.append((self.shuffle, self.epoch)) or ordered(self))
     write_folder(tmp_path / "data")
     config = settings(tmp_path, "34x34x2", "3", region=(0.0, 30.0), epochs=2)
-    train(config, say=silent)
-    train(config.with_options(epochs=4), resume=True, say=silent)
+    train(config, log=silent)
+    train(config.with_options(epochs=4), resume=True, log=silent)
     assert [epoch for shuffled, epoch in seen if shuffled] == [0, 1, 2, 3]

@@ -85,7 +85,7 @@ def test_every_error_makes_its_loss():
 
 def test_the_losses_of_the_chip():
     for name in ("oxford_loihi", "nmnist_loihi"):
-        assert load_config(EXAMPLES[name]).loss().srm == cs.Loihi()
+        assert load_config(EXAMPLES[name]).loss().neuron == cs.Loihi()
 
 
 def test_items_and_attributes_are_one():

@@ -56,7 +56,7 @@ def pair(tmp_path):
 
 def test_what_a_run_leaves(config, tmp_path, pictures):
     said = []
-    out = train(config, say=said.append)
+    out = train(config, log=said.append)
     assert out == tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
@@ -78,7 +78,7 @@ def test_what_a_run_leaves(config, tmp_path, pictures):
 
 def test_the_log_is_true(config):
     # The last row's test score is the score of the weights in the checkpoint.
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     net = config.network()
     net.load_state(load_checkpoint(out / "checkpoint.npz").network)
     _, tests = run_module.open_folder(config.data)
@@ -92,7 +92,7 @@ def test_the_log_is_true(config):
 
 
 def test_a_run_learns(config):
-    out = train(config.with_options(epochs=30, lr=0.1), say=silent)
+    out = train(config.with_options(epochs=30, lr=0.1), log=silent)
     rows = load_stats(out / "metrics.csv")
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
 
@@ -111,32 +111,32 @@ def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path, device, k
     cs.use(device)
     optimizer = OptimizerConfig(type=kind, lr=0.02, momentum=0.5, schedule="step", every=1, factor=0.5)
     config = config.with_options(optimizer=optimizer)
-    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), say=silent)
-    out = train(config.with_options(epochs=2), say=silent)
+    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
+    out = train(config.with_options(epochs=2), log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)[:3]
     assert weights(out) != weights(whole)
     # Whatever was drawn in between has no part in it.
     backend.generator().random(7)
-    train(config.with_options(epochs=4), resume=True, say=silent)
+    train(config.with_options(epochs=4), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
     assert memory(out) == memory(whole)
 
 
 def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=silent)
-    out = train(config, say=silent)
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
+    out = train(config, log=silent)
     log = (out / "metrics.csv").read_text()
     (out / "metrics.csv").write_text(log + "3,1,1,1,1,1\n")
-    train(config.with_options(epochs=3), resume=True, say=silent)
+    train(config.with_options(epochs=3), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (out / "curves.png").unlink()
-    train(config, resume=True, say=silent)
+    train(config, resume=True, log=silent)
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert sorted(after) == FILES
     for name in ("metrics.csv", "checkpoint.npz", "config.yaml"):
@@ -144,9 +144,9 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
 
 
 def test_one_seed_is_one_run(config, tmp_path):
-    first = train(config, say=silent)
-    second = train(config.with_options(out=str(tmp_path / "again")), say=silent)
-    other = train(config.with_options(seed=1, out=str(tmp_path / "other")), say=silent)
+    first = train(config, log=silent)
+    second = train(config.with_options(out=str(tmp_path / "again")), log=silent)
+    other = train(config.with_options(seed=1, out=str(tmp_path / "other")), log=silent)
     assert rows_without_seconds(first) == rows_without_seconds(second)
     assert weights(first) == weights(second)
     assert rows_without_seconds(first) != rows_without_seconds(other)
@@ -155,12 +155,12 @@ def test_one_seed_is_one_run(config, tmp_path):
 
 def test_the_learning_rate_follows_its_schedule(config, tmp_path):
     config = config.with_options(optimizer=OptimizerConfig("SGD", 0.1, schedule="step", every=1, factor=1e-30))
-    one = train(config.with_options(epochs=1, out=str(tmp_path / "one")), say=silent)
-    assert weights(one) == weights(train(config, say=silent))
+    one = train(config.with_options(epochs=1, out=str(tmp_path / "one")), log=silent)
+    assert weights(one) == weights(train(config, log=silent))
 
 
 def test_one_epoch(config, pictures):
-    out = train(config.with_options(epochs=1), say=silent)
+    out = train(config.with_options(epochs=1), log=silent)
     assert len(load_stats(out / "metrics.csv")) == 1
     assert sorted(p.name for p in out.iterdir()) == FILES
 
@@ -177,13 +177,13 @@ def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
         return net
 
     monkeypatch.setattr(Config, "network", silent_network)
-    out = train(config.with_options(data=str(data), lr=1e-30), say=silent)
+    out = train(config.with_options(data=str(data), lr=1e-30), log=silent)
     assert [(row.train_accuracy, row.test_accuracy) for row in load_stats(out / "metrics.csv")] == [(0, 0), (0, 0)]
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
 def test_spike_times(pair, pictures):
-    out = train(pair, say=silent)
+    out = train(pair, log=silent)
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
     assert (header, len(rows)) == (HEADER, 2)
@@ -197,15 +197,15 @@ def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
     monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
-    train(pair, say=silent)
+    train(pair, log=silent)
     events = run_module.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
 
 
 def test_spike_times_resume(pair, tmp_path):
-    whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), say=silent)
-    out = train(pair.with_options(epochs=3), say=silent)
-    train(pair.with_options(epochs=6), resume=True, say=silent)
+    whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), log=silent)
+    out = train(pair.with_options(epochs=3), log=silent)
+    train(pair.with_options(epochs=6), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
 
@@ -215,7 +215,7 @@ def test_the_pictures_show_the_run(config, monkeypatch):
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
     monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
     monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
     _, tests = run_module.open_folder(config.data)
     events, label = tests[0]
@@ -232,7 +232,7 @@ def test_the_pictures_show_the_run(config, monkeypatch):
 def test_new_folders_are_numbered(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Config(**{**vars(config), "out": None, "epochs": 1})
-    assert [str(train(config, say=silent)) for _ in range(2)] == [os.path.join("runs", n) for n in "12"]
+    assert [str(train(config, log=silent)) for _ in range(2)] == [os.path.join("runs", n) for n in "12"]
     assert str(find_run(None)) == os.path.join("runs", "2")
     assert load_config("runs/2/config.yaml").out == os.path.join("runs", "2")
 
@@ -245,9 +245,9 @@ def test_lists_that_are_named(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("named.txt", os.path.join("data", "named.txt")):
         named = config.with_options(train_list=name, test_list="other.txt", out=str(tmp_path / name.replace("/", "-")))
-        assert sorted(p.name for p in train(named, say=silent).iterdir()) == FILES
+        assert sorted(p.name for p in train(named, log=silent).iterdir()) == FILES
     with pytest.raises(ValueError, match=r"list .*none\.txt does not exist"):
-        train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), say=silent)
+        train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), log=silent)
 
 
 @pytest.mark.parametrize("which", ["1", "9"])
@@ -318,12 +318,12 @@ def test_where_results_may_not_go(config, tmp_path):
 def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"train: out .* cannot be written to"):
-        train(config, say=silent)
+        train(config, log=silent)
 
 
 def test_nothing_to_resume(config, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"train: no checkpoint to resume from in .*out$"):
-        train(config, resume=True, say=silent)
+        train(config, resume=True, log=silent)
     assert not (tmp_path / "out").exists()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"no checkpoint to resume from in runs"):
@@ -331,12 +331,12 @@ def test_nothing_to_resume(config, tmp_path, monkeypatch):
 
 
 def test_resuming_what_does_not_fit(config):
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
 
     def refused(message, **options):
         with pytest.raises(ValueError, match=message):
-            train(config.with_options(epochs=3, **options), resume=True, say=silent)
+            train(config.with_options(epochs=3, **options), resume=True, log=silent)
         assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
     refused("load_state: parameter 0.0 has shape", layers=("34x34x2", "9", "3"))
@@ -350,14 +350,14 @@ def test_resuming_what_does_not_fit(config):
 
 
 def test_an_error_in_the_middle_leaves_the_last_whole_epoch(config, tmp_path):
-    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), say=silent)
+    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), log=silent)
 
     def spoil(line):
         if line.startswith("epoch   1"):
             (tmp_path / "data" / "3.bs2").write_bytes(b"1234567")
 
     with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
-        train(config, say=spoil)
+        train(config, log=spoil)
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
     assert rows_without_seconds(out) == rows_without_seconds(whole)
@@ -376,13 +376,13 @@ def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkey
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        train(config, say=silent)
+        train(config, log=silent)
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
     assert load_checkpoint(out / "checkpoint.npz").epoch == 1
     # The log comes first, and what it has too much is dropped.
     assert len(load_stats(out / "metrics.csv")) == 2
-    train(config, resume=True, say=silent)
+    train(config, resume=True, log=silent)
     assert len(load_stats(out / "metrics.csv")) == 2
 
 

@@ -40,7 +40,7 @@ def sizes(out):
 
 
 def test_what_is_recorded(config, drawn):
-    header, *rows = sizes(train(config, say=silent))
+    header, *rows = sizes(train(config, log=silent))
     assert header == "epoch,0 Dense,2 Dense"
     assert [row.split(",")[0] for row in rows] == ["1", "2"]
     # The hidden neurons are silent here: no gradient of the layer behind them.
@@ -49,28 +49,28 @@ def test_what_is_recorded(config, drawn):
 
 
 def test_a_resumed_run_goes_on(config, tmp_path):
-    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), say=silent)
-    out = train(config, say=silent)
+    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
+    out = train(config, log=silent)
     assert sizes(out) == sizes(whole)[:3]
     # As a run leaves it that is killed before its third checkpoint.
     with (out / "gradients.csv").open("a") as file:
         file.write("3,1,1\n")
-    train(config.with_options(epochs=4), resume=True, say=silent)
+    train(config.with_options(epochs=4), resume=True, log=silent)
     assert sizes(out) == sizes(whole)
 
 
 def test_a_run_without_the_file_goes_on(config, tmp_path):
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=silent)
-    out = train(config, say=silent)
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
+    out = train(config, log=silent)
     (out / "gradients.csv").unlink()
-    train(config.with_options(epochs=3), resume=True, say=silent)
+    train(config.with_options(epochs=3), resume=True, log=silent)
     assert sizes(out) == [sizes(whole)[0], "1,,", "2,,", sizes(whole)[3]]
 
 
 def test_a_damaged_file_is_refused(config):
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     (out / "gradients.csv").write_text("epoch,0 Dense\n1,1\n2,1\n")
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     with pytest.raises(ValueError, match=r"gradients\.csv does not begin with epoch,0 Dense,2 Dense$"):
-        train(config.with_options(epochs=3), resume=True, say=silent)
+        train(config.with_options(epochs=3), resume=True, log=silent)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before

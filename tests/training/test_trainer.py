@@ -138,13 +138,13 @@ def test_nothing_is_printed_where_there_is_no_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("heard", [(), (0,), (2,), (0, 1)])
-def test_an_epoch_is_quiet_where_all_of_its_batches_are(heard):
+@pytest.mark.parametrize("firing", [(), (0,), (2,), (0, 1)])
+def test_silent_batch_needs_every_batch_silent(firing):
     """The first or the last batch alone says nothing of the others."""
     t = trainer(cs.Dense(6, 2, weight_scale=30.0), cs.SRM(), lr=1e-9)
     t.net[0].weight.data = abs(t.net[0].weight.data)
     loud, silent = np.ones((20, 3, 6), bool), np.zeros((20, 3, 6), bool)
     assert t.net(loud).data.any()
-    given = [(loud if at in heard else silent, np.zeros(3, int)) for at in range(3)]
+    given = [(loud if at in firing else silent, np.zeros(3, int)) for at in range(3)]
     t.train(given)
-    assert t.quiet == (None if heard else given[-1])
+    assert t.silent_batch == (None if firing else given[-1])

@@ -9,10 +9,12 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
+from cuslayer.extras import optional
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.names import make_neuron
 
 
@@ -29,14 +31,14 @@ def import_hdf5(path: str | Path) -> Sequential:
 
     Raises:
         ValueError: the file is missing or no HDF5, an entry is missing or unknown, or a shape does not fit.
-        ImportError: h5py is missing.
+        ImportError: h5py is not installed.
 
     >>> import_hdf5("no/such.net")
     Traceback (most recent call last):
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    library = check.library("import_hdf5", "h5py", "hdf5")
+    library = optional("import_hdf5", "h5py", "hdf5")
     if not Path(path).is_file():
         raise ValueError(f"import_hdf5: {path} is no file")
     try:
@@ -67,16 +69,17 @@ def import_hdf5(path: str | Path) -> Sequential:
 def _stages(
     op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...], dt: float
 ) -> list[Any]:
-    """Return the layer of an entry, and what of neurons and delays follows it."""
+    """Return the layer of an entry, with the neurons and delays after it."""
     if kind == "average":
         return [Average(after[0])]
     stages: list[Any] = [_layer(op, at, kind, entry, before, after)]
     constants = dict(_entry(entry, op, f"{at}/neuron"))
-    chip = constants.get("type") == "LOIHI"
-    if chip:
+    names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
+    if names is not None and "theta" not in names.all:
         constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
-    stages.append(make_neuron(f"{op}: {at}/neuron/", constants, dt))
-    if entry.get("delayShift", chip):
+    neuron = make_neuron(f"{op}: {at}/neuron/", constants, dt)
+    stages.append(neuron)
+    if entry.get("delayShift", bool(neuron.axon_delay)):
         stages.append(Shift(dt, dt=dt))
     if "delay" in entry:
         steps = np.atleast_1d(entry["delay"])

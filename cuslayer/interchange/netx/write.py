@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.backend import Array, to_numpy
+from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.netx.blocks import Block, blocks_of
 from cuslayer.layers.delay import whole_steps
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
@@ -43,7 +42,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
         ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is no
             integer of 8 bits with its sign, or the input's shape is not known.
         TypeError: net is no network.
-        ImportError: h5py is missing.
+        ImportError: h5py is not installed.
 
     Source: the readme of lava-dl's netx, "HDF5 description protocol".
 
@@ -58,13 +57,14 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
-    library = check.library("export_hdf5", "h5py", "hdf5")
+    library = optional("export_hdf5", "h5py", "hdf5")
     begin, blocks = blocks_of(net, input_shape)
     steps = {block.neuron.dt for block in blocks if block.neuron is not None}
     if len(steps) != 1:
         raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
-    if all(isinstance(block.neuron, Loihi) for block in blocks if block.neuron is not None):
+    kinds = {neuron_constants(block.neuron)["type"] for block in blocks if block.neuron is not None}
+    if kinds == {_INPUT_NEURON["type"]}:
         entries[0] |= _INPUT | {"neuron": _INPUT_NEURON}
     for block in blocks:
         if block.kind == "dense" and len(block.before) == 3:
@@ -106,13 +106,16 @@ def _entry(block: Block) -> dict[str, Any]:
 
 
 def _checked(block: Block, weight: Array) -> Array:
-    """Return weights as they are stored: as integers before Loihi's neurons."""
-    if not isinstance(block.neuron, Loihi):
+    """Return weights as they are stored: as integers before neurons with a weight grid."""
+    if block.neuron is None or block.neuron.weight_grid is None:
         return weight
-    if (weight != np.rint(weight)).any() or weight.min() < -256 or weight.max() > 255:
+    step, (low, high) = block.neuron.weight_grid
+    high += step - 1  # the integers between two values of the grid may be stored
+    if (weight != np.rint(weight)).any() or weight.min() < low or weight.max() > high:
         raise ValueError(
-            f"export_hdf5: {block.layer!r} must have integer weights from -256 to 255 before Loihi neurons, "
-            f"got {weight.min():g} to {weight.max():g}; quantize them in its weight_hook"
+            f"export_hdf5: {block.layer!r} must have integer weights from {low:g} to {high:g} before "
+            f"{type(block.neuron).__name__} neurons, got {weight.min():g} to {weight.max():g}; "
+            "quantize them in its weight_hook"
         )
     return weight.astype(np.int32)
 

@@ -9,8 +9,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels import matrix
+from cuslayer.kernels.conv import blocks, winograd
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv import winograd
 from cuslayer.kernels.conv.spikes import PARTS, bounds
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
@@ -34,9 +34,14 @@ def forward(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Arra
     return maps
 
 
-def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns."""
+def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, steps: int = 1) -> Array:
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns.
+
+    The frames of all samples at a step lie together; how many steps they make decides the order of the sum.
+    """
     if isinstance(x, SpikeList):
+        if conv_spikes.runs(window, groups):
+            return blocks.weight_adjoint(x, g, window, steps)
         return conv_spikes.conv_weight_adjoint(x, g, window, groups)
     parts = np.zeros((PARTS, *window.kernel, x.shape[3] // groups, g.shape[3]), g.dtype)
     with single_threaded_blas():

@@ -14,20 +14,10 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
+from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, pooled_maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.conv.blocks import weight_adjoint as weight_adjoint_alone
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
-from cuslayer.kernels.fused.conv_neuron import (
-    CHUNK,
-    Maps,
-    Where,
-    as_kept,
-    bring_back,
-    kept_in,
-    maps,
-    put_away,
-    weigh,
-    weigh_adjoint,
-    where,
-)
+from cuslayer.kernels.fused.conv_neuron import as_kept, bring_back, kept_in, put_away
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
@@ -149,6 +139,7 @@ def _backward(
     pooled_steep: Any,
     pooled_height: Any,
     pooled_f: Recurrence,
+    with_weights: bool,
 ) -> None:
     width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
     blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
@@ -185,7 +176,8 @@ def _backward(
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
                 retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
-                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
+                if with_weights:
+                    weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
@@ -217,7 +209,7 @@ def conv_pool(
         pooling: what follows.
         keep: the type that the potentials shall be kept in, w's or float16, or None.
     """
-    m = maps(x, steps, w.shape[3], window, pooling.window.kernel[0])
+    m = pooled_maps(maps(x, steps, w.shape[3], window), pooling.window.kernel[0])
     tiles = _tiles(m, pooling, w.dtype)
     rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
     u, *both = kept_in(m.kept, keep, w.dtype)
@@ -258,8 +250,11 @@ def conv_pool_adjoint(
         pooling: what follows.
         keep: whether the gradient of the convolution's output is wanted.
     """
-    m = maps(x, steps, g.shape[3], window, pooling.window.kernel[0])
-    y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
+    alone = maps(x, steps, g.shape[3], window)
+    m = pooled_maps(alone, pooling.window.kernel[0])
+    # Blocks of other rows would add the weight gradient up in another order: it is made from the errors then.
+    apart = m != alone
+    y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     flat = (parts, g.reshape(steps, g.size // max(steps, 1)), *as_kept(u, g.dtype), *as_kept(pooled_u, g.dtype), y)
     constants = (
@@ -269,6 +264,8 @@ def conv_pool_adjoint(
         pooling.response.recurrence(g.dtype, steps),
     )
     tiles = _tiles(m, pooling, g.dtype)
-    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, grain=1)
-    errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if keep else None
+    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, not apart, grain=1)
+    errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
+    if apart and errors is not None:
+        return errors, weight_adjoint_alone(x, errors, window, steps)
     return errors, of_runs(parts.sum(axis=0), window, m.outputs)

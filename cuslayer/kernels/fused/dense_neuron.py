@@ -14,8 +14,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, spread
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.conv.blocks import CHUNK
 from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.fused.conv_neuron import CHUNK
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import advance, forward_constants
