@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -156,3 +157,21 @@ def test_step_times_refuses_a_folder_without_the_package(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="ended with 1"):
         step_times.main([str(tmp_path), "--only=MLP", "--rounds=1", "--steps=20", "--batch=1"])
     assert f"step_times: {tmp_path} has no package" in capfd.readouterr().err
+
+
+def test_the_page_on_performance_has_the_figures_of_the_results():
+    import page
+    from comparison import report
+
+    def found(name):
+        return json.loads((BENCHMARKS / "results" / f"{name}.json").read_text())
+
+    text = page.PERFORMANCE.read_text()
+    begin, end = page.marks("peers")
+    chart = "![Times of a training step, and peaks of memory, as bars](../benchmarks/results/peers.png)"
+    assert text.split(begin)[1].split(end)[0].strip() == "\n".join([chart, "", *report.text(found("peers"))]).strip()
+    assert re.findall(r"^\| `(\w+)` ", text, re.MULTILINE) == [row["kernel"] for row in found("kernels")["rows"]]
+    seconds = found("scaling")["rate"]["seconds"]
+    for place in (text, (BENCHMARKS.parent / "README.md").read_text()):
+        assert f"{1e3 * seconds[0]:.1f} ms" in place
+        assert f"{1e3 * seconds[-1]:.1f} ms" in place
