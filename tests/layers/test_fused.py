@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
+from cuslayer.inspection.record.selection import Part
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.conv import blocks
 from cuslayer.kernels.fused import conv_neuron as fused
 from cuslayer.kernels.fused import conv_pool
 from cuslayer.kernels.window import Window
+from cuslayer.neurons.potential import on_potential
 
 geometries = st.fixed_dictionaries(
     {
@@ -226,3 +228,23 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     assert (together.data == apart.data).all()
     # A sum of 40 x 2 x 36 terms in float32, in another order.
     np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
+def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
+    """Blocks of one row, of two (the map has 5, so that the last block has one beyond it), and of all rows."""
+    monkeypatch.setattr(blocks, "_TOGETHER", together)
+    srm, seen = cs.SRM(), []
+    x = np.random.default_rng(0).random((9, 3, 5, 4, 2)) < 0.3
+    w = np.random.default_rng(1).standard_normal((3, 3, 2, 3)).astype(np.float32)
+    with on_potential(seen.append):
+        functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), response=srm.filter, spiking=srm.spiking, padding=1)
+        srm(functions.conv(x, cs.Tensor(w, requires_grad=True), padding=1))
+    blocks, plain = seen
+    assert blocks.from_blocks is not None
+    neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
+    for samples in (None, np.array([2, 0])):
+        for some in (None, neurons):
+            part = Part((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
+            assert (blocks.pick(part) == plain.pick(part)).all()
+            assert (blocks.own(part) == plain.own(part)).all()

@@ -1,4 +1,4 @@
-"""The plan of a forward pass: what is fused, and that fused and unfused networks compute the same bits."""
+"""The plan of a forward pass: which stages run as one operation, and that a network computes the same either way."""
 
 from __future__ import annotations
 
@@ -8,57 +8,93 @@ import pytest
 import cuslayer as cs
 from cuslayer.network.fusion import FUSIONS, plan
 from cuslayer.neurons.potential import potential_format
+from cuslayer.tape import Tensor
 
-SRM = cs.SRM(tau_sr=4.0)
-OTHER = cs.SRM(tau_sr=4.0, theta=8.0)
-EXACT = cs.SRM(tau_sr=4.0, gradient="exact")
-
-
-def sizes(*stages):
-    return [len(step.stages) for step in plan(stages)]
+SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
+NEURON = cs.SRM(tau_sr=4.0)
 
 
-def test_the_plan():
-    conv, pool, dense = cs.Conv(2, 3, 3), cs.Pool(2, gain=11.0), cs.Dense(12, 4)
-    assert sizes() == []
-    assert sizes(conv, SRM, pool, OTHER, dense, SRM) == [4, 2]
-    assert sizes(conv, SRM, pool, EXACT, dense, SRM) == [2, 1, 1, 2]
-    assert sizes(conv, SRM, pool) == [2, 1]
-    assert sizes(conv, pool, SRM) == [1, 1, 1]
-    assert sizes(pool, SRM, conv, SRM) == [1, 1, 2]
-    assert sizes(dense, cs.Dropout(0.5), SRM, lambda x: x) == [1, 1, 1, 1]
-    assert sizes(dense, cs.Loihi()) == [1, 1]
-    assert [step.start for step in plan([conv, SRM, pool, SRM, dense, SRM])] == [0, 4]
-    assert [step.fusion for step in plan([conv, SRM, pool, SRM, dense, SRM])] == [FUSIONS[0], FUSIONS[2]]
+class OwnConv(cs.Conv):
+    def __call__(self, x):
+        return super().__call__(x) * 0.5
 
 
-def test_what_computes_something_else_is_not_fused():
-    class OwnDense(cs.Dense):
-        def __call__(self, x):
-            return super().__call__(x)
-
-    class OwnPsp(cs.SRM):
-        def psp(self, x):
-            return super().psp(x)
-
-    class Renamed(cs.SRM):
-        pass
-
-    assert sizes(OwnDense(3, 4), SRM) == [1, 1]
-    assert sizes(cs.Dense(3, 4), OwnPsp()) == [1, 1]
-    assert sizes(cs.Dense(3, 4), Renamed()) == [2]
+class SameConv(cs.Conv):
+    """Computes as its parent does."""
 
 
-def test_a_step_is_made_of_its_stages():
-    conv, pool = cs.Conv(2, 3, 3), cs.Pool(2, gain=11.0)
-    (step,) = plan([conv, SRM, pool, SRM])
-    assert [(part.start, part.stages) for part in step.parts()] == [
-        (0, (conv,)),
-        (1, (SRM,)),
-        (2, (pool,)),
-        (3, (SRM,)),
-    ]
-    assert all(part.fusion is None for part in step.parts())
+class OwnPool(cs.Pool):
+    def __call__(self, x):
+        return super().__call__(x) * 2.0
+
+
+class OwnNeuron(cs.SRM):
+    def __call__(self, x):
+        return super().__call__(x * 2.0)
+
+
+def conv(kind=cs.Conv):
+    return kind(1, 2, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("stages", "sizes"),
+    [
+        ([conv(), SRM, cs.Pool(2, gain=11.0), SRM, cs.Dense(8, 2), SRM], [4, 2]),
+        ([conv(), SRM, cs.Pool(2, gain=11.0), EXACT], [2, 1, 1]),
+        ([conv(), EXACT, cs.Pool(2, gain=11.0), EXACT], [4]),
+        ([conv(), SRM, conv(), SRM], [2, 2]),
+        ([conv(), cs.Pool(2, gain=11.0), SRM], [1, 1, 1]),
+        ([conv(), SRM, cs.Pool(2, gain=11.0)], [2, 1]),
+        ([conv()], [1]),
+        ([cs.Dense(8, 2)], [1]),
+        ([conv(SameConv), SRM], [2]),
+        ([conv(OwnConv), SRM, cs.Pool(2, gain=11.0), SRM], [1, 1, 1, 1]),
+        ([conv(), SRM, OwnPool(2, gain=11.0), SRM], [2, 1, 1]),
+        ([conv(), OwnNeuron(), cs.Pool(2, gain=11.0), SRM], [1, 1, 1, 1]),
+        ([conv(), SRM, cs.Pool(2, gain=11.0), OwnNeuron()], [2, 1, 1]),
+        ([cs.Dense(8, 2), cs.Loihi()], [1, 1]),
+        ([SRM, cs.Dense(8, 2), cs.Dropout(0.5), SRM], [1, 1, 1, 1]),
+    ],
+)
+def test_the_plan(stages, sizes):
+    steps = plan(stages)
+    assert [len(step.stages) for step in steps] == sizes
+    assert [stage for step in steps for stage in step.stages] == stages
+    assert [step.start for step in steps] == np.cumsum([0, *sizes[:-1]]).tolist()
+    assert all((step.fusion in FUSIONS) == (len(step.stages) > 1) for step in steps)
+    for step in steps:
+        parts = step.parts()
+        assert [part.start for part in parts] == [*range(step.start, step.start + len(step.stages))]
+        assert [part.stages for part in parts] == [(stage,) for stage in step.stages]
+        assert not any(part.fusion for part in parts)
+
+
+@pytest.mark.parametrize(
+    "kinds", [(cs.Conv, cs.Pool, SRM), (OwnConv, OwnPool, OwnNeuron()), (SameConv, cs.Pool, EXACT)]
+)
+def test_a_network_computes_what_its_stages_do(kinds):
+    layer, pool, neuron = kinds
+    cs.seed(5)
+    net = cs.Sequential(conv(layer), neuron, pool(2, gain=11.0), SRM, cs.Dense(8, 2), neuron)
+    for synapse in (net[0], net[4]):
+        synapse.weight.data = (8 * np.abs(synapse.weight.data) / np.abs(synapse.weight.data).max()).astype(np.float32)
+    x = np.random.default_rng(0).random((40, 2, 4, 4, 1)) < 0.4
+    s = net(x)
+    y = Tensor(x)
+    for stage in net.layers:
+        y = stage(y)
+    assert s.data.any()
+    np.testing.assert_array_equal(s.data, y.data)
+    gradients = []
+    for out in (s, y):
+        out.backward(np.ones(out.shape, np.float32))
+        gradients.append([p.grad for p in net.parameters()])
+        for p in net.parameters():
+            p.grad = None
+    for one, other in zip(*gradients, strict=True):
+        assert np.abs(one).max() > 0
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
 
 
 def run(net, x, fused, form):
@@ -78,7 +114,11 @@ def run(net, x, fused, form):
 
 
 @pytest.mark.parametrize("form", ["full", "float16"])
-@pytest.mark.parametrize("neuron", [SRM, EXACT, cs.SRM(tau_sr=2.0, tau_ref=3.0, dt=0.5)], ids=["slayer", "exact", "dt"])
+@pytest.mark.parametrize(
+    "neuron",
+    [NEURON, NEURON.with_gradient("exact"), cs.SRM(tau_sr=2.0, tau_ref=3.0, dt=0.5)],
+    ids=["slayer", "exact", "dt"],
+)
 @pytest.mark.parametrize(
     "notation",
     [
@@ -108,7 +148,7 @@ def test_pooling_windows_of_any_height_have_the_same_bits(rows):
     """A window of 3 or 5 rows does not divide a convolution's block: the weight gradient is computed apart."""
     cs.seed(1)
     pool = cs.Pool((rows, 2), gain=11.0)
-    net = cs.Sequential(cs.Conv(2, 4, 3, padding=1), SRM, pool, OTHER)
+    net = cs.Sequential(cs.Conv(2, 4, 3, padding=1), NEURON, pool, cs.SRM(tau_sr=4.0, theta=8.0))
     x = np.random.default_rng(0).random((70, 2, 11, 30, 2)) < 0.1
     fused, apart = run(net, x, True, "full"), run(net, x, False, "full")
     assert fused[2].any()
