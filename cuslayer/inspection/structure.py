@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from cuslayer import check
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
