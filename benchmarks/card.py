@@ -1,4 +1,4 @@
-"""A graphics card as benchmarks see it: how long work takes on it, and how a step becomes CUDA graphs."""
+"""Timing on a GPU, and capture of a training step as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Work = Callable[[], Any]
 
 
 class Card(Protocol):
-    """What the benchmarks need of a card."""
+    """The interface of a GPU, so that tests can replace it."""
 
     name: str
     l2: int
     versions: dict[str, str]
 
     def seconds(self, work: Work) -> float:
-        """Return how long work takes once it is warm."""
+        """Return the seconds that work takes after a first call."""
 
     def settled(self) -> Any:
-        """Return a context of memory that no other work is given, as long as what it yields is kept."""
+        """Return a context whose memory no other work gets as long as the yielded object exists."""
 
     def begin(self) -> None:
-        """Begin to capture: what is launched from now on is noted and not done."""
+        """Begin a capture: kernels launched from now on are recorded and do not run."""
 
     def end(self) -> Work:
-        """End the capture and return how its graph is launched."""
+        """End the capture and return a function that launches its graph."""
 
 
 class Cuda:
-    """The card in use, through CuPy, on a stream of its own."""
+    """The GPU in use, through CuPy, on its own stream."""
 
     def __init__(self) -> None:
         self._cupy = cupy = backend.cupy()
@@ -51,7 +51,7 @@ class Cuda:
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
     def seconds(self, work: Work) -> float:
-        """Return the least of five measurements between two events, each of about 20 ms of work."""
+        """Return the smallest of five times between two events, each of about 20 ms of work."""
         begin, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
 
         def measured(times: int) -> float:
@@ -62,7 +62,7 @@ class Cuda:
             end.synchronize()
             return self._cupy.cuda.get_elapsed_time(begin, end) / 1e3 / times
 
-        # The arrays that work uses were made on another stream.
+        # The arrays were made on another stream.
         self._cupy.cuda.Device().synchronize()
         with self._stream:
             measured(2)
@@ -71,7 +71,7 @@ class Cuda:
 
     @contextmanager
     def settled(self) -> Iterator[Any]:
-        """Take memory from a pool of its own."""
+        """Allocate from a separate memory pool."""
         pool = self._cupy.cuda.MemoryPool()
         self._cupy.cuda.Device().synchronize()
         with self._stream, self._cupy.cuda.using_allocator(pool.malloc):
@@ -91,7 +91,7 @@ class _Refused(Exception):
 
 
 class Graphs:
-    """A step as graphs, and between them the kernels that cannot be captured, as CuPy's products cannot.
+    """A step as graphs, and between them the kernels that cannot be captured, such as CuPy's matrix products.
 
     A capture records addresses and numbers, and does nothing. So a replay computes the step again from what now lies in
     the weights and inputs, with every number from the host, a learning rate, as it was.
@@ -106,9 +106,9 @@ class Graphs:
 
     def __init__(self, card: Card, step: Work) -> None:
         self.outside: set[str] = set()
-        # A graph writes to the addresses that it was captured with, free or not.
+        # A graph writes to the addresses of its capture, whether or not they are still allocated.
         with card.settled() as self._memory:
-            # Warm: what is compiled at first use cannot be captured, and the pool learns what the step takes.
+            # Run it first: compiling cannot be captured, and the pool must already have the memory of the step.
             step()
             step()
             while True:
@@ -121,7 +121,7 @@ class Graphs:
                     self.outside.add(refused.name)
 
     def __call__(self) -> None:
-        """Do the step again."""
+        """Replay the step."""
         for piece in self._pieces:
             piece()
 
@@ -137,7 +137,7 @@ class Graphs:
                 step()
                 self._close(card)
             except BaseException:
-                # A stream that is left in its capture takes no other work.
+                # A stream in an unfinished capture accepts no other work.
                 with suppress(Exception):
                     card.end()
                 raise
@@ -147,7 +147,7 @@ class Graphs:
         self.graphs += 1
 
     def _parted(self, card: Card, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a kernel that runs between two graphs if it is one of `outside`, else one that says if it has to."""
+        """Return a kernel that runs between two graphs if it is in `outside`, else one that raises if it must be."""
 
         @wraps(function)
         def outside(*arrays: Any, **options: Any) -> Any:

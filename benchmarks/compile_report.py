@@ -1,9 +1,9 @@
-"""What the CUDA compiler makes of each kernel, in its own words, and what each kernel has to move.
+"""Registers and memory traffic of each CUDA kernel: the tables of docs/kernels.md.
 
     python benchmarks/compile_report.py
 
-Compiles every kernel in both number types for every architecture by NVRTC, which needs no GPU, and writes the tables
-of docs/kernels.md, between their marks.
+Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU, and writes the tables
+between the marks of docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "kernels.md"
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
 
-# What the example times are of: 300 steps of a batch of 8 in a hidden layer of 512 neurons, and the weights between it
+# The example times are for 300 steps of a batch of 8 in a hidden layer of 512 neurons, and the weights between it
 # and 34 x 34 x 2 inputs.
 NEURON_STEPS = 300 * 8 * 512
 WEIGHTS = 34 * 34 * 2 * 512
@@ -44,7 +44,7 @@ _FOUND = re.compile(
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel as compiled: registers of a thread, and bytes of it that are in memory instead."""
+    """A compiled kernel: registers of a thread, and bytes that are spilled to memory."""
 
     kernel: str
     dtype: str
@@ -62,7 +62,7 @@ def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
 
 
 def rows_of(log: str, dtype: str, arch: str) -> list[Row]:
-    """Return what a log says of each kernel."""
+    """Return a row for each kernel in a compiler's log."""
     return [
         Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
         for m in _FOUND.finditer(log)
@@ -70,7 +70,7 @@ def rows_of(log: str, dtype: str, arch: str) -> list[Row]:
 
 
 def report() -> list[Row]:
-    """Return what the compiler says of every kernel, number type and architecture, by the kernel's name."""
+    """Return a row for each kernel, number type and architecture, sorted by the kernel's name."""
     found = [
         row
         for topic in source.topics()
@@ -103,7 +103,7 @@ def registers(rows: list[Row]) -> str:
 
 
 def kept(rows: list[Row]) -> str:
-    """Return in words whether registers hold everything."""
+    """Return a sentence: whether any kernel spills registers."""
     spilled = [row for row in rows if row.stack or row.spill_stores or row.spill_loads]
     if spilled:
         return f"Of {len(rows)}, {len(spilled)} keep in memory what registers do not hold."
@@ -111,7 +111,7 @@ def kept(rows: list[Row]) -> str:
 
 
 def moved() -> str:
-    """Return the table of bytes, and of the time that they take."""
+    """Return the table of bytes moved and of the time that this takes at least."""
     lines = []
     for kernel, topic in sorted(source.kernel_names().items()):
         ways = traffic.WAYS[kernel]
@@ -130,7 +130,7 @@ def moved() -> str:
 
 
 def between(text: str, mark: str) -> str:
-    """Return what stands on a page between two marks."""
+    """Return the text between two marks of a page."""
     return re.split(rf"<!-- /?{mark} -->\n", text)[1]
 
 

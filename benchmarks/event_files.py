@@ -1,6 +1,6 @@
-"""How fast event files are written and read, and how much memory reading takes beside the events.
+"""Time writing and reading event files, and measure the memory that reading needs besides the events.
 
-python event_files.py --events 10000000 --folder /tmp
+python benchmarks/event_files.py --events 10000000 --folder /tmp
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from cuslayer.data import Events, read_events, write_events
 
 SUFFIXES = [".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4"]
-# What an event takes in memory: t, x, y, p.
+# Bytes of an event in memory: t, x, y, p.
 BYTES = 32
 
 
 def measure(path, events, repeats):
-    """Return millions of events a second for writing and for reading, and reading's peak in bytes an event."""
+    """Return millions of events a second, written and read, and the peak memory of reading in bytes an event."""
     start = time.perf_counter()
     write_events(path, events)
     written = time.perf_counter() - start
@@ -54,7 +54,7 @@ def main(arguments=None):
         for suffix in SUFFIXES:
             path = Path(folder) / f"events{suffix}"
             write, read, peak = measure(path, events, options.repeats)
-            print(f"{suffix:<9} {path.stat().st_size / n:11.1f} {write:11.1f} {read:10.1f} {peak:18.1f}")
+            print(f"{suffix:<9} {path.stat().st_size / n:11.1f} {write:11.3g} {read:10.3g} {peak:18.1f}")
             path.unlink()
 
 

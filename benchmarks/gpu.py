@@ -1,12 +1,12 @@
-"""What the CUDA kernels and a training step reach on the card of this machine.
+"""Time the CUDA kernels and a training step on the GPU of this machine.
 
-    python benchmarks/gpu.py              # the kernels and the steps: a minute or two
-    python benchmarks/gpu.py --tests      # `pytest -m gpu` before that: within eight minutes together
+    python benchmarks/gpu.py              # kernels and steps: one or two minutes
+    python benchmarks/gpu.py --tests      # `pytest -m gpu` first: less than eight minutes together
 
-Each kernel is timed by events, warm, on arrays larger than the L2 cache; the bytes a second that it must move
-(traffic.py) are held against what a copy on the device reaches. A training step of the examples' networks is timed as
-it is and as CUDA graphs, after a replay has given the gradients of the step itself. Prints tables and writes them, with
-the card's name, to benchmarks/results/gpu-CARD.json.
+Each kernel is timed with events, after a first call, on arrays larger than the L2 cache; the bytes a second that it
+must move (traffic.py) are compared with a copy on the device. A training step of the examples' networks is timed as it
+is and as CUDA graphs, after a replay has reproduced the gradients of the step. Prints tables and writes them, with the
+name of the GPU, to benchmarks/results/gpu-CARD.json.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DTYPES = ("float32", "float64")
 
 
 def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
-    """Return how each kernel is launched on arrays (steps, columns) of a number type."""
+    """Return a launch of each kernel on arrays (steps, columns) of a number type."""
     srm = cs.SRM()
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
@@ -80,7 +80,7 @@ def copy(card: Card, columns: int) -> float:
 
 
 def kernels(card: Card) -> dict[str, Any]:
-    """Return what each kernel reaches, on arrays of twice the L2 cache or more."""
+    """Return the time and bandwidth of each kernel, on arrays of at least twice the L2 cache."""
     columns = 128 * math.ceil(2 * card.l2 / (4 * STEPS * 128))
     reached = copy(card, columns)
     rows = []
@@ -103,7 +103,7 @@ def kernels(card: Card) -> dict[str, Any]:
 
 
 def example(name: str) -> Callable[[], cs.Sequential]:
-    """Return what makes the network of an example."""
+    """Return a function that makes the network of an example."""
     return lambda: runpy.run_path(str(ROOT / "examples" / name))["network"](cs.SRM())
 
 
@@ -111,7 +111,7 @@ NETWORKS = {"MLP": example("nmnist_mlp.py"), "CNN": example("nmnist_cnn.py")}
 
 
 def training_step(net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> Work:
-    """Return one step of training on a batch that lies on the device, with nothing read from it or sent to it."""
+    """Return a training step on a batch on the device, without transfers to or from the device."""
     drawn = np.random.default_rng(0).random((steps, batch, *shape), np.float32) < 0.006
     x = cs.Tensor(drawn)
     optimizer = cs.Adam(net.parameters(), lr=1e-4, amsgrad=True)
@@ -130,7 +130,7 @@ def training_step(net: cs.Sequential, shape: tuple[int, ...], steps: int, batch:
 
 
 def difference(net: cs.Sequential, step: Work, again: Work) -> float:
-    """Return how far the gradients of a replay are from those of the step from the same weights, at most."""
+    """Return the largest difference of the gradients of a replay and of the step, from the same weights."""
     parameters = net.parameters()
     for p in parameters:
         p.data *= 0.9  # other weights than those of the capture
@@ -148,7 +148,7 @@ def difference(net: cs.Sequential, step: Work, again: Work) -> float:
 
 
 def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> dict:
-    """Return how long a step takes as it is, and as graphs, or why it was not captured."""
+    """Return the time of a step as it is, and as graphs, or why it was not captured."""
     step = training_step(net, shape, steps, batch)
     row: dict[str, Any] = {"network": name, "steps": steps, "batch": batch, "milliseconds": 1e3 * card.seconds(step)}
     try:
@@ -158,7 +158,7 @@ def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], 
             raise ValueError(f"a replay gives other gradients, by {off:.1e}")
         row["graph_milliseconds"] = 1e3 * card.seconds(graphs)
         row["note"] = _words(graphs)
-    except Exception as problem:  # whatever CUDA and CuPy make of a capture: the other measurements stand
+    except Exception as problem:  # any failure of a capture: the other measurements remain valid
         row["graph_milliseconds"] = None
         row["note"] = f"not captured: {type(problem).__name__}: {problem}".splitlines()[0]
     return row
@@ -178,7 +178,7 @@ def report(card: Card, networks: dict[str, Callable[[], cs.Sequential]], shape: 
 
 
 def tables(found: dict[str, Any]) -> str:
-    """Return the measurements for a person to read."""
+    """Return the measurements as text."""
     measured = found["kernels"]
     lines = [
         f"{found['card']}: a copy moves {measured['copy_bytes_per_second'] / 1e9:.0f} GB/s; "
@@ -199,7 +199,7 @@ def tables(found: dict[str, Any]) -> str:
 
 
 def tests() -> dict[str, Any]:
-    """Run the tests of the device and return how they went."""
+    """Run the tests of the device and return their summary."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"]
     outcome = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(outcome.stdout)
@@ -207,7 +207,7 @@ def tests() -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], out: str | None) -> Path:
-    """Write the measurements to a file, by default one that is named after the card."""
+    """Write the measurements to a file, by default named after the GPU."""
     card = re.sub(r"[^a-z0-9]+", "-", found["card"].lower()).strip("-")
     path = Path(out) if out else ROOT / "benchmarks" / "results" / f"gpu-{card}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

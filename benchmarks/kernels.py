@@ -1,12 +1,12 @@
-"""How near each CPU kernel comes to a plain copy: bytes that it has to move a second, over what a copy moves.
+"""Compare the memory bandwidth of each CPU kernel with that of a plain copy.
 
     python benchmarks/kernels.py
     python benchmarks/kernels.py --columns 4096 --repeats 5
 
-Copy and kernels take turns on every core, on arrays larger than the last cache; the medians count. An element is
-counted once where it is read and once where it is written, as in traffic.py; what a spike-driven kernel reads of its
-weights is not counted. A share under 1 is time spent on arithmetic, on caches, or on fetching what is only written.
-Prints a table and writes it, with versions and machine, to benchmarks/results/kernels.json and docs/performance.md.
+Copy and kernels run in turn on all cores, on arrays larger than the last cache; times are medians. An element counts
+once where it is read and once where it is written, as in traffic.py; the weights that a spike-driven kernel reads do
+not count. A ratio under 1 means time for arithmetic, in caches, or for fetching memory that is only written. Prints a
+table and writes it, with versions and machine, to benchmarks/results/kernels.json and docs/performance.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import page
 import traffic
 
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.window import Window
 from cuslayer.neurons.loihi import Loihi
@@ -39,11 +39,11 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
     def part(first: int, last: int) -> None:
         y[first:last] = x[first:last]
 
-    return lambda: spread(part, len(x), grain=1)
+    return lambda: parallel_for(part, len(x), grain=1)
 
 
 def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
-    """Return each kernel of traffic.py, and the bytes that it moves."""
+    """Return each kernel of traffic.py with the bytes that it moves."""
     generator, srm, chip = np.random.default_rng(0), SRM(), Loihi().constants
     x = generator.standard_normal((steps, columns), np.float32) * 3
     g = generator.standard_normal((steps, columns), np.float32)
@@ -76,12 +76,12 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "adam": lambda: cpu.optim.adam(w, g.reshape(-1), m, v, peak, **rates),
     }
     found = {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
-    # No CUDA kernel, and so in no table of traffic: on a GPU it is two others.
+    # Not in traffic.py: on a GPU it is two other kernels.
     return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes)}
 
 
 def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
-    """Return the kernels of dense, convolution and pooling, and the bytes of their input and output."""
+    """Return the kernels of dense, convolution and pooling with the bytes of their input and output."""
     generator, srm = np.random.default_rng(0), SRM()
     side, channels, outputs = 16, 16, 32
     frames = max(1, steps * columns // (side * side * outputs))
@@ -135,7 +135,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
-    """Return a row a kernel: its bytes, its median time, its bytes a second, and the share of a copy's beside it."""
+    """Return a row for each kernel: bytes, median time, bytes a second, and their ratio to a copy timed in turn."""
     x = np.ones((steps, columns), np.float32)
     copy, rows = copy_of(x), []
     for make in (in_time, in_space):
@@ -157,7 +157,7 @@ def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    """Return the rows as they are printed."""
+    """Return the rows as text."""
     lines = [f"{'kernel':30}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}"]
     lines += [
         f"{r['kernel']:30}{r['megabytes']:9.1f}{r['milliseconds']:9.2f}{r['gigabytes_a_second']:8.2f}"

@@ -1,19 +1,19 @@
-"""How long a person waits: what must be quick, the bar that it is held against, and whether it is met.
+"""Measure how long a user waits, and compare each time with a limit.
 
     python benchmarks/latency.py                       # all of it: two minutes
     python benchmarks/latency.py --only explain launch --repeats 20
 
-Each is timed some times over and the least counts: what else the machine does only adds to a time. Prints a table, and
-exits with 1 where a bar is missed. What cannot be measured here, as the page of a report without Chromium, is left out
-and said so.
+Each is timed several times and the smallest time counts, since other work on the machine only adds to a time. Prints a
+table, and exits with 1 where a limit is exceeded. What cannot be measured on this machine, such as the page of a report
+without Chromium, is left out with the reason.
 
 | name | what |
 | --- | --- |
-| import | `import cuslayer` in a new process, behind NumPy |
+| import | `import cuslayer` in a new process, after NumPy |
 | explain | `explain` of one neuron of the MLP 34x34x2-512-10 at 300 steps |
-| launch | finding a CUDA kernel and binding its arguments, of the kernel that takes longest; the kernel is not run |
+| launch | finding a CUDA kernel and binding its arguments, for the slowest of some kernels, without running it |
 | read | reading a million events of a `.bs2` file |
-| page | opening the report of a network with over a million spikes, until all is drawn |
+| page | opening the report of a network with over a million spikes, until everything is drawn |
 | notebooks | running the slowest of the examples' notebooks |
 """
 
@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -44,11 +44,14 @@ NOTEBOOKS = ROOT / "examples" / "notebooks"
 DRAWN = "performance.getEntriesByName('drawn')[0].startTime"
 SINGLE = np.dtype(np.float32)
 
+# The number of threads of a launch, and the kernel's arguments by name.
+Launched: TypeAlias = "tuple[int, dict[str, Any]]"
+
 sys.path.append(str(ROOT / "tests"))
 
 
 class Missing(Exception):
-    """What a measurement needs and this machine lacks."""
+    """Something that a measurement needs is missing on this machine."""
 
 
 class Still:
@@ -89,7 +92,7 @@ def explained(repeats: int) -> float:
 
 @contextmanager
 def library(stand_in: Any) -> Iterator[None]:
-    """Put another library of kernels in the place of the one in use."""
+    """Replace the library of kernels within a block."""
     own, source.library = source.library, stand_in
     try:
         yield
@@ -97,10 +100,14 @@ def library(stand_in: Any) -> Iterator[None]:
         source.library = own
 
 
-def launches(rate: float) -> dict[str, tuple[Any, ...]]:
-    """Return what launchers hand their kernels, by name: of the responses, the neurons and the optimizers."""
-    handed: dict[str, tuple[Any, ...]] = {}
-    keep = SimpleNamespace(kernel=lambda name, dtype: lambda *arguments: handed.update({name: arguments}))
+def launches(rate: float) -> dict[str, Launched]:
+    """Return the arguments of each launch, by the kernel's name: of the responses, the neurons and the optimizers."""
+    launched: dict[str, Launched] = {}
+
+    def kept(name: str, dtype: Any) -> Callable[..., None]:
+        return lambda threads, **arguments: launched.update({name: (threads, arguments)})
+
+    keep = SimpleNamespace(kernel=kept)
     x = np.zeros((300, 4), np.float32)
     response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
     with library(keep):
@@ -111,15 +118,15 @@ def launches(rate: float) -> dict[str, tuple[Any, ...]]:
         gpu.optim.adam(
             x, x, x, x, x, betas=(0.9, 0.999), rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=1e-8, decay=0.0
         )
-    return handed
+    return launched
 
 
 def launched(repeats: int) -> float:
     still = source.Library(Still())
 
-    def both(name: str, steps: Sequence[tuple[Any, ...]]) -> None:
-        for arguments in steps:
-            still.kernel(name, SINGLE)(*arguments)
+    def both(name: str, steps: Sequence[Launched]) -> None:
+        for threads, arguments in steps:
+            still.kernel(name, SINGLE)(threads, **arguments)
 
     first, then = launches(0.01), launches(0.02)
     slowest = 0.0
@@ -175,7 +182,7 @@ def notebooks(repeats: int) -> float:
 
 
 class Bar(NamedTuple):
-    """What is measured, in how many seconds it must be done, and how often it is repeated unless said otherwise."""
+    """A description, a limit in seconds, a measurement, and its default number of repetitions."""
 
     what: str
     seconds: float
@@ -194,7 +201,7 @@ BARS = {
 
 
 def text(seconds: float) -> str:
-    """Return a time in the unit that suits it.
+    """Return a time with a suitable unit.
 
     >>> text(4.23e-6), text(0.05), text(60.0)
     ('4.23 us', '50 ms', '60 s')
@@ -206,7 +213,7 @@ def text(seconds: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BARS, default=list(BARS))
-    parser.add_argument("--repeats", type=int, help="how often each is timed; by default as often as it is quick")
+    parser.add_argument("--repeats", type=int, help="how often each is timed; by default more often for short times")
     parser.add_argument("--out", type=Path, help="a JSON file for the seconds")
     options = parser.parse_args(arguments)
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, cores, versions."""
+"""Description of the machine of a measurement: processor, cores, versions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def describe(*packages: str) -> dict:
 
 
 def said(where: dict, command: str) -> str:
-    """Return what `describe` has found, and by what command a figure was measured, as a line of text."""
+    """Return the result of `describe` and the command of a measurement as a line of text."""
     versions = ", ".join(f"{name} {where[name]}" for name in ("python", "numpy", "numba", "cuslayer"))
     return f"{where['processor']}, {where['cores']} cores, {where['system']}; {versions}; `{command}`"

@@ -1,9 +1,8 @@
-"""Make cuslayer/data/digits.npz, the digits that the package carries, from scikit-learn's copy of them.
+"""Make cuslayer/data/digits.npz, the embedded digits, from scikit-learn's copy of them.
 
     python benchmarks/make_digits.py
 
-It needs scikit-learn, which nothing else in the project does. The file comes out the same, byte for byte,
-each time.
+Only this script needs scikit-learn. The file is the same, byte for byte, each time.
 """
 
 from __future__ import annotations

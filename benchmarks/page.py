@@ -1,4 +1,4 @@
-"""The pages of docs/ that scripts write into, each between marks of its own."""
+"""Tables and charts that scripts write between marks of the pages in docs/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ PERFORMANCE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return what stands before and behind what a script writes."""
+    """Return the marks before and after the text of a script."""
     return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
 def fill(page: Path, name: str, lines: list[str], chart: Path | None, caption: str) -> None:
-    """Put the lines, and a chart before them, between the marks of a name.
+    """Write lines, and a chart before them, between the marks of a name.
 
     Raises:
         ValueError: the page has no such marks.

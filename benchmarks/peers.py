@@ -1,15 +1,15 @@
-"""The same work in cuslayer and in its peers: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx.
+"""Compare cuslayer with other libraries: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx.
 
     python benchmarks/peers.py --data NMNISTsmall                     # all works: half an hour
     python benchmarks/peers.py --data NMNISTsmall --works mlp8 memory
     python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
 
-`--data` is a folder of .bs2 recordings with a training and a test list; left out, some of the embedded digits become
-one. The peers live in an environment of their own, made from PyPI at the first run (`--env`). Each library is a process
-of its own; cuslayer and a peer take their steps in turn. The peers' weights are scaled layer by layer until their
-neurons fire as often as cuslayer's do once it has learned the batch a little; after that nobody learns anything more.
-Prints tables and writes them with versions, machine and command to `--out`, a chart beside it, and both to `--docs`.
-A work that is measured again takes the place of what the file has of it.
+`--data` is a folder of .bs2 recordings with a training and a test list; by default some of the embedded digits are
+written to one. The peers are installed from PyPI into a separate environment at the first run (`--env`). Each library
+runs in its own process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
+their neurons fire as often as cuslayer's after a few training steps; from then on the learning rate is tiny. Prints
+tables and writes them with versions, machine and command to `--out`, a chart beside it, and both to `--docs`. A work
+that is measured again replaces its earlier results in the file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEMORY_STEPS = 3
 
 
 class Comparison:
-    """Works that are measured on one machine with one set of options."""
+    """The measurements of one run of the script."""
 
     def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
         self.options, self.scratch = options, scratch
@@ -47,7 +47,7 @@ class Comparison:
         self.problems = environment.install(options.env, wanted) if set(options.works) & _WITH_PEERS else {}
 
     def start(self, peer: str) -> Process:
-        """Return the process of a library.
+        """Start the process of a library.
 
         Raises:
             NotRun: the library is not installed, or cannot be imported.
@@ -74,7 +74,7 @@ class Comparison:
         return [(peer, form) for peer, form in work.peers if peer in {"ours", *self.options.only}]
 
     def training(self, name: str) -> dict:
-        """Time steps of cuslayer and each peer in turn, after cuslayer's gradients have been checked."""
+        """Check cuslayer's gradients, then time steps of cuslayer and each peer in turn."""
         work, all_ours, rows = TRAINING[name], [], []
         with self.start("ours") as ours:
             mine = {"peer": "ours", **self.build(ours, work, "events")}
@@ -100,7 +100,7 @@ class Comparison:
         return {"rows": [mine | medians(all_ours), *rows], "gradients": gradients}
 
     def memory(self) -> dict:
-        """Measure the peak of each library's memory in a process of its own."""
+        """Measure the peak memory of each library, each in its own process."""
         found: dict[str, list[dict]] = {}
         for name in works.MEMORY:
             rates, work = None, TRAINING[name]
@@ -152,7 +152,7 @@ _WITH_PEERS = {*TRAINING, "memory"}
 
 
 def note(row: dict, problem: NotRun) -> None:
-    """Write down why a peer was not run; that cuslayer was not is no result but a failure."""
+    """Note why a peer was not run; raise the problem if it is cuslayer's."""
     if problem.model == "ours":
         raise problem
     row["problem"] = str(problem)
@@ -160,7 +160,7 @@ def note(row: dict, problem: NotRun) -> None:
 
 
 def in_turn(processes: list[Process], repeats: int) -> list[list[dict]]:
-    """Return the seconds of each process's steps, one step each and again, without the first."""
+    """Return the seconds of each process's steps, taken in turn, without those of the first round."""
     seconds: list[list[dict]] = [[] for _ in processes]
     for turn in range(repeats + 1):
         for process, kept in zip(processes, seconds, strict=True):
@@ -171,7 +171,7 @@ def in_turn(processes: list[Process], repeats: int) -> list[list[dict]]:
 
 
 def medians(steps: list[dict]) -> dict[str, float]:
-    """Return the seconds of whole steps, their median, and that of each part."""
+    """Return the seconds of whole steps, their median, and the median of each part."""
     seconds = [sum(step.values()) for step in steps]
     return {"seconds": seconds, "step": median(seconds), **{part: median(s[part] for s in steps) for part in PARTS}}
 
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments with folders by their names: where they lie on this machine helps nobody."""
+    """Return the arguments with folders by name, without the paths of this machine."""
     return [Path(a).name if Path(a).is_absolute() else a for a in arguments]
 
 

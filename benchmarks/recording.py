@@ -1,15 +1,14 @@
-"""What looking inside costs: a training step without a recorder, with one on one neuron, and on everything; `explain`.
+"""Measure the cost of recording one neuron or everything in a training step, and of `explain`.
 
     python benchmarks/recording.py --only mlp                  # 2312-512-10, batch 8, 300 steps
-    python benchmarks/recording.py --only cnn --rounds 1       # some minutes
+    python benchmarks/recording.py --only cnn --rounds 1       # a few minutes
 
-Steps come in blocks of one kind, as in training, with one recorder open around them, and the kinds in turn, in an
-order that is drawn anew: what disturbs the machine disturbs all. The first steps of a block, which find memory and
-caches as another kind left them, do not count; recording everything, which moves most memory, has a turn of its own
-with `closed`. The figures are the lower quartiles of the rest: other work on the machine only ever adds. `free` is a
-step that never asks whether somebody watches the network, `closed` one that asks and finds nobody: what the question
-costs is their difference, beyond chance. Prints what it finds and writes it, with versions and machine, to
-benchmarks/results/recording.json.
+Steps of one kind run in blocks, with one recorder open around a block, and the kinds run in turn, in a new random order
+each round, so that other work on the machine disturbs all alike. The first steps of a block, which find memory and
+caches as another kind left them, do not count; recording everything, which moves most memory, runs in turn with
+`closed` only. The figures are lower quartiles, since other work only adds to a time. `free` is a step that does not
+look for observers of the network, `closed` one that looks and finds none. Prints the figures and writes them, with
+versions and machine, to benchmarks/results/recording.json.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from cuslayer.network.fusion import plan
 from cuslayer.neurons.potential import potential_format
 
 RESULTS = Path(__file__).parent / "results" / "recording.json"
-# A step, and what is open around the steps of a block.
+# A step, and a context around the steps of a block.
 Kind: TypeAlias = "tuple[Callable[[], None], Callable[[], AbstractContextManager]]"
-# Steps of a block that do not count, and that do.
+# Steps of a block that do not count, and steps that do.
 SETTLING, BLOCK = 4, 16
 NETWORKS = {"mlp": "34x34x2-512-10", "cnn": "34x34x2-16c5-2a-32c3-2a-64c3-10"}
 
 
 def unwatched(net: cs.Network, x: np.ndarray) -> cs.Tensor:
-    """Run a network as its call does, with no question asked."""
+    """Run a network as its call does, without looking for observers."""
     out = cs.Tensor(x)
     with potential_format(net.potentials):
         for step in plan(net.layers):
@@ -63,13 +62,13 @@ def in_turn(kinds: dict[str, Kind], rounds: int) -> dict[str, float]:
 
 
 def measure(notation: str, steps: int, batch: int, rounds: int) -> dict:
-    """Return milliseconds of a training step by kind, and of `explain`."""
+    """Return the milliseconds of a training step by kind, and of `explain`."""
     srm = cs.SRM()
     cs.seed(0)
     net = cs.Network(notation, srm)
     x = np.random.default_rng(0).random((steps, batch, *net.input_shape)) < 0.006
     labels, loss = np.arange(batch) % 10, cs.SpikeCountLoss(srm)
-    # Steps so small that the network fires as it did, and each costs what the others do.
+    # The learning rate is so small that firing rates, and with them the cost of a step, stay the same.
     optimizer = cs.Adam(net.parameters(), lr=1e-12, amsgrad=True)
 
     def step(run: Callable[[np.ndarray], cs.Tensor] = net) -> None:

@@ -1,13 +1,13 @@
-"""What a report costs: the size of its page, how soon it is open, and how long a click takes.
+"""Measure the page of a report: its size, the time to open it, and the time of a click.
 
     python benchmarks/report_page.py                     # one recording of N-MNIST through the paper's CNN
     python benchmarks/report_page.py --steps 1000 --notation 34x34x2-512-10
 
-Opens the page in a headless Chromium, some times over; the figures are medians. `first_paint` is when the page shows
-itself, `drawn` when every raster and the first neuron are there, `loaded` the load event. `click` shows another neuron
-of the first layer, whose error comes through all layers behind it: the first one, and one more. The weights are
-untrained, which fires more than trained ones do. Prints what it finds and writes it, with versions and machine, to
-benchmarks/results/report_page.json.
+Opens the page in a headless Chromium several times; the figures are medians. `first_paint` is the time of the first
+paint, `drawn` that at which every raster and the first neuron are drawn, `loaded` that of the load event. A click shows
+another neuron of the first layer, whose error is computed through all later layers: `first_click` and `next_click`. The
+weights are untrained, so that there are more spikes than after training. Prints the figures and writes them, with
+versions and machine, to benchmarks/results/report_page.json.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ sys.path.append(str(ROOT))
 
 
 def spikes(path: Path, shape: tuple[int, ...], steps: int) -> np.ndarray:
-    """Return one recording as (T, 1, H, W, C), or random spikes where there is none."""
+    """Return one recording as (T, 1, H, W, C), or random spikes without recordings."""
     if path.is_file():
         return cs.read_events(path).to_spikes(shape, steps=steps, dt=1.0)[:, None]
     return np.random.default_rng(0).random((steps, 1, *shape)) < 0.007
 
 
 def measure(notation: str, recording: Path, steps: int, repeats: int, page: Path) -> dict:
-    """Return the size of the report of one sample, and the milliseconds of opening it and of clicks."""
+    """Return the size of the report of one sample, and the milliseconds of opening and clicks."""
     cs.seed(0)
     net = cs.Network(notation, cs.SRM())
     x = spikes(recording, net.input_shape, steps)

@@ -1,10 +1,10 @@
-"""Show that two checkouts compute the same bits: spikes, losses, gradients and weights of three training runs.
+"""Compare the bits that two checkouts compute: spikes, losses, gradients and weights of training runs.
 
     python benchmarks/same_bits.py OTHER_CHECKOUT [--data NMNISTsmall --oxford OXFORD]
 
-README's example, the network of examples/nmnist_cnn.py and that of examples/oxford.py are trained for a few steps in a
-process of its own for each checkout. Each array is hashed; the exit code is 1 where two hashes differ. Without the
-recordings, the embedded digits and random spikes take their place.
+Each checkout trains README's example, the network of examples/nmnist_cnn.py and that of examples/oxford.py for a few
+steps, in its own process. Each array is hashed; the exit code is 1 if two hashes differ. Without recordings the
+embedded digits and random spikes are used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def digest(array) -> str:
 
 
 def trained(net, loss, optimizer, batches) -> dict[str, str]:
-    """Train on batches; return the hash of each step's loss, spikes and gradients, and of what is inferred at last."""
+    """Train on batches; return the hashes of each step's loss, spikes and gradients, and of a last inference."""
     import cuslayer as cs
 
     found = {}
@@ -63,7 +63,7 @@ def example(root: Path, name: str):
 
 
 def hashes(root: Path, data: str | None, oxford: str | None) -> dict[str, dict[str, str]]:
-    """Return the hashes of the three runs, with the package that this process imports."""
+    """Return the hashes of the runs, with the package that this process imports."""
     from itertools import islice
 
     import cuslayer as cs

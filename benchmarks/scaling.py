@@ -1,13 +1,13 @@
-"""How time and memory of a training step grow with steps, batch, width, firing rate and time constants.
+"""Measure how a training step's time and memory grow with steps, batch, width, firing rate and time constants.
 
-    python benchmarks/scaling.py                 # some ten minutes
+    python benchmarks/scaling.py                 # about ten minutes
     python benchmarks/scaling.py --only T tau    # two of the sweeps
-    python benchmarks/scaling.py --small         # seconds: to see it run
+    python benchmarks/scaling.py --small         # a few seconds: a trial
 
-The network is 2312-WIDTH-10, its input random spikes of a rate. Each point is a process of its own: a step to warm up,
-then the median of the rest, and the peak of memory above that of the imports. The exponent is that of a power law
-fitted to the upper half of each sweep, where what a step costs whatever its size no longer counts. Prints a table and
-writes it, with versions and machine, to benchmarks/results/scaling.json, the plots to scaling.png, and both into
+The network is 2312-WIDTH-10, its input random spikes. Each point is measured in its own process: one step that does not
+count, the median time of the others, and the peak memory above that of the imports. The exponent is that of a power law
+fitted to the upper half of each sweep, where the constant cost of a step no longer matters. Prints a table and writes
+it, with versions and machine, to benchmarks/results/scaling.json, the plots to scaling.png, and both into
 docs/performance.md.
 """
 
@@ -47,7 +47,7 @@ import json, resource, sys, time
 import numpy as np
 import cuslayer as cs
 from cuslayer import kernels
-kernels.cpu.spikes.synapse_input(np.zeros((1, 1), bool))  # Numba's imports wait for the first call of a loop
+kernels.cpu.spikes.synapse_input(np.zeros((1, 1), bool))  # Numba is imported at the first call of a loop
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 p = json.loads(sys.argv[1])
 cs.use("cpu")
@@ -68,7 +68,7 @@ while len(times) < 4 or (len(times) < 12 and spent < 4):
     optimizer.step()
     times.append(time.perf_counter() - start)
     spent += times[-1]
-# What stays under the peak of the imports is taken for one unit, which a logarithm can show.
+# Memory below the peak of the imports counts as one unit, since the axis is logarithmic.
 peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base, 1)
 scale = 1024 * 1024 if sys.platform == "darwin" else 1024
 print(json.dumps({"seconds": float(np.median(times[1:])), "megabytes": peak / scale}))
@@ -76,13 +76,13 @@ print(json.dumps({"seconds": float(np.median(times[1:])), "megabytes": peak / sc
 
 
 def point(**changed: float) -> dict:
-    """Return time and memory of a step, measured in a process of its own."""
+    """Return time and memory of a step, measured in a new process."""
     command = [sys.executable, "-c", POINT, json.dumps(USUAL | changed)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
-    """Return the slope of the values over the sizes, both as logarithms, by least squares over the upper half."""
+    """Return the slope of log values over log sizes, by least squares over the upper half."""
     half = len(sizes) // 2 if len(sizes) > 3 else 0
     return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
 
@@ -117,7 +117,7 @@ def draw(found: dict, path: Path) -> None:
 
 
 def text(found: dict) -> list[str]:
-    """Return the table of all sweeps, and what they were measured on."""
+    """Return the table of all sweeps, and the machine."""
     rows = []
     for name in (n for n in SWEEPS if n in found):
         of, last = found[name], len(found[name]["sizes"]) - 1

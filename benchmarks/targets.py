@@ -1,12 +1,12 @@
-"""What the core has to reach, measured: accuracy, time and memory of its main jobs.
+"""Measure accuracy, time and memory of the main jobs: start, training on digits, MLP, CNN, Oxford.
 
-    python benchmarks/targets.py                                       # the embedded digits, start-up
-    python benchmarks/targets.py --data NMNISTsmall --oxford oxford    # recordings too: a quarter of an hour
+    python benchmarks/targets.py                                       # start-up, the embedded digits, memory
+    python benchmarks/targets.py --data NMNISTsmall --oxford oxford    # with recordings: a quarter of an hour
     python benchmarks/targets.py --only memory mlp --data NMNISTsmall
 
 `--data` is a folder of .bs2 recordings with a training and a test list, `--oxford` one with input.bs1 and output.bs1.
-Each measurement runs in a process of its own, one after the other. Prints what it finds and writes it, with versions
-and machine, to benchmarks/results/targets.json.
+Each measurement runs in its own process, one after the other. Prints the figures and writes them, with versions and
+machine, to benchmarks/results/targets.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(code: str, *arguments: str, **environment: str) -> str:
 
 
 def start() -> dict:
-    """Import, and how long a second `cuslayer train` takes from its start until its first step is done."""
+    """Time the import, and the start of a second `cuslayer train` until its first step."""
     quick = "import time; s = time.perf_counter(); import cuslayer; print(time.perf_counter() - s)"
     imports = [float(run(quick)) for _ in range(5)]
     first = (
@@ -58,7 +58,7 @@ def start() -> dict:
 
 
 def digits() -> dict:
-    """`cuslayer train` with no argument and nothing cached."""
+    """Time `cuslayer train` without arguments and with empty caches."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = {"CUSLAYER_CACHE": f"{folder}/cache", "NUMBA_CACHE_DIR": f"{folder}/numba"}
         code = "import sys; from cuslayer.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -93,7 +93,7 @@ def example(name: str, *arguments: str) -> list[dict]:
 
 
 def mlp(data: str) -> dict:
-    """2312-512-10, batch 8, ten epochs, ten seeds: of a hundred recordings, three seeds say little."""
+    """Train 2312-512-10, batch 8, for ten epochs from ten seeds, since the test set is small."""
     runs = [example("nmnist_mlp.py", "--data", data, "--epochs", "10", "--seed", str(seed)) for seed in range(10)]
     seconds = [row["seconds"] for r in runs for row in r[1:]]
     return {
@@ -105,7 +105,7 @@ def mlp(data: str) -> dict:
 
 
 def cnn(data: str) -> dict:
-    """16c5-2a-32c3-2a-64c3-10, batch 8, five epochs."""
+    """Train 16c5-2a-32c3-2a-64c3-10, batch 8, for five epochs."""
     rows = example("nmnist_cnn.py", "--data", data, "--epochs", "5")
     return {name: [row[name] for row in rows] for name in ("train", "test", "seconds")}
 
@@ -157,7 +157,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def memory() -> dict:
-    """Peak of the whole process over steps of the MLP at batch 32, 0.6 % of the input's bins with a spike."""
+    """Measure the peak memory of a process that trains the MLP at batch 32, with spikes in 0.6 % of the bins."""
     return {"peak_megabytes": float(run(MEMORY))}
 
 

@@ -1,10 +1,10 @@
-"""What each CUDA kernel has to move: the one table behind docs/kernels.md and the shares of gpu.py.
+"""The bytes that each CUDA kernel must move, for docs/kernels.md and gpu.py.
 
 An array counts once where it is read and once where it is written, for each element-step: one neuron or signal at one
-step of time, or one weight at one step of an optimizer. What is read a second time, `cut` steps later, counts once: the
-second time it comes from the L2 cache. What one column or one filter has only one of, a delay or the taps, counts as
-nothing. A bank of filters is taken for a bank of one. No kernel can be faster than this many bytes at the bandwidth of
-the memory.
+time step, or one weight at one step of an optimizer. An element that is read again `cut` steps later counts once: the
+second time it comes from the L2 cache. Arrays with one element a column or a filter, such as delays and taps, do not
+count. A bank of filters is counted with one filter. No kernel can be faster than these bytes at the bandwidth of the
+memory.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from cuslayer.kernels.cuda import compile as source
 
-# Bytes a second of an H100's memory (SXM, HBM3), by its data sheet.
+# Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
 BANDWIDTH = 3.35e12
 
-# The ways of each array of each kernel: r where an element is read, w where it is written, both where it is updated; W
-# where what is written is one of a column or of a tap, which counts as nothing.
+# How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes one element a column or
+# a tap, which does not count.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},

@@ -12,14 +12,14 @@ from cuslayer import backend
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run a command and return its exit code: 0, 2 for invalid input, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
         if options.command == "info":
             _info()
         else:
             _train(options)
-    except (ValueError, TypeError, OSError) as problem:
+    except (ValueError, TypeError, OSError, ImportError) as problem:
         print(f"cuslayer: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -29,26 +29,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cuslayer", description="Train spiking neural networks by SLAYER.")
+    parser = argparse.ArgumentParser(prog="cuslayer", description="Train spiking neural networks with SLAYER.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser(
         "train",
-        help="train a network; with no argument, on the embedded digits",
-        description="Train a network on spikes. With no argument it learns the embedded digits, as an event camera "
-        "sees them, and writes its results to a new folder under runs/.",
+        help="train a network, by default on the embedded digits",
+        description="Train a network on event recordings and write the results to a folder. Without arguments, train "
+        "on the embedded digits, recorded by a simulated event camera, and write to a new folder under runs/.",
     )
-    train.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file with SLAYER's keys")
+    train.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file with SLAYER's keys")
     train.add_argument(
-        "--data", metavar="DIR", help=".bs2 files with a training and a test list, or N-MNIST's Train/ and Test/"
+        "--data",
+        metavar="DIR",
+        help="folder of .bs2 files with training and test lists, or of N-MNIST's Train/ and Test/",
     )
-    train.add_argument("--epochs", type=int, metavar="N", help="how often the training set is seen")
-    train.add_argument("--batch", type=int, metavar="N", help="recordings a step")
-    train.add_argument("--lr", type=float, metavar="X", help="the learning rate")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where to compute")
-    train.add_argument("--seed", type=int, metavar="N", help="of weights, order and dropout")
-    train.add_argument("--out", metavar="DIR", help="the folder for results")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    commands.add_parser("info", help="say what this installation is and where it computes")
+    train.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
+    train.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
+    train.add_argument("--lr", type=float, metavar="X", help="initial learning rate")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), help="device to compute on")
+    train.add_argument("--seed", type=int, metavar="N", help="seed of weights, sample order and dropout")
+    train.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
+    train.add_argument(
+        "--resume", action="store_true", help="continue the run in --out, by default the last one under runs/"
+    )
+    commands.add_parser("info", help="show versions and the device in use")
     return parser
 
 
@@ -68,12 +72,12 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume:
         folder = training.find_run(options.out)
         options.out = str(folder)
-        # A run goes on as it was begun.
+        # The configuration of the run is used unless another is given.
         path = path or folder / training.CONFIG
     config = training.load_config(path) if path else training.Config()
     names = ("data", "epochs", "batch", "lr", "seed", "out")
     config = config.with_options(**{name: getattr(options, name) for name in names})
-    training.train(config, resume=options.resume, progress=True, say=lambda line: print(line, flush=True))
+    training.train(config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True))
 
 
 def _info() -> None:

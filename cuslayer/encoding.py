@@ -1,13 +1,4 @@
-"""What the encoders are handed, checked.
-
-Changes to spikes: send on delta.
-
-Values to times: the larger, the earlier, one spike a neuron.
-
-Rates to spikes: a Poisson process for each neuron.
-
-A frame repeated over time.
-"""
+"""Encoders of images and signals: by rate, by latency, by change, and an image repeated at every step."""
 
 from __future__ import annotations
 
@@ -20,74 +11,57 @@ from cuslayer import check
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
 from cuslayer.tape import Pullback, differentiable
 
-
-def signal(op: str, x: Any) -> Array:
-    """Return the array x as float32 or float64 on the CPU, contiguous.
-
-    Raises:
-        TypeError: x is not made of real numbers.
-        ValueError: a value is infinite or not a number.
-    """
-    given = to_numpy(x)
-    if given.dtype.kind not in "biuf":
-        raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")
-    numbers = np.asarray(given, given.dtype if given.dtype in (np.float32, np.float64) else np.float32, order="C")
-    wrong = np.flatnonzero(~np.isfinite(numbers))
-    if wrong.size:
-        raise ValueError(f"{op}: x must be finite, got {numbers.flat[wrong[0]]}")
-    return numbers
+# How many random numbers are drawn at a time, which bounds memory. The spikes do not depend on it.
+_BLOCK = 1 << 20
 
 
-def not_negative(op: str, x: Array) -> None:
-    """Raise ValueError where a value of x is under 0."""
-    if x.size and x.min() < 0:
-        raise ValueError(f"{op}: x must not be negative, got {x.min():g}")
+def encode_poisson(
+    x: Any, /, *, steps: int | None = None, rate: float = 100.0, dt: float = 1.0, seed: int | None = None
+) -> Array:
+    """Return spikes of independent Poisson processes with rates ``rate x``.
 
-
-def batch_first(op: str, x: Array) -> None:
-    """Raise ValueError unless x is an array (N, ...)."""
-    if x.ndim < 1:
-        raise ValueError(f"{op}: x must be (N, ...), got shape ()")
-
-
-def count(op: str, steps: Any) -> int:
-    """Return a number of steps, 1 or more."""
-    return check.integer(op, "steps", steps, least=1)
-
-
-def encode_delta(x: Any, /, *, threshold: float) -> Array:
-    """Return a spike wherever a signal has moved by the threshold since its last spike.
-
-    The first step sets the level from which a signal moves, and so does every step with a spike. One step has one spike
-    at most, however far the signal has moved.
+    A step has a spike if the process has at least one event in it: ``P(s[t]) = 1 - exp(-rate x dt / 1000)``. At high
+    rates this is less than ``rate x dt / 1000``, because several events in one step are one spike.
 
     Args:
-        x: a signal (T, N, ...).
-        threshold: the least change that is sent.
+        x: non-negative values: a constant image (N, ...), or, if steps is None, a signal (T, N, ...).
+        steps: the number of steps T for an image.
+        rate: spikes per second for a value of 1.
+        dt: the time step in ms.
+        seed: seed of the random numbers; None: they are drawn from the generator of `cs.seed`.
 
     Returns:
-        Spikes, boolean (T, N, ..., 2), on the device in use: down (OFF) is channel 0, up (ON) channel 1, as polarities
-        are of `Events`. A grey film (T, N, H, W) so becomes what an event camera sees, (T, N, H, W, 2).
+        Spikes, boolean (T, N, ...), on the current device.
 
     Raises:
-        ValueError: x is not (T, N, ...), a value is not finite, or the threshold is not positive.
-        TypeError: x is not made of real numbers, or the threshold is no number.
+        ValueError: a value of x is negative or not finite, x is not (N, ...) or (T, N, ...), or a number is out of
+            range.
+        TypeError: x does not hold real numbers, or an argument has the wrong type.
 
-    Source: Miskowicz 2006, "Send-on-delta concept: an event-based data reporting strategy".
-
-    >>> spikes = encode_delta(np.array([0.0, 0.6, 1.1, 1.9, 0.9, 0.9])[:, None], threshold=1.0)
-    >>> np.argwhere(spikes).tolist()  # up by 1.1 at step 2; from there 0.8 up and 0.2 down are too little
-    [[2, 0, 1]]
+    >>> image = np.array([[0.0, 0.5, 1.0]])
+    >>> spikes = encode_poisson(image, steps=1000, rate=100, seed=0)
+    >>> spikes.shape, spikes.sum(axis=0).tolist()
+    ((1000, 1, 3), [[0, 49, 107]])
     """
-    from cuslayer.kernels.delta.cpu import crossings
-
-    op = "encode_delta"
-    values = signal(op, x)
-    check.time_first(op, "x", values)
-    threshold = check.positive(op, "threshold", threshold)
-    spikes = np.zeros((len(values), math.prod(values.shape[1:]), 2), bool)
-    crossings(values.reshape(spikes.shape[:2]), threshold, spikes)
-    return to_device(spikes.reshape(*values.shape, 2))
+    op = "encode_poisson"
+    values = _real(op, x)
+    _check_not_negative(op, values)
+    per_step = check.positive(op, "rate", rate) * check.positive(op, "dt", dt) / 1000
+    if steps is None:
+        check.time_first(op, "x", values)
+        shape = values.shape
+    else:
+        _check_batch(op, values)
+        shape = (check.integer(op, "steps", steps, least=1), *values.shape)
+    random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))
+    probability = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
+    spikes = np.empty((shape[0], math.prod(shape[1:])), bool)
+    rows = max(1, _BLOCK // max(1, spikes.shape[1]))
+    for first in range(0, len(spikes), rows):
+        part = spikes[first : first + rows]
+        of_part = probability if steps is not None else probability[first : first + rows]
+        np.less(random.random(part.shape, np.float32), of_part, out=part)
+    return to_device(spikes.reshape(shape))
 
 
 def encode_latency(
@@ -100,33 +74,33 @@ def encode_latency(
     tau: float | None = None,
     threshold: float = 0.01,
 ) -> Array:
-    """Return spikes whose times are the values of x: one for each neuron, earlier the larger, for a value of 0 none.
+    """Return at most one spike per neuron, which is earlier for larger values of x; a value of 0 has none.
 
-    By default times fall linearly, the `largest` value fires in the first step, and the smallest above 0 in the last::
+    By default the time is linear: `largest` fires in the first step, the smallest positive value in the last::
 
         t = round((1 - x / largest) (steps - 1))
 
-    With tau they are the times at which a leaky membrane that x drives reaches the threshold::
+    With tau it is the time at which a leaky integrator with the constant input x reaches the threshold::
 
         t = floor(tau / dt ln(x / (x - threshold)))
 
-    where values up to the threshold never fire, nor does what would fire after the last step.
+    Then values up to the threshold have no spike, nor have those that would fire after the last step.
 
     Args:
-        x: values from 0 to `largest`, an image (N, ...).
-        steps: how many steps T.
-        dt: the step, ms; it matters with tau only.
-        largest: the largest value that x may have.
-        tau: time constant of the membrane, ms; None for linear times.
-        threshold: its threshold, in the unit of x; it matters with tau only.
+        x: values from 0 to `largest`, (N, ...).
+        steps: the number of steps T.
+        dt: the time step in ms; used with tau only.
+        largest: the largest value allowed in x.
+        tau: time constant of the integrator in ms; None for linear times.
+        threshold: threshold of the integrator, in the unit of x; used with tau only.
 
     Returns:
-        Spikes, boolean (T, N, ...), on the device in use.
+        Spikes, boolean (T, N, ...), on the current device.
 
     Raises:
-        ValueError: a value of x is negative, over `largest` or not finite, x is not (N, ...), or a number is out of
-            its range.
-        TypeError: x is not made of real numbers, or an argument is of another type.
+        ValueError: a value of x is negative, above `largest` or not finite, x is not (N, ...), or a number is out of
+            range.
+        TypeError: x does not hold real numbers, or an argument has the wrong type.
 
     Source: Thorpe 1990, "Spike arrival times"; for tau, equation 7 with a constant input of Gerstner et al. 2014,
     "Neuronal Dynamics", section 1.3.
@@ -136,10 +110,10 @@ def encode_latency(
     [[], [9], [5], [0]]
     """
     op = "encode_latency"
-    values = signal(op, x)
-    batch_first(op, values)
-    not_negative(op, values)
-    steps, dt = count(op, steps), check.positive(op, "dt", dt)
+    values = _real(op, x)
+    _check_batch(op, values)
+    _check_not_negative(op, values)
+    steps, dt = check.integer(op, "steps", steps, least=1), check.positive(op, "dt", dt)
     largest = check.positive(op, "largest", largest)
     threshold = check.positive(op, "threshold", threshold)
     if values.size and values.max() > largest:
@@ -160,83 +134,93 @@ def encode_latency(
     return to_device(spikes.reshape(steps, *values.shape))
 
 
-# Random numbers that are drawn at once. The spikes do not depend on it.
-_DRAWN = 1 << 20
+def encode_delta(x: Any, /, *, threshold: float) -> Array:
+    """Return a spike whenever a signal has changed by the threshold since its last spike (send-on-delta).
 
-
-def encode_poisson(
-    x: Any, /, *, steps: int | None = None, rate: float = 100.0, dt: float = 1.0, seed: int | None = None
-) -> Array:
-    """Return spikes of Poisson processes whose rates are the values of x, in units of `rate`.
-
-    A step holds a spike where the process had one event or more: ``P(s[t]) = 1 - exp(-rate x dt / 1000)``. At high
-    rates that is less than ``rate x dt / 1000``, as several events of a step are one spike.
+    The reference value is the signal at the first step, then at each step with a spike. A step has at most one spike,
+    however large the change.
 
     Args:
-        x: values from 0: an image (N, ...) that stays, or, where steps is None, a signal (T, N, ...).
-        steps: how many steps T an image is shown.
-        rate: spikes per second of a value of 1.
-        dt: the step, ms.
-        seed: where the random numbers start; by default they are drawn from the generator of `cs.seed`.
+        x: a signal (T, N, ...).
+        threshold: the smallest change that causes a spike.
 
     Returns:
-        Spikes, boolean (T, N, ...), on the device in use.
+        Spikes, boolean (T, N, ..., 2), on the current device: channel 0 is a decrease (OFF), channel 1 an increase
+        (ON), as the polarities of `Events`. A grayscale film (T, N, H, W) becomes the spikes of an event camera,
+        (T, N, H, W, 2).
 
     Raises:
-        ValueError: a value of x is negative or not finite, x is not (N, ...) or (T, N, ...), or a number is out of
-            its range.
-        TypeError: x is not made of real numbers, or an argument is of another type.
+        ValueError: x is not (T, N, ...), a value is not finite, or the threshold is not positive.
+        TypeError: x does not hold real numbers, or the threshold is not a number.
 
-    >>> image = np.array([[0.0, 0.5, 1.0]])
-    >>> spikes = encode_poisson(image, steps=1000, rate=100, seed=0)
-    >>> spikes.shape, spikes.sum(axis=0).tolist()
-    ((1000, 1, 3), [[0, 49, 107]])
+    Source: Miskowicz 2006, "Send-on-delta concept: an event-based data reporting strategy".
+
+    >>> spikes = encode_delta(np.array([0.0, 0.6, 1.1, 1.9, 0.9, 0.9])[:, None], threshold=1.0)
+    >>> np.argwhere(spikes).tolist()  # +1.1 at step 2; after it, +0.8 and -0.2 are below the threshold
+    [[2, 0, 1]]
     """
-    op = "encode_poisson"
-    values = signal(op, x)
-    not_negative(op, values)
-    per_step = check.positive(op, "rate", rate) * check.positive(op, "dt", dt) / 1000
-    if steps is None:
-        check.time_first(op, "x", values)
-        shape = values.shape
-    else:
-        batch_first(op, values)
-        shape = (count(op, steps), *values.shape)
-    random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))
-    chance = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
-    spikes = np.empty((shape[0], math.prod(shape[1:])), bool)
-    rows = max(1, _DRAWN // max(1, spikes.shape[1]))
-    for first in range(0, len(spikes), rows):
-        part = spikes[first : first + rows]
-        of_part = chance if steps is not None else chance[first : first + rows]
-        np.less(random.random(part.shape, np.float32), of_part, out=part)
-    return to_device(spikes.reshape(shape))
+    from cuslayer.kernels.delta.cpu import crossings
+
+    op = "encode_delta"
+    values = _real(op, x)
+    check.time_first(op, "x", values)
+    threshold = check.positive(op, "threshold", threshold)
+    spikes = np.zeros((len(values), math.prod(values.shape[1:]), 2), bool)
+    crossings(values.reshape(spikes.shape[:2]), threshold, spikes)
+    return to_device(spikes.reshape(*values.shape, 2))
 
 
 @differentiable
 def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     """Repeat x at every step: ``y[t] = x``; backward is the sum over time.
 
-    An image that does not move becomes an input of a spiking network this way: as a current, or weighted once by a
-    layer that stands before.
+    It makes a static image the input of a spiking network: as a constant current, or as the output of a layer that
+    weighted the image once.
 
     Args:
         x: (N, H, W, C), (N, C) or any (N, ...), spikes or numbers.
-        steps: how many steps, T.
+        steps: the number of steps T.
 
     Returns:
-        The same at every step, (T, N, ...), of x's type.
+        x at every step, (T, N, ...), of the type of x.
 
     Raises:
         ValueError: x is not (N, ...), or steps is negative.
-        TypeError: steps is no integer.
+        TypeError: steps is not an integer.
 
-    >>> import numpy as np
     >>> replicate(np.array([[1.0, 2.0]]), steps=3).data.tolist()
     [[[1.0, 2.0]], [[1.0, 2.0]], [[1.0, 2.0]]]
     """
-    if x.ndim < 1:
-        raise ValueError(f"replicate: x must be (N, ...), got shape {x.shape}")
+    _check_batch("replicate", x)
     steps = check.integer("replicate", "steps", steps, least=0)
     xp = namespace(x)
     return xp.broadcast_to(x, (steps, *x.shape)).copy(), lambda g: g.sum(axis=0)
+
+
+def _real(op: str, x: Any) -> Array:
+    """Return x as a contiguous float32 or float64 array on the CPU.
+
+    Raises:
+        TypeError: x does not hold real numbers.
+        ValueError: a value is not finite.
+    """
+    given = to_numpy(x)
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")
+    numbers = np.asarray(given, given.dtype if given.dtype in (np.float32, np.float64) else np.float32, order="C")
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if wrong.size:
+        raise ValueError(f"{op}: x must be finite, got {numbers.flat[wrong[0]]}")
+    return numbers
+
+
+def _check_not_negative(op: str, x: Array) -> None:
+    """Raise ValueError if a value of x is negative."""
+    if x.size and x.min() < 0:
+        raise ValueError(f"{op}: x must not be negative, got {x.min():g}")
+
+
+def _check_batch(op: str, x: Array) -> None:
+    """Raise ValueError unless x is an array (N, ...)."""
+    if x.ndim < 1:
+        raise ValueError(f"{op}: x must be (N, ...), got shape ()")

@@ -1,11 +1,11 @@
-"""Train a convolutional network, 16c5-2a-32c3-2a-64c3-10, to tell digits seen by an event camera.
+"""Train a convolutional network, 16c5-2a-32c3-2a-64c3-10, to classify digits seen by an event camera.
 
     python nmnist_cnn.py                          # the embedded digits
     python nmnist_cnn.py --data NMNISTsmall       # .bs2 recordings with a training and a test list, or N-MNIST itself
-    python nmnist_cnn.py --limit 64               # a few recordings an epoch, to see it run
+    python nmnist_cnn.py --limit 64               # a few recordings an epoch, as a trial
 
-The output neuron of the right class shall fire 60 times in 300 ms, the others 10 times; the one that fires most is
-the answer. The loop over batches is written out in nmnist_mlp.py; here a Trainer has it.
+The target is 60 spikes of the right output neuron in 300 ms, and 10 of the others; the neuron with most spikes is the
+answer. The loop over batches is written out in nmnist_mlp.py; here a Trainer runs it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ STEPS = 300  # of 1 ms
 
 
 def network(srm):
-    """Convolutions with one zero around the frame, and sum pooling, each followed by its neurons.
+    """Return convolutions, padded by one, and sum pooling, each followed by its neurons.
 
-    The weights start small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a
-    pooling layer hold a spike, and Adam's first step silences the output, so far below theta that no gradient returns.
+    The initial weights are small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a
+    pooling layer hold a spike, and Adam's first step silences the output, so far below theta that the gradient is 0.
     """
-    pool = cs.Pool(2, gain=1.1 * srm.theta)  # one spike in its window is enough to fire
+    pool = cs.Pool(2, gain=1.1 * srm.theta)  # one spike in a window is enough to fire
     return cs.Sequential(
         *(cs.Conv(2, 16, 5, padding=1, weight_scale=7), srm),  # 34 x 34 pixels become 32 x 32
         *(pool, srm),  # 16 x 16

@@ -1,10 +1,10 @@
-"""Train a dense network, 2312-512-10, to tell digits seen by an event camera.
+"""Train a dense network, 2312-512-10, to classify digits seen by an event camera.
 
     python nmnist_mlp.py                          # the embedded digits
     python nmnist_mlp.py --data NMNISTsmall       # .bs2 recordings with a training and a test list, or N-MNIST itself
 
-The output neuron of the right class shall fire 60 times in 300 ms, the others 10 times; the one that fires most is
-the answer.
+The target is 60 spikes of the right output neuron in 300 ms, and 10 of the others; the neuron with most spikes is the
+answer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STEPS = 300  # of 1 ms
 
 
 def network(srm):
-    """Pixels, rows by columns by (OFF, ON), and two dense layers, each followed by its neurons."""
+    """Return two dense layers, each followed by its neurons; the input is rows by columns by (OFF, ON)."""
     return cs.Sequential(cs.Dense((34, 34, 2), 512), srm, cs.Dense(512, 10), srm)
 
 
 def epoch(net, loader, limit, learn=None):
-    """Pass over the recordings, learn from each batch if told how, and return the part that was classified right."""
+    """Run an epoch, with `learn` after each batch if given, and return the share of correct classes."""
     right = samples = 0
     for spikes, labels in loader:  # spikes: boolean (T, N, 34, 34, 2)
         output = net(spikes)  # boolean (T, N, 10)

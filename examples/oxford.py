@@ -1,9 +1,9 @@
-"""Train 200-256-200 neurons to answer one spike pattern with another, every spike at its millisecond.
+"""Train 200-256-200 neurons to map one spike pattern to another, each spike at its millisecond.
 
     python oxford.py --data oxford --plot oxford.png
 
-The folder holds input.bs1 and output.bs1, spikes of 200 neurons each over 1.9 s; in the recordings of the SuperSpike
-paper (Zenke and Ganguli 2018), by which SLAYER's own example learns, the target draws a building in Oxford.
+The folder has input.bs1 and output.bs1, spikes of 200 neurons each over 1.9 s. In the recordings of the SuperSpike
+paper (Zenke and Ganguli 2018), which SLAYER's own example uses, the target is a picture of a building in Oxford.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read(path):
 
 
 def draw(path, rasters):
-    """Draw spikes: a dot at its time and neuron for each."""
+    """Draw a dot for each spike, at its time and neuron."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(rasters), figsize=(10, 4), sharey=True, layout="constrained")
@@ -41,10 +41,10 @@ def draw(path, rasters):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="the folder with input.bs1 and output.bs1")
-    parser.add_argument("--epochs", type=int, default=10_000, help="steps: there is one pattern to learn from")
+    parser.add_argument("--epochs", type=int, default=10_000, help="training steps, since there is one pattern")
     parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plot", metavar="FILE", help="where to draw the target and what was learnt")
+    parser.add_argument("--plot", metavar="FILE", help="a file for a figure of target and output")
     options = parser.parse_args(arguments)
 
     cs.seed(options.seed)
@@ -52,7 +52,7 @@ def main(arguments=None):
     srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
     net = cs.Sequential(cs.Dense(NEURONS, 256), srm, cs.Dense(256, NEURONS), srm)
     error = cs.SpikeTimeLoss(srm)
-    # At a constant rate the loss jumps about in the end, by half of itself; along half a cosine it settles.
+    # At a constant rate the loss fluctuates by half at the end; with cosine decay it converges.
     rate = cs.cosine_decay(options.lr, epochs=options.epochs)
     optimizer = cs.Adam(net.parameters(), lr=rate, amsgrad=True)
 

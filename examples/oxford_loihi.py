@@ -1,9 +1,9 @@
-"""Train 200-256-200 neurons of Intel's Loihi to answer one spike pattern with another, in the chip's integers.
+"""Train 200-256-200 neurons of Intel's Loihi to map one spike pattern to another, in the chip's integers.
 
     python oxford_loihi.py --data oxford --plot oxford.png
 
-The folder holds input.bs1 and output.bs1, as in oxford.py. Weights are rounded to steps of 2, as the chip holds signed
-ones, in every pass; the gradient goes straight through. Every layer's spikes arrive a step later, as they do there.
+The folder has input.bs1 and output.bs1, as in oxford.py. Every forward pass rounds weights to multiples of 2, the
+chip's signed weights; the gradient is that of the identity. Spikes reach the next layer one step later, as on the chip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read(path):
 
 
 def draw(path, rasters):
-    """Draw spikes: a dot at its time and neuron for each."""
+    """Draw a dot for each spike, at its time and neuron."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(rasters), figsize=(10, 4), sharey=True, layout="constrained")
@@ -41,10 +41,10 @@ def draw(path, rasters):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="the folder with input.bs1 and output.bs1")
-    parser.add_argument("--epochs", type=int, default=2000, help="steps: there is one pattern to learn from")
+    parser.add_argument("--epochs", type=int, default=2000, help="training steps, since there is one pattern")
     parser.add_argument("--lr", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plot", metavar="FILE", help="where to draw the target and what was learnt")
+    parser.add_argument("--plot", metavar="FILE", help="a file for a figure of target and output")
     options = parser.parse_args(arguments)
 
     cs.seed(options.seed)

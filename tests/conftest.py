@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,19 @@ from tests.support.emulator.driver import emulated as emulated
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data"
 
+# The first state of each test module's random generator.
+_STATES: dict[str, Any] = {}
+
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Every test begins on the CPU and from one seed."""
+def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test begins on the CPU and from the same seeds, whatever ran before it."""
     cs.use("cpu")
     cs.seed(0)
+    module = getattr(request.node, "module", None)
+    if hasattr(module, "RNG"):
+        bits = module.RNG.bit_generator
+        bits.state = _STATES.setdefault(module.__name__, bits.state)
     yield
     cs.use("cpu")
 

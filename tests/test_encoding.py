@@ -1,4 +1,4 @@
-"""Encoders: rates, times and changes become spikes, by their formulas, by one seed, in every shape."""
+"""Encoders: rates, latencies and changes as spikes, compared with their formulas; seeds, shapes, errors."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_poisson_fires_as_often_as_its_rate():
         assert not s[..., 0].any()
 
 
-def test_poisson_steps_know_nothing_of_each_other():
+def test_poisson_steps_are_independent():
     s = cs.encode_poisson(np.ones((1, 1)), steps=100_000, rate=300, seed=2)[:, 0, 0].astype(float)
     p = s.mean()
     assert np.mean(s[1:] * s[:-1]) == pytest.approx(p * p, abs=5 * math.sqrt(p * p / 1e5))
 
 
-def test_poisson_of_a_signal_follows_it_step_by_step():
+def test_poisson_of_a_signal_uses_the_rate_of_each_step():
     x = np.zeros((6, 2, 3))
     x[2], x[4] = 1e6, 1e6
     s = cs.encode_poisson(x, rate=1000)
@@ -42,7 +42,7 @@ def test_poisson_of_a_signal_follows_it_step_by_step():
     assert not s[[0, 1, 3, 5]].any()
 
 
-def test_poisson_has_one_seed(monkeypatch):
+def test_poisson_depends_on_the_seed_only(monkeypatch):
     x = RNG.random((2, 5, 4, 1))
     first = cs.encode_poisson(x, steps=40, seed=3)
     assert (cs.encode_poisson(x, steps=40, seed=3) == first).all()
@@ -50,9 +50,9 @@ def test_poisson_has_one_seed(monkeypatch):
     cs.seed(3)
     assert (cs.encode_poisson(x, steps=40) == first).all()
     assert not (cs.encode_poisson(x, steps=40) == first).all()
-    # However much is drawn at once, it is the same.
-    for drawn in (1, 41, 1000):
-        monkeypatch.setattr("cuslayer.encoding._DRAWN", drawn)
+    # The size of a block of random numbers does not matter.
+    for block in (1, 41, 1000):
+        monkeypatch.setattr("cuslayer.encoding._BLOCK", block)
         assert (cs.encode_poisson(x, steps=40, seed=3) == first).all()
 
 
@@ -69,17 +69,17 @@ def test_latency_is_linear():
     assert cs.encode_latency(np.array([1e-9]), steps=7).ravel().tolist() == 6 * [False] + [True]
 
 
-def test_latency_of_a_membrane():
+def test_latency_of_a_leaky_integrator():
     x = np.array([0.0, 0.1, 0.1001, 0.2, 0.5, 1.0])
     s = cs.encode_latency(x, steps=100, dt=0.5, tau=10, threshold=0.1)
     assert s.sum(axis=0).tolist() == [0, 0, 0, 1, 1, 1]
     for column in (3, 4, 5):
-        # The membrane x (1 - exp(-t / tau)) is under the threshold before its bin's end, and over it at its end.
+        # The potential x (1 - exp(-t / tau)) is below the threshold at the start of the bin and above it at the end.
         t = 0.5 * s[:, column].argmax()
         assert x[column] * (1 - math.exp(-t / 10)) <= 0.1 <= x[column] * (1 - math.exp(-(t + 0.5) / 10))
 
 
-def delta_by_hand(x, threshold):
+def delta_reference(x, threshold):
     s = np.zeros((*x.shape, 2), bool)
     for place in np.ndindex(x.shape[1:]):
         level = None
@@ -101,12 +101,12 @@ def delta_by_hand(x, threshold):
     st.sampled_from([np.float32, np.float64, np.int16]),
     st.integers(0, 99),
 )
-def test_delta_is_what_a_loop_finds(steps, rest, threshold, dtype, seed):
+def test_delta_equals_a_plain_loop(steps, rest, threshold, dtype, seed):
     x = np.random.default_rng(seed).normal(0, 2, (steps, *rest)).cumsum(axis=0).astype(dtype)
     s = cs.encode_delta(x, threshold=threshold)
     assert (s.shape, s.dtype) == ((*x.shape, 2), bool)
     x = x if x.dtype == np.float64 else x.astype(np.float32)
-    np.testing.assert_array_equal(s, delta_by_hand(x, x.dtype.type(threshold)))
+    np.testing.assert_array_equal(s, delta_reference(x, x.dtype.type(threshold)))
 
 
 def test_delta_follows_a_ramp():
@@ -127,7 +127,7 @@ def test_shapes(shape):
         assert cs.encode_delta(x, threshold=1).shape == (*shape, 2)
 
 
-def test_what_is_given_is_not_changed_and_may_have_any_type():
+def test_input_is_unchanged_and_of_any_type():
     image = RNG.integers(0, 256, (2, 5, 5, 1)).astype(np.uint8)
     before = image.copy()
     s = cs.encode_latency(image, steps=50, largest=255)
@@ -139,7 +139,7 @@ def test_what_is_given_is_not_changed_and_may_have_any_type():
     assert cs.encode_delta(np.array([[0.0], [1.0]]) > 0.5, threshold=1).argmax() == 3
 
 
-def test_spikes_lie_on_the_device_in_use():
+def test_spikes_are_on_the_current_device():
     x = RNG.random((8, 2, 3))
     expected = [cs.encode_poisson(x, seed=1), cs.encode_latency(x[0], steps=4), cs.encode_delta(x, threshold=0.5)]
     with strict.strict():
@@ -162,8 +162,8 @@ def test_errors():
             run(x * 1j)
         with pytest.raises(TypeError, match=f"{op}: x must be real numbers, got <U1"):
             run(["a"])
-        for value, said in ((math.nan, "nan"), (-math.inf, "-inf")):
-            with pytest.raises(ValueError, match=f"{op}: x must be finite, got {said}"):
+        for value, text in ((math.nan, "nan"), (-math.inf, "-inf")):
+            with pytest.raises(ValueError, match=f"{op}: x must be finite, got {text}"):
                 run(x * value)
     for op in ("encode_poisson", "encode_latency"):
         with pytest.raises(ValueError, match=f"{op}: x must not be negative, got -1"):
@@ -192,8 +192,8 @@ def test_errors():
         cs.encode_delta(x, threshold="1")
 
 
-def test_a_signal_of_any_length_keeps_its_own_rates():
-    """More numbers than are drawn at once: no spike where the rate is 0, one each step where it is huge."""
+def test_a_long_signal_has_its_own_rates_in_every_block():
+    """Longer than a block of random numbers: no spike at rate 0, one at each step at a very high rate."""
     x = np.zeros((700_000, 1, 2))
     x[1::2, :, 0] = x[600_000:, :, 1] = 1e6
     assert (cs.encode_poisson(x, rate=1000.0) == (x > 0)).all()

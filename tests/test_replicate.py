@@ -1,4 +1,4 @@
-"""A frame repeated over time: every step the same, and the gradient the sum over time."""
+"""`replicate`: every step equals the image, the gradient is the sum over time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(10)
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 5, 4, 3), (0, 2), (2, 0)])
 @pytest.mark.parametrize("steps", [0, 1, 6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, bool])
-def test_every_step_is_the_frame(shape, steps, dtype):
+def test_every_step_is_the_image(shape, steps, dtype):
     x = (RNG.standard_normal(shape) * 2).astype(dtype)
     t = cs.Tensor(x, requires_grad=True)
     y = cs.replicate(t, steps=steps)
@@ -26,7 +26,7 @@ def test_every_step_is_the_frame(shape, steps, dtype):
     np.testing.assert_array_equal(t.grad, g.sum(axis=0))
 
 
-def test_the_frame_is_no_longer_looked_at():
+def test_the_result_is_a_copy():
     x = np.ones((1, 2), np.float32)
     y = cs.replicate(x, steps=1)
     x[:] = 5
@@ -45,7 +45,7 @@ def test_adjoint_and_gradient(dtype, tolerance):
 
 
 def test_an_image_drives_a_network():
-    """An image weighted once and repeated is the image repeated and weighted at each step."""
+    """Weighting an image once before repeating it equals weighting it at every step."""
     srm, layer, x = cs.SRM(), cs.Dense((3, 3, 1), 20), np.abs(RNG.standard_normal((2, 3, 3, 1))).astype(np.float32)
     before = srm(layer(cs.replicate(x, steps=20)))
     once = layer(x[None])

@@ -1,4 +1,4 @@
-"""Recordings of event cameras: read, written, made, and turned into batches of spikes."""
+"""Event recordings: files, data sets, augmentation, and batches of spikes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets: what a loader asks of one, and the folders that hold one."""
+"""Data sets: the interface that `Loader` needs, and data sets in folders."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from cuslayer.data.formats import FORMATS, read_events
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
-# Files of five bytes an event: x, y, then polarity and time.
-_BYTES = (".bs2", ".bin")
+# Suffixes of SLAYER's camera format, which has five bytes per event.
+_CAMERA_SUFFIXES = (".bs2", ".bin")
 _NMNIST_SHAPE = (34, 34, 2)
 _NMNIST_CLASSES = 10
-# The camera's three saccades; some recordings run a few ms longer.
+# Three saccades; some recordings are a few ms longer.
 _NMNIST_MS = 300.0
 
 
 class Dataset(Protocol):
-    """What a loader asks of a data set: recordings by number, each with its class."""
+    """Interface of a data set: indexed recordings with classes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sensor, (H, W, C), or (C,) for recordings in one dimension."""
+        """The sensor, (H, W, C), or (C,) for one-dimensional recordings."""
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
 
     @property
     def duration(self) -> float:
-        """The length of a recording in ms."""
+        """The duration of a recording in ms."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """The class of each recording, (samples,)."""
 
     def __len__(self) -> int:
-        """How many recordings there are."""
+        """The number of recordings."""
 
     def __getitem__(self, index: int, /) -> tuple[Events, int]:
-        """Return a recording and its class; raise IndexError past the last."""
+        """Return a recording and its class; raise IndexError after the last one."""
 
 
 class _Files:
-    """Recordings in files, read anew each time they are asked for: the operating system keeps them near."""
+    """Recordings in files, read at each access; the operating system caches the files."""
 
     def __init__(
         self, paths: list[Path], labels: list[int], shape: tuple[int, ...], classes: int, duration: float
@@ -71,17 +71,17 @@ class _Files:
         return read_events(self._paths[place]), int(self.labels[place])
 
     def recording(self, index: int) -> bytes | None:
-        """Return the bytes of a camera's recording, where the loader can take it from them, else None."""
+        """Return the bytes of a `.bs2` or `.bin` file, for fast binning; None for other files."""
         path = self._paths[index]
-        if path.suffix.lower() not in _BYTES:
+        if path.suffix.lower() not in _CAMERA_SUFFIXES:
             return None
         try:
-            return _bytes(path)
+            return _read_bytes(path)
         except OSError:
             return None
 
     def where(self, index: int) -> str:
-        """Return where a recording is kept, for whoever complains of it."""
+        """Return the path of a recording, for error messages."""
         return str(self._paths[index])
 
     def __repr__(self) -> str:
@@ -89,21 +89,20 @@ class _Files:
 
 
 class EventFolder(_Files):
-    """Recordings in one folder, named by number, with a list of their numbers and classes.
+    """Numbered recordings in one folder, with a list of numbers and classes.
 
-    The list has a line `number class` for each recording; empty lines and those that start with # are passed
-    over.
+    The list has one line `number class` per recording; empty lines and lines that start with # are ignored.
 
     Args:
-        folder: where the recordings are, each `number` + suffix.
-        list_file: the list.
-        shape: the sensor, (H, W, C), or a number of neurons for recordings in one dimension.
-        suffix: the recordings' suffix.
-        classes: how many classes there are; None: one more than the highest in the list.
-        duration: the length of a recording in ms.
+        folder: the folder of recordings, named `number` + suffix.
+        list_file: the path of the list.
+        shape: the sensor (H, W, C), or the number of neurons of one-dimensional recordings.
+        suffix: the suffix of the recordings.
+        classes: the number of classes; None: the highest class in the list plus one.
+        duration: the duration of a recording in ms.
 
     Raises:
-        TypeError: shape, classes or duration is no number.
+        TypeError: shape, classes or duration is not a number.
         ValueError: the folder, the list or a recording is missing, or a line of the list is malformed.
 
     >>> EventFolder("nowhere", "nowhere/train.txt")
@@ -143,15 +142,15 @@ class EventFolder(_Files):
 
 
 class NMNIST(_Files):
-    """N-MNIST as it is published: a folder for each digit, `0` to `9`, with `.bin` recordings.
+    """N-MNIST in its published layout: a folder of `.bin` recordings for each digit, `0` to `9`.
 
-    The data set is by Orchard et al. (2015), under CC BY-SA 4.0.
+    Source: Orchard et al. 2015; the data set is licensed under CC BY-SA 4.0.
 
     Args:
         folder: the `Train` or the `Test` folder.
 
     Raises:
-        ValueError: the folder is missing, one of its ten folders is, or there is no recording in one.
+        ValueError: the folder or one of its ten folders is missing, or one of them has no recording.
 
     >>> NMNIST("nowhere/Train")
     Traceback (most recent call last):
@@ -175,10 +174,10 @@ class NMNIST(_Files):
 def open_folder(
     path: PathLike, train_list: PathLike | None = None, test_list: PathLike | None = None
 ) -> tuple[Dataset, Dataset]:
-    """Return the training and the test recordings in a folder, whichever of the two layouts it has.
+    """Return the training and test recordings of a folder, which has one of two layouts.
 
-    Either N-MNIST's own, `Train/` and `Test/`, or `.bs2` recordings by number with one list train*.txt and
-    one test*.txt. Lists that are named are used, and looked for in the folder where they are no absolute paths.
+    Either the layout of N-MNIST, `Train/` and `Test/`, or numbered `.bs2` recordings with one list train*.txt and one
+    test*.txt. Lists can also be given, relative to the folder or as absolute paths.
 
     Args:
         path: the folder.
@@ -186,7 +185,7 @@ def open_folder(
         test_list: the list of the test recordings.
 
     Raises:
-        ValueError: the folder is missing or has neither layout, or what `NMNIST` and `EventFolder` raise.
+        ValueError: the folder is missing or has neither layout, or as in `NMNIST` and `EventFolder`.
 
     >>> open_folder("nowhere")
     Traceback (most recent call last):
@@ -206,11 +205,11 @@ def open_folder(
 
 
 def position(op: str, index: SupportsIndex, length: int) -> int:
-    """Return index as a position from 0, counted from the end where it is negative.
+    """Return index as a position from 0; a negative index counts from the end.
 
     Raises:
-        IndexError: there is no such sample; iteration over a data set ends by it.
-        TypeError: index is no integer.
+        IndexError: there is no such sample, which also ends iteration over a data set.
+        TypeError: index is not an integer.
     """
     try:
         place = operator.index(index)
@@ -221,8 +220,8 @@ def position(op: str, index: SupportsIndex, length: int) -> int:
     return place % length
 
 
-def _bytes(path: Path) -> bytes | None:
-    """Return a file's bytes, None where they do not come at once; `open` would ask the system for twice as much."""
+def _read_bytes(path: Path) -> bytes | None:
+    """Return the bytes of a file, None if one read does not return all; `open` takes twice the system calls."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         size = os.fstat(descriptor).st_size
@@ -240,20 +239,20 @@ def _folder(op: str, path: PathLike) -> Path:
 
 
 def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:
-    """Return the list that is named, or the only one of its kind in the folder."""
+    """Return the path of the given list, or of the only train*.txt or test*.txt in the folder."""
     if named is not None:
         return folder / named
     found = sorted(folder.glob(f"{kind}*.txt"))
     if len(found) == 1:
         return found[0]
-    came = f"{len(found)} lists {kind}*.txt: {', '.join(p.name for p in found)}" if found else f"no {kind}*.txt"
+    got = f"{len(found)} lists {kind}*.txt: {', '.join(p.name for p in found)}" if found else f"no {kind}*.txt"
     raise ValueError(
-        f"open_folder: {folder} must hold Train/ and Test/, or one list train*.txt and one test*.txt, got {came}"
+        f"open_folder: {folder} must hold Train/ and Test/, or one list train*.txt and one test*.txt, got {got}"
     )
 
 
 def _read_list(op: str, path: Path) -> tuple[list[int], list[int]]:
-    """Return the numbers and the classes in a list."""
+    """Return the numbers and classes of a list."""
     if not path.is_file():
         raise ValueError(f"{op}: list {path} {'is not a file' if path.exists() else 'does not exist'}")
     try:

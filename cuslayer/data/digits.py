@@ -1,8 +1,8 @@
-"""The data set that the package carries: handwritten digits, seen by a simulated event camera.
+"""The embedded data set: handwritten digits recorded by a simulated event camera.
 
-The digits are the 1,797 of the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
-C. Kaynak (UCI Machine Learning Repository, 1998, doi:10.24432/C50P49), licensed under CC BY 4.0, 8 x 8 pixels
-with values from 0 to 16. They are enlarged and moved before the camera here; the digits themselves are unchanged.
+The images are the 1,797 test images of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI
+Machine Learning Repository, 1998, doi:10.24432/C50P49), licensed under CC BY 4.0, 8 x 8 pixels with values from 0 to
+16. The images are stored unchanged; they are enlarged and moved for the simulation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cuslayer.data.events import Events
 from cuslayer.data.formats.slayer import decode, encode
 from cuslayer.files import write_whole
 
-# Part of the cache's name: to be raised whenever anything below changes what the camera sees.
+# Part of the cache file's name; increase it when a change below changes the recordings.
 _VERSION = 1
 
 _SPLITS = ("train", "test", "all")
@@ -32,40 +32,40 @@ _TEST_EVERY = 5
 _SENSOR = 34
 _SIDE = 24
 _MS = 300
-# Three saccades, as N-MNIST's, along a triangle whose sides are 6 pixels, in (rows, columns) from the middle:
-# down and to the right, up and to the right, and back to the left.
+# Corners of three saccades, as in N-MNIST, along a triangle with sides of 6 pixels: offsets (rows, columns) from the
+# center, which move down right, up right, and back left.
 _CORNERS = np.array([[-2.6, -3.0], [2.6, 0.0], [-2.6, 3.0], [-2.6, -3.0]])
 _THRESHOLD = 0.35
-# How much pixels' thresholds differ, as a part of the threshold: what the seed draws.
+# Standard deviation of the pixels' thresholds, relative to the threshold.
 _MISMATCH = 0.05
 
 
 class _Recordings(NamedTuple):
-    """Recordings end to end, as bytes of a `.bs2` file; offsets (samples + 1,) say where each begins."""
+    """Concatenated recordings as bytes of `.bs2` files; recording i is raw[offsets[i] : offsets[i + 1]]."""
 
     raw: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
 
 
 class Digits:
-    """1,797 handwritten digits, seen by a simulated event camera that makes N-MNIST's three saccades.
+    """1,797 handwritten digits, recorded by a simulated event camera with the three saccades of N-MNIST.
 
-    The sensor is 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has some 4,700 events. The
-    recordings are made in a few seconds at the first use of a seed, and kept in the user's cache folder: the one
-    that the variable CUSLAYER_CACHE names, or the system's own.
+    The sensor has 34 x 34 pixels with OFF and ON events; a recording takes 300 ms and has about 4,700 events. The
+    recordings are simulated in a few seconds at the first use of a seed, and saved in the folder of the environment
+    variable CUSLAYER_CACHE, by default in the user's cache folder.
 
     Attributes:
         shape: (34, 34, 2).
         classes: 10.
         duration: 300 ms.
-        labels: the digit that each recording shows, int64 (samples,).
+        labels: the digit of each recording, int64 (samples,).
 
     Args:
-        split: "train", "test" or "all". Every fifth digit is for testing, whatever the seed.
-        seed: what draws the small differences between the pixels' thresholds.
+        split: "train", "test" or "all". Every fifth digit is for testing, for every seed.
+        seed: seed of the small differences between the pixels' thresholds.
 
     Raises:
-        TypeError: seed is no integer.
+        TypeError: seed is not an integer.
         ValueError: split is unknown, or seed is negative.
 
     >>> len(Digits("train")), len(Digits("test"))
@@ -100,7 +100,7 @@ class Digits:
         return decode(raw[offsets[number] : offsets[number + 1]]), int(self.labels[place])
 
     def recording(self, index: int) -> bytes:
-        """Return a recording as the bytes of a `.bs2` file."""
+        """Return a recording as the bytes of a `.bs2` file, for fast binning."""
         raw, offsets = self._recordings
         return raw[offsets[self._number[index]] : offsets[self._number[index] + 1]].tobytes()
 
@@ -109,69 +109,69 @@ class Digits:
 
 
 def _digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return the images (samples, 8, 8) from 0 to 16 and their classes (samples,)."""
+    """Return the images (samples, 8, 8), values from 0 to 16, and their classes (samples,)."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         return file["images"], file["labels"]
 
 
 @lru_cache(maxsize=1)
 def _recordings(seed: int, cache: Path | None) -> _Recordings:
-    """Return the recordings of all digits, from the cache where it has them."""
+    """Return the recordings of all digits, from the cache file or simulated."""
     found = _load(cache) if cache else None
     if found:
         return found
-    made = _make(seed)
+    simulated = _simulate(seed)
     if cache:
-        _save(cache, made)
-    return made
+        _save(cache, simulated)
+    return simulated
 
 
-def _make(seed: int) -> _Recordings:
-    """Let the camera see all digits."""
+def _simulate(seed: int) -> _Recordings:
+    """Simulate the recordings of all digits."""
     from cuslayer.data import simulated_camera as camera
 
     images = _digits()[0]
-    # The offset at which the picture stands in the middle of the sensor, with room for the path around it.
+    # The margin around the image on the canvas: to the sensor's edge when centered, plus the longest offset.
     reach = int(np.ceil(np.abs(_CORNERS).max()))
     margin = (_SENSOR - _SIDE) // 2 + reach
-    path = reach - _path()
+    path = reach - _image_path()
     enlarge = _enlargement(images.shape[1], _SIDE)
     canvas = np.zeros((len(images), _SIDE + 2 * margin + 1, _SIDE + 2 * margin + 1))
     canvas[:, margin : margin + _SIDE, margin : margin + _SIDE] = enlarge @ (images / 16.0) @ enlarge.T
     drawn = np.random.default_rng(seed).standard_normal((_SENSOR, _SENSOR, 2))
     thresholds = _THRESHOLD * (1 + _MISMATCH * np.clip(drawn, -3, 3))
 
-    def see(picture: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-        time, x, y, p = camera.record(picture, path, thresholds).T
+    def record(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        time, x, y, p = camera.record(image, path, thresholds).T
         return encode(Events(time / 1000.0, x, y, p))
 
     with ThreadPoolExecutor(min(backend.cores(), 8)) as pool:
-        parts = list(pool.map(see, canvas))
+        parts = list(pool.map(record, canvas))
     return _Recordings(np.concatenate(parts), np.cumsum([0] + [len(part) for part in parts], dtype=np.int64))
 
 
-def _path() -> npt.NDArray[np.float64]:
-    """Return how far the picture stands from the middle, (T + 1, 2), every millisecond."""
+def _image_path() -> npt.NDArray[np.float64]:
+    """Return the offset of the image from the center, (T + 1, 2), every millisecond."""
     legs = len(_CORNERS) - 1
     time = np.arange(_MS + 1) * legs / _MS
     leg = np.minimum(time.astype(np.int64), legs - 1)
-    # Each saccade starts and ends at rest.
+    # The speed is zero at the start and end of each saccade.
     part = (1 - np.cos(np.pi * (time - leg))) / 2
     return np.asarray(_CORNERS[leg] + part[:, None] * (_CORNERS[leg + 1] - _CORNERS[leg]))
 
 
 def _enlargement(small: int, large: int) -> npt.NDArray[np.float64]:
-    """Return the matrix (large, small) that interpolates between pixels' middles, and to black outside."""
-    middle = (np.arange(large) + 0.5) * small / large - 0.5
-    return np.maximum(0.0, 1.0 - np.abs(middle[:, None] - np.arange(small)))
+    """Return the matrix (large, small) of linear interpolation between pixel centers, to black outside."""
+    center = (np.arange(large) + 0.5) * small / large - 0.5
+    return np.maximum(0.0, 1.0 - np.abs(center[:, None] - np.arange(small)))
 
 
 def _cache_file(seed: int) -> Path | None:
-    """Return where the recordings of a seed are kept, or None where the user has no home."""
+    """Return the path of the cache file of a seed, or None if the user has no home folder."""
     name = f"digits-v{_VERSION}-seed{seed}.npz"
-    asked = os.environ.get("CUSLAYER_CACHE")
-    if asked:
-        return Path(asked) / name
+    folder = os.environ.get("CUSLAYER_CACHE")
+    if folder:
+        return Path(folder) / name
     try:
         home = Path.home()
     except RuntimeError:
@@ -186,14 +186,14 @@ def _cache_file(seed: int) -> Path | None:
 
 
 def _load(cache: Path) -> _Recordings | None:
-    """Return what the cache holds, or None where it holds nothing whole."""
+    """Return the recordings of a cache file, or None if it is missing or damaged."""
     try:
-        # Opened here: np.load leaves a file that it opened, and cannot make sense of, open.
+        # np.load leaves a damaged file open if it opened the file itself.
         with cache.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             raw, offsets = file["raw"], file["offsets"]
-    except Exception:  # a damaged file raises whatever the readers of zip and npy come to
+    except Exception:  # the readers of zip and npy raise many types
         return None
-    whole = (
+    valid = (
         raw.dtype == np.uint8
         and offsets.dtype == np.int64
         and raw.ndim == offsets.ndim == 1
@@ -203,13 +203,13 @@ def _load(cache: Path) -> _Recordings | None:
         and offsets[-1] == len(raw)
         and not (offsets % 5).any()
     )
-    return _Recordings(raw, offsets) if whole else None
+    return _Recordings(raw, offsets) if valid else None
 
 
-def _save(cache: Path, made: _Recordings) -> None:
-    """Keep the recordings, where that is possible."""
+def _save(cache: Path, recordings: _Recordings) -> None:
+    """Write the cache file, if the folder is writable."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(cache, lambda file: np.savez(file, raw=made.raw, offsets=made.offsets))
+        write_whole(cache, lambda file: np.savez(file, raw=recordings.raw, offsets=recordings.offsets))
     except OSError:
         return

@@ -1,4 +1,4 @@
-"""Events: what an event camera, or any set of spiking neurons, reports, and how that becomes spikes in bins."""
+"""`Events` of an event camera or of spiking neurons, and their binning into spikes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Floats = npt.NDArray[np.float64]
 ROUNDINGS = ("floor", "nearest")
 BINNINGS = ("or", "sum")
 
-# In bins. 1.3 / 0.1 is 12.999999999999998, yet 1.3 ms lie in bin 13: a time this near under an edge is on it.
+# Tolerance, in bins: 1.3 / 0.1 is 12.999999999999998, yet 1.3 ms is in bin 13.
 EDGE = 1e-9
 
 
 class Events:
-    """Events in one recording: `t` in ms, `x` and `y` the place, `p` the polarity (0 OFF, 1 ON): the channel.
+    """The events of one recording: times `t` in ms, positions `x` and `y`, polarities `p` (0 OFF, 1 ON).
 
-    The arrays are copies that cannot be written to: t float64, the others int64, all of shape (events,). They
-    need not be in order of time. `y` is None in a recording in one dimension, whose `x` is the neuron. Times may
-    be negative (relative to some stimulus, say) until they are binned or written.
+    The arrays are read-only copies of shape (events,): t float64, the others int64. They need not be sorted by time.
+    In a one-dimensional recording `y` is None and `x` is the neuron. Times may be negative, for example relative to a
+    stimulus, but not when they are binned or written.
 
     Args:
         t: times in ms, (events,).
@@ -34,9 +34,8 @@ class Events:
         p: polarities from 0, (events,).
 
     Raises:
-        TypeError: a value is no number, or x, y or p holds no integers.
-        ValueError: the arrays differ in length or are not 1-D, a time is not finite, or another value is
-            negative.
+        TypeError: t does not hold numbers, or x, y or p does not hold integers.
+        ValueError: the arrays differ in length or are not 1-D, a time is not finite, or another value is negative.
 
     >>> Events([0.5, 1.3], [3, 4], [0, 1], [1, 0])
     Events(2 events in 2-D, 0.5 to 1.3 ms)
@@ -55,7 +54,7 @@ class Events:
 
     @classmethod
     def _own(cls, t: Floats, x: Ints, y: Ints | None, p: Ints) -> Events:
-        """Return events around arrays that are known to be right and that nobody else holds."""
+        """Return events of valid arrays without copying them; the caller must not keep writable references."""
         events = cls.__new__(cls)
         events._t, events._x, events._y, events._p = t, x, y, p
         for values in (t, x, y, p):
@@ -75,7 +74,7 @@ class Events:
 
     @property
     def y(self) -> Ints | None:
-        """Rows, int64 (events,), or None in a recording in one dimension."""
+        """Rows, int64 (events,), or None in a one-dimensional recording."""
         return self._y
 
     @property
@@ -115,24 +114,22 @@ class Events:
         binning: str = "or",
         rounding: str = "floor",
     ) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:
-        """Return the events in bins of time, (T, H, W, C), or (T, C) for a recording in one dimension.
+        """Return the events in time bins, (T, H, W, C), or (T, C) for a one-dimensional recording.
 
-        An event's polarity is its channel. With C = 1 the polarities are merged: each event counts as channel 0;
-        so they are in a recording in one dimension. A recording that is longer than the window is cut: events at
-        or after the last bin's end are left out.
+        The polarity of an event is its channel. With C = 1, and in a one-dimensional recording, polarities are
+        ignored. Events at or after the end of the last bin are dropped.
 
         Args:
-            shape: the sensor (H, W, C); for a recording in one dimension the number of neurons.
+            shape: the sensor (H, W, C), or the number of neurons of a one-dimensional recording.
             steps: the number of bins T.
             dt: the width of a bin in ms.
-            binning: "or" gives booleans, True where any event fell; "sum" gives counts in uint8.
-            rounding: "floor" puts an event into the bin that it fell in; "nearest" at the nearest multiple of
-                dt (halves to the even one).
+            binning: "or" returns booleans, True in bins with an event; "sum" returns counts, uint8.
+            rounding: "floor" rounds t / dt down to a bin; "nearest" rounds it to the nearest bin, ties to even.
 
         Raises:
-            TypeError: shape or steps holds no integers, or dt is no number.
-            ValueError: an event lies outside the sensor or before 0 ms, shape does not fit the recording, a
-                bin counts over 255 events, or another argument is out of its range.
+            TypeError: shape or steps are not integers, or dt is not a number.
+            ValueError: an event is outside the sensor or before 0 ms, shape does not fit the recording, a bin has more
+                than 255 events, or another argument is out of range.
 
         >>> events = Events([1.3, 1.3, 9.0], [2, 2, 0], [1, 1, 0], [1, 1, 0])
         >>> spikes = events.to_spikes((2, 3, 2), steps=20, dt=0.1)
@@ -146,12 +143,12 @@ class Events:
         check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         features = int(np.prod(sensor))
-        place = step * features + feature
+        index = step * features + feature
         if binning == "or":
             spikes = np.zeros(steps * features, dtype=np.bool_)
-            spikes[place] = True
+            spikes[index] = True
             return spikes.reshape(steps, *sensor)
-        filled, count = np.unique(place, return_counts=True)
+        filled, count = np.unique(index, return_counts=True)
         if count.size and count.max() > 255:
             worst = int(count.argmax())
             where = tuple(int(i) for i in np.unravel_index(filled[worst], (steps, *sensor)))
@@ -162,7 +159,7 @@ class Events:
 
 
 def sensor_shape(op: str, shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Return shape as (H, W, C), or as (C,) for a recording in one dimension."""
+    """Return shape as (H, W, C), or as (C,) for a one-dimensional recording."""
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if len(sides) not in (1, 3):
         raise ValueError(f"{op}: shape must be (H, W, C), or a number of neurons, got {sides}")
@@ -172,18 +169,18 @@ def sensor_shape(op: str, shape: int | Sequence[int]) -> tuple[int, ...]:
 def flat_bins(
     events: Events, shape: tuple[int, ...], steps: int, dt: float, rounding: str, *, op: str = "to_spikes"
 ) -> tuple[Ints, Ints]:
-    """Return each event's bin and its index into the flattened sensor, without those past the last bin.
+    """Return the bin and the flat sensor index of each event, without events after the last bin.
 
     Args:
         events: the recording.
-        shape: (H, W, C), or (C,) for a recording in one dimension.
+        shape: (H, W, C), or (C,) for a one-dimensional recording.
         steps: the number of bins.
         dt: the width of a bin in ms.
         rounding: "floor" or "nearest".
-        op: what an error is said to come from.
+        op: the operation named in errors.
 
     Raises:
-        ValueError: shape does not fit the recording, or an event lies outside the sensor or before 0 ms.
+        ValueError: shape does not fit the recording, or an event is outside the sensor or before 0 ms.
 
     >>> step, feature = flat_bins(Events([0.2, 5.0], [1, 0], None, [1, 1]), (2,), 4, 1.0, "floor")
     >>> step, feature
@@ -195,7 +192,7 @@ def flat_bins(
         raise ValueError(f"{op}: shape must be {wanted} for events in {dimensions}-D, got {shape}")
     if not len(events):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    _inside(op, events, shape)
+    _check_inside(op, events, shape)
     if events.y is None:
         feature = events.x
     elif shape[2] == 1:
@@ -205,15 +202,15 @@ def flat_bins(
     with np.errstate(over="ignore"):
         step = events.t / dt
     step = np.rint(step) if rounding == "nearest" else np.floor(step + EDGE)
-    # Compared as floats: a time too long for an integer is left out here, before it can wrap.
+    # Compared as floats: a time too large for int64 is dropped before the conversion can overflow.
     if step.max() >= steps:
-        seen = step < steps
-        step, feature = step[seen], feature[seen]
+        inside = step < steps
+        step, feature = step[inside], feature[inside]
     return step.astype(np.int64), feature
 
 
-def _inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
-    """Raise ValueError that names the first event before 0 ms or outside the sensor."""
+def _check_inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for the first event before 0 ms or outside the sensor."""
     limits: list[tuple[str, Ints, int]] = []
     if events.y is None:
         limits.append(("x", events.x, shape[0]))
@@ -228,9 +225,9 @@ def _inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
     first = int(np.argmax(early | outside))
     if early[first]:
         raise ValueError(f"{op}: t must not be negative, event {first} is at {events.t[first]:g} ms")
-    place = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
+    position = ", ".join(f"{name}={values[first]}" for name, values, _ in limits)
     rule = f"{shape[0]} neurons" if events.y is None else f"the sensor {shape} (H, W, C)"
-    raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {place}")
+    raise ValueError(f"{op}: events must lie within {rule}, event {first} is at {position}")
 
 
 def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
@@ -245,27 +242,27 @@ def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
 
 
 def times(op: str, name: str, values: Any, *, what: str = "event") -> Floats:
-    """Return times in ms as a float64 copy that cannot be written to; raise ValueError or TypeError."""
+    """Return times in ms as a read-only float64 copy; raise ValueError or TypeError."""
     column = _column(op, name, values)
     if column.dtype.kind not in "iuf":
         raise TypeError(f"{op}: {name} must be numbers, got {column.dtype}")
-    taken = column.astype(np.float64)
-    if not np.isfinite(taken).all():
-        first = int(np.argmin(np.isfinite(taken)))
-        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {taken[first]}")
-    taken.setflags(write=False)
-    return taken
+    copy = column.astype(np.float64)
+    if not np.isfinite(copy).all():
+        first = int(np.argmin(np.isfinite(copy)))
+        raise ValueError(f"{op}: {name} must be finite, {what} {first} is at {copy[first]}")
+    copy.setflags(write=False)
+    return copy
 
 
 def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
-    """Return integers from 0 as an int64 copy that cannot be written to; raise ValueError or TypeError."""
+    """Return non-negative integers as a read-only int64 copy; raise ValueError or TypeError."""
     column = _column(op, name, values)
-    # An empty list has no integers in it, and none of anything else.
+    # np.asarray([]) is float64, so an empty column has no type to check.
     if column.size and column.dtype.kind not in "iub":
         raise TypeError(f"{op}: {name} must be integers, got {column.dtype}")
-    taken = column.astype(np.int64)
-    if taken.size and taken.min() < 0:
-        first = int(np.argmax(taken < 0))
+    copy = column.astype(np.int64)
+    if copy.size and copy.min() < 0:
+        first = int(np.argmax(copy < 0))
         raise ValueError(f"{op}: {name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
-    taken.setflags(write=False)
-    return taken
+    copy.setflags(write=False)
+    return copy

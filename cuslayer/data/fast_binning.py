@@ -1,7 +1,7 @@
-"""Camera recordings straight from the bytes of their files to rows of booleans: what the loader does where it can.
+"""Binning of `.bs2` recordings directly from the bytes of the file, the fast path of `Loader`.
 
-Between the two, columns of numbers would be made and read again; the loop also runs without the GIL, so that the batch
-that is made ahead costs the training beside it less.
+It avoids the intermediate columns of `Events` and runs without the GIL, so that the loader's thread delays training
+less.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy.typing as npt
 from cuslayer.data.events import EDGE
 from cuslayer.jit import compiled
 
-# Bytes of an event: x, y, then polarity and time in microseconds as one word of 1 + 23 bits.
+# Bytes per event: x, y, then polarity (1 bit) and time in microseconds (23 bits).
 _EVENT = 5
 _US_PER_MS = 1000.0
 
 
 @compiled
-def _mark(
+def _bin_events(
     raw: Any, ends: Any, spikes: Any, height: int, width: int, channels: int, steps: int, dt: float, nearest: bool
 ) -> bool:
-    """Mark the bins of all recordings' events in spikes; return whether each event lay within the sensor."""
+    """Set the bins of all events in spikes; return False if an event is outside the sensor."""
     begin = 0
     for sample in range(ends.size):
         for at in range(begin, ends[sample], _EVENT):
@@ -41,13 +41,13 @@ def _mark(
     return True
 
 
-def mark(
+def bin_recordings(
     recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
 ) -> npt.NDArray[np.bool_] | None:
-    """Return the spikes (T, N, H, W, C) of recordings, as `Events.to_spikes` bins them; None where one is at fault.
+    """Return the spikes (T, N, H, W, C) of recordings as `Events.to_spikes` does, or None if one is invalid.
 
     Args:
-        recordings: the bytes of `.bs2` files.
+        recordings: the bytes of `.bs2` files, one for each of N samples.
         shape: the sensor (H, W, C).
         steps: the number of bins.
         dt: the width of a bin in ms.
@@ -58,6 +58,6 @@ def mark(
     ends = np.cumsum([len(raw) for raw in recordings], dtype=np.int64)
     raw = np.frombuffer(b"".join(recordings), np.uint8)
     spikes = np.zeros(steps * len(recordings) * int(np.prod(shape)), np.bool_)
-    if not _mark(raw, ends, spikes, *shape, steps, dt, rounding == "nearest"):
+    if not _bin_events(raw, ends, spikes, *shape, steps, dt, rounding == "nearest"):
         return None
     return spikes.reshape(steps, len(recordings), *shape)

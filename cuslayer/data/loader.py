@@ -1,4 +1,4 @@
-"""The loader: a data set's recordings as batches of spikes, the next made while the current one is used."""
+"""`Loader`: batches of spikes from a data set, prepared in a background thread."""
 
 from __future__ import annotations
 
@@ -19,32 +19,30 @@ Batch = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
 class Loader:
     """Iterate over batches (x, labels): x boolean (T, N, H, W, C) or (T, N, C), labels int64 (N,).
 
-    A thread in the background makes the next batch while the caller uses the current one. Every iteration is an
-    epoch and passes over the whole data set. The arrays are NumPy's: a network takes them to its device.
+    A background thread prepares the next batch while the caller uses the current one. Each iteration is one epoch over
+    the whole data set. The arrays are NumPy arrays; a network copies them to its device.
 
     Attributes:
-        epoch: the number of the epoch that the next iteration runs, from 0. It advances when an iteration
-            starts; a run that resumes sets it.
-        seed: what, with the epoch, the order depends on; nothing else has a part in it. What a transform draws
-            depends on the number of the sample too.
-        shape: the sensor of the batches: the data set's, or what the transform makes of it.
+        epoch: the number of the next iteration, from 0. It increases when an iteration starts; set it to resume a run.
+        seed: with the epoch it determines the order of samples, and with epoch and sample index the transform.
+        shape: the sensor of the batches: that of the data set, after the transform.
 
     Args:
         dataset: the recordings.
-        batch: how many make up a batch; the last one may be smaller.
-        steps: the number of time bins T; what a recording has after the last bin is cut off.
+        batch: samples per batch; the last batch may be smaller.
+        steps: the number of time bins T; events after the last bin are dropped.
         dt: the width of a bin in ms.
-        shuffle: whether each epoch has an order of its own.
-        seed: an integer from 0; None: one drawn from the library's generator.
+        shuffle: whether to shuffle the samples in each epoch.
+        seed: an integer from 0; None: drawn from the generator of `cs.seed`.
         rounding: "floor" or "nearest", as in `Events.to_spikes`.
-        drop_last: whether a last batch that is smaller is left out.
-        transform: what is done to each recording before it is binned: one of `Crop`, `Downsample`, `FromStart`,
-            `RandomShift`, `Jitter`, `Flip`, `Drop`, a `Compose` of several, or another `Transform`.
+        drop_last: whether to drop a smaller last batch.
+        transform: applied to each recording before binning: `Crop`, `Downsample`, `FromStart`, `RandomShift`, `Jitter`,
+            `Flip`, `Drop`, a `Compose` of several, or another `Transform`.
 
     Raises:
-        TypeError: dataset is none, or an argument is of the wrong type.
-        ValueError: an argument is out of its range, or no batch would be left. Iteration raises what reading
-            raises.
+        TypeError: dataset is not a data set, or an argument has the wrong type.
+        ValueError: an argument is out of range, or there would be no batch. Iteration also raises the errors of
+            reading a recording.
 
     >>> from cuslayer.data.digits import Digits
     >>> loader = Loader(Digits("test"), 100, steps=300, shuffle=True, seed=0)
@@ -90,7 +88,7 @@ class Loader:
         self.epoch = 0
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
+        """The number of batches per epoch."""
         whole, rest = divmod(len(self.dataset), self.batch)
         return whole + (1 if rest and not self.drop_last else 0)
 
@@ -103,20 +101,20 @@ class Loader:
         return self._batches([order[i * self.batch : (i + 1) * self.batch] for i in range(len(self))], epoch)
 
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
-        """Yield a batch for each part; the thread ends with the iteration, however that ends."""
+        """Yield a batch for each part; the thread also ends if the iteration is abandoned."""
         with ThreadPoolExecutor(1, thread_name_prefix="cuslayer-loader") as pool:
-            ahead = pool.submit(self._prepare, parts[0], epoch)
+            following = pool.submit(self._prepare, parts[0], epoch)
             for part in parts[1:]:
-                ready = ahead.result()
-                ahead = pool.submit(self._prepare, part, epoch)
+                ready = following.result()
+                following = pool.submit(self._prepare, part, epoch)
                 yield ready
-            yield ahead.result()
+            yield following.result()
 
     def _prepare(self, samples: npt.NDArray[np.int64], epoch: int) -> Batch:
-        """Return the batch of these samples."""
-        marked = self._marked(samples.tolist())
-        if marked is not None:
-            return marked, self.dataset.labels[samples]
+        """Return the batch of some samples."""
+        binned = self._fast_binning(samples.tolist())
+        if binned is not None:
+            return binned, self.dataset.labels[samples]
         n = len(samples)
         features = int(np.prod(self.shape))
         x = np.zeros(self.steps * n * features, dtype=np.bool_)
@@ -124,22 +122,18 @@ class Loader:
         for i, sample in enumerate(samples.tolist()):
             events, labels[i] = self.dataset[sample]
             if self.transform is not None:
-                # Of the sample's own, so that neither the batch nor the thread that it is made in has a part.
+                # One generator per sample: the result does not depend on the batch.
                 rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
                 events = self.transform(events, self._sensor, rng)
-            op = (
-                f"Loader: {self.dataset.where(sample)}"
-                if hasattr(self.dataset, "where")
-                else f"Loader: sample {sample}"
-            )
+            op = f"Loader: {self.dataset.where(sample) if hasattr(self.dataset, 'where') else f'sample {sample}'}"
             step, feature = flat_bins(events, self.shape, self.steps, self.dt, self.rounding, op=op)
             x[(step * n + i) * features + feature] = True
         return x.reshape(self.steps, n, *self.shape), labels
 
-    def _marked(self, samples: list[int]) -> npt.NDArray[np.bool_] | None:
-        """Return the spikes of these samples by the short way, for recordings that come as bytes; None for others.
+    def _fast_binning(self, samples: list[int]) -> npt.NDArray[np.bool_] | None:
+        """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
 
-        Also where one of them is at fault: the long way says what it is.
+        Also None if a recording is invalid: reading it as events raises the error.
         """
         recording = getattr(self.dataset, "recording", None)
         if recording is None or self.transform is not None or len(self.shape) != 3:
@@ -147,6 +141,6 @@ class Loader:
         found = [raw for sample in samples if (raw := recording(sample)) is not None]
         if len(found) < len(samples):
             return None
-        from cuslayer.data.fast_binning import mark
+        from cuslayer.data.fast_binning import bin_recordings
 
-        return mark(found, self.shape, self.steps, self.dt, self.rounding)
+        return bin_recordings(found, self.shape, self.steps, self.dt, self.rounding)

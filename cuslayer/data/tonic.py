@@ -1,4 +1,4 @@
-"""Data sets of tonic, or of anything that gives structured arrays of events with a class, as ours."""
+"""Adapter for data sets of tonic, or others of structured event arrays with classes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ _US_PER_MS = 1000.0
 
 
 class FromTonic:
-    """A data set of the package tonic as a data set of ours.
+    """A data set of the package tonic, for use with `Loader`.
 
-    A sample is (events, class): events a structured array with the fields x, t in microseconds, p, and y unless the
-    recording is in one dimension. tonic is not imported here: it is brought by whoever makes the data set, or by
-    `pip install 'cuslayer[tonic]'`.
+    A sample is (events, class): events is a structured array with the fields x, t in microseconds, p, and y unless the
+    recording is one-dimensional. tonic is not imported here; `pip install 'cuslayer[tonic]'` installs it.
 
     Attributes:
-        shape: the sensor, (H, W, C), or (C,) for recordings in one dimension.
-        classes: how many classes there are.
-        duration: the length of a recording in ms.
+        shape: the sensor, (H, W, C), or (C,) for one-dimensional recordings.
+        classes: the number of classes.
+        duration: the duration of a recording in ms.
         labels: the class of each recording, int64 (samples,).
 
     Args:
-        dataset: what has `__len__`, `__getitem__`, and `sensor_size`, (W, H, C) as tonic orders it.
-        duration: the length of a recording in ms, which tonic does not say.
-        classes: how many classes there are; None: one more than the highest.
+        dataset: an object with `__len__`, `__getitem__` and `sensor_size`, which is (W, H, C) as in tonic.
+        duration: the duration of a recording in ms, which tonic does not define.
+        classes: the number of classes; None: the highest class plus one.
 
     Raises:
-        TypeError: dataset lacks one of them, or a class is no integer.
-        ValueError: dataset is empty, or duration or classes is out of its range. Reading raises it where a sample
-            is no such pair.
+        TypeError: dataset lacks one of these, or a class is not an integer.
+        ValueError: dataset is empty, duration or classes is out of range, or a sample that is read lacks a field.
 
     >>> from types import SimpleNamespace
     >>> class Two:
@@ -60,13 +58,13 @@ class FromTonic:
             raise ValueError(f"{op}: dataset must hold a recording, got none")
         width, height, channels = (int(side) for side in dataset.sensor_size)
         self._dataset = dataset
-        self._flat = "y" not in _fields(dataset[0][0])
-        self.shape = sensor_shape(op, (width,) if self._flat else (height, width, channels))
+        self._one_dimensional = "y" not in _fields(dataset[0][0])
+        self.shape = sensor_shape(op, (width,) if self._one_dimensional else (height, width, channels))
         self.duration = check.positive(op, "duration", duration)
-        self[0]  # a sample of another kind is refused now
+        self[0]  # raises early if samples have another format
         targets = getattr(dataset, "targets", None)
         if targets is None or len(targets) != len(dataset):
-            # Where the classes are not listed, every recording has to be read once.
+            # Without a list of classes, every recording has to be read once.
             targets = [dataset[i][1] for i in range(len(dataset))]
         self.labels = np.array([_label(target) for target in targets], dtype=np.int64)
         self.labels.setflags(write=False)
@@ -79,12 +77,12 @@ class FromTonic:
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
         place = position("FromTonic", index, len(self))
         events, target = self._dataset[place]
-        wanted, names = ("x", "t", "p") if self._flat else ("x", "y", "t", "p"), _fields(events)
+        wanted, names = ("x", "t", "p") if self._one_dimensional else ("x", "y", "t", "p"), _fields(events)
         if not set(wanted) <= set(names):
-            came = f"the fields {', '.join(names)}" if names else type(events).__name__
-            raise ValueError(f"FromTonic: sample {place} must have the fields {', '.join(wanted)}, got {came}")
+            got = f"the fields {', '.join(names)}" if names else type(events).__name__
+            raise ValueError(f"FromTonic: sample {place} must have the fields {', '.join(wanted)}, got {got}")
         t: npt.NDArray[np.float64] = events["t"] / _US_PER_MS
-        return Events(t, events["x"], None if self._flat else events["y"], events["p"]), _label(target)
+        return Events(t, events["x"], None if self._one_dimensional else events["y"], events["p"]), _label(target)
 
     def __repr__(self) -> str:
         name = type(self._dataset).__name__
@@ -92,7 +90,7 @@ class FromTonic:
 
 
 def _fields(events: Any) -> tuple[str, ...]:
-    """Return the names of a structured array's fields, none where it is something else."""
+    """Return the field names of a structured array, () for anything else."""
     return getattr(getattr(events, "dtype", None), "names", None) or ()
 
 

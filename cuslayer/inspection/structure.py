@@ -7,20 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from cuslayer.layers import (
-    Average,
-    Conv,
-    ConvTranspose,
-    Delay,
-    Dense,
-    Dropout,
-    FilterBank,
-    Layer,
-    Pool,
-    Shift,
-    TemporalFilter,
-    Unpool,
-)
+from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
 from cuslayer.tape import Tensor
@@ -153,26 +140,12 @@ def output_shapes(net: Any) -> list[Shape | None]:
 
 
 def _after(stage: Any, shape: Shape | None) -> Shape | None:
-    if isinstance(stage, Dense):
-        return (stage.out_features,)
-    if isinstance(stage, Average):
-        return (stage.groups,)
-    if is_neuron(stage) or isinstance(stage, (Dropout, Shift, Delay, TemporalFilter)):
-        return shape
-    if isinstance(stage, FilterBank) and shape:
-        return (*shape[:-1], stage.count * shape[-1])
-    if shape is None or len(shape) != 3 or not isinstance(stage, (Conv, ConvTranspose, Pool, Unpool)):
-        return None
-    op, window = type(stage).__name__, stage.window
+    if is_neuron(stage) or not isinstance(stage, Layer):
+        return shape if is_neuron(stage) else None
     try:
-        if isinstance(stage, ConvTranspose):
-            return (*window.image(op, shape[:2], stage.output_padding), stage.out_channels)
-        if isinstance(stage, Unpool):
-            return (*window.image(op, shape[:2]), shape[2])
-        outputs = window.outputs(op, shape[:2], ceil=isinstance(stage, Pool))
+        return stage.output_shape(shape)
     except ValueError:  # shapes that do not match: an error of the call, not of this table
-        return None
-    return (*outputs, stage.out_channels if isinstance(stage, Conv) else shape[2])
+        return stage.output_shape(None)
 
 
 _rates: WeakKeyDictionary[Any, dict[int, float]] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""Layers: operations with their weights, one a file."""
+"""Layers: each operation with its backward and its class, one kind per file."""
 
 from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook

@@ -1,9 +1,4 @@
-"""The convolutional synapse.
-
-What a convolution and its transpose share: channels, a window, groups, and one weight.
-
-The convolutional layer.
-"""
+"""The convolutional layer, and the base class that it shares with the transposed one."""
 
 from __future__ import annotations
 
@@ -13,8 +8,8 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.window import Window
-from cuslayer.layers.base import Sliding, Synapse, WeightHooks, differing
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.layers.base import Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def geometry(
@@ -26,23 +21,27 @@ def geometry(
     dilation: int | tuple[int, int],
     groups: int,
 ) -> tuple[Window, int]:
-    """Return the window and the groups of a convolution.
+    """Validate the arguments of a convolution; return its window and its groups.
 
     Raises:
-        ValueError: a rank, a count of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is no integer.
+        ValueError: a rank, a number of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is not an integer.
     """
-    if x.ndim != 5:
-        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {x.shape}")
+    check_frames(op, x.shape)
     if weight.ndim != 4:
         raise ValueError(f"{op}: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")
     check.floating(op, "weight", weight)
     groups = check.integer(op, "groups", groups, least=1)
-    if x.shape[4] != weight.shape[2] * groups:
-        raise ValueError(f"{op}: x has {x.shape[4]} channels, weight expects {weight.shape[2] * groups}")
+    check_channels(op, x.shape, weight.shape[2] * groups)
     if weight.shape[3] % groups:
         raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
     return Window.of(op, weight.shape[:2], stride, padding, dilation), groups
+
+
+def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
+    """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
+    if shape[4] != expected:
+        raise ValueError(f"{op}: x has {shape[4]} channels, weight expects {expected}")
 
 
 @differentiable
@@ -56,10 +55,10 @@ def conv(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
-    """Slide the weights over each frame: ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] W[i, j]``.
+    """Convolve each frame: ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] W[i, j]``.
 
-    The window is not flipped. Of ``groups`` groups, each maps its share of the input channels to its share of the
-    outputs. On the CPU, spikes are walked one by one, forward and for the weight gradient.
+    The window is not flipped. Each group maps its share of the input channels to its share of the outputs. On the CPU,
+    only spikes cost time, forward and in the gradient of the weight.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -67,14 +66,14 @@ def conv(
         stride: rows and columns between windows, one integer or two.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
-        groups: how many groups the channels form.
+        groups: the number of groups of channels.
 
     Returns:
         The weighted input (T, N, H', W', outputs), ``H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1``.
 
     Raises:
-        ValueError: a rank, a count of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is no integer.
+        ValueError: a rank, a number of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is not an integer.
 
     >>> import numpy as np
     >>> x = np.zeros((1, 1, 3, 3, 1), bool); x[0, 0, 1, 1] = True
@@ -88,18 +87,18 @@ def conv(
     out = k.conv.forward(frames, weight, window, groups)
     maps = out.shape
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(maps)
         return (
             lambda: k.conv.input_adjoint(g, weight, shape[2:4], window, groups).reshape(shape),
-            lambda: k.conv.weight_adjoint(frames, g, window, groups),
+            lambda: k.conv.weight_adjoint(frames, g, window, groups, shape[0]),
         )
 
-    return out.reshape(*shape[:2], *maps[1:]), pullback  # type: ignore[return-value]
+    return out.reshape(*shape[:2], *maps[1:]), pullback
 
 
 class Convolution(Sliding, Synapse):
-    """A synapse whose weight is a window that slides over frames."""
+    """Base class of `Conv` and `ConvTranspose`: channels, a window, groups and one weight."""
 
     def __init__(
         self,
@@ -117,7 +116,7 @@ class Convolution(Sliding, Synapse):
         op = type(self).__name__
         self.in_channels = check.integer(op, "in_channels", in_channels, least=1)
         self.out_channels = check.integer(op, "out_channels", out_channels, least=1)
-        self._slide(kernel_size, stride, padding, dilation)
+        self._set_window(kernel_size, stride, padding, dilation)
         self.groups = check.integer(op, "groups", groups, least=1)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
@@ -129,15 +128,20 @@ class Convolution(Sliding, Synapse):
         return (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
 
     def fan_in(self) -> int:
-        """Return how many inputs reach an output at most."""
+        """Return the largest number of inputs of an output."""
         return math.prod(self.kernel_size) * self.in_channels // self.groups
+
+    def _check_input(self, op: str, shape: Shape) -> None:
+        """Raise ValueError unless frames of a shape (H, W, C) fit the layer."""
+        check_frames(op, ("T", "N", *shape))
+        check_channels(op, ("T", "N", *shape), self.in_channels)
 
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""
         return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
 
     def __repr__(self) -> str:
-        rest = differing(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        rest = changed_options(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
 
 
@@ -151,16 +155,16 @@ class Conv(Convolution):
         stride: rows and columns between windows.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
-        groups: how many groups the channels form; they divide both counts of channels.
+        groups: the number of groups of channels; it divides both numbers of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
-        weight_hook: maps the weight before each use; a tuple of hooks, one after the other.
+        weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
 
     Attributes:
         weight: (kh, kw, in_channels / groups, out_channels).
 
     Raises:
         ValueError: a size or the scale is out of range, or the groups do not divide the channels.
-        TypeError: a size is no integer, or the hook cannot be called.
+        TypeError: a size is not an integer, or the hook is not callable.
 
     >>> import numpy as np
     >>> layer = Conv(2, 16, 5, padding=1)
@@ -170,3 +174,9 @@ class Conv(Convolution):
 
     def __call__(self, x: Any) -> Tensor:
         return conv(x, self.effective_weight(), **self.geometry())
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        self._check_input("conv", shape)
+        return (*self.window.outputs("conv", shape[:2], ceil=False), self.out_channels)

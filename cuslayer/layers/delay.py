@@ -1,9 +1,4 @@
-"""Delays: the axon's time shift.
-
-The fixed delay of an axon.
-
-Trained delays.
-"""
+"""Delays in time: the shift operation, a fixed delay, and trained delays."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
-from cuslayer.layers.base import Layer, differing
+from cuslayer.layers.base import Layer, changed_options
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
 
@@ -22,11 +17,11 @@ MODES = ("floor", "linear")
 
 
 def whole_steps(delay: Any, dt: float) -> tuple[Array, Array]:
-    """Return ``floor(delay / dt)`` as int64, and what is left as a share of a step.
+    """Return ``floor(delay / dt)`` as int64, and the remainder as a fraction of a step.
 
-    A delay meant as a multiple of dt, as far as its number type can say, counts as one.
+    A delay that is a multiple of dt up to rounding errors of its number type counts as that multiple.
 
-    >>> [n.item() for n, share in (whole_steps(d, 0.1) for d in (13 * 0.1, np.float32(1.3), 1.29, -0.05))]
+    >>> [n.item() for n, _ in (whole_steps(d, 0.1) for d in (13 * 0.1, np.float32(1.3), 1.29, -0.05))]
     [13, 13, 12, -1]
     >>> whole_steps(2.25, 0.5)[1].item()
     0.5
@@ -41,32 +36,32 @@ def whole_steps(delay: Any, dt: float) -> tuple[Array, Array]:
 
 
 def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
-    """Delay x in time, by whole steps or between them, with zeros where nothing came yet.
+    """Delay x in time, by whole steps or fractions of a step, with zeros before its start.
 
     With ``n = floor(delay / dt)`` and ``f = delay / dt - n``::
 
         floor    y[t] = x[t - n]                            spikes stay spikes
-        linear   y[t] = (1 - f) x[t - n] + f x[t - n - 1]   of spikes, numbers
+        linear   y[t] = (1 - f) x[t - n] + f x[t - n - 1]   spikes become numbers
 
-    Backward to x is the adjoint. A delay that is a tensor gets a gradient too, summed over all that share it: in the
-    linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; for the floor, which has no derivative of its
-    own, ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
+    Backward to x is the adjoint. A delay that is a tensor gets a gradient too, summed over all neurons that share it:
+    in the linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; in the floor mode, which has no
+    derivative, ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
 
     Args:
         x: (T, N, ...), spikes or numbers.
-        delay: milliseconds; one number, one for each channel (C,) of images, or one for each neuron (of the shape of x
-            after N). A negative delay advances.
-        dt: the step in milliseconds.
+        delay: ms; one number, one for each channel (C,) of images, or one for each neuron (of the shape of x after N).
+            A negative delay advances.
+        dt: the step, ms.
         mode: "floor", or "linear" for analog signals.
 
     Returns:
-        The delayed signal, of x's shape; of x's type, but spikes in the linear mode are numbers: float32, or of the
-        type of a delay that is a tensor.
+        The delayed signal, of x's shape and type. In the linear mode spikes become float32, or the type of a delay
+        that is a tensor.
 
     Raises:
         ValueError: x is not (T, N, ...), delay is not finite or fits neither channels nor neurons, dt is not positive,
-            or mode is an unknown word.
-        TypeError: delay or dt is not made of real numbers.
+            or mode is unknown.
+        TypeError: delay or dt is not real.
 
     Source: Shrestha and Orchard 2018, for the gradient of a delay.
 
@@ -86,32 +81,32 @@ def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Ten
 @differentiable
 def _fixed(x: Array, /, *, delay: Any, dt: float, mode: str, spikes_as: Any = np.float32) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
-    return move.forward(x, spikes_as), move.back
+    return move.forward(x, spikes_as), move.backward
 
 
 @differentiable
 def _trained(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
     y = move.forward(x, delay.dtype)
-    # What the delay's gradient is read from: y is kept by whoever takes it in any case.
-    seen, steps = (x, move.steps) if mode == "linear" else (y, 0 * move.steps)
+    # The gradient of the delay needs x, or y, which the next operation keeps anyway.
+    saved, steps = (x, move.steps) if mode == "linear" else (y, 0 * move.steps)
 
-    def slope(g: Array) -> Array:
-        of_columns = kernels.of(g).delay.shift_delay_adjoint(g, seen, steps)
+    def of_delay(g: Array) -> Array:
+        of_columns = kernels.of(g).delay.shift_delay_adjoint(g, saved, steps)
         sharing = (math.prod(y.shape[1 : y.ndim - delay.ndim]), delay.size)
         return (of_columns.reshape(sharing).sum(axis=0) / dt).reshape(delay.shape)
 
-    return y, lambda g: (lambda: move.back(g), lambda: slope(g))
+    return y, lambda g: (lambda: move.backward(g), lambda: of_delay(g))
 
 
 class _Shift:
-    """A delay of each column of x, and the way there and back."""
+    """Forward and backward of a delay for each column of x."""
 
     def __init__(self, x: Array, delay: Any, dt: float, mode: str) -> None:
         check.time_first("shift", "x", x)
         dt = check.positive("shift", "dt", dt)
         self.linear = check.one_of("shift", "mode", mode, MODES) == "linear"
-        # Steps are found on the host: the delays are few, and those that are no numbers must be refused.
+        # On the CPU: there are few delays, and they are validated.
         given = np.asarray(to_numpy(delay))
         if given.dtype.kind not in "iuf":
             raise TypeError(f"shift: delay must be numbers, got {given.dtype}")
@@ -120,48 +115,50 @@ class _Shift:
         neuron = x.shape[2:]
         if given.shape not in ((), neuron[-1:], neuron):
             raise ValueError(f"shift: delay has shape {given.shape}, a neuron of x each has shape {neuron}")
-        whole, share = whole_steps(given, dt)
+        whole, fraction = whole_steps(given, dt)
         self.steps = self._columns(x, whole)
-        self.shares = (self._columns(x, 1 - share), self._columns(x, share)) if self.linear else ()
+        self.weights = (self._columns(x, 1 - fraction), self._columns(x, fraction)) if self.linear else ()
 
     @staticmethod
     def _columns(x: Array, of_neurons: Array) -> Array:
-        """Return what there is one of a neuron for each column of x."""
-        there = to_device(of_neurons)
-        return namespace(there).broadcast_to(there, x.shape[1:]).ravel()
+        """Return the values of neurons for each column of x, on the current device."""
+        values = to_device(of_neurons)
+        return namespace(values).broadcast_to(values, x.shape[1:]).ravel()
 
     def forward(self, x: Array, spikes_as: Any) -> Array:
-        """Return x delayed; in the linear mode spikes count in a number type."""
+        """Return x delayed; in the linear mode spikes become numbers of type `spikes_as`."""
         k = kernels.of(x)
         if self.linear:
             x = x.astype(spikes_as) if x.dtype == bool else x
-            return k.delay.shift_linear(x, self.steps, *(share.astype(x.dtype) for share in self.shares))
+            return k.delay.shift_linear(x, self.steps, *(weight.astype(x.dtype) for weight in self.weights))
         return (k.response.shift_spikes if x.dtype == bool else k.response.shift)(x, self.steps)
 
-    def back(self, g: Array) -> Array:
+    def backward(self, g: Array) -> Array:
         """Return the gradient of x."""
         k = kernels.of(g)
         if self.linear:
-            near, far = (share.astype(g.dtype) for share in self.shares)
+            near, far = (weight.astype(g.dtype) for weight in self.weights)
             return k.delay.shift_linear(g, -self.steps - 1, far, near)
         return k.response.shift(g, -self.steps)
 
 
 class Shift(Layer):
-    """A fixed delay of everything that passes: ``y[t] = x[t - floor(delay / dt)]``; see `functions.shift`.
+    """A fixed delay of all neurons: ``y[t] = x[t - floor(delay / dt)]``; see `functions.shift`.
 
     Args:
-        delay: milliseconds; a negative delay advances.
-        dt: the step in milliseconds.
+        delay: ms; a negative delay advances.
+        dt: the step, ms.
 
     Raises:
         ValueError: delay is not finite, or dt is not positive.
-        TypeError: either is no number.
+        TypeError: either is not a number.
 
     >>> import numpy as np
     >>> Shift(1.0)(np.array([[[1.0]], [[2.0]]])).data.ravel().tolist()
     [0.0, 1.0]
     """
+
+    keeps_shape = True
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("Shift", "delay", delay)
@@ -177,23 +174,22 @@ class Shift(Layer):
 class Delay(Layer):
     """A delay of each neuron or of each channel, trained with the weights: ``y[t] = x[t - floor(delay / dt)]``.
 
-    Spikes stay spikes. In the linear mode, for analog signals, the delay lies between two steps; see `functions.shift`,
-    which has the gradients too. Every step of an optimizer leaves the delays within ``0 .. max_delay``.
+    Spikes stay spikes. The linear mode, for analog signals, interpolates between two steps; see `functions.shift`, also
+    for the gradients. Each step of an optimizer keeps the delays within ``0 .. max_delay``.
 
     Args:
-        features: how many delays, one a neuron of flat layers, or one a channel of images; or, for a delay of each
-            neuron of an image, its shape (H, W, C).
-        dt: the step in milliseconds.
-        max_delay: the longest delay in milliseconds; None for no limit.
+        features: the number of delays: one for each neuron of a flat layer, or for each channel of images; or the shape
+            (H, W, C) of an image, for a delay of each of its neurons.
+        dt: the step, ms.
+        max_delay: the longest delay, ms; None for no limit.
         mode: "floor", or "linear" for analog signals.
 
     Attributes:
-        delay: milliseconds, of the shape of the features; uniform in 0 to 1 ms, or to max_delay where that is less, at
-            first.
+        delay: ms, of the shape of the features; initially uniform between 0 and 1 ms, or max_delay where that is less.
 
     Raises:
-        ValueError: a size or a constant is out of range, or mode is an unknown word.
-        TypeError: a size is no integer, or a constant no number.
+        ValueError: a size or a constant is out of range, or mode is unknown.
+        TypeError: a size is not an integer, or a constant is not a number.
 
     Source: Shrestha and Orchard 2018, arXiv 1810.08646.
 
@@ -203,6 +199,8 @@ class Delay(Layer):
     >>> layer(np.eye(3, dtype=bool)[:, None]).data[:, 0].astype(int).tolist()
     [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
     """
+
+    keeps_shape = True
 
     def __init__(
         self, features: int | tuple[int, ...], *, dt: float, max_delay: float | None = None, mode: str = "floor"
@@ -224,5 +222,5 @@ class Delay(Layer):
 
     def __repr__(self) -> str:
         sizes = self.features
-        rest = differing(self, max_delay=None) + ("" if self.mode == "floor" else f", mode={self.mode!r}")
+        rest = changed_options(self, max_delay=None) + ("" if self.mode == "floor" else f", mode={self.mode!r}")
         return f"Delay({sizes if len(sizes) > 1 else sizes[0]}, dt={self.dt:g}{rest})"

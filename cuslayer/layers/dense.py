@@ -1,7 +1,4 @@
-"""The dense synapse: every input weighted to every output.
-
-The dense layer.
-"""
+"""The dense layer: every output is a weighted sum of all inputs."""
 
 from __future__ import annotations
 
@@ -10,30 +7,34 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.layers.base import Synapse, WeightHooks
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.layers.base import Shape, Synapse, WeightHooks
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def check_dense(op: str, x: Array, weight: Array) -> None:
-    """Raise, for an operation, what `dense` raises."""
+    """Raise what `dense` raises, under the name of another operation."""
     check.time_first(op, "x", x, least_dimensions=3)
     check.floating(op, "weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"{op}: weight must be (inputs, outputs), got shape {weight.shape}")
-    features = math.prod(x.shape[2:])
-    if features != weight.shape[0]:
-        raise ValueError(f"{op}: x has {features} features, weight expects {weight.shape[0]}")
+    _check_features(op, x.shape[2:], weight.shape[0])
+
+
+def _check_features(op: str, shape: Shape, expected: int) -> None:
+    features = math.prod(shape)
+    if features != expected:
+        raise ValueError(f"{op}: x has {features} features, weight expects {expected}")
 
 
 @differentiable
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
-    """Weight the inputs of each step: ``y[t, n] = x[t, n] W``.
+    """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 
-    Backward is ``g_x = g_y W'`` and ``g_W = sum over t, n of x[t, n]' g_y[t, n]``. On the CPU, spikes are walked one by
-    one: each adds its weight row forward, and the error row of its step to its weight gradient.
+    Backward is ``g_x = g_y W'`` and ``g_W = sum over t, n of x[t, n]' g_y[t, n]``. On the CPU, only spikes cost time:
+    each adds its row of the weight forward, and the error of its step to that row's gradient.
 
     Args:
-        x: (T, N, ...), spikes or numbers; the axes after N are flattened in their order.
+        x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
 
     Returns:
@@ -53,31 +54,31 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
     out = k.dense.forward(rows, weight).reshape(*shape[:2], weight.shape[1])
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
         return (
             lambda: k.dense.input_adjoint(g, weight).reshape(shape),
             lambda: k.dense.weight_adjoint(rows, g),
         )
 
-    return out, pullback  # type: ignore[return-value]
+    return out, pullback
 
 
 class Dense(Synapse):
-    """Every input weighted to every output, without a bias: ``y[t, n] = x[t, n] W``; see `functions.dense`.
+    """A dense layer without a bias: ``y[t, n] = x[t, n] W``; see `functions.dense`.
 
     Args:
-        in_features: how many inputs each step has, or their shape (H, W, C).
-        out_features: how many outputs.
+        in_features: the number of inputs, or their shape (H, W, C).
+        out_features: the number of outputs.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
-        weight_hook: maps the weight before each use; a tuple of hooks, one after the other.
+        weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
 
     Raises:
         ValueError: a size or the scale is out of range.
-        TypeError: a size is no integer, or the hook cannot be called.
+        TypeError: a size is not an integer, or the hook is not callable.
 
     >>> import numpy as np
     >>> layer = Dense((2, 2, 1), 3)
@@ -101,6 +102,11 @@ class Dense(Synapse):
 
     def __call__(self, x: Any) -> Tensor:
         return dense(x, self.effective_weight())
+
+    def output_shape(self, shape: Shape | None) -> Shape:
+        if shape is not None:
+            _check_features("dense", shape, math.prod(self.in_features))
+        return (self.out_features,)
 
     def __repr__(self) -> str:
         sizes = self.in_features

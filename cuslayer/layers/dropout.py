@@ -1,7 +1,4 @@
-"""Dropout of whole neurons.
-
-Dropout of whole neurons.
-"""
+"""Dropout of whole neurons."""
 
 from __future__ import annotations
 
@@ -17,20 +14,20 @@ from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 @differentiable
 def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
-    """Silence each neuron of each sample with chance p, for all its time, and scale the others by ``1 / (1 - p)``.
+    """Silence each neuron of each sample with probability p at all steps; scale the others by ``1 / (1 - p)``.
 
-    The choice is drawn from the seeded generator. The result holds numbers, since a scaled spike is none.
+    The neurons are drawn from the seeded generator. The output holds numbers: a scaled spike is not a spike.
 
     Args:
-        x: (T, N, ...), spikes (counted as float32) or numbers.
-        p: the chance of silence, 0 <= p < 1.
+        x: (T, N, ...), spikes (taken as float32) or numbers.
+        p: the probability, 0 <= p < 1.
 
     Returns:
         The scaled signal, of x's shape.
 
     Raises:
         ValueError: x is not (T, N, ...), or p lies outside [0, 1).
-        TypeError: p is no number.
+        TypeError: p is not a number.
 
     >>> import numpy as np
     >>> dropout(np.ones((2, 1, 3)), p=0.0).data.tolist()
@@ -39,22 +36,22 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     check.time_first("dropout", "x", x)
     p = check.fraction("dropout", "p", p)
     x = numeric(x)
-    kept = generator().random(x.shape[1:]) >= p
-    scale = to_device((kept / (1 - p)).astype(np.dtype(x.dtype)))
+    active = generator().random(x.shape[1:]) >= p
+    scale = to_device((active / (1 - p)).astype(np.dtype(x.dtype)))
     return x * scale, lambda g: g * scale
 
 
 class Dropout(Layer):
-    """In training, silence each neuron of each sample with chance p for all its time; see `functions.dropout`.
+    """Silence each neuron of each sample with probability p in training; see `functions.dropout`.
 
-    Out of training the input passes as it is.
+    Outside training the output is the input.
 
     Args:
-        p: the chance of silence, 0 <= p < 1.
+        p: the probability, 0 <= p < 1.
 
     Raises:
         ValueError: p lies outside [0, 1).
-        TypeError: p is no number.
+        TypeError: p is not a number.
 
     >>> import numpy as np
     >>> layer = Dropout(0.5)
@@ -62,6 +59,8 @@ class Dropout(Layer):
     >>> layer(np.ones((1, 1, 2), bool)).data.tolist()
     [[[True, True]]]
     """
+
+    keeps_shape = True
 
     def __init__(self, p: float) -> None:
         self.p = check.fraction("Dropout", "p", p)

@@ -1,7 +1,4 @@
-"""Learnable filters in time: one for all neurons, or a bank of them.
-
-Learnable filters in time.
-"""
+"""Trained filters in time: one for all neurons, or a bank of them for each channel."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, generator
-from cuslayer.layers.base import Layer
-from cuslayer.neurons.srm import SRM
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.layers.base import Layer, Shape
+from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 @differentiable
 def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
 
-    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns. On the CPU
-    an input of 0, as most are in a spike train, costs nothing.
+    Backward is ``g_x[t] = sum_k w[k] g[t+k]``, and ``g_w[k] = sum g[t] x[t-k]`` over all steps and columns. On the CPU,
+    inputs of 0 cost no time.
 
     Args:
         x: (T, N, ...), spikes or numbers.
@@ -32,7 +29,7 @@ def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
         The filtered signal, of x's shape, in the weight's type.
 
     Raises:
-        ValueError: x is not (T, N, ...), or weight is not (K,) with a tap at least.
+        ValueError: x is not (T, N, ...), or weight is not (K,) with at least one tap.
         TypeError: weight is not floating.
 
     >>> import numpy as np
@@ -43,8 +40,7 @@ def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     check.floating("fir", "weight", weight)
     if weight.ndim != 1 or not weight.size:
         raise ValueError(f"fir: weight must be (taps,), one tap at least, got shape {weight.shape}")
-    # One filter is a bank of one.
-    return _filtered(x, weight.reshape(1, weight.size), weight.shape)
+    return _filter(x, weight.reshape(1, weight.size), weight.shape)
 
 
 @differentiable
@@ -52,13 +48,13 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by every filter of a bank.
 
     Filter i makes the channels ``i C .. (i+1) C - 1``; the gradient of its taps is the sum over all steps, samples,
-    places and channels::
+    pixels and channels::
 
         y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]
         g_x[t, ..., c]     = sum over i, k of w[i, k] g[t+k, ..., i C + c]
         g_w[i, k]          = sum g[t, ..., i C + c] x[t-k, ..., c]
 
-    On the CPU an input of 0, as most are in a spike train, costs nothing.
+    On the CPU, inputs of 0 cost no time.
 
     Args:
         x: (T, N, C) or (T, N, H, W, C), spikes or numbers.
@@ -68,7 +64,7 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
         The filtered signals (T, N, F C) or (T, N, H, W, F C), in the weight's type.
 
     Raises:
-        ValueError: x is not (T, N, C), or weight is not (F, K) with a tap at least.
+        ValueError: x is not (T, N, C), or weight is not (F, K) with at least one tap.
         TypeError: weight is not floating.
 
     >>> import numpy as np
@@ -80,37 +76,38 @@ def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     check.floating("filter_bank", "weight", weight)
     if weight.ndim != 2 or not weight.size:
         raise ValueError(f"filter_bank: weight must be (count, taps), one tap at least, got shape {weight.shape}")
-    return _filtered(x, weight, weight.shape)
+    return _filter(x, weight, weight.shape)
 
 
-def _filtered(x: Array, weight: Array, shape: tuple[int, ...]) -> tuple[Array, Pullback]:
-    """Return x filtered by a weight (F, K), and the way back to x and to a weight of a shape."""
+def _filter(x: Array, weight: Array, shape: Shape) -> tuple[Array, Pullback]:
+    """Return x filtered by a weight (F, K), and the pullback to x and to a weight of another shape."""
     k = kernels.of(weight)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         return (
             lambda: k.filter_bank.adjoint(g, weight),
             lambda: k.filter_bank.weight_adjoint(x, g, weight.shape).reshape(shape),
         )
 
-    return k.filter_bank.forward(x, weight), pullback  # type: ignore[return-value]
+    return k.filter_bank.forward(x, weight), pullback
 
 
 class TemporalFilter(Layer):
-    """One causal filter that all neurons share, trained with the weights: ``y[t] = sum_k w[k] x[t-k]``.
+    """A trained causal filter that all neurons share: ``y[t] = sum_k w[k] x[t-k]``; see `functions.fir`.
 
-    It starts as the spike response of a neuron, where it stands in the place of `SRM.psp`; see `functions.fir`.
+    Its initial taps are the spike response of a neuron, so that it can replace the neuron's `psp`.
 
     Args:
-        srm: the neuron whose response it starts as.
+        neuron: the neuron whose response the taps start as.
 
     Attributes:
-        weight: the taps (K,), the first at lag 0; as many as the response has.
+        weight: the taps (K,), the first at lag 0, as many as the response has samples.
 
     Raises:
-        TypeError: srm is no neuron.
+        TypeError: neuron is not a neuron.
 
     >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> psp = TemporalFilter(srm)
     >>> x = np.ones((5, 1, 3), bool)
@@ -118,10 +115,11 @@ class TemporalFilter(Layer):
     (True, True)
     """
 
-    def __init__(self, srm: SRM) -> None:
-        if not hasattr(srm, "response"):
-            raise TypeError(f"TemporalFilter: srm must be a neuron, got {type(srm).__name__}")
-        self.weight = Tensor(srm.response.astype(np.float32), requires_grad=True)
+    keeps_shape = True
+
+    def __init__(self, neuron: Neuron) -> None:
+        response = as_neuron("TemporalFilter", neuron).response
+        self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
     def parameters(self) -> list[Tensor]:
         return [self.weight]
@@ -134,13 +132,13 @@ class TemporalFilter(Layer):
 
 
 class FilterBank(Layer):
-    """Several causal filters, each applied to every channel, trained with the weights; see `functions.filter_bank`.
+    """Trained causal filters, each applied to every channel; see `functions.filter_bank`.
 
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``: filter i makes the channels ``i C .. (i+1) C - 1``.
 
     Args:
-        count: how many filters.
-        taps: how many taps each of them has.
+        count: the number of filters.
+        taps: the number of taps of each.
         scale: taps start uniform in ``+-scale / sqrt(taps)``.
 
     Attributes:
@@ -148,7 +146,7 @@ class FilterBank(Layer):
 
     Raises:
         ValueError: a size or the scale is out of range.
-        TypeError: a size is no integer, or the scale no number.
+        TypeError: a size is not an integer, or the scale is not a number.
 
     >>> import numpy as np
     >>> bank = FilterBank(4, 20)
@@ -168,6 +166,9 @@ class FilterBank(Layer):
 
     def __call__(self, x: Any) -> Tensor:
         return filter_bank(x, self.weight)
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return (*shape[:-1], self.count * shape[-1]) if shape else None
 
     def __repr__(self) -> str:
         return f"FilterBank({self.count}, {self.taps})"

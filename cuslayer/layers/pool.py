@@ -1,13 +1,4 @@
-"""Sum pooling.
-
-Unpooling: the transpose of sum pooling.
-
-What pooling and its transpose share: a window and a gain.
-
-The pooling layer.
-
-The unpooling layer.
-"""
+"""Sum pooling, and unpooling, its transpose."""
 
 from __future__ import annotations
 
@@ -16,7 +7,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.window import Window
-from cuslayer.layers.base import Layer, Sliding, differing
+from cuslayer.layers.base import Layer, Shape, Sliding, changed_options, check_frames
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 
@@ -33,7 +24,7 @@ def pool(
 ) -> tuple[Array, Pullback]:
     """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
 
-    Channels never mix. Where the windows do not divide the frame, zeros are added at its end.
+    Channels do not mix. Where the windows do not divide the frame, zeros are added at its end.
 
     Args:
         x: (T, N, H, W, C), spikes (summed as float32) or numbers.
@@ -48,14 +39,13 @@ def pool(
 
     Raises:
         ValueError: x is not (T, N, H, W, C), or a constant does not fit.
-        TypeError: a constant is no integer, gain no number.
+        TypeError: a constant is not an integer, or gain is not a number.
 
     >>> import numpy as np
     >>> pool(np.ones((1, 1, 3, 2, 1), bool), kernel_size=2, gain=11.0).data.ravel().tolist()
     [44.0, 22.0]
     """
-    if x.ndim != 5:
-        raise ValueError(f"pool: x must be (T, N, H, W, C), got shape {x.shape}")
+    check_frames("pool", x.shape)
     gain = check.number("pool", "gain", gain)
     window = Window.of("pool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k = kernels.of(x)
@@ -80,33 +70,32 @@ def unpool(
     padding: int | tuple[int, int] = 0,
     dilation: int | tuple[int, int] = 1,
 ) -> tuple[Array, Pullback]:
-    """Hand each input to all of its window: ``y[stride r + dilation i - padding, ...] += gain x[r, c]``.
+    """Add each input to all pixels of its window: ``y[stride r + dilation i - padding, ...] += gain x[r, c]``.
 
-    It is the adjoint of `pool` with the same options: ``<pool(a), b> = <a, unpool(b)>``. Channels never mix. The result
-    is the smallest frame that holds all the windows: by default each input becomes a block of the window's size, and H
-    rows become ``H kernel``.
+    It is the adjoint of `pool` with the same options: ``<pool(a), b> = <a, unpool(b)>``. Channels do not mix. The
+    output is the smallest frame that holds all windows: by default each input becomes a block of the window's size,
+    and H rows become ``H kernel``.
 
     Args:
         x: (T, N, H, W, C), spikes (counted as float32) or numbers.
         kernel_size: rows and columns of a window, one integer or two.
         gain: the weight of every input.
         stride: rows and columns between windows; by default those of the window.
-        padding: rows and columns that are cut from each side of the result.
+        padding: rows and columns that are cut from each side of the output.
         dilation: rows and columns between the taps of a window.
 
     Returns:
         The sums (T, N, H', W', C), ``H' = stride (H - 1) - 2 padding + dilation (kernel - 1) + 1``.
 
     Raises:
-        ValueError: x is not (T, N, H, W, C), a constant does not fit, or nothing is left of the result.
-        TypeError: a constant is no integer, gain no number.
+        ValueError: x is not (T, N, H, W, C), a constant does not fit, or the output would be empty.
+        TypeError: a constant is not an integer, or gain is not a number.
 
     >>> import numpy as np
     >>> unpool(np.array([[[[[True], [False]]]]]), kernel_size=(1, 2), gain=11.0).data.ravel().tolist()
     [11.0, 11.0, 0.0, 0.0]
     """
-    if x.ndim != 5:
-        raise ValueError(f"unpool: x must be (T, N, H, W, C), got shape {x.shape}")
+    check_frames("unpool", x.shape)
     gain = check.number("unpool", "gain", gain)
     window = Window.of("unpool", kernel_size, kernel_size if stride is None else stride, padding, dilation)
     shape = x.shape
@@ -121,7 +110,7 @@ def unpool(
 
 
 class Windowed(Sliding, Layer):
-    """A layer whose window slides over each channel of a frame, every input weighing the same."""
+    """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
 
     def __init__(
         self,
@@ -132,7 +121,7 @@ class Windowed(Sliding, Layer):
         dilation: int | tuple[int, int] = 1,
         gain: float,
     ) -> None:
-        self._slide(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
 
     def geometry(self) -> dict[str, Any]:
@@ -140,7 +129,7 @@ class Windowed(Sliding, Layer):
         return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "dilation", "gain")}
 
     def __repr__(self) -> str:
-        rest = differing(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
+        rest = changed_options(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
         return f"{type(self).__name__}({self.kernel_size}{rest}, gain={self.gain:g})"
 
 
@@ -156,7 +145,7 @@ class Pool(Windowed):
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a size is no integer, gain no number.
+        TypeError: a size is not an integer, or gain is not a number.
 
     >>> import numpy as np
     >>> Pool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
@@ -166,22 +155,28 @@ class Pool(Windowed):
     def __call__(self, x: Any) -> Tensor:
         return pool(x, **self.geometry())
 
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        check_frames("pool", ("T", "N", *shape))
+        return (*self.window.outputs("pool", shape[:2], ceil=True), shape[2])
+
 
 class Unpool(Windowed):
     """The transpose of sum pooling with a fixed gain; see `functions.unpool`.
 
-    Each input goes to all of its window: by default to a block of its size, so that H rows become ``H kernel``.
+    By default each input becomes a block of the window's size, so that H rows become ``H kernel``.
 
     Args:
         kernel_size: rows and columns of a window, one integer or two.
         stride: rows and columns between windows; by default those of the window.
-        padding: rows and columns that are cut from each side of the result.
+        padding: rows and columns that are cut from each side of the output.
         dilation: rows and columns between the taps of a window.
-        gain: the weight of every input; ``1.1 theta`` lets a lone spike through, as it does in `Pool`.
+        gain: the weight of every input; with ``1.1 theta``, as in `Pool`, a single spike makes a neuron fire.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a size is no integer, gain no number.
+        TypeError: a size is not an integer, or gain is not a number.
 
     >>> import numpy as np
     >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape
@@ -190,3 +185,9 @@ class Unpool(Windowed):
 
     def __call__(self, x: Any) -> Tensor:
         return unpool(x, **self.geometry())
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        check_frames("unpool", ("T", "N", *shape))
+        return (*self.window.image("unpool", shape[:2]), shape[2])

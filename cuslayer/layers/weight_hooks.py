@@ -1,9 +1,4 @@
-"""Weight normalization: how long a weight is, apart from where it points.
-
-Numbers rounded to the multiples of a step, as a chip holds its weights.
-
-Weight normalization as a hook of a layer's weight.
-"""
+"""Hooks of a layer's weight: weight normalization, and rounding to multiples of a step."""
 
 from __future__ import annotations
 
@@ -16,25 +11,25 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 
 def length(v: Array, shape: tuple[int, ...]) -> Array:
-    """Return the root of the sum of squares of v along the axes where `shape`, of v's rank, has 1."""
+    """Return the Euclidean norm of v along the axes where `shape`, of v's rank, has 1."""
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
     return namespace(v).sqrt((v * v).sum(axis=axes, keepdims=True))
 
 
 @differentiable
 def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
-    """Give v the length that scale says: ``w = scale v / |v|``.
+    """Scale v to a given norm: ``w = scale v / |v|``.
 
-    ``|v|``, the root of the sum of squares, is taken along the axes where scale has 1: for a weight (inputs, outputs)
-    and a scale (1, outputs), one length an output. What has no length has no direction: it stays 0. Backward, with
-    ``e = v / |v|``: ``g_scale = sum g_w e``, ``g_v = scale / |v| (g_w - e g_scale)``.
+    The Euclidean norm ``|v|`` is taken along the axes where scale has 1: one norm for each output of a weight
+    (inputs, outputs) and a scale (1, outputs). Where the norm is 0, w is 0. Backward, with ``e = v / |v|``:
+    ``g_scale = sum g_w e``, ``g_v = scale / |v| (g_w - e g_scale)``.
 
     Args:
-        v: the weight, of any shape, float32 or float64.
+        v: an array of any shape, float32 or float64.
         scale: of v's rank, along each axis v's size or 1; float32 or float64.
 
     Returns:
-        The weight as it is used, of v's shape.
+        The normalized weight, of v's shape.
 
     Raises:
         ValueError: scale does not fit v.
@@ -63,24 +58,24 @@ def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
 
 
 def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
-    """Round w to multiples of a step: ``step round(w / step)``, what lies halfway going to the even multiple.
+    """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
-    Backward lets the gradient straight through, as if nothing were rounded, and through the limits too, so that a
-    weight which was driven beyond one of them can come back. As a weight hook it trains weights, which are kept in
-    full, for what their rounded values do: ``weight_hook=lambda w: quantize(w, step=2)``.
+    Backward is the straight-through estimator, ``g_w = g``. It also passes the limits, so that a weight beyond a limit
+    can return. As a weight hook, ``weight_hook=lambda w: quantize(w, step=2)``, it trains weights of full precision by
+    the effect of their rounded values.
 
     Args:
-        w: numbers of any shape, float32 or float64.
+        w: an array of any shape, float32 or float64.
         step: the distance between two values.
-        limits: the lowest and the highest value, two multiples of step; by default there is none. The signed weights of
-            8 bits of Loihi are ``step=2, limits=(-256, 254)``.
+        limits: the lowest and the highest value, two multiples of step; by default none. The signed 8-bit weights of
+            Loihi are ``step=2, limits=(-256, 254)``.
 
     Returns:
-        The rounded numbers, of w's shape and type.
+        The rounded array, of w's shape and type.
 
     Raises:
         ValueError: step is not positive, or limits are not two ascending multiples of it.
-        TypeError: w is not floating, step or a limit no number.
+        TypeError: w is not floating, or step or a limit is not a number.
 
     Source: Bengio, Leonard and Courville 2013, arXiv 1308.3432, for the straight-through gradient.
 
@@ -110,18 +105,18 @@ def _quantize(w: Array, /, *, step: float, limits: tuple[float, float] | None) -
 
 
 class WeightNorm:
-    """A weight hook that trains how long each output's weight is apart from where it points: ``w = scale v / |v|``.
+    """A weight hook that trains the norm and the direction of each output's weights apart: ``w = scale v / |v|``.
 
-    v is the layer's weight, and ``|v|`` the root of the sum of its squares over all that one output is made of; see
-    `functions.weight_norm`. The scale starts as that length, so that the first w is v. It is a parameter of the layer,
-    behind the weight: optimizers, states and checkpoints have it. One hook serves one layer.
+    v is the layer's weight, and ``|v|`` the Euclidean norm of the weights of one output; see `functions.weight_norm`.
+    The scale starts as that norm, so that w is v at first. It is a parameter of the layer, after the weight, in
+    optimizers, states and checkpoints. A hook belongs to one layer.
 
     Attributes:
-        scale: a number an output, of the weight's rank: (1, outputs) of a dense layer, (1, 1, 1, outputs) of a
-            convolution, (1, 1, outputs / groups, groups, 1) of a transposed one; it is there once a layer has the hook.
+        scale: one number for each output: (1, outputs) for a dense layer, (1, 1, 1, outputs) for a convolution,
+            (1, 1, outputs / groups, groups, 1) for a transposed one. It exists once the hook has a layer.
 
     Raises:
-        ValueError: the hook is given to a second layer, or used without one.
+        ValueError: the hook is given to a second layer, or used without a layer.
 
     Source: Salimans and Kingma 2016, arXiv 1602.07868.
 
@@ -136,10 +131,10 @@ class WeightNorm:
         self._scale: Tensor | None = None
 
     def attach(self, layer: Synapse) -> None:
-        """Make the scale for a layer."""
+        """Create the scale for a layer."""
         if self._scale is not None:
             raise ValueError(f"WeightNorm: a hook serves one layer, {type(layer).__name__} is its second")
-        self._view, outputs = layer.by_output()
+        self._view, outputs = layer.per_output_shapes()
         self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
 
     @property

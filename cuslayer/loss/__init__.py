@@ -1,4 +1,4 @@
-"""Losses of spike trains, one a file, and the decision."""
+"""Losses of spike trains, one kind per file, and decisions."""
 
 from cuslayer.loss.classification import ProbabilityWindowLoss, SpikeMaxLoss
 from cuslayer.loss.decision import classify, decision_time, running_decision

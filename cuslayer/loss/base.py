@@ -1,36 +1,18 @@
-"""What the losses are handed, checked: neurons, regions of time, labels."""
+"""Argument validation that losses share: regions of time, windows, labels."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.tape import Tensor, as_tensor
 
 
-class Neuron(Protocol):
-    """What losses need of a neuron: its step in ms, and the response that they filter by."""
-
-    @property
-    def dt(self) -> float: ...
-
-    @property
-    def filter(self) -> Alpha | Sampled: ...
-
-
-def neuron(op: str, srm: Any) -> Neuron:
-    """Return srm, or raise TypeError where it is no neuron."""
-    if not hasattr(srm, "dt") or not hasattr(srm, "filter"):
-        raise TypeError(f"{op}: srm must be a neuron, got {type(srm).__name__}")
-    return srm
-
-
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
-    """Return a region in ms as steps; None, which is all of the time, stays None."""
+    """Return a region in ms as steps; None, all of the time, stays None."""
     if region is None:
         return None
     if not isinstance(region, (tuple, list)) or len(region) != 2:
@@ -52,7 +34,7 @@ def window_steps(op: str, window: Any, dt: float) -> int:
 
 
 def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
-    """Return a region in steps, all of the time where there is none; it may not reach past the end."""
+    """Return a region in steps, by default all of them; raise ValueError where it reaches past the end."""
     if steps == 0:
         raise ValueError(f"{op}: spikes must have a step, got T = 0")
     region = region or (0, steps)
@@ -85,7 +67,7 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
 
 
 def integers(op: str, labels: Array, most: int) -> Array:
-    """Return labels (N,), or raise where one is no class from 0 to ``most - 1``."""
+    """Return labels (N,), or raise where one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: labels must be integers, got {labels.dtype}")
     wrong = np.flatnonzero((labels < 0) | (labels >= most))

@@ -1,4 +1,4 @@
-"""Decisions: the class that the output's spikes say, at the end, at every step, and from when on it is right."""
+"""Decisions from the output's spikes: the class at the end, at every step, and the time from which it is right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cuslayer.tape import Tensor, as_tensor
 
 
 def classify(spikes: Any) -> Array:
-    """Return the class of most spikes for each sample, the lowest of equals.
+    """Return the class with most spikes for each sample; of equal counts, the lowest class.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
@@ -32,14 +32,14 @@ def classify(spikes: Any) -> Array:
 
 
 def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
-    """Return at every step the class of most spikes within a window that ends there, the lowest of equals.
+    """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
-    A window without a spike says nothing new: the last decision stands. Before the first spike there is none, -1.
+    In a window without spikes the last decision stands. Before the first spike it is -1.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
         window: the length of the window in ms; by default all the time so far, so that the last decision is that of
-            `classify` (where there is a spike).
+            `classify` (if there is a spike).
         dt: the step in ms.
 
     Returns:
@@ -48,7 +48,7 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
     Raises:
         ValueError: spikes are not (T, N, classes), there are no classes, the window holds no step, or dt is not
             positive.
-        TypeError: window or dt is no number.
+        TypeError: window or dt is not a number.
 
     >>> train = np.zeros((6, 1, 2), bool)
     >>> train[1, 0, 1] = train[3, 0, 0] = train[4, 0, 0] = True
@@ -59,7 +59,7 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
 
 
 def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
-    """Return when the running decision is first right and stays so to the end.
+    """Return the time from which the running decision is right to the end.
 
     Args:
         spikes: (T, N, classes), boolean or counts.
@@ -68,12 +68,12 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
         dt: the step in ms.
 
     Returns:
-        Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong, or there is none.
+        Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong or missing.
 
     Raises:
         ValueError: spikes or labels are of another shape, a label is out of range, the window holds no step, or dt is
             not positive.
-        TypeError: labels are no integers, or window or dt is no number.
+        TypeError: labels are not integers, or window or dt is not a number.
 
     >>> train = np.zeros((6, 2, 2), bool)
     >>> train[1, :, 1] = train[3, :, 0] = train[4, :, 0] = True
@@ -87,8 +87,8 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
     if given.shape != (samples,):
         raise ValueError(f"{op}: labels must be ({samples},), got shape {given.shape}")
     right = decisions == integers(op, given, as_tensor(spikes).shape[2])
-    wrong_from_the_end = np.flip(~right, axis=0)
-    stable = np.where(right.all(axis=0), steps, wrong_from_the_end.argmax(axis=0) if steps else 0)
+    wrong_reversed = np.flip(~right, axis=0)
+    stable = np.where(right.all(axis=0), steps, wrong_reversed.argmax(axis=0) if steps else 0)
     return np.where(stable > 0, (steps - stable) * dt, np.inf)
 
 

@@ -1,4 +1,4 @@
-"""A penalty on neurons that fire too little or too much."""
+"""A penalty on firing rates outside a band."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cuslayer.tape import Tensor, as_tensor
 
 
 class RateRegularizer:
-    """A penalty on the neurons of a layer whose mean rate lies outside a band.
+    """A penalty on neurons whose mean firing rate lies outside a band.
 
     With r the rate of a neuron over time and batch, in spikes per millisecond, and N samples::
 
         r = count / (T N dt)
         E = weight N / 2 sum over neurons of max(0, low - r)^2 + max(0, r - high)^2
 
-    The gradient is exact: every bin of a neuron receives ``weight (r - bound) / (T dt)``, and none where the rate is in
-    the band. It is called on any layer's spikes and added to the loss::
+    The gradient is exact: every bin of a neuron receives ``weight (r - bound) / (T dt)``, or 0 where the rate lies in
+    the band. Call it on the spikes of any layer and add it to the loss::
 
         x, penalty = spikes, 0.0
         for layer in net.layers:
@@ -28,13 +28,13 @@ class RateRegularizer:
 
     Args:
         low: the lowest rate without penalty, in Hz.
-        high: the highest, in Hz; None for any.
-        weight: a factor of the penalty.
-        dt: the step in ms.
+        high: the highest, in Hz; None for no limit.
+        weight: the factor of the penalty.
+        dt: the step, ms.
 
     Raises:
         ValueError: a rate or the weight is negative, high is under low, or dt is not positive.
-        TypeError: an argument is no number.
+        TypeError: an argument is not a number.
 
     Source: after Zenke and Vogels 2021 (Neural Computation 33(4)), who bound the number of spikes from both sides.
 
@@ -58,7 +58,7 @@ class RateRegularizer:
         """Return the penalty of spikes (T, N, ...), as a scalar.
 
         Raises:
-            ValueError: spikes are not (T, N, ...), or have no step.
+            ValueError: spikes are not (T, N, ...), or T is 0.
         """
         spikes = as_tensor(spikes)
         check.time_first("RateRegularizer", "spikes", spikes)

@@ -1,7 +1,4 @@
-"""The error of spike counts, reassigned in time: the loss that names SLAYER.
-
-The loss of spike counts.
-"""
+"""The loss of spike counts, whose error is reassigned in time (SLAYER: spike layer error reassignment)."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import Neuron, classes, neuron, region_steps, within
+from cuslayer.loss.base import classes, region_steps, within
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.response import passes
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
@@ -23,16 +21,16 @@ def spike_count_error(
 ) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt`` of spike counts in a region of time, summed over batch and neurons.
 
-    Within the region of R steps ``e = (count - desired) / R``, constant in time; elsewhere e is the response to the
-    spikes outside the region, where none is desired. The count itself is not differentiated: the gradient that
-    reaches the spikes is ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, which spreads the one error of a count over
-    all the times at which a spike could have changed it.
+    Within the region of R steps ``e = (count - desired) / R``, constant in time. Elsewhere e is the response to the
+    spikes outside the region, where none is desired. The gradient of the spikes is ``g[t] = dt sum_k eps[k] e[t+k]``
+    in every bin, not the derivative of the count: it distributes the error of a count over all times at which a spike
+    could have changed it.
 
     Args:
         s: (T, N, neurons), spikes or numbers.
         desired: (N, neurons), the desired counts.
-        region: first step and one past the last.
-        response: the spike response, with its dt in milliseconds.
+        region: the first step, and the last step plus one.
+        response: the spike response, with its dt in ms.
 
     Returns:
         The error, a scalar.
@@ -69,14 +67,14 @@ class SpikeCountLoss:
     """The error of spike counts within a region of time; see `functions.spike_count_error`.
 
     Args:
-        srm: the neuron whose spike response reassigns the error in time.
-        true: the count that the neuron of the right class shall reach.
-        false: the count of the others.
+        neuron: the neuron whose spike response reassigns the error in time.
+        true: the desired count of the labelled class.
+        false: the desired count of the others.
         region: start and stop of the counted time in ms; by default all of it.
 
     Raises:
         ValueError: a count is negative, or the region is empty or begins before 0.
-        TypeError: srm is no neuron, or a number is none.
+        TypeError: neuron is not a neuron, or a count or time is not a number.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
 
@@ -87,13 +85,13 @@ class SpikeCountLoss:
     """
 
     def __init__(
-        self, srm: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
+        self, neuron: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
     ) -> None:
         op = "SpikeCountLoss"
-        self.srm = neuron(op, srm)
+        self.neuron = as_neuron(op, neuron)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
-        self.region = region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.neuron.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
@@ -104,9 +102,9 @@ class SpikeCountLoss:
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, or the region reaches past T.
-            TypeError: labels are no integers.
+            TypeError: labels are not integers.
         """
         spikes, chosen = classes("SpikeCountLoss", spikes, labels)
-        region = within("SpikeCountLoss", self.region, len(spikes), self.srm.dt)
+        region = within("SpikeCountLoss", self.region, len(spikes), self.neuron.dt)
         desired = to_device(np.where(chosen, self.true, self.false))
-        return spike_count_error(spikes, desired=desired, region=region, response=self.srm.filter)
+        return spike_count_error(spikes, desired=desired, region=region, response=self.neuron.filter)

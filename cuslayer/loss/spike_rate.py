@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.loss.base import Neuron, classes, neuron, region_steps, within
+from cuslayer.loss.base import classes, region_steps, within
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor
 
 
@@ -20,21 +21,21 @@ class SpikeRateLoss:
         E = 1/2 sum (r - desired)^2
 
     A rate is linear in the spikes, so the gradient is exact: each bin of the region receives ``(r - desired) / (R dt)``
-    whether it holds a spike or not, and bins outside receive none. (`SpikeCountLoss` smooths its error by the spike
-    response instead, and wants silence outside its region.)
+    whether it holds a spike or not, and bins outside receive 0. (`SpikeCountLoss` filters its error by the spike
+    response instead, and desires no spikes outside its region.)
 
     Args:
-        srm: the neuron that fires; its dt is the step.
-        true: the rate that the neuron of the right class shall have, in Hz.
-        false: the rate of the others, in Hz.
+        neuron: the neuron that fires; its dt is the step.
+        true: the desired rate of the labelled class, in Hz.
+        false: the desired rate of the others, in Hz.
         region: start and stop of the counted time in ms; by default all of it.
 
     Raises:
-        ValueError: a rate is negative or above a spike a step, or the region is empty or begins before 0.
-        TypeError: srm is no neuron, or a number is none.
+        ValueError: a rate is negative or above one spike per step, or the region is empty or begins before 0.
+        TypeError: neuron is not a neuron, or a rate or time is not a number.
 
-    Source: SpikeRate of Intel's lava-dl, whose rates are spikes a step, 1000 / dt times smaller, and whose sum lacks
-    the factor 1/2.
+    Source: SpikeRate of Intel's lava-dl, whose rates are spikes per step, 1000 / dt times smaller, and whose sum has
+    no factor 1/2.
 
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeRateLoss(SRM(), true=200, false=0)
@@ -43,15 +44,15 @@ class SpikeRateLoss:
     """
 
     def __init__(
-        self, srm: Neuron, true: float = 200, false: float = 30, region: tuple[float, float] | None = None
+        self, neuron: Neuron, true: float = 200, false: float = 30, region: tuple[float, float] | None = None
     ) -> None:
         op = "SpikeRateLoss"
-        self.srm = neuron(op, srm)
+        self.neuron = as_neuron(op, neuron)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
-        self.region = region_steps(op, region, self.srm.dt)
+        self.region = region_steps(op, region, self.neuron.dt)
 
     def _rate(self, name: str, value: float) -> float:
-        rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.srm.dt
+        rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.neuron.dt
         if rate > most:
             raise ValueError(f"SpikeRateLoss: {name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
         return rate
@@ -65,11 +66,11 @@ class SpikeRateLoss:
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, or the region reaches past T or is empty.
-            TypeError: labels are no integers.
+            TypeError: labels are not integers.
         """
         spikes, chosen = classes("SpikeRateLoss", spikes, labels)
-        first, last = within("SpikeRateLoss", self.region, len(spikes), self.srm.dt)
+        first, last = within("SpikeRateLoss", self.region, len(spikes), self.neuron.dt)
         counts = spikes[first:last].sum(axis=0)
         desired = np.where(chosen, self.true, self.false) / 1000
-        error = counts / ((last - first) * self.srm.dt) - Tensor(desired.astype(counts.dtype))
+        error = counts / ((last - first) * self.neuron.dt) - Tensor(desired.astype(counts.dtype))
         return (error * error).sum() * 0.5

@@ -1,7 +1,4 @@
-"""The distance of two spike trains, as a neuron downstream sees them.
-
-The loss of spike times.
-"""
+"""The loss of spike times: the distance of two spike trains filtered by the spike response."""
 
 from __future__ import annotations
 
@@ -10,21 +7,21 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import Neuron, neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.response import passes
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, numeric
 
 
 @differentiable
 def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -> tuple[Array, Pullback]:
-    """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over all.
+    """Return ``E = 1/2 sum e^2 dt``, ``e = psp(s) - psp(target)``, summed over time, batch and neurons.
 
     Backward is ``g_s[t] = dt sum_k eps[k] e[t+k]``, and its negative for the target.
 
     Args:
         s: (T, N, ...), spikes or numbers.
         target: of the same shape.
-        response: the spike response, with its dt in milliseconds.
+        response: the spike response, with its dt in ms.
 
     Returns:
         The error, a scalar.
@@ -43,16 +40,16 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     check.time_first("spike_time_error", "s", s)
     check.same_shape("spike_time_error", "s", s, "target", target)
     filtered, correlated = passes(s, response)
-    # The response is linear: one filter of the difference serves both.
+    # The filter is linear: the difference is filtered once.
     e = filtered(numeric(s) - target)
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
 
-    def pullback(g: Array) -> tuple[Array, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         of_s = correlated(e * (g * dt))
         return of_s, lambda: -of_s
 
-    return error, pullback  # type: ignore[return-value]
+    return error, pullback
 
 
 class SpikeTimeLoss:
@@ -61,10 +58,10 @@ class SpikeTimeLoss:
     See `functions.spike_time_error`.
 
     Args:
-        srm: the neuron whose spike response filters both.
+        neuron: the neuron whose spike response filters both trains.
 
     Raises:
-        TypeError: srm is no neuron.
+        TypeError: neuron is not a neuron.
 
     Source: Shrestha and Orchard 2018, equations 4 and 5 (van Rossum's distance with the spike response).
 
@@ -76,8 +73,8 @@ class SpikeTimeLoss:
     0.0
     """
 
-    def __init__(self, srm: Neuron) -> None:
-        self.srm = neuron("SpikeTimeLoss", srm)
+    def __init__(self, neuron: Neuron) -> None:
+        self.neuron = as_neuron("SpikeTimeLoss", neuron)
 
     def __call__(self, spikes: Any, target: Any) -> Tensor:
         """Return the loss of spikes against target, both (T, N, ...), as a scalar.
@@ -87,4 +84,4 @@ class SpikeTimeLoss:
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
-        return spike_time_error(spikes, target, response=self.srm.filter)
+        return spike_time_error(spikes, target, response=self.neuron.filter)

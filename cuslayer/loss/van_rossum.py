@@ -16,22 +16,22 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     """Return the distance of two spike trains filtered by a causal exponential.
 
     ``D^2 = 1/tau int_0^inf (f_a - f_b)^2 dt`` with ``f(t) = sum over spikes at t_i <= t of exp(-(t - t_i) / tau)``. A
-    spike that one train has and the other has not gives ``D^2 = 1/2``; so does each of two spikes that are far apart.
-    The integral is exact: between two steps the difference falls exponentially, and after the last one for ever.
+    spike in only one of the trains gives ``D^2 = 1/2``; so does each of two spikes that are far apart. The integral is
+    exact: the difference decays exponentially between two steps, and after the last one.
 
     Args:
         a: (T, N, ...), spikes or counts.
         b: of the same shape.
-        tau: the time constant of the filter in ms: small to compare times, large to compare counts.
-        dt: the step in ms.
-        total: whether to return one distance a sample, the root of the summed squares of its neurons.
+        tau: the time constant of the filter, ms: small to compare times, large to compare counts.
+        dt: the step, ms.
+        total: whether to return one distance per sample, the root of the summed squares over its neurons.
 
     Returns:
-        The distances, float64 on the CPU: (N, ...), one a neuron, or (N,).
+        The distances, float64 on the CPU: (N, ...), one per neuron, or (N,).
 
     Raises:
         ValueError: a is not (T, N, ...), the shapes differ, or tau or dt is not positive.
-        TypeError: tau or dt is no number.
+        TypeError: tau or dt is not a number.
 
     Source: M. C. W. van Rossum, "A novel spike distance", Neural Computation 13(4), 2001.
 
@@ -44,7 +44,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     check.same_shape("van_rossum", "a", a, "b", b)
     rate = check.positive("van_rossum", "dt", dt) / check.positive("van_rossum", "tau", tau)
     difference = a.astype(np.float64) - b.astype(np.float64)
-    # Samples of the filter as far as float64 can tell them from nothing.
+    # The samples of the filter that are above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)
     filtered = kernels.of(difference).response.fir(difference, np.exp(-rate * np.arange(taps)))
     within = -math.expm1(-2 * rate) / 2

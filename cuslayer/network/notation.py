@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from cuslayer import check
 from cuslayer.layers import Average, Conv, Delay, Dense, Layer, Pool, Shift
@@ -170,7 +170,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         own = as_neuron("Network", given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
-        layer, shape = _MAKE[word.kind](word, shape, own)
+        layer = _MAKE[word.kind](word, shape, own)
+        shape = _output_shape(layer, shape)
         stages.append(layer)
         if word.kind != "average":
             stages.append(given)
@@ -182,16 +183,16 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     return begin, stages
 
 
-def _dense(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+def _dense(word: Word, shape: Shape, neuron: Neuron) -> Layer:
     (features,) = word.numbers
     inputs = shape if len(shape) > 1 else shape[0]
-    return Dense(inputs, features, **_weight(word, neuron, usual_scale=10.0)), (features,)
+    return Dense(inputs, features, **_weight(word, neuron, usual_scale=10.0))
 
 
-def _conv(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
+def _conv(word: Word, shape: Shape, neuron: Neuron) -> Layer:
     maps, kernel = word.numbers
     usual = 0 if word.text.endswith("v") else kernel // 2
-    conv = Conv(
+    return Conv(
         shape[2],
         maps,
         kernel,
@@ -201,23 +202,20 @@ def _conv(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
         groups=1 if word.groups is None else word.groups,
         **_weight(word, neuron, usual_scale=100.0),
     )
-    return conv, (*_outputs(conv, shape, ceil=False), maps)
 
 
-def _pool(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
-    pool = Pool(
+def _pool(word: Word, shape: Shape, neuron: Neuron) -> Layer:
+    return Pool(
         word.numbers[0],
         stride=word.stride,
         padding=0 if word.padding is None else word.padding,
         dilation=1 if word.dilation is None else word.dilation,
         gain=neuron.pool_gain,
     )
-    return pool, (*_outputs(pool, shape, ceil=True), shape[2])
 
 
-def _average(word: Word, shape: Shape, neuron: Neuron) -> tuple[Layer, Shape]:
-    (groups,) = word.numbers
-    return Average(groups), (groups,)
+def _average(word: Word, shape: Shape, neuron: Neuron) -> Layer:
+    return Average(word.numbers[0])
 
 
 def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]:
@@ -230,11 +228,14 @@ def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]
     return {"weight_scale": scale, "weight_hook": partial(quantize, step=step, limits=limits)}
 
 
-def _outputs(layer: Conv | Pool, shape: Shape, *, ceil: bool) -> tuple[int, int]:
-    return layer.window.outputs("Network", (shape[0], shape[1]), ceil=ceil)
+def _output_shape(layer: Layer, shape: Shape) -> Shape:
+    try:
+        return cast(Shape, layer.output_shape(shape))
+    except ValueError as problem:  # a layer names its operation first
+        raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
 
 
-_MAKE: dict[str, Callable[[Word, Shape, Neuron], tuple[Layer, Shape]]] = {
+_MAKE: dict[str, Callable[[Word, Shape, Neuron], Layer]] = {
     "dense": _dense,
     "conv": _conv,
     "pool": _pool,

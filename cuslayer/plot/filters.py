@@ -1,4 +1,4 @@
-"""Responses in time: a neuron's two filters, or filters that were learned."""
+"""Filters over time: the responses of a neuron, or the taps of trained filters."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import to_numpy
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
-from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes, colors, legend_beside, open_frame, plain, time_axis
+from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.plot.axes import BLUE, FAINT, VERMILION, as_array, axes, colors, legend_beside, open_frame, time_axis
 
 
 def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
-    """Draw a neuron's spike response and refractory response, or the taps of learned filters, over time.
+    """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
-    The refractory response is drawn in thresholds, ``nu[k] / theta``, so that both have one scale.
+    The refractory response, of neurons that have one, is drawn in units of the threshold, ``nu[k] / theta``.
 
     Args:
-        of: a neuron (`Loihi` has one response); a layer whose `weight` are taps; or the taps themselves, (taps,) or
-            (filters, taps), the first tap first.
+        of: a neuron; a layer whose `weight` are taps; or the taps, (taps,) or (filters, taps), the first at lag 0.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         dt: the step of taps, ms, 1 by default; a neuron has its own.
 
@@ -29,24 +27,27 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
 
     Raises:
         ValueError: taps are neither (taps,) nor (filters, taps), dt is not positive, or is given with a neuron.
-        TypeError: taps are no numbers, or ax is no Axes.
+        TypeError: taps are not numbers, or ax is not Axes.
 
+    >>> from cuslayer.neurons import SRM
     >>> ax = filters(SRM(theta=10.0, tau_sr=10.0, tau_ref=4.0, scale_ref=2.0))
     >>> spike, refractory = (line.get_ydata() for line in ax.get_lines()[:2])
     >>> float(spike.max()), round(float(refractory.min()), 6)
     (1.0, -2.0)
     """
     op = "filters"
-    if isinstance(of, (SRM, Loihi)):
+    if is_neuron(of):
+        neuron = as_neuron(op, of)
         if dt is not None:
-            raise ValueError(f"{op}: dt must be left out for a neuron, whose own is {of.dt:g} ms")
-        dt = of.dt
-        curves = [(of.response, BLUE, r"spike response $\varepsilon$")]
-        if isinstance(of, SRM):
-            curves.append((of.refractory / of.theta, VERMILION, r"refractory response $\nu\,/\,\theta$"))
+            raise ValueError(f"{op}: dt must be left out for a neuron, whose own is {neuron.dt:g} ms")
+        dt = neuron.dt
+        curves = [(neuron.response, BLUE, r"spike response $\varepsilon$")]
+        if len(neuron.refractory) > 1:
+            scale = neuron.theta or 1.0
+            curves.append((neuron.refractory / scale, VERMILION, r"refractory response $\nu\,/\,\theta$"))
     else:
         dt = check.positive(op, "dt", 1.0 if dt is None else dt)
-        taps = to_numpy(plain(getattr(of, "weight", of)))
+        taps = to_numpy(as_array(getattr(of, "weight", of)))
         if taps.dtype.kind not in "iuf":
             raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")
         if taps.ndim not in (1, 2):

@@ -1,4 +1,4 @@
-"""Membrane potentials over time, with the threshold and the spikes that it makes of them."""
+"""Membrane potentials over time, with the threshold and the spikes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.axes import (
     BLUE,
     FAINT,
     VERMILION,
     axes,
-    chosen,
     colors,
-    flat,
+    flatten_neurons,
     legend_beside,
-    neuron_of,
+    neuron_positions,
     one_sample,
     open_frame,
     time_axis,
@@ -27,45 +25,46 @@ from cuslayer.plot.axes import (
 _MOST = 8
 
 
-def potential(u: Any, ax: Any = None, *, srm: SRM | Loihi, sample: int | None = 0, neurons: Any = None) -> Any:
-    """Draw potentials after refraction, the threshold, and a mark at each spike that it makes.
+def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None) -> Any:
+    """Draw potentials after refraction, the threshold, and a marker at each spike.
 
-    A spike is where ``u[t] >= theta``; of `Loihi`, whose rule it is, where ``u[t] > theta``.
+    The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
 
     Args:
-        u: (T, N, ...), the potential that the threshold sees, a tensor or an array.
+        u: (T, N, ...), the potential that is compared with the threshold, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        srm: the neuron, `SRM` or `Loihi`: its theta and its dt.
-        sample: which of the batch; None where u is (T, ...) without a batch.
-        neurons: which of the layer: a flat position or a place such as ``(row, column, channel)``, one or a list;
-            by default all, which may be 8 at most.
+        neuron: the kind of neuron: its theta, its dt and its rule for spikes.
+        sample: the sample of the batch; None where u is (T, ...) without a batch.
+        neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of them;
+            by default all, at most 8.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: u is not (T, N, ...), there is no such sample or neuron, or none of more than 8 is named.
-        TypeError: u is not floating, srm is no neuron, a neuron is no position, or ax is no Axes.
+        ValueError: u is not (T, N, ...), there is no such sample or neuron, or neurons is None for more than 8.
+        TypeError: u is not floating, neuron is not a neuron, a position is not an integer, or ax is not Axes.
 
-    >>> ax = potential(np.array([0.0, 12.0, 4.0]).reshape(3, 1, 1), srm=SRM(theta=10.0))
+    >>> from cuslayer.neurons import SRM
+    >>> ax = potential(np.array([0.0, 12.0, 4.0]).reshape(3, 1, 1), neuron=SRM(theta=10.0))
     >>> {line.get_label(): line.get_ydata() for line in ax.get_lines()}["spikes"].tolist()
     [12.0]
     """
     op = "potential"
-    srm = neuron_of(op, srm)
+    neuron = as_neuron(op, neuron)
     traces = one_sample(op, "u", u, sample)
     check.floating(op, "u", traces)
-    which = chosen(op, neurons, traces.shape[1:], _MOST)
+    which = neuron_positions(op, neurons, traces.shape[1:], _MOST)
     ax = axes(op, ax, (7.0, 3.0))
-    time = np.arange(len(traces)) * srm.dt
-    shown = flat(traces)[:, which]
-    ax.axhline(srm.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
+    time = np.arange(len(traces)) * neuron.dt
+    shown = flatten_neurons(traces)[:, which]
+    ax.axhline(neuron.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
-    spiking = shown > srm.theta if isinstance(srm, Loihi) else shown >= srm.theta
-    for column, (neuron, shade) in enumerate(zip(which, [BLUE] if alone else colors(len(which)), strict=True)):
+    spiking = neuron.fires(shown)
+    for column, (number, shade) in enumerate(zip(which, [BLUE] if alone else colors(len(which)), strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
         dot = "." if len(trace) == 1 else "none"
-        ax.plot(time, trace, color=shade, linewidth=1.4, marker=dot, label="potential" if alone else f"neuron {neuron}")
+        ax.plot(time, trace, color=shade, linewidth=1.4, marker=dot, label="potential" if alone else f"neuron {number}")
         ax.plot(
             time[fired],
             trace[fired],
@@ -75,10 +74,10 @@ def potential(u: Any, ax: Any = None, *, srm: SRM | Loihi, sample: int | None = 
             markeredgecolor="white",
             markeredgewidth=0.6,
             color=VERMILION if alone else shade,
-            label="spikes" if alone else f"_spikes of neuron {neuron}",
+            label="spikes" if alone else f"_spikes of neuron {number}",
             zorder=3,
         )
-    time_axis(ax, len(traces), srm.dt)
+    time_axis(ax, len(traces), neuron.dt)
     ax.set_ylabel("potential u")
     open_frame(ax)
     legend_beside(ax)

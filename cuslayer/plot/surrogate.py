@@ -1,4 +1,4 @@
-"""The surrogate: what stands for the slope of a spike, around the threshold."""
+"""The surrogate gradient of a neuron around its threshold."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
-from cuslayer.plot.axes import BLUE, FAINT, axes, neuron_of, open_frame
+from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.plot.axes import BLUE, FAINT, axes, open_frame
 
-# In widths of the surrogate: at five it has fallen under a hundredth of its height.
-_REACH = 5.0
+# Range of the plot on each side of the threshold, in widths: an exponential has fallen to under 1 % there.
+_RANGE = 5.0
 
 
-def surrogate(srm: SRM | Loihi, ax: Any = None) -> Any:
-    """Draw the surrogate around the threshold, and the width ``tau_rho theta`` in which it falls to 1/e.
+def surrogate(neuron: Neuron, ax: Any = None) -> Any:
+    """Draw the surrogate rho(u) around the threshold, and its width.
 
-    ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``; of `Loihi` divided by the largest
-    sample of its response.
+    The width of `SRM` and `Loihi` is ``tau_rho theta``, where rho has fallen to 1/e.
 
     Args:
-        srm: the neuron, `SRM` or `Loihi`.
+        neuron: the neuron; it must define `surrogate`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: srm is no neuron, or ax is no Axes.
+        ValueError: neuron does not define a surrogate.
+        TypeError: neuron is not a neuron, or ax is not Axes.
 
+    >>> from cuslayer.neurons import SRM
     >>> ax = surrogate(SRM(theta=10.0, tau_rho=0.5, scale_rho=1.0))
     >>> u, rho = ax.get_lines()[0].get_data()
     >>> float(u[rho.argmax()]), float(rho.max())
     (10.0, 0.2)
     """
-    srm = neuron_of("surrogate", srm)
+    kind = as_neuron("surrogate", neuron)
     ax = axes("surrogate", ax, (6.0, 3.0))
-    width = srm.tau_rho * srm.theta
-    away = np.linspace(-_REACH, _REACH, 401)
-    most = float(srm.response.max()) if isinstance(srm, Loihi) else 1.0
-    u, rho = srm.theta + away * width, srm.scale_rho / (most * width) * np.exp(-np.abs(away))
+    offset = np.linspace(-_RANGE, _RANGE, 401)
+    u = kind.theta + offset * kind.width
+    rho = kind.surrogate(u)
+    if rho is None:
+        raise ValueError(f"surrogate: neuron must define its surrogate, {type(neuron).__name__} does not")
     ax.plot(u, rho, color=BLUE, linewidth=1.6, label=r"$\rho(u)$")
-    inside = np.abs(away) <= 1
-    ax.fill_between(u[inside], rho[inside], color=BLUE, alpha=0.15, linewidth=0, label=r"within $\tau_\rho\,\theta$")
-    ax.axvline(srm.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
-    ax.set(
-        xlabel="potential u", ylabel=r"surrogate $\rho(u)$ (1 / ms)", xlim=(u[0], u[-1]), ylim=(0.0, 1.08 * rho.max())
-    )
+    inside = np.abs(offset) <= 1
+    ax.fill_between(u[inside], rho[inside], color=BLUE, alpha=0.15, linewidth=0, label="within the width")
+    ax.axvline(kind.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
+    top = 1.08 * float(rho.max()) or 1.0
+    ax.set(xlabel="potential u", ylabel=r"surrogate $\rho(u)$ (1 / ms)", xlim=(u[0], u[-1]), ylim=(0.0, top))
     ax.legend(frameon=False, fontsize="small")
     open_frame(ax)
     return ax

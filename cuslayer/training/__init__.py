@@ -1,4 +1,4 @@
-"""Training runs: the loop, its log, its checkpoint, its configuration, its pictures."""
+"""Training runs: loop, log, checkpoint, configuration, figures."""
 
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config

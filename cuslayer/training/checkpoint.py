@@ -1,4 +1,4 @@
-"""A training run on disk: arrays and plain text, no pickle, never half-written."""
+"""Checkpoints of a training run: arrays and JSON in an npz file, without pickle."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on as if it had not stopped.
+    """The state of a training run, enough to resume it with identical results.
 
     Attributes:
-        epoch: how many epochs are done.
+        epoch: the number of completed epochs.
         network: the parameters by name.
-        optimizer: what the optimizer remembers, by name.
-        generator: the state of the random generator.
+        optimizer: the state of the optimizer by name.
+        generator: the state of the random number generator.
     """
 
     epoch: int
@@ -35,14 +35,14 @@ class Checkpoint:
 
     @classmethod
     def of(cls, epoch: int, network: Sequential, optimizer: SGD | Adam) -> Checkpoint:
-        """Return the checkpoint of a run as it is now."""
+        """Return a checkpoint of the current state."""
         return cls(epoch, network.state(), optimizer.state(), dict(backend.generator().bit_generator.state))
 
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
-        """Put network, optimizer and generator back where they were.
+        """Load the state into network, optimizer and random number generator.
 
         Raises:
-            ValueError: the network or the optimizer is another than the one that was saved; nothing is changed then.
+            ValueError: the state does not fit the network or the optimizer; nothing is changed then.
         """
         before = network.state()
         network.load_state(self.network)
@@ -54,7 +54,7 @@ class Checkpoint:
         backend.generator().bit_generator.state = self.generator
 
     def save(self, path: str | Path) -> None:
-        """Write the checkpoint to a file of NumPy's npz format."""
+        """Write the checkpoint as an npz file, atomically."""
         about = json.dumps({"format": _FORMAT, "epoch": self.epoch, "generator": self.generator})
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
@@ -68,7 +68,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ValueError: the file is missing, damaged, or of another format.
     """
     try:
-        # Opened here: where NumPy opens a damaged file itself, it leaves it open.
+        # np.load leaves a damaged file open if it opened the file itself.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
@@ -76,12 +76,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         epoch, generator = (about["epoch"], about["generator"]) if version == _FORMAT else (0, {})
     except FileNotFoundError:
         raise ValueError(f"load_checkpoint: {path} is no file") from None
-    except Exception as problem:  # a damaged file raises whatever the readers of zip, npy and JSON come to
+    except Exception as problem:  # the readers of zip, npy and JSON raise many types
         raise ValueError(f"load_checkpoint: {path} is damaged or no checkpoint ({type(problem).__name__})") from None
     if version != _FORMAT:
         raise ValueError(f"load_checkpoint: {path} has format {version}, this version reads {_FORMAT}")
 
-    def part(room: str) -> dict[str, backend.Array]:
-        return {name.removeprefix(room): a for name, a in arrays.items() if name.startswith(room)}
+    def part(prefix: str) -> dict[str, backend.Array]:
+        return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
     return Checkpoint(epoch, part("network/"), part("optimizer/"), generator)

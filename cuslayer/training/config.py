@@ -1,4 +1,4 @@
-"""The configuration of a training run, and the YAML that it is written as."""
+"""The configuration of a training run, and how it is written as YAML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 
-# SLAYER's names of the options beside a layer's word, and ours.
+# SLAYER's name of each layer option, and the name in `Word`.
 LAYER_OPTIONS = {
     "stride": "stride",
     "padding": "padding",
@@ -32,17 +32,17 @@ LAYER_OPTIONS = {
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Which optimizer moves the weights, and how its learning rate falls.
+    """The optimizer and the schedule of its learning rate.
 
     Attributes:
         type: "SGD", "Adam" or "NAdam".
-        lr: the learning rate at first.
-        amsgrad: for Adam, whether the largest second moment counts.
-        momentum: for SGD.
-        weight_decay: pull towards zero.
-        schedule: "constant", "step" (every so many epochs, times factor) or "cosine" (to zero over the run).
-        every: epochs between steps.
-        factor: of a step.
+        lr: the initial learning rate.
+        amsgrad: for Adam, whether to divide by the largest second moment so far.
+        momentum: momentum of SGD.
+        weight_decay: weight decay.
+        schedule: "constant", "step" (multiplied by `factor` every `every` epochs) or "cosine" (to zero over the run).
+        every: epochs between the steps of "step".
+        factor: factor of each step of "step".
     """
 
     type: str = "Adam"
@@ -57,26 +57,26 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A training run, whole: what `load_config` reads and `save_config` writes.
+    """The configuration of a training run; `load_config` reads it, `to_yaml` writes it.
 
     Attributes:
-        neuron: the neurons, an `SRM` or a `Loihi`, with the step dt (SLAYER's Ts) in ms.
-        duration: milliseconds of a recording that count (SLAYER's tSample).
-        layers: the words of the network, the input first; plain strings become words. Frames are WxHxC, columns first,
-            as in SLAYER's files. There are none in a configuration without a network.
+        neuron: the neuron model, an `SRM` or a `Loihi`, with its time step dt (SLAYER's Ts) in ms.
+        duration: simulated time of a recording in ms (SLAYER's tSample).
+        layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
+            SLAYER's files. Empty for a configuration without a network.
         error: "NumSpikes", "ProbSpikes" or "SpikeTime".
-        region: for NumSpikes and ProbSpikes, the time in ms that counts.
+        region: for NumSpikes and ProbSpikes, the interval (start, stop) in ms in which the loss counts spikes.
         window: for ProbSpikes, the length of the sliding window in ms.
-        true: for NumSpikes, the count of the right class.
-        false: the count of the others.
-        optimizer: what moves the weights.
-        epochs: how often the training set is seen.
-        batch: recordings a step.
-        seed: of weights, order and dropout.
+        true: for NumSpikes, the target spike count of the true class.
+        false: for NumSpikes, the target spike count of the other classes.
+        optimizer: the optimizer and its schedule.
+        epochs: passes over the training set.
+        batch: recordings per optimizer step.
+        seed: seed of weights, sample order and dropout.
         data: the folder of recordings; None for the embedded digits.
-        train_list: the label list of the training set, where the folder has several.
-        test_list: likewise of the test set.
-        out: the folder for results; None for a new one under runs/.
+        train_list: the label list of the training set, if the folder has several.
+        test_list: the label list of the test set, if the folder has several.
+        out: the folder for results; None for a new folder under runs/.
     """
 
     neuron: Neuron = field(default_factory=SRM)
@@ -102,21 +102,21 @@ class Config:
 
     @property
     def steps(self) -> int:
-        """The number of steps of a recording."""
+        """The number of time steps of a recording."""
         return round(self.duration / self.neuron.dt)
 
     def network(self) -> Network:
-        """Return a new network with weights drawn from the seeded generator.
+        """Return a new network, its weights drawn from the library's generator.
 
         Raises:
-            ValueError: the configuration has no layers, or they do not fit each other.
+            ValueError: the configuration has no layers, or their shapes do not fit.
         """
         if not self.layers:
             raise ValueError("Config: layer is missing: the configuration has no network")
         return Network([rows_first(word) for word in self.layers], self.neuron)
 
     def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss:
-        """Return the loss."""
+        """Return a new loss."""
         if self.error == "SpikeTime":
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
@@ -124,7 +124,7 @@ class Config:
         return SpikeCountLoss(self.neuron, true=self.true, false=self.false, region=self.region)
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
-        """Return the optimizer of the parameters."""
+        """Return a new optimizer of the parameters."""
         o = self.optimizer
         lr: float | Schedule = o.lr
         if o.schedule == "step":
@@ -138,14 +138,14 @@ class Config:
         return Adam(parameters, lr, amsgrad=o.amsgrad, weight_decay=o.weight_decay)
 
     def with_options(self, **options: Any) -> Config:
-        """Return this configuration with the options that are not None in place of its own; `lr` is the optimizer's."""
+        """Return a copy with every option that is not None replaced; `lr` sets the optimizer's learning rate."""
         given = {name: value for name, value in options.items() if value is not None}
         if "lr" in given:
             given["optimizer"] = replace(self.optimizer, lr=given.pop("lr"))
         return replace(self, **given)
 
     def to_yaml(self) -> str:
-        """Return the YAML text that `load_config` reads back as this configuration."""
+        """Return YAML that `load_config` reads as an equal configuration."""
         error: dict[str, Any] = {"type": self.error}
         if self.error != "SpikeTime":
             error["probSlidingWin"] = self.window
@@ -160,19 +160,19 @@ class Config:
         document = {
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},
             "neuron": neuron_constants(self.neuron),
-            **({"layer": [_layer(word) for word in self.layers]} if self.layers else {}),
+            **({"layer": [_word_to_yaml(word) for word in self.layers]} if self.layers else {}),
             "training": training,
         }
         return yaml.safe_dump(document, sort_keys=False)
 
 
 def optimizer_key(name: str) -> str:
-    """Return the key of an attribute of `OptimizerConfig`."""
+    """Return the YAML key of an attribute of `OptimizerConfig`."""
     return {"weight_decay": "weightDecay"}.get(name, name)
 
 
-def _layer(word: Word) -> dict[str, Any]:
-    """Return a word and its options by SLAYER's names."""
+def _word_to_yaml(word: Word) -> dict[str, Any]:
+    """Return a word and its options under SLAYER's keys."""
     given = word.options()
     found = {theirs: given[ours] for theirs, ours in LAYER_OPTIONS.items() if ours in given}
     pairs = {key: list(value) for key, value in found.items() if isinstance(value, tuple)}

@@ -1,4 +1,4 @@
-"""The pictures of a run. matplotlib is imported when the first is drawn, and needs no screen."""
+"""Figures of a training run, drawn without a display; matplotlib is imported at the first one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cuslayer.training.stats import EpochStats
 
 
 def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[float, float]) -> None:
-    """Let `draw` fill a new figure of a size in inches, and write it as PNG."""
+    """Draw a figure by `draw(figure)` and write it as PNG; `size` is (width, height) in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -27,7 +27,7 @@ def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[fl
 
 
 def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
-    """Draw loss and, where there are classes, accuracy over the epochs."""
+    """Draw the loss and, for classification, the accuracy over the epochs."""
     with_accuracy = any(row.train_accuracy is not None for row in rows)
     axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
     for axis, value in zip(axes, ("loss", "accuracy"), strict=False):
@@ -35,12 +35,12 @@ def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
 
 
 def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
-    """Draw spike trains one above the other, the input at the bottom: a mark a spike.
+    """Draw raster plots of spike trains one above the other, the input at the bottom.
 
     Args:
-        figure: matplotlib's.
-        trains: a title and boolean spikes (T, ...) of each, the input first.
-        dt: the step in ms.
+        figure: a matplotlib figure.
+        trains: pairs of a title and boolean spikes (T, ...), the input first.
+        dt: the time step in ms.
     """
     axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
     for axis, (title, spikes) in zip(axes, trains, strict=True):

@@ -1,4 +1,4 @@
-"""The gradient flow: how large the gradient of each layer is, epoch by epoch."""
+"""The gradient flow: the size of each layer's gradient over the epochs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cuslayer.training.stats import read_table, write_table
 
 
 class GradientFlow:
-    """The size of each layer's gradient over the epochs: the root mean square of its elements over the steps.
+    """Records the size of each layer's gradient per epoch: the root mean square of its elements over the steps.
 
-    A layer whose gradient is orders of magnitude under the others' hardly learns: the error vanishes on its way back.
-    A step costs a sum of squares for each parameter, and nothing is read from a GPU before the epoch ends. `Trainer`
-    keeps one in `gradients`; in a loop of one's own::
+    A layer whose gradient is orders of magnitude below the others' hardly learns: the gradient vanishes in backward.
+    Each step costs a sum of squares per parameter; nothing is copied from a GPU before the epoch ends. `Trainer` has
+    one in `gradients`; in a custom loop::
 
         flow = GradientFlow(net)
         ...
@@ -32,7 +32,7 @@ class GradientFlow:
         net: the network; its parameters are named by position and layer, as in "2 Dense".
 
     Attributes:
-        epochs: for each epoch that has ended, the sizes by name.
+        epochs: the sizes by name, one dictionary for each completed epoch.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -44,16 +44,16 @@ class GradientFlow:
     """
 
     def __init__(self, net: Sequential) -> None:
-        self._parameters = _named(net)
+        self._parameters = _by_layer(net)
         self.epochs: list[dict[str, float]] = []
-        self._begin()
+        self._start_epoch()
 
-    def _begin(self) -> None:
+    def _start_epoch(self) -> None:
         self._steps = 0
         self._squares: dict[str, Array | float] = dict.fromkeys(self._parameters, 0.0)
 
     def add(self) -> None:
-        """Count the gradients of a step, after backward; a parameter without one counts as zero."""
+        """Add the gradients of a step, after backward; a parameter without a gradient counts as zero."""
         self._steps += 1
         for name, p in self._parameters.items():
             if p.grad is not None:
@@ -61,10 +61,10 @@ class GradientFlow:
                 self._squares[name] += (flat @ flat).astype("float64")
 
     def end_epoch(self) -> dict[str, float]:
-        """Close the epoch: append its sizes, begin the next, and return them.
+        """End the epoch: append its sizes to `epochs`, and return them.
 
         Raises:
-            ValueError: no step was counted.
+            ValueError: no step was added.
         """
         if self._steps == 0:
             raise ValueError("GradientFlow: an epoch must have a step, got none")
@@ -73,14 +73,14 @@ class GradientFlow:
             for name, square in self._squares.items()
         }
         self.epochs.append(sizes)
-        self._begin()
+        self._start_epoch()
         return sizes
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the sizes over the epochs, a line a parameter, and return the axes; see `plot.gradient_flow`.
+        """Draw the sizes over the epochs, one line per parameter, and return the axes; see `plot.gradient_flow`.
 
         Args:
-            ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+            ax: the matplotlib axes; by default those of a new figure.
 
         Raises:
             TypeError: ax is no Axes.
@@ -88,20 +88,20 @@ class GradientFlow:
         return gradient_flow(self, ax)
 
     def save(self, path: str | Path) -> None:
-        """Write the epochs as CSV, whole: ``epoch`` and the parameters' names, a row an epoch."""
+        """Write the epochs as CSV: the columns ``epoch`` and the parameters' names, one row per epoch."""
         numbered = enumerate(self.epochs, start=1)
         rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)
         write_table(path, ["epoch", *self._parameters], rows)
 
     def load(self, path: str | Path, epochs: int | None = None) -> None:
-        """Go on from the epochs that `save` wrote, or from the first of them.
+        """Replace `epochs` by those that `save` wrote.
 
         Args:
             path: the file.
-            epochs: how many to take; those that the file lacks are empty.
+            epochs: how many to read, by default all; those missing from the file are empty.
 
         Raises:
-            ValueError: the file is missing, or is no such log of this network.
+            ValueError: the file is missing, or is not a log of this network.
         """
         found = []
         rows = read_table("GradientFlow", path, ["epoch", *self._parameters])
@@ -118,8 +118,8 @@ class GradientFlow:
         self.epochs = (found + [{} for _ in range(wanted)])[:wanted]
 
 
-def _named(net: Sequential) -> dict[str, Tensor]:
-    """Return the parameters by position and layer, and number where a layer has several."""
+def _by_layer(net: Sequential) -> dict[str, Tensor]:
+    """Return the parameters by position and layer, with a number if a layer has several."""
     found = {}
     for position, layer in enumerate(net.layers):
         own = layer.parameters() if hasattr(layer, "parameters") else []

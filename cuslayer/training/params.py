@@ -1,4 +1,4 @@
-"""A configuration as it is written, by item or by attribute."""
+"""The keys and values of a YAML file, read and changed by item or by attribute."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cuslayer.training.yaml_sections import read_yaml
 
 
 class Params(MutableMapping[Any, Any]):
-    """The keys and values of a YAML file, by item or by attribute; `str` is its text.
+    """The keys and values of a YAML file, by item or by attribute; `str` returns the YAML text.
 
-    Mappings within are Params too, those of a list as well. Nothing is checked: `load_config` does that, and takes
-    Params. A key that is also a method, as ``items``, or a word of Python's, as ``in``, is reached by item alone.
+    Nested mappings are Params too, also inside lists. Values are not checked: `load_config` does that and accepts
+    Params. A key that is also a method, as ``items``, or a keyword of Python, as ``in``, is available by item only.
 
     Args:
         source: the path of a YAML file, or a mapping, which is copied.
 
     Raises:
-        ValueError: the file is missing or no YAML.
-        TypeError: the file holds no mapping.
+        ValueError: the file is missing or is not YAML.
+        TypeError: the file does not hold a mapping.
         KeyError: an item is missing; the nearest key is named.
         AttributeError: an attribute is missing; the nearest key is named.
 
@@ -63,7 +63,7 @@ class Params(MutableMapping[Any, Any]):
         return len(self._values)
 
     def __getattr__(self, name: str) -> Any:
-        # Copying asks for names of its own before there are any values.
+        # copy looks up special methods before _values exists.
         if name.startswith("_") or name not in self._values:
             near = "" if name.startswith("_") else check.nearest(name, self._values)
             raise AttributeError(f"Params: {name!r} is missing{near}")
@@ -82,11 +82,11 @@ class Params(MutableMapping[Any, Any]):
         return f"Params({self.plain()!r})"
 
     def plain(self) -> dict[Any, Any]:
-        """Return a copy in dictionaries and lists alone."""
+        """Return a copy made of plain dictionaries and lists."""
         return {key: _unwrapped(value) for key, value in self._values.items()}
 
     def save(self, path: str | Path) -> None:
-        """Write a YAML file; it appears whole or not at all."""
+        """Write a YAML file, atomically."""
         write_whole(Path(path), lambda file: file.write(f"{self}\n".encode()))
 
 

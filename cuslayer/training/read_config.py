@@ -1,4 +1,4 @@
-"""Reading a configuration: YAML with SLAYER's keys."""
+"""`load_config`: read a training configuration from YAML with SLAYER's keys."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
     type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
     with tgtSpikeRegion {start, stop} and tgtSpikeCount {true, false}, ProbSpikes with tgtSpikeRegion and
-    probSlidingWin, or SpikeTime), and, where wanted, ``layer``, ``training.optimizer``, ``training.path`` (in, train,
+    probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``, ``training.path`` (in, train,
     test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
 
-    ``layer`` is a list, the input first, of ``dim``: WxHxC (columns first, as SLAYER has it) or N for the input; N a
-    dense layer, NcK a convolution, Ka a pooling, Navg a population vote; and beside it, where the word takes them,
-    stride, padding, dilation (one number, or [rows, columns]), groups, wScale, delay (true: trained), maxDelay (ms)
-    and a neuron of its own.
+    ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
+    N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
+    the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale, delay (true: trained),
+    maxDelay (ms) and a neuron of its own.
 
     Args:
-        source: the path of a YAML file; `Params` or another mapping of the same keys.
+        source: the path of a YAML file, or a mapping of the same keys, such as `Params`.
 
     Raises:
-        ValueError: the file is missing or no YAML; a key or a word is unknown (the nearest known key, the grammar of
-            the words are shown) or missing; a value is out of range.
-        TypeError: a value is of the wrong kind.
+        ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known
+            key, or the grammar of the words) or missing; a value is out of range.
+        TypeError: a value is of the wrong type.
 
     >>> load_config("no/such.yaml")
     Traceback (most recent call last):
@@ -53,24 +53,24 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
     training = top.section("training", ("error", "optimizer", "path", "epochs", "batch", "seed"))
     dt = simulation.number("Ts", check.positive)
-    usual = Config()
+    default = Config()
     return replace(
-        usual,
+        default,
         neuron=_neuron(top, dt),
         duration=simulation.number("tSample", check.positive),
         layers=_layers(top, dt),
         optimizer=_optimizer(training),
-        epochs=training.integer("epochs", usual.epochs),
-        batch=training.integer("batch", simulation.integer("nSample", usual.batch)),
-        seed=training.integer("seed", usual.seed, least=0),
+        epochs=training.integer("epochs", default.epochs),
+        batch=training.integer("batch", simulation.integer("nSample", default.batch)),
+        seed=training.integer("seed", default.seed, least=0),
         **{**_error(training), **_paths(training)},
     )
 
 
-def _neuron(above: Section, dt: float) -> Neuron:
-    """Return the neuron under the key "neuron"."""
-    every = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
-    section = above.section("neuron", ("type", *every))
+def _neuron(parent: Section, dt: float) -> Neuron:
+    """Return the neuron under the key "neuron" of a section."""
+    known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
+    section = parent.section("neuron", ("type", *known))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
     return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)
 
@@ -106,7 +106,7 @@ def _word(section: Section, dt: float) -> Word:
 
 
 def _option(section: Section, key: str, dt: float) -> Any:
-    """Return the value of an option beside a word."""
+    """Return the value of a layer's option."""
     if key == "neuron":
         return _neuron(section, dt)
     if key == "delay":
@@ -130,7 +130,7 @@ def _error(training: Section) -> dict[str, Any]:
     region = error.section("tgtSpikeRegion", ("start", "stop"))
     edges = (region.number("start", check.not_negative), region.number("stop", check.positive))
     found: dict[str, Any] = {"error": kind, "region": edges}
-    # SLAYER's files carry the window whatever the type; only ProbSpikes needs it.
+    # SLAYER's files have the window with every type; only ProbSpikes needs it.
     if kind == "ProbSpikes" or error.mapping.get("probSlidingWin") is not None:
         found["window"] = error.number("probSlidingWin", check.positive)
     if kind == "NumSpikes":
@@ -144,18 +144,18 @@ def _error(training: Section) -> dict[str, Any]:
 
 
 def _optimizer(training: Section) -> OptimizerConfig:
-    usual = OptimizerConfig()
-    names = tuple(map(optimizer_key, asdict(usual)))
-    section = training.section("optimizer", names, default={"type": usual.type})
+    default = OptimizerConfig()
+    names = tuple(map(optimizer_key, asdict(default)))
+    section = training.section("optimizer", names, default={"type": default.type})
     return OptimizerConfig(
-        type=section.choice("type", ("SGD", "Adam", "NAdam"), usual.type),
-        lr=section.number("lr", check.positive, usual.lr),
-        amsgrad=section.flag("amsgrad", usual.amsgrad),
-        momentum=section.number("momentum", check.fraction, usual.momentum),
-        weight_decay=section.number("weightDecay", check.not_negative, usual.weight_decay),
-        schedule=section.choice("schedule", ("constant", "step", "cosine"), usual.schedule),
-        every=section.integer("every", usual.every),
-        factor=section.number("factor", check.positive, usual.factor),
+        type=section.choice("type", ("SGD", "Adam", "NAdam"), default.type),
+        lr=section.number("lr", check.positive, default.lr),
+        amsgrad=section.flag("amsgrad", default.amsgrad),
+        momentum=section.number("momentum", check.fraction, default.momentum),
+        weight_decay=section.number("weightDecay", check.not_negative, default.weight_decay),
+        schedule=section.choice("schedule", ("constant", "step", "cosine"), default.schedule),
+        every=section.integer("every", default.every),
+        factor=section.number("factor", check.positive, default.factor),
     )
 
 

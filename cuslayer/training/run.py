@@ -1,4 +1,4 @@
-"""A whole training run: data, network, epochs, and the folder of results."""
+"""`train`: run a whole training from a configuration, and write its results to a folder."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ CHECKPOINT, METRICS, CONFIG, GRADIENTS = "checkpoint.npz", "metrics.csv", "confi
 
 @dataclass(frozen=True)
 class _Data:
-    """What a run learns from and is tested on: batches for any epoch, and one recording to draw."""
+    """Batches of training and test data, and one recording (title, spikes) for the raster plot."""
 
     train: Any
     test: Iterable[Any] | None
     example: tuple[str, Array]
 
 
-def train(config: Config, *, resume: bool = False, progress: bool = False, say: Callable[[str], None]) -> Path:
-    """Train as a configuration says, and write metrics, checkpoint, configuration and plots to its folder.
+def train(config: Config, *, resume: bool = False, progress: bool = False, log: Callable[[str], None]) -> Path:
+    """Train by a configuration, and write metrics, checkpoint, configuration and figures to a folder.
 
-    Each file appears whole, and the first one after the first epoch: a run that fails before leaves no folder.
+    Files are written atomically, the first after the first epoch: a run that fails earlier leaves no folder.
 
     Args:
-        config: the run.
-        resume: go on from the checkpoint in config.out.
-        progress: whether a terminal shows a bar.
-        say: takes each line that is for a person.
+        config: the configuration of the run.
+        resume: continue from the checkpoint in config.out, by default from the last run under runs/.
+        progress: whether to show a progress bar on a terminal.
+        log: called with each line of progress, as with `print`.
 
     Returns:
-        The folder of the results.
+        The folder of results.
 
     Raises:
-        ValueError: the data, the network or the folder does not fit.
+        ValueError: data, network, checkpoint or folder do not fit the configuration.
     """
     backend.device()
     backend.seed(config.seed)
     out = find_run(config.out) if resume else _new_folder(config.out)
     net = config.network()
-    data = _recordings(config, net)
+    data = _load_data(config, net)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
     trainer, stats = Trainer(net, loss, optimizer, progress=progress), Stats()
     if resume:
@@ -72,18 +72,18 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
         done = len(stats.epochs)
         if done < checkpoint.epoch:
             raise ValueError(f"train: {out / METRICS} has {done} epochs, the checkpoint has {checkpoint.epoch}")
-        trainer.gradients.epochs = [{} for _ in stats.epochs]  # what a run without this file has
+        trainer.gradients.epochs = [{} for _ in stats.epochs]  # for runs without the file
         if (out / GRADIENTS).exists():
             trainer.gradients.load(out / GRADIENTS, done)
     weights = sum(p.data.size for p in net.parameters())
-    say(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
-    with _made(out):
-        _epochs(config, out, trainer, data, stats, say)
+    log(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+    with _output_folder(out):
+        _run_epochs(config, out, trainer, data, stats, log)
     if stats.epochs:
         save_figure(out / "curves.png", lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
         save_figure(out / "gradients.png", lambda figure: trainer.gradients.plot(figure.subplots()), size=(6, 3.5))
     title, spikes = data.example
-    trains = [(title, spikes), *_spikes_of_layers(net, spikes)]
+    trains = [(title, spikes), *_layer_spikes(net, spikes)]
     save_figure(
         out / "raster.png", lambda f: draw_rasters(f, trains, config.neuron.dt), size=(8, 2 + 1.6 * len(trains))
     )
@@ -91,9 +91,9 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, say: 
 
 
 @contextmanager
-def _made(out: Path) -> Iterator[None]:
-    """Make a folder, and where this block fails and the folder is empty, unmake it and those made for it."""
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+def _output_folder(out: Path) -> Iterator[None]:
+    """Create a folder and its parents; if the block raises, remove those created here that are empty."""
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK):
         raise ValueError(f"train: out {out} cannot be written to")
@@ -101,14 +101,16 @@ def _made(out: Path) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError):
-            for folder in made:
+            for folder in created:
                 folder.rmdir()
         raise
 
 
-def _epochs(config: Config, out: Path, trainer: Trainer, data: _Data, stats: Stats, say: Callable[[str], None]) -> None:
-    """Run the epochs that are not done yet, and write the results after each."""
-    used = config.with_options(out=str(out)).to_yaml().encode()
+def _run_epochs(
+    config: Config, out: Path, trainer: Trainer, data: _Data, stats: Stats, log: Callable[[str], None]
+) -> None:
+    """Run the remaining epochs, and write the results after each."""
+    resolved = config.with_options(out=str(out)).to_yaml().encode()
     warned = False
     for epoch in range(len(stats.epochs), config.epochs):
         trainer.optimizer.epoch = epoch
@@ -121,24 +123,24 @@ def _epochs(config: Config, out: Path, trainer: Trainer, data: _Data, stats: Sta
         test_loss, test_accuracy = (None, None) if tested is None else tested
         row = EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds)
         stats.epochs.append(row)
-        # The checkpoint last: it never knows of an epoch that the log lacks, nor stands without its configuration.
-        write_whole(out / CONFIG, lambda file: file.write(used))
+        # The checkpoint is written last: if interrupted, the log never has fewer epochs than the checkpoint.
+        write_whole(out / CONFIG, lambda file: file.write(resolved))
         save_stats(out / METRICS, stats.epochs)
         trainer.gradients.save(out / GRADIENTS)
         Checkpoint.of(epoch + 1, trainer.net, trainer.optimizer).save(out / CHECKPOINT)
-        say(str(row))
-        # Not again before it has fired: there may be thousands of epochs.
-        warning = None if warned else _silence(trainer)
-        warned = trainer.quiet is not None and (warned or warning is not None)
+        log(str(row))
+        # One warning until the output has spikes again: there may be thousands of epochs.
+        warning = None if warned else _silence_warning(trainer)
+        warned = trainer.silent_batch is not None and (warned or warning is not None)
         if warning:
-            say(warning)
+            log(warning)
 
 
-def _silence(trainer: Trainer) -> str | None:
-    """Return a line on a layer that was silent in an epoch, where there is one, and what would make it fire."""
-    if trainer.quiet is None:
+def _silence_warning(trainer: Trainer) -> str | None:
+    """Return a warning that names the first silent layer, with advice; None if the output had spikes in the epoch."""
+    if trainer.silent_batch is None:
         return None
-    found = health(trainer.net, [trainer.quiet], loss=trainer.loss)
+    found = health(trainer.net, [trainer.silent_batch], loss=trainer.loss)
     first = next((layer for layer in found.layers if layer.silent), None)
     if first is None:
         return None
@@ -147,21 +149,21 @@ def _silence(trainer: Trainer) -> str | None:
 
 
 def find_run(out: str | None) -> Path:
-    """Return the folder of the run to go on with: the one named, or the last under runs/.
+    """Return the folder of the run to resume: `out`, or the last one under runs/.
 
     Raises:
-        ValueError: there is no checkpoint in it.
+        ValueError: it has no checkpoint.
     """
-    folder = Path(out) if out else _RUNS / str(max(_numbers(), default=0))
+    folder = Path(out) if out else _RUNS / str(max(_run_numbers(), default=0))
     if not (folder / CHECKPOINT).is_file():
         raise ValueError(f"train: no checkpoint to resume from in {folder}")
     return folder
 
 
 def _new_folder(out: str | None) -> Path:
-    """Return the folder for the results of a new run: the one named if it holds none, or the next under runs/."""
+    """Return the folder for a new run: `out` if it holds no results yet, or the next one under runs/."""
     if out is None:
-        return _RUNS / str(max(_numbers(), default=0) + 1)
+        return _RUNS / str(max(_run_numbers(), default=0) + 1)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"train: out {folder} is a file, not a folder")
@@ -170,22 +172,22 @@ def _new_folder(out: str | None) -> Path:
     return folder
 
 
-def _numbers() -> list[int]:
+def _run_numbers() -> list[int]:
     return [int(p.name) for p in _RUNS.iterdir() if p.name.isdigit()] if _RUNS.is_dir() else []
 
 
-def _recordings(config: Config, net: Network) -> _Data:
+def _load_data(config: Config, net: Network) -> _Data:
     if config.error == "SpikeTime":
-        return _pair(config, net)
+        return _load_spike_trains(config, net)
     if config.data is None:
         train_set: Dataset = Digits("train")
         test_set: Dataset = Digits("test")
     else:
-        lists = (_list(Path(config.data), name) for name in (config.train_list, config.test_list))
+        lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.test_list))
         train_set, test_set = open_folder(config.data, *lists)
     if net.input_shape != tuple(train_set.shape):
         raise ValueError(f"train: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
-    outputs = _outputs(net)
+    outputs = _output_size(net)
     if outputs < train_set.classes:
         raise ValueError(f"train: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
     if round(config.region[1] / config.neuron.dt) > config.steps:
@@ -197,19 +199,19 @@ def _recordings(config: Config, net: Network) -> _Data:
     return _Data(train_loader, test_loader, (f"input, class {label}", spikes))
 
 
-def _list(folder: Path, name: str | None) -> Path | None:
-    """Return where a label list is: in the folder, or where SLAYER looks for it, from the working folder."""
+def _label_list(folder: Path, name: str | None) -> Path | None:
+    """Return the path of a label list: relative to the folder, or, as in SLAYER, to the working directory."""
     if name is None or (folder / name).is_file() or not Path(name).is_file():
         return None if name is None else Path(name)
     return Path(name).absolute()
 
 
-def _pair(config: Config, net: Network) -> _Data:
-    """Return the one recording of a folder that holds input.bs1 and its target output.bs1."""
+def _load_spike_trains(config: Config, net: Network) -> _Data:
+    """Return the input spike train input.bs1 and the target spike train output.bs1 of a folder as one batch."""
     if config.data is None:
         raise ValueError("train: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
     trains = []
-    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _outputs(net))):
+    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _output_size(net))):
         if len(net.input_shape) != 1:
             raise ValueError(f"train: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
         events = read_events(Path(config.data) / name)
@@ -217,7 +219,7 @@ def _pair(config: Config, net: Network) -> _Data:
     return _Data([tuple(trains)], None, ("input", trains[0][:, 0]))
 
 
-def _outputs(net: Network) -> int:
+def _output_size(net: Network) -> int:
     with no_grad():
         shape = net(np.zeros((1, 1, *net.input_shape), bool)).shape[2:]
     if len(shape) != 1:
@@ -225,8 +227,8 @@ def _outputs(net: Network) -> int:
     return shape[0]
 
 
-def _spikes_of_layers(net: Network, spikes: Array) -> list[tuple[str, Array]]:
-    """Return the spikes of each layer's neurons for one recording (T, ...)."""
+def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
+    """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
     found = []
     net.train(False)
     with no_grad():

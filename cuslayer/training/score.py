@@ -1,4 +1,4 @@
-"""The score of samples, as they are counted one batch after the other."""
+"""Mean loss and accuracy of samples, accumulated batch by batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cuslayer.tape import Tensor, as_tensor
 
 
 class Score(NamedTuple):
-    """How an epoch went: the mean loss of a sample, and the part of the samples that were classified right.
+    """Mean loss per sample, and accuracy: the fraction of samples classified correctly.
 
-    The accuracy is None where the targets are spike trains and not classes.
+    The accuracy is None if the targets are spike trains instead of classes.
     """
 
     loss: float
@@ -21,15 +21,15 @@ class Score(NamedTuple):
 
 
 class Tally:
-    """A running score.
+    """Accumulates the score of an epoch.
 
     Attributes:
-        samples: how many were counted.
-        right: how many of them were classified right.
-        loss: the sum of their losses.
+        samples: the number of samples so far.
+        right: the number of correctly classified samples.
+        loss: the sum of the losses.
         classes: whether the last targets were classes, not spike trains.
-        start: when counting began, a time of `time.perf_counter`.
-        last: when the last batch was counted.
+        start: the time of creation, by `time.perf_counter`.
+        last: the time of the last batch.
 
     >>> import numpy as np
     >>> tally = Tally()
@@ -45,15 +45,15 @@ class Tally:
         self.start = self.last = time.perf_counter()
 
     def add(self, spikes: Any, target: Any, loss: Any) -> None:
-        """Count a batch.
+        """Add a batch.
 
         Args:
             spikes: the output (T, N, classes).
-            target: classes (N,) or one-hot (N, classes), or the target train of a loss of spike times (T, N, ...).
+            target: classes (N,), one-hot (N, classes), or target spike trains (T, N, ...).
             loss: the loss of the whole batch, a scalar tensor or a number.
 
         Raises:
-            ValueError: the target is of another shape.
+            ValueError: the target has none of these shapes.
         """
         spikes = as_tensor(spikes)
         given = to_numpy(target.data if isinstance(target, Tensor) else target)
@@ -71,6 +71,6 @@ class Tally:
         self.last = time.perf_counter()
 
     def score(self) -> Score:
-        """Return the score so far; 0 where nothing was counted."""
+        """Return the score so far; zeros before the first batch."""
         samples = max(self.samples, 1)
         return Score(self.loss / samples, self.right / samples if self.classes else None)

@@ -1,4 +1,4 @@
-"""One epoch of training, and one of testing."""
+"""`Trainer`: one epoch of training, one of testing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.score import Score, Tally
 
-# Of so many steps the gradients of one are measured: all of them would cost a hundredth of the time.
-_WATCHED = 4
+# The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
+_GRADIENT_INTERVAL = 4
 
 
 class _Progress(Tally):
-    """The running score of an epoch, and the progress bar that shows it."""
+    """Accumulates the score of an epoch and shows it in a progress bar."""
 
     def __init__(self, batches: Iterable[Any], title: str, show: bool) -> None:
         from tqdm import tqdm
 
         super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
-        # None: tqdm draws on a terminal only.
+        # disable=None: tqdm draws only on a terminal.
         self.bar = tqdm(batches, desc=title, total=total, leave=False, disable=None if show else True)
 
     def add(self, spikes: Any, target: Any, loss: Any) -> None:
@@ -35,18 +35,18 @@ class _Progress(Tally):
 
 
 class Trainer:
-    """Trains a network, an epoch at a time.
+    """Trains and tests a network, one epoch per call.
 
     Args:
         net: the network.
-        loss: of the network's spikes and the targets.
-        optimizer: moves the network's parameters.
-        progress: whether a terminal shows a bar.
+        loss: a function of the network's spikes and the targets to a scalar tensor.
+        optimizer: the optimizer of the network's parameters.
+        progress: whether to show a progress bar on a terminal.
 
     Attributes:
-        gradients: the size of each layer's gradient, an epoch for each call of `train`, from every fourth step.
-        quiet: after `train`, the last batch where the output was silent in all of them, for `health` to look at: it is
-            where any layer is, as none has a bias. Else None.
+        gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
+        silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
+            otherwise None. Layers have no bias, so one silent layer makes the output silent.
 
     >>> import numpy as np
     >>> from cuslayer import SGD, SRM, Dense, Sequential, SpikeCountLoss
@@ -68,35 +68,35 @@ class Trainer:
     ) -> None:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.gradients = GradientFlow(net)
-        self.quiet: tuple[Any, Any] | None = None
+        self.silent_batch: tuple[Any, Any] | None = None
 
     def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
-        """Take a step for each batch (spikes, target) and return the score along the way.
+        """Take an optimizer step for each batch and return the score during training.
 
         Args:
-            batches: pairs of spikes (T, N, ...) and classes (N,), or a target train for a loss of spike times.
-            title: what the bar is called.
+            batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
+            title: the title of the progress bar.
         """
         self.net.train()
-        progress, heard = _Progress(batches, title, self.progress), False
-        self.quiet = None
+        progress, any_spikes = _Progress(batches, title, self.progress), False
+        self.silent_batch = None
         for step, (x, target) in enumerate(progress.bar):
             spikes = self.net(x)
-            heard = heard or bool(to_numpy(spikes.data.any()))
+            any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
             self.optimizer.zero_grad()
             value.backward()
-            if step % _WATCHED == 0:
+            if step % _GRADIENT_INTERVAL == 0:
                 self.gradients.add()
             self.optimizer.step()
             progress.add(spikes, target, value)
         if progress.samples:
             self.gradients.end_epoch()
-            self.quiet = None if heard else (x, target)
+            self.silent_batch = None if any_spikes else (x, target)
         return progress.score()
 
     def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
-        """Return the score of batches (spikes, target) with the weights as they are, keeping nothing for backward."""
+        """Return the score of batches (spikes, target) in eval mode, without gradients."""
         self.net.train(False)
         progress = _Progress(batches, title, self.progress)
         with no_grad():

@@ -1,4 +1,4 @@
-"""YAML, read key by key: every key known, every value of its kind, and what is wrong named by its path."""
+"""Checked access to a YAML document: an error names the path of the unknown key or wrong value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cuslayer import check
 
 
 def read_yaml(op: str, path: str | Path) -> Any:
-    """Return what a YAML file holds.
+    """Return the content of a YAML file.
 
     Raises:
-        ValueError: the file is missing or no YAML.
+        ValueError: the file is missing or is not YAML.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,11 +28,11 @@ def read_yaml(op: str, path: str | Path) -> Any:
 
 
 class Section:
-    """A mapping of a configuration, whose keys are all known.
+    """A mapping in a configuration; unknown keys raise.
 
     Attributes:
-        op: what every message begins with.
-        name: the path of keys to this mapping.
+        op: the beginning of every error message.
+        name: the path of keys to this mapping, empty for the document.
         mapping: the mapping.
     """
 
@@ -46,12 +46,12 @@ class Section:
                 raise ValueError(f"{op}: {self.path(key)} is an unknown key{check.nearest(key, known)}")
 
     def path(self, key: Any) -> str:
-        """Return the path of a key, as messages name it."""
+        """Return the path of a key, for error messages."""
         word = str(key).lower() if isinstance(key, bool) else str(key)
         return f"{self.name}.{word}" if self.name else word
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of a key, or the default; raise ValueError where there is neither."""
+        """Return the value of a key, or the default; raise ValueError if both are missing."""
         if self.mapping.get(key) is not None:
             return self.mapping[key]
         if default is None:
@@ -63,7 +63,7 @@ class Section:
         return Section(self.op, self.path(key), self.get(key, default), known)
 
     def number(self, key: Any, rule: Callable[[str, str, Any], float], default: float | None = None) -> float:
-        """Return the number under a key, checked by a rule of `check`."""
+        """Return the number under a key, checked by a function of `check`, such as `check.positive`."""
         return rule(self.op, self.path(key), plain_number(self.get(key, default)))
 
     def integer(self, key: str, default: int | None = None, least: int = 1) -> int:
@@ -71,11 +71,11 @@ class Section:
         return check.integer(self.op, self.path(key), self.get(key, default), least=least)
 
     def choice(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
-        """Return the word under a key, one of those known."""
+        """Return the word under a key, which must be one of `known`."""
         return check.one_of(self.op, self.path(key), self.get(key, default), known)
 
     def flag(self, key: str, default: bool) -> bool:
-        """Return the truth value under a key."""
+        """Return the boolean under a key."""
         value = self.get(key, default)
         if not isinstance(value, bool):
             raise TypeError(f"{self.op}: {self.path(key)} must be true or false, got {value!r}")
@@ -83,9 +83,9 @@ class Section:
 
 
 def plain_number(value: Any) -> Any:
-    """Return a word that is a number as that number, any other value as it is.
+    """Convert a string that is a number to float, and return any other value unchanged.
 
-    YAML 1.1 reads 1e-3, which has no dot, as a word.
+    YAML 1.1 reads 1e-3, which has no dot, as a string.
 
     >>> plain_number("1e-3"), plain_number("exact")
     (0.001, 'exact')

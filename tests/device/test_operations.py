@@ -246,12 +246,12 @@ def test_a_resumed_run_is_the_run_that_never_stopped(error: str, tmp_path: Path)
         error=error, layers=layers, data=data, duration=30.0, region=(0.0, 30.0), batch=4, true=6.0, false=1.0
     )
     said: list[str] = []
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=said.append)
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=said.append)
     assert backend.device_name() in said[0]
     half = config.with_options(epochs=1, out=str(tmp_path / "half"))
-    out = train(half, say=silent)
+    out = train(half, log=silent)
     assert weights(out) != weights(whole)
-    train(half.with_options(epochs=3), resume=True, say=silent)
+    train(half.with_options(epochs=3), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
     assert memory(out) == memory(whole)
@@ -315,7 +315,7 @@ def test_the_tests_of_a_device_run(device: None) -> None:
     found = subprocess.run(
         [*command, "-k", " or ".join(f"test_{name}" for name in quick.split())],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "CUSLAYER_STAND_IN": "1"},
+        env={**os.environ, "CUSLAYER_STAND_IN": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,

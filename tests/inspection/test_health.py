@@ -326,11 +326,11 @@ def test_the_trainer_detects_a_silent_batch():
         trainer = Trainer(net, cs.SpikeCountLoss(srm, true=20, false=5), cs.SGD(net.parameters(), 1e-9))
         last = batch(net)
         trainer.train([batch(net), last])
-        assert (trainer.quiet is not None) == quiet
-        assert trainer.quiet is None or trainer.quiet[0] is last[0]
+        assert (trainer.silent_batch is not None) == quiet
+        assert trainer.silent_batch is None or trainer.silent_batch[0] is last[0]
         if quiet:
             trainer.train([])
-            assert trainer.quiet is None
+            assert trainer.silent_batch is None
 
 
 @pytest.fixture
@@ -343,7 +343,7 @@ def config(tmp_path, monkeypatch):
 
 def test_a_run_warns_of_a_silent_layer_once(config):
     said = []
-    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)), say=said.append)
+    train(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=1e-9)), log=said.append)
     warnings = [line for line in said if line.startswith("warning: ")]
     assert len(warnings) == 1
     assert said.index(warnings[0]) == 2
@@ -355,21 +355,23 @@ def test_a_run_does_not_diagnose_a_healthy_network(config, monkeypatch):
     said = []
     monkeypatch.setattr(run_module, "health", lambda *_, **__: pytest.fail("looked"))
     srm = dataclasses.replace(config.neuron, theta=0.5)
-    train(dataclasses.replace(config, neuron=srm), say=said.append)
+    train(dataclasses.replace(config, neuron=srm), log=said.append)
     assert len(said) == 4
 
 
 def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
     quiet = iter([True, True, False, True])
-    monkeypatch.setattr(run_module, "_silence", lambda trainer: "warning: silent" if trainer.quiet else None)
+    monkeypatch.setattr(
+        run_module, "_silence_warning", lambda trainer: "warning: silent" if trainer.silent_batch else None
+    )
 
     def one_epoch(self, batches, *, title):
-        self.quiet = (None, None) if next(quiet) else None
+        self.silent_batch = (None, None) if next(quiet) else None
         return Score(1.0, 0.5)
 
     monkeypatch.setattr(Trainer, "train", one_epoch)
     said = []
-    train(dataclasses.replace(config, epochs=4), say=said.append)
+    train(dataclasses.replace(config, epochs=4), log=said.append)
     assert [line[:9] for line in said[1:]] == [
         "epoch   1",
         "warning: ",

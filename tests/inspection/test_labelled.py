@@ -55,5 +55,5 @@ def test_xarray_is_an_extra(monkeypatch):
     net = cs.Network("4-3", cs.SRM())
     with cs.record(net) as seen:
         net(np.ones((5, 1, 4), bool))
-    with pytest.raises(ValueError, match=r"^to_xarray: xarray must be installed: pip install 'cuslayer\[xarray\]'$"):
+    with pytest.raises(ImportError, match=r"^to_xarray: xarray is not installed; pip install 'cuslayer\[xarray\]'$"):
         seen[1].potential.to_xarray()

@@ -135,7 +135,7 @@ def test_errors(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No such file"):
         report(net, x, tmp_path / "none" / "a.html")
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(ValueError, match=r"^report: plotly must be installed: pip install 'cuslayer\[report\]'$"):
+    with pytest.raises(ImportError, match=r"^report: plotly is not installed; pip install 'cuslayer\[report\]'$"):
         report(net, x, path)
     assert not list(tmp_path.iterdir())
 

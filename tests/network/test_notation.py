@@ -195,7 +195,7 @@ def test_a_run_of_the_chip_with_delays_and_a_vote(tmp_path, monkeypatch):
     }
     drawn = []
     monkeypatch.setattr(run, "draw_rasters", lambda figure, trains, dt: drawn.extend(name for name, _ in trains))
-    out = run.train(load_config(described), say=lambda line: None)
+    out = run.train(load_config(described), log=lambda line: None)
     first, *_, last = load_stats(out / "metrics.csv")
     assert last.train_loss < first.train_loss / 10
     assert drawn[1:] == ["after Dense((34, 34, 2), 24)", "output"]

@@ -11,6 +11,7 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling
+from cuslayer.kernels.conv import blocks
 from cuslayer.kernels.fused import conv_neuron, conv_pool
 from cuslayer.kernels.window import Window
 from cuslayer.neurons import potential
@@ -27,7 +28,7 @@ def test_rounds_as_numpy_does(numbers):
     assert cpu.float16.load(half, np.float32).tobytes() == half.astype(np.float32).tobytes()
 
 
-def test_every_float16_and_values_between():
+def test_every_float16_and_what_lies_between():
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every)]
     whole = cpu.float16.load(every, np.float32)
@@ -39,7 +40,7 @@ def test_every_float16_and_values_between():
         assert cpu.float16.store(x).tobytes() == x.astype(np.float16).tobytes()
 
 
-def test_too_large_values_are_clipped():
+def test_too_large_is_cut():
     x = np.array([65519.0, 65520.0, 1e30, -1e30, np.inf, -np.inf], np.float32)
     for kind in (np.float32, np.float64):
         assert cpu.float16.store(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504, 65504, -65504]
@@ -95,7 +96,7 @@ def test_half_the_memory():
         while node is not None:
             for array in arrays(node.pullback):
                 seen[id(array)] = array.nbytes
-            node = node.parents[0] if hasattr(node.parents[0], "pullback") else None
+            node = node.inputs[0] if hasattr(node.inputs[0], "pullback") else None
         size = sum(seen.values())
         kept.append(size)
     weights = 4 * sum(p.data.size for p in net.parameters())
@@ -116,7 +117,7 @@ def arrays(function, depth=4):
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.integers(1, 9), maps=st.integers(1, 5), steps=st.sampled_from([1, 31, 32, 33, 70]), pooled=st.booleans())
-def test_float16_of_a_fused_pass_equals_conversion_after_it(rows, maps, steps, pooled):
+def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps, pooled):
     srm = cs.SRM(tau_sr=3.0)
     generator = np.random.default_rng(rows)
     x = generator.random((steps, 2, rows, 5, 2)) < 0.2
@@ -141,7 +142,7 @@ def test_float16_of_a_fused_pass_equals_conversion_after_it(rows, maps, steps, p
     restored = [cpu.float16.load(u, np.dtype(np.float32)) for u in half]
     for ours, theirs in zip(back(half), back(restored), strict=True):
         assert ours.tobytes() == theirs.tobytes()
-    m = conv_neuron.maps(frames, steps, maps, window, 2 if pooled else 1)
+    m = blocks.pooled_maps(blocks.maps(frames, steps, maps, window), 2 if pooled else 1)
     for u, kept, share in zip(full, half, (1, 2), strict=False):
         for block in range(m.blocks):
             low = block % (m.blocks // 2) * m.together

@@ -27,7 +27,7 @@ filters = st.builds(
 
 @settings(deadline=None, max_examples=60)
 @given(filters, st.integers(1, 60), st.integers(1, 20), st.integers(0, 10))
-def test_recurrence_equals_the_truncated_sum(alpha, steps, columns, seed):
+def test_recurrence_is_the_cut_sum(alpha, steps, columns, seed):
     x = np.random.default_rng(seed).standard_normal((steps, 1, columns))
     eps = reference.alpha(alpha.amplitude, alpha.tau, alpha.dt, alpha.cutoff, steps)
     # The truncation subtracts from the full recurrence: the rounding error is that of the full filter.

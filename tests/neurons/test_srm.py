@@ -49,7 +49,7 @@ def drive(srm, steps, columns, seed):
 
 @settings(deadline=None, max_examples=80)
 @given(neurons, st.integers(1, 50), st.integers(1, 12), st.integers(0, 99))
-def test_neuron_equals_the_formulas(srm, steps, columns, seed):
+def test_neuron_is_what_the_formulas_say(srm, steps, columns, seed):
     x = drive(srm, steps, columns, seed)
     eps, nu, u, s = by_the_formula(srm, x)
     t = cs.Tensor(x, requires_grad=True)
@@ -65,7 +65,7 @@ def test_neuron_equals_the_formulas(srm, steps, columns, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(neurons, st.integers(1, 50), st.integers(1, 12), st.integers(0, 99))
-def test_spike_equals_the_formulas(srm, steps, columns, seed):
+def test_spike_alone_is_what_the_formulas_say(srm, steps, columns, seed):
     a = drive(srm, steps, columns, seed)
     nu = reference.alpha(-srm.scale_ref * srm.theta, srm.tau_ref, srm.dt, srm.ref_cutoff, steps)
     u, s = reference.spike(a, nu, srm.theta)
@@ -237,7 +237,7 @@ def test_the_float32_surrogate_is_exp_to_seven_digits():
 
 @pytest.mark.parametrize("mode", ["neuron_adjoint", "neuron_adjoint_exact"])
 @pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (16, 5), (37, 2050), (32, 0)])
-def test_the_gradient_may_overwrite_the_potential(mode, steps, columns):
+def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
     generator, srm = np.random.default_rng(steps), cs.SRM(tau_sr=4.0)
     u = (10 * generator.standard_normal((steps, columns))).astype(np.float32)
     g = generator.standard_normal(u.shape).astype(np.float32)
@@ -253,7 +253,7 @@ def test_the_gradient_may_overwrite_the_potential(mode, steps, columns):
 
 @pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (40, 5), (90, 2050), (32, 0)])
 @pytest.mark.parametrize("cutoff", [0.0, 0.01, 0.6])
-def test_the_potential_may_overwrite_the_input(steps, columns, cutoff):
+def test_the_potential_may_take_the_place_of_the_input(steps, columns, cutoff):
     srm = cs.SRM(tau_sr=4.0, cutoff=cutoff)
     x = (8 * np.random.default_rng(steps).standard_normal((steps, columns))).astype(np.float32)
     x[: steps // 3, :2] = np.inf

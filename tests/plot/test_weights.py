@@ -1,4 +1,4 @@
-"""Pictures of weights and of decisions: receptive fields and the confusion matrix."""
+"""Plots of weights and of decisions: receptive fields and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_fields_of_a_dense_layer():
     maps = layer.weight.data.reshape(3, 4, 2, 5)
     for neuron in range(5):
         drawn = tile(ax, neuron)
-        # Channel 0 above channel 1, an empty row between.
+        # Channel 0 is above channel 1, with an empty row between.
         assert drawn.shape == (7, 4)
         assert np.array_equal(drawn[:3], maps[:, :, 0, neuron])
         assert np.array_equal(drawn[4:], maps[:, :, 1, neuron])

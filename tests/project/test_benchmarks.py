@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import cuslayer as cs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -16,8 +19,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("kernels", "scaling", "recording", "machine", "page", "traffic", "event_files", "latency"):
-        sys.modules.pop(name, None)
+    for path in BENCHMARKS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def files(folder, out, name):
@@ -121,3 +124,54 @@ def test_latency_says_what_is_missed_and_what_is_missing(capsys, monkeypatch):
         ["c", "60", "s", "-", "no", "Chromium"],
     ]
     assert latency.main(["--only", "a", "c"]) == 0
+
+
+def test_files_of_a_step(capsys, monkeypatch):
+    import files_of_a_step
+
+    assert files_of_a_step.files_called(lambda: cs.Tensor([1.0])) == ["tape.py", "backend.py", "check.py"]
+    for limit, code in ((1000, 0), (1, 1)):
+        monkeypatch.setattr(files_of_a_step, "LIMITS", {"MLP": limit})
+        assert files_of_a_step.main([]) == code
+        head, *files = capsys.readouterr().out.split("\n  ")
+        assert head == f"MLP: {len(files)} files, limit {limit}"
+        assert {"tape.py", "loss/spike_count.py", "optim.py", "kernels/dense/cpu.py"} <= set(map(str.strip, files))
+
+
+def test_step_times(capfd):
+    import step_times
+
+    step_times.main([str(BENCHMARKS.parent), "--rounds=2", "--block=1", "--steps=20", "--batch=1"])
+    head, *rows = (line.split() for line in capfd.readouterr().out.splitlines())
+    assert head == ["this,", "ms", "other,", "ms", "ratio"]
+    whats = [name + what for name in ("MLP", "CNN") for what in (" median", " lower quartile")]
+    assert [" ".join(row[:-3]) for row in rows] == whats
+    for row in rows:
+        mine, other, ratio = map(float, row[-3:])
+        assert ratio == pytest.approx(mine / other, rel=0.1)
+
+
+def test_step_times_refuses_a_folder_without_the_package(tmp_path, capfd):
+    import step_times
+
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        step_times.main([str(tmp_path), "--only=MLP", "--rounds=1", "--steps=20", "--batch=1"])
+    assert f"step_times: {tmp_path} has no package" in capfd.readouterr().err
+
+
+def test_the_page_on_performance_has_the_figures_of_the_results():
+    import page
+    from comparison import report
+
+    def found(name):
+        return json.loads((BENCHMARKS / "results" / f"{name}.json").read_text())
+
+    text = page.PERFORMANCE.read_text()
+    begin, end = page.marks("peers")
+    chart = "![Times of a training step, and peaks of memory, as bars](../benchmarks/results/peers.png)"
+    assert text.split(begin)[1].split(end)[0].strip() == "\n".join([chart, "", *report.text(found("peers"))]).strip()
+    assert re.findall(r"^\| `(\w+)` ", text, re.MULTILINE) == [row["kernel"] for row in found("kernels")["rows"]]
+    seconds = found("scaling")["rate"]["seconds"]
+    for place in (text, (BENCHMARKS.parent / "README.md").read_text()):
+        assert f"{1e3 * seconds[0]:.1f} ms" in place
+        assert f"{1e3 * seconds[-1]:.1f} ms" in place

@@ -1,23 +1,27 @@
-"""The table of mutants fits the sources and spares none of them; a sample of it is caught."""
+"""The table of mutants fits the sources and covers all kernels; the runner tells caught from surviving and invalid."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.emulator.build import _compiler
-from tests.support.mutation import mutants
-from tests.support.mutation.mutants import ROOT, Mutant, Outcome, mutated
+from tests.support.mutation import __main__ as command
+from tests.support.mutation import run
+from tests.support.mutation.reach import Sources, changed
+from tests.support.mutation.run import Outcome
+from tests.support.mutation.table import ROOT, Mutant, mutants, mutated
 
-ALL = mutants.mutants()
+ALL = mutants()
 KERNELS = ROOT / "cuslayer/kernels"
 OF_SHIFT = ("tests/layers/test_shift.py::test_each_neuron_has_its_delay",)
 
 
-def of_shift(new: str) -> Mutant:
-    return Mutant("cuslayer/kernels/response/cpu.py", new, "_shift", "t - delay[m]", new, OF_SHIFT)
+def of_shift(new: str, old: str = "t - delay[m]") -> Mutant:
+    return Mutant("cuslayer/kernels/response/cpu.py", new, "_shift", old, new, OF_SHIFT)
 
 
 def test_no_kernel_is_spared() -> None:
@@ -57,21 +61,73 @@ def test_a_change_that_fits_no_place_or_two_is_refused() -> None:
         mutated(text, fault._replace(place="h"))
 
 
-def test_a_sample_is_caught() -> None:
+def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     _compiler()
-    sample = mutants.sample(4, 0)
-    assert {mutant.file.endswith(".py") for mutant in sample} == {True, False}
-    # What is no fault survives, what is no program or has no place proves nothing.
-    others = [of_shift("-delay[m] + t"), of_shift("t - delays[m]"), of_shift("")._replace(old="?")]
-    found = list(mutants.outcomes([*sample, *others], jobs=2))
-    verdicts = [outcome.verdict for outcome in found]
-    assert verdicts == [*4 * ["caught"], "survived", "invalid", "invalid"], found
+    monkeypatch.setattr(run, "SECONDS", 15)
+    of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("optim.cu"))
+    chosen = {
+        of_shift("t - delay[m]\n            while source >= 0: y[t, m] = 1"): "caught",  # it does not end
+        of_shift("t + delay[m]"): "caught",
+        of_cuda: "caught",
+        # Not a fault.
+        of_shift("-delay[m] + t"): "survived",
+        # Not a program for Numba, Python, C++; a crash; no such text.
+        of_shift("t - delays[m]"): "invalid",
+        of_shift("t - ", "t - delay[m]"): "invalid",
+        of_cuda._replace(what="no C++", new=f"{of_cuda.new} nothing"): "invalid",
+        of_shift("__import__('os').abort()", "return y")._replace(place="shift"): "invalid",
+        of_shift("", "?"): "invalid",
+    }
+    found = list(run.outcomes(list(chosen), jobs=2))
+    assert [outcome.mutant for outcome in found] == list(chosen)
+    assert [outcome.verdict for outcome in found] == list(chosen.values()), found
 
 
-def test_a_sample_where_the_tests_fail_as_they_are_is_refused() -> None:
+def test_tests_that_fail_without_a_fault_are_refused() -> None:
     fault = of_shift("t")._replace(tests=("tests/layers/test_shift.py::test_nothing",))
-    with pytest.raises(RuntimeError, match="mutants: the tests do not pass as they are: "):
-        next(mutants.outcomes([fault], jobs=1))
+    with pytest.raises(RuntimeError, match="mutants: the tests do not pass without a fault: "):
+        next(run.outcomes([fault], jobs=1))
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "reached"),
+    [
+        ("b", "deep", {"deep", "middle", "top"}),
+        ("b", "middle", {"middle", "top"}),
+        ("a", "top", {"top"}),
+        ("b", "_ONE", {"middle", "top"}),
+        ("b", "_made", {"middle", "top"}),
+        ("b", "_of_overloaded", {"top"}),
+        ("b", "plain", {"top"}),  # b is imported as a whole
+        ("b", None, {"deep", "middle", "top"}),
+        ("c", None, set()),
+    ],
+)
+def test_what_a_change_reaches(topic: str, name: str | None, reached: set[str], tmp_path: Path) -> None:
+    """A compiled function contains its callees and constants, whatever they are imported as; modules share a stem."""
+    texts = {
+        "a": "from p.b import cpu as b\nfrom p.b.cpu import overloaded as other\n\n"
+        "def top(x: plain):\n    b.middle(other(x))\n",
+        "b": "_made = lambda: 1\n_ONE = _made()\n\ndef deep(): ...\n\ndef middle(): deep(_ONE)\n\n"
+        "def overloaded(x): ...\n\n@overload(overloaded)\ndef _of_overloaded(x): ...\n\ndef plain(): middle()\n",
+        "c": "from p.a.cpu import top\n\ndef deep(): top()\n",
+    }
+    for folder, text in texts.items():
+        (tmp_path / "p" / folder).mkdir(parents=True)
+        (tmp_path / "p" / folder / "cpu.py").write_text(text, "utf-8")
+    sources = Sources(tmp_path, [Path(f"p/{folder}/cpu.py") for folder in texts])
+    homes = {"top": "a", "middle": "b", "deep": "b"}
+    kept = {Path(f"p/{home}/__pycache__/cpu.{function}-7.py311.nbi"): function for function, home in homes.items()}
+    stale = sources.stale(kept, Path(f"p/{topic}/cpu.py"), name and {name})
+    assert {kept[path] for path in stale} == reached
+
+
+def test_what_is_changed_of_a_text() -> None:
+    text = "X = 1\n\ndef f():\n    return 1\n\nif X:\n    Y = 2\n"
+    assert changed(text, text.replace("return 1", "return 2")) == {"f"}
+    assert changed(text, text.replace("X = 1", "X = 2")) == {"X"}
+    for all_of_it in (text.replace("Y = 2", "Y = 3"), text + "Z = 1", "def", text.replace("def f", "def g")):
+        assert changed(text, all_of_it) is None
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("caught", 0), ("survived", 1), ("invalid", 1)])
@@ -81,11 +137,12 @@ def test_exit_code(
     def outcomes(chosen: list[Mutant], jobs: int) -> Iterator[Outcome]:
         return (Outcome(mutant, verdict if n == 1 else "caught", "why", 1.0) for n, mutant in enumerate(chosen))
 
-    monkeypatch.setattr(mutants, "outcomes", outcomes)
-    assert mutants.main(["--sample", "6", "--seed", "1"]) == code
+    monkeypatch.setattr(command, "outcomes", outcomes)
+    monkeypatch.setattr(command, "mutants", lambda: ALL[:6])
+    assert command.main([]) == code
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 7
     assert out[1].startswith(verdict)
     assert out[6].startswith("6 mutants: ")
     with pytest.raises(SystemExit):
-        mutants.main(["--only", "no such word"])
+        command.main(["--only", "no such word"])

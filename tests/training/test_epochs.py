@@ -1,4 +1,4 @@
-"""What each epoch of a run has by its number, from 0 on and after a pause: a learning rate and an order."""
+"""The learning rate and the order of samples in each epoch of a run, also after resuming."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.tiny import silent, write_folder, write_pair
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Drawing takes longer than training here."""
+    """Do not draw: it takes longer than training here."""
     monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
 
 
@@ -22,7 +22,7 @@ def settings(tmp_path, *layers, **options):
     return Config(duration=30.0, layers=layers, batch=1, data=data, out=out, **options)
 
 
-# Half after every second epoch, and half a cosine over four.
+# Half the rate after every second epoch, and a cosine over four epochs.
 RATES = {"step": [0.4, 0.4, 0.2, 0.2], "cosine": [0.4, 0.2 + 0.1 * 2**0.5, 0.2, 0.2 - 0.1 * 2**0.5]}
 
 
@@ -33,21 +33,21 @@ def test_each_epoch_has_the_learning_rate_of_its_number(tmp_path, monkeypatch, s
     write_pair(tmp_path / "data")
     optimizer = OptimizerConfig(type="SGD", lr=0.4, schedule=schedule, every=2, factor=0.5)
     config = settings(tmp_path, "5", "8", "5", error="SpikeTime", optimizer=optimizer, epochs=4)
-    train(config, say=silent)
+    train(config, log=silent)
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
     assert [rate for _, rate in seen] == pytest.approx(RATES[schedule])
     if schedule == "step":
         seen.clear()
-        train(config.with_options(epochs=6), resume=True, say=silent)
+        train(config.with_options(epochs=6), resume=True, log=silent)
         assert seen == [(4, pytest.approx(0.1)), (5, pytest.approx(0.1))]
 
 
 def test_each_epoch_has_the_order_of_its_number(tmp_path, monkeypatch):
-    """The order depends on the loader's epoch."""
+    """The order depends on the epoch of the loader."""
     ordered, seen = Loader.__iter__, []
     monkeypatch.setattr(Loader, "__iter__", lambda self: seen.append((self.shuffle, self.epoch)) or ordered(self))
     write_folder(tmp_path / "data")
     config = settings(tmp_path, "34x34x2", "3", region=(0.0, 30.0), epochs=2)
-    train(config, say=silent)
-    train(config.with_options(epochs=4), resume=True, say=silent)
+    train(config, log=silent)
+    train(config.with_options(epochs=4), resume=True, log=silent)
     assert [epoch for shuffled, epoch in seen if shuffled] == [0, 1, 2, 3]

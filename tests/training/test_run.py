@@ -1,4 +1,4 @@
-"""A whole run: what it writes, that a seed fixes it, and that it goes on as if it had not stopped."""
+"""A whole run: its files, its seed, and resuming with identical results."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.support.tiny import (
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
-    """Drawing takes longer than training here: only the tests that ask for pictures have them."""
+    """Do not draw, which takes longer than training here, unless the test uses `pictures`."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 @pytest.fixture
 def pictures():
-    """Ask for pictures."""
+    """Request that the figures are drawn."""
 
 
 @pytest.fixture
 def config(tmp_path):
-    """A run that takes a moment."""
+    """A short run."""
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
     options = {"layers": ("34x34x2", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
     return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
@@ -54,9 +54,9 @@ def pair(tmp_path):
     return Config(error="SpikeTime", duration=30.0, layers=layers, epochs=2, batch=1, data=str(data), out=out)
 
 
-def test_what_a_run_leaves(config, tmp_path, pictures):
+def test_the_files_of_a_run(config, tmp_path, pictures):
     said = []
-    out = train(config, say=said.append)
+    out = train(config, log=said.append)
     assert out == tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
@@ -76,9 +76,9 @@ def test_what_a_run_leaves(config, tmp_path, pictures):
     assert [line.split("|")[0] for line in said[1:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
 
 
-def test_the_log_is_true(config):
+def test_the_log_has_the_score_of_the_checkpoint(config):
     # The last row's test score is the score of the weights in the checkpoint.
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     net = config.network()
     net.load_state(load_checkpoint(out / "checkpoint.npz").network)
     _, tests = run_module.open_folder(config.data)
@@ -92,7 +92,7 @@ def test_the_log_is_true(config):
 
 
 def test_a_run_learns(config):
-    out = train(config.with_options(epochs=30, lr=0.1), say=silent)
+    out = train(config.with_options(epochs=30, lr=0.1), log=silent)
     rows = load_stats(out / "metrics.csv")
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
 
@@ -107,46 +107,46 @@ def test_a_run_learns(config):
     ],
 )
 @pytest.mark.parametrize("kind", ["Adam", "NAdam", "SGD"])
-def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path, device, kind):
+def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kind):
     cs.use(device)
     optimizer = OptimizerConfig(type=kind, lr=0.02, momentum=0.5, schedule="step", every=1, factor=0.5)
     config = config.with_options(optimizer=optimizer)
-    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), say=silent)
-    out = train(config.with_options(epochs=2), say=silent)
+    whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
+    out = train(config.with_options(epochs=2), log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)[:3]
     assert weights(out) != weights(whole)
-    # Whatever was drawn in between has no part in it.
+    # Random numbers drawn in between do not matter.
     backend.generator().random(7)
-    train(config.with_options(epochs=4), resume=True, say=silent)
+    train(config.with_options(epochs=4), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
     assert memory(out) == memory(whole)
 
 
 def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
-    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), say=silent)
-    out = train(config, say=silent)
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
+    out = train(config, log=silent)
     log = (out / "metrics.csv").read_text()
     (out / "metrics.csv").write_text(log + "3,1,1,1,1,1\n")
-    train(config.with_options(epochs=3), resume=True, say=silent)
+    train(config.with_options(epochs=3), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
-    out = train(config, say=silent)
+def test_resuming_a_finished_run_changes_nothing(config):
+    out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (out / "curves.png").unlink()
-    train(config, resume=True, say=silent)
+    train(config, resume=True, log=silent)
     after = {p.name: p.read_bytes() for p in out.iterdir()}
     assert sorted(after) == FILES
     for name in ("metrics.csv", "checkpoint.npz", "config.yaml"):
         assert after[name] == before[name]
 
 
-def test_one_seed_is_one_run(config, tmp_path):
-    first = train(config, say=silent)
-    second = train(config.with_options(out=str(tmp_path / "again")), say=silent)
-    other = train(config.with_options(seed=1, out=str(tmp_path / "other")), say=silent)
+def test_the_seed_determines_the_run(config, tmp_path):
+    first = train(config, log=silent)
+    second = train(config.with_options(out=str(tmp_path / "again")), log=silent)
+    other = train(config.with_options(seed=1, out=str(tmp_path / "other")), log=silent)
     assert rows_without_seconds(first) == rows_without_seconds(second)
     assert weights(first) == weights(second)
     assert rows_without_seconds(first) != rows_without_seconds(other)
@@ -155,18 +155,18 @@ def test_one_seed_is_one_run(config, tmp_path):
 
 def test_the_learning_rate_follows_its_schedule(config, tmp_path):
     config = config.with_options(optimizer=OptimizerConfig("SGD", 0.1, schedule="step", every=1, factor=1e-30))
-    one = train(config.with_options(epochs=1, out=str(tmp_path / "one")), say=silent)
-    assert weights(one) == weights(train(config, say=silent))
+    one = train(config.with_options(epochs=1, out=str(tmp_path / "one")), log=silent)
+    assert weights(one) == weights(train(config, log=silent))
 
 
 def test_one_epoch(config, pictures):
-    out = train(config.with_options(epochs=1), say=silent)
+    out = train(config.with_options(epochs=1), log=silent)
     assert len(load_stats(out / "metrics.csv")) == 1
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
 def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
-    # Weights of zero and a rate of almost zero: a silent output says class 0, and no recording is of class 0.
+    # Weights of zero and a rate near zero: a silent output is class 0, and no recording is of class 0.
     data = write_folder(tmp_path / "ones", (1, 2, 1), (2, 1))
     make = Config.network
 
@@ -177,13 +177,13 @@ def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
         return net
 
     monkeypatch.setattr(Config, "network", silent_network)
-    out = train(config.with_options(data=str(data), lr=1e-30), say=silent)
+    out = train(config.with_options(data=str(data), lr=1e-30), log=silent)
     assert [(row.train_accuracy, row.test_accuracy) for row in load_stats(out / "metrics.csv")] == [(0, 0), (0, 0)]
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
 def test_spike_times(pair, pictures):
-    out = train(pair, say=silent)
+    out = train(pair, log=silent)
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
     assert (header, len(rows)) == (HEADER, 2)
@@ -197,25 +197,25 @@ def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
     monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
-    train(pair, say=silent)
+    train(pair, log=silent)
     events = run_module.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
 
 
 def test_spike_times_resume(pair, tmp_path):
-    whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), say=silent)
-    out = train(pair.with_options(epochs=3), say=silent)
-    train(pair.with_options(epochs=6), resume=True, say=silent)
+    whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), log=silent)
+    out = train(pair.with_options(epochs=3), log=silent)
+    train(pair.with_options(epochs=6), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
 
 
-def test_the_pictures_show_the_run(config, monkeypatch):
+def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
     monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
     monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
-    out = train(config, say=silent)
+    out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
     _, tests = run_module.open_folder(config.data)
     events, label = tests[0]
@@ -232,22 +232,22 @@ def test_the_pictures_show_the_run(config, monkeypatch):
 def test_new_folders_are_numbered(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Config(**{**vars(config), "out": None, "epochs": 1})
-    assert [str(train(config, say=silent)) for _ in range(2)] == [os.path.join("runs", n) for n in "12"]
+    assert [str(train(config, log=silent)) for _ in range(2)] == [os.path.join("runs", n) for n in "12"]
     assert str(find_run(None)) == os.path.join("runs", "2")
     assert load_config("runs/2/config.yaml").out == os.path.join("runs", "2")
 
 
-def test_lists_that_are_named(config, tmp_path, monkeypatch):
+def test_given_lists(config, tmp_path, monkeypatch):
     data = tmp_path / "data"
     (data / "other.txt").write_text("1 0\n")
     (data / "train.txt").rename(data / "named.txt")
-    # In the folder, or as SLAYER has it, from where the run is started.
+    # In the folder, or, as in SLAYER, relative to the working directory.
     monkeypatch.chdir(tmp_path)
     for name in ("named.txt", os.path.join("data", "named.txt")):
         named = config.with_options(train_list=name, test_list="other.txt", out=str(tmp_path / name.replace("/", "-")))
-        assert sorted(p.name for p in train(named, say=silent).iterdir()) == FILES
+        assert sorted(p.name for p in train(named, log=silent).iterdir()) == FILES
     with pytest.raises(ValueError, match=r"list .*none\.txt does not exist"):
-        train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), say=silent)
+        train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), log=silent)
 
 
 @pytest.mark.parametrize("which", ["1", "9"])
@@ -262,12 +262,12 @@ def test_lists_that_are_named(config, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_bad_recording_leaves_nothing(config, tmp_path, which, raw, message):
+def test_an_invalid_recording_leaves_no_folder(config, tmp_path, which, raw, message):
     (tmp_path / "data" / f"{which}.bs2").write_bytes(raw)
     fails(config, message, out=str(tmp_path / "new" / "deep" / "out"))
 
 
-def test_a_failed_first_epoch_leaves_a_folder_that_was_there(config, tmp_path):
+def test_a_failed_first_epoch_keeps_an_existing_folder(config, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "data" / "9.bs2").write_bytes(b"")
     fails(config, "is empty")
@@ -286,7 +286,7 @@ def test_a_failed_first_epoch_leaves_a_folder_that_was_there(config, tmp_path):
         ({"duration": 0.1, "region": (0.0, 0.1)}, "steps must be at least 1, got 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(config, options, message):
+def test_configurations_that_do_not_fit_raise(config, options, message):
     fails(config, message, **options)
 
 
@@ -304,7 +304,7 @@ def test_an_empty_test_list(config, tmp_path):
     fails(config, r"list .*test\.txt must name a recording, got none")
 
 
-def test_where_results_may_not_go(config, tmp_path):
+def test_invalid_output_folders_raise(config, tmp_path):
     (tmp_path / "file").write_text("")
     fails(config, r"train: out .*file is a file, not a folder", out=str(tmp_path / "file"))
     fails(config, "Not a directory|exists|cannot find", OSError, out=str(tmp_path / "file" / "out"))
@@ -318,25 +318,25 @@ def test_where_results_may_not_go(config, tmp_path):
 def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"train: out .* cannot be written to"):
-        train(config, say=silent)
+        train(config, log=silent)
 
 
 def test_nothing_to_resume(config, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"train: no checkpoint to resume from in .*out$"):
-        train(config, resume=True, say=silent)
+        train(config, resume=True, log=silent)
     assert not (tmp_path / "out").exists()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"no checkpoint to resume from in runs"):
         find_run(None)
 
 
-def test_resuming_what_does_not_fit(config):
-    out = train(config, say=silent)
+def test_resuming_with_a_checkpoint_that_does_not_fit_raises(config):
+    out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
 
     def refused(message, **options):
         with pytest.raises(ValueError, match=message):
-            train(config.with_options(epochs=3, **options), resume=True, say=silent)
+            train(config.with_options(epochs=3, **options), resume=True, log=silent)
         assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
     refused("load_state: parameter 0.0 has shape", layers=("34x34x2", "9", "3"))
@@ -349,22 +349,22 @@ def test_resuming_what_does_not_fit(config):
     refused(r"load_checkpoint: .* is damaged or no checkpoint")
 
 
-def test_an_error_in_the_middle_leaves_the_last_whole_epoch(config, tmp_path):
-    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), say=silent)
+def test_an_error_keeps_the_last_complete_epoch(config, tmp_path):
+    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), log=silent)
 
     def spoil(line):
         if line.startswith("epoch   1"):
             (tmp_path / "data" / "3.bs2").write_bytes(b"1234567")
 
     with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
-        train(config, say=spoil)
+        train(config, log=spoil)
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
 
 
-def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypatch):
     real, count = np.savez, []
 
     def full(file, **arrays):
@@ -376,17 +376,17 @@ def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkey
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        train(config, say=silent)
+        train(config, log=silent)
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
     assert load_checkpoint(out / "checkpoint.npz").epoch == 1
-    # The log comes first, and what it has too much is dropped.
+    # The log is written first; its additional epochs are dropped.
     assert len(load_stats(out / "metrics.csv")) == 2
-    train(config, resume=True, say=silent)
+    train(config, resume=True, log=silent)
     assert len(load_stats(out / "metrics.csv")) == 2
 
 
-def test_an_interrupt_leaves_nothing_before_the_first_epoch(config, monkeypatch):
+def test_an_interrupt_in_the_first_epoch_leaves_no_folder(config, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt("stop")
 

@@ -8,7 +8,7 @@ from tests.support.tiny import FILES, silent
 
 
 def test_the_embedded_digits(tmp_path, monkeypatch):
-    # The whole set takes minutes: here only a few of its recordings, read in the same way.
+    # The whole set takes minutes: only a few recordings are used here, read in the same way.
     chosen = {}
 
     class Few(run_module.Digits):
@@ -19,5 +19,5 @@ def test_the_embedded_digits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "Digits", Few)
     config = Config(layers=("34x34x2", "10"), epochs=1, batch=4, out=str(tmp_path / "out"))
-    assert sorted(p.name for p in train(config, say=silent).iterdir()) == FILES
+    assert sorted(p.name for p in train(config, log=silent).iterdir()) == FILES
     assert chosen == {"train": 0, "test": 0}

@@ -1,8 +1,8 @@
-"""Changes to recordings: cut, made smaller, and varied at random so that a network never sees the same one twice.
+"""Transforms of recordings: cropping, downsampling, and random augmentation.
 
-Each is a small value that is called with events, the sensor that they were seen by, and a generator, and returns new
-events; `sensor` returns the sensor that those lie on. A loader takes any of them, or `Compose` of several, as its
-`transform`. An event that a change takes off the sensor, or before 0 ms, is left out.
+A transform is called with events, their sensor and a random generator, and returns new events; `sensor` returns the
+sensor of the new events. `Loader` takes one as `transform`, or `Compose` of several. Events that a transform moves off
+the sensor, or before 0 ms, are dropped.
 """
 
 from __future__ import annotations

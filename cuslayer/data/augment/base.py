@@ -1,4 +1,4 @@
-"""What changes to recordings share: what is asked of one, one after another, and how new events are made."""
+"""The interface of transforms, `Compose`, and helpers that transforms share."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Generator: TypeAlias = np.random.Generator
 
 
 class Transform(Protocol):
-    """What a loader asks of a change to recordings."""
+    """Interface of a transform of recordings."""
 
     def __call__(self, events: Events, shape: tuple[int, ...], rng: Generator, /) -> Events:
-        """Return other events; whatever is random about them comes from rng."""
+        """Return the new events; random numbers are drawn from rng."""
 
     def sensor(self, shape: tuple[int, ...], /) -> tuple[int, ...]:
-        """Return the sensor of the events that come out, from that of the events that go in."""
+        """Return the sensor of the new events, given the sensor of the events."""
 
 
 class SameSensor:
-    """A change that leaves the sensor as it is."""
+    """A transform that does not change the sensor."""
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
-        """Return the sensor, which is as it was."""
+        """Return the sensor unchanged."""
         return sensor_shape(type(self).__name__, shape)
 
 
 @dataclass(frozen=True)
 class Compose:
-    """One change after another.
+    """Transforms applied one after another.
 
     Args:
-        steps: the changes, the first one first.
+        steps: the transforms in order.
 
     >>> from cuslayer.data import Crop, Downsample
     >>> both = Compose((Crop(columns=(10, 20)), Downsample(2)))
@@ -65,34 +65,34 @@ class Compose:
 
 
 def generator(rng: Generator | None) -> Generator:
-    """Return rng, or the library's own where there is none."""
+    """Return rng, or the library's generator if it is None."""
     return backend.generator() if rng is None else rng
 
 
-def changed(events: Events, **changes: npt.NDArray[Any]) -> Events:
-    """Return the events with other columns; where some may not be right yet, `kept` makes them so."""
+def replace_columns(events: Events, **changes: npt.NDArray[Any]) -> Events:
+    """Return the events with some columns replaced; they are not checked, see `select`."""
     columns = {name: getattr(events, name) for name in ("t", "x", "y", "p")}
     return Events._own(**(columns | changes))
 
 
-def kept(events: Events, seen: npt.NDArray[np.bool_]) -> Events:
-    """Return the events that are seen."""
-    if seen.all():
+def select(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
+    """Return the events where mask is True."""
+    if mask.all():
         return events
-    y = None if events.y is None else events.y[seen]
-    return Events._own(events.t[seen], events.x[seen], y, events.p[seen])
+    y = None if events.y is None else events.y[mask]
+    return Events._own(events.t[mask], events.x[mask], y, events.p[mask])
 
 
 def on_sensor(op: str, events: Events, shape: Shape) -> tuple[int, ...]:
-    """Return the sensor; raise ValueError unless every event lies on it."""
+    """Return shape as a sensor; raise ValueError unless every event lies on it."""
     sides = sensor_shape(op, shape)
     if (events.y is None) != (len(sides) == 1):
-        came = 1 if events.y is None else 2
-        raise ValueError(f"{op}: shape must be {'(H, W, C)' if came == 2 else 'a number of neurons'}, got {sides}")
+        wanted = "a number of neurons" if events.y is None else "(H, W, C)"
+        raise ValueError(f"{op}: shape must be {wanted}, got {sides}")
     columns = [("x", events.x, sides[0])]
     if events.y is not None:
         columns = [("x", events.x, sides[1]), ("y", events.y, sides[0])]
-        # One channel holds events of every polarity.
+        # A single channel holds events of all polarities.
         if sides[2] > 1:
             columns.append(("p", events.p, sides[2]))
     for name, values, size in columns:

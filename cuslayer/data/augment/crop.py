@@ -1,4 +1,4 @@
-"""Changes to recordings that chance has no part in: cut, made smaller, begun at 0."""
+"""Deterministic transforms: `Crop`, `Downsample`, `FromStart`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.augment.base import Generator, SameSensor, Shape, changed, kept, on_sensor
+from cuslayer.data.augment.base import Generator, SameSensor, Shape, on_sensor, replace_columns, select
 from cuslayer.data.events import Events, sensor_shape
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Keep a window of the sensor and of time; places and times count from the window's corner.
+    """Keep a window of the sensor and of time; positions and times become relative to its start.
 
     Args:
-        rows: (first, end) of the rows that are kept, end not included; None: all.
-        columns: the same of the columns, or of the neurons of a recording in one dimension.
+        rows: (first, end) of the rows to keep, end excluded; None: all.
+        columns: likewise for columns, or for the neurons of a one-dimensional recording.
         time: (start, end) in ms; None: all.
 
     Raises:
-        TypeError: a bound is no number.
-        ValueError: a window is empty or starts before 0. A call or `sensor`: it does not lie on the sensor.
+        TypeError: a bound is not a number.
+        ValueError: a window is empty or starts before 0; in a call or `sensor`, it does not lie on the sensor.
 
     >>> crop = Crop(rows=(2, 32), time=(100.0, 200.0))
     >>> events = crop(Events([99.0, 150.5], [3, 3], [10, 10], [1, 1]), (34, 34, 2))
@@ -48,7 +48,7 @@ class Crop:
                 raise ValueError(f"Crop: time must end after it starts, got {start:g} .. {end:g} ms")
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
-        """Return the sensor's window."""
+        """Return the shape of the window."""
         sides = list(sensor_shape("Crop", shape))
         if self.rows is not None and len(sides) == 1:
             raise ValueError("Crop: rows must be None for events in 1-D")
@@ -63,29 +63,29 @@ class Crop:
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         on_sensor("Crop", events, shape)
         self.sensor(shape)
-        seen = np.ones(len(events), dtype=np.bool_)
+        inside = np.ones(len(events), dtype=np.bool_)
         changes: dict[str, npt.NDArray[Any]] = {}
         for name, window in (("x", self.columns), ("y", self.rows), ("t", self.time)):
             if window is not None:
                 values = getattr(events, name)
-                seen &= (values >= window[0]) & (values < window[1])
+                inside &= (values >= window[0]) & (values < window[1])
                 changes[name] = values - window[0]
-        return kept(changed(events, **changes), seen)
+        return select(replace_columns(events, **changes), inside)
 
 
 @dataclass(frozen=True)
 class Downsample:
-    """Make the sensor smaller: each pixel stands for `factor` rows and columns, the last for what is left of them.
+    """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
 
-    All events stay: those that come to share a pixel and a bin are one spike for the binning "or", and are counted
-    by "sum".
+    All events are select. Events in the same pixel and bin are one spike with the binning "or", and are counted with
+    "sum".
 
     Args:
-        factor: one integer, or (rows, columns). For neurons, how many become one.
+        factor: one integer, or (rows, columns); in one dimension, neurons per new neuron.
 
     Raises:
-        TypeError: factor is no integer.
-        ValueError: factor is under 1.
+        TypeError: factor is not an integer.
+        ValueError: factor is less than 1.
 
     >>> half = Downsample(2)
     >>> events = half(Events([1.0], [33], [7], [1]), (34, 34, 2))
@@ -109,17 +109,17 @@ class Downsample:
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
         if events.y is None:
-            return changed(events, x=events.x // columns)
-        return changed(events, x=events.x // columns, y=events.y // rows)
+            return replace_columns(events, x=events.x // columns)
+        return replace_columns(events, x=events.x // columns, y=events.y // rows)
 
 
 @dataclass(frozen=True)
 class FromStart(SameSensor):
-    """Let time begin with the first event, as where a file's times count from 1970.
+    """Shift times so that the first event is at 0, for files whose times count from 1970.
 
     >>> FromStart()(Events([1.7e12, 1.7e12 + 2.5], [0, 1], [0, 0], [1, 1]), (1, 2, 2))
     Events(2 events in 2-D, 0 to 2.5 ms)
     """
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return changed(events, t=events.t - events.t.min()) if len(events) else events
+        return replace_columns(events, t=events.t - events.t.min()) if len(events) else events

@@ -1,4 +1,4 @@
-"""Changes to recordings that chance makes, so that a network never sees the same one twice."""
+"""Random transforms: `RandomShift`, `Jitter`, `Flip`, `Drop`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.augment.base import Generator, SameSensor, Shape, changed, generator, kept, on_sensor
+from cuslayer.data.augment.base import Generator, SameSensor, Shape, generator, on_sensor, replace_columns, select
 from cuslayer.data.events import Events
 
 
 @dataclass(frozen=True)
 class RandomShift(SameSensor):
-    """Shift a recording in time, all of it by one duration that is uniform in -ms .. ms.
+    """Shift a recording in time by one duration, uniform in -ms .. ms.
 
-    Events that come to lie before 0 ms are left out; those after the last bin are by the binning.
+    Events before 0 ms are dropped; the binning drops those after the last bin.
 
     Args:
         ms: the longest shift, in ms.
 
     Raises:
-        TypeError: ms is no number.
+        TypeError: ms is not a number.
         ValueError: ms is negative.
 
     >>> import numpy as np
@@ -38,21 +38,21 @@ class RandomShift(SameSensor):
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         moved = events.t + generator(rng).uniform(-self.ms, self.ms)
-        return kept(changed(events, t=moved), moved >= 0)
+        return select(replace_columns(events, t=moved), moved >= 0)
 
 
 @dataclass(frozen=True)
 class Jitter(SameSensor):
-    """Move each event by whole pixels, uniform in -pixels .. pixels, in x and in y; neurons have but x.
+    """Move each event by whole pixels, uniform in -pixels .. pixels, in x and, if it has one, in y.
 
-    Events that leave the sensor are left out.
+    Events that leave the sensor are dropped.
 
     Args:
-        pixels: the furthest that an event moves in either direction.
+        pixels: the largest displacement in each direction.
 
     Raises:
-        TypeError: pixels is no integer.
-        ValueError: pixels is negative. A call: the events do not lie on the sensor.
+        TypeError: pixels is not an integer.
+        ValueError: pixels is negative; in a call, an event does not lie on the sensor.
 
     >>> import numpy as np
     >>> Jitter(1)(Events([1.0, 2.0], [5, 5], [5, 0], [1, 1]), (34, 34, 2), np.random.default_rng(3))
@@ -68,25 +68,25 @@ class Jitter(SameSensor):
         sides = on_sensor("Jitter", events, shape)
         moves = generator(rng).integers(-self.pixels, self.pixels, size=(2, len(events)), endpoint=True)
         x = events.x + moves[0]
-        seen = (x >= 0) & (x < sides[-2 if len(sides) == 3 else 0])
+        inside = (x >= 0) & (x < sides[-2 if len(sides) == 3 else 0])
         if events.y is None:
-            return kept(changed(events, x=x), seen)
+            return select(replace_columns(events, x=x), inside)
         y = events.y + moves[1]
-        return kept(changed(events, x=x, y=y), seen & (y >= 0) & (y < sides[0]))
+        return select(replace_columns(events, x=x, y=y), inside & (y >= 0) & (y < sides[0]))
 
 
 @dataclass(frozen=True)
 class Flip(SameSensor):
-    """Turn a recording over, all of it or not at all, in each direction with its own chance.
+    """Mirror a whole recording in x, y or polarity, each with its own probability.
 
     Args:
-        horizontal: the chance that left and right change places: x becomes W - 1 - x.
-        vertical: the chance that top and bottom do: y becomes H - 1 - y. Neurons have no y: it must be 0.
-        polarity: the chance that the channels change places: p becomes C - 1 - p.
+        horizontal: probability of swapping left and right: x becomes W - 1 - x.
+        vertical: probability of swapping top and bottom: y becomes H - 1 - y. Must be 0 in one dimension.
+        polarity: probability of swapping the channels: p becomes C - 1 - p. Must be 0 in one dimension.
 
     Raises:
-        TypeError: a chance is no number.
-        ValueError: a chance is not in [0, 1]. A call: the events do not lie on the sensor.
+        TypeError: a probability is not a number.
+        ValueError: a probability is not in [0, 1]; in a call, an event does not lie on the sensor.
 
     >>> events = Flip(horizontal=1.0)(Events([1.0], [3], [4], [1]), (34, 34, 2))
     >>> events.x, events.y
@@ -106,28 +106,28 @@ class Flip(SameSensor):
         sides = on_sensor("Flip", events, shape)
         if events.y is None and (self.vertical or self.polarity):
             raise ValueError("Flip: vertical and polarity must be 0 for events in 1-D")
-        # All three are drawn, whatever the chances are: a change of one leaves the others as they were.
+        # Always three random numbers, so that changing one probability does not change the other flips.
         horizontal, vertical, polarity = generator(rng).random(3) < (self.horizontal, self.vertical, self.polarity)
         changes: dict[str, npt.NDArray[Any]] = {}
         if horizontal:
             changes["x"] = sides[-2 if len(sides) == 3 else 0] - 1 - events.x
         if vertical and events.y is not None:
             changes["y"] = sides[0] - 1 - events.y
-        # One channel holds events of every polarity.
+        # A single channel holds events of all polarities.
         if polarity and sides[-1] > 1:
             changes["p"] = sides[-1] - 1 - events.p
-        return changed(events, **changes)
+        return replace_columns(events, **changes)
 
 
 @dataclass(frozen=True)
 class Drop(SameSensor):
-    """Leave each event out with a chance of p.
+    """Drop each event with probability p.
 
     Args:
-        p: the chance, in [0, 1).
+        p: the probability, in [0, 1).
 
     Raises:
-        TypeError: p is no number.
+        TypeError: p is not a number.
         ValueError: p is not in [0, 1).
 
     >>> import numpy as np
@@ -141,4 +141,4 @@ class Drop(SameSensor):
         check.fraction("Drop", "p", self.p)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        return kept(events, generator(rng).random(len(events)) >= self.p)
+        return select(events, generator(rng).random(len(events)) >= self.p)

@@ -1,4 +1,4 @@
-"""Event files, one format a file; `doors.py` has what a caller sees, `form.py` what the formats share."""
+"""Event files: one format per module; `read_write.py` has the public functions, `base.py` shared helpers."""
 
 from __future__ import annotations
 

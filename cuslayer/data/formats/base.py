@@ -1,4 +1,4 @@
-"""What the event formats share: their parts, the units of their times, and how a column is taken or refused."""
+"""Helpers of the event formats: the `Format` record, units of time, and checks of columns."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy.typing as npt
 
 from cuslayer.data.events import Events, Floats, Ints
 
-# The units that times may be in, and how many of each make a millisecond.
+# Units of time, and how many of each are a millisecond.
 PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
-# Times further from 0 than this many units lose the last of them in float64 ms: Unix microseconds fit until 2041.
+# Integer times up to this bound are exact as float64 ms: Unix microseconds fit until 2041.
 EXACT = 2**51
-# Numbers are taken from a file in blocks of so many events, which stay in cache while they are taken apart.
+# Events per block of reading, so that a block stays in the CPU's cache while it is decoded.
 BLOCK = 1 << 15
-# Room for so many events, which is 2 GB, is the most that is made on a guess.
-_ROOM = 1 << 26
+# The largest initial capacity of `Packets` in events, which is 2 GB.
+_LARGEST_CAPACITY = 1 << 26
 
 
 class Unreadable(ValueError):
-    """What is wrong with a file, in words that follow its name: "is empty"."""
+    """An invalid file; the message follows the name of the file, such as "is empty"."""
 
 
 class Format(NamedTuple):
-    """One kind of file.
+    """A file format.
 
     Attributes:
-        read: from an open file, its size in bytes and a unit to the events; it raises Unreadable.
-        write: into an open file, from events, the file's suffix and a unit; it raises ValueError.
-        unit: the unit of times where none is named; None where the format knows but one.
+        read: a function of an open file, its size in bytes and a unit; returns events or raises Unreadable.
+        write: a function of an open file, events, the suffix and a unit; raises ValueError.
+        unit: the default unit of times; None if the format has only one unit.
     """
 
     read: Callable[[BinaryIO, int, str], Events]
@@ -39,18 +39,19 @@ class Format(NamedTuple):
 
 
 class Packets:
-    """Events that come a packet at a time, `room` of them about.
+    """Collects events packet by packet.
 
-    Memory that is never written to is never taken, so that the guess may be far too high.
+    The capacity is an estimate and may be much too high: the operating system allocates only pages that are written.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self._count = 0
         kinds = (np.float64, np.int64, np.int64, np.int64)
-        self._columns: list[npt.NDArray[Any]] = [np.empty(min(max(room, 1), _ROOM), dtype=kind) for kind in kinds]
+        capacity = min(max(capacity, 1), _LARGEST_CAPACITY)
+        self._columns: list[npt.NDArray[Any]] = [np.empty(capacity, dtype=kind) for kind in kinds]
 
     def add(self, t: Floats, x: npt.NDArray[Any], y: npt.NDArray[Any], p: npt.NDArray[Any]) -> int:
-        """Take a packet of events and return how many they are."""
+        """Append a packet of events and return their number."""
         first, self._count = self._count, self._count + len(t)
         for i, values in enumerate((t, x, y, p)):
             if self._count > len(self._columns[i]):
@@ -65,8 +66,8 @@ class Packets:
         return Events._own(*(column[: self._count] for column in self._columns))
 
 
-def block(file: BinaryIO, size: int) -> bytes:
-    """Return the next `size` bytes."""
+def read_block(file: BinaryIO, size: int) -> bytes:
+    """Read exactly `size` bytes."""
     raw = file.read(size)
     if len(raw) != size:
         raise Unreadable("was cut short while it was read")
@@ -74,58 +75,60 @@ def block(file: BinaryIO, size: int) -> bytes:
 
 
 def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
-    """Return a column of a file as int64; `first` is its first event's number.
+    """Return a column of a file as int64; `first` is the index of its first event, for errors.
 
     Raises:
-        Unreadable: a value is negative, no integer, or too large.
+        Unreadable: a value is negative, not an integer, or too large.
     """
     with np.errstate(invalid="ignore"):
-        taken = values.astype(np.int64)
-        wrong = taken < 0
+        converted = values.astype(np.int64)
+        wrong = converted < 0
         if values.dtype.kind == "f":
-            wrong |= taken != values
+            wrong |= converted != values
     if wrong.any():
         worst = int(wrong.argmax())
         raise Unreadable(f"must hold {name} as integers from 0, event {first + worst} has {values[worst]}")
-    return taken
+    return converted
 
 
 def times(values: npt.NDArray[Any], unit: str, first: int = 0) -> Floats:
-    """Return a column of times in ms; `first` is its first event's number.
+    """Return a column of times in ms; `first` is the index of its first event, for errors.
 
     Raises:
-        Unreadable: a time is not finite, or is an integer that float64 does not hold exactly.
+        Unreadable: a time is not finite, or is an integer that float64 does not represent exactly.
     """
     if values.dtype.kind == "f":
-        taken = values.astype(np.float64)
+        ms = values.astype(np.float64)
         with np.errstate(over="ignore"):
-            taken = taken * 1e3 if unit == "s" else taken / PER_MS[unit]
-        wrong = ~np.isfinite(taken)
+            ms = ms * 1e3 if unit == "s" else ms / PER_MS[unit]
+        wrong = ~np.isfinite(ms)
         rule = "finite times"
     else:
         wrong = (values > EXACT) | (values < -EXACT) if values.dtype.itemsize == 8 else np.zeros(0, dtype=np.bool_)
-        taken = values * 1e3 if unit == "s" else values / PER_MS[unit]
+        ms = values * 1e3 if unit == "s" else values / PER_MS[unit]
         rule = "times within 2**51 of 0"
     if wrong.any():
         worst = int(wrong.argmax())
         raise Unreadable(f"must hold {rule}, event {first + worst} is at {values[worst]} {unit}")
-    return taken
+    return ms
 
 
 def in_unit(events: Events, suffix: str, unit: str) -> npt.NDArray[Any]:
-    """Return the times as a file keeps them: float64 for s and ms, whole numbers for us and ns."""
+    """Return times in the unit of a file: float64 for s and ms, int64 for us and ns."""
     if unit == "ms":
         return events.t
     if unit == "s":
         return np.asarray(events.t / 1e3)
-    return whole("write_events", suffix, "t", events.t, unit, -EXACT, EXACT)
+    return rounded_times("write_events", suffix, "t", events.t, unit, -EXACT, EXACT)
 
 
-def whole(op: str, suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event") -> Ints:
-    """Return times in ms as whole numbers of a unit.
+def rounded_times(
+    op: str, suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event"
+) -> Ints:
+    """Return times in ms, rounded to whole numbers of a unit.
 
     Raises:
-        ValueError: a time lies outside least .. most; it is named.
+        ValueError: a time lies outside least .. most.
     """
     factor = PER_MS[unit]
     with np.errstate(over="ignore"):
@@ -139,14 +142,14 @@ def whole(op: str, suffix: str, name: str, t: Floats, unit: str, least: int, mos
     return rounded.astype(np.int64)
 
 
-def at_most(op: str, suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
-    """Raise ValueError unless the format can hold every value, the first that it cannot being named."""
+def check_at_most(op: str, suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
+    """Raise ValueError for the first value that is larger than the format allows."""
     if values.size and values.max() > most:
         worst = int(np.argmax(values > most))
         raise ValueError(f"{op}: {name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
 
 
-def flat(suffix: str, events: Events) -> None:
-    """Raise ValueError unless the events are in two dimensions."""
+def check_two_dimensional(suffix: str, events: Events) -> None:
+    """Raise ValueError if the events are one-dimensional."""
     if events.y is None:
         raise ValueError(f"write_events: events must be in 2-D for a {suffix} file, got 1-D")

@@ -1,4 +1,4 @@
-"""Records of whole bytes whose fields are runs of bits, big-endian: how SLAYER's event files are packed."""
+"""Records of big-endian bit fields, as in SLAYER's event files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Ints
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 
 _US_PER_MS = 1000.0
 
 
 class Packed:
-    """A record's layout, a number of bits for each field, the first in the highest bits.
+    """A record of bit fields in whole bytes.
 
-    Fields named in `times` are microseconds in the file and milliseconds outside.
+    Args:
+        bits: the width of each field in bits, the highest bits first.
+        times: the fields that are times: microseconds in the file, milliseconds in arrays.
 
     >>> pair = Packed({"n": 12, "t": 12}, times=("t",))
     >>> raw = pair.pack(np.array([[1, 4095], [7, 1000]]))
@@ -33,7 +35,7 @@ class Packed:
         end = 0
         for name, width in bits.items():
             end += width
-            # The smallest word that holds the field and ends at the byte in which the field does.
+            # The smallest integer type that contains the field and ends with its last byte.
             last = -(-end // 8)
             shift = 8 * last - end
             size = next(size for size in (1, 2, 4) if 8 * size >= width + shift)
@@ -43,31 +45,31 @@ class Packed:
         self._record = np.dtype({"names": list(bits), "formats": formats, "offsets": offsets, "itemsize": self.bytes})
 
     def read(self, file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns of a file of so many bytes.
+        """Read the columns of a file of `size` bytes.
 
         Raises:
-            Unreadable: the file is empty or holds a part of a record.
+            Unreadable: the file is empty or ends within a record.
         """
         if not size:
-            raise form.Unreadable("is empty")
+            raise base.Unreadable("is empty")
         if size % self.bytes:
-            raise form.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
+            raise base.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
         count = size // self.bytes
-        columns = self._room(count)
-        for first in range(0, count, form.BLOCK):
-            some = min(form.BLOCK, count - first)
-            self._take(form.block(file, some * self.bytes), columns, first, first + some)
+        columns = self._empty(count)
+        for first in range(0, count, base.BLOCK):
+            some = min(base.BLOCK, count - first)
+            self._decode(base.read_block(file, some * self.bytes), columns, first, first + some)
         return columns
 
     def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Return the columns of whole records."""
         count = len(raw) // self.bytes
-        columns = self._room(count)
-        self._take(raw, columns, 0, count)
+        columns = self._empty(count)
+        self._decode(raw, columns, 0, count)
         return columns
 
     def pack(self, columns: Any) -> npt.NDArray[np.uint8]:
-        """Return columns of integers, one for each field in order, which must fit, as bytes."""
+        """Return the bytes of columns of integers, one per field in order; the values must fit."""
         raw = np.zeros((len(columns[0]), self.bytes), dtype=np.uint8)
         end = 0
         for (name, width), column in zip(self.bits.items(), columns, strict=True):
@@ -79,13 +81,13 @@ class Packed:
                 values = values >> 8
         return raw.reshape(-1)
 
-    def _room(self, count: int) -> dict[str, npt.NDArray[Any]]:
+    def _empty(self, count: int) -> dict[str, npt.NDArray[Any]]:
         return {name: np.empty(count, dtype=np.float64 if name in self.times else np.int64) for name in self.bits}
 
-    def _take(
+    def _decode(
         self, raw: bytes | npt.NDArray[np.uint8], columns: dict[str, npt.NDArray[Any]], first: int, last: int
     ) -> None:
-        """Take records apart, into [first, last) of the columns."""
+        """Decode records into [first, last) of the columns."""
         records = np.frombuffer(raw, dtype=self._record)
         for name, (shift, mask) in self._shifts.items():
             values: Ints = records[name].astype(np.int64)

@@ -1,4 +1,4 @@
-"""The two doors of every event file, `read_events` and `write_events`: the suffix chooses the format."""
+"""`read_events`, `write_events` and the table of formats; the suffix chooses the format."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import BinaryIO, TypeVar
 
 from cuslayer import check
 from cuslayer.data.events import Events
-from cuslayer.data.formats import aedat, hdf5, npy
-from cuslayer.data.formats import base as form
-from cuslayer.data.formats import slayer as bs
+from cuslayer.data.formats import aedat, base, hdf5, npy, slayer
 from cuslayer.files import write_whole
 
 FORMATS = {
-    ".bs2": bs.CAMERA,
-    ".bin": bs.CAMERA,
-    ".bs1": bs.NEURONS,
-    ".bs3": bs.CHANNELS,
+    ".bs2": slayer.CAMERA,
+    ".bin": slayer.CAMERA,
+    ".bs1": slayer.NEURONS,
+    ".bs3": slayer.CHANNELS,
     ".npy": npy.NPY,
     ".h5": hdf5.HDF5,
     ".hdf5": hdf5.HDF5,
@@ -30,29 +28,29 @@ T = TypeVar("T")
 
 
 def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Events:
-    """Return the events in a file, in the file's order and channels, with times in ms.
+    """Read the events of a file, in the order and with the channels of the file, times in ms.
 
-    | suffix | events | size of an event |
+    | suffix | events | bytes per event |
     |---|---|---|
-    | `.bs1` | neuron 0 .. 65535, p 0 or 1, up to 8.4 s | 5 bytes |
-    | `.bs2`, `.bin` | x and y 0 .. 255, p 0 or 1, up to 8.4 s | 5 bytes |
-    | `.bs3` | x and y 0 .. 4095, p 0 .. 255, up to 16.8 s | 7 bytes |
-    | `.npy` | an array of columns x, y, p, t or x, p, t of any type | 32 bytes |
-    | `.h5`, `.hdf5` | `events/x`, `/y` (or none), `/p` and `/t` of any type | 11 bytes and more |
-    | `.aedat` | AEDAT 3.1 or 4: x and y 0 .. 32767, p 0 or 1 | 8 bytes |
-    | `.aedat4` | the same; written as AEDAT 4 | 16 bytes |
+    | `.bs1` | neuron 0 .. 65535, p 0 or 1, up to 8.4 s | 5 |
+    | `.bs2`, `.bin` | x and y 0 .. 255, p 0 or 1, up to 8.4 s | 5 |
+    | `.bs3` | x and y 0 .. 4095, p 0 .. 255, up to 16.8 s | 7 |
+    | `.npy` | an array of columns x, y, p, t or x, p, t of any type | 32 |
+    | `.h5`, `.hdf5` | `events/x`, `/y` (optional), `/p` and `/t` of any type | 11 or more |
+    | `.aedat` | AEDAT 3.1 or 4: x and y 0 .. 32767, p 0 or 1 | 8 |
+    | `.aedat4` | the same, written as AEDAT 4 | 16 |
 
-    Times are as in the file: those of AEDAT 4 count from 1970. `cuslayer.data.FromStart` takes them to 0.
+    Times are as in the file: those of AEDAT 4 count from 1970; `cuslayer.data.FromStart` makes them start at 0.
 
     Args:
-        path: the file. HDF5 needs h5py (the extra hdf5); AEDAT 4 with compression lz4 or zstandard (aedat).
-        unit: the unit of the times in a `.npy` file (None: ms) or an HDF5 file (None: what the file says, or us):
-            "s", "ms", "us" or "ns".
+        path: the file. HDF5 needs h5py (extra hdf5), compressed AEDAT 4 needs lz4 or zstandard (extra aedat).
+        unit: "s", "ms", "us" or "ns": the unit of the times in a `.npy` file (default ms) or an HDF5 file (default: as
+            the file says, or us).
 
     Raises:
-        ImportError: the library that the format needs is missing.
-        ValueError: the file is missing, empty, cut short, not a file, of another kind, or contradicts itself; or
-            unit is unknown or given for a format that has its own.
+        ImportError: the library that the format needs is not installed.
+        ValueError: the file is missing, empty, truncated, a folder, of another format, or inconsistent; or unit is
+            unknown or given for a format that has its own.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,22 +64,22 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Eve
         known = _format(op, Path(path))
         return known.read(file, size, _unit(op, Path(path), known, unit))
 
-    return opened(op, Path(path), read)
+    return read_file(op, Path(path), read)
 
 
 def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | None = None) -> None:
-    """Write events to a file, whose suffix chooses the format: see `read_events`.
+    """Write events to a file in the format of its suffix: see `read_events`.
 
-    Times are rounded to microseconds, or to the unit that is asked for; a `.npy` file in ms holds them as they are.
-    The file is written beside its place and then renamed: it is never there by half.
+    Times are rounded to microseconds, or to the given unit; a `.npy` file in ms holds them exactly. The file is
+    replaced atomically.
 
     Args:
-        path: the file; what lies there is replaced.
-        events: the events; SLAYER's own formats, `.bs1` to `.bs3`, have no file of none.
+        path: the file; an existing one is replaced.
+        events: the events; SLAYER's formats, `.bs1` to `.bs3`, need at least one.
         unit: the unit of the times in a `.npy` or an HDF5 file, as in `read_events`.
 
     Raises:
-        ImportError: the library that the format needs is missing.
+        ImportError: the library that the format needs is not installed.
         TypeError: events is not an Events.
         ValueError: the suffix is unknown, the format cannot hold an event, or the file cannot be written.
 
@@ -94,50 +92,50 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
         raise TypeError(f"{op}: events must be Events, got {type(events).__name__}")
     known = _format(op, path)
     unit = _unit(op, path, known, unit)
-    written(op, path, lambda file: known.write(file, events, path.suffix, unit))
+    write_file(op, path, lambda file: known.write(file, events, path.suffix, unit))
 
 
-def opened(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
-    """Return what `read` makes of a file and its size; raise ValueError that names the file."""
+def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
+    """Return `read(file, size)` of an open file; raise ValueError that names the file."""
     try:
         with path.open("rb") as file:
             return read(file, os.fstat(file.fileno()).st_size)
     except OSError as problem:
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
-    except form.Unreadable as problem:
+    except base.Unreadable as problem:
         raise ValueError(f"{op}: {path} {problem}") from None
 
 
-def written(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file; raise ValueError that names the file where that cannot be."""
+def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file by `write(file)`, atomically; raise ValueError that names the file."""
     try:
         write_whole(path, write)
     except OSError as problem:
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
 
 
-def _format(op: str, path: Path) -> form.Format:
-    """Return the format that a file's suffix stands for."""
+def _format(op: str, path: Path) -> base.Format:
+    """Return the format of a file by its suffix."""
     suffix = path.suffix.lower()
     if suffix == ".bsn":
         other = op.replace("events", "counts")
-        raise ValueError(f"{op}: {path} is for numbers of spikes, not events; {other} is its door")
+        raise ValueError(f"{op}: {path} is for numbers of spikes, not events; use {other}")
     if suffix not in FORMATS:
         raise ValueError(f"{op}: {path} must end in one of {', '.join(FORMATS)}{check.nearest(suffix, FORMATS)}")
     return FORMATS[suffix]
 
 
-def _unit(op: str, path: Path, known: form.Format, unit: str | None) -> str:
-    """Return the unit that is asked for, or the format's own."""
+def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
+    """Return the given unit, or the default of the format."""
     if unit is None:
         return known.unit or ""
     if known.unit is None:
         raise ValueError(f"{op}: unit must be None for a {path.suffix} file, which has microseconds, got {unit!r}")
-    return check.one_of(op, "unit", unit, form.PER_MS)
+    return check.one_of(op, "unit", unit, base.PER_MS)
 
 
 def _why(path: Path, problem: OSError) -> str:
-    """Return in a few words why a file cannot be read or written."""
+    """Return why a file cannot be read or written."""
     if path.is_dir():
         return "is a folder, not a file"
     if isinstance(problem, FileNotFoundError):

@@ -1,6 +1,6 @@
-"""`.bsn`, SLAYER's file of numbers of spikes: how many a neuron has, or shall have, in a span of time.
+"""`.bsn`, SLAYER's file of spike counts: how many spikes a neuron has, or should have, in a time interval.
 
-Big-endian, 80 bits an entry: neuron 16, start of the span 24, its end 24, both in microseconds, number of spikes 16.
+Big-endian, 80 bits per entry: neuron 16, start 24 and end 24 of the interval in microseconds, spike count 16.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import Floats, Ints, integers, times
-from cuslayer.data.formats import base as form
+from cuslayer.data.formats import base
 from cuslayer.data.formats.bit_fields import Packed
-from cuslayer.data.formats.read_write import opened, written
+from cuslayer.data.formats.read_write import read_file, write_file
 
 _LAYOUT = Packed({"neuron": 16, "start": 24, "end": 24, "count": 16}, times=("start", "end"))
 
 
 class SpikeCounts:
-    """Numbers of spikes: neuron[i] spikes count[i] times from start[i] to end[i], in ms.
+    """Spike counts: neuron[i] has count[i] spikes from start[i] to end[i], in ms.
 
-    These are no events: when within its span a spike comes, nobody says. The arrays are copies that cannot be
-    written to, all of shape (entries,): start and end float64, neuron and count int64.
+    The times of the spikes within an interval are not known, so these are not events. The arrays are read-only copies
+    of shape (entries,): start and end float64, neuron and count int64.
 
     Args:
-        neuron: the neurons, from 0.
-        start: when each span starts, in ms.
-        end: when it ends, not before it starts.
-        count: the numbers of spikes, from 0.
+        neuron: indices of neurons, from 0.
+        start: starts of the intervals in ms.
+        end: ends of the intervals in ms, not before the starts.
+        count: numbers of spikes, from 0.
 
     Raises:
-        TypeError: a value is no number, or neuron or count holds no integers.
-        ValueError: the arrays differ in length or are not 1-D, a span ends before it starts, a time is not finite,
+        TypeError: start or end are not numbers, or neuron or count are not integers.
+        ValueError: the arrays differ in length or are not 1-D, an interval ends before it starts, a time is not finite,
             or another value is negative.
 
     >>> SpikeCounts([3, 4], [0.0, 0.0], [300.0, 300.0], [60, 10])
@@ -73,10 +73,10 @@ class SpikeCounts:
 
 
 def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
-    """Return the numbers of spikes in a `.bsn` file, with times in ms.
+    """Read the spike counts of a `.bsn` file, times in ms.
 
     Raises:
-        ValueError: the file is missing, empty, cut short, not a file, of another kind, or has a span that ends
+        ValueError: the file is missing, empty, truncated, a folder, of another format, or has an interval that ends
             before it starts.
 
     >>> import tempfile
@@ -87,26 +87,24 @@ def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
     """
     path = Path(path)
     _suffix("read_counts", path)
-    return opened("read_counts", path, read)
+    return read_file("read_counts", path, read)
 
 
 def read(file: BinaryIO, size: int) -> SpikeCounts:
-    """Return the numbers of spikes in an open file of so many bytes."""
+    """Read spike counts from an open file of `size` bytes."""
     columns: dict[str, Any] = _LAYOUT.read(file, size)
     wrong = columns["end"] < columns["start"]
     if wrong.any():
-        raise form.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
+        raise base.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
     return SpikeCounts(**columns)
 
 
 def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
-    """Write numbers of spikes to a `.bsn` file; times are rounded to microseconds.
-
-    The file is written beside its place and then renamed: it is never there by half.
+    """Write spike counts to a `.bsn` file, atomically; times are rounded to microseconds.
 
     Raises:
-        TypeError: counts is no SpikeCounts.
-        ValueError: the suffix is another, there is no entry, one does not fit, or the file cannot be written.
+        TypeError: counts is not a SpikeCounts.
+        ValueError: the suffix is not .bsn, counts is empty, an entry does not fit, or the file cannot be written.
 
     >>> write_counts("wanted.bsn", SpikeCounts([70000], [0.0], [300.0], [60]))
     Traceback (most recent call last):
@@ -122,12 +120,12 @@ def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
     for name, width in _LAYOUT.bits.items():
         values = getattr(counts, name)
         if name in _LAYOUT.times:
-            values = form.whole(op, ".bsn", name, values, "us", 0, 2**width - 1, what="entry")
+            values = base.rounded_times(op, ".bsn", name, values, "us", 0, 2**width - 1, what="entry")
         else:
-            form.at_most(op, ".bsn", name, values, 2**width - 1, what="entry")
+            base.check_at_most(op, ".bsn", name, values, 2**width - 1, what="entry")
         columns.append(values)
     raw = _LAYOUT.pack(columns)
-    written(op, path, lambda file: file.write(raw.data))
+    write_file(op, path, lambda file: file.write(raw.data))
 
 
 def _suffix(op: str, path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cuslayer.backend import Array
+from cuslayer.extras import optional
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Labelled(NDArrayOperatorsMixin):
         """Return an `xarray.DataArray` with the same values and labels.
 
         Raises:
-            ValueError: xarray is not installed.
+            ImportError: xarray is not installed.
         """
         return xarray().DataArray(self.values, dims=self.dims, coords=dict(self._labels.coords), name=self.name)
 
@@ -86,9 +86,6 @@ def xarray() -> Any:
     """Return the module xarray.
 
     Raises:
-        ValueError: it is not installed.
+        ImportError: it is not installed.
     """
-    try:
-        return import_module("xarray")
-    except ImportError:
-        raise ValueError("to_xarray: xarray must be installed: pip install 'cuslayer[xarray]'") from None
+    return optional("to_xarray", "xarray", "xarray")

@@ -120,7 +120,7 @@ class Record:
         """Return an `xarray.Dataset` of all available arrays.
 
         Raises:
-            ValueError: xarray is not installed.
+            ImportError: xarray is not installed.
         """
         found = {name: self._labelled(name) for name in self._names if self._has(name)}
         return xarray().Dataset({name: x.to_xarray() for name, x in found.items()}, attrs={"layer": self._name})

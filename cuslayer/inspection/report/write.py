@@ -6,11 +6,11 @@ import json
 import os
 import re
 from html import escape
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cuslayer import check
+from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.report.contents import contents
@@ -50,8 +50,9 @@ def report(
 
     Raises:
         TypeError: net is no network, loss no function, or title no text.
-        ValueError: plotly is not installed, samples are not (T, N, ...) or empty, the network has no neurons, a loss is
-            given without a target, or frame is not positive.
+        ImportError: plotly is not installed.
+        ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target,
+            or frame is not positive.
         OSError: the file cannot be written.
 
     >>> import numpy as np, tempfile
@@ -74,7 +75,7 @@ def report(
     if title is not None and not isinstance(title, str):
         raise TypeError(f"report: title must be text, got {type(title).__name__}")
     frame_ms = check.positive("report", "frame", frame)
-    plotly = _plotly()
+    plotly = optional("report", "plotly.offline", "report").get_plotlyjs()
     title = title if title is not None else getattr(net, "notation", type(net).__name__)
     data_of_page = {"title": title, "frame": frame_ms} | contents(net, data, target, loss)
     parts = {
@@ -89,14 +90,6 @@ def report(
     where = Path(path)
     write_whole(where, lambda file: file.write(page.encode("utf-8")))
     return where
-
-
-def _plotly() -> str:
-    try:
-        offline = import_module("plotly.offline")
-    except ImportError:
-        raise ValueError("report: plotly must be installed: pip install 'cuslayer[report]'") from None
-    return str(offline.get_plotlyjs())
 
 
 def _text(name: str) -> str:

@@ -1,20 +1,15 @@
-"""A network as the file has it: blocks of a synapse, its neurons and their delays."""
+"""A network as blocks of the file: a layer, its neurons and their delays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.base import Neuron
-from cuslayer.neurons.loihi import Loihi
-from cuslayer.neurons.srm import SRM
-from cuslayer.tape import no_grad
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
-# What the file calls each layer.
+# The file's word for each kind of layer.
 KINDS: dict[type[Any], str] = {
     Average: "average",
     Conv: "conv",
@@ -27,14 +22,14 @@ KINDS: dict[type[Any], str] = {
 
 @dataclass
 class Block:
-    """A layer, and what of neurons and delays follows it.
+    """A layer, with the neurons and delays after it.
 
     Attributes:
         kind: the file's word for the layer.
         layer: the layer.
         before: the shape of its input, (H, W, C) or (N,).
         after: the shape of its output.
-        neuron: the neurons behind it; None behind an average.
+        neuron: its neurons; None after an average.
         shifted: whether their spikes take one step to the next layer.
         delay: the delay of their spikes, or None.
     """
@@ -49,10 +44,10 @@ class Block:
 
 
 def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], list[Block]]:
-    """Return the shape of a network's input, and its blocks; dropout, which is for training, has no part in them.
+    """Return the shape of a network's input, and its blocks. Dropout is left out.
 
     Raises:
-        ValueError: the input's shape is not known, or a layer has no place in a block.
+        ValueError: the input's shape is not known, a layer has no place in a block, or shapes do not fit.
     """
     shape = begin = _input_shape(net, input_shape)
     blocks: list[Block] = []
@@ -61,10 +56,10 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
-            blocks.append(Block(KINDS[type(layer)], layer, shape, _shape_after(layer, shape)))
+            blocks.append(Block(KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
-        elif isinstance(layer, (SRM, Loihi)) and last is not None and last.neuron is None and last.kind != "average":
-            last.neuron = layer
+        elif _is_named_neuron(layer) and last is not None and last.neuron is None and last.kind != "average":
+            last.neuron = as_neuron("export_hdf5", layer)
         elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay, Dropout)):
             if not isinstance(layer, Dropout):
                 raise ValueError(f"{where} has no place in the file")
@@ -82,14 +77,14 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
     return begin, blocks
 
 
+def _is_named_neuron(stage: Any) -> bool:
+    """Return whether a stage is a neuron whose kind has a name in files."""
+    return is_neuron(stage) and as_neuron("export_hdf5", stage).names is not None
+
+
 def _complete(block: Block | None) -> None:
     if block is not None and block.neuron is None and block.kind != "average":
         raise ValueError(f"export_hdf5: {block.layer!r} has no neurons behind it")
-
-
-def _shape_after(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    with no_grad():
-        return tuple(layer(np.zeros((1, 1, *shape), bool)).shape[2:])
 
 
 def _input_shape(net: Sequential, given: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Reading a network from the HDF5 that `export_hdf5` writes."""
+"""Read networks from the HDF5 files that `export_hdf5` writes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
+from cuslayer.extras import optional
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.names import make_neuron
 
 
 def import_hdf5(path: str | Path) -> Sequential:
-    """Read a network that `export_hdf5` has written, or a file of its layout: it answers as the written one does.
+    """Read a network from a file of `export_hdf5` or of its layout; its output is that of the exported network.
 
-    Weights come as they were used, without the hook that may have made them, and delays in whole steps.
+    Weights are those after weight hooks, without the hooks, and delays are in whole steps.
 
     Args:
         path: the file.
 
     Returns:
-        The layers and neurons.
+        The network.
 
     Raises:
-        ValueError: the file is missing or no HDF5, an entry is missing or unknown, or a shape does not fit.
-        ImportError: h5py is missing.
+        ValueError: the file is missing or not HDF5, an entry is missing or unknown, or a shape does not fit.
+        ImportError: h5py is not installed.
 
     >>> import_hdf5("no/such.net")
     Traceback (most recent call last):
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    library = check.library("import_hdf5", "h5py", "hdf5")
+    library = optional("import_hdf5", "h5py", "hdf5")
     if not Path(path).is_file():
         raise ValueError(f"import_hdf5: {path} is no file")
     try:
         with library.File(path, "r") as file:
             document = _plain(file)
-    except Exception as problem:  # a damaged file raises whatever the library comes to
+    except Exception as problem:  # a damaged file may raise any type
         raise ValueError(f"import_hdf5: {path} is damaged or no HDF5 ({type(problem).__name__})") from None
     op = f"import_hdf5: {path}"
     dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
@@ -67,16 +69,17 @@ def import_hdf5(path: str | Path) -> Sequential:
 def _stages(
     op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...], dt: float
 ) -> list[Any]:
-    """Return the layer of an entry, and what of neurons and delays follows it."""
+    """Return the layer of an entry, with the neurons and delays after it."""
     if kind == "average":
         return [Average(after[0])]
     stages: list[Any] = [_layer(op, at, kind, entry, before, after)]
     constants = dict(_entry(entry, op, f"{at}/neuron"))
-    chip = constants.get("type") == "LOIHI"
-    if chip:
+    names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
+    if names is not None and "theta" not in names.all:
         constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
-    stages.append(make_neuron(f"{op}: {at}/neuron/", constants, dt))
-    if entry.get("delayShift", chip):
+    neuron = make_neuron(f"{op}: {at}/neuron/", constants, dt)
+    stages.append(neuron)
+    if entry.get("delayShift", bool(neuron.axon_delay)):
         stages.append(Shift(dt, dt=dt))
     if "delay" in entry:
         steps = np.atleast_1d(entry["delay"])
@@ -112,7 +115,7 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
 
 
 def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
-    """Return a layer with a weight of the file in its own axes."""
+    """Set the weight of a layer from the file's axes; return the layer."""
     if weight.shape != expected:
         raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
     ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
@@ -121,7 +124,7 @@ def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[in
 
 
 def _plain(group: Any) -> dict[str, Any]:
-    """Return a group of the file as a dictionary of numbers, words and arrays."""
+    """Return a group of the file as a dictionary of numbers, strings and arrays."""
     return {name: _plain(value) if hasattr(value, "keys") else _value(value[()]) for name, value in group.items()}
 
 

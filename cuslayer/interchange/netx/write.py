@@ -1,4 +1,4 @@
-"""Writing a network as the HDF5 that lava's netx reads."""
+"""Write networks as HDF5 files that lava's netx reads."""
 
 from __future__ import annotations
 
@@ -8,42 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
 from cuslayer.backend import Array, to_numpy
+from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.netx.blocks import Block, blocks_of
 from cuslayer.layers.delay import whole_steps
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
-# An input neuron of the chip that forgets at once and fires in each step in which its input is 1: netx gives it a bias
-# of 2 weight x - weight + bias.
+# An input neuron without memory, which fires in each step in which its input is 1: netx gives it a bias of
+# 2 weight x - weight + bias.
 _INPUT = {"weight": 32, "bias": 32}
 _INPUT_NEURON = {"type": "LOIHI", "vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
 
 
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
-    """Write a network's layers, with the weights as they are used, whole delays and the neurons' constants.
+    """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
 
-    The layout is that of lava's netx, and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
-    weight, delay (in steps), neuron, and a layer's own numbers; ``simulation/Ts``. Weights are (outputs, inputs), the
-    inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
-    `Loihi` neurons with ``wgt_exp=0``, and lets every spike take one step to the next layer, as `Shift` does. A network
-    of `SRM` neurons is written too, for `import_hdf5`. Dropout is left out.
+    The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
+    weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
+    the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
+    `Loihi` neurons with ``wgt_exp=0``, and delays every spike by one step to the next layer, as `Shift` does. Networks
+    of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left out.
 
     Args:
-        net: the network: each layer with its neurons behind it, then a `Shift` of one step and a `Delay`, if any.
-        path: the file; it appears whole or not at all.
-        input_shape: (H, W, C) or (N,), where neither a `Network` nor a first dense layer tells it.
+        net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
+        path: the file; it is written atomically.
+        input_shape: (H, W, C) or (N,); needed unless net is a `Network` or begins with a dense layer.
 
     Raises:
-        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is no
-            integer of 8 bits with its sign, or the input's shape is not known.
-        TypeError: net is no network.
-        ImportError: h5py is missing.
+        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is not
+            an integer from -256 to 255, or the input's shape is not known.
+        TypeError: net is not a network.
+        ImportError: h5py is not installed.
 
     Source: the readme of lava-dl's netx, "HDF5 description protocol".
 
@@ -58,13 +57,14 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     """
     if not isinstance(net, Sequential):
         raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
-    library = check.library("export_hdf5", "h5py", "hdf5")
+    library = optional("export_hdf5", "h5py", "hdf5")
     begin, blocks = blocks_of(net, input_shape)
     steps = {block.neuron.dt for block in blocks if block.neuron is not None}
     if len(steps) != 1:
         raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
-    if all(isinstance(block.neuron, Loihi) for block in blocks if block.neuron is not None):
+    kinds = {neuron_constants(block.neuron)["type"] for block in blocks if block.neuron is not None}
+    if kinds == {_INPUT_NEURON["type"]}:
         entries[0] |= _INPUT | {"neuron": _INPUT_NEURON}
     for block in blocks:
         if block.kind == "dense" and len(block.before) == 3:
@@ -106,13 +106,16 @@ def _entry(block: Block) -> dict[str, Any]:
 
 
 def _checked(block: Block, weight: Array) -> Array:
-    """Return weights as they are stored: as integers before Loihi's neurons."""
-    if not isinstance(block.neuron, Loihi):
+    """Return weights as they are stored: as integers before neurons with a weight grid."""
+    if block.neuron is None or block.neuron.weight_grid is None:
         return weight
-    if (weight != np.rint(weight)).any() or weight.min() < -256 or weight.max() > 255:
+    step, (low, high) = block.neuron.weight_grid
+    high += step - 1  # the integers between two values of the grid may be stored
+    if (weight != np.rint(weight)).any() or weight.min() < low or weight.max() > high:
         raise ValueError(
-            f"export_hdf5: {block.layer!r} must have integer weights from -256 to 255 before Loihi neurons, "
-            f"got {weight.min():g} to {weight.max():g}; quantize them in its weight_hook"
+            f"export_hdf5: {block.layer!r} must have integer weights from {low:g} to {high:g} before "
+            f"{type(block.neuron).__name__} neurons, got {weight.min():g} to {weight.max():g}; "
+            "quantize them in its weight_hook"
         )
     return weight.astype(np.int32)
 
@@ -127,7 +130,7 @@ def _fill(group: Any, document: dict[str, Any]) -> None:
         if isinstance(value, dict):
             _fill(group.create_group(name), value)
         elif isinstance(value, str):
-            # As netx's own files have words: an array of one.
+            # netx stores strings as arrays of one element.
             group.create_dataset(name, data=np.array([value.encode("ascii")]))
         else:
             group.create_dataset(name, data=np.asarray(value))

@@ -1,7 +1,16 @@
 """Convolution on a GPU: matrix products of patches."""
 
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels import matrix
 from cuslayer.kernels.matrix import conv as forward
 from cuslayer.kernels.matrix import conv_input_adjoint as input_adjoint
-from cuslayer.kernels.matrix import conv_weight_adjoint as weight_adjoint
+from cuslayer.kernels.window import Window
 
 __all__ = ["forward", "input_adjoint", "weight_adjoint"]
+
+
+def weight_adjoint(x: Array, g: Array, window: Window, groups: int, steps: int = 1) -> Array:
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight; a matrix product, whatever the steps."""
+    return matrix.conv_weight_adjoint(x, g, window, groups)

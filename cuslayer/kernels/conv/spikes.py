@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.window import Window
+
+# Frames that a thread takes at once.
+_GRAIN = 16
 
 # A weight gradient is a sum over this many parts, whatever the cores: its bits must not depend on who computes them.
 PARTS = 16
@@ -83,26 +86,13 @@ def walk_row(
 
 @compiled
 def _walk_runs(
-    first: int,
-    last: int,
-    parts_at: Any,
-    start: Any,
-    index: Any,
-    place: Any,
-    height: int,
-    window: Any,
-    taps: Any,
-    maps: Any,
-    forward: bool,
+    first: int, last: int, start: Any, index: Any, place: Any, height: int, window: Any, taps: Any, maps: Any
 ) -> None:
-    for part in range(first, last):
-        mine = taps[0] if forward else taps[part]
-        for frame in range(parts_at[part], parts_at[part + 1]):
-            for y in range(maps.shape[1]):
-                line = maps[frame, y]
-                if forward:
-                    line[:] = 0
-                walk_row(line, y, frame, start, index, place, height, window, mine, forward)
+    for frame in range(first, last):
+        for y in range(maps.shape[1]):
+            line = maps[frame, y]
+            line[:] = 0
+            walk_row(line, y, frame, start, index, place, height, window, taps, True)
 
 
 @compiled
@@ -154,22 +144,18 @@ def _walk(
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
-    where = (bounds(len(maps)), x.start, x.index, places(x), x.shape[1], window)
+    spikes = (x.start, x.index, places(x), x.shape[1], window)
     if runs(window, groups):
         lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-        spread(_walk_runs, PARTS, *where, taps_in_runs(w)[None], lines, True, grain=1)
+        parallel_for(_walk_runs, len(maps), *spikes, taps_in_runs(w), lines, grain=_GRAIN)
     else:
-        spread(_walk, PARTS, *where, groups, w[None], maps, True, grain=1)
+        parallel_for(_walk, PARTS, bounds(len(maps)), *spikes, groups, w[None], maps, True, grain=1)
 
 
 def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> Array:
     """Return the gradient (kh, kw, C / groups, outputs) of the weight, g (frames, rows, columns, outputs)."""
     where = (bounds(len(g)), x.start, x.index, places(x), x.shape[1], window)
     (kernel_h, kernel_w), inputs, outputs = window.kernel, x.shape[3] // groups, g.shape[3]
-    if runs(window, groups):
-        parts = np.zeros((PARTS, kernel_h, inputs, kernel_w * outputs), g.dtype)
-        spread(_walk_runs, PARTS, *where, parts, g.reshape(*g.shape[:2], g.shape[2] * outputs), False, grain=1)
-        return of_runs(parts.sum(axis=0), window, outputs)
     parts = np.zeros((PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
-    spread(_walk, PARTS, *where, groups, parts, g, False, grain=1)
+    parallel_for(_walk, PARTS, *where, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)

@@ -2,109 +2,25 @@
 
 A few rows of a map, a block, are brought through all time before the next: their weighted input is made, filtered and
 forgotten while it is in the cache, and so are its gradients on the way back. One after the other, they would travel to
-memory. The results are those of `conv` and `neuron` to the bit, but for the order in which a weight's gradient is
-summed. `conv_pool.py` goes on through a pooling layer.
+memory. The results are those of `conv` and `neuron` to the bit. `conv_pool.py` goes on through a pooling layer.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
-from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, places, taps_in_runs, walk_row
-from cuslayer.kernels.float16.cpu import halve, restore
+from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
+from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
-
-# Neurons that are brought through time together, and how many steps at once: what the second cache holds.
-_TOGETHER = 1024
-CHUNK = 32
-
-
-class Where(NamedTuple):
-    """The spikes of all frames, and where they go to."""
-
-    start: Array
-    entry: Array
-    place: Array
-    height: int
-    window: Window
-
-
-class Maps(NamedTuple):
-    """The maps of all steps as blocks: ``together`` rows of one sample's map, ``width`` numbers in each."""
-
-    steps: int
-    samples: int
-    rows: int
-    columns: int
-    outputs: int
-    together: int
-
-    @property
-    def width(self) -> int:
-        """Numbers in a row."""
-        return self.columns * self.outputs
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of all samples."""
-        return self.samples * -(-self.rows // self.together)
-
-    @property
-    def kept(self) -> tuple[int, int, int]:
-        """The shape in which the potentials are kept, block by block."""
-        return self.blocks, self.steps, self.together * self.width
-
-    @property
-    def neurons(self) -> int:
-        """Numbers in a step."""
-        return self.samples * self.rows * self.width
-
-
-def where(x: SpikeList, window: Window) -> Where:
-    """Return what a kernel walks of the spikes x (frames, H, W, C)."""
-    return Where(x.start, x.index, places(x), x.shape[1], window)
-
-
-def maps(x: SpikeList, steps: int, outputs: int, window: Window, rows: int = 1) -> Maps:
-    """Return the blocks of a convolution of x; each has a multiple of some rows."""
-    height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
-    together = max(1, _TOGETHER // max(1, columns * outputs * rows)) * rows
-    return Maps(steps, x.shape[0] // max(steps, 1), height, columns, outputs, together)
-
-
-@compiled
-def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
-    """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring over time."""
-    width = m.columns * m.outputs
-    for t in range(first, last):
-        for y in range(low, high):
-            line = x[t % len(x), (y - low) * width : (y - low + 1) * width]
-            line[:] = 0
-            frame = t * m.samples + sample
-            walk_row(line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, True)
-
-
-@compiled
-def weigh_adjoint(
-    first: int, last: int, errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
-) -> None:
-    """Add the gradients of that input, columns of errors from `at` on, to those of the taps."""
-    width = m.columns * m.outputs
-    for t in range(first, last):
-        for y in range(low, high):
-            line = errors[t % len(errors), at + (y - low) * width : at + (y - low + 1) * width]
-            frame = t * m.samples + sample
-            walk_row(
-                line, y, frame, spikes.start, spikes.entry, spikes.place, spikes.height, spikes.window, taps, False
-            )
 
 
 def kept_in(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:
@@ -132,14 +48,14 @@ def as_kept(u: Array, dtype: Any) -> tuple[Array, Array]:
 def put_away(first: int, last: int, width: int, potential: Any, half: Any) -> None:
     """Keep the potentials of some steps, a ring over time, as float16."""
     for t in range(first, last):
-        halve(0, width, potential[t % len(potential)], half[t])
+        encode_bits(0, width, potential[t % len(potential)], half[t])
 
 
 @compiled
 def bring_back(first: int, last: int, width: int, half: Any, potential: Any) -> None:
     """Write the potentials that were kept of some steps into a ring over time."""
     for t in range(first, last):
-        restore(0, width, half[t], potential[t % len(potential)])
+        decode_bits(0, width, half[t], potential[t % len(potential)])
 
 
 @compiled
@@ -170,7 +86,7 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
 
@@ -211,7 +127,7 @@ def _backward(
                 t = max(end - CHUNK, 0)
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
-                retreat(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
+                backward_block(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
@@ -237,7 +153,7 @@ def conv_neuron(
     u, *both = kept_in(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -261,5 +177,5 @@ def conv_neuron_adjoint(
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
     flat = (parts, g.reshape(steps, m.neurons), *as_kept(u, g.dtype), y)
-    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
     return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

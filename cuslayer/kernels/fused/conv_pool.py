@@ -12,25 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
+from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, pooled_maps, weigh, weigh_adjoint, where
+from cuslayer.kernels.conv.blocks import weight_adjoint as weight_adjoint_alone
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
-from cuslayer.kernels.fused.conv_neuron import (
-    CHUNK,
-    Maps,
-    Where,
-    as_kept,
-    bring_back,
-    kept_in,
-    maps,
-    put_away,
-    weigh,
-    weigh_adjoint,
-    where,
-)
+from cuslayer.kernels.fused.conv_neuron import as_kept, bring_back, kept_in, put_away
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
 
 
@@ -114,11 +104,11 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
-            advance(
+            forward_block(
                 *(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size),
                 *(pooled_theta, pooled_f, pooled_nu),
             )
@@ -149,6 +139,7 @@ def _backward(
     pooled_steep: Any,
     pooled_height: Any,
     pooled_f: Recurrence,
+    with_weights: bool,
 ) -> None:
     width, pooled_width = m.columns * m.outputs, tiles.columns * m.outputs
     blocks, rows = -(-m.rows // m.together), -(-m.rows // tiles.height)
@@ -178,14 +169,15 @@ def _backward(
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
                     bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
-                retreat(
+                backward_block(
                     *(t, end, pooled_state, pooled_ring),
                     *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
                     *(pooled_theta, pooled_steep, pooled_height, pooled_f),
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
-                retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
-                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
+                backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
+                if with_weights:
+                    weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
 def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
@@ -217,7 +209,7 @@ def conv_pool(
         pooling: what follows.
         keep: the type that the potentials shall be kept in, w's or float16, or None.
     """
-    m = maps(x, steps, w.shape[3], window, pooling.window.kernel[0])
+    m = pooled_maps(maps(x, steps, w.shape[3], window), pooling.window.kernel[0])
     tiles = _tiles(m, pooling, w.dtype)
     rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
     u, *both = kept_in(m.kept, keep, w.dtype)
@@ -228,7 +220,7 @@ def conv_pool(
         *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
     )
     arrays = (taps_in_runs(w), *both, *pooled_both, s.view(np.uint8))
-    spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
     return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
@@ -258,8 +250,11 @@ def conv_pool_adjoint(
         pooling: what follows.
         keep: whether the gradient of the convolution's output is wanted.
     """
-    m = maps(x, steps, g.shape[3], window, pooling.window.kernel[0])
-    y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
+    alone = maps(x, steps, g.shape[3], window)
+    m = pooled_maps(alone, pooling.window.kernel[0])
+    # Blocks of other rows would add the weight gradient up in another order: it is made from the errors then.
+    apart = m != alone
+    y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     flat = (parts, g.reshape(steps, g.size // max(steps, 1)), *as_kept(u, g.dtype), *as_kept(pooled_u, g.dtype), y)
     constants = (
@@ -269,6 +264,8 @@ def conv_pool_adjoint(
         pooling.response.recurrence(g.dtype, steps),
     )
     tiles = _tiles(m, pooling, g.dtype)
-    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, grain=1)
-    errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if keep else None
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, not apart, grain=1)
+    errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
+    if apart and errors is not None:
+        return errors, weight_adjoint_alone(x, errors, window, steps)
     return errors, of_runs(parts.sum(axis=0), window, m.outputs)

@@ -1,0 +1,90 @@
+"""Count the files of the package that one training step passes through.
+
+    python benchmarks/files_of_a_step.py                               # this checkout
+    PYTHONPATH=OTHER_CHECKOUT python benchmarks/files_of_a_step.py     # another one
+
+A file counts if a function that it defines is called during the step: forward pass, loss, backward pass and optimizer
+step. The second step is counted: by then kernels are loaded and cached properties are computed. Module code does not
+count, so an `__init__.py` that only imports names does not either. Of the functions that Numba compiles, those count
+that Python calls.
+
+Prints the number of files and their names for two networks, and exits with 1 where a limit is exceeded:
+
+| network | limit |
+| --- | --- |
+| MLP 34x34x2-256-10 | 24 |
+| CNN of examples/nmnist_cnn.py | 30 |
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+import cuslayer as cs
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "nmnist_cnn.py"
+PACKAGE = Path(cs.__file__).parent
+LIMITS = {"MLP": 24, "CNN": 30}
+
+
+def files_called(work: Callable[[], Any]) -> list[str]:
+    """Return the files of the package whose functions are called while `work` runs, in the order of first calls."""
+    found: dict[Path, None] = {}
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and frame.f_code.co_name != "<module>" and path.is_relative_to(PACKAGE):
+            found[path.relative_to(PACKAGE)] = None
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return [path.as_posix() for path in found]
+
+
+def training_step(name: str, steps: int = 300, batch: int = 8) -> Callable[[], None]:
+    """Return a training step of a network on random spikes (steps, batch, 34, 34, 2)."""
+    cs.seed(0)
+    neuron = cs.SRM(theta=10.0, tau_sr=10.0, tau_ref=1.0)
+    net = cs.Network("34x34x2-256-10", neuron) if name == "MLP" else runpy.run_path(str(EXAMPLE))["network"](neuron)
+    loss = cs.SpikeCountLoss(neuron, true=steps // 5, false=steps // 30, region=(0, steps))
+    optimizer = cs.Adam(net.parameters(), lr=0.001, amsgrad=True)
+    x = np.random.default_rng(0).random((steps, batch, 34, 34, 2)) < 0.006
+    labels = np.arange(batch) % 10
+
+    def step() -> None:
+        value = loss(net(x), labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS))
+    options = parser.parse_args(arguments)
+    exceeded = False
+    for name in options.only:
+        step = training_step(name)
+        step()
+        files = files_called(step)
+        exceeded |= len(files) > LIMITS[name]
+        print(f"{name}: {len(files)} files, limit {LIMITS[name]}")
+        print(*(f"  {file}" for file in files), sep="\n")
+    return int(exceeded)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Import of optional libraries, which the extras of the package install."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def optional(op: str, module: str, extra: str) -> Any:
+    """Return an imported module of an optional library.
+
+    Args:
+        op: the operation that needs it, for the message.
+        module: the module, such as "plotly.offline".
+        extra: the extra that installs the library.
+
+    Raises:
+        ImportError: the library is not installed.
+
+    >>> optional("report", "no_such_library.offline", "report")
+    Traceback (most recent call last):
+        ...
+    ImportError: report: no_such_library is not installed; pip install 'cuslayer[report]'
+    """
+    try:
+        return import_module(module)
+    except ImportError as problem:
+        library = module.partition(".")[0]
+        raise ImportError(f"{op}: {library} is not installed; pip install 'cuslayer[{extra}]'") from problem

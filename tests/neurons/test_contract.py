@@ -1,0 +1,269 @@
+"""The contract of a neuron: its defaults; a user's own kind, leaky integrate-and-fire, in networks and inspection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import kernels
+from cuslayer.inspection.forward import default_loss, run_stages
+from cuslayer.neurons import base
+from cuslayer.neurons.base import Names, Neuron, as_neuron, is_neuron
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import differentiable
+
+
+@differentiable
+def leaky_integrate_and_fire(x, /, *, neuron):
+    """Return the spikes of x (T, N, C): ``u[t] = leak u[t-1] + x[t]`` after the reset of u[t-1] by its spike."""
+    u, s, before = np.empty_like(x), np.empty(x.shape, bool), np.zeros_like(x[0])
+    for t in range(len(x)):
+        u[t] = before * neuron.leak + x[t]
+        s[t] = neuron.fires(u[t])
+        before = np.where(s[t], 0 if neuron.to_zero else u[t] - neuron.theta, u[t])
+    potential = save_for_backward(kernels.of(x), u)
+
+    def pullback(g):
+        """The reset has no gradient: ``g_x[t] = rho(u[t]) g[t] + leak g_x[t+1]``."""
+        y = neuron.surrogate(potential()) * g
+        for t in reversed(range(len(y) - 1)):
+            y[t] += neuron.leak * y[t + 1]
+        return y
+
+    return s, pullback
+
+
+@dataclass(frozen=True)
+class Leaky(Neuron):
+    theta: float = 1.0
+    leak: float = 0.75
+    to_zero: bool = False
+
+    def __call__(self, x):
+        return leaky_integrate_and_fire(x, neuron=self)
+
+    @property
+    def response(self):
+        return self.leak ** np.arange(40)
+
+    @property
+    def refractory(self):
+        return np.zeros(1) if self.to_zero else -self.theta * self.leak ** np.arange(40) * (np.arange(40) > 0)
+
+    def surrogate(self, u):
+        return 1 / (1 + np.abs(u - u.dtype.type(self.theta))) ** 2
+
+
+class Plain:
+    """Not a `Neuron`, but with what one needs."""
+
+    theta, dt, peak = 0.5, 2.0, 4.0
+    response = np.array([2.0, 4.0])
+
+    def psp(self, x):
+        return x
+
+    def __call__(self, x):
+        return cs.Tensor(x.data > 0)
+
+
+def network(**constants):
+    cs.seed(3)
+    net = cs.Sequential(cs.Dense(6, 5), Leaky(**constants), cs.Dense(5, 3), Leaky(theta=0.5, **constants))
+    for layer in net.layers[::2]:
+        layer.weight.data = np.random.default_rng(1).normal(0.3, 0.4, layer.weight.shape).astype(np.float32)
+    return net, np.random.default_rng(2).random((25, 2, 6)) < 0.3
+
+
+def test_what_a_neuron_is():
+    assert is_neuron(Leaky())
+    assert is_neuron(Plain())
+    for part in ("theta", "psp"):
+        lacking = {name: value for name, value in vars(Plain).items() if name not in (part, "__dict__", "__weakref__")}
+        assert not is_neuron(type("Lacking", (), lacking)())
+    assert not is_neuron(cs.Dense(2, 2))
+    with pytest.raises(TypeError, match=r"^op: neuron must be a neuron, got Dense$"):
+        as_neuron("op", cs.Dense(2, 2))
+
+
+def test_an_object_is_completed_by_the_defaults():
+    """What it has goes before what the contract says."""
+    neuron = Leaky()
+    assert as_neuron("op", neuron) is neuron
+    plain = as_neuron("op", Plain())
+    assert (plain.theta, plain.dt, plain.peak, plain.period, plain.gradient) == (0.5, 2.0, 4.0, 1, "slayer")
+    assert plain.response.tolist() == [2.0, 4.0]
+    assert plain.refractory.tolist() == [0.0]
+    assert plain.pool_gain == pytest.approx(0.55)
+    assert plain.one_pass is None
+    assert plain(cs.Tensor([1.0, -1.0])).data.tolist() == [True, False]
+
+
+def test_the_defaults():
+    class Bare(Neuron):
+        theta = -2.0
+
+    bare = Bare()
+    assert (bare.dt, bare.period, bare.peak, bare.parts, bare.width) == (1.0, 1, 1.0, "partial", 2.0)
+    assert bare.pool_gain == pytest.approx(-2.2)
+    assert (bare.one_pass, bare.laplace, bare.surrogate(np.zeros(3)), bare.names) == (None, None, None, None)
+    assert bare.with_gradient("exact") is bare
+    x = np.random.default_rng(0).standard_normal((5, 1, 2))
+    np.testing.assert_array_equal(bare.psp(cs.Tensor(x)).data, x)
+    with pytest.raises(TypeError, match=r"^Bare: a neuron must define __call__$"):
+        bare(x)
+    Bare.theta = 0.0
+    assert bare.width == 1.0
+
+
+def test_a_potential_at_the_threshold_fires():
+    """The threshold is rounded to the potential's type, as kernels have it."""
+    neuron = Leaky(theta=np.float64(0.7))
+    for dtype in (np.float32, np.float64):
+        at = dtype(0.7)
+        below, above = np.nextafter(at, dtype(0)), np.nextafter(at, dtype(1))
+        assert neuron.fires(np.array([below, at, above])).tolist() == [False, True, True]
+
+
+def test_psp_has_a_peak_of_one():
+    class Slow(Leaky):
+        peak = 2.0
+        response = np.array([0.0, 2.0, 1.0])
+
+    x = np.zeros((4, 1, 1))
+    x[0] = 1
+    assert Slow().psp(cs.Tensor(x)).data.ravel().tolist() == [0.0, 1.0, 0.5, 0.0]
+
+
+def test_a_kind_with_a_name_is_known_by_it(monkeypatch):
+    """A kind without a name, and one derived from a kind with a name, take no other's place."""
+    monkeypatch.setattr(base, "KINDS", dict(base.KINDS))
+    known = dict(base.KINDS)
+
+    class Nameless(cs.SRM):
+        pass
+
+    assert known == base.KINDS
+    assert known["SRMALPHA"] is cs.SRM
+
+    class Named(Neuron):
+        names = Names("MINE", needed={"theta": "theta"}, options={"dt": "dt"})
+
+    assert {**known, "MINE": Named} == base.KINDS
+    assert Named.names.all == {"theta": "theta", "dt": "dt"}
+
+
+def test_a_network_of_ones_own_neurons_learns():
+    net, x = network()
+    loss = cs.SpikeCountLoss(net[3], true=12, false=2)
+    optimizer = cs.Adam(net.parameters(), lr=0.02)
+    losses = []
+    for _ in range(40):
+        value = loss(net(x), [0, 2])
+        losses.append(value.item())
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("to_zero", [False, True])
+def test_recorded(to_zero):
+    """Weighted input, potential and spikes are those of the run, and the errors those of backward."""
+    net, x = network(to_zero=to_zero)
+    weighted = net[0](x)
+    with cs.record(net) as seen:
+        out = net(x)
+        out.backward(np.ones(out.shape, np.float32))
+    spikes = net[1](weighted)
+    assert 0.1 < spikes.data.mean() < 0.9
+    np.testing.assert_array_equal(seen[1].weighted.values, weighted.data)
+    np.testing.assert_array_equal(seen[1].spikes.values, spikes.data)
+    np.testing.assert_array_equal(seen[1].potential.values >= np.float32(1), spikes.data)
+    np.testing.assert_array_equal(seen[3].spikes.values, out.data)
+    leaf = cs.Tensor(spikes.data.astype(np.float32), requires_grad=True)
+    again = net[3](net[2](leaf))
+    again.backward(np.ones(out.shape, np.float32))
+    np.testing.assert_allclose(seen[1].spikes_error.values, leaf.grad, rtol=1e-5, atol=1e-6)
+    leaf_x = cs.Tensor(weighted.data, requires_grad=True)
+    net[1](leaf_x).backward(leaf.grad)
+    np.testing.assert_allclose(seen[1].weighted_error.values, leaf_x.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_neurons_with_a_call_of_their_own_are_recorded_by_it():
+    """Spikes of one derived from SRM are what it returns, not where its potential reaches the threshold."""
+
+    class Every(cs.SRM):
+        def __call__(self, x):
+            s = super().__call__(x)
+            return cs.Tensor(s.data & (np.arange(len(s.data)) % 2 == 0)[:, None, None])
+
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(4, 3, weight_scale=20.0), Every())
+    x = np.ones((40, 1, 4), bool)
+    assert cs.Sequential(net[0], cs.SRM())(x).data[1::2].any()
+    with cs.record(net) as seen:
+        out = net(x)
+    assert out.data.any()
+    assert not out.data[1::2].any()
+    np.testing.assert_array_equal(seen[1].spikes.values, out.data)
+
+
+@pytest.mark.parametrize("to_zero", [False, True])
+def test_explained(to_zero):
+    """Response and refraction are the whole potential where the reset subtracts; a reset to 0 is not explained."""
+    net, x = network(to_zero=to_zero)
+    with cs.record(net) as seen:
+        net(x)
+    u, s = seen[1].potential.values[:, 0, 2], seen[1].spikes.values[:, 0, 2]
+    time = int(np.flatnonzero(s)[2])
+    found = cs.explain(net, x, layer=1, neuron=2, time=time)
+    assert (found.fired, found.exact, found.potential) == (True, False, u[time])
+    filtered = sum(0.75**k * net[0](x).data[time - k, 0, 2] for k in range(time + 1))
+    refractory = -sum(0.75 ** (time - f) for f in np.flatnonzero(s[:time]))
+    assert found.filtered == pytest.approx(filtered, rel=1e-5)
+    if to_zero:
+        assert found.refractory == 0
+        assert found.unexplained == pytest.approx(u[time] - filtered, rel=1e-4)
+        assert found.unexplained < -0.1
+    else:
+        assert found.refractory == pytest.approx(refractory)
+        assert found.refractory < -0.1
+        assert found.unexplained == pytest.approx(0, abs=1e-5)
+    parts = found.parts(most=2)
+    assert parts[-1].name == "not explained"
+    assert sum(part.size for part in parts) == pytest.approx(found.potential, rel=1e-5)
+
+
+def test_stages_run_one_by_one():
+    """Neurons have potentials, a function that has neurons within has none; the next input is what `after` returns."""
+    net, x = network()
+    inner, seen = cs.Sequential(cs.Dense(3, 3), Leaky()), []
+
+    def after(at, y, u):
+        seen.append((at, None if u is None else u.shape))
+        return cs.Tensor(np.zeros(y.shape, bool)) if at == 3 else y
+
+    out = run_stages([*net.layers, inner], cs.Tensor(x), after)
+    shapes = [None, (25, 2, 5), None, (25, 2, 3), None]
+    assert seen == list(enumerate(shapes))
+    assert not out.data.any()
+    assert net(x).data.any()
+
+
+def test_the_loss_that_fits_a_target_is_of_the_last_neurons():
+    class Slow(Leaky):
+        dt = 2.0
+
+    net = cs.Sequential(cs.Dense(2, 2), Leaky(), cs.Dense(2, 2), Slow())
+    out = cs.Tensor(np.zeros((4, 1, 2), bool))
+    spikes = np.zeros((4, 1, 2), bool)
+    spikes[1, 0, 0] = True
+    of_times = default_loss(net, out, spikes)
+    assert isinstance(of_times, cs.SpikeTimeLoss)
+    assert of_times(out, spikes).item() == pytest.approx(cs.SpikeTimeLoss(Slow())(out, spikes).item())
+    assert of_times(out, spikes).item() != pytest.approx(cs.SpikeTimeLoss(Leaky())(out, spikes).item())
+    assert isinstance(default_loss(net, out, [1]), cs.SpikeCountLoss)

@@ -1,0 +1,183 @@
+"""A neuron that a user writes, leaky integrate-and-fire with a surrogate of its own, works everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import kernels
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import differentiable
+
+
+@differentiable
+def leaky(x, /, *, leak, theta, dt):
+    """``u[t] = leak u[t-1] + x[t]``, reset to 0 after a spike; the surrogate is ``1 / (1 + |u - theta|)^2``."""
+    u, v = np.empty_like(x), np.zeros_like(x[0]) if len(x) else 0.0
+    for t in range(len(x)):
+        u[t] = leak * v + x[t]
+        v = np.where(u[t] >= theta, 0.0, u[t])
+    potential = save_for_backward(kernels.of(x), u)
+
+    def pullback(g):
+        g_u = dt * g / (1 + abs(potential() - theta)) ** 2
+        for t in reversed(range(len(g_u) - 1)):
+            g_u[t] += leak * g_u[t + 1]
+        return g_u.astype(g.dtype)
+
+    return u >= theta, pullback
+
+
+class LIF(Neuron):
+    def __init__(self, theta=1.0, tau=5.0, dt=1.0):
+        self.theta, self.dt, self.leak = theta, dt, float(np.exp(-dt / tau))
+
+    @property
+    def response(self):
+        return self.leak ** np.arange(60)
+
+    def surrogate(self, u):
+        return 1 / (1 + abs(u - self.theta)) ** 2
+
+    def __call__(self, x):
+        return leaky(x, leak=self.leak, theta=self.theta, dt=self.dt)
+
+
+class Duck:
+    """Not a `Neuron`, but with a threshold and a response."""
+
+    theta, dt = 1.0, 1.0
+
+    def psp(self, x):
+        return cs.SRM(theta=1.0).psp(x)
+
+    def __call__(self, x):
+        return cs.SRM(theta=1.0)(x)
+
+
+def case():
+    cs.seed(3)
+    net = cs.Network("8x8x2-4c3-2a-12-3", LIF())
+    for layer in net.layers:
+        if hasattr(layer, "weight"):
+            layer.weight.data *= 0.1
+    return net, np.random.default_rng(0).random((60, 4, 8, 8, 2)) < 0.1, np.array([0, 1, 2, 0])
+
+
+def test_it_is_a_neuron_with_the_whole_contract():
+    neuron = LIF()
+    assert is_neuron(neuron)
+    assert as_neuron("test", neuron) is neuron
+    assert (neuron.pool_gain, neuron.width, neuron.peak, neuron.period) == (1.1, 1.0, 1.0, 1)
+    assert neuron.one_pass is None
+    assert neuron.with_gradient("exact") is neuron
+    u = np.array([0.5, 1.0, 1.5], np.float32)
+    assert neuron.fires(u).tolist() == [False, True, True]
+    x = np.zeros((5, 1, 1))
+    x[0] = 1
+    np.testing.assert_allclose(neuron.psp(x).data.ravel(), neuron.response[:5])
+
+
+def test_it_trains_in_a_network():
+    net, x, labels = case()
+    loss = cs.SpikeCountLoss(net[1], true=20, false=2)
+    optimizer = cs.Adam(net.parameters(), lr=0.02)
+    losses = []
+    for _ in range(25):
+        value = loss(net(x), labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_record_has_what_the_network_had():
+    net, x, labels = case()
+    with cs.record(net) as seen:
+        out = net(x)
+    cs.SpikeCountLoss(net[1])(out, labels).backward()
+    y = cs.Tensor(x)
+    for at, stage in enumerate(net.layers):
+        before, y = y, stage(y)
+        if is_neuron(stage):
+            np.testing.assert_array_equal(seen[at].spikes.values, y.data)
+            np.testing.assert_array_equal(seen[at].weighted.values, before.data)
+            u = seen[at].potential.values
+            assert ((u >= 1.0) == y.data).all()
+            np.testing.assert_array_equal(seen[at].surrogate.values, stage.surrogate(u))
+            assert seen[at].spikes_error.values.any()
+    with pytest.raises(ValueError, match=r"has no refractory, only weighted, potential, spikes, surrogate, "):
+        _ = seen[1].refractory
+
+
+def test_health_and_report_take_it(tmp_path):
+    net, x, labels = case()
+    found = cs.health(net, [(x, labels)])
+    assert [layer.layer for layer in found.layers] == [1, 3, 5, 7]
+    with cs.record(net) as seen:
+        net(x)
+    assert found[1].rate == pytest.approx(1000 * seen[1].spikes.values.mean(), rel=1e-6)
+    assert found[1].theta == 1.0
+    assert "loss of a sample" in repr(found)
+    pytest.importorskip("plotly")
+    cs.report(net, x[:, :1], tmp_path / "page.html", target=labels[:1])
+    assert "LIF" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_an_explanation_says_what_it_cannot_take_apart():
+    net, x, _ = case()
+    with cs.record(net) as seen:
+        net(x)
+    u = seen[5].potential.values
+    time, sample, neuron = np.argwhere(seen[5].spikes.values)[-1].tolist()
+    why = cs.explain(net, x, layer=5, neuron=neuron, time=time, sample=sample)
+    assert why.fired
+    assert why.potential == pytest.approx(float(u[time, sample, neuron]))
+    assert not why.exact
+    assert why.filtered + why.refractory + why.unexplained == pytest.approx(why.potential)
+    # Each reset took away the potential that the spike had: response alone says more than there was.
+    assert why.unexplained <= 1e-4
+    assert "not explained" in repr(why)
+    assert why.plot().get_yticklabels()[-2].get_text() == "not explained"
+    assert why.trace(depth=3).events
+
+
+def test_pictures_and_notebooks_take_it():
+    neuron = LIF()
+    u = np.array([[[0.5]], [[1.5]], [[0.2]]])
+    assert cs.plot.potential(u, neuron=neuron).get_lines()
+    assert cs.plot.surrogate(neuron).get_lines()
+    assert cs.plot.filters(neuron).get_lines()
+    assert "LIF" in neuron._repr_html_()
+    assert "LIF" in cs.Sequential(cs.Dense(3, 2), neuron)._repr_html_()
+
+
+def test_what_compares_gradients_refuses_it_in_one_line():
+    net, x, labels = case()
+    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):
+        cs.compare_gradients(net, x, labels)
+    with pytest.raises(TypeError, match=r"^reassignment: layer 7 .* has no SRM neurons$"):
+        cs.reassignment(net, x, labels, layer=7, neuron=0)
+
+
+def test_an_object_with_a_threshold_and_a_response_is_one_too():
+    duck, x = Duck(), np.random.default_rng(0).random((40, 2, 5)) < 0.2
+    net = cs.Sequential(cs.Dense(5, 3, weight_scale=3.0), duck)
+    assert net[1] is duck
+    with cs.record(net) as seen:
+        out = net(x)
+    np.testing.assert_array_equal(seen[1].spikes.values, out.data)
+    assert cs.health(net, [(x, [0, 1])])[1].theta == 1.0
+    assert cs.Network("5-3", duck)[1] is duck
+
+
+def test_what_is_no_neuron_is_refused():
+    for stage in (cs.Dense(2, 3), abs, 3):
+        assert not is_neuron(stage)
+    with pytest.raises(TypeError, match=r"^test: neuron must be a neuron, got Dense$"):
+        as_neuron("test", cs.Dense(2, 3))
+    with pytest.raises(TypeError, match=r"^Neuron: a neuron must define __call__$"):
+        Neuron()(np.zeros((1, 1, 1)))
