@@ -1,4 +1,4 @@
-"""Networks: layers in a row, the paper's notation, the plan of what runs in one pass, and hooks on a pass."""
+"""Networks: sequences of layers, the paper's notation, the fusion plan of a forward pass, and hooks."""
 
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word

@@ -1,7 +1,7 @@
-"""The plan of a forward pass: which layers and neurons of a network run as one operation, and when.
+"""The plan of a forward pass: which layers and neurons of a network run as one fused operation.
 
-`FUSIONS` is the whole table. The first pattern that fits wins; what fits none runs by itself. Fused or not, a network
-computes the same bits.
+`FUSIONS` has all patterns. The first pattern that fits is used; a stage that fits none runs by itself. With and without
+fusion a network computes the same bits.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Fusion(NamedTuple):
     """A pattern of stages that run as one operation.
 
     Attributes:
-        layers: the classes of its layers; neurons stand behind each. A subclass with a call of its own does not fit.
-        operation: what runs them: of the input, the layers and what their neurons compute.
-        condition: when they may, of what their neurons compute.
+        layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit.
+        operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
+        condition: a further condition on the `OnePass` of the neurons.
     """
 
     layers: tuple[type[Layer], ...]
@@ -41,7 +41,7 @@ class Fusion(NamedTuple):
 
 
 def one_pass(stage: Any) -> OnePass | None:
-    """Return what a stage computes as a spike response neuron; None of any other stage."""
+    """Return the `OnePass` of a stage that is a spike response neuron; None for any other stage."""
     return getattr(stage, "one_pass", None) if is_neuron(stage) else None
 
 
@@ -82,7 +82,7 @@ class Step:
     Attributes:
         start: the position of the first in the network.
         stages: the stages.
-        fusion: the pattern they fit; None of a stage by itself.
+        fusion: the pattern they fit; None for a single stage.
     """
 
     start: int
@@ -98,11 +98,11 @@ class Step:
 
     @property
     def keeps_potentials(self) -> bool:
-        """Whether the step is a pass that keeps its potentials for backward in an order of its own."""
+        """Whether the step is a fused convolution pass that saves potentials for backward in a layout of its own."""
         return self.fusion is not None and self.fusion.layers[0] is Conv and grad_enabled()
 
     def parts(self) -> list[Step]:
-        """Return the step as one step for each stage."""
+        """Return one step per stage."""
         return [Step(self.start + number, (stage,)) for number, stage in enumerate(self.stages)]
 
     def with_layer(self, layer: Any) -> Step:
@@ -111,7 +111,7 @@ class Step:
 
 
 def plan(stages: Sequence[Any]) -> list[Step]:
-    """Return the steps in which a network's stages run.
+    """Return the steps of a forward pass through stages.
 
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM()

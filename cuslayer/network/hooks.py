@@ -14,7 +14,7 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 # Runs a step of a plan on its input.
 Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
-# Runs a step in a network's place: called with the run that it replaces, the step and its input.
+# Replaces the run of a step: called with the replaced run, the step and its input; returns the output.
 Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
 
 _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
@@ -22,17 +22,17 @@ _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
 
 @contextmanager
 def observe(net: Any, observer: Observer) -> Iterator[None]:
-    """Let an observer run every step of a network's forward passes within this block (of this thread).
+    """Let an observer run every step of a network's forward passes, within the block and this thread.
 
-    It may split a step into its parts, and returns what the step would have returned. Of several observers of one
-    network, the last one is called first.
+    The observer may run the stages of a step one by one; it must return the output of the step. Of several observers
+    of a network, the last one is called first.
     """
     with _observers.set((*_observers.get(), (net, observer))):
         yield
 
 
 def observed(net: Any) -> Run:
-    """Return the function that runs the steps of a network: plainly, or through its observers."""
+    """Return the function that runs the steps of a network, through its observers if it has any."""
 
     def run(step: Step, x: Tensor) -> Tensor:
         return step(x)
@@ -45,9 +45,9 @@ def observed(net: Any) -> Run:
 
 @differentiable
 def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Array, Pullback]:
-    """Return x, and call back with its gradient during backward: the identity with a gradient hook.
+    """Identity with a gradient hook: return x, and call back with its gradient during backward.
 
-    Neither x nor the gradient changes by a bit. Where no gradient is wanted, the callback is not called.
+    Neither x nor the gradient changes. Without gradients, the callback is not called.
 
     Args:
         x: an array of any shape.

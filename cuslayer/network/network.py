@@ -1,4 +1,4 @@
-"""Networks: layers in a row, given one by one or in the paper's notation."""
+"""Networks: sequences of layers and neurons, given one by one or in the paper's notation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Sequential:
     Args:
         layers: layers, neurons, or any functions from a tensor to a tensor.
         potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
-            errs by a share of ``|u| / (2048 tau_rho theta)`` at most; spikes are the same.
+            has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same.
 
     Attributes:
-        layers: the stages in their order.
+        layers: the stages in order.
 
     Raises:
         TypeError: a stage cannot be called.
@@ -64,12 +64,12 @@ class Sequential:
         return x
 
     def parameters(self) -> list[Tensor]:
-        """Return the parameters of all layers in their order, each once."""
+        """Return the parameters of all layers in order, each once."""
         found = {id(p): p for layer in self.layers if hasattr(layer, "parameters") for p in layer.parameters()}
         return list(found.values())
 
     def train(self, training: bool = True) -> None:
-        """Let layers that differ in training, as dropout does, behave as in training or not."""
+        """Put layers that behave differently in training, such as dropout, into training or evaluation mode."""
         for layer in self.layers:
             if isinstance(layer, Layer):
                 layer.training = training
@@ -82,7 +82,7 @@ class Sequential:
         """Set the parameters from arrays by name, as `state` returns them.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing is changed then.
+            ValueError: a name is missing or unknown, or a shape differs; the network does not change then.
         """
         mine = dict(self._named())
         for name in mine.keys() ^ state.keys():
@@ -99,7 +99,7 @@ class Sequential:
                     yield f"{position}.{number}", p
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the layer at a position, or the layer itself if it is one of the network's."""
+        """Return the layer at a position, or the given layer if the network has it."""
         if isinstance(key, int):
             try:
                 return self.layers[key]
@@ -123,8 +123,8 @@ class Network(Sequential):
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``10avg`` the mean over each of 10 groups of channels, with no neurons behind it. An input without
-    rows and columns is a bare number too: ``200-256-200``.
+    dense layer; ``10avg`` the mean over each of 10 groups of channels, without neurons behind it. An input without
+    rows and columns is a bare number: ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
@@ -133,10 +133,10 @@ class Network(Sequential):
 
     Attributes:
         input_shape: (H, W, C), or (N,).
-        layers: synapses and neurons in turn.
+        layers: layers and neurons in turn.
 
     Raises:
-        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or potentials is an unknown word.
+        ValueError: a word is unknown, a size is 0, a window does not fit its frame, or potentials is unknown.
         TypeError: notation is neither a string nor words, or neuron is no neuron.
 
     >>> import numpy as np

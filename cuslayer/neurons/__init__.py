@@ -1,4 +1,4 @@
-"""Neurons, a kind a file."""
+"""Neuron models, one per file."""
 
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM

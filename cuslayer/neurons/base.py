@@ -1,14 +1,14 @@
-"""The contract of a neuron: all that networks, losses, files and inspection ask of one.
+"""The interface of neurons, used by networks, losses, files and inspection.
 
-A neuron is called on the weighted input (T, N, ...) of a layer and returns its spikes. `Neuron` answers every question
-with a default, so that a new kind writes down what is its own:
+A neuron is called on the weighted input (T, N, ...) of a layer and returns its spikes. `Neuron` has a default for every
+attribute, so that a new kind defines only what differs:
 
 - ``theta``, ``dt`` and ``__call__`` always;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
-- what an operation hands to `save_for_backward` is recorded as the potential.
+- the potential that its operation passes to `save_for_backward` is the one that `record` has.
 
-An object that has ``theta`` and ``psp`` without being a `Neuron` is taken for one too; `as_neuron` adds the defaults.
+An object with ``theta`` and ``psp`` that is no `Neuron` is a neuron too; `as_neuron` adds the defaults.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from cuslayer.tape import Tensor
 
 
 class OnePass(NamedTuple):
-    """What a spike response neuron computes, as fused operations take it.
+    """The arguments of fused operations for a spike response neuron.
 
     Attributes:
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
-        exact: whether backward keeps the path through refraction.
+        exact: whether backward includes the path through refraction.
     """
 
     response: Alpha
@@ -39,12 +39,12 @@ class OnePass(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What SLAYER calls a kind of neuron and its constants.
+    """SLAYER's names of a kind of neuron and its constants.
 
     Attributes:
-        type: the word for the kind.
-        needed: our name of each of SLAYER's constants.
-        options: our name of each constant that SLAYER does not have.
+        type: the name of the kind.
+        needed: SLAYER's name of each required constant, and ours.
+        options: the names in files of the constants that SLAYER does not have, and ours.
     """
 
     type: str
@@ -57,7 +57,7 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
-# Every kind of neuron that has a name in configuration files, by that name.
+# The kinds of neurons in configuration files, by name.
 KINDS: dict[str, type[Neuron]] = {}
 
 
@@ -68,18 +68,18 @@ class Neuron:
         theta: the threshold.
         dt: the step, ms.
         gradient: the mode of the surrogate gradient, "slayer" or "exact".
-        period: the fewest steps from one spike to the next.
-        peak: the potential's largest answer to a unit input; `psp` is scaled to a peak of 1.
-        parts: what `explain` can take apart: "exact" where ``u = psp(x) + refraction`` holds, "partial" where more
-            acts on the potential, "none" where its parts mean nothing.
-        weight_scale: scale at which weights before these neurons start in a `Network`; None: the layer's own.
-        weight_grid: step and limits that such weights are rounded to; None: not at all.
-        axon_delay: steps that a spike takes to the next layer of a `Network`.
-        max_delay: the longest trained delay in steps; None: no limit.
-        names: what configuration files call the neuron; None: nothing.
+        period: the minimum number of steps from one spike to the next.
+        peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
+        parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "partial" if other terms
+            act on it, "none" if it cannot be decomposed.
+        weight_scale: initial weight scale of layers before these neurons in a `Network`; None for the layer's default.
+        weight_grid: step and limits to which such weights are rounded; None for no rounding.
+        axon_delay: delay in steps from these neurons to the next layer of a `Network`.
+        max_delay: the maximum trained delay in steps; None for no limit.
+        names: the names in configuration files; None if the kind has none.
     """
 
-    if TYPE_CHECKING:  # a kind may have these as fields, attributes or properties
+    if TYPE_CHECKING:  # a subclass may define these as fields, attributes or properties
 
         @property
         def theta(self) -> float: ...
@@ -118,12 +118,12 @@ class Neuron:
 
     @property
     def refractory(self) -> Array:
-        """The samples of the potential's response to a spike of the neuron's own, (K,) float64; by default 0."""
+        """The samples of the potential's response to the neuron's own spike, (K,) float64; by default 0."""
         return np.zeros(1)
 
     @property
     def filter(self) -> Alpha | Sampled:
-        """The response as `functions.psp` takes it, scaled to a peak of 1."""
+        """The response, scaled to a peak of 1, as an argument of `functions.psp`."""
         return Sampled(self.response / self.peak, self.dt)
 
     @property
@@ -133,17 +133,17 @@ class Neuron:
 
     @property
     def pool_gain(self) -> float:
-        """The weight of a pooling layer before these neurons; by default 1.1 theta: one spike makes one."""
+        """The weight of a pooling layer before these neurons; by default 1.1 theta: one input spike causes a spike."""
         return 1.1 * self.theta
 
     @property
     def one_pass(self) -> OnePass | None:
-        """What fused operations take, where the neuron is a spike response neuron through and through."""
+        """The arguments of fused operations, for a spike response neuron; None for any other kind."""
         return None
 
     @property
     def laplace(self) -> tuple[float, float] | None:
-        """Width and height of ``dt rho(u) = height exp(-|u - theta| / width)``; None of another surrogate."""
+        """Width and height of ``dt rho(u) = height exp(-|u - theta| / width)``; None for another surrogate."""
         return None
 
     def psp(self, x: Any) -> Tensor:
@@ -151,20 +151,20 @@ class Neuron:
         return psp(x, response=self.filter)
 
     def fires(self, u: Array) -> Array:
-        """Return where potentials u make a spike: ``u >= theta``, compared in u's number type."""
+        """Return where potentials u reach the threshold: ``u >= theta``, compared in u's dtype."""
         return u >= u.dtype.type(self.theta)
 
     def surrogate(self, u: Array) -> Array | None:
-        """Return the surrogate's value rho(u), per ms, at potentials u; None where the neuron does not say."""
+        """Return the surrogate's value rho(u), per ms, at potentials u; None if the neuron has none."""
         return None
 
     def with_gradient(self, mode: str) -> Neuron:
-        """Return the neuron with another mode of the gradient; one that has a single mode returns itself."""
+        """Return the neuron with another gradient mode; a neuron with a single mode returns itself."""
         return self
 
 
 class _Adapted(Neuron):
-    """An object with a threshold and a response, and the contract's defaults for what it lacks."""
+    """Adapter for an object with a threshold and a response: adds the defaults of `Neuron`."""
 
     def __init__(self, neuron: Any) -> None:
         self._neuron = neuron
@@ -179,14 +179,14 @@ class _Adapted(Neuron):
 
 
 def is_neuron(stage: Any) -> bool:
-    """Return whether a stage of a network is a neuron: a `Neuron`, or what has a threshold and a response."""
+    """Return whether a stage of a network is a `Neuron`, or an object with a threshold and a response."""
     if isinstance(stage, Neuron):
         return True
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
 def as_neuron(op: str, neuron: Any, name: str = "neuron") -> Neuron:
-    """Return a neuron with the whole contract; raise TypeError, for an operation's argument, where it is none."""
+    """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is none."""
     if isinstance(neuron, Neuron):
         return neuron
     if not is_neuron(neuron):

@@ -21,12 +21,12 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     """Return the spikes of Loihi's neurons for the weighted input x.
 
-    With ``h`` the response and v the voltage as it is kept, backward is
+    With ``h`` the response and v the saved voltage, backward is
     ``g_x[t] = dt sum_k h[k] rho(v[t+k]) g[t+k]``. The path through the reset is dropped.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
-        constants: the neuron's, `Loihi.constants`.
+        constants: `Loihi.constants`.
 
     Returns:
         Spikes, boolean, of x's shape.
@@ -46,7 +46,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     k = kernels.of(x)
     u, s = k.loihi.forward(x, constants)
     potential = save_for_backward(k, u, unit=constants.integers.theta)
-    dtype = x.dtype  # not x: the weighted input need not outlive the pass
+    dtype = x.dtype  # not x: the closure must not keep the weighted input alive
     return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
 
 
@@ -72,9 +72,9 @@ class Loihi(Neuron):
         v = sgn(v) ((|v| (4096 - v_decay)) >> 12) + i
         s = (v > theta)                 theta = 64 vth_mant
 
-    From a spike on v is held at 0 for ref_delay bins. Both states saturate at +-(2^23 - 1), which is what 24 bits with
-    their sign hold. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; for integer weights and a
-    wgt_exp from -6 there is nothing to round. The chip has weights in steps of 2 (`weight_hook` of a layer may round
+    From a spike on, v is held at 0 for ref_delay bins. Both states saturate at +-(2^23 - 1), the range of 24 bits with
+    a sign. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; for integer weights and a
+    wgt_exp from -6 no rounding occurs. The chip has weights in steps of 2 (`weight_hook` of a layer may round
     to them).
 
     The gradient is as SLAYER-PyTorch has it, a correlation with the response h to one half unit of an input of 2::
@@ -93,12 +93,12 @@ class Loihi(Neuron):
         dt: the step, ms. The chip's integers do not depend on it.
         first_bin: whether the input of bin 0 has an effect; False as in SLAYER-PyTorch, where it has none, though its
             gradient is that of the formula.
-        surrogate_at: which v the surrogate sees: "before_reset", or "recorded", as SLAYER-PyTorch records it: v_decay
-            at a spike. In either v is 0 in the other bins in which it is held.
+        surrogate_at: the v of the surrogate: "before_reset", or "recorded" as in SLAYER-PyTorch: v_decay at a spike. In
+            both, v is 0 in the other bins in which it is held.
 
     Raises:
-        ValueError: a constant is out of its range, or surrogate_at is an unknown word.
-        TypeError: a constant is of another type.
+        ValueError: a constant is out of its range, or surrogate_at is unknown.
+        TypeError: a constant has the wrong type.
 
     Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning"; the bounds of the
     states as in Lava's bit-accurate LIF, which clips the voltage there, and lets the current wrap.
@@ -167,12 +167,12 @@ class Loihi(Neuron):
 
     @cached_property
     def filter(self) -> Sampled:
-        """The response divided by its largest sample, by which `psp` and losses filter."""
+        """The response divided by its peak, the filter of `psp` and losses."""
         return Sampled(self.response / self.peak, self.dt)
 
     @cached_property
     def constants(self) -> FixedPoint:
-        """The neuron as operations take it; the surrogate's scale is divided by the response's largest sample here."""
+        """The arguments of operations; the scale of the surrogate is divided by the peak of the response."""
         integers = Integers(
             gain=2.0 ** (6 + self.wgt_exp),
             i_keep=4096 - self.i_decay,

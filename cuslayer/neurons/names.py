@@ -1,4 +1,4 @@
-"""Neurons by the names of SLAYER's configuration files: write the constants of one, make one from them."""
+"""Convert neurons to and from the types and constants of SLAYER's configuration files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cuslayer.neurons.base import KINDS, Neuron
 
 
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
-    """Return the type and the constants of a neuron by SLAYER's names; its dt is the simulation's Ts.
+    """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
 
     Raises:
         TypeError: the kind of neuron has no name in configuration files.
@@ -31,13 +31,13 @@ def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
     """Return the neuron of a type and constants by SLAYER's names.
 
     Args:
-        where: what a message begins with, and puts before the name of a constant: ``op: neuron.``.
-        constants: "type", all that this type needs, and any of its options.
+        where: the prefix of error messages and of the names in them, ``op: neuron.``.
+        constants: "type", the required constants of this type, and any of its options.
         dt: the step, ms.
 
     Raises:
         ValueError: the type or a constant is unknown, a constant is missing or out of range.
-        TypeError: a constant is of the wrong kind.
+        TypeError: a constant has the wrong type.
 
     >>> import cuslayer.neurons
     >>> make_neuron("net: neuron.", {"type": "LOIHI"}, 1.0)
@@ -61,7 +61,7 @@ def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
     try:
         return kind(dt=dt, **{names.all[key]: value for key, value in given.items()})
     except (TypeError, ValueError) as problem:
-        # The neuron names its own constant first: "SRM: tau_sr must be positive".
+        # The message starts with our name of the constant: "SRM: tau_sr must be positive".
         ours, rule = str(problem).split(": ", 1)[1].split(" ", 1)
         theirs = {ours: theirs for theirs, ours in names.all.items()}
         raise type(problem)(f"{where}{theirs[ours]} {rule}") from None

@@ -14,8 +14,8 @@ from cuslayer.tape import Pullback, differentiable
 def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time: ``a[t] = sum_k eps[k] x[t-k]``.
 
-    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function runs as a recurrence, at a cost
-    that does not depend on its time constant; samples run as the direct sum.
+    Backward is the correlation ``g_x[t] = sum_k eps[k] g_a[t+k]``. An alpha function is computed as a recurrence, at a
+    cost that does not depend on its time constant; samples are computed as the direct sum.
 
     Args:
         x: (T, N, ...), numbers or spikes.
@@ -39,7 +39,7 @@ def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullb
 
 
 def passes(x: Array, response: Alpha | Sampled | Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return how arrays like x are filtered by a response, and how they are correlated with it."""
+    """Return the forward and the backward function of a response, for arrays on x's device."""
     k = kernels.of(x)
     if isinstance(response, Alpha):
         return lambda x: k.response.psp(x, response), lambda g: k.response.psp_adjoint(g, response)

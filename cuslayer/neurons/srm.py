@@ -16,15 +16,15 @@ from cuslayer.tape import Pullback, Tensor, differentiable
 
 @differentiable
 def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
-    """Return ``spike(psp(x))`` in one pass forward and one pass back.
+    """Return ``spike(psp(x))`` in one forward and one backward pass.
 
-    The potential u alone is saved for backward.
+    Only the potential u is saved for backward.
 
     Args:
         x: (T, N, ...), the weighted input, float32 or float64.
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
-        exact: whether backward keeps the path through refraction.
+        exact: whether backward includes the path through refraction.
 
     Returns:
         Spikes, boolean, of x's shape.
@@ -47,7 +47,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     k = kernels.of(x)
     u, s = k.srm.neuron(x, response, spiking)
     adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, save_for_backward(k, u)
-    dtype = x.dtype  # not x: the weighted input need not outlive the pass
+    dtype = x.dtype  # not x: the closure must not keep the weighted input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)
 
 
@@ -55,15 +55,15 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
 def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
     """Fire where the refracted potential reaches the threshold: ``s[t] = (u[t] >= theta)``.
 
-    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward puts the surrogate
-    ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))`` in its place,
-    ``g_a[t] = dt rho(u[t]) g_s[t]``, and with ``exact`` carries the gradient on through refraction,
+    ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward uses the surrogate
+    ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``,
+    ``g_a[t] = dt rho(u[t]) g_s[t]``, and with ``exact`` also propagates through refraction,
     ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
 
     Args:
         a: (T, N, ...), the filtered input, float32 or float64.
         spiking: threshold, refractory response and surrogate.
-        exact: whether backward keeps the path through refraction.
+        exact: whether backward includes the path through refraction.
 
     Returns:
         Spikes, boolean, of a's shape.
@@ -84,7 +84,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
     adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, save_for_backward(k, u)
-    dtype = a.dtype  # not a: the filtered input need not outlive the pass
+    dtype = a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
 
@@ -108,12 +108,12 @@ class SRM(Neuron):
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate.
         dt: the step, ms.
-        gradient: "slayer", as published, or "exact", which keeps the path through refraction.
-        cutoff: the spike response ends where it has fallen under this; 0 never.
-        ref_cutoff: the refractory response ends where its absolute value has fallen under this; 0 never.
+        gradient: "slayer", as published, or "exact", which includes the path through refraction.
+        cutoff: the spike response is truncated where it falls below this value; 0 for no truncation.
+        ref_cutoff: the same for the absolute value of the refractory response.
 
     Raises:
-        ValueError: a constant is out of its range, or gradient is an unknown word.
+        ValueError: a constant is out of its range, or gradient is unknown.
         TypeError: a constant is no number.
 
     Source: Shrestha and Orchard 2018, section 2, and 3.1 for the surrogate.
@@ -152,12 +152,12 @@ class SRM(Neuron):
 
     @cached_property
     def filter(self) -> Alpha:
-        """The spike response as operations take it."""
+        """The spike response as an argument of operations."""
         return Alpha(1.0, self.tau_sr, self.dt, self.cutoff)
 
     @cached_property
     def spiking(self) -> Spiking:
-        """Threshold, refractory response and surrogate as operations take them."""
+        """Threshold, refractory response and surrogate as an argument of operations."""
         width = self.tau_rho * self.theta
         refractory = Alpha(-self.scale_ref * self.theta, self.tau_ref, self.dt, self.ref_cutoff)
         return Spiking(self.theta, refractory, width, self.dt * self.scale_rho / width)
@@ -202,7 +202,7 @@ class SRM(Neuron):
         return replace(self, gradient=mode)
 
     def spike(self, u: Any) -> Tensor:
-        """Refract and threshold a filtered input (T, N, ...) to boolean spikes; see `functions.spike`."""
+        """Return the boolean spikes of a filtered input (T, N, ...); see `functions.spike`."""
         return spike(u, spiking=self.spiking, exact=self.gradient == "exact")
 
     def __call__(self, x: Any) -> Tensor:
