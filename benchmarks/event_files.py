@@ -54,7 +54,7 @@ def main(arguments=None):
         for suffix in SUFFIXES:
             path = Path(folder) / f"events{suffix}"
             write, read, peak = measure(path, events, options.repeats)
-            print(f"{suffix:<9} {path.stat().st_size / n:11.1f} {write:11.1f} {read:10.1f} {peak:18.1f}")
+            print(f"{suffix:<9} {path.stat().st_size / n:11.1f} {write:11.3g} {read:10.3g} {peak:18.1f}")
             path.unlink()
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import page
 import traffic
 
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.window import Window
 from cuslayer.neurons.loihi import Loihi
@@ -39,7 +39,7 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
     def part(first: int, last: int) -> None:
         y[first:last] = x[first:last]
 
-    return lambda: spread(part, len(x), grain=1)
+    return lambda: parallel_for(part, len(x), grain=1)
 
 
 def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,9 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 DRAWN = "performance.getEntriesByName('drawn')[0].startTime"
 SINGLE = np.dtype(np.float32)
+
+# The number of threads of a launch, and the kernel's arguments by name.
+Launched: TypeAlias = "tuple[int, dict[str, Any]]"
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -97,10 +100,14 @@ def library(stand_in: Any) -> Iterator[None]:
         source.library = own
 
 
-def launches(rate: float) -> dict[str, tuple[Any, ...]]:
-    """Return what launchers hand their kernels, by name: of the responses, the neurons and the optimizers."""
-    handed: dict[str, tuple[Any, ...]] = {}
-    keep = SimpleNamespace(kernel=lambda name, dtype: lambda *arguments: handed.update({name: arguments}))
+def launches(rate: float) -> dict[str, Launched]:
+    """Return the arguments of each launch, by the kernel's name: of the responses, the neurons and the optimizers."""
+    launched: dict[str, Launched] = {}
+
+    def kept(name: str, dtype: Any) -> Callable[..., None]:
+        return lambda threads, **arguments: launched.update({name: (threads, arguments)})
+
+    keep = SimpleNamespace(kernel=kept)
     x = np.zeros((300, 4), np.float32)
     response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
     with library(keep):
@@ -111,15 +118,15 @@ def launches(rate: float) -> dict[str, tuple[Any, ...]]:
         gpu.optim.adam(
             x, x, x, x, x, betas=(0.9, 0.999), rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=1e-8, decay=0.0
         )
-    return handed
+    return launched
 
 
 def launched(repeats: int) -> float:
     still = source.Library(Still())
 
-    def both(name: str, steps: Sequence[tuple[Any, ...]]) -> None:
-        for arguments in steps:
-            still.kernel(name, SINGLE)(*arguments)
+    def both(name: str, steps: Sequence[Launched]) -> None:
+        for threads, arguments in steps:
+            still.kernel(name, SINGLE)(threads, **arguments)
 
     first, then = launches(0.01), launches(0.02)
     slowest = 0.0

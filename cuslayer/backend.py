@@ -1,7 +1,6 @@
-"""The ground: which device computes, where arrays live, and the one source of randomness.
+"""Devices, arrays and the random generator.
 
-The only module that imports CuPy, and it does so no sooner than a driver is found: on a machine without one, CuPy
-need not even be installed.
+The only module that imports CuPy, after it has found a CUDA driver: a machine without one does not need CuPy.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ import numpy as np
 
 from cuslayer import check
 
-# NumPy's array or CuPy's: the two are used through the interface that they share.
+# An array of NumPy or CuPy, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-_asked = os.environ.get("CUSLAYER_DEVICE", "auto")
+_device = os.environ.get("CUSLAYER_DEVICE", "auto")
 _generator = np.random.default_rng()
 
 
 @cache
 def _driver_problem() -> str | None:
-    """Return why CUDA cannot be used here, or None where it can."""
+    """Return why CUDA cannot be used on this machine, or None if it can."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(library)
@@ -35,7 +34,7 @@ def _driver_problem() -> str | None:
         import cupy
 
         count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as problem:  # a broken installation of CuPy raises whatever its libraries raise
+    except Exception as problem:  # a broken installation of CuPy raises any error of its libraries
         return f"CuPy cannot be used ({type(problem).__name__}: {str(problem).splitlines()[0]})"
     return None if count else "the CUDA driver finds no device"
 
@@ -44,7 +43,7 @@ def cupy() -> Any:
     """Return the module cupy.
 
     Raises:
-        ValueError: this machine has no CUDA driver, or no CuPy that works.
+        ValueError: this machine has no CUDA driver or no working CuPy.
     """
     problem = _driver_problem()
     if problem:
@@ -55,41 +54,41 @@ def cupy() -> Any:
 
 
 def use(device: str) -> None:
-    """Choose where arrays live and operations run from now on.
+    """Set the device of new arrays and of operations.
 
     Args:
-        device: "cpu", "cuda", or "auto" (cuda where a driver is found).
+        device: "cpu", "cuda", or "auto" (cuda if there is a driver).
 
     Raises:
-        ValueError: the word is unknown, or cuda is asked for and out of reach.
+        ValueError: the name is unknown, or cuda is not available.
 
     >>> use("cpu")
     >>> device()
     'cpu'
     """
-    global _asked
+    global _device
     check.one_of("use", "device", device, ("auto", "cpu", "cuda"))
     if device == "cuda":
         cupy()
-    _asked = device
+    _device = device
 
 
 def device() -> str:
-    """Return where operations run: "cpu" or "cuda".
+    """Return the device in use: "cpu" or "cuda".
 
     Raises:
-        ValueError: the variable CUSLAYER_DEVICE asks for a device that is unknown or out of reach.
+        ValueError: the variable CUSLAYER_DEVICE names a device that is unknown or not available.
     """
-    check.one_of("device", "CUSLAYER_DEVICE", _asked, ("auto", "cpu", "cuda"))
-    if _asked == "auto":
+    check.one_of("device", "CUSLAYER_DEVICE", _device, ("auto", "cpu", "cuda"))
+    if _device == "auto":
         return "cpu" if _driver_problem() else "cuda"
-    if _asked == "cuda":
+    if _device == "cuda":
         cupy()
-    return _asked
+    return _device
 
 
 def device_name() -> str:
-    """Return the name of the device in use, for a person to read."""
+    """Return the name of the device in use for display."""
     if device() == "cuda":
         properties = cupy().cuda.runtime.getDeviceProperties(cupy().cuda.Device().id)
         return f"cuda ({properties['name'].decode()})"
@@ -97,27 +96,27 @@ def device_name() -> str:
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def namespace(x: Any) -> Any:
-    """Return the module that x belongs to, numpy or cupy, as `cupy.get_array_module` does."""
+    """Return the module of the array x, numpy or cupy; see `cupy.get_array_module`."""
     loaded = sys.modules.get("cupy")
     return loaded if loaded is not None and isinstance(x, loaded.ndarray) else np
 
 
 def to_device(x: Any) -> Array:
-    """Return x as a C-contiguous array on the device in use, copied only where it has to be."""
+    """Return x as a C-contiguous array on the device in use, copied only if necessary."""
     if device() == "cuda":
         return cupy().asarray(x, order="C")
     return np.asarray(to_numpy(x), order="C")
 
 
 def to_numpy(x: Any) -> Array:
-    """Return x as a NumPy array, copied only where it lives on the GPU."""
+    """Return x as a NumPy array, copied only from a GPU."""
     if isinstance(x, np.ndarray):
         return x
     module = namespace(x)
@@ -125,15 +124,15 @@ def to_numpy(x: Any) -> Array:
 
 
 def seed(value: int) -> None:
-    """Restart the one generator that weights, dropout and shuffling draw from.
+    """Seed the random generator of weights, dropout and shuffling.
 
-    The generator runs on the CPU, so that a seed gives the same weights on every device.
+    It runs on the CPU, so that a seed gives the same weights on every device.
 
     Args:
-        value: any integer from 0.
+        value: an integer of at least 0.
 
     Raises:
-        TypeError: value is no integer.
+        TypeError: value is not an integer.
         ValueError: value is negative.
 
     >>> seed(0); first = generator().random()
@@ -145,5 +144,5 @@ def seed(value: int) -> None:
 
 
 def generator() -> np.random.Generator:
-    """Return the generator that everything random draws from."""
+    """Return the random generator of the library."""
     return _generator

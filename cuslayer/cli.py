@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--data",
         metavar="DIR",
-        help="folder with .bs2 files, a training and a test list, or N-MNIST's Train/ and Test/",
+        help="folder of .bs2 files with training and test lists, or of N-MNIST's Train/ and Test/",
     )
     train.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     train.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")

@@ -1,4 +1,4 @@
-"""Settings that hold within a ``with`` block, of the thread that opens it."""
+"""Thread-local settings that a ``with`` block changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Setting(Generic[T]):
-    """A value that a ``with`` block changes for its own thread.
+    """A thread-local value that a ``with`` block changes.
 
     Args:
         default: the value outside of any block.
@@ -28,13 +28,13 @@ class Setting(Generic[T]):
         self._default, self._local = default, threading.local()
 
     def get(self) -> T:
-        """Return the value in force."""
+        """Return the current value."""
         value: T = getattr(self._local, "value", self._default)
         return value
 
     @contextmanager
     def set(self, value: T) -> Iterator[None]:
-        """Let the value hold within the block; blocks nest."""
+        """Set the value within the block; blocks nest."""
         before = self.get()
         self._local.value = value
         try:

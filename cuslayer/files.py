@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside path, then put it in path's place: a reader never sees half of it.
+    """Write a file under a temporary name, then rename it to path: a reader never sees an incomplete file.
 
     Args:
-        path: where the file shall be; what lies there is replaced.
+        path: the file; an existing one is replaced.
         write: called with the open file.
 
     Raises:
-        OSError: the folder is missing, full or not writable; path is as it was.
+        OSError: the folder is missing, full or not writable; path is unchanged.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -1,4 +1,4 @@
-"""The functional interface: every differentiable operation by name. Each lies beside its layer, neuron or loss."""
+"""The functional interface: all differentiable operations. Each is defined in the file of its layer, neuron or loss."""
 
 from cuslayer.encoding import replicate
 from cuslayer.layers.conv import conv

@@ -1,4 +1,4 @@
-"""Is the gradient that backward gives the one that the function has?"""
+"""Gradient check: backward against central differences."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from cuslayer.tape import Tensor, no_grad
 
 
 def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: float = 1e-5) -> float:
-    """Return how far the gradient of fn is from its central difference, relative to the larger of the two.
+    """Return the relative error of the gradient of fn against its central difference.
 
-    In float64, along one random direction d of all arrays and against one random weighting c of the result::
+    Compares in float64, for a random direction d of all arrays and random weights c of the result::
 
         (<c, fn(x + step d)> - <c, fn(x - step d)>) / (2 step)   against   <gradient of <c, fn(x)>, d>
 
     Args:
-        fn: takes one tensor for each array and returns a tensor; the same result for the same input.
-        arrays: where to check, numbers of any shape.
-        seed: of the direction and the weighting.
-        step: how far to move along the direction, whose elements have variance 1.
+        fn: a deterministic function of one tensor for each array that returns a tensor.
+        arrays: the point at which to check, numbers of any shape.
+        seed: the seed of d and c.
+        step: the step along d, whose elements have variance 1.
 
     Returns:
-        The relative error: under 1e-6 for a right gradient of a smooth function.
+        The difference over the larger of the two: under 1e-6 for a correct gradient of a smooth function.
 
     Raises:
-        ValueError: no array is given, or step is not positive.
-        TypeError: fn returns something else than a tensor that requires a gradient.
+        ValueError: there is no array, or step is not positive.
+        TypeError: fn does not return a tensor that requires a gradient.
 
     >>> gradcheck(lambda x, y: (x * y).exp(), [0.5, -1.0], [2.0, 3.0]) < 1e-6
     True

@@ -1,4 +1,4 @@
-"""Optimizers, and how a learning rate changes over the epochs."""
+"""Optimizers and schedules of the learning rate."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Schedule: TypeAlias = Callable[[int], float]
 
 
 class _Optimizer:
-    """What optimizers share.
+    """The base of all optimizers.
 
     Attributes:
-        parameters: the tensors that are moved.
+        parameters: the tensors that are updated.
         schedule: the learning rate as a function of the epoch.
-        epoch: the epoch that the schedule is asked for, from 0; whoever trains sets it.
-        steps: how many steps were taken.
-        memory: for each parameter what the method remembers, by name.
+        epoch: the current epoch, from 0; the training loop sets it.
+        steps: the number of steps so far.
+        memory: for each parameter the state of the method, by name.
     """
 
-    remembers: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule, weight_decay: float) -> None:
         op = self._op = type(self).__name__
@@ -42,49 +42,49 @@ class _Optimizer:
         self.epoch = 0
         self.steps = 0
         self.memory: list[dict[str, Array]] = [
-            {name: namespace(p.data).zeros_like(p.data) for name in self.remembers} for p in self.parameters
+            {name: namespace(p.data).zeros_like(p.data) for name in self.state_names} for p in self.parameters
         ]
 
     @property
     def lr(self) -> float:
-        """The learning rate of the epoch."""
+        """The learning rate of the current epoch."""
         return check.not_negative(self._op, "lr", self.schedule(self.epoch))
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set the gradients of all parameters to None."""
         for p in self.parameters:
             p.grad = None
 
     def step(self) -> None:
-        """Move every parameter that has a gradient, and those with bounds back within them."""
+        """Update every parameter that has a gradient and clip bounded ones to their bounds."""
         self.steps += 1
         for p, memory in zip(self.parameters, self.memory, strict=True):
             if p.grad is not None:
                 grad = namespace(p.grad).ascontiguousarray(p.grad)
-                self._move(kernels.of(p.data), p.data, grad, memory)
+                self._update(kernels.of(p.data), p.data, grad, memory)
                 if isinstance(p, Bounded):
                     p.clamp()
 
-    def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
-        raise TypeError(f"{self._op}: an optimizer must define _move")
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
+        raise TypeError(f"{self._op}: an optimizer must define _update")
 
     def state(self) -> dict[str, Array]:
-        """Return copies of what the method remembers by name, and the count of steps, on the CPU."""
+        """Return copies of the method's state by name, and the number of steps, on the CPU."""
         arrays = {
             f"{i}.{name}": to_numpy(a).copy() for i, memory in enumerate(self.memory) for name, a in memory.items()
         }
         return {"steps": np.array(self.steps), **arrays}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take up what `state` returned.
+        """Load a result of `state`.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing is changed then.
+            ValueError: a name is missing or unknown, or a shape differs; the optimizer is unchanged then.
         """
-        mine = self.state()
-        for name in mine.keys() ^ state.keys():
-            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in mine else 'unknown'}")
-        for name, array in mine.items():
+        own = self.state()
+        for name in own.keys() ^ state.keys():
+            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in own else 'unknown'}")
+        for name, array in own.items():
             check.same_shape("load_state", f"optimizer's {name}", state[name], "the parameter's", array)
         self.steps = int(state["steps"])
         for i, memory in enumerate(self.memory):
@@ -97,20 +97,20 @@ class SGD(_Optimizer):
 
     Args:
         parameters: tensors that require a gradient.
-        lr: the learning rate, or a function of the epoch that gives it.
-        momentum: how much of the velocity is kept.
-        weight_decay: pull towards zero, added to the gradient.
+        lr: the learning rate, or a function from the epoch to it.
+        momentum: the decay rate of the velocity.
+        weight_decay: the factor of the parameter that is added to its gradient.
 
     Raises:
         ValueError: a constant is out of range, or there is no parameter.
-        TypeError: a parameter is no tensor that requires a gradient.
+        TypeError: a parameter is not a tensor that requires a gradient.
 
     >>> w = Tensor([1.0], requires_grad=True); optimizer = SGD([w], lr=0.5)
     >>> (w * w).sum().backward(); optimizer.step(); w.data.tolist()
     [0.0]
     """
 
-    remembers = ("velocity",)
+    state_names = ("velocity",)
 
     def __init__(
         self,
@@ -123,27 +123,27 @@ class SGD(_Optimizer):
         super().__init__(parameters, lr, weight_decay)
         self.momentum = check.fraction("SGD", "momentum", momentum)
 
-    def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
         k.optim.sgd(weight, grad, memory["velocity"], self.lr, self.momentum, self.weight_decay)
 
 
 class Adam(_Optimizer):
-    """Adam, and AMSGrad, which divides by the largest second moment there has been.
+    """Adam; with amsgrad, AMSGrad, which divides by the largest second moment so far.
 
     ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``,
     ``w = w - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)`` at step n.
 
     Args:
         parameters: tensors that require a gradient.
-        lr: the learning rate, or a function of the epoch that gives it.
+        lr: the learning rate, or a function from the epoch to it.
         betas: b1 and b2.
-        eps: keeps the division finite.
-        weight_decay: pull towards zero, added to the gradient.
-        amsgrad: whether the largest v stands in v's place.
+        eps: added to the divisor.
+        weight_decay: the factor of the parameter that is added to its gradient.
+        amsgrad: whether to replace v by the largest v so far.
 
     Raises:
         ValueError: a constant is out of range, or there is no parameter.
-        TypeError: a parameter is no tensor that requires a gradient.
+        TypeError: a parameter is not a tensor that requires a gradient.
 
     Source: Kingma and Ba 2015, arXiv 1412.6980; Reddi et al. 2018, arXiv 1904.09237.
 
@@ -152,7 +152,7 @@ class Adam(_Optimizer):
     0.9
     """
 
-    remembers: tuple[str, ...] = ("mean", "square")
+    state_names: tuple[str, ...] = ("mean", "square")
 
     def __init__(
         self,
@@ -168,14 +168,14 @@ class Adam(_Optimizer):
         self.betas = check.fraction(op, "betas[0]", betas[0]), check.fraction(op, "betas[1]", betas[1])
         self.eps = check.positive(op, "eps", eps)
         if amsgrad:
-            self.remembers = ("mean", "square", "peak")
+            self.state_names = ("mean", "square", "peak")
         super().__init__(parameters, lr, weight_decay)
 
     def _rates(self) -> tuple[float, float]:
-        """Return what the mean and the gradient are multiplied by."""
+        """Return the learning rates of the mean and of the gradient, with the bias corrections."""
         return self.lr / (1 - self.betas[0] ** self.steps), 0.0
 
-    def _move(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array]) -> None:
         rate_m, rate_g = self._rates()
         k.optim.adam(
             *(weight, grad, memory["mean"], memory["square"], memory.get("peak")),
@@ -189,22 +189,22 @@ class Adam(_Optimizer):
 
 
 class NAdam(Adam):
-    """Adam with Nesterov's momentum: the step looks ahead along the mean.
+    """Adam with Nesterov's momentum.
 
     With ``mu[n] = b1 (1 - 0.96^(n psi) / 2)``, ``w = w - lr (mu[n+1] m / (1 - mu[1] .. mu[n+1]) +
     (1 - mu[n]) g / (1 - mu[1] .. mu[n])) / (sqrt(v / (1 - b2^n)) + eps)``.
 
     Args:
         parameters: tensors that require a gradient.
-        lr: the learning rate, or a function of the epoch that gives it.
+        lr: the learning rate, or a function from the epoch to it.
         betas: b1 and b2.
-        eps: keeps the division finite.
-        weight_decay: pull towards zero, added to the gradient.
-        momentum_decay: psi, how fast mu rises to b1.
+        eps: added to the divisor.
+        weight_decay: the factor of the parameter that is added to its gradient.
+        momentum_decay: psi, the rate at which mu rises to b1.
 
     Raises:
         ValueError: a constant is out of range, or there is no parameter.
-        TypeError: a parameter is no tensor that requires a gradient.
+        TypeError: a parameter is not a tensor that requires a gradient.
 
     Source: Dozat 2016, "Incorporating Nesterov momentum into Adam".
 
@@ -239,11 +239,11 @@ class NAdam(Adam):
 
 
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
-    """Return a learning rate that is multiplied by factor after every so many epochs.
+    """Return a learning rate that is multiplied by factor after every `every` epochs.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a constant is no number, or `every` no integer.
+        TypeError: a constant is not a number, or `every` not an integer.
 
     >>> [step_decay(1.0, every=2, factor=0.5)(epoch) for epoch in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -254,11 +254,11 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
 
 
 def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
-    """Return a learning rate that falls from lr along half a cosine, and stays at `least` from epoch `epochs` on.
+    """Return a learning rate that falls from lr along half a cosine and is `least` from epoch `epochs` on.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a constant is no number, or `epochs` no integer.
+        TypeError: a constant is not a number, or `epochs` not an integer.
 
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Parameters that must stay within bounds while they are trained."""
+"""Parameters with bounds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cuslayer.tape import Tensor
 
 
 class Bounded(Tensor):
-    """A parameter that every step of an optimizer leaves within ``[least, most]``.
+    """A parameter that is clipped to ``[least, most]`` after each step of an optimizer.
 
     Args:
-        data: numbers of any shape, as a tensor takes them.
+        data: numbers of any shape; see `Tensor`.
         least: the lower bound; None for none.
         most: the upper bound; None for none.
 
     Raises:
         ValueError: a bound is not finite, or least is above most.
-        TypeError: data is not made of numbers, or a bound is none.
+        TypeError: data is not made of numbers, or a bound is not a number.
 
     >>> p = Bounded([-0.5, 0.5, 1.5], least=0.0, most=1.0)
     >>> p.clamp(); p.data.tolist()
@@ -36,5 +36,5 @@ class Bounded(Tensor):
             raise ValueError(f"Bounded: least must not be above most, got {self.least:g} and {self.most:g}")
 
     def clamp(self) -> None:
-        """Move what lies outside of the bounds to the nearer one, in place."""
+        """Clip the elements to the bounds, in place."""
         self.data[...] = self.data.clip(self.least, self.most)

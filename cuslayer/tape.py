@@ -1,18 +1,17 @@
-"""The tape: tensors, the nodes that remember how each was made, and the walk back. Read this first.
+"""Tensors and automatic differentiation in reverse mode. Read this first.
 
 An operation is a plain function of arrays that returns its result and a *pullback*: a closure that takes the
 gradient of the result and returns the gradient of each array. `differentiable` turns it into a function of tensors.
-Where a gradient is wanted, the result carries a node: the pullback, and for each array where its gradient goes, the
-node that made it or the leaf tensor itself. Nodes point backward only, so that dropping the result frees the whole
-graph at once, and each has a serial number, so that `backward` visits them in falling order without recursion.
+If an input requires a gradient, the result has a graph node: the pullback, and the node or leaf tensor that receives
+the gradient of each input. Nodes refer only to their inputs, so that dropping the result frees the graph at once.
+`backward` visits nodes in the reverse order of their creation, without recursion.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeAlias
@@ -21,43 +20,51 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.context import Setting
 
-# The gradient of one array: the array, None where there is none, or a function that makes it if it is asked for.
+# The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
 Gradient: TypeAlias = "Array | Callable[[], Array] | None"
-Pullback: TypeAlias = "Callable[[Array], Gradient | tuple[Gradient, ...]]"
+# Takes the gradient of an operation's result; returns that of its only array, or a tuple or list, one for each array.
+Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
 
 _serial = itertools.count()
-_state = threading.local()
+_grad_enabled = Setting(True)
 
 
 class Node:
-    """How one tensor was made: the way back from its gradient to the gradients of what it was made of."""
+    """A graph node: an operation's pullback and its inputs.
 
-    __slots__ = ("parents", "pullback", "serial", "shape")
+    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required.
+    """
 
-    def __init__(self, pullback: Pullback, parents: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]) -> None:
+    __slots__ = ("inputs", "pullback", "serial", "shape")
+
+    def __init__(self, pullback: Pullback, inputs: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]) -> None:
         self.serial = next(_serial)
         self.pullback: Pullback | None = pullback
-        self.parents, self.shape = parents, shape
+        self.inputs, self.shape = inputs, shape
 
-    def gradients(self, arrived: list[Array]) -> list[tuple[Node | Tensor, Array]]:
-        """Return the gradient for each parent that wants one, and let go of what arrived and of all that was kept."""
+    def input_gradients(self, grad: list[Array]) -> list[tuple[Node | Tensor, Array]]:
+        """Return each input that requires a gradient with its gradient; free what forward saved.
+
+        `grad` is a list of the result's gradient alone; it is emptied, so that the pullback can free the array.
+        """
         if self.pullback is None:
             raise ValueError("backward: this graph has been walked before and its memory freed; run forward again")
-        found = self.pullback(arrived.pop())
-        each = found if isinstance(found, tuple) else (found,)
-        wanted = [(p, g) for p, g in zip(self.parents, each, strict=True) if p is not None and g is not None]
-        self.pullback, self.parents = None, ()
-        return [(p, g() if callable(g) else g) for p, g in wanted]
+        found = self.pullback(grad.pop())
+        gradients = found if isinstance(found, (tuple, list)) else (found,)
+        required = [(x, g) for x, g in zip(self.inputs, gradients, strict=True) if x is not None and g is not None]
+        self.pullback, self.inputs = None, ()
+        return [(x, g() if callable(g) else g) for x, g in required]
 
 
 class Tensor:
-    """An array, and the gradient that reaches it.
+    """An array and its gradient.
 
     Args:
         data: numbers or booleans (spikes) of any shape; float32, float64 and boolean arrays keep their type,
             everything else becomes float32. It is moved to the device in use.
-        requires_grad: whether `backward` shall leave a gradient in `grad`.
+        requires_grad: whether `backward` writes a gradient to `grad`.
 
     Attributes:
         data: the array, NumPy's or CuPy's.
@@ -73,7 +80,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
-    # NumPy hands `array + tensor` over to the tensor.
+    # Makes NumPy defer `array + tensor` to the tensor.
     __array_ufunc__ = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
@@ -114,30 +121,26 @@ class Tensor:
         return float(self.data.item())
 
     def detach(self) -> Tensor:
-        """Return a tensor of the same data that no gradient passes through."""
+        """Return a tensor of the same data outside of the graph: no gradient flows through it."""
         return _tensor(self.data)
 
     def backward(self, grad: Any = None) -> None:
-        """Walk back from this tensor and add to `grad` of every leaf that requires it.
+        """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
 
-        What forward kept is freed on the way, so a graph can be walked once.
+        What forward saved is freed on the way: backward can pass a graph once.
 
         Args:
             grad: the gradient of this tensor, of its shape; 1 for a scalar.
 
         Raises:
-            ValueError: this tensor needs no gradient, is no scalar and grad is missing or of another shape, or its
-                graph has been walked before.
+            ValueError: no gradient is required, grad is missing or has another shape, or the graph was passed before.
         """
         if not self.requires_grad:
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
-        if grad is None:
-            if self.data.size != 1:
-                raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
-            start = namespace(self.data).ones(self.shape, numeric(self.data).dtype)
-        else:
-            start = to_device(grad)
-        _walk(self.node or self, start)
+        if grad is None and self.data.size != 1:
+            raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
+        start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
+        _backpropagate(self.node or self, start)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -186,11 +189,11 @@ class Tensor:
     __abs__ = abs
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Return the sum over all axes, or over those named."""
+        """Return the sum over the given axes, by default all."""
         return total(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Return the mean over all axes, or over those named."""
+        """Return the mean over the given axes, by default all."""
         summed = total(self, axis=axis, keepdims=keepdims)
         return summed * (max(summed.data.size, 1) / max(self.data.size, 1))
 
@@ -200,7 +203,7 @@ class Tensor:
 
 
 def _tensor(data: Array, node: Node | None = None) -> Tensor:
-    """Return a tensor of an array that is known to be in order and in place."""
+    """Return a tensor of an array that needs no conversion: the type, the layout and the device are right."""
     tensor = Tensor.__new__(Tensor)
     tensor.data, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
     return tensor
@@ -211,34 +214,35 @@ def as_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def _walk(start: Node | Tensor, grad: Array) -> None:
+def _backpropagate(start: Node | Tensor, grad: Array) -> None:
+    """Visit the graph behind `start` in falling order of serial numbers and accumulate the gradients of its leaves."""
     pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
-    def arrive(at: Node | Tensor, g: Array, known: list[int]) -> None:
-        check.same_shape("backward", "a gradient", g, "its tensor", at)
-        if isinstance(at, Tensor):
-            # A copy of what is another's too: a gradient edited in place edits no other.
-            dtype = g.dtype if at.data.dtype == bool else at.data.dtype
-            g = g.astype(dtype, copy=g.base is not None or id(g) in known)
-            at.grad = g if at.grad is None else at.grad + g
-        elif at.serial in pending:
-            pending[at.serial][1][0] = pending[at.serial][1][0] + g
+    def accumulate(target: Node | Tensor, g: Array, shared: list[int]) -> None:
+        check.same_shape("backward", "a gradient", g, "its tensor", target)
+        if isinstance(target, Tensor):
+            # Arrays that others refer to are copied: a gradient edited in place changes no other.
+            dtype = g.dtype if target.data.dtype == bool else target.data.dtype
+            g = g.astype(dtype, copy=g.base is not None or id(g) in shared)
+            target.grad = g if target.grad is None else target.grad + g
+        elif target.serial in pending:
+            pending[target.serial][1][0] = pending[target.serial][1][0] + g
         else:
-            pending[at.serial] = at, [g]
-            heapq.heappush(queue, -at.serial)
+            pending[target.serial] = target, [g]
+            heapq.heappush(queue, -target.serial)
 
-    arrive(start, grad, [id(grad)])
+    accumulate(start, grad, [id(grad)])
     while queue:
-        node, arrived = pending.pop(-heapq.heappop(queue))
-        source, found = id(arrived[0]), node.gradients(arrived)
+        node, gradient = pending.pop(-heapq.heappop(queue))
+        source, found = id(gradient[0]), node.input_gradients(gradient)
         while found:
-            arrive(*found.pop(0), [source, *(id(g) for _, g in found)])
+            accumulate(*found.pop(0), [source, *(id(g) for _, g in found)])
 
 
 @contextmanager
 def no_grad(active: bool = True) -> Iterator[None]:
-    """Keep nothing for backward within this block (of this thread), or keep again if not active; also a decorator.
+    """Build no graph within this block, in its thread only; also a decorator. With active=False, build it again.
 
     >>> x = Tensor([1.0], requires_grad=True)
     >>> with no_grad():
@@ -246,25 +250,21 @@ def no_grad(active: bool = True) -> Iterator[None]:
     >>> y.requires_grad
     False
     """
-    before = grad_enabled()
-    _state.enabled = not active
-    try:
+    with _grad_enabled.set(not active):
         yield
-    finally:
-        _state.enabled = before
 
 
 def grad_enabled() -> bool:
-    """Return whether operations keep what backward needs: False within `no_grad`."""
-    return getattr(_state, "enabled", True)
+    """Return whether operations build a graph: False within `no_grad`."""
+    return _grad_enabled.get()
 
 
 def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable[..., Tensor]:
-    """Turn an operation on arrays into one on tensors that can be walked back.
+    """Turn an operation on arrays into a differentiable one on tensors.
 
     The operation takes arrays by position and options by keyword, and returns its result and a pullback. The pullback
     takes the gradient of the result and returns one entry for each array, in order: its gradient, None, or a function
-    without arguments that makes the gradient and is called only if somebody wants it.
+    without arguments that computes the gradient, called only if the array requires one.
 
     >>> @differentiable
     ... def double(x, /):
@@ -280,8 +280,8 @@ def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable
         data, pullback = operation(*(t.data for t in tensors), **options)
         if not (grad_enabled() and any(t.requires_grad for t in tensors)):
             return _tensor(data)
-        parents = tuple((t.node or t) if t.requires_grad else None for t in tensors)
-        return _tensor(data, Node(pullback, parents, data.shape))
+        inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
+        return _tensor(data, Node(pullback, inputs, data.shape))
 
     return on_tensors
 
@@ -292,14 +292,14 @@ def numeric(x: Array) -> Array:
 
 
 def _operand(value: Any, beside: Tensor) -> Any:
-    """Return value, a plain number in the type of the tensor beside it, so that it does not widen the result."""
+    """Return value; a plain number in the type of the other operand, so that it does not widen the result."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Tensor(np.asarray(value, numeric(beside.data).dtype))
     return value
 
 
 def _to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum grad over the axes that broadcasting has added or stretched."""
+    """Sum grad over the axes that broadcasting added or stretched."""
     if grad.shape == shape:
         return grad
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
@@ -349,7 +349,7 @@ def absolute(x: Array, /) -> tuple[Array, Pullback]:
 
 @differentiable
 def total(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> tuple[Array, Pullback]:
-    """Return the sum of x over all axes, or over those named."""
+    """Return the sum of x over the given axes, by default all."""
     xp, shape = namespace(x), x.shape
     out = xp.asarray(numeric(x).sum(axis=axis, keepdims=keepdims))
 
@@ -370,7 +370,7 @@ def reshape(x: Array, /, *, shape: tuple[int, ...]) -> tuple[Array, Pullback]:
 
 @differentiable
 def take(x: Array, /, *, index: Any) -> tuple[Array, Pullback]:
-    """Return x[index], with any index that NumPy takes."""
+    """Return x[index], for any index that NumPy accepts."""
     xp, shape = namespace(x), x.shape
     parts = index if isinstance(index, tuple) else (index,)
     plain = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)

@@ -1,4 +1,4 @@
-"""The command line: bad input is one line and exit code 2, and leaves nothing behind."""
+"""The command line: invalid input is one line of error and exit code 2, and writes no files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _quick(request, monkeypatch):
 
 @pytest.fixture
 def pictures():
-    """Ask for pictures."""
+    """Request that the figures are drawn."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def yaml(tmp_path, data):
-    """A configuration file of a run that takes a moment."""
+    """A configuration file of a short run."""
     config = Config(duration=30.0, layers=("34x34x2", "8", "3"), region=(0.0, 30.0), epochs=1, batch=4, data=str(data))
     path = tmp_path / "network.yaml"
     path.write_text(config.to_yaml(), encoding="utf-8")
@@ -46,7 +46,7 @@ def yaml(tmp_path, data):
 
 @pytest.fixture
 def run(yaml, tmp_path, capsys):
-    """Run `cuslayer train` with these arguments; return the exit code and what came on the two streams."""
+    """Run `cuslayer train` with some arguments; return the exit code, stdout and stderr."""
 
     def run(*arguments, config=yaml):
         given = [str(config)] if config else []
@@ -58,7 +58,7 @@ def run(yaml, tmp_path, capsys):
 
 @pytest.fixture
 def refused(run, tmp_path):
-    """Check that a run is refused in one line that holds a message, and that nothing was written."""
+    """Check that a run fails with one line that contains a message, and writes no files."""
 
     def refused(message, *arguments, **options):
         def tree():
@@ -97,7 +97,7 @@ def test_data_on_the_command_line(run, tmp_path):
     assert load_config(tmp_path / "out" / "config.yaml").data == str(other)
 
 
-def test_the_module_is_as_the_command(run, tmp_path, yaml):
+def test_the_function_equals_the_command(run, tmp_path, yaml):
     code, _, _ = run("--out", tmp_path / "out")
     assert code == 0
     config = load_config(yaml).with_options(out=str(tmp_path / "again"))
@@ -108,7 +108,7 @@ def test_resume(run, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert run("--out", whole, "--epochs", 3)[0] == 0
     assert run("--out", out, "--epochs", 1)[0] == 0
-    # No configuration is named: the run's own is taken.
+    # Without a configuration, that of the run is used.
     code, said, _ = run("--out", out, "--epochs", 3, "--resume", config=None)
     assert code == 0
     assert [line[:9] for line in said.splitlines()[1:] if "warning" not in line] == ["epoch   2", "epoch   3"]
@@ -122,7 +122,7 @@ def test_resume_the_last_of_the_numbered_runs(run, tmp_path, monkeypatch):
     assert run()[0] == 0
     assert run("--resume", "--epochs", 2, config=None)[0] == 0
     assert [len(load_stats(f"runs/{n}/metrics.csv")) for n in "12"] == [1, 2]
-    # A run that was moved goes on where it lies, whatever its configuration says.
+    # A moved run is resumed in its new folder, not in that of its configuration.
     os.rename("runs/2", "runs/7")
     assert run("--resume", "--epochs", 3, config=None)[0] == 0
     assert len(load_stats("runs/7/metrics.csv")) == 3
@@ -241,7 +241,7 @@ def test_cuda_without_a_driver(refused):
 
 
 def test_a_device_in_the_environment_that_is_unknown(refused, monkeypatch):
-    monkeypatch.setattr(backend, "_asked", "gpu")
+    monkeypatch.setattr(backend, "_device", "gpu")
     refused("device: CUSLAYER_DEVICE must be one of auto, cpu, cuda, got 'gpu'")
 
 
@@ -269,7 +269,7 @@ def test_resuming_another_network(run, refused, tmp_path, yaml):
 
 
 def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
-    # A recording is cut short after the first epoch.
+    # A recording is truncated after the first epoch.
     save = run_module.save_stats
 
     def spoil(path, rows):

@@ -1,4 +1,4 @@
-"""Times in ms where a step is not 1 ms. In steps of 0.1 ms 0.3 ms come to 2.9999999999999996: they are 3 steps."""
+"""Times in ms with steps other than 1 ms: 0.3 / 0.1 is 2.9999999999999996 as a float, which is 3 steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cuslayer.training import Config
 from tests.support.tiny import fails, write_folder
 
 FINE = cs.SRM(dt=0.1)
-# Each but the last comes to less than its whole number of steps.
+# Each quotient but the last is below its integer as a float.
 EDGES = [(0.3, 3), (0.6, 6), (0.7, 7), (1.2, 12), (0.5, 5)]
 
 
@@ -22,14 +22,14 @@ def spikes(*shape, rate=0.4):
     return np.random.default_rng(5).random(shape) < rate
 
 
-def test_the_edges_fall_short_as_floats():
+def test_the_quotients_are_below_the_integers():
     assert [int(ms / 0.1) for ms, _ in EDGES] == [2, 5, 6, 11, 5]
 
 
 @pytest.mark.parametrize("make", [cs.SpikeMaxLoss, cs.ProbabilityWindowLoss])
 @pytest.mark.parametrize(("start", "stop"), [(EDGES[0], EDGES[2]), (EDGES[1], EDGES[3])])
 def test_regions_of_losses(make, start, stop):
-    """What a loss says of a region it says of the spikes of that region alone; a window is of one step."""
+    """The loss in a region equals the loss of the spikes in that region only; the window is one step."""
     s, labels = spikes(15, 2, 3), [0, 2]
     window = {"window": 0.1} if make is cs.ProbabilityWindowLoss else {}
     value = make(FINE, region=(start[0], stop[0]), **window)(s, labels).item()
@@ -38,7 +38,7 @@ def test_regions_of_losses(make, start, stop):
 
 @pytest.mark.parametrize(("ms", "steps"), EDGES)
 def test_windows_of_losses(ms, steps):
-    """One spike in each of 15 steps: a window of so many steps counts so many."""
+    """With one spike in each of 15 steps, a window of n steps counts n spikes."""
     s = np.zeros((15, 1, 2), bool)
     s[:, :, 0] = True
     counted = np.minimum(np.arange(15) + 1, steps)
@@ -60,7 +60,7 @@ def test_the_duration_of_a_run(ms, steps):
     assert Config(neuron=FINE, duration=ms).steps == steps
 
 
-def test_a_region_that_ends_a_step_after_the_duration_is_refused(tmp_path):
+def test_a_region_that_ends_a_step_after_the_duration_raises(tmp_path):
     options = {"data": str(write_folder(tmp_path / "data")), "layers": ("34x34x2", "3"), "out": str(tmp_path / "out")}
     config = Config(neuron=FINE, duration=0.6, region=(0.0, 0.7), **options)
     fails(config, r"train: tgtSpikeRegion reaches to 0\.7 ms, tSample is 0\.6 ms")
@@ -72,14 +72,14 @@ def test_the_window_of_frames():
 
 
 def test_frames_of_events_on_their_edges():
-    """As they are in bins of 0.4 ms, in which 1.2 ms come to 2.9999999999999996."""
+    """In bins of 0.4 ms, 1.2 / 0.4 is 2.9999999999999996 as a float."""
     for times, titles in {
         (1.2, 1.7): ["1.2 to 1.6 ms", "1.6 to 2 ms"],
         (0.1, 1.2): ["0 to 0.4 ms", "0.4 to 0.8 ms", "0.8 to 1.2 ms", "1.2 to 1.6 ms"],
     }.items():
         ax = cs.plot.frames(Events(times, [0, 0], [0, 0], [1, 1]), window=0.4)
         assert [text.get_text() for text in ax.texts] == titles
-    # The third event lies on the edge between the third frame and the fourth.
+    # The third event is on the edge between the third and the fourth frame.
     events = Events([0.1, 0.5, 1.2, 1.7], [0, 1, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1])
     animation = cs.plot.animation(events, window=0.4)
     assert len(animation) == 5
@@ -89,7 +89,7 @@ def test_frames_of_events_on_their_edges():
 
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
 def test_microseconds_in_bins_of_a_tenth(rounding):
-    """Between two multiples of dt floats decide, as in SLAYER's rint(t / Ts): 0.15 / 0.1 is 1.4999999999999998."""
+    """Halfway between two steps the float decides, as in SLAYER's rint(t / Ts): 0.15 / 0.1 is 1.4999999999999998."""
     found = {50: (0, 0), 100: (1, 1), 140: (1, 1), 150: (1, 1), 160: (1, 2), 250: (2, 2), 300: (3, 3), 350: (3, 3)}
     us = np.array([*found, 549, 551])
     expected = [at[rounding == "nearest"] for at in [*found.values(), (5, 5), (5, 6)]]
@@ -113,7 +113,7 @@ def test_a_recorded_surrogate_is_a_density_per_ms(dt):
 
 
 @pytest.mark.parametrize("dt", [0.25, 2.0])
-def test_an_explanation_says_ms(dt):
+def test_an_explanation_is_in_ms(dt):
     net = cs.Sequential(cs.Dense(1, 1), cs.SRM(theta=10.0, tau_sr=2.0, dt=dt))
     net[0].weight.data[:] = 3.0
     x = np.zeros((20, 1, 1), bool)

@@ -1,4 +1,4 @@
-"""Looking inside: what a network had, why a neuron fired, what its errors were; and how things show themselves."""
+"""Inspection of networks: record arrays, explain spikes, compare gradients, diagnose, report, notebook views."""
 
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison

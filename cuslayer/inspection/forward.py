@@ -1,4 +1,4 @@
-"""Run the stages of a network one by one, with their potentials; and the loss that inspection uses by default."""
+"""Run the stages of a network one by one with their potentials; the default loss of inspection."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor, as_tensor
 
-# Called after each stage with its position, its output and its potentials (T, N, ...), None of what has none;
-# returns the input of the next stage.
+# Called after each stage with its position, its output and its potentials (T, N, ...), None if it saves none; returns
+# the input of the next stage.
 After: TypeAlias = "Callable[[int, Tensor, Array | None], Tensor]"
 
 
 def run_stages(
     stages: Sequence[Any], x: Tensor, after: After, *, run: Callable[[int, Tensor], Tensor] | None = None
 ) -> Tensor:
-    """Run stages one after the other, none of them fused, and return the output of the last.
+    """Run stages one after the other, without fusion, and return the output of the last.
 
     Args:
         stages: layers, neurons and functions.
         x: the input (T, N, ...).
-        after: called after each stage; what it returns is the input of the next.
-        run: runs the stage at a position; by default it is called.
+        after: called after each stage; returns the input of the next.
+        run: runs the stage at a position; by default calls it.
     """
     for at, stage in enumerate(stages):
         found: list[Potentials] = []
@@ -39,13 +39,13 @@ def run_stages(
 
 
 def check_loss(op: str, loss: Any) -> None:
-    """Raise TypeError unless loss is a function, or None for the default."""
+    """Raise TypeError unless loss is a function or None, for the default."""
     if loss is not None and not callable(loss):
         raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
 
 
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
-    """Return the loss that fits a target, with the constants of the last neurons."""
+    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons."""
     last = [stage for stage in net.layers if is_neuron(stage)][-1]
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
     return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)

@@ -1,4 +1,4 @@
-"""SLAYER's error reassignment: how the error of one neuron's spikes is reassigned to its potential and back in time."""
+"""SLAYER's error reassignment of one neuron: from its spikes to its potential, and to earlier times of its input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
-from cuslayer.inspection.structure import eval_mode, layer_name, network, one_pass_of, unit
+from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, open_frame, time_axis
 from cuslayer.tape import Tensor, as_tensor, no_grad
@@ -19,19 +19,19 @@ from cuslayer.tape import Tensor, as_tensor, no_grad
 
 @dataclass(frozen=True, repr=False)
 class Reassignment:
-    """What the way back makes of the error of one neuron, aligned in time: arrays (T,).
+    """The forward arrays and the errors of one neuron over time: arrays (T,).
 
     Attributes:
-        layer: the layer, as text.
-        neuron: the neuron's place.
+        layer: the name of the layer.
+        neuron: the index of the neuron.
         sample: the sample.
-        constants: the neuron with its constants.
+        constants: the neuron model with its constants.
         loss: the loss of the batch.
         time: the times in ms.
         spikes: the neuron's spikes.
         potential: its membrane potential u.
         surrogate: rho(u), per ms.
-        spikes_error: the error that reached its spikes, ``g_s``.
+        spikes_error: the error on its spikes, ``g_s``.
         potential_error: the error on its potential, ``g_u = dt rho(u) g_s``, or with the path through refraction.
         weighted_error: the error on its weighted input, ``g_x[t] = sum_k eps[k] g_u[t+k]``.
     """
@@ -56,27 +56,26 @@ class Reassignment:
 
     @property
     def spread(self) -> Array:
-        """How the error at each time is spread back over the input's time: ``[t, s] = eps[s - t] g_u[s]``, (T, T).
+        """The error on the potential at s, assigned to the input at t: ``[t, s] = eps[s - t] g_u[s]``, (T, T).
 
-        A column is the error on the potential at one time, a row what an input of one time receives of all of them:
-        its sum is the `weighted_error`.
+        The sum over s is the `weighted_error`.
         """
-        steps, samples = len(self.time), self.constants.response
+        steps, eps = len(self.time), self.constants.response
         lags = np.arange(steps) - np.arange(steps)[:, None]
-        inside = (lags >= 0) & (lags < len(samples))
-        return np.where(inside, samples[np.where(inside, lags, 0)], 0.0) * self.potential_error
+        inside = (lags >= 0) & (lags < len(eps))
+        return np.where(inside, eps[np.where(inside, lags, 0)], 0.0) * self.potential_error
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
-        """Draw, one below the other: spikes, u and theta, surrogate, the errors on spikes, potential and input.
+        """Draw spikes, u and theta, the surrogate, and the errors on spikes, potential and input, one below the other.
 
         Args:
-            axes: six matplotlib axes, the first for the spikes; by default those of a new figure.
+            axes: six matplotlib axes, in that order; by default of a new figure.
 
         Returns:
             The axes.
 
         Raises:
-            ValueError: they are not six.
+            ValueError: axes are not six.
         """
         return draw_reassignment(self, axes)
 
@@ -92,29 +91,29 @@ class Reassignment:
 def reassignment(
     net: Any, x: Any, target: Any, layer: Any, neuron: Any, *, loss: Any = None, sample: int = 0
 ) -> Reassignment:
-    """Show what SLAYER does with the error of one neuron: from its spikes to its potential, and back in time.
+    """Compute how SLAYER reassigns the error of one neuron: from its spikes to its potential and to earlier times.
 
-    The error on a spike becomes one on the potential where a small change could have made or unmade a spike, and that
-    of the potential is given to all earlier times from which an input reaches it. No gradient of the network's is
-    touched. Dropout is off.
+    The surrogate turns the error on spikes into an error on the potential, large near the threshold. The response
+    assigns the error on the potential to all earlier input that it depends on. The gradients of the network do not
+    change. Dropout is off.
 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
-        target: what the loss takes beside the spikes.
+        target: the second argument of the loss.
         layer: the layer, by position or itself; it must have SRM neurons.
-        neuron: its number, or its place such as (row, column, channel).
-        loss: a function of the network's output and target to a scalar tensor. By default, with the constants of the
-            last neurons, `SpikeTimeLoss` of a target of the output's shape, else `SpikeCountLoss`.
-        sample: which of the batch.
+        neuron: its flat index, or an index such as (row, column, channel).
+        loss: a function of the network's output and target to a scalar tensor. By default `SpikeTimeLoss` for a target
+            of the output's shape, else `SpikeCountLoss`, with the constants of the last neurons.
+        sample: the sample in the batch.
 
     Returns:
         The arrays; `plot` draws them.
 
     Raises:
-        TypeError: net is no network, loss no function, or there are no SRM neurons where they must be.
-        ValueError: the layer is none of the network's, the neuron or sample lies outside of what there is, or the
-            target does not fit the loss.
+        TypeError: net is no network, loss no function, or the layer has no SRM neurons.
+        ValueError: the layer is not in the network, the neuron or sample is out of range, or the target does not fit
+            the loss.
 
     Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
 
@@ -128,22 +127,22 @@ def reassignment(
     True
     """
     op = "reassignment"
-    network(op, net)
-    of = unit(op, net, layer)
+    check_network(op, net)
+    of = find_unit(op, net, layer)
     neurons, _ = one_pass_of(op, net, of)
     check_loss(op, loss)
     data = as_tensor(x).data
-    with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as seen:
-        # The gradient is to reach the layer whatever is trained: it goes on to the input.
+    with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as recording:
+        # An input that requires a gradient makes the layer receive one whatever is trained.
         with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
             value = (loss or default_loss(net, out, target))(out, target)
         value.backward()
-    found = seen[of.last]
+    found = recording[of.last]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
         layer=layer_name(net, of),
-        neuron=tuple(found.places[0].tolist()),
+        neuron=tuple(found.indices[0].tolist()),
         sample=sample,
         constants=neurons,
         loss=value.item(),
@@ -152,7 +151,7 @@ def reassignment(
     )
 
 
-_PIECES = 8
+_LARGEST = 8  # errors on the potential, each drawn with its reassignment
 _ERRORS = (
     ("spikes_error", "error on\nthe spikes", VERMILION),
     ("potential_error", "error on\nthe potential", VERMILION),
@@ -161,10 +160,10 @@ _ERRORS = (
 
 
 def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
-    """Draw a `Reassignment` on six axes, or on those of a new figure, and return them.
+    """Draw a `Reassignment` on six axes, by default of a new figure, and return them.
 
     Raises:
-        ValueError: they are not six.
+        ValueError: axes are not six.
     """
     if axes is None:
         from matplotlib.figure import Figure
@@ -189,9 +188,8 @@ def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
         ax.plot(time, getattr(found, name), color=shade, linewidth=1.2, label=name)
         ax.axhline(0.0, color=FAINT, linewidth=0.8)
         ax.set_ylabel(label)
-    # Of the last, the largest pieces it is made of: each time's error on the potential, spread back.
     spread = found.spread
-    for column in np.argsort(-abs(found.potential_error), kind="stable")[:_PIECES]:
+    for column in np.argsort(-abs(found.potential_error), kind="stable")[:_LARGEST]:
         errors[-1].plot(time, spread[:, column], color=FAINT, linewidth=0.6, label="_piece", zorder=1)
     for ax in axes:
         time_axis(ax, len(time), found.constants.dt)

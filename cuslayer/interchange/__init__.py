@@ -1,4 +1,4 @@
-"""What other libraries have, and ours: axes, SLAYER-PyTorch's weights, the HDF5 that lava's netx reads."""
+"""Exchange with other libraries: axes and weights of SLAYER-PyTorch, and the HDF5 files of lava's netx."""
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
 from cuslayer.interchange.netx.read import import_hdf5

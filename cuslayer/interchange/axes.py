@@ -1,4 +1,4 @@
-"""Channels and time, first or last: SLAYER's axes and ours, of signals and of weights."""
+"""Conversion of signals and weights between the axes of SLAYER-PyTorch and those of this library."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from cuslayer.tape import Tensor
 
 
 def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
-    """Return SLAYER's (N, C, H, W, T) as (T, N, H, W, C); where H and W are 1, the neurons are flat: (T, N, C).
+    """Return SLAYER's (N, C, H, W, T) as (T, N, H, W, C), or as (T, N, C) where H and W are 1.
 
     Args:
-        x: numbers, on either device.
-        dt: for spikes, SLAYER's Ts in ms: they are 1/Ts high there and boolean here. None for numbers, which stay.
+        x: an array of numbers, on either device.
+        dt: for spikes, SLAYER's Ts in ms: their height there is 1/Ts, here they are boolean. None for numbers, which
+            are not changed.
 
     Returns:
         A new array.
 
     Raises:
-        ValueError: x does not have five axes, or with dt a number that is neither 0 nor 1/dt.
-        TypeError: x is no array.
+        ValueError: x does not have five axes, or dt is given and a number is neither 0 nor 1/dt.
+        TypeError: x is not an array.
 
     >>> x = np.zeros((1, 3, 1, 1, 4)); x[0, 2, 0, 0, 1] = 2.0
     >>> np.argwhere(from_nchwt(x, dt=0.5)).tolist()
@@ -49,14 +50,14 @@ def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
 
     Args:
         x: spikes or numbers, on either device.
-        dt: for spikes, the step in ms: they become float32, 1/dt high, as SLAYER has them. None leaves x as it is.
+        dt: for spikes, the step in ms: they become float32 of height 1/dt, as in SLAYER. None keeps the values of x.
 
     Returns:
         A new array.
 
     Raises:
         ValueError: x has neither three nor five axes.
-        TypeError: x is no array, or with dt no spikes.
+        TypeError: x is not an array, or dt is given and x is not boolean.
 
     >>> to_nchwt(np.ones((4, 1, 3), bool), dt=0.5)[0, :, 0, 0, 0].tolist()
     [2.0, 2.0, 2.0]
@@ -99,7 +100,7 @@ def dense_inward(weight: Array, shape: tuple[int, ...]) -> Array:
 
 
 def conv_outward(weight: Array) -> Array:
-    """Return (kh, kw, inputs, outputs) as (outputs, inputs, kh, kw); of a transposed convolution likewise."""
+    """Return (kh, kw, inputs, outputs) as (outputs, inputs, kh, kw)."""
     return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
 
 

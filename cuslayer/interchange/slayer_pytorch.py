@@ -1,4 +1,4 @@
-"""SLAYER-PyTorch's parameters, as arrays, in our layers."""
+"""Parameters of SLAYER-PyTorch networks: convert them, and load them into layers."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _SYNAPSES = (Dense, Conv, ConvTranspose)
 def load_slayer(
     state: Mapping[str, Any], net: Sequential | None = None, *, names: Iterable[str] | None = None
 ) -> dict[str, Array]:
-    """Return the arrays of SLAYER-PyTorch's state dictionary in our axes, and put them into a network's layers.
+    """Convert SLAYER-PyTorch's state dictionary to the axes of this library, and load it into a network.
 
-    Weights (outputs, inputs, kh, kw, 1) become (kh, kw, inputs, outputs), or (inputs, outputs) where kh and kw are 1;
-    with a network, those of its layers, a dense one's inputs in H, W, C order whether they were flat or frames in
-    SLAYER. Weight normalization, ``weight_g`` and ``weight_v``, becomes the weight. Filters (count, 1, 1, 1, taps),
-    the last tap first, become (count, taps), the first tap first. Delays (C, H, W) become (H, W, C), or (C,). Spikes
-    of unit area need no factor. The weights of pooling are the layers' gains, which must be the network's; SLAYER's
-    kernels (srmKernel, refKernel) are made of the neuron's constants, and passed over.
+    Weights (outputs, inputs, kh, kw, 1) become (kh, kw, inputs, outputs), or (inputs, outputs) where kh and kw are 1.
+    A network's dense layer gets its inputs in H, W, C order, whether they are flat or frames in SLAYER. Weight
+    normalization, ``weight_g`` and ``weight_v``, becomes the weight. Filters (count, 1, 1, 1, taps), the last tap
+    first, become (count, taps), the first tap first. Delays (C, H, W) become (H, W, C), or (C,). Spikes have unit area
+    in both libraries, so weights need no factor. Weights of pooling must be gains of the network's pooling layers.
+    SLAYER's kernels (srmKernel, refKernel) follow from the neuron's constants and are ignored.
 
     Args:
-        state: the arrays by key, as ``{key: value.cpu().numpy() for key, value in net.state_dict().items()}`` has them.
-        net: whose weights, filters and delays are set, each kind in the order of the layers; None to set none.
-        names: the modules to take, as ``["conv1", "conv2", "fc1"]``, in the order of the layers; by default all, in
-            the state's order.
+        state: the arrays by key: ``{key: value.cpu().numpy() for key, value in net.state_dict().items()}``.
+        net: the network whose weights, filters and delays are set, each kind in the order of the layers; None for none.
+        names: the modules to load, such as ``["conv1", "conv2", "fc1"]``, in the order of the layers; by default all,
+            in the state's order.
 
     Returns:
-        The arrays by key. A network's layers have them in their own shapes.
+        The converted arrays by key.
 
     Raises:
-        ValueError: a key is unknown, an array has no place in the network, a layer gets none, a shape differs, or a
-            delay is out of bounds; nothing is changed then.
-        TypeError: state is no mapping, or net no network.
+        ValueError: a key is unknown, the numbers of arrays and layers differ, a shape differs, or a delay is out of
+            bounds; the network is not changed then.
+        TypeError: state is not a mapping, or net is not a network.
 
     >>> state = {"fc1.weight": np.zeros((10, 2, 34, 34, 1), np.float32)}
     >>> load_slayer(state)["fc1.weight"].shape
@@ -61,22 +61,22 @@ def load_slayer(
     kinds = {key: _kind(key, array) for key, array in given.items()}
     if net is not None:
         _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], net)
-        places: list[Callable[[], None]] = []
+        setters: list[Callable[[], None]] = []
         for kind, types in (("weight", _SYNAPSES), ("filter", (TemporalFilter, FilterBank)), ("delay", (Delay,))):
             keys = [key for key in given if kinds[key] == kind]
             positions = [i for i, layer in enumerate(net.layers) if isinstance(layer, types)]
             if len(keys) != len(positions):
                 found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
                 raise ValueError(f"load_slayer: the state has {found}, the network {len(positions)} {kind} layers")
-            places += [_place(key, given[key], i, net.layers[i]) for key, i in zip(keys, positions, strict=True)]
-        for put in places:
-            put()
+            setters += [_setter(key, given[key], i, net.layers[i]) for key, i in zip(keys, positions, strict=True)]
+        for load in setters:
+            load()
     inward = {"weight": _weight_inward, "pool": _weight_inward, "filter": _filter_inward, "delay": _delay_inward}
     return {key: inward[kinds[key]](array) for key, array in given.items()}
 
 
 def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
-    """Return a state without the prefix of a parallel network and buffers, and with normalized weights made whole."""
+    """Return a state without buffers and the prefix of a parallel network, and with its normalized weights computed."""
     named = {key.removeprefix("module."): array for key, array in state.items()}
     found: dict[str, Array] = {}
     for key, array in named.items():
@@ -97,7 +97,7 @@ def _plain_weights(state: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ordered(state: dict[str, Array], names: Iterable[str] | None) -> dict[str, Array]:
-    """Return the arrays of the modules named, in their order."""
+    """Return the arrays of named modules, in the order of the names."""
     if names is None:
         return state
     found: dict[str, Array] = {}
@@ -111,7 +111,7 @@ def _ordered(state: dict[str, Array], names: Iterable[str] | None) -> dict[str, 
 
 
 def _kind(key: str, array: Array) -> str:
-    """Return what an array is: "weight", "pool", "filter" or "delay"."""
+    """Return the kind of an array: "weight", "pool", "filter" or "delay"."""
     what = key.rpartition(".")[2]
     if what == "delay" and array.ndim == 3:
         return "delay"
@@ -121,7 +121,7 @@ def _kind(key: str, array: Array) -> str:
         return "filter"
     if array.shape[4] != 1:
         raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
-    # Pooling has one channel and one number throughout, which no weight that was drawn has.
+    # A pooling weight has one channel and equal numbers, unlike a random weight.
     return "pool" if array.shape[:2] == (1, 1) and array.size > 1 and (array == array.flat[0]).all() else "weight"
 
 
@@ -146,10 +146,10 @@ def _check_gains(pools: list[tuple[str, Array]], net: Sequential) -> None:
             raise ValueError(f"load_slayer: {key} has the gain {array.flat[0]:g}, the network has {ours}")
 
 
-def _place(key: str, array: Array, position: int, layer: Any) -> Callable[[], None]:
-    """Return what puts an array into a layer, once it is known to fit."""
+def _setter(key: str, array: Array, position: int, layer: Any) -> Callable[[], None]:
+    """Check that an array fits a layer; return a function that loads it."""
     if isinstance(layer, Delay):
-        return _place_delay(key, array, position, layer)
+        return _delay_setter(key, array, position, layer)
     if isinstance(layer, (TemporalFilter, FilterBank)):
         ours = _filter_inward(array).reshape(-1) if isinstance(layer, TemporalFilter) else _filter_inward(array)
         taps = layer.weight.shape
@@ -165,7 +165,7 @@ def _place(key: str, array: Array, position: int, layer: Any) -> Callable[[], No
         _same(key, array, position, (*conv_outward(layer.weight.data).shape, 1))
         ours = conv_inward(array[..., 0])
 
-    def put() -> None:
+    def load() -> None:
         layer.weight.data = to_device(ours.astype(layer.weight.dtype))
         hooks = getattr(layer, "weight_hook", None)
         for hook in hooks if isinstance(hooks, tuple) else (hooks,):
@@ -173,20 +173,20 @@ def _place(key: str, array: Array, position: int, layer: Any) -> Callable[[], No
                 view, outputs = layer.per_output_shapes()
                 hook.scale.data = length(layer.weight.data.reshape(view), outputs)
 
-    return put
+    return load
 
 
-def _place_delay(key: str, array: Array, position: int, layer: Delay) -> Callable[[], None]:
+def _delay_setter(key: str, array: Array, position: int, layer: Delay) -> Callable[[], None]:
     features = layer.features
     _same(key, array, position, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
     if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
         bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
         raise ValueError(f"load_slayer: {key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
 
-    def put() -> None:
+    def load() -> None:
         layer.delay.data = to_device(_delay_inward(array).reshape(features).astype(layer.delay.dtype))
 
-    return put
+    return load
 
 
 def _same(key: str, array: Array, position: int, expected: tuple[int, ...]) -> None:

@@ -1,8 +1,8 @@
-"""Kernels: loops over plain arrays, each for the CPU (Numba) and for CUDA, a topic a folder.
+"""Kernels: loops over plain arrays for the CPU (Numba) and for CUDA, one folder for each topic.
 
-``kernels.of(x).dense.forward`` is ``forward`` of `kernels/dense/cpu.py` or `kernels/dense/gpu.py`, whichever fits the
-array x; the CUDA source lies beside them. A topic is imported by the first call that needs it, so that importing
-cuslayer stays quick.
+``kernels.of(x).dense.forward`` is ``forward`` of `kernels/dense/cpu.py` or `kernels/dense/gpu.py`, by the device of the
+array x; a CUDA source is in the same folder. A topic is imported at its first use, which keeps the import of cuslayer
+short.
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ cpu, gpu = Kernels("cpu"), Kernels("gpu")
 
 
 def of(x: Any) -> Kernels:
-    """Return the kernels for arrays like x: those of the CPU for NumPy's, of the GPU for CuPy's."""
+    """Return the kernels for the device of x: the CPU for a NumPy array, the GPU for a CuPy array."""
     return cpu if namespace(x).__name__ == "numpy" else gpu

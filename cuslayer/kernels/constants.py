@@ -1,4 +1,4 @@
-"""The constants of a neuron, as kernels take them: an alpha function, and what makes a spike."""
+"""The constants of a neuron for the kernels: alpha functions, threshold and surrogate."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class Recurrence(NamedTuple):
 class Alpha:
     """The filter ``h[k] = amplitude (k dt / tau) exp(1 - k dt / tau)``, times in milliseconds.
 
-    It is cut at the first k with ``k dt > tau`` where its absolute value is under ``cutoff``; a cutoff of 0 never
-    cuts.
+    It is cut at the first k with ``k dt > tau`` and ``|h[k]| < cutoff``; with a cutoff of 0 it is never cut.
     """
 
     amplitude: float
@@ -50,7 +49,7 @@ class Alpha:
 
     @cached_property
     def taps(self) -> int:
-        """The number of samples that are kept; 0 where the filter is never cut."""
+        """The number of samples before the cut; 0 if the filter is never cut."""
         if self.cutoff == 0:
             return 0
         return self._first_under(self.cutoff)
@@ -62,13 +61,13 @@ class Alpha:
         return k
 
     def samples(self) -> Array:
-        """Return the kept samples in float64; of a filter never cut, those that float64 can tell from zero."""
+        """Return the samples before the cut in float64; without a cut, those that matter in float64."""
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
         x = np.arange(taps) * (self.dt / self.tau)
         return self.amplitude * x * np.exp(1 - x)
 
     def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
-        """Return the recurrence for arrays of a number type and a length of `steps`, where no cut beyond counts."""
+        """Return the recurrence for arrays of a number type and `steps` steps; a later cut is left out."""
         real = dtype.type
         decay = math.exp(-self.dt / self.tau)
         cut = self.taps if self.taps < steps else 0
@@ -79,24 +78,24 @@ class Alpha:
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Any filter, given as its samples (K,), the first at lag 0, with its step in milliseconds."""
+    """Any filter, given by its samples (K,), the first at lag 0, and the step in milliseconds."""
 
     taps: Array
     dt: float
 
     def samples(self) -> Array:
-        """Return the samples, as `Alpha.samples` does."""
+        """Return the samples; see `Alpha.samples`."""
         return self.taps
 
 
 @dataclass(frozen=True)
 class Spiking:
-    """What makes a spike and what its gradient is.
+    """Threshold, refractory response and surrogate gradient.
 
     Attributes:
         theta: the threshold.
-        refractory: the response of the potential to a spike of its own.
-        width: ``tau_rho theta``, by which the surrogate falls to 1/e.
+        refractory: the response of the potential to the neuron's own spike.
+        width: ``tau_rho theta``, the distance from the threshold at which the surrogate is 1/e of its height.
         height: ``dt scale_rho / (tau_rho theta)``, the surrogate at the threshold times the step in milliseconds.
     """
 
@@ -112,12 +111,12 @@ class Spiking:
 
 
 class Pooling(NamedTuple):
-    """Sum pooling and the neurons behind it.
+    """Sum pooling and the neurons after it.
 
     Attributes:
-        window: rows and columns that are summed.
+        window: the rows and columns that are summed.
         gain: the weight of every input.
-        response: the neurons' spike response.
+        response: the spike response of the neurons.
         spiking: their threshold, refractory response and surrogate.
     """
 

@@ -1,6 +1,6 @@
-"""Dense, convolution and pooling by matrices, for NumPy and CuPy alike: every layer's floats, the GPU's spikes too.
+"""Dense layers, convolution and pooling as matrix products, for NumPy and CuPy: of numbers, and on a GPU of spikes.
 
-Convolution copies the patches of a block of frames at a time, never of all of them.
+Convolution copies the patches of one block of frames at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.window import Window
 
-# The patches of one block: large enough for a fast product, small enough not to be felt in memory.
+# Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20
 
 
@@ -39,7 +39,7 @@ def _blocks(frames: int, bytes_per_frame: int) -> Iterator[slice]:
 
 
 def _taps(window: Window, rows: int, columns: int) -> Iterator[tuple[int, int, slice, slice]]:
-    """Yield each tap of a window with the rows and columns of the padded image that it meets."""
+    """Yield each tap of a window and the rows and columns of the padded image that it multiplies."""
     for i in range(window.kernel[0]):
         top = i * window.dilation[0]
         for j in range(window.kernel[1]):
@@ -53,7 +53,7 @@ def _taps(window: Window, rows: int, columns: int) -> Iterator[tuple[int, int, s
 
 
 def _canvas(like: Array, image: tuple[int, int], channels: int, window: Window, out: tuple[int, int]) -> Array:
-    """Return zeros (frames, H', W', C) that hold an image (H, W) with its padding and every row a window reaches."""
+    """Return zeros (frames, H', W', C) for an image (H, W), its padding and all that the windows cover."""
     height, width = (
         max(
             window.padding[axis] + image[axis],
@@ -65,7 +65,7 @@ def _canvas(like: Array, image: tuple[int, int], channels: int, window: Window, 
 
 
 def _inside(window: Window, image: tuple[int, int]) -> tuple[slice, slice, slice]:
-    """Return where the image lies on its canvas."""
+    """Return the position of the image on its canvas."""
     top, left = window.padding
     return slice(None), slice(top, top + image[0]), slice(left, left + image[1])
 
@@ -142,7 +142,7 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
 
 
 def scatter_patches(patches: Array, x: Array, window: Window) -> None:
-    """Fill x (frames, H, W, C) with the sums of the patches (frames, rows, columns, kh, kw, C) that meet there."""
+    """Write to x (frames, H, W, C) the sums of the overlapping patches (frames, rows, columns, kh, kw, C)."""
     rows, columns = patches.shape[1:3]
     image = (x.shape[1], x.shape[2])
     padded = _canvas(x, image, x.shape[3], window, (rows, columns))
@@ -152,9 +152,9 @@ def scatter_patches(patches: Array, x: Array, window: Window) -> None:
 
 
 def conv_transpose(x: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the image (frames, H, W, groups x w.shape[2]) whose windows x (frames, rows, columns, C) adds up.
+    """Return the transposed convolution (frames, H, W, groups x w.shape[2]) of x (frames, rows, columns, C).
 
-    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C), spikes counting as 1.
+    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C); spikes count as 1.
     """
     return conv_input_adjoint(x.astype(w.dtype, copy=False), w, image, window, groups)
 
@@ -176,7 +176,7 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
 
 
 def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
-    """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
+    """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     rows, columns = g.shape[1:3]
     padded = _canvas(g, image, g.shape[3], window, (rows, columns))
     for _, _, down, across in _taps(window, rows, columns):

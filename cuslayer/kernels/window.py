@@ -1,4 +1,4 @@
-"""Where a window lies on an image: the sizes that convolution and pooling share."""
+"""Sizes of windows on images, for convolution and pooling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cuslayer import check
 
 
 class Window(NamedTuple):
-    """A window of rows and columns: its size, its steps over the image, the zeros around, the gaps within."""
+    """A window of rows and columns: kernel size, stride, padding and dilation."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -26,9 +26,9 @@ class Window(NamedTuple):
         )
 
     def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
-        """Return how many rows and columns of windows an image (H, W) holds.
+        """Return the numbers of rows and columns of windows on an image (H, W).
 
-        Where the steps do not divide the image, `ceil` counts the last window that begins inside, and floor drops it.
+        If the stride does not divide the image, the last window that begins inside counts with `ceil` only.
 
         Raises:
             ValueError: the window is larger than the padded image.
@@ -36,22 +36,22 @@ class Window(NamedTuple):
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
             reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-            room = image[axis] + 2 * self.padding[axis] - reach
-            if room < 0 and not (ceil and image[axis] > 0):
+            free = image[axis] + 2 * self.padding[axis] - reach
+            if free < 0 and not (ceil and image[axis] > 0):
                 padded = image[axis] + 2 * self.padding[axis]
                 raise ValueError(f"{op}: the window spans {reach} {name}, the padded image has {padded}")
-            steps = room // self.stride[axis]
+            steps = free // self.stride[axis]
             if ceil:
                 inside = (image[axis] + 2 * self.padding[axis] - 1) // self.stride[axis]
-                steps = max(0, min(-(-room // self.stride[axis]), inside))
+                steps = max(0, min(-(-free // self.stride[axis]), inside))
             sizes.append(steps + 1)
         return sizes[0], sizes[1]
 
     def image(self, op: str, outputs: tuple[int, ...], extra: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-        """Return the rows and columns of the smallest image that holds so many windows, and some `extra`.
+        """Return the rows and columns of the smallest image with so many windows, plus `extra`.
 
         Raises:
-            ValueError: there are no windows, or the padding leaves nothing of the image.
+            ValueError: there are no windows, or the padding is as large as the image.
         """
         sizes = []
         for axis, name in enumerate(("rows", "columns")):

@@ -9,7 +9,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.window import Window
 from cuslayer.layers.base import Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def geometry(
@@ -87,14 +87,14 @@ def conv(
     out = k.conv.forward(frames, weight, window, groups)
     maps = out.shape
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(maps)
         return (
             lambda: k.conv.input_adjoint(g, weight, shape[2:4], window, groups).reshape(shape),
             lambda: k.conv.weight_adjoint(frames, g, window, groups, shape[0]),
         )
 
-    return out.reshape(*shape[:2], *maps[1:]), pullback  # type: ignore[return-value]
+    return out.reshape(*shape[:2], *maps[1:]), pullback
 
 
 class Convolution(Sliding, Synapse):

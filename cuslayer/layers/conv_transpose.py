@@ -10,7 +10,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.window import Window
 from cuslayer.layers.base import Shape, WeightHooks, changed_options, check_frames
 from cuslayer.layers.conv import Convolution, check_channels
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def output_padding_of(op: str, output_padding: int | tuple[int, int], window: Window) -> tuple[int, int]:
@@ -94,11 +94,11 @@ def conv_transpose(
         windows = k.conv.forward(g, weight, window, groups)[:, : shape[2], : shape[3]]
         return namespace(g).ascontiguousarray(windows).reshape(shape)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(maps)
         return lambda: of_input(g), lambda: k.conv_transpose.weight_adjoint(frames, g, window, groups)
 
-    return out.reshape(*shape[:2], *maps[1:]), pullback  # type: ignore[return-value]
+    return out.reshape(*shape[:2], *maps[1:]), pullback
 
 
 class ConvTranspose(Convolution):

@@ -8,7 +8,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def check_dense(op: str, x: Array, weight: Array) -> None:
@@ -54,14 +54,14 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
     out = k.dense.forward(rows, weight).reshape(*shape[:2], weight.shape[1])
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
         return (
             lambda: k.dense.input_adjoint(g, weight).reshape(shape),
             lambda: k.dense.weight_adjoint(rows, g),
         )
 
-    return out, pullback  # type: ignore[return-value]
+    return out, pullback
 
 
 class Dense(Synapse):

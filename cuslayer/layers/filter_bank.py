@@ -11,7 +11,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, generator
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 @differentiable
@@ -83,13 +83,13 @@ def _filter(x: Array, weight: Array, shape: Shape) -> tuple[Array, Pullback]:
     """Return x filtered by a weight (F, K), and the pullback to x and to a weight of another shape."""
     k = kernels.of(weight)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         return (
             lambda: k.filter_bank.adjoint(g, weight),
             lambda: k.filter_bank.weight_adjoint(x, g, weight.shape).reshape(shape),
         )
 
-    return k.filter_bank.forward(x, weight), pullback  # type: ignore[return-value]
+    return k.filter_bank.forward(x, weight), pullback
 
 
 class TemporalFilter(Layer):

@@ -1,11 +1,4 @@
-"""Neurons behind a synapse, whose weighted input nobody else has seen: what the operations of both share.
-
-The dense synapse and its neurons as one operation.
-
-A convolutional synapse and its neurons as one operation.
-
-A convolutional synapse, its neurons, sum pooling and the neurons of that as one operation.
-"""
+"""Fused operations: a dense or convolutional layer with its neurons, and with pooling and its neurons."""
 
 from __future__ import annotations
 
@@ -22,20 +15,17 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.layers.conv import geometry
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
-from cuslayer.tape import Pullback, differentiable, grad_enabled
+from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
-    """Return the potentials and the spikes of neurons whose weighted input is (frames, ...), and is given up.
-
-    The potentials may take its place.
-    """
+    """Return the potentials and spikes of neurons for a weighted input (frames, ...), which is overwritten."""
     u, s = k.srm.neuron(weighted.reshape(_by_steps(weighted, steps)), response, spiking, overwrite=True)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
 def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
-    """Return the gradient of the weighted input of those neurons, of g and u (frames, ...); u is given up for it."""
+    """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u is overwritten."""
     flat = _by_steps(u, steps)
     adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
     g = g.astype(u.dtype, copy=False).reshape(flat)
@@ -50,14 +40,14 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
 def dense_neuron(
     x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(dense(x, weight))``, whose weighted input need not exist as a whole.
+    """Return ``neuron(dense(x, weight))``.
 
-    What is kept for backward is the list of spikes and the potential, whose place its gradient takes then. Without
-    gradients nothing is: on the CPU, spikes then make one pass through weights, filter and threshold, whose memory
-    beyond input and output does not grow with time.
+    Backward needs the list of spikes and the potential, which its gradient overwrites. Without gradients nothing is
+    saved: on the CPU, spikes then pass through weights, filter and threshold in one pass, whose memory besides input
+    and output does not grow with time.
 
     Args:
-        x: (T, N, ...), spikes or numbers; the axes after N are flattened in their order.
+        x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
         weight: (inputs, outputs), float32 or float64.
         response: the spike response.
         spiking: threshold, refractory response and surrogate.
@@ -89,14 +79,14 @@ def dense_neuron(
         u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
     potential = save_for_backward(k, u)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
         return (
             lambda: k.dense.input_adjoint(errors, weight).reshape(shape),
             lambda: k.dense.weight_adjoint(rows, errors),
         )
 
-    return s.reshape(*shape[:2], outputs), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], outputs), pullback
 
 
 @differentiable
@@ -113,11 +103,11 @@ def conv_neuron(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(conv(x, weight))``, whose weighted input need not exist as a whole.
+    """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes and windows without steps and gaps make one pass, unless backward is exact: a few rows of a map
-    at a time are weighted, filtered and thresholded while they are in the cache. What is kept for backward is the list
-    of spikes and the potential.
+    On the CPU, spikes and windows of stride and dilation 1 run in one pass, unless backward is exact: a few rows of a
+    map at a time are weighted, filtered and thresholded while they are in the cache. Backward needs the list of spikes
+    and the potential.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -128,14 +118,14 @@ def conv_neuron(
         stride: rows and columns between windows, one integer or two.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
-        groups: how many groups the channels form.
+        groups: the number of groups of channels.
 
     Returns:
         Spikes, boolean, (T, N, H', W', outputs).
 
     Raises:
-        ValueError: a rank, a count of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is no integer.
+        ValueError: a rank, a number of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is not an integer.
 
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
 
@@ -165,22 +155,24 @@ def conv_neuron(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.astype(weight.dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
         )
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def gradients(
     adjoint: Callable[[bool], tuple[Array, Array]], of_input: Callable[[Array], Array]
 ) -> tuple[Callable[[], Array], Callable[[], Array]]:
-    """Return how the gradients of input and weight are made, where one run of `adjoint` serves both.
+    """Return functions that compute the gradients of input and weight, from one call of `adjoint` if both are needed.
 
-    Called first, for the input, the run keeps the errors of the weighted input, which `of_input` takes.
+    Args:
+        adjoint: returns the errors of the weighted input, if True is passed, and the gradient of the weight.
+        of_input: returns the gradient of the input from the errors.
     """
     weights: list[Array] = []
 
@@ -207,29 +199,29 @@ def conv_pool(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
-    """Return ``neuron(pool(neuron(conv(x, weight))))``, of which nothing between need exist as a whole.
+    """Return ``neuron(pool(neuron(conv(x, weight))))``.
 
-    On the CPU, float32 weights, spikes, windows without steps and gaps, and pooling windows that tile the map make one
-    pass, as in `conv_neuron`. What is kept for backward is the list of spikes and the two potentials.
+    On the CPU, spikes with float32 weights, windows of stride and dilation 1 and pooling windows that tile the map run
+    in one pass, as in `conv_neuron`. Backward needs the list of spikes and the two potentials.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
         weight: (kh, kw, C / groups, outputs), float32 or float64.
-        response: the spike response of the neurons behind the convolution.
+        response: the spike response of the neurons after the convolution.
         spiking: their threshold, refractory response and surrogate.
         pooling: the pooling window, its gain and its neurons.
         exact: whether backward keeps the path through refraction, of both.
         stride: rows and columns between windows, one integer or two.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
-        groups: how many groups the channels form.
+        groups: the number of groups of channels.
 
     Returns:
-        Spikes, boolean, (T, N, H', W', outputs), as the neurons behind the pooling layer fire them.
+        Spikes of the neurons after the pooling layer, boolean, (T, N, H', W', outputs).
 
     Raises:
-        ValueError: a rank, a count of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is no integer.
+        ValueError: a rank, a number of channels or a constant does not fit.
+        TypeError: weight is not floating, or a constant is not an integer.
 
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
 
@@ -247,7 +239,7 @@ def conv_pool(
     k = kernels.of(weight)
     shape, steps = x.shape, x.shape[0]
     frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
-    # Pooling counts spikes in float32, whatever the weights are: so do the neurons behind it then.
+    # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
     fuse = not exact and weight.dtype == np.float32
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window) if fuse else None
     if fused:
@@ -272,11 +264,11 @@ def conv_pool(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[object, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.astype(dtype, copy=False).reshape(fired)
         return gradients(
             partial(adjoint, g),
             lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
         )
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback  # type: ignore[return-value]
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback

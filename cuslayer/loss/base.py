@@ -67,7 +67,7 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
 
 
 def integers(op: str, labels: Array, most: int) -> Array:
-    """Return labels (N,), or raise where one is no class from 0 to ``most - 1``."""
+    """Return labels (N,), or raise where one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: labels must be integers, got {labels.dtype}")
     wrong = np.flatnonzero((labels < 0) | (labels >= most))

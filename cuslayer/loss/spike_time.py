@@ -9,7 +9,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.response import passes
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, numeric
 
 
 @differentiable
@@ -45,11 +45,11 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
 
-    def pullback(g: Array) -> tuple[Array, object]:
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
         of_s = correlated(e * (g * dt))
         return of_s, lambda: -of_s
 
-    return error, pullback  # type: ignore[return-value]
+    return error, pullback
 
 
 class SpikeTimeLoss:

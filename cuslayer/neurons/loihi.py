@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled
-from cuslayer.kernels.loihi.constants import Chip, FixedPoint
+from cuslayer.kernels.loihi.constants import FixedPoint, Integers
 from cuslayer.neurons.base import Names, Neuron
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
@@ -45,7 +45,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     check.floating("loihi", "x", x)
     k = kernels.of(x)
     u, s = k.loihi.forward(x, constants)
-    potential = save_for_backward(k, u, unit=constants.chip.theta)
+    potential = save_for_backward(k, u, unit=constants.integers.theta)
     dtype = x.dtype  # not x: the weighted input need not outlive the pass
     return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
 
@@ -173,7 +173,7 @@ class Loihi(Neuron):
     @cached_property
     def constants(self) -> FixedPoint:
         """The neuron as operations take it; the surrogate's scale is divided by the response's largest sample here."""
-        chip = Chip(
+        integers = Integers(
             gain=2.0 ** (6 + self.wgt_exp),
             i_keep=4096 - self.i_decay,
             v_keep=4096 - self.v_decay,
@@ -183,7 +183,7 @@ class Loihi(Neuron):
         )
         width = self.tau_rho * self.theta
         height = self.dt * self.scale_rho / (width * float(self.response.max()))
-        return FixedPoint(chip, 0 if self.first_bin else 1, width, height, self.response)
+        return FixedPoint(integers, 0 if self.first_bin else 1, width, height, self.response)
 
     @property
     def pool_gain(self) -> float:

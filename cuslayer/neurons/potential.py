@@ -19,33 +19,33 @@ _observers: Setting[tuple[Callable[[Potentials], None], ...]] = Setting(())
 
 
 class Potentials(NamedTuple):
-    """The potentials of the neurons of one layer, in the order in which the forward pass keeps them.
+    """The potentials of one layer's neurons, in the memory layout of the forward pass.
 
     Attributes:
-        values: (T, N, ...) or an array of as many rows, unless the pass keeps them in blocks.
-        from_blocks: how a part is picked out of blocks, from the kernel that chose them; None of rows.
+        values: (T, N, ...), an array of as many rows and elements, or the blocks of a fused pass.
+        from_blocks: the kernel's function that picks selected potentials out of blocks; None without blocks.
     """
 
     values: Array
     from_blocks: Callable[..., Array] | None = None
 
     def pick(self, part: Any) -> Array:
-        """Return a part of the potentials at all times, (T, samples, ...) or (T, samples, k).
+        """Return selected potentials at all steps, (T, samples, ...) or (T, samples, k).
 
         Args:
-            part: which samples and neurons, a `record.selection.Part`.
+            part: the selected samples and neurons, a `record.selection.Selection`.
         """
         if self.from_blocks is None:
             return part.pick(self.values)
         return self.from_blocks(self.values, part.shape, part.samples, part.neurons)
 
-    def own(self, part: Any) -> Array:
-        """Return what `pick` does, as an array that shares no memory with the potentials."""
-        return part.own(self.values) if self.from_blocks is None else self.pick(part)
+    def pick_copy(self, part: Any) -> Array:
+        """Return selected potentials as an array that shares no memory with the potentials."""
+        return part.pick_copy(self.values) if self.from_blocks is None else self.pick(part)
 
 
 class Once:
-    """A value that is returned once and forgotten, so that its memory is free for other use."""
+    """A value that is returned once and then released, so that its memory can be reused."""
 
     def __init__(self, value: Array) -> None:
         self._value: Array | None = value
@@ -56,20 +56,20 @@ class Once:
 
 
 def potential_format(name: str) -> AbstractContextManager[None]:
-    """Save the potentials of neurons that fire within the block (of this thread) in one of `FORMATS`."""
+    """Save potentials for backward in one of `FORMATS`, within the block and this thread."""
     return _format.set(name)
 
 
 def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManager[None]:
-    """Call back with the potentials of neurons that fire within the block (of this thread).
+    """Call back with the potentials of each layer of neurons that runs within the block and this thread.
 
-    They are to be copied at once: backward may write over them.
+    The callback must copy what it keeps: backward may overwrite the potentials.
     """
     return _observers.set((*_observers.get(), callback))
 
 
 def wanted_dtype(dtype: Any) -> Any:
-    """Return the type in which a fused pass should keep potentials of a type; None where nothing needs them."""
+    """Return the dtype in which a fused pass should save potentials of a dtype; None without gradients."""
     if not grad_enabled():
         return None
     full = _format.get() == FORMATS[0] or _observers.get() or dtype != np.float32
@@ -79,16 +79,17 @@ def wanted_dtype(dtype: Any) -> Any:
 def save_for_backward(
     k: Any, u: Array, *, unit: float = 1.0, from_blocks: Callable[..., Array] | None = None
 ) -> Callable[[], Array]:
-    """Keep the potential u for backward; return a function that gives it back, once.
+    """Save the potential u for backward, and return a function that returns it, once.
 
-    As float16, in units of `unit`, u errs by |u| / 2048 at most, and by 3e-8 where it is under 6e-5; beyond 65,504 it
-    is clipped. The surrogate then errs by a share of |u| / (2048 tau_rho theta): 5e-4 for a potential at theta, where
-    tau_rho is 1. Spikes do not change. What a pass has kept as float16 itself (`wanted_dtype`) is returned so.
+    In float16, in units of `unit`, the error of u is at most |u| / 2048, and 3e-8 below 6e-5; values beyond 65,504 are
+    clipped. The relative error of the surrogate is then |u| / (2048 tau_rho theta): 5e-4 for a potential at theta and a
+    tau_rho of 1. Spikes do not change. A potential that the pass saved in float16 itself (`wanted_dtype`) is returned
+    in float16.
 
     Args:
         k: the kernels of u's device.
         u: the potential.
-        unit: what float16 counts in.
+        unit: the unit of the float16 values.
         from_blocks: see `Potentials`.
     """
     for callback in _observers.get():

@@ -1,8 +1,8 @@
-"""Pictures of spikes, potentials, filters and weights: axes in, axes out, `cs.plot`.
+"""Plots of spikes, potentials, filters and weights: `cs.plot`.
 
-Each draws on the matplotlib axes that it is given, or on those of a new figure, and returns them; none knows of a
-current figure, and matplotlib is imported when the first is drawn. Arrays are (T, N, ...), tensors or not, on any
-device.
+Each function draws on the matplotlib axes it is given, or on those of a new figure, and returns them. None uses the
+current figure of pyplot, and matplotlib is imported at the first call. Arrays are (T, N, ...), tensors or not, on
+either device.
 
     import matplotlib.pyplot as plt
 

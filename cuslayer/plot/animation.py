@@ -1,4 +1,4 @@
-"""A recording that moves: event frames one after the other, as GIF or as a page with a slider."""
+"""Animations of event frames, as GIF or as an HTML player with a slider."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _PAGE = """<div id="{name}" style="display:inline-block;max-width:100%;font:13px
 
 
 class Animation:
-    """Event frames that follow one another on one pair of axes; made by `animation`, shown by a notebook.
+    """An animation of event frames, made by `animation`; notebooks show it as a player.
 
     Attributes:
         ax: the axes that the frames are drawn on.
         titles: the window of each frame.
-        fps: frames in a second.
+        fps: frames per second.
     """
 
     def __init__(self, found: Frames, ax: Any, fps: float) -> None:
@@ -67,7 +67,7 @@ class Animation:
 
         Raises:
             ValueError: there is no such frame.
-            TypeError: number is no integer.
+            TypeError: number is not an integer.
         """
         if check.integer("animation", "number", number, least=0) >= len(self):
             raise ValueError(f"animation: number must be under {len(self)}, got {number}")
@@ -76,13 +76,13 @@ class Animation:
         return self.ax
 
     def html(self) -> str:
-        """Return a player with a slider, in one piece: frames as PNG inside it, nothing loaded from elsewhere."""
+        """Return a player with a slider as self-contained HTML: the frames are embedded as PNG."""
         frames = []
         for number in range(len(self)):
             file = io.BytesIO()
             self.show(number).figure.savefig(file, format="png", dpi=80)
             frames.append(base64.b64encode(file.getvalue()).decode("ascii"))
-        # Two players on one page must not share an id, and the same player always has the same.
+        # Unique on a page, and the same for the same frames.
         name = "frames-" + hashlib.sha256("".join(frames).encode()).hexdigest()[:12]
         return _PAGE.format(
             name=name,
@@ -95,10 +95,10 @@ class Animation:
     _repr_html_ = html
 
     def save(self, path: str | Path) -> None:
-        """Write the animation, whole: `.gif`, or `.html` for the player as a page.
+        """Write the animation atomically, as `.gif`, or as `.html` for the player.
 
         Raises:
-            ValueError: path ends in something else.
+            ValueError: path has another suffix.
             OSError: the folder is missing, full or not writable.
         """
         path = Path(path)
@@ -117,7 +117,7 @@ class Animation:
         for number in range(len(self)):
             page = io.BytesIO()
             self.show(number).figure.savefig(page, format="png", dpi=80)
-            # Without dithering: a colour is one colour in every frame.
+            # Without dithering, colours are the same in every frame.
             pages.append(Image.open(page).convert("RGB").quantize(64, dither=Image.Dither.NONE))
         pages[0].save(
             file, format="GIF", save_all=True, append_images=pages[1:], duration=round(1000 / self.fps), loop=0
@@ -133,15 +133,15 @@ def animation(
     dt: float = 1.0,
     fps: float = 15.0,
 ) -> Animation:
-    """Return the event frames of a recording as an animation, in the colours of `frames`.
+    """Return an animation of the event frames of a recording, in the colours of `frames`.
 
     Args:
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure.
-        window: how long each frame gathers, ms.
-        sample: which of the batch; None where spikes are (T, H, W, C) without a batch.
-        dt: the step, ms; events have times of their own.
-        fps: frames in a second.
+        window: the length of the window of each frame, ms.
+        sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
+        dt: the step, ms; not used for events, which have times.
+        fps: frames per second.
 
     Returns:
         The animation: `save` writes GIF or HTML, `show` draws one frame, and a notebook plays it.

@@ -1,4 +1,4 @@
-"""What all pictures share: the axes they draw on, their colours, and how arrays come in."""
+"""Helpers that plots share: axes, colours, and conversion of arguments to arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.tape import Tensor
 
-# Okabe and Ito's colours, which people who see colours differently tell apart too.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 INK, FAINT = "#222222", "#8A8A8A"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, FAINT)
@@ -19,19 +19,19 @@ OFF, ON = BLUE, VERMILION
 
 
 def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
-    """Return ax, or the axes of a new figure of a size in inches that no window and no global state knows of.
+    """Return ax, or the axes of a new figure of a size in inches, which pyplot does not register.
 
     Raises:
-        TypeError: ax is no Axes.
+        TypeError: ax is not Axes.
     """
-    if known(op, ax) is None:
+    if check_axes(op, ax) is None:
         from matplotlib.figure import Figure
 
         ax = Figure(figsize=size, layout="constrained").subplots()
     return ax
 
 
-def known(op: str, ax: Any) -> Any:
+def check_axes(op: str, ax: Any) -> Any:
     """Return ax; raise TypeError where it is neither Axes nor None."""
     if ax is not None and not (hasattr(ax, "get_window_extent") and hasattr(ax, "plot")):
         raise TypeError(f"{op}: ax must be matplotlib Axes, got {type(ax).__name__}")
@@ -39,23 +39,23 @@ def known(op: str, ax: Any) -> Any:
 
 
 def inches(ax: Any) -> tuple[float, float]:
-    """Return the width and the height of axes; roughly, before their figure is laid out."""
+    """Return the width and the height of axes in inches; approximate before the layout of their figure."""
     box, dpi = ax.get_window_extent(), ax.figure.dpi
     return box.width / dpi, box.height / dpi
 
 
 def open_frame(ax: Any) -> None:
-    """Leave out the two edges of the axes that carry no numbers."""
+    """Hide the top and right edges of the axes."""
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def legend_beside(ax: Any) -> None:
-    """Put the legend to the right of the axes, where it hides nothing."""
+    """Put the legend to the right of the axes, outside the plot."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", borderaxespad=0.2)
 
 
 def colors(count: int) -> list[Any]:
-    """Return as many colours: those of the palette, or where they are too few, steps of viridis."""
+    """Return distinct colours: those of the palette, or steps of viridis where there are too few."""
     if count <= len(PALETTE):
         return list(PALETTE[:count])
     from matplotlib import colormaps
@@ -63,8 +63,8 @@ def colors(count: int) -> list[Any]:
     return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
 
 
-def plain(x: Any) -> Array:
-    """Return a tensor's array, or what else is one, where it lives."""
+def as_array(x: Any) -> Array:
+    """Return the array of a tensor or an array-like, on its device."""
     return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") and hasattr(x, "ndim") else np.asarray(x)
 
 
@@ -73,9 +73,9 @@ def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
 
     Raises:
         ValueError: x has too few axes, or no such sample.
-        TypeError: sample is no integer.
+        TypeError: sample is not an integer.
     """
-    data = plain(x)
+    data = as_array(x)
     if sample is None:
         if data.ndim == 0:
             raise ValueError(f"{op}: {name} must be (T, ...), got shape ()")
@@ -99,22 +99,22 @@ def spike_train(op: str, spikes: Any, sample: int | None) -> Array:
     return data
 
 
-def flat(data: Array) -> Array:
+def flatten_neurons(data: Array) -> Array:
     """Return (T, ...) as (T, neurons)."""
     return data.reshape(len(data), int(np.prod(data.shape[1:], dtype=np.int64)))
 
 
 def time_axis(ax: Any, steps: int, dt: float) -> None:
-    """Let the x axis span all steps, in ms: every picture over time has the same limits, so that they line up."""
+    """Set the x axis to span all steps, in ms, so that plots over time align."""
     ax.set(xlabel="time (ms)", xlim=(0.0, max(steps, 1) * dt))
 
 
-def chosen(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
-    """Return the flat positions of neurons: an integer or a place each, one or a list; None is all of a few.
+def neuron_positions(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
+    """Return the flat positions of neurons, given as integers or index tuples, one or a list; None is all neurons.
 
     Raises:
-        ValueError: a neuron lies outside the layer, or None stands for more than `most`.
-        TypeError: a neuron is neither an integer nor a tuple of them.
+        ValueError: a neuron lies outside the layer, or neurons is None for more than `most`.
+        TypeError: a neuron is neither an integer nor a tuple of integers.
     """
     count = int(np.prod(shape, dtype=np.int64))
     if neurons is None:
@@ -123,16 +123,5 @@ def chosen(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
         return list(range(count))
     if not isinstance(neurons, (list, tuple, range, np.ndarray)):
         neurons = [neurons]
-    return [_position(op, neuron, tuple(shape), count) for neuron in neurons]
-
-
-def _position(op: str, neuron: Any, shape: tuple[int, ...], count: int) -> int:
-    if isinstance(neuron, tuple):
-        place = tuple(check.integer(op, "a neuron's place", side, least=0) for side in neuron)
-        if len(place) != len(shape) or any(at >= side for at, side in zip(place, shape, strict=True)):
-            raise ValueError(f"{op}: a neuron's place must lie within {shape}, got {place}")
-        return int(np.ravel_multi_index(place, shape))
-    at = check.integer(op, "a neuron", neuron, least=0)
-    if at >= count:
-        raise ValueError(f"{op}: a neuron must be under {count}, got {at}")
-    return at
+    indices = (check.neuron_index(op, tuple(shape), neuron) for neuron in neurons)
+    return [int(np.ravel_multi_index(index, tuple(shape))) for index in indices]

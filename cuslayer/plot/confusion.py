@@ -1,4 +1,4 @@
-"""The confusion matrix: which classes are taken for which."""
+"""The confusion matrix of a classification."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.plot.axes import INK, axes, plain
+from cuslayer.plot.axes import INK, as_array, axes
 
-# Numbers are written into the cells up to this many classes.
+# Cells show their counts up to this many classes.
 _LEGIBLE = 20
 
 
 def confusion(
     labels: Any, predicted: Any, ax: Any = None, *, classes: int | None = None, names: Sequence[str] | None = None
 ) -> Any:
-    """Draw how many samples of each class, downward, were taken for each, to the right: the diagonal is right.
+    """Draw the confusion matrix: true classes by row, decisions by column.
 
-    A cell's shade is its share of its row, so that rare classes are seen too; its number counts samples.
+    A cell's shade is its share of the row, so that rare classes are visible; its number is a count of samples.
 
     Args:
         labels: the true classes (N,), integers from 0.
         predicted: the decisions (N,), as `classify` returns them.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        classes: how many there are; by default as many as appear.
+        classes: the number of classes; by default the highest class that appears, plus one.
         names: the names of the classes.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: the two differ in length or are not (N,), a class is out of range, or there is none, or names are
-            not one a class.
-        TypeError: classes are no integers, or ax is no Axes.
+        ValueError: labels and predicted differ in length or are not (N,), a class is out of range, there are no
+            classes, or names do not match them.
+        TypeError: classes are not integers, or ax is not Axes.
 
     >>> ax = confusion([0, 0, 1], [0, 1, 1])
     >>> ax.images[0].get_array().tolist()
@@ -76,7 +76,7 @@ def confusion(
 
 
 def _classes(op: str, name: str, values: Any) -> Array:
-    given = to_numpy(plain(values))
+    given = to_numpy(as_array(values))
     if given.ndim != 1:
         raise ValueError(f"{op}: {name} must be (N,), got shape {given.shape}")
     if given.size and given.dtype.kind not in "iu":

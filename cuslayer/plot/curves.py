@@ -1,4 +1,4 @@
-"""What a training has come to, epoch by epoch: its loss, its accuracy, the size of its gradients."""
+"""Curves over the epochs of a training: loss, accuracy, and the size of gradients."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from cuslayer import check
 from cuslayer.plot.axes import axes, colors, legend_beside, open_frame
 
-# More lines than this hide each other, and a legend within would hide them too.
+# With more lines than this, the legend is beside the axes.
 _FEW = 4
 
 
 def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     """Draw the loss or the accuracy of training and test over the epochs.
 
-    The loss has a logarithmic axis, unless one of training is not above 0. What was not measured is a gap.
+    The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
 
     Args:
         epochs: the rows of a log, each with epoch, train_loss, test_loss, train_accuracy and test_accuracy, the last
-            three None where they are not known; or what has such rows as its `epochs`.
+            three None where they are not known; or an object with such rows as its `epochs`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         value: "loss" or "accuracy".
 
@@ -29,8 +29,8 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
         The axes.
 
     Raises:
-        ValueError: value is an unknown word.
-        TypeError: a row is none, or ax is no Axes.
+        ValueError: value is unknown.
+        TypeError: a row has no such values, or ax is not Axes.
 
     >>> from types import SimpleNamespace
     >>> rows = [SimpleNamespace(epoch=n, train_loss=1 / n, test_loss=2 / n) for n in (1, 2)]
@@ -55,19 +55,19 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
 def gradient_flow(epochs: Any, ax: Any = None) -> Any:
     """Draw the size of each parameter's gradient over the epochs.
 
-    A layer whose line lies orders of magnitude under the others' hardly learns. The axis is logarithmic, unless a size
-    is 0: that has no logarithm, and is what one looks for.
+    A layer whose gradient is orders of magnitude smaller than the others' hardly learns. The axis is logarithmic,
+    unless a size is 0.
 
     Args:
-        epochs: for each epoch the sizes by name, of which some may be missing; or what has them as its `epochs`, as a
-            `GradientFlow` does.
+        epochs: the sizes by name for each epoch, some of which may be missing; or an object with these as its
+            `epochs`, such as a `GradientFlow`.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: an epoch is no mapping, or ax is no Axes.
+        TypeError: an epoch is not a mapping, or ax is not Axes.
 
     >>> ax = gradient_flow([{"0 Dense": 0.5, "2 Dense": 2.0}, {"0 Dense": 0.25, "2 Dense": 1.0}])
     >>> {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
@@ -87,16 +87,16 @@ def gradient_flow(epochs: Any, ax: Any = None) -> Any:
 
 
 def _over_epochs(ax: Any, epochs: Sequence[int], lines: Mapping[str, Sequence[float | None]]) -> None:
-    """Draw each line that has a value, with gaps where it has none."""
-    there = {name: values for name, values in lines.items() if any(value is not None for value in values)}
-    for (name, values), shade in zip(there.items(), colors(len(there)), strict=True):
-        known = [np.nan if value is None else value for value in values]
-        ax.plot(epochs, known, color=shade, marker="o", markersize=3, linewidth=1.4, label=name)
+    """Draw each line that has a value, with gaps where values are missing."""
+    drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
+    for (name, values), shade in zip(drawn.items(), colors(len(drawn)), strict=True):
+        numbers = [np.nan if value is None else value for value in values]
+        ax.plot(epochs, numbers, color=shade, marker="o", markersize=3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(alpha=0.3)
     open_frame(ax)
-    if len(there) > _FEW:
+    if len(drawn) > _FEW:
         legend_beside(ax)
-    elif there:
+    elif drawn:
         ax.legend(frameon=False)

@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.neurons.base import as_neuron, is_neuron
-from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes, colors, legend_beside, open_frame, plain, time_axis
+from cuslayer.plot.axes import BLUE, FAINT, VERMILION, as_array, axes, colors, legend_beside, open_frame, time_axis
 
 
 def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
@@ -47,7 +47,7 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
             curves.append((neuron.refractory / scale, VERMILION, r"refractory response $\nu\,/\,\theta$"))
     else:
         dt = check.positive(op, "dt", 1.0 if dt is None else dt)
-        taps = to_numpy(plain(getattr(of, "weight", of)))
+        taps = to_numpy(as_array(getattr(of, "weight", of)))
         if taps.dtype.kind not in "iuf":
             raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")
         if taps.ndim not in (1, 2):

@@ -1,4 +1,4 @@
-"""Event frames: what fell into each window of time, as pictures."""
+"""Event frames: the events of each window of time as an image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cuslayer.data.events import EDGE, Events
 from cuslayer.plot.axes import INK, OFF, ON, spike_train
 from cuslayer.plot.tiles import draw_tiles
 
-_FRAMES = 6  # where no window is asked for
+_FRAMES = 6  # without a window
 _MOST = 1000
-# A pixel's colour begins here, so that a single event is seen, and is full at this share of the busy pixels.
+# The opacity of a pixel with few events, and the quantile of the counts at which it is full.
 _FAINTEST, _FULL_AT = 0.3, 0.98
 
 
@@ -33,7 +33,7 @@ class Frames(NamedTuple):
     stops: Array
 
     def titles(self) -> list[str]:
-        """Return the window of each frame as a reader wants it."""
+        """Return the window of each frame as text."""
         return [f"{start:.4g} to {stop:.4g} ms" for start, stop in zip(self.starts, self.stops, strict=True)]
 
 
@@ -46,19 +46,18 @@ def frames(
     dt: float = 1.0,
     columns: int | None = None,
 ) -> Any:
-    """Draw the events of each window of time as a frame, frame by frame in reading order, row 0 on top.
+    """Draw the events of each window of time as an image, in reading order, row 0 on top.
 
-    Of two channels the first is OFF, blue, and the second ON, vermilion, and where both fell the two colours mix; any
-    other number of channels is added up, in grey. A colour is full at the count that 98 % of the busy pixels do not
-    pass, the same for all frames.
+    Of two channels the first is OFF, blue, and the second ON, vermilion; the colours of both mix. Other numbers of
+    channels are summed, in grey. Colours saturate at the 98 % quantile of the counts above 0 of all frames.
 
     Args:
         spikes: `Events`, or (T, N, H, W, C) booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        window: how long each frame gathers, ms; by default a sixth of the time there is. The last may be shorter.
-        sample: which of the batch; None where spikes are (T, H, W, C) without a batch.
-        dt: the step, ms; events have times of their own.
-        columns: how many frames in a row; by default as many as fit well.
+        window: the length of the window of each frame, ms; by default a sixth of all time. The last may be shorter.
+        sample: the sample of the batch; None where spikes are (T, H, W, C) without a batch.
+        dt: the step, ms; not used for events, which have times.
+        columns: frames per row; by default as many as fit well.
 
     Returns:
         The axes.
@@ -66,7 +65,7 @@ def frames(
     Raises:
         ValueError: spikes are not (T, N, H, W, C) or events in 2-D, there is no such sample, a number is out of
             range, or there would be more than 1000 frames.
-        TypeError: spikes are not booleans or counts, or ax is no Axes.
+        TypeError: spikes are not booleans or counts, or ax is not Axes.
 
     >>> ax = frames(Events([1.0, 60.0], [3, 0], [0, 1], [1, 0]), window=50.0)
     >>> [text.get_text() for text in ax.texts]
@@ -112,7 +111,7 @@ def _of_events(op: str, events: Events, window: float | None) -> Frames:
         start = math.floor(low / window + EDGE) * window
         count = math.floor((high - start) / window + EDGE) + 1
     _not_too_many(op, count)
-    # The last event of all ends its window, and belongs to it.
+    # The last event lies on the end of the last window and belongs to it.
     at = np.floor((events.t - start) / window + EDGE).astype(np.int64).clip(0, count - 1)
     sensor = int(events.y.max()) + 1, int(events.x.max()) + 1, max(int(events.p.max()) + 1, 2)
     counts = np.zeros((count, *sensor))

@@ -13,10 +13,10 @@ from cuslayer.plot.axes import (
     FAINT,
     VERMILION,
     axes,
-    chosen,
     colors,
-    flat,
+    flatten_neurons,
     legend_beside,
+    neuron_positions,
     one_sample,
     open_frame,
     time_axis,
@@ -54,10 +54,10 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
     neuron = as_neuron(op, neuron)
     traces = one_sample(op, "u", u, sample)
     check.floating(op, "u", traces)
-    which = chosen(op, neurons, traces.shape[1:], _MOST)
+    which = neuron_positions(op, neurons, traces.shape[1:], _MOST)
     ax = axes(op, ax, (7.0, 3.0))
     time = np.arange(len(traces)) * neuron.dt
-    shown = flat(traces)[:, which]
+    shown = flatten_neurons(traces)[:, which]
     ax.axhline(neuron.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
     spiking = neuron.fires(shown)

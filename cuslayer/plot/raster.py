@@ -1,4 +1,4 @@
-"""The raster: a mark a spike, neurons against time."""
+"""Raster plots: one marker per spike, neurons against time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cuslayer.plot.axes import (
     INK,
     OFF,
     ON,
+    as_array,
     axes,
     colors,
-    flat,
+    flatten_neurons,
     inches,
     legend_beside,
     open_frame,
-    plain,
     spike_train,
     time_axis,
 )
@@ -34,15 +34,15 @@ def raster(
     groups: Any = None,
     labels: Sequence[str] | None = None,
 ) -> Any:
-    """Draw the spikes of one sample: time to the right, neurons upward in the order of their layer.
+    """Draw the spikes of one sample: time to the right, neurons upward in the order of the layer.
 
     Args:
         spikes: (T, N, ...), booleans or counts, a tensor or an array.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        sample: which of the batch; None where spikes are (T, ...) without a batch.
+        sample: the sample of the batch; None where spikes are (T, ...) without a batch.
         dt: the step, ms.
-        groups: what gives the colour: None for one colour, "channel" for the last axis (OFF and ON where there are
-            two), or an integer from 0 for each neuron, of the shape of spikes after N.
+        groups: the groups of neurons with one colour each: None for one group, "channel" for the last axis (OFF and ON
+            where there are two), or an integer from 0 for each neuron, of the shape of spikes after N.
         labels: the names of the groups.
 
     Returns:
@@ -51,7 +51,7 @@ def raster(
     Raises:
         ValueError: spikes are not (T, N, ...), there is no such sample, dt is not positive, or groups or labels do
             not fit the neurons.
-        TypeError: spikes are not booleans or counts, groups are no integers, or ax is no Axes.
+        TypeError: spikes are not booleans or counts, groups are not integers, or ax is not Axes.
 
     >>> spikes = np.zeros((100, 1, 3), bool)
     >>> spikes[[10, 40], 0, 2] = True
@@ -65,8 +65,8 @@ def raster(
     group = _groups(op, groups, train.shape[1:])
     names, shades = _names(op, group, labels, groups, train.shape)
     ax = axes(op, ax, (7.0, 3.0))
-    time, neuron = np.nonzero(flat(train))
-    count = flat(train).shape[1]
+    time, neuron = np.nonzero(flatten_neurons(train))
+    count = flatten_neurons(train).shape[1]
     for number, (name, shade) in enumerate(zip(names, shades, strict=True)):
         mine = group[neuron] == number
         ax.plot(
@@ -90,7 +90,7 @@ def raster(
 
 
 def _mark(ax: Any, count: int, spikes: int) -> dict[str, Any]:
-    """Return the marker: a stroke as high as its neuron's row where rows are high enough to see, else a dot."""
+    """Return the marker: a stroke of the height of a row, or a dot where rows are low."""
     height = 72 * inches(ax)[1] / max(count, 1)
     if height >= 3:
         return {"marker": "|", "markersize": min(0.8 * height, 14), "markeredgewidth": 1.2}
@@ -107,7 +107,7 @@ def _groups(op: str, groups: Any, shape: tuple[int, ...]) -> Array:
         if not shape:
             raise ValueError(f"{op}: spikes must have a channel axis for groups='channel'")
         return np.broadcast_to(np.arange(shape[-1]), shape).ravel()
-    given = to_numpy(plain(groups))
+    given = to_numpy(as_array(groups))
     if given.shape != shape:
         raise ValueError(f"{op}: groups have shape {given.shape}, the neurons have shape {shape}")
     if given.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""Receptive fields: the weights of a layer as the pictures that its neurons look for."""
+"""Receptive fields: the weights of a layer's neurons as images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.plot.axes import chosen, plain
+from cuslayer.plot.axes import as_array, neuron_positions
 from cuslayer.plot.tiles import draw_tiles
 
 _MOST = 64
@@ -19,24 +19,24 @@ _MOST = 64
 def receptive_fields(
     of: Any, ax: Any = None, *, shape: Sequence[int] | None = None, neurons: Any = None, columns: int | None = None
 ) -> Any:
-    """Draw the weights that lead to each neuron: a map (H, W) for each input channel, the channels one below the other.
+    """Draw the weights of each neuron: a map (H, W) for each input channel, one below the other.
 
-    Red weights excite, blue ones inhibit, white is 0, and the scale is the same for all.
+    Red weights are positive, blue ones negative, white is 0; the scale is the same for all neurons.
 
     Args:
         of: a dense or convolutional layer, or a weight: dense (inputs, outputs), convolution (kh, kw, in_channels /
-            groups, out_channels). Of a transposed convolution the maps are what each input channel paints.
+            groups, out_channels). The maps of a transposed convolution are those of its input channels.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        shape: what a dense weight's inputs are, (H, W, C); a layer that was made for images knows.
-        neurons: which outputs, or output channels of a convolution; by default all, which may be 64 at most.
-        columns: how many neurons in a row; by default as many as fit well.
+        shape: the shape (H, W, C) of the inputs of a dense weight; by default the layer's `in_features`.
+        neurons: the outputs, or output channels of a convolution, to draw; by default all, at most 64.
+        columns: neurons per row; by default as many as fit well.
 
     Returns:
-        The axes; a colour bar beside them.
+        The axes, with a colour bar beside them.
 
     Raises:
         ValueError: a weight is of another shape, shape does not fit it, or neurons are out of range or too many.
-        TypeError: a weight is not floating, or ax is no Axes.
+        TypeError: a weight is not floating, or ax is not Axes.
 
     >>> from cuslayer.layers import Dense
     >>> ax = receptive_fields(Dense((8, 8, 2), 10))
@@ -45,10 +45,10 @@ def receptive_fields(
     """
     op = "receptive_fields"
     columns = None if columns is None else check.integer(op, "columns", columns, least=1)
-    weight = to_numpy(plain(of.effective_weight() if hasattr(of, "effective_weight") else of))
+    weight = to_numpy(as_array(of.effective_weight() if hasattr(of, "effective_weight") else of))
     check.floating(op, "the weight", weight)
     maps = _maps(op, weight, shape if shape is not None else getattr(of, "in_features", None))
-    which = chosen(op, neurons, maps.shape[-1:], _MOST)
+    which = neuron_positions(op, neurons, maps.shape[-1:], _MOST)
     if not which or 0 in maps.shape:
         raise ValueError(f"{op}: there must be a neuron with inputs, got a weight of shape {weight.shape}")
     tiles = np.stack([_stack(maps[..., neuron]) for neuron in which])
@@ -80,7 +80,7 @@ def _maps(op: str, weight: Array, shape: Any) -> Array:
 
 
 def _stack(field: Array) -> Array:
-    """Return the maps (H, W, C) of a neuron one below the other, with an empty row between."""
+    """Return the maps (H, W, C) of a neuron one below the other, with a gap between them."""
     height, width, channels = field.shape
     gap = max(1, round(0.06 * height))
     stacked = np.full((channels * (height + gap) - gap, width), np.nan, field.dtype)

@@ -1,4 +1,4 @@
-"""Many small pictures on one pair of axes, in rows, with a line of text above each."""
+"""Grids of small images on one pair of axes, with a title above each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.plot.axes import FAINT, INK, axes, inches, known
+from cuslayer.plot.axes import FAINT, INK, axes, check_axes, inches
 
 _LINE = 0.19  # the height of a line of text, inches
 _LETTER = 0.068  # and the width of a letter
@@ -17,15 +17,15 @@ _WIDTH = 8.0
 
 
 class Grid(NamedTuple):
-    """Where the tiles lie, in cells: a tile's pixel is one cell.
+    """The layout of tiles in cells; a pixel of a tile is one cell.
 
     Attributes:
         columns: tiles in a row.
         rows: rows of tiles.
-        height: cells of a tile.
-        width: cells of a tile.
-        head: cells above a tile, for its text.
-        gap: cells to the right of a tile.
+        height: rows of cells of a tile.
+        width: columns of cells of a tile.
+        head: rows of cells above a tile, for its title.
+        gap: columns of cells to the right of a tile.
     """
 
     columns: int
@@ -42,25 +42,25 @@ class Grid(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns of cells in all."""
+        """Rows and columns of cells of the whole grid."""
         return self.rows * (self.height + self.head), self.columns * (self.width + self.gap) - self.gap
 
 
 def draw_tiles(
     op: str, ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any
 ) -> Any:
-    """Draw tiles (count, height, width, ...) as one image, a cell of it a pixel, and return the image.
+    """Draw tiles (count, height, width, ...) as one image, and return the image.
 
     Args:
-        op: what an error is said to come from.
+        op: the name at the start of error messages.
         ax: where to draw, or None for new axes that fit.
-        tiles: the pictures, at least one.
+        tiles: the images, at least one.
         titles: the text above each.
-        columns: tiles in a row at most; None for as many as make the tiles largest.
+        columns: the most tiles per row; None for the number that makes tiles largest.
         fill: the value between tiles.
         show: options of matplotlib's imshow.
     """
-    ax = known(op, ax)
+    ax = check_axes(op, ax)
     grid = _grid(tiles.shape, columns, ax, max(len(title) for title in titles) * _LETTER)
     rows, width = grid.size
     ax = axes(op, ax, (_WIDTH, min(max(rows * _WIDTH / width + 0.3, 1.0), 12.0)))
@@ -81,16 +81,16 @@ def draw_tiles(
 
 
 def _grid(shape: tuple[int, ...], columns: int | None, ax: Any, title: float) -> Grid:
-    """Return a grid on ax, or on a figure as wide as new ones are, whose text of a width in inches fits its tiles."""
+    """Return a grid for ax or a new figure; if it can, its tiles are as wide as titles of a width in inches."""
     count, height, width = shape[:3]
     gap = max(1, round(0.06 * width))
-    across, up = (_WIDTH, math.inf) if ax is None else inches(ax)
+    across, down = (_WIDTH, math.inf) if ax is None else inches(ax)
 
     def cell(columns: int) -> float:
         """Return the side of a cell in inches."""
         rows = math.ceil(count / columns)
-        room = max(up - rows * _LINE, up / 4)
-        return float(min(across / (columns * (width + gap)), room / (rows * height)))
+        remaining = max(down - rows * _LINE, down / 4)
+        return float(min(across / (columns * (width + gap)), remaining / (rows * height)))
 
     if columns is None:
         legible = [n for n in range(1, count + 1) if across / n >= title] or [1]

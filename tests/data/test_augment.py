@@ -1,3 +1,5 @@
+"""Transforms of recordings, alone and in a loader."""
+
 from __future__ import annotations
 
 import re
@@ -52,13 +54,13 @@ def rng(seed=0):
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
-def test_a_seed_gives_the_same_events_on_the_sensor_that_is_told(change):
+def test_events_depend_on_the_seed_and_lie_on_the_returned_sensor(change):
     events = recording()
     before = Events(events.t, events.x, events.y, events.p)
     found = change(events, SHAPE, rng(3))
     assert found == change(events, SHAPE, rng(3))
     assert events == before
-    # Right by the rules of a recording, and on the sensor: both would raise.
+    # Both raise unless the events are valid and on the sensor.
     assert Events(found.t, found.x, found.y, found.p) == found
     assert found.to_spikes(change.sensor(SHAPE), 20).sum() > 0
     with pytest.raises(ValueError, match="read-only"):
@@ -66,21 +68,21 @@ def test_a_seed_gives_the_same_events_on_the_sensor_that_is_told(change):
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: type(c).__name__)
-def test_no_events_stay_none(change):
+def test_no_events_remain_no_events(change):
     assert len(change(Events([], [], [], []), SHAPE, rng())) == 0
 
 
 @pytest.mark.parametrize(
     "change", [RandomShift(3.0), Jitter(2), Flip(1.0), Drop(0.4), Crop(columns=(2, 5)), Downsample(3), FromStart()]
 )
-def test_neurons_in_one_dimension_are_changed_too(change):
+def test_one_dimensional_recordings_are_transformed(change):
     events = recording(shape=(9,))
     found = change(events, 9, rng())
     assert found.y is None
     assert found.to_spikes(change.sensor(9), 20).any()
 
 
-def test_without_a_generator_the_librarys_is_drawn_from():
+def test_the_default_generator_is_the_librarys():
     backend.seed(5)
     first = Drop(0.5)(recording(), SHAPE)
     backend.seed(5)
@@ -88,7 +90,7 @@ def test_without_a_generator_the_librarys_is_drawn_from():
     assert Drop(0.5)(recording(), SHAPE) != first
 
 
-def test_a_shift_is_one_for_the_recording_and_uniform():
+def test_a_shift_is_uniform_and_equal_for_all_events():
     events = Events([10.0, 20.0], [1, 2], [1, 2], [0, 1])
     shifts = []
     for seed in range(400):
@@ -100,14 +102,14 @@ def test_a_shift_is_one_for_the_recording_and_uniform():
     assert abs(np.mean(shifts)) < 0.4
 
 
-def test_what_is_shifted_before_0_is_left_out():
+def test_events_shifted_before_0_are_dropped():
     events = Events([1.0, 2.0, 50.0], [1, 2, 3], [0, 0, 0], [0, 0, 0])
     kept = {len(RandomShift(3.0)(events, SHAPE, rng(seed))) for seed in range(50)}
     assert kept == {1, 2, 3}
     assert all(RandomShift(3.0)(events, SHAPE, rng(seed)).t.min() >= 0 for seed in range(50))
 
 
-def test_jitter_moves_each_event_by_itself_and_leaves_out_what_leaves():
+def test_jitter_moves_each_event_independently_and_drops_those_outside():
     events = Events(np.zeros(3000), np.full(3000, 4), np.full(3000, 3), np.zeros(3000, int))
     found = Jitter(2)(events, SHAPE, rng())
     assert len(found) == 3000
@@ -122,7 +124,7 @@ def test_jitter_moves_each_event_by_itself_and_leaves_out_what_leaves():
     assert Jitter(0)(events, SHAPE, rng()) == events
 
 
-def test_a_flip_turns_all_of_a_recording_over():
+def test_a_flip_mirrors_the_whole_recording():
     events = recording()
     flipped = Flip(1.0, 1.0, 1.0)(events, SHAPE, rng())
     assert flipped == Events(events.t, 7 - events.x, 5 - events.y, 1 - events.p)
@@ -130,11 +132,11 @@ def test_a_flip_turns_all_of_a_recording_over():
     assert Flip(0.0)(events, SHAPE, rng()) == events
     chosen = [Flip(0.25)(events, SHAPE, rng(seed)) for seed in range(200)]
     assert 30 < sum(found != events for found in chosen) < 70
-    # With one channel an event's polarity says nothing of its place.
+    # With one channel the polarity is not an index.
     assert Flip(0.0, 0.0, 1.0)(events, (6, 8, 1), rng()) == events
 
 
-def test_dropping_takes_a_share_of_the_events_in_order():
+def test_drop_keeps_a_fraction_of_the_events_in_order():
     events = recording(4000)
     found = Drop(0.25)(events, SHAPE, rng())
     assert 2850 < len(found) < 3150
@@ -143,7 +145,7 @@ def test_dropping_takes_a_share_of_the_events_in_order():
     assert Drop(0.0)(events, SHAPE, rng()) == events
 
 
-def test_a_crop_counts_from_its_corner():
+def test_a_crop_is_relative_to_its_start():
     events = Events([1.0, 4.9, 5.0, 5.5], [2, 3, 4, 7], [1, 1, 4, 4], [0, 1, 0, 1])
     crop = Crop(rows=(1, 5), columns=(3, 8), time=(4.0, 5.5))
     assert crop(events, SHAPE) == Events([4.9 - 4.0, 1.0], [0, 1], [0, 3], [1, 0])
@@ -200,7 +202,7 @@ def test_downsampling_keeps_every_event():
         ),
     ],
 )
-def test_changes_refuse_what_is_wrong(make, message, kind):
+def test_invalid_transforms_raise(make, message, kind):
     with refuses(message, kind):
         make()
 
@@ -222,12 +224,12 @@ class Recordings:
 
 
 def epochs(batch, count=2, **options):
-    """Return the spikes (T, samples, ...) of some epochs in the data set's order."""
+    """Return the spikes (T, samples, ...) of some epochs in the order of the data set."""
     loader = Loader(Recordings(), batch, steps=12, seed=4, **options)
     return [np.concatenate([x for x, _ in loader], axis=1) for _ in range(count)]
 
 
-def test_a_loaders_transform_depends_on_seed_epoch_and_sample_alone():
+def test_a_loaders_transform_depends_on_seed_epoch_and_sample_only():
     change = Compose((Jitter(1), RandomShift(2.0), Drop(0.3)))
     first, second = epochs(2, transform=change)
     assert (epochs(7, transform=change)[1] == second).all()
@@ -246,7 +248,7 @@ def test_recordings_in_files_are_transformed_too(tmp_path):
         assert (x[:, n] == Flip(1.0)(data[n][0], SHAPE).to_spikes(SHAPE, 12)).all()
 
 
-def test_a_loader_knows_the_sensor_that_is_left():
+def test_a_loader_has_the_sensor_after_the_transform():
     loader = Loader(Recordings(), 7, steps=12, transform=Compose((Crop(rows=(0, 4)), Downsample(2))))
     assert loader.shape == (2, 4, 2)
     (x, _), *_ = loader
@@ -254,12 +256,12 @@ def test_a_loader_knows_the_sensor_that_is_left():
     assert Loader(Recordings(), 7, steps=12).shape == SHAPE
 
 
-def test_a_loader_refuses_what_is_no_transform():
+def test_a_loader_rejects_other_objects_as_transform():
     with refuses("Loader: transform must be a Transform, got function", TypeError):
         Loader(Recordings(), 7, steps=12, transform=lambda events, shape, rng: events)
 
 
-def test_an_event_that_a_shift_takes_to_0_ms_stays():
+def test_an_event_shifted_to_0_ms_is_kept():
     class Back:
         def uniform(self, least, most):
             assert (least, most) == (-2.0, 2.0)

@@ -1,3 +1,5 @@
+"""Data sets in folders: `EventFolder`, `NMNIST`, `open_folder`."""
+
 from __future__ import annotations
 
 import os
@@ -22,7 +24,7 @@ def recording(number):
 
 
 def folder_of(path, **lists):
-    """Make a folder with the lists given as text, and every recording that they name."""
+    """Create a folder with lists, given as text, and all recordings in them."""
     path.mkdir(exist_ok=True)
     for name, text in lists.items():
         (path / f"{name}.txt").write_text(text)
@@ -43,7 +45,7 @@ def nmnist_of(path, per_digit=2):
     return path
 
 
-def test_a_folder_gives_its_lists_recordings_in_order(tmp_path):
+def test_a_folder_has_the_recordings_in_the_order_of_the_list(tmp_path):
     data = EventFolder(folder_of(tmp_path, train="#sample #class\n7\t2\n\n 3  0\n"), tmp_path / "train.txt")
     assert len(data) == 2
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 3, 300.0)
@@ -55,7 +57,7 @@ def test_a_folder_gives_its_lists_recordings_in_order(tmp_path):
     assert repr(data) == "EventFolder(2 recordings, shape (34, 34, 2), 3 classes)"
 
 
-def test_a_folder_may_hold_recordings_in_one_dimension(tmp_path):
+def test_a_folder_of_one_dimensional_recordings(tmp_path):
     write_events(tmp_path / "1.bs1", Events([1.0], [199], None, [1]))
     (tmp_path / "list.txt").write_text("1 0\n")
     data = EventFolder(tmp_path, tmp_path / "list.txt", 200, ".bs1", classes=2, duration=1900)
@@ -69,7 +71,7 @@ def test_labels_cannot_be_edited(tmp_path):
         data.labels[0] = 1
 
 
-def test_an_index_past_the_last_ends_an_iteration(tmp_path):
+def test_an_index_after_the_last_ends_an_iteration(tmp_path):
     data = EventFolder(folder_of(tmp_path, train="1 0\n"), tmp_path / "train.txt")
     for index in (1, -2):
         with refuses(f"EventFolder: index must lie within 1 samples, got {index}", IndexError):
@@ -95,7 +97,7 @@ def test_missing_recordings_are_reported_at_once(tmp_path):
         EventFolder(tmp_path, tmp_path / "train.txt")
 
 
-def test_event_folder_refuses_wrong_arguments(tmp_path):
+def test_event_folder_with_invalid_arguments_raises(tmp_path):
     folder_of(tmp_path, train="1 4\n", none="# head\n")
     train = tmp_path / "train.txt"
     with refuses(f"EventFolder: folder {tmp_path}/no does not exist"):
@@ -119,7 +121,7 @@ def test_event_folder_refuses_wrong_arguments(tmp_path):
         EventFolder(tmp_path, tmp_path / "bytes.txt")
 
 
-def test_nmnist_gives_its_digits_folders(tmp_path):
+def test_nmnist_reads_the_folder_of_each_digit(tmp_path):
     data = NMNIST(nmnist_of(tmp_path / "Train"))
     assert len(data) == 20
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
@@ -127,7 +129,7 @@ def test_nmnist_gives_its_digits_folders(tmp_path):
     assert data[7] == (recording(7), 3)
 
 
-def test_nmnist_names_the_digit_that_is_missing(tmp_path):
+def test_nmnist_error_names_the_missing_digit(tmp_path):
     nmnist_of(tmp_path / "Train")
     for file in (tmp_path / "Train/4").iterdir():
         file.unlink()
@@ -149,7 +151,7 @@ def test_open_folder_finds_lists_and_one_number_of_classes(tmp_path):
     assert train.classes == test.classes == 5
 
 
-def test_open_folder_takes_lists_that_are_named(tmp_path):
+def test_open_folder_with_given_lists(tmp_path):
     folder_of(tmp_path, train="1 0\n", train2="1 0\n2 1\n", test="3 0\n")
     train, test = open_folder(tmp_path, train_list="train2.txt")
     assert (len(train), len(test)) == (2, 1)
@@ -157,7 +159,7 @@ def test_open_folder_takes_lists_that_are_named(tmp_path):
     assert len(test) == 2
 
 
-def test_open_folder_says_what_it_looked_for(tmp_path):
+def test_open_folder_errors_name_the_layouts(tmp_path):
     rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
     with refuses(f"open_folder: {rule}, got no train*.txt"):
         open_folder(tmp_path)
@@ -180,7 +182,7 @@ def test_the_small_nmnist_opens():
     assert len(test[0][0]) > 1000
 
 
-def test_nmnist_is_in_order_of_names_whatever_the_file_system_says(tmp_path, monkeypatch):
+def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):
     folder = nmnist_of(tmp_path / "Train", 3)
     listed = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=True))
@@ -189,7 +191,7 @@ def test_nmnist_is_in_order_of_names_whatever_the_file_system_says(tmp_path, mon
     assert data.labels.tolist() == [number // 3 for number in range(30)]
 
 
-def test_lists_are_named_in_order_whatever_the_file_system_says(tmp_path, monkeypatch):
+def test_lists_in_an_error_are_sorted_by_name(tmp_path, monkeypatch):
     folder_of(tmp_path, train="1 0\n", train2="2 1\n", train3="3 1\n", test="3 0\n")
     found = Path.glob
     monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(found(path, pattern), reverse=True))
@@ -197,7 +199,7 @@ def test_lists_are_named_in_order_whatever_the_file_system_says(tmp_path, monkey
         open_folder(tmp_path)
 
 
-def test_bytes_that_do_not_come_at_once_are_left_to_the_long_way(tmp_path, monkeypatch):
+def test_a_short_read_disables_fast_binning(tmp_path, monkeypatch):
     data = NMNIST(nmnist_of(tmp_path / "Train", 1))
     assert len(data.recording(3)) == 10
     read = os.read

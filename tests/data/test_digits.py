@@ -1,3 +1,5 @@
+"""The embedded digits: recordings, cache file, simulated camera."""
+
 from __future__ import annotations
 
 import re
@@ -17,7 +19,7 @@ def made():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache folder, and nothing in memory before or after."""
+    """An empty cache folder, and no cached recordings in memory before and after."""
     monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
     digits._recordings.cache_clear()
     yield tmp_path
@@ -26,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def quick(made, monkeypatch):
-    """Recordings that are made at once; how often they were made, with which seeds."""
+    """Replace the simulation by `made`, and return the list of seeds it was called with."""
     seeds = []
 
     def make(seed):
@@ -41,7 +43,7 @@ def refuses(message, kind=ValueError):
     return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
-def test_the_package_carries_the_digits_and_their_credit():
+def test_the_package_contains_the_digits_and_their_credit():
     images, labels = digits._digits()
     assert images.shape == (1797, 8, 8)
     assert (images.dtype, images.min(), images.max()) == (np.uint8, 0, 16)
@@ -51,7 +53,7 @@ def test_the_package_carries_the_digits_and_their_credit():
         assert "CC BY 4.0" in str(file["credit"])
 
 
-def test_recordings_are_as_an_event_camera_would_make_them(cache, quick):
+def test_recordings_have_the_statistics_of_an_event_camera(cache, quick):
     data = Digits("all")
     assert (data.shape, data.classes, data.duration) == ((34, 34, 2), 10, 300.0)
     counts = []
@@ -64,7 +66,7 @@ def test_recordings_are_as_an_event_camera_would_make_them(cache, quick):
         assert events.x.max() < 34
         assert events.y.max() < 34
         assert (np.diff(events.t) >= 0).all()
-        # Each saccade has its share.
+        # Events are spread over the saccades.
         assert (np.histogram(events.t, [0, 100, 200, 300])[0] > 300).all()
     assert 3000 < np.mean(counts) < 5000
     assert min(on) > 0.4
@@ -81,7 +83,7 @@ def test_the_path_is_a_triangle_of_three_saccades():
     assert np.hypot(*np.diff(path, axis=0).T).max() < 0.1
 
 
-def test_the_seed_alone_decides(made):
+def test_recordings_depend_on_the_seed_only(made):
     again, other = digits._simulate(0), digits._simulate(1)
     assert np.array_equal(again.raw, made.raw)
     assert np.array_equal(again.offsets, made.offsets)
@@ -100,7 +102,7 @@ def test_the_split_is_fixed_and_disjoint(cache, quick):
     assert repr(test) == "Digits('test', seed=0, 360 recordings)"
 
 
-def test_the_cache_gives_back_what_was_made(cache, quick, made):
+def test_the_cache_returns_the_simulated_recordings(cache, quick, made):
     first = Digits("all")
     assert [p.name for p in cache.iterdir()] == ["digits-v1-seed0.npz"]
     digits._recordings.cache_clear()
@@ -120,7 +122,7 @@ def damage_middle(raw):
 @pytest.mark.parametrize(
     "damage", [lambda raw: b"", lambda raw: b"nonsense", lambda raw: raw[: len(raw) // 2], damage_middle]
 )
-def test_a_damaged_cache_is_made_again(cache, quick, made, damage):
+def test_a_damaged_cache_is_replaced(cache, quick, made, damage):
     Digits()
     file = cache / "digits-v1-seed0.npz"
     whole = file.read_bytes()
@@ -131,25 +133,25 @@ def test_a_damaged_cache_is_made_again(cache, quick, made, damage):
     assert file.read_bytes() == whole
 
 
-def test_a_cache_of_other_contents_is_made_again(cache, quick, made):
+def test_a_cache_of_other_contents_is_replaced(cache, quick, made):
     file = cache / "digits-v1-seed0.npz"
     np.savez(file, raw=made.raw[:-5], offsets=made.offsets)
     Digits()
-    # Whole in itself, but a sample short.
+    # Consistent, but one sample short.
     np.savez(file, raw=made.raw[: made.offsets[-2]], offsets=made.offsets[:-1])
     digits._recordings.cache_clear()
     Digits()
     assert quick == [0, 0]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(cache, quick, monkeypatch):
+def test_an_unwritable_cache_is_not_an_error(cache, quick, monkeypatch):
     (cache / "file").write_text("in the way")
     monkeypatch.setenv("CUSLAYER_CACHE", str(cache / "file" / "folder"))
     assert len(Digits()) == 1437
     assert (cache / "file").read_text() == "in the way"
 
 
-def test_the_cache_folder_is_the_systems_where_none_is_named(monkeypatch, tmp_path):
+def test_the_default_cache_folder_is_that_of_the_system(monkeypatch, tmp_path):
     monkeypatch.delenv("CUSLAYER_CACHE", raising=False)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -166,7 +168,7 @@ def test_the_cache_folder_is_the_systems_where_none_is_named(monkeypatch, tmp_pa
     assert digits._cache_file(2) is None
 
 
-def test_digits_refuse_wrong_arguments(cache, quick):
+def test_digits_with_invalid_arguments_raise(cache, quick):
     with refuses("Digits: split must be one of train, test, all, got 'tests'; did you mean test?"):
         Digits("tests")
     with refuses("Digits: seed must be at least 0, got -1"):
@@ -177,7 +179,7 @@ def test_digits_refuse_wrong_arguments(cache, quick):
         Digits("test")[360]
 
 
-def test_the_camera_sees_a_moving_edge_as_reckoned_by_hand():
+def test_the_camera_records_a_moving_edge():
     edge = np.zeros((3, 8))
     edge[:, 4:] = 1.0
     # The sensor moves right by one pixel: pixel 3 turns from black to white, log(1.1 / 0.1) = 2.398.
@@ -187,15 +189,15 @@ def test_the_camera_sees_a_moving_edge_as_reckoned_by_hand():
     assert events[:, 3].tolist() == [1, 1, 1, 1]
     level = np.log(0.1) + 0.5 * np.arange(1, 5)
     exact = 10_000 * (np.exp(level) - 0.1)
-    # Within a millisecond's step the logarithm is taken to be straight.
+    # Within a step of 1 ms the logarithm is interpolated linearly.
     assert (np.abs(events[:, 0] - exact) < 200).all()
     back = camera.record(edge, path[::-1], np.full((1, 5, 2), 0.5))
     assert back[:, 3].tolist() == [0, 0, 0, 0]
-    # A still camera sees nothing.
+    # A camera that does not move records nothing.
     assert len(camera.record(edge, np.zeros((11, 2)), np.full((1, 5, 2), 0.5))) == 0
 
 
-def test_the_camera_makes_room_for_many_events(monkeypatch):
+def test_the_camera_extends_its_capacity(monkeypatch):
     noise = np.random.default_rng(0).random((46, 46))
     path = np.stack([5 + 4 * np.sin(np.arange(50.0) / 4), 5 + 4 * np.cos(np.arange(50.0) / 4)], axis=1)
     thresholds = np.full((34, 34, 2), 0.3)
@@ -206,8 +208,8 @@ def test_the_camera_makes_room_for_many_events(monkeypatch):
     assert (np.diff(plenty[:, 0]) >= 0).all()
 
 
-def test_digits_stand_upright(monkeypatch):
-    """Events lie along the edges of the picture, wherever it has been moved to, and not of the picture turned over."""
+def test_digits_are_upright(monkeypatch):
+    """Events lie along the edges of the image at its position, and not of the mirrored image."""
     images, labels = digits._digits()
     monkeypatch.setattr(digits, "_digits", lambda: (images[:40], labels[:40]))
     made, enlarge = digits._simulate(0), digits._enlargement(8, 24)
@@ -221,9 +223,9 @@ def test_digits_stand_upright(monkeypatch):
         for turned in turns:
             picture = np.pad(turned(enlarge @ images[number].astype(float) @ enlarge.T), 5)
             edges = np.hypot(*np.gradient(picture))
-            # The largest product over all moves; of turned pictures it has the same scale.
+            # The largest correlation over all shifts, which has the same scale for mirrored images.
             spectra = np.fft.fft2(counts - counts.mean()) * np.conj(np.fft.fft2(edges - edges.mean()))
             fits.append(np.fft.ifft2(spectra).real.max())
         best.append(int(np.argmax(fits)))
-    # Some 0 and 8 are nearly the same either way.
+    # Some 0 and 8 are nearly symmetric.
     assert best.count(0) >= 34

@@ -1,4 +1,4 @@
-"""AEDAT 3.1 and 4: files as cameras leave them, and what contradicts itself in one."""
+"""AEDAT 3.1 and 4: files of cameras, and inconsistent files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cuslayer.data import Events, FromStart, read_events, write_events
 from cuslayer.data.formats.aedat import version4_read as aedat4
 from cuslayer.data.formats.aedat.flatbuffer import Table
 
-# The time in us at which the recordings in files/ begin.
+# The start in us of the recordings in files/.
 START = 1_700_000_000_000_000
 FILES = Path(__file__).parents[1] / "support" / "files"
 HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#Start-Time: 2017-01-01\r\n#!END-HEADER\r\n"
@@ -24,7 +24,7 @@ def refuses(message, kind=ValueError):
 
 
 def packet(events, kind=1, size=8, offset=4, overflow=0, valid=None, capacity=None, number=None, source=1):
-    """Return a packet of AEDAT 3.1 of (x, y, p, valid, time) each."""
+    """Return a packet of AEDAT 3.1 of events (x, y, p, valid, time)."""
     n = len(events) if number is None else number
     valid = sum(e[3] for e in events) if valid is None else valid
     head = np.array([size, offset, overflow, n if capacity is None else capacity, n, valid], "<i4")
@@ -35,7 +35,7 @@ def packet(events, kind=1, size=8, offset=4, overflow=0, valid=None, capacity=No
 ONE = (5, 6, 1, 1, 1000)
 
 
-def test_packets_of_other_things_and_invalid_events_are_passed_over(tmp_path):
+def test_other_packets_and_invalid_events_are_skipped(tmp_path):
     path = tmp_path / "a.aedat"
     frames = np.array([2, 1], "<i2").tobytes() + np.array([10, 4, 0, 2, 2, 2], "<i4").tobytes() + bytes(20)
     events = packet([ONE, (1, 2, 0, 0, 5), (32767, 32767, 0, 1, 2**31 - 1)]), packet([ONE], overflow=1)
@@ -44,7 +44,7 @@ def test_packets_of_other_things_and_invalid_events_are_passed_over(tmp_path):
     assert read_events(path) == wanted
 
 
-def test_aedat3_files_are_these_bytes(tmp_path):
+def test_bytes_of_an_aedat3_file(tmp_path):
     path = tmp_path / "a.aedat"
     write_events(path, Events([1.0, 2**31 / 1000 + 1], [5, 6], [6, 7], [1, 0]))
     header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: cuslayer\r\n#!END-HEADER\r\n"
@@ -81,7 +81,7 @@ def test_aedat3_files_are_these_bytes(tmp_path):
         (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera, got those of 2"),
     ],
 )
-def test_aedat3_that_contradicts_itself_is_refused(tmp_path, raw, message):
+def test_inconsistent_aedat3_raises(tmp_path, raw, message):
     path = tmp_path / "a.aedat"
     path.write_bytes(raw)
     with refuses(f"read_events: {path} {message}"):
@@ -90,7 +90,7 @@ def test_aedat3_that_contradicts_itself_is_refused(tmp_path, raw, message):
 
 @pytest.mark.parametrize("name", ["none", "lz4", "zstd"])
 def test_files_of_dv_processing_are_read(name):
-    """dv-processing 2.0 wrote them: five events of a camera, a trigger, and a table of packets."""
+    """Files of dv-processing 2.0: five events of a camera, a trigger, and a table of packets."""
     events = read_events(FILES / f"dv_{name}.aedat4")
     us = np.rint(events.t * 1000).astype(np.int64)
     assert us.tolist() == [START + 1001 * i for i in range(5)]
@@ -103,9 +103,9 @@ def damaged(change, name="none"):
     return bytes(change(raw) or raw)
 
 
-def put(place, value, size=4):
+def put(position, value, size=4):
     def change(raw):
-        raw[place : place + size] = value.to_bytes(size, "little", signed=True)
+        raw[position : position + size] = value.to_bytes(size, "little", signed=True)
 
     return change
 
@@ -143,7 +143,7 @@ CUT = f"is cut off at byte {TABLE - 1}, its table of packets should be at byte {
         (put(FIRST + 32, 2**60, 8), f"must hold times within 2**51 of 0, event 0 is at {2**60} us"),
     ],
 )
-def test_aedat4_that_contradicts_itself_is_refused(tmp_path, change, message):
+def test_inconsistent_aedat4_raises(tmp_path, change, message):
     path = tmp_path / "a.aedat4"
     path.write_bytes(damaged(change))
     with refuses(f"read_events: {path} {message}"):
@@ -151,7 +151,7 @@ def test_aedat4_that_contradicts_itself_is_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("name", ["lz4", "zstd"])
-def test_packets_that_cannot_be_unpacked_are_refused(tmp_path, name):
+def test_packets_that_cannot_be_decompressed_raise(tmp_path, name):
     path = tmp_path / "a.aedat4"
     raw = (FILES / f"dv_{name}.aedat4").read_bytes()
     magic = lz4.frame.compress(b"")[:4] if name == "lz4" else bytes.fromhex("28b52ffd")
@@ -160,13 +160,13 @@ def test_packets_that_cannot_be_unpacked_are_refused(tmp_path, name):
         read_events(path)
 
 
-def test_a_compression_of_an_unknown_kind_is_refused():
+def test_an_unknown_compression_raises():
     with refuses("has a compression of an unknown kind, 9"):
         aedat4._decompress(b"", 9)
 
 
-def test_a_table_that_counts_otherwise_is_refused(tmp_path):
-    """The packet whose entry in the table says six events has five."""
+def test_other_counts_in_the_table_raise(tmp_path):
+    """The table has six events for a packet of five."""
     raw = bytearray(RAW)
     entry = raw.index((5).to_bytes(8, "little") + (START).to_bytes(8, "little"), TABLE)
     raw[entry] = 6
@@ -176,8 +176,8 @@ def test_a_table_that_counts_otherwise_is_refused(tmp_path):
         read_events(path)
 
 
-def test_a_recording_without_its_table_is_read_to_the_end(tmp_path):
-    """A camera that lost power leaves the table's place at -1."""
+def test_a_recording_without_a_table_is_read_to_the_end(tmp_path):
+    """A camera that lost power leaves the position of the table at -1."""
     path = tmp_path / "a.aedat4"
     raw = RAW[:TABLE].replace(TABLE.to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True))
     path.write_bytes(raw)
@@ -188,8 +188,8 @@ def test_a_recording_without_its_table_is_read_to_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("packets", [1, 2, 3, 4])
-def test_the_numbers_of_our_table_lie_where_other_readers_want_them(tmp_path, packets):
-    """FlatBuffers' own verifier refuses a number of 8 bytes that is not at a multiple of 8 from the buffer's start."""
+def test_the_numbers_of_a_written_table_are_aligned(tmp_path, packets):
+    """The FlatBuffers verifier rejects 8-byte numbers that are not aligned to 8 bytes from the start of the buffer."""
     n = 8192 * (packets - 1) + 1
     write_events(tmp_path / "a.aedat4", Events(np.arange(n), np.arange(n) % 99, np.arange(n) % 99, np.arange(n) % 2))
     raw = (tmp_path / "a.aedat4").read_bytes()
@@ -199,14 +199,14 @@ def test_the_numbers_of_our_table_lie_where_other_readers_want_them(tmp_path, pa
     assert (raw.index(first.to_bytes(8, "little"), table) - table) % 8 == 0
 
 
-def test_no_events_are_a_file_of_none(tmp_path):
+def test_a_file_without_events(tmp_path):
     none = Events([], [], [], [])
     for name in ("a.aedat", "a.aedat4", "a.npy", "a.h5"):
         write_events(tmp_path / name, none)
         assert read_events(tmp_path / name) == none
 
 
-def test_fields_that_a_table_leaves_out_have_their_defaults():
-    # A table of no fields: its list has 4 bytes of lengths and nothing else.
+def test_absent_fields_of_a_table_have_defaults():
+    # A table without fields: its vtable has only the 4 bytes of lengths.
     table = Table.root(bytes.fromhex("10000000 0c000000 54455354 04000400 04000000".replace(" ", "")), b"TEST")
     assert (table.integer(0, 4, default=7), table.pair(0), table.tables(0)) == (7, (0, 0), [])

@@ -1,3 +1,5 @@
+"""`read_events` and `write_events` of SLAYER's formats: bytes, round trips, errors."""
+
 from __future__ import annotations
 
 import io
@@ -26,7 +28,7 @@ def refuses(message, kind=ValueError):
 
 
 @pytest.mark.parametrize("suffix", [".bs2", ".bin", ".BS2"])
-def test_camera_files_are_these_bytes(tmp_path, suffix):
+def test_bytes_of_camera_files(tmp_path, suffix):
     path = tmp_path / f"one{suffix}"
     events = Events([0.0, 8388.607, 65.793], [1, 255, 0x12], [2, 255, 0x34], [1, 1, 0])
     raw = bytes([1, 2, 0x80, 0, 0]) + bytes([255] * 5) + bytes([0x12, 0x34, 0x01, 0x01, 0x01])
@@ -35,7 +37,7 @@ def test_camera_files_are_these_bytes(tmp_path, suffix):
     assert read_events(path) == events
 
 
-def test_neuron_files_are_these_bytes(tmp_path):
+def test_bytes_of_a_neuron_file(tmp_path):
     path = tmp_path / "one.bs1"
     events = Events([0.001, 0.256], [0x1234, 65535], None, [0, 1])
     write_events(path, events)
@@ -49,7 +51,7 @@ def test_neuron_files_are_these_bytes(tmp_path):
         st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 255), st.integers(0, 255), st.integers(0, 1)), min_size=1
     )
 )
-def test_camera_events_survive_a_file(tmp_path_factory, rows):
+def test_camera_events_round_trip(tmp_path_factory, rows):
     us, x, y, p = (np.array(column) for column in zip(*rows, strict=True))
     path = tmp_path_factory.getbasetemp() / "survive.bs2"
     events = Events(us / 1000, x, y, p)
@@ -62,14 +64,14 @@ def test_camera_events_survive_a_file(tmp_path_factory, rows):
     st.lists(st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 65535), st.integers(0, 1)), min_size=1),
     st.floats(-0.49, 0.49),
 )
-def test_neuron_events_survive_a_file_to_the_microsecond(tmp_path_factory, rows, off):
+def test_neuron_events_round_trip_to_the_microsecond(tmp_path_factory, rows, off):
     us, x, p = (np.array(column) for column in zip(*rows, strict=True))
     path = tmp_path_factory.getbasetemp() / "survive.bs1"
     write_events(path, Events((us + off) / 1000, x, None, p))
     assert read_events(path) == Events(us / 1000, x, None, p)
 
 
-def test_channel_files_are_these_bytes(tmp_path):
+def test_bytes_of_a_channel_file(tmp_path):
     path = tmp_path / "one.bs3"
     events = Events([0.001, 16777.215, 66.051], [0xABC, 4095, 1], [0xDEF, 4095, 0x203], [0x12, 255, 2])
     write_events(path, events)
@@ -101,7 +103,7 @@ def test_channel_files_are_these_bytes(tmp_path):
         ("a.bs2", Events([], [], [], []), "events must not be empty for a .bs2 file, got none"),
     ],
 )
-def test_writing_refuses_what_a_format_cannot_hold(tmp_path, name, events, message):
+def test_writing_events_that_do_not_fit_raises(tmp_path, name, events, message):
     path = tmp_path / name
     path.write_bytes(b"as it was")
     with refuses(f"write_events: {message}"):
@@ -110,7 +112,7 @@ def test_writing_refuses_what_a_format_cannot_hold(tmp_path, name, events, messa
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_a_file_is_never_there_by_half(tmp_path, monkeypatch):
+def test_files_are_replaced_atomically(tmp_path, monkeypatch):
     path = tmp_path / "a.bs2"
     path.write_bytes(b"as it was")
 
@@ -125,7 +127,7 @@ def test_a_file_is_never_there_by_half(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bs2"]
 
 
-def test_writing_refuses_other_things_and_places(tmp_path):
+def test_writing_invalid_objects_or_paths_raises(tmp_path):
     with refuses("write_events: events must be Events, got list", TypeError):
         write_events(tmp_path / "a.bs2", [1])
     with refuses(f"write_events: {tmp_path}/a.bs4 must end in one of {KNOWN}; did you mean .bs3?"):
@@ -149,7 +151,7 @@ def test_writing_refuses_other_things_and_places(tmp_path):
         ("a.bs2", None, "does not exist"),
     ],
 )
-def test_reading_refuses_broken_files(tmp_path, name, raw, message):
+def test_reading_damaged_files_raises(tmp_path, name, raw, message):
     path = tmp_path / name
     if raw is not None:
         path.write_bytes(raw)
@@ -164,14 +166,14 @@ def test_long_files_are_read_in_blocks(tmp_path):
     assert read_events(tmp_path / "a.bs2") == events
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_refused():
+def test_a_file_that_shrinks_during_reading_raises():
     with refuses("was cut short while it was read"):
         FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, "")
 
 
 @pytest.mark.parametrize("suffix", [".bs2", ".bs3"])
-def test_reading_is_no_loop_over_events(tmp_path, suffix):
-    """A million events take some calls for each block of 32,768, which are 31 of them, and not one for each event."""
+def test_reading_does_not_loop_over_events(tmp_path, suffix):
+    """A million events take a few calls for each of 31 blocks of 32,768 events, not one call per event."""
     path = tmp_path / f"a{suffix}"
     path.write_bytes(bytes({".bs2": 5, ".bs3": 7}[suffix] * 1_000_000))
     read = []
@@ -180,17 +182,17 @@ def test_reading_is_no_loop_over_events(tmp_path, suffix):
     assert 31 < found < 31 * 100
 
 
-@pytest.mark.parametrize("door", [read_events, lambda path, **unit: write_events(path, one(), **unit)])
-def test_a_unit_is_only_for_formats_that_have_the_choice(tmp_path, door):
+@pytest.mark.parametrize("function", [read_events, lambda path, **unit: write_events(path, one(), **unit)])
+def test_a_unit_is_only_for_formats_with_several(tmp_path, function):
     (tmp_path / "a.bs2").write_bytes(bytes(5))
     with pytest.raises(ValueError, match=r"unit must be None for a \.bs2 file, which has microseconds, got 'ms'$"):
-        door(tmp_path / "a.bs2", unit="ms")
+        function(tmp_path / "a.bs2", unit="ms")
     (tmp_path / "a.npy").write_bytes(bytes(5))
     with pytest.raises(ValueError, match=r"unit must be one of s, ms, us, ns, got 'min'"):
-        door(tmp_path / "a.npy", unit="min")
+        function(tmp_path / "a.npy", unit="min")
 
 
-def test_reading_refuses_a_folder(tmp_path):
+def test_reading_a_folder_raises(tmp_path):
     with refuses(f"read_events: {tmp_path} is a folder, not a file"):
         read_events(tmp_path)
 

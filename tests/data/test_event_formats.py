@@ -1,4 +1,4 @@
-"""Each format over the whole range of its fields, and what it refuses."""
+"""Each format over the range of its fields, and its errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuses(message, kind=ValueError):
 
 
 def through(suffix, events, unit=None):
-    """Return what comes of events that are written and read again."""
+    """Return events after writing and reading."""
     known, file = FORMATS[suffix], io.BytesIO()
     known.write(file, events, suffix, unit or known.unit or "")
     size = file.tell()
@@ -39,14 +39,14 @@ def through(suffix, events, unit=None):
 
 
 def recordings(time, x, p, least=0):
-    """Return a strategy of recordings in 2-D whose fields lie in the ranges given."""
+    """Return a strategy of 2-D recordings with fields in the given ranges."""
     rows = st.lists(st.tuples(time, st.integers(0, x), st.integers(0, x), st.integers(0, p)), min_size=least)
     return rows.map(lambda found: [np.array(column) for column in zip(*found, strict=True)] or [np.empty(0, int)] * 4)
 
 
 @settings(deadline=None)
 @given(recordings(st.integers(0, 2**24 - 1), 4095, 255, least=1))
-def test_channels_survive_bs3(columns):
+def test_bs3_round_trip(columns):
     us, x, y, p = columns
     assert through(".bs3", Events(us / 1000, x, y, p)) == Events(us / 1000, x, y, p)
 
@@ -54,14 +54,14 @@ def test_channels_survive_bs3(columns):
 @settings(deadline=None)
 @pytest.mark.parametrize(("suffix", "least"), [(".aedat", 0), (".aedat4", -LONG)])
 @given(data=st.data())
-def test_events_survive_aedat(suffix, least, data):
+def test_aedat_round_trip(suffix, least, data):
     us, x, y, p = data.draw(recordings(st.integers(least, LONG), 2**15 - 1, 1))
     assert through(suffix, Events(us / 1000, x, y, p)) == Events(us / 1000, x, y, p)
 
 
 @settings(deadline=None)
 @given(recordings(finite, 2**53, 2**53), st.booleans())
-def test_events_survive_npy_to_the_bit(columns, flat):
+def test_npy_round_trip_to_the_bit(columns, flat):
     t, x, y, p = columns
     events = Events(t, x, None if flat else y, p)
     assert through(".npy", events) == events
@@ -71,7 +71,7 @@ def test_events_survive_npy_to_the_bit(columns, flat):
 @pytest.mark.parametrize("suffix", [".npy", ".h5"])
 @pytest.mark.parametrize(("unit", "per_ms"), [("us", 1e3), ("ns", 1e6)])
 @given(data=st.data(), flat=st.booleans())
-def test_events_survive_in_whole_units(suffix, unit, per_ms, data, flat):
+def test_round_trip_in_whole_units(suffix, unit, per_ms, data, flat):
     whole, x, y, p = data.draw(recordings(st.integers(-LONG, LONG), 2**63 - 1, 2**63 - 1))
     events = Events(whole / per_ms, x, None if flat else y, p)
     assert through(suffix, events, unit) == events
@@ -81,7 +81,7 @@ def test_events_survive_in_whole_units(suffix, unit, per_ms, data, flat):
 @pytest.mark.parametrize("unit", ["s", "ms"])
 @given(columns=recordings(st.floats(-1e15, 1e15), 2**53, 3))
 @settings(deadline=None)
-def test_events_survive_in_fractions_of_a_unit(suffix, unit, columns):
+def test_round_trip_in_fractions_of_a_unit(suffix, unit, columns):
     t, x, y, p = columns
     found = through(suffix, Events(t, x, y, p), unit)
     np.testing.assert_allclose(found.t, t, rtol=1e-15, atol=1e-300)
@@ -90,7 +90,7 @@ def test_events_survive_in_fractions_of_a_unit(suffix, unit, columns):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 2**16 - 1)] * 2, *[st.integers(0, 2**24 - 1)] * 2), min_size=1))
-def test_counts_survive_bsn(tmp_path_factory, rows):
+def test_bsn_round_trip(tmp_path_factory, rows):
     neuron, count, a, b = (np.array(column) for column in zip(*rows, strict=True))
     wanted = SpikeCounts(neuron, np.minimum(a, b) / 1000, np.maximum(a, b) / 1000, count)
     path = tmp_path_factory.getbasetemp() / "survive.bsn"
@@ -98,7 +98,7 @@ def test_counts_survive_bsn(tmp_path_factory, rows):
     assert read_counts(path) == wanted
 
 
-def test_count_files_are_these_bytes(tmp_path):
+def test_bytes_of_a_count_file(tmp_path):
     write_counts(tmp_path / "a.bsn", SpikeCounts([0x1234], [0x010203 / 1000], [0x0A0B0C / 1000], [0x5678]))
     assert (tmp_path / "a.bsn").read_bytes().hex() == "12340102030a0b0c5678"
 
@@ -122,7 +122,7 @@ def test_counts_have_dtypes_length_and_equality():
         (([-1], [0], [1], [1]), "neuron must lie in 0 .. 2**63 - 1, entry 0 has -1"),
     ],
 )
-def test_counts_refuse_wrong_values(columns, message):
+def test_invalid_counts_raise(columns, message):
     with refuses(f"SpikeCounts: {message}"):
         SpikeCounts(*columns)
 
@@ -137,12 +137,12 @@ def test_counts_refuse_wrong_values(columns, message):
         (([], [], [], []), "counts must not be empty for a .bsn file, got none"),
     ],
 )
-def test_writing_counts_refuses_what_does_not_fit(tmp_path, columns, message):
+def test_writing_counts_that_do_not_fit_raises(tmp_path, columns, message):
     with refuses(f"write_counts: {message}"):
         write_counts(tmp_path / "a.bsn", SpikeCounts(*columns))
 
 
-def test_count_files_that_are_wrong_are_refused(tmp_path):
+def test_invalid_count_files_raise(tmp_path):
     path = tmp_path / "a.bsn"
     path.write_bytes(bytes.fromhex("00010000020000010001"))
     with refuses(f"read_counts: {path} has a span that ends before it starts, in entry 0"):
@@ -159,7 +159,7 @@ def test_count_files_that_are_wrong_are_refused(tmp_path):
     assert len(counts.read(io.BytesIO(bytes(10)), 10)) == 1
 
 
-# What a format cannot hold
+# Values that do not fit a format
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_count_files_that_are_wrong_are_refused(tmp_path):
         (".aedat4", ([1], [0], None, [0]), "", "events must be in 2-D, got 1-D"),
     ],
 )
-def test_a_format_names_what_it_cannot_hold(suffix, columns, unit, message):
+def test_errors_name_the_value_that_does_not_fit(suffix, columns, unit, message):
     rule, came = message.split(", ")
     where = "for" if "2-D" in rule else "in"
     with refuses(f"write_events: {rule} {where} a {suffix} file, {came}"):
@@ -229,7 +229,7 @@ def test_arrays_of_every_layout_are_read(tmp_path, dtype, order, version):
         (np.array([[2**63, 0, 1]], np.uint64), f"must hold x as integers from 0, event 0 has {2**63}"),
     ],
 )
-def test_arrays_that_hold_no_events_are_refused(tmp_path, array, message):
+def test_arrays_without_events_raise(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array)
     with refuses(f"read_events: {tmp_path}/a.npy {message}"):
         read_events(tmp_path / "a.npy")
@@ -245,7 +245,7 @@ def test_arrays_that_hold_no_events_are_refused(tmp_path, array, message):
         (lambda raw: raw + b"?", "holds 65 bytes of numbers, and its header speaks of 64"),
     ],
 )
-def test_arrays_that_are_damaged_are_refused(tmp_path, change, message):
+def test_damaged_arrays_raise(tmp_path, change, message):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((2, 4)))
     path.write_bytes(change(path.read_bytes()))
@@ -274,7 +274,7 @@ def test_files_of_dsecs_layout_are_read(tmp_path):
     assert read_events(path, unit="ns") == Events([0.0015, 0.0025], [3, 4], [3, 4], [0, 1])
 
 
-def test_a_file_says_its_unit(tmp_path):
+def test_the_unit_of_a_file(tmp_path):
     events = Events([1.5, 2.25], [70_000, 4], None, [0, 300])
     for unit in (None, "s", "ms", "us", "ns"):
         write_events(tmp_path / "a.hdf5", events, unit=unit)
@@ -302,12 +302,12 @@ def test_a_file_says_its_unit(tmp_path):
         ({"x": [1], "p": [1], "t": [np.nan]}, "must hold finite times, event 0 is at nan us"),
     ],
 )
-def test_hdf5_that_holds_no_events_is_refused(tmp_path, columns, message):
+def test_hdf5_without_events_raises(tmp_path, columns, message):
     with refuses(f"read_events: {tmp_path}/a.h5 {message}"):
         read_events(hdf5_of(tmp_path / "a.h5", **columns))
 
 
-def test_hdf5_that_is_none_or_lacks_a_part_is_refused(tmp_path):
+def test_damaged_or_incomplete_hdf5_raises(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["events"] = [1, 2]
@@ -324,7 +324,7 @@ def test_hdf5_that_is_none_or_lacks_a_part_is_refused(tmp_path):
         read_events(path)
 
 
-def test_hdf5_that_we_write_knows_of_a_flipped_bit(tmp_path):
+def test_checksums_of_hdf5_detect_a_flipped_bit(tmp_path):
     path = tmp_path / "a.h5"
     write_events(path, Events(np.arange(99), np.full(99, 77), np.full(99, 77), np.ones(99, int)))
     raw = bytearray(path.read_bytes())
@@ -346,15 +346,15 @@ def test_error_for_a_missing_library_names_the_extra(tmp_path, monkeypatch, modu
         read_events(tmp_path / "a.h5" if suffix == ".h5" else FILES / f"dv_{suffix}")
 
 
-def test_packets_of_any_number_are_joined():
+def test_packets_of_any_size_are_joined():
     packets = base.Packets(0)
     for n in (1, 0, 5, 300):
         assert packets.add(np.full(n, 0.5), *[np.full(n, n)] * 3) == n
     assert packets.joined().x.tolist() == [1] + [5] * 5 + [300] * 300
 
 
-def test_aedat_reads_what_we_write(tmp_path):
-    """An independent reader of AEDAT 4 finds the same events."""
+def test_another_reader_reads_written_aedat4(tmp_path):
+    """An independent reader of AEDAT 4 returns the same events."""
     n = 20_000
     r = np.random.default_rng(0)
     us, x, y, p = np.sort(r.integers(0, 10**15, n)), r.integers(0, 346, n), r.integers(0, 260, n), r.integers(0, 2, n)
@@ -368,7 +368,7 @@ def test_aedat_reads_what_we_write(tmp_path):
 
 
 @pytest.mark.parametrize(("turned", "wrong"), [(False, np.nan), (True, np.inf)])
-def test_a_wrong_time_in_a_later_block_has_its_own_number(tmp_path, turned, wrong):
+def test_a_wrong_time_in_a_later_block_has_its_index(tmp_path, turned, wrong):
     rows = np.zeros((base.BLOCK + 9, 4))
     rows[base.BLOCK + 2, 3] = wrong
     np.save(tmp_path / "a.npy", np.asfortranarray(rows) if turned else rows)
@@ -377,7 +377,7 @@ def test_a_wrong_time_in_a_later_block_has_its_own_number(tmp_path, turned, wron
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_integer_times_are_taken_as_far_as_float64_is_exact(sign):
+def test_integer_times_are_read_up_to_the_exactness_of_float64(sign):
     assert base.times(np.array([sign * base.EXACT]), "us").tolist() == [sign * base.EXACT / 1000]
     with pytest.raises(base.Unreadable, match=r"^must hold times within 2\*\*51 of 0, event 1 is at"):
         base.times(np.array([0, sign * (base.EXACT + 1)]), "us")

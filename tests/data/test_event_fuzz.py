@@ -1,4 +1,4 @@
-"""Damaged files: bits flipped, parts cut off, bytes put in. Each is refused in one line, or holds what it says."""
+"""Damaged files: flipped bits, missing parts, inserted bytes. Each raises an error of one line, or is consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS = 120
 
 
 def original(name, folder):
-    """Return the bytes of a whole file of the kind."""
+    """Return the bytes of a valid file of a format."""
     r = np.random.default_rng(0)
     t, x, y, p = np.sort(r.integers(0, 2**22, EVENTS)) / 1000, *r.integers(0, 200, (2, EVENTS)), np.arange(EVENTS) % 2
     path = folder / f"whole{name}"
@@ -37,7 +37,7 @@ def original(name, folder):
 
 
 def damaged(raw, r):
-    """Return raw after one to three faults of one kind, half of them in its first 400 bytes, where headers are."""
+    """Return raw with one to three faults of one type, half of them in the first 400 bytes, where headers are."""
     found = bytearray(raw)
     kind = r.integers(3)
     for _ in range(r.integers(1, 4)):
@@ -67,7 +67,7 @@ def damaged(raw, r):
         ("dv_zstd.aedat4", 5000),
     ],
 )
-def test_a_damaged_file_is_refused_or_holds_what_it_says(name, files, tmp_path):
+def test_a_damaged_file_raises_or_is_consistent(name, files, tmp_path):
     raw = original(name, tmp_path)
     known = None if name == ".bsn" else FORMATS[name[name.index(".") :]]
     events = 5 if name.startswith("dv_") else EVENTS
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_refused_or_holds_what_it_says(name, files, tmp_path):
         except ValueError as problem:
             messages.append(str(problem))
             continue
-        # A file of records without a header is as long as it says; all others know how many events they have.
+        # SLAYER's files have no header, so their length is the number of events; all other formats have a count.
         assert len(found) == (size // SIZES[name] if name in SIZES else events)
         if known is not None:
             assert Events(found.t, found.x, found.y, found.p) == found

@@ -1,3 +1,5 @@
+"""`Events`: validation, and binning into spikes."""
+
 from __future__ import annotations
 
 import pickle
@@ -28,7 +30,7 @@ def refuses(message, kind=ValueError):
 # Events
 
 
-def test_events_copy_the_callers_arrays_and_cannot_be_edited():
+def test_events_are_read_only_copies():
     t, x, y, p = np.array([1.0, 2.0]), np.array([1, 2]), np.array([3, 4]), np.array([0, 1])
     events = Events(t, x, y, p)
     for theirs in (t, x, y, p):
@@ -42,7 +44,7 @@ def test_events_copy_the_callers_arrays_and_cannot_be_edited():
         events.t = t
 
 
-def test_events_to_spikes_leaves_the_events_alone():
+def test_to_spikes_does_not_change_the_events():
     events = Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
     events.to_spikes(SHAPE, 2, rounding="nearest")
     assert events == Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
@@ -76,7 +78,7 @@ def test_events_have_dtypes_length_equality_and_a_short_repr():
         ),
     ],
 )
-def test_events_refuse_wrong_values(arrays, message):
+def test_events_with_invalid_values_raise(arrays, message):
     with refuses(message):
         Events(*arrays)
 
@@ -88,7 +90,7 @@ def test_events_refuse_wrong_values(arrays, message):
         (([1.0], [1.5], [1], [0]), "Events: x must be integers, got float64"),
     ],
 )
-def test_events_refuse_wrong_types(arrays, message):
+def test_events_with_invalid_types_raise(arrays, message):
     with refuses(message, TypeError):
         Events(*arrays)
 
@@ -96,7 +98,7 @@ def test_events_refuse_wrong_types(arrays, message):
 # Spikes
 
 
-def test_spikes_lie_where_and_when_their_events_do():
+def test_spikes_have_the_position_and_time_of_events():
     spikes = Events([0.0, 2.9, 2.1], [4, 0, 0], [3, 1, 1], [1, 0, 0]).to_spikes(SHAPE, 3)
     assert spikes.shape == (3, 4, 5, 2)
     assert spikes.dtype == bool
@@ -111,7 +113,7 @@ def test_an_event_on_the_edge_of_a_bin_is_in_that_bin(k, dt):
         assert step[0] == k
 
 
-def test_rounding_to_the_nearest_bin_takes_halves_to_the_even_one():
+def test_rounding_to_the_nearest_bin_with_ties_to_even():
     step, _ = flat_bins(Events([0.5, 1.5, 1.6, 1.4], [0] * 4, [0] * 4, [0] * 4), SHAPE, 9, 1.0, "nearest")
     assert step.tolist() == [0, 2, 2, 1]
     step, _ = flat_bins(Events([0.5, 1.999], [0] * 2, [0] * 2, [0] * 2), SHAPE, 9, 1.0, "floor")
@@ -119,12 +121,12 @@ def test_rounding_to_the_nearest_bin_takes_halves_to_the_even_one():
 
 
 @pytest.mark.parametrize(("rounding", "kept"), [("floor", 2), ("nearest", 1)])
-def test_events_after_the_last_bin_are_left_out(rounding, kept):
+def test_events_after_the_last_bin_are_dropped(rounding, kept):
     events = Events([1.0, 2.9, 3.0, 1e300], [0, 1, 2, 3], [0] * 4, [0] * 4)
     assert events.to_spikes(SHAPE, 3, rounding=rounding).sum() == kept
 
 
-def test_events_of_on_alone_stay_in_channel_one():
+def test_on_events_only_are_in_channel_one():
     spikes = one(p=1).to_spikes(SHAPE, 2)
     assert spikes[1, 0, 0].tolist() == [False, True]
 
@@ -140,7 +142,7 @@ def test_a_recording_in_one_dimension_becomes_neurons():
     assert (Events([0.0, 1.0], [2, 0], None, [1, 0]).to_spikes((3,), 2) == spikes).all()
 
 
-def test_sum_counts_up_to_255_and_refuses_more():
+def test_sum_counts_up_to_255():
     counts = Events([0.5] * 255, [1] * 255, [2] * 255, [1] * 255).to_spikes(SHAPE, 2, binning="sum")
     assert counts.dtype == np.uint8
     assert counts[0, 2, 1, 1] == 255
@@ -184,11 +186,11 @@ def test_an_event_outside_the_sensor_is_named(events, shape, message):
         (one(), {"rounding": "ceil"}, "rounding must be one of floor, nearest, got 'ceil'"),
     ],
 )
-def test_to_spikes_refuses_wrong_arguments(events, arguments, message):
+def test_to_spikes_with_invalid_arguments_raises(events, arguments, message):
     with refuses(f"to_spikes: {message}"):
         events.to_spikes(**({"shape": SHAPE, "steps": 5} | arguments))
 
 
-def test_numba_is_not_imported_with_the_room():
+def test_data_does_not_import_numba():
     code = "import sys, cuslayer.data; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

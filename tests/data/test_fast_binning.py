@@ -1,4 +1,4 @@
-"""Batches straight from the bytes of files: the same as by way of events, and the same errors."""
+"""Fast binning of the bytes of files: the same spikes and errors as with `Events`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def raw(*recorded):
     st.sampled_from([0.1, 0.3, 1.0, 7.0]),
     st.sampled_from(["floor", "nearest"]),
 )
-def test_marks_what_to_spikes_bins(recordings, channels, steps, dt, rounding):
+def test_fast_binning_equals_to_spikes(recordings, channels, steps, dt, rounding):
     found = bin_recordings([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)
     for sample, recorded in enumerate(recordings):
         x, y, p, t = np.array(recorded).T
@@ -35,13 +35,13 @@ def test_marks_what_to_spikes_bins(recordings, channels, steps, dt, rounding):
 
 
 @pytest.mark.parametrize("event", [(7, 0, 0, 0), (0, 5, 0, 0), (255, 255, 1, 2**23 - 1)])
-def test_what_lies_outside_is_left_to_the_long_way(event):
+def test_events_outside_return_none(event):
     assert bin_recordings([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
     assert bin_recordings([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor").sum() == 0
 
 
 @pytest.mark.parametrize("broken", [b"", raw((0, 0, 0, 0))[:-1]])
-def test_files_that_are_no_records_too(broken):
+def test_files_of_incomplete_records_return_none(broken):
     assert bin_recordings([raw((0, 0, 0, 0)), broken], (5, 7, 2), 3, 1.0, "floor") is None
 
 
@@ -58,14 +58,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def batches(dataset, short):
+def batches(dataset, fast):
     loader = Loader(dataset, 2, steps=300, shuffle=True, seed=1)
-    if not short:
+    if not fast:
         loader._fast_binning = lambda samples: None
     return list(loader)
 
 
-def test_the_loader_gives_the_same_either_way(folder, tmp_path, monkeypatch):
+def test_the_loader_returns_the_same_with_and_without_fast_binning(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
     for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
         loader = Loader(dataset, 2, steps=300)
@@ -74,10 +74,10 @@ def test_the_loader_gives_the_same_either_way(folder, tmp_path, monkeypatch):
             assert (x == y).all()
             assert labels.dtype == others.dtype
             assert (labels == others).all()
-            labels[:] = 0  # whoever has a batch may write into it
+            labels[:] = 0  # a batch may be written to
 
 
-def test_errors_are_those_of_the_long_way(folder):
+def test_errors_are_those_of_reading_events(folder):
     dataset = EventFolder(folder, folder / "list.txt", shape=(34, 20, 2))
     with pytest.raises(ValueError, match=r"^Loader: .*\.bs2: events must lie within"):
         list(Loader(dataset, 2, steps=300))
@@ -90,7 +90,7 @@ def test_errors_are_those_of_the_long_way(folder):
         list(Loader(dataset, 2, steps=300))
 
 
-def test_recordings_of_another_kind_go_the_long_way(tmp_path):
+def test_other_recordings_are_not_binned_fast(tmp_path):
     write_events(tmp_path / "1.bs1", Events([1.0, 2.0], [3, 4], None, [0, 1]))
     (tmp_path / "list.txt").write_text("1 0")
     dataset = EventFolder(tmp_path, tmp_path / "list.txt", shape=9, suffix=".bs1")

@@ -1,3 +1,5 @@
+"""`Loader`: batches, order, background thread, errors."""
+
 from __future__ import annotations
 
 import re
@@ -74,7 +76,7 @@ def test_recordings_in_one_dimension_make_flat_batches():
     assert [tuple(i) for i in np.argwhere(x)] == [(i, i, i) for i in range(5)]
 
 
-def test_events_after_the_last_step_are_cut():
+def test_events_after_the_last_step_are_dropped():
     (x, _), *_ = Loader(Numbered(), 10, steps=3)
     assert x.sum() == 3
 
@@ -84,13 +86,13 @@ def test_without_shuffling_the_order_is_the_data_sets():
     assert order(loader) == order(loader) == list(range(10))
 
 
-def test_the_order_depends_on_the_seed_and_the_epoch_alone():
+def test_the_order_depends_on_seed_and_epoch_only():
     loader = Loader(Numbered(), 3, steps=10, shuffle=True, seed=4)
     first, second = order(loader), order(loader)
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
     assert loader.epoch == 2
-    # Drawn by the rule that is promised, so that a run can be resumed by another version.
+    # The documented rule, so that another version can resume a run.
     wanted = np.arange(10)
     np.random.default_rng((4, 1)).shuffle(wanted)
     assert second == wanted.tolist()
@@ -100,7 +102,7 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone():
     assert order(Loader(Numbered(), 3, steps=10, shuffle=True, seed=5)) != first
 
 
-def test_an_epoch_that_is_left_early_counts():
+def test_an_abandoned_epoch_counts():
     loader = Loader(Numbered(), 3, steps=10)
     iter(loader)
     assert loader.epoch == 1
@@ -109,7 +111,7 @@ def test_an_epoch_that_is_left_early_counts():
     assert loader.epoch == 2
 
 
-def test_without_a_seed_one_is_drawn_from_the_librarys_generator():
+def test_the_default_seed_is_drawn_from_the_librarys_generator():
     backend.seed(3)
     loader = Loader(Numbered(), 3, steps=10, shuffle=True)
     backend.seed(3)
@@ -117,14 +119,14 @@ def test_without_a_seed_one_is_drawn_from_the_librarys_generator():
     assert Loader(Numbered(), 3, steps=10, shuffle=True).seed != loader.seed
 
 
-def test_drop_last_leaves_the_smaller_batch_out():
+def test_drop_last_drops_the_smaller_batch():
     loader = Loader(Numbered(), 4, steps=10, drop_last=True)
     assert len(loader) == 2
     assert order(loader) == list(range(8))
     assert len(Loader(Numbered(), 5, steps=10, drop_last=True)) == len(Loader(Numbered(), 5, steps=10)) == 2
 
 
-def test_the_next_batch_is_made_ahead_and_no_more():
+def test_only_the_next_batch_is_prepared():
     data = Numbered()
     batches = iter(Loader(data, 2, steps=10))
     next(batches)
@@ -136,7 +138,7 @@ def test_the_next_batch_is_made_ahead_and_no_more():
     batches.close()
 
 
-def test_what_goes_wrong_in_the_thread_reaches_the_caller():
+def test_an_error_in_the_thread_reaches_the_caller():
     seen = []
     with refuses("read_events: 5.bs2 is empty"):
         for _, labels in Loader(Numbered(broken=5), 2, steps=10):
@@ -179,12 +181,12 @@ def test_no_thread_is_left():
         ({"batch": 11, "drop_last": True}, "batch must be at most 10 for drop_last to leave one, got 11"),
     ],
 )
-def test_loader_refuses_wrong_arguments(arguments, message):
+def test_loader_with_invalid_arguments_raises(arguments, message):
     with refuses(f"Loader: {message}"):
         Loader(**({"dataset": Numbered(), "batch": 2, "steps": 10} | arguments))
 
 
-def test_loader_refuses_what_is_no_data_set_and_no_epoch():
+def test_loader_with_an_invalid_data_set_or_epoch_raises():
     with refuses("Loader: dataset must have shape, got list", TypeError):
         Loader([1], 2, steps=10)
     loader = Loader(Numbered(), 2, steps=10)

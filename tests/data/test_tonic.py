@@ -1,3 +1,5 @@
+"""`FromTonic`: a data set of tonic in a loader's interface."""
+
 from __future__ import annotations
 
 import re
@@ -11,7 +13,7 @@ KIND = [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)]
 
 
 class Tonic:
-    """As tonic's data sets are: structured events, time in us, the sensor as (W, H, C)."""
+    """A data set as in tonic: structured events, time in us, sensor (W, H, C)."""
 
     sensor_size = (5, 4, 2)
 
@@ -37,7 +39,7 @@ def refuses(message, kind=ValueError):
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_tonics_data_set_becomes_ours(listed):
+def test_a_data_set_of_tonic(listed):
     data = FromTonic(Tonic(targets=(np.int64(2), 0, 1), listed=listed), duration=3.0)
     assert (data.shape, data.classes, data.duration, len(data)) == ((4, 5, 2), 3, 3.0, 3)
     assert data.labels.tolist() == [2, 0, 1]
@@ -51,19 +53,19 @@ def test_tonics_data_set_becomes_ours(listed):
     assert [tuple(i) for i in np.argwhere(x[:, 1])] == [(1, 3, 4, 1), (2, 0, 1, 0)]
 
 
-def test_listed_classes_spare_the_reading():
+def test_listed_classes_are_not_read_from_samples():
     source = Tonic()
     FromTonic(source, duration=3.0)
     assert set(source.read) == {0}
 
 
-def test_recordings_without_y_are_in_one_dimension():
+def test_recordings_without_y_are_one_dimensional():
     data = FromTonic(Tonic(kind=[KIND[0], KIND[2], KIND[3]]), duration=3.0, classes=20)
     assert (data.shape, data.classes) == ((5,), 20)
     assert data[1] == (Events([1.5, 2.999], [4, 1], None, [1, 0]), 0)
 
 
-def test_the_adapter_refuses_what_is_none():
+def test_invalid_data_sets_raise():
     with refuses("FromTonic: dataset must have sensor_size, got list", TypeError):
         FromTonic([1], duration=3.0)
     with refuses("FromTonic: dataset must hold a recording, got none"):

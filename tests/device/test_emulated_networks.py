@@ -1,4 +1,4 @@
-"""Whole networks on the CUDA kernels, emulated: the same spikes and the same step of training as on the CPU."""
+"""Networks on emulated CUDA kernels: the same spikes and the same training step as on the CPU."""
 
 from __future__ import annotations
 

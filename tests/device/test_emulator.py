@@ -1,4 +1,4 @@
-"""What the emulator refuses of a kernel's memory: each time beside a kernel, or an argument, that is right."""
+"""Memory faults that the emulator detects, each next to a correct kernel or argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the emulator makes of threads that touch the same memory: each time beside threads that may."""
+"""Data races that the emulator detects, each next to correct accesses."""
 
 from __future__ import annotations
 

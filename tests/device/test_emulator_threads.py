@@ -1,4 +1,4 @@
-"""Barriers, shuffles and CUDA's other functions as the emulator has them, held against CUDA's manual."""
+"""Barriers, shuffles and other CUDA functions in the emulator, against CUDA's manual."""
 
 from __future__ import annotations
 

@@ -315,7 +315,7 @@ def test_the_tests_of_a_device_run(device: None) -> None:
     found = subprocess.run(
         [*command, "-k", " or ".join(f"test_{name}" for name in quick.split())],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "CUSLAYER_STAND_IN": "1"},
+        env={**os.environ, "CUSLAYER_STAND_IN": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""Gradients against measured changes of the loss: by hand for one neuron; and what is wrong is seen where it is."""
+"""Tests of compare_gradients: one neuron by hand, every layer, and wrong gradients that it must detect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
-from cuslayer.inspection.compare.perturb import _places
+from cuslayer.inspection.compare.perturb import _changed_bins
 from cuslayer.inspection.compare.relaxed import Relaxed
 from cuslayer.tape import differentiable, numeric
 from tests.support.fake_cupy import strict
@@ -23,9 +23,9 @@ def spread(shape, share, seed=0):
 
 
 def case(*layers, srm, x, outputs, steps=60, samples=2, **options):
-    """Compare for random spikes, with a loss that has the derivative of its value."""
+    """Compare for random spikes, with a loss whose backward is its derivative."""
     net = cs.Sequential(*layers)
-    options = {"loss": cs.SpikeTimeLoss(srm), "moves": 12} | options
+    options = {"loss": cs.SpikeTimeLoss(srm), "perturbations": 12} | options
     return net, cs.compare_gradients(
         net, spread((steps, samples, *x), 0.15), spread((steps, samples, outputs), 0.1, 1), **options
     )
@@ -37,13 +37,13 @@ def mlp(srm, **options):
 
 
 def test_one_neuron_by_hand():
-    """Of one weight w and one input spike at 0, u is w eps but for refraction, and the loss 3 at each spike."""
+    """One weight w, one input spike at 0: u is w eps plus refraction, and the loss 3 per spike."""
     srm = cs.SRM(tau_sr=3.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.7, scale_rho=0.8)
     layer = cs.Dense(1, 1)
     layer.weight.data[:] = 40.0
     x = np.zeros((12, 1, 1), bool)
     x[0] = True
-    found = cs.compare_gradients(cs.Sequential(layer, srm), x, None, loss=lambda s, _: s.sum() * 3.0, moves=4)
+    found = cs.compare_gradients(cs.Sequential(layer, srm), x, None, loss=lambda s, _: s.sum() * 3.0, perturbations=4)
     eps, nu = (np.concatenate([f, np.zeros(12)])[:12] for f in (srm.response, srm.refractory))
     u, s = 40.0 * eps, np.zeros(12)
     for t in range(12):
@@ -90,8 +90,8 @@ def test_exact_is_the_derivative_and_slayer_lacks_refraction(dt):
     srm = cs.SRM(tau_sr=4.0, tau_ref=2.0, dt=dt)
     _, found = mlp(srm)
     for layer in (1, 3):
-        for moved in ("weight", "potential"):
-            row = found[layer, moved]
+        for perturbed in ("weight", "potential"):
+            row = found[layer, perturbed]
             np.testing.assert_allclose(row.measured, row.exact, rtol=1e-3, atol=1e-5 * abs(row.exact).max())
             assert abs(row.ratio("slayer") - 1) > 0.05
     _, free = mlp(cs.SRM(tau_sr=4.0, scale_ref=0.0, dt=dt))
@@ -116,10 +116,10 @@ def test_every_layer(neurons):
     net.train(False)
     value = cs.SpikeTimeLoss(neurons)(net(spread((60, 2, 8, 7, 2), 0.15)), spread((60, 2, 4), 0.1, 1))
     assert found.loss == pytest.approx(value.item(), rel=1e-5)
-    measured = {(row.layer, row.moved) for row in found.rows}
+    measured = {(row.layer, row.perturbed) for row in found.rows}
     assert {(1, "weight"), (3, "potential"), (6, "weight"), (6, "shift"), (7, "delay"), (10, "add")} <= measured
     for row in found.rows:
-        if row.moved in SMALL:
+        if row.perturbed in SMALL:
             assert abs(row.measured).max() > 0, row
             assert row.cosine("exact") == pytest.approx(1.0, abs=1e-3), row
             assert row.ratio("exact") == pytest.approx(1.0, abs=1e-2), row
@@ -129,25 +129,25 @@ def test_every_layer(neurons):
     assert not net[4].training
 
 
-def test_delays_of_whole_steps_are_moved_by_one():
-    """Each neuron has a spike that is the last to count, and delayed by a step it counts no more."""
+def test_delays_of_whole_steps_are_perturbed_by_one():
+    """Each neuron has a spike at the last bin that the loss counts; one step later it is not counted."""
     layer = cs.Delay(2, dt=0.1)
     layer.delay.data[:] = [0.1, 1.3]
     x = np.zeros((20, 1, 2), bool)
-    x[[2, 0], 0, [0, 1]] = True  # and come at 3 and, as 1.3 is 13 steps, at 13
+    x[[2, 0], 0, [0, 1]] = True  # they arrive at 3 and, as 1.3 ms is 13 steps, at 13
 
     def loss(y, _):
         return y[:4, :, 0].sum() + y[:14, :, 1].sum()
 
-    found = cs.compare_gradients(cs.Sequential(layer), x, None, loss=loss, moves=9)
+    found = cs.compare_gradients(cs.Sequential(layer), x, None, loss=loss, perturbations=9)
     assert found.loss == 2.0
-    # Earlier by a step, later by a step: one spike less in 2 dt.
+    # From one step earlier to one step later: one spike less in 2 dt.
     np.testing.assert_allclose(found[0, "delay"].measured, -5.0)
     assert len(found.rows) == 1
 
 
 class Twice(cs.Layer):
-    """A layer of one's own, with two things to train."""
+    """A custom layer with two parameters."""
 
     def __init__(self):
         self.first, self.second = (cs.Tensor([start], requires_grad=True) for start in (1.5, 0.3))
@@ -159,20 +159,20 @@ class Twice(cs.Layer):
         return x * self.first * self.second
 
 
-def test_a_layer_of_ones_own():
-    """What is linear in each is measured at the other as it is, and in a network of spikes both are right."""
+def test_a_custom_layer():
+    """Linear in each parameter; in a network of spikes both gradients are right."""
     x = spread((60, 2, 12), 0.15)
-    found = cs.compare_gradients(cs.Sequential(Twice()), x, None, loss=lambda y, _: y.sum(), moves=2, step=0.1)
-    for moved, other in (("first", 0.3), ("second", 1.5)):
-        np.testing.assert_allclose(abs(found[0, moved].measured), other * x.sum(), rtol=1e-6)
-        np.testing.assert_allclose(found[0, moved].measured, found[0, moved].exact, rtol=1e-6)
+    found = cs.compare_gradients(cs.Sequential(Twice()), x, None, loss=lambda y, _: y.sum(), perturbations=2, step=0.1)
+    for perturbed, other in (("first", 0.3), ("second", 1.5)):
+        np.testing.assert_allclose(abs(found[0, perturbed].measured), other * x.sum(), rtol=1e-6)
+        np.testing.assert_allclose(found[0, perturbed].measured, found[0, perturbed].exact, rtol=1e-6)
     cs.seed(1)
     srm = cs.SRM(tau_sr=4.0)
     dense = cs.Dense(12, 9, weight_scale=20)
     _, found = case(dense, Twice(), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3)
-    for moved in ("first", "second"):
-        assert found[2, moved].cosine("exact") == pytest.approx(1.0, abs=1e-6)
-        assert found[2, moved].ratio("exact") == pytest.approx(1.0, abs=1e-3)
+    for perturbed in ("first", "second"):
+        assert found[2, perturbed].cosine("exact") == pytest.approx(1.0, abs=1e-6)
+        assert found[2, perturbed].ratio("exact") == pytest.approx(1.0, abs=1e-3)
 
 
 def flipped(sign, roll):
@@ -184,36 +184,38 @@ def flipped(sign, roll):
 
 
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_wrong_sign_is_seen_and_where(at):
-    """What turns the gradient between the layers turns that of all before it, and of none behind."""
+def test_a_wrong_sign_is_detected_in_the_layers_before_it(at):
+    """A stage that flips the gradient flips it for all layers before, and for none behind."""
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
     layers = [cs.Dense(12, 9), srm, cs.Dense(9, 3, weight_scale=20), srm]
     layers.insert(1 if at == 0 else 4, flipped(-1.0, 0))
     _, found = case(*layers, srm=srm, x=(12,), outputs=3)
-    cosines = {(row.layer, row.moved): row.cosine("exact") for row in found.rows if row.moved in SMALL}
+    cosines = {(row.layer, row.perturbed): row.cosine("exact") for row in found.rows if row.perturbed in SMALL}
     wrong = {key for key, cosine in cosines.items() if cosine < -0.999}
     right = {key for key, cosine in cosines.items() if cosine > 0.999}
     assert wrong | right == cosines.keys()
     assert wrong == ({(0, "weight")} if at == 0 else cosines.keys())
 
 
-def test_a_gradient_of_the_wrong_neurons_is_seen():
+def test_a_gradient_of_the_wrong_neurons_is_detected():
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
-    _, found = case(cs.Dense(12, 9), flipped(1.0, 1), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3, moves=64)
+    _, found = case(
+        cs.Dense(12, 9), flipped(1.0, 1), srm, cs.Dense(9, 3), srm, srm=srm, x=(12,), outputs=3, perturbations=64
+    )
     assert found[0, "weight"].cosine("exact") < 0.9
     assert found[4, "weight"].cosine("exact") > 0.999
 
 
-def test_single_spikes_are_moved_one_by_one():
-    """Without thresholds behind, and with a linear loss, the gradient says what each move does."""
+def test_single_spikes_are_perturbed_one_by_one():
+    """Without thresholds behind, and with a linear loss, the gradient predicts each change exactly."""
     weights = np.random.default_rng(0).standard_normal((30, 2, 5))
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 5, weight_scale=20), srm, cs.Shift(2.0))
     found = cs.compare_gradients(
-        net, spread((30, 2, 6), 0.3), None, loss=lambda s, _: (s * cs.Tensor(weights)).sum(), moves=20
+        net, spread((30, 2, 6), 0.3), None, loss=lambda s, _: (s * cs.Tensor(weights)).sum(), perturbations=20
     )
     for kind in SPIKES:
         row = found[1, kind]
@@ -224,7 +226,7 @@ def test_single_spikes_are_moved_one_by_one():
 
 
 def test_the_rest_of_the_network_keeps_its_thresholds():
-    """Two spikes together make the output fire, one does not: either one that is removed takes all of the loss."""
+    """The output fires for two spikes, not for one: removing either spike removes the whole loss."""
     srm = cs.SRM(tau_sr=2.0, scale_ref=0.0)
     layers = [cs.Dense(2, 2), cs.Dense(2, 1)]
     layers[0].weight.data[:] = np.diag([11.0, 11.0])
@@ -234,19 +236,19 @@ def test_the_rest_of_the_network_keeps_its_thresholds():
     net = cs.Sequential(layers[0], cs.SRM(tau_sr=2.0), layers[1], srm)
     hidden, out = (stage.numpy().sum() for stage in (net[1](net[0](x)), net(x)))
     assert (hidden, out) == (2, 1)
-    found = cs.compare_gradients(net, x, None, loss=lambda s, _: s.sum() * 5.0, moves=40)
+    found = cs.compare_gradients(net, x, None, loss=lambda s, _: s.sum() * 5.0, perturbations=40)
     assert found[1, "remove"].measured.tolist() == [-5.0, -5.0]
     assert set(found[3, "remove"].measured) == {-5.0}
     assert set(found[3, "add"].measured) == {5.0}
 
 
 @pytest.mark.parametrize("kind", SPIKES)
-def test_places_are_what_they_are_called(kind):
+def test_changed_bins_add_remove_or_shift_one_spike(kind):
     spikes = spread((9, 5), 0.3)
-    times, columns = _places(spikes, kind, 1000, np.random.default_rng(0))
+    times, columns = _changed_bins(spikes, kind, 1000, np.random.default_rng(0))
     after = [spikes.copy() for _ in columns]
-    for moved, steps, column in zip(after, times, columns, strict=True):
-        moved[steps, column] ^= True
+    for perturbed, steps, column in zip(after, times, columns, strict=True):
+        perturbed[steps, column] ^= True
     change = {"add": 1, "remove": -1, "shift": 0}[kind]
     assert {int(m.sum() - spikes.sum()) for m in after} == {change}
     assert len({m.tobytes() for m in after}) == len(after)
@@ -255,10 +257,10 @@ def test_places_are_what_they_are_called(kind):
     else:
         assert len(after) == (spikes == (kind == "remove")).sum()
     for empty in (np.zeros((0, 3), bool), np.zeros((4, 0), bool), np.full((4, 2), kind == "add")):
-        assert len(_places(empty, kind, 3, np.random.default_rng(0))[1]) == 0
+        assert len(_changed_bins(empty, kind, 3, np.random.default_rng(0))[1]) == 0
 
 
-def test_trials_run_in_parts_come_to_the_same(monkeypatch):
+def test_trials_in_several_batches_give_the_same_result(monkeypatch):
     srm = cs.SRM(tau_sr=4.0)
     _, whole = mlp(srm)
     monkeypatch.setattr("cuslayer.inspection.compare.rerun._MOST", 3000)
@@ -268,15 +270,15 @@ def test_trials_run_in_parts_come_to_the_same(monkeypatch):
         assert (a.exact == b.exact).all()
 
 
-def test_a_seed_fixes_the_moves_and_the_default_loss_fits_the_target():
+def test_a_seed_fixes_the_perturbations_and_the_default_loss_fits_the_target():
     srm = cs.SRM(tau_sr=4.0)
     (_, a), (_, b), (_, c) = (mlp(srm, seed=seed) for seed in (0, 0, 1))
     assert a[1, "weight"].measured.tolist() == b[1, "weight"].measured.tolist() != c[1, "weight"].measured.tolist()
     assert mlp(srm, loss=None)[1].loss == a.loss
     net = cs.Network("12-9-3", srm)
-    counted = cs.compare_gradients(net, spread((60, 2, 12), 0.2), [0, 2], moves=8)
+    counted = cs.compare_gradients(net, spread((60, 2, 12), 0.2), [0, 2], perturbations=8)
     assert counted.loss == pytest.approx(cs.SpikeCountLoss(srm)(net(spread((60, 2, 12), 0.2)), [0, 2]).item())
-    # A count is not differentiated: its gradient is larger than the change, by the sum of the response at most.
+    # The gradient of a count loss is larger than the change, at most by the sum of the response.
     assert 1.5 < counted[3, "potential"].ratio("exact") < 1.01 * srm.response.sum()
 
 
@@ -285,7 +287,7 @@ def test_on_a_device():
         cs.seed(1)
         srm = cs.SRM(tau_sr=4.0)
         layers = (cs.Conv(2, 3, 3), srm, cs.Pool(2, gain=11.0), srm, cs.Delay(3, dt=1.0), cs.Dense((2, 2, 3), 2), srm)
-        return case(*layers, srm=srm, x=(6, 5, 2), outputs=2, steps=30, moves=4)[1]
+        return case(*layers, srm=srm, x=(6, 5, 2), outputs=2, steps=30, perturbations=4)[1]
 
     here = compared()
     with strict():
@@ -300,10 +302,10 @@ def test_on_a_device():
             np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5 * (1 + abs(x).max(initial=0)))
 
 
-def test_nothing_at_all():
+def test_empty_input_and_a_stage_that_stops_the_gradient():
     srm = cs.SRM()
     net = cs.Sequential(cs.Dense(3, 2), srm)
-    silent = cs.compare_gradients(net, np.zeros((0, 1, 3), bool), np.zeros((0, 1, 2), bool), moves=2)
+    silent = cs.compare_gradients(net, np.zeros((0, 1, 3), bool), np.zeros((0, 1, 2), bool), perturbations=2)
     row = silent[1, "weight"]
     assert row.measured.tolist() == [0.0, 0.0]
     assert math.isnan(row.cosine("slayer"))
@@ -319,7 +321,7 @@ def test_nothing_at_all():
         spread((20, 1, 3), 0.5),
         None,
         loss=lambda s, _: s.sum(),
-        moves=4,
+        perturbations=4,
     )
     assert not found[1, "add"].exact.any()
     assert (found[1, "add"].measured == 1.0).all()
@@ -337,14 +339,14 @@ def test_the_table_and_the_plot():
     cells = [f"{v:.3g}" for m in ("slayer", "exact") for v in (row.cosine(m), row.ratio(m))]
     assert line.split() == ["weight", "12", *cells, *(f"{v:.3g}" for v in row.agreement)]
     assert repr(row) == (
-        f"Comparison(layer 1 (Dense(12, 9), SRM), weight: 12 moves, slayer cosine {cells[0]} ratio {cells[1]}, "
+        f"Comparison(layer 1 (Dense(12, 9), SRM), weight: 12 perturbations, slayer cosine {cells[0]} ratio {cells[1]}, "
         f"exact cosine {cells[2]} ratio {cells[3]})"
     )
     for value in ("cosine", "ratio"):
         ax = Figure().subplots()
         assert found.plot(ax, value=value) is ax
         labels = [text.get_text() for text in ax.get_yticklabels()]
-        assert labels == [f"{row.layer} {row.moved}" for row in found.rows]
+        assert labels == [f"{row.layer} {row.perturbed}" for row in found.rows]
         slayer, exact = ax.containers
         assert (slayer.get_label(), exact.get_label()) == ("slayer", "exact")
         for bars, mode in ((slayer, "slayer"), (exact, "exact")):
@@ -366,8 +368,8 @@ def test_errors():
         compare(3, x, target)
     with pytest.raises(TypeError, match=r"^compare_gradients: loss must be a function of spikes and target, got int$"):
         compare(net, x, target, loss=3)
-    with pytest.raises(ValueError, match=r"^compare_gradients: moves must be at least 1, got 0$"):
-        compare(net, x, target, moves=0)
+    with pytest.raises(ValueError, match=r"^compare_gradients: perturbations must be at least 1, got 0$"):
+        compare(net, x, target, perturbations=0)
     with pytest.raises(ValueError, match=r"^compare_gradients: step must be positive, got 0$"):
         compare(net, x, target, step=0.0)
     with pytest.raises(ValueError, match=r"^compare_gradients: seed must be at least 0, got -1$"):
@@ -383,7 +385,7 @@ def test_errors():
 
     with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got Other$"):
         compare(cs.Sequential(cs.Dense(4, 2), Other()), x, target)
-    found = compare(net, np.ones((9, 1, 4), bool), target, moves=1)
+    found = compare(net, np.ones((9, 1, 4), bool), target, perturbations=1)
     with pytest.raises(ValueError, match=r"^compare_gradients: rows are \(1, 'weight'\), .*, got \(0, 'weight'\)$"):
         found[0, "weight"]
     with pytest.raises(ValueError, match=r"^compare_gradients: mode must be one of slayer, exact, got 'exakt'"):

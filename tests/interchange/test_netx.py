@@ -1,4 +1,4 @@
-"""Networks as HDF5: read back to the same answers, read as netx reads, and what does not fit named."""
+"""Networks as HDF5: the same output after a round trip, the layout that netx reads, and the errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spikes(shape, steps=40, rate=0.3):
 
 
 def round_trip(net, tmp_path, shape, **options):
-    """Export and import a network; both answer the same, with spikes."""
+    """Export and import a network, and check that both have the same output, with spikes."""
     path = tmp_path / "trained.net"
     cs.export_hdf5(net, path, **options)
     again = cs.import_hdf5(path)
@@ -76,7 +76,7 @@ def test_networks_in_words(tmp_path, notation, neuron):
     again, path = round_trip(net, tmp_path, net.input_shape)
     assert [type(layer) for layer in again.layers] == [type(layer) for layer in net.layers]
     assert again.layers[1] == neuron
-    # What is read back can be written again.
+    # An imported network can be exported again.
     other = tmp_path / "trained.net"
     cs.export_hdf5(again, other, input_shape=net.input_shape)
     assert {k: v.tolist() for k, v in plain(path).items()} == {k: v.tolist() for k, v in plain(other).items()}
@@ -99,7 +99,7 @@ def test_delays_of_the_chip_are_whole_steps(tmp_path):
 
 
 def test_as_netx_reads(tmp_path):
-    """The names, shapes and types that netx asks for, and a step of each layer computed from them alone."""
+    """The names, shapes and types that netx requires, and a step of each layer computed from them."""
     net = cs.Network("6x5x2-4c3-7", LOIHI)
     path = tmp_path / "trained.net"
     cs.export_hdf5(net, path)
@@ -147,7 +147,7 @@ def test_the_input_neuron_passes_each_spike(tmp_path):
 
 
 def test_files_as_slayer_pytorch_writes_them(tmp_path):
-    """Axes of one dropped, one integer for two, theta beside vThMant, no delayShift."""
+    """Axes of size 1 dropped, one integer for two, theta beside vThMant, no delayShift."""
     net = cs.Network("6x6x2-4c3-2a-1", LOIHI)
     path = tmp_path / "trained.net"
     cs.export_hdf5(net, path)
@@ -200,7 +200,7 @@ def dense(**options):
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )
-def test_what_has_no_place_is_named(tmp_path, layers, message):
+def test_errors_of_export(tmp_path, layers, message):
     options = {"input_shape": (4, 4, 1)} if isinstance(layers[0], cs.Pool) else {}
     with pytest.raises(ValueError, match=f"^export_hdf5: {message}"):
         cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net", **options)
@@ -281,7 +281,7 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shifted", [(), (0,), (1,), (0, 1)])
 def test_a_shift_is_where_the_file_has_one(tmp_path, shifted):
-    """Of Loihi's neurons too, whose networks in words have one behind each layer."""
+    """Also of Loihi neurons, which a `Network` follows with a shift."""
     stages = []
     for at, layer in enumerate((cs.Dense(6, 5), cs.Dense(5, 4))):
         layer.weight.data = RNG.integers(20, 100, layer.weight.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""SLAYER-PyTorch's axes and parameters: each layer answers as its own does, written out in NCHWT."""
+"""SLAYER-PyTorch's axes and parameters: each layer equals its formula in NCHWT."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def same(ours, theirs):
     np.testing.assert_allclose(cs.to_nchwt(ours), theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_axes_there_and_back():
+def test_axes_round_trip():
     for shape in ((2, 3, 4, 5, 6), (1, 3, 1, 1, 4), (2, 0, 1, 1, 3), (0, 2, 3, 4, 5), (2, 3, 1, 5, 0)):
         x = RNG.standard_normal(shape)
         y = cs.from_nchwt(x)
@@ -82,7 +82,7 @@ def test_errors_of_axes():
 
 
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 1, 1), (1, 1, 2)])
-def test_a_convolution_is_theirs(stride, padding, groups):
+def test_a_convolution_equals_slayers(stride, padding, groups):
     conv = cs.Conv(4, 6, (3, 2), stride=stride, padding=padding, groups=groups)
     w = frames(6, 4 // groups, 3, 2, 1)
     found = cs.load_slayer({"conv1.weight": w}, cs.Sequential(conv, SRM))
@@ -91,7 +91,7 @@ def test_a_convolution_is_theirs(stride, padding, groups):
     same(conv(cs.from_nchwt(x)), conv_nchwt(x, w, stride, padding, groups))
 
 
-def test_a_dense_layer_of_frames_is_theirs():
+def test_a_dense_layer_of_frames_equals_slayers():
     dense = cs.Dense((6, 5, 2), 7)
     w = frames(7, 2, 6, 5, 1)
     x = frames(2, 2, 6, 5, 3)
@@ -99,7 +99,7 @@ def test_a_dense_layer_of_frames_is_theirs():
     cs.load_slayer({"fc1.weight": w}, cs.Sequential(dense))
     same(dense(cs.from_nchwt(x)), theirs)
     dense.weight.data[:] = 0
-    # As SLAYER's example has it: the input reshaped to its channels, the weight over them.
+    # As in SLAYER's example: the input is reshaped to channels, and the weight is over them.
     cs.load_slayer({"fc1.weight": w.reshape(7, -1, 1, 1, 1)}, cs.Sequential(dense))
     same(dense(cs.from_nchwt(x)), theirs)
     flat = cs.Dense(60, 7)
@@ -107,7 +107,7 @@ def test_a_dense_layer_of_frames_is_theirs():
     same(flat(cs.from_nchwt(x.reshape(2, -1, 1, 1, 3))), theirs)
 
 
-def test_a_transposed_convolution_is_theirs():
+def test_a_transposed_convolution_equals_slayers():
     layer = cs.ConvTranspose(2, 3, 2, stride=2)
     w = frames(2, 3, 2, 2, 1)
     cs.load_slayer({"up.weight": w}, cs.Sequential(layer))
@@ -118,7 +118,7 @@ def test_a_transposed_convolution_is_theirs():
     same(layer(cs.from_nchwt(x)), theirs)
 
 
-def test_filters_and_delays_are_theirs():
+def test_filters_and_delays_equal_slayers():
     psp, bank, delay, each = (
         cs.TemporalFilter(SRM),
         cs.FilterBank(3, 5),
@@ -142,7 +142,7 @@ def test_filters_and_delays_are_theirs():
     assert delay.delay.data.dtype == np.float32
 
 
-def test_normalized_weights_are_made_whole():
+def test_normalized_weights_are_computed():
     v, g = frames(6, 2, 3, 3, 1), frames(6, 1, 1, 1, 1)
     w = g * v / np.sqrt((v**2).sum(axis=(1, 2, 3, 4), keepdims=True))
     state = {"module.conv1.weight_g": g, "module.conv1.weight_v": v}
@@ -224,7 +224,7 @@ def test_numbers_under_0_are_no_spikes():
 
 
 def test_shapes_of_weights_as_they_come():
-    """Flat where the kernel is one pixel, and not where it is one row; a single number is a weight, and no pooling."""
+    """A weight is flat if its kernel is one pixel, not if it is one row; a single number is a weight, not pooling."""
     shapes = {(5, 3, 1, 1, 1): (3, 5), (5, 3, 1, 2, 1): (1, 2, 3, 5), (5, 3, 2, 1, 1): (2, 1, 3, 5)}
     for theirs, ours in shapes.items():
         assert cs.load_slayer({"a.weight": frames(*theirs)})["a.weight"].shape == ours

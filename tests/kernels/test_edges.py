@@ -1,4 +1,4 @@
-"""Edges of the kernels that drawn tests seldom meet: a potential at the threshold, seams between blocks, full rings."""
+"""Edge cases of the kernels that random tests rarely reach: potentials at the threshold, edges of blocks and rings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.kernels.conv import blocks
 from cuslayer.kernels.fused import conv_neuron, dense_neuron
 from cuslayer.kernels.host import blas as product
-from cuslayer.kernels.response.cpu import BLOCK
+from cuslayer.kernels.host.blocks import BLOCK
 from cuslayer.kernels.spikes.cpu import by_column
 from cuslayer.kernels.window import Window
 from tests.support import reference

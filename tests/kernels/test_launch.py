@@ -1,4 +1,4 @@
-"""What stands between a caller and a CUDA kernel: every argument that does not fit is refused by its name."""
+"""Calls of CUDA kernels: arguments are bound by name, and each that does not fit is rejected by its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Recorder:
-    """A driver that compiles nothing and keeps what it was asked for; arrays live where `places` says."""
+    """A driver that compiles nothing and records its calls; `places` has the devices of arrays, by default 0."""
 
     def __init__(self) -> None:
         self.current = 0
@@ -54,18 +54,18 @@ def library(driver: Recorder) -> source.Library:
     return source.Library(driver)
 
 
-def psp(**changed: Any) -> list[Any]:
-    """Return arguments that the kernel psp takes, but for those changed."""
+def psp(**changed: Any) -> dict[str, Any]:
+    """Return arguments that the kernel psp takes, except for those changed."""
     x = np.zeros((4, 3), np.float32)
     fitting = {"x": x, "a": x, "steps": 4, "columns": 3, "decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
-    return list((fitting | changed).values())
+    return fitting | changed
 
 
 def test_text_is_the_type_then_the_header_then_the_source() -> None:
     for dtype, name in ((SINGLE, "float"), (DOUBLE, "double")):
         lines = source.text("response", dtype).splitlines()
         assert lines[:2] == [f"typedef {name} real;", '#line 1 "common.cuh"']
-        assert lines[2].startswith("// What the CUDA kernels share.")
+        assert lines[2].startswith("// Common code of the CUDA kernels.")
         assert lines[lines.index('#line 1 "response.cu"') + 1].startswith("// Filters in time")
         assert not [line for line in lines if line.startswith("#include")]
 
@@ -143,51 +143,80 @@ def test_an_argument_that_does_not_fit_is_refused_by_name(
     library: source.Library, driver: Recorder, changed: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
-        library.kernel("psp", SINGLE)(3, *psp(**changed))
+        library.kernel("psp", SINGLE)(3, **psp(**changed))
     assert str(raised.value) == message
     assert driver.launches == []
 
 
-def test_a_wrong_count_is_refused(library: source.Library) -> None:
+def test_a_missing_or_unknown_name_is_refused(library: source.Library, driver: Recorder) -> None:
     names = "x, a, steps, columns, decay, gain, cut, cut_p, cut_q"
-    for arguments, came in ((psp()[:-1], 8), ([*psp(), 1], 10)):
+    fitting = psp()
+    less = {name: x for name, x in fitting.items() if name not in ("gain", "cut_q")}
+    for arguments, found in (
+        (less, "lack gain, cut_q"),
+        (fitting | {"theta": 1, "y": 1}, "have unknown theta, y"),
+        (less | {"height": 1, "cuts": 1}, "lack gain, cut_q and have unknown height, cuts"),
+        ({}, f"lack {names}"),
+    ):
         with pytest.raises(TypeError) as raised:
-            library.kernel("psp", SINGLE)(3, *arguments)
-        assert str(raised.value) == f"psp: the kernel wants 9 arguments ({names}), got {came}"
+            library.kernel("psp", SINGLE)(3, **arguments)
+        assert str(raised.value) == f"psp: arguments {found}; the kernel wants {names}"
+    assert driver.launches == []
+
+
+def test_arguments_by_position_are_refused(library: source.Library) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        library.kernel("psp", SINGLE)(3, *psp().values())  # type: ignore[call-arg]
+
+
+def test_names_bind_in_any_order(library: source.Library, driver: Recorder) -> None:
+    kernel = library.kernel("psp", SINGLE)
+    fitting = psp(a=np.zeros((4, 3), np.float32))
+    kernel(3, **fitting)
+    kernel(3, **dict(reversed(fitting.items())))
+    first, then = (launch[3] for launch in driver.launches)
+    assert first[0] is then[0] is fitting["x"]
+    assert first[1] is then[1] is fitting["a"]
+    assert first[2:] == then[2:] == (4, 3, SINGLE.type(0.9), 1.0, 4, 0, 0)
 
 
 def test_each_kind_of_array_is_held_to_its_type(library: source.Library) -> None:
     x = np.zeros((4, 3), np.float32)
     shift = library.kernel("shift", SINGLE)
     with pytest.raises(TypeError, match=r"^shift: delay is int32, the kernel wants int64$"):
-        shift(3, x, np.zeros(3, np.int32), x, 4, 3)
+        shift(3, x=x, delay=np.zeros(3, np.int32), y=x, steps=4, columns=3)
     spikes = library.kernel("shift_spikes", SINGLE)
     with pytest.raises(TypeError, match=r"^shift_spikes: y is uint8, the kernel wants bool$"):
-        spikes(3, x.astype(bool), np.zeros(3, np.int64), x.astype(np.uint8), 4, 3)
+        spikes(3, x=x.astype(bool), delay=np.zeros(3, np.int64), y=x.astype(np.uint8), steps=4, columns=3)
+
+
+def adam(w: Any, keep_peak: Any) -> dict[str, Any]:
+    """Return arguments that the kernel adam takes."""
+    numbers = dict.fromkeys(("beta1", "beta2", "rate_m", "rate_g", "scale_v", "eps", "decay"), 0.5)
+    return dict.fromkeys(("w", "g", "m", "v", "peak"), w) | {"size": w.size, "keep_peak": keep_peak} | numbers
 
 
 def test_a_bool_is_no_number(library: source.Library) -> None:
-    w = np.zeros(3)
-    adam = library.kernel("adam", DOUBLE)
+    kernel = library.kernel("adam", DOUBLE)
     with pytest.raises(TypeError, match=r"^adam: keep_peak must be a bool, got int$"):
-        adam(3, w, w, w, w, w, 3, 1, *7 * [0.5])
+        kernel(3, **adam(np.zeros(3), 1))
 
 
 def test_an_array_elsewhere_is_refused(library: source.Library, driver: Recorder) -> None:
     far = np.zeros((4, 3), np.float32)
     driver.places[id(far)] = 1
     with pytest.raises(ValueError, match=r"^psp: a is on device 1, the kernel runs on device 0$"):
-        library.kernel("psp", SINGLE)(3, *psp(a=far))
+        library.kernel("psp", SINGLE)(3, **psp(a=far))
     driver.current = 1
     with pytest.raises(ValueError, match=r"^psp: x is on device 0, the kernel runs on device 1$"):
-        library.kernel("psp", SINGLE)(3, *psp(a=far))
+        library.kernel("psp", SINGLE)(3, **psp(a=far))
 
 
 def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recorder) -> None:
     for dtype in (SINGLE, DOUBLE):
         x = np.zeros((4, 3), dtype)
         given = psp(x=x, a=x, steps=np.int32(4), decay=0.9, gain=np.float64(0.1), cut_p=1, cut_q=np.inf)
-        library.kernel("psp", dtype)(3, *given)
+        library.kernel("psp", dtype)(3, **given)
         arguments = driver.launches[-1][3]
         assert arguments[0] is arguments[1] is x
         assert [type(a) for a in arguments[2:]] == [
@@ -196,18 +225,17 @@ def test_numbers_arrive_in_the_exact_type(library: source.Library, driver: Recor
         assert arguments[2] == 4
         assert arguments[5] == dtype.type(0.1)
         assert arguments[8] == np.inf
-    w = np.zeros(3, np.float32)
-    library.kernel("adam", SINGLE)(3, w, w, w, w, w, 3, True, *7 * [0.5])
+    library.kernel("adam", SINGLE)(3, **adam(np.zeros(3, np.float32), True))
     assert type(driver.launches[-1][3][6]) is np.bool_
 
 
 def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Recorder) -> None:
-    """Numbers that compare equal are not the same argument: each is bound, or refused, as if it came first."""
+    """Numbers that compare equal may differ in type or sign: each is bound, or rejected, as at the first call."""
     kernel = library.kernel("psp", DOUBLE)
     x = np.zeros((4, 3))
     zero, one = 0.0, 1.0
     for gain in (zero, -zero, one, one, 1, zero):
-        kernel(3, *psp(x=x, a=x, gain=gain, columns=1))
+        kernel(3, **psp(x=x, a=x, gain=gain, columns=1))
         bound = driver.launches[-1][3][5]
         assert (bound, np.signbit(bound)) == (gain, np.signbit(gain))
         assert type(bound) is np.float64
@@ -217,7 +245,7 @@ def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Rec
         ({"columns": 1.0}, "columns must be an integer, got float"),
     ):
         with pytest.raises(TypeError, match=message):
-            kernel(3, *psp(**{"x": x, "a": x, "columns": 1, **changed}))
+            kernel(3, **psp(**{"x": x, "a": x, "columns": 1, **changed}))
 
 
 @pytest.mark.skipif(
@@ -226,22 +254,22 @@ def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Rec
 def test_what_only_a_wider_float_holds_is_not_rounded_to_infinity(library: source.Library) -> None:
     x = np.zeros((4, 3))
     with pytest.raises(ValueError, match=r"^psp: gain does not fit float64, got 1e\+4000$"):
-        library.kernel("psp", DOUBLE)(3, *psp(x=x, a=x, gain=np.longdouble("1e4000")))
+        library.kernel("psp", DOUBLE)(3, **psp(x=x, a=x, gain=np.longdouble("1e4000")))
 
 
 def test_a_grid_covers_its_threads_and_has_a_top(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
-        kernel(threads, *psp())
+        kernel(threads, **psp())
         assert driver.launches[-1][1:3] == ((blocks,), (128,))
 
 
 def test_no_threads_are_no_launch_but_still_a_check(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
-    kernel(0, *psp())
+    kernel(0, **psp())
     assert driver.launches == []
     with pytest.raises(TypeError, match="psp: steps"):
-        kernel(0, *psp(steps="4"))
+        kernel(0, **psp(steps="4"))
 
 
 def test_a_source_is_compiled_once_for_each_type_and_device(library: source.Library, driver: Recorder) -> None:
@@ -266,12 +294,12 @@ def test_other_number_types_are_refused(library: source.Library) -> None:
             library.kernel("psp", np.dtype(dtype))
 
 
-def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[Any, ...]]:
-    """Return what each launcher of `kernels.gpu` hands its kernel, by the kernel's name."""
-    handed: dict[str, tuple[Any, ...]] = {}
+def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str, Any]]:
+    """Return the arguments that each launcher of `kernels.gpu` passes, by the kernel's name."""
+    passed: dict[str, dict[str, Any]] = {}
 
     def kept(name: str, dtype: Any) -> Any:
-        return lambda *arguments: handed.update({name: arguments})
+        return lambda threads, **arguments: passed.update({name: arguments})
 
     for topic in TOPICS:
         monkeypatch.setattr(getattr(gpu, topic), "kernel", kept, raising=False)
@@ -298,7 +326,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, tuple[An
     gpu.filter_bank.weight_adjoint(x[:, :2], x, w.shape)
     gpu.optim.sgd(x, x, x, rate, MOMENTUM, 0.0)
     gpu.optim.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
-    return handed
+    return passed
 
 
 MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
@@ -316,13 +344,13 @@ def test_a_launch_costs_few_calls(
     first, then = (launches(monkeypatch, rate)[name] for rate in (0.01, 0.02))
     kernel = library.kernel(name, SINGLE)
     for arguments in (first, then, first):
-        kernel(*arguments)
-    found = calls(lambda: library.kernel(name, SINGLE)(*then))
+        kernel(1, **arguments)
+    found = calls(lambda: library.kernel(name, SINGLE)(1, **then))
     arrays = [parameter.array for parameter in kernel.parameters]
-    # The first of what a launcher hands over is the number of threads.
-    same = [a is b or a == b for a, b, array in zip(first[1:], then[1:], arrays, strict=True) if not array]
+    numbers = [parameter.name for parameter in kernel.parameters if not parameter.array]
+    same = [first[number] is then[number] or first[number] == then[number] for number in numbers]
     assert found <= 10 + 4 * sum(arrays) + len(same) + 2 * same.count(False)
-    library.kernel(name, SINGLE)(*then)
+    library.kernel(name, SINGLE)(1, **then)
     bound = [[x for x, array in zip(launch[3], arrays, strict=True) if not array] for launch in driver.launches[-2:]]
     assert all(a is b for a, b in zip(*bound, strict=True))
 

@@ -1,4 +1,4 @@
-"""Memory that is lent out again, and products on threads of our own."""
+"""The memory pool of large CPU arrays, and matrix products on the library's threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels.host import memory
 from cuslayer.kernels.host.blas import matmul, single_threaded_blas
 
@@ -18,19 +18,19 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def pool(monkeypatch):
-    fresh = memory.Pool()
+    fresh = memory.MemoryPool()
     monkeypatch.setattr(memory, "_pool", fresh)
     return fresh
 
 
-def test_memory_comes_back_and_serves_again(pool):
+def test_released_memory_is_used_again(pool):
     a = memory.empty((MEGABYTE,), np.float32)
     place = a.ctypes.data
     a[:] = 1
     del a
     b = memory.empty((2, MEGABYTE // 2), np.float32)
     assert b.ctypes.data == place
-    assert pool.held == 4 * MEGABYTE
+    assert pool.size == 4 * MEGABYTE
 
 
 def test_a_view_keeps_the_memory(pool):
@@ -42,7 +42,7 @@ def test_a_view_keeps_the_memory(pool):
     assert not np.shares_memory(view, other)
 
 
-def test_loans_never_overlap(pool):
+def test_allocations_never_overlap(pool):
     generator = np.random.default_rng(0)
     kept = []
     for number in range(300):
@@ -54,28 +54,28 @@ def test_loans_never_overlap(pool):
             kept.pop(int(generator.integers(len(kept))))
         for n, y in kept:
             assert y[0] == y[-1] == n % 251
-    assert pool.held <= 2 * pool.most_lent
+    assert pool.size <= 2 * pool.peak
 
 
 def test_several_blocks_become_one(pool):
-    """The first round does not know what will be lent; soon one block is enough for a round."""
+    """The first round does not know the peak use; soon one block is enough for a round."""
     held = []
     for _ in range(12):
         a, b = memory.empty((3 * MEGABYTE,), np.uint8), memory.empty((2 * MEGABYTE,), np.uint8)
         del a
-        c = memory.empty((MEGABYTE + 64,), np.uint8)  # splits what a has left
+        c = memory.empty((MEGABYTE + 64,), np.uint8)  # splits what a has released
         a = memory.empty((2 * MEGABYTE,), np.uint8)
-        held.append((len(pool.blocks), pool.held))
+        held.append((len(pool.blocks), pool.size))
         del a, b, c
     assert held[0][0] > 1
     assert held[-1] == held[-2]
     assert held[-1][0] == 1
-    assert pool.most_lent <= held[-1][1] < held[0][1]
+    assert pool.peak <= held[-1][1] < held[0][1]
 
 
 def test_small_arrays_are_numpys_own(pool):
     assert memory.empty((10,), np.float64).base is None
-    assert pool.held == 0
+    assert pool.size == 0
     assert memory.empty((0, 5), bool).shape == (0, 5)
 
 
@@ -103,7 +103,7 @@ def test_an_error_in_a_part_reaches_the_caller():
             raise KeyError(first)
 
     with pytest.raises(KeyError):
-        spread(fails, 100, grain=1)
+        parallel_for(fails, 100, grain=1)
 
 
 def test_bits_do_not_depend_on_the_number_of_cores():

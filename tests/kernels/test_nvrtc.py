@@ -1,4 +1,4 @@
-"""Every CUDA source compiles for every architecture, in both number types, without a GPU: by NVRTC alone."""
+"""Every CUDA source compiles with NVRTC for every architecture and both number types; no GPU is needed."""
 
 from __future__ import annotations
 

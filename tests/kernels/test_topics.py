@@ -1,4 +1,4 @@
-"""Every topic has the same functions for both devices, each with a test of the twins."""
+"""Every topic has the same functions on both devices, and each function has a test of its twins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels, emulated, against the CPU's: forward to the bit, backward to the rounding of exp."""
+"""Emulated CUDA kernels against the CPU's: equal to the bit forward, up to the rounding of exp backward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels of trained delays, emulated, against the CPU's: to the bit, since neither has an exp."""
+"""Emulated CUDA kernels of trained delays against the CPU's: equal to the bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels of filter banks, emulated, against the CPU's: forward and back to the bit, the taps' sums nearly."""
+"""Emulated CUDA kernels of filter banks against the CPU's: equal to the bit, except for the gradient of the taps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loihi's CUDA kernel, emulated, against the CPU's: integers, and so the same bits, in either number type."""
+"""The emulated CUDA kernel of Loihi's neuron against the CPU's: integers, equal to the bit in both number types."""
 
 from __future__ import annotations
 

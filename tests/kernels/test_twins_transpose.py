@@ -1,4 +1,4 @@
-"""Transposed convolution on a GPU, matrix products as they are, against the CPU's walk over the spikes."""
+"""Transposed convolution by the GPU's matrix products against the CPU's loop over the spikes."""
 
 from __future__ import annotations
 

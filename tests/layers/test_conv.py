@@ -89,7 +89,7 @@ def test_adjoint(kernel, options, dtype, tolerance):
 
 
 def test_many_frames_equal_one_by_one():
-    """Blocks of frames, of which the last is smaller, leave no seam."""
+    """Frames are processed in blocks, the last one smaller; the result is that of single frames."""
     x, w = RNG.standard_normal((67, 3, 12, 12, 8)), RNG.standard_normal((3, 3, 8, 16))
     s = RNG.random(x.shape) < 0.1
     for given_x in (x, s):

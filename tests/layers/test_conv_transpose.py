@@ -84,7 +84,7 @@ def test_gradient(kernel, options):
 @pytest.mark.parametrize(("kernel", "options"), CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_it_is_the_adjoint_of_convolution(kernel, options, dtype, tolerance):
-    """<conv(a), b> = <a, conv_transpose(b)>, and its own gradient is the convolution."""
+    """<conv(a), b> = <a, conv_transpose(b)>, and the gradient is the convolution."""
     w = RNG.standard_normal((*kernel, 6 // options.get("groups", 1), 4)).astype(dtype)
     b = RNG.standard_normal((3, 2, 5, 6, 4)).astype(dtype)
     t = cs.Tensor(b, requires_grad=True)
@@ -100,7 +100,7 @@ def test_it_is_the_adjoint_of_convolution(kernel, options, dtype, tolerance):
 
 
 def test_many_frames_equal_one_by_one():
-    """Parts and blocks of frames leave no seam."""
+    """Frames are processed in parts and blocks; the result is that of single frames."""
     x, w = RNG.standard_normal((67, 3, 9, 9, 8)), RNG.standard_normal((3, 3, 16, 8))
     for given_x in (x, x > 1.2):
         weight = cs.Tensor(w, requires_grad=True)
@@ -118,7 +118,7 @@ def test_many_frames_equal_one_by_one():
 
 
 def test_what_lies_beyond_the_windows_leaves_no_gap_in_the_gradient():
-    """An operation below finds its gradient contiguous, as kernels want it."""
+    """The gradient is contiguous, as the kernels of an earlier operation require."""
     seen = []
 
     @cs.differentiable
@@ -176,7 +176,7 @@ def test_a_layer_is_its_function_and_fires():
     [({}, 4 * 9), ({"stride": 2}, 4 * 4), ({"stride": (3, 4)}, 4), ({"stride": 2, "dilation": 2}, 4 * 9)],
 )
 def test_weights_start_by_the_inputs_of_an_output(options, fan_in):
-    """The most inputs that reach an output: counted, by sending ones through ones."""
+    """The largest number of inputs of an output, counted with inputs and weights of one."""
     layer = cs.ConvTranspose(8, 60, 3, groups=2, **options)
     largest = np.abs(layer.weight.data).max()
     assert 0.98 * 100 / np.sqrt(fan_in) < largest <= np.float32(100 / np.sqrt(fan_in))

@@ -41,7 +41,7 @@ def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed)
     assert (y == cs.shift(x, delay=delay, dt=dt).data).all()
     expected = reference.delay_adjoint(g, y, dt)
     np.testing.assert_allclose(g_delay, expected, atol=1e-12)
-    # One delay for all neurons, and one a channel, get the sum of those who share them.
+    # A delay that neurons share gets the sum of their gradients.
     for shared in ((), shape[-1:]):
         one = np.full(shared, 1.25)
         y, _, g_delay = delayed(x, one, g, dt=dt)
@@ -51,8 +51,8 @@ def test_the_gradient_of_a_floored_delay_is_the_formula(shape, dt, spikes, seed)
         np.testing.assert_allclose(g_delay, per_neuron.sum(axis=axes), atol=1e-12)
 
 
-def test_a_later_spike_is_wanted_where_the_gradient_says_so():
-    """A spike that costs less a step later has a delay that grows."""
+def test_a_delay_grows_where_a_later_spike_lowers_the_loss():
+    """Where a later spike lowers the loss, the delay grows."""
     s, g = np.zeros((6, 1, 1), bool), np.zeros((6, 1, 1), np.float32)
     s[2], g[2], g[3] = True, 1.0, -1.0
     *_, g_delay = delayed(s, np.zeros(1, np.float32), g)
@@ -68,7 +68,7 @@ def test_a_later_spike_is_wanted_where_the_gradient_says_so():
     dt=st.sampled_from([0.5, 1.0, 2.0]),
     seed=st.integers(0, 999),
 )
-def test_linear_is_between_two_steps(shape, dt, seed):
+def test_linear_interpolates_between_two_steps(shape, dt, seed):
     generator = np.random.default_rng(seed)
     x, delay = generator.standard_normal(shape), generator.uniform(-12, 12, shape[2:])
     y = cs.shift(x, delay=delay, dt=dt, mode="linear").data
@@ -116,7 +116,7 @@ def test_a_multiple_of_the_step_counts_as_one_in_either_type():
         for delay in (n * 0.1, np.float32(n * 0.1)):
             steps, share = whole_steps(delay, 0.1)
             assert (steps, share) == (n, 0)
-    # What is no multiple is none.
+    # Other delays are not rounded to a multiple.
     for near in (np.float32(12.9999), 13 - 1e-6):
         assert whole_steps(near, 1.0)[0] == 12
 
@@ -130,7 +130,7 @@ def test_shapes(shape, mode):
         assert (y.shape, g_x.shape, g_delay.shape) == (shape, shape, kind)
 
 
-def test_what_nobody_wants_is_not_made():
+def test_no_gradient_is_computed_without_need():
     x = RNG.standard_normal((5, 1, 2))
     fixed = cs.Tensor(np.ones(2))
     t = cs.Tensor(x, requires_grad=True)
@@ -173,7 +173,7 @@ def test_a_layer_is_its_function():
 
 @pytest.mark.parametrize("mode", ["floor", "linear"])
 def test_a_delay_is_learned(mode):
-    """A delay finds the one behind a target, from three milliseconds away."""
+    """Training finds the delay of a target, from three milliseconds away."""
     srm = cs.SRM(tau_sr=4.0)
     s = RNG.random((80, 4, 3)) < 0.05
     target = srm.psp(cs.shift(s, delay=[3.5, 4.5, 5.5])).data

@@ -1,4 +1,4 @@
-"""The dense synapse: spikes walked one by one against the matrix product, gradients, adjoints, odd shapes."""
+"""The dense layer: spikes against the matrix product, gradients, adjoints, empty and single sizes."""
 
 from __future__ import annotations
 

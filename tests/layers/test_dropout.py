@@ -1,4 +1,4 @@
-"""Dropout silences whole neurons, and what it silenced gets no gradient."""
+"""Dropout silences whole neurons, and their gradient is 0."""
 
 from __future__ import annotations
 

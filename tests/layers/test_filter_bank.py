@@ -1,4 +1,4 @@
-"""Learnable filters: against the sums as they are written, gradients of signal and taps, the layers, odd shapes."""
+"""Trained filters: against their formula, gradients of signal and taps, the layers, empty and single sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = [(1, 1, 1), (7, 1, 1), (40, 2, 3), (9, 1, 257), (30, 2, 2, 3, 2), (20, 
 
 
 def gradients(x, w, g):
-    """Return a bank's output, and the gradients of the signal, as of numbers, and of the taps."""
+    """Return the output of a bank, and the gradients of the signal (as numbers) and of the taps."""
     x, w = (cs.Tensor(a, requires_grad=True) for a in (x, w))
     y = functions.filter_bank(x, w)
     y.backward(g)
@@ -92,7 +92,7 @@ def test_the_result_is_of_the_weights_type(dtype):
 
 @pytest.mark.parametrize("rate", [0.05, 0.5])
 def test_spikes_give_the_bits_of_numbers(rate):
-    """Whether the terms of silence are left out or added, as a psp by samples adds them."""
+    """Skipping inputs of 0 gives the same bits as adding their terms, as `psp` with samples does."""
     s = RNG.random((60, 2, 70)) < rate
     w = RNG.standard_normal((3, 25)).astype(np.float32)
     g = RNG.standard_normal((60, 2, 210)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_gradient(shape):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_adjoint(dtype, tolerance):
-    """A bank is linear in the signal, and in the taps."""
+    """A bank is linear in the signal and in the taps."""
     x, w = RNG.standard_normal((80, 2, 33)).astype(dtype), RNG.standard_normal((3, 20)).astype(dtype)
     g = RNG.standard_normal((80, 2, 99)).astype(dtype)
     y, g_x, g_w = gradients(x, w, g)
@@ -169,7 +169,7 @@ def test_a_bank_starts_uniform_and_seeded():
 
 
 def test_a_filter_is_learned():
-    """A filter finds the response behind what it is shown."""
+    """Training finds the response of a target."""
     srm = cs.SRM(tau_sr=4.0)
     layer = cs.TemporalFilter(cs.SRM(tau_sr=2.0, cutoff=1e-4))
     s = RNG.random((60, 4, 5)) < 0.2

@@ -1,4 +1,4 @@
-"""A convolution and its neurons as one operation: the bits of the two, whatever is fused, and their gradients."""
+"""Layers and neurons as one operation: the same bits and gradients as one by one."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_one_pass_is_four(geometry, pool, kernel, image, sizes, together, number
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_spikes_that_want_a_gradient(pooled):
-    """Where the gradient goes further down, that of the weighted input is kept, and both are found in one run."""
+    """Where the input needs a gradient too, one run gives the gradients of input and weight."""
     x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
     w = (np.random.default_rng(1).standard_normal((3, 3, 2, 4)) * 6).astype(np.float32)
     srm, pool, grads = cs.SRM(), cs.Pool(2, gain=11.0), []
@@ -149,7 +149,7 @@ def test_spikes_that_want_a_gradient(pooled):
         assert one.tobytes() == two.tobytes()
 
 
-def test_what_is_fused():
+def test_the_condition_of_fusion():
     plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     assert cpu.fused.conv_kernels(spikes, plain, 1) is fused
@@ -213,7 +213,7 @@ def test_errors():
 
 @pytest.mark.parametrize("gradients", [("slayer", "exact"), ("exact", "slayer"), ("exact", "exact")])
 def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
-    """One pass serves two neurons of one kind of gradient only."""
+    """Neurons with different modes of the gradient are not fused."""
     x = np.random.default_rng(0).random((40, 2, 6, 6, 2)) < 0.2
     first, second = (cs.SRM(tau_sr=3.0, tau_ref=3.0, gradient=gradient) for gradient in gradients)
     cs.seed(3)
@@ -226,13 +226,13 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     apart.backward(g)
     assert apart.data.any()
     assert (together.data == apart.data).all()
-    # A sum of 40 x 2 x 36 terms in float32, in another order.
+    # A float32 sum of 40 x 2 x 36 terms in another order.
     np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())
 
 
 @pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
 def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
-    """Blocks of one row, of two (the map has 5, so that the last block has one beyond it), and of all rows."""
+    """Blocks of one row, of two rows (the last block reaches past the map's 5 rows), and of all rows."""
     monkeypatch.setattr(blocks, "_TOGETHER", together)
     srm, seen = cs.SRM(), []
     x = np.random.default_rng(0).random((9, 3, 5, 4, 2)) < 0.3
@@ -240,11 +240,11 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     with on_potential(seen.append):
         functions.conv_neuron(x, cs.Tensor(w, requires_grad=True), response=srm.filter, spiking=srm.spiking, padding=1)
         srm(functions.conv(x, cs.Tensor(w, requires_grad=True), padding=1))
-    blocks, plain = seen
-    assert blocks.from_blocks is not None
+    in_blocks, plain = seen
+    assert in_blocks.from_blocks is not None
     neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
     for samples in (None, np.array([2, 0])):
         for some in (None, neurons):
             part = Part((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
-            assert (blocks.pick(part) == plain.pick(part)).all()
-            assert (blocks.own(part) == plain.own(part)).all()
+            assert (in_blocks.pick(part) == plain.pick(part)).all()
+            assert (in_blocks.own(part) == plain.own(part)).all()

@@ -38,7 +38,7 @@ def test_a_layer_is_its_function():
     assert (dense(x).data == functions.dense(x, dense.weight).data).all()
 
 
-def test_weight_hook_is_in_the_way():
+def test_weight_hook_is_applied():
     layer = cs.Dense(3, 2, weight_hook=lambda w: w * 2.0)
     x = np.ones((1, 1, 3), np.float32)
     y = layer(x)
@@ -188,7 +188,7 @@ def test_errors_of_layers():
 
 
 def test_a_state_is_a_copy():
-    """What was read stays, and what was loaded is not written to, wherever the weights move."""
+    """Training changes neither the arrays that `state` returned nor those that were loaded."""
     a, b = cs.Network("3-4-2", SRM), cs.Network("3-4-2", SRM)
     state = a.state()
     before = {name: array.copy() for name, array in state.items()}
@@ -200,7 +200,7 @@ def test_a_state_is_a_copy():
 
 @pytest.mark.parametrize("layer", [lambda: cs.Dense(6, 3, weight_scale=40.0), lambda: cs.Conv(1, 3, (2, 3))])
 def test_neurons_behind_a_synapse_have_their_own_gradient(layer):
-    """In one pass too: the path through refraction is kept where the neuron's gradient is "exact", and nowhere else."""
+    """In fused passes too: the path through refraction is kept only where the neuron's gradient is "exact"."""
     cs.seed(2)
     layer, grads = layer(), {}
     shape = (6,) if isinstance(layer, cs.Dense) else (2, 3, 1)
@@ -213,6 +213,6 @@ def test_neurons_behind_a_synapse_have_their_own_gradient(layer):
             s.backward(np.random.default_rng(2).standard_normal(s.shape).astype(np.float32))
             grads[gradient, together] = layer.weight.grad
         scale = np.abs(grads[gradient, True]).max()
-        # A sum of 80 terms in float32, in another order.
+        # A float32 sum of 80 terms in another order.
         np.testing.assert_allclose(grads[gradient, True], grads[gradient, False], rtol=0, atol=1e-5 * scale)
     assert np.abs(grads["slayer", True] - grads["exact", True]).max() > 0.01 * scale

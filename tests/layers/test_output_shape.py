@@ -1,4 +1,4 @@
-"""The shape that a layer says its output has, against the shape of a real output."""
+"""`output_shape` of each layer against the shape of a real output."""
 
 from __future__ import annotations
 

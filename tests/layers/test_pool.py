@@ -1,4 +1,4 @@
-"""Sum pooling: by the formula, whatever size, stride, padding and dilation; its gradient is its transpose."""
+"""Sum pooling against the formula, with every size, stride, padding and dilation; its gradient is its transpose."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_sizes_that_do_not_divide_are_padded_at_the_end():
     assert functions.pool(x, kernel_size=9, gain=1.0).data.ravel().tolist() == [35]
 
 
-def test_a_window_that_would_begin_outside_is_none():
+def test_no_window_begins_outside_the_frame():
     x = np.arange(4.0).reshape(1, 1, 4, 1, 1)
     assert functions.pool(x, kernel_size=1, stride=3, gain=1.0).data.ravel().tolist() == [0, 3]
     assert functions.pool(x[:, :, :3], kernel_size=1, stride=3, gain=1.0).data.ravel().tolist() == [0]

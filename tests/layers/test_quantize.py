@@ -1,4 +1,4 @@
-"""Quantization: the nearest multiples, halves to even, and a gradient that notices nothing."""
+"""Quantization: the nearest multiples, halves to even, and a straight-through gradient."""
 
 from __future__ import annotations
 

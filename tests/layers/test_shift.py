@@ -1,4 +1,4 @@
-"""The time shift: whole steps, per neuron, forwards and back."""
+"""The time shift: whole steps, one per neuron, forward and backward."""
 
 from __future__ import annotations
 

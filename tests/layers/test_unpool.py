@@ -1,4 +1,4 @@
-"""Unpooling: by the formula, the transpose of pooling, whatever size, stride, padding and dilation."""
+"""Unpooling against the formula and the transpose of pooling, with every size, stride, padding and dilation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CASES = [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": 2, "padding": 1, 
 @pytest.mark.parametrize("options", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_it_is_the_adjoint_of_pooling(options, dtype, tolerance):
-    """<pool(a), b> = <a, unpool(b)>, and its own gradient is the pooling."""
+    """<pool(a), b> = <a, unpool(b)>, and the gradient is the pooling."""
     b = RNG.standard_normal((3, 2, 5, 6, 3)).astype(dtype)
     t = cs.Tensor(b, requires_grad=True)
     y = functions.unpool(t, gain=11.0, **options)

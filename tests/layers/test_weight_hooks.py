@@ -1,4 +1,4 @@
-"""Weight hooks: in the way of every pass through every synapse, and nowhere else."""
+"""Weight hooks: applied in every pass of every layer with a weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def halve(w):
 
 
 class Shifted:
-    """A hook with a parameter of its own, which comes with no layer's help."""
+    """A hook with a parameter, without `attach`."""
 
     def __init__(self):
         self.by = cs.Tensor([0.25], requires_grad=True)
@@ -32,7 +32,7 @@ def rounded(w):
     return cs.quantize(w, step=2)
 
 
-# Networks that take each pass: two or four stages in one, dense in training and in inference, one stage by itself.
+# Networks for each fused pass: two or four stages in one, dense in training and in inference, and a stage alone.
 NETWORKS = {
     "dense": (lambda hook: [cs.Dense(40, 6, weight_scale=40.0, weight_hook=hook), SRM], (40,)),
     "conv": (lambda hook: [cs.Conv(2, 4, 3, weight_hook=hook), SRM], (6, 7, 2)),
@@ -51,8 +51,8 @@ def step(net, x, grad):
 
 @pytest.mark.parametrize("potentials", ["full", "float16"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_hook_is_in_the_way_of_every_pass(name, potentials):
-    """With a hook, a network does what one does whose weights went through it before."""
+def test_a_hook_applies_in_every_pass(name, potentials):
+    """A network with a hook equals one whose weights were passed through it before."""
     make, shape = NETWORKS[name]
     x = RNG.random((40, 2, *shape)) < 0.25
     cs.seed(1)
@@ -83,7 +83,7 @@ def test_the_weight_is_rounded_and_trained_in_full():
         optimizer.zero_grad()
         y.backward(-np.ones(y.shape))
         optimizer.step()
-    # It grows by 0.05 a step, and is used as 0 until it has passed 1.
+    # It grows by 0.05 per step, and rounds to 0 up to 1.
     assert sums == [0, 0, 0, 8, 8, 8]
 
 
@@ -104,12 +104,12 @@ def test_a_hook_may_have_parameters():
     assert list(net.state()) == ["0.0", "0.1", "2.0"]
     net[0](np.ones((5, 1, 4))).sum().backward()
     assert hook.by.grad.tolist() == [5 * 4 * 3 * 0.5]
-    # In two layers it is one parameter.
+    # A hook of two layers is one parameter.
     shared = cs.Sequential(cs.Dense(4, 4, weight_hook=hook), cs.Dense(4, 3, weight_hook=hook))
     assert len(shared.parameters()) == 3
 
 
-def test_a_hook_may_ask_for_its_layer():
+def test_a_hook_may_attach_to_its_layer():
     class Curious:
         layer = None
 
@@ -124,7 +124,7 @@ def test_a_hook_may_ask_for_its_layer():
     assert hook.layer == (layer, (3, 3, 2, 4))
 
 
-def test_hooks_change_no_weight_that_is_drawn():
+def test_hooks_do_not_change_initial_weights():
     cs.seed(3)
     with_hook = cs.Dense(4, 3, weight_hook=cs.WeightNorm()), cs.Conv(2, 2, 3)
     cs.seed(3)

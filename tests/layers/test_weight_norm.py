@@ -1,4 +1,4 @@
-"""Weight normalization: lengths and directions, their exact gradients, and the hook with its trained scale."""
+"""Weight normalization: norms and directions, their exact gradients, and the hook with its trained scale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = [((4, 3), (1, 3)), ((3, 2, 4, 5), (1, 1, 1, 5)), ((3, 3, 2, 2, 3), (1, 
 
 @pytest.mark.parametrize(("shape", "outputs"), SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_each_output_has_its_length_and_its_direction(shape, outputs, dtype):
+def test_each_output_has_a_norm_and_a_direction(shape, outputs, dtype):
     v, scale = RNG.standard_normal(shape).astype(dtype), RNG.standard_normal(outputs).astype(dtype)
     w = functions.weight_norm(v, scale).data
     axes = tuple(i for i, n in enumerate(outputs) if n == 1)
@@ -36,7 +36,7 @@ def test_gradient(shape, outputs):
     np.testing.assert_allclose((t.grad * v).sum(axis=axes), 0, atol=1e-12)  # what is along v changes nothing
 
 
-def test_what_has_no_length_stays_zero():
+def test_a_zero_weight_stays_zero():
     v, scale = cs.Tensor(np.array([[0.0, 3.0], [0.0, 4.0]]), requires_grad=True), cs.Tensor([[2.0, 5.0]], True)
     w = functions.weight_norm(v, scale)
     assert w.data.tolist() == [[0, 3], [0, 4]]
@@ -72,7 +72,7 @@ def test_a_layer_begins_as_it_would_without(name):
 
 
 def test_each_output_of_a_transposed_group_is_one():
-    """Doubling one scale doubles one channel of the result, and no other."""
+    """Doubling one scale doubles one channel of the output only."""
     hook = cs.WeightNorm()
     layer = cs.ConvTranspose(4, 6, 3, groups=2, weight_hook=hook)
     x = RNG.standard_normal((1, 1, 4, 4, 4)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The losses of class probabilities: spike max and the sliding window, and the operations that they are made of."""
+"""Classification losses: spike max and the sliding window, and their operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def probabilities(counts, kind):
 
 
 def nats(counts, kind):
-    """The cross-entropy of counts (N, classes) at LABELS, in float64."""
+    """Return the cross-entropy of counts (N, classes) at LABELS, in float64."""
     return -np.log(probabilities(counts, kind)[np.arange(4), LABELS]).sum()
 
 
@@ -65,7 +65,7 @@ def test_one_window_of_all_the_time_is_spike_max():
     assert last(s, LABELS).item() == pytest.approx(cs.SpikeMaxLoss(SRM)(s, LABELS).item())
 
 
-def test_a_spike_is_felt_by_every_window_that_holds_it():
+def test_a_spike_counts_in_every_window_that_contains_it():
     t = cs.Tensor(np.zeros((10, 1, 2), np.float64), requires_grad=True)
     cs.ProbabilityWindowLoss(cs.SRM(), window=3)(t, [1]).backward()
     np.testing.assert_allclose(t.grad[:, 0, 1], -np.array([3] * 8 + [2, 1]) * 0.5 / 10)
@@ -143,7 +143,7 @@ def test_a_long_count_is_as_exact_as_a_short_one():
     np.testing.assert_allclose(c, functions.moving_count(x[-102:], window=3).data[2:], rtol=2e-7)
 
 
-def test_what_goes_back_is_contiguous():
+def test_the_gradient_is_contiguous():
     pullback = functions.moving_count.__wrapped__(RNG.random((9, 2, 3)), window=4)[1]
     assert pullback(RNG.random((9, 2, 3))).flags.c_contiguous
 

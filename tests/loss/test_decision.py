@@ -1,4 +1,4 @@
-"""Decisions while the spikes come in, against a plain loop; and the van Rossum distance, against its integral."""
+"""Decisions at every step against a plain loop, and the van Rossum distance against its integral."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(47)
 
 
 def running(spikes, window):
-    """The decisions by a loop over steps."""
+    """Return the decisions by a loop over steps."""
     steps, samples, _ = spikes.shape
     found = np.full((steps, samples), -1)
     for n in range(samples):
@@ -102,7 +102,7 @@ def test_errors_of_decisions():
 
 
 def squared(a, b, tau, dt):
-    """The integral in closed form: 1/2 of the sum over pairs of spikes of sign times exp(-|t_i - t_j| / tau)."""
+    """Return the integral in closed form: 1/2 of the sum over pairs of spikes of sign exp(-|t_i - t_j| / tau)."""
     sign = a.astype(float) - b
     times = dt * np.arange(len(a))
     near = np.exp(-np.abs(times[:, None] - times) / tau)
@@ -131,7 +131,7 @@ def test_van_rossum_is_a_metric():
 
 
 def test_the_normalization_of_van_rossum():
-    """An added spike is 1/2, wherever it is; two far apart are 1; a slow filter compares counts."""
+    """An added spike gives 1/2 anywhere; two spikes far apart give 1; a slow filter compares counts."""
     none, one, other = np.zeros((3, 200, 1, 1), bool)
     other[10] = True
     for step in (0, 100, 199):
@@ -165,7 +165,7 @@ def test_errors_of_van_rossum():
 
 
 def test_numbers_are_counted_in_float64():
-    """What a window has left behind does not round what it holds: after 3e8, float32 would count 2 as 0."""
+    """Numbers before the window do not round its sum: after 3e8, float32 would count 2 as 0."""
     x = np.zeros((2, 1, 2))
     x[:, 0] = [3e8, 0], [2, 1]
     assert np.float32(3e8) + np.float32(2) == np.float32(3e8)

@@ -1,4 +1,4 @@
-"""The losses by their formulas, the decision, and the error of a recording that is known to the unit."""
+"""The losses against their formulas, the decision, and the known error of a recording."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_spike_count(region, dt):
 
 
 def test_count_is_reassigned_to_every_bin():
-    """A wrong count sends the same sign to all bins, those without a spike and those outside the region too."""
+    """A wrong count gives gradients of one sign in all bins, also without a spike and outside the region."""
     srm = cs.SRM()
     t = cs.Tensor(np.zeros((40, 1, 1)), requires_grad=True)
     cs.SpikeCountLoss(srm, true=5, false=0, region=(20, 40))(t, [0]).backward()
@@ -64,7 +64,7 @@ def test_gradient_of_spike_time():
 
 
 def test_gradient_of_spike_count_outside_the_region():
-    """There the gradient is the derivative; within, the count is on purpose not differentiated."""
+    """Outside the region the gradient is the derivative; inside, the count is not differentiated by design."""
     srm = cs.SRM()
     kept = RNG.random((30, 1, 2))
 
@@ -75,7 +75,7 @@ def test_gradient_of_spike_count_outside_the_region():
 
     t = cs.Tensor(kept, requires_grad=True)
     outside(t).backward()
-    # The last bin alone counts, and no response reaches it from itself: what is left is differentiable.
+    # The region is the last bin, where the response to its own spike is 0: the rest is differentiable.
     assert t.grad.shape == kept.shape
     error = reference.psp(np.concatenate([kept[:29], np.zeros((1, 1, 2))]), srm.response)
     error[29] = kept[29]

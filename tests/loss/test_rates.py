@@ -1,4 +1,4 @@
-"""The loss of firing rates and the regularizer; and what every loss of classes refuses."""
+"""The loss of firing rates, the regularizer, and the errors of all losses of classes."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def test_gradient_of_the_regularizer():
         assert cs.gradcheck(cs.RateRegularizer(low, high, weight=2.0), RNG.random((9, 2, 5))) < 1e-6
 
 
-def test_no_sample_costs_nothing():
+def test_an_empty_batch_has_no_penalty():
     assert cs.RateRegularizer(5, 50)(np.zeros((9, 0, 3), bool)).item() == 0.0
 
 
-def test_hidden_neurons_are_brought_into_the_band():
+def test_training_brings_hidden_neurons_into_the_band():
     cs.seed(0)
     srm = cs.SRM()
     net = cs.Sequential(cs.Dense(6, 20, weight_scale=2.0), srm, cs.Dense(20, 2), srm)
@@ -195,7 +195,7 @@ def test_a_region_may_reach_to_the_last_step_and_no_further(make):
 
 
 def test_the_highest_rate_may_be_zero():
-    """A limit of 0 Hz is one: 4 spikes in 20 ms are 0.2 a ms, and the penalty is half its square."""
+    """A limit of 0 Hz is a limit: 4 spikes in 20 ms are 0.2 per ms, and the penalty is half its square."""
     s = np.zeros((20, 1, 1), bool)
     s[::5] = True
     assert cs.RateRegularizer(0, 0)(s).item() == pytest.approx(0.5 * 0.2**2)

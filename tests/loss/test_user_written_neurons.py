@@ -1,4 +1,4 @@
-"""Losses of neurons that users write themselves."""
+"""Losses of user-written neurons."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ def test_the_plan(stages, sizes):
 
 
 @pytest.mark.parametrize(
-    "kinds", [(cs.Conv, cs.Pool, SRM), (OwnConv, OwnPool, OwnNeuron()), (SameConv, cs.Pool, EXACT)]
+    "kinds",
+    [(cs.Conv, cs.Pool, SRM), (OwnConv, cs.Pool, SRM), (cs.Conv, OwnPool, OwnNeuron()), (SameConv, cs.Pool, EXACT)],
 )
 def test_a_network_computes_what_its_stages_do(kinds):
     layer, pool, neuron = kinds

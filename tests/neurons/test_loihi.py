@@ -123,7 +123,7 @@ def test_adjoint(steps, dtype, tolerance):
 @pytest.mark.parametrize("count", range(1, 10))
 def test_adjoint_of_any_samples(count):
     c = replace(cs.Loihi().constants, samples=RNG.standard_normal(count))
-    theta = c.chip.theta
+    theta = c.integers.theta
     for steps in range(12):
         g = RNG.standard_normal((steps, 3))
         back = cpu.loihi.adjoint(g, np.full(g.shape, theta), c)

@@ -96,7 +96,7 @@ def test_half_the_memory():
         while node is not None:
             for array in arrays(node.pullback):
                 seen[id(array)] = array.nbytes
-            node = node.parents[0] if hasattr(node.parents[0], "pullback") else None
+            node = node.inputs[0] if hasattr(node.inputs[0], "pullback") else None
         size = sum(seen.values())
         kept.append(size)
     weights = 4 * sum(p.data.size for p in net.parameters())

@@ -1,4 +1,4 @@
-"""Event frames and their animation: what is drawn and where, so that a swapped axis or polarity shows."""
+"""Event frames and animations: what is drawn and where, so that a swapped axis or polarity fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rgb(shade):
 
 
 def frame(ax, number, count, shape):
-    """Return the pixels of one frame, found from the image and from where its outline is."""
+    """Return the pixels of one frame, found by its outline in the image."""
     outline = ax.patches[number]
     assert len(ax.patches) == count
     column, row = round(outline.get_x() + 0.5), round(outline.get_y() + 0.5)
@@ -39,7 +39,7 @@ def test_frames_gather_windows_of_time():
     assert at[0] == beside[0]
     assert at[1] < beside[1]
     white = [1.0, 1.0, 1.0, 1.0]
-    # OFF fell once of at most two times: between white and its colour. ON is full.
+    # OFF has one event of at most two, a colour between white and full. ON is full.
     faint = 1 - (0.3 + 0.7 / 2) * (1 - np.array(rgb(OFF)))
     assert np.allclose(first[2, 0, :3], faint)
     assert np.allclose(second[0, 3, :3], rgb(ON))
@@ -190,7 +190,7 @@ def test_an_animation_is_saved_as_gif(tmp_path):
             file.seek(number)
             pages.append(np.asarray(file.convert("RGB")).astype(int))
 
-    # Vermilion is seen where ON fell: in the last two windows, and not in the first.
+    # Vermilion appears in the last two windows, which have ON events, and not in the first.
     def reddish(page):
         return (page[..., 0] - page[..., 2] > 60).any()
 
@@ -210,7 +210,7 @@ def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
     sizes = {Image.open(io.BytesIO(base64.b64decode(each))).size for each in frames}
     assert len(frames) == 3
     assert len(sizes) == 1
-    # A notebook shows the same player, and two different ones do not share an id.
+    # A notebook shows the same player, and different players have different ids.
     assert clip._repr_html_() in page
     other = cs.plot.animation(image_spikes(), sample=0, window=4.0).html()
     assert re.search(r'id="([^"]+)"', other)[1] not in page

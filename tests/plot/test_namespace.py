@@ -1,4 +1,4 @@
-"""`cs.plot`: what holds for every picture."""
+"""`cs.plot`: properties of every plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.pictures import image_spikes
 SRM = cs.SRM()
 U = np.linspace(-5, 20, 12).reshape(6, 1, 2)
 
-# Each picture of something, drawn on axes.
+# Every plot of an example, drawn on axes.
 DRAW = {
     "raster": lambda ax: cs.plot.raster(image_spikes(), ax),
     "frames": lambda ax: cs.plot.frames(image_spikes(), ax),
@@ -31,7 +31,7 @@ DRAW = {
 }
 
 
-def test_every_picture_is_here():
+def test_every_plot_is_listed():
     assert set(cs.plot.__all__) == DRAW.keys() | {"Animation"}
 
 
@@ -42,7 +42,7 @@ def test_axes_in_axes_out(draw):
     assert draw(right) is right
     assert not left.has_data()
     assert right.has_data()
-    # Part of a figure will do too.
+    # Axes of a subfigure are accepted too.
     below = Figure().subfigures(2, 1)[1].subplots()
     assert draw(below) is below
 

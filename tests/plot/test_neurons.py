@@ -1,4 +1,4 @@
-"""Pictures of neurons: potentials, filters, surrogate."""
+"""Plots of neurons: potentials, filters, surrogate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SRM = cs.SRM(theta=4.0, tau_sr=5.0, tau_ref=2.0, scale_ref=1.5, tau_rho=0.5, sca
 
 @pytest.fixture
 def traces():
-    """(T 6, N 2, neurons 3): in sample 1 neuron 2 reaches the threshold at step 1, just so, and passes it at step 4."""
+    """(T 6, N 2, neurons 3): neuron 2 of sample 1 equals the threshold at step 1 and exceeds it at step 4."""
     u = np.zeros((6, 2, 3), np.float32)
     u[:, 1, 2] = [0.0, 4.0, -3.0, 1.0, 5.0, -2.0]
     u[:, 1, 0] = np.arange(6) - 1.0
@@ -94,18 +94,18 @@ def test_potentials_of_little(shape):
         (TypeError, "u must be float32 or float64, got bool", np.zeros((3, 1, 1), bool), {}),
         (TypeError, "neuron must be a neuron, got float", np.zeros((3, 1, 1)), {"neuron": 10.0}),
         (ValueError, "neurons must be named where there are more than 8, got 9", np.zeros((3, 1, 9)), {}),
-        (ValueError, "a neuron must be under 2, got 2", np.zeros((3, 1, 2)), {"neurons": 2}),
-        (ValueError, "a neuron must be at least 0, got -1", np.zeros((3, 1, 2)), {"neurons": [-1]}),
-        (TypeError, "a neuron must be an integer, got float", np.zeros((3, 1, 2)), {"neurons": 0.5}),
+        (ValueError, "neuron 2 lies outside a layer of shape (2,)", np.zeros((3, 1, 2)), {"neurons": 2}),
+        (ValueError, "neuron must be at least 0, got -1", np.zeros((3, 1, 2)), {"neurons": [-1]}),
+        (TypeError, "neuron must be an integer, got float", np.zeros((3, 1, 2)), {"neurons": 0.5}),
         (
             ValueError,
-            "a neuron's place must lie within (2, 2, 1), got (0, 2, 0)",
+            "neuron (0, 2, 0) lies outside a layer of shape (2, 2, 1)",
             np.zeros((3, 1, 2, 2, 1)),
             {"neurons": [(0, 2, 0)]},
         ),
         (
             ValueError,
-            "a neuron's place must lie within (2, 2, 1), got (0, 1)",
+            "neuron (0, 1) lies outside a layer of shape (2, 2, 1)",
             np.zeros((3, 1, 2, 2, 1)),
             {"neurons": [(0, 1)]},
         ),
@@ -187,7 +187,7 @@ def test_the_surrogate_is_what_backward_multiplies_by():
     ax = cs.plot.surrogate(SRM)
     u, rho = lines(ax)[r"$\rho(u)$"].get_data()
     a = cs.Tensor(u.reshape(1, -1, 1), requires_grad=True)
-    # One step alone: no refraction, and the potential is the filtered input.
+    # A single step: no refraction, so the potential is the filtered input.
     SRM.spike(a).backward(np.ones((1, len(u), 1)))
     assert np.allclose(rho * SRM.dt, a.grad.ravel(), rtol=1e-12)
     assert u[rho.argmax()] == SRM.theta

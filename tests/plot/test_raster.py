@@ -1,4 +1,4 @@
-"""The raster: what is drawn and where, so that a swapped axis shows."""
+"""Raster plots: what is drawn and where, so that a swapped axis fails."""
 
 from __future__ import annotations
 

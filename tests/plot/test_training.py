@@ -1,4 +1,4 @@
-"""Pictures of a training: learning curves and gradient flow."""
+"""Plots of a training: learning curves and gradient flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of weights and of decisions: receptive fields and the confusion matrix."""
+"""Plots of weights and of decisions: receptive fields and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_fields_of_a_dense_layer():
     maps = layer.weight.data.reshape(3, 4, 2, 5)
     for neuron in range(5):
         drawn = tile(ax, neuron)
-        # Channel 0 above channel 1, an empty row between.
+        # Channel 0 is above channel 1, with an empty row between.
         assert drawn.shape == (7, 4)
         assert np.array_equal(drawn[:3], maps[:, :, 0, neuron])
         assert np.array_equal(drawn[4:], maps[:, :, 1, neuron])
@@ -109,7 +109,7 @@ def test_fields_fit_where_they_are_drawn():
             np.ones((4, 65)),
             {"shape": (2, 2, 1)},
         ),
-        (ValueError, "a neuron must be under 3, got 3", np.ones((1, 1, 1, 3)), {"neurons": 3}),
+        (ValueError, "neuron 3 lies outside a layer of shape (3,)", np.ones((1, 1, 1, 3)), {"neurons": 3}),
         (
             ValueError,
             "there must be a neuron with inputs, got a weight of shape (1, 1, 1, 0)",

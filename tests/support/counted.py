@@ -1,4 +1,4 @@
-"""What work takes in calls: it does not depend on the machine, nor on what else the machine does."""
+"""The cost of code in calls, which does not depend on the machine or its load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def calls(work: Callable[[], Any]) -> int:
-    """Return how many functions, of Python and of C, are called while work runs."""
+    """Return the number of calls of Python and C functions while work runs."""
     count = 0
 
     def note(frame: Any, event: str, argument: Any) -> None:
@@ -21,5 +21,5 @@ def calls(work: Callable[[], Any]) -> int:
         work()
     finally:
         sys.setprofile(before)
-    # The first and the last are work itself, and what ends the counting.
+    # The first is work itself, the last is sys.setprofile.
     return count - 2

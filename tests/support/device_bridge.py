@@ -1,7 +1,7 @@
-"""NumPy arrays through a device: `kernels.gpu` for tests that were written for the CPU.
+"""`kernels.gpu` with NumPy arrays, for tests that were written for the CPU.
 
-Every array that a kernel is handed goes to the device first, and comes back after, changed or not, so that tests of
-layers, losses and twins run on CUDA as they stand. Tests of what lies on the device and stays there: test_device.py.
+Each argument is copied to the device before the call and back after it, so that tests of layers, losses and twins run
+on CUDA unchanged. Tests with arrays that stay on the device: tests/device/test_operations.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cuslayer.kernels.cuda import compile as source
 
 
 class Bridge:
-    """The kernels of the GPU, their functions taking NumPy arrays and returning them."""
+    """The kernels of the GPU with NumPy arrays as arguments and results."""
 
     def __getattr__(self, topic: str) -> Any:
         return _Topic(getattr(gpu, topic))
@@ -59,7 +59,7 @@ def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Watched(source.Cuda):
-    """CUDA, with the names of the kernels that were launched."""
+    """CUDA; records the names of the kernels that were launched."""
 
     def __init__(self) -> None:
         self.launches: list[str] = []
@@ -77,13 +77,13 @@ class _Watched(source.Cuda):
 
 @cache
 def _library(cupy: Any) -> source.Library:
-    """Return the kernels for a module CuPy, or for what stands in for it; they are compiled once a session."""
+    """Return the kernels for CuPy or its replacement, compiled once in a session."""
     return source.Library(_Watched())
 
 
 @contextmanager
 def watched() -> Iterator[Any]:
-    """Let `launches` of what this yields name the kernels that ran on the device."""
+    """Yield a driver whose `launches` lists the kernels that ran on the device."""
     library = _library(backend.cupy())
     library.driver.launches.clear()
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def watched() -> Iterator[Any]:
 
 @contextmanager
 def bridged() -> Iterator[Any]:
-    """Send NumPy arrays through the device, everywhere in cuslayer."""
+    """Run all kernels of cuslayer on the device, with NumPy arrays."""
     bridge = Bridge()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "of", lambda _: bridge)

@@ -1,10 +1,9 @@
-"""A device for machines without one: arrays that nothing of NumPy's reaches, in CuPy's place, and kernels emulated.
+"""A replacement for CuPy on machines without a GPU: device arrays that NumPy cannot access, and emulated kernels.
 
-What CuPy refuses is refused here, and some of what it would let pass: an operation of a device's array and one of
-NumPy's, a function of NumPy on a device's array, a function that is not named below. A stream can be captured as by
-CUDA: what is asked for meanwhile is not done but noted, nothing may be read from the device or sent to it, cuBLAS is
-refused as CuPy refuses it, and a launch of the graph does it all again in the same memory. What is not shown is what
-the hardware adds: rounding, order, time.
+It rejects what CuPy rejects and more: an operation on a device array and a NumPy array, a function of NumPy on a device
+array, a function not listed below. A stream can be captured as in CUDA: operations are recorded instead of executed,
+transfers from and to the device and cuBLAS are rejected as in CuPy, and a launch of the graph executes all of it in the
+same memory. It does not reproduce the rounding, the order and the times of the hardware.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ FUNCTIONS = (
 )
 BINARY = ("add", "sub", "mul", "truediv", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 
-# What a stream has noted since its capture began; None while there is none.
+# The operations recorded by a capture; None outside of a capture.
 _notes: list[Callable[[], None]] | None = None
 
 
 class DeviceArray:
-    """An array on the device; `host` is where the stand-in keeps it, which no code but this file looks at."""
+    """An array on the device; `host` holds its data and is used in this file only."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -76,7 +75,7 @@ class DeviceArray:
         raise TypeError(f"numpy.{function.__name__} of an array on the device")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        # `np.float32(2) * x` comes this way, as it does to CuPy.
+        # Called for `np.float32(2) * x`, as in CuPy.
         if method == "__call__" and not options and isinstance(inputs[0], np.generic):
             return _run(ufunc, *inputs)
         raise TypeError(f"numpy.{ufunc.__name__} of an array on the device")
@@ -134,7 +133,7 @@ def _inside(x: Any) -> Any:
 
 
 def _at(index: Any) -> Any:
-    """Return an index for the host's array; an array within it may be NumPy's, which CuPy sends over."""
+    """Return an index of the host array; it may contain a NumPy array, which CuPy transfers to the device."""
     if isinstance(index, tuple):
         return tuple(map(_at, index))
     if isinstance(index, np.ndarray):
@@ -153,7 +152,7 @@ def _read(x: DeviceArray) -> np.ndarray[Any, Any]:
 
 
 def _run(work: Callable[..., Any], *arguments: Any, changes: bool = False, **options: Any) -> Any:
-    """Do work on the device: on its arrays, on numbers, on nothing else; or note it, where the stream is captured."""
+    """Execute work on device arrays and numbers, or record it during a capture."""
     hosts = [_inside(argument) for argument in arguments]
     if _notes is not None and changes:
         _notes.append(lambda: work(*hosts, **options))
@@ -174,7 +173,7 @@ def _run(work: Callable[..., Any], *arguments: Any, changes: bool = False, **opt
 
 
 class _RawModule:
-    """A source as the emulator compiles it."""
+    """A source compiled by the emulator."""
 
     def __init__(self, emulator: Emulator, code: str, options: tuple[str, ...]) -> None:
         self._launches = emulator.build(code, source.signatures(code))
@@ -221,7 +220,7 @@ class _Event:
 
 
 class _CuPy(ModuleType):
-    """What stands in for the module: what the library may use of it, and nothing else."""
+    """The module: only what the library may use."""
 
     ndarray = DeviceArray
 
@@ -254,7 +253,7 @@ class _CuPy(ModuleType):
 
     @staticmethod
     def empty(shape: Any, dtype: Any = float) -> DeviceArray:
-        """Return memory as it is found: here every byte is 0xFF, NaN as a float."""
+        """Return uninitialized memory: here every byte is 0xFF, NaN as a float."""
         out = np.empty(shape, dtype)
         out.reshape(-1).view(np.uint8)[:] = 0xFF
         return DeviceArray(out)
@@ -277,7 +276,7 @@ def begin_capture() -> None:
 
 
 def end_capture() -> Callable[[], None]:
-    """End the capture and return how its graph is launched."""
+    """End the capture and return the launch of its graph."""
     global _notes
     notes, _notes = _notes, None
 
@@ -290,7 +289,7 @@ def end_capture() -> Callable[[], None]:
 
 @contextmanager
 def strict() -> Iterator[Emulator]:
-    """Let the device "cuda" be the stand-in; the emulator's `launches` names the kernels that ran."""
+    """Replace CuPy and the device "cuda"; the emulator's `launches` lists the kernels that ran."""
     emulator = Emulator()
     cupy = _CuPy(emulator)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Neurons as users write them: a leaky integrate-and-fire neuron, and an object that only looks like one."""
+"""User-written neurons: a leaky integrate-and-fire neuron, and an object without the base class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that take a moment: recordings of a few events, and what a run has left."""
+"""Helpers for short runs: recordings of a few events, and the content of result folders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FILES = ["checkpoint.npz", "config.yaml", "curves.png", "gradients.csv", "gradie
 
 
 def recording(label, rng, events=60, duration=30.0):
-    """A recording whose class is the band of rows that the events lie in."""
+    """Return a recording whose class is the band of rows of its events."""
     rows = 3 * label + rng.integers(3, size=events)
     return Events(rng.uniform(0, duration, events), rng.integers(34, size=events), rows, rng.integers(2, size=events))
 
 
 def write_folder(folder, train=(0, 1, 2, 0, 1, 2), test=(0, 1, 2), events=60, duration=30.0):
-    """Write recordings of some classes, numbered from 1, and their two lists."""
+    """Write recordings with given classes, numbered from 1, and their two lists."""
     rng = np.random.default_rng(3)
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
@@ -62,7 +62,7 @@ def memory(out):
 
 
 def fails(config, message, kind=ValueError, **options):
-    """Check that a run is refused and that neither the folder nor anything above it has changed."""
+    """Check that a run raises and leaves its folder and the parent folder unchanged."""
     above = os.path.dirname(config.out)
     before = sorted((r, d, f) for r, d, f in os.walk(above))
     with pytest.raises(kind, match=message):

@@ -1,4 +1,4 @@
-"""Checkpoints: exact to the bit, plain arrays, whole or not there, and refused where they do not fit."""
+"""Checkpoints: exact to the bit, plain arrays, atomic, and errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def step(net, optimizer):
 
 
 def everything(net, optimizer):
-    """All that a run remembers, as bytes."""
+    """The whole state of a run as bytes."""
     arrays = {**net.state(), **optimizer.state()}
     return {name: a.tobytes() for name, a in arrays.items()}, backend.generator().bit_generator.state
 
@@ -63,7 +63,7 @@ def test_round_trip_to_the_bit(tmp_path, kind):
 
 
 @KINDS
-def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, kind):
+def test_resumed_training_equals_uninterrupted_training(tmp_path, kind):
     net, optimizer = model(kind)
     Checkpoint.of(1, net, optimizer).save(tmp_path / "c.npz")
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, kind):
     assert everything(*other) == everything(net, optimizer)
 
 
-def test_a_checkpoint_does_not_move_with_the_run():
+def test_a_checkpoint_is_a_copy():
     net, optimizer = model()
     before = everything(net, optimizer)
     checkpoint = Checkpoint.of(1, net, optimizer)
@@ -83,13 +83,13 @@ def test_a_checkpoint_does_not_move_with_the_run():
     assert everything(net, optimizer) != before
     checkpoint.restore(net, optimizer)
     assert everything(net, optimizer) == before
-    # A restored run must not move the checkpoint either.
+    # Training after a restore must not change the checkpoint either.
     step(net, optimizer)
     checkpoint.restore(net, optimizer)
     assert everything(net, optimizer) == before
 
 
-def test_there_is_no_pickle_in_it(saved):
+def test_a_checkpoint_contains_no_pickle(saved):
     with np.load(saved, allow_pickle=False) as file:
         kinds = {name: file[name].dtype.kind for name in file.files}
         about = json.loads(str(file["about"]))
@@ -98,7 +98,7 @@ def test_there_is_no_pickle_in_it(saved):
     assert (about["format"], about["epoch"]) == (1, 3)
 
 
-def test_another_device_is_no_matter(saved):
+def test_a_checkpoint_of_another_device(saved):
     assert all(isinstance(a, np.ndarray) for a in load_checkpoint(saved).network.values())
 
 
@@ -110,7 +110,7 @@ def test_another_device_is_no_matter(saved):
         ({"kind": "SGD"}, r"^load_state: optimizer's \d\.\w+ is (missing|unknown)"),
     ],
 )
-def test_another_run_is_refused_and_not_changed(saved, other, message):
+def test_a_checkpoint_that_does_not_fit_raises_and_changes_nothing(saved, other, message):
     net, optimizer = model(**other)
     before = everything(net, optimizer)
     with pytest.raises(ValueError, match=message):
@@ -118,7 +118,7 @@ def test_another_run_is_refused_and_not_changed(saved, other, message):
     assert everything(net, optimizer) == before
 
 
-def test_another_count_of_layers_is_refused_and_not_changed(saved):
+def test_another_number_of_layers_raises_and_changes_nothing(saved):
     net = cs.Sequential(cs.Dense(6, 4), SRM)
     optimizer = cs.Adam(net.parameters())
     before = everything(net, optimizer)
@@ -145,8 +145,8 @@ def test_truncated_anywhere(saved):
             load_checkpoint(saved)
 
 
-def test_a_byte_that_has_turned(saved):
-    # Zip keeps a checksum of the content, not of all that stands around it: a turned byte is found or has no effect.
+def test_a_changed_byte(saved):
+    # Zip has checksums of the content only: a changed byte is detected or has no effect.
     whole = saved.read_bytes()
     sound = load_checkpoint(saved)
     refused = 0
@@ -182,7 +182,7 @@ def test_another_file(tmp_path, what):
 
 
 class Trap:
-    """What runs code where a file is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     sprung = False
 
@@ -194,7 +194,7 @@ class Trap:
         return Trap.spring, ()
 
 
-def test_a_pickle_is_not_run(tmp_path):
+def test_a_pickle_is_not_executed(tmp_path):
     np.savez(tmp_path / "c.npz", about=np.array(Trap(), dtype=object))
     with pytest.raises(ValueError, match=r"c\.npz is damaged or no checkpoint"):
         load_checkpoint(tmp_path / "c.npz")

@@ -1,4 +1,4 @@
-"""The configuration: SLAYER's keys, what is written is read back, and what is wrong is named."""
+"""The configuration: SLAYER's keys, round trips, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cuslayer.network.notation import Word
 from cuslayer.training import Config, load_config
 from cuslayer.training.config import OptimizerConfig
 
-# Written by hand in the style of SLAYER's own files, remarks and all.
+# In the style of SLAYER's own files, with comments.
 SLAYER = """
 simulation:
     Ts: 1.0
@@ -46,7 +46,7 @@ training:
 """
 
 
-# No value is the usual one, so that a key that gets lost on the way shows.
+# No value is the default, so that a lost key is noticed.
 OTHER = Config(
     neuron=cs.SRM(
         theta=7.5,
@@ -86,13 +86,13 @@ OTHER = Config(
 
 @pytest.fixture
 def document():
-    """A whole configuration as Python objects, to be spoiled."""
+    """A complete configuration as Python objects, to be modified."""
     return copy.deepcopy(yaml.safe_load(SLAYER))
 
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a configuration given as text or as objects."""
+    """Load a configuration from text or from objects."""
 
     def load(given):
         path = tmp_path / "network.yaml"
@@ -103,7 +103,7 @@ def load(tmp_path):
 
 
 def put(document, path, value):
-    """Set the value at a path of keys, or remove it where the value is None."""
+    """Set the value at a path of keys, or remove the key if the value is None."""
     *outer, last = path
     for key in outer:
         document = document[key]
@@ -167,7 +167,7 @@ def test_a_number_may_have_an_exponent_and_no_dot(load, word, lr):
     assert load(SLAYER + f"    optimizer: {{lr: {word}}}\n").optimizer.lr == lr
 
 
-def test_missing_parts_have_usual_values(load, document):
+def test_missing_parts_have_defaults(load, document):
     for key in ("nSample",):
         del document["simulation"][key]
     del document["training"]["path"]
@@ -207,7 +207,7 @@ def test_an_empty_key_is_missing_not_none(load):
         (("training", "error", "tgtSpikeCount", False), r"training\.error\.tgtSpikeCount\.false"),
     ],
 )
-def test_a_missing_key_is_named(load, document, path, name):
+def test_the_error_names_a_missing_key(load, document, path, name):
     put(document, path, None)
     with pytest.raises(ValueError, match=rf"^load_config: .*network\.yaml: {name} is missing$"):
         load(document)
@@ -229,7 +229,7 @@ def test_a_missing_key_is_named(load, document, path, name):
         (("training", "zzz"), r"training\.zzz is an unknown key$"),
     ],
 )
-def test_an_unknown_key_names_the_nearest(load, document, path, message):
+def test_the_error_of_an_unknown_key_names_the_nearest(load, document, path, message):
     put(document, path, 1)
     with pytest.raises(ValueError, match=message):
         load(document)
@@ -259,7 +259,7 @@ def test_an_unknown_key_of_the_optimizer(load):
         (("training", "optimizer"), {"every": 0.5}, r"training\.optimizer\.every must be an integer, got float"),
     ],
 )
-def test_a_value_of_the_wrong_kind(load, document, path, value, message):
+def test_a_value_of_the_wrong_type(load, document, path, value, message):
     put(document, path, value)
     with pytest.raises(TypeError, match=message):
         load(document)
@@ -316,7 +316,7 @@ def test_broken_yaml(load, text):
         load(text)
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_not_text(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x81")
     with pytest.raises(ValueError, match=r"x\.yaml is no YAML"):
         load_config(tmp_path / "x.yaml")
@@ -327,7 +327,7 @@ def test_an_empty_document(load):
         load("")
 
 
-def test_what_a_configuration_makes():
+def test_objects_made_from_a_configuration():
     config = OTHER
     assert config.steps == 240
     cs.seed(0)
@@ -359,10 +359,10 @@ def test_optimizers(name, kind):
     optimizer = Config(optimizer=options).make_optimizer([cs.Tensor([1.0], requires_grad=True)])
     assert type(optimizer) is kind
     assert optimizer.weight_decay == 0.5
-    assert "peak" not in optimizer.remembers
+    assert "peak" not in optimizer.state_names
 
 
-def test_options_stand_before_the_file():
+def test_options_override_the_file():
     config = OTHER.with_options(lr=0.5, epochs=2, batch=None, out="x")
     assert (config.optimizer.lr, config.epochs, config.batch, config.out) == (0.5, 2, OTHER.batch, "x")
     assert config.optimizer.type == "SGD"
@@ -370,13 +370,13 @@ def test_options_stand_before_the_file():
 
 
 @pytest.mark.parametrize("amsgrad", [True, False])
-def test_the_largest_second_moment_counts_where_it_is_asked_for(amsgrad):
+def test_amsgrad_is_passed_to_adam(amsgrad):
     config = Config(optimizer=OptimizerConfig(amsgrad=amsgrad))
     optimizer = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
-    assert ("peak" in optimizer.remembers) == amsgrad
+    assert ("peak" in optimizer.state_names) == amsgrad
 
 
-def test_losses_have_the_constants_of_the_file():
+def test_losses_have_the_constants_of_the_configuration():
     srm, region = cs.SRM(dt=0.5, tau_sr=3.0), (4.0, 11.0)
     s, labels = np.random.default_rng(0).random((30, 2, 3)) < 0.3, [2, 0]
     given = {"neuron": srm, "region": region, "window": 2.5, "true": 7.0, "false": 2.0}

@@ -1,4 +1,4 @@
-"""What each epoch of a run has by its number, from 0 on and after a pause: a learning rate and an order."""
+"""The learning rate and the order of samples in each epoch of a run, also after resuming."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.tiny import silent, write_folder, write_pair
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Drawing takes longer than training here."""
+    """Do not draw: it takes longer than training here."""
     monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
 
 
@@ -22,7 +22,7 @@ def settings(tmp_path, *layers, **options):
     return Config(duration=30.0, layers=layers, batch=1, data=data, out=out, **options)
 
 
-# Half after every second epoch, and half a cosine over four.
+# Half the rate after every second epoch, and a cosine over four epochs.
 RATES = {"step": [0.4, 0.4, 0.2, 0.2], "cosine": [0.4, 0.2 + 0.1 * 2**0.5, 0.2, 0.2 - 0.1 * 2**0.5]}
 
 
@@ -43,7 +43,7 @@ def test_each_epoch_has_the_learning_rate_of_its_number(tmp_path, monkeypatch, s
 
 
 def test_each_epoch_has_the_order_of_its_number(tmp_path, monkeypatch):
-    """The order depends on the loader's epoch."""
+    """The order depends on the epoch of the loader."""
     ordered, seen = Loader.__iter__, []
     monkeypatch.setattr(Loader, "__iter__", lambda self: seen.append((self.shuffle, self.epoch)) or ordered(self))
     write_folder(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""The pictures of a run: what is drawn, not how it looks."""
+"""The figures of a run: their data, not their style."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def figure():
     figure = Figure(figsize=(6, 3), layout="constrained")
     FigureCanvasAgg(figure)
     yield figure
-    # Drawing must not warn either.
+    # Drawing must not warn.
     figure.canvas.draw()
 
 
@@ -57,7 +57,7 @@ def test_curves_of_a_loss_that_has_no_logarithm(figure, loss):
     assert figure.axes[0].get_yscale() == "linear"
 
 
-def test_curves_count_whole_epochs(figure):
+def test_the_axis_of_epochs_has_integer_ticks(figure):
     draw_curves(figure, [EpochStats(1, 5.0, 0.5, 4.0, 0.5, 1.0), EpochStats(2, 4.0, 0.5, 3.0, 0.5, 1.0)])
     figure.canvas.draw()
     assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
@@ -70,7 +70,7 @@ def test_rasters(figure):
     second = np.zeros((20, 60), bool)
     second[3, 50] = True
     draw_rasters(figure, [("input", first), ("output", second)], 0.5)
-    # Axes are made from above: the last one is the input's.
+    # Axes are created from the top: the last one is that of the input.
     above, below = figure.axes
     assert above.get_position().y0 > below.get_position().y0
     assert below.get_lines()[0].get_xdata().tolist() == [3.5, 4.5]
@@ -89,14 +89,14 @@ def test_rasters_of_silence(figure):
     assert figure.axes[0].get_lines()[0].get_xdata().tolist() == []
 
 
-def test_save_figure_is_a_picture_of_its_size(tmp_path):
+def test_save_figure_writes_an_image_of_its_size(tmp_path):
     save_figure(tmp_path / "x.png", lambda figure: figure.subplots().plot([1, 2]), size=(3, 2))
     raw = (tmp_path / "x.png").read_bytes()
     assert raw.startswith(PNG)
     assert (int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")) == (360, 240)
 
 
-def test_a_drawing_that_fails_leaves_the_old_picture(tmp_path):
+def test_a_failed_figure_keeps_the_old_file(tmp_path):
     (tmp_path / "x.png").write_bytes(b"old")
 
     def spoil(figure):

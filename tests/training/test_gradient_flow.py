@@ -1,4 +1,4 @@
-"""The gradient flow: the sizes by their formula, and the file and the picture of a run."""
+"""The gradient flow: the sizes by their formula, the file and the figure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def flow(tmp_path):
     return t.gradients
 
 
-def test_the_trainer_records_what_the_plain_loop_sees():
+def test_the_trainer_records_the_gradients_of_a_plain_loop():
     net = network()
     loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01)
     squares = {"0 Dense": [], "2 Dense": []}
@@ -64,7 +64,7 @@ def test_the_trainer_records_what_the_plain_loop_sees():
     assert t.gradients.epochs[0] == sizes
 
 
-def test_an_epoch_begins_anew():
+def test_an_epoch_starts_from_zero():
     t, other = trainer(network(), lr=0.0), trainer(network(), lr=0.0)
     t.train(batches(5))
     t.train(batches(1))
@@ -72,7 +72,7 @@ def test_an_epoch_begins_anew():
     assert t.gradients.epochs[0] != t.gradients.epochs[1] == other.gradients.epochs[0]
 
 
-def test_training_is_the_same_with_it():
+def test_recording_does_not_change_training():
     net, other = network(), network()
     trainer(net).train(batches())
     loss, optimizer = cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(other.parameters(), 0.01)
@@ -84,7 +84,7 @@ def test_training_is_the_same_with_it():
         assert mine.data.tobytes() == theirs.data.tobytes()
 
 
-def test_no_batch_is_no_epoch():
+def test_an_epoch_without_a_batch_is_not_recorded():
     t = trainer(network())
     t.train([])
     assert t.gradients.epochs == []
@@ -123,7 +123,7 @@ def test_a_round_trip(flow, tmp_path):
     again.load(tmp_path / "flow.csv")
     for mine, other in zip(again.epochs, flow.epochs, strict=True):
         assert mine == pytest.approx(other, rel=1e-9)
-    # What is read is written back to the byte.
+    # Reading and writing is exact.
     again.save(tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "flow.csv").read_bytes()
 
@@ -141,7 +141,7 @@ def test_some_epochs_of_a_file(flow, tmp_path):
     assert other.epochs == again.epochs
 
 
-def test_the_picture(flow):
+def test_the_figure(flow):
     figure = Figure()
     axes = figure.subplots()
     assert flow.plot(axes) is axes
@@ -164,7 +164,7 @@ def test_a_gradient_of_zero_and_a_gap_are_drawn():
     figure.canvas.draw()
 
 
-def test_axes_of_its_own(flow):
+def test_drawing_on_new_axes(flow):
     assert [line.get_label() for line in flow.plot().get_lines()] == ["0 Dense", "2 Dense"]
     with pytest.raises(TypeError, match=r"^gradient_flow: ax must be matplotlib Axes, got str$"):
         flow.plot("0 Dense")

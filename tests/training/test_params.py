@@ -18,7 +18,7 @@ OXFORD = [{"dim": 200}, {"dim": 256}, {"dim": 200}]
 COUNTS = {"type": "NumSpikes", "tgtSpikeRegion": {"start": 0, "stop": 300}, "tgtSpikeCount": {True: 60, False: 10}}
 PATHS = {"in": "NMNISTsmall/", "train": "NMNISTsmall/train1K.txt", "test": "NMNISTsmall/test100.txt"}
 
-# The keys and values of the files in SLAYER-PyTorch's folders of examples.
+# The keys and values of the example files of SLAYER-PyTorch.
 EXAMPLES = {
     "oxford": {
         "simulation": {"Ts": 1, "tSample": 1900, "nSample": 1},
@@ -52,7 +52,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_slayers_examples_are_understood(name, tmp_path):
+def test_slayers_examples_are_read(name, tmp_path):
     params = Params(EXAMPLES[name])
     params.save(tmp_path / "network.yaml")
     config = load_config(tmp_path / "network.yaml")
@@ -70,7 +70,7 @@ def test_slayers_examples_are_understood(name, tmp_path):
             config.network()
 
 
-def test_every_error_makes_its_loss():
+def test_every_error_type_has_its_loss():
     error = {"type": "ProbSpikes", "probSlidingWin": 15, "tgtSpikeRegion": {"start": 10, "stop": 90}}
     config = load_config(EXAMPLES["oxford"] | {"training": {"error": error}})
     loss = config.loss()
@@ -88,7 +88,7 @@ def test_the_losses_of_the_chip():
         assert load_config(EXAMPLES[name]).loss().neuron == cs.Loihi()
 
 
-def test_items_and_attributes_are_one():
+def test_items_and_attributes_are_the_same():
     params = Params(EXAMPLES["nmnist"])
     assert params.simulation.Ts == params["simulation"]["Ts"] == 1.0
     assert params.training.path["in"] == "NMNISTsmall/"
@@ -105,7 +105,7 @@ def test_items_and_attributes_are_one():
     assert list(params) == ["simulation", "neuron"]
 
 
-def test_the_callers_mapping_stays():
+def test_the_callers_mapping_is_not_changed():
     given = copy.deepcopy(EXAMPLES["oxford"])
     params = Params(given)
     params.layer[0].dim = 3
@@ -128,7 +128,7 @@ def test_saves_and_prints(tmp_path, capsys):
     assert not [p for p in tmp_path.iterdir() if p.name != "a.yaml"]
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_errors_name_what_is_missing(tmp_path):
     params = Params(EXAMPLES["oxford"])
     with pytest.raises(KeyError, match="Params: 'simulatoin' is missing; did you mean simulation"):
         params["simulatoin"]

@@ -1,4 +1,4 @@
-"""A whole run: what it writes, that a seed fixes it, and that it goes on as if it had not stopped."""
+"""A whole run: its files, its seed, and resuming with identical results."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.support.tiny import (
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
-    """Drawing takes longer than training here: only the tests that ask for pictures have them."""
+    """Do not draw, which takes longer than training here, unless the test uses `pictures`."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 @pytest.fixture
 def pictures():
-    """Ask for pictures."""
+    """Request that the figures are drawn."""
 
 
 @pytest.fixture
 def config(tmp_path):
-    """A run that takes a moment."""
+    """A short run."""
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
     options = {"layers": ("34x34x2", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
     return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
@@ -54,7 +54,7 @@ def pair(tmp_path):
     return Config(error="SpikeTime", duration=30.0, layers=layers, epochs=2, batch=1, data=str(data), out=out)
 
 
-def test_what_a_run_leaves(config, tmp_path, pictures):
+def test_the_files_of_a_run(config, tmp_path, pictures):
     said = []
     out = train(config, log=said.append)
     assert out == tmp_path / "out"
@@ -76,7 +76,7 @@ def test_what_a_run_leaves(config, tmp_path, pictures):
     assert [line.split("|")[0] for line in said[1:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
 
 
-def test_the_log_is_true(config):
+def test_the_log_has_the_score_of_the_checkpoint(config):
     # The last row's test score is the score of the weights in the checkpoint.
     out = train(config, log=silent)
     net = config.network()
@@ -107,7 +107,7 @@ def test_a_run_learns(config):
     ],
 )
 @pytest.mark.parametrize("kind", ["Adam", "NAdam", "SGD"])
-def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path, device, kind):
+def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kind):
     cs.use(device)
     optimizer = OptimizerConfig(type=kind, lr=0.02, momentum=0.5, schedule="step", every=1, factor=0.5)
     config = config.with_options(optimizer=optimizer)
@@ -115,7 +115,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(config, tmp_path, device, k
     out = train(config.with_options(epochs=2), log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)[:3]
     assert weights(out) != weights(whole)
-    # Whatever was drawn in between has no part in it.
+    # Random numbers drawn in between do not matter.
     backend.generator().random(7)
     train(config.with_options(epochs=4), resume=True, log=silent)
     assert rows_without_seconds(out) == rows_without_seconds(whole)
@@ -132,7 +132,7 @@ def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
     assert rows_without_seconds(out) == rows_without_seconds(whole)
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
+def test_resuming_a_finished_run_changes_nothing(config):
     out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     (out / "curves.png").unlink()
@@ -143,7 +143,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(config):
         assert after[name] == before[name]
 
 
-def test_one_seed_is_one_run(config, tmp_path):
+def test_the_seed_determines_the_run(config, tmp_path):
     first = train(config, log=silent)
     second = train(config.with_options(out=str(tmp_path / "again")), log=silent)
     other = train(config.with_options(seed=1, out=str(tmp_path / "other")), log=silent)
@@ -166,7 +166,7 @@ def test_one_epoch(config, pictures):
 
 
 def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
-    # Weights of zero and a rate of almost zero: a silent output says class 0, and no recording is of class 0.
+    # Weights of zero and a rate near zero: a silent output is class 0, and no recording is of class 0.
     data = write_folder(tmp_path / "ones", (1, 2, 1), (2, 1))
     make = Config.network
 
@@ -210,7 +210,7 @@ def test_spike_times_resume(pair, tmp_path):
     assert weights(out) == weights(whole)
 
 
-def test_the_pictures_show_the_run(config, monkeypatch):
+def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
     monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
@@ -237,11 +237,11 @@ def test_new_folders_are_numbered(config, tmp_path, monkeypatch):
     assert load_config("runs/2/config.yaml").out == os.path.join("runs", "2")
 
 
-def test_lists_that_are_named(config, tmp_path, monkeypatch):
+def test_given_lists(config, tmp_path, monkeypatch):
     data = tmp_path / "data"
     (data / "other.txt").write_text("1 0\n")
     (data / "train.txt").rename(data / "named.txt")
-    # In the folder, or as SLAYER has it, from where the run is started.
+    # In the folder, or, as in SLAYER, relative to the working directory.
     monkeypatch.chdir(tmp_path)
     for name in ("named.txt", os.path.join("data", "named.txt")):
         named = config.with_options(train_list=name, test_list="other.txt", out=str(tmp_path / name.replace("/", "-")))
@@ -262,12 +262,12 @@ def test_lists_that_are_named(config, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_bad_recording_leaves_nothing(config, tmp_path, which, raw, message):
+def test_an_invalid_recording_leaves_no_folder(config, tmp_path, which, raw, message):
     (tmp_path / "data" / f"{which}.bs2").write_bytes(raw)
     fails(config, message, out=str(tmp_path / "new" / "deep" / "out"))
 
 
-def test_a_failed_first_epoch_leaves_a_folder_that_was_there(config, tmp_path):
+def test_a_failed_first_epoch_keeps_an_existing_folder(config, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "data" / "9.bs2").write_bytes(b"")
     fails(config, "is empty")
@@ -286,7 +286,7 @@ def test_a_failed_first_epoch_leaves_a_folder_that_was_there(config, tmp_path):
         ({"duration": 0.1, "region": (0.0, 0.1)}, "steps must be at least 1, got 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(config, options, message):
+def test_configurations_that_do_not_fit_raise(config, options, message):
     fails(config, message, **options)
 
 
@@ -304,7 +304,7 @@ def test_an_empty_test_list(config, tmp_path):
     fails(config, r"list .*test\.txt must name a recording, got none")
 
 
-def test_where_results_may_not_go(config, tmp_path):
+def test_invalid_output_folders_raise(config, tmp_path):
     (tmp_path / "file").write_text("")
     fails(config, r"train: out .*file is a file, not a folder", out=str(tmp_path / "file"))
     fails(config, "Not a directory|exists|cannot find", OSError, out=str(tmp_path / "file" / "out"))
@@ -330,7 +330,7 @@ def test_nothing_to_resume(config, tmp_path, monkeypatch):
         find_run(None)
 
 
-def test_resuming_what_does_not_fit(config):
+def test_resuming_with_a_checkpoint_that_does_not_fit_raises(config):
     out = train(config, log=silent)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
 
@@ -349,7 +349,7 @@ def test_resuming_what_does_not_fit(config):
     refused(r"load_checkpoint: .* is damaged or no checkpoint")
 
 
-def test_an_error_in_the_middle_leaves_the_last_whole_epoch(config, tmp_path):
+def test_an_error_keeps_the_last_complete_epoch(config, tmp_path):
     whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), log=silent)
 
     def spoil(line):
@@ -364,7 +364,7 @@ def test_an_error_in_the_middle_leaves_the_last_whole_epoch(config, tmp_path):
     assert weights(out) == weights(whole)
 
 
-def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypatch):
     real, count = np.savez, []
 
     def full(file, **arrays):
@@ -380,13 +380,13 @@ def test_a_write_that_fails_leaves_the_last_whole_epoch(config, tmp_path, monkey
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
     assert load_checkpoint(out / "checkpoint.npz").epoch == 1
-    # The log comes first, and what it has too much is dropped.
+    # The log is written first; its additional epochs are dropped.
     assert len(load_stats(out / "metrics.csv")) == 2
     train(config, resume=True, log=silent)
     assert len(load_stats(out / "metrics.csv")) == 2
 
 
-def test_an_interrupt_leaves_nothing_before_the_first_epoch(config, monkeypatch):
+def test_an_interrupt_in_the_first_epoch_leaves_no_folder(config, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt("stop")
 

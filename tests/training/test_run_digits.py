@@ -8,7 +8,7 @@ from tests.support.tiny import FILES, silent
 
 
 def test_the_embedded_digits(tmp_path, monkeypatch):
-    # The whole set takes minutes: here only a few of its recordings, read in the same way.
+    # The whole set takes minutes: only a few recordings are used here, read in the same way.
     chosen = {}
 
     class Few(run_module.Digits):

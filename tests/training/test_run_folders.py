@@ -1,4 +1,4 @@
-"""The folders of runs: each new one has the next number, and the last is gone on with."""
+"""The folders of runs: a new one has the next number, the last one is resumed."""
 
 from __future__ import annotations
 

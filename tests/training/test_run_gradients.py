@@ -1,4 +1,4 @@
-"""The gradient flow of a whole run: its file, and that a resumed run goes on with it."""
+"""The gradient flow of a whole run: its file, and resuming."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ training:
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The names of the pictures, which are not drawn."""
+    """The names of the figures, which are not drawn."""
     names = []
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: names.append(path.name))
     return names
@@ -43,23 +43,23 @@ def test_what_is_recorded(config, drawn):
     header, *rows = sizes(train(config, log=silent))
     assert header == "epoch,0 Dense,2 Dense"
     assert [row.split(",")[0] for row in rows] == ["1", "2"]
-    # The hidden neurons are silent here: no gradient of the layer behind them.
+    # The hidden neurons are silent: the layer after them has no gradient.
     assert all(float(first) > 0 == float(second) for _, first, second in (row.split(",") for row in rows))
     assert drawn == ["curves.png", "gradients.png", "raster.png"]
 
 
-def test_a_resumed_run_goes_on(config, tmp_path):
+def test_a_resumed_run_continues_the_gradient_flow(config, tmp_path):
     whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     assert sizes(out) == sizes(whole)[:3]
-    # As a run leaves it that is killed before its third checkpoint.
+    # As in a run that was killed before its third checkpoint.
     with (out / "gradients.csv").open("a") as file:
         file.write("3,1,1\n")
     train(config.with_options(epochs=4), resume=True, log=silent)
     assert sizes(out) == sizes(whole)
 
 
-def test_a_run_without_the_file_goes_on(config, tmp_path):
+def test_a_run_without_the_file_is_resumed(config, tmp_path):
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     (out / "gradients.csv").unlink()
@@ -67,7 +67,7 @@ def test_a_run_without_the_file_goes_on(config, tmp_path):
     assert sizes(out) == [sizes(whole)[0], "1,,", "2,,", sizes(whole)[3]]
 
 
-def test_a_damaged_file_is_refused(config):
+def test_a_damaged_gradient_file_raises(config):
     out = train(config, log=silent)
     (out / "gradients.csv").write_text("epoch,0 Dense\n1,1\n2,1\n")
     before = {p.name: p.read_bytes() for p in out.iterdir()}

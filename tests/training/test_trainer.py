@@ -1,4 +1,4 @@
-"""The trainer: its loop is the plain loop, and its scores are means over samples."""
+"""The trainer: equal to a plain loop, with scores that are means over samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trainer(*layers, loss=None, lr=0.01):
     return Trainer(net, loss or cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), lr))
 
 
-def test_training_is_the_plain_loop():
+def test_training_equals_a_plain_loop():
     cs.seed(1)
     t = trainer()
     cs.seed(1)
@@ -58,7 +58,7 @@ def test_testing_changes_nothing():
     assert t.net.layers[0].weight.grad is None
 
 
-def test_testing_keeps_nothing_for_backward():
+def test_testing_saves_nothing_for_backward():
     kept = []
 
     def watch(x):
@@ -71,7 +71,7 @@ def test_testing_keeps_nothing_for_backward():
     assert kept == [False, True]
 
 
-def test_dropout_in_training_alone():
+def test_dropout_in_training_only():
     layer = cs.Dropout(0.5)
     t = trainer(cs.Dense(6, 8), SRM, layer, cs.Dense(8, 2), SRM)
     t.train(batches())
@@ -83,7 +83,7 @@ def test_dropout_in_training_alone():
 
 
 def test_training_learns():
-    # The class is which half of the inputs fires.
+    # The class is the half of the inputs that fires.
     rng = np.random.default_rng(0)
     labels = np.arange(8) % 2
     x = (rng.random((20, 8, 6)) < 0.5) & (np.arange(6) // 3 == labels[:, None])
@@ -129,7 +129,7 @@ def test_a_label_out_of_range():
             trainer().train([(x, np.array([0, label, 1]))])
 
 
-def test_nothing_is_printed_where_there_is_no_terminal(capsys):
+def test_nothing_is_printed_without_a_terminal(capsys):
     t = trainer()
     t.progress = True
     t.train(batches())
@@ -140,7 +140,7 @@ def test_nothing_is_printed_where_there_is_no_terminal(capsys):
 
 @pytest.mark.parametrize("firing", [(), (0,), (2,), (0, 1)])
 def test_silent_batch_needs_every_batch_silent(firing):
-    """The first or the last batch alone says nothing of the others."""
+    """Neither the first nor the last batch alone is sufficient."""
     t = trainer(cs.Dense(6, 2, weight_scale=30.0), cs.SRM(), lr=1e-9)
     t.net[0].weight.data = abs(t.net[0].weight.data)
     loud, silent = np.ones((20, 3, 6), bool), np.zeros((20, 3, 6), bool)

@@ -1,4 +1,4 @@
-"""The relaxed network: thresholds that have a slope, and pass through what the network did."""
+"""Relaxed neurons: a smooth threshold that reproduces the spikes of a given run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from cuslayer.neurons.base import Neuron
 
 
 class Relaxed:
-    """Neurons whose threshold is relaxed around a run of theirs, with potentials u0 and spikes s0.
+    """Neurons with a smooth threshold around a run with potentials u0 and spikes s0.
 
-    A spike becomes a number that grows with the potential at the slope that the surrogate says, and is the spike where
-    the potential is what it was::
+    The output is a real number. It equals the spike at the potential of the run, and its slope is the surrogate::
 
         s[t] = s0[t] + integral from u0[t] to u[t] of dt rho(v) dv
         u[t] = psp(x)[t] + sum_{k>=1} nu[k] s[t-k]
 
-    The integral of rho, Laplace's density, is Laplace's distribution times ``2 scale_rho``. Each s0 is the constant of
-    integration that fits it to the run. Loihi's neurons have the response of `Loihi.response` in psp's place, and no
-    refraction: their reset is dropped, as in their gradient.
+    The integral of rho, the Laplace density, is the Laplace distribution times ``2 scale_rho``. Loihi's neurons have
+    `Loihi.response` in place of psp, and no refraction: their reset is dropped, as in their gradient.
 
     Args:
-        neurons: the neurons, whose surrogate is Laplace's density.
+        neurons: the neurons; their surrogate must be the Laplace density.
         u0: (T, N, ...), their potentials in the run.
     """
 
@@ -34,35 +32,36 @@ class Relaxed:
         self.z0 = (u0.astype(np.float64) - neurons.theta) / self.width
 
     def slope(self) -> Array:
-        """Return the derivative of each spike for its potential in the run, ``dt rho(u0)``."""
+        """Return the derivative of each spike with respect to its potential in the run, ``dt rho(u0)``."""
         return self.height * np.exp(-abs(self.z0))
 
     def changes(self, filtered: Array) -> Array:
-        """Return how spikes change where the filtered input does.
+        """Return the changes of the spikes for changes of the filtered input.
 
         Args:
-            filtered: (T, ..., N, ...), changes of psp(x) in several trials; a trial has the shape of u0's steps.
+            filtered: (T, trials, N, ...), the changes of psp(x).
 
         Returns:
             ``s - s0``, of that shape, float64.
         """
-        later = filtered / self.width
+        # Changes of the potential in widths; the refraction of changed spikes is added step by step.
+        changed = filtered / self.width
         if len(self.nu) < 2:
-            return self._grown(self.z0[:, None], later)
-        found = np.empty(later.shape)
-        debt = (self.nu[1:] / self.width).reshape(-1, *(1 for _ in later.shape[1:]))
-        for t in range(len(later)):
-            found[t] = self._grown(self.z0[t], later[t])
-            reached = later[t + 1 : t + len(self.nu)]
-            reached += debt[: len(reached)] * found[t]
+            return self._integral(self.z0[:, None], changed)
+        found = np.empty(changed.shape)
+        refraction = (self.nu[1:] / self.width).reshape(-1, *(1 for _ in changed.shape[1:]))
+        for t in range(len(changed)):
+            found[t] = self._integral(self.z0[t], changed[t])
+            following = changed[t + 1 : t + len(self.nu)]
+            following += refraction[: len(following)] * found[t]
         return found
 
-    def _grown(self, z0: Array, change: Array) -> Array:
-        """Return the integral of ``height exp(-|z|)`` over the potential, from z0 on, in widths."""
-        below, above = np.minimum(z0, z0 + change), np.maximum(z0, z0 + change)
-        # On one side of the threshold it is a difference of exponentials; across, the sum of both sides.
-        near = np.exp(-np.minimum(abs(below), abs(above)))
+    def _integral(self, z0: Array, change: Array) -> Array:
+        """Return the integral of ``height exp(-|z|)`` over the potential, from z0 to z0 + change (in widths)."""
+        low, high = np.minimum(z0, z0 + change), np.maximum(z0, z0 + change)
+        # On one side of the threshold it is a difference of exponentials; across it, the sum of both sides.
+        near = np.exp(-np.minimum(abs(low), abs(high)))
         one_side = near * -np.expm1(-abs(change))
-        across = 2.0 - np.exp(np.minimum(below, 0.0)) - np.exp(-np.maximum(above, 0.0))
-        size = np.where((below < 0) & (above > 0), across, one_side)
+        across = 2.0 - np.exp(np.minimum(low, 0.0)) - np.exp(-np.maximum(high, 0.0))
+        size = np.where((low < 0) & (high > 0), across, one_side)
         return self.height * self.width * np.copysign(size, change)

@@ -1,4 +1,4 @@
-"""What `compare_gradients` finds: a table and a plot."""
+"""The result of `compare_gradients`: a table and a plot."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ MODES = ("slayer", "exact")
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Of one layer and one kind of moves: the measured changes of the loss, and those that the two gradients predict.
+    """Measured and predicted changes of the loss, for one layer and one kind of perturbation.
 
     Attributes:
-        layer: the position at which the layer's output is there.
+        layer: the position of the neurons, or of the layer where it has none.
         name: the layer, as text.
-        moved: what was moved: "weight" (or what else is trained), "potential", or a spike: "shift", "add", "remove".
-        measured: the changes, (k,): of small moves for a move of length 1, of a spike as they are.
-        slayer: what the slayer gradient predicts of them, (k,).
-        exact: what the exact gradient predicts.
-        agreement: the cosine and the ratio of the whole slayer gradient to the whole exact one; no moves have a part
-            in it.
+        perturbed: what was perturbed: "weight" (or another parameter), "potential", or a spike: "shift", "add",
+            "remove".
+        measured: the measured changes, (k,): per unit length for small perturbations, total for spikes.
+        slayer: the changes that the slayer gradient predicts, (k,).
+        exact: the changes that the exact gradient predicts, (k,).
+        agreement: the cosine and the ratio of the whole slayer gradient to the whole exact one; it does not depend on
+            the perturbations.
     """
 
     layer: int
     name: str
-    moved: str
+    perturbed: str
     measured: Array
     slayer: Array
     exact: Array
     agreement: tuple[float, float]
 
     def cosine(self, mode: str) -> float:
-        """Return the cosine of a mode's predictions to what was measured, nan where either is 0 throughout.
+        """Return the cosine between predicted and measured changes, nan where either is all 0.
 
-        1: the gradient is right but for its size. 0: it has nothing to do with what happens. Under 0: it points away.
+        1: the gradient is right up to its size. 0: it is unrelated to the change. Below 0: it has the wrong sign.
 
         Raises:
             ValueError: mode is neither "slayer" nor "exact".
@@ -50,9 +51,9 @@ class Comparison:
         return cosine(self._predicted(mode), self.measured)
 
     def ratio(self, mode: str) -> float:
-        """Return the size of a mode's predictions over that of what was measured; nan where that is 0.
+        """Return the root mean square of the predicted changes over that of the measured ones, nan where that is 0.
 
-        Sizes are root mean squares. The slope of what was measured over what was predicted is ``cosine / ratio``.
+        The slope of measured over predicted changes is ``cosine / ratio``.
 
         Raises:
             ValueError: mode is neither "slayer" nor "exact".
@@ -66,18 +67,18 @@ class Comparison:
 
     def __repr__(self) -> str:
         modes = ", ".join(f"{m} cosine {_shown(self.cosine(m))} ratio {_shown(self.ratio(m))}" for m in MODES)
-        return f"Comparison({self.name}, {self.moved}: {len(self.measured)} moves, {modes})"
+        return f"Comparison({self.name}, {self.perturbed}: {len(self.measured)} perturbations, {modes})"
 
 
 @dataclass(frozen=True, repr=False)
 class GradientComparison:
-    """The gradients of a network against the measured changes of its loss.
+    """The gradients of a network compared with the measured changes of its loss.
 
-    ``comparison[layer, moved]`` is a `Comparison`: the layer by the position of its neurons, or of itself where it has
-    none, and what was moved.
+    ``comparison[layer, perturbed]`` is a `Comparison`: the position of the neurons, or of the layer where it has none,
+    and what was perturbed.
 
     Attributes:
-        rows: all of them, in the order of the layers.
+        rows: the comparisons, in the order of the layers.
         loss: the loss of the batch.
     """
 
@@ -85,15 +86,15 @@ class GradientComparison:
     loss: float
 
     def __getitem__(self, key: tuple[int, str]) -> Comparison:
-        """Return the comparison of a layer and a kind of moves.
+        """Return the comparison of a layer and a kind of perturbation.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no such comparison.
         """
         for row in self.rows:
-            if (row.layer, row.moved) == key:
+            if (row.layer, row.perturbed) == key:
                 return row
-        known = ", ".join(str((row.layer, row.moved)) for row in self.rows)
+        known = ", ".join(str((row.layer, row.perturbed)) for row in self.rows)
         raise ValueError(f"compare_gradients: rows are {known}, got {key!r}")
 
     def __repr__(self) -> str:
@@ -106,15 +107,15 @@ class GradientComparison:
             before = row.layer
             pairs = [*((row.cosine(mode), row.ratio(mode)) for mode in MODES), row.agreement]
             numbers = "".join(f"{_shown(a):>9}{_shown(b):>9}" for a, b in pairs)
-            lines.append(f"  {row.moved:10}{len(row.measured):6d}{numbers}")
+            lines.append(f"  {row.perturbed:10}{len(row.measured):6d}{numbers}")
         return "\n".join(lines)
 
     def plot(self, ax: Any = None, *, value: str = "cosine") -> Any:
-        """Draw a pair of bars for each layer and kind of moves: slayer and exact.
+        """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
         Args:
             ax: matplotlib axes; by default those of a new figure, which is `ax.figure`.
-            value: "cosine", or "ratio" on a logarithmic axis. At 1 the gradient is what was measured.
+            value: "cosine", or "ratio" on a logarithmic axis. At 1 the prediction equals the measurement.
 
         Returns:
             The axes.
@@ -132,8 +133,8 @@ class GradientComparison:
             known = [(at, size) for at, size in enumerate(sizes) if math.isfinite(size)]
             ax.barh([at + aside for at, _ in known], [s for _, s in known], height=0.38, color=shade, label=mode)
         ax.axvline(1.0, color=FAINT, linewidth=1.0, linestyle="--")
-        ax.set_yticks(range(len(self.rows)), [f"{row.layer} {row.moved}" for row in self.rows])
-        ax.set_ylim(len(self.rows) - 0.5, -0.5)  # the first row on top, also where axes share theirs
+        ax.set_yticks(range(len(self.rows)), [f"{row.layer} {row.perturbed}" for row in self.rows])
+        ax.set_ylim(len(self.rows) - 0.5, -0.5)  # the first row on top, also on shared axes
         if value == "cosine":
             ax.set(xlabel="cosine to the measured change", xlim=(-1.05, 1.05))
         else:

@@ -1,4 +1,4 @@
-"""Explain a potential: its exact parts, by the adjoint of what is linear between two layers of neurons."""
+"""Explain a potential: its exact parts, from the adjoint of the linear stages between two layers of neurons."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.explain.result import Explanation, Spikes
 from cuslayer.inspection.forward import run_stages
-from cuslayer.inspection.structure import Unit, eval_mode, layer_name, network, neuron_index, neurons_of, unit, units
+from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
 from cuslayer.neurons.base import Neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad, numeric
 
-# By how much the parts may miss the potential, of the sum of their sizes: what float32 makes of thousands of them.
+# Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
 _ROUNDING = 1e-4
 
 
 def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 0) -> Explanation:
-    """Say why a neuron fires at a time, or why not: the exact parts of its potential.
+    """Explain why a neuron fires at a time or not: the exact parts of its potential.
 
-    In the spike response model the potential is a sum, over the spikes f of the inputs i and the neuron's own::
+    In the spike response model the potential is a sum over the spikes f of the inputs i and the neuron's own::
 
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
-    and this is each of its terms. What lies between the neurons before and these ones, delays and convolutions too, is
-    linear, so that the shares are the gradient of the one potential. Dropout is off.
+    The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
+    linear, so the parts are computed as the gradient of the potential. Dropout is off.
 
-    Neurons of your own are explained by their `response` and `refractory`; the rest of the potential is one part, "not
+    A custom neuron is explained by its `response` and `refractory`; the rest of its potential is one part, "not
     explained".
 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
         layer: the layer, by position or itself; it must have neurons.
-        neuron: its number, or its place such as (row, column, channel).
+        neuron: its flat index, or an index such as (row, column, channel).
         time: the step.
-        sample: which of the batch.
+        sample: the sample in the batch.
 
     Returns:
-        The parts. They print as a table, `plot` as a waterfall, and `plot_map` as an image; `trace` goes on to the
-        spikes that made the inputs fire.
+        The parts: they print as a table, `plot` draws a waterfall, and `plot_map` an image; `trace` follows the spikes
+        back through the layers.
 
     Raises:
         TypeError: net is no network, or the layer has no neurons whose potential has parts.
-        ValueError: the layer is none of the network's, the neuron, time or sample lies outside of what there is, or a
-            stage before the neurons is not linear.
+        ValueError: the layer is not in the network, the neuron, time or sample is out of range, or a stage before the
+            neurons is not linear.
 
     Source: Shrestha and Orchard 2018, equations 1 and 2.
 
@@ -63,14 +63,14 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
       input 1       -3.0000  1 spike at 0 ms
       u             +9.0000
     """
-    network("explain", net)
-    of = unit("explain", net, layer)
-    explained(net, of)
+    check_network("explain", net)
+    of = find_unit("explain", net, layer)
+    _explainable(net, of)
     return Run(net, x, of, sample).explain(of, neuron, time)
 
 
 class Run:
-    """One sample on its way through a network: the input of each stage, and what the neurons had."""
+    """The forward pass of one sample: the input of each stage and the potentials of the neurons."""
 
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
         data = as_tensor(x).data
@@ -90,15 +90,15 @@ class Run:
         return y
 
     def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
-        """Return the parts of the potential of a neuron at a time."""
-        net, neurons = self.net, explained(self.net, of)
+        """Return the parts of a neuron's potential at a step."""
+        net, neurons = self.net, _explainable(self.net, of)
         at: int = of.last
         if at not in self.potentials:
             raise TypeError(f"explain: {layer_name(net, of)} saves no potential for backward that could be explained")
         u = self.potentials[at].reshape(self.inputs[at + 1].shape)
         if check.integer("explain", "time", time, least=0) >= len(u):
             raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
-        column: Any = (0, *neuron_index("explain", u.shape[2:], neuron))
+        column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
         earlier = np.flatnonzero(to_numpy(self.inputs[at + 1][(slice(0, time), *column)]))
         refraction = _shares(neurons.refractory, time - earlier)
         counts = refraction != 0
@@ -131,30 +131,29 @@ class Run:
         return lambda neuron, time: self.explain(before, neuron, time)
 
     def _spikes(self, source: int, at: int, column: Any, seed: Array) -> tuple[Spikes, Array]:
-        """Return the spikes that enter at a stage with their shares, and the sum of those of each neuron."""
+        """Return the input spikes of a stage with their shares, and the sum of the shares of each input."""
         x = self.inputs[source]
         with eval_mode(self.net), no_grad(active=False):
-            first = Tensor(x, requires_grad=True)
-            y = first
+            y = leaf = Tensor(x, requires_grad=True)
             for stage in self.net.layers[source:at]:
                 y = stage(y)
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
             y.backward(to_device(start))
-        shares = to_numpy(first.grad * x)[:, 0].astype(np.float64)
+        shares = to_numpy(leaf.grad * x)[:, 0].astype(np.float64)
         contributions = shares.sum(axis=0)
-        there = np.nonzero(shares)
-        return Spikes(there[0], np.stack(there[1:], axis=1), shares[there]), contributions
+        steps, *axes = np.nonzero(shares)
+        return Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)]), contributions
 
 
 def _shares(samples: Array, lags: Array) -> Array:
-    """Return the samples of a filter at lags, 0 beyond its end."""
+    """Return the samples of a filter at lags >= 0, with 0 beyond its end."""
     inside = lags < len(samples)
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
 
 
 def _seed(samples: Array, time: int, steps: int) -> Array:
-    """Return what an input of each step adds to the potential at a time, (steps,)."""
+    """Return the gradient of the potential at a time with respect to the weighted input at each step, (steps,)."""
     lags = time - np.arange(steps)
     return np.where(lags >= 0, _shares(samples, np.maximum(lags, 0)), 0.0)
 
@@ -169,8 +168,8 @@ def _check_sum(e: Explanation) -> None:
         )
 
 
-def explained(net: Any, unit: Unit) -> Neuron:
-    """Return the neurons of a unit; raise TypeError where there are none, or where their potential has no parts."""
+def _explainable(net: Any, unit: Unit) -> Neuron:
+    """Return the neurons of a unit; raise TypeError if it has none, or if their potential has no parts."""
     neurons = neurons_of(net, unit)
     if neurons is None or neurons.parts == "none":
         raise TypeError(f"explain: {layer_name(net, unit)} has no SRM neurons")

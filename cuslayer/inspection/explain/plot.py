@@ -1,4 +1,4 @@
-"""The pictures of an explanation: a waterfall of the parts of a potential, and a map of what pixels contribute."""
+"""Plots of an explanation: a waterfall of the parts of a potential, and a map of the contributions of pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuslayer.plot.axes import BLUE, FAINT, INK, VERMILION, axes, open_frame
 
 
 def draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title: str) -> Any:
-    """Draw parts one below the other, each from where the last ended, their sum u, and the threshold."""
+    """Draw parts one below the other, each starting at the end of the last, their sum u, and the threshold."""
     ax = axes("plot", ax, (7.0, 0.6 + 0.3 * (len(parts) + 3)))
     sizes = np.array([size for _, size in parts])
     ends = np.cumsum(sizes)
@@ -32,9 +32,9 @@ def draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title:
 
 
 def draw_map(ax: Any, contributions: Array, title: str) -> Any:
-    """Draw contributions (H, W), white where there is none."""
+    """Draw contributions (H, W) on a color scale with white at 0."""
     ax = axes("plot_map", ax, (5.0, 4.4))
-    # A map of silence has a scale too.
+    # A map of zeros needs a scale too.
     most = float(abs(contributions).max(initial=0.0)) or 1.0
     image = ax.imshow(contributions, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label="part of the potential")
@@ -44,6 +44,6 @@ def draw_map(ax: Any, contributions: Array, title: str) -> Any:
 
 
 def _title(ax: Any, title: str) -> None:
-    """Put a headline over the axes, a line for the layer, the neuron, and what it did."""
+    """Set the title, with a line each for the layer, the neuron and its potential."""
     broken = title.replace(", neuron", ",\nneuron", 1).replace(": ", ":\n", 1)
     ax.set_title(broken, loc="left", fontsize="small")

@@ -1,4 +1,4 @@
-"""Why a neuron fired, or why not: the parts of its potential at one time."""
+"""The result of `explain`: the parts of a neuron's potential at one step, and traces through the layers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.inspection.explain.plot import draw_map, draw_waterfall
 
-Place: TypeAlias = "tuple[int, ...]"
+Index: TypeAlias = "tuple[int, ...]"
 
 
 class Spike(NamedTuple):
-    """A spike that came in, and its share of the potential.
+    """An input spike and its share of the potential.
 
     Attributes:
-        time: the step at which it came.
-        neuron: the place of the input that it came from.
-        share: what it adds to the potential at the time explained.
+        time: the step of the spike.
+        neuron: the index of the neuron or pixel that sent it.
+        share: its contribution to the explained potential.
     """
 
     time: int
-    neuron: Place
+    neuron: Index
     share: float
 
 
@@ -33,9 +33,9 @@ class Part(NamedTuple):
     """A part of a potential.
 
     Attributes:
-        name: what it comes from.
-        size: how much it is.
-        times: the steps of the spikes that make it; none where they are many neurons'.
+        name: its source.
+        size: its value.
+        times: the steps of its spikes; empty for a part of several neurons.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Part(NamedTuple):
 
 
 class Spikes(Sequence[Spike]):
-    """Spikes and their shares, largest first: a sequence of `Spike`, and the same as arrays.
+    """Spikes and their shares, largest first: a sequence of `Spike`, and arrays.
 
     Attributes:
         time: the steps, (k,).
-        neuron: the places, (k, axes).
+        neuron: the indices, (k, axes).
         share: the shares, (k,).
     """
 
@@ -73,25 +73,24 @@ class Explanation:
     """The parts of a neuron's potential at one time: ``potential = contributions.sum() + refractory + unexplained``.
 
     Attributes:
-        layer: the layer, as text.
-        neuron: the neuron's place.
+        layer: the name of the layer.
+        neuron: the index of the neuron.
         time: the step.
         sample: the sample.
         dt: the step in ms.
-        theta: the threshold, in the number type of the potential, as the neuron compares them.
+        theta: the threshold, rounded to the dtype of the potential, in which the neuron compares them.
         potential: the membrane potential u.
-        contributions: what each input neuron adds to it, of the shape of the layer's input.
-        spikes: the spikes that came in and add to it, largest share first. Of an input of numbers, each that is not 0
-            is one.
-        refractory: what the neuron's own earlier spikes take away.
-        refractory_spikes: those earlier spikes, and the share of each.
+        contributions: the contribution of each input, in the shape of the layer's input.
+        spikes: the input spikes with a share, largest first. For real-valued input, each nonzero value is one.
+        refractory: the contribution of the neuron's own earlier spikes.
+        refractory_spikes: these earlier spikes with their shares.
         fired: whether the neuron fired.
-        exact: whether the neuron's potential is the sum of its parts, so that nothing is left unexplained.
+        exact: whether the potential is the sum of its parts.
         explain_previous_layer: explains a neuron of the layer before at a step; None before the first.
     """
 
     layer: str
-    neuron: Place
+    neuron: Index
     time: int
     sample: int
     dt: float
@@ -103,11 +102,11 @@ class Explanation:
     refractory_spikes: Spikes
     fired: bool
     exact: bool
-    explain_previous_layer: Callable[[Place, int], Explanation] | None = field(compare=False)
+    explain_previous_layer: Callable[[Index, int], Explanation] | None = field(compare=False)
 
     @property
     def margin(self) -> float:
-        """How far the potential is over the threshold; negative where it is under it."""
+        """The potential minus the threshold."""
         return self.potential - self.theta
 
     @property
@@ -117,28 +116,28 @@ class Explanation:
 
     @property
     def unexplained(self) -> float:
-        """What response and refraction leave of the potential: 0 where the parts are exact."""
+        """The rest of the potential beyond response and refraction; 0 if the parts are exact."""
         return 0.0 if self.exact else self.potential - self.filtered - self.refractory
 
     def parts(self, most: int = 10) -> list[Part]:
-        """Return parts that sum to the potential: the inputs that count most, all others as one, and refraction.
+        """Return parts that sum to the potential: the largest inputs, all others as one, and refraction.
 
         Args:
-            most: how many inputs are a part of their own.
+            most: number of inputs with a part of their own.
 
         Raises:
             ValueError: most is negative.
             TypeError: most is no integer.
         """
         flat = self.contributions.ravel()
-        there = np.flatnonzero(flat)
-        order = there[np.argsort(-abs(flat[there]), kind="stable")]
+        nonzero = np.flatnonzero(flat)
+        order = nonzero[np.argsort(-abs(flat[nonzero]), kind="stable")]
         named, others = np.split(order, [check.integer("explain", "most", most, least=0)])
         rows = []
         for number in named.tolist():
-            where = np.unravel_index(number, self.contributions.shape)
-            mine = (self.spikes.neuron == np.array(where)).all(axis=1)
-            rows.append(Part(f"input {placed(where)}", float(flat[number]), np.sort(self.spikes.time[mine])))
+            index = np.unravel_index(number, self.contributions.shape)
+            its_own = (self.spikes.neuron == np.array(index)).all(axis=1)
+            rows.append(Part(f"input {index_text(index)}", float(flat[number]), np.sort(self.spikes.time[its_own])))
         if len(others):
             name = f"{len(others)} other input{'s' * (len(others) > 1)}"
             rows.append(Part(name, float(flat[others].sum()), np.empty(0, np.int64)))
@@ -149,11 +148,11 @@ class Explanation:
         return rows
 
     def trace(self, depth: int = 1, *, most: int = 3) -> Trace:
-        """Go on through the layers: to the spikes that count most, what made those fire, and so on to input events.
+        """Follow the largest spikes back through the layers, to what made them fire, down to input events.
 
         Args:
-            depth: how many layers to go through; beyond the input there is nothing to go to.
-            most: how many spikes of each neuron to follow, those of the largest shares, whatever their sign.
+            depth: number of layers to follow; the trace ends at the input.
+            most: number of spikes of each neuron to follow, by the size of their share.
 
         Raises:
             ValueError: depth or most is under 1.
@@ -169,11 +168,11 @@ class Explanation:
         return Trace(self, tuple(branches))
 
     def plot(self, ax: Any = None, *, most: int = 10) -> Any:
-        """Draw a waterfall: each part starts where the one before ends, the last at u; a line marks the threshold.
+        """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
 
         Args:
-            ax: matplotlib axes; by default those of a new figure, which is `ax.figure`.
-            most: how many inputs have a bar of their own.
+            ax: matplotlib axes; by default of a new figure, `ax.figure`.
+            most: number of inputs with a bar of their own.
 
         Returns:
             The axes.
@@ -181,17 +180,17 @@ class Explanation:
         return draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
 
     def plot_map(self, ax: Any = None, *, channel: int | None = None) -> Any:
-        """Draw what each pixel of an input (H, W, C) contributes, red what drives and blue what holds back.
+        """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
         Args:
-            ax: matplotlib axes; by default those of a new figure, which is `ax.figure`.
-            channel: one channel; by default their sum.
+            ax: matplotlib axes; by default of a new figure, `ax.figure`.
+            channel: one channel; by default the sum over channels.
 
         Returns:
             The axes.
 
         Raises:
-            ValueError: the input is no image, or has no such channel.
+            ValueError: the input is not (H, W, C), or has no such channel.
         """
         shape = self.contributions.shape
         if len(shape) != 3:
@@ -203,11 +202,11 @@ class Explanation:
         return draw_map(ax, self.contributions[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:
-        """Return in one line who is explained, and how far from the threshold it is."""
+        """Return one line: the neuron, the step, and the distance from the threshold."""
         side = "over" if self.fired else "under"
         at = f"{self.time * self.dt:g} ms (step {self.time}), sample {self.sample}"
         return (
-            f"{self.layer}, neuron {placed(self.neuron)} at {at}: {'fired' if self.fired else 'silent'}, "
+            f"{self.layer}, neuron {index_text(self.neuron)} at {at}: {'fired' if self.fired else 'silent'}, "
             f"u = {self.potential:.4g} is {abs(self.margin):.4g} {side} theta = {self.theta:g}"
         )
 
@@ -218,7 +217,7 @@ class Explanation:
         return "\n".join([self.headline(), *(f"  {name:<{width}}  {size:+12.4f}{when}" for name, size, when in rows)])
 
     def _when(self, times: Array) -> str:
-        """Return, for the table, when the spikes of a part came."""
+        """Return the last spike times of a part as text for the table."""
         if not len(times):
             return ""
         shown = ", ".join(f"{t * self.dt:g}" for t in times[-4:].tolist())
@@ -229,9 +228,9 @@ class Branch(NamedTuple):
     """A spike that a trace follows.
 
     Attributes:
-        spike: it, and its share of what it led to.
-        is_event: whether it is an event of the network's own input.
-        why: why it was fired, as far as the trace goes.
+        spike: the spike and its share of the potential above it.
+        is_event: whether it is an event of the network's input.
+        why: the trace of the neuron that fired it; None at the input and at the end of the trace.
     """
 
     spike: Spike
@@ -241,22 +240,22 @@ class Branch(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """An explanation, and the explanations of the spikes behind it. Prints as a tree.
+    """An explanation and the explanations of its largest spikes. Prints as a tree.
 
     Attributes:
-        explanation: of the neuron at the top.
-        branches: the spikes that count most, and what led to them.
+        explanation: the explanation of the neuron at the top.
+        branches: its largest spikes and their traces.
     """
 
     explanation: Explanation
     branches: tuple[Branch, ...]
 
     @property
-    def events(self) -> tuple[tuple[int, Place], ...]:
-        """The events of the network's input that the trace reaches, (step, place) each, in the order of time."""
-        mine = {(b.spike.time, b.spike.neuron) for b in self.branches if b.is_event}
+    def events(self) -> tuple[tuple[int, Index], ...]:
+        """The events of the network's input that the trace reaches, (step, index) each, in order of time."""
+        direct = {(b.spike.time, b.spike.neuron) for b in self.branches if b.is_event}
         deeper = (event for b in self.branches if b.why is not None for event in b.why.events)
-        return tuple(sorted(mine.union(deeper)))
+        return tuple(sorted(direct.union(deeper)))
 
     def __repr__(self) -> str:
         return "\n".join([self.explanation.headline(), *self._lines("  ")])
@@ -267,7 +266,7 @@ class Trace:
             what = "input event" if is_event else "spike of neuron"
             at = f"at {spike.time * self.explanation.dt:g} ms"
             potential = "" if why is None else f", u = {why.explanation.potential:.4g}"
-            lines.append(f"{indent}{spike.share:+.4f} {what} {placed(spike.neuron)} {at}{potential}")
+            lines.append(f"{indent}{spike.share:+.4f} {what} {index_text(spike.neuron)} {at}{potential}")
             if why is not None:
                 refraction = why.explanation.refractory
                 if len(why.explanation.refractory_spikes):
@@ -276,7 +275,7 @@ class Trace:
         return lines
 
 
-def placed(place: Any) -> str:
-    """Return a place as text: a number, or (row, column, channel)."""
-    numbers = [str(int(n)) for n in place]
+def index_text(index: Any) -> str:
+    """Return the index of a neuron as text: a number, or (row, column, channel)."""
+    numbers = [str(int(n)) for n in index]
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"

@@ -1,1 +1,1 @@
-"""Diagnose a network: rates, potentials and errors of each layer, and what to change."""
+"""Diagnose a network and suggest one setting to change."""

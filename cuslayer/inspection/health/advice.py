@@ -1,4 +1,4 @@
-"""What to change in a network whose activity or whose gradients are out of order, and why."""
+"""Advice on settings to change if the activity or the gradients of a network are out of range."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.structure import unit
+from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Dense
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.conv import Convolution
 from cuslayer.tape import no_grad
 
-# A layer is as good as silent where more of its neurons than this never fire. It is saturated where more of them than
-# this are locked (by weights of either sign, half of a layer is held down at any rate), or where potentials lie further
-# than this from the threshold, in thresholds.
-_NEVER, _LOCKED, _BEYOND = 0.8, 1 / 3, 5.0
-# Where the potentials that a layer's input makes shall peak, in thresholds.
+# A layer is silent if a larger share of its neurons never fires.
+_NEVER = 0.8
+# A layer is saturated if a larger share of its neurons is locked (with weights of both signs, about half of a layer
+# has a negative input and cannot be), or if the median distance of its potentials from theta is larger.
+_LOCKED, _BEYOND = 1 / 3, 5.0  # _BEYOND in thresholds
+# The advised median peak of the potential from input alone, in thresholds.
 _PEAK = 1.5
-# The surrogate has let go of a layer whose potentials lie further from the threshold than this, in widths.
+# The surrogate vanishes in a layer whose median distance from the threshold is larger, in widths.
 _FAR = 3.0
-# By how much the error may shrink or grow between the last layer and the first.
+# The largest accepted factor between the errors of the first and the last layer.
 _FADED = 100.0
 
 
@@ -34,12 +35,12 @@ class Advice:
     """A setting to change.
 
     Attributes:
-        layer: the position of the neurons whose layer is meant.
-        name: the layer, as text.
-        setting: "weight_scale", of the layer before the neurons, or "tau_rho" or "scale_rho", of the neurons.
-        now: what it is; of a weight_scale, that with which uniform weights of this size are drawn.
-        value: what it should be.
-        reason: why.
+        layer: the position of the neurons.
+        name: the name of the layer.
+        setting: "weight_scale" of the layer before the neurons, or "tau_rho" or "scale_rho" of the neurons.
+        now: the present value; for weight_scale, the one of uniform weights with the present root mean square.
+        value: the advised value.
+        reason: why to change it.
     """
 
     layer: int
@@ -51,7 +52,7 @@ class Advice:
 
     @property
     def change(self) -> str:
-        """The change and its reason, in words."""
+        """The change and its reason as text."""
         return f"{self.setting} {self.value:g} instead of {self.now:.3g}: {self.reason}"
 
     def __str__(self) -> str:
@@ -59,9 +60,9 @@ class Advice:
 
 
 def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
-    """Return what to change, the first layer first.
+    """Return settings to change, in the order of the layers.
 
-    Activity comes before gradients: of a layer that is silent, or whose input is, errors say nothing.
+    Activity comes before gradients: errors of a silent layer, or behind one, say nothing.
     """
     found: list[Advice] = []
     for seen in layers:
@@ -70,7 +71,7 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
         if silent or saturated:
             of_weights = _weights(net, seen, silent)
             if of_weights is not None:
-                return [*found, of_weights]  # the layers behind see other spikes once it is changed
+                return [*found, of_weights]  # changing it changes the input of all layers behind
         elif seen.distance > _FAR * seen.width:
             found.append(_width(net, seen))
         if seen.silent:
@@ -79,8 +80,8 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
 
 
 def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
-    """Return the weight_scale for a layer that is silent or saturated, where it has weights, and something to weigh."""
-    at = unit("health", net, seen.layer).layer
+    """Return the weight_scale for a silent or saturated layer; None without weights or without input."""
+    at = find_unit("health", net, seen.layer).layer
     layer = None if at is None else net.layers[at]
     if not isinstance(layer, (Dense, Convolution)) or seen.peak <= 0:
         return None
@@ -100,7 +101,7 @@ def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
 
 
 def _weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale with which uniform weights of this size are drawn."""
+    """Return the weight_scale of uniform weights with the root mean square of the present ones."""
     with no_grad():
         weight: Array = to_numpy(layer.effective_weight().data)
     inputs = layer.fan_in() if isinstance(layer, Convolution) else len(weight)
@@ -118,7 +119,7 @@ def _width(net: Any, seen: LayerHealth) -> Advice:
 
 
 def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
-    """Return the scale_rho for which the first layer's error is as large as the last's."""
+    """Return the scale_rho that makes the errors of the first and the last layer equal."""
     first, last = layers[0], layers[-1]
     if not first.error or not last.error or 1 / _FADED <= first.error / last.error <= _FADED:
         return []
@@ -132,5 +133,5 @@ def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
 
 
 def _rounded(value: float) -> float:
-    """Return a number to two digits: advice is no more exact than that."""
+    """Return a number rounded to two digits, the accuracy of the advice."""
     return float(f"{value:.1e}")

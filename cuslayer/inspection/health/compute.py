@@ -1,4 +1,4 @@
-"""The health of a network: who fires, how far potentials are from the threshold, what errors reach each layer."""
+"""Diagnose a network and suggest one setting to change."""
 
 from __future__ import annotations
 
@@ -12,41 +12,39 @@ from cuslayer.inspection.forward import check_loss, default_loss, run_stages
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
 from cuslayer.inspection.health.result import NetworkHealth
-from cuslayer.inspection.structure import eval_mode, layer_name, network, note_rates, units
+from cuslayer.inspection.structure import check_network, eval_mode, layer_name, note_rates, units
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
 def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 1) -> NetworkHealth:
-    """Say how a network does: rates, silent and saturated neurons, potentials, errors; and what to change, and why.
+    """Diagnose a network and suggest one setting to change.
 
-    The advice is on one thing at a time, from the input on:
+    The diagnosis has, for each layer, the firing rates, the shares of silent and saturated neurons, the distances of
+    potentials from the threshold, and the size of the errors. The advice is the first of these that applies:
 
-    1. weight_scale, of the first layer that is silent (four of five neurons never fire) or saturated (a third is locked
-       in refraction, or potentials are more than 5 theta from the threshold in the median): such that the potentials
-       which its input alone makes, which are proportional to it, peak at 1.5 theta in the median.
-    2. tau_rho, of each layer whose potentials are more than three widths of the surrogate from the threshold in the
-       median: ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest where the width w is ``|u - theta|``.
-    3. scale_rho, where the error that reaches the first layer is under a hundredth of the last's, or over a hundred
-       times as large: each of the L layers of neurons multiplies it once more, so that by
-       ``(last / first)^(1 / (L - 1))`` the two come to the same.
+    1. weight_scale, for the first layer that is silent (more than 80 % of the neurons never fire) or saturated (more
+       than a third is locked in refraction, or the median distance of potentials from the threshold is over 5 theta).
+       The new value lets the potential from input alone, which is proportional to it, peak at 1.5 theta in the median.
+    2. tau_rho, for each layer whose potentials have a median distance of over three surrogate widths from theta:
+       ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
+    3. scale_rho, if the error of the first layer is less than 1/100 or more than 100 times that of the last. Each of
+       the L layers of neurons multiplies the error by it, so a factor of ``(last / first)^(1 / (L - 1))`` makes the
+       two equal.
 
-    Change it, and ask again.
-
-    Nothing of the network changes, no gradient either. Dropout is off.
+    Change the setting and call `health` again. The network and its gradients do not change. Dropout is off.
 
     Args:
         net: a `Network` or `Sequential`.
         loader: batches (x, target), such as a `Loader`.
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
-        batches: how many are looked at, the first ones.
+        batches: number of batches to use, from the first.
 
     Returns:
-        What was found: it prints as a table, and `plot` draws it.
+        The diagnosis: it prints as a table, and `plot` draws it.
 
     Raises:
-        TypeError: net is no network, has no neurons, loss is no function, or batches no
-            integer.
+        TypeError: net is no network, has no neurons, loss is no function, or batches is no integer.
         ValueError: the loader has no batch, or one does not fit the network or the loss.
 
     >>> import numpy as np
@@ -60,7 +58,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     (1.0, 'weight_scale', True)
     """
     op = "health"
-    network(op, net)
+    check_network(op, net)
     check_loss(op, loss)
     count = check.integer(op, "batches", batches, least=1)
     of_neurons = {u.neurons: u for u in units(net) if u.neurons is not None}
@@ -73,8 +71,8 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
         check.time_first(op, "x", given)
         with eval_mode(net):
             with no_grad(active=False):
-                # The gradient is to reach every layer: it goes on to the input.
-                y = _counted(net, Tensor(given.data, requires_grad=True), tallies)
+                # An input that requires a gradient makes every layer receive one.
+                y = _run_and_count(net, Tensor(given.data, requires_grad=True), tallies)
                 found = (loss or default_loss(net, y, target))(y, target)
             found.backward()
         value += found.item()
@@ -86,8 +84,8 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     return NetworkHealth(layers, tuple(advise(net, layers)), value / samples)
 
 
-def _counted(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:
-    """Run a network stage by stage, and count what its neurons do."""
+def _run_and_count(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:
+    """Run a network stage by stage, and add spikes, potentials and errors of its neurons to the tallies."""
     inputs: dict[int, Tensor] = {}
 
     def run(at: int, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The health of one layer: what is counted of it, batch by batch, and what that comes to."""
+"""The health of one layer, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ from cuslayer.tape import Tensor, no_grad
 
 # The edges of the histogram of u - theta, in widths of the surrogate.
 EDGES = np.linspace(-6.0, 6.0, 49)
-# Of the potentials of a layer and a batch, so many are looked at, evenly spread.
+# Number of potentials used per layer and batch, evenly spread.
 _MOST = 2**20
-# A neuron always fires that does so in this share of the steps in which it can.
+# A neuron "always fires" if it does in this share of the steps in which it can.
 _ALWAYS = 0.9
 
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """How a layer and its neurons do.
+    """Activity and errors of a layer and its neurons.
 
     Attributes:
         layer: the position of the neurons.
-        name: the layer, as text.
-        theta: the neurons' threshold.
-        width: the width of their surrogate, ``tau_rho theta``.
-        rates: the rate of each neuron in Hz, of the layer's shape.
+        name: the name of the layer.
+        theta: the threshold.
+        width: the width of the surrogate, ``tau_rho theta``.
+        rates: the firing rate of each neuron in Hz, in the shape of the layer.
         never: the share of neurons that never fired.
-        always: the share of neurons that fired in nine of ten steps or more (of the steps in which
-            they can, where they have a period).
-        locked: the share of neurons locked in refraction: their input alone would hold them over the threshold for at
-            least half of the time, so that they fire as often as refraction lets them.
-        within: the share of all neurons and steps whose potential is within a width of the threshold.
-        histogram: shares of all neurons and steps by ``(u - theta) / width``, 48 bins from -6 to 6; what lies beyond
-            counts in the first or the last.
+        always: the share of neurons that fired in at least 90 % of the steps in which they can, one in `period`.
+        locked: the share of neurons locked in refraction: their input alone would keep the potential above the
+            threshold at least half of the time, so they fire as often as refraction allows.
+        within: the share of all potentials within one width of the threshold.
+        histogram: shares of all potentials by ``(u - theta) / width``, 48 bins from -6 to 6; values beyond count in the
+            first or the last.
         distance: the median of ``|u - theta|``.
-        peak: the highest potential that the input alone would make, in the median of the neurons and samples in which
-            there is any; 0 where there is none.
-        error: the length of the error that reached the layer's weighted input, over all neurons and steps.
+        peak: the median, over neurons and samples, of the largest potential from input alone; only positive ones
+            count, 0 without any.
+        error: the Euclidean norm of the error on the weighted input, over all neurons and steps.
     """
 
     layer: int
@@ -60,21 +59,21 @@ class LayerHealth:
 
     @property
     def rate(self) -> float:
-        """The mean rate of a neuron in Hz."""
+        """The mean firing rate of a neuron in Hz."""
         return float(self.rates.mean()) if self.rates.size else 0.0
 
     @property
     def silent(self) -> bool:
-        """Whether no neuron fired at all."""
+        """Whether no neuron fired."""
         return not self.rates.any()
 
 
 class LayerTally:
-    """What is counted of a layer and its neurons.
+    """Counts of a layer's spikes, potentials and errors over batches.
 
     Args:
         layer: the position of the neurons.
-        name: the layer, as text.
+        name: the name of the layer.
         neurons: the neurons.
     """
 
@@ -85,16 +84,16 @@ class LayerTally:
         self.counts: Array = np.zeros(0)
         self.over: Array = np.zeros(0)
         self.peaks: list[Array] = []
-        self.away: list[Array] = []
+        self.distances: list[Array] = []
 
     def observe_input(self, x: Tensor) -> Tensor:
-        """Return the weighted input, with a hook that adds up its error."""
+        """Return the weighted input with a hook that sums the squares of its error."""
         return on_gradient(x, callback=self._error)
 
     def count(self, x: Tensor, spikes: Tensor, u: Array | None) -> None:
-        """Count the spikes of a batch, its potentials u where they are known, and those that the input alone makes."""
+        """Add a batch: the spikes, the potentials u if known, and the potentials from the input x alone."""
         if u is not None:
-            self.away.append((_sampled(u) - self.neurons.theta) / self.width)
+            self.distances.append((_sampled(u) - self.neurons.theta) / self.width)
         s, peak = to_numpy(spikes.data), self.neurons.peak
         with no_grad():
             alone = to_numpy(self.neurons.psp(x.detach()).data)
@@ -109,12 +108,12 @@ class LayerTally:
         self.square += float(flat @ flat)
 
     def health(self) -> LayerHealth:
-        """Return what it comes to."""
+        """Return the health of the layer over all batches."""
         neurons, steps = self.neurons, max(self.steps, 1)
         most = steps / neurons.period
-        away = np.concatenate([*self.away, np.zeros(0)])
+        distances = np.concatenate([*self.distances, np.zeros(0)])
         peaks = np.concatenate([*self.peaks, np.zeros(0)])
-        histogram, _ = np.histogram(away.clip(EDGES[0], EDGES[-1]), EDGES)
+        histogram, _ = np.histogram(distances.clip(EDGES[0], EDGES[-1]), EDGES)
         return LayerHealth(
             layer=self.layer,
             name=self.name,
@@ -124,20 +123,20 @@ class LayerTally:
             never=_share(self.counts == 0),
             always=_share(self.counts >= _ALWAYS * most),
             locked=_share(self.over >= 0.5 * steps),
-            within=_share(abs(away) <= 1.0),
-            histogram=histogram / max(away.size, 1),
-            distance=_median(abs(away)) * self.width,
+            within=_share(abs(distances) <= 1.0),
+            histogram=histogram / max(distances.size, 1),
+            distance=_median(abs(distances)) * self.width,
             peak=_median(peaks[peaks > 0]),
             error=math.sqrt(self.square),
         )
 
 
 def _sampled(u: Array) -> Array:
-    """Return a copy of some potentials, every so many, at a distance that does not meet the same neurons again."""
-    apart, row = max(1, math.ceil(u.size / _MOST)), max(math.prod(u.shape[1:]), 1)
-    while math.gcd(apart, row) > 1:
-        apart += 1
-    return to_numpy(u.reshape(-1)[::apart]).astype(np.float64)
+    """Return a copy of every n-th potential, with n coprime to the row length so that all neurons are sampled."""
+    stride, row = max(1, math.ceil(u.size / _MOST)), max(math.prod(u.shape[1:]), 1)
+    while math.gcd(stride, row) > 1:
+        stride += 1
+    return to_numpy(u.reshape(-1)[::stride]).astype(np.float64)
 
 
 def _share(where: Array) -> float:

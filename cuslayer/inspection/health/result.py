@@ -1,4 +1,4 @@
-"""What `health` finds: a table, what to change, and a plot."""
+"""The result of `health`: a table, advice and a plot."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
 
 @dataclass(frozen=True, repr=False)
 class NetworkHealth:
-    """How a network does: ``health[layer]`` is the `LayerHealth` of the neurons at a position.
+    """The health of a network: ``health[layer]`` is the `LayerHealth` of the neurons at a position.
 
     Attributes:
-        layers: all of them, in their order.
-        advice: what to change, and why; nothing where nothing is found.
-        loss: the mean loss of a sample.
+        layers: the health of each layer, in order.
+        advice: settings to change; empty if the network is healthy.
+        loss: the mean loss per sample.
     """
 
     layers: tuple[LayerHealth, ...]
@@ -33,7 +33,7 @@ class NetworkHealth:
         """Return the health of the neurons at a position.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no neurons at that position.
         """
         for found in self.layers:
             if found.layer == layer:
@@ -42,7 +42,7 @@ class NetworkHealth:
         raise ValueError(f"health: neurons stand at {known}, got {layer!r}")
 
     def error(self, layer: int) -> float:
-        """Return the error that reaches the neurons at a position, over that of the last; 0 where that has none."""
+        """Return the error of the neurons at a position relative to the last layer's; 0 if that is 0."""
         last = self.layers[-1].error
         return self[layer].error / last if last else 0.0
 
@@ -59,16 +59,16 @@ class NetworkHealth:
         return "\n".join(lines)
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
-        """Draw the shares of neurons that never or always fire or are locked, the histogram of u, and the errors.
+        """Draw the shares of never firing, always firing and locked neurons, the histogram of u, and the errors.
 
         Args:
-            axes: three matplotlib axes, in that order; by default those of a new figure.
+            axes: three matplotlib axes, in that order; by default of a new figure.
 
         Returns:
             The axes.
 
         Raises:
-            ValueError: they are not three.
+            ValueError: axes are not three.
         """
         if axes is None:
             from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What follows from the potential, the spikes and the error that reached them, column by column."""
+"""Compute from potentials, spikes and errors of the spikes what a record does not store, one column at a time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from cuslayer.neurons.base import OnePass
 
 
 def spikes(srm: OnePass, u: Array) -> Array:
-    """Return the spikes of potentials: where they reach the threshold in their number type, as the kernels compare."""
+    """Return the spikes of potentials: ``u >= theta``, compared in u's dtype as in the kernels."""
     return u >= srm.spiking.surrogate(u.dtype)[0]
 
 
 def refractory(srm: OnePass, spikes: Array, dtype: Any) -> Array:
-    """Return what earlier spikes (T, ...) add to the potential, in a number type."""
+    """Return the refractory part of the potential, ``sum_{k>=1} nu[k] s[t-k]``, for spikes (T, ...)."""
     return kernels.of(spikes).response.psp(spikes.astype(dtype), srm.spiking.refractory)
 
 
-def restored(u: Array, half: bool) -> Array:
-    """Return potentials as backward sees them: as float16 keeps them, if it does."""
+def saved_potential(u: Array, float16: bool) -> Array:
+    """Return potentials as backward reads them: rounded to float16 if they are saved in it."""
     k = kernels.of(u)
-    return k.float16.load(k.float16.store(u), u.dtype) if half else u
+    return k.float16.load(k.float16.store(u), u.dtype) if float16 else u
 
 
-def potential_error(srm: OnePass, g: Array, u: Array, half: bool) -> Array:
-    """Return the error on potentials u (T, ...) of that of the spikes."""
+def potential_error(srm: OnePass, g: Array, u: Array, float16: bool) -> Array:
+    """Return the error on the potentials u (T, ...) for the error g of the spikes."""
     k = kernels.of(u)
     adjoint = k.srm.spike_adjoint_exact if srm.exact else k.srm.spike_adjoint
-    return adjoint(g.astype(u.dtype, copy=False), restored(u, half), srm.spiking)
+    return adjoint(g.astype(u.dtype, copy=False), saved_potential(u, float16), srm.spiking)
 
 
 def weighted_error(srm: OnePass, g: Array) -> Array:
-    """Return the error on the weighted input of that on the potential (T, ...)."""
+    """Return the error on the weighted input for the error g (T, ...) on the potential."""
     return kernels.of(g).response.psp_adjoint(g, srm.response)

@@ -1,4 +1,4 @@
-"""Arrays that know what their axes are."""
+"""Arrays with named axes and labels along them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cuslayer.extras import optional
 
 @dataclass(frozen=True)
 class Labels:
-    """What the axes of an array are.
+    """Names and labels of the axes of an array.
 
     Attributes:
         dims: the name of each axis: "time", "sample", and "neuron" or "row", "column", "channel".
-        coords: by name, the axis that a label belongs to and the labels along it; time in ms.
+        coords: for each label name, its axis and the labels along it; time in ms.
     """
 
     dims: tuple[str, ...]
@@ -27,13 +27,13 @@ class Labels:
 
 
 class Labelled(NDArrayOperatorsMixin):
-    """A NumPy array with a name for each axis, and labels along it.
+    """A NumPy array with a name for each axis and labels along it.
 
-    It does what the array does; what is computed of it, or taken from it, is a plain array.
+    It has the methods and operators of the array; their results are plain arrays.
 
     Attributes:
         values: the array.
-        name: what it holds.
+        name: the name of the quantity.
         dims: the name of each axis.
         coords: labels by name, each along one axis; time in ms.
     """
@@ -48,11 +48,11 @@ class Labelled(NDArrayOperatorsMixin):
 
     @property
     def coords(self) -> dict[str, Array]:
-        """Labels by name: along the axis of that name, or along "neuron" for the place of each chosen neuron."""
+        """Labels by name: along the axis of that name, or along "neuron" for the position of selected neurons."""
         return {name: labels for name, (_, labels) in self._labels.coords.items()}
 
     def to_xarray(self) -> Any:
-        """Return an `xarray.DataArray` of the same numbers.
+        """Return an `xarray.DataArray` with the same values and labels.
 
         Raises:
             ImportError: xarray is not installed.
@@ -73,7 +73,7 @@ class Labelled(NDArrayOperatorsMixin):
         return len(self.values)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "values":  # not there yet: an object half made, as copying makes them
+        if name == "values":  # not set yet, in an object that copy or pickle is creating
             raise AttributeError(name)
         return getattr(self.values, name)
 

@@ -1,4 +1,4 @@
-"""Recording: a context in which a network keeps what it had."""
+"""Record the arrays of a network's forward and backward passes."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.inspection.record.fused import Maps, Pooled, fixed, neurons
+from cuslayer.inspection.record.fused import FusedConv, FusedPool, record_neurons, with_effective_weight
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
-from cuslayer.inspection.structure import Unit, dt_at, network, note_rates
+from cuslayer.inspection.structure import Unit, check_network, dt_at, note_rates
 from cuslayer.network.fusion import Step, one_pass
 from cuslayer.network.hooks import Run, observe, on_gradient
 from cuslayer.neurons.base import OnePass
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
 
-Show: TypeAlias = "Callable[[Array], None]"
+# Called with the gradient of a step's output.
+GradientHook: TypeAlias = "Callable[[Array], None]"
 
 
 def record(
     net: Any, layers: Any = None, neurons: Any = None, samples: Any = None, window: tuple[float, float] | None = None
 ) -> AbstractContextManager[Recording]:
-    """Open a context that keeps what a network has while it runs, by layer: ``seen[layer].potential``.
+    """Open a context that records the arrays of a network's layers while it runs: ``recording[layer].potential``.
 
-    Each `Record` has the weighted input, the filtered potential, the refractory part, the membrane potential, the
-    spikes and the surrogate, and when backward has passed, within the block or later, the errors on the spikes, the
-    potential and the weighted input. Nothing is computed or kept of what is not asked for; spikes and gradients are
-    the same to the bit. Of several calls, the last is kept. It concerns the thread that opens it.
+    Each `Record` has the weighted input, the filtered input, the refractory part, the membrane potential, the spikes
+    and the surrogate. After backward, within the block or later, it also has the errors on the spikes, the potential
+    and the weighted input. Only what is selected is computed and stored; spikes and gradients are the same to the bit.
+    Of several calls, the last is recorded. The context applies to the thread that opens it.
 
     Args:
         net: a `Network` or `Sequential`.
         layers: positions or layers, one or a list; all by default.
-        neurons: those of each layer, one or a list: numbers, or places such as (row, column, channel); or a mapping
-            from layers to such, which are then the layers. All by default.
-        samples: numbers of samples within the batch, one or a list; all by default.
-        window: start and stop in ms; all times by default.
+        neurons: the neurons of each layer, one or a list: flat indices, or tuples such as (row, column, channel); or a
+            mapping from layers to such, which also selects the layers. All by default.
+        samples: indices of samples in the batch, one or a list; all by default.
+        window: start and stop in ms; all steps by default.
 
     Returns:
         A context that yields a `Recording`.
 
     Raises:
         TypeError: net is no network.
-        ValueError: a layer is none of the network's, or window is no pair; when the network runs, also where a neuron,
-            a sample or the window lies outside of what there is.
+        ValueError: a layer is not in the network, or window is no pair; when the network runs, also if a neuron, a
+            sample or the window is out of range.
 
     >>> import numpy as np
     >>> from cuslayer.network import Network
@@ -58,7 +59,7 @@ def record(
     >>> seen[1].potential
     Labelled(potential: time 20, sample 1, neuron 2; float32)
     """
-    network("record", net)
+    check_network("record", net)
     return _recording(net, Request(net, layers, neurons, samples, window))
 
 
@@ -70,91 +71,92 @@ def _recording(net: Any, request: Request) -> Iterator[Recording]:
 
 
 class Recorder:
-    """Runs the passes of a network in its place, and records what is asked for."""
+    """Observer that runs the steps of a network and records the selected arrays."""
 
     def __init__(self, request: Request, recording: Recording) -> None:
         self.net, self.recording = request.net, recording
-        self.half = request.net.potentials == "float16"
+        self.float16 = request.net.potentials == "float16"
         self.rates: dict[int, float] = {}
-        self.asked = {at: u for u in request.units for at in u if at is not None}
+        self.recorded = {at: u for u in request.units for at in u if at is not None}
 
     def __call__(self, run: Run, step: Step, x: Tensor) -> Tensor:
-        if not any(position in self.asked for position in range(step.start, step.start + len(step.stages))):
+        if not any(position in self.recorded for position in range(step.start, step.start + len(step.stages))):
             return run(step, x)
         if step.keeps_potentials:
-            return self._pass(run, step, x)
+            return self._fused(run, step, x)
         for part in step.parts():
             x = self._stage(run, part, x)
         return x
 
     def _stage(self, run: Run, step: Step, x: Tensor) -> Tensor:
-        """Run a stage that stands alone."""
-        of = self.asked.get(step.start)
+        """Run and record a single stage."""
+        of = self.recorded.get(step.start)
         if of is None or step.start != of.last:
             return run(step, x)
         if of.neurons is None:
             return self._output(of, run(step, x))
-        computed = one_pass(step.stages[0])
-        if computed is not None:
-            shown: list[Potentials] = []
-            with on_potential(shown.append):
-                s = run(step, x)
-            part, kept = self.recording.begin(of, s.shape)
-            errors = neurons(kept, part, computed, shown[0], part.own(x.data), self.half)
-            self._note(of, kept)
-            return on_gradient(s, callback=lambda g: errors(part.own(g)))
-        return self._others(of, run, step, x)
+        srm = one_pass(step.stages[0])
+        if srm is None:
+            return self._other_neurons(of, run, step, x)
+        potentials: list[Potentials] = []
+        with on_potential(potentials.append):
+            s = run(step, x)
+        selection, record = self.recording.begin(of, s.shape)
+        errors = record_neurons(record, selection, srm, potentials[0], selection.pick_copy(x.data), self.float16)
+        self._note_rate(of, record)
+        return on_gradient(s, callback=lambda g: errors(selection.pick_copy(g)))
 
     def _output(self, of: Unit, y: Tensor) -> Tensor:
-        """Record what a layer without neurons returns."""
+        """Record the output of a layer without neurons."""
         check.time_first("record", f"the output of layer {of.last}", y)
-        part, kept = self.recording.begin(of, y.shape)
-        kept.put(output=part.own(y.data))
-        return on_gradient(y, callback=lambda g: kept.put(output_error=part.own(g)))
+        selection, record = self.recording.begin(of, y.shape)
+        record.store(output=selection.pick_copy(y.data))
+        return on_gradient(y, callback=lambda g: record.store(output_error=selection.pick_copy(g)))
 
-    def _others(self, of: Unit, run: Run, step: Step, x: Tensor) -> Tensor:
-        """Record neurons of which nothing else is known: what goes in and out, and the potential where it is kept."""
-        part, kept = self.recording.begin(of, x.shape)
-        kept.put(weighted=part.own(x.data))
-        shown: list[Potentials] = []
-        with on_potential(shown.append):
-            s = run(step, on_gradient(x, callback=lambda g: kept.put(weighted_error=part.own(g))))
-        kept.put(spikes=part.own(s.data))
-        if shown:
-            kept.put(potential=shown[0].own(part))
-        return on_gradient(s, callback=lambda g: kept.put(spikes_error=part.own(g)))
+    def _other_neurons(self, of: Unit, run: Run, step: Step, x: Tensor) -> Tensor:
+        """Record neurons that are not plain SRM: input, spikes, their errors, and the potential if it is saved."""
+        selection, record = self.recording.begin(of, x.shape)
+        record.store(weighted=selection.pick_copy(x.data))
+        potentials: list[Potentials] = []
+        with on_potential(potentials.append):
+            hooked = on_gradient(x, callback=lambda g: record.store(weighted_error=selection.pick_copy(g)))
+            s = run(step, hooked)
+        record.store(spikes=selection.pick_copy(s.data))
+        if potentials:
+            record.store(potential=potentials[0].pick_copy(selection))
+        return on_gradient(s, callback=lambda g: record.store(spikes_error=selection.pick_copy(g)))
 
-    def _pass(self, run: Run, step: Step, x: Tensor) -> Tensor:
-        """Run a convolution and its neurons, and perhaps a pooling layer and its neurons, as the one pass they are."""
-        at, conv = step.start, fixed(step.stages[0])
-        srm, *behind_pool = [cast(OnePass, one_pass(neuron)) for neuron in step.stages[1::2]]
-        shown: list[Potentials] = []
-        with on_potential(shown.append):
-            y = run(step.with_layer(conv), x)
-        maps = Maps(conv, srm, shown[0], x)
-        pooled = Pooled(maps, step.stages[2], behind_pool[0], shown[1], y.shape) if behind_pool else None
-        shows: list[Show] = []
-        if at in self.asked:
-            part, kept = self.recording.begin(self.asked[at], maps.shape)
-            errors = neurons(kept, part, srm, shown[0], maps.weighted(part), self.half)
-            back = pooled.errors_of_maps(part, self.half) if pooled else part.own
-            shows.append(lambda g: errors(back(g)))
-            self._note(self.asked[at], kept)
-        if pooled and at + 2 in self.asked:
-            behind, kept = self.recording.begin(self.asked[at + 2], y.shape)
-            errors_behind = neurons(kept, behind, pooled.srm, shown[1], pooled.weighted(behind), self.half)
-            shows.append(lambda g: errors_behind(behind.own(g)))
-            self._note(self.asked[at + 2], kept)
+    def _fused(self, run: Run, step: Step, x: Tensor) -> Tensor:
+        """Run a fused pass, of a convolution and neurons or also of pooling and neurons, and record inside it."""
+        at, layer = step.start, with_effective_weight(step.stages[0])
+        srm, *pool_srm = [cast(OnePass, one_pass(neuron)) for neuron in step.stages[1::2]]
+        potentials: list[Potentials] = []
+        with on_potential(potentials.append):
+            y = run(step.with_layer(layer), x)
+        conv = FusedConv(layer, srm, potentials[0], x)
+        pool = FusedPool(conv, step.stages[2], pool_srm[0], potentials[1], y.shape) if pool_srm else None
+        hooks: list[GradientHook] = []
+        if at in self.recorded:
+            selection, record = self.recording.begin(self.recorded[at], conv.shape)
+            errors = record_neurons(record, selection, srm, potentials[0], conv.weighted(selection), self.float16)
+            spikes_error = pool.conv_spikes_error(selection, self.float16) if pool else selection.pick_copy
+            hooks.append(lambda g: errors(spikes_error(g)))
+            self._note_rate(self.recorded[at], record)
+        if pool and at + 2 in self.recorded:
+            pooled, record = self.recording.begin(self.recorded[at + 2], y.shape)
+            pool_errors = record_neurons(record, pooled, pool.srm, potentials[1], pool.weighted(pooled), self.float16)
+            hooks.append(lambda g: pool_errors(pooled.pick_copy(g)))
+            self._note_rate(self.recorded[at + 2], record)
 
-        def show(g: Array) -> None:
-            for each in shows:
-                each(g)
+        def call_hooks(g: Array) -> None:
+            for hook in hooks:
+                hook(g)
 
-        return on_gradient(y, callback=show)
+        return on_gradient(y, callback=call_hooks)
 
-    def _note(self, of: Unit, kept: Record) -> None:
-        """Keep the rate of neurons that are recorded whole, for the network's table."""
-        if kept.places is None and kept.spikes.size:
-            share = np.count_nonzero(kept.spikes.values) / kept.spikes.size
+    def _note_rate(self, of: Unit, record: Record) -> None:
+        """Note the mean rate of a layer whose neurons are all recorded, for the notebook's table of the network."""
+        if record.indices is None and record.spikes.size:
+            share = np.count_nonzero(record.spikes.values) / record.spikes.size
             self.rates[of.last] = 1000.0 * share / dt_at(self.net, of.last)
             note_rates(self.net, self.rates)

@@ -1,4 +1,4 @@
-"""What a network had: the arrays of each recorded layer, by name."""
+"""The arrays of each recorded layer, by name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.labelled import Labelled, xarray
-from cuslayer.inspection.record.selection import Part, Request
-from cuslayer.inspection.structure import Unit, layer_name, neurons_of, unit
+from cuslayer.inspection.record.selection import Request, Selection
+from cuslayer.inspection.structure import Unit, find_unit, layer_name, neurons_of
 from cuslayer.neurons.base import Neuron, OnePass
 
 _OF_NEURONS = ("weighted", "potential", "spikes")
@@ -20,14 +20,14 @@ _ERRORS = ("spikes_error", "weighted_error")
 
 
 class Record:
-    """What one layer and the neurons behind it had: arrays (time, sample, ...) on the CPU, or (time, sample, neuron).
+    """The arrays of one layer and the neurons behind it, on the CPU: (time, sample, ...).
 
-    The last has the neurons that were asked for, in their order. The errors are there when backward has passed.
-    A layer without neurons has an output and its error, no more.
+    With selected neurons, arrays are (time, sample, neuron), in the order of the selection. The errors exist after
+    backward. A layer without neurons has only an output and its error.
     """
 
-    def __init__(self, net: Any, of: Unit, part: Part) -> None:
-        self._net, self._unit, self._part = net, of, part
+    def __init__(self, net: Any, of: Unit, selection: Selection) -> None:
+        self._net, self._unit, self._selection = net, of, selection
         neurons = neurons_of(net, of)
         self._neurons = neurons
         if neurons is None:
@@ -39,28 +39,27 @@ class Record:
         else:
             self._names = (*_OF_NEURONS, *_ERRORS)
         self._arrays: dict[str, Array] = {}
-        self._makers: dict[str, Callable[[], Array]] = {}
+        self._pending: dict[str, Callable[[], Array]] = {}
 
     @property
-    def places(self) -> Any:
-        """The places of the neurons that were asked for, (k, axes); None where all were."""
-        return self._part.neurons
+    def indices(self) -> Any:
+        """The indices of the selected neurons, (k, axes); None if all are selected."""
+        return self._selection.neurons
 
     @property
     def _name(self) -> str:
         return layer_name(self._net, self._unit)
 
-    def put(self, **arrays: Array) -> None:
-        """Keep arrays of all times, of which the window is kept."""
-        steps = self._part.steps
+    def store(self, **arrays: Array) -> None:
+        """Store the selected steps of arrays with all steps."""
         for name, x in arrays.items():
-            part = to_numpy(x[steps])
-            # What lies outside of the window is let go of.
-            self._arrays[name] = part if len(part) == len(x) else part.copy()
+            window = to_numpy(x[self._selection.steps])
+            # A copy, so that the steps outside the window are freed.
+            self._arrays[name] = window if len(window) == len(x) else window.copy()
 
-    def later(self, **makers: Callable[[], Array]) -> None:
-        """Keep what makes arrays of all times, for whoever looks at them."""
-        self._makers |= makers
+    def register(self, **functions: Callable[[], Array]) -> None:
+        """Register functions that compute arrays with all steps on first access."""
+        self._pending |= functions
 
     @property
     def weighted(self) -> Labelled:
@@ -69,17 +68,17 @@ class Record:
 
     @property
     def filtered(self) -> Labelled:
-        """The filtered potential a, which is the membrane potential before refraction."""
+        """The filtered input a: the membrane potential before refraction."""
         return self._labelled("filtered")
 
     @property
     def refractory(self) -> Labelled:
-        """The refractory part: what the neuron's earlier spikes add to its potential, ``u - a``."""
+        """The refractory part of the potential, ``u - a``, from the neuron's earlier spikes."""
         return self._labelled("refractory")
 
     @property
     def potential(self) -> Labelled:
-        """The membrane potential u after refraction, which the threshold and the surrogate see."""
+        """The membrane potential u after refraction, the input of the threshold and the surrogate."""
         return self._labelled("potential")
 
     @property
@@ -94,31 +93,31 @@ class Record:
 
     @property
     def spikes_error(self) -> Labelled:
-        """The error that reached the spikes: the gradient of the loss for each unit spike."""
+        """The error on the spikes: the gradient of the loss with respect to them."""
         return self._labelled("spikes_error")
 
     @property
     def potential_error(self) -> Labelled:
-        """The error on the potential: the gradient of the loss for u."""
+        """The error on the potential: the gradient of the loss with respect to u."""
         return self._labelled("potential_error")
 
     @property
     def weighted_error(self) -> Labelled:
-        """The error on the weighted input: that of the potential, reassigned in time."""
+        """The error on the weighted input: the error on the potential, reassigned in time."""
         return self._labelled("weighted_error")
 
     @property
     def output(self) -> Labelled:
-        """The output of a layer that no neurons stand behind."""
+        """The output of a layer without neurons."""
         return self._labelled("output")
 
     @property
     def output_error(self) -> Labelled:
-        """The gradient of the loss for that output."""
+        """The gradient of the loss with respect to that output."""
         return self._labelled("output_error")
 
     def to_xarray(self) -> Any:
-        """Return an `xarray.Dataset` of all that is there.
+        """Return an `xarray.Dataset` of all available arrays.
 
         Raises:
             ImportError: xarray is not installed.
@@ -127,7 +126,7 @@ class Record:
         return xarray().Dataset({name: x.to_xarray() for name, x in found.items()}, attrs={"layer": self._name})
 
     def _has(self, name: str) -> bool:
-        if name in self._arrays or name in self._makers:
+        if name in self._arrays or name in self._pending:
             return True
         if name == "surrogate" and name in self._names:
             return "potential" in self._arrays
@@ -140,13 +139,13 @@ class Record:
             if name in self._names and name.endswith("_error"):
                 raise ValueError(f"record: {name} of {self._name} is not there before backward")
             raise ValueError(f"record: {self._name} has no {name}, only {', '.join(self._names)}")
-        return Labelled(name, self._values(name), self._part.labels())
+        return Labelled(name, self._array(name), self._selection.labels())
 
-    def _values(self, name: str) -> Array:
-        """Return an array; of those that are not kept, everything follows from potential, spikes and their error."""
+    def _array(self, name: str) -> Array:
+        """Return an array; compute it on first access, and store it."""
         found = self._arrays
-        if name in self._makers:
-            self.put(**{name: self._makers.pop(name)()})
+        if name in self._pending:
+            self.store(**{name: self._pending.pop(name)()})
         if name not in found:
             found[name] = self._derived(name, cast(Neuron, self._neurons), found["potential"])
         return found[name]
@@ -158,16 +157,16 @@ class Record:
         if name == "spikes":
             return derived.spikes(srm, u)
         if name == "filtered":
-            return u - self._values("refractory")
+            return u - self._array("refractory")
         if name == "refractory":
-            return derived.refractory(srm, self._values("spikes"), u.dtype)
+            return derived.refractory(srm, self._array("spikes"), u.dtype)
         if name == "potential_error":
             return derived.potential_error(srm, self._arrays["spikes_error"], u, self._net.potentials == "float16")
-        return derived.weighted_error(srm, self._values("potential_error"))
+        return derived.weighted_error(srm, self._array("potential_error"))
 
     def __repr__(self) -> str:
         there = ", ".join(name for name in self._names if self._has(name))
-        axes = zip(self._part.labels().dims, self._shape(), strict=True)
+        axes = zip(self._selection.labels().dims, self._shape(), strict=True)
         return f"Record({self._name}: {', '.join(f'{dim} {size}' for dim, size in axes)}; {there})"
 
     def _shape(self) -> tuple[int, ...]:
@@ -175,29 +174,29 @@ class Record:
 
 
 class Recording:
-    """What `record` keeps, by layer: that of the network's last call.
+    """The records of a network's last call, by layer.
 
-    ``recording[layer]`` is the `Record` of a layer and the neurons behind it, named by the position of either, or by
-    itself where it stands once.
+    ``recording[layer]`` is the `Record` of a layer and the neurons behind it, given by the position of either, or by
+    the object itself where the network has it once.
     """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._records: dict[Unit, Record] = {}
 
-    def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Part, Record]:
-        """Return the part that is asked for of a unit's arrays (T, N, ...), and a new record for it."""
-        part = self._request.part(of, shape)
-        record = self._records[of] = Record(self._request.net, of, part)
-        return part, record
+    def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Selection, Record]:
+        """Return the selection from a unit's arrays of a shape (T, N, ...), and a new record for it."""
+        selection = self._request.selection(of, shape)
+        record = self._records[of] = Record(self._request.net, of, selection)
+        return selection, record
 
     def __getitem__(self, layer: Any) -> Record:
         """Return the record of a layer.
 
         Raises:
-            ValueError: the layer is none of the network's, was not asked for, or has not run yet.
+            ValueError: the layer is not in the network, is not recorded, or has not run yet.
         """
-        found = unit("record", self._request.net, layer)
+        found = find_unit("record", self._request.net, layer)
         if found not in self._request.units:
             asked = ", ".join(str(u.last) for u in self._request.units)
             raise ValueError(f"record: layer {found.last} was not asked for, only {asked}")

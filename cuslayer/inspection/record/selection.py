@@ -1,4 +1,4 @@
-"""What is asked for: layers, neurons, samples and a window of time."""
+"""Selections of layers, neurons, samples and a window of time to record."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.inspection.record.labelled import Labels
-from cuslayer.inspection.structure import Unit, dt_at, neuron_index, unit, units
+from cuslayer.inspection.structure import Unit, dt_at, find_unit, units
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a layer's arrays (T, N, ...).
+class Selection:
+    """Selected samples, neurons and steps of a layer's arrays (T, N, ...).
 
     Attributes:
-        shape: the arrays' own.
-        samples: those that are asked for, None for all.
-        neurons: the place of each that is asked for, (k, axes), None for all.
+        shape: the shape of the arrays.
+        samples: the selected samples, None for all.
+        neurons: the index of each selected neuron, (k, axes), None for all.
         steps: the window of time.
         dt: the step, ms.
     """
@@ -39,21 +39,21 @@ class Part:
 
     @cached_property
     def numbers(self) -> Any:
-        """The number of each neuron in the order of the axes, (k,); None for all."""
+        """The flat index of each selected neuron in C order, (k,); None for all."""
         if self.neurons is None or len(self.shape) == 3:
             return None if self.neurons is None else self.neurons[:, 0]
         return np.ravel_multi_index(tuple(self.neurons.T), self.shape[2:])
 
     @property
-    def whole(self) -> bool:
-        """Whether all times are asked for."""
+    def all_steps(self) -> bool:
+        """Whether all steps are selected."""
         return self.steps == slice(0, self.shape[0])
 
     def pick(self, x: Array) -> Array:
-        """Return the chosen columns of x at all times, (T, samples, ...) or (T, samples, k).
+        """Return the selected columns of x at all steps, (T, samples, ...) or (T, samples, k).
 
         Args:
-            x: (T, N, ...), or any array of as many rows and numbers.
+            x: (T, N, ...), or an array of as many rows and elements.
         """
         steps, samples, *shape = self.shape
         if self.neurons is None:
@@ -61,7 +61,7 @@ class Part:
             return whole if self.samples is None else whole[:, namespace(x).asarray(self.samples)]
         size, numbers = math.prod(shape), self.numbers
         if self.samples is None and len(numbers) == 1:
-            # A slice is quicker than a list of one.
+            # A slice is faster than an index list of length 1.
             only = int(numbers[0])
             return x.reshape(steps, samples, size)[:, :, only : only + 1].copy()
         chosen = np.arange(samples) if self.samples is None else self.samples
@@ -69,21 +69,21 @@ class Part:
         picked = x.reshape(steps, samples * size).take(namespace(x).asarray(columns), axis=1)
         return picked.reshape(steps, len(chosen), len(numbers))
 
-    def own(self, x: Array) -> Array:
-        """Return what `pick` does, as an array that shares no memory with x."""
+    def pick_copy(self, x: Array) -> Array:
+        """Return the selected columns of x as an array that shares no memory with x."""
         picked = self.pick(x)
         return picked.copy() if self.neurons is None and self.samples is None else picked
 
-    def among(self, x: Array) -> Array:
-        """Return the neurons asked for of x, which has no samples but those asked for."""
-        return x if self.neurons is None else Part(x.shape, None, self.neurons, self.steps, self.dt).pick(x)
+    def pick_neurons(self, x: Array) -> Array:
+        """Return the selected neurons of x, which has the selected samples only."""
+        return x if self.neurons is None else Selection(x.shape, None, self.neurons, self.steps, self.dt).pick(x)
 
-    def of(self, shape: tuple[int, ...], neurons: Array | None) -> Part:
-        """Return the part of another layer's arrays, at the same samples and steps."""
-        return Part((*self.shape[:2], *shape), self.samples, neurons, self.steps, self.dt)
+    def for_layer(self, shape: tuple[int, ...], neurons: Array | None) -> Selection:
+        """Return a selection from another layer's arrays, with the same samples and steps."""
+        return Selection((*self.shape[:2], *shape), self.samples, neurons, self.steps, self.dt)
 
     def labels(self) -> Labels:
-        """Return what the axes of the part are, within the window."""
+        """Return the axes of the selected arrays and their labels."""
         steps, samples, *shape = self.shape
         time = np.arange(*self.steps.indices(steps)) * self.dt
         chosen = np.arange(samples) if self.samples is None else self.samples
@@ -94,39 +94,39 @@ class Part:
             return Labels(("time", "sample", *axes), coords)
         coords["neuron"] = "neuron", self.numbers
         if len(shape) > 1:
-            coords |= {axis: ("neuron", at) for axis, at in zip(axes, self.neurons.T, strict=True)}
+            coords |= {axis: ("neuron", index) for axis, index in zip(axes, self.neurons.T, strict=True)}
         return Labels(("time", "sample", "neuron"), coords)
 
 
 class Request:
-    """What `record` is asked for, of a network."""
+    """The arguments of `record`, checked against a network."""
 
     def __init__(self, net: Any, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
         self.net = net
         by_layer = isinstance(neurons, Mapping)
-        named = {unit("record", net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
+        named = {find_unit("record", net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
         if layers is None:
             self.units = list(named) if by_layer else units(net)
         else:
             self.units = [
-                unit("record", net, layer) for layer in (layers if isinstance(layers, _SEVERAL) else [layers])
+                find_unit("record", net, layer) for layer in (layers if isinstance(layers, _SEVERAL) else [layers])
             ]
-        strange = next((u for u in named if u not in self.units), None)
-        if strange is not None:
-            raise ValueError(f"record: neurons of layer {strange.last} are asked for, but not that layer")
+        unexpected = next((u for u in named if u not in self.units), None)
+        if unexpected is not None:
+            raise ValueError(f"record: neurons of layer {unexpected.last} are asked for, but not that layer")
         self.neurons = {u: named.get(u) if by_layer else neurons for u in self.units}
         self.samples, self.window = samples, window
-        self._parts: dict[tuple[Unit, tuple[int, ...]], Part] = {}
+        self._selections: dict[tuple[Unit, tuple[int, ...]], Selection] = {}
         if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
             raise ValueError(f"record: window must be (start, stop) in ms, got {window!r}")
 
-    def part(self, of: Unit, shape: tuple[int, ...]) -> Part:
-        """Return the part that is asked for of a unit's arrays of a shape (T, N, ...)."""
-        if (of, shape) not in self._parts:
+    def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
+        """Return the selection from a unit's arrays of a shape (T, N, ...)."""
+        if (of, shape) not in self._selections:
             dt = dt_at(self.net, of.last)
-            samples, neurons, steps = self._samples(shape[1]), self._places(of, shape[2:]), self._steps(shape[0], dt)
-            self._parts[of, shape] = Part(shape, samples, neurons, steps, dt)
-        return self._parts[of, shape]
+            samples, neurons, steps = self._samples(shape[1]), self._neurons(of, shape[2:]), self._steps(shape[0], dt)
+            self._selections[of, shape] = Selection(shape, samples, neurons, steps, dt)
+        return self._selections[of, shape]
 
     def _steps(self, steps: int, dt: float) -> slice:
         if self.window is None:
@@ -149,10 +149,10 @@ class Request:
                 raise ValueError(f"record: sample must be under {count}, got {sample}")
         return np.array(chosen, np.int64)
 
-    def _places(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
+    def _neurons(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
         chosen = self.neurons[of]
         if chosen is None:
             return None
         several = chosen if isinstance(chosen, (list, range)) else [chosen]
-        places = [neuron_index("record", shape, neuron) for neuron in several]
-        return np.array(places, np.int64).reshape(len(places), len(shape))
+        indices = [check.neuron_index("record", shape, neuron) for neuron in several]
+        return np.array(indices, np.int64).reshape(len(indices), len(shape))

@@ -14,7 +14,7 @@ from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.report.contents import contents
-from cuslayer.inspection.structure import network
+from cuslayer.inspection.structure import check_network
 from cuslayer.tape import as_tensor
 
 _HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ def report(
     ...     page.read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
-    network("report", net)
+    check_network("report", net)
     data = as_tensor(samples).data
     check.time_first("report", "samples", data)
     if 0 in data.shape:

@@ -1,1 +1,1 @@
-"""Networks in the HDF5 format of netx, the Loihi deployment library: write and read."""
+"""Networks in the HDF5 format of lava's netx, which runs them on Loihi: write and read."""

@@ -1,4 +1,4 @@
-"""Reading a network from the HDF5 that `export_hdf5` writes."""
+"""Read networks from the HDF5 files that `export_hdf5` writes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from cuslayer.neurons.names import make_neuron
 
 
 def import_hdf5(path: str | Path) -> Sequential:
-    """Read a network that `export_hdf5` has written, or a file of its layout: it answers as the written one does.
+    """Read a network from a file of `export_hdf5` or of its layout; its output is that of the exported network.
 
-    Weights come as they were used, without the hook that may have made them, and delays in whole steps.
+    Weights are those after weight hooks, without the hooks, and delays are in whole steps.
 
     Args:
         path: the file.
 
     Returns:
-        The layers and neurons.
+        The network.
 
     Raises:
-        ValueError: the file is missing or no HDF5, an entry is missing or unknown, or a shape does not fit.
+        ValueError: the file is missing or not HDF5, an entry is missing or unknown, or a shape does not fit.
         ImportError: h5py is not installed.
 
     >>> import_hdf5("no/such.net")
@@ -44,7 +44,7 @@ def import_hdf5(path: str | Path) -> Sequential:
     try:
         with library.File(path, "r") as file:
             document = _plain(file)
-    except Exception as problem:  # a damaged file raises whatever the library comes to
+    except Exception as problem:  # a damaged file may raise any type
         raise ValueError(f"import_hdf5: {path} is damaged or no HDF5 ({type(problem).__name__})") from None
     op = f"import_hdf5: {path}"
     dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
@@ -115,7 +115,7 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
 
 
 def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
-    """Return a layer with a weight of the file in its own axes."""
+    """Set the weight of a layer from the file's axes; return the layer."""
     if weight.shape != expected:
         raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
     ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
@@ -124,7 +124,7 @@ def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[in
 
 
 def _plain(group: Any) -> dict[str, Any]:
-    """Return a group of the file as a dictionary of numbers, words and arrays."""
+    """Return a group of the file as a dictionary of numbers, strings and arrays."""
     return {name: _plain(value) if hasattr(value, "keys") else _value(value[()]) for name, value in group.items()}
 
 

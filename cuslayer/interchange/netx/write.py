@@ -1,4 +1,4 @@
-"""Writing a network as the HDF5 that lava's netx reads."""
+"""Write networks as HDF5 files that lava's netx reads."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from cuslayer.network.network import Sequential
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
-# An input neuron of the chip that forgets at once and fires in each step in which its input is 1: netx gives it a bias
-# of 2 weight x - weight + bias.
+# An input neuron without memory, which fires in each step in which its input is 1: netx gives it a bias of
+# 2 weight x - weight + bias.
 _INPUT = {"weight": 32, "bias": 32}
 _INPUT_NEURON = {"type": "LOIHI", "vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
 
 
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
-    """Write a network's layers, with the weights as they are used, whole delays and the neurons' constants.
+    """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
 
-    The layout is that of lava's netx, and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
-    weight, delay (in steps), neuron, and a layer's own numbers; ``simulation/Ts``. Weights are (outputs, inputs), the
-    inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
-    `Loihi` neurons with ``wgt_exp=0``, and lets every spike take one step to the next layer, as `Shift` does. A network
-    of `SRM` neurons is written too, for `import_hdf5`. Dropout is left out.
+    The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
+    weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
+    the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
+    `Loihi` neurons with ``wgt_exp=0``, and delays every spike by one step to the next layer, as `Shift` does. Networks
+    of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left out.
 
     Args:
-        net: the network: each layer with its neurons behind it, then a `Shift` of one step and a `Delay`, if any.
-        path: the file; it appears whole or not at all.
-        input_shape: (H, W, C) or (N,), where neither a `Network` nor a first dense layer tells it.
+        net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
+        path: the file; it is written atomically.
+        input_shape: (H, W, C) or (N,); needed unless net is a `Network` or begins with a dense layer.
 
     Raises:
-        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is no
-            integer of 8 bits with its sign, or the input's shape is not known.
-        TypeError: net is no network.
+        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is not
+            an integer from -256 to 255, or the input's shape is not known.
+        TypeError: net is not a network.
         ImportError: h5py is not installed.
 
     Source: the readme of lava-dl's netx, "HDF5 description protocol".
@@ -130,7 +130,7 @@ def _fill(group: Any, document: dict[str, Any]) -> None:
         if isinstance(value, dict):
             _fill(group.create_group(name), value)
         elif isinstance(value, str):
-            # As netx's own files have words: an array of one.
+            # netx stores strings as arrays of one element.
             group.create_dataset(name, data=np.array([value.encode("ascii")]))
         else:
             group.create_dataset(name, data=np.asarray(value))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, places, walk_row
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.window import Window
@@ -143,5 +143,5 @@ def weight_adjoint(x: SpikeList, g: Array, window: Window, steps: int) -> Array:
     m = maps(x, steps, g.shape[3], window)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     errors = g.reshape(steps, m.neurons)
-    spread(_weight_adjoint, PARTS, bounds(m.blocks), m, where(x, window), parts, errors, grain=1)
+    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, where(x, window), parts, errors, grain=1)
     return of_runs(parts.sum(axis=0), window, m.outputs)

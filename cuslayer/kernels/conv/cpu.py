@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels import matrix
 from cuslayer.kernels.conv import blocks, winograd
 from cuslayer.kernels.conv import spikes as conv_spikes
@@ -30,7 +30,7 @@ def forward(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Arra
         conv_spikes.conv(x, w, window, groups, maps)
     else:
         with single_threaded_blas():
-            spread(_conv_of_numbers, len(x), x, w, maps, window, groups, grain=_GRAIN)
+            parallel_for(_conv_of_numbers, len(x), x, w, maps, window, groups, grain=_GRAIN)
     return maps
 
 
@@ -45,7 +45,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, 
         return conv_spikes.conv_weight_adjoint(x, g, window, groups)
     parts = np.zeros((PARTS, *window.kernel, x.shape[3] // groups, g.shape[3]), g.dtype)
     with single_threaded_blas():
-        spread(_weight_adjoint_of_numbers, PARTS, bounds(len(x)), x, g, parts, window, groups, grain=1)
+        parallel_for(_weight_adjoint_of_numbers, PARTS, bounds(len(x)), x, g, parts, window, groups, grain=1)
     return parts.sum(axis=0)
 
 
@@ -102,9 +102,9 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     with single_threaded_blas():
         if groups == 1:
             taps = np.ascontiguousarray(w.reshape(-1, w.shape[3]).T)
-            spread(_input_adjoint, len(g), g, taps, x, window, grain=_GRAIN)
+            parallel_for(_input_adjoint, len(g), g, taps, x, window, grain=_GRAIN)
         else:
-            spread(_input_adjoint_of_groups, len(g), g, w, x, window, groups, grain=_GRAIN)
+            parallel_for(_input_adjoint_of_groups, len(g), g, w, x, window, groups, grain=_GRAIN)
     return x
 
 

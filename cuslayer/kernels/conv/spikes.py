@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.window import Window
 
@@ -147,9 +147,9 @@ def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> No
     spikes = (x.start, x.index, places(x), x.shape[1], window)
     if runs(window, groups):
         lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-        spread(_walk_runs, len(maps), *spikes, taps_in_runs(w), lines, grain=_GRAIN)
+        parallel_for(_walk_runs, len(maps), *spikes, taps_in_runs(w), lines, grain=_GRAIN)
     else:
-        spread(_walk, PARTS, bounds(len(maps)), *spikes, groups, w[None], maps, True, grain=1)
+        parallel_for(_walk, PARTS, bounds(len(maps)), *spikes, groups, w[None], maps, True, grain=1)
 
 
 def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> Array:
@@ -157,5 +157,5 @@ def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> 
     where = (bounds(len(g)), x.start, x.index, places(x), x.shape[1], window)
     (kernel_h, kernel_w), inputs, outputs = window.kernel, x.shape[3] // groups, g.shape[3]
     parts = np.zeros((PARTS, kernel_h, kernel_w, inputs, outputs), g.dtype)
-    spread(_walk, PARTS, *where, groups, parts, g, False, grain=1)
+    parallel_for(_walk, PARTS, *where, groups, parts, g, False, grain=1)
     return parts.sum(axis=0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.window import Window
@@ -141,5 +141,5 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
     taps = np.einsum("ai,bj,ijco->aboc", _G, _G, flipped).reshape(16, w.shape[3], w.shape[2])
     taps = np.ascontiguousarray(taps, g.dtype)
     with single_threaded_blas():
-        spread(_part, len(g), g, taps, x, window.padding, grain=_GRAIN)
+        parallel_for(_part, len(g), g, taps, x, window.padding, grain=_GRAIN)
     return x

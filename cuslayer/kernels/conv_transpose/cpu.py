@@ -1,4 +1,4 @@
-"""Transposed convolution on the CPU: every spike adds its window to the image; numbers are matrix products."""
+"""Transposed convolution on the CPU: each spike adds its window of weights; numbers are matrix products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
 from cuslayer.kernels.conv.spikes import PARTS, bounds, places
@@ -18,7 +18,7 @@ from cuslayer.kernels.window import Window
 
 
 @compiled
-def _walk(
+def _add_windows(
     first: int,
     last: int,
     parts_at: Any,
@@ -33,17 +33,17 @@ def _walk(
     width: int,
     forward: bool,
 ) -> None:
-    """Bring together the lines (frames, H, W x outputs) of images and the taps of every spike that reaches them.
+    """For each spike, add its window of taps to the lines of the image (forward) or the lines to the taps (backward).
 
-    Taps are (parts, C, kh, kw x outputs of a group). Forward they are added to the lines; backward the errors of the
-    lines to them. Where nothing lies between the taps of a row, neither of gaps nor of groups, they are taken at once.
+    Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). The taps of a row are handled at
+    once where they are contiguous, without dilation or groups.
     """
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     outputs = taps.shape[3] // kernel_w
     inputs, channels = taps.shape[1] // groups, outputs * groups
-    together = kernel_w if gap_w == 1 and groups == 1 else 1
+    run = kernel_w if gap_w == 1 and groups == 1 else 1
     for part in range(first, last):
-        mine = taps[0] if forward else taps[part]
+        part_taps = taps[0] if forward else taps[part]
         for frame in range(parts_at[part], parts_at[part + 1]):
             if forward:
                 lines[frame] = 0
@@ -55,26 +55,26 @@ def _walk(
                         y = row * down + i * gap_h - top
                         if y < 0 or y >= lines.shape[1]:
                             continue
-                        for j in range(0, kernel_w, together):
+                        for j in range(0, kernel_w, run):
                             x = column * across + j * gap_w - left
-                            low, high = max(0, -x), min(together, width - x)
+                            low, high = max(0, -x), min(run, width - x)
                             if low >= high:
                                 continue
                             at = (x + low) * channels + group
-                            met = lines[frame, y, at : at + (high - low) * outputs]
-                            tap = mine[channel, i, (j + low) * outputs : (j + high) * outputs]
+                            line = lines[frame, y, at : at + (high - low) * outputs]
+                            tap = part_taps[channel, i, (j + low) * outputs : (j + high) * outputs]
                             if forward:
-                                for c in range(met.size):
-                                    met[c] += tap[c]
+                                for c in range(line.size):
+                                    line[c] += tap[c]
                             else:
-                                for c in range(met.size):
-                                    tap[c] += met[c]
+                                for c in range(line.size):
+                                    tap[c] += line[c]
 
 
 def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the image (frames, H, W, groups x w.shape[2]) whose windows x (frames, rows, columns, C) adds up.
+    """Return the transposed convolution (frames, H, W, groups x w.shape[2]) of x (frames, rows, columns, C).
 
-    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C), spikes counting as 1.
+    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C); spikes count as 1.
     """
     if not isinstance(x, SpikeList):
         return conv_input_adjoint(x.astype(w.dtype, copy=False), w, image, window, groups)
@@ -82,7 +82,7 @@ def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Wind
     lines = out.reshape(len(out), image[0], math.prod(out.shape[2:]))
     taps = np.ascontiguousarray(w.transpose(3, 0, 1, 2)).reshape(1, w.shape[3], w.shape[0], w.shape[1] * w.shape[2])
     where = (bounds(len(out)), x.start, x.index, places(x), x.shape[1], window)
-    spread(_walk, PARTS, *where, groups, taps, lines, image[1], True, grain=1)
+    parallel_for(_add_windows, PARTS, *where, groups, taps, lines, image[1], True, grain=1)
     return out
 
 
@@ -94,6 +94,6 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) 
     lines = np.ascontiguousarray(g).reshape(len(g), g.shape[1], math.prod(g.shape[2:]))
     parts = np.zeros((PARTS, x.shape[3], kernel_h, kernel_w * outputs), g.dtype)
     where = (bounds(len(g)), x.start, x.index, places(x), x.shape[1], window)
-    spread(_walk, PARTS, *where, groups, parts, lines, g.shape[2], False, grain=1)
+    parallel_for(_add_windows, PARTS, *where, groups, parts, lines, g.shape[2], False, grain=1)
     taps = parts.sum(axis=0).reshape(x.shape[3], kernel_h, kernel_w, outputs)
     return np.ascontiguousarray(taps.transpose(1, 2, 3, 0))

@@ -1,19 +1,19 @@
-// What the CUDA kernels share. kernels/source.py pastes this file in front of every *.cu, behind the line that makes
-// `real` float or double; nothing is #included, because CuPy's cache of compiled code goes by the text.
+// Common code of the CUDA kernels. kernels/cuda/compile.py puts this file in front of every *.cu, after the line that
+// defines `real` as float or double. Nothing is #included: the key of CuPy's cache of compiled code is this text.
 //
-// An array of signals is a matrix (steps, columns), one time step a contiguous row. A thread of a time loop holds one
-// column, neighbouring threads hold neighbouring columns: each step of a warp is one coalesced piece of a row.
+// Signals are a matrix (steps, columns); a time step is a contiguous row. In a loop over time a thread computes one
+// column and neighbouring threads neighbouring columns: each step of a warp is one coalesced access to a row.
 
-// Visits every i in [0, count) once, however many threads were launched.
+// Visits every i in [0, count) once, for any number of threads.
 #define GRID_STRIDE(i, count)                                                        \
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (count); \
          i += (long long)gridDim.x * blockDim.x)
 
-// How many rows a thread asks for before it uses the first: enough to hide the way to memory where there are too few
-// columns to do so, few enough to stay in registers.
+// Rows that a thread loads before it uses the first: enough to hide the latency of memory where columns are few, and
+// few enough to stay in registers.
 constexpr int AHEAD = 8;
 
-// Column m of a row; outside [0, steps) there is silence.
+// Column m of a row; 0 outside [0, steps).
 template <typename Number>
 __device__ __forceinline__ Number read_row(
     const Number *x,
@@ -25,7 +25,7 @@ __device__ __forceinline__ Number read_row(
     return 0 <= row && row < steps ? x[row * columns + m] : Number(0);
 }
 
-// Column m of the AHEAD rows t, t + direction, t + 2 direction, ..., all of them on their way at once.
+// Column m of the AHEAD rows t, t + direction, t + 2 direction, ...; their loads overlap.
 template <int direction, typename Number>
 __device__ __forceinline__ void read_rows(
     Number (&rows)[AHEAD],
@@ -40,10 +40,10 @@ __device__ __forceinline__ void read_rows(
         rows[i] = read_row(x, t + direction * i, steps, columns, m);
 }
 
-// Adds to the outputs t, t + direction, ... of one filter, AHEAD of them, what the direct sum makes of column m of x:
+// Adds the direct sum of a filter over column m of x to the AHEAD outputs t, t + direction, ... of a tile:
 //     sums[i] += sum_k taps[k] x[t + direction (i - k)]
-// where t is the first of the tile's steps, counted from the end where direction is -1. The input that output i meets at
-// tap k + 1 is the one that output i - 1 met at tap k: the inputs move on by one register a tap, and one new row is read.
+// where t is the first step of the tile, counted from the end if direction is -1. Output i multiplies tap k + 1 by the
+// input that output i - 1 multiplies by tap k: the inputs shift by one register for each tap, and one new row is read.
 template <int direction>
 __device__ __forceinline__ void add_filtered(
     real (&sums)[AHEAD],
@@ -56,7 +56,7 @@ __device__ __forceinline__ void add_filtered(
     long long tile)
 {
     const long long t = direction > 0 ? tile * AHEAD : steps - 1 - tile * AHEAD;
-    const long long reach = tile * AHEAD + AHEAD;  // the last output meets this many inputs; further taps meet none
+    const long long reach = tile * AHEAD + AHEAD;  // inputs of the last output; further taps have no input
     const long long used = count < reach ? count : reach;
     real inputs[AHEAD];
     read_rows<direction>(inputs, x, t, steps, columns, m);
@@ -74,7 +74,7 @@ __device__ __forceinline__ void add_filtered(
     }
 }
 
-// Writes AHEAD outputs of a tile, as add_filtered has made them, to column m of a.
+// Writes the AHEAD outputs of a tile, as add_filtered computes them, to column m of a.
 template <int direction>
 __device__ __forceinline__ void write_tile(
     const real (&sums)[AHEAD],
@@ -91,12 +91,12 @@ __device__ __forceinline__ void write_tile(
             a[(t + direction * i) * columns + m] = sums[i];
 }
 
-// An alpha function as a recurrence of two states, from rest; `old` is the input that leaves the filter at this step,
-// 0 where none does:
+// An alpha function as a recurrence of two states, which begin at 0; `old` is the input that leaves the filter at this
+// step, 0 if none does:
 //     q[t] = decay (q[t-1] + p[t-1]) - cut_q old
 //     p[t] = decay p[t-1] + x[t]     - cut_p old
 //     a[t] = gain q[t]
-// a[t] does not depend on x[t], which is why the step comes in two halves: `output` first, `accept` second.
+// a[t] does not depend on x[t]: a step is `output`, then `accept`.
 struct Recurrence {
     real decay;
     real gain;

@@ -1,11 +1,10 @@
-"""How a CUDA source becomes kernels that Python can call: loading, compiling, and checking what they are handed.
+"""Loading and compilation of the CUDA sources, and calls of their kernels with checked arguments.
 
-CuPy passes arguments as they come: a Python float given to a ``float`` parameter is read as half a double, a strided
-view as if it were contiguous, an array of another type bit by bit. So each kernel's signature is read from its source,
-and every argument is held against it.
+CuPy passes arguments unchecked: a Python float for a ``float`` parameter is read as half a double, a strided view as
+contiguous, an array of another type bit by bit. So each kernel's signature is parsed from its source, and a call binds
+its arguments by name and checks each of them.
 
-The only module that knows RawModule. What it needs of CUDA is gathered in a `Driver`, so that tests can put a
-compiler for the CPU in its place.
+The only module that uses RawModule. `Driver` is the interface to CUDA, so that tests can compile for the CPU instead.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ DType: TypeAlias = "np.dtype[Any]"
 Launch: TypeAlias = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
 Bind: TypeAlias = Callable[[Any], Any]
 
-# Fused multiply-add would round once where the CPU rounds twice, and a potential at the threshold would spike on one
-# of them only. These kernels wait for memory, not for arithmetic: doing without it costs nothing.
+# Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on one of them
+# only. The kernels are bound by memory, not by arithmetic: the option costs nothing.
 OPTIONS = ("-std=c++17", "-fmad=false")
 
-# Threads of a block. Small, so that a few thousand columns reach all multiprocessors.
+# Threads of a block: few, so that a few thousand columns occupy all multiprocessors.
 BLOCK = 128
-# Blocks of a launch; the kernels' loops stride over the grid, so that a capped one still visits everything.
+# The largest number of blocks of a launch; the kernels' loops stride over the grid, so that they visit every element.
 _MOST_BLOCKS = 1 << 16
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -43,23 +42,23 @@ _REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 class Driver(Protocol):
-    """What kernels need of the machine that runs them."""
+    """The interface to the machine that runs kernels."""
 
     def array_type(self) -> type:
-        """Return the type of the arrays that live on the machine."""
+        """Return the type of the machine's arrays."""
 
     def device(self) -> int:
         """Return the number of the device in use."""
 
     def device_of(self, x: Any) -> int:
-        """Return the number of the device that an array lives on."""
+        """Return the number of an array's device."""
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
-        """Compile a source for the device in use, and return how each of its kernels is launched."""
+        """Compile a source for the device in use and return a launch function for each of its kernels."""
 
 
 class Cuda:
-    """The driver that is meant: CuPy."""
+    """CUDA through CuPy."""
 
     def array_type(self) -> type:
         """Return cupy.ndarray."""
@@ -70,11 +69,11 @@ class Cuda:
         return backend.cupy().cuda.runtime.getDevice()
 
     def device_of(self, x: Any) -> int:
-        """Return the number of the device that a CuPy array lives on."""
+        """Return the number of a CuPy array's device."""
         return x.data.device_id
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
-        """Compile a source with NVRTC, or take it from CuPy's cache on disk."""
+        """Compile a source with NVRTC, or load it from CuPy's cache on disk."""
         module = backend.cupy().RawModule(code=text, options=OPTIONS)
         return {name: module.get_function(name) for name in names}
 
@@ -97,12 +96,12 @@ def _files() -> Mapping[str, str]:
 
 
 def topics() -> list[str]:
-    """Return the names of the sources, without their ending."""
+    """Return the names of the sources, without their suffix."""
     return [name[:-3] for name in _files() if name.endswith(".cu")]
 
 
 def text(topic: str, dtype: DType) -> str:
-    """Return all that is compiled of a source: the type `real`, the common header, the source."""
+    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
     return (
         f"typedef {_REALS[dtype]} real;\n"
         f'#line 1 "common.cuh"\n{_files()["common.cuh"]}'
@@ -114,7 +113,7 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
     """Return the parameters of each kernel in a source.
 
     Raises:
-        ValueError: a kernel is not ``extern "C"``, or has a parameter of a type unknown here.
+        ValueError: a kernel is not ``extern "C"``, or a parameter is not of a supported type.
     """
     code = _COMMENT.sub("", code)
     found = {name: [_parameter(name, line) for line in inside.split(",")] for name, inside in _KERNEL.findall(code)}
@@ -144,35 +143,42 @@ class Kernel:
         self.name = name
         self.parameters = parameters
         self._launch = launch
-        self._kind: Any = driver.array_type()
+        self._names = [parameter.name for parameter in parameters]
+        self._array_type: Any = driver.array_type()
         self._device, self._device_of = driver.device(), driver.device_of
         dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
         binds = {"real": _real, "bool": _bool, "long long": _integer}
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
-        # For each number the type that passes as it is, and what becomes of any other.
+        # For each number its place, the type that is passed as it is, and the conversion of any other type.
         self._numbers = [
             (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtype)) for place, p in places if not p.array
         ]
 
-    def __call__(self, threads: int, *arguments: Any) -> None:
-        """Run the kernel on at least this many threads, as far as the grid may grow; on none, check and do nothing.
+    def __call__(self, threads: int, /, **arguments: Any) -> None:
+        """Check the arguments and run the kernel.
+
+        Args:
+            threads: the least number of threads, up to the largest grid; with 0 the arguments are only checked.
+            arguments: one for each parameter of the kernel, by its name in the source.
 
         Raises:
-            TypeError: the arguments are too many or too few, or one is of the wrong type.
-            ValueError: an array is not C-contiguous or lives elsewhere, or a number does not fit its type.
+            TypeError: a name is missing or unknown, or an argument is of the wrong type.
+            ValueError: an array is not C-contiguous or on another device, or a number does not fit its type.
         """
-        if len(arguments) != len(self.parameters):
-            names = ", ".join(parameter.name for parameter in self.parameters)
-            raise TypeError(
-                f"{self.name}: the kernel wants {len(self.parameters)} arguments ({names}), got {len(arguments)}"
-            )
-        # Each launch waits for these two loops: what they look up once is not looked up for each argument.
-        kind, device, device_of = self._kind, self._device, self._device_of
+        # Every launch pays for these lines: no name is looked up twice within the loops.
+        try:
+            bound = [arguments[name] for name in self._names]
+        except KeyError:
+            raise self._wrong_names(arguments) from None
+        if len(arguments) != len(bound):
+            raise self._wrong_names(arguments)
+        array_type, device, device_of = self._array_type, self._device, self._device_of
         for place, dtype in self._arrays:
-            x = arguments[place]
-            if not isinstance(x, kind):
-                raise TypeError(f"{self._label(place)} is {_full_name(type(x))}, the kernel wants {_full_name(kind)}")
+            x = bound[place]
+            if not isinstance(x, array_type):
+                found, wanted = _full_name(type(x)), _full_name(array_type)
+                raise TypeError(f"{self._label(place)} is {found}, the kernel wants {wanted}")
             if x.dtype != dtype:
                 raise TypeError(f"{self._label(place)} is {x.dtype}, the kernel wants {dtype}")
             if not x.flags.c_contiguous:
@@ -183,13 +189,18 @@ class Kernel:
                 raise ValueError(
                     f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
                 )
-        bound = list(arguments)
         for place, exact, bind in self._numbers:
             if type(bound[place]) is not exact:
                 bound[place] = bind(bound[place])
         if threads > 0:
             blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
             self._launch((blocks,), (BLOCK,), tuple(bound))
+
+    def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
+        missing = ", ".join(name for name in self._names if name not in arguments)
+        unknown = ", ".join(name for name in arguments if name not in self._names)
+        found = [f"{what} {names}" for what, names in (("lack", missing), ("have unknown", unknown)) if names]
+        return TypeError(f"{self.name}: arguments {' and '.join(found)}; the kernel wants {', '.join(self._names)}")
 
     def _label(self, place: int) -> str:
         return f"{self.name}: {self.parameters[place].name}"
@@ -202,7 +213,7 @@ def _full_name(kind: type) -> str:
 def _real(label: str, dtype: DType) -> Bind:
     exact = dtype.type
     largest = float(np.finfo(dtype).max)
-    # An optimizer hands in the same float objects at every launch, and to make a float32 of one takes long.
+    # An optimizer passes the same float objects at every launch, and a conversion to float32 is slow.
     known: tuple[Any, Any] = (math.nan, exact(math.nan))
 
     def bind(value: Any) -> Any:
@@ -220,7 +231,7 @@ def _real(label: str, dtype: DType) -> Bind:
             number = float(value)
         except OverflowError:
             raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
-        # Infinity fits, unless it is what rounding has made of a wider float.
+        # Infinity fits, unless it is the result of rounding a wider float.
         if abs(number) > largest and abs(value) != math.inf:
             raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
         return exact(number)
@@ -228,7 +239,7 @@ def _real(label: str, dtype: DType) -> Bind:
     return bind
 
 
-# Sizes and cuts come again at every launch, and to make an int64 takes longer than to look one up.
+# Sizes and cuts are the same at every launch, and a look-up is faster than a conversion to int64.
 _int64 = lru_cache(maxsize=1024)(np.int64)
 
 
@@ -259,7 +270,7 @@ def _bool(label: str, _: DType) -> Bind:
 
 
 class Library:
-    """The kernels of all sources on one driver, each source compiled at the first use of a number type and device."""
+    """The kernels of all sources for one driver, compiled at their first use for a number type and device."""
 
     def __init__(self, driver: Driver):
         self.driver = driver

@@ -1,33 +1,34 @@
-"""What the launchers share: new arrays where the old ones lie, rows without gaps, constants in a kernel's type."""
+"""Helpers of the launchers: arrays on the right device, contiguous rows, constants by the names of parameters."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.loihi.constants import FixedPoint
 
-# AHEAD of common.cuh: the steps that one thread of fir and shift makes. Only how many threads start depends on it.
+# AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
 
 
 def sizes(x: Array) -> tuple[int, int]:
-    """Return the steps and the columns of x (T, ...)."""
+    """Return the numbers of steps and columns of x (T, ...)."""
     return x.shape[0], math.prod(x.shape[1:])
 
 
 def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an array without contents on the device of another."""
+    """Return an uninitialized array on the device of another."""
     return namespace(beside).empty(shape, dtype)
 
 
 def contiguous(x: Array) -> Array:
-    """Return x, copied where its rows are not contiguous, as a broadcast gradient's are not."""
+    """Return x as a C-contiguous array, copied if it is not, as a broadcast gradient."""
     return namespace(x).ascontiguousarray(x)
 
 
@@ -37,18 +38,23 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal that it filters."""
+    """Return the samples of a filter in the type and on the device of the signal."""
     return namespace(beside).asarray(taps, beside.dtype, order="C")
 
 
 @lru_cache(maxsize=256)
-def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Recurrence:
-    """Return the constants of a filter; where it is never cut, the kernels take a cut at the end for none."""
+def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int, prefix: str = "") -> Mapping[str, Any]:
+    """Return the constants of a filter by the names of the kernels' parameters, such as ``ref_decay``.
+
+    The kernels take a cut at `steps` for a filter that is never cut.
+    """
     f = alpha.recurrence(dtype, steps)
-    return f if f.cut else f._replace(cut=steps)
+    f = f if f.cut else f._replace(cut=steps)
+    return {f"{prefix}{name}": value for name, value in f._asdict().items()}
 
 
 @lru_cache(maxsize=256)
-def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-    """Return theta, 1 / width and height of the surrogate as the kernels take them."""
-    return spiking.surrogate(dtype)
+def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> Mapping[str, Any]:
+    """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
+    theta, steep, height = spiking.surrogate(dtype)
+    return {"theta": theta, "steep": steep, "height": height}

@@ -1,4 +1,4 @@
-"""Trained delays on the CPU: twins of `kernels/delay.cu`."""
+"""Trained delays on the CPU: twins of `delay.cu`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.blocks import GRAIN, columns
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.response.cpu import GRAIN, columns
 
 
 @compiled
 def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
     steps = x.shape[0]
-    silence = x.dtype.type(0)
+    zero = x.dtype.type(0)
     for t in range(steps):
         for m in range(first, last):
             source = t - delay[m]
-            now = x[source, m] if 0 <= source < steps else silence
-            before = x[source - 1, m] if 0 <= source - 1 < steps else silence
+            now = x[source, m] if 0 <= source < steps else zero
+            before = x[source - 1, m] if 0 <= source - 1 < steps else zero
             y[t, m] = near[m] * now + far[m] * before
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
-    """Mix two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
+    """Interpolate between two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
 
-    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same with ``-delay - 1``
-    for the delay, and far and near in each other's place.
+    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same function with
+    ``-delay - 1`` as the delay, and near and far exchanged.
     """
     y = empty(x.shape, x.dtype)
-    spread(_shift_linear, columns(x).shape[1], columns(x), delay, near, far, columns(y), grain=GRAIN)
+    parallel_for(_shift_linear, columns(x).shape[1], columns(x), delay, near, far, columns(y), grain=GRAIN)
     return y
 
 
@@ -55,5 +55,5 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
     """
     y = np.empty(columns(g).shape[1], g.dtype)
-    spread(_shift_delay_adjoint, y.size, columns(g), columns(x), delay, y, grain=GRAIN)
+    parallel_for(_shift_delay_adjoint, y.size, columns(g), columns(x), delay, y, grain=GRAIN)
     return y

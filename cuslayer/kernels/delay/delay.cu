@@ -1,22 +1,22 @@
-// Delays that are trained, or lie between two steps.
+// Trained delays, and delays between two steps.
 //
 //   shift_linear         y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]
 //   shift_delay_adjoint  y[m] = sum_t g[t, m] (x[t - delay[m] - 1, m] - x[t - delay[m], m])
 //
-// where x is 0 outside its steps. The adjoint of shift_linear is the same with -delay - 1 for the delay, and far and near
-// in each other's place.
+// where x is 0 outside its steps. The adjoint of shift_linear is shift_linear with -delay - 1 as the delay, and near
+// and far exchanged.
 //
-// Layout: x, y of the first and g are (steps, columns), C-contiguous; what there is one of a column is (columns,).
-// A thread of shift_linear makes AHEAD steps of one column, one of shift_delay_adjoint all steps of one column: nothing is
-// added atomically.
+// Layout: x, g, y of shift_linear (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
+// A thread of shift_linear computes AHEAD steps of one column, a thread of shift_delay_adjoint the sum of one column:
+// nothing is added atomically.
 // Precision: `real` throughout; compiled without fused multiply-add, the results are the CPU's to the bit.
-// Twins: kernels/cpu/delay.py. Tests: tests/kernels/test_twins_delay.py.
+// Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins_delay.py.
 
 extern "C" __global__ void shift_linear(
     const real *__restrict__ x,           // (steps, columns)
-    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
-    const real *__restrict__ near,        // (columns,), what of the step delay[m] back counts
-    const real *__restrict__ far,         // (columns,), what of the step before that counts
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
+    const real *__restrict__ near,        // (columns,), weight of the step t - delay[m]
+    const real *__restrict__ far,         // (columns,), weight of the step before that
     real *__restrict__ y,                 // (steps, columns), written
     long long steps,                      // time steps
     long long columns)                    // signals
@@ -38,7 +38,7 @@ extern "C" __global__ void shift_linear(
 extern "C" __global__ void shift_delay_adjoint(
     const real *__restrict__ g,           // (steps, columns)
     const real *__restrict__ x,           // (steps, columns)
-    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
     real *__restrict__ y,                 // (columns,), written
     long long steps,                      // time steps
     long long columns)                    // signals

@@ -1,4 +1,4 @@
-"""Launchers of `delay.cu`: delays that are trained, or lie between two steps."""
+"""Launchers of `delay.cu`: trained delays, and delays between two steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ __all__ = ["shift_delay_adjoint", "shift_linear"]
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
-    """Mix two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
+    """Interpolate between two steps: ``y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]``.
 
-    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same with ``-delay - 1``
-    for the delay, and far and near in each other's place.
+    x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same function with
+    ``-delay - 1`` as the delay, and near and far exchanged.
     """
     steps, columns = sizes(x)
     y = empty(x, x.shape, x.dtype)
-    of_columns = contiguous(delay), contiguous(near), contiguous(far)
-    kernel("shift_linear", x.dtype)(-(-steps // TILE) * columns, contiguous(x), *of_columns, y, steps, columns)
+    kernel("shift_linear", x.dtype)(
+        -(-steps // TILE) * columns,
+        x=contiguous(x),
+        delay=contiguous(delay),
+        near=contiguous(near),
+        far=contiguous(far),
+        y=y,
+        steps=steps,
+        columns=columns,
+    )
     return y
 
 
@@ -30,5 +38,7 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     steps, columns = sizes(g)
     x = contiguous(x.astype(g.dtype, copy=False))
     y = empty(g, (columns,), g.dtype)
-    kernel("shift_delay_adjoint", g.dtype)(columns, contiguous(g), x, contiguous(delay), y, steps, columns)
+    kernel("shift_delay_adjoint", g.dtype)(
+        columns, g=contiguous(g), x=x, delay=contiguous(delay), y=y, steps=steps, columns=columns
+    )
     return y

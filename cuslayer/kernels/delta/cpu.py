@@ -1,7 +1,7 @@
 """The loop over time of `encode_delta`. Imports Numba, so it is imported late.
 
-It has no twin for CUDA: it makes data, once, before training, and not in every step. A loop in NumPy takes ten times as
-long for a few signals, as it pays several calls a step.
+It has no CUDA twin: it prepares data once, before training. A loop in NumPy takes ten times as long for a few signals,
+because of several calls for each step.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 
-# The fewest signals that a thread takes.
+# The least number of signals of a part that one thread computes.
 _GRAIN = 128
 
 
@@ -29,6 +29,6 @@ def _crossings(first: int, last: int, x: Any, threshold: Any, spikes: Any) -> No
 
 
 def crossings(x: Array, threshold: float, spikes: Array) -> None:
-    """Mark in spikes (T, signals, 2), all False, where x (T, signals) has moved down or up by the threshold."""
+    """Set spikes (T, signals, 2), all False, to True where x (T, signals) has changed by the threshold, down or up."""
     if len(x):
-        spread(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)
+        parallel_for(_crossings, x.shape[1], x, x.dtype.type(threshold), spikes.view(np.uint8), grain=_GRAIN)

@@ -1,4 +1,4 @@
-"""The dense layer on the CPU: spike by spike for a list of spikes, a matrix product for numbers."""
+"""The dense layer on the CPU: sums of weight rows for a list of spikes, matrix products for numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList, by_column
@@ -15,11 +15,11 @@ from cuslayer.kernels.spikes.cpu import SpikeList, by_column
 
 @compiled
 def gather(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
-    """Write into total the sum of the rows of the table that index[first:last] names, from column `at` on."""
+    """Write to total the sum of the rows index[first:last] of the table, from column `at` on."""
     total[:] = 0
     size = total.size
     e = first
-    # Four at a time: the sum is loaded and stored once for four rows of the table.
+    # Four rows at a time: the sum is loaded and stored once for all four.
     while e + 4 <= last:
         a, b = table[index[e], at : at + size], table[index[e + 1], at : at + size]
         c, d = table[index[e + 2], at : at + size], table[index[e + 3], at : at + size]
@@ -40,22 +40,22 @@ def _gather(first: int, last: int, start: Any, index: Any, table: Any, out: Any)
 
 
 def forward(x: SpikeList | Array, w: Array) -> Array:
-    """Return x w, x (rows, inputs), w (inputs, outputs): of spikes, the sum of the weight rows that they name."""
+    """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
     out = empty((x.shape[0], w.shape[1]), w.dtype)
-    spread(_gather, len(out), x.start, x.index, w, out, grain=32)
+    parallel_for(_gather, len(out), x.start, x.index, w, out, grain=32)
     return out
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
-    """Return x' g, x (rows, inputs), g (rows, outputs): of spikes, the sum of the error rows at their times."""
+    """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
     inputs = x.shape[1]
     begin, rows = by_column(x.start, x.index, inputs)
     w = np.empty((inputs, g.shape[1]), g.dtype)
-    spread(_gather, inputs, begin, rows, g, w, grain=16)
+    parallel_for(_gather, inputs, begin, rows, g, w, grain=16)
     return w
 
 

@@ -1,4 +1,4 @@
-"""The dense synapse on a GPU: matrix products."""
+"""The dense layer on a GPU: matrix products."""
 
 from cuslayer.kernels.matrix import dense as forward
 from cuslayer.kernels.matrix import dense_input_adjoint as input_adjoint

@@ -1,8 +1,8 @@
-"""Banks of filters in time on the CPU: twins of `kernels/filter.cu`.
+"""Filter banks in time on the CPU: twins of `filter_bank.cu`.
 
-A few neighbouring columns at a time are turned, so that the steps of each lie side by side and the inner loops run over
-time, or over taps, where the compiler finds SIMD. Terms are added in the order of the sums as they are written, and
-inputs that are 0, as most are where they are spikes, are left out: spikes give the bits of numbers.
+A few neighbouring columns at a time are transposed, so that the inner loops run over contiguous steps, or over taps,
+which the compiler turns into SIMD. Terms are added in the order of the formulas. Inputs of 0 are skipped, as most are
+if they are spikes; the bits are the same.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.blocks import columns
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.response.cpu import columns
 
-# Columns that are turned together: a cache line of float32.
+# Columns that are transposed together: a cache line of float32.
 _LANES = 16
-# Columns of a part of the taps' gradient: fixed, so that its bits do not depend on the number of cores.
+# Columns of a partial sum of the taps' gradient: fixed, so that its bits do not depend on the number of cores.
 _PART = 128
 
 
 @compiled
-def _places(low: int, high: int, i: int, channels: int, filters: int) -> Any:
-    """Return the columns of the output that filter i makes of the columns [low, high)."""
+def _output_columns(low: int, high: int, i: int, channels: int, filters: int) -> Any:
+    """Return the output columns of filter i for the input columns [low, high)."""
     found = np.empty(high - low, np.uintp)
     for m in range(low, high):
         found[m - low] = (m // channels * filters + i) * channels + m % channels
@@ -33,16 +33,16 @@ def _places(low: int, high: int, i: int, channels: int, filters: int) -> Any:
 
 
 @compiled
-def _turn(rows: Any, begin: int, x: Any, places: Any) -> None:
-    """Write the columns of x that are named into rows, from `begin` on."""
+def _transpose(rows: Any, begin: int, x: Any, places: Any) -> None:
+    """Write the columns `places` of x to rows, from `begin` on."""
     for t in range(x.shape[0]):
         for j in range(places.size):
             rows[j, begin + t] = x[t, places[j]]
 
 
 @compiled
-def _turn_back(y: Any, places: Any, rows: Any) -> None:
-    """Write rows into the columns of y that are named."""
+def _transpose_back(y: Any, places: Any, rows: Any) -> None:
+    """Write rows to the columns `places` of y."""
     for t in range(y.shape[0]):
         for j in range(places.size):
             y[t, places[j]] = rows[j, t]
@@ -50,10 +50,10 @@ def _turn_back(y: Any, places: Any, rows: Any) -> None:
 
 @compiled
 def _add_products(out: Any, which: Any, factors: Any, row: Any, start: int, step: int) -> None:
-    """Add to each ``out[j]`` the products ``factors[n] row[start + step n + j]``, for each n of `which` in its turn."""
+    """Add to each ``out[j]`` the products ``factors[n] row[start + step n + j]``, for each n of `which` in order."""
     size = out.size
     e = 0
-    # Four at a time: the sums are loaded and stored once for four products.
+    # Four products at a time: the sums are loaded and stored once for all four.
     while e + 4 <= which.size:
         n0, n1, n2, n3 = which[e], which[e + 1], which[e + 2], which[e + 3]
         f0, f1, f2, f3 = factors[n0], factors[n1], factors[n2], factors[n3]
@@ -78,7 +78,7 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -
     sums = np.empty((_LANES, steps + taps), w.dtype)
     for low in range(first, last, _LANES):
         high = min(low + _LANES, last)
-        _turn(inputs, taps, x, _places(low, high, 0, channels, 1))
+        _transpose(inputs, taps, x, _output_columns(low, high, 0, channels, 1))
         for i in range(filters):
             sums[:] = 0
             for j in range(high - low):
@@ -86,13 +86,13 @@ def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -
                 if 8 * fired.size > steps:
                     _add_products(sums[j, :steps], every, w[i], inputs[j], taps, -1)
                 else:
-                    # The latest first: a sum has it at tap 0.
+                    # In falling order: each sum begins with tap 0.
                     for e in range(fired.size - 1, -1, -1):
                         s = fired[e]
                         value, run = inputs[j, taps + s], sums[j, s : s + taps]
                         for k in range(taps):
                             run[k] += value * w[i, k]
-            _turn_back(y, _places(low, high, i, channels, filters), sums)
+            _transpose_back(y, _output_columns(low, high, i, channels, filters), sums)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -101,7 +101,7 @@ def forward(x: Array, w: Array) -> Array:
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
-    spread(_filter_bank, columns(x).shape[1], columns(x), w, columns(y), x.shape[-1], grain=_PART)
+    parallel_for(_filter_bank, columns(x).shape[1], columns(x), w, columns(y), x.shape[-1], grain=_PART)
     return y
 
 
@@ -116,16 +116,16 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
         high = min(low + _LANES, last)
         sums[:] = 0
         for i in range(filters):
-            _turn(errors, 0, g, _places(low, high, i, channels, filters))
+            _transpose(errors, 0, g, _output_columns(low, high, i, channels, filters))
             for j in range(high - low):
                 _add_products(sums[j], every, w[i], errors[j], 0, 1)
-        _turn_back(y, _places(low, high, 0, channels, 1), sums)
+        _transpose_back(y, _output_columns(low, high, 0, channels, 1), sums)
 
 
 def adjoint(g: Array, w: Array) -> Array:
     """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
     y = empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
-    spread(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_PART)
+    parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_PART)
     return y
 
 
@@ -141,9 +141,9 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
         end = min((part + 1) * _PART, wide)
         for low in range(part * _PART, end, _LANES):
             high = min(low + _LANES, end)
-            _turn(inputs, 0, x, _places(low, high, 0, channels, 1))
+            _transpose(inputs, 0, x, _output_columns(low, high, 0, channels, 1))
             for i in range(filters):
-                _turn(errors, 0, g, _places(low, high, i, channels, filters))
+                _transpose(errors, 0, g, _output_columns(low, high, i, channels, filters))
                 for j in range(high - low):
                     sums[:] = 0
                     _add_products(sums, np.flatnonzero(inputs[j]), inputs[j], errors[j], 0, 1)
@@ -157,5 +157,5 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
     parts = np.empty((math.ceil(columns(x).shape[1] / _PART), *shape), g.dtype)
-    spread(_filter_bank_weight_adjoint, len(parts), columns(x), columns(g), parts, x.shape[-1], grain=1)
+    parallel_for(_filter_bank_weight_adjoint, len(parts), columns(x), columns(g), parts, x.shape[-1], grain=1)
     return parts.sum(axis=0)

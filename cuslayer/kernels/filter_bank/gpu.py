@@ -1,4 +1,4 @@
-"""Launchers of `filter.cu`: banks of filters in time."""
+"""Launchers of `filter_bank.cu`: filter banks in time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
 
 __all__ = ["adjoint", "forward", "weight_adjoint"]
 
-# Parts of the taps' gradient: enough threads with few filters, and little to add up in the end.
+# The most partial sums of each tap's gradient: enough threads for few filters, and few terms in the final sum.
 _MOST_LANES = 4096
 
 
@@ -21,8 +21,15 @@ def forward(x: Array, w: Array) -> Array:
     steps, columns = sizes(x)
     y = empty(w, (*x.shape[:-1], filters * x.shape[-1]), w.dtype)
     kernel("filter_bank", w.dtype)(
-        *(-(-steps // TILE) * columns * filters, contiguous(x.astype(w.dtype, copy=False)), contiguous(w), y),
-        *(steps, columns, x.shape[-1], filters, taps),
+        -(-steps // TILE) * columns * filters,
+        x=contiguous(x.astype(w.dtype, copy=False)),
+        w=contiguous(w),
+        y=y,
+        steps=steps,
+        columns=columns,
+        channels=x.shape[-1],
+        filters=filters,
+        taps=taps,
     )
     return y
 
@@ -33,8 +40,15 @@ def adjoint(g: Array, w: Array) -> Array:
     y = empty(g, (*g.shape[:-1], g.shape[-1] // filters), g.dtype)
     steps, columns = sizes(y)
     kernel("filter_bank_adjoint", g.dtype)(
-        *(-(-steps // TILE) * columns, contiguous(g), contiguous(w), y),
-        *(steps, columns, y.shape[-1], filters, taps),
+        -(-steps // TILE) * columns,
+        g=contiguous(g),
+        w=contiguous(w),
+        y=y,
+        steps=steps,
+        columns=columns,
+        channels=y.shape[-1],
+        filters=filters,
+        taps=taps,
     )
     return y
 
@@ -44,11 +58,20 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
 
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
+    filters, taps = shape
     steps, columns = sizes(x)
     lanes = min(columns, _MOST_LANES)
     parts = empty(g, (*shape, lanes), g.dtype)
     kernel("filter_bank_weight_adjoint", g.dtype)(
-        *(shape[0] * -(-shape[1] // TILE) * lanes, contiguous(x.astype(g.dtype, copy=False)), contiguous(g), parts),
-        *(steps, columns, x.shape[-1], *shape, lanes),
+        filters * -(-taps // TILE) * lanes,
+        x=contiguous(x.astype(g.dtype, copy=False)),
+        g=contiguous(g),
+        parts=parts,
+        steps=steps,
+        columns=columns,
+        channels=x.shape[-1],
+        filters=filters,
+        taps=taps,
+        lanes=lanes,
     )
     return parts.sum(axis=-1)

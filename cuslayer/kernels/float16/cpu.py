@@ -1,6 +1,6 @@
-"""float32 to float16 and back on the CPU, by their bits: NumPy's conversion takes several times as long.
+"""Conversion to float16 and back on the CPU, by the bits of float32: NumPy's takes several times as long.
 
-Rounds to nearest, ties to even, as NumPy does; what is too large becomes the largest float16, not infinite.
+Rounds to nearest, ties to even, as NumPy does; values out of range become the largest float16, not infinity.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty
 
 _GRAIN = 1 << 16
 _LARGEST = np.float32(65504)
-# Under this, a float16 is a whole number of its smallest steps, as large as those of float32 between 1/2 and 1.
+# Below this, float16 is a multiple of its smallest step, which is the step of float32 between 1/2 and 1.
 _SUBNORMAL = np.float32(2.0**-14)
 _HALF = np.float32(0.5)
 _HALF_BITS = np.int32(0x3F000000)
 _STEP = np.float32(2.0**-24)
-# The exponents are biased by 127 and by 15; of the 23 bits behind them, float16 has the first 10.
+# The exponents are biased by 127 and by 15; of the 23 bits of the mantissa, float16 has the first 10.
 _BIAS = np.int32(112 << 23)
 _DROPPED = np.int32(13)
 _UNDER_HALF = np.int32(0xFFF)
@@ -33,8 +33,8 @@ _TO_SIGN = np.int32(16)
 
 
 @compiled
-def halve(first: int, last: int, x: Any, half: Any) -> None:
-    """Write x[first:last] as float16 into half, as its bits."""
+def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
+    """Write x[first:last] to half as the bits of float16."""
     numbers, out = x[first:last], half[first:last]
     for j in range(last - first):
         number = np.float32(numbers[j])
@@ -47,8 +47,8 @@ def halve(first: int, last: int, x: Any, half: Any) -> None:
 
 
 @compiled
-def restore(first: int, last: int, half: Any, x: Any) -> None:
-    """Write half[first:last], the bits of float16, as numbers into x."""
+def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
+    """Write half[first:last], the bits of float16, to x as numbers."""
     halves, out = half[first:last], x[first:last]
     for j in range(last - first):
         bits = np.int32(halves[j])
@@ -63,14 +63,14 @@ def store(x: Array) -> Array:
     if x.dtype != np.float32:
         return np.clip(x, -_LARGEST, _LARGEST).astype(np.float16)
     half = empty(x.shape, np.float16)
-    spread(halve, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
+    parallel_for(encode_bits, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half
 
 
 def load(half: Array, dtype: Any) -> Array:
-    """Return what `halved` has made in a number type again."""
+    """Return the result of `store` in a number type."""
     if dtype != np.float32:
         return half.astype(dtype)
     x = empty(half.shape, dtype)
-    spread(restore, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
+    parallel_for(decode_bits, x.size, half.reshape(-1).view(np.uint16), x.reshape(-1), grain=_GRAIN)
     return x

@@ -1,4 +1,4 @@
-"""Numbers kept at half their size."""
+"""Conversion to float16 and back on a GPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["load", "store"]
 
 
 def store(x: Array) -> Array:
-    """Return x as float16; what is too large becomes the largest float16, not infinite."""
+    """Return x as float16; values out of range become the largest float16, not infinity."""
     return x.clip(-65504, 65504).astype(np.float16)
 
 
 def load(half: Array, dtype: Any) -> Array:
-    """Return what `halved` has made in a number type again."""
+    """Return the result of `store` in a number type."""
     return half.astype(dtype)

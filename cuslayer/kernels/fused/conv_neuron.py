@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, weigh, weigh_adjoint, where
 from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
-from cuslayer.kernels.float16.cpu import halve, restore
+from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
 
 
@@ -48,14 +48,14 @@ def as_kept(u: Array, dtype: Any) -> tuple[Array, Array]:
 def put_away(first: int, last: int, width: int, potential: Any, half: Any) -> None:
     """Keep the potentials of some steps, a ring over time, as float16."""
     for t in range(first, last):
-        halve(0, width, potential[t % len(potential)], half[t])
+        encode_bits(0, width, potential[t % len(potential)], half[t])
 
 
 @compiled
 def bring_back(first: int, last: int, width: int, half: Any, potential: Any) -> None:
     """Write the potentials that were kept of some steps into a ring over time."""
     for t in range(first, last):
-        restore(0, width, half[t], potential[t % len(potential)])
+        decode_bits(0, width, half[t], potential[t % len(potential)])
 
 
 @compiled
@@ -86,7 +86,7 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, s, at, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
 
@@ -127,7 +127,7 @@ def _backward(
                 t = max(end - CHUNK, 0)
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
-                retreat(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
+                backward_block(t, end, state, ring, g, at, potential, 0, errors, y_at, size, theta, steep, height, f)
                 weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
 
@@ -153,7 +153,7 @@ def conv_neuron(
     u, *both = kept_in(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    spread(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, where(x, window), taps_in_runs(w), *both, s.view(np.uint8), *constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -177,5 +177,5 @@ def conv_neuron_adjoint(
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
     constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, steps)
     flat = (parts, g.reshape(steps, m.neurons), *as_kept(u, g.dtype), y)
-    spread(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, where(x, window), *flat, *constants, grain=1)
     return y.reshape(g.shape) if keep else None, of_runs(parts.sum(axis=0), window, m.outputs)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
 from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, pooled_maps, weigh, weigh_adjoint, where
 from cuslayer.kernels.conv.blocks import weight_adjoint as weight_adjoint_alone
@@ -20,7 +20,7 @@ from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
 from cuslayer.kernels.fused.conv_neuron import as_kept, bring_back, kept_in, put_away
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants, retreat
+from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
 from cuslayer.kernels.window import Window
 
 
@@ -104,11 +104,11 @@ def _forward(
         for t in range(0, m.steps, CHUNK):
             end = min(t + CHUNK, m.steps)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
-            advance(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
+            forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, theta, f, nu)
             if half.size:
                 put_away(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
-            advance(
+            forward_block(
                 *(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size),
                 *(pooled_theta, pooled_f, pooled_nu),
             )
@@ -169,13 +169,13 @@ def _backward(
                 if half.size:
                     bring_back(t, end, size, half[block], restored)
                     bring_back(t, end, pooled_size, pooled_half[block], pooled_restored)
-                retreat(
+                backward_block(
                     *(t, end, pooled_state, pooled_ring),
                     *(pooled_g, pooled_at, behind, 0, pooled, 0, pooled_size),
                     *(pooled_theta, pooled_steep, pooled_height, pooled_f),
                 )
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
-                retreat(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
+                backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, theta, steep, height, f)
                 if with_weights:
                     weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
 
@@ -220,7 +220,7 @@ def conv_pool(
         *forward_constants(w.dtype, steps, pooling.response, pooling.spiking),
     )
     arrays = (taps_in_runs(w), *both, *pooled_both, s.view(np.uint8))
-    spread(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
+    parallel_for(_forward, m.blocks, m, tiles, where(x, window), *arrays, *constants, grain=1)
     return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
@@ -264,7 +264,7 @@ def conv_pool_adjoint(
         pooling.response.recurrence(g.dtype, steps),
     )
     tiles = _tiles(m, pooling, g.dtype)
-    spread(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, not apart, grain=1)
+    parallel_for(_backward, PARTS, bounds(m.blocks), m, tiles, where(x, window), *flat, *constants, not apart, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
     if apart and errors is not None:
         return errors, weight_adjoint_alone(x, errors, window, steps)

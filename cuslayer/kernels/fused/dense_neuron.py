@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
 from cuslayer.kernels.conv.blocks import CHUNK
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import advance, forward_constants
+from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # Neurons of a block, whose weights the second cache holds, and those that are brought through time together.
 _WIDTH = 256
@@ -55,7 +55,7 @@ def _forward(
                     row = k * b.samples + low + i
                     total = x[k % len(x), i * size : (i + 1) * size]
                     gather(total, start[row], start[row + 1], index, w, at)
-            advance(t, end, state, x, 0, u, 0, fired, 0, count * size, theta, f, nu)
+            forward_block(t, end, state, x, 0, u, 0, fired, 0, count * size, theta, f, nu)
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
@@ -78,5 +78,5 @@ def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: S
     s = empty((x.shape[0], outputs), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
     blocks = -(-outputs // width) * -(-samples // b.together)
-    spread(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
     return s

@@ -1,4 +1,4 @@
-"""What LLVM does with the bits of numbers and Numba does not offer; for compiled kernels only."""
+"""Operations on the bits of numbers that LLVM has and Numba lacks; for compiled kernels only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ bits_of_float: Any = _bitcast(types.float32, types.int32)
 
 
 def _trailing_zeros(typing_context: Any, word: Any) -> Any:
-    """Return how many bits under the lowest 1 of a word, which is not 0, are 0."""
+    """Return the number of zero bits below the lowest 1 of a word that is not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], context.get_constant(types.boolean, True))

@@ -1,8 +1,8 @@
-"""Matrix products on the library's own threads.
+"""Matrix products on the threads of the library.
 
-BLAS keeps its threads spinning for a while after each product, on the cores that the next kernel needs: a step of
-training takes half as long again for it. So BLAS is held to one thread while the library calls it, and the products
-are spread over the threads that run everything else.
+BLAS keeps its threads spinning for a while after each product, on the cores that the next kernel needs: a training step
+takes half as long again. So BLAS is limited to one thread while the library calls it, and the rows of a product are
+divided among the library's threads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cuslayer.backend import Array
-from cuslayer.jit import spread
+from cuslayer.jit import parallel_for
 from cuslayer.kernels.host.memory import empty
 
-# Rows of a part: fixed, so that the bits of a product do not depend on the number of cores.
+# Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
 _ROWS = 256
 
 
@@ -29,8 +29,8 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class _Hold:
-    """How many callers want BLAS on one thread, and what ends it when the last is done."""
+class _BlasLimit:
+    """The number of callers that limit BLAS to one thread; the last one restores its threads."""
 
     lock = threading.Lock()
     callers = 0
@@ -39,18 +39,18 @@ class _Hold:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread within this block."""
-    with _Hold.lock:
-        if _Hold.callers == 0:
-            _Hold.limits = _controller().limit(limits=1, user_api="blas")
-        _Hold.callers += 1
+    """Limit BLAS to one thread within this block."""
+    with _BlasLimit.lock:
+        if _BlasLimit.callers == 0:
+            _BlasLimit.limits = _controller().limit(limits=1, user_api="blas")
+        _BlasLimit.callers += 1
     try:
         yield
     finally:
-        with _Hold.lock:
-            _Hold.callers -= 1
-            if _Hold.callers == 0:
-                _Hold.limits.restore_original_limits()
+        with _BlasLimit.lock:
+            _BlasLimit.callers -= 1
+            if _BlasLimit.callers == 0:
+                _BlasLimit.limits.restore_original_limits()
 
 
 def _rows(first: int, last: int, a: Array, b: Array, out: Array) -> None:
@@ -63,5 +63,5 @@ def matmul(a: Array, b: Array) -> Array:
     """Return the product of the matrices a and b."""
     out = empty((a.shape[0], b.shape[1]), a.dtype)
     with single_threaded_blas():
-        spread(_rows, len(a), a, b, out, grain=_ROWS)
+        parallel_for(_rows, len(a), a, b, out, grain=_ROWS)
     return out

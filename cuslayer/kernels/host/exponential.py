@@ -1,7 +1,7 @@
-"""``exp`` for the surrogate: float32 by a polynomial that the compiler turns into SIMD, float64 by the C library.
+"""``exp`` for the surrogate: a polynomial that the compiler turns into SIMD in float32, the C library in float64.
 
-Without Intel's SVML, Numba calls the scalar exp of the C library for each element, which costs more than all the
-rest of the backward pass. The float32 polynomial is Cephes' expf; its relative error is under 2e-7.
+Without Intel's SVML, Numba calls the scalar exp of the C library for each element, which costs more than the rest of
+the backward pass. The float32 polynomial is that of Cephes' expf; its relative error is under 2e-7.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cuslayer.kernels.host.bits import float_of_bits
 _LOG2_E = np.float32(1.44269504088896341)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
-# Under this a surrogate is 4e-18 of its height, far below what float32 adds up; kept, it would make denormals, which
-# slow every later operation several times.
+# Here the surrogate is 4e-18 of its height, far below the precision of float32. Smaller values would become denormals,
+# which slow every later operation several times.
 _LEAST = np.float32(-40.0)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
@@ -35,7 +35,7 @@ _EXPONENT_BIAS = np.int32(127)
 
 
 def exp_of_negative(x: float) -> float:
-    """Return exp(x) for x <= 0; in float32, 0 under exp(-40)."""
+    """Return exp(x) for x <= 0; in float32, 0 for x < -40."""
     return math.exp(x)
 
 

@@ -1,8 +1,8 @@
-"""Large arrays of the CPU's kernels, lent out again and again.
+"""Memory pool for large CPU arrays.
 
-The system hands out fresh memory page by page, each cleared at its first touch, which can cost a kernel more than its
-own work. Every training step wants the same large arrays, so that what one step gives back serves the next, as CuPy
-does it on a GPU.
+The system provides fresh memory page by page and clears each page at its first access, which can cost a kernel more
+than its own work. Every training step needs the same large arrays, so memory that one step releases is used by the
+next, as in CuPy's pool on a GPU.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ import numpy as np
 
 from cuslayer.backend import Array
 
+# Smaller arrays are NumPy's.
 _LEAST_BYTES = 1 << 20
-# Loans begin at multiples of this: a cache line, and as wide as any SIMD register.
+# Allocations begin at multiples of this: a cache line, and the width of the widest SIMD register.
 _ALIGNMENT = 64
 
 
 class _Block:
-    """A piece of memory, and the intervals of it that nobody uses, in order and apart."""
+    """A piece of memory and its free intervals, in order and not adjacent."""
 
     def __init__(self, size: int) -> None:
-        # Straight from the system, which gets it back whole: what malloc is given back, it may keep.
+        # From the system, which gets it back at once; malloc may keep what it is given back.
         pages = mmap.mmap(-1, size)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):  # a kernel may be built without
+            with suppress(OSError):  # the kernel may lack huge pages
                 pages.madvise(mmap.MADV_HUGEPAGE)
         self.bytes = np.frombuffer(pages, np.uint8)
         self.free = [(0, size)]
 
-    def best(self, size: int) -> tuple[int, int] | None:
+    def best_fit(self, size: int) -> tuple[int, int] | None:
         """Return the smallest free interval of at least a size."""
         return min((f for f in self.free if f[1] - f[0] >= size), key=lambda f: f[1] - f[0], default=None)
 
     def take(self, interval: tuple[int, int], size: int) -> tuple[int, int]:
-        """Return the front of a free interval, which is free no more."""
+        """Allocate the front of a free interval and return the allocated part."""
         start, stop = interval
         at = self.free.index(interval)
         self.free[at : at + 1] = [(start + size, stop)] if start + size < stop else []
         return start, start + size
 
-    def give_back(self, interval: tuple[int, int]) -> None:
-        """Make an interval free, one with its free neighbours."""
+    def release(self, interval: tuple[int, int]) -> None:
+        """Free an interval and merge it with adjacent free ones."""
         merged: list[tuple[int, int]] = []
         for start, stop in sorted([*self.free, interval]):
             if merged and merged[-1][1] == start:
@@ -57,60 +58,60 @@ class _Block:
         self.free = merged
 
     @property
-    def idle(self) -> bool:
-        """Whether nobody uses any of it."""
+    def unused(self) -> bool:
+        """Whether the whole block is free."""
         return self.free == [(0, self.bytes.size)]
 
 
-class Pool:
-    """Blocks of memory, lent out in parts.
+class MemoryPool:
+    """Blocks of memory from which arrays are allocated.
 
-    Once everything has come back, several blocks become one that would have held all that was lent at once: loans that
-    lie in one block waste less between them. Should they not fit into it, the next is larger by an eighth. No more is
-    kept than twice of what has been lent at once, so that old shapes do not hold memory for ever.
+    When all memory is released, several blocks are replaced by one of the size of the peak use: allocations in one
+    block waste less between them. If that is too small, the next is larger by an eighth. The pool holds at most twice
+    the peak use, so that shapes no longer in use do not keep memory.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        # A loan may end at any moment, in any thread, even amid `take`: it only joins this queue.
-        self.returned: deque[tuple[_Block, tuple[int, int]]] = deque()
+        # An allocation may end at any time in any thread, even within `take`: it is only added to this queue.
+        self.released: deque[tuple[_Block, tuple[int, int]]] = deque()
         self.blocks: list[_Block] = []
-        self.lent = self.most_lent = self.whole = 0
+        self.in_use = self.peak = self.combined = 0
 
     @property
-    def held(self) -> int:
-        """How many bytes the blocks have."""
+    def size(self) -> int:
+        """The number of bytes of all blocks."""
         return sum(block.bytes.size for block in self.blocks)
 
     def take(self, size: int) -> tuple[_Block, tuple[int, int]]:
-        """Return a block and the interval of it that is lent; who is done appends both to `returned`."""
+        """Return a block and the allocated interval; to release it, append both to `released`."""
         size = -(-size // _ALIGNMENT) * _ALIGNMENT
         with self.lock:
-            while self.returned:
-                block, interval = self.returned.popleft()
-                block.give_back(interval)
-                self.lent -= interval[1] - interval[0]
-            if not self.lent and len(self.blocks) > 1:
-                self.whole = max(self.most_lent, min(self.held, self.whole + self.whole // 8))
-                self.blocks = [_Block(self.whole)]
-            self.lent += size
-            self.most_lent = max(self.most_lent, self.lent)
-            fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best(size))]
+            while self.released:
+                block, interval = self.released.popleft()
+                block.release(interval)
+                self.in_use -= interval[1] - interval[0]
+            if not self.in_use and len(self.blocks) > 1:
+                self.combined = max(self.peak, min(self.size, self.combined + self.combined // 8))
+                self.blocks = [_Block(self.combined)]
+            self.in_use += size
+            self.peak = max(self.peak, self.in_use)
+            fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best_fit(size))]
             if fits:
                 _, i, best = min(fits)
                 return self.blocks[i], self.blocks[i].take(best, size)
-            for block in [b for b in self.blocks if b.idle]:
-                if self.held + size > 2 * self.most_lent:
+            for block in [b for b in self.blocks if b.unused]:
+                if self.size + size > 2 * self.peak:
                     self.blocks.remove(block)
             self.blocks.append(_Block(size))
             return self.blocks[-1], self.blocks[-1].take((0, size), size)
 
 
-_pool = Pool()
+_pool = MemoryPool()
 
 
-class _Loan:
-    """Memory that is given back when the last array that looks at it is gone."""
+class _Allocation:
+    """Memory that is released when the last array that refers to it is deleted."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:
         self.pool = _pool
@@ -123,13 +124,13 @@ class _Loan:
         }
 
     def __del__(self) -> None:
-        self.pool.returned.append(self.part)
+        self.pool.released.append(self.part)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an array of unset elements, as `numpy.empty` does; a large one in memory that was used before."""
+    """Return an uninitialized array as `numpy.empty` does, a large one from the memory pool."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _LEAST_BYTES:
         return np.empty(shape, dtype)
-    return np.asarray(_Loan(shape, dtype, size))
+    return np.asarray(_Allocation(shape, dtype, size))

@@ -1,4 +1,4 @@
-"""The constants of a Loihi neuron, as kernels take them."""
+"""The constants of a Loihi neuron for the kernels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from cuslayer.backend import Array
 
 
-class Chip(NamedTuple):
-    """What the loop over time needs, in the number type of the arrays; every one is an integer, `gain` a power of two.
+class Integers(NamedTuple):
+    """The constants of the recurrence, integers in the number type of the arrays; `gain` is a power of two.
 
     Attributes:
-        gain: ``2^(6 + wgt_exp)``, by which the weighted input enters the current.
+        gain: ``2^(6 + wgt_exp)``, the factor of the weighted input.
         i_keep: ``4096 - i_decay``.
         v_keep: ``4096 - v_decay``.
         theta: the threshold.
-        hold: the bins after a spike's own in which the voltage is held at 0.
-        mark: what is recorded of the voltage at a spike; 0 where it is the voltage itself.
+        hold: the number of bins after a spike in which the voltage stays 0.
+        mark: the recorded value of the voltage at a spike; 0 for the voltage itself.
     """
 
     gain: Any
@@ -32,27 +32,27 @@ class Chip(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FixedPoint:
-    """A fixed-point neuron: how it runs forward, and the way back.
+    """The constants of a fixed-point neuron, forward and backward.
 
     Attributes:
-        chip: the integers of its recurrence.
+        integers: the integers of the recurrence.
         first: the first bin that has an effect, 0 or 1.
-        width: ``tau_rho theta``, by which the surrogate falls to 1/e.
+        width: ``tau_rho theta``, the distance from the threshold at which the surrogate is 1/e of its height.
         height: the surrogate at the threshold, divided by the response's largest sample, times the step.
-        samples: the response by which the gradient is spread back in time, (K,) float64.
+        samples: the response with which the gradient is correlated, (K,) float64.
     """
 
-    chip: Chip
+    integers: Integers
     first: int
     width: float
     height: float
     samples: Array
 
-    def forward(self, dtype: np.dtype[Any]) -> Chip:
+    def recurrence(self, dtype: np.dtype[Any]) -> Integers:
         """Return the integers in a number type."""
-        return Chip(*(dtype.type(number) for number in self.chip))
+        return Integers(*(dtype.type(number) for number in self.integers))
 
     def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-        """Return theta, 1 / width and height in a number type, as `Spiking.surrogate` does."""
+        """Return theta, 1 / width and height in a number type; see `Spiking.surrogate`."""
         real = dtype.type
-        return real(self.chip.theta), real(1 / self.width), real(self.height)
+        return real(self.integers.theta), real(1 / self.width), real(self.height)

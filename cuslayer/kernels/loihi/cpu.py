@@ -1,7 +1,7 @@
-"""The neuron of Intel's Loihi on the CPU, and the way back through it: twin of `kernels/loihi.cu`.
+"""The neuron of Intel's Loihi on the CPU, forward and backward: twin of `loihi.cu`.
 
-Integers held in floats: nothing that counts is over 2^24, so that float32 has every one of them and the inner loop is
-SIMD over eight columns and more. (Numba would widen 32-bit integers to 64.)
+The integers are floats: none is larger than 2^24, so that float32 represents each exactly, and the inner loop is SIMD
+over eight columns or more. (Numba would widen 32-bit integers to 64.)
 """
 
 from __future__ import annotations
@@ -11,42 +11,42 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.loihi.constants import Chip, FixedPoint
-from cuslayer.kernels.response.cpu import BLOCK, GRAIN, columns
+from cuslayer.kernels.loihi.constants import FixedPoint, Integers
 
-_UNIT = 4096  # decays are shares of 2^12
+_UNIT = 4096  # decays are multiples of 1 / 2^12
 _MOST = 2**23 - 1  # the largest state
-# Columns of a block on the way back: a hundred rows of them, which are read again and again, stay near.
+# Columns of a block in the backward pass: so few that a hundred rows, each read many times, stay in the cache.
 _NARROW = 64
 
 
 @compiled
-def _loihi(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Chip) -> None:
+def _forward(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integers) -> None:
     real = x.dtype.type
-    unit, share, most = real(_UNIT), real(1 / _UNIT), real(_MOST)
+    unit, unit_inverse, most = real(_UNIT), real(1 / _UNIT), real(_MOST)
     zero, one = real(0), real(1)
     state = np.empty(3 * BLOCK, x.dtype)
-    rest = np.zeros(BLOCK, x.dtype)
+    zeros = np.zeros(BLOCK, x.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         state[:] = 0
         for t in range(x.shape[0]):
-            given = x[t, low:high] if t >= begin else rest[: high - low]
+            given = x[t, low:high] if t >= begin else zeros[: high - low]
             recorded = u[t, low:high]
             fired = s[t, low:high]
             for j in range(high - low):
-                # The product of a state and its decay has 35 bits: the state's upper and lower 12 are taken apart.
-                upper = np.trunc(state[j] * share)
+                # A state times its decay has 35 bits: the upper and lower 12 bits of the state multiply separately.
+                upper = np.trunc(state[j] * unit_inverse)
                 lower = state[j] - upper * unit
-                current = upper * c.i_keep + np.trunc(lower * c.i_keep * share) + np.rint(given[j] * c.gain)
-                # What is no number becomes the lowest one.
+                current = upper * c.i_keep + np.trunc(lower * c.i_keep * unit_inverse) + np.rint(given[j] * c.gain)
+                # NaN becomes the smallest state.
                 current = most if current > most else current if current >= -most else -most
-                upper = np.trunc(state[j + BLOCK] * share)
+                upper = np.trunc(state[j + BLOCK] * unit_inverse)
                 lower = state[j + BLOCK] - upper * unit
-                free = upper * c.v_keep + np.trunc(lower * c.v_keep * share) + current
+                free = upper * c.v_keep + np.trunc(lower * c.v_keep * unit_inverse) + current
                 free = most if free > most else free if free >= -most else -most
                 held = state[j + 2 * BLOCK]
                 value = zero if held > zero else free
@@ -59,37 +59,41 @@ def _loihi(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Chip) -
 
 
 def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
-    """Run Loihi's neurons over x (T, ...), the weighted input: the voltage and the spikes s, both (T, ...)."""
+    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...)."""
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
-    arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.forward(x.dtype)
-    spread(_loihi, flat.shape[1], *arguments, grain=GRAIN)
+    arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.recurrence(x.dtype)
+    parallel_for(_forward, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 
 
 @compiled
-def _loihi_adjoint(
-    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any
-) -> None:
+def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any) -> None:
     steps = g.shape[0]
-    # Two outputs are made at a time, of which a row meets one with a tap and the other with the tap before; the second
-    # meets its first row with the 0 in front. Four rows are read at a time, of zeros behind the last step.
-    early = np.zeros(taps.size + 5, g.dtype)
-    early[1 : 1 + taps.size] = taps
+    # Two outputs are computed at a time; a row times tap k adds to the first what tap k - 1 adds to the second, whose
+    # first row has the tap 0 in front. Four rows are read at a time, with rows of zeros after the last step.
+    h = np.zeros(taps.size + 5, g.dtype)
+    h[1 : 1 + taps.size] = taps
     g_u = np.zeros((steps + 4) * _NARROW, g.dtype)
     sums = np.empty(2 * _NARROW, g.dtype)
     for low in range(first, last, _NARROW):
         width = min(_NARROW, last - low)
         for t in range(steps):
-            above = g[t, low : low + width]
+            grad = g[t, low : low + width]
             voltage = u[t, low : low + width]
-            kept = g_u[t * _NARROW : t * _NARROW + width]
+            row = g_u[t * _NARROW : t * _NARROW + width]
             for j in range(width):
-                kept[j] = height * exp_of_negative(-abs(voltage[j] - theta) * steep) * above[j]
+                row[j] = height * exp_of_negative(-abs(voltage[j] - theta) * steep) * grad[j]
         for t in range(0, steps, 2):
             sums[:] = 0
             for k in range(0, min(taps.size + 1, steps - t), 4):
-                before, h0, h1, h2, h3 = early[k], early[k + 1], early[k + 2], early[k + 3], early[k + 4]
+                before, h0, h1, h2, h3 = (
+                    h[k],
+                    h[k + 1],
+                    h[k + 2],
+                    h[k + 3],
+                    h[k + 4],
+                )
                 rows = g_u[(t + k) * _NARROW : (t + k + 4) * _NARROW]
                 for j in range(width):
                     r0, r1, r2, r3 = rows[j], rows[j + _NARROW], rows[j + 2 * _NARROW], rows[j + 3 * _NARROW]
@@ -105,5 +109,5 @@ def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     flat = columns(g)
     taps = constants.samples.astype(g.dtype)
     arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
-    spread(_loihi_adjoint, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_adjoint, flat.shape[1], *arguments, grain=GRAIN)
     return y

@@ -1,4 +1,4 @@
-"""Launchers of `loihi.cu`, and of the two kernels that lead back."""
+"""Launchers of `loihi.cu` and of the two kernels of its gradient."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ __all__ = ["adjoint", "forward"]
 
 
 def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
-    """Run Loihi's neurons over x (T, ...), the weighted input: the voltage and the spikes s, both (T, ...)."""
+    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...)."""
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
     kernel("loihi", x.dtype)(
-        *(columns, contiguous(x), u, s, steps, columns, constants.first),
-        *constants.forward(x.dtype),
+        columns,
+        x=contiguous(x),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        first=constants.first,
+        **constants.recurrence(x.dtype)._asdict(),
     )
     return u, s
 

@@ -2,23 +2,23 @@
 //
 //   loihi   i[t] = sgn(i) ((|i| i_keep) >> 12) + rint(gain x[t])
 //           v[t] = sgn(v) ((|v| v_keep) >> 12) + i[t],   0 for `hold` bins after a spike
-//           s[t] = (v[t] > theta), and the next step finds v at 0 after it
+//           s[t] = (v[t] > theta), and v is reset to 0 after it
 //
-// What is written of v is v before that reset, or, where mark is not 0, mark at a spike.
-// The way back is spike_adjoint (neuron.cu), then fir_adjoint (response.cu) with the response's samples: their sum over
-// a hundred taps waits for arithmetic, and in one kernel every tap would make the surrogate's exp again.
+// u is v before the reset; if mark is not 0, u is mark at a spike.
+// The gradient is spike_adjoint (srm.cu), then fir_adjoint (response.cu) with the samples of the response: the sum over
+// a hundred taps is bound by arithmetic, and a single kernel would compute the surrogate's exp again for every tap.
 //
 // Layout: all arrays are (steps, columns), C-contiguous; s is bool.
-// A thread holds one column and walks its time; its states stay in registers.
-// Precision: integers, held in `real`: nothing that counts is over 2^24, so that float32 has every one of them, and
-// both types give the same bits as the CPU and as arithmetic on integers.
-// Twin: kernels/cpu/loihi.py. Tests: tests/kernels/test_twins_loihi.py.
+// A thread computes one column step by step; its states stay in registers.
+// Precision: integers in `real`. None is larger than 2^24, so that float32 represents each of them exactly; both types
+// equal the CPU's results and integer arithmetic to the bit.
+// Twin: kernels/loihi/cpu.py. Tests: tests/kernels/test_twins_loihi.py.
 
-constexpr real UNIT = 4096;           // decays are shares of 2^12
+constexpr real UNIT = 4096;           // decays are multiples of 1 / 2^12
 constexpr real SHARE = real(1) / UNIT;
 constexpr real MOST = (1 << 23) - 1;  // the largest state
 
-// sgn(state) ((|state| keep) >> 12). The product has 35 bits: the state's upper and lower 12 are multiplied apart.
+// sgn(state) ((|state| keep) >> 12). The product has 35 bits: the upper and lower 12 bits are multiplied separately.
 __device__ __forceinline__ real decayed(real state, real keep)
 {
     const real upper = trunc(state * SHARE);
@@ -26,7 +26,7 @@ __device__ __forceinline__ real decayed(real state, real keep)
     return upper * keep + trunc(lower * keep * SHARE);
 }
 
-// What is no number becomes the lowest one.
+// Clips a state; NaN becomes the smallest state.
 __device__ __forceinline__ real saturated(real state)
 {
     return state > MOST ? MOST : state >= -MOST ? state : -MOST;
@@ -34,7 +34,7 @@ __device__ __forceinline__ real saturated(real state)
 
 extern "C" __global__ void loihi(
     const real *__restrict__ x,  // (steps, columns), weighted input
-    real *__restrict__ u,        // (steps, columns), voltage as the surrogate sees it, written
+    real *__restrict__ u,        // (steps, columns), voltage for the surrogate, written
     bool *__restrict__ s,        // (steps, columns), spikes, written
     long long steps,             // time steps
     long long columns,           // neurons
@@ -43,8 +43,8 @@ extern "C" __global__ void loihi(
     real i_keep,                 // 4096 - i_decay
     real v_keep,                 // 4096 - v_decay
     real theta,                  // threshold
-    real hold,                   // bins after a spike's own in which v is held at 0
-    real mark)                   // what u is at a spike; 0: v
+    real hold,                   // bins after a spike in which v stays 0
+    real mark)                   // u at a spike; 0: v
 {
     GRID_STRIDE(m, columns) {
         real current = 0, voltage = 0, held = 0;

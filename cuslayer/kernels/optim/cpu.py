@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `kernels/optim.cu`."""
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 
 _GRAIN = 4096
 
 
 def _flat(name: str, a: Array) -> Array:
-    """Return an array as one row, for writing."""
+    """Return a writable flat view of an array."""
     if not a.flags.c_contiguous:
         raise ValueError(f"optimizer: {name} must be C-contiguous, got strides {a.strides} for shape {a.shape}")
     return a.reshape(-1)
@@ -28,10 +28,10 @@ def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any
 
 
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
-    """Move the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
+    """Update the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
     real = w.dtype.type
     arrays = _flat("w", w), _flat("g", g), _flat("v", v)
-    spread(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
+    parallel_for(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
 
 
 @compiled
@@ -79,14 +79,14 @@ def adam(
     eps: float,
     decay: float,
 ) -> None:
-    """Move the weights w by Adam, AMSGrad or NAdam, in place.
+    """Update the weights w by Adam, AMSGrad or NAdam, in place.
 
     With ``g' = g + decay w``: ``m = beta1 m + (1 - beta1) g'``, ``v = beta2 v + (1 - beta2) g'^2``,
-    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``, where ``peak``, if there is one, keeps the largest v and
-    stands in its place. The rates hold the corrections of the bias.
+    ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With ``peak`` (AMSGrad), the largest v so far, which is
+    stored there, replaces v. The rates include the bias corrections.
     """
     real = w.dtype.type
-    given = {"w": w, "g": g, "m": m, "v": v, "peak": v if peak is None else peak}
-    arrays = (_flat(name, a) for name, a in given.items())
+    arguments = {"w": w, "g": g, "m": m, "v": v, "peak": v if peak is None else peak}
+    arrays = (_flat(name, a) for name, a in arguments.items())
     numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
-    spread(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)
+    parallel_for(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)

@@ -4,21 +4,21 @@
 //   adam   with g' = g + decay w:
 //          m = beta1 m + (1 - beta1) g',   v = beta2 v + (1 - beta2) g'^2,
 //          w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)
-//          where keep_peak (AMSGrad) puts the largest v so far, peak, in the place of v. The rates hold the corrections
-//          of the bias; rate_g is 0 except for NAdam.
+//          with keep_peak (AMSGrad), the largest v so far, peak, replaces v. The rates include the bias corrections;
+//          rate_g is 0 except for NAdam.
 //
-// Layout: all arrays hold `size` numbers, C-contiguous. A thread makes one element at a time.
-// Precision: `real` throughout, square root and division rounded correctly; compiled without fused multiply-add, the
-// results are the CPU's to the bit.
-// Twins: kernels/cpu/optim.py. Tests: tests/kernels/test_twins.py.
+// Layout: all arrays are (size,), C-contiguous. A thread computes one element at a time.
+// Precision: `real` throughout, square root and division correctly rounded; compiled without fused multiply-add, the
+// results equal the CPU's to the bit.
+// Twins: kernels/optim/cpu.py. Tests: tests/kernels/test_twins.py.
 
 extern "C" __global__ void sgd(
-    real *__restrict__ w,        // (size,), weights, moved
+    real *__restrict__ w,        // (size,), weights, updated
     const real *__restrict__ g,  // (size,), gradient
     real *__restrict__ v,        // (size,), velocity, updated
     long long size,              // weights
     real rate,                   // learning rate
-    real momentum,               // share of the velocity that is kept
+    real momentum,               // decay rate of the velocity
     real decay)                  // weight decay
 {
     GRID_STRIDE(j, size) {
@@ -29,19 +29,19 @@ extern "C" __global__ void sgd(
 }
 
 extern "C" __global__ void adam(
-    real *__restrict__ w,        // (size,), weights, moved
+    real *__restrict__ w,        // (size,), weights, updated
     const real *__restrict__ g,  // (size,), gradient
     real *__restrict__ m,        // (size,), mean of the gradient, updated
-    real *__restrict__ v,        // (size,), mean of its square, updated
-    real *peak,                  // (size,), largest v so far, updated; untouched, and any array, without keep_peak
+    real *__restrict__ v,        // (size,), mean of the squared gradient, updated
+    real *peak,                  // (size,), largest v so far, updated; any array, not accessed, without keep_peak
     long long size,              // weights
     bool keep_peak,              // AMSGrad
-    real beta1,                  // share of m that is kept
-    real beta2,                  // share of v that is kept
+    real beta1,                  // decay rate of m
+    real beta2,                  // decay rate of v
     real rate_m,                 // learning rate of the mean, bias corrected
     real rate_g,                 // learning rate of the gradient itself
-    real scale_v,                // correction of the bias of sqrt(v)
-    real eps,                    // least divisor
+    real scale_v,                // bias correction of sqrt(v)
+    real eps,                    // added to the divisor
     real decay)                  // weight decay
 {
     GRID_STRIDE(j, size) {

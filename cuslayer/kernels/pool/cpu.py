@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.window import Window
 
@@ -60,7 +60,7 @@ def _pool_adjoint(first: int, last: int, g: Any, x: Any, window: Any, gain: Any)
 
 @compiled
 def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
-    """Do as `_pool_adjoint` does where windows lie side by side: each pixel has one, and nothing is summed."""
+    """Compute `_pool_adjoint` for windows side by side: each pixel is in one window, and nothing is summed."""
     (kernel_h, kernel_w), _, _, _ = window
     for frame in range(first, last):
         for y in range(x.shape[1]):
@@ -77,14 +77,14 @@ def forward(x: Array, window: Window, gain: Any) -> Array:
     dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
     out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
-    spread(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
+    parallel_for(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)
     return out
 
 
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
-    """Return to each pixel of an image (H, W) the gradients of the windows that it lies in, times gain."""
+    """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
     tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
     kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint
-    spread(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
+    parallel_for(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
     return x

@@ -1,49 +1,33 @@
-"""Filters in time on the CPU: twins of `kernels/response.cu`.
+"""Filters in time on the CPU: twins of `response.cu`.
 
-Columns are handled in blocks, so that the states of a block stay in the first cache, and the inner loop runs over
-neighbouring columns, where the compiler finds SIMD. All states of a block lie in one array at fixed distances: with
-an array for each, the compiler would have to prove at run time that no two overlap, and gives up after a few.
+Columns are handled in blocks; see `host/blocks.py`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence
+from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns, numbers
 from cuslayer.kernels.host.memory import empty
-
-# Columns of a block, and the fewest that a thread takes.
-BLOCK = 2048
-GRAIN = 128
-
-
-def columns(x: Array) -> Array:
-    """Return x (T, ...) as the matrix (T, columns), without a copy."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are."""
-    return x.astype(np.float32) if x.dtype == bool else x
 
 
 @compiled
-def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, back: bool) -> None:
+def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, backward: bool) -> None:
     steps = x.shape[0]
     state = np.empty(2 * BLOCK, x.dtype)
-    rest = np.zeros(BLOCK, x.dtype)
+    zeros = np.zeros(BLOCK, x.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         state[:] = 0
         for k in range(steps):
-            t = steps - 1 - k if back else k
+            t = steps - 1 - k if backward else k
             new = x[t, low:high]
-            old = x[t + f.cut if back else t - f.cut, low:high] if 0 < f.cut <= k else rest[: high - low]
+            old = x[t + f.cut if backward else t - f.cut, low:high] if 0 < f.cut <= k else zeros[: high - low]
             out = a[t, low:high]
             for j in range(high - low):
                 q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
@@ -53,52 +37,52 @@ def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, back: bool) -> No
 
 
 def psp(x: Array, response: Alpha) -> Array:
-    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, at two states a column whatever tau is."""
-    return _filtered(numbers(x), response, back=False)
+    """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
+    return _filtered(numbers(x), response, backward=False)
 
 
 def psp_adjoint(g: Array, response: Alpha) -> Array:
     """Correlate each column of g (T, ...) with the response: ``y[t] = sum_k eps[k] g[t+k]``."""
-    # Correlation is the same recurrence, walked from the end.
-    return _filtered(g, response, back=True)
+    # Correlation is the same recurrence, from the last step to the first.
+    return _filtered(g, response, backward=True)
 
 
-def _filtered(x: Array, response: Alpha, *, back: bool) -> Array:
+def _filtered(x: Array, response: Alpha, *, backward: bool) -> Array:
     out = empty(x.shape, x.dtype)
     flat = columns(x)
     constants = response.recurrence(x.dtype, len(x))
-    spread(_psp, flat.shape[1], flat, columns(out), constants, back, grain=GRAIN)
+    parallel_for(_psp, flat.shape[1], flat, columns(out), constants, backward, grain=GRAIN)
     return out
 
 
 @compiled
-def _fir(first: int, last: int, x: Any, taps: Any, a: Any, back: bool) -> None:
+def _fir(first: int, last: int, x: Any, taps: Any, a: Any, backward: bool) -> None:
     steps = x.shape[0]
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         for t in range(steps):
             out = a[t, low:high]
             out[:] = 0
-            for k in range(min(steps - t if back else t + 1, taps.size)):
+            for k in range(min(steps - t if backward else t + 1, taps.size)):
                 tap = taps[k]
-                row = x[t + k if back else t - k, low:high]
+                row = x[t + k if backward else t - k, low:high]
                 for j in range(high - low):
                     out[j] += tap * row[j]
 
 
 def fir(x: Array, taps: Array) -> Array:
     """Filter each column of x (T, ...) by the direct sum ``a[t] = sum_k taps[k] x[t-k]``, taps (K,)."""
-    return _summed(numbers(x), taps, back=False)
+    return _summed(numbers(x), taps, backward=False)
 
 
 def fir_adjoint(g: Array, taps: Array) -> Array:
     """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``."""
-    return _summed(g, taps, back=True)
+    return _summed(g, taps, backward=True)
 
 
-def _summed(x: Array, taps: Array, *, back: bool) -> Array:
+def _summed(x: Array, taps: Array, *, backward: bool) -> Array:
     out = empty(x.shape, x.dtype)
-    spread(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), back, grain=GRAIN)
+    parallel_for(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), backward, grain=GRAIN)
     return out
 
 
@@ -117,9 +101,9 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
     y = empty(x.shape, x.dtype)
-    spread(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
+    parallel_for(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
     return y
 
 
-# CUDA needs a kernel for each size of an element; Numba compiles one loop for every type.
+# CUDA needs a kernel for each element size; Numba compiles one loop for every type.
 shift_spikes = shift

@@ -1,17 +1,17 @@
 // Filters in time, and delays.
 //
 //   psp           a[t] = sum_k eps[k] x[t-k]    the alpha function, cut or not, as a recurrence (common.cuh)
-//   psp_adjoint   y[t] = sum_k eps[k] g[t+k]    the same recurrence, walked from the end
+//   psp_adjoint   y[t] = sum_k eps[k] g[t+k]    the same recurrence, from the last step to the first
 //   fir           a[t] = sum_k taps[k] x[t-k]   any filter, as the direct sum
 //   fir_adjoint   y[t] = sum_k taps[k] g[t+k]
-//   shift         y[t, m] = x[t - delay[m], m]  0 where that lies outside; shift_spikes: the same of booleans
+//   shift         y[t, m] = x[t - delay[m], m]  0 outside [0, steps); shift_spikes: for booleans
 //
 // Layout: x, a, g, y are (steps, columns), C-contiguous.
-// A thread of psp holds one column and walks its time; its states stay in registers. The term that leaves the filter is
-// read from x a second time, `cut` rows back: those rows were read not long ago and come from the L2 cache.
-// A thread of fir and shift makes AHEAD steps of one column: a row that fir has read serves AHEAD outputs.
-// Precision: `real` throughout; compiled without fused multiply-add, the results are the CPU's to the bit.
-// Twins: kernels/cpu/response.py. Tests: tests/kernels/test_twins.py.
+// A thread of psp computes one column step by step; its states stay in registers. The input that leaves the filter is
+// read from x a second time, `cut` rows back: these rows are mostly still in the L2 cache.
+// A thread of fir and shift computes AHEAD steps of one column: fir reads a row once for AHEAD outputs.
+// Precision: `real` throughout; compiled without fused multiply-add, the results equal the CPU's to the bit.
+// Twins: kernels/response/cpu.py. Tests: tests/kernels/test_twins.py.
 
 template <int direction>
 __device__ __forceinline__ void filter(
@@ -46,7 +46,7 @@ extern "C" __global__ void psp(
     long long columns,           // signals
     real decay,                  // exp(-dt / tau)
     real gain,                   // amplitude e dt / tau
-    long long cut,               // steps until an input leaves the filter; from `steps` on, none does
+    long long cut,               // steps until an input leaves the filter; none does if cut >= steps
     real cut_p,                  // decay^cut
     real cut_q)                  // cut decay^cut
 {
@@ -61,7 +61,7 @@ extern "C" __global__ void psp_adjoint(
     long long columns,           // signals
     real decay,                  // exp(-dt / tau)
     real gain,                   // amplitude e dt / tau
-    long long cut,               // steps until an input leaves the filter; from `steps` on, none does
+    long long cut,               // steps until an input leaves the filter; none does if cut >= steps
     real cut_p,                  // decay^cut
     real cut_q)                  // cut decay^cut
 {
@@ -130,7 +130,7 @@ __device__ __forceinline__ void delayed(
 
 extern "C" __global__ void shift(
     const real *__restrict__ x,           // (steps, columns)
-    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
     real *__restrict__ y,                 // (steps, columns), written
     long long steps,                      // time steps
     long long columns)                    // signals
@@ -141,7 +141,7 @@ extern "C" __global__ void shift(
 
 extern "C" __global__ void shift_spikes(
     const bool *__restrict__ x,           // (steps, columns)
-    const long long *__restrict__ delay,  // (columns,), in steps; negative: ahead in time
+    const long long *__restrict__ delay,  // (columns,), in steps; may be negative
     bool *__restrict__ y,                 // (steps, columns), written
     long long steps,                      // time steps
     long long columns)                    // signals

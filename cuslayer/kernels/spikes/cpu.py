@@ -1,7 +1,7 @@
-"""The spikes of a boolean array as a list: what dense and convolution walk, forward and for the weight gradient.
+"""Lists of spikes: the input of dense and convolutional layers on the CPU, forward and for the weight gradient.
 
-A spike train is nearly empty. The list is found once, by reading the array eight bytes at a time, and is all that is
-kept of the input for backward.
+Spike trains are sparse. A list is built once, by reading the boolean array eight bytes at a time, and only the list is
+saved for backward.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, spread
+from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import trailing_zeros
 
 
@@ -22,9 +22,9 @@ class SpikeList:
     """The spikes of a boolean array, line by line: a row of a matrix, or a row of pixels (W, C) of a frame.
 
     Attributes:
-        start: where each line begins in `index`, (lines + 1,) int64; the last entry is the number of spikes.
-        index: the place of each spike within its line, ascending, int32.
-        shape: the array's own shape, (rows, columns) or (frames, H, W, C).
+        start: the first entry of each line in `index`, (lines + 1,) int64; the last entry is the number of spikes.
+        index: the position of each spike within its line, ascending, int32.
+        shape: the shape of the array, (rows, columns) or (frames, H, W, C).
     """
 
     start: Array
@@ -32,7 +32,7 @@ class SpikeList:
     shape: tuple[int, ...]
 
 
-# Of eight spikes as the bytes of a word, 0 or 1 each: multiplied by this, their sum is the topmost byte.
+# A word of eight spikes, bytes of 0 or 1, times this has their sum as its highest byte.
 _SUM = np.uint64(0x0101010101010101)
 _TOP_BYTE = np.uint64(56)
 
@@ -71,16 +71,16 @@ def find_spikes(x: Array) -> SpikeList:
     flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
     words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
     start = np.zeros(lines + 1, np.int64)
-    spread(_count, lines, words, flat, start, grain=32)
+    parallel_for(_count, lines, words, flat, start, grain=32)
     np.cumsum(start, out=start)
     index = np.empty(start[-1], np.int32)
-    spread(_fill, lines, words, flat, start, index, grain=32)
+    parallel_for(_fill, lines, words, flat, start, index, grain=32)
     return SpikeList(start, index, x.shape)
 
 
 @compiled
 def by_column(start: Any, index: Any, columns: int) -> Any:
-    """Return the same list sorted by column: where each column begins, and the row of each spike, ascending."""
+    """Return the list sorted by column: the first entry of each column, and the row of each spike, ascending."""
     begin = np.zeros(columns + 1, np.int64)
     for e in range(index.size):
         begin[index[e] + 1] += 1
@@ -96,5 +96,5 @@ def by_column(start: Any, index: Any, columns: int) -> Any:
 
 
 def synapse_input(x: Array) -> SpikeList | Array:
-    """Return what a dense or convolutional layer reads x (rows, ...) as: spikes as a list, numbers as they are."""
+    """Return the input x (rows, ...) of a dense or convolutional layer: spikes as a list, numbers as they are."""
     return find_spikes(x) if x.dtype == bool else x

@@ -1,4 +1,4 @@
-"""Spikes as a synapse reads them on a GPU."""
+"""The input of a dense or convolutional layer on a GPU."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["synapse_input"]
 
 
 def synapse_input(x: Array) -> Array:
-    """Return what a dense or convolutional layer reads x as: x itself, spikes being cast a block at a time."""
+    """Return x as it is; the layers cast spikes to numbers block by block."""
     return x

@@ -1,4 +1,4 @@
-"""Launchers of `neuron.cu`: filter, refraction and threshold, and their adjoints."""
+"""Launchers of `srm.cu`: neurons of the spike response model and their gradients."""
 
 from __future__ import annotations
 
@@ -12,32 +12,42 @@ __all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_a
 
 
 def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
-    """Refract and threshold a (T, ...), the filtered input: the potential u and the spikes s, both (T, ...).
+    """Return the potential u and the spikes s, both (T, ...), of the filtered input a (T, ...).
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
     """
     steps, columns = sizes(a)
     u, s = empty(a, a.shape, a.dtype), empty(a, a.shape, bool)
     kernel("spike", a.dtype)(
-        *(columns, contiguous(a), u, s, steps, columns),
-        surrogate(spiking, a.dtype)[0],
-        *recurrence(spiking.refractory, a.dtype, steps),
+        columns,
+        a=contiguous(a),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        theta=surrogate(spiking, a.dtype)["theta"],
+        **recurrence(spiking.refractory, a.dtype, steps, "ref_"),
     )
     return u, s
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
-    """Filter, refract and threshold x (T, ...) in one pass: the potential u and the spikes s, both (T, ...).
+    """Return the potential u and the spikes s, both (T, ...), of the input x (T, ...) in one pass.
 
-    x stays as it is.
+    x is never overwritten here.
     """
     steps, columns = sizes(x)
     u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
     kernel("neuron", x.dtype)(
-        *(columns, contiguous(x), u, s, steps, columns),
-        surrogate(spiking, x.dtype)[0],
-        *recurrence(response, x.dtype, steps),
-        *recurrence(spiking.refractory, x.dtype, steps),
+        columns,
+        x=contiguous(x),
+        u=u,
+        s=s,
+        steps=steps,
+        columns=columns,
+        theta=surrogate(spiking, x.dtype)["theta"],
+        **recurrence(response, x.dtype, steps),
+        **recurrence(spiking.refractory, x.dtype, steps, "ref_"),
     )
     return u, s
 
@@ -46,44 +56,64 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint", g.dtype)(
-        *(g.size, contiguous(g), contiguous(u), y, g.size),
-        *surrogate(spiking, g.dtype),
+        g.size,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        size=g.size,
+        **surrogate(spiking, g.dtype),
     )
     return y
 
 
 def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
-    """Return the whole adjoint, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
+    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint_exact", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(spiking.refractory, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
     )
     return y
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
+    """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u is never overwritten here."""
     steps, columns = sizes(g)
     y = empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(response, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(response, g.dtype, steps),
     )
     return y
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
-    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); u stays as it is."""
+    """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); see `neuron_adjoint`."""
     steps, columns = sizes(g)
     y, g_u = empty(g, g.shape, g.dtype), empty(g, g.shape, g.dtype)
     kernel("neuron_adjoint_exact", g.dtype)(
-        *(columns, contiguous(g), contiguous(u), g_u, y, steps, columns),
-        *surrogate(spiking, g.dtype),
-        *recurrence(response, g.dtype, steps),
-        *recurrence(spiking.refractory, g.dtype, steps),
+        columns,
+        g=contiguous(g),
+        u=contiguous(u),
+        g_u=g_u,
+        y=y,
+        steps=steps,
+        columns=columns,
+        **surrogate(spiking, g.dtype),
+        **recurrence(response, g.dtype, steps),
+        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
     )
     return y

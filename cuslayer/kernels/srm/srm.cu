@@ -1,23 +1,23 @@
-// Spikes, and the way back through them.
+// Neurons of the spike response model: potential, spikes and their gradients.
 //
 //   spike                 u[t] = a[t] + sum over earlier spikes f of nu[t-f],   s[t] = (u[t] >= theta)
-//   neuron                the same with a = psp(x), in one pass: x is read once, u and s are written once
+//   neuron                the same with a = psp(x), in one pass that reads x and writes u and s once
 //   spike_adjoint         g_u[t] = dt rho(u[t]) g[t]                                      gradient "slayer"
 //   spike_adjoint_exact   g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])        gradient "exact"
-//   neuron_adjoint, neuron_adjoint_exact   psp_adjoint of g_u, in the same sweep
+//   neuron_adjoint, neuron_adjoint_exact   psp_adjoint of g_u, in the same pass
 //
-// with dt rho(u) = height exp(-|u - theta| steep). nu and the response are alpha functions, run as recurrences.
+// with dt rho(u) = height exp(-|u - theta| steep). nu and the response are alpha functions, computed as recurrences.
 //
 // Layout: all arrays are (steps, columns), C-contiguous; s is bool.
-// A thread holds one column and walks its time, backward in the adjoints; all states stay in registers. (spike_adjoint
-// alone has no memory: there a thread makes one element at a time.) What leaves a filter `cut` steps later is read a
-// second time, mostly from the L2 cache; of the spikes it is kept in a register where 64 steps suffice.
-// Precision: `real` throughout; compiled without fused multiply-add, u and s are the CPU's to the bit. The adjoints
-// differ from it by the rounding of exp, and where float exp(x) is under exp(-40), which the CPU takes for 0.
-// Twins: kernels/cpu/spike.py and neuron.py. Tests: tests/kernels/test_twins.py.
+// A thread computes one column step by step, backward in the adjoints; all states stay in registers. (In spike_adjoint,
+// which is elementwise, a thread computes one element at a time.) What leaves a filter after `cut` steps is read a
+// second time, mostly from the L2 cache; the last 64 spikes are kept in a register.
+// Precision: `real` throughout; compiled without fused multiply-add, u and s equal the CPU's to the bit. The adjoints
+// differ by the rounding of exp, and in float where exp(x) < exp(-40), which the CPU replaces by 0.
+// Twins: kernels/srm/cpu.py. Tests: tests/kernels/test_twins.py.
 
-// Steps that a refraction may last to be forgotten from a register.
-constexpr long long REMEMBERED = 64;
+// The largest cut of the refractory response for which spikes are kept in a register.
+constexpr long long REGISTER_STEPS = 64;
 
 __device__ __forceinline__ real surrogate(
     real u,
@@ -28,9 +28,10 @@ __device__ __forceinline__ real surrogate(
     return height * exp(-fabs(u - theta) * steep);
 }
 
-// The refraction of one column: whether its spike of `cut` steps ago is over at this step. The last 64 spikes are the
-// bits of a register; older ones are read back from s, where a batch of AHEAD rows was written long before.
-struct Refraction {
+// The refractory response of one column, and the spike of `cut` steps ago, which leaves the response at this step. The
+// last 64 spikes are the bits of a register; older ones are read from s, where they were written in an earlier batch of
+// AHEAD rows.
+struct Refractory {
     Recurrence nu;
     long long cut;
     unsigned long long recent = 0;
@@ -43,13 +44,13 @@ struct Refraction {
         long long columns,
         long long m)
     {
-        if (cut > REMEMBERED)
+        if (cut > REGISTER_STEPS)
             read_rows<1>(written, s, t - cut, steps, columns, m);
     }
 
-    __device__ __forceinline__ real spent(int i) const
+    __device__ __forceinline__ real leaving(int i) const
     {
-        return cut > REMEMBERED ? written[i] : recent >> (cut - 1) & 1;
+        return cut > REGISTER_STEPS ? written[i] : recent >> (cut - 1) & 1;
     }
 
     __device__ __forceinline__ void accept(bool fires, real old)
@@ -68,22 +69,22 @@ extern "C" __global__ void spike(
     real theta,                  // threshold
     real ref_decay,              // exp(-dt / tau_ref)
     real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refraction; from `steps` on, none does
+    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
     real ref_cut_p,              // ref_decay^ref_cut
     real ref_cut_q)              // ref_cut ref_decay^ref_cut
 {
     GRID_STRIDE(m, columns) {
-        Refraction refraction{{ref_decay, ref_gain, ref_cut_p, ref_cut_q}, ref_cut};
+        Refractory refractory{{ref_decay, ref_gain, ref_cut_p, ref_cut_q}, ref_cut};
         for (long long t = 0; t < steps; t += AHEAD) {
             real given[AHEAD];
             read_rows<1>(given, a, t, steps, columns, m);
-            refraction.read_ahead(s, t, steps, columns, m);
+            refractory.read_ahead(s, t, steps, columns, m);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                const real spent = refraction.spent(i);
-                const real value = given[i] + refraction.nu.output(spent);
+                const real old_spike = refractory.leaving(i);
+                const real value = given[i] + refractory.nu.output(old_spike);
                 const bool fires = value >= theta;
-                refraction.accept(fires, spent);
+                refractory.accept(fires, old_spike);
                 if (t + i < steps) {
                     u[(t + i) * columns + m] = value;
                     s[(t + i) * columns + m] = fires;
@@ -102,30 +103,30 @@ extern "C" __global__ void neuron(
     real theta,                  // threshold
     real decay,                  // exp(-dt / tau_sr)
     real gain,                   // amplitude e dt / tau_sr
-    long long cut,               // steps until an input leaves the response; from `steps` on, none does
+    long long cut,               // steps until an input leaves the response; none if >= steps
     real cut_p,                  // decay^cut
     real cut_q,                  // cut decay^cut
     real ref_decay,              // exp(-dt / tau_ref)
     real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refraction; from `steps` on, none does
+    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
     real ref_cut_p,              // ref_decay^ref_cut
     real ref_cut_q)              // ref_cut ref_decay^ref_cut
 {
     GRID_STRIDE(m, columns) {
         Recurrence response{decay, gain, cut_p, cut_q};
-        Refraction refraction{{ref_decay, ref_gain, ref_cut_p, ref_cut_q}, ref_cut};
+        Refractory refractory{{ref_decay, ref_gain, ref_cut_p, ref_cut_q}, ref_cut};
         for (long long t = 0; t < steps; t += AHEAD) {
             real entering[AHEAD], leaving[AHEAD];
             read_rows<1>(entering, x, t, steps, columns, m);
             read_rows<1>(leaving, x, t - cut, steps, columns, m);
-            refraction.read_ahead(s, t, steps, columns, m);
+            refractory.read_ahead(s, t, steps, columns, m);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                const real spent = refraction.spent(i);
-                const real value = response.output(leaving[i]) + refraction.nu.output(spent);
+                const real old_spike = refractory.leaving(i);
+                const real value = response.output(leaving[i]) + refractory.nu.output(old_spike);
                 const bool fires = value >= theta;
                 response.accept(entering[i], leaving[i]);
-                refraction.accept(fires, spent);
+                refractory.accept(fires, old_spike);
                 if (t + i < steps) {
                     u[(t + i) * columns + m] = value;
                     s[(t + i) * columns + m] = fires;
@@ -159,27 +160,27 @@ extern "C" __global__ void spike_adjoint_exact(
     real height,                 // dt scale_rho / (tau_rho theta)
     real ref_decay,              // exp(-dt / tau_ref)
     real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refraction; from `steps` on, none does
+    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
     real ref_cut_p,              // ref_decay^ref_cut
     real ref_cut_q)              // ref_cut ref_decay^ref_cut
 {
-    // y[t + ref_cut] is this thread's own work: it can be read ahead unless it falls within the batch at hand.
-    const bool early = ref_cut >= AHEAD;
+    // This thread has written y[t + ref_cut]: it can be read in advance unless it belongs to the current batch.
+    const bool in_advance = ref_cut >= AHEAD;
     GRID_STRIDE(m, columns) {
         Recurrence nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
         for (long long t = steps - 1; t >= 0; t -= AHEAD) {
-            real above[AHEAD], potential[AHEAD], spent[AHEAD];
-            read_rows<-1>(above, g, t, steps, columns, m);
+            real grad[AHEAD], potential[AHEAD], old_g_u[AHEAD];
+            read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
-            if (early)
-                read_rows<-1>(spent, y, t + ref_cut, steps, columns, m);
+            if (in_advance)
+                read_rows<-1>(old_g_u, y, t + ref_cut, steps, columns, m);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                if (!early)
-                    spent[i] = read_row(y, t - i + ref_cut, steps, columns, m);
+                if (!in_advance)
+                    old_g_u[i] = read_row(y, t - i + ref_cut, steps, columns, m);
                 const real rho = surrogate(potential[i], theta, steep, height);
-                const real value = rho * (above[i] + nu.output(spent[i]));
-                nu.accept(value, spent[i]);
+                const real value = rho * (grad[i] + nu.output(old_g_u[i]));
+                nu.accept(value, old_g_u[i]);
                 if (t - i >= 0)
                     y[(t - i) * columns + m] = value;
             }
@@ -198,24 +199,24 @@ extern "C" __global__ void neuron_adjoint(
     real height,                 // dt scale_rho / (tau_rho theta)
     real decay,                  // exp(-dt / tau_sr)
     real gain,                   // amplitude e dt / tau_sr
-    long long cut,               // steps until an input leaves the response; from `steps` on, none does
+    long long cut,               // steps until an input leaves the response; none if >= steps
     real cut_p,                  // decay^cut
     real cut_q)                  // cut decay^cut
 {
-    // g_u[t + cut] is made a second time from g and u: an array to keep it in would cost a write and a read more.
+    // g_u[t + cut] is computed again from g and u: to store it would cost another write and read.
     GRID_STRIDE(m, columns) {
         Recurrence response{decay, gain, cut_p, cut_q};
         for (long long t = steps - 1; t >= 0; t -= AHEAD) {
-            real above[AHEAD], potential[AHEAD], old_above[AHEAD], old_potential[AHEAD];
-            read_rows<-1>(above, g, t, steps, columns, m);
+            real grad[AHEAD], potential[AHEAD], old_grad[AHEAD], old_potential[AHEAD];
+            read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
-            read_rows<-1>(old_above, g, t + cut, steps, columns, m);
+            read_rows<-1>(old_grad, g, t + cut, steps, columns, m);
             read_rows<-1>(old_potential, u, t + cut, steps, columns, m);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                const real leaving = surrogate(old_potential[i], theta, steep, height) * old_above[i];
+                const real leaving = surrogate(old_potential[i], theta, steep, height) * old_grad[i];
                 const real value = response.output(leaving);
-                response.accept(surrogate(potential[i], theta, steep, height) * above[i], leaving);
+                response.accept(surrogate(potential[i], theta, steep, height) * grad[i], leaving);
                 if (t - i >= 0)
                     y[(t - i) * columns + m] = value;
             }
@@ -235,40 +236,40 @@ extern "C" __global__ void neuron_adjoint_exact(
     real height,                 // dt scale_rho / (tau_rho theta)
     real decay,                  // exp(-dt / tau_sr)
     real gain,                   // amplitude e dt / tau_sr
-    long long cut,               // steps until an input leaves the response; from `steps` on, none does
+    long long cut,               // steps until an input leaves the response; none if >= steps
     real cut_p,                  // decay^cut
     real cut_q,                  // cut decay^cut
     real ref_decay,              // exp(-dt / tau_ref)
     real ref_gain,               // amplitude e dt / tau_ref, negative
-    long long ref_cut,           // steps until a spike leaves the refraction; from `steps` on, none does
+    long long ref_cut,           // steps until a spike leaves the refractory response; none if >= steps
     real ref_cut_p,              // ref_decay^ref_cut
     real ref_cut_q)              // ref_cut ref_decay^ref_cut
 {
-    // As in spike_adjoint_exact: read ahead unless the row falls within the batch at hand.
-    const bool early = cut >= AHEAD;
-    const bool ref_early = ref_cut >= AHEAD;
+    // As in spike_adjoint_exact: read in advance unless the row belongs to the current batch.
+    const bool in_advance = cut >= AHEAD;
+    const bool ref_in_advance = ref_cut >= AHEAD;
     GRID_STRIDE(m, columns) {
         Recurrence response{decay, gain, cut_p, cut_q};
         Recurrence nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
         for (long long t = steps - 1; t >= 0; t -= AHEAD) {
-            real above[AHEAD], potential[AHEAD], leaving[AHEAD], spent[AHEAD];
-            read_rows<-1>(above, g, t, steps, columns, m);
+            real grad[AHEAD], potential[AHEAD], leaving[AHEAD], old_g_u[AHEAD];
+            read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
-            if (early)
+            if (in_advance)
                 read_rows<-1>(leaving, g_u, t + cut, steps, columns, m);
-            if (ref_early)
-                read_rows<-1>(spent, g_u, t + ref_cut, steps, columns, m);
+            if (ref_in_advance)
+                read_rows<-1>(old_g_u, g_u, t + ref_cut, steps, columns, m);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                if (!early)
+                if (!in_advance)
                     leaving[i] = read_row(g_u, t - i + cut, steps, columns, m);
-                if (!ref_early)
-                    spent[i] = read_row(g_u, t - i + ref_cut, steps, columns, m);
+                if (!ref_in_advance)
+                    old_g_u[i] = read_row(g_u, t - i + ref_cut, steps, columns, m);
                 const real rho = surrogate(potential[i], theta, steep, height);
-                const real value = rho * (above[i] + nu.output(spent[i]));
+                const real value = rho * (grad[i] + nu.output(old_g_u[i]));
                 const real filtered = response.output(leaving[i]);
                 response.accept(value, leaving[i]);
-                nu.accept(value, spent[i]);
+                nu.accept(value, old_g_u[i]);
                 if (t - i >= 0) {
                     g_u[(t - i) * columns + m] = value;
                     y[(t - i) * columns + m] = filtered;

@@ -1,4 +1,4 @@
-"""The host's C++ compiler, put to CUDA sources and to the emulator's own C++; what it made is kept for the next run.
+"""Compilation of the CUDA sources and of the emulator by the host's C++ compiler, with a cache on disk.
 
 The kernels are compiled with -fsanitize=thread and linked without the sanitizer: the calls that it puts before every
 access to memory go to memory.cpp instead.

@@ -1,25 +1,23 @@
-"""The CUDA kernels on a CPU: the unmodified text, compiled by the host's C++ compiler, over the real grid and blocks.
+"""Emulation of the CUDA kernels on a CPU: the unmodified sources, compiled for the host, over the full grid.
 
-It stands in for CuPy as the driver of `kernels.source`, so that NumPy arrays take the whole way through `kernels.gpu`:
-the launchers, the binder, the index arithmetic of every thread. What a GPU would not forgive ends the launch with an
-`EmulationError`:
+It is a driver of `kernels.cuda.compile`, so that NumPy arrays pass through all of `kernels.gpu`: the launchers, the
+binding of arguments, the index arithmetic of every thread. A fault that is undefined on a GPU raises `EmulationError`:
 
 - an access outside of every argument, or a write to a const one;
-- a read of memory that nothing wrote, an output that is not wholly written, a bool that is neither True nor False;
-- a barrier that some threads of a block do not reach, a shuffle from a lane that takes no part;
-- a data race: two threads touch an element, one of them writes it, and no barrier lies between them;
-- a result that depends on the order of threads, as a sum of floats by atomicAdd does.
+- a read of uninitialized memory, an output that is not completely written, a bool that is neither True nor False;
+- a barrier that some threads of a block do not reach, a shuffle from an inactive lane;
+- a data race: two threads access an element without a barrier between them, and one of them writes it;
+- a result that depends on the order of threads, such as a sum of floats by atomicAdd.
 
-The compiler announces every access to memory (emulator_build.py), so that each is held against the bounds of its
-argument and against the threads that were there before (emulator_memory.cpp). Each launch runs twice, with threads and
-blocks from either end and with different poison where nothing was written, a third time where threads wait for one
-another; the results must be the same to the bit (emulator_launch.py). Threads are plain calls until a kernel reaches a
-barrier, and fibers from then on (emulator_threads.cpp).
+The compiler inserts a call at every memory access (build.py), which checks the bounds of the argument and the earlier
+accesses of other threads (memory.cpp). Each launch runs twice, with threads and blocks in ascending and descending
+order and different poison in uninitialized memory, a third time if threads wait for one another; the results must be
+the same to the bit (launch.py). Threads are plain calls; once a kernel reaches a barrier they are fibers (threads.cpp).
 
-What it cannot show: the alignment of wide accesses, the rounding of CUDA's own exp, what memcpy does, accesses past the
-end of a local or a shared array that meet another variable, aliases of __restrict__ pointers, and how blocks hand work
-to one another: past a __threadfence(), races between blocks go unseen. A thread that spins until another has written
-waits forever. It needs a POSIX system with makecontext; Linux is where it is tried, macOS is provided for, not tried.
+Not detected: the alignment of wide accesses, the rounding of CUDA's exp, memcpy, accesses past the end of a local or
+shared array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a
+__threadfence(). A thread that spins until another has written waits forever. It needs a POSIX system with makecontext;
+it is tested on Linux, and macOS is supported but not tested.
 """
 
 from __future__ import annotations
@@ -89,7 +87,7 @@ class _Namespace:
 
 @contextmanager
 def emulation() -> Iterator[Emulator]:
-    """Send NumPy arrays through `kernels.gpu` and its CUDA sources, everywhere in cuslayer."""
+    """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays."""
     emulator = Emulator()
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
@@ -101,6 +99,6 @@ def emulation() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulated() -> Iterator[Emulator]:
-    """The test runs on emulated CUDA; the fixture's `launches` names the kernels that ran."""
+    """Run the test on emulated CUDA; the fixture's `launches` lists the kernels that ran."""
     with emulation() as emulator:
         yield emulator

@@ -1,4 +1,4 @@
-"""One launch of an emulated kernel: several passes over the same arguments, which have to come to the same result."""
+"""One launch of an emulated kernel: several passes over the same arguments, with equal results."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from tests.support.emulator.memory import POISON, Blank, EmulationError, Memory,
 
 
 class _Pass(NamedTuple):
-    """The order of threads and blocks, and what the memory holds that nothing wrote."""
+    """The order of threads and blocks, and the contents of uninitialized memory."""
 
     order: str
     poison: int
 
 
 _ORDERS = ("ascending", "descending", "shuffled")
-# Where threads never wait for one another the two ends to begin from are enough. As a float, 0x7E repeated is finite
-# and huge.
+# Two orders suffice where threads never wait for one another. As a float, 0x7E repeated is finite and huge.
 _PLAIN = (_Pass("ascending", POISON), _Pass("descending", 0x7E))
 _FIBERS = (*_PLAIN, _Pass("shuffled", 0))
 
@@ -30,7 +29,7 @@ _REFUSED, _NEEDS_FIBERS = 1, 2
 
 
 class _Launch(ctypes.Structure):
-    """The Launch of emulator_runtime.h."""
+    """The Launch of runtime.h."""
 
     _fields_ = (
         ("grid", ctypes.c_uint * 3),

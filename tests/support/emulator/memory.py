@@ -1,4 +1,4 @@
-"""The arrays that an emulated kernel is handed: copied to where nothing else is, and watched (emulator_memory.cpp)."""
+"""Arguments of an emulated kernel: copied to separate memory whose accesses are checked (memory.cpp)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.emulator import build as emulator_build
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# What memory holds that nothing wrote: NaN as a real, neither True nor False as a bool.
+# The bytes of uninitialized memory: NaN as a real, neither True nor False as a bool.
 POISON = 0xFF
 
 
 class EmulationError(Exception):
-    """A kernel did what a GPU does not forgive; the message says what, to which argument, and by which thread."""
+    """A fault of a kernel; the message names the fault, the argument and the thread."""
 
 
 def address_of(x: Array) -> int:
@@ -26,9 +26,9 @@ def address_of(x: Array) -> int:
 
 
 class Blank:
-    """Arrays that begin as poison, as long as some of it may be left.
+    """Arrays that may still contain uninitialized elements, marked by poison.
 
-    An integer of -1 looks like poison: one that NumPy writes counts for nothing, one that a kernel writes is known.
+    An integer of -1 equals poison: written by NumPy it counts as uninitialized, written by a kernel it does not.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Blank:
         return out
 
     def unwritten(self, x: Array) -> Array | None:
-        """Return of each element of x whether nothing wrote it; None where all are written."""
+        """Return for each element of x whether it is uninitialized; None if none is."""
         if self._owner(x) is None:
             return None
         bits = np.dtype(f"u{x.itemsize}")
@@ -52,7 +52,7 @@ class Blank:
         return None
 
     def written(self, x: Array) -> None:
-        """Take note that all of x is written."""
+        """Record that all of x is written."""
         owner = self._owner(x)
         if owner is not None and x.size == owner.size:
             del self._arrays[id(owner)]

@@ -1,5 +1,5 @@
-// What an emulated kernel and the emulator say to each other: emulator.h is the kernel's side of it,
-// emulator_threads.cpp and emulator_memory.cpp are the emulator's.
+// The interface between emulated kernels and the emulator: kernels include emulator.h; threads.cpp and memory.cpp
+// implement it.
 
 #pragma once
 

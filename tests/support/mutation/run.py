@@ -135,6 +135,7 @@ class Base:
                 (tree / path.parent).mkdir(parents=True, exist_ok=True)
                 made.add(path.parent)
             os.link(self.tree / path, tree / path)
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)  # the file may be the only one in its folder
         (tree / file).write_text(new, "utf-8")
 
 
