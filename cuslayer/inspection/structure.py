@@ -144,7 +144,7 @@ def _after(stage: Any, shape: Shape | None) -> Shape | None:
         return shape if is_neuron(stage) else None
     try:
         return stage.output_shape(shape)
-    except ValueError:  # the layers do not fit one another, which a call will say and a table need not
+    except ValueError:  # shapes that do not match: an error of the call, not of this table
         return stage.output_shape(None)
 
 

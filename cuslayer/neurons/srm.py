@@ -134,7 +134,6 @@ class SRM(Neuron):
     cutoff: float = 0.01
     ref_cutoff: float = 0.01
 
-    parts: ClassVar[str] = "exact"
     names: ClassVar[Names] = Names(
         "SRMALPHA",
         needed={
@@ -174,8 +173,12 @@ class SRM(Neuron):
         return self.spiking.refractory.samples()
 
     @property
+    def parts(self) -> str:
+        return "partial" if self.one_pass is None else "exact"
+
+    @property
     def one_pass(self) -> OnePass | None:
-        # A subclass that computes something else runs by its own call.
+        # A subclass with a method of its own may compute something else: it runs by its own call.
         own = ("__call__", "psp", "spike", "fires")
         if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
             return None
@@ -186,8 +189,8 @@ class SRM(Neuron):
         return self.spiking.width
 
     @property
-    def laplace(self) -> tuple[float, float]:
-        return self.spiking.width, self.spiking.height
+    def laplace(self) -> tuple[float, float] | None:
+        return None if self.one_pass is None else (self.spiking.width, self.spiking.height)
 
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""

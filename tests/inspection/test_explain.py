@@ -1,4 +1,4 @@
-"""Explaining a potential: its parts are exact, and sum to it; and what they print and draw."""
+"""Tests of explain: the parts are exact and sum to the potential; tables, plots and traces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def delayed():
     return layer
 
 
-# What stands before the last neurons, and the shape of the input.
+# The stages before the last neurons, and the shape of the input.
 CHAINS = {
     "dense": ([cs.Dense, (12, 3)], (12,)),
     "dense of frames": ([cs.Dense, ((4, 3, 2), 3)], (4, 3, 2)),
@@ -38,7 +38,7 @@ def network(name):
         return cs.Sequential(delayed(), cs.Dense(6, 3), SRM), (6,)
     (kind, given, *options), shape = CHAINS[name]
     layer = kind(*given, **(options[0] if options else {}))
-    # A layer without weight or gain: one lifts its spikes to where neurons fire.
+    # A layer without weight or gain needs a larger input for neurons to fire.
     gain = [lambda x: x * 9.0] if kind in (cs.Shift, cs.Dropout) else []
     return cs.Sequential(layer, *gain, SRM), shape
 
@@ -83,7 +83,7 @@ def test_parts_sum_to_the_potential_and_each_spike_has_its_share(name):
             assert less[(spike.time, 1, *spike.neuron)]
             less[(spike.time, 1, *spike.neuron)] = False
             assert whole - srm_input(net, less)[(when, 1, *neuron)] == pytest.approx(spike.share, rel=1e-4, abs=1e-4)
-        # A spike that is not named has no share.
+        # A spike that is not listed has no share.
         named = {(s.time, s.neuron) for s in why.spikes}
         strange = next(p for p in np.argwhere(x[:, 1]).tolist() if (p[0], tuple(p[1:])) not in named)
         less = x.copy()
@@ -111,7 +111,7 @@ def test_every_layer_of_a_network(notation):
         assert record.potential.shape[2:][-1] > why.neuron[-1] >= 0
 
 
-def test_by_hand():
+def test_parts_by_hand():
     net = cs.Sequential(cs.Dense(3, 1), cs.SRM(theta=10.0, tau_sr=2.0, tau_ref=1.0, scale_ref=2.0))
     net[0].weight.data[:] = [[14.0], [-3.0], [5.0]]
     x = np.zeros((8, 1, 3), bool)
@@ -133,7 +133,7 @@ def test_by_hand():
     assert repr(why.spikes).startswith("Spikes(3, shares of ")
 
 
-def test_nothing_of_the_network_changes():
+def test_the_network_does_not_change():
     net = cs.Sequential(cs.Dense(6, 5), cs.Dropout(0.5), SRM, cs.Dense(5, 2), SRM)
     x = np.random.default_rng(0).random((30, 1, 6)) < 0.4
     state = cs.backend.generator().bit_generator.state
@@ -144,7 +144,7 @@ def test_nothing_of_the_network_changes():
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
-def test_numbers_as_input():
+def test_real_valued_input():
     net = cs.Network("4-3", SRM)
     x = np.random.default_rng(0).standard_normal((20, 1, 4)).astype(np.float32)
     why = cs.explain(net, x, 1, 0, 15)
@@ -152,7 +152,7 @@ def test_numbers_as_input():
     assert len(why.spikes) > 20
 
 
-def test_trace_goes_on_to_input_events():
+def test_trace_reaches_input_events():
     net = cs.Network("8x8x2-3c3-2a-5", cs.SRM(tau_sr=4.0))
     x = np.random.default_rng(2).random((50, 1, 8, 8, 2)) < 0.1
     with cs.no_grad(), cs.record(net) as seen:
@@ -212,7 +212,7 @@ def test_the_waterfall():
     assert why.plot(ax.figure.add_subplot(), most=5) is not ax
     bars = ax.patches
     assert [bar.get_width() for bar in bars] == pytest.approx([*(p.size for p in parts), why.potential], abs=1e-4)
-    # Each begins where the one before ends, from 0; the last is the sum from 0.
+    # Each bar starts at the end of the one before, the first at 0; the last is the sum, from 0.
     begins = np.cumsum([0.0, *(p.size for p in parts)])
     assert [bar.get_x() for bar in bars] == pytest.approx([*begins[:-1], 0.0], abs=1e-4)
     assert [label.get_text() for label in ax.get_yticklabels()] == [*(p.name for p in parts), "u"]
@@ -233,7 +233,7 @@ def test_the_map():
         assert (image.get_array() == expected).all()
         assert image.get_clim() == (-abs(expected).max(), abs(expected).max())
     rgb = image.get_cmap()(1.0)
-    assert rgb[0] > rgb[2], "what drives is red"
+    assert rgb[0] > rgb[2], "positive is red"
     silent = cs.explain(net, np.zeros_like(x), 1, 0, 50)
     assert silent.plot_map().get_images()[0].get_clim() == (-1.0, 1.0)
     with pytest.raises(ValueError, match=r"^plot_map: channel must be under 2, got 2$"):
@@ -257,8 +257,8 @@ def test_on_emulated_cuda():
     np.testing.assert_allclose(found[0].contributions, found[1].contributions, atol=1e-4)
 
 
-def test_one_sample_passes_once_and_goes_back_from_one_layer():
-    """What makes it quick: of a batch one sample runs, and each step of a trace walks back through one layer alone."""
+def test_one_forward_pass_of_one_sample_and_one_layer_per_trace_step():
+    """Cost: one sample of the batch runs forward, and each step of a trace runs backward through one layer."""
     passed = []
 
     def noting(number):
@@ -273,7 +273,7 @@ def test_one_sample_passes_once_and_goes_back_from_one_layer():
     assert passed == 2 * [(0, (60, 1, 30))]
 
 
-def test_what_is_not_linear_is_said():
+def test_a_stage_that_is_not_linear_is_an_error():
     net = cs.Sequential(cs.Dense(4, 3), lambda x: x * x, SRM)
     x = np.ones((9, 1, 4), bool)
     with pytest.raises(ValueError, match=r"^explain: the parts of layer 2 .* sum to .*, not to u = .*: a stage before"):
@@ -330,7 +330,7 @@ def test_a_potential_at_the_threshold_fired(theta):
 
 
 def test_spikes_of_a_part_are_in_the_order_of_time():
-    """Shares are largest first, and so are refraction's: the last spikes weigh most."""
+    """Shares are sorted by size, in which the last spikes come first; times of a part are sorted by time."""
     net = cs.Sequential(cs.SRM(theta=10.0, tau_sr=2.0))
     x = np.zeros((20, 1, 1), np.float32)
     x[:] = 30.0

@@ -1,4 +1,4 @@
-"""The health of networks: what is counted, by hand; that each illness is told and its advice helps; and the warning."""
+"""Tests of health: counts by hand, advice for each fault and its effect, and the warning of a run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def batch(net):
     return spread((120, 6, *net[0].in_features), 0.03), LABELS
 
 
-def test_what_is_counted_by_hand():
-    """Of three neurons one never fires, one fires now and then, one is held over the threshold."""
+def test_counts_by_hand():
+    """Of three neurons one never fires, one fires at times, one stays over the threshold."""
     srm = cs.SRM(tau_sr=2.0, tau_rho=0.5, dt=0.5)
     layer = cs.Dense(1, 3)
     layer.weight.data[:] = [[-5.0, 12.0, 60.0]]
@@ -79,7 +79,7 @@ def test_what_is_counted_by_hand():
     assert rates_of(net) == {1: one.rate}
 
 
-def test_several_batches_are_one():
+def test_several_batches_equal_one():
     net = net_of(30.0, 8.0)
     x, labels = batch(net)
     whole = cs.health(net, [(x, labels)])
@@ -143,7 +143,7 @@ def test_every_layer(neurons):
     assert net[5].training
 
 
-def test_what_fires_always():
+def test_neurons_that_always_fire():
     srm = cs.SRM(scale_ref=0.0)
     layer = cs.Dense(1, 2)
     layer.weight.data[:] = [[50.0, -50.0]]
@@ -195,8 +195,8 @@ def test_a_saturated_layer_gets_smaller_weights(scale):
     assert all(each.layer != 1 for each in after.advice)
 
 
-def test_a_layer_that_is_held_down_gets_smaller_weights():
-    """Few of its neurons are locked, since few are driven: the others lie far under the threshold."""
+def test_an_inhibited_layer_gets_smaller_weights():
+    """Few neurons are locked, since few have a positive input: the others are far below the threshold."""
     net = net_of(600.0, 8.0)
     net[0].weight.data[:, 8:] = -abs(net[0].weight.data[:, 8:])
     found = cs.health(net, [batch(net)])
@@ -244,21 +244,21 @@ def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
     assert not after.advice
 
 
-def test_no_advice_where_there_is_none():
+def test_no_advice_for_a_healthy_network_or_without_weights():
     net = net_of(30.0, 8.0)
     assert cs.health(net, [batch(net)]).advice == ()
     x, labels = batch(net)
     dark = cs.health(net, [(np.zeros_like(x), labels)])
     assert dark[1].silent
     assert dark[1].peak == 0
-    assert dark.advice == ()  # there is nothing to weigh
+    assert dark.advice == ()  # there is no input
     net[0].weight.data[:] = -1.0
     assert cs.health(net, [(x, labels)]).advice == ()
     srm = cs.SRM(scale_rho=1e-6)
     pool = cs.Sequential(cs.Pool(2, gain=0.1), srm, cs.Dense((2, 2, 1), 4), srm)
     found = cs.health(pool, [(spread((30, 6, 4, 4, 1), 0.3), LABELS)])
     assert found[1].silent
-    assert found.advice == ()  # a pooling layer has no weights, and what lies behind gets nothing
+    assert found.advice == ()  # a pooling layer has no weights, and the layers behind have no input
     alone = cs.Sequential(cs.Dense(60, 4, weight_scale=24), cs.SRM(scale_rho=1e-6))
     assert cs.health(alone, [(x, labels)]).advice == ()
     empty = cs.health(net, [(x[:0], labels)], loss=lambda s, _: s.sum())
@@ -319,7 +319,7 @@ def test_errors():
         cs.health(net, one)[0]
 
 
-def test_the_trainer_notices_silence():
+def test_the_trainer_detects_a_silent_batch():
     srm = cs.SRM()
     for scales, quiet in (((30.0, 8.0), False), ((0.1, 8.0), True), ((30.0, 0.1), True)):
         net = net_of(*scales)
@@ -335,7 +335,7 @@ def test_the_trainer_notices_silence():
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A run that takes a moment, and draws nothing."""
+    """A short run without plots."""
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
     options = {"true": 6.0, "false": 1.0, "data": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")}
     return Config(duration=30.0, region=(0.0, 30.0), epochs=3, batch=4, layers=("34x34x2", "8", "3"), **options)
@@ -351,7 +351,7 @@ def test_a_run_warns_of_a_silent_layer_once(config):
     assert "\n" not in warnings[0]
 
 
-def test_a_run_does_not_look_where_all_is_well(config, monkeypatch):
+def test_a_run_does_not_diagnose_a_healthy_network(config, monkeypatch):
     said = []
     monkeypatch.setattr(run_module, "health", lambda *_, **__: pytest.fail("looked"))
     srm = dataclasses.replace(config.neuron, theta=0.5)
@@ -383,7 +383,7 @@ def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
 
 
 def test_potentials_are_sampled_of_every_neuron(monkeypatch):
-    """Every 24th of 40 neurons' would be those of five neurons, over and over: it is every 27th."""
+    """A stride of 24 would sample only five of 40 neurons: the stride is 27."""
     monkeypatch.setattr(layer_health, "_MOST", 100)
     neurons = np.tile(np.arange(40.0), 60).reshape(60, 1, 40)
     sampled = layer_health._sampled(neurons)

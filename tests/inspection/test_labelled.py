@@ -1,4 +1,4 @@
-"""What a recording's axes are, and its way to xarray."""
+"""Tests of the axis labels of recorded arrays, and of their conversion to xarray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebooks show: HTML in one piece, escaped, and true to what it shows."""
+"""Tests of the notebook views: self-contained and escaped HTML with the right content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"img", "line", "polyline"}
 
 
 class Sound(HTMLParser):
-    """Reads HTML: every tag is closed in order, and what it says is kept."""
+    """Parses HTML: checks that every tag is closed in order, and keeps the text."""
 
     def __init__(self, text):
         super().__init__()
@@ -51,7 +51,7 @@ class Sound(HTMLParser):
 
 def shown(thing):
     html = thing._repr_html_()
-    # The page's colours are its own: no ink that a dark page hides, no ground that a light one has not.
+    # Text and background have the colors of the page, so that dark and light pages both work.
     assert not re.search(r"background:(?!transparent)|[\"; ](color|fill):|fill=\"(?!none|currentColor)", html)
     assert not re.search(r"(src|href)=\"(?!data:)", html)
     return Sound(html)
@@ -82,7 +82,7 @@ def test_a_network_is_a_table():
     assert "rates appear once" in text
 
 
-def test_the_shapes_are_those_of_a_pass():
+def test_output_shapes_equal_those_of_a_forward_pass():
     net = cs.Sequential(
         *cs.Network("9x8x3-4c3-2a", cs.SRM()).layers,
         cs.Dropout(0.5),
@@ -115,7 +115,7 @@ def test_a_network_without_a_known_input():
     assert output_shapes(small) == [None]
 
 
-def test_rates_as_they_were_last_seen():
+def test_noted_rates_are_shown():
     net, other = cs.Network("4-3", cs.SRM()), cs.Network("4-3", cs.SRM())
     assert rates_of(net) == {}
     note_rates(net, {1: 12.3456})
@@ -123,7 +123,7 @@ def test_rates_as_they_were_last_seen():
     assert [row[4] for row in rows] == ["", "12.3 Hz"]
     assert "rates appear" not in "".join(shown(net).said)
     assert rates_of(other) == {}
-    # What is handed out is a copy.
+    # The returned dict is a copy.
     rates_of(net)[1] = 0.0
     assert rates_of(net) == {1: 12.3456}
 
@@ -143,7 +143,7 @@ def test_a_shared_weight_is_counted_once():
     assert "9 parameters" in "".join(shown(cs.Sequential(layer, cs.SRM(), layer, cs.SRM())).said)
 
 
-def test_what_a_stage_says_is_escaped_and_short():
+def test_the_repr_of_a_stage_is_escaped_and_short():
     class Odd(cs.Layer):
         def __repr__(self):
             return "<script>alert('x')</script>" + "y" * 200
@@ -186,7 +186,7 @@ def test_a_loihi_draws_its_response():
 
 
 @pytest.mark.parametrize("samples", [[], [0.0], [3.0], [-1.0, 2.0]])
-def test_curves_of_little(samples):
+def test_short_curves(samples):
     html = curve(np.array(samples), 1.0, "a < b", "red")
     Sound(html)
     assert "nan" not in html
@@ -206,7 +206,7 @@ def test_spikes_are_a_small_raster():
     spikes[:, 1] = True
     tensor = cs.Tensor(spikes)
     picture = pixels(tensor._repr_html_())
-    # A column a step, a row a neuron, neuron 0 at the bottom; nothing is drawn where nothing fired.
+    # A column per step, a row per neuron, neuron 0 at the bottom; transparent without a spike.
     assert picture.shape == (10, 40, 4)
     assert np.argwhere(picture[..., 3]).tolist() == [[9 - 8, 7], [9, 30]]
     assert tuple(picture[9, 30]) == (*OFF, 255)
@@ -215,7 +215,7 @@ def test_spikes_are_a_small_raster():
     assert "sample 0 of 3: 2 spikes of 10 neurons in 40 steps" in text
 
 
-def test_numbers_are_summed_up():
+def test_numbers_are_summarized():
     tensor = cs.Tensor([[-1.0, 2.0], [5.0, 0.0]], requires_grad=True)
     text = "".join(shown(tensor).said)
     assert "(2, 2), float32, requires_grad, least -1, mean 1.5, most 5" in text
@@ -226,7 +226,7 @@ def test_numbers_are_summed_up():
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (0, 1, 2), (2, 0, 3), (2, 1, 0), (1, 1, 1), (2, 1)])
 @pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
-def test_tensors_of_little(shape, dtype):
+def test_small_tensors(shape, dtype):
     shown(cs.Tensor(np.zeros(shape, dtype)))
 
 
@@ -240,7 +240,7 @@ def test_large_tensors_make_small_pages():
     assert len(repr(spikes)) < 1000
 
 
-def test_repr_stays_as_it_was():
+def test_repr_does_not_change():
     assert repr(cs.Tensor([1.0])) == "Tensor([1.])"
     assert repr(cs.Sequential(cs.Dense(2, 1))) == "Sequential(\n  0: Dense(2, 1)\n)"
 
@@ -249,7 +249,7 @@ def test_repr_stays_as_it_was():
 
 
 def test_events_are_a_small_frame():
-    # The last sixth is the busiest: what came before is counted, and not drawn.
+    # The last sixth has most events: earlier events are counted, not drawn.
     events = Events([0.0, 7.0, 7.5, 8.0], [2, 3, 3, 0], [0, 0, 0, 1], [1, 1, 1, 0])
     picture = pixels(events._repr_html_())
     assert picture.shape == (2, 4, 4)
@@ -281,7 +281,7 @@ def test_events_in_one_dimension_are_a_raster():
         Events([-3.0, 1.0], [2**40, 0], None, [0, 1]),
     ],
 )
-def test_events_of_little_and_from_far(events):
+def test_few_and_extreme_events(events):
     shown(events)
     assert len(events._repr_html_()) < 20_000
 
@@ -303,7 +303,7 @@ def test_png_is_read_back():
         assert np.array_equal(np.asarray(picture), given)
 
 
-def test_mixed_colours():
+def test_colors_of_mixed_events():
     off, on = np.array([[2.0, 0.0, 1.0]]), np.array([[0.0, 4.0, 1.0]])
     drawn = mixed(off, on)
     assert tuple(drawn[0, 0, :3]) == OFF

@@ -1,4 +1,4 @@
-"""The error of one neuron, from its spikes to its potential, and back in time; taps, and who watches a network."""
+"""Tests of reassignment, of `on_gradient`, and of observers of a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def case(gradient="slayer"):
 
 
 def by_hand(srm, u, g):
-    """The two errors of a column in plain loops, from the error that reached its spikes."""
+    """Return the two errors of a column by plain loops, from the error on its spikes."""
     rho = srm.scale_rho / (srm.tau_rho * srm.theta) * np.exp(-abs(u - srm.theta) / (srm.tau_rho * srm.theta))
     eps, nu = srm.response, srm.refractory
     g_u = np.zeros(len(u))
@@ -34,7 +34,7 @@ def by_hand(srm, u, g):
 
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 @pytest.mark.parametrize(("layer", "neuron"), [(1, (2, 7, 1)), (3, (0, 3, 2)), (5, 4)])
-def test_the_errors_are_those_of_the_equations(gradient, layer, neuron):
+def test_the_errors_equal_the_equations(gradient, layer, neuron):
     srm, net, x = case(gradient)
     found = cs.reassignment(net, x, [1, 3], layer, neuron, sample=1)
     assert found.spikes_error.any()
@@ -70,7 +70,7 @@ def test_the_loss_that_fits_the_target():
     assert cs.reassignment(net, x, cs.Tensor(trains), 3, 0).loss == given.loss
 
 
-def test_nothing_of_the_network_changes():
+def test_the_network_does_not_change():
     srm = cs.SRM()
     net = cs.Sequential(cs.Dense(6, 5), cs.Dropout(0.5), srm, cs.Dense(5, 2), srm)
     x = np.random.default_rng(0).random((30, 1, 6)) < 0.4
@@ -84,7 +84,7 @@ def test_nothing_of_the_network_changes():
     assert repr(found).startswith("Reassignment(layer 2 (Dropout(0.5), SRM), neuron 3, sample 0: ")
 
 
-def test_the_picture():
+def test_the_plot():
     _, net, x = case()
     found = cs.reassignment(net, x, [1, 3], 3, (1, 2, 1))
     axes = found.plot()
@@ -127,7 +127,7 @@ def test_errors():
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3), (0, 1), ()])
-def test_a_tap_changes_nothing_and_shows_the_gradient(shape):
+def test_on_gradient_is_the_identity_and_reports_the_gradient(shape):
     x = np.random.default_rng(0).standard_normal(shape)
     assert cs.gradcheck(lambda x: functions.on_gradient(x, callback=lambda g: None) * x, x) < 1e-6
     shown = []
@@ -140,7 +140,7 @@ def test_a_tap_changes_nothing_and_shows_the_gradient(shape):
     assert not functions.on_gradient(x, callback=shown.append).requires_grad
 
 
-def test_who_watches_a_network():
+def test_observers_of_a_network():
     net, other = object(), object()
     calls = []
 

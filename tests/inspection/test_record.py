@@ -1,4 +1,4 @@
-"""Recording: what a network had, whole or in part, and that nobody notices."""
+"""Tests of record: arrays of whole layers and of selections, and that results do not change by a bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def spikes_for(shape, rate=0.2):
 
 
 def step(net, x, **asked):
-    """Run forward and back, recording if asked, and return spikes, gradients and the recording."""
+    """Run forward and backward, with `record` if it has arguments; return spikes, gradients and the recording."""
     for p in net.parameters():
         p.grad = None
     seen = None
@@ -42,7 +42,7 @@ def same(one, other):
 @pytest.mark.parametrize("notation", NETS)
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 @pytest.mark.parametrize("potentials", ["full", "float16"])
-def test_recording_changes_no_bit_and_is_what_the_layers_say(notation, gradient, potentials):
+def test_recording_changes_no_bit_and_equals_the_layers(notation, gradient, potentials):
     srm = cs.SRM(gradient=gradient)
     net = cs.Network(notation, srm, potentials=potentials)
     x = spikes_for(NETS[notation])
@@ -70,7 +70,7 @@ def test_recording_changes_no_bit_and_is_what_the_layers_say(notation, gradient,
 
 
 def check_errors(net, x, srm, seen, rtol):
-    """Hold the errors against the tape's own: the gradient of a layer's spikes as a leaf, and that of its input."""
+    """Compare the errors with gradients of the tape, of spikes, filtered and weighted inputs as leaves."""
     upstream = np.random.default_rng(3).standard_normal(net(x).shape).astype(np.float32)
     s = x
     for at in range(0, len(net.layers), 2):
@@ -93,7 +93,7 @@ def check_errors(net, x, srm, seen, rtol):
 @pytest.mark.parametrize("notation", NETS)
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 @pytest.mark.parametrize("chosen", [[0], [1, 0, 1], 1])
-def test_a_part_is_a_part_of_the_whole(notation, gradient, chosen):
+def test_a_selection_equals_part_of_the_whole(notation, gradient, chosen):
     net = cs.Network(notation, cs.SRM(gradient=gradient))
     x = spikes_for(NETS[notation])
     spikes, grads, whole = step(net, x, layers=None)
@@ -108,11 +108,11 @@ def test_a_part_is_a_part_of_the_whole(notation, gradient, chosen):
             found = getattr(part[at], name)
             assert found.dtype == expected.dtype
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, abs(full).max()), err_msg=name)
-            # No more is kept than was asked for.
+            # Only the selection is stored.
             assert found.values.base is None or found.values.base.nbytes <= found.nbytes
 
 
-def test_neurons_by_place_and_by_layer():
+def test_neurons_by_index_and_by_layer():
     net = cs.Network("9x8x2-4c3-2a-6c3-3", cs.SRM())
     x = spikes_for((30, 1, 9, 8, 2))
     _, _, whole = step(net, x, layers=None)
@@ -128,8 +128,8 @@ def test_neurons_by_place_and_by_layer():
         part[2]
 
 
-def test_every_neuron_of_a_map_one_by_one():
-    """What each window covers, at every edge: strides, gaps, padding, groups, and pooling that does not tile."""
+def test_receptive_fields_of_every_neuron_of_a_map():
+    """Windows at every edge, with strides, dilation, padding, groups, and pooling whose windows overlap."""
     srm = cs.SRM()
     net = cs.Sequential(
         cs.Conv(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
@@ -223,7 +223,7 @@ def test_every_kind_of_layer():
 
 
 def test_a_layer_of_one_neuron():
-    """What is kept is a copy, though the one neuron's column is the whole array, which backward writes over."""
+    """The record has a copy: the column of one neuron is the whole array, which backward overwrites."""
     net = cs.Network("6-1", cs.SRM())
     x = spikes_for((40, 1, 6), rate=0.5)
     _, _, whole = step(net, x, layers=None)
@@ -234,7 +234,7 @@ def test_a_layer_of_one_neuron():
     np.testing.assert_allclose(one[1].filtered, cs.SRM().psp(net[0](x)).data, atol=1e-4)
 
 
-def test_neurons_that_stand_first_and_an_input_that_is_edited_later():
+def test_neurons_as_the_first_stage_and_an_input_that_changes_after_the_call():
     net = cs.Sequential(cs.SRM(tau_sr=2.0))
     x = np.zeros((6, 1, 1), np.float32)
     x[0] = 12.0
@@ -245,7 +245,7 @@ def test_neurons_that_stand_first_and_an_input_that_is_edited_later():
     assert seen[0].spikes.ravel().tolist() == [False, False, True, False, False, False]
 
 
-def test_a_map_made_later_is_of_the_input_and_the_weights_of_then():
+def test_a_map_computed_on_access_uses_input_and_weights_of_the_call():
     net = cs.Network("6x6x2-3c3", cs.SRM())
     x = spikes_for((20, 1, 6, 6, 2))
     expected = net[0](x).data.copy()
@@ -276,7 +276,7 @@ def test_a_weight_hook_is_called_once_a_pass():
     np.testing.assert_allclose(cs.SRM().psp(seen[0].weighted.values).data, seen[0].filtered, atol=1e-4)
 
 
-def test_the_last_call_counts_and_each_backward_fills_its_own():
+def test_the_last_call_is_recorded_and_backward_of_another_call_is_not():
     net = cs.Network("4-3", cs.SRM())
     first, second = spikes_for((20, 1, 4), 0.9), spikes_for((30, 2, 4), 0.5)
     with cs.record(net) as seen:
@@ -291,7 +291,7 @@ def test_the_last_call_counts_and_each_backward_fills_its_own():
     assert (seen[1].spikes_error == 2.0).all()
 
 
-def test_recorders_may_be_nested_and_concern_one_network():
+def test_nested_recorders_and_recorders_of_other_networks():
     net, other = cs.Network("6x6x2-3c3-2a-4", cs.SRM()), cs.Network("4-3", cs.SRM())
     x = spikes_for((20, 1, 6, 6, 2))
     alone = step(net, x, neurons=[1])
@@ -318,7 +318,7 @@ def test_empty_shapes(shape, asked):
             assert getattr(record, name).shape[:2] == shape[:2]
 
 
-def test_rates_reach_the_networks_table():
+def test_a_recording_notes_rates():
     net = cs.Network("4-3", cs.SRM(dt=0.5))
     with cs.record(net) as seen:
         net(np.ones((100, 1, 4), bool))
@@ -359,14 +359,14 @@ def test_errors():
             net(x)
 
 
-def test_rates_of_some_neurons_are_not_the_layers():
+def test_rates_of_selected_neurons_are_not_noted():
     net = cs.Network("4-3", cs.SRM())
     with cs.record(net, neurons=[0]):
         net(np.ones((100, 1, 4), bool))
     assert cs.inspection.rates_of(net) == {}
 
 
-def test_a_pass_whose_neurons_differ_in_their_gradient_is_recorded_as_it_runs():
+def test_conv_and_pool_neurons_with_different_gradient_modes():
     for modes in (("slayer", "exact"), ("exact", "slayer")):
         first, second = (cs.SRM(gradient=mode) for mode in modes)
         net = cs.Sequential(cs.Conv(2, 3, 3, padding=1), first, cs.Pool(2, gain=11.0), second)

@@ -1,4 +1,4 @@
-"""The report as a file: one page with nothing to load, the same bytes each time, under the size that is promised."""
+"""Tests of the report as a file: self-contained, deterministic, escaped, and below a size limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def small():
     return cs.Network("6x5x2-3c3-2a-4", cs.SRM()), np.random.default_rng(0).random((30, 2, 6, 5, 2)) < 0.1
 
 
-def test_the_same_page_each_time_and_nothing_beside_it(tmp_path):
+def test_the_page_is_deterministic_and_the_only_file(tmp_path):
     net, x = small()
     page = report(net, x, tmp_path / "a.html", target=[1, 2])
     report(net, cs.Tensor(x), str(tmp_path / "b.html"), target=[1, 2])
@@ -51,7 +51,7 @@ def test_text_is_escaped(tmp_path):
     assert text.count("&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; &amp; {{style}} \\1") == 2
 
 
-def test_nothing_of_the_network_or_the_input_changes(tmp_path):
+def test_network_and_input_do_not_change(tmp_path):
     net = cs.Sequential(cs.Dense(6, 5), cs.Dropout(0.5), cs.SRM(), cs.Dense(5, 2), cs.SRM())
     x = np.random.default_rng(0).random((30, 1, 6)) < 0.4
     before, state = x.copy(), cs.backend.generator().bit_generator.state
@@ -142,7 +142,7 @@ def test_errors(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("steps", "kind"), [(65_536, "u2"), (65_537, "u4")])
 @pytest.mark.parametrize("numbers", [bool, np.float32])
-def test_times_are_as_wide_as_the_last_of_them(steps, kind, numbers):
+def test_times_have_two_bytes_or_four_by_the_number_of_steps(steps, kind, numbers):
     train = np.zeros((steps, 3), numbers)
     train[[0, steps - 1], 1] = 1
     found = by_neuron(train)

@@ -1,4 +1,4 @@
-"""What the page of a report computes, in JavaScript, is what `explain`, `record` and `reassignment` say."""
+"""Tests that the JavaScript of a report computes the same as `explain`, `record` and `reassignment`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("no Chromium to run JavaScript")
     with browser.Browser(tmp_path_factory.mktemp("profile")) as there:
-        # A function's text, so that it may be given again.
+        # The text of a function, so that each test can create a model.
         there.run(f"window.makeModel = new Function('contents', {json.dumps(MODEL + '; return new Model(contents)')})")
         yield there
 
@@ -32,7 +32,7 @@ def load(page, net, x, target=None, loss=None):
 
 
 def ask(page, call):
-    """Return what the model says, its typed arrays as lists."""
+    """Return the result of a method of the model, with typed arrays as lists."""
     return page.run(
         f"(JSON.parse(JSON.stringify(model.{call}, (_, v) => ArrayBuffer.isView(v) ? Array.from(v) : v) ?? 'null'))"
     )
@@ -43,7 +43,7 @@ def close(found, expected):
 
 
 def check_neuron(page, net, x, target, at, layer, number, sample, loss=None):
-    """Hold a neuron, at position `at` of the network and at `layer` of the page, against Python."""
+    """Compare a neuron, at position `at` of the network and `layer` of the page, with Python."""
     page.run(f"model.sample === {sample} || model.choose({sample})")
     with cs.no_grad(), cs.record(net, layers=at, samples=sample) as seen:
         net.train(False)
@@ -83,7 +83,7 @@ def check_explained(page, net, x, at, layer, number, sample, time):
     close(sizes, why.contributions.ravel())
     order = [abs(part["size"]) for part in found["contributions"]]
     assert order == sorted(order, reverse=True)
-    assert found["debts"] == sorted(why.refractory_spikes.time.tolist())
+    assert found["refractorySpikes"] == sorted(why.refractory_spikes.time.tolist())
 
 
 def delays(mode="floor"):
@@ -92,7 +92,7 @@ def delays(mode="floor"):
     return layer
 
 
-# What stands before the first neurons and after them, and the shape of the input.
+# The stages before the first neurons, and the shape of the input.
 CHAINS = {
     "dense": (lambda: [cs.Dense(12, 6)], (12,)),
     "dense of frames": (lambda: [cs.Dense((4, 3, 2), 6)], (4, 3, 2)),
@@ -118,7 +118,7 @@ def test_every_layer(page, name):
     x = np.random.default_rng(1).random((40, 2, *shape)) < 0.3
     with cs.no_grad():
         outputs = cs.Sequential(*stages)(x).shape[2:]
-    # What comes behind it is what its errors come from: through the same kind of layer where that is possible.
+    # The errors come through the stages behind: use the same kind of layer there if its shape allows.
     again = [made()[0]] if outputs == shape and len(stages) > 1 else []
     net = cs.Sequential(*stages, SRM, *again, cs.Dense(outputs, 3), cs.SRM())
     load(page, net, x, [1, 2])
@@ -158,7 +158,7 @@ def test_a_target_train_and_another_loss(page):
     check_neuron(page, net, x, target, 1, 1, 2, 0, loss)
 
 
-def test_numbers_as_input(page):
+def test_real_valued_input(page):
     net = cs.Network("4-3-2", SRM)
     x = np.random.default_rng(0).standard_normal((20, 1, 4)).astype(np.float32)
     load(page, net, x, [1])
@@ -166,7 +166,7 @@ def test_numbers_as_input(page):
     check_explained(page, net, x, 1, 1, 1, 0, 15)
 
 
-def test_a_hooked_weight_is_the_one_in_use(page):
+def test_a_weight_with_hooks_is_the_effective_one(page):
     net = cs.Sequential(cs.Dense(4, 3, weight_hook=lambda w: w * 2.0), SRM, cs.Dense(3, 2), SRM)
     x = np.random.default_rng(0).random((30, 1, 4)) < 0.4
     load(page, net, x, [1])
@@ -191,8 +191,8 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("name", BEYOND)
-def test_behind_a_stage_that_the_page_does_not_know(page, name):
-    """The potentials come along, and so do the errors of the neurons before."""
+def test_neurons_behind_an_unknown_stage_have_stored_potentials(page, name):
+    """The data has their potentials, and the errors of the neurons before."""
     made, after = BEYOND[name]
     stages = made()
     net = cs.Sequential(cs.Dense(4, 6), SRM, *stages, SRM, cs.Dense(after, 2), cs.SRM())
@@ -220,7 +220,7 @@ def test_neurons_of_another_kind(page):
     close(ask(page, "errors(1, 4)")["weighted"], seen[1].weighted_error[:, 0, 4])
     why = ask(page, "explain(2, 1, 20)")
     assert why["theta"] == net[3].theta
-    assert (why["contributions"], why["debts"], why["refractory"]) == ([], [], None)
+    assert (why["contributions"], why["refractorySpikes"], why["refractory"]) == ([], [], None)
     assert why["fired"] == bool(seen[3].spikes[20, 0, 1])
 
 
@@ -237,8 +237,8 @@ def test_one_step_of_one_neuron(page):
     assert ask(page, "explain(1, 0, 0)")["contributions"] == []
 
 
-def test_spikes_come_as_bits_or_as_times(page):
-    """Bits where they are fewer bytes; the page reads the same spikes from both, to the last step of an odd byte."""
+def test_spikes_as_bits_or_as_times(page):
+    """Bits if they are fewer bytes; both give the same spikes, also in a last byte of fewer than 8 steps."""
     net = cs.Network("40-3", SRM)
     for rate, kind in ((0.5, "bits"), (0.01, "times")):
         x = np.random.default_rng(0).random((43, 1, 40)) < rate
@@ -250,8 +250,8 @@ def test_spikes_come_as_bits_or_as_times(page):
             assert ask(page, f"times(0, {n})") == np.flatnonzero(x[:, 0, n]).tolist()
 
 
-def test_times_past_two_bytes(page):
-    """70,000 steps: the page holds them in four bytes, whether they come as times or as bits."""
+def test_times_over_two_bytes(page):
+    """70,000 steps: times have four bytes, whether the data has times or bits."""
     net = cs.Network("3-1", SRM)
     for every, kind in ((3, "bits"), (700, "times")):
         x = np.zeros((70_000, 1, 3), bool)

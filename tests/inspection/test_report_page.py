@@ -1,4 +1,4 @@
-"""The report in a headless Chromium: it loads without a word on the console, and clicks, keys and zooms work."""
+"""Tests of the report in a headless Chromium: no console messages, and clicks, keys and zooms work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TITLE = "</script><b>it's & so</b>"
 
 
 class Page:
-    """A report in a browser, and what it is about."""
+    """A report in a browser, with its network and input."""
 
     def __init__(self, there, folder):
         self.there = there
@@ -46,7 +46,7 @@ class Page:
         return self.there.run(f"$('{picture}').layout.shapes.map((s) => s.x0).filter((x) => x !== 0)")
 
     def point(self, picture, axis, x, y):
-        """Return where a point of a picture lies in the window, scrolled to it."""
+        """Return the window coordinates of a point of a plot, after scrolling to it."""
         return self.there.run(
             f"(() => {{ const node = $('{picture}'), {{ xaxis, {axis}: axis }} = node._fullLayout;"
             f"scrollTo(0, node.getBoundingClientRect().top + scrollY + axis._offset - 200);"
@@ -74,7 +74,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def page(whole):
-    """Return the page as it is when it has been opened; whatever a test does, it must be without an error."""
+    """Yield the freshly opened page; fail if a test leaves an error on its console."""
     whole.there.said.clear()
     whole.there.asked.clear()
     whole.there.open(whole.path)
@@ -82,7 +82,7 @@ def page(whole):
     assert whole.there.said == []
 
 
-def test_it_opens_with_a_neuron_and_loads_nothing(page):
+def test_it_opens_with_a_neuron_and_loads_no_other_file(page):
     assert page.there.run("document.querySelector('h1').textContent") == TITLE
     assert page.there.run("document.title") == TITLE
     assert [address for address in page.there.asked if not address.startswith("data:")] == [page.path.as_uri()]
@@ -98,7 +98,7 @@ def test_it_opens_with_a_neuron_and_loads_nothing(page):
     assert f"{page.seen[1].spikes[:, 0].sum()} spikes" in rasters[1].replace(",", "")
 
 
-def test_a_raster_is_the_spikes(page):
+def test_a_raster_shows_the_spikes(page):
     cells = page.there.run("$('rasters').data.map((t) => t.z.map((row) => Array.from(row, (k) => k > 0 ? 1 : 0)))")
     high = page.there.run("rasters.high")
     for layer, expected in enumerate((page.x, page.seen[1].spikes, page.seen[3].spikes, page.seen[5].spikes)):
@@ -143,7 +143,7 @@ def test_a_click_on_a_cell_of_several_neurons_chooses_one_that_fired(page):
     fired = page.seen[1].spikes[:, 0].reshape(60, -1)
     when, number = next((t, n) for t, n in np.argwhere(fired).tolist() if n % 3 == 2 and not fired[t, n - 2 : n].any())
     assert page.there.run("rasters.maps[1].down") == 3
-    # A cell is hardly a pixel: by hand, what Plotly says of one.
+    # A cell is hardly a pixel wide: call the handler with the event of Plotly.
     page.there.run(f"rasters.clicked({{ curveNumber: 1, x: {when}, y: {number - 1} }})")
     assert page.chosen() == [1, number, when]
     silent = next((t, n) for t, n in np.argwhere(~fired).tolist() if n % 3 == 0 and not fired[t, n : n + 3].any())
@@ -168,7 +168,7 @@ def test_a_click_on_the_potential_and_the_keys_move_the_time(page):
     assert page.chosen()[2] == 59
 
 
-def test_the_frame_is_the_events_up_to_the_cursor(page):
+def test_the_frame_shows_the_events_up_to_the_cursor(page):
     page.there.run("choose(3, 0, 25)")
     lit = page.there.run(
         "(({ width, height }) => [height, width, ...$('frame').getContext('2d')"
@@ -186,7 +186,7 @@ def test_the_frame_is_the_events_up_to_the_cursor(page):
     assert "last 10 ms" in page.text("frame-caption")
 
 
-def test_the_map_is_what_pixels_contribute(page):
+def test_the_map_shows_the_contributions_of_pixels(page):
     page.there.run("choose(1, 140, 50)")
     why = cs.explain(page.net, page.x, 1, 140, 50)
     sums = why.contributions.sum(axis=2)
@@ -198,7 +198,7 @@ def test_the_map_is_what_pixels_contribute(page):
     assert (pixels[sums < -1e-3][:, 2] > pixels[sums < -1e-3][:, 0]).all()
 
 
-def test_a_part_leads_to_the_neuron_that_it_comes_from(page):
+def test_a_click_on_a_part_shows_its_neuron(page):
     name, _ = page.bars()[0]
     x, y = page.there.run(
         "(() => { const b = document.querySelector('#parts button'); b.scrollIntoView({ block: 'center' });"
@@ -211,7 +211,7 @@ def test_a_part_leads_to_the_neuron_that_it_comes_from(page):
     assert page.seen[3].spikes[(when, 0, *place)]
 
 
-def test_the_fields_choose_and_an_input_has_no_potential(page):
+def test_the_fields_select_a_neuron_and_the_input_has_no_potential(page):
     page.there.run("$('layer').value = 0; $('layer').onchange()")
     page.there.run("$('neuron').value = 900; $('neuron').onchange()")
     assert page.chosen()[:2] == [0, 143]
@@ -221,7 +221,7 @@ def test_the_fields_choose_and_an_input_has_no_potential(page):
     assert page.text("headline").startswith(f"input, neuron (8, 7, 1): {page.x[:, 0, 8, 7, 1].sum()} spikes")
 
 
-def test_a_zoom_draws_the_rasters_anew(page):
+def test_a_zoom_redraws_the_rasters(page):
     x0, y = page.point("rasters", "yaxis2", 10, 20)
     x1, _ = page.point("rasters", "yaxis2", 30, 20)
     moves = (("mouseMoved", x0), ("mousePressed", x0), ("mouseMoved", (x0 + x1) / 2), ("mouseMoved", x1))
@@ -237,7 +237,7 @@ def test_a_zoom_draws_the_rasters_anew(page):
     expected = page.seen[5].spikes[first : first + columns, 0].T.astype(int)
     assert first in (10, 11, 9)
     assert cells == expected.tolist()
-    # What follows a drag at once would be taken for its own second click.
+    # A click directly after a drag would count as a double click.
     page.there.run("new Promise(done => setTimeout(done, 400))")
     page.there.click(x0, y, times=2)
     assert page.there.wait("$('rasters').layout.xaxis.range[1] === 59.5 && rasters.steps[1] === 60")
@@ -284,7 +284,7 @@ def test_flat_layers_without_a_target(page, tmp_path):
 
 
 def test_a_million_spikes_are_drawn_as_pixels(page, tmp_path):
-    """What is drawn is bounded by the page, not by the spikes; how soon it is there, benchmarks/latency.py says."""
+    """The size of the plots is bounded by the page, not by the spikes. Time is measured in benchmarks/latency.py."""
     net = cs.Network("2000-1000-10", cs.SRM())
     x = np.random.default_rng(0).random((1000, 1, 2000)) < 0.6
     assert x.sum() > 1_000_000

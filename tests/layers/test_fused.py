@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.inspection.record.selection import Part
+from cuslayer.inspection.record.selection import Selection
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.conv import blocks
@@ -245,6 +245,6 @@ def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     neurons = np.array([[0, 0, 0], [1, 3, 2], [3, 0, 1], [4, 3, 2]])
     for samples in (None, np.array([2, 0])):
         for some in (None, neurons):
-            part = Part((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
+            part = Selection((9, 3, 5, 4, 3), samples, some, slice(0, 9), 1.0)
             assert (in_blocks.pick(part) == plain.pick(part)).all()
-            assert (in_blocks.own(part) == plain.own(part)).all()
+            assert (in_blocks.pick_copy(part) == plain.pick_copy(part)).all()

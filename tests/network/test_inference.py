@@ -1,4 +1,4 @@
-"""Inference: the spikes of training, to the bit, and memory that does not grow with time."""
+"""Tests of inference: the same spikes as in training, to the bit, and memory that does not grow with time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_network_without_gradients_fires_the_same(notation):
         assert (net(x).data == spikes.data).all()
 
 
-def test_a_layer_that_computes_something_else_is_asked():
+def test_a_subclass_with_its_own_call_is_not_fused():
     class Silent(cs.Dense):
         def __call__(self, x):
             return super().__call__(x) * 0.0
@@ -74,8 +74,8 @@ def test_a_layer_that_computes_something_else_is_asked():
 
 @pytest.mark.parametrize("notation", ["60-300-10", "16x16x2-8c3-2a-8c3-10"])
 def test_memory_does_not_grow_with_time(notation, monkeypatch):
-    """Beyond input and output: the spikes of hidden layers, a byte each, are outputs of their layers."""
-    monkeypatch.setattr(memory, "_LEAST_BYTES", 1 << 62)  # what would be lent out is allocated, and counted
+    """Besides input and output there are the spikes of hidden layers, one byte each."""
+    monkeypatch.setattr(memory, "_LEAST_BYTES", 1 << 62)  # memory of the pool is allocated instead, and counted
     net = cs.Network(notation, cs.SRM())
     for layer in net.layers[::2]:
         if hasattr(layer, "weight"):
@@ -90,7 +90,7 @@ def test_memory_does_not_grow_with_time(notation, monkeypatch):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     hidden = 2 * 300 if notation.startswith("60") else 2 * (8 * 8 * 8 + 8 * 8 * 8)
-    lists = 2 * 8 * 64  # where the lines of spikes begin
+    lists = 2 * 8 * 64  # the starts of the rows of spikes
     assert peaks[1] - peaks[0] < 800 * (hidden + lists)
     with_gradients = []
     for steps in (200, 1000):

@@ -1,4 +1,4 @@
-"""Networks in words: what strings and YAML share, options beside a word, the vote, the shift."""
+"""Tests of the notation: strings and YAML, options of words, averages and shifts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOIHI |= {"tauRho": 1, "scaleRho": 1}
 
 
 def document(*layers, neuron=None):
-    """A whole configuration with some layers."""
+    """Return a complete configuration with the given layers."""
     srm = {"type": "SRMALPHA", "theta": 10, "tauSr": 10.0, "tauRef": 1.0, "scaleRef": 2, "tauRho": 1, "scaleRho": 1}
     return {
         "simulation": {"Ts": 1.0, "tSample": 50},
@@ -72,7 +72,7 @@ def test_options_reach_the_layers():
     assert net.notation == "12x10x4-6c3-2a-9"
 
 
-def test_a_string_and_its_words_are_one_network():
+def test_a_string_and_its_words_give_the_same_network():
     text = "6x5x2-4c3-2a-8-4avg"
     cs.seed(3)
     a = cs.Network(text, SRM)
@@ -307,13 +307,13 @@ def test_a_convolution_is_padded_by_half_its_kernel(word, kernel, padding, size)
     assert net[0].padding == (padding, padding)
     assert net[0](x).shape == (4, 2, *size, 3)
     assert (net[0](x).data == conv(x).data).all()
-    # What follows fits: the words know what the layer makes.
+    # The next word fits: words use the output shape of the layer.
     behind = cs.Network(f"7x6x2-{word}-5", SRM)
     assert behind[2].weight.shape == (size[0] * size[1] * 3, 5)
     assert behind(x > 0).shape == (4, 2, 5)
 
 
-def test_delays_follow_the_channels_of_frames():
+def test_a_delay_has_one_value_per_channel():
     net = cs.Network([Word("5x4x2"), Word("3c3", delay=True), Word("6")], SRM)
     assert kinds(net) == ["Conv", "SRM", "Delay", "Dense", "SRM"]
     assert net[2].features == (3,)
@@ -324,7 +324,7 @@ def test_words_may_have_spaces_between_them():
     assert read_words("5x4x2 - 3c3 -6") == read_words("5x4x2-3c3-6")
 
 
-def test_frames_vote_by_their_channels():
+def test_the_average_of_frames_is_over_channels():
     """Rows need not be a multiple of the groups."""
     net = cs.Network("5x4x2-6c3-3avg", SRM)
     assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 3)
@@ -332,7 +332,7 @@ def test_frames_vote_by_their_channels():
         cs.Network("6x6x2-4c3-3avg", SRM)
 
 
-def test_the_longest_delay_of_a_word_goes_before_the_chips():
+def test_max_delay_of_a_word_overrides_the_neurons():
     words = [Word("4"), Word("3", delay=True, max_delay=5.0), Word("2", delay=True)]
     delays = [layer.max_delay for layer in cs.Network(words, cs.Loihi()).layers if isinstance(layer, cs.Delay)]
     assert delays == [5.0, 62.0]

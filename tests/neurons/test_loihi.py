@@ -1,4 +1,4 @@
-"""Loihi's neuron: the chip's integers against a plain loop over Python's, and the gradient against its formula."""
+"""Tests of Loihi: the integers against a plain loop in Python, and the gradient against its formula."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_integers_are_those_of_a_plain_loop(neuron, steps, columns, dtype, s
 
 
 def test_every_step_of_a_decay_is_exact():
-    """All states and decays have 35 bits together: drawn at random, and where the halves of a state end."""
+    """States and decays at random, and at the edges of the halves of a state: all pairs would have 35 bits."""
     edges = [0, 1, 4095, 4096, 4097, 2**22 - 1, 2**22, 2**23 - 4096, 2**23 - 1]
     states = np.concatenate([RNG.integers(0, 2**23, 2000), edges]).astype(float)
     states = np.concatenate([states, -states])
@@ -175,7 +175,7 @@ def test_states_saturate():
             assert u[:, 1].tolist() == [-most] * 3
             # The largest threshold is 63 under the largest voltage.
             assert s[:, 0].tolist() == [True, True, True]
-    # What saturates decays from there on: 1e5 brings the current to 6.4 million, and in the next step over the edge.
+    # A saturated state decays from its limit: 1e5 brings the current to 6.4 million, and over the limit one step later.
     for scale in (1, -1):
         x = scale * np.array([1e5, 1e5, 1e5, 1e7, 0, 0, 0, 0, 0, -1e5, 0, 0])[:, None]
         for fast in (neuron, cs.Loihi(vth_mant=2**17 - 1, v_decay=4095, i_decay=2000)):
@@ -184,7 +184,7 @@ def test_states_saturate():
             assert np.abs(v).max() == most
             np.testing.assert_array_equal(u, v)
             np.testing.assert_array_equal(s, spikes)
-    # What is no number does not fire, and the gradient stays one.
+    # NaN does not fire, and the gradient stays finite.
     t = cs.Tensor(np.full((3, 1, 1), np.nan), requires_grad=True)
     out = neuron(t)
     out.backward(np.ones(out.shape))
@@ -239,7 +239,7 @@ def test_losses_filter_by_the_response_of_peak_one():
     np.testing.assert_allclose(t.grad, 2 * reference.psp_adjoint(error, eps), atol=1e-5)
 
 
-def test_a_network_of_them():
+def test_a_network_of_loihi_neurons():
     cs.seed(3)
     neuron = cs.Loihi()
     assert neuron.pool_gain == 28
@@ -257,7 +257,7 @@ def test_a_network_of_them():
     assert not neuron(cs.Pool(2, gain=neuron.pool_gain - 4)(one)).data.any()
 
 
-def test_it_learns():
+def test_a_loihi_network_learns():
     cs.seed(0)
     neuron = cs.Loihi()
     net = cs.Sequential(cs.Dense(20, 30, weight_scale=100), neuron, cs.Dense(30, 4, weight_scale=100), neuron)
@@ -275,7 +275,7 @@ def test_it_learns():
 
 @pytest.mark.parametrize("vth_mant", [80, 100_000])
 def test_half_of_the_memory(vth_mant):
-    """Kept as float16 in thresholds, a voltage of any size fits, and the gradient errs by a thousandth."""
+    """Saved as float16 in units of the threshold, any voltage fits, and the gradient error is 1e-3."""
     neuron = cs.Loihi(vth_mant=vth_mant)
     x = RNG.normal(0.05, 1, (50, 2, 5)) * neuron.theta / 64
     grads = []

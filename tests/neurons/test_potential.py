@@ -1,4 +1,4 @@
-"""Potentials kept as float16: by how much they and the gradients err, and that spikes do not."""
+"""Tests of potentials saved as float16: their error, the error of the gradients, and equal spikes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_spikes_are_the_same_and_gradients_near(gradient):
 
 
 def test_the_surrogates_error():
-    """A share of |u| / (2048 tau_rho theta), as `potentials` promises."""
+    """The relative error is |u| / (2048 tau_rho theta), as documented for `potentials`."""
     srm = cs.SRM()
     u = np.linspace(-60, 60, 5001, dtype=np.float32)
     theta, steep, height = (float(v) for v in srm.spiking.surrogate(np.dtype(np.float64)))
@@ -105,7 +105,7 @@ def test_half_the_memory():
 
 
 def arrays(function, depth=4):
-    """Return the arrays that a closure holds, and those that the closures in it hold."""
+    """Return the arrays in a closure, and in the closures inside it."""
     for cell in function.__closure__ or ():
         value = cell.cell_contents
         value = value._value if isinstance(value, potential.Once) else value
@@ -162,7 +162,7 @@ def recorded(potentials, **asked):
 
 
 def test_recorded_errors_make_the_gradients():
-    """To float32's rounding, of which the float16 of the potentials makes 50 times as much."""
+    """Up to float32 rounding; the error of float16 potentials is 50 times as large."""
     (net, x, seen), (full, _, _) = recorded("float16", layers=None), recorded("full", layers=None)
     errors = {at: seen[at].weighted_error.values for at in (1, 3, 5)}
     for at, came in ((0, x), (4, seen[3].spikes.values)):
@@ -189,8 +189,8 @@ def test_recorded_errors_are_of_potentials_as_float16(asked):
         assert abs(exact / rho - 1).max() > 1e-4
 
 
-def test_recorded_errors_of_a_part_are_those_of_the_whole():
-    """A neuron of a map has its error by way of the pooled neurons that see it, whose potentials are float16 too."""
+def test_recorded_errors_of_a_selection_equal_the_whole():
+    """The error of a neuron in a map comes through pooled neurons, whose potentials are float16 too."""
     _, _, whole = recorded("float16", layers=None)
     _, _, part = recorded("float16", neurons={1: [0, 5, 77]})
     expected = whole[1].spikes_error.values.reshape(60, 2, -1)[..., [0, 5, 77]]
@@ -204,8 +204,8 @@ def test_errors():
         cs.Sequential(potentials=3)
 
 
-def test_blocks_within_blocks():
-    """The end of an inner block brings back what the outer one asked for, and whoever looked on still does."""
+def test_nested_settings_are_restored():
+    """The end of an inner block restores the setting and the observers of the outer one."""
     srm, x = cs.SRM(), cs.Tensor(np.ones((5, 1, 2), np.float32), requires_grad=True)
     outer, inner = [], []
     with potential.on_potential(lambda u: outer.append(u.values.dtype)):
@@ -225,7 +225,7 @@ def test_blocks_within_blocks():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
-    """So do the neurons behind it, whether the four are one pass, as they are in float32, or not."""
+    """With one fused pass, as in float32, or without."""
     srm, seen = cs.SRM(), []
     pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
     x, w = np.ones((5, 1, 4, 4, 1), bool), np.ones((3, 3, 1, 2), dtype)

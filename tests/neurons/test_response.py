@@ -1,4 +1,4 @@
-"""The filter in time: recurrence and direct sum against the formula, adjoints, odd shapes."""
+"""Tests of the response filter: recurrence and direct sum against the formula, adjoints, edge shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ filters = st.builds(
 def test_recurrence_is_the_cut_sum(alpha, steps, columns, seed):
     x = np.random.default_rng(seed).standard_normal((steps, 1, columns))
     eps = reference.alpha(alpha.amplitude, alpha.tau, alpha.dt, alpha.cutoff, steps)
-    # A cut takes back what the uncut recurrence held: the rounding is of the filter as it was before.
+    # The truncation subtracts from the full recurrence: the rounding error is that of the full filter.
     scale = (np.abs(eps).sum() + abs(alpha.amplitude)) * np.abs(x).max()
     assert np.abs(functions.psp(x, response=alpha).data - reference.psp(x, eps)).max() < 1e-12 * scale
     adjoint = cs.Tensor(x, requires_grad=True)
@@ -69,7 +69,7 @@ def test_spikes_are_filtered_as_ones():
 @pytest.mark.parametrize("tau", [1.0, 10.0, 100.0])
 @pytest.mark.parametrize("cutoff", [0.0, 0.01])
 def test_float32_recurrence_over_10000_steps(tau, cutoff):
-    """The recurrence forgets its own rounding: ten thousand steps are as good as ten."""
+    """The rounding error of the recurrence decays: 10,000 steps are as accurate as 10."""
     generator = np.random.default_rng(3)
     x = (generator.random((10_000, 1, 16)) < 0.02) * generator.uniform(-10, 30, (1, 1, 16))
     srm = cs.SRM(tau_sr=tau, cutoff=cutoff)
@@ -77,7 +77,7 @@ def test_float32_recurrence_over_10000_steps(tau, cutoff):
     exact = functions.psp(x32.astype(float), response=srm.response).data
     error = np.linalg.norm(srm.psp(x32).data - exact) / np.linalg.norm(exact)
     assert error < 1e-5
-    # The spikes differ only where the potential passes the threshold by less than float32 can say.
+    # Spikes differ only where the potential is within float32 rounding of the threshold.
     u64, s64 = reference.spike(exact, srm.refractory, srm.theta)
     differ = srm(x32).data != s64
     first = np.argmax(differ, axis=0)

@@ -1,4 +1,4 @@
-"""Threshold, refraction and the way back through them, against the formulas written as loops."""
+"""Tests of SRM: threshold, refraction and their backward against the formulas as plain loops."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_one_pass_equals_two(gradient, dtype, tolerance):
 
 
 def test_one_column_or_many_give_the_same_bits():
-    """A neuron does not know its neighbours, whichever block and thread it falls into."""
+    """A column does not depend on the others, in any block and thread."""
     srm = cs.SRM(gradient="exact")
     x = RNG.normal(0.3, 2.0, (200, 1, 1500)).astype(np.float32)
     g = RNG.standard_normal(x.shape).astype(np.float32)
@@ -115,7 +115,7 @@ def test_one_column_or_many_give_the_same_bits():
 
 
 def test_surrogate_is_the_derivative_of_its_primitive():
-    """rho integrates to a smooth step: a neuron that emitted its value would have exactly the gradient we pass."""
+    """The integral of rho is a smooth step; a neuron with that output has the surrogate as its exact gradient."""
     srm = cs.SRM(theta=10.0, tau_rho=0.7, scale_rho=1.3, dt=0.5)
     width = srm.tau_rho * srm.theta
 
@@ -139,14 +139,14 @@ def test_surrogate_is_the_derivative_of_its_primitive():
 
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 def test_gradient_equals_the_derivative_of_the_relaxed_neuron(gradient):
-    """With the spikes that refraction sees held fixed (slayer) or relaxed along (exact), backward is a derivative."""
+    """Backward is a derivative, with the spikes in refraction held fixed (slayer) or relaxed too (exact)."""
     srm = cs.SRM(theta=2.0, tau_sr=3.0, tau_ref=1.5, scale_ref=0.5, tau_rho=0.8, gradient=gradient)
     x = RNG.normal(0.3, 1.0, (20, 1, 3))
     eps, nu, u0, s0 = by_the_formula(srm, x)
     rho = srm.dt * reference.surrogate(u0, srm)
 
     def relaxed(moved):
-        """Linearized about x: each spike moves by rho times the move of its potential."""
+        """Linearize about x: each spike changes by rho times the change of its potential."""
         u, s = reference.psp(moved, eps), np.zeros(x.shape)
         for t in range(len(x)):
             for k in range(1, min(t + 1, len(nu))):
@@ -208,14 +208,14 @@ def test_errors():
             run(np.ones((3, 1, 1), bool))
 
 
-def test_functions_are_what_the_neuron_calls():
+def test_the_neuron_calls_the_functions():
     srm, x = cs.SRM(), RNG.normal(0, 5, (20, 1, 4))
     direct = functions.neuron(x, response=srm.filter, spiking=srm.spiking)
     assert (direct.data == srm(x).data).all()
 
 
 def test_the_float32_surrogate_is_exp_to_seven_digits():
-    """Over its whole range, down to where it ends at exp(-40)."""
+    """Over its whole range, down to exp(-40)."""
     from cuslayer.jit import compiled
     from cuslayer.kernels.host.exponential import exp_of_negative
 

@@ -1,1 +1,1 @@
-"""What a notebook shows for networks, neurons and tensors."""
+"""HTML views of networks, neurons, tensors and events in notebooks."""

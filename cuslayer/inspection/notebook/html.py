@@ -1,7 +1,7 @@
-"""What a notebook shows of networks, neurons, tensors and events: HTML in one piece, in light and in dark.
+"""HTML views of networks, neurons, tensors and events in notebooks, for light and dark themes.
 
-No lower floor knows of notebooks: `show_in_notebooks`, which the package calls, hands each class its method.
-Text takes the page's own colour, nothing is loaded from elsewhere, and matplotlib is not needed.
+`show_in_notebooks`, called by the package, adds `_repr_html_` to each class, so that the classes do not depend on this
+module. The HTML is self-contained, its text has the color of the page, and matplotlib is not needed.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 
-_MOST = (160, 600)  # rows and columns of a small picture
-_PARTS = 6  # of a recording, of which the busiest is drawn: all of it in one frame would be a blur
+_MOST = (160, 600)  # maximum rows and columns of an image
+_PARTS = 6  # equal parts of a recording; the one with most events is drawn, as all of them would overlap
 _FAINT = "opacity:0.65"
 
 
 def network_html(net: Sequential) -> str:
-    """Return a table of the stages of a network: output shapes, parameters, and rates as they were last seen.
+    """Return a table of the stages of a network: output shapes, parameters, and the rates noted last.
 
-    Rates are those of the last look at the network's spikes, by `record` or `health`: a forward pass counts none.
+    Rates come from the last `record` or `health`; a plain forward pass notes none.
     """
     rates, shapes = rates_of(net), output_shapes(net)
-    rows, shown = [], dict[int, int]()
+    rows, counted = [], dict[int, int]()
     for position, (stage, shape) in enumerate(zip(net.layers, shapes, strict=True)):
         parameters = stage.parameters() if hasattr(stage, "parameters") else []
         sizes = " + ".join(" x ".join(map(str, p.shape)) or "1" for p in parameters)
-        shown.update({id(p): p.data.size for p in parameters})
+        counted.update({id(p): p.data.size for p in parameters})
         rate = f"{rates[position]:.3g} Hz" if position in rates else ""
         rows.append((str(position), _short(stage), _shape(shape), sizes, rate))
-    total = sum(shown.values())
+    total = sum(counted.values())
     head = ("", "stage", "output", "parameters", "rate")
     title = f"{type(net).__name__} {getattr(net, 'notation', '')}".strip()
-    taken = f" on {_shape(net.input_shape)}" if hasattr(net, "input_shape") else ""
+    shape_of_input = f" on {_shape(net.input_shape)}" if hasattr(net, "input_shape") else ""
     note = "" if rates else "; rates appear once a network has been recorded"
-    return _block(title, f"{total:,} parameters{taken}{note}", _table(head, rows))
+    return _block(title, f"{total:,} parameters{shape_of_input}{note}", _table(head, rows))
 
 
 def neuron_html(neuron: Neuron) -> str:
-    """Return a drawing of a neuron's filters over its constants."""
+    """Return plots of a neuron's filters with its constants."""
     pictures = [curve(neuron.response, neuron.dt, "spike response", "rgb(61,143,209)")]
     if len(neuron.refractory) > 1:
         pictures.append(curve(neuron.refractory, neuron.dt, "refractory response", "rgb(224,102,42)"))
@@ -59,7 +59,7 @@ def neuron_html(neuron: Neuron) -> str:
 
 
 def tensor_html(tensor: Tensor) -> str:
-    """Return a small raster of spikes, the first sample's, or a summary of numbers."""
+    """Return a raster of the first sample for spikes, or a summary of values for numbers."""
     data = to_numpy(tensor.data)
     about = [_shape(data.shape), str(data.dtype)]
     about += ["requires_grad"] if tensor.requires_grad else []
@@ -80,7 +80,7 @@ def tensor_html(tensor: Tensor) -> str:
 
 
 def events_html(events: Events) -> str:
-    """Return the counts of a recording, and of its busiest sixth a small frame, OFF blue and ON orange."""
+    """Return the event counts of a recording and a frame of its busiest sixth, OFF blue and ON orange."""
     if not len(events):
         return _block("Events", "no events", "")
     low, high = float(events.t.min()), float(events.t.max())
@@ -111,7 +111,7 @@ def events_html(events: Events) -> str:
     return _block("Events", ", ".join(about), f"{picture}{_caption(what)}")
 
 
-_SHOWN: dict[Any, Callable[[Any], str]] = {
+_VIEWS: dict[Any, Callable[[Any], str]] = {
     Sequential: network_html,
     Neuron: neuron_html,
     Tensor: tensor_html,
@@ -120,14 +120,14 @@ _SHOWN: dict[Any, Callable[[Any], str]] = {
 
 
 def show_in_notebooks() -> None:
-    """Give each class the method that notebooks ask for, `_repr_html_`; `repr` stays as it is.
+    """Add `_repr_html_`, the method that notebooks call, to each class; `repr` does not change.
 
     >>> from cuslayer.neurons import SRM
     >>> show_in_notebooks()
     >>> SRM()._repr_html_().startswith("<div")
     True
     """
-    for kind, show in _SHOWN.items():
+    for kind, show in _VIEWS.items():
         kind._repr_html_ = show
 
 
@@ -157,7 +157,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _short(stage: Any) -> str:
-    """Return a stage in a line: of a neuron, the constants that are not the usual ones."""
+    """Return the repr of a stage in one line; for a neuron with the constants that differ from the defaults."""
     if is_dataclass(stage) and not isinstance(stage, type):
         changed = [f for f in fields(stage) if f.default != getattr(stage, f.name)]
         return f"{type(stage).__name__}({', '.join(f'{f.name}={_value(getattr(stage, f.name))}' for f in changed)})"

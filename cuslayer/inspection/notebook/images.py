@@ -1,7 +1,4 @@
-"""Small pictures inside HTML: PNG written by hand, transparent where there is nothing, for light pages and dark.
-
-A curve as SVG that stands in HTML as it is; its text and axis take the page's own colour.
-"""
+"""Images in HTML, for light and dark pages: rasters as transparent PNG, curves as SVG in the color of the page."""
 
 from __future__ import annotations
 
@@ -14,18 +11,18 @@ import numpy as np
 
 from cuslayer.backend import Array
 
-# Between the two, both are told from white and from black.
+# Both colors and their mixtures are visible on white and on black.
 OFF, ON = (61, 143, 209), (224, 102, 42)
 
 
 def image(pixels: Array, alt: str, *, width: int, height: int) -> str:
-    """Return an image as HTML in one piece.
+    """Return an image as self-contained HTML.
 
     Args:
         pixels: (rows, columns, 4), uint8: red, green, blue and opacity.
-        alt: what it shows, for those who do not see it.
-        width: on the page, CSS pixels; less where the page is narrower.
-        height: on the page, CSS pixels.
+        alt: the alternative text.
+        width: width in CSS pixels; less on a narrower page.
+        height: height in CSS pixels.
     """
     source = base64.b64encode(png(pixels)).decode("ascii")
     style = (
@@ -46,7 +43,7 @@ def png(pixels: Array) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    # Each row begins with the number of its filter, 0: none.
+    # Each row starts with the number of its PNG filter, 0 for none.
     raw = np.concatenate([np.zeros((rows, 1), np.uint8), pixels.reshape(rows, columns * 4)], axis=1)
     header = struct.pack(">IIBBBBB", columns, rows, 8, 6, 0, 0, 0)
     return b"".join(
@@ -65,13 +62,13 @@ def thinned(time: Array, neuron: Array, steps: int, count: int, *, most: tuple[i
     Args:
         time: the step of each spike.
         neuron: the neuron of each spike.
-        steps: how many steps there are.
-        count: how many neurons there are.
-        most: neurons and steps of the raster at most; several share a cell where there are more.
+        steps: number of steps.
+        count: number of neurons.
+        most: maximum rows and columns of the raster; larger rasters have several neurons and steps per cell.
     """
     rows, columns = min(max(count, 1), most[0]), min(max(steps, 1), most[1])
     cells = np.zeros((rows, columns), bool)
-    # In floats: a neuron's number times a row's may pass an integer's range.
+    # In floats: the product of two indices may exceed the range of an integer.
     row = np.minimum((neuron * (rows / max(count, 1))).astype(np.int64), rows - 1)
     column = np.minimum((time * (columns / max(steps, 1))).astype(np.int64), columns - 1)
     cells[rows - 1 - row, column] = True
@@ -79,14 +76,14 @@ def thinned(time: Array, neuron: Array, steps: int, count: int, *, most: tuple[i
 
 
 def inked(cells: Array) -> Array:
-    """Return a boolean raster as pixels: OFF's colour where True, nothing elsewhere."""
+    """Return a boolean raster as pixels: the OFF color where True, transparent elsewhere."""
     pixels = np.zeros((*cells.shape, 4), np.uint8)
     pixels[cells] = (*OFF, 255)
     return pixels
 
 
 def mixed(off: Array, on: Array) -> Array:
-    """Return counts of OFF and ON events (rows, columns) as pixels: the colour says which, the opacity how many."""
+    """Return counts of OFF and ON events (rows, columns) as pixels: color by polarity, opacity by count."""
     both = off + on
     full = max(float(np.quantile(both[both > 0], 0.98, method="higher")) if both.any() else 1.0, 1.0)
     part = (on / np.maximum(both, 1))[..., None]
@@ -97,21 +94,21 @@ def mixed(off: Array, on: Array) -> Array:
 
 
 _WIDTH, _HEIGHT = 230, 96
-_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 8, 20, 18  # what lies around the curve, pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 8, 20, 18  # margins of the curve, pixels
 _POINTS = 200
 
 
 def curve(samples: Array, dt: float, title: str, color: str) -> str:
-    """Return samples, one a step of dt ms, as a curve over time its name and its peak above it.
+    """Return samples at steps of dt ms as an SVG curve, with its title and peak above it.
 
     >>> curve(np.array([0.0, 1.0, 0.5]), 1.0, "a response", "red").startswith("<svg")
     True
     """
     low, high = min(float(samples.min(initial=0.0)), 0.0), max(float(samples.max(initial=0.0)), 0.0)
     across, down = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    kept = np.unique(np.linspace(0, max(len(samples) - 1, 0), _POINTS).astype(int))[: len(samples)]
-    x = _LEFT + across * kept / max(len(samples) - 1, 1)
-    y = _TOP + down * (high - samples[kept]) / ((high - low) or 1.0)
+    drawn = np.unique(np.linspace(0, max(len(samples) - 1, 0), _POINTS).astype(int))[: len(samples)]
+    x = _LEFT + across * drawn / max(len(samples) - 1, 1)
+    y = _TOP + down * (high - samples[drawn]) / ((high - low) or 1.0)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     zero = _TOP + down * high / ((high - low) or 1.0)
     end = f"{max(len(samples) - 1, 0) * dt:.4g} ms"

@@ -1,4 +1,4 @@
-"""The report of a network: one HTML page that shows what every neuron had, and why."""
+"""The report of a network: one HTML page with spikes, potentials, errors and explanations of every neuron."""
 
 from cuslayer.inspection.report.write import report
 

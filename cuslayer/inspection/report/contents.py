@@ -1,9 +1,9 @@
-"""What a report carries: the network, what it was given, and the spikes that it answered with.
+"""The data of a report: the network's connections, its input and its spikes.
 
-Potentials, errors and explanations are not carried: the page computes them, of the neuron that is asked for. A
-potential is a sum over the spikes that come in, and the error of a neuron's spikes a sum over the neurons that see it,
-so that weights, spikes and the errors of the last spikes are enough. What lies behind a stage that the page does not
-know brings its potentials along, and what lies before it its errors.
+The page computes potentials, errors and explanations of a neuron on demand (model.js): a potential is a sum over input
+spikes, and the error on a neuron's spikes a sum over the neurons behind it. Weights, spikes and the errors on the last
+spikes are enough for that. Neurons behind a stage that the page does not know come with their potentials, and neurons
+before such a stage with their errors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.forward import default_loss, run_stages
-from cuslayer.inspection.report.connections import Shape, Wire, wired
+from cuslayer.inspection.report.connections import Connection, Shape, describe_connections
 from cuslayer.inspection.report.encode import block, by_neuron, rows
 from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
 from cuslayer.network.hooks import on_gradient
@@ -20,29 +20,29 @@ from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
-class Layer(NamedTuple):
-    """Neurons, and what lies between those before and them.
+class NeuronLayer(NamedTuple):
+    """Neurons and the connections from the neurons before them.
 
     Attributes:
-        at: their position.
-        name: what they are called.
-        neurons: their constants.
-        wires: what the page needs to follow an input to them; None where it could not.
+        at: the position of the neurons.
+        name: the name of the layer.
+        neurons: the neurons.
+        connections: one per stage between the two layers of neurons; None if the page does not know a stage.
     """
 
     at: int
     name: str
     neurons: Any
-    wires: list[Wire] | None
+    connections: list[Connection] | None
 
     @property
-    def followed(self) -> bool:
-        """Whether the page computes what they had by itself."""
-        return self.wires is not None and self.neurons.one_pass is not None
+    def computed_by_page(self) -> bool:
+        """Whether the page computes the potentials and errors of the neurons itself."""
+        return self.connections is not None and self.neurons.one_pass is not None
 
 
-class Pass:
-    """A network's way forward, stage by stage: the shapes, and what its neurons had."""
+class ForwardPass:
+    """A forward pass through a network, stage by stage: the shapes, and the spikes and potentials of its neurons."""
 
     def __init__(self, net: Any, data: Array) -> None:
         self.net, self.data = net, data
@@ -57,27 +57,28 @@ class Pass:
         if is_neuron(self.net.layers[at]):
             steps, samples = self.data.shape[:2]
             if y.shape[:2] != (steps, samples):
-                kept = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
-                raise ValueError(f"report: layer {at} must keep {kept}")
+                expected = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
+                raise ValueError(f"report: layer {at} must keep {expected}")
             self.spikes[at] = to_numpy(y.data)
             if u is not None:
                 self.potentials[at] = to_numpy(u)
         return y
 
-    def layers(self) -> list[Layer]:
-        """Return the layers of neurons in their order."""
-        found: list[Layer] = []
+    def layers(self) -> list[NeuronLayer]:
+        """Return the layers of neurons in order."""
+        found: list[NeuronLayer] = []
         for unit in units(self.net):
             if unit.neurons is not None:
                 start, end = found[-1].at + 1 if found else 0, unit.neurons
-                wires = wired(self.net.layers[start:end], self.shapes[start : end + 1])
-                found.append(Layer(end, layer_name(self.net, unit), as_neuron("report", self.net.layers[end]), wires))
+                connections = describe_connections(self.net.layers[start:end], self.shapes[start : end + 1])
+                neurons = as_neuron("report", self.net.layers[end])
+                found.append(NeuronLayer(end, layer_name(self.net, unit), neurons, connections))
         return found
 
     def errors(self, wanted: list[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
-        """Return the loss, and the errors (T, N, ...) of the spikes at the positions wanted."""
+        """Return the loss, and the errors (T, N, ...) on the spikes at the wanted positions, in order."""
         found: dict[int, Array] = {}
-        # What lies before the first needs no gradient.
+        # Stages before the first position need no gradient.
         y = Tensor(self.spikes[wanted[0]], requires_grad=True)
         with eval_mode(self.net), no_grad(active=False):
             for at in range(wanted[0], len(self.net.layers)):
@@ -91,39 +92,40 @@ class Pass:
 
 
 def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
-    """Return what the page of a network and its input (T, N, ...) carries; see `report`."""
-    went = Pass(net, data)
-    layers = went.layers()
+    """Return the data of the page for a network and its input (T, N, ...), as JSON values; see `report`."""
+    forward = ForwardPass(net, data)
+    layers = forward.layers()
     if not layers:
         raise ValueError("report: net must have neurons, whose spikes could be shown")
     value, errors = None, dict[int, Array]()
     if target is not None:
-        after = [*(layer.followed for layer in layers[1:]), False]
-        open_ended = [layer.at for layer, followed in zip(layers, after, strict=True) if not followed]
-        value, errors = went.errors(open_ended, target, loss)
+        # The page computes the errors of a layer from the next one where it can.
+        following = [*(layer.computed_by_page for layer in layers[1:]), False]
+        wanted = [layer.at for layer, computed in zip(layers, following, strict=True) if not computed]
+        value, errors = forward.errors(wanted, target, loss)
     samples = range(data.shape[1])
-    given = to_numpy(data)
-    first = {"name": "input", "shape": went.shapes[0], "spikes": [by_neuron(given[:, n]) for n in samples]}
-    said = []
+    x = to_numpy(data)
+    first = {"name": "input", "shape": forward.shapes[0], "spikes": [by_neuron(x[:, n]) for n in samples]}
+    entries = []
     for layer in layers:
-        kept = errors.get(layer.at)
-        had = None if layer.followed else went.potentials.get(layer.at)
-        said.append(
+        g = errors.get(layer.at)
+        u = None if layer.computed_by_page else forward.potentials.get(layer.at)
+        entries.append(
             {
                 "name": layer.name,
-                "shape": went.shapes[layer.at],
-                "wires": layer.wires,
+                "shape": forward.shapes[layer.at],
+                "connections": layer.connections,
                 "neurons": _constants(layer.neurons),
-                "spikes": [by_neuron(went.spikes[layer.at][:, n]) for n in samples],
-                "errors": None if kept is None else [rows(kept[:, n]) for n in samples],
-                "potentials": None if had is None else [rows(had[:, n]) for n in samples],
+                "spikes": [by_neuron(forward.spikes[layer.at][:, n]) for n in samples],
+                "errors": None if g is None else [rows(g[:, n]) for n in samples],
+                "potentials": None if u is None else [rows(u[:, n]) for n in samples],
             }
         )
-    return {"steps": len(data), "dt": dt_at(net, 0), "loss": value, "layers": [first, *said]}
+    return {"steps": len(data), "dt": dt_at(net, 0), "loss": value, "layers": [first, *entries]}
 
 
 def _constants(neurons: Any) -> dict[str, Any]:
-    """Return the constants of neurons; of a kind that the page does not know, the threshold alone."""
+    """Return the constants of neurons; for neurons other than SRM only the threshold."""
     found = {"theta": float(neurons.theta)}
     if neurons.one_pass is None:
         return found

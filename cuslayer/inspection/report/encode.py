@@ -1,4 +1,4 @@
-"""Arrays as text within the page, and spikes as the times of each neuron."""
+"""Encode arrays as base64 blocks for the page, and spikes as the spike times of each neuron."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cuslayer.backend import Array
 
 
 def block(x: Array, kind: str) -> dict[str, str]:
-    """Return an array as the page reads it: its number type, "f4" or the like, and its bytes in C order as base64.
+    """Return an array as a block: its number type, such as "f4", and its bytes in C order as base64.
 
     >>> block(np.array([1, 2]), "u2")
     {'type': 'u2', 'data': 'AQACAA=='}
@@ -21,20 +21,21 @@ def block(x: Array, kind: str) -> dict[str, str]:
 
 
 def columns(x: Array) -> Array:
-    """Return one sample (T, ...) neuron by neuron, (neurons, T)."""
+    """Return one sample (T, ...) as (neurons, T)."""
     return x.reshape(len(x), int(np.prod(x.shape[1:], dtype=np.int64))).T
 
 
 def rows(x: Array) -> dict[str, str]:
-    """Return one sample's numbers (T, ...) as the page reads them: T of each neuron."""
+    """Return one sample (T, ...) as a block of (neurons, T) in float32."""
     return block(columns(x), "f4")
 
 
 def by_neuron(train: Array) -> dict[str, Any]:
-    """Return one sample's spikes (T, ...) as the page reads them: where each neuron's begin, and their times.
+    """Return one sample's spikes (T, ...) sorted by neuron, as blocks.
 
-    Neuron n has ``times[starts[n] : starts[n + 1]]``, in steps. Of numbers, each that is not 0 counts as a spike, and
-    its value is kept. Where a bit for each neuron and step is less, it is ``bits``, 8 steps a byte, the first lowest.
+    Neuron n has the spike times ``times[starts[n] : starts[n + 1]]``, in steps. For real-valued input, each nonzero
+    value is a spike, and ``values`` has the values. If one bit per neuron and step is shorter, the only block is
+    ``bits``, 8 steps per byte, the first in the lowest bit.
     """
     trains = columns(train)
     wide = len(train) > 65536

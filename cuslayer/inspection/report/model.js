@@ -1,12 +1,14 @@
-// What the page computes from the weights and spikes that it carries: potentials, errors and explanations.
+// Compute potentials, errors and explanations of a neuron from the weights and spikes of the page.
 //
-// The equations are those of docs/design.md; explaining.py and reassigning.py have the same in Python, and
-// tests/inspection/test_report_model.py holds the two together. Times are steps, neurons flat numbers; layer 0 is the input.
+// The results must equal those of Python: potentials and errors those of cuslayer/neurons/srm.py as recorded by
+// cuslayer/inspection/reassign.py, explanations those of cuslayer/inspection/explain/compute.py. The data comes from
+// cuslayer/inspection/report/contents.py, its connections from connections.py. tests/inspection/test_report_model.py
+// compares both. Times are steps, neurons flat indices, and layer 0 is the input.
 "use strict";
 
 const TYPES = { u1: Uint8Array, f4: Float32Array, f8: Float64Array, u2: Uint16Array, u4: Uint32Array, i4: Int32Array };
 
-// Return the array of a block, read when it is first asked for.
+// Return the array of a block, decoded on first access.
 function numbers(block) {
   if (!block.array) {
     const text = atob(block.data);
@@ -18,10 +20,10 @@ function numbers(block) {
   return block.array;
 }
 
-// Return the spikes of a layer: the times of all, where each neuron's begin, and the values where they are numbers.
-function trains(kept, neurons, steps) {
-  if (kept.bits) {
-    const bits = numbers(kept.bits), row = bits.length / neurons, starts = new Uint32Array(neurons + 1);
+// Return the spikes of a layer: the times of all neurons, where each neuron's start, and the values of real input.
+function trains(encoded, neurons, steps) {
+  if (encoded.bits) {
+    const bits = numbers(encoded.bits), row = bits.length / neurons, starts = new Uint32Array(neurons + 1);
     let spikes = 0;
     for (let byte of bits) for (; byte; byte &= byte - 1) spikes++;
     const times = new (steps > 65536 ? Uint32Array : Uint16Array)(spikes);
@@ -31,90 +33,91 @@ function trains(kept, neurons, steps) {
       }
       starts[n + 1] = i;
     }
-    Object.assign(kept, { starts: { array: starts }, times: { array: times }, bits: null });
+    Object.assign(encoded, { starts: { array: starts }, times: { array: times }, bits: null });
   }
-  return { starts: numbers(kept.starts), times: numbers(kept.times), values: kept.values && numbers(kept.values) };
+  const { starts, times, values } = encoded;
+  return { starts: numbers(starts), times: numbers(times), values: values && numbers(values) };
 }
 
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
 
-// Return the place of a flat number in a shape.
+// Return the index in a shape of a flat index.
 function unravel(number, shape) {
-  const place = [];
+  const index = [];
   for (const size of [...shape].reverse()) {
-    place.unshift(number % size);
+    index.unshift(number % size);
     number = Math.floor(number / size);
   }
-  return place;
+  return index;
 }
 
-// Call visit(pixel, weight) for each pixel of the image that the window at a neuron of the maps covers.
-function covered(wire, neuron, visit) {
-  const [rows, columns, channels] = wire.image;
-  const [row, column, map] = unravel(neuron, wire.maps);
-  eachTap(wire, (r, c, tap) => {
-    const y = row * wire.stride[0] - wire.padding[0] + r * wire.dilation[0];
-    const x = column * wire.stride[1] - wire.padding[1] + c * wire.dilation[1];
+// Call visit(pixel, weight) for each pixel of the image in the receptive field of a neuron of the maps.
+function eachPixelOf(connection, neuron, visit) {
+  const [rows, columns, channels] = connection.image;
+  const [row, column, map] = unravel(neuron, connection.maps);
+  eachTap(connection, (r, c, tap) => {
+    const y = row * connection.stride[0] - connection.padding[0] + r * connection.dilation[0];
+    const x = column * connection.stride[1] - connection.padding[1] + c * connection.dilation[1];
     if (y < 0 || y >= rows || x < 0 || x >= columns) return;
     const pixel = (y * columns + x) * channels;
-    if (!wire.weight) return visit(pixel + map, wire.gain);
-    const inGroup = channels / wire.groups, maps = wire.maps[2];
-    const first = Math.floor(map / (maps / wire.groups)) * inGroup, weight = numbers(wire.weight);
+    if (!connection.weight) return visit(pixel + map, connection.gain);
+    const inGroup = channels / connection.groups, maps = connection.maps[2];
+    const first = Math.floor(map / (maps / connection.groups)) * inGroup, weight = numbers(connection.weight);
     for (let i = 0; i < inGroup; i++) visit(pixel + first + i, weight[(tap * inGroup + i) * maps + map]);
   });
 }
 
-// Call visit(neuron, weight) for each neuron of the maps whose window covers a pixel of the image.
-function covering(wire, pixel, visit) {
-  const [rows, columns, maps] = wire.maps;
-  const [row, column, channel] = unravel(pixel, wire.image);
-  eachTap(wire, (r, c, tap) => {
-    const y = (row + wire.padding[0] - r * wire.dilation[0]) / wire.stride[0];
-    const x = (column + wire.padding[1] - c * wire.dilation[1]) / wire.stride[1];
+// Call visit(neuron, weight) for each neuron of the maps whose receptive field has a pixel of the image.
+function eachNeuronOf(connection, pixel, visit) {
+  const [rows, columns, maps] = connection.maps;
+  const [row, column, channel] = unravel(pixel, connection.image);
+  eachTap(connection, (r, c, tap) => {
+    const y = (row + connection.padding[0] - r * connection.dilation[0]) / connection.stride[0];
+    const x = (column + connection.padding[1] - c * connection.dilation[1]) / connection.stride[1];
     if (!(Number.isInteger(y) && Number.isInteger(x)) || y < 0 || y >= rows || x < 0 || x >= columns) return;
     const neuron = (y * columns + x) * maps;
-    if (!wire.weight) return visit(neuron + channel, wire.gain);
-    const inGroup = wire.image[2] / wire.groups, outGroup = maps / wire.groups;
-    const first = Math.floor(channel / inGroup) * outGroup, i = channel % inGroup, weight = numbers(wire.weight);
+    if (!connection.weight) return visit(neuron + channel, connection.gain);
+    const inGroup = connection.image[2] / connection.groups, outGroup = maps / connection.groups;
+    const first = Math.floor(channel / inGroup) * outGroup, i = channel % inGroup, weight = numbers(connection.weight);
     for (let o = first; o < first + outGroup; o++) visit(neuron + o, weight[(tap * inGroup + i) * maps + o]);
   });
 }
 
-function eachTap(wire, visit) {
-  const [rows, columns] = wire.kernel_size;
+function eachTap(connection, visit) {
+  const [rows, columns] = connection.kernel_size;
   for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) visit(r, c, r * columns + c);
 }
 
-// Call visit(other, weight, lag) for each input of an output (back), or for each output of an input.
-function across(wire, neuron, back, visit) {
-  if (wire.kind === "window") {
-    const walk = back !== wire.transposed ? covered : covering;
-    walk(wire, neuron, (other, weight) => visit(other, weight, 0));
-  } else if (wire.kind === "dense") {
-    const weight = numbers(wire.weight), outputs = wire.outputs, inputs = weight.length / outputs;
-    if (back) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
+// Call visit(other, weight, lag) for each input of an output (toInputs), or for each output of an input.
+function across(connection, neuron, toInputs, visit) {
+  if (connection.kind === "window") {
+    const each = toInputs !== connection.transposed ? eachPixelOf : eachNeuronOf;
+    each(connection, neuron, (other, weight) => visit(other, weight, 0));
+  } else if (connection.kind === "dense") {
+    const weight = numbers(connection.weight), outputs = connection.outputs, inputs = weight.length / outputs;
+    if (toInputs) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
     else for (let o = 0; o < outputs; o++) visit(o, weight[neuron * outputs + o], 0);
   } else {
-    const steps = numbers(wire.steps)[neuron], share = numbers(wire.shares)[neuron];
+    const steps = numbers(connection.steps)[neuron], share = numbers(connection.shares)[neuron];
     visit(neuron, 1 - share, steps);
     if (share) visit(neuron, share, steps + 1);
   }
 }
 
-// Call visit as `across` does, through several wires.
-function through(wires, neuron, back, visit, at = 0, weight = 1, lag = 0) {
-  if (at === wires.length) return visit(neuron, weight, lag);
-  across(wires[back ? wires.length - 1 - at : at], neuron, back, (other, w, more) =>
-    through(wires, other, back, visit, at + 1, weight * w, lag + more));
+// Call visit as `across` does, through several connections in sequence.
+function through(connections, neuron, toInputs, visit, at = 0, weight = 1, lag = 0) {
+  if (at === connections.length) return visit(neuron, weight, lag);
+  across(connections[toInputs ? connections.length - 1 - at : at], neuron, toInputs, (other, w, more) =>
+    through(connections, other, toInputs, visit, at + 1, weight * w, lag + more));
 }
 
-// Return sum_k samples[k] x[t - k], or with ahead sum_k samples[k] x[t + k].
-function filtered(x, samples, ahead = false) {
+// Return sum_k samples[k] x[t - k], or for the adjoint sum_k samples[k] x[t + k].
+function filtered(x, samples, adjoint = false) {
   const out = new Float64Array(x.length);
   for (let s = 0; s < x.length; s++) {
     if (x[s] === 0) continue;
-    const most = Math.min(samples.length, ahead ? s + 1 : x.length - s);
-    for (let k = 0; k < most; k++) out[ahead ? s - k : s + k] += samples[k] * x[s];
+    const most = Math.min(samples.length, adjoint ? s + 1 : x.length - s);
+    for (let k = 0; k < most; k++) out[adjoint ? s - k : s + k] += samples[k] * x[s];
   }
   return out;
 }
@@ -125,11 +128,11 @@ class Model {
     this.choose(0);
   }
 
-  // Turn to another sample; what was computed of the last is let go of.
+  // Select a sample, and clear the cached results of the last one.
   choose(sample) {
     this.sample = sample;
     this.potentials = this.layers.map(() => new Map());
-    this.reassigned = this.layers.map(() => new Map());
+    this.errorsOf = this.layers.map(() => new Map());
   }
 
   neurons(layer) {
@@ -145,15 +148,15 @@ class Model {
     return times.subarray(starts[neuron], starts[neuron + 1]);
   }
 
-  // Return the numbers of a neuron, one a step, of those that came along.
+  // Return the values of a neuron, one per step, from the blocks of a layer.
   row(blocks, neuron) {
     return Float64Array.from(numbers(blocks[this.sample]).subarray(neuron * this.steps, (neuron + 1) * this.steps));
   }
 
-  // Call visit(input, weight, time) for each spike that comes in to a neuron, at the time at which it arrives.
+  // Call visit(input, weight, arrived, sent) for each input spike of a neuron; delays are between sent and arrived.
   eachArrival(layer, neuron, visit) {
     const { starts, times, values } = this.spikes(layer - 1), steps = this.steps;
-    through(this.layers[layer].wires, neuron, true, (input, weight, lag) => {
+    through(this.layers[layer].connections, neuron, true, (input, weight, lag) => {
       for (let i = starts[input]; i < starts[input + 1]; i++) {
         const time = times[i] + lag;
         if (time >= 0 && time < steps) visit(input, values ? weight * values[i] : weight, time, times[i]);
@@ -161,69 +164,69 @@ class Model {
     });
   }
 
-  // Return {potential, filtered, refractory} of a neuron; null where it is not known.
+  // Return {potential, filtered, refractory} of a neuron; null if it is unknown.
   potential(layer, neuron) {
-    const known = this.potentials[layer];
-    if (!known.has(neuron)) known.set(neuron, this.computePotential(layer, neuron));
-    return known.get(neuron);
+    const cache = this.potentials[layer];
+    if (!cache.has(neuron)) cache.set(neuron, this.computePotential(layer, neuron));
+    return cache.get(neuron);
   }
 
   computePotential(layer, neuron) {
-    const { wires, neurons, potentials } = this.layers[layer];
-    const kept = potentials && this.row(potentials, neuron);
-    if (!neurons.response) return kept && { potential: kept, filtered: null, refractory: null };
+    const { connections, neurons, potentials } = this.layers[layer];
+    const given = potentials && this.row(potentials, neuron);
+    if (!neurons.response) return given && { potential: given, filtered: null, refractory: null };
     const fired = new Float64Array(this.steps);
     for (const time of this.times(layer, neuron)) fired[time] = 1;
     const refractory = filtered(fired, numbers(neurons.refractory));
-    if (kept) return { potential: kept, filtered: kept.map((u, t) => u - refractory[t]), refractory };
+    if (given) return { potential: given, filtered: given.map((u, t) => u - refractory[t]), refractory };
     const x = new Float64Array(this.steps);
     this.eachArrival(layer, neuron, (input, weight, time) => (x[time] += weight));
     const before = filtered(x, numbers(neurons.response));
     return { potential: before.map((a, t) => a + refractory[t]), filtered: before, refractory };
   }
 
-  // Return {spikes, potential, weighted}, the errors of a neuron; null without a target. Of neurons of another kind
-  // the page knows the first alone.
+  // Return {spikes, potential, weighted}, the errors of a neuron; null without a target. For neurons other than SRM
+  // only the error on the spikes is known.
   errors(layer, neuron) {
     if (this.loss === null) return null;
-    const known = this.reassigned[layer];
-    if (!known.has(neuron)) known.set(neuron, this.computeErrors(layer, neuron));
-    return known.get(neuron);
+    const cache = this.errorsOf[layer];
+    if (!cache.has(neuron)) cache.set(neuron, this.computeErrors(layer, neuron));
+    return cache.get(neuron);
   }
 
   computeErrors(layer, neuron) {
     const { neurons } = this.layers[layer], g = this.spikesError(layer, neuron);
     if (!neurons.response) return { spikes: g, potential: null, weighted: null };
-    const u = this.potential(layer, neuron).potential, back = new Float64Array(this.steps);
+    const u = this.potential(layer, neuron).potential, onPotential = new Float64Array(this.steps);
     const refractory = numbers(neurons.refractory);
     for (let t = this.steps - 1; t >= 0; t--) {
       let error = g[t];
       if (neurons.exact) {
         const most = Math.min(refractory.length, this.steps - t);
-        for (let k = 1; k < most; k++) error += refractory[k] * back[t + k];
+        for (let k = 1; k < most; k++) error += refractory[k] * onPotential[t + k];
       }
-      back[t] = neurons.height * Math.exp(-Math.abs(u[t] - neurons.theta) / neurons.width) * error;
+      onPotential[t] = neurons.height * Math.exp(-Math.abs(u[t] - neurons.theta) / neurons.width) * error;
     }
-    return { spikes: g, potential: back, weighted: filtered(back, numbers(neurons.response), true) };
+    return { spikes: g, potential: onPotential, weighted: filtered(onPotential, numbers(neurons.response), true) };
   }
 
   spikesError(layer, neuron) {
     const steps = this.steps, { errors } = this.layers[layer];
     if (errors) return this.row(errors, neuron);
     const error = new Float64Array(steps);
-    through(this.layers[layer + 1].wires, neuron, false, (output, weight, lag) => {
-      const of = this.errors(layer + 1, output).weighted;
-      for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * of[t + lag];
+    through(this.layers[layer + 1].connections, neuron, false, (output, weight, lag) => {
+      const behind = this.errors(layer + 1, output).weighted;
+      for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * behind[t + lag];
     });
     return error;
   }
 
-  // Return the parts of a potential at a time: each input's contribution, largest first, and the refractory debt.
+  // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction.
   explain(layer, neuron, time) {
-    const { wires, neurons } = this.layers[layer], had = this.potential(layer, neuron);
-    if (!had) return null;
-    const spikes = this.times(layer, neuron), potential = had.potential[time], found = new Map();
-    if (neurons.response && wires) {
+    const { connections, neurons } = this.layers[layer], known = this.potential(layer, neuron);
+    if (!known) return null;
+    const spikes = this.times(layer, neuron), potential = known.potential[time], found = new Map();
+    if (neurons.response && connections) {
       const response = numbers(neurons.response);
       this.eachArrival(layer, neuron, (input, weight, arrived, sent) => {
         const lag = time - arrived;
@@ -237,15 +240,16 @@ class Model {
     const contributions = [...found.values()].sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
     const refractory = neurons.response ? numbers(neurons.refractory) : [];
+    const refracts = (f) => f < time && time - f < refractory.length && refractory[time - f] !== 0;
     return {
       potential,
       theta: neurons.theta,
       margin: potential - neurons.theta,
       fired: spikes.includes(time),
-      filtered: had.filtered && had.filtered[time],
-      refractory: had.refractory && had.refractory[time],
+      filtered: known.filtered && known.filtered[time],
+      refractory: known.refractory && known.refractory[time],
       contributions,
-      debts: [...spikes].filter((f) => f < time && time - f < refractory.length && refractory[time - f] !== 0),
+      refractorySpikes: [...spikes].filter(refracts),
     };
   }
 }

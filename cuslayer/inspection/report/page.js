@@ -1,4 +1,4 @@
-// The page: what is chosen, and the pictures and the table of it.
+// The page: the chosen layer, neuron and time, with their plots, images and table.
 "use strict";
 
 const model = new Model(JSON.parse(document.getElementById("contents").textContent));
@@ -6,8 +6,8 @@ const chosen = { layer: 0, neuron: 0, time: 0 };
 const $ = (id) => document.getElementById(id);
 const input = model.layers[0];
 const hasFrames = input.shape.length === 3;
-const MOST = 10; // parts of a potential with a row of their own
-const POTENTIAL = 170, ERROR = 70; // heights of the pictures of a neuron, pixels
+const MOST = 10; // inputs with a row of their own in the table
+const POTENTIAL = 170, ERROR = 70; // heights of the plots of a neuron, pixels
 
 const rasters = new Rasters($("rasters"), model, choose, (range) => {
   if ($("traces").data) Plotly.relayout($("traces"), { "xaxis.range": range });
@@ -19,8 +19,8 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Return a neuron's place as text: a number, or (row, column, channel).
-function placed(layer, neuron) {
+// Return the index of a neuron as text: a number, or (row, column, channel).
+function indexText(layer, neuron) {
   const { shape } = model.layers[layer];
   return shape.length === 1 ? String(neuron) : `(${unravel(neuron, shape).join(", ")})`;
 }
@@ -28,9 +28,9 @@ function placed(layer, neuron) {
 const ms = (step) => short(step * model.dt);
 
 function choose(layer, neuron, time) {
-  const another = layer !== chosen.layer || neuron !== chosen.neuron;
+  const changed = layer !== chosen.layer || neuron !== chosen.neuron;
   Object.assign(chosen, { layer, neuron, time: Math.max(0, Math.min(model.steps - 1, time)) });
-  if (another) showNeuron();
+  if (changed) showNeuron();
   showTime();
 }
 
@@ -41,46 +41,46 @@ function showNeuron() {
   $("layer").value = layer;
   $("neuron").value = neuron;
   $("neuron").max = model.neurons(layer) - 1;
-  $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${placed(layer, neuron)}`;
+  $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${indexText(layer, neuron)}`;
   $("no-errors").hidden = model.loss !== null || layer === 0;
-  const had = layer > 0 && model.potential(layer, neuron);
-  $("traces").hidden = !had;
-  if (had) drawTraces(had, model.errors(layer, neuron));
+  const known = layer > 0 && model.potential(layer, neuron);
+  $("traces").hidden = !known;
+  if (known) drawTraces(known, model.errors(layer, neuron));
 }
 
-// Draw the potential of a neuron, and below it what is made of its error.
-function drawTraces(had, errors) {
+// Draw the potential of a neuron, and below it its errors.
+function drawTraces(known, errors) {
   const { layer, neuron } = chosen, { dt, steps } = model, { theta } = model.layers[layer].neurons;
-  const x = Array.from(had.potential, (_, t) => t * dt), spikes = [...model.times(layer, neuron)];
+  const x = Array.from(known.potential, (_, t) => t * dt), spikes = [...model.times(layer, neuron)];
   const line = (y, name, shade, yaxis, more) => ({ x, y, name, type: "scatter", mode: "lines", yaxis,
     line: { color: color(shade), width: 1.4, ...more }, hovertemplate: "%{y:.4~g}" });
   const traces = [];
-  if (had.filtered) traces.push(line(had.filtered, "before refraction", "faint", "y", { width: 1, dash: "dot" }));
-  traces.push(line(had.potential, "u", "blue", "y"));
+  if (known.filtered) traces.push(line(known.filtered, "before refraction", "faint", "y", { width: 1, dash: "dot" }));
+  traces.push(line(known.potential, "u", "blue", "y"));
   traces.push({ x: [0, (steps - 1) * dt], y: [theta, theta], name: "theta", type: "scatter", mode: "lines",
     hoverinfo: "skip", line: { color: color("faint"), width: 1, dash: "dash" } });
-  traces.push({ x: spikes.map((t) => t * dt), y: spikes.map((t) => had.potential[t]), name: "spike", type: "scatter",
+  traces.push({ x: spikes.map((t) => t * dt), y: spikes.map((t) => known.potential[t]), name: "spike", type: "scatter",
     mode: "markers", hoverinfo: "skip", marker: { color: color("ink"), size: 6 } });
-  const rows = ["spikes", "potential", "weighted"].filter((of) => errors && errors[of]);
+  const rows = ["spikes", "potential", "weighted"].filter((name) => errors && errors[name]);
   const inside = POTENTIAL + rows.length * (GAP + ERROR), annotations = [];
   const layout = canvas({ height: inside + 72, margin: { l: 58, r: 12, t: 26, b: 46 }, hovermode: "x", dragmode: "zoom",
     showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" }, annotations,
     xaxis: axis({ title: { text: "time (ms)" }, range: rasters.range(), showgrid: false, anchor: yOf(rows.length) }),
     yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6 }), shapes: cursors(rows.length) });
-  rows.forEach((of, row) => {
+  rows.forEach((kind, row) => {
     const top = 1 - (POTENTIAL + row * (GAP + ERROR) + GAP) / inside;
-    const name = `error on the ${of === "weighted" ? "weighted input" : of}`;
+    const name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
     layout[yAxisOf(row + 1)] = axis({ domain: [Math.max(0, top - ERROR / inside), top], nticks: 4, zeroline: true,
       zerolinecolor: color("faint"), exponentformat: "power" });
     annotations.push(heading(name, top));
-    traces.push({ ...line(errors[of], name, "red", yOf(row + 1)), showlegend: false });
+    traces.push({ ...line(errors[kind], name, "red", yOf(row + 1)), showlegend: false });
   });
   const node = $("traces"), first = !node.data;
   Plotly.react(node, traces, layout, CONFIG);
   if (first) node.on("plotly_click", ({ points }) => moveTo(Math.round(points[0].x / dt)));
 }
 
-// Return the time as lines, one over each picture of a neuron: its potential, and as many errors.
+// Return the time cursor, a line in each plot of a neuron: its potential and a number of errors.
 function cursors(errors) {
   const at = chosen.time * model.dt, line = { color: color("red"), width: 1 };
   return Array.from({ length: 1 + errors }, (_, row) => ({ type: "line", xref: "x", yref: `${yOf(row)} domain`,
@@ -98,10 +98,10 @@ function showTime() {
   showParts();
 }
 
-// Say why the chosen neuron fires at the chosen time, or why not.
+// Show the parts of the potential of the chosen neuron at the chosen time.
 function showParts() {
   const { layer, neuron, time } = chosen, why = layer > 0 && model.explain(layer, neuron, time);
-  const who = `${model.layers[layer].name}, neuron ${placed(layer, neuron)}`;
+  const who = `${model.layers[layer].name}, neuron ${indexText(layer, neuron)}`;
   $("parts").hidden = !why;
   drawMap(why);
   if (!why) {
@@ -134,26 +134,26 @@ function showParts() {
   );
 }
 
-// Return the parts of a potential: the inputs that count most, all others as one, and the refractory debt.
-function parts({ contributions, filtered, refractory, debts, potential }) {
+// Return the parts of a potential: the largest inputs, all others as one, and refraction.
+function parts({ contributions, filtered, refractory, refractorySpikes, potential }) {
   const below = chosen.layer - 1;
   const rows = contributions.slice(0, MOST).map(({ input: other, size, times }) => ({
-    name: `input ${placed(below, other)}`, size, times, go: () => choose(below, other, times[times.length - 1]) }));
+    name: `input ${indexText(below, other)}`, size, times, go: () => choose(below, other, times[times.length - 1]) }));
   const others = contributions.slice(MOST);
   if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
     size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
-  const unknown = !model.layers[chosen.layer].wires;
+  const unknown = !model.layers[chosen.layer].connections;
   if (unknown) rows.push({ name: "all that comes in", size: filtered ?? potential, times: [] });
-  if (debts.length) rows.push({ name: "refraction", size: refractory, times: debts });
+  if (refractorySpikes.length) rows.push({ name: "refraction", size: refractory, times: refractorySpikes });
   return rows;
 }
 
 const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(4);
 
-// Return times as text: the last four.
+// Return the last four times as text.
 const listed = (times) => (times.length > 4 ? "…, " : "") + [...times].slice(-4).map(ms).join(", ");
 
-// Paint pixels on a canvas, each [r, g, b, opacity] of a number.
+// Paint a canvas: pixel(i) is [r, g, b, opacity] of the flat index i.
 function paint(node, [rows, columns], pixel) {
   Object.assign(node, { width: columns, height: rows });
   const context = node.getContext("2d"), image = context.createImageData(columns, rows);
@@ -161,9 +161,9 @@ function paint(node, [rows, columns], pixel) {
   context.putImageData(image, 0, 0);
 }
 
-const OFF = [61, 143, 209], ON = [224, 102, 42]; // told from white and from black
+const OFF = [61, 143, 209], ON = [224, 102, 42]; // visible on white and on black
 
-// Draw the events of the input that came last, up to the cursor.
+// Draw the input events of the last model.frame ms up to the cursor.
 function drawFrame() {
   const { starts, times } = model.spikes(0), channels = input.shape[2], before = chosen.time - model.frame / model.dt;
   const counts = new Float64Array(model.neurons(0));
@@ -181,10 +181,10 @@ function drawFrame() {
   $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
 }
 
-// Draw what each pixel of the layer below contributes to the potential: red what drives, blue what holds back.
+// Draw the contribution of each pixel of the layer below to the potential: red excitatory, blue inhibitory.
 function drawMap(why) {
   const below = chosen.layer > 0 && model.layers[chosen.layer - 1];
-  const shown = why && below.shape.length === 3 && model.layers[chosen.layer].wires;
+  const shown = why && below.shape.length === 3 && model.layers[chosen.layer].connections;
   $("map-figure").hidden = !shown;
   if (!shown) return;
   const sums = new Float64Array(below.shape[0] * below.shape[1]);
@@ -196,7 +196,7 @@ function drawMap(why) {
 
 function showSample() {
   rasters.draw();
-  // First, the neuron of the last layer that fires most, at its first spike.
+  // Select the neuron of the last layer that fires most, at its first spike.
   const layer = model.layers.length - 1;
   let neuron = 0;
   for (let n = 1; n < model.neurons(layer); n++) {
@@ -226,10 +226,11 @@ function start() {
     choose(chosen.layer, Number($("neuron").value), chosen.time);
   };
   document.addEventListener("keydown", (event) => {
-    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key], meant = event.ctrlKey || event.altKey || event.metaKey;
-    if (!way || meant || event.target.matches("select, input[type=number]")) return;
+    const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const modified = event.ctrlKey || event.altKey || event.metaKey;
+    if (!direction || modified || event.target.matches("select, input[type=number]")) return;
     event.preventDefault();
-    moveTo(chosen.time + way * (event.shiftKey ? 10 : 1));
+    moveTo(chosen.time + direction * (event.shiftKey ? 10 : 1));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     rasters.draw();

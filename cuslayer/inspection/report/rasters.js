@@ -1,19 +1,19 @@
-// The rasters of all layers, one below the other: bitmaps of what falls into each cell, made anew of what is zoomed to.
+// Spike rasters of all layers, one below the other, as bitmaps of the visible range; a zoom computes them again.
 "use strict";
 
-const COLUMNS = 700; // of a bitmap at most; its rows are pixels
-const LOWEST = 92, HIGHEST = 220, TOGETHER = 600, GAP = 34; // heights of rasters, pixels
+const COLUMNS = 700; // maximum of a bitmap; its rows are limited by the pixels
+const LOWEST = 92, HIGHEST = 220, TOGETHER = 600, GAP = 34; // heights in pixels: of one raster, of all, and of the gap
 
-// Return how to write a text where Plotly would read markup.
+// Escape text for Plotly, which reads markup.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const short = (x) => String(Number(x.toPrecision(4))).replace("-", "−");
 
-// Plotly's name of the y axis of the picture in a row, as traces refer to it.
+// Plotly's name of the y axis of the plot in a row, as traces refer to it.
 const yOf = (row) => `y${row ? row + 1 : ""}`;
 const yAxisOf = (row) => yOf(row).replace("y", "yaxis");
 
-// What all axes look like.
+// The style of all axes.
 function axis(more) {
   return { color: color("faint"), gridcolor: color("line"), zeroline: false, linecolor: color("line"), showline: true,
     ticks: "outside", tickcolor: color("line"), ticklen: 3, ...more };
@@ -25,7 +25,7 @@ const canvas = (more) => ({ paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(
 
 const CONFIG = { responsive: true, displayModeBar: false };
 
-// Return the words above a picture that starts at a height of the figure, 0 to 1.
+// Return the heading above a plot with its top at y, 0 to 1 in the figure.
 const heading = (text, y) => ({ text: plain(text), xref: "paper", yref: "paper", x: 0, y, xanchor: "left",
   yanchor: "bottom", showarrow: false, font: { color: color("faint"), size: 12 } });
 
@@ -44,14 +44,14 @@ function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], ro
       most = Math.max(most, ++row[Math.floor((times[i] - firstStep) / across)]);
     }
   }
-  // A single spike is seen however many fall into the busiest cell.
+  // A single spike stays visible however many are in the fullest cell.
   for (const row of z) row.forEach((k, at) => (row[at] = k && 0.3 + 0.7 * Math.sqrt(k / most)));
   return { z, across, down, dx: across * dt, dy: down, x0: (firstStep + (across - 1) / 2) * dt,
     y0: firstNeuron + (down - 1) / 2 };
 }
 
 class Rasters {
-  // `pick` is called with the layer, neuron and step of what is clicked on, `zoom` with the range of time in ms.
+  // `pick` is called with layer, neuron and step on a click, `zoom` with the visible range of time in ms.
   constructor(node, model, pick, zoom) {
     Object.assign(this, { node, model, pick, zoom });
     this.high = Math.round(Math.max(LOWEST, Math.min(HIGHEST, TOGETHER / model.layers.length - GAP)));
@@ -66,7 +66,7 @@ class Rasters {
     return this.ranges.map((neurons, layer) => bitmap(this.model, layer, this.steps, neurons, this.high));
   }
 
-  // Draw all that there is, of the sample that the model has turned to.
+  // Draw the full range of the selected sample.
   draw() {
     this.steps = [0, this.model.steps];
     this.ranges = this.model.layers.map((_, layer) => [0, this.model.neurons(layer)]);
@@ -100,7 +100,7 @@ class Rasters {
     return `${name} · ${shape.join(" × ")} · ${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
   }
 
-  // The time, a line over each raster, and the neuron that is shown, a line over its own.
+  // Return the time cursor, a line in each raster, and a line at the selected neuron.
   shapes() {
     const { model, chosen } = this;
     if (!chosen) return [];
@@ -116,12 +116,12 @@ class Rasters {
     Plotly.relayout(this.node, { shapes: this.shapes() });
   }
 
-  // Return the range of time that is shown, ms.
+  // Return the visible range of time, ms.
   range() {
     return [...this.node.layout.xaxis.range];
   }
 
-  // Of the neurons in the cell that is clicked on, the first that fired within it; else the first of all.
+  // Pick the first neuron that fired in the clicked cell, else the first neuron of the cell.
   clicked({ curveNumber: layer, x, y }) {
     const { model } = this, { across, down } = this.maps[layer];
     const step = Math.round(x / model.dt - (across - 1) / 2), first = Math.round(y - (down - 1) / 2);

@@ -1,4 +1,4 @@
-"""A report: what a network did with some samples, as one HTML page that needs nothing else."""
+"""Write the report of a network and some samples as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def report(
     title: str | None = None,
     frame: float = 10.0,
 ) -> Path:
-    """Write what a network does with some samples as one HTML page, to be opened in a browser; nothing is loaded to it.
+    """Write the report of a network and some samples as one HTML page that loads nothing else.
 
-    It shows the spikes of every layer. Click on one, and it shows the potential of its neuron, why it fired at that
-    time or why not, and with a target the errors that SLAYER reassigns to it: the same numbers as `explain` and
-    `reassignment`. The page carries weights and spikes and computes the rest itself, of any neuron. Dropout is off.
+    It shows the spikes of every layer. A click on a spike shows the potential of its neuron, the parts of the potential
+    at that time, and with a target the errors: the same numbers as `explain` and `reassignment`. The page has the
+    weights and spikes, and computes the rest for any neuron. Dropout is off.
 
     Args:
         net: a `Network` or `Sequential`.
-        samples: (T, N, ...), its input; a few of them.
-        path: the file to write; what lies there is replaced.
-        target: what the loss takes beside the spikes; without one no errors are shown.
-        loss: a function of the network's output and target to a scalar tensor; the usual as in `reassignment`.
-        title: what stands on top; by default the network's notation.
-        frame: of images, how many ms of events the frame at the cursor gathers.
+        samples: (T, N, ...), its input; a few samples.
+        path: the file to write or replace.
+        target: the second argument of the loss; without it the page shows no errors.
+        loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
+        title: the title of the page; by default the network's notation.
+        frame: for images, the duration in ms of the event frame at the cursor.
 
     Returns:
         The path of the page.
@@ -51,8 +51,8 @@ def report(
     Raises:
         TypeError: net is no network, loss no function, or title no text.
         ImportError: plotly is not installed.
-        ValueError: samples are not (T, N, ...) or empty, there are no neurons, a loss comes without a target, or frame
-            is not positive.
+        ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target,
+            or frame is not positive.
         OSError: the file cannot be written.
 
     >>> import numpy as np, tempfile
@@ -74,18 +74,18 @@ def report(
         raise ValueError("report: target is needed where a loss is given")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"report: title must be text, got {type(title).__name__}")
-    window = check.positive("report", "frame", frame)
+    frame_ms = check.positive("report", "frame", frame)
     plotly = optional("report", "plotly.offline", "report").get_plotlyjs()
     title = title if title is not None else getattr(net, "notation", type(net).__name__)
-    carried = {"title": title, "frame": window} | contents(net, data, target, loss)
+    data_of_page = {"title": title, "frame": frame_ms} | contents(net, data, target, loss)
     parts = {
         "title": escape(title),
         "style": _text("page.css"),
         "plotly": plotly,
-        "contents": _inline(json.dumps(carried, separators=(",", ":"))),
+        "contents": _inline(json.dumps(data_of_page, separators=(",", ":"))),
         "scripts": "\n".join(_text(name) for name in ("model.js", "rasters.js", "page.js")),
     }
-    # In one go, so that nothing put in is taken for a place to put something.
+    # One substitution for all parts, so that text inside a part is never taken for a placeholder.
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _text("page.html"))
     where = Path(path)
     write_whole(where, lambda file: file.write(page.encode("utf-8")))
@@ -97,5 +97,5 @@ def _text(name: str) -> str:
 
 
 def _inline(data: str) -> str:
-    """Return JSON so that no text in it can end the script that it stands in."""
+    """Escape JSON so that no text in it can end the enclosing script element."""
     return data.replace("<", "\\u003c")
