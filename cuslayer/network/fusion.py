@@ -6,14 +6,17 @@ computes the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, cast
 
+from cuslayer.backend import Setting
 from cuslayer.kernels.constants import Pooling
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.neurons.base import OnePass, is_neuron
+from cuslayer.neurons.base import OnePass
 from cuslayer.tape import Tensor, as_tensor, grad_enabled
 
 
@@ -42,7 +45,7 @@ class Fusion(NamedTuple):
 
 def one_pass(stage: Any) -> OnePass | None:
     """Return what a stage computes as a spike response neuron; None of any other stage."""
-    return getattr(stage, "one_pass", None) if is_neuron(stage) else None
+    return getattr(stage, "one_pass", None)
 
 
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
@@ -125,3 +128,34 @@ def plan(stages: Sequence[Any]) -> list[Step]:
         steps.append(Step(at, tuple(stages[at : at + count]), fusion))
         at += count
     return steps
+
+
+# Runs a step of a plan on its input.
+Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
+# Runs a step in a network's place: called with the run that it replaces, the step and its input.
+Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
+
+_observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
+
+
+@contextmanager
+def observe(net: Any, observer: Observer) -> Iterator[None]:
+    """Let an observer run every step of a network's forward passes within this block (of this thread).
+
+    It may split a step into its parts, and returns what the step would have returned. Of several observers of one
+    network, the last one is called first.
+    """
+    with _observers.set((*_observers.get(), (net, observer))):
+        yield
+
+
+def observed(net: Any) -> Run:
+    """Return the function that runs the steps of a network: plainly, or through its observers."""
+
+    def run(step: Step, x: Tensor) -> Tensor:
+        return step(x)
+
+    for other, observer in _observers.get():
+        if other is net:
+            run = partial(observer, run)
+    return run
