@@ -24,7 +24,7 @@ import traffic
 
 from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM
 

@@ -1,13 +1,19 @@
-"""Compilation of CPU kernels and their parallel execution. Imports Numba, so it is imported late.
+"""Compilation of CPU kernels, blocks of columns, and parallel execution. Imports Numba, so it is imported late.
 
 A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range, compiled by
 Numba without the GIL and cached on disk. `parallel_for` runs the parts on a thread pool of the library: Numba's own
 parallel loops compile several times slower, and one of its threading layers aborts when two threads use it at once,
 as a loader's and a trainer's may.
+
+Loops over time take a signal (T, ...) as a matrix (T, columns), a block of columns after the other: the states of a
+block stay in the first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into
+SIMD. All states of a block lie in one array at fixed distances: with one array for each, the compiler would have to
+check at run time that no two overlap, and gives up after a few.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +21,9 @@ from functools import cache
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 
-from cuslayer.backend import cores
+from cuslayer.backend import Array, cores
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,3 +70,19 @@ def parallel_for(kernel: Callable[..., None], size: int, *arguments: Any, grain:
     work()
     for other in others:
         other.result()
+
+
+# Columns of a block.
+BLOCK = 2048
+# The least number of columns of a part that one thread computes.
+GRAIN = 128
+
+
+def columns(x: Array) -> Array:
+    """Return x (T, ...) as the matrix (T, columns), without a copy."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def numbers(x: Array) -> Array:
+    """Return spikes as float32, and numbers as they are."""
+    return x.astype(np.float32) if x.dtype == bool else x

@@ -19,8 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.context import Setting
+from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 
 # The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
 Gradient: TypeAlias = "Array | Callable[[], Array] | None"

@@ -1,4 +1,4 @@
-"""The peers' own environment: made from PyPI once, in a folder that is kept."""
+"""The environment of the peers, installed from PyPI once, into a folder that is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What pip is asked for, peer by peer, so that one that cannot be had does not keep out the others.
+# The requirements of each peer, installed separately, so that a failure does not affect the others.
 REQUIREMENTS: dict[str, list[list[str]]] = {
     "snntorch": [["torch", "numpy", "snntorch"]],
     "spikingjelly": [["torch", "numpy", "spikingjelly"]],
@@ -33,7 +33,7 @@ def python_of(folder: Path) -> Path:
 
 
 def install(folder: Path, peers: list[str]) -> dict[str, str]:
-    """Make the environment, install what is missing, and return what kept a peer out, by its name."""
+    """Make the environment, install what is missing, and return the problems by the name of the peer."""
     notes = folder / _NOTES
     done = json.loads(notes.read_text()) if notes.exists() else {}
     problems = {}

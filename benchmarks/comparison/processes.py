@@ -1,4 +1,4 @@
-"""Workers as their parent sees them."""
+"""Processes of workers, started and asked by their parent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[1]
 
 
 class NotRun(Exception):
-    """Why a library, `model`, did not do what it was asked."""
+    """The reason why a library, `model`, did not answer a request."""
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(reason)
@@ -20,7 +20,7 @@ class NotRun(Exception):
 
 
 class Process:
-    """A worker: its library is imported by the first thing that it is asked."""
+    """The process of a worker; its first request imports the library."""
 
     def __init__(self, python: Path, model: str, threads: int, log: Path) -> None:
         count = str(threads)

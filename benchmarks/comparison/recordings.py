@@ -1,4 +1,4 @@
-"""Real recordings as the works want them: a folder of `.bs2` files, and batches from it."""
+"""A folder of `.bs2` recordings, and batches from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = {"train": 320, "test": 10}
 
 
 def folder_of(data: str | None, scratch: Path) -> str:
-    """Return the folder of recordings, or one in scratch with some of the embedded digits."""
+    """Return the folder of recordings; without one, a new folder in scratch with some of the embedded digits."""
     if data:
         return str(Path(data).resolve())
     number = 0
@@ -38,13 +38,13 @@ def training_set(folder: str) -> EventFolder:
 
 
 def batches(folder: str, batch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Return the first batches of an order that is always the same."""
+    """Return batches in an order that is always the same."""
     dataset = training_set(folder)
     loader = Loader(dataset, min(batch, len(dataset)), steps=steps, shuffle=True, seed=0, drop_last=True)
     return islice(iter(loader), MOST_BATCHES)
 
 
 def save_batch(path: Path, folder: str, batch: int, steps: int) -> None:
-    """Write a batch of spikes (T, N, H, W, C) and labels (N,) where every worker finds it."""
+    """Write a batch of spikes (T, N, H, W, C) and labels (N,) to a file that every worker can read."""
     spikes, labels = next(batches(folder, batch, steps))
     np.savez(path, spikes=spikes, labels=labels)

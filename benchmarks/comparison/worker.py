@@ -1,4 +1,4 @@
-"""A process that holds a network of one library and does what it is asked, one line of JSON in and one out.
+"""A process with a network of one library. Each request and each answer is one line of JSON.
 
 python -m comparison.worker snntorch
 """
@@ -24,7 +24,7 @@ _FEW = 2
 
 
 def memory(name: str) -> int:
-    """Return the bytes that the process holds, VmRSS, or has held at most, VmHWM.
+    """Return the memory of the process in bytes: now, VmRSS, or its peak, VmHWM.
 
     Not `getrusage`, whose peak begins with that of the process that started this one.
     """
@@ -35,7 +35,7 @@ def memory(name: str) -> int:
 
 
 def forget_peak() -> None:
-    """Let VmHWM begin anew."""
+    """Reset VmHWM."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -49,7 +49,7 @@ class Worker:
         return {"versions": {name: version(name) for name in self.module.PACKAGES}}
 
     def build(self, batch: str, work: dict, form: str, rates: list[float] | None) -> dict:
-        """Build a network that fires at these rates on a batch; without any, one that has learned it a little."""
+        """Build a network that fires at given rates on a batch; without rates, one that was trained for a few steps."""
         with np.load(batch) as file:
             self.network = self.module.Network(work, form, file["spikes"], file["labels"])
         if rates is None:
@@ -67,7 +67,7 @@ class Worker:
         return seconds
 
     def peak(self, steps: int) -> dict:
-        """Train and return the peak of the memory meanwhile above what the imports took."""
+        """Train, and return the peak memory minus the memory after the imports."""
         if self.imported is None:
             raise OSError("memory is measured on Linux alone")
         forget_peak()

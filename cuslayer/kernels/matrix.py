@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 
 # Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20

@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import generator
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]

@@ -7,7 +7,7 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 

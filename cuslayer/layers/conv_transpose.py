@@ -7,7 +7,7 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Shape, WeightHooks, changed_options, check_frames
 from cuslayer.layers.conv import Convolution, check_channels
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable

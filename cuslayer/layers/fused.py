@@ -226,7 +226,7 @@ def conv_pool(
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
 
     >>> import numpy as np
-    >>> from cuslayer.kernels.window import Window
+    >>> from cuslayer.kernels.constants import Window
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM(tau_sr=2.0)
     >>> pooling = Pooling(Window.of("pool", 3, 3, 0, 1), 11.0, srm.filter, srm.spiking)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Layer, Shape, Sliding, changed_options, check_frames
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.loss.base import classes, region_steps, within
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.neurons.response import passes
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 
@@ -53,14 +52,14 @@ def spike_count_error(
     if not 0 <= first < last <= len(s):
         raise ValueError(f"spike_count_error: region must lie within 0 and {len(s)} steps, got {first} to {last}")
     s = numeric(s)
-    filtered, correlated = passes(s, response)
+    k = kernels.of(s)
     outside = s.copy()
     outside[first:last] = 0
-    e = filtered(outside)
+    e = response.apply(k, outside)
     e[first:last] = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first)
     dt = s.dtype.type(response.dt)
     error = namespace(s).asarray((e * e).sum() * (dt / 2), dtype=s.dtype)
-    return error, lambda g: correlated(e * (g * dt))
+    return error, lambda g: response.adjoint(k, e * (g * dt))
 
 
 class SpikeCountLoss:

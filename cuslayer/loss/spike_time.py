@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuslayer import check
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.neurons.response import passes
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, numeric
 
 
@@ -39,14 +38,14 @@ def spike_time_error(s: Array, target: Array, /, *, response: Alpha | Sampled) -
     """
     check.time_first("spike_time_error", "s", s)
     check.same_shape("spike_time_error", "s", s, "target", target)
-    filtered, correlated = passes(s, response)
+    k = kernels.of(s)
     # The filter is linear: the difference is filtered once.
-    e = filtered(numeric(s) - target)
+    e = response.apply(k, numeric(s) - target)
     dt = e.dtype.type(response.dt)
     error = namespace(e).asarray((e * e).sum() * (dt / 2), dtype=e.dtype)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        of_s = correlated(e * (g * dt))
+        of_s = response.adjoint(k, e * (g * dt))
         return of_s, lambda: -of_s
 
     return error, pullback

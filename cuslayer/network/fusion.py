@@ -6,14 +6,17 @@ fusion a network computes the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, cast
 
+from cuslayer.backend import Setting
 from cuslayer.kernels.constants import Pooling
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.neurons.base import OnePass, is_neuron
+from cuslayer.neurons.base import OnePass
 from cuslayer.tape import Tensor, as_tensor, grad_enabled
 
 
@@ -42,7 +45,7 @@ class Fusion(NamedTuple):
 
 def one_pass(stage: Any) -> OnePass | None:
     """Return the `OnePass` of a stage that is a spike response neuron; None for any other stage."""
-    return getattr(stage, "one_pass", None) if is_neuron(stage) else None
+    return getattr(stage, "one_pass", None)
 
 
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
@@ -125,3 +128,34 @@ def plan(stages: Sequence[Any]) -> list[Step]:
         steps.append(Step(at, tuple(stages[at : at + count]), fusion))
         at += count
     return steps
+
+
+# Runs a step of a plan on its input.
+Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
+# Replaces the run of a step: called with the replaced run, the step and its input; returns the output.
+Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
+
+_observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
+
+
+@contextmanager
+def observe(net: Any, observer: Observer) -> Iterator[None]:
+    """Let an observer run every step of a network's forward passes, within the block and this thread.
+
+    The observer may run the stages of a step one by one; it must return the output of the step. Of several observers
+    of a network, the last one is called first.
+    """
+    with _observers.set((*_observers.get(), (net, observer))):
+        yield
+
+
+def observed(net: Any) -> Run:
+    """Return the function that runs the steps of a network, through its observers if it has any."""
+
+    def run(step: Step, x: Tensor) -> Tensor:
+        return step(x)
+
+    for other, observer in _observers.get():
+        if other is net:
+            run = partial(observer, run)
+    return run

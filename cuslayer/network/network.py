@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers import Layer
-from cuslayer.network.fusion import plan
-from cuslayer.network.hooks import observed
+from cuslayer.network.fusion import observed, plan
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.potential import FORMATS, potential_format

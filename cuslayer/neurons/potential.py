@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from cuslayer.backend import Array
-from cuslayer.context import Setting
+from cuslayer.backend import Array, Setting
 from cuslayer.tape import grad_enabled
 
 FORMATS = ("full", "float16")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Sampled
@@ -34,16 +32,9 @@ def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullb
     [0.0, 1.0, 0.5]
     """
     check.time_first("psp", "x", x)
-    filtered, correlated = passes(x, response)
-    return filtered(x), correlated
-
-
-def passes(x: Array, response: Alpha | Sampled | Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return the forward and the backward function of a response, for arrays on x's device."""
+    if not isinstance(response, (Alpha, Sampled)):
+        if response.ndim != 1:
+            raise ValueError(f"psp: response must be samples (K,), got shape {response.shape}")
+        response = Sampled(response, 1.0)
     k = kernels.of(x)
-    if isinstance(response, Alpha):
-        return lambda x: k.response.psp(x, response), lambda g: k.response.psp_adjoint(g, response)
-    taps = response.taps if isinstance(response, Sampled) else response
-    if taps.ndim != 1:
-        raise ValueError(f"psp: response must be samples (K,), got shape {taps.shape}")
-    return lambda x: k.response.fir(x, taps), lambda g: k.response.fir_adjoint(g, taps)
+    return response.apply(k, x), lambda g: response.adjoint(k, g)

@@ -19,8 +19,7 @@ import cuslayer as cs
 from cuslayer import backend, functions, kernels
 from cuslayer.data import Digits, Loader
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Pooling
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.training import Config, Trainer, train
 from tests.support.device_bridge import Bridge, bridged, watched
 from tests.support.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict

@@ -9,8 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.network.fusion import Step
-from cuslayer.network.hooks import observe, observed
+from cuslayer.network.fusion import Step, observe, observed
 
 
 def case(gradient="slayer"):

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions, jit
+from cuslayer.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
-from cuslayer.kernels.constants import Alpha, Pooling, Spiking
-from cuslayer.kernels.conv import blocks
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused import conv_neuron, dense_neuron
 from cuslayer.kernels.host import blas as product
-from cuslayer.kernels.host.blocks import BLOCK
 from cuslayer.kernels.spikes.cpu import by_column
-from cuslayer.kernels.window import Window
 from tests.support import reference
 from tests.support.emulator.driver import emulation
 
@@ -203,7 +202,7 @@ def test_whole_chunks_of_a_dense_layer(together: int, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("wanted", [False, True])
 @pytest.mark.parametrize("together", [1, 1024])
 def test_whole_chunks_of_a_convolution(together: int, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_TOGETHER", together)
+    monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     runs = []
     for one_pass in (True, False):
         x, w = cs.Tensor(steady(5, 5, 6, 2), requires_grad=wanted), weight(3, 2, 2, 3)
@@ -219,7 +218,7 @@ def test_whole_chunks_of_a_convolution(together: int, wanted: bool, monkeypatch:
 @pytest.mark.parametrize("wanted", [False, True])
 @pytest.mark.parametrize("together", [1, 1024])
 def test_whole_chunks_of_convolution_and_pooling(together: int, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_TOGETHER", together)
+    monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     pool, runs = cs.Pool((2, 3), gain=8.0), []
     for one_pass in (True, False):
         x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, 3)

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
-from cuslayer.kernels.window import Window
 from tests.support.emulator.driver import Emulator, emulation
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"

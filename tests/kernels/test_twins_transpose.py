@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from tests.kernels import test_twins
 from tests.kernels.test_twins import close, dtypes, few, images, norm, normal, seeds, train
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels import matrix
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import winograd
-from cuslayer.kernels.window import Window
 from tests.support import reference
 
 RNG = np.random.default_rng(6)

@@ -11,11 +11,10 @@ import cuslayer as cs
 from cuslayer import functions
 from cuslayer.inspection.record.selection import Selection
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Pooling
-from cuslayer.kernels.conv import blocks
+from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused import conv_neuron as fused
 from cuslayer.kernels.fused import conv_pool
-from cuslayer.kernels.window import Window
 from cuslayer.neurons.potential import on_potential
 
 geometries = st.fixed_dictionaries(
@@ -69,7 +68,7 @@ def test_one_pass_is_two(geometry, kernel, image, channels, sizes, together, num
         return np.random.default_rng(1).standard_normal(shape).astype(dtype)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "_TOGETHER", together)
+        patch.setattr(conv_spikes, "_TOGETHER", together)
         s, of_weight, of_x = run(True, srm, x, w, g, geometry)
         two = run(False, srm, x, w, g, geometry)
     assert (s == two[0]).all()
@@ -110,7 +109,7 @@ def test_one_pass_is_four(geometry, pool, kernel, image, sizes, together, number
         t = cs.Tensor(x.astype(dtype) if numbers else x, requires_grad=numbers)
         weight = cs.Tensor(w, requires_grad=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocks, "_TOGETHER", together)
+            patch.setattr(conv_spikes, "_TOGETHER", together)
             if one_pass:
                 options = {"response": srm.filter, "spiking": srm.spiking, "exact": gradient == "exact"}
                 s = functions.conv_pool(t, weight, pooling=pooling_of(layer, behind), **options, **geometry)
@@ -233,7 +232,7 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
 @pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
 def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     """Blocks of one row, of two rows (the last block reaches past the map's 5 rows), and of all rows."""
-    monkeypatch.setattr(blocks, "_TOGETHER", together)
+    monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     srm, seen = cs.SRM(), []
     x = np.random.default_rng(0).random((9, 3, 5, 4, 2)) < 0.3
     w = np.random.default_rng(1).standard_normal((3, 3, 2, 3)).astype(np.float32)

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import Pooling
-from cuslayer.kernels.conv import blocks
+from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused import conv_neuron, conv_pool
-from cuslayer.kernels.window import Window
 from cuslayer.neurons import potential
 
 finite = st.floats(-65504, 65504, width=32)
@@ -142,7 +141,7 @@ def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps,
     restored = [cpu.float16.load(u, np.dtype(np.float32)) for u in half]
     for ours, theirs in zip(back(half), back(restored), strict=True):
         assert ours.tobytes() == theirs.tobytes()
-    m = blocks.pooled_maps(blocks.maps(frames, steps, maps, window), 2 if pooled else 1)
+    m = conv_spikes.pooled_maps(conv_spikes.maps(frames, steps, maps, window), 2 if pooled else 1)
     for u, kept, share in zip(full, half, (1, 2), strict=False):
         for block in range(m.blocks):
             low = block % (m.blocks // 2) * m.together

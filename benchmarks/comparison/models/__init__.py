@@ -1,1 +1,1 @@
-"""The same networks in each library: one file a library, which a worker imports and nobody else."""
+"""The same networks in each library, one file a library. Only a worker imports them."""

@@ -51,17 +51,17 @@ class Network:
         return cs.Dense(shape, size, weight_scale=scale)
 
     def settle(self) -> None:
-        """Learn the batch a little, and nothing more from then on."""
+        """Train for a few steps, then set a tiny learning rate."""
         for _ in range(SETTLING):
             self.train()
         self.optimizer.epoch = 1
 
     def train(self) -> None:
-        """Train by one step."""
+        """Take a training step."""
         self.step()
 
     def step(self) -> dict[str, float]:
-        """Train by one step and return the seconds of its parts."""
+        """Take a training step and return the seconds of its parts."""
         start = time.perf_counter()
         value = self.loss(self.net(self.x), self.labels)
         forward = time.perf_counter()
@@ -86,7 +86,7 @@ class Network:
         return zip(self.net.layers[::2], self.net.layers[1::2], strict=True)
 
     def by_matrices(self, dtype: type) -> Tensor:
-        """Return the output where every layer gets numbers, and so multiplies matrices."""
+        """Return the output with numbers as input of every layer, so that each multiplies matrices."""
         x = Tensor(self.x.astype(dtype))
         for synapse, neuron in self.pairs():
             spikes = neuron(synapse(x))
@@ -94,7 +94,7 @@ class Network:
         return spikes
 
     def gradients(self, output: Callable[[], Tensor], dtype: type) -> list[np.ndarray]:
-        """Return the weights' gradients through an output, in a type of numbers."""
+        """Return the gradients of the weights from an output, in a number type."""
         parameters = self.net.parameters()
         kept = [p.data for p in parameters]
         try:
@@ -108,7 +108,7 @@ class Network:
 
 
 def check(network: Network) -> dict:
-    """Return how far the gradients are from those of the plain matrix path, relative to their norms.
+    """Return the difference of the gradients and those of the plain matrix path, relative to their norms.
 
     In float32 a potential within rounding of the threshold may fire on one path and not on the other; where that
     happens the two are compared in float64, in which it does not.

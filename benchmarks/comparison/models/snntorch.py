@@ -1,4 +1,4 @@
-"""snnTorch: `Leaky`, a membrane with one decay, from which the threshold is subtracted where it fires."""
+"""snnTorch: `Leaky`, a membrane with one decay, minus the threshold after each spike."""
 
 from __future__ import annotations
 

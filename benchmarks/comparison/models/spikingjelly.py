@@ -1,4 +1,4 @@
-"""SpikingJelly: `LIFNode`, multi-step, for which it has a way back of its own, or step by step."""
+"""SpikingJelly: `LIFNode`, multi-step, which has its own backward pass, or step by step."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ FORMS = {
 
 
 class Dense(nnx.Linear):
-    """A dense layer of whatever shape comes in."""
+    """A dense layer for inputs of any shape."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return super().__call__(x.reshape(x.shape[0], -1))
@@ -99,7 +99,7 @@ class Network:
         jax.block_until_ready((self.weights, value))
 
     def step(self) -> dict[str, float]:
-        """Train by one step and return its seconds; the parts are compiled and timed apart, backward is the rest."""
+        """Take a training step and return its seconds; the parts are timed separately, backward is the rest."""
         seconds = {}
         for name, part in {
             "total": self.train,
@@ -114,7 +114,7 @@ class Network:
 
 
 def over_time(layer: Any, x: jax.Array) -> jax.Array:
-    """Return what a layer makes of all steps at once."""
+    """Return the output of a layer for all time steps at once."""
     y = layer(x.reshape(-1, *x.shape[2:]))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 

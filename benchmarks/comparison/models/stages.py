@@ -1,4 +1,4 @@
-"""What all models share: the layers' shapes, the constants, and the search for weights that make them fire alike.
+"""What all models share: shapes, constants, and the search for weights that give the same firing rates.
 
 A network is a list of layers, each followed by its neurons: ["conv", channels, window, padding], ["pool", window],
 which sums, and ["dense", neurons].
@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 def shapes(layers: list[list], sensor: Shape) -> list[tuple[Shape, Shape]]:
-    """Return what goes into each layer and what comes out, (H, W, C) or (C,)."""
+    """Return the input shape and the output shape of each layer, (H, W, C) or (C,)."""
     found = []
     for kind, size, *rest in layers:
         if kind == "conv":
@@ -41,7 +41,7 @@ def shapes(layers: list[list], sensor: Shape) -> list[tuple[Shape, Shape]]:
 
 
 def wanted(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the rates that the outputs shall fire at, (N, classes)."""
+    """Return the target firing rates of the outputs, (N, classes)."""
     right = np.arange(classes) == np.asarray(labels)[:, None]
     return np.where(right, TRUE_RATE, FALSE_RATE).astype(np.float32)
 
@@ -54,7 +54,7 @@ def calibrate(
 ) -> None:
     """Scale the weights of one layer after the other until its neurons fire as often as in `rates`.
 
-    What a layer's neurons do depends on the layers before it, which are as they shall be by then.
+    The rate of a layer depends on the layers before it, which are scaled first.
     """
     for k, (kind, *_) in enumerate(layers):
         if kind == "pool":

@@ -17,7 +17,7 @@ Note = Callable[[int, torch.Tensor], None]
 
 
 class TorchNetwork:
-    """A network that is trained to fire at given rates; each library says how it runs.
+    """A network that is trained towards given firing rates; subclasses run it with a library.
 
     Attributes:
         time_axis, batch_axis: those of what `layout` returns, and of the output.
@@ -55,11 +55,11 @@ class TorchNetwork:
         raise NotImplementedError
 
     def layout(self, x: torch.Tensor) -> torch.Tensor:
-        """Return spikes (T, N, C, H, W) or (T, N, C) as the library wants them."""
+        """Return spikes (T, N, C, H, W) or (T, N, C) in the layout of the library."""
         return x.float().contiguous()
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        """Return the output's spikes, and tell `note` of each layer's, at one step or all."""
+        """Return the output's spikes; call `note` with each layer's, at one time step or all."""
         raise NotImplementedError
 
     def rates(self, samples: int | None = None) -> list[float]:
@@ -76,7 +76,7 @@ class TorchNetwork:
             self.synapses[k].weight.mul_(factor)
 
     def step(self) -> dict[str, float]:
-        """Train by one step and return the seconds of its parts."""
+        """Take a training step and return the seconds of its parts."""
         start = time.perf_counter()
         rate = self.forward(self.x).mean(self.time_axis)
         loss = ((rate - self.wanted) ** 2).sum()
@@ -89,7 +89,7 @@ class TorchNetwork:
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
 
     def train(self) -> None:
-        """Train by one step."""
+        """Take a training step."""
         self.step()
 
 
@@ -101,7 +101,7 @@ class SteppedNetwork(TorchNetwork):
     """
 
     def start(self) -> None:
-        """Forget what was before."""
+        """Reset all states."""
 
     def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """Return the spikes of a layer's neurons at a step, and their state, which is None before the first."""
@@ -148,5 +148,5 @@ def is_dense(synapse: nn.Module) -> bool:
 
 
 def product_of_all(synapse: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return what a layer makes of all steps and samples, the first two axes of x, at once."""
+    """Return the output of a layer for all time steps and samples, the first two axes of x, at once."""
     return synapse(x.flatten(2)) if is_dense(synapse) else synapse(x.flatten(0, 1)).unflatten(0, x.shape[:2])

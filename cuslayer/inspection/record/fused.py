@@ -18,7 +18,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.recording import Record
 from cuslayer.inspection.record.selection import Selection
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 from cuslayer.layers import Conv, Pool
 from cuslayer.neurons.base import OnePass
 from cuslayer.neurons.potential import Potentials

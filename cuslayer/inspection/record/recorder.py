@@ -14,8 +14,8 @@ from cuslayer.inspection.record.fused import FusedConv, FusedPool, record_neuron
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
 from cuslayer.inspection.structure import Unit, check_network, dt_at, note_rates
-from cuslayer.network.fusion import Step, one_pass
-from cuslayer.network.hooks import Run, observe, on_gradient
+from cuslayer.network.fusion import Run, Step, observe, one_pass
+from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import OnePass
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor

@@ -9,13 +9,13 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels import matrix
-from cuslayer.kernels.conv import blocks, winograd
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import spikes as conv_spikes
+from cuslayer.kernels.conv import winograd
 from cuslayer.kernels.conv.spikes import PARTS, bounds
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.window import Window
 
 # Frames that a thread takes at once, and how many bytes of patches it makes of them at a time: what its cache holds.
 _GRAIN = 16
@@ -41,7 +41,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, 
     """
     if isinstance(x, SpikeList):
         if conv_spikes.runs(window, groups):
-            return blocks.weight_adjoint(x, g, window, steps)
+            return conv_spikes.weight_adjoint(x, g, window, steps)
         return conv_spikes.conv_weight_adjoint(x, g, window, groups)
     parts = np.zeros((PARTS, *window.kernel, x.shape[3] // groups, g.shape[3]), g.dtype)
     with single_threaded_blas():

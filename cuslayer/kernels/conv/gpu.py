@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels import matrix
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.matrix import conv as forward
 from cuslayer.kernels.matrix import conv_input_adjoint as input_adjoint
-from cuslayer.kernels.window import Window
 
 __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 

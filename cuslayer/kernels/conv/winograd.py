@@ -16,9 +16,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.window import Window
 
 # Frames that a thread takes at once, and how many bytes of tiles it makes of them at a time: what its cache holds.
 _GRAIN = 16

@@ -9,12 +9,12 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
 from cuslayer.kernels.conv.spikes import PARTS, bounds, places
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.window import Window
 
 
 @compiled

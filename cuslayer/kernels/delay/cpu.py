@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.blocks import GRAIN, columns
+from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.blocks import columns
+from cuslayer.jit import columns, compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 
 # Columns that are transposed together: a cache line of float32.

@@ -13,14 +13,24 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
-from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, weigh, weigh_adjoint, where
-from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
+from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Window
+from cuslayer.kernels.conv.spikes import (
+    CHUNK,
+    PARTS,
+    Maps,
+    Where,
+    bounds,
+    maps,
+    of_runs,
+    taps_in_runs,
+    weigh,
+    weigh_adjoint,
+    where,
+)
 from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
-from cuslayer.kernels.window import Window
 
 
 def kept_in(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:

@@ -13,15 +13,26 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking
-from cuslayer.kernels.conv.blocks import CHUNK, Maps, Where, maps, pooled_maps, weigh, weigh_adjoint, where
-from cuslayer.kernels.conv.blocks import weight_adjoint as weight_adjoint_alone
-from cuslayer.kernels.conv.spikes import PARTS, bounds, of_runs, taps_in_runs
+from cuslayer.kernels.constants import Alpha, Pooling, Recurrence, Spiking, Window
+from cuslayer.kernels.conv.spikes import (
+    CHUNK,
+    PARTS,
+    Maps,
+    Where,
+    bounds,
+    maps,
+    of_runs,
+    pooled_maps,
+    taps_in_runs,
+    weigh,
+    weigh_adjoint,
+    where,
+)
+from cuslayer.kernels.conv.spikes import weight_adjoint as weight_adjoint_alone
 from cuslayer.kernels.fused.conv_neuron import as_kept, bring_back, kept_in, put_away
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, forward_block, forward_constants
-from cuslayer.kernels.window import Window
 
 
 class Tiles(NamedTuple):

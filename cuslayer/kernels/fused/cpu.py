@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from cuslayer.backend import Array
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.spikes import runs
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.window import Window
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks"]
 

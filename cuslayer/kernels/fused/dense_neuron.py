@@ -14,7 +14,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
-from cuslayer.kernels.conv.blocks import CHUNK
+from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList

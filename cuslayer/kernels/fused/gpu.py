@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cuslayer.backend import Array
-from cuslayer.kernels.window import Window
+from cuslayer.kernels.constants import Window
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels"]
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers

@@ -8,8 +8,8 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.window import Window
 
 
 @compiled

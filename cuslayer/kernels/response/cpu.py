@@ -1,6 +1,6 @@
 """Filters in time on the CPU: twins of `response.cu`.
 
-Columns are handled in blocks; see `host/blocks.py`.
+Columns are handled in blocks; see `cuslayer/jit.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, numbers, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence
-from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns, numbers
 from cuslayer.kernels.host.memory import empty
 
 

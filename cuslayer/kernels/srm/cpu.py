@@ -1,6 +1,6 @@
 """Neurons of the spike response model on the CPU: twins of `srm.cu`.
 
-The loops run over blocks of columns; see `host/blocks.py`. `forward_block` and `backward_block` run a block through a
+The loops run over blocks of columns; see `cuslayer/jit.py`. `forward_block` and `backward_block` run a block through a
 range of time, in arrays that may be ring buffers: so a layer can compute a neuron's input and use its output while they
 are in the cache.
 """
@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
-from cuslayer.kernels.host.blocks import BLOCK, GRAIN, columns
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 
