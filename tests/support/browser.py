@@ -1,7 +1,7 @@
-"""A headless Chromium at the end of two pipes: what a page says, what it draws, and clicks that are real ones.
+"""Control a headless Chromium: run scripts in a page, click, press keys, and read its console.
 
-It speaks Chromium's DevTools protocol over pipes (--remote-debugging-pipe), JSON with a zero byte behind each message,
-so that no port is opened and no library is needed.
+It uses the DevTools protocol over pipes (--remote-debugging-pipe), JSON messages with a zero byte at the end, so it
+needs neither a port nor a library.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ FLAGS = (
 
 
 def find() -> str | None:
-    """Return the path of a Chromium, None where there is none."""
+    """Return the path of a Chromium, None without one."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def _start(command: list[str]) -> tuple[int, int, int]:
-    """Return the process of a Chromium, what it reads from, and what it writes to."""
+    """Start a Chromium; return its process id, the descriptor to write to and the descriptor to read from."""
     (their_in, mine_out), (mine_in, their_out) = os.pipe(), os.pipe()
-    # The protocol's ends are the descriptors 3 and 4 of Chromium, which none of these may be before.
+    # Chromium uses descriptors 3 and 4: move ours to other numbers first.
     ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (their_in, their_out)]
     actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
     actions += [(os.POSIX_SPAWN_DUP2, end, fd) for end, fd in zip(ends, (3, 4), strict=True)]
@@ -53,8 +53,8 @@ class Browser:
     """One page in a Chromium.
 
     Attributes:
-        said: what the page has said on its console, and what it has not caught, as text: "error: ..."
-        asked: the addresses that it has asked for.
+        said: console messages and uncaught exceptions of the page, as text: "error: ..."
+        asked: the addresses of its network requests.
     """
 
     def __init__(self, profile: Path, seconds: float = 60.0) -> None:
@@ -76,7 +76,7 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Asked to close, it ends its own processes; if it cannot be asked, the watchdog ends it.
+        # Browser.close ends all its processes; if it does not answer, the watchdog kills it.
         with contextlib.suppress(OSError):
             os.write(self.down, b'{"id": 0, "method": "Browser.close"}\0')
         os.waitpid(self.pid, 0)
@@ -85,7 +85,7 @@ class Browser:
         os.close(self.up)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Return what the browser answers to a command."""
+        """Send a command, and return its result."""
         self.number += 1
         asked = {"id": self.number, "method": method, "params": params}
         if self.session:
@@ -123,28 +123,28 @@ class Browser:
             self.asked.append(params["request"]["url"])
 
     def open(self, path: Path) -> None:
-        """Open a page, and wait until it has loaded."""
+        """Open a page and wait until it has loaded."""
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         while "Page.loadEventFired" not in self.events:
             self._note(self._next())
 
     def run(self, script: str) -> Any:
-        """Return what an expression of JavaScript is within the page, promises waited for."""
+        """Return the value of a JavaScript expression in the page; promises are awaited."""
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
 
     def wait(self, condition: str, seconds: float = 60.0) -> bool:
-        """Wait until an expression of JavaScript holds, and return whether it does."""
+        """Wait until a JavaScript expression is true, and return whether it is."""
         end = time.monotonic() + seconds
         while not (holds := bool(self.run(condition))) and time.monotonic() < end:
             time.sleep(0.02)
         return holds
 
     def click(self, x: float, y: float, times: int = 1) -> None:
-        """Move the mouse to a point of the window, and press and release its left button, once or some times."""
+        """Move the mouse to a point of the window, and click the left button a number of times."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for number in range(1, times + 1):
             for kind in ("mousePressed", "mouseReleased"):
@@ -152,12 +152,12 @@ class Browser:
         self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 
     def press(self, key: str) -> None:
-        """Press and release a key by its name, as "ArrowLeft"."""
+        """Press and release a key by its name, such as "ArrowLeft"."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def picture(self, path: Path, *, dark: bool = False, whole: bool = True) -> None:
-        """Write what the page looks like as PNG."""
+        """Write a screenshot of the page as PNG."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.run("new Promise(done => setTimeout(done, 300))")
