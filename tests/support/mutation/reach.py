@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,16 @@ from typing import TypeAlias
 Place: TypeAlias = tuple[str, str]
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+# CPython 3.11 counts the depth of recursion of its parser for all threads together.
+_parser = threading.Lock()
+
+
+def parsed(text: str) -> ast.Module:
+    """Return the syntax tree of a text; one thread parses at a time."""
+    with _parser:
+        return ast.parse(text)
 
 
 def _names(node: ast.AST) -> Iterator[str]:
@@ -57,7 +68,7 @@ class Sources:
         texts = {module_of(file): (root / file).read_text("utf-8") for file in files}
         self._modules = set(texts)
         for module, text in texts.items():
-            tree = ast.parse(text)
+            tree = parsed(text)
             for node in ast.walk(tree):
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
                     self._imported(module, node)
@@ -124,7 +135,7 @@ class Sources:
 def changed(old: str, new: str) -> set[str] | None:
     """Return the names whose definitions differ in two texts of a module; None where any may differ."""
     try:
-        before, after = ast.parse(old).body, ast.parse(new).body
+        before, after = parsed(old).body, parsed(new).body
     except SyntaxError:
         return None
     if len(before) != len(after):
