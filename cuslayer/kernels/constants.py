@@ -148,6 +148,10 @@ class Sampled:
     taps: Array
     dt: float
 
+    def __post_init__(self) -> None:
+        if self.taps.ndim != 1:
+            raise ValueError(f"psp: response must be samples (K,), got shape {self.taps.shape}")
+
     def samples(self) -> Array:
         """Return the samples; see `Alpha.samples`."""
         return self.taps

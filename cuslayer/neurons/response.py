@@ -33,8 +33,6 @@ def psp(x: Array, /, *, response: Alpha | Sampled | Array) -> tuple[Array, Pullb
     """
     check.time_first("psp", "x", x)
     if not isinstance(response, (Alpha, Sampled)):
-        if response.ndim != 1:
-            raise ValueError(f"psp: response must be samples (K,), got shape {response.shape}")
         response = Sampled(response, 1.0)
     k = kernels.of(x)
     return response.apply(k, x), lambda g: response.adjoint(k, g)
