@@ -65,14 +65,7 @@ def encode_poisson(
 
 
 def encode_latency(
-    x: Any,
-    /,
-    *,
-    steps: int,
-    dt: float = 1.0,
-    largest: float = 1.0,
-    tau: float | None = None,
-    threshold: float = 0.01,
+    x: Any, /, *, steps: int, dt: float = 1.0, largest: float = 1.0, tau: float | None = None, threshold: float = 0.01
 ) -> Array:
     """Return at most one spike per neuron, which is earlier for larger values of x; a value of 0 has none.
 

@@ -195,10 +195,7 @@ def open_folder(
     named = train_list is not None or test_list is not None
     if not named and (folder / "Train").is_dir() and (folder / "Test").is_dir():
         return NMNIST(folder / "Train"), NMNIST(folder / "Test")
-    lists = [
-        _find_list(folder, "train", train_list),
-        _find_list(folder, "test", test_list),
-    ]
+    lists = [_find_list(folder, "train", train_list), _find_list(folder, "test", test_list)]
     classes = max(max(_read_list("open_folder", file)[1]) for file in lists) + 1
     train, test = (EventFolder(folder, file, classes=classes) for file in lists)
     return train, test

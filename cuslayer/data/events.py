@@ -107,12 +107,7 @@ class Events:
         return f"Events({len(self)} events in {1 if self._y is None else 2}-D{span})"
 
     def to_spikes(
-        self,
-        shape: int | Sequence[int],
-        steps: int,
-        dt: float = 1.0,
-        binning: str = "or",
-        rounding: str = "floor",
+        self, shape: int | Sequence[int], steps: int, dt: float = 1.0, binning: str = "or", rounding: str = "floor"
     ) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:
         """Return the events in time bins, (T, H, W, C), or (T, C) for a one-dimensional recording.
 

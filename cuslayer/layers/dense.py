@@ -56,10 +56,7 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
-        return (
-            lambda: k.dense.input_adjoint(g, weight).reshape(shape),
-            lambda: k.dense.weight_adjoint(rows, g),
-        )
+        return (lambda: k.dense.input_adjoint(g, weight).reshape(shape), lambda: k.dense.weight_adjoint(rows, g))
 
     return out, pullback
 

@@ -103,10 +103,7 @@ def unpool(
     k = kernels.of(x)
     out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
     maps = out.shape
-    return (
-        out.reshape(*shape[:2], *maps[1:]),
-        lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape),
-    )
+    return (out.reshape(*shape[:2], *maps[1:]), lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape))
 
 
 class Windowed(Sliding, Layer):

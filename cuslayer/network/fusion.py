@@ -71,11 +71,7 @@ def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     return dense_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict())
 
 
-FUSIONS = (
-    Fusion((Conv, Pool), _conv_pool, condition=_same_gradient),
-    Fusion((Conv,), _conv),
-    Fusion((Dense,), _dense),
-)
+FUSIONS = (Fusion((Conv, Pool), _conv_pool, condition=_same_gradient), Fusion((Conv,), _conv), Fusion((Dense,), _dense))
 
 
 @dataclass(frozen=True)

@@ -125,13 +125,7 @@ class Animation:
 
 
 def animation(
-    spikes: Any,
-    ax: Any = None,
-    *,
-    window: float = 10.0,
-    sample: int | None = 0,
-    dt: float = 1.0,
-    fps: float = 15.0,
+    spikes: Any, ax: Any = None, *, window: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0
 ) -> Animation:
     """Return an animation of the event frames of a recording, in the colours of `frames`.
 

@@ -59,12 +59,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        net: Sequential,
-        loss: Callable[[Any, Any], Tensor],
-        optimizer: SGD | Adam,
-        *,
-        progress: bool = False,
+        self, net: Sequential, loss: Callable[[Any, Any], Tensor], optimizer: SGD | Adam, *, progress: bool = False
     ) -> None:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.gradients = GradientFlow(net)

@@ -197,14 +197,7 @@ def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
 
 
 def conv_pool(
-    x: SpikeList,
-    steps: int,
-    w: Array,
-    window: Window,
-    response: Alpha,
-    spiking: Spiking,
-    pooling: Pooling,
-    keep: Any,
+    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling, keep: Any
 ) -> tuple[Array, Array, Array]:
     """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 

@@ -86,13 +86,7 @@ def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: A
         for t in range(0, steps, 2):
             sums[:] = 0
             for k in range(0, min(taps.size + 1, steps - t), 4):
-                before, h0, h1, h2, h3 = (
-                    h[k],
-                    h[k + 1],
-                    h[k + 2],
-                    h[k + 3],
-                    h[k + 4],
-                )
+                before, h0, h1, h2, h3 = (h[k], h[k + 1], h[k + 2], h[k + 3], h[k + 4])
                 rows = g_u[(t + k) * _NARROW : (t + k + 4) * _NARROW]
                 for j in range(width):
                     r0, r1, r2, r3 = rows[j], rows[j + _NARROW], rows[j + 2 * _NARROW], rows[j + 3 * _NARROW]

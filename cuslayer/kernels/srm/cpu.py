@@ -172,16 +172,7 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
 
 @compiled
 def _neuron_adjoint_exact(
-    first: int,
-    last: int,
-    g: Any,
-    u: Any,
-    y: Any,
-    theta: Any,
-    steep: Any,
-    height: Any,
-    f: Recurrence,
-    nu: Recurrence,
+    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence, nu: Recurrence
 ) -> None:
     steps = g.shape[0]
     state, rows = np.empty(4 * BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
@@ -280,15 +271,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
 
 @compiled
 def _spike_adjoint_exact(
-    first: int,
-    last: int,
-    g: Any,
-    u: Any,
-    y: Any,
-    theta: Any,
-    steep: Any,
-    height: Any,
-    nu: Recurrence,
+    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, nu: Recurrence
 ) -> None:
     steps = g.shape[0]
     state = np.empty(2 * BLOCK, g.dtype)

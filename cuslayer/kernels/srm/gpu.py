@@ -56,12 +56,7 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint", g.dtype)(
-        g.size,
-        g=contiguous(g),
-        u=contiguous(u),
-        y=y,
-        size=g.size,
-        **surrogate(spiking, g.dtype),
+        g.size, g=contiguous(g), u=contiguous(u), y=y, size=g.size, **surrogate(spiking, g.dtype)
     )
     return y
 
