@@ -33,9 +33,19 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk where possible."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return cast("Callable[P, R]", numba.njit(cache=True, **options)(function))
+        dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable
         return cast("Callable[P, R]", numba.njit(**options)(function))
+    load, flush = dispatcher._cache.load_overload, dispatcher._cache.flush
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except (ImportError, AttributeError):  # kept by a version whose classes have moved since
+            return flush()
+
+    dispatcher._cache.load_overload = load_overload
+    return cast("Callable[P, R]", dispatcher)
 
 
 @cache

@@ -8,26 +8,14 @@ short.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cuslayer.backend import namespace
 
-TOPICS = (
-    "conv",
-    "conv_transpose",
-    "delay",
-    "dense",
-    "filter_bank",
-    "float16",
-    "fused",
-    "loihi",
-    "optim",
-    "pool",
-    "response",
-    "spikes",
-    "srm",
-)
+# The folders that have kernels for both devices.
+TOPICS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/gpu.py")))
 
 
 class Kernels:

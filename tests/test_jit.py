@@ -1,0 +1,79 @@
+"""Compiled loops: the cache on disk, and the parts in which loops run on every core."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuslayer import jit
+
+ROOT = Path(__file__).parents[1]
+LOOP = """
+from typing import NamedTuple
+from cuslayer.jit import compiled
+
+class {name}(NamedTuple):
+    gain: float
+
+@compiled
+def scaled(x, constants):
+    return constants.gain * x
+
+print(scaled(3.0, {name}(2.0)), len(scaled.stats.cache_hits))
+"""
+
+
+def run(folder, name):
+    (folder / "loop.py").write_text(LOOP.format(name=name))
+    os.utime(folder / "loop.py", (1e9, 1e9))  # as an installer may set it, so that the file seems the same
+    command = [sys.executable, "-c", "import loop"]
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    found = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    return found.stdout.split(), found.stderr[-500:]
+
+
+def test_a_cache_of_another_version_is_compiled_anew(tmp_path):
+    """Numba's index names the classes of arguments: where one is gone, the kept code is of no use."""
+    assert run(tmp_path, "First") == (["6.0", "0"], "")
+    assert run(tmp_path, "First") == (["6.0", "1"], "")
+    assert run(tmp_path, "Other") == (["6.0", "0"], "")
+    assert run(tmp_path, "Other") == (["6.0", "1"], "")
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8])
+@pytest.mark.parametrize(("size", "grain"), [(0, 4), (1, 4), (4, 4), (5, 1), (1000, 7), (129, 128)])
+def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain, monkeypatch):
+    monkeypatch.setattr(jit, "cores", lambda: cores)
+    counts, parts = np.zeros(size, int), []
+
+    def kernel(first, last):
+        counts[first:last] += 1
+        parts.append((first, last))
+
+    jit.parallel_for(kernel, size, grain=grain)
+    assert (counts == 1).all()
+    assert all(first % grain == 0 and (last % grain == 0 or last == size) for first, last in parts)
+
+
+def test_an_error_of_any_part_is_raised(monkeypatch):
+    monkeypatch.setattr(jit, "cores", lambda: 2)
+
+    def kernel(first, last):
+        if last == 64:
+            raise ValueError("the last part")
+
+    with pytest.raises(ValueError, match="the last part"):
+        jit.parallel_for(kernel, 64, grain=1)
+
+
+def test_columns_are_a_view():
+    x = np.arange(24).reshape(2, 3, 4)
+    assert np.shares_memory(jit.columns(x), x)
+    assert jit.columns(x).shape == (2, 12)
+    assert jit.columns(np.zeros((0, 3, 4))).shape == (0, 12)
+    assert jit.columns(np.zeros((5, 0))).shape == (5, 0)
