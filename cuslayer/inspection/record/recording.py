@@ -141,11 +141,9 @@ class Record:
 
     def __repr__(self) -> str:
         there = ", ".join(name for name in self._names if self._has(name))
-        axes = zip(self._selection.labels().dims, self._shape(), strict=True)
+        shape = next(iter(self._arrays.values())).shape
+        axes = zip(self._selection.labels().dims, shape, strict=True)
         return f"Record({self._name}: {', '.join(f'{dim} {size}' for dim, size in axes)}; {there})"
-
-    def _shape(self) -> tuple[int, ...]:
-        return next(iter(self._arrays.values())).shape
 
 
 class Recording:
