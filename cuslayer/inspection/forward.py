@@ -23,11 +23,7 @@ def run_stages(
 ) -> Tensor:
     """Run stages one after the other, without fusion, and return the output of the last.
 
-    Args:
-        stages: layers, neurons and functions.
-        x: the input (T, N, ...).
-        after: called after each stage; returns the input of the next.
-        run: runs the stage at a position; by default calls it.
+    By default a stage is called; `run`, if given, gets its position and its input instead.
     """
     for at, stage in enumerate(stages):
         found: list[Potentials] = []

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.explain.compute import at_lags
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
 from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
 from cuslayer.neurons.base import Neuron
-from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, open_frame, time_axis
+from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, axes_grid, open_frame, time_axis
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
@@ -60,10 +61,8 @@ class Reassignment:
 
         The sum over s is the `weighted_error`.
         """
-        steps, eps = len(self.time), self.constants.response
-        lags = np.arange(steps) - np.arange(steps)[:, None]
-        inside = (lags >= 0) & (lags < len(eps))
-        return np.where(inside, eps[np.where(inside, lags, 0)], 0.0) * self.potential_error
+        steps = np.arange(len(self.time))
+        return at_lags(self.constants.response, steps - steps[:, None]) * self.potential_error
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
         """Draw spikes, u and theta, the surrogate, and the errors on spikes, potential and input, one below the other.
@@ -160,19 +159,8 @@ _ERRORS = (
 
 
 def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
-    """Draw a `Reassignment` on six axes, by default of a new figure, and return them.
-
-    Raises:
-        ValueError: axes are not six.
-    """
-    if axes is None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7.0, 8.0), layout="constrained")
-        axes = figure.subplots(6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
-    axes = list(axes)
-    if len(axes) != 6:
-        raise ValueError(f"plot: axes must be six, got {len(axes)}")
+    """Draw a `Reassignment` on six axes, by default of a new figure, and return them."""
+    axes = axes_grid(axes, "six", (7.0, 8.0), 6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
     spikes, potential, surrogate, *errors = axes
     time = found.time
     spikes.vlines(time[found.spikes], 0, 1, color=INK, linewidth=1.2, label="spikes")

@@ -115,11 +115,10 @@ def _kind(key: str, array: Array) -> str:
     what = key.rpartition(".")[2]
     if what == "delay" and array.ndim == 3:
         return "delay"
-    if what != "weight" or array.ndim != 5 or not array.size:
-        raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
-    if array.shape[1:4] == (1, 1, 1) and array.shape[4] > 1:
+    numbers = what == "weight" and array.ndim == 5 and array.size
+    if numbers and array.shape[1:4] == (1, 1, 1) and array.shape[4] > 1:
         return "filter"
-    if array.shape[4] != 1:
+    if not numbers or array.shape[4] != 1:
         raise ValueError(f"load_slayer: {key} of shape {array.shape} is no weight, filter or delay of SLAYER's")
     # A pooling weight has one channel and equal numbers, unlike a random weight.
     return "pool" if array.shape[:2] == (1, 1) and array.size > 1 and (array == array.flat[0]).all() else "weight"

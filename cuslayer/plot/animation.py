@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,11 +78,7 @@ class Animation:
 
     def html(self) -> str:
         """Return a player with a slider as self-contained HTML: the frames are embedded as PNG."""
-        frames = []
-        for number in range(len(self)):
-            file = io.BytesIO()
-            self.show(number).figure.savefig(file, format="png", dpi=80)
-            frames.append(base64.b64encode(file.getvalue()).decode("ascii"))
+        frames = [base64.b64encode(file.getvalue()).decode("ascii") for file in self._pngs()]
         # Unique on a page, and the same for the same frames.
         name = "frames-" + hashlib.sha256("".join(frames).encode()).hexdigest()[:12]
         return _PAGE.format(
@@ -110,15 +107,18 @@ class Animation:
         page = f"{head}\n{self.html()}\n</html>\n".encode()
         write_whole(path, lambda file: file.write(page))
 
+    def _pngs(self) -> Iterator[io.BytesIO]:
+        """Yield each frame as a PNG file in memory."""
+        for number in range(len(self)):
+            file = io.BytesIO()
+            self.show(number).figure.savefig(file, format="png", dpi=80)
+            yield file
+
     def _write_gif(self, file: BinaryIO) -> None:
         from PIL import Image
 
-        pages = []
-        for number in range(len(self)):
-            page = io.BytesIO()
-            self.show(number).figure.savefig(page, format="png", dpi=80)
-            # Without dithering, colours are the same in every frame.
-            pages.append(Image.open(page).convert("RGB").quantize(64, dither=Image.Dither.NONE))
+        # Without dithering, colours are the same in every frame.
+        pages = [Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE) for file in self._pngs()]
         pages[0].save(
             file, format="GIF", save_all=True, append_images=pages[1:], duration=round(1000 / self.fps), loop=0
         )

@@ -19,16 +19,23 @@ OFF, ON = BLUE, VERMILION
 
 
 def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
-    """Return ax, or the axes of a new figure of a size in inches, which pyplot does not register.
+    """Return ax, or the axes of a new figure of a size in inches; raise TypeError where it is not Axes."""
+    return _new_axes(size) if check_axes(op, ax) is None else ax
 
-    Raises:
-        TypeError: ax is not Axes.
-    """
-    if check_axes(op, ax) is None:
-        from matplotlib.figure import Figure
 
-        ax = Figure(figsize=size, layout="constrained").subplots()
-    return ax
+def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Any]:
+    """Return axes as a list, or those of a new figure; raise ValueError unless they are rows times columns."""
+    found = list(_new_axes(size, rows, columns, **options) if axes is None else axes)
+    if len(found) != rows * columns:
+        raise ValueError(f"plot: axes must be {number}, got {len(found)}")
+    return found
+
+
+def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> Any:
+    """Return the axes of a new figure, which pyplot does not register."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained").subplots(*grid, **options)
 
 
 def check_axes(op: str, ax: Any) -> Any:
@@ -44,9 +51,12 @@ def inches(ax: Any) -> tuple[float, float]:
     return box.width / dpi, box.height / dpi
 
 
-def open_frame(ax: Any) -> None:
-    """Hide the top and right edges of the axes."""
+def open_frame(ax: Any, *, legend: bool = False) -> Any:
+    """Hide the top and right edges of the axes, add a legend inside if wanted, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
 
 
 def legend_beside(ax: Any) -> None:
@@ -69,12 +79,7 @@ def as_array(x: Any) -> Array:
 
 
 def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
-    """Return one sample (T, ...) of x (T, N, ...) on the CPU; with sample None x is (T, ...) itself.
-
-    Raises:
-        ValueError: x has too few axes, or no such sample.
-        TypeError: sample is not an integer.
-    """
+    """Return one sample (T, ...) of x (T, N, ...) on the CPU; with sample None x is (T, ...) itself."""
     data = as_array(x)
     if sample is None:
         if data.ndim == 0:
@@ -87,12 +92,7 @@ def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
 
 
 def spike_train(op: str, spikes: Any, sample: int | None) -> Array:
-    """Return the spikes or counts (T, ...) of one sample.
-
-    Raises:
-        ValueError: as `one_sample`.
-        TypeError: spikes are neither booleans nor counts.
-    """
+    """Return the spikes or counts (T, ...) of one sample; raise TypeError where they are neither."""
     data = one_sample(op, "spikes", spikes, sample)
     if data.dtype.kind not in "biu":
         raise TypeError(f"{op}: spikes must be booleans or counts, got {data.dtype}")
@@ -110,12 +110,7 @@ def time_axis(ax: Any, steps: int, dt: float) -> None:
 
 
 def neuron_positions(op: str, neurons: Any, shape: Sequence[int], most: int) -> list[int]:
-    """Return the flat positions of neurons, given as integers or index tuples, one or a list; None is all neurons.
-
-    Raises:
-        ValueError: a neuron lies outside the layer, or neurons is None for more than `most`.
-        TypeError: a neuron is neither an integer nor a tuple of integers.
-    """
+    """Return the flat positions of neurons, given as integers or index tuples, one or a list; None for up to `most`."""
     count = int(np.prod(shape, dtype=np.int64))
     if neurons is None:
         if count > most:

@@ -48,6 +48,4 @@ def surrogate(neuron: Neuron, ax: Any = None) -> Any:
     ax.axvline(kind.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     top = 1.08 * float(rho.max()) or 1.0
     ax.set(xlabel="potential u", ylabel=r"surrogate $\rho(u)$ (1 / ms)", xlim=(u[0], u[-1]), ylim=(0.0, top))
-    ax.legend(frameon=False, fontsize="small")
-    open_frame(ax)
-    return ax
+    return open_frame(ax, legend=True)

@@ -49,16 +49,10 @@ class Grid(NamedTuple):
 def draw_tiles(
     op: str, ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any
 ) -> Any:
-    """Draw tiles (count, height, width, ...) as one image, and return the image.
+    """Draw tiles (count, height, width, ...) as one image with a title above each, and return the image.
 
-    Args:
-        op: the name at the start of error messages.
-        ax: where to draw, or None for new axes that fit.
-        tiles: the images, at least one.
-        titles: the text above each.
-        columns: the most tiles per row; None for the number that makes tiles largest.
-        fill: the value between tiles.
-        show: options of matplotlib's imshow.
+    `columns` is the most tiles per row, None for the number that makes tiles largest; `fill` is the value between
+    tiles; `show` are options of matplotlib's imshow. There must be a tile.
     """
     ax = check_axes(op, ax)
     grid = _grid(tiles.shape, columns, ax, max(len(title) for title in titles) * _LETTER)

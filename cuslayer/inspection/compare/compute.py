@@ -9,13 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.inspection.compare.perturb import (
-    SPIKE_KINDS,
-    Changes,
-    perturb_potentials,
-    perturb_spikes,
-    perturb_weights,
-)
+from cuslayer.inspection.compare.perturb import KINDS, Changes, perturb_potentials, perturb_spikes, perturb_weights
 from cuslayer.inspection.compare.rerun import Run, copy_stages, trained_tensors
 from cuslayer.inspection.compare.result import MODES, Comparison, GradientComparison, cosine, ratio
 from cuslayer.inspection.forward import check_loss, default_loss
@@ -113,10 +107,8 @@ def compare_gradients(
         rng = np.random.default_rng((first_seed, unit.last))
         for perturbed, gradients, found in _comparisons(slayer, exact, unit, count, size, rng):
             predicted = dict(zip(MODES, found.predicted, strict=True))
-            agreement = cosine(*gradients), ratio(*gradients)
-            name = layer_name(net, unit)
-            row = Comparison(unit.last, name, perturbed, found.measured, **predicted, agreement=agreement)
-            rows.append(row)
+            agreement, name = (cosine(*gradients), ratio(*gradients)), layer_name(net, unit)
+            rows.append(Comparison(unit.last, name, perturbed, found.measured, **predicted, agreement=agreement))
     return GradientComparison(tuple(rows), exact.loss)
 
 
@@ -132,5 +124,5 @@ def _comparisons(
         gradients = [run.potential_error[unit.neurons] for run in (slayer, exact)]
         yield "potential", gradients, perturb_potentials(exact, gradients, unit.neurons, count, size, rng)
         gradients = [run.spikes_error[unit.neurons] for run in (slayer, exact)]
-        for kind in SPIKE_KINDS:
+        for kind in KINDS:
             yield kind, gradients, perturb_spikes(exact, gradients, unit.neurons, kind, count, rng)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from cuslayer.inspection.compare.rerun import Run, trained_tensors
 from cuslayer.layers import Delay
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
-SPIKE_KINDS = ("shift", "add", "remove")
+KINDS = ("shift", "add", "remove")
+# From directions (k, ...) to the output of the network, (T, 2 k, N, ...), for + and - each direction in turn.
+_BothSigns: TypeAlias = "Callable[[Array], Array]"
 
 
 class Changes(NamedTuple):
@@ -76,42 +79,18 @@ def _directions(shape: tuple[int, ...], count: int, single: bool, rng: Any) -> I
 
 
 def _central_differences(
-    run: Run,
-    gradients: list[Array],
-    at: int,
-    both_signs: Callable[[Array], Array],
-    directions: Iterator[Array],
-    size: float,
+    run: Run, gradients: list[Array], at: int, both_signs: _BothSigns, directions: Iterator[Array], size: float
 ) -> Changes:
-    """Measure the central differences of the loss along directions, and predict them from the gradients.
-
-    Args:
-        run: the run.
-        gradients: the gradients that predict.
-        at: the position of the perturbed stage.
-        both_signs: returns the output of the network for directions (k, ...): (T, 2 k, N, ...), + and - in turn.
-        directions: directions of length 1.
-        size: how far to go along each.
-    """
+    """Measure the central differences of the loss along directions of length 1, and predict them from the gradients."""
     batch_size = max(1, run.trials_at_once(at) // 2)
     measured: list[float] = []
     predicted: list[list[float]] = [[] for _ in gradients]
-    batch: list[Array] = []
-    for direction in directions:
-        batch.append(direction)
+    while batch := list(islice(directions, batch_size)):
+        losses = np.array(list(run.losses(both_signs(np.stack(batch)))))
+        measured += ((losses[::2] - losses[1::2]) / (2 * size)).tolist()
         for found, gradient in zip(predicted, gradients, strict=True):
-            found.append(float(np.vdot(gradient, direction)))
-        if len(batch) == batch_size:
-            measured += _differences(run, both_signs(np.stack(batch)), size)
-            batch = []
-    if batch:
-        measured += _differences(run, both_signs(np.stack(batch)), size)
+            found += [float(np.vdot(gradient, direction)) for direction in batch]
     return Changes(np.array(measured), tuple(np.array(found) for found in predicted))
-
-
-def _differences(run: Run, outputs: Array, size: float) -> list[float]:
-    losses = np.array(list(run.losses(outputs)))
-    return ((losses[::2] - losses[1::2]) / (2 * size)).tolist()
 
 
 def perturb_spikes(run: Run, gradients: list[Array], at: int, kind: str, count: int, rng: Any) -> Changes:
@@ -141,17 +120,10 @@ def perturb_spikes(run: Run, gradients: list[Array], at: int, kind: str, count: 
 
 def _changed_bins(spikes: Array, kind: str, count: int, rng: Any) -> tuple[Array, Array]:
     """Return the bins of spikes (T, columns) that perturbations change: steps (k, 1 or 2) and the column of each."""
-    if kind != "shift":
-        candidates = np.flatnonzero(spikes == (kind == "remove"))
-        steps, columns = np.divmod(_sample(candidates, count, rng), max(spikes.shape[1], 1))
-        return steps[:, None], columns
     # A shift swaps a spike with the empty bin before or after it.
-    candidates = np.flatnonzero(spikes[:-1] != spikes[1:])
-    steps, columns = np.divmod(_sample(candidates, count, rng), max(spikes.shape[1], 1))
-    return np.stack([steps, steps + 1], axis=1), columns
-
-
-def _sample(candidates: Array, count: int, rng: Any) -> Array:
-    if not len(candidates):
-        return candidates
-    return candidates[rng.choice(len(candidates), min(count, len(candidates)), replace=False)]
+    shift = kind == "shift"
+    bins = np.flatnonzero(spikes[:-1] != spikes[1:] if shift else spikes == (kind == "remove"))
+    if len(bins):
+        bins = bins[rng.choice(len(bins), min(count, len(bins)), replace=False)]
+    steps, columns = np.divmod(bins, max(spikes.shape[1], 1))
+    return np.stack([steps, steps + 1], axis=1) if shift else steps[:, None], columns

@@ -36,14 +36,7 @@ class Relaxed:
         return self.height * np.exp(-abs(self.z0))
 
     def changes(self, filtered: Array) -> Array:
-        """Return the changes of the spikes for changes of the filtered input.
-
-        Args:
-            filtered: (T, trials, N, ...), the changes of psp(x).
-
-        Returns:
-            ``s - s0``, of that shape, float64.
-        """
+        """Return the changes of the spikes, ``s - s0``, for changes (T, trials, N, ...) of psp(x)."""
         # Changes of the potential in widths; the refraction of changed spikes is added step by step.
         changed = filtered / self.width
         if len(self.nu) < 2:

@@ -26,11 +26,7 @@ def copy_stages(net: Any, gradient: str) -> list[Any]:
     """Return copies of the stages of a network in evaluation mode, with float64 parameters of their own.
 
     Weights are the effective ones, behind their hooks. Delays keep their dtype: in it, multiples of the step are
-    recognized.
-
-    Args:
-        net: the network.
-        gradient: the gradient mode of the neurons.
+    recognized. The neurons have the given gradient mode.
     """
     return [_copy_stage(stage, gradient) for stage in net.layers]
 

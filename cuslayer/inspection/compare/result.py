@@ -139,9 +139,7 @@ class GradientComparison:
             ax.set(xlabel="cosine to the measured change", xlim=(-1.05, 1.05))
         else:
             ax.set(xlabel="size, over that of the measured change", xscale="log")
-        ax.legend(frameon=False, fontsize="small")
-        open_frame(ax)
-        return ax
+        return open_frame(ax, legend=True)
 
 
 def cosine(a: Array, b: Array) -> float:

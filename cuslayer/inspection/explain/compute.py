@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,13 @@ class Run:
             raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
         column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
         earlier = np.flatnonzero(to_numpy(self.inputs[at + 1][(slice(0, time), *column)]))
-        refraction = _shares(neurons.refractory, time - earlier)
+        refraction = at_lags(neurons.refractory, time - earlier)
         counts = refraction != 0
         source = 1 + max((p for p in range(at) if is_neuron(net.layers[p])), default=-1)
-        spikes, contributions = self._spikes(source, at, column, _seed(neurons.response, time, len(u)))
+        # The gradient of the potential with respect to the weighted input at each step.
+        seed = at_lags(neurons.response, time - np.arange(len(u)))
+        spikes, contributions = self._spikes(source, at, column, seed)
+        before = next((unit for unit in units(net) if unit.last == source - 1), None)
         explanation = Explanation(
             layer=layer_name(net, of),
             neuron=column[1:],
@@ -118,17 +122,11 @@ class Run:
             refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
             fired=bool(self.inputs[at + 1][(time, *column)]),
             exact=neurons.parts == "exact",
-            explain_previous_layer=self._previous(source),
+            explain_previous_layer=None if before is None else partial(self.explain, before),
         )
         if explanation.exact:
             _check_sum(explanation)
         return explanation
-
-    def _previous(self, source: int) -> Any:
-        if source == 0:
-            return None
-        before = next(u for u in units(self.net) if u.last == source - 1)
-        return lambda neuron, time: self.explain(before, neuron, time)
 
     def _spikes(self, source: int, at: int, column: Any, seed: Array) -> tuple[Spikes, Array]:
         """Return the input spikes of a stage with their shares, and the sum of the shares of each input."""
@@ -146,16 +144,10 @@ class Run:
         return Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)]), contributions
 
 
-def _shares(samples: Array, lags: Array) -> Array:
-    """Return the samples of a filter at lags >= 0, with 0 beyond its end."""
-    inside = lags < len(samples)
+def at_lags(samples: Array, lags: Array) -> Array:
+    """Return the samples of a filter at lags, 0 before its first and beyond its last."""
+    inside = (lags >= 0) & (lags < len(samples))
     return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
-
-
-def _seed(samples: Array, time: int, steps: int) -> Array:
-    """Return the gradient of the potential at a time with respect to the weighted input at each step, (steps,)."""
-    lags = time - np.arange(steps)
-    return np.where(lags >= 0, _shares(samples, np.maximum(lags, 0)), 0.0)
 
 
 def _check_sum(e: Explanation) -> None:

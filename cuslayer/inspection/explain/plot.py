@@ -26,9 +26,7 @@ def draw_waterfall(ax: Any, parts: list[tuple[str, float]], theta: float, title:
     ax.invert_yaxis()
     ax.set_xlabel("part of the potential")
     _title(ax, title)
-    ax.legend(frameon=False, fontsize="small")
-    open_frame(ax)
-    return ax
+    return open_frame(ax, legend=True)
 
 
 def draw_map(ax: Any, contributions: Array, title: str) -> Any:

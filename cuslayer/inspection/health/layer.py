@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,20 +70,14 @@ class LayerHealth:
 
 
 class LayerTally:
-    """Counts of a layer's spikes, potentials and errors over batches.
-
-    Args:
-        layer: the position of the neurons.
-        name: the name of the layer.
-        neurons: the neurons.
-    """
+    """Counts of a layer's spikes, potentials and errors over batches."""
 
     def __init__(self, layer: int, name: str, neurons: Neuron) -> None:
         self.layer, self.name, self.neurons = layer, name, neurons
         self.width = float(neurons.width)
         self.steps, self.square = 0, 0.0
-        self.counts: Array = np.zeros(0)
-        self.over: Array = np.zeros(0)
+        self.counts: Any = 0
+        self.over: Any = 0
         self.peaks: list[Array] = []
         self.distances: list[Array] = []
 
@@ -98,9 +93,8 @@ class LayerTally:
         with no_grad():
             alone = to_numpy(self.neurons.psp(x.detach()).data)
         self.peaks.append(alone.max(axis=0, initial=0.0).ravel() * peak)
-        over = (alone >= self.neurons.theta / peak).sum(axis=(0, 1))
-        counts = s.sum(axis=(0, 1))
-        self.counts, self.over = (self.counts + counts, self.over + over) if self.steps else (counts, over)
+        self.over = self.over + (alone >= self.neurons.theta / peak).sum(axis=(0, 1))
+        self.counts = self.counts + s.sum(axis=(0, 1))
         self.steps += s.shape[0] * s.shape[1]
 
     def _error(self, g: Array) -> None:

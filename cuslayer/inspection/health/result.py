@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.layer import EDGES, LayerHealth
-from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, colors, open_frame
+from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, axes_grid, colors, open_frame
 
 _SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
 
@@ -70,13 +70,7 @@ class NetworkHealth:
         Raises:
             ValueError: axes are not three.
         """
-        if axes is None:
-            from matplotlib.figure import Figure
-
-            axes = Figure(figsize=(11.0, 3.4), layout="constrained").subplots(1, 3)
-        axes = list(axes)
-        if len(axes) != 3:
-            raise ValueError(f"plot: axes must be three, got {len(axes)}")
+        axes = axes_grid(axes, "three", (11.0, 3.4), 1, 3)
         shares, potentials, errors = axes
         names, at = [str(found.layer) for found in self.layers], np.arange(len(self.layers))
         for aside, (name, shade) in zip((-0.27, 0.0, 0.27), _SHARES, strict=True):
@@ -94,8 +88,4 @@ class NetworkHealth:
         for ax in (shares, errors):
             ax.set_xticks(at, names)
             ax.set_xlabel("layer")
-        for ax in axes:
-            open_frame(ax)
-        for ax in (shares, potentials):
-            ax.legend(frameon=False, fontsize="small")
-        return axes
+        return [open_frame(ax, legend=ax is not errors) for ax in axes]

@@ -16,14 +16,7 @@ OFF, ON = (61, 143, 209), (224, 102, 42)
 
 
 def image(pixels: Array, alt: str, *, width: int, height: int) -> str:
-    """Return an image as self-contained HTML.
-
-    Args:
-        pixels: (rows, columns, 4), uint8: red, green, blue and opacity.
-        alt: the alternative text.
-        width: width in CSS pixels; less on a narrower page.
-        height: height in CSS pixels.
-    """
+    """Return pixels (rows, columns, 4) in uint8 as self-contained HTML, with a width and a height in CSS pixels."""
     source = base64.b64encode(png(pixels)).decode("ascii")
     style = (
         f"display:block;width:{width}px;max-width:100%;height:{height}px;image-rendering:pixelated;"
@@ -46,25 +39,14 @@ def png(pixels: Array) -> bytes:
     # Each row starts with the number of its PNG filter, 0 for none.
     raw = np.concatenate([np.zeros((rows, 1), np.uint8), pixels.reshape(rows, columns * 4)], axis=1)
     header = struct.pack(">IIBBBBB", columns, rows, 8, 6, 0, 0, 0)
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", header),
-            chunk(b"IDAT", zlib.compress(raw.tobytes(), 9)),
-            chunk(b"IEND", b""),
-        ]
-    )
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw.tobytes(), 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
 
 
 def thinned(time: Array, neuron: Array, steps: int, count: int, *, most: tuple[int, int]) -> Array:
-    """Return spikes as a small boolean raster (neurons, time), neuron 0 in the last row.
+    """Return spikes as a boolean raster (neurons, time) of at most `most` rows and columns, neuron 0 in the last row.
 
-    Args:
-        time: the step of each spike.
-        neuron: the neuron of each spike.
-        steps: number of steps.
-        count: number of neurons.
-        most: maximum rows and columns of the raster; larger rasters have several neurons and steps per cell.
+    If there are more of `count` neurons or of `steps`, a cell has several.
     """
     rows, columns = min(max(count, 1), most[0]), min(max(steps, 1), most[1])
     cells = np.zeros((rows, columns), bool)

@@ -175,14 +175,7 @@ class Fields(NamedTuple):
 
 
 def receptive_fields(neurons: Array, window: Window, image: tuple[int, int], channels: Array) -> Fields:
-    """Return the inputs that neurons (k, 3) see through their windows.
-
-    Args:
-        neurons: (row, column, channel) of each neuron.
-        window: the window of the layer.
-        image: rows and columns of the layer's input.
-        channels: the input channels that each neuron sees, (k, c).
-    """
+    """Return the inputs (rows, columns) that neurons (k, 3) see through their windows, in channels (k, c)."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     rows = neurons[:, :1] * down - top + gap_h * np.arange(kernel_h)
     columns = neurons[:, 1:2] * across - left + gap_w * np.arange(kernel_w)
@@ -201,15 +194,9 @@ def projective_fields(pixels: Array, window: Window, outputs: tuple[int, int]) -
 
 
 def _grid(rows: Array, columns: Array, channels: Array, image: tuple[int, int]) -> Fields:
-    shape = len(rows), rows.shape[1], columns.shape[1], channels.shape[1]
-    inside_rows = (rows >= 0) & (rows < image[0])
-    inside_columns = (columns >= 0) & (columns < image[1])
-    inside = np.broadcast_to((inside_rows[:, :, None] & inside_columns[:, None])[..., None], shape)
-    axes = (
-        np.broadcast_to(rows.clip(0, image[0] - 1)[:, :, None, None], shape),
-        np.broadcast_to(columns.clip(0, image[1] - 1)[:, None, :, None], shape),
-        np.broadcast_to(channels[:, None, None], shape),
-    )
-    taps = shape[1] * shape[2] * shape[3]
-    indices = np.stack(axes, axis=-1).reshape(len(rows), taps, 3)
-    return Fields(indices, inside.reshape(len(rows), taps))
+    rows, columns, channels = rows[:, :, None, None], columns[:, None, :, None], channels[:, None, None]
+    inside = (rows >= 0) & (rows < image[0]) & (columns >= 0) & (columns < image[1])
+    clipped = rows.clip(0, image[0] - 1), columns.clip(0, image[1] - 1)
+    *indices, inside = np.broadcast_arrays(*clipped, channels, inside)
+    count, taps = len(inside), math.prod(inside.shape[1:])
+    return Fields(np.stack(indices, axis=-1).reshape(count, taps, 3), inside.reshape(count, taps))

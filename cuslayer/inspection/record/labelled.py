@@ -83,9 +83,5 @@ class Labelled(NDArrayOperatorsMixin):
 
 
 def xarray() -> Any:
-    """Return the module xarray.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    """Return the module xarray; raise ImportError if it is not installed."""
     return optional("to_xarray", "xarray", "xarray")

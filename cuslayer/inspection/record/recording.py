@@ -19,12 +19,42 @@ _OF_SRM = (*_OF_NEURONS, "filtered", "refractory", "surrogate")
 _ERRORS = ("spikes_error", "weighted_error")
 
 
+def _array(name: str, meaning: str) -> Any:
+    """Return a property of `Record`: the array of a name."""
+    return property(lambda record: record._labelled(name), doc=meaning)
+
+
 class Record:
     """The arrays of one layer and the neurons behind it, on the CPU: (time, sample, ...).
 
     With selected neurons, arrays are (time, sample, neuron), in the order of the selection. The errors exist after
     backward. A layer without neurons has only an output and its error.
     """
+
+    weighted: Labelled = _array("weighted", "The weighted input x of the neurons.")
+    filtered: Labelled = _array("filtered", "The filtered input a: the membrane potential before refraction.")
+    refractory: Labelled = _array(
+        "refractory", "The refractory part of the potential, ``u - a``, from the neuron's earlier spikes."
+    )
+    potential: Labelled = _array(
+        "potential", "The membrane potential u after refraction, the input of the threshold and the surrogate."
+    )
+    spikes: Labelled = _array("spikes", "The spikes, boolean.")
+    surrogate: Labelled = _array(
+        "surrogate",
+        "The surrogate's value rho(u), per ms: the gradient of the potential is ``dt rho(u)`` times the spikes'.",
+    )
+    spikes_error: Labelled = _array(
+        "spikes_error", "The error on the spikes: the gradient of the loss with respect to them."
+    )
+    potential_error: Labelled = _array(
+        "potential_error", "The error on the potential: the gradient of the loss with respect to u."
+    )
+    weighted_error: Labelled = _array(
+        "weighted_error", "The error on the weighted input: the error on the potential, reassigned in time."
+    )
+    output: Labelled = _array("output", "The output of a layer without neurons.")
+    output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
 
     def __init__(self, net: Any, of: Unit, selection: Selection) -> None:
         self._net, self._unit, self._selection = net, of, selection
@@ -60,61 +90,6 @@ class Record:
     def register(self, **functions: Callable[[], Array]) -> None:
         """Register functions that compute arrays with all steps on first access."""
         self._pending |= functions
-
-    @property
-    def weighted(self) -> Labelled:
-        """The weighted input x of the neurons."""
-        return self._labelled("weighted")
-
-    @property
-    def filtered(self) -> Labelled:
-        """The filtered input a: the membrane potential before refraction."""
-        return self._labelled("filtered")
-
-    @property
-    def refractory(self) -> Labelled:
-        """The refractory part of the potential, ``u - a``, from the neuron's earlier spikes."""
-        return self._labelled("refractory")
-
-    @property
-    def potential(self) -> Labelled:
-        """The membrane potential u after refraction, the input of the threshold and the surrogate."""
-        return self._labelled("potential")
-
-    @property
-    def spikes(self) -> Labelled:
-        """The spikes, boolean."""
-        return self._labelled("spikes")
-
-    @property
-    def surrogate(self) -> Labelled:
-        """The surrogate's value rho(u), per ms: the gradient of the potential is ``dt rho(u)`` times the spikes'."""
-        return self._labelled("surrogate")
-
-    @property
-    def spikes_error(self) -> Labelled:
-        """The error on the spikes: the gradient of the loss with respect to them."""
-        return self._labelled("spikes_error")
-
-    @property
-    def potential_error(self) -> Labelled:
-        """The error on the potential: the gradient of the loss with respect to u."""
-        return self._labelled("potential_error")
-
-    @property
-    def weighted_error(self) -> Labelled:
-        """The error on the weighted input: the error on the potential, reassigned in time."""
-        return self._labelled("weighted_error")
-
-    @property
-    def output(self) -> Labelled:
-        """The output of a layer without neurons."""
-        return self._labelled("output")
-
-    @property
-    def output_error(self) -> Labelled:
-        """The gradient of the loss with respect to that output."""
-        return self._labelled("output_error")
 
     def to_xarray(self) -> Any:
         """Return an `xarray.Dataset` of all available arrays.
@@ -166,11 +141,9 @@ class Record:
 
     def __repr__(self) -> str:
         there = ", ".join(name for name in self._names if self._has(name))
-        axes = zip(self._selection.labels().dims, self._shape(), strict=True)
+        shape = next(iter(self._arrays.values())).shape
+        axes = zip(self._selection.labels().dims, shape, strict=True)
         return f"Record({self._name}: {', '.join(f'{dim} {size}' for dim, size in axes)}; {there})"
-
-    def _shape(self) -> tuple[int, ...]:
-        return next(iter(self._arrays.values())).shape
 
 
 class Recording:

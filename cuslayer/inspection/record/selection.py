@@ -52,8 +52,7 @@ class Selection:
     def pick(self, x: Array) -> Array:
         """Return the selected columns of x at all steps, (T, samples, ...) or (T, samples, k).
 
-        Args:
-            x: (T, N, ...), or an array of as many rows and elements.
+        x is (T, N, ...), or an array of as many rows and elements.
         """
         steps, samples, *shape = self.shape
         if self.neurons is None:
@@ -108,9 +107,8 @@ class Request:
         if layers is None:
             self.units = list(named) if by_layer else units(net)
         else:
-            self.units = [
-                find_unit("record", net, layer) for layer in (layers if isinstance(layers, _SEVERAL) else [layers])
-            ]
+            several = layers if isinstance(layers, _SEVERAL) else [layers]
+            self.units = [find_unit("record", net, layer) for layer in several]
         unexpected = next((u for u in named if u not in self.units), None)
         if unexpected is not None:
             raise ValueError(f"record: neurons of layer {unexpected.last} are asked for, but not that layer")

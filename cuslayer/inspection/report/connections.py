@@ -19,9 +19,7 @@ Connection: TypeAlias = "dict[str, Any]"
 def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list[Connection] | None:
     """Return one connection per stage, as model.js reads it; None if a stage is of a kind that it does not know.
 
-    Args:
-        stages: the stages between two layers of neurons, in order.
-        shapes: the shapes (without T and N) of the input and of each stage's output.
+    The shapes are those of the first stage's input and of each stage's output, without T and N.
     """
     # A subclass may compute something else: the kind must match exactly.
     if not all(type(stage) in _CONNECTIONS for stage in stages):
