@@ -21,7 +21,7 @@ from cuslayer.tape import no_grad
 # An input neuron without memory, which fires in each step in which its input is 1: netx gives it a bias of
 # 2 weight x - weight + bias.
 _INPUT = {"weight": 32, "bias": 32}
-_INPUT_NEURON = {"type": "LOIHI", "vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
+_INPUT_NEURON = {"vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
 
 
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
@@ -59,13 +59,13 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
         raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
     library = optional("export_hdf5", "h5py", "hdf5")
     begin, blocks = blocks_of(net, input_shape)
-    steps = {block.neuron.dt for block in blocks if block.neuron is not None}
+    neurons = [block.neuron for block in blocks if block.neuron is not None]
+    steps = {neuron.dt for neuron in neurons}
     if len(steps) != 1:
         raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
     entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
-    kinds = {neuron_constants(block.neuron)["type"] for block in blocks if block.neuron is not None}
-    if kinds == {_INPUT_NEURON["type"]}:
-        entries[0] |= _INPUT | {"neuron": _INPUT_NEURON}
+    if all(neuron.weight_grid is not None for neuron in neurons):  # neurons of the chip
+        entries[0] |= _INPUT | {"neuron": {"type": neuron_constants(neurons[0])["type"]} | _INPUT_NEURON}
     for block in blocks:
         if block.kind == "dense" and len(block.before) == 3:
             entries.append({"type": "flatten", "shape": (int(np.prod(block.before)), 1, 1)})
