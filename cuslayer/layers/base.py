@@ -16,6 +16,7 @@ from cuslayer.tape import Tensor
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
+Pair: TypeAlias = "int | tuple[int, int]"
 
 
 class Layer:
@@ -130,13 +131,7 @@ class Sliding:
     padding: tuple[int, int]
     dilation: tuple[int, int]
 
-    def _set_window(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int],
-        padding: int | tuple[int, int],
-        dilation: int | tuple[int, int],
-    ) -> None:
+    def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
         """Validate and set the window's constants."""
         op = type(self).__name__
         self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)

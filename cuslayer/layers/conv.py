@@ -8,18 +8,12 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def geometry(
-    op: str,
-    x: Array,
-    weight: Array,
-    stride: int | tuple[int, int],
-    padding: int | tuple[int, int],
-    dilation: int | tuple[int, int],
-    groups: int,
+    op: str, x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> tuple[Window, int]:
     """Validate the arguments of a convolution; return its window and its groups.
 
@@ -46,14 +40,7 @@ def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
 
 @differentiable
 def conv(
-    x: Array,
-    weight: Array,
-    /,
-    *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
+    x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:
     """Convolve each frame: ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] W[i, j]``.
 
@@ -104,11 +91,11 @@ class Convolution(Sliding, Synapse):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
         groups: int = 1,
         weight_scale: float = 100.0,
         weight_hook: WeightHooks = None,
@@ -152,9 +139,7 @@ class Conv(Convolution):
         in_channels: channels of the frames.
         out_channels: channels of the maps.
         kernel_size: rows and columns of the window, one integer or two.
-        stride: rows and columns between windows.
-        padding: zeros around the frame.
-        dilation: rows and columns between the taps of a window.
+        stride, padding, dilation: as in `functions.conv`.
         groups: the number of groups of channels; it divides both numbers of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
         weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.

@@ -12,6 +12,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
+from cuslayer.layers.base import Pair
 from cuslayer.layers.conv import geometry
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
@@ -98,9 +99,9 @@ def conv_neuron(
     response: Alpha,
     spiking: Spiking,
     exact: bool = False,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
@@ -194,9 +195,9 @@ def conv_pool(
     spiking: Spiking,
     pooling: Pooling,
     exact: bool = False,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(pool(neuron(conv(x, weight))))``.
