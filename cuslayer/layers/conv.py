@@ -12,10 +12,10 @@ from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, cha
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
-def geometry(
+def prepare(
     op: str, x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> tuple[Window, int]:
-    """Validate the arguments of a convolution; return its window and its groups.
+) -> tuple[Any, Array, Window, int]:
+    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups.
 
     Raises:
         ValueError: a rank, a number of channels or a constant does not fit.
@@ -29,7 +29,8 @@ def geometry(
     check_channels(op, x.shape, weight.shape[2] * groups)
     if weight.shape[3] % groups:
         raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
-    return Window.of(op, weight.shape[:2], stride, padding, dilation), groups
+    window, k = Window.of(op, weight.shape[:2], stride, padding, dilation), kernels.of(weight)
+    return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups
 
 
 def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
@@ -67,11 +68,8 @@ def conv(
     >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
     [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
     """
-    window, groups = geometry("conv", x, weight, stride, padding, dilation, groups)
-    k = kernels.of(weight)
-    shape = x.shape
-    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
-    out = k.conv.forward(frames, weight, window, groups)
+    k, frames, window, groups = prepare("conv", x, weight, stride, padding, dilation, groups)
+    out, shape = k.conv.forward(frames, weight, window, groups), x.shape
     maps = out.shape
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
