@@ -133,11 +133,8 @@ class Sliding:
 
     def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
         """Validate and set the window's constants."""
-        op = type(self).__name__
-        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
-        self.stride = check.pair(op, "stride", stride, least=1)
-        self.padding = check.pair(op, "padding", padding, least=0)
-        self.dilation = check.pair(op, "dilation", dilation, least=1)
+        window = Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride, self.padding, self.dilation = window
 
     @property
     def window(self) -> Window:
