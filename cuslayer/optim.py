@@ -14,6 +14,7 @@ from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
 Schedule: TypeAlias = Callable[[int], float]
+Rate: TypeAlias = float | Schedule
 
 
 class _Optimizer:
@@ -29,7 +30,7 @@ class _Optimizer:
 
     state_names: tuple[str, ...] = ()
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule, weight_decay: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: Rate, weight_decay: float) -> None:
         op = self._op = type(self).__name__
         self.parameters = list(parameters)
         for p in self.parameters:
@@ -37,7 +38,8 @@ class _Optimizer:
                 raise TypeError(f"{op}: parameters must be tensors that require a gradient, got {type(p).__name__}")
         if not self.parameters:
             raise ValueError(f"{op}: parameters must be at least one, got none")
-        self.schedule: Schedule = lr if callable(lr) else _constant(check.not_negative(op, "lr", lr))
+        constant = 0.0 if callable(lr) else check.not_negative(op, "lr", lr)
+        self.schedule: Schedule = lr if callable(lr) else lambda epoch: constant
         self.weight_decay = check.not_negative(op, "weight_decay", weight_decay)
         self.epoch = 0
         self.steps = 0
@@ -113,12 +115,7 @@ class SGD(_Optimizer):
     state_names = ("velocity",)
 
     def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float | Schedule = 0.01,
-        *,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        self, parameters: Iterable[Tensor], lr: Rate = 0.01, *, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         self.momentum = check.fraction("SGD", "momentum", momentum)
@@ -157,7 +154,7 @@ class Adam(_Optimizer):
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float | Schedule = 0.001,
+        lr: Rate = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -195,11 +192,7 @@ class NAdam(Adam):
     (1 - mu[n]) g / (1 - mu[1] .. mu[n])) / (sqrt(v / (1 - b2^n)) + eps)``.
 
     Args:
-        parameters: tensors that require a gradient.
-        lr: the learning rate, or a function from the epoch to it.
-        betas: b1 and b2.
-        eps: added to the divisor.
-        weight_decay: the factor of the parameter that is added to its gradient.
+        parameters, lr, betas, eps, weight_decay: as in `Adam`.
         momentum_decay: psi, the rate at which mu rises to b1.
 
     Raises:
@@ -216,7 +209,7 @@ class NAdam(Adam):
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float | Schedule = 0.002,
+        lr: Rate = 0.002,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -266,7 +259,3 @@ def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
     lr, least = check.positive("cosine_decay", "lr", lr), check.not_negative("cosine_decay", "least", least)
     epochs = check.integer("cosine_decay", "epochs", epochs, least=1)
     return lambda epoch: least + (lr - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
-
-
-def _constant(lr: float) -> Schedule:
-    return lambda epoch: lr

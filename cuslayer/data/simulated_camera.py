@@ -65,12 +65,8 @@ def _record(canvas: Any, path: Any, thresholds: Any, events: Any) -> int:
         b = canvas[top : top + height, left + 1 : left + 1 + width]
         c = canvas[top + 1 : top + 1 + height, left : left + width]
         d = canvas[top + 1 : top + 1 + height, left + 1 : left + 1 + width]
-        weight_a, weight_b, weight_c, weight_d = (
-            (1 - down) * (1 - right),
-            (1 - down) * right,
-            down * (1 - right),
-            down * right,
-        )
+        weight_a, weight_b = (1 - down) * (1 - right), (1 - down) * right
+        weight_c, weight_d = down * (1 - right), down * right
         for i in range(height):
             for j in range(width):
                 current[i, j] = weight_a * a[i, j] + weight_b * b[i, j] + weight_c * c[i, j] + weight_d * d[i, j]

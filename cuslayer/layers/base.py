@@ -16,6 +16,7 @@ from cuslayer.tape import Tensor
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
+Pair: TypeAlias = "int | tuple[int, int]"
 
 
 class Layer:
@@ -130,19 +131,10 @@ class Sliding:
     padding: tuple[int, int]
     dilation: tuple[int, int]
 
-    def _set_window(
-        self,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int],
-        padding: int | tuple[int, int],
-        dilation: int | tuple[int, int],
-    ) -> None:
+    def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
         """Validate and set the window's constants."""
-        op = type(self).__name__
-        self.kernel_size = check.pair(op, "kernel_size", kernel_size, least=1)
-        self.stride = check.pair(op, "stride", stride, least=1)
-        self.padding = check.pair(op, "padding", padding, least=0)
-        self.dilation = check.pair(op, "dilation", dilation, least=1)
+        window = Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride, self.padding, self.dilation = window
 
     @property
     def window(self) -> Window:

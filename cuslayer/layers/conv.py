@@ -8,20 +8,14 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
-def geometry(
-    op: str,
-    x: Array,
-    weight: Array,
-    stride: int | tuple[int, int],
-    padding: int | tuple[int, int],
-    dilation: int | tuple[int, int],
-    groups: int,
-) -> tuple[Window, int]:
-    """Validate the arguments of a convolution; return its window and its groups.
+def prepare(
+    op: str, x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> tuple[Any, Array, Window, int]:
+    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups.
 
     Raises:
         ValueError: a rank, a number of channels or a constant does not fit.
@@ -35,7 +29,8 @@ def geometry(
     check_channels(op, x.shape, weight.shape[2] * groups)
     if weight.shape[3] % groups:
         raise ValueError(f"{op}: weight has {weight.shape[3]} outputs, not a multiple of {groups} groups")
-    return Window.of(op, weight.shape[:2], stride, padding, dilation), groups
+    window, k = Window.of(op, weight.shape[:2], stride, padding, dilation), kernels.of(weight)
+    return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups
 
 
 def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
@@ -46,14 +41,7 @@ def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
 
 @differentiable
 def conv(
-    x: Array,
-    weight: Array,
-    /,
-    *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
+    x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:
     """Convolve each frame: ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] W[i, j]``.
 
@@ -80,11 +68,8 @@ def conv(
     >>> conv(x, np.arange(9.0).reshape(3, 3, 1, 1), padding=1).data.reshape(3, 3).tolist()
     [[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]
     """
-    window, groups = geometry("conv", x, weight, stride, padding, dilation, groups)
-    k = kernels.of(weight)
-    shape = x.shape
-    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
-    out = k.conv.forward(frames, weight, window, groups)
+    k, frames, window, groups = prepare("conv", x, weight, stride, padding, dilation, groups)
+    out, shape = k.conv.forward(frames, weight, window, groups), x.shape
     maps = out.shape
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
@@ -104,11 +89,11 @@ class Convolution(Sliding, Synapse):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
         groups: int = 1,
         weight_scale: float = 100.0,
         weight_hook: WeightHooks = None,
@@ -152,9 +137,7 @@ class Conv(Convolution):
         in_channels: channels of the frames.
         out_channels: channels of the maps.
         kernel_size: rows and columns of the window, one integer or two.
-        stride: rows and columns between windows.
-        padding: zeros around the frame.
-        dilation: rows and columns between the taps of a window.
+        stride, padding, dilation: as in `functions.conv`.
         groups: the number of groups of channels; it divides both numbers of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
         weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.

@@ -8,12 +8,12 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Shape, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Pair, Shape, WeightHooks, changed_options, check_frames
 from cuslayer.layers.conv import Convolution, check_channels
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
-def output_padding_of(op: str, output_padding: int | tuple[int, int], window: Window) -> tuple[int, int]:
+def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[int, int]:
     """Return the rows and columns that a transposed convolution adds at the end of its output.
 
     Raises:
@@ -36,11 +36,11 @@ def conv_transpose(
     weight: Array,
     /,
     *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
     groups: int = 1,
-    output_padding: int | tuple[int, int] = 0,
+    output_padding: Pair = 0,
 ) -> tuple[Array, Pullback]:
     """Add the weights of each input to the output: ``y[stride r + dilation i - padding, ...] += W[i, j] x[r, c]``.
 
@@ -108,11 +108,8 @@ class ConvTranspose(Convolution):
         in_channels: channels of the frames.
         out_channels: channels of the output.
         kernel_size: rows and columns of the window, one integer or two.
-        stride: rows and columns of the output between inputs.
-        padding: rows and columns that are cut from each side of the output.
-        dilation: rows and columns between the taps of a window.
+        stride, padding, dilation, output_padding: as in `functions.conv_transpose`.
         groups: the number of groups of channels; it divides both numbers of channels.
-        output_padding: rows and columns added at the end of the output, fewer than stride or dilation.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``; fan_in is the largest number of
             inputs of an output: ``in_channels / groups`` times the taps that overlap there, ``ceil(kernel / stride)``
             along each axis where the dilation is 1.
@@ -135,13 +132,13 @@ class ConvTranspose(Convolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
         groups: int = 1,
-        output_padding: int | tuple[int, int] = 0,
+        output_padding: Pair = 0,
         weight_scale: float = 100.0,
         weight_hook: WeightHooks = None,
     ) -> None:

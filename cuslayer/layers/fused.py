@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
-from cuslayer.layers.conv import geometry
+from cuslayer.layers.base import Pair
+from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
 from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled
@@ -98,9 +98,9 @@ def conv_neuron(
     response: Alpha,
     spiking: Spiking,
     exact: bool = False,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
@@ -137,17 +137,15 @@ def conv_neuron(
     >>> s.data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    window, groups = geometry("conv_neuron", x, weight, stride, padding, dilation, groups)
-    k = kernels.of(weight)
+    k, frames, window, groups = prepare("conv_neuron", x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
-    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     fused = None if exact else k.fused.conv_kernels(frames, window, groups)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
     else:
         u, s = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)
     blocks = k.fused.from_blocks if fused else None
-    potential, fired = save_for_backward(k, u, from_blocks=blocks), s.shape
+    potential = save_for_backward(k, u, from_blocks=blocks)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
@@ -155,33 +153,38 @@ def conv_neuron(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g = g.astype(weight.dtype, copy=False).reshape(fired)
-        return gradients(
-            partial(adjoint, g),
-            lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
-        )
+    def of_input(errors: Array) -> Array:
+        return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback
+    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, weight.dtype)
 
 
-def gradients(
-    adjoint: Callable[[bool], tuple[Array, Array]], of_input: Callable[[Array], Array]
-) -> tuple[Callable[[], Array], Callable[[], Array]]:
-    """Return functions that compute the gradients of input and weight, from one call of `adjoint` if both are needed.
+def _pullback(
+    adjoint: Callable[[Array, bool], tuple[Array, Array]],
+    of_input: Callable[[Array], Array],
+    fired: tuple[int, ...],
+    dtype: Any,
+) -> Callable[[Array], tuple[Gradient, Gradient]]:
+    """Return the pullback to input and weight; it calls `adjoint` once if both gradients are needed.
 
     Args:
         adjoint: returns the errors of the weighted input, if True is passed, and the gradient of the weight.
         of_input: returns the gradient of the input from the errors.
+        fired: the shape of the spikes, (frames, ...).
+        dtype: the dtype of the gradients.
     """
-    weights: list[Array] = []
 
-    def for_input() -> Array:
-        errors, of_weight = adjoint(True)
-        weights.append(of_weight)
-        return of_input(errors)
+    def pullback(g: Array) -> tuple[Gradient, Gradient]:
+        g, weights = g.astype(dtype, copy=False).reshape(fired), list[Array]()
 
-    return for_input, lambda: weights.pop() if weights else adjoint(False)[1]
+        def for_input() -> Array:
+            errors, of_weight = adjoint(g, True)
+            weights.append(of_weight)
+            return of_input(errors)
+
+        return for_input, lambda: weights.pop() if weights else adjoint(g, False)[1]
+
+    return pullback
 
 
 @differentiable
@@ -194,9 +197,9 @@ def conv_pool(
     spiking: Spiking,
     pooling: Pooling,
     exact: bool = False,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(pool(neuron(conv(x, weight))))``.
@@ -235,10 +238,8 @@ def conv_pool(
     >>> conv_pool(x, np.full((3, 3, 1, 1), 12.0), padding=1, **options).data.ravel().tolist()
     [False, False, False, True, True, True]
     """
-    window, groups = geometry("conv_pool", x, weight, stride, padding, dilation, groups)
-    k = kernels.of(weight)
+    k, frames, window, groups = prepare("conv_pool", x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
-    frames = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], *shape[2:]))
     # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
     fuse = not exact and weight.dtype == np.float32
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window) if fuse else None
@@ -253,7 +254,7 @@ def conv_pool(
         dtype = pooled.dtype
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
-    pooled_potential, fired = save_for_backward(k, pooled_u, from_blocks=blocks), s.shape
+    pooled_potential = save_for_backward(k, pooled_u, from_blocks=blocks)
     image = window.outputs("conv_pool", shape[2:4], ceil=False)
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
@@ -264,11 +265,7 @@ def conv_pool(
         errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
-    def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g = g.astype(dtype, copy=False).reshape(fired)
-        return gradients(
-            partial(adjoint, g),
-            lambda errors: k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape),
-        )
+    def of_input(errors: Array) -> Array:
+        return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
 
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback
+    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, dtype)

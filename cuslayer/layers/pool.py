@@ -7,20 +7,13 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Layer, Shape, Sliding, changed_options, check_frames
+from cuslayer.layers.base import Layer, Pair, Shape, Sliding, changed_options, check_frames
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 
 @differentiable
 def pool(
-    x: Array,
-    /,
-    *,
-    kernel_size: int | tuple[int, int],
-    gain: float,
-    stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
     """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
 
@@ -51,24 +44,14 @@ def pool(
     k = kernels.of(x)
     shape = x.shape
     out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
-    maps = out.shape
-    image = (shape[2], shape[3])
-    return (
-        out.reshape(*shape[:2], *maps[1:]),
-        lambda g: k.pool.adjoint(g.reshape(maps), image, window, gain).reshape(shape),
-    )
+    maps, image = out.shape, (shape[2], shape[3])
+    y = out.reshape(*shape[:2], *maps[1:])
+    return y, lambda g: k.pool.adjoint(g.reshape(maps), image, window, gain).reshape(shape)
 
 
 @differentiable
 def unpool(
-    x: Array,
-    /,
-    *,
-    kernel_size: int | tuple[int, int],
-    gain: float,
-    stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
     """Add each input to all pixels of its window: ``y[stride r + dilation i - padding, ...] += gain x[r, c]``.
 
@@ -110,13 +93,7 @@ class Windowed(Sliding, Layer):
     """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
 
     def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        *,
-        stride: int | tuple[int, int] | None = None,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        gain: float,
+        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, gain: float
     ) -> None:
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
@@ -134,11 +111,7 @@ class Pool(Windowed):
     """Sum pooling with a fixed gain; see `functions.pool`.
 
     Args:
-        kernel_size: rows and columns of a window, one integer or two.
-        stride: rows and columns between windows; by default those of the window.
-        padding: zeros around the frame.
-        dilation: rows and columns between the taps of a window.
-        gain: the weight of every input; the paper's is ``1.1 theta``.
+        kernel_size, stride, padding, dilation, gain: as in `functions.pool`.
 
     Raises:
         ValueError: a constant is out of range.
@@ -165,10 +138,7 @@ class Unpool(Windowed):
     By default each input becomes a block of the window's size, so that H rows become ``H kernel``.
 
     Args:
-        kernel_size: rows and columns of a window, one integer or two.
-        stride: rows and columns between windows; by default those of the window.
-        padding: rows and columns that are cut from each side of the output.
-        dilation: rows and columns between the taps of a window.
+        kernel_size, stride, padding, dilation: as in `functions.unpool`.
         gain: the weight of every input; with ``1.1 theta``, as in `Pool`, a single spike makes a neuron fire.
 
     Raises:

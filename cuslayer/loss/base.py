@@ -1,4 +1,4 @@
-"""Argument validation that losses share: regions of time, windows, labels."""
+"""The base class of losses of class labels, and argument validation: regions of time, windows, labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,42 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, as_tensor
+
+
+class ClassLoss:
+    """Base class of losses of spikes and class labels, with a region of time.
+
+    Attributes:
+        neuron: the neuron that fires.
+        region: the region in steps; None for all of the time.
+    """
+
+    def __init__(self, neuron: Neuron, region: tuple[float, float] | None) -> None:
+        op = type(self).__name__
+        self.neuron = as_neuron(op, neuron)
+        self.region = region_steps(op, region, self.neuron.dt)
+
+    def __call__(self, spikes: Any, labels: Any) -> Tensor:
+        """Return the loss of spikes (T, N, classes), as a scalar.
+
+        Args:
+            spikes: the output's spikes.
+            labels: the classes (N,), integers from 0, or one-hot (N, classes).
+
+        Raises:
+            ValueError: a shape does not fit, a label is out of range, T is 0, or the region reaches past T.
+            TypeError: labels are not integers.
+        """
+        op, spikes = type(self).__name__, as_tensor(spikes)
+        check.time_first(op, "spikes", spikes, least_dimensions=3)
+        chosen = one_hot(op, labels, spikes.shape[1:])
+        return self._error(spikes, chosen, *within(op, self.region, len(spikes), self.neuron.dt))
+
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
+        """Return the loss for labels (N, classes), True at each label, and a region in steps."""
+        raise NotImplementedError
 
 
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
@@ -42,13 +77,6 @@ def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tu
         reach, end = region[1] * dt, steps * dt
         raise ValueError(f"{op}: region reaches to {reach:g} ms, the spikes end at {end:g} ms")
     return region
-
-
-def classes(op: str, spikes: Any, labels: Any) -> tuple[Tensor, Array]:
-    """Return the output's spikes (T, N, classes) as a tensor, and labels as boolean (N, classes)."""
-    spikes = as_tensor(spikes)
-    check.time_first(op, "spikes", spikes, least_dimensions=3)
-    return spikes, one_hot(op, labels, spikes.shape[1:])
 
 
 def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.loss.base import classes, region_steps, window_steps, within
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.loss.base import ClassLoss, window_steps
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 PROBABILITIES = ("softmax", "ratio")
@@ -102,7 +100,7 @@ def _window_sum(x: Array, window: int) -> Array:
     return count.astype("float32" if spikes else x.dtype)
 
 
-class SpikeMaxLoss:
+class SpikeMaxLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts, summed over the batch.
 
     ``E = -sum log p[label]``, with ``p = softmax(counts)``, or a class's share of all spikes; see
@@ -130,28 +128,15 @@ class SpikeMaxLoss:
         self, neuron: Neuron, *, region: tuple[float, float] | None = None, probability: str = "softmax"
     ) -> None:
         op = "SpikeMaxLoss"
-        self.neuron = as_neuron(op, neuron)
-        self.region = region_steps(op, region, self.neuron.dt)
+        super().__init__(neuron, region)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
-    def __call__(self, spikes: Any, labels: Any) -> Tensor:
-        """Return the loss of spikes (T, N, classes), as a scalar.
-
-        Args:
-            spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes).
-
-        Raises:
-            ValueError: a shape does not fit, a label is out of range, or the region reaches past T.
-            TypeError: labels are not integers.
-        """
-        spikes, chosen = classes("SpikeMaxLoss", spikes, labels)
-        first, last = within("SpikeMaxLoss", self.region, len(spikes), self.neuron.dt)
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)
         return cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
 
 
-class ProbabilityWindowLoss:
+class ProbabilityWindowLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts in a sliding window, averaged over its positions.
 
     With W steps in the window, and R windows that end within the region::
@@ -192,24 +177,11 @@ class ProbabilityWindowLoss:
         probability: str = "softmax",
     ) -> None:
         op = "ProbabilityWindowLoss"
-        self.neuron = as_neuron(op, neuron)
+        super().__init__(neuron, region)
         self.window = window_steps(op, window, self.neuron.dt)
-        self.region = region_steps(op, region, self.neuron.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
 
-    def __call__(self, spikes: Any, labels: Any) -> Tensor:
-        """Return the loss of spikes (T, N, classes), as a scalar.
-
-        Args:
-            spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes).
-
-        Raises:
-            ValueError: a shape does not fit, a label is out of range, or the region reaches past T.
-            TypeError: labels are not integers.
-        """
-        spikes, chosen = classes("ProbabilityWindowLoss", spikes, labels)
-        first, last = within("ProbabilityWindowLoss", self.region, len(spikes), self.neuron.dt)
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = moving_count(spikes, window=self.window)[first:last]
         error = cross_entropy(counts, chosen=to_device(chosen), probability=self.probability)
         return error / float(last - first)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import classes, region_steps, within
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.loss.base import ClassLoss
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 
@@ -62,7 +60,7 @@ def spike_count_error(
     return error, lambda g: response.adjoint(k, e * (g * dt))
 
 
-class SpikeCountLoss:
+class SpikeCountLoss(ClassLoss):
     """The error of spike counts within a region of time; see `functions.spike_count_error`.
 
     Args:
@@ -87,23 +85,10 @@ class SpikeCountLoss:
         self, neuron: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
     ) -> None:
         op = "SpikeCountLoss"
-        self.neuron = as_neuron(op, neuron)
+        super().__init__(neuron, region)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
-        self.region = region_steps(op, region, self.neuron.dt)
 
-    def __call__(self, spikes: Any, labels: Any) -> Tensor:
-        """Return the loss of spikes (T, N, classes), as a scalar.
-
-        Args:
-            spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes).
-
-        Raises:
-            ValueError: a shape does not fit, a label is out of range, or the region reaches past T.
-            TypeError: labels are not integers.
-        """
-        spikes, chosen = classes("SpikeCountLoss", spikes, labels)
-        region = within("SpikeCountLoss", self.region, len(spikes), self.neuron.dt)
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         desired = to_device(np.where(chosen, self.true, self.false))
-        return spike_count_error(spikes, desired=desired, region=region, response=self.neuron.filter)
+        return spike_count_error(spikes, desired=desired, region=(first, last), response=self.neuron.filter)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer import check
-from cuslayer.loss.base import classes, region_steps, within
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.backend import Array
+from cuslayer.loss.base import ClassLoss
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 
 
-class SpikeRateLoss:
+class SpikeRateLoss(ClassLoss):
     """The square error of firing rates within a region of time, summed over batch and classes.
 
     With R steps in the region and rates in spikes per millisecond::
@@ -46,10 +45,8 @@ class SpikeRateLoss:
     def __init__(
         self, neuron: Neuron, true: float = 200, false: float = 30, region: tuple[float, float] | None = None
     ) -> None:
-        op = "SpikeRateLoss"
-        self.neuron = as_neuron(op, neuron)
+        super().__init__(neuron, region)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
-        self.region = region_steps(op, region, self.neuron.dt)
 
     def _rate(self, name: str, value: float) -> float:
         rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.neuron.dt
@@ -57,19 +54,7 @@ class SpikeRateLoss:
             raise ValueError(f"SpikeRateLoss: {name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
         return rate
 
-    def __call__(self, spikes: Any, labels: Any) -> Tensor:
-        """Return the loss of spikes (T, N, classes), as a scalar.
-
-        Args:
-            spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes).
-
-        Raises:
-            ValueError: a shape does not fit, a label is out of range, or the region reaches past T or is empty.
-            TypeError: labels are not integers.
-        """
-        spikes, chosen = classes("SpikeRateLoss", spikes, labels)
-        first, last = within("SpikeRateLoss", self.region, len(spikes), self.neuron.dt)
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)
         desired = np.where(chosen, self.true, self.false) / 1000
         error = counts / ((last - first) * self.neuron.dt) - Tensor(desired.astype(counts.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -170,8 +170,11 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         own = as_neuron("Network", given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
-        layer = _MAKE[word.kind](word, shape, own)
-        shape = _output_shape(layer, shape)
+        layer = _layer(word, shape, own)
+        try:
+            shape = cast(Shape, layer.output_shape(shape))
+        except ValueError as problem:  # a layer names its operation first
+            raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
         stages.append(layer)
         if word.kind != "average":
             stages.append(given)
@@ -183,61 +186,21 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     return begin, stages
 
 
-def _dense(word: Word, shape: Shape, neuron: Neuron) -> Layer:
-    (features,) = word.numbers
-    inputs = shape if len(shape) > 1 else shape[0]
-    return Dense(inputs, features, **_weight(word, neuron, usual_scale=10.0))
-
-
-def _conv(word: Word, shape: Shape, neuron: Neuron) -> Layer:
-    maps, kernel = word.numbers
-    usual = 0 if word.text.endswith("v") else kernel // 2
-    return Conv(
-        shape[2],
-        maps,
-        kernel,
-        stride=1 if word.stride is None else word.stride,
-        padding=usual if word.padding is None else word.padding,
-        dilation=1 if word.dilation is None else word.dilation,
-        groups=1 if word.groups is None else word.groups,
-        **_weight(word, neuron, usual_scale=100.0),
-    )
-
-
-def _pool(word: Word, shape: Shape, neuron: Neuron) -> Layer:
-    return Pool(
-        word.numbers[0],
-        stride=word.stride,
-        padding=0 if word.padding is None else word.padding,
-        dilation=1 if word.dilation is None else word.dilation,
-        gain=neuron.pool_gain,
-    )
-
-
-def _average(word: Word, shape: Shape, neuron: Neuron) -> Layer:
-    return Average(word.numbers[0])
-
-
-def _weight(word: Word, neuron: Neuron, *, usual_scale: float) -> dict[str, Any]:
-    """Return the scale at which the weight starts, and the rounding to the values that the neurons allow."""
-    usual = usual_scale if neuron.weight_scale is None else neuron.weight_scale
-    scale = usual if word.weight_scale is None else word.weight_scale
-    if neuron.weight_grid is None:
-        return {"weight_scale": scale}
-    step, limits = neuron.weight_grid
-    return {"weight_scale": scale, "weight_hook": partial(quantize, step=step, limits=limits)}
-
-
-def _output_shape(layer: Layer, shape: Shape) -> Shape:
-    try:
-        return cast(Shape, layer.output_shape(shape))
-    except ValueError as problem:  # a layer names its operation first
-        raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
-
-
-_MAKE: dict[str, Callable[[Word, Shape, Neuron], Layer]] = {
-    "dense": _dense,
-    "conv": _conv,
-    "pool": _pool,
-    "average": _average,
-}
+def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
+    """Return the layer of a word for an input of a shape; neurons set its gain, or its weight's scale and rounding."""
+    number, *kernel = word.numbers
+    options = {name: getattr(word, name) for name in ("stride", "padding", "dilation", "groups")}
+    options = {name: value for name, value in options.items() if value is not None}
+    if word.kind == "average":
+        return Average(number)
+    if word.kind == "pool":
+        return Pool(number, gain=neuron.pool_gain, **options)
+    scale = neuron.weight_scale if word.weight_scale is None else word.weight_scale
+    weight: dict[str, Any] = {} if scale is None else {"weight_scale": scale}
+    if neuron.weight_grid is not None:
+        step, limits = neuron.weight_grid
+        weight["weight_hook"] = partial(quantize, step=step, limits=limits)
+    if word.kind == "dense":
+        return Dense(shape if len(shape) > 1 else shape[0], number, **weight)
+    options.setdefault("padding", 0 if word.text.endswith("v") else kernel[0] // 2)
+    return Conv(shape[2], number, kernel[0], **options, **weight)

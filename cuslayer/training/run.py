@@ -119,9 +119,8 @@ def _run_epochs(
         start = time.perf_counter()
         trained = trainer.train(data.train, title=f"epoch {epoch + 1}/{config.epochs}")
         seconds = time.perf_counter() - start
-        tested = trainer.test(data.test) if data.test is not None else None
-        test_loss, test_accuracy = (None, None) if tested is None else tested
-        row = EpochStats(epoch + 1, trained.loss, trained.accuracy, test_loss, test_accuracy, seconds)
+        tested: tuple[float | None, float | None] = (None, None) if data.test is None else trainer.test(data.test)
+        row = EpochStats(epoch + 1, *trained, *tested, seconds)
         stats.epochs.append(row)
         # The checkpoint is written last: if interrupted, the log never has fewer epochs than the checkpoint.
         write_whole(out / CONFIG, lambda file: file.write(resolved))

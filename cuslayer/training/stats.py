@@ -102,15 +102,9 @@ class Stats:
             raise ValueError("Stats: an epoch must have a training sample, got none")
         if seconds is None:
             seconds = self.training.last - self.training.start
-        trained, tested = self.training.score(), self.test.score() if self.test.samples else None
-        row = EpochStats(
-            epoch=len(self.epochs) + 1,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            test_loss=None if tested is None else tested.loss,
-            test_accuracy=None if tested is None else tested.accuracy,
-            seconds=check.not_negative("Stats", "seconds", seconds),
-        )
+        seconds = check.not_negative("Stats", "seconds", seconds)
+        tested: tuple[float | None, float | None] = self.test.score() if self.test.samples else (None, None)
+        row = EpochStats(len(self.epochs) + 1, *self.training.score(), *tested, seconds)
         self.epochs.append(row)
         self.training, self.test = Tally(), Tally()
         return row
