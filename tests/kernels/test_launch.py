@@ -11,6 +11,7 @@ import pytest
 from cuslayer.kernels import TOPICS, gpu
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.cuda import launch
 from cuslayer.neurons.loihi import Loihi
 from tests.support.counted import calls
 from tests.support.emulator.driver import emulation
@@ -301,8 +302,8 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     def kept(name: str, dtype: Any) -> Any:
         return lambda threads, **arguments: passed.update({name: arguments})
 
-    for topic in TOPICS:
-        monkeypatch.setattr(getattr(gpu, topic), "kernel", kept, raising=False)
+    for module in (launch, *(getattr(gpu, topic) for topic in TOPICS)):
+        monkeypatch.setattr(module, "kernel", kept, raising=False)
     x, s = np.zeros((300, 4), np.float32), np.zeros((300, 4), bool)
     response, spiking = Alpha(1, 10, 1, 0.01), Spiking(10.0, Alpha(-20, 1, 1, 0.01), 10.0, 0.1)
     for run in (gpu.response.psp, gpu.response.psp_adjoint):

@@ -12,33 +12,21 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
-from cuslayer.kernels.conv.spikes import PARTS, bounds, places
+from cuslayer.kernels.conv.spikes import PARTS, Where, bounds, where
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 
 @compiled
 def _add_windows(
-    first: int,
-    last: int,
-    parts_at: Any,
-    start: Any,
-    index: Any,
-    place: Any,
-    height: int,
-    window: Any,
-    groups: int,
-    taps: Any,
-    lines: Any,
-    width: int,
-    forward: bool,
+    first: int, last: int, parts_at: Any, spikes: Where, groups: int, taps: Any, lines: Any, width: int, forward: bool
 ) -> None:
     """For each spike, add its window of taps to the lines of the image (forward) or the lines to the taps (backward).
 
     Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). The taps of a row are handled at
     once where they are contiguous, without dilation or groups.
     """
-    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = spikes.window
     outputs = taps.shape[3] // kernel_w
     inputs, channels = taps.shape[1] // groups, outputs * groups
     run = kernel_w if gap_w == 1 and groups == 1 else 1
@@ -47,9 +35,10 @@ def _add_windows(
         for frame in range(parts_at[part], parts_at[part + 1]):
             if forward:
                 lines[frame] = 0
-            for row in range(height):
-                for e in range(start[frame * height + row], start[frame * height + row + 1]):
-                    column, channel = place[index[e], 0], place[index[e], 1]
+            for row in range(spikes.height):
+                source = frame * spikes.height + row
+                for e in range(spikes.start[source], spikes.start[source + 1]):
+                    column, channel = spikes.place[spikes.position[e], 0], spikes.place[spikes.position[e], 1]
                     group = channel // inputs * outputs
                     for i in range(kernel_h):
                         y = row * down + i * gap_h - top
@@ -81,8 +70,8 @@ def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Wind
     out = empty((x.shape[0], *image, w.shape[2] * groups), w.dtype)
     lines = out.reshape(len(out), image[0], math.prod(out.shape[2:]))
     taps = np.ascontiguousarray(w.transpose(3, 0, 1, 2)).reshape(1, w.shape[3], w.shape[0], w.shape[1] * w.shape[2])
-    where = (bounds(len(out)), x.start, x.index, places(x), x.shape[1], window)
-    parallel_for(_add_windows, PARTS, *where, groups, taps, lines, image[1], True, grain=1)
+    spikes = where(x, window)
+    parallel_for(_add_windows, PARTS, bounds(len(out)), spikes, groups, taps, lines, image[1], True, grain=1)
     return out
 
 
@@ -93,7 +82,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) 
     (kernel_h, kernel_w), outputs = window.kernel, g.shape[3] // groups
     lines = np.ascontiguousarray(g).reshape(len(g), g.shape[1], math.prod(g.shape[2:]))
     parts = np.zeros((PARTS, x.shape[3], kernel_h, kernel_w * outputs), g.dtype)
-    where = (bounds(len(g)), x.start, x.index, places(x), x.shape[1], window)
-    parallel_for(_add_windows, PARTS, *where, groups, parts, lines, g.shape[2], False, grain=1)
+    spikes = where(x, window)
+    parallel_for(_add_windows, PARTS, bounds(len(g)), spikes, groups, parts, lines, g.shape[2], False, grain=1)
     taps = parts.sum(axis=0).reshape(x.shape[3], kernel_h, kernel_w, outputs)
     return np.ascontiguousarray(taps.transpose(1, 2, 3, 0))

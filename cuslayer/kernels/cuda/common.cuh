@@ -16,11 +16,7 @@ constexpr int AHEAD = 8;
 // Column m of a row; 0 outside [0, steps).
 template <typename Number>
 __device__ __forceinline__ Number read_row(
-    const Number *x,
-    long long row,
-    long long steps,
-    long long columns,
-    long long m)
+    const Number *x, long long row, long long steps, long long columns, long long m)
 {
     return 0 <= row && row < steps ? x[row * columns + m] : Number(0);
 }
@@ -28,12 +24,7 @@ __device__ __forceinline__ Number read_row(
 // Column m of the AHEAD rows t, t + direction, t + 2 direction, ...; their loads overlap.
 template <int direction, typename Number>
 __device__ __forceinline__ void read_rows(
-    Number (&rows)[AHEAD],
-    const Number *x,
-    long long t,
-    long long steps,
-    long long columns,
-    long long m)
+    Number (&rows)[AHEAD], const Number *x, long long t, long long steps, long long columns, long long m)
 {
 #pragma unroll
     for (int i = 0; i < AHEAD; ++i)
@@ -46,14 +37,8 @@ __device__ __forceinline__ void read_rows(
 // input that output i - 1 multiplies by tap k: the inputs shift by one register for each tap, and one new row is read.
 template <int direction>
 __device__ __forceinline__ void add_filtered(
-    real (&sums)[AHEAD],
-    const real *__restrict__ x,
-    const real *__restrict__ taps,
-    long long steps,
-    long long columns,
-    long long count,
-    long long m,
-    long long tile)
+    real (&sums)[AHEAD], const real *__restrict__ x, const real *__restrict__ taps, long long steps, long long columns,
+    long long count, long long m, long long tile)
 {
     const long long t = direction > 0 ? tile * AHEAD : steps - 1 - tile * AHEAD;
     const long long reach = tile * AHEAD + AHEAD;  // inputs of the last output; further taps have no input
@@ -77,12 +62,7 @@ __device__ __forceinline__ void add_filtered(
 // Writes the AHEAD outputs of a tile, as add_filtered computes them, to column m of a.
 template <int direction>
 __device__ __forceinline__ void write_tile(
-    const real (&sums)[AHEAD],
-    real *__restrict__ a,
-    long long steps,
-    long long columns,
-    long long m,
-    long long tile)
+    const real (&sums)[AHEAD], real *__restrict__ a, long long steps, long long columns, long long m, long long tile)
 {
     const long long t = direction > 0 ? tile * AHEAD : steps - 1 - tile * AHEAD;
 #pragma unroll

@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.loihi.constants import FixedPoint
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
@@ -58,3 +59,22 @@ def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> Mapping[st
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}
+
+
+def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:
+    """Launch a kernel over a signal x (T, ...), for spikes its float32 version, and return its output, shaped as x.
+
+    A thread computes TILE steps of one column if `tiled`, else all steps.
+    """
+    steps, columns = sizes(x)
+    threads = -(-steps // TILE) * columns if tiled else columns
+    arguments[out] = y = empty(x, x.shape, x.dtype)
+    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    kernel(name, dtype)(threads, steps=steps, columns=columns, **arguments)
+    return y
+
+
+def neurons_over_time(name: str, x: Array, /, **arguments: Any) -> tuple[Array, Array]:
+    """Launch a kernel of neurons over their input x (T, ...) and return the potential u and the spikes s."""
+    s = empty(x, x.shape, bool)
+    return over_time(name, x, "u", s=s, **arguments), s

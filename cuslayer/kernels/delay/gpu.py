@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, sizes
+from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, sizes
 
 __all__ = ["shift_delay_adjoint", "shift_linear"]
 
@@ -15,19 +15,8 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     x is (T, ...); delay, int64, near and far, in x's type, are (columns,). The adjoint is the same function with
     ``-delay - 1`` as the delay, and near and far exchanged.
     """
-    steps, columns = sizes(x)
-    y = empty(x, x.shape, x.dtype)
-    kernel("shift_linear", x.dtype)(
-        -(-steps // TILE) * columns,
-        x=contiguous(x),
-        delay=contiguous(delay),
-        near=contiguous(near),
-        far=contiguous(far),
-        y=y,
-        steps=steps,
-        columns=columns,
-    )
-    return y
+    weights = {"near": contiguous(near), "far": contiguous(far)}
+    return over_time("shift_linear", x, tiled=True, x=contiguous(x), delay=contiguous(delay), **weights)
 
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
@@ -36,9 +25,8 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
     """
     steps, columns = sizes(g)
-    x = contiguous(x.astype(g.dtype, copy=False))
-    y = empty(g, (columns,), g.dtype)
+    x, delay, y = contiguous(x.astype(g.dtype, copy=False)), contiguous(delay), empty(g, (columns,), g.dtype)
     kernel("shift_delay_adjoint", g.dtype)(
-        columns, g=contiguous(g), x=x, delay=contiguous(delay), y=y, steps=steps, columns=columns
+        columns, g=contiguous(g), x=x, delay=delay, y=y, steps=steps, columns=columns
     )
     return y

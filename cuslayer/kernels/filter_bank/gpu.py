@@ -12,44 +12,30 @@ __all__ = ["adjoint", "forward", "weight_adjoint"]
 _MOST_LANES = 4096
 
 
+def _sizes(x: Array, shape: tuple[int, int]) -> dict[str, int]:
+    """Return the sizes of x (T, ..., C) and a bank of a shape (F, K) by the names of the kernels' parameters."""
+    steps, columns = sizes(x)
+    return {"steps": steps, "columns": columns, "channels": x.shape[-1], "filters": shape[0], "taps": shape[1]}
+
+
 def forward(x: Array, w: Array) -> Array:
     """Filter each column of x (T, ..., C), spikes or numbers, by each of the filters w (F, K), into (T, ..., F C).
 
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
     """
-    filters, taps = w.shape
-    steps, columns = sizes(x)
-    y = empty(w, (*x.shape[:-1], filters * x.shape[-1]), w.dtype)
-    kernel("filter_bank", w.dtype)(
-        -(-steps // TILE) * columns * filters,
-        x=contiguous(x.astype(w.dtype, copy=False)),
-        w=contiguous(w),
-        y=y,
-        steps=steps,
-        columns=columns,
-        channels=x.shape[-1],
-        filters=filters,
-        taps=taps,
-    )
+    y = empty(w, (*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
+    steps, columns = sizes(y)
+    x = contiguous(x.astype(w.dtype, copy=False))
+    kernel("filter_bank", w.dtype)(-(-steps // TILE) * columns, x=x, w=contiguous(w), y=y, **_sizes(x, w.shape))
     return y
 
 
 def adjoint(g: Array, w: Array) -> Array:
     """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
-    filters, taps = w.shape
-    y = empty(g, (*g.shape[:-1], g.shape[-1] // filters), g.dtype)
+    y = empty(g, (*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
     steps, columns = sizes(y)
-    kernel("filter_bank_adjoint", g.dtype)(
-        -(-steps // TILE) * columns,
-        g=contiguous(g),
-        w=contiguous(w),
-        y=y,
-        steps=steps,
-        columns=columns,
-        channels=y.shape[-1],
-        filters=filters,
-        taps=taps,
-    )
+    arrays = {"g": contiguous(g), "w": contiguous(w), "y": y}
+    kernel("filter_bank_adjoint", g.dtype)(-(-steps // TILE) * columns, **arrays, **_sizes(y, w.shape))
     return y
 
 
@@ -59,19 +45,9 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
     filters, taps = shape
-    steps, columns = sizes(x)
-    lanes = min(columns, _MOST_LANES)
+    lanes = min(sizes(x)[1], _MOST_LANES)
     parts = empty(g, (*shape, lanes), g.dtype)
-    kernel("filter_bank_weight_adjoint", g.dtype)(
-        filters * -(-taps // TILE) * lanes,
-        x=contiguous(x.astype(g.dtype, copy=False)),
-        g=contiguous(g),
-        parts=parts,
-        steps=steps,
-        columns=columns,
-        channels=x.shape[-1],
-        filters=filters,
-        taps=taps,
-        lanes=lanes,
-    )
+    threads = filters * -(-taps // TILE) * lanes
+    arrays = {"x": contiguous(x.astype(g.dtype, copy=False)), "g": contiguous(g), "parts": parts}
+    kernel("filter_bank_weight_adjoint", g.dtype)(threads, **arrays, **_sizes(x, shape), lanes=lanes)
     return parts.sum(axis=-1)

@@ -1,8 +1,8 @@
 """A dense layer of spikes and its neurons in one pass on the CPU, for inference.
 
-A block, some neurons of several samples, is brought through all time in chunks, so that the memory it takes does not
-grow with time. The results are those of `dense` and `neuron` to the bit. Training gains nothing from it: the weighted
-input is read no more often than it is written, and on the way back `dense_weight_adjoint` is quicker apart.
+A block, some neurons of several samples, is computed for all time in chunks, so that its memory does not grow with
+time. The results are those of `dense` and `neuron` to the bit. Training does not gain from it: the weighted input is
+read as often as it is written, and backward a separate `dense.weight_adjoint` is faster.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
-# Neurons of a block, whose weights the second cache holds, and those that are brought through time together.
+# Outputs of a block, whose weights fit in the second-level cache, and neurons of a block, of several samples.
 _WIDTH = 256
 _TOGETHER = 1024
 
@@ -37,8 +37,16 @@ class Blocks(NamedTuple):
 
 @compiled
 def _forward(
-    first: int, last: int, b: Blocks, start: Any, index: Any, w: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence
+    first: int,
+    last: int,
+    b: Blocks,
+    start: Any,
+    index: Any,
+    w: Any,
+    s: Any,
+    constants: Any,
 ) -> None:
+    _, f, nu = constants
     groups, most = -(-b.samples // b.together), b.width * b.together
     x = np.empty((f.cut + CHUNK, most), w.dtype)
     u = np.empty((1, most), w.dtype)
@@ -55,7 +63,7 @@ def _forward(
                     row = k * b.samples + low + i
                     total = x[k % len(x), i * size : (i + 1) * size]
                     gather(total, start[row], start[row + 1], index, w, at)
-            forward_block(t, end, state, x, 0, u, 0, fired, 0, count * size, theta, f, nu)
+            forward_block(t, end, state, x, 0, u, 0, fired, 0, count * size, constants)
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
@@ -63,14 +71,9 @@ def _forward(
 
 
 def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return the spikes (rows, outputs) of neurons behind a dense layer.
+    """Return the spikes (rows, outputs) of a dense layer's neurons, x (rows, inputs), w (inputs, outputs).
 
-    Args:
-        x: (rows, inputs), the rows of all samples at a step lying together.
-        steps: how many steps the rows make.
-        w: (inputs, outputs).
-        response: the spike response.
-        spiking: threshold and refraction.
+    The rows are those of all samples at a step, one after the other, for each of the steps.
     """
     outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)
     width = max(1, min(_WIDTH, outputs))
@@ -78,5 +81,5 @@ def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: S
     s = empty((x.shape[0], outputs), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
     blocks = -(-outputs // width) * -(-samples // b.together)
-    parallel_for(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), *constants, grain=1)
+    parallel_for(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), constants, grain=1)
     return s

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cuslayer.backend import Array
-from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
+from cuslayer.kernels.cuda.launch import contiguous, neurons_over_time
 from cuslayer.kernels.loihi.constants import FixedPoint
 from cuslayer.kernels.response.gpu import fir_adjoint
 from cuslayer.kernels.srm.gpu import spike_adjoint
@@ -14,19 +13,8 @@ __all__ = ["adjoint", "forward"]
 
 def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
     """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...)."""
-    steps, columns = sizes(x)
-    u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
-    kernel("loihi", x.dtype)(
-        columns,
-        x=contiguous(x),
-        u=u,
-        s=s,
-        steps=steps,
-        columns=columns,
-        first=constants.first,
-        **constants.recurrence(x.dtype)._asdict(),
-    )
-    return u, s
+    integers = constants.recurrence(x.dtype)._asdict()
+    return neurons_over_time("loihi", x, x=contiguous(x), first=constants.first, **integers)
 
 
 def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:

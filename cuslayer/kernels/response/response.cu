@@ -15,12 +15,7 @@
 
 template <int direction>
 __device__ __forceinline__ void filter(
-    const real *__restrict__ x,
-    real *__restrict__ a,
-    long long steps,
-    long long columns,
-    long long m,
-    long long cut,
+    const real *__restrict__ x, real *__restrict__ a, long long steps, long long columns, long long m, long long cut,
     Recurrence f)
 {
     const long long start = direction > 0 ? 0 : steps - 1;
@@ -71,14 +66,8 @@ extern "C" __global__ void psp_adjoint(
 
 template <int direction>
 __device__ __forceinline__ void direct_sum(
-    const real *__restrict__ x,
-    const real *__restrict__ taps,
-    real *__restrict__ a,
-    long long steps,
-    long long columns,
-    long long count,
-    long long m,
-    long long tile)
+    const real *__restrict__ x, const real *__restrict__ taps, real *__restrict__ a, long long steps, long long columns,
+    long long count, long long m, long long tile)
 {
     real sums[AHEAD] = {};
     add_filtered<direction>(sums, x, taps, steps, columns, count, m, tile);
@@ -111,13 +100,8 @@ extern "C" __global__ void fir_adjoint(
 
 template <typename Number>
 __device__ __forceinline__ void delayed(
-    const Number *__restrict__ x,
-    Number *__restrict__ y,
-    long long steps,
-    long long columns,
-    long long delay,
-    long long m,
-    long long tile)
+    const Number *__restrict__ x, Number *__restrict__ y, long long steps, long long columns, long long delay,
+    long long m, long long tile)
 {
     const long long t = tile * AHEAD;
     Number rows[AHEAD];

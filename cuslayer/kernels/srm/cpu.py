@@ -25,25 +25,14 @@ _BLOCK_IN_PLACE = 1024
 
 @compiled
 def forward_block(
-    first: int,
-    last: int,
-    state: Any,
-    x: Any,
-    x_at: int,
-    u: Any,
-    u_at: int,
-    s: Any,
-    s_at: int,
-    width: int,
-    theta: Any,
-    f: Recurrence,
-    nu: Recurrence,
+    first: int, last: int, state: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, c: Any
 ) -> None:
     """Run a block of neurons over the steps [first, last); state (4 width or more,) is 0 before the first step.
 
     The inputs, potentials and spikes are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t
-    modulo the number of rows: x and s may be ring buffers that hold `cut` steps.
+    modulo the number of rows: x and s may be ring buffers that hold `cut` steps. c is of `forward_constants`.
     """
+    theta, f, nu = c
     zeros = np.zeros(width, x.dtype)
     no_spikes = np.zeros(width, s.dtype)
     one = x.dtype.type(1)
@@ -67,15 +56,16 @@ def forward_block(
 
 
 @compiled
-def _neuron(first: int, last: int, x: Any, u: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
+def _neuron(first: int, last: int, x: Any, u: Any, s: Any, c: Any) -> None:
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        forward_block(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, theta, f, nu)
+        forward_block(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, c)
 
 
 @compiled
-def _neuron_in_place(first: int, last: int, x: Any, s: Any, theta: Any, f: Recurrence, nu: Recurrence) -> None:
+def _neuron_in_place(first: int, last: int, x: Any, s: Any, c: Any) -> None:
     """Overwrite the input x with the potential; a ring buffer keeps the inputs within the filter."""
+    _, f, _ = c
     for low in range(first, last, _BLOCK_IN_PLACE):
         width = min(_BLOCK_IN_PLACE, last - low)
         state, ring = np.zeros(4 * width, x.dtype), np.empty((f.cut + _CHUNK, width), x.dtype)
@@ -83,7 +73,7 @@ def _neuron_in_place(first: int, last: int, x: Any, s: Any, theta: Any, f: Recur
             end = min(begin + _CHUNK, len(x))
             for t in range(begin, end):
                 ring[t % len(ring)] = x[t, low : low + width]
-            forward_block(begin, end, state, ring, 0, x, low, s, low, width, theta, f, nu)
+            forward_block(begin, end, state, ring, 0, x, low, s, low, width, c)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
@@ -95,9 +85,9 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
     flat, fired = columns(x), columns(s.view(np.uint8))
     constants = forward_constants(x.dtype, len(x), response, spiking)
     if overwrite:
-        parallel_for(_neuron_in_place, flat.shape[1], flat, fired, *constants, grain=GRAIN)
+        parallel_for(_neuron_in_place, flat.shape[1], flat, fired, constants, grain=GRAIN)
     else:
-        parallel_for(_neuron, flat.shape[1], flat, columns(u), fired, *constants, grain=GRAIN)
+        parallel_for(_neuron, flat.shape[1], flat, columns(u), fired, constants, grain=GRAIN)
     return u, s
 
 
@@ -105,6 +95,11 @@ def forward_constants(dtype: Any, steps: int, response: Alpha, spiking: Spiking)
     """Return the constants of `forward_block`: the threshold, the response, the refractory response."""
     refractory = spiking.refractory.recurrence(dtype, steps)
     return spiking.surrogate(dtype)[0], response.recurrence(dtype, steps), refractory
+
+
+def backward_constants(dtype: Any, steps: int, response: Alpha, spiking: Spiking) -> tuple[Any, Any, Any, Recurrence]:
+    """Return the constants of `backward_block`: threshold, steepness and height of the surrogate, and the response."""
+    return *spiking.surrogate(dtype), response.recurrence(dtype, steps)
 
 
 @compiled
@@ -120,17 +115,15 @@ def backward_block(
     y: Any,
     y_at: int,
     width: int,
-    theta: Any,
-    steep: Any,
-    height: Any,
-    f: Recurrence,
+    c: Any,
 ) -> None:
     """Run a block of neurons backward over the steps [first, last); state (2 width or more,) is 0 after the last step.
 
     The gradients of the spikes g, the potentials u and the gradients of the inputs y are `width` columns each, from
     g_at, u_at and y_at on; step t is row t modulo the number of rows. The ring buffer (cut, width or more), 0 after the
-    last step, holds the gradients of u within the filter.
+    last step, holds the gradients of u within the filter. c is of `backward_constants`.
     """
+    theta, steep, height, f = c
     for t in range(last - 1, first - 1, -1):
         grad = g[t % len(g), g_at : g_at + width]
         potential = u[t % len(u), u_at : u_at + width]
@@ -147,16 +140,15 @@ def backward_block(
 
 
 @compiled
-def _neuron_adjoint(
-    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence
-) -> None:
+def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any) -> None:
+    _, _, _, f = c
     rows = np.empty((_CHUNK, BLOCK), g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         state, ring = np.zeros(2 * width, g.dtype), np.zeros((max(f.cut, 1), width), g.dtype)
         for end in range(len(g), 0, -_CHUNK):
             begin = max(end - _CHUNK, 0)
-            backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, theta, steep, height, f)
+            backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)
             for t in range(begin, end):
                 y[t, low : low + width] = rows[t % _CHUNK, :width]
 
@@ -165,8 +157,8 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
     """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u is overwritten if `overwrite`."""
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
-    constants = *spiking.surrogate(g.dtype), response.recurrence(g.dtype, len(g))
-    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
+    constants = backward_constants(g.dtype, len(g), response, spiking)
+    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), constants, grain=GRAIN)
     return y
 
 
@@ -206,11 +198,8 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
     """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); see `neuron_adjoint`."""
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
-    constants = (
-        *spiking.surrogate(g.dtype),
-        response.recurrence(g.dtype, len(g)),
-        spiking.refractory.recurrence(g.dtype, len(g)),
-    )
+    refractory = spiking.refractory.recurrence(g.dtype, len(g))
+    constants = *backward_constants(g.dtype, len(g), response, spiking), refractory
     parallel_for(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, sizes, surrogate
+from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time, recurrence, surrogate
 from cuslayer.kernels.loihi.constants import FixedPoint
 
 __all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_adjoint", "spike_adjoint_exact"]
@@ -16,19 +18,8 @@ def spike(a: Array, spiking: Spiking) -> tuple[Array, Array]:
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``, ``s[t] = (u[t] >= theta)``.
     """
-    steps, columns = sizes(a)
-    u, s = empty(a, a.shape, a.dtype), empty(a, a.shape, bool)
-    kernel("spike", a.dtype)(
-        columns,
-        a=contiguous(a),
-        u=u,
-        s=s,
-        steps=steps,
-        columns=columns,
-        theta=surrogate(spiking, a.dtype)["theta"],
-        **recurrence(spiking.refractory, a.dtype, steps, "ref_"),
-    )
-    return u, s
+    theta, refractory = surrogate(spiking, a.dtype)["theta"], recurrence(spiking.refractory, a.dtype, len(a), "ref_")
+    return neurons_over_time("spike", a, a=contiguous(a), theta=theta, **refractory)
 
 
 def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> tuple[Array, Array]:
@@ -36,20 +27,9 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 
     x is never overwritten here.
     """
-    steps, columns = sizes(x)
-    u, s = empty(x, x.shape, x.dtype), empty(x, x.shape, bool)
-    kernel("neuron", x.dtype)(
-        columns,
-        x=contiguous(x),
-        u=u,
-        s=s,
-        steps=steps,
-        columns=columns,
-        theta=surrogate(spiking, x.dtype)["theta"],
-        **recurrence(response, x.dtype, steps),
-        **recurrence(spiking.refractory, x.dtype, steps, "ref_"),
-    )
-    return u, s
+    theta, refractory = surrogate(spiking, x.dtype)["theta"], recurrence(spiking.refractory, x.dtype, len(x), "ref_")
+    constants = recurrence(response, x.dtype, len(x))
+    return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **constants, **refractory)
 
 
 def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
@@ -63,52 +43,20 @@ def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
 
 def spike_adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    steps, columns = sizes(g)
-    y = empty(g, g.shape, g.dtype)
-    kernel("spike_adjoint_exact", g.dtype)(
-        columns,
-        g=contiguous(g),
-        u=contiguous(u),
-        y=y,
-        steps=steps,
-        columns=columns,
-        **surrogate(spiking, g.dtype),
-        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
-    )
-    return y
+    return _adjoint("spike_adjoint_exact", g, u, spiking, **recurrence(spiking.refractory, g.dtype, len(g), "ref_"))
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
     """Return psp_adjoint(spike_adjoint(g, u)) in one pass, of g and u (T, ...); u is never overwritten here."""
-    steps, columns = sizes(g)
-    y = empty(g, g.shape, g.dtype)
-    kernel("neuron_adjoint", g.dtype)(
-        columns,
-        g=contiguous(g),
-        u=contiguous(u),
-        y=y,
-        steps=steps,
-        columns=columns,
-        **surrogate(spiking, g.dtype),
-        **recurrence(response, g.dtype, steps),
-    )
-    return y
+    return _adjoint("neuron_adjoint", g, u, spiking, **recurrence(response, g.dtype, len(g)))
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
     """Return psp_adjoint(spike_adjoint_exact(g, u)) in one pass, of g and u (T, ...); see `neuron_adjoint`."""
-    steps, columns = sizes(g)
-    y, g_u = empty(g, g.shape, g.dtype), empty(g, g.shape, g.dtype)
-    kernel("neuron_adjoint_exact", g.dtype)(
-        columns,
-        g=contiguous(g),
-        u=contiguous(u),
-        g_u=g_u,
-        y=y,
-        steps=steps,
-        columns=columns,
-        **surrogate(spiking, g.dtype),
-        **recurrence(response, g.dtype, steps),
-        **recurrence(spiking.refractory, g.dtype, steps, "ref_"),
-    )
-    return y
+    constants, g_u = recurrence(response, g.dtype, len(g)), empty(g, g.shape, g.dtype)
+    refractory = recurrence(spiking.refractory, g.dtype, len(g), "ref_")
+    return _adjoint("neuron_adjoint_exact", g, u, spiking, g_u=g_u, **constants, **refractory)
+
+
+def _adjoint(name: str, g: Array, u: Array, spiking: Spiking, **arguments: Any) -> Array:
+    return over_time(name, g, g=contiguous(g), u=contiguous(u), **surrogate(spiking, g.dtype), **arguments)

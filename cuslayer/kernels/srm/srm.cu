@@ -19,11 +19,7 @@
 // The largest cut of the refractory response for which spikes are kept in a register.
 constexpr long long REGISTER_STEPS = 64;
 
-__device__ __forceinline__ real surrogate(
-    real u,
-    real theta,
-    real steep,
-    real height)
+__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
 {
     return height * exp(-fabs(u - theta) * steep);
 }
@@ -38,11 +34,7 @@ struct Refractory {
     bool written[AHEAD] = {};
 
     __device__ __forceinline__ void read_ahead(
-        const bool *s,
-        long long t,
-        long long steps,
-        long long columns,
-        long long m)
+        const bool *s, long long t, long long steps, long long columns, long long m)
     {
         if (cut > REGISTER_STEPS)
             read_rows<1>(written, s, t - cut, steps, columns, m);
