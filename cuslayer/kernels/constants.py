@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -163,6 +163,15 @@ class Sampled:
     def adjoint(self, k: Any, g: Array) -> Array:
         """Return the correlation of g (T, ...), as `Alpha.adjoint` does."""
         return k.response.fir_adjoint(g, self.taps)
+
+
+class Surrogate(Protocol):
+    """The surrogate gradient of a kind of neuron."""
+
+    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+        """Return theta, 1 / width and height in a number type."""
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)

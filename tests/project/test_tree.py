@@ -76,6 +76,35 @@ def test_every_module_has_a_level():
     assert max(LEVELS.values()) <= 11
 
 
+def names_in_code(path: Path) -> set[str]:
+    """Return the names, imports and short strings in a file's code, in lower case; not its docstrings and comments."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "attr", "name", "module"):
+            found.add(str(getattr(node, field, "")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 40:
+            found.add(node.value)
+    return {name.lower() for name in found}
+
+
+def test_a_kind_of_neuron_has_six_places():
+    """CONTRIBUTING.md lists them: its file, its kernels, three lists of names, and its tests."""
+    places = {
+        str(path.relative_to(PACKAGE)) if path.parent.parent.name != "kernels" else f"kernels/{path.parent.name}/"
+        for path in MODULES
+        if any("loihi" in name for name in names_in_code(path))
+    }
+    assert places == {"neurons/loihi.py", "kernels/loihi/", "neurons/__init__.py", "__init__.py", "functions.py"}
+
+
+def test_no_place_asks_for_the_class_of_a_neuron():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                kinds = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+                assert not kinds & {"SRM", "Loihi"}, path
+
+
 def test_no_import_cycles():
     names = {".".join(("cuslayer", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in MODULES}
     names = {name.removesuffix(".__init__"): p for name, p in names.items()}

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.constants import Alpha, Surrogate
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.loihi.constants import FixedPoint
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
@@ -55,7 +54,7 @@ def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int, prefix: str = "")
 
 
 @lru_cache(maxsize=256)
-def surrogate(spiking: Spiking | FixedPoint, dtype: np.dtype[Any]) -> Mapping[str, Any]:
+def surrogate(spiking: Surrogate, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}

@@ -1,4 +1,4 @@
-"""Filter banks in time on the CPU: twins of `filter_bank.cu`.
+"""Filter banks in time on the CPU: twins of `filter_bank`, `filter_bank_adjoint` and `filter_bank_weight_adjoint`.
 
 A few neighbouring columns at a time are transposed, so that the inner loops run over contiguous steps, or over taps,
 which the compiler turns into SIMD. Terms are added in the order of the formulas. Inputs of 0 are skipped, as most are

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.constants import Alpha, Spiking, Surrogate
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time, recurrence, surrogate
-from cuslayer.kernels.loihi.constants import FixedPoint
 
 __all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_adjoint", "spike_adjoint_exact"]
 
@@ -32,7 +31,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
     return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **constants, **refractory)
 
 
-def spike_adjoint(g: Array, u: Array, spiking: Spiking | FixedPoint) -> Array:
+def spike_adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g, g.shape, g.dtype)
     kernel("spike_adjoint", g.dtype)(
