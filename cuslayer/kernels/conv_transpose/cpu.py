@@ -26,7 +26,8 @@ def _add_windows(
     Lines are (frames, H, W x outputs), taps (parts, C, kh, kw x outputs of a group). The taps of a row are handled at
     once where they are contiguous, without dilation or groups.
     """
-    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = spikes.window
+    start, position, place, height, window = spikes
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     outputs = taps.shape[3] // kernel_w
     inputs, channels = taps.shape[1] // groups, outputs * groups
     run = kernel_w if gap_w == 1 and groups == 1 else 1
@@ -35,10 +36,9 @@ def _add_windows(
         for frame in range(parts_at[part], parts_at[part + 1]):
             if forward:
                 lines[frame] = 0
-            for row in range(spikes.height):
-                source = frame * spikes.height + row
-                for e in range(spikes.start[source], spikes.start[source + 1]):
-                    column, channel = spikes.place[spikes.position[e], 0], spikes.place[spikes.position[e], 1]
+            for row in range(height):
+                for e in range(start[frame * height + row], start[frame * height + row + 1]):
+                    column, channel = place[position[e], 0], place[position[e], 1]
                     group = channel // inputs * outputs
                     for i in range(kernel_h):
                         y = row * down + i * gap_h - top
