@@ -174,6 +174,35 @@ def test_an_object_with_a_threshold_and_a_response_is_one_too():
     assert cs.Network("5-3", duck)[1] is duck
 
 
+@differentiable
+def threshold(x):
+    return x >= 1.0, lambda g: g
+
+
+class Memoryless(Neuron):
+    """Passes no potential to `save_for_backward`."""
+
+    theta, dt = 1.0, 1.0
+
+    def __call__(self, x):
+        return threshold(x)
+
+
+def test_a_neuron_that_saves_no_potential():
+    net, x = cs.Sequential(cs.Dense(5, 3, weight_scale=9.0), Memoryless()), np.random.default_rng(0).random((40, 2, 5))
+    with cs.record(net) as seen:
+        out = net(x)
+    np.testing.assert_array_equal(seen[1].spikes.values, out.data)
+    with pytest.raises(ValueError, match=r"has no potential: its neurons pass none to save_for_backward$"):
+        _ = seen[1].potential
+    assert "potential" not in repr(seen[1])
+    assert cs.health(net, [(x, [0, 1])])[1].rate == pytest.approx(1000 * out.data.mean())
+    with pytest.raises(
+        TypeError, match=r"^explain: layer 1 .* saves no potential for backward that could be explained$"
+    ):
+        cs.explain(net, x, layer=1, neuron=0, time=3)
+
+
 def test_what_is_no_neuron_is_refused():
     for stage in (cs.Dense(2, 3), abs, 3):
         assert not is_neuron(stage)

@@ -113,6 +113,8 @@ class Record:
         if not self._has(name):
             if name in self._names and name.endswith("_error"):
                 raise ValueError(f"record: {name} of {self._name} is not there before backward")
+            if name in self._names:
+                raise ValueError(f"record: {self._name} has no {name}: its neurons pass none to save_for_backward")
             raise ValueError(f"record: {self._name} has no {name}, only {', '.join(self._names)}")
         return Labelled(name, self._array(name), self._selection.labels())
 
