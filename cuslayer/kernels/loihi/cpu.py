@@ -18,7 +18,7 @@ from cuslayer.kernels.loihi.constants import FixedPoint, Integers
 
 _UNIT = 4096  # decays are multiples of 1 / 2^12
 _MOST = 2**23 - 1  # the largest state
-# Columns of a block in the backward pass: so few that a hundred rows, each read many times, stay in the cache.
+# Columns of a block in the backward pass, few enough that a hundred rows, each read many times, stay in the cache.
 _NARROW = 64
 
 
