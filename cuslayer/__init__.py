@@ -4,7 +4,7 @@
 
     net = cs.Network("34x34x2-256-10", cs.SRM())
 
-README.md begins with a whole example; docs/design.md says what every part agrees on.
+README.md begins with a whole example; docs/design.md has the conventions and the mathematics.
 """
 
 from cuslayer.backend import device, seed, use

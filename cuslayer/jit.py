@@ -1,11 +1,11 @@
-"""Compilation of CPU kernels, blocks of columns, and parallel execution. Imports Numba, so it is imported late.
+"""Compilation of CPU kernels, blocks of columns, and parallel execution. Imports Numba: imported at its first use.
 
 A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range, compiled by
 Numba without the GIL and cached on disk. `parallel_for` runs the parts on a thread pool of the library: Numba's own
 parallel loops compile several times slower, and one of its threading layers aborts when two threads use it at once,
 as a loader's and a trainer's may.
 
-Loops over time take a signal (T, ...) as a matrix (T, columns), a block of columns after the other: the states of a
+Loops over time take a signal (T, ...) as a matrix (T, columns), one block of columns after another: the states of a
 block stay in the first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into
 SIMD. All states of a block lie in one array at fixed distances: with one array for each, the compiler would have to
 check at run time that no two overlap, and gives up after a few.

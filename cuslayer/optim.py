@@ -25,7 +25,7 @@ class _Optimizer:
         schedule: the learning rate as a function of the epoch.
         epoch: the current epoch, from 0; the training loop sets it.
         steps: the number of steps so far.
-        memory: for each parameter the state of the method, by name.
+        memory: for each parameter, the arrays of the optimizer's state, by name.
     """
 
     state_names: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class _Optimizer:
         raise TypeError(f"{self._op}: an optimizer must define _update")
 
     def state(self) -> dict[str, Array]:
-        """Return copies of the method's state by name, and the number of steps, on the CPU."""
+        """Return copies of the optimizer's state by name, and the number of steps, on the CPU."""
         arrays = {
             f"{i}.{name}": to_numpy(a).copy() for i, memory in enumerate(self.memory) for name, a in memory.items()
         }
@@ -134,7 +134,7 @@ class Adam(_Optimizer):
         parameters: tensors that require a gradient.
         lr: the learning rate, or a function from the epoch to it.
         betas: b1 and b2.
-        eps: added to the divisor.
+        eps: added to the denominator.
         weight_decay: the factor of the parameter that is added to its gradient.
         amsgrad: whether to replace v by the largest v so far.
 
@@ -232,7 +232,7 @@ class NAdam(Adam):
 
 
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
-    """Return a learning rate that is multiplied by factor after every `every` epochs.
+    """Return a schedule: the learning rate is multiplied by factor after every `every` epochs.
 
     Raises:
         ValueError: a constant is out of range.
@@ -247,7 +247,7 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
 
 
 def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
-    """Return a learning rate that falls from lr along half a cosine and is `least` from epoch `epochs` on.
+    """Return a schedule: the rate falls from lr along half a cosine and is `least` from epoch `epochs` on.
 
     Raises:
         ValueError: a constant is out of range.

@@ -46,7 +46,7 @@ class Node:
     def input_gradients(self, grad: list[Array]) -> list[tuple[Node | Tensor, Array]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 
-        `grad` is a list of the result's gradient alone; it is emptied, so that the pullback can free the array.
+        `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
         """
         if self.pullback is None:
             raise ValueError("backward: this graph has been walked before and its memory freed; run forward again")
@@ -116,7 +116,7 @@ class Tensor:
         return to_numpy(self.data)
 
     def item(self) -> float:
-        """Return the one number of data."""
+        """Return the only element of data as a number."""
         return float(self.data.item())
 
     def detach(self) -> Tensor:
@@ -126,13 +126,13 @@ class Tensor:
     def backward(self, grad: Any = None) -> None:
         """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
 
-        What forward saved is freed on the way: backward can pass a graph once.
+        The arrays that forward saved are freed, so that backward can run only once on a graph.
 
         Args:
             grad: the gradient of this tensor, of its shape; 1 for a scalar.
 
         Raises:
-            ValueError: no gradient is required, grad is missing or has another shape, or the graph was passed before.
+            ValueError: no gradient is required, grad is missing or has another shape, or backward ran before.
         """
         if not self.requires_grad:
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
@@ -214,14 +214,14 @@ def as_tensor(x: Any) -> Tensor:
 
 
 def _backpropagate(start: Node | Tensor, grad: Array) -> None:
-    """Visit the graph behind `start` in falling order of serial numbers and accumulate the gradients of its leaves."""
+    """Visit the graph of `start` in descending order of serial numbers and accumulate the gradients of its leaves."""
     pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
     def accumulate(target: Node | Tensor, g: Array, shared: list[int]) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
-            # Arrays that others refer to are copied: a gradient edited in place changes no other.
+            # Shared arrays are copied, so that editing one gradient in place does not change another.
             dtype = g.dtype if target.data.dtype == bool else target.data.dtype
             g = g.astype(dtype, copy=g.base is not None or id(g) in shared)
             target.grad = g if target.grad is None else target.grad + g
@@ -241,7 +241,7 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
 
 @contextmanager
 def no_grad(active: bool = True) -> Iterator[None]:
-    """Build no graph within this block, in its thread only; also a decorator. With active=False, build it again.
+    """Build no graph within this block, in its thread only; also a decorator. With active=False, do build one.
 
     >>> x = Tensor([1.0], requires_grad=True)
     >>> with no_grad():
@@ -291,14 +291,14 @@ def numeric(x: Array) -> Array:
 
 
 def _operand(value: Any, beside: Tensor) -> Any:
-    """Return value; a plain number in the type of the other operand, so that it does not widen the result."""
+    """Return value; a plain number is converted to the other operand's dtype, so that it does not widen the result."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Tensor(np.asarray(value, numeric(beside.data).dtype))
     return value
 
 
 def _to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum grad over the axes that broadcasting added or stretched."""
+    """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
     if grad.shape == shape:
         return grad
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))

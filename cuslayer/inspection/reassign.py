@@ -100,7 +100,7 @@ def reassignment(
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
         target: the second argument of the loss.
-        layer: the layer, by position or itself; it must have SRM neurons.
+        layer: the layer, as a position or the object; it must have SRM neurons.
         neuron: its flat index, or an index such as (row, column, channel).
         loss: a function of the network's output and target to a scalar tensor. By default `SpikeTimeLoss` for a target
             of the output's shape, else `SpikeCountLoss`, with the constants of the last neurons.
@@ -110,7 +110,7 @@ def reassignment(
         The arrays; `plot` draws them.
 
     Raises:
-        TypeError: net is no network, loss no function, or the layer has no SRM neurons.
+        TypeError: net is not a network, loss is not a function, or the layer has no SRM neurons.
         ValueError: the layer is not in the network, the neuron or sample is out of range, or the target does not fit
             the loss.
 

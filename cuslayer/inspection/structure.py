@@ -14,7 +14,7 @@ from cuslayer.tape import Tensor
 
 
 class Unit(NamedTuple):
-    """A layer and the neurons behind it, or one of the two alone.
+    """A layer and the neurons after it, or one of the two alone.
 
     Attributes:
         layer: the position of the layer, or of a function; None if there is none.
@@ -93,7 +93,7 @@ def one_pass_of(op: str, net: Any, unit: Unit) -> tuple[Neuron, OnePass]:
 
 
 def dt_at(net: Any, position: int) -> float:
-    """Return the time step in ms at a position: of the next neurons, else of the last ones before, else 1."""
+    """Return the time step in ms at a position: of the next neurons, or of the nearest before; 1 without neurons."""
     around = (*net.layers[position:], *reversed(net.layers[:position]))
     return float(next((stage.dt for stage in around if is_neuron(stage)), 1.0))
 

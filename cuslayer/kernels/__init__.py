@@ -1,8 +1,8 @@
 """Kernels: loops over plain arrays for the CPU (Numba) and for CUDA, one folder for each topic.
 
 ``kernels.of(x).dense.forward`` is ``forward`` of `kernels/dense/cpu.py` or `kernels/dense/gpu.py`, by the device of the
-array x; a CUDA source is in the same folder. A topic is imported at its first use, which keeps the import of cuslayer
-short.
+array x. A CUDA source is in the same folder; topics without one use CuPy's functions. A topic is imported at its first
+use, which keeps the import of cuslayer short.
 """
 
 from __future__ import annotations

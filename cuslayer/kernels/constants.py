@@ -1,4 +1,4 @@
-"""The constants of a neuron for the kernels: alpha functions, threshold and surrogate."""
+"""Arguments of kernels: windows, filters in time, pooling, and the threshold and surrogate of neurons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Window(NamedTuple):
     def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of rows and columns of windows on an image (H, W).
 
-        If the stride does not divide the image, the last window that begins inside counts with `ceil` only.
+        With `ceil`, a last window that begins inside the image and reaches beyond its end counts too.
 
         Raises:
             ValueError: the window is larger than the padded image.
@@ -118,7 +118,7 @@ class Alpha:
         return k
 
     def samples(self) -> Array:
-        """Return the samples before the cut in float64; without a cut, those that matter in float64."""
+        """Return the samples before the cut in float64; without a cut, those above float64 rounding."""
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
         x = np.arange(taps) * (self.dt / self.tau)
         return self.amplitude * x * np.exp(1 - x)
@@ -132,7 +132,7 @@ class Alpha:
         return k.response.psp_adjoint(g, self)
 
     def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
-        """Return the recurrence for arrays of a number type and `steps` steps; a later cut is left out."""
+        """Return the recurrence in a number type for `steps` steps; a cut after the last step is left out."""
         real = dtype.type
         decay = math.exp(-self.dt / self.tau)
         cut = self.taps if self.taps < steps else 0

@@ -43,8 +43,8 @@ def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Ten
         floor    y[t] = x[t - n]                            spikes stay spikes
         linear   y[t] = (1 - f) x[t - n] + f x[t - n - 1]   spikes become numbers
 
-    Backward to x is the adjoint. A delay that is a tensor gets a gradient too, summed over all neurons that share it:
-    in the linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; in the floor mode, which has no
+    The gradient of x is the adjoint. A delay that is a tensor gets a gradient too, summed over all neurons that share
+    it: in the linear mode ``-sum_t g[t] (x[t-n] - x[t-n-1]) / dt``, which is exact; in the floor mode, which has no
     derivative, ``-sum_t g[t] (y[t] - y[t-1]) / dt`` with y[-1] = 0.
 
     Args:
@@ -88,7 +88,7 @@ def _fixed(x: Array, /, *, delay: Any, dt: float, mode: str, spikes_as: Any = np
 def _trained(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
     y = move.forward(x, delay.dtype)
-    # The gradient of the delay needs x, or y, which the next operation keeps anyway.
+    # The floor mode saves y rather than x: the next operation keeps y anyway.
     saved, steps = (x, move.steps) if mode == "linear" else (y, 0 * move.steps)
 
     def of_delay(g: Array) -> Array:

@@ -12,7 +12,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 def check_dense(op: str, x: Array, weight: Array) -> None:
-    """Raise what `dense` raises, under the name of another operation."""
+    """Validate the arguments of `dense`; errors name the operation `op`."""
     check.time_first(op, "x", x, least_dimensions=3)
     check.floating(op, "weight", weight)
     if weight.ndim != 2:

@@ -42,9 +42,9 @@ def dense_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``.
 
-    Backward needs the list of spikes and the potential, which its gradient overwrites. Without gradients nothing is
-    saved: on the CPU, spikes then pass through weights, filter and threshold in one pass, whose memory besides input
-    and output does not grow with time.
+    The list of spikes and the potential are saved for backward, where the gradient overwrites the potential. Without
+    gradients nothing is saved: on the CPU, a spike input then runs through weights, filter and threshold in one pass,
+    whose memory besides input and output does not grow with T.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
@@ -105,9 +105,9 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes and windows of stride and dilation 1 run in one pass, unless backward is exact: a few rows of a
-    map at a time are weighted, filtered and thresholded while they are in the cache. Backward needs the list of spikes
-    and the potential.
+    On the CPU, spikes run in one pass if stride, dilation and groups are 1 and `exact` is False: a few rows of a map
+    at a time are weighted, filtered and thresholded while they are in the cache. The list of spikes and the potential
+    are saved for backward.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -204,8 +204,8 @@ def conv_pool(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(pool(neuron(conv(x, weight))))``.
 
-    On the CPU, spikes with float32 weights, windows of stride and dilation 1 and pooling windows that tile the map run
-    in one pass, as in `conv_neuron`. Backward needs the list of spikes and the two potentials.
+    On the CPU this is one pass under the conditions of `conv_neuron`, with float32 weights and pooling windows that
+    tile the map. The list of spikes and both potentials are saved for backward.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -213,7 +213,7 @@ def conv_pool(
         response: the spike response of the neurons after the convolution.
         spiking: their threshold, refractory response and surrogate.
         pooling: the pooling window, its gain and its neurons.
-        exact: whether backward keeps the path through refraction, of both.
+        exact: whether backward includes the path through refraction of both layers of neurons.
         stride: rows and columns between windows, one integer or two.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.

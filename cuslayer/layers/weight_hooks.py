@@ -60,8 +60,8 @@ def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
 def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
     """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
-    Backward is the straight-through estimator, ``g_w = g``. It also passes the limits, so that a weight beyond a limit
-    can return. As a weight hook, ``weight_hook=lambda w: quantize(w, step=2)``, it trains weights of full precision by
+    Backward is the straight-through estimator, ``g_w = g``, also beyond the limits, so that a weight outside them can
+    move back. As a weight hook, ``weight_hook=lambda w: quantize(w, step=2)``, it trains weights of full precision by
     the effect of their rounded values.
 
     Args:

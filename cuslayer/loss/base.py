@@ -16,7 +16,7 @@ class ClassLoss:
     """Base class of losses of spikes and class labels, with a region of time.
 
     Attributes:
-        neuron: the neuron that fires.
+        neuron: the output neuron; its dt is the step.
         region: the region in steps; None for all of the time.
     """
 
@@ -47,7 +47,7 @@ class ClassLoss:
 
 
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
-    """Return a region in ms as steps; None, all of the time, stays None."""
+    """Return a region in ms as steps; None, for all of the time, as it is."""
     if region is None:
         return None
     if not isinstance(region, (tuple, list)) or len(region) != 2:

@@ -34,7 +34,7 @@ def classify(spikes: Any) -> Array:
 def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
     """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
-    In a window without spikes the last decision stands. Before the first spike it is -1.
+    In a window without spikes the decision is that of the step before. Before the first spike it is -1.
 
     Args:
         spikes: (T, N, classes), boolean or counts.

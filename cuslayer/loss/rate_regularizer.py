@@ -28,7 +28,7 @@ class RateRegularizer:
 
     Args:
         low: the lowest rate without penalty, in Hz.
-        high: the highest, in Hz; None for no limit.
+        high: the highest rate without penalty, in Hz; None for no limit.
         weight: the factor of the penalty.
         dt: the step, ms.
 

@@ -24,7 +24,7 @@ class SpikeRateLoss(ClassLoss):
     response instead, and desires no spikes outside its region.)
 
     Args:
-        neuron: the neuron that fires; its dt is the step.
+        neuron: the output neuron; its dt is the step.
         true: the desired rate of the labelled class, in Hz.
         false: the desired rate of the others, in Hz.
         region: start and stop of the counted time in ms; by default all of it.

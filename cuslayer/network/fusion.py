@@ -97,7 +97,7 @@ class Step:
 
     @property
     def keeps_potentials(self) -> bool:
-        """Whether the step is a fused convolution pass that saves potentials for backward in a layout of its own."""
+        """Whether the step is a fused convolution pass that saves potentials for backward, on the CPU in blocks."""
         return self.fusion is not None and self.fusion.layers[0] is Conv and grad_enabled()
 
     def parts(self) -> list[Step]:
@@ -128,7 +128,7 @@ def plan(stages: Sequence[Any]) -> list[Step]:
 
 # Runs a step of a plan on its input.
 Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
-# Replaces the run of a step: called with the replaced run, the step and its input; returns the output.
+# Runs a step in place of a `Run`: called with that `Run`, the step and its input; returns the output.
 Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
 
 _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())

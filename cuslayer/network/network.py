@@ -122,12 +122,12 @@ class Network(Sequential):
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``10avg`` the mean over each of 10 groups of channels, without neurons behind it. An input without
+    dense layer; ``10avg`` the mean over each of 10 groups of channels, without neurons after it. An input without
     rows and columns is a bare number: ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
-        neuron: the neurons of every layer; they set the gain of the pooling, ``1.1 theta``.
+        neuron: the neurons of every layer; their `pool_gain` is the gain of the pooling, for SRM ``1.1 theta``.
         potentials: how potentials are saved for backward, as in `Sequential`.
 
     Attributes:
@@ -136,7 +136,7 @@ class Network(Sequential):
 
     Raises:
         ValueError: a word is unknown, a size is 0, a window does not fit its frame, or potentials is unknown.
-        TypeError: notation is neither a string nor words, or neuron is no neuron.
+        TypeError: notation is neither a string nor words, or neuron is not a neuron.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM

@@ -31,22 +31,22 @@ TAKES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a network's notation, and the options beside it; None is the usual value.
+    """A word of a network's notation with its options; None is the default.
 
     Attributes:
         text: the word, as in ``16c5``.
-        stride: rows and columns between windows; of a convolution 1, of a pooling its window.
-        padding: zeros around the frame; of a convolution half its kernel, of a pooling 0.
-        dilation: rows and columns between the taps of a window, 1.
-        groups: of the channels of a convolution, 1.
+        stride: rows and columns between windows; by default 1 for a convolution, the window for pooling.
+        padding: zeros around the frame; by default half the kernel for a convolution, 0 for pooling.
+        dilation: rows and columns between the taps of a window; by default 1.
+        groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
-        delay: whether the spikes pass a trained delay, one for each channel.
+        delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
-        neuron: the neurons of this layer, where they are not those of the network.
+        neuron: the neurons of this layer; by default those of the network.
 
     Raises:
         ValueError: the word is unknown, or of a kind that does not take an option that is given.
-        TypeError: the word is no string.
+        TypeError: the word is not a string.
 
     >>> Word("16c5", stride=2).kind
     'conv'
@@ -82,7 +82,7 @@ class Word:
         return kind_of("Word", self.text)
 
     def options(self) -> dict[str, Any]:
-        """Return the options that are not the usual ones, by name."""
+        """Return the options that differ from their defaults, by name."""
         found = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "text")
         return {name: value for name, value in found if value is not None and value is not False}
 

@@ -3,12 +3,12 @@
 A neuron is called on the weighted input (T, N, ...) of a layer and returns its spikes. `Neuron` has a default for every
 attribute, so that a new kind defines only what differs:
 
-- ``theta``, ``dt`` and ``__call__`` always;
+- ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
-- the potential that its operation passes to `save_for_backward` is the one that `record` has.
+- its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
 
-An object with ``theta`` and ``psp`` that is no `Neuron` is a neuron too; `as_neuron` adds the defaults.
+Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too; `as_neuron` adds the defaults.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Names(NamedTuple):
 
     Attributes:
         type: the name of the kind.
-        needed: SLAYER's name of each required constant, and ours.
-        options: the names in files of the constants that SLAYER does not have, and ours.
+        needed: for each required constant, SLAYER's name and the attribute's name.
+        options: the same for optional constants, which SLAYER does not have.
     """
 
     type: str
@@ -53,7 +53,7 @@ class Names(NamedTuple):
 
     @property
     def all(self) -> dict[str, str]:
-        """Our name of every constant."""
+        """The attribute's name of every constant, by its name in files."""
         return {**self.needed, **self.options}
 
 
@@ -73,7 +73,7 @@ class Neuron:
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "partial" if other terms
             act on it, "none" if it cannot be decomposed.
         weight_scale: initial weight scale of layers before these neurons in a `Network`; None for the layer's default.
-        weight_grid: step and limits to which such weights are rounded; None for no rounding.
+        weight_grid: step and limits to which weights before these neurons are rounded; None for no rounding.
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
         max_delay: the maximum trained delay in steps; None for no limit.
         names: the names in configuration files; None if the kind has none.
@@ -179,7 +179,7 @@ class _Adapted(Neuron):
 
 
 def is_neuron(stage: Any) -> bool:
-    """Return whether a stage of a network is a `Neuron`, or an object with a threshold and a response."""
+    """Return whether a stage of a network is a `Neuron`, or a callable with ``theta`` and ``psp``."""
     if isinstance(stage, Neuron):
         return True
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))

@@ -50,8 +50,8 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
 
 
-# The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. Its weight
-# exponent goes down to -8, where a weight of 2, one step of signed weights, no longer moves the current.
+# The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. The chip's
+# weight exponent may also be -8, at which a weight of 2, the smallest above 0, gives a current of 0.
 _RANGES = {
     "vth_mant": (1, 2**17 - 1),
     "v_decay": (1, 2**12 - 1),
@@ -64,7 +64,7 @@ _SURROGATES = ("before_reset", "recorded")
 
 @dataclass(frozen=True)
 class Loihi(Neuron):
-    """The current-based neuron of Intel's Loihi, in the chip's integers; called, as `SRM` is, on the weighted input.
+    """The current-based neuron of Intel's Loihi, in the chip's integers, called on the weighted input.
 
     Each step, with w the weighted input and ``>>`` on integers::
 
@@ -72,12 +72,12 @@ class Loihi(Neuron):
         v = sgn(v) ((|v| (4096 - v_decay)) >> 12) + i
         s = (v > theta)                 theta = 64 vth_mant
 
-    From a spike on, v is held at 0 for ref_delay bins. Both states saturate at +-(2^23 - 1), the range of 24 bits with
-    a sign. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; for integer weights and a
-    wgt_exp from -6 no rounding occurs. The chip has weights in steps of 2 (`weight_hook` of a layer may round
-    to them).
+    After a spike v is held at 0, for ref_delay bins including the spike's. Both states saturate at +-(2^23 - 1), the
+    range of 24 bits with a sign. ``2^(6 + wgt_exp) w`` is rounded to the nearest integer, halves to even; integer
+    weights with a wgt_exp of at least -6 need no rounding. The chip's weights are multiples of 2 (a layer's
+    `weight_hook` may round to them).
 
-    The gradient is as SLAYER-PyTorch has it, a correlation with the response h to one half unit of an input of 2::
+    The gradient is that of SLAYER-PyTorch: a correlation with h, half the integer response to an input of 2::
 
         g_w[t] = dt sum_k h[k] rho(v[t+k]) g_s[t+k]
         rho(v) = scale_rho / (max(h) tau_rho theta) exp(-|v - theta| / (tau_rho theta))
@@ -93,8 +93,8 @@ class Loihi(Neuron):
         dt: the step, ms. The chip's integers do not depend on it.
         first_bin: whether the input of bin 0 has an effect; False as in SLAYER-PyTorch, where it has none, though its
             gradient is that of the formula.
-        surrogate_at: the v of the surrogate: "before_reset", or "recorded" as in SLAYER-PyTorch: v_decay at a spike. In
-            both, v is 0 in the other bins in which it is held.
+        surrogate_at: the v of the surrogate at a spike: "before_reset", or "recorded", which is v_decay, as in
+            SLAYER-PyTorch. In both modes v is 0 in the other bins in which it is held.
 
     Raises:
         ValueError: a constant is out of its range, or surrogate_at is unknown.
@@ -154,7 +154,7 @@ class Loihi(Neuron):
 
     @cached_property
     def response(self) -> Array:
-        """The voltage after an input of 2 in integers, halved, to its first 0: (K,) float64."""
+        """Half the integer voltage after an input of 2, up to its first 0: (K,) float64."""
         i = v = 1 << (7 + self.wgt_exp)
         found = [v]
         while v > 0:
@@ -187,12 +187,12 @@ class Loihi(Neuron):
 
     @property
     def pool_gain(self) -> float:
-        """The weight of a pooling layer before these neurons: one spike brings them to ``1.1 theta``, in steps of 2."""
+        """The weight of a pooling layer before these neurons: one spike gives about ``1.1 theta``; a multiple of 2."""
         return 2.0 * round(1.1 * self.theta / (2 * float(self.response.max())))
 
     @property
     def period(self) -> int:
-        """The fewest steps between spikes, ``ref_delay``."""
+        """The minimum number of steps from one spike to the next, ``ref_delay``."""
         return self.ref_delay
 
     @property

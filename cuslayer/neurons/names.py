@@ -61,7 +61,7 @@ def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
     try:
         return kind(dt=dt, **{names.all[key]: value for key, value in given.items()})
     except (TypeError, ValueError) as problem:
-        # The message starts with our name of the constant: "SRM: tau_sr must be positive".
+        # The message starts with the attribute's name: "SRM: tau_sr must be positive".
         ours, rule = str(problem).split(": ", 1)[1].split(" ", 1)
         theirs = {ours: theirs for theirs, ours in names.all.items()}
         raise type(problem)(f"{where}{theirs[ours]} {rule}") from None

@@ -21,7 +21,7 @@ class Potentials(NamedTuple):
     """The potentials of one layer's neurons, in the memory layout of the forward pass.
 
     Attributes:
-        values: (T, N, ...), an array of as many rows and elements, or the blocks of a fused pass.
+        values: (T, N, ...), or the same elements in another shape, or the blocks of a fused pass.
         from_blocks: the kernel's function that picks selected potentials out of blocks; None without blocks.
     """
 
@@ -32,7 +32,7 @@ class Potentials(NamedTuple):
         """Return selected potentials at all steps, (T, samples, ...) or (T, samples, k).
 
         Args:
-            part: the selected samples and neurons, a `record.selection.Selection`.
+            part: the selected samples and neurons, a `Selection` of `cuslayer/inspection/record/selection.py`.
         """
         if self.from_blocks is None:
             return part.pick(self.values)
@@ -60,7 +60,7 @@ def potential_format(name: str) -> AbstractContextManager[None]:
 
 
 def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManager[None]:
-    """Call back with the potentials of each layer of neurons that runs within the block and this thread.
+    """Call `callback` with the potentials of each layer of neurons that runs within the block and this thread.
 
     The callback must copy what it keeps: backward may overwrite the potentials.
     """
@@ -68,7 +68,7 @@ def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManag
 
 
 def wanted_dtype(dtype: Any) -> Any:
-    """Return the dtype in which a fused pass should save potentials of a dtype; None without gradients."""
+    """Return the dtype in which a fused pass saves potentials that it computes in `dtype`; None without gradients."""
     if not grad_enabled():
         return None
     full = _format.get() == FORMATS[0] or _observers.get() or dtype != np.float32

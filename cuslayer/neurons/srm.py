@@ -53,7 +53,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
 
 @differentiable
 def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array, Pullback]:
-    """Fire where the refracted potential reaches the threshold: ``s[t] = (u[t] >= theta)``.
+    """Return the spikes, where the potential after refraction reaches the threshold: ``s[t] = (u[t] >= theta)``.
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward uses the surrogate
     ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``,
@@ -114,7 +114,7 @@ class SRM(Neuron):
 
     Raises:
         ValueError: a constant is out of its range, or gradient is unknown.
-        TypeError: a constant is no number.
+        TypeError: a constant is not a number.
 
     Source: Shrestha and Orchard 2018, section 2, and 3.1 for the surrogate.
 
@@ -178,7 +178,7 @@ class SRM(Neuron):
 
     @property
     def one_pass(self) -> OnePass | None:
-        # A subclass with a method of its own may compute something else: it runs by its own call.
+        # A subclass that overrides one of these may compute something else: it is called, not fused.
         own = ("__call__", "psp", "spike", "fires")
         if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
             return None

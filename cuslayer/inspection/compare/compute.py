@@ -22,8 +22,8 @@ def compare_gradients(
 ) -> GradientComparison:
     """Compare the slayer and the exact gradient of each layer with the measured change of the loss.
 
-    A spike has no derivative. Each gradient is therefore compared with two measurements: the measured and the predicted
-    change of the loss under small perturbations of a relaxed network, and under changes of single spikes.
+    A spike has no derivative. Each gradient is therefore tested in two ways: the change of the loss that it predicts is
+    compared with the measured change, under small perturbations of a relaxed network and changes of single spikes.
 
     **Small perturbations** of a weight or of the potentials, in the relaxed network. Its thresholds have a slope. With
     the potentials u0 and the spikes s0 of the network's run::
@@ -34,7 +34,7 @@ def compare_gradients(
     The integral of rho is the Laplace distribution times ``2 scale_rho``. The constant of integration is chosen for
     each neuron and step such that the unperturbed relaxed network has the spikes s0. (Integrated from minus infinity,
     each silent neuron would have a fraction of a spike in every step.) The relaxed network runs in float64. Its weights
-    are perturbed by ``+-step`` of their length along a random direction d: the measured change is the central
+    are perturbed by ``+-step`` of their norm along a random direction d: the measured change is the central
     difference ``(E(W + h d) - E(W - h d)) / 2h``, the predicted one the gradient along d. For potentials,
     ``+-step theta`` times a normal number is added to ``psp(W s)`` in each bin, and the prediction is the error on the
     potential along it. By the chain rule, the derivative of the relaxed network at the network's own weights is the
@@ -48,13 +48,13 @@ def compare_gradients(
     the change of the loss, 27 for a tau_sr of 10 steps. `SpikeTimeLoss` and `SpikeRateLoss` have the derivative.
 
     **Perturbations of single spikes**, in the network itself. One spike of a layer is shifted by a step, added or
-    removed. The layers behind it run again with their thresholds. The measured change of the loss is compared with the
+    removed. The layers after it run again with their thresholds. The measured change of the loss is compared with the
     sum of the errors on the changed bins, each with its sign. This tests the error that reaches the spikes, and so the
-    surrogates of all layers behind. Most perturbations of a hidden layer change no other spike, and a few change the
+    surrogates of all later layers. Most perturbations of a hidden layer change no other spike, and a few change the
     loss a lot: the gradient predicts their mean, and a cosine far from 1 is no fault of the code.
 
-    `Loihi` has one form of gradient: both columns are the same. Relaxed, its reset is dropped, as in its gradient. The
-    compared weight is the effective weight, behind its hooks; a delay of whole steps is perturbed by one step. Custom
+    `Loihi` has a single gradient mode: both columns are the same. Its relaxed form has no reset, as its gradient. The
+    compared weight is the effective weight, after its hooks; a delay of whole steps is perturbed by one step. Custom
     functions between the layers must be smooth. Dropout is off, and the network does not change.
 
     Args:
@@ -64,14 +64,15 @@ def compare_gradients(
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
         perturbations: number of perturbations of each kind and layer. The cosine of a gradient that is not the
             derivative is known up to about ``1 / sqrt(perturbations)``.
-        step: size of small perturbations, relative to the length of the weight or to theta.
+        step: size of small perturbations, relative to the norm of the weight or to theta.
         seed: seed of the random perturbations.
 
     Returns:
         The comparison: it prints as a table, and `plot` draws it.
 
     Raises:
-        TypeError: net is no network, loss no function, a number is none, or neurons are neither SRM nor Loihi.
+        TypeError: net is not a network, loss is not a function, an argument is not a number, or neurons are neither SRM
+            nor Loihi.
         ValueError: perturbations or step is out of range, x does not fit the network, or the target does not fit the
             loss.
 

@@ -94,7 +94,7 @@ def _central_differences(
 
 
 def perturb_spikes(run: Run, gradients: list[Array], at: int, kind: str, count: int, rng: Any) -> Changes:
-    """Shift by a step, add or remove single spikes of neurons, and rerun the stages behind with their thresholds."""
+    """Shift by a step, add or remove single spikes of neurons, and rerun the later stages with their thresholds."""
     spikes = to_numpy(run.inputs[at + 1])
     steps, samples, *shape = spikes.shape
     neurons = math.prod(shape)

@@ -1,4 +1,4 @@
-"""A float64 copy of a network, whose stages can be rerun from any of them on with perturbed inputs."""
+"""A float64 copy of a network, which can be rerun from any stage on with perturbed inputs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _MOST = 2**23
 def copy_stages(net: Any, gradient: str) -> list[Any]:
     """Return copies of the stages of a network in evaluation mode, with float64 parameters of their own.
 
-    Weights are the effective ones, behind their hooks. Delays keep their dtype: in it, multiples of the step are
-    recognized. The neurons have the given gradient mode.
+    Weights are the effective ones, after their hooks. Delays keep their dtype, whose tolerance decides which delays
+    are multiples of the step. The neurons have the given gradient mode.
     """
     return [_copy_stage(stage, gradient) for stage in net.layers]
 

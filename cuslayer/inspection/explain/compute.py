@@ -20,7 +20,7 @@ _ROUNDING = 1e-4
 
 
 def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 0) -> Explanation:
-    """Explain why a neuron fires at a time or not: the exact parts of its potential.
+    """Explain why a neuron fires or not at a step: the exact parts of its potential.
 
     In the spike response model the potential is a sum over the spikes f of the inputs i and the neuron's own::
 
@@ -29,13 +29,13 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
     linear, so the parts are computed as the gradient of the potential. Dropout is off.
 
-    A custom neuron is explained by its `response` and `refractory`; the rest of its potential is one part, "not
-    explained".
+    A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
+    potential is one part, "not explained".
 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
-        layer: the layer, by position or itself; it must have neurons.
+        layer: the layer, as a position or the object; it must have neurons.
         neuron: its flat index, or an index such as (row, column, channel).
         time: the step.
         sample: the sample in the batch.
@@ -45,7 +45,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         back through the layers.
 
     Raises:
-        TypeError: net is no network, or the layer has no neurons whose potential has parts.
+        TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
         ValueError: the layer is not in the network, the neuron, time or sample is out of range, or a stage before the
             neurons is not linear.
 
@@ -161,7 +161,7 @@ def _check_sum(e: Explanation) -> None:
 
 
 def _explainable(net: Any, unit: Unit) -> Neuron:
-    """Return the neurons of a unit; raise TypeError if it has none, or if their potential has no parts."""
+    """Return the neurons of a unit; raise TypeError if it has none, or if their potential cannot be decomposed."""
     neurons = neurons_of(net, unit)
     if neurons is None or neurons.parts == "none":
         raise TypeError(f"explain: {layer_name(net, unit)} has no SRM neurons")

@@ -85,7 +85,7 @@ class Explanation:
         refractory: the contribution of the neuron's own earlier spikes.
         refractory_spikes: these earlier spikes with their shares.
         fired: whether the neuron fired.
-        exact: whether the potential is the sum of its parts.
+        exact: whether contributions and refraction sum to the potential, so that `unexplained` is 0.
         explain_previous_layer: explains a neuron of the layer before at a step; None before the first.
     """
 
@@ -127,7 +127,7 @@ class Explanation:
 
         Raises:
             ValueError: most is negative.
-            TypeError: most is no integer.
+            TypeError: most is not an integer.
         """
         flat = self.contributions.ravel()
         nonzero = np.flatnonzero(flat)
@@ -148,7 +148,7 @@ class Explanation:
         return rows
 
     def trace(self, depth: int = 1, *, most: int = 3) -> Trace:
-        """Follow the largest spikes back through the layers, to what made them fire, down to input events.
+        """Explain the largest spikes in turn, through the layers before, down to events of the input.
 
         Args:
             depth: number of layers to follow; the trace ends at the input.
@@ -156,7 +156,7 @@ class Explanation:
 
         Raises:
             ValueError: depth or most is under 1.
-            TypeError: depth or most is no integer.
+            TypeError: depth or most is not an integer.
         """
         check.integer("trace", "depth", depth, least=1)
         followed = self.spikes[: check.integer("trace", "most", most, least=1)]

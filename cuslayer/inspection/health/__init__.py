@@ -1,1 +1,1 @@
-"""Diagnose a network and suggest one setting to change."""
+"""Diagnose a network and suggest settings to change."""

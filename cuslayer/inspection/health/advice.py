@@ -62,7 +62,7 @@ class Advice:
 def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
     """Return settings to change, in the order of the layers.
 
-    Activity comes before gradients: errors of a silent layer, or behind one, say nothing.
+    Activity comes before gradients: the errors of a silent layer, and of layers after one, carry no information.
     """
     found: list[Advice] = []
     for seen in layers:
@@ -71,7 +71,7 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
         if silent or saturated:
             of_weights = _weights(net, seen, silent)
             if of_weights is not None:
-                return [*found, of_weights]  # changing it changes the input of all layers behind
+                return [*found, of_weights]  # changing it changes the input of all later layers
         elif seen.distance > _FAR * seen.width:
             found.append(_width(net, seen))
         if seen.silent:

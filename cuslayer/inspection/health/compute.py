@@ -1,4 +1,4 @@
-"""Diagnose a network and suggest one setting to change."""
+"""Diagnose a network and suggest settings to change."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
 def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 1) -> NetworkHealth:
-    """Diagnose a network and suggest one setting to change.
+    """Diagnose a network and suggest settings to change.
 
     The diagnosis has, for each layer, the firing rates, the shares of silent and saturated neurons, the distances of
-    potentials from the threshold, and the size of the errors. The advice is the first of these that applies:
+    potentials from the threshold, and the size of the errors. The advice goes through the layers in order:
 
-    1. weight_scale, for the first layer that is silent (more than 80 % of the neurons never fire) or saturated (more
-       than a third is locked in refraction, or the median distance of potentials from the threshold is over 5 theta).
-       The new value lets the potential from input alone, which is proportional to it, peak at 1.5 theta in the median.
-    2. tau_rho, for each layer whose potentials have a median distance of over three surrogate widths from theta:
+    1. weight_scale, if a layer is silent (more than 80 % of the neurons never fire) or saturated (more than a third is
+       locked in refraction, or the median distance of potentials from the threshold is over 5 theta). With the new
+       value the potential from input alone has a median peak of 1.5 theta. Later layers get no advice.
+    2. Else tau_rho, if the potentials have a median distance of over three surrogate widths from theta:
        ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    3. scale_rho, if the error of the first layer is less than 1/100 or more than 100 times that of the last. Each of
-       the L layers of neurons multiplies the error by it, so a factor of ``(last / first)^(1 / (L - 1))`` makes the
-       two equal.
+    3. Without other advice scale_rho, if the error of the first layer is less than 1/100 or more than 100 times that
+       of the last. Each of the L layers of neurons multiplies the error by it, so a factor of
+       ``(last / first)^(1 / (L - 1))`` makes the two equal.
 
     Change the setting and call `health` again. The network and its gradients do not change. Dropout is off.
 
@@ -44,7 +44,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
         The diagnosis: it prints as a table, and `plot` draws it.
 
     Raises:
-        TypeError: net is no network, has no neurons, loss is no function, or batches is no integer.
+        TypeError: net is not a network or has no neurons, loss is not a function, or batches is not an integer.
         ValueError: the loader has no batch, or one does not fit the network or the loss.
 
     >>> import numpy as np

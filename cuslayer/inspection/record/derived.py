@@ -1,4 +1,4 @@
-"""Compute from potentials, spikes and errors of the spikes what a record does not store, one column at a time."""
+"""Compute the arrays that a record does not store, from potentials, spikes and errors of the spikes."""
 
 from __future__ import annotations
 

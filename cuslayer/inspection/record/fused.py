@@ -113,7 +113,7 @@ class FusedConv:
 
 
 class FusedPool:
-    """A pooling layer and its neurons in a fused pass, behind the neurons of a convolution."""
+    """A pooling layer and its neurons in a fused pass, after the neurons of a convolution."""
 
     def __init__(self, conv: FusedConv, pool: Pool, srm: OnePass, u: Potentials, shape: tuple[int, ...]) -> None:
         self.conv, self.srm, self.u, self.shape = conv, srm, u, shape

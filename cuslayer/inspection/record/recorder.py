@@ -29,16 +29,17 @@ def record(
 ) -> AbstractContextManager[Recording]:
     """Open a context that records the arrays of a network's layers while it runs: ``recording[layer].potential``.
 
-    Each `Record` has the weighted input, the filtered input, the refractory part, the membrane potential, the spikes
-    and the surrogate. After backward, within the block or later, it also has the errors on the spikes, the potential
-    and the weighted input. Only what is selected is computed and stored; spikes and gradients are the same to the bit.
-    Of several calls, the last is recorded. The context applies to the thread that opens it.
+    Each `Record` of SRM neurons has the weighted input, the filtered input, the refractory part, the membrane
+    potential, the spikes and the surrogate. After backward, within the block or later, it also has the errors on the
+    spikes, the potential and the weighted input. Other neurons have some of these (`Record`). Only selected arrays are
+    stored; the network's spikes and gradients do not change by a bit. A later call replaces the record of an earlier
+    one. The context applies to the thread that opens it.
 
     Args:
         net: a `Network` or `Sequential`.
         layers: positions or layers, one or a list; all by default.
         neurons: the neurons of each layer, one or a list: flat indices, or tuples such as (row, column, channel); or a
-            mapping from layers to such, which also selects the layers. All by default.
+            mapping from layers to these, which also selects the layers. All by default.
         samples: indices of samples in the batch, one or a list; all by default.
         window: start and stop in ms; all steps by default.
 
@@ -46,8 +47,8 @@ def record(
         A context that yields a `Recording`.
 
     Raises:
-        TypeError: net is no network.
-        ValueError: a layer is not in the network, or window is no pair; when the network runs, also if a neuron, a
+        TypeError: net is not a network.
+        ValueError: a layer is not in the network, or window is not a pair; when the network runs, also if a neuron, a
             sample or the window is out of range.
 
     >>> import numpy as np

@@ -25,7 +25,7 @@ def _array(name: str, meaning: str) -> Any:
 
 
 class Record:
-    """The arrays of one layer and the neurons behind it, on the CPU: (time, sample, ...).
+    """The arrays of one layer and the neurons after it, on the CPU: (time, sample, ...).
 
     With selected neurons, arrays are (time, sample, neuron), in the order of the selection. The errors exist after
     backward. A layer without neurons has only an output and its error.
@@ -151,7 +151,7 @@ class Record:
 class Recording:
     """The records of a network's last call, by layer.
 
-    ``recording[layer]`` is the `Record` of a layer and the neurons behind it, given by the position of either, or by
+    ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the position of either, or by
     the object itself where the network has it once.
     """
 

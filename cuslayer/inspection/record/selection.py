@@ -52,7 +52,7 @@ class Selection:
     def pick(self, x: Array) -> Array:
         """Return the selected columns of x at all steps, (T, samples, ...) or (T, samples, k).
 
-        x is (T, N, ...), or an array of as many rows and elements.
+        x is (T, N, ...), or an array of the same elements in another shape.
         """
         steps, samples, *shape = self.shape
         if self.neurons is None:

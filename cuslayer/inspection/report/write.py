@@ -49,7 +49,7 @@ def report(
         The path of the page.
 
     Raises:
-        TypeError: net is no network, loss no function, or title no text.
+        TypeError: net is not a network, loss is not a function, or title is not a string.
         ImportError: plotly is not installed.
         ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target,
             or frame is not positive.

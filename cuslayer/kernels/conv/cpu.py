@@ -17,7 +17,7 @@ from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 
-# Frames that a thread takes at once, and how many bytes of patches it makes of them at a time: what its cache holds.
+# Frames that a thread takes at once, and the bytes of patches that it extracts from them at a time, to fit its cache.
 _GRAIN = 16
 _PATCH_BYTES = 512 << 10
 
@@ -35,9 +35,9 @@ def forward(x: SpikeList | Array, w: Array, window: Window, groups: int) -> Arra
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, steps: int = 1) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns.
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g like the output.
 
-    The frames of all samples at a step lie together; how many steps they make decides the order of the sum.
+    Frames are ordered by step, then sample. The number of steps determines the order of the sum.
     """
     if isinstance(x, SpikeList):
         if conv_spikes.runs(window, groups):
@@ -95,7 +95,7 @@ def _input_adjoint(first: int, last: int, g: Array, taps: Array, x: Array, windo
 
 
 def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
+    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
     if winograd.fits(window, groups):
         return winograd.conv_input_adjoint(g, w, image, window)
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)

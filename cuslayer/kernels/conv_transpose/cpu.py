@@ -76,7 +76,7 @@ def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Wind
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) -> Array:
-    """Return the gradient (kh, kw, outputs / groups, C) of the weight, x as conv_transpose takes, g as it returns."""
+    """Return the gradient (kh, kw, outputs / groups, C) of the weight, x like the input, g like the output."""
     if not isinstance(x, SpikeList):
         return conv_weight_adjoint(g, x.astype(g.dtype, copy=False), window, groups)
     (kernel_h, kernel_w), outputs = window.kernel, g.shape[3] // groups

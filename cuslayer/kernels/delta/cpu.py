@@ -1,4 +1,4 @@
-"""The loop over time of `encode_delta`. Imports Numba, so it is imported late.
+"""The loop over time of `encode_delta`. It imports Numba, so it is imported at the first use.
 
 It has no CUDA twin: it prepares data once, before training. A loop in NumPy takes ten times as long for a few signals,
 because of several calls for each step.
@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 
-# The least number of signals of a part that one thread computes.
+# The minimum number of signals for each thread.
 _GRAIN = 128
 
 

@@ -1,4 +1,4 @@
-"""Which synapses, neurons and pooling layers are one pass on the CPU."""
+"""Decide which layers, neurons and pooling layers run in one pass on the CPU."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks"]
 
 
 def conv_kernels(x: SpikeList | Array, window: Window, groups: int) -> ModuleType | None:
-    """Return the kernels that are a convolution and its neurons in one pass; None where they are two."""
+    """Return the module that runs a convolution and its neurons in one pass; None if two are needed."""
     return conv_neuron if isinstance(x, SpikeList) and runs(window, groups) else None
 
 
 def conv_pool_kernels(x: SpikeList | Array, window: Window, groups: int, pool: Window) -> ModuleType | None:
-    """Return the kernels that are a convolution, its neurons, pooling and its neurons in one pass; None where not."""
+    """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one."""
     tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
     return conv_pool if tiles and conv_kernels(x, window, groups) else None
 
 
 def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
-    """Return the kernel that is a dense layer and its neurons in one pass, for inference; None where they are two."""
+    """Return the module that runs a dense layer and its neurons in one pass, for inference; None if two are needed."""
     return dense_neuron if isinstance(x, SpikeList) else None

@@ -1,4 +1,4 @@
-"""The passes that the CPU makes in one; here each is several, as matrix products are CuPy's."""
+"""The GPU has no fused passes: matrix products are CuPy's, so each layer and its neurons are separate passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels"]
 
 
 def conv_kernels(x: Array, window: Window, groups: int) -> None:
-    """Return None: here a convolution is a matrix product, and its neurons are a pass of their own."""
+    """Return None: a convolution is a matrix product, and its neurons are a separate pass."""
 
 
 def conv_pool_kernels(x: Array, window: Window, groups: int, pool: Window) -> None:

@@ -18,7 +18,7 @@ from cuslayer.kernels.loihi.constants import FixedPoint, Integers
 
 _UNIT = 4096  # decays are multiples of 1 / 2^12
 _MOST = 2**23 - 1  # the largest state
-# Columns of a block in the backward pass: so few that a hundred rows, each read many times, stay in the cache.
+# Columns of a block in the backward pass, few enough that a hundred rows, each read many times, stay in the cache.
 _NARROW = 64
 
 
@@ -69,8 +69,8 @@ def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
 @compiled
 def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any) -> None:
     steps = g.shape[0]
-    # Two outputs are computed at a time; a row times tap k adds to the first what tap k - 1 adds to the second, whose
-    # first row has the tap 0 in front. Four rows are read at a time, with rows of zeros after the last step.
+    # Outputs t and t + 1 are computed together: row t + k adds to the first with tap k, to the second with tap k - 1; h
+    # has a 0 in front for k = 0. Four rows are read at a time, with rows of zeros after the last step.
     h = np.zeros(taps.size + 5, g.dtype)
     h[1 : 1 + taps.size] = taps
     g_u = np.zeros((steps + 4) * _NARROW, g.dtype)

@@ -1,7 +1,7 @@
 """Neurons of the spike response model on the CPU: twins of `srm.cu`.
 
 The loops run over blocks of columns; see `cuslayer/jit.py`. `forward_block` and `backward_block` run a block through a
-range of time, in arrays that may be ring buffers: so a layer can compute a neuron's input and use its output while they
+range of time, in arrays that may be ring buffers, so that a fused pass can use a block's input and output while they
 are in the cache.
 """
 
@@ -30,7 +30,7 @@ def forward_block(
     """Run a block of neurons over the steps [first, last); state (4 width or more,) is 0 before the first step.
 
     The inputs, potentials and spikes are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t
-    modulo the number of rows: x and s may be ring buffers that hold `cut` steps. c is of `forward_constants`.
+    modulo the number of rows: x and s may be ring buffers that hold `cut` steps. c: see `forward_constants`.
     """
     theta, f, nu = c
     zeros = np.zeros(width, x.dtype)
@@ -121,7 +121,7 @@ def backward_block(
 
     The gradients of the spikes g, the potentials u and the gradients of the inputs y are `width` columns each, from
     g_at, u_at and y_at on; step t is row t modulo the number of rows. The ring buffer (cut, width or more), 0 after the
-    last step, holds the gradients of u within the filter. c is of `backward_constants`.
+    last step, holds the gradients of u within the filter. c: see `backward_constants`.
     """
     theta, steep, height, f = c
     for t in range(last - 1, first - 1, -1):
