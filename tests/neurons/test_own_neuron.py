@@ -127,6 +127,30 @@ def test_health_and_report_take_it(tmp_path):
     assert "LIF" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_health_advises_no_setting_that_the_neuron_does_not_have():
+    """Potentials far from the threshold, and errors that fade: for SRM the advice would be tau_rho and scale_rho."""
+
+    class Narrow(LIF):
+        width = 1e-3
+
+        def surrogate(self, u):
+            return 1e-4 * super().surrogate(u)
+
+        def __call__(self, x):
+            return faint(super().__call__(x))
+
+    @differentiable
+    def faint(s):
+        return s, lambda g: 1e-4 * g
+
+    neuron, x = Narrow(), np.random.default_rng(0).random((60, 4, 8)) < 0.2
+    net = cs.Sequential(cs.Dense(8, 6, weight_scale=2.0), neuron, cs.Dense(6, 3, weight_scale=2.0), neuron)
+    found = cs.health(net, [(x, [0, 1, 2, 0])])
+    assert found[1].distance > 3 * found[1].width
+    assert 0 < found.error(1) < 0.01
+    assert found.advice == ()
+
+
 def test_an_explanation_says_what_it_cannot_take_apart():
     net, x, _ = case()
     with cs.record(net) as seen:

@@ -72,7 +72,7 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
             of_weights = _weights(net, seen, silent)
             if of_weights is not None:
                 return [*found, of_weights]  # changing it changes the input of all later layers
-        elif seen.distance > _FAR * seen.width:
+        elif seen.distance > _FAR * seen.width and hasattr(net.layers[seen.layer], "tau_rho"):
             found.append(_width(net, seen))
         if seen.silent:
             return found
@@ -122,6 +122,8 @@ def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
     """Return the scale_rho that makes the errors of the first and the last layer equal."""
     first, last = layers[0], layers[-1]
     if not first.error or not last.error or 1 / _FADED <= first.error / last.error <= _FADED:
+        return []
+    if not hasattr(net.layers[first.layer], "scale_rho"):  # neurons with a surrogate of their own
         return []
     share, between = first.error / last.error, len(layers) - 1
     reason = (
