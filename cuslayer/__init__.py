@@ -44,6 +44,7 @@ from cuslayer.loss import (
 )
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
+from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
@@ -69,6 +70,7 @@ __all__ = [
     "Loihi",
     "NAdam",
     "Network",
+    "Neuron",
     "Params",
     "Pool",
     "ProbabilityWindowLoss",

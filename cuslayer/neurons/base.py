@@ -77,6 +77,11 @@ class Neuron:
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
         max_delay: the maximum trained delay in steps; None for no limit.
         names: the names in configuration files; None if the kind has none.
+
+    >>> class Step(Neuron):
+    ...     theta = 2.0
+    >>> Step().fires(np.array([1.0, 2.0])).tolist(), Step().pool_gain
+    ([False, True], 2.2)
     """
 
     if TYPE_CHECKING:  # a subclass may define these as fields, attributes or properties
