@@ -43,7 +43,7 @@ class ClassLoss:
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__}: a loss of classes must define _error")
 
 
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.loss.base import ClassLoss
 
 RNG = np.random.default_rng(43)
 LABELS = np.array([0, 2, 1, 2])
@@ -215,3 +216,8 @@ def test_usual_constants():
     assert (rate.true, rate.false, rate.region) == (200, 30, None)
     assert (window.window, window.region, window.probability) == (20, None, "softmax")
     assert cs.SpikeMaxLoss(srm).probability == "softmax"
+
+
+def test_a_loss_of_classes_defines_its_error():
+    with pytest.raises(TypeError, match=r"^ClassLoss: a loss of classes must define _error$"):
+        ClassLoss(cs.SRM(), None)(np.zeros((5, 1, 2), bool), [0])
