@@ -44,6 +44,7 @@ from cuslayer.loss import (
 )
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
+from cuslayer.network.parallel import Parallel
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM
@@ -71,6 +72,7 @@ __all__ = [
     "NAdam",
     "Network",
     "Neuron",
+    "Parallel",
     "Params",
     "Pool",
     "ProbabilityWindowLoss",
