@@ -50,7 +50,7 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
 from cuslayer.tape import Tensor, differentiable, no_grad
-from cuslayer.training import GradientFlow, Params, Stats, load_config
+from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
 
 __version__ = "0.1.0"
 
@@ -105,6 +105,7 @@ __all__ = [
     "import_hdf5",
     "load",
     "load_config",
+    "load_run",
     "load_slayer",
     "no_grad",
     "plot",
