@@ -38,6 +38,7 @@ LEVELS = {
     "functions": 8,
     "inspection": 8,
     "interchange": 8,
+    "saving": 9,
     "training": 9,
     "cli": 10,
     "__init__": 10,
