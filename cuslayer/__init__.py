@@ -51,7 +51,7 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
 from cuslayer.tape import Tensor, differentiable, no_grad
-from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
+from cuslayer.training import GradientFlow, Params, Stats, calibrate, load_config, load_run
 
 __version__ = "0.1.0"
 
@@ -90,6 +90,7 @@ __all__ = [
     "Unpool",
     "WeightNorm",
     "Word",
+    "calibrate",
     "classify",
     "compare_gradients",
     "cosine_decay",

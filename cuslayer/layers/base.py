@@ -11,6 +11,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
+from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -28,6 +29,7 @@ class Layer:
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
+        state_numbers: the names of attributes that are numbers and belong to the state of a network, such as a gain.
 
     >>> from cuslayer.layers import Dense
     >>> class Gated(Layer):
@@ -42,6 +44,18 @@ class Layer:
 
     training = True
     keeps_shape = False
+    state_numbers: tuple[str, ...] = ()
+
+    @property
+    def scalable(self) -> bool:
+        """Whether `scale_output` can scale the output; by default if the layer has one parameter without bounds."""
+        parameters = self.parameters()
+        return len(parameters) == 1 and not isinstance(parameters[0], Bounded)
+
+    def scale_output(self, factor: float) -> None:
+        """Scale the output by a factor, by default through the layer's only parameter; `calibrate` calls it."""
+        for p in self.parameters():
+            _scale(p, factor)
 
     def parameters(self) -> list[Tensor]:
         """Return the tensors that an optimizer updates, each once."""
@@ -134,6 +148,10 @@ class Layer:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
+def _scale(p: Tensor, factor: float) -> None:
+    p.data = p.data * p.data.dtype.type(factor)
+
+
 def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the tensors and layers in a value with their names; a tensor that an operation made is no parameter."""
     if isinstance(value, Layer) or (isinstance(value, Tensor) and value.node is None):
@@ -166,7 +184,12 @@ class Synapse(Layer):
     Attributes:
         weight: the trained weight.
         weight_hook: the hooks.
+        usual_scale: the weight_scale of the kind of layer.
+        own_scale: whether the layer was given another weight_scale.
     """
+
+    usual_scale = 10.0
+    scalable = True
 
     def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
         op = type(self).__name__
@@ -175,7 +198,9 @@ class Synapse(Layer):
             if not callable(hook):
                 raise TypeError(f"{op}: weight_hook must be callable, got {type(hook).__name__}")
         bound = scale / math.sqrt(fan_in)
-        self.weight = Tensor(generator().uniform(-bound, bound, shape).astype(np.float32), requires_grad=True)
+        drawn = generator().uniform(-bound, bound, shape).astype(np.float32)
+        self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
+        self.weight = Tensor(drawn, requires_grad=True)
         self.weight_hook = weight_hook
         for hook in _as_tuple(weight_hook):
             if hasattr(hook, "attach"):
@@ -184,6 +209,17 @@ class Synapse(Layer):
     def parameters(self) -> list[Tensor]:
         hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
         return [self.weight, *(p for hook in hooks for p in hook.parameters())]
+
+    def scale_output(self, factor: float) -> None:
+        _scale(self.weight, factor)
+        for hook in _as_tuple(self.weight_hook):
+            if hasattr(hook, "scale_output"):
+                hook.scale_output(factor)
+
+    @property
+    def as_drawn(self) -> bool:
+        """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
+        return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
 
     def effective_weight(self) -> Tensor:
         """Return the weight after its hooks, as the layer uses it.

@@ -85,6 +85,8 @@ def conv(
 class Convolution(Sliding, Synapse):
     """Base class of `Conv` and `ConvTranspose`: channels, a window, groups and one weight."""
 
+    usual_scale = 100.0
+
     def __init__(
         self,
         in_channels: int,

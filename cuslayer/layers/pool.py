@@ -98,6 +98,12 @@ class Windowed(Sliding, Layer):
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
 
+    state_numbers = ("gain",)
+    scalable = True
+
+    def scale_output(self, factor: float) -> None:
+        self.gain *= factor
+
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""
         return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "dilation", "gain")}

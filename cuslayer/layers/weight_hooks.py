@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse
@@ -142,6 +144,10 @@ class WeightNorm:
         if self._scale is None:
             raise ValueError("WeightNorm: a hook needs a layer, it is none's weight_hook")
         return self._scale
+
+    def scale_output(self, factor: float) -> None:
+        """Multiply the scale by a factor."""
+        self.scale.data = self.scale.data * np.float32(factor)
 
     def parameters(self) -> list[Tensor]:
         """Return the scale."""

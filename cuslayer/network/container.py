@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from cuslayer import check
+from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.fusion import observed, plan
 from cuslayer.network.graph import INPUT, Graph, Part, flow
@@ -102,6 +103,27 @@ class Container(Layer):
         for name, child in self.children():
             if id(child) not in above and not lists_parameters(child):
                 yield from names_in(name, child, above)
+
+    def state(self) -> dict[str, Array]:
+        """Return copies of the parameters by name, and of the gains of pooling layers, on the CPU."""
+        return super().state() | {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Set the parameters and gains from arrays by name, as `state` returns them. Missing gains do not change.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+        """
+        numbers = self._numbers()
+        given = {name: check.number("load_state", name, state[name]) for name in numbers if name in state}
+        super().load_state({name: a for name, a in state.items() if name not in given})
+        for name, value in given.items():
+            setattr(*numbers[name], value)
+
+    def _numbers(self) -> dict[str, tuple[Layer, str]]:
+        """Return the layer and attribute of each number that belongs to the state, by name."""
+        stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
+        return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
 
     def __getitem__(self, key: Any) -> Any:
         """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.

@@ -200,7 +200,11 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
     if neuron.weight_grid is not None:
         step, limits = neuron.weight_grid
         weight["weight_hook"] = partial(quantize, step=step, limits=limits)
+    layer: Dense | Conv
     if word.kind == "dense":
-        return Dense(shape if len(shape) > 1 else shape[0], number, **weight)
-    options.setdefault("padding", 0 if word.text.endswith("v") else kernel[0] // 2)
-    return Conv(shape[2], number, kernel[0], **options, **weight)
+        layer = Dense(shape if len(shape) > 1 else shape[0], number, **weight)
+    else:
+        options.setdefault("padding", 0 if word.text.endswith("v") else kernel[0] // 2)
+        layer = Conv(shape[2], number, kernel[0], **options, **weight)
+    layer.own_scale = word.weight_scale is not None
+    return layer

@@ -1,5 +1,7 @@
 """Training runs: loop, log, checkpoint, configuration, figures."""
 
+from cuslayer.training.calibrate import calibrate
+from cuslayer.training.calibration import Calibration, LayerCalibration
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.gradient_flow import GradientFlow
@@ -14,10 +16,12 @@ from cuslayer.training.trainer import Trainer
 
 __all__ = [
     "CONFIG",
+    "Calibration",
     "Checkpoint",
     "Config",
     "EpochStats",
     "GradientFlow",
+    "LayerCalibration",
     "Params",
     "Prediction",
     "Run",
@@ -25,6 +29,7 @@ __all__ = [
     "Stats",
     "Tally",
     "Trainer",
+    "calibrate",
     "evaluate",
     "example",
     "find_run",

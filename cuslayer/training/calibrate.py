@@ -1,0 +1,262 @@
+"""`calibrate`: scale the weights of each layer so that its neurons fire at a given rate on real input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.inspection.structure import check_network, eval_mode
+from cuslayer.layers.base import Layer, Synapse
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT, Graph, Node, flow
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.training.calibration import Calibration, LayerCalibration
+
+# A search for a scale looks at so many neurons, spread over the samples.
+_COLUMNS = 2**14
+# The start of a search: the potential has a standard deviation of theta / 2 (Rossbroich et al. 2022, xi = 2).
+_START = 0.5
+# Searches end within 2 % of the rate. The rate that is measured with the new weights may differ by 10 %, else the
+# search is repeated: hooks and layers of users need not be linear in their weights.
+_NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 4
+# The largest factor between two scales of a search, as a power of two.
+_REACH = 20
+# The share of the highest rate that any scale reaches, if that is less than the wanted rate.
+_SHARE = 0.5
+_SAMPLES = 16
+
+
+def calibrate(
+    net: Any,
+    batches: Iterable[Any],
+    rate: float = 50.0,
+    *,
+    output_rate: float | None = None,
+    samples: int = _SAMPLES,
+    keep: Collection[Any] = (),
+) -> Calibration:
+    """Scale the weights of each layer, in order, so that its neurons fire at a given mean rate on real input.
+
+    Layer after layer, the weights are multiplied by the factor c for which the neurons after the layer, with the
+    potential ``u = c psp(W s) + refraction``, have the given mean rate. Gains of pooling layers are scaled as weights
+    are. The search for c starts where the potential has a standard deviation of ``theta / 2`` (fluctuation-driven
+    initialization) and is a bisection. The directions of the weights do not change. Layers see the spikes of
+    the layers before them at their new rates. Dropout is off.
+
+    If no factor reaches the rate, because too few inputs have spikes, the layer is scaled to half of the highest rate
+    that it can have. A layer without input keeps its weights. The result is deterministic.
+
+    Args:
+        net: a network; its weights and gains change.
+        batches: batches (x, target), such as a `Loader`, or only x (T, N, ...).
+        rate: the mean firing rate of the neurons of each layer, Hz.
+        output_rate: the rate of the last neurons, Hz; by default `rate`.
+        samples: the number of samples to use, from the first batches on.
+        keep: layers whose weights or gains do not change.
+
+    Returns:
+        A table of the layers: factors, and rates before and after.
+
+    Raises:
+        TypeError: net is not a network or has no neurons, or an argument has the wrong type.
+        ValueError: a rate is not positive or higher than the neurons can fire, a layer to keep is not in the network,
+            there is no sample, or a batch does not fit the network.
+
+    Source: Rossbroich, Gygax and Zenke 2022, "Fluctuation-driven initialization for spiking neural network training",
+    doi 10.1088/2634-4386/ac97bb, for the start of the search.
+
+    >>> import numpy as np
+    >>> from cuslayer.layers import Dense
+    >>> from cuslayer.network import Sequential
+    >>> from cuslayer.neurons import SRM
+    >>> x = np.random.default_rng(0).random((300, 8, 50)) < 0.02
+    >>> net = Sequential(Dense(50, 40, weight_scale=1), SRM(), Dense(40, 10, weight_scale=1), SRM())
+    >>> found = calibrate(net, [x], rate=50)
+    >>> [(45 < layer.rate < 55, layer.factor > 1) for layer in found.layers]
+    [(True, True), (True, True)]
+    """
+    op = "calibrate"
+    check_network(op, net)
+    rate = check.positive(op, "rate", rate)
+    last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
+    samples = check.integer(op, "samples", samples, least=1)
+    graph = graph_of(net)
+    wanted = _wanted_rates(op, graph, rate, last)
+    kept = {id(net[layer]) for layer in keep}
+    x = _gather(op, batches, samples)
+    with eval_mode(net), no_grad():
+        run = _Run(wanted, kept)
+        flow(graph.nodes, graph.output, {INPUT: _Value(x, lambda factor: x)}, run)
+    return Calibration(tuple(run.rows))
+
+
+def _wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
+    """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
+    found: dict[int, float] = {}
+    before_others: set[int] = set()  # the nodes whose output reaches neurons
+    for node in reversed(graph.nodes):
+        neurons = is_neuron(node.stage)
+        if neurons:
+            wanted = found[node.number] = rate if node.number in before_others else last
+            most = 1000.0 / as_neuron(op, node.stage).dt / as_neuron(op, node.stage).period
+            if wanted >= most:
+                name = "output_rate" if wanted == last != rate else "rate"
+                raise ValueError(f"{op}: {name} must be under {most:g} Hz, the most of {node.stage!r}, got {wanted:g}")
+        if neurons or node.number in before_others:
+            before_others.update(node.inputs)
+    if not found:
+        raise TypeError(f"{op}: net has no neurons")
+    return found
+
+
+def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
+    """Return the first samples of batches as one tensor (T, N, ...)."""
+    found: list[Array] = []
+    if not isinstance(batches, Iterable) or isinstance(batches, Tensor) or hasattr(batches, "dtype"):
+        raise TypeError(f"{op}: batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
+    for batch in batches:
+        x = as_tensor(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        check.time_first(op, "x", x)
+        if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
+            raise ValueError(f"{op}: batches must have one shape, got {x.shape} after {found[0].shape}")
+        found.append(x.data[:, : samples - sum(each.shape[1] for each in found)])
+        if sum(each.shape[1] for each in found) == samples:
+            break
+    if not sum(each.size for each in found):
+        raise ValueError(f"{op}: batches must have a sample with a time step, got none")
+    return Tensor(namespace(found[0]).concatenate(found, axis=1))
+
+
+@dataclass
+class _Value:
+    """The output of a node.
+
+    Attributes:
+        tensor: the output.
+        again: computes the output once more, with that of each layer to scale multiplied by a factor.
+        to_scale: the layers to scale between the neurons before and this output.
+        mixed: whether a part of the output does not come from them.
+    """
+
+    tensor: Tensor
+    again: Callable[[float], Tensor]
+    to_scale: tuple[Layer, ...] = ()
+    mixed: bool = False
+
+
+class _Run:
+    """Runs the nodes of a network in order and scales the layers before each node of neurons."""
+
+    def __init__(self, wanted: dict[int, float], kept: set[int]) -> None:
+        self.wanted, self.done = wanted, kept
+        self.rows: list[LayerCalibration] = []
+
+    def __call__(self, node: Node, *inputs: _Value) -> _Value:
+        stage = node.stage
+        if node.number in self.wanted:
+            return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
+        data = node(*(value.tensor for value in inputs))
+        upstream = tuple(dict.fromkeys(layer for value in inputs for layer in value.to_scale))
+        # Of several layers without neurons between, the last one with weights is scaled.
+        if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
+            x = inputs[0].tensor
+            return _Value(data, lambda factor: _times(node(x), factor), (stage,))
+        mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
+        return _Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
+
+    def _may_scale(self, stage: Any) -> bool:
+        return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
+
+    def _neurons(self, node: Node, neuron: Neuron, x: _Value) -> _Value:
+        """Scale the layers before neurons, and return the spikes."""
+        wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
+        before = now = _rate(spikes, neuron)
+        layers = [layer for layer in x.to_scale if id(layer) not in self.done]
+        for _ in range(_REPEATS if layers else 0):
+            if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
+                break
+            step = _factor(node, neuron, x.tensor.data, x.again(0.0).data if x.mixed else None, wanted)
+            if abs(step - 1.0) < _NEAR:  # no input, or the highest rate is under the wanted one
+                break
+            for layer in layers:
+                layer.scale_output(step)
+            factor *= step
+            x.tensor = x.again(1.0)
+            spikes = node(x.tensor)
+            now = _rate(spikes, neuron)
+        self.done.update(map(id, layers))
+        name = f"layer {node} ({', '.join([*map(repr, layers), type(node.stage).__name__])})"
+        self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers)))
+        return _Value(spikes, lambda factor: spikes)
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1.0 else x * factor
+
+
+def _rate(spikes: Tensor, neuron: Neuron) -> float:
+    """Return the mean rate of neurons in Hz."""
+    return float(spikes.data.mean()) * 1000.0 / neuron.dt if spikes.data.size else 0.0
+
+
+def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
+    """Return the factor of the weighted input at which neurons fire at a rate; 1 without input.
+
+    Args:
+        node: the node of the neurons.
+        neuron: the neurons.
+        x: the weighted input (T, N, ...).
+        fixed: the part of it that is not scaled; None for none.
+        wanted: the rate in Hz.
+    """
+    x, fixed = _spread(x), None if fixed is None else _spread(fixed)
+    scaled = x if fixed is None else x - fixed
+    size = float(namespace(x).abs(scaled).max())
+    if not size:
+        return 1.0
+
+    def rate(exponent: float) -> float:
+        weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
+        return _rate(node(Tensor(weighted if fixed is None else weighted + fixed)), neuron)
+
+    deviation = float(neuron.psp(Tensor(scaled)).data.std()) * neuron.peak
+    start = _START * abs(neuron.theta) / deviation if deviation else abs(neuron.theta) / size
+    most = rate(_REACH)
+    if most <= wanted:
+        wanted = _SHARE * most
+    low, high = -float(_REACH), float(_REACH)
+    # Scales near the start are tried first.
+    for edge in (1.0, 2.0, 4.0, 8.0):
+        if rate(-edge) <= wanted <= rate(edge):
+            low, high = -edge, edge
+            break
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        found = rate(middle)
+        if abs(found - wanted) <= _NEAR / 4 * wanted:
+            return start * 2.0**middle
+        low, high = (middle, high) if found < wanted else (low, middle)
+    return start * 2.0**high
+
+
+def _spread(x: Array) -> Array:
+    """Return the input of about `_COLUMNS` neurons, in the shape of the layer, each from some of the samples.
+
+    For a layer of more neurons the result has one sample, with each neuron's input from a sample drawn at random.
+    """
+    steps, samples, *shape = x.shape
+    neurons = int(np.prod(shape))
+    count = min(samples, -(-_COLUMNS // max(neurons, 1)))
+    if count == samples:
+        return x
+    first = np.random.default_rng(0).integers(samples, size=neurons)
+    chosen = (first + np.arange(count)[:, None]) % samples
+    xp = namespace(x)
+    columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.arange(neurons)]
+    return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
