@@ -12,7 +12,7 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.fusion import observed, plan
-from cuslayer.network.graph import INPUT, Graph, Part, flow
+from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.neurons.potential import potential_format
@@ -70,7 +70,7 @@ class Container(Layer):
         graph = graph_of(self)
         run = observed(self, graph.parts)
         with nullcontext() if self.potentials is None else potential_format(self.potentials):
-            return flow(plan(graph), graph.output, x, run)
+            return flow(plan(graph), graph.output, {INPUT: x}, run)
 
     def _check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
@@ -186,6 +186,19 @@ def graph_of(net: Container) -> Graph:
     graph = Graph()
     graph.output = net.expand(graph, (), INPUT)
     return graph
+
+
+def chain_of(op: str, net: Container) -> list[Node]:
+    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else.
+
+    Raises:
+        ValueError: the network has branches.
+    """
+    nodes = graph_of(net).nodes
+    for node in nodes:
+        if isinstance(node.stage, Join):
+            raise ValueError(f"{op}: net must be a chain of layers, layer {node} joins branches")
+    return nodes
 
 
 def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> int:

@@ -114,20 +114,20 @@ class Runs(Protocol):
 
 
 Item = TypeVar("Item", bound=Runs)
+Value = TypeVar("Value")
 
 
-def flow(items: Iterable[Item], output: int, x: Tensor, run: Callable[..., Tensor]) -> Tensor:
-    """Run items in order, `run(item, *inputs)`, and return the output of a number; outputs are freed after their use.
+def flow(items: Iterable[Item], output: int, values: dict[int, Value], run: Callable[..., Value]) -> Value:
+    """Run items in order, `run(item, *inputs)`, and return the value of a number.
 
     Args:
         items: nodes, or steps of a plan.
-        output: the number whose output is returned.
-        x: the network's input.
-        run: returns the output of an item for its inputs.
+        output: the number whose value is returned.
+        values: the values that are known, by number, such as that of INPUT; they and the results are freed after use.
+        run: returns the value of an item for those of its inputs.
     """
     items = list(items)
     left = Counter([output, *(number for item in items for number in item.inputs)])
-    values = {INPUT: x}
     for item in items:
         inputs = [values[number] for number in item.inputs]
         left.subtract(item.inputs)

@@ -136,13 +136,14 @@ function showParts() {
 
 // Return the parts of a potential: the largest inputs, all others as one, and refraction.
 function parts({ contributions, filtered, refractory, refractorySpikes, potential }) {
-  const below = chosen.layer - 1;
-  const rows = contributions.slice(0, MOST).map(({ input: other, size, times }) => ({
-    name: `input ${indexText(below, other)}`, size, times, go: () => choose(below, other, times[times.length - 1]) }));
+  const several = !model.layers[chosen.layer].connections;
+  const rows = contributions.slice(0, MOST).map(({ source, input: other, size, times }) => ({
+    name: `input ${indexText(source, other)}${several ? ` of ${model.layers[source].name}` : ""}`, size, times,
+    go: () => choose(source, other, times[times.length - 1]) }));
   const others = contributions.slice(MOST);
   if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
     size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
-  const unknown = !model.layers[chosen.layer].connections;
+  const unknown = !model.feed(chosen.layer);
   if (unknown) rows.push({ name: "all that comes in", size: filtered ?? potential, times: [] });
   if (refractorySpikes.length) rows.push({ name: "refraction", size: refractory, times: refractorySpikes });
   return rows;
@@ -181,17 +182,20 @@ function drawFrame() {
   $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
 }
 
-// Draw the contribution of each pixel of the layer below to the potential: red excitatory, blue inhibitory.
+// Draw the contribution of each pixel to the potential: red excitatory, blue inhibitory. Of several layers that feed the
+// neuron, it is the one with the largest contribution of those with frames.
 function drawMap(why) {
-  const below = chosen.layer > 0 && model.layers[chosen.layer - 1];
-  const shown = why && below.shape.length === 3 && model.layers[chosen.layer].connections;
+  const framed = why ? why.contributions.filter(({ source }) => model.layers[source].shape.length === 3) : [];
+  const source = framed.length ? framed[0].source : chosen.layer - 1, below = model.layers[source];
+  const shown = why && model.feed(chosen.layer) && below.shape.length === 3;
   $("map-figure").hidden = !shown;
   if (!shown) return;
   const sums = new Float64Array(below.shape[0] * below.shape[1]);
-  for (const { input: other, size } of why.contributions) sums[Math.floor(other / below.shape[2])] += size;
+  for (const part of framed) if (part.source === source) sums[Math.floor(part.input / below.shape[2])] += part.size;
   const most = sums.reduce((a, x) => Math.max(a, Math.abs(x)), 0) || 1;
   paint($("map"), below.shape, (i) => [...(sums[i] > 0 ? ON : OFF), sums[i] && 50 + (205 * Math.abs(sums[i])) / most]);
-  $("map-caption").textContent = "what each pixel of the layer below adds to u: red drives, blue holds back";
+  const from = source === chosen.layer - 1 ? "the layer below" : below.name;
+  $("map-caption").textContent = `what each pixel of ${from} adds to u: red drives, blue holds back`;
 }
 
 function showSample() {
