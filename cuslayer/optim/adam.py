@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.optim.base import Group, Optimizer, Parameters, Rate, Rules
+from cuslayer.optim.base import Group, Optimizer, Parameters, Rate, Rules, Update, flag
 
 
 def _betas(op: str, name: str, value: Any) -> tuple[float, float]:
@@ -15,13 +15,6 @@ def _betas(op: str, name: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{op}: {name} must be two numbers, got {value!r}")
     return check.fraction(op, f"{name}[0]", value[0]), check.fraction(op, f"{name}[1]", value[1])
-
-
-def _flag(op: str, name: str, value: Any) -> bool:
-    """Return value if it is a bool; raise TypeError otherwise."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{op}: {name} must be True or False, got {type(value).__name__}")
-    return value
 
 
 def _decay(op: str, name: str, value: Any) -> float | None:
@@ -42,6 +35,8 @@ class Adam(Optimizer):
         eps: added to the denominator.
         weight_decay: the factor of the parameter that is added to its gradient.
         amsgrad: whether to replace v by the largest v so far.
+        relative: whether lr is a fraction of each parameter's initial root mean square; see `Optimizer`.
+        warmup: the number of steps in which the rate rises linearly to lr.
 
     Raises:
         ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
@@ -55,7 +50,7 @@ class Adam(Optimizer):
     0.9
     """
 
-    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": _betas, "eps": check.positive, "amsgrad": _flag}
+    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": _betas, "eps": check.positive, "amsgrad": flag}
     betas: tuple[float, float]
     eps: float
     amsgrad: bool
@@ -69,27 +64,30 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        relative: bool = False,
+        warmup: int = 0,
     ) -> None:
-        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+        options = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative, "warmup": warmup}
+        super().__init__(parameters, lr, betas=betas, eps=eps, **options)
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("mean", "square", "peak") if group.option("amsgrad") else ("mean", "square")
 
-    def _rates(self, group: Group, steps: int) -> tuple[float, float, float]:
+    def _rates(self, update: Update) -> tuple[float, float, float]:
         """Return the learning rates of the mean and of the gradient, and the factor of sqrt(v), with corrections."""
-        b1, b2 = group.option("betas")
-        return group.lr / (1 - b1**steps), 0.0, 1 / math.sqrt(1 - b2**steps)
+        b1, b2 = update.group.option("betas")
+        return update.lr / (1 - b1**update.steps), 0.0, 1 / math.sqrt(1 - b2**update.steps)
 
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], group: Group, steps: int) -> None:
-        rate_m, rate_g, scale_v = self._rates(group, steps)
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
+        rate_m, rate_g, scale_v = self._rates(update)
         k.optim.adam(
             *(weight, grad, memory["mean"], memory["square"], memory.get("peak")),
-            betas=group.option("betas"),
+            betas=update.group.option("betas"),
             rate_m=rate_m,
             rate_g=rate_g,
             scale_v=scale_v,
-            eps=group.option("eps"),
-            decay=group.option("weight_decay"),
+            eps=update.group.option("eps"),
+            decay=update.group.option("weight_decay"),
         )
 
 
@@ -103,7 +101,7 @@ class NAdam(Adam):
     ``w = w - lr sqrt(1 - b2^n) / (1 - b1^n) (b1 m + (1 - b1) g) / (sqrt(v) + eps)``.
 
     Args:
-        parameters, betas, eps, weight_decay, amsgrad: as in `Adam`.
+        parameters, betas, eps, weight_decay, amsgrad, relative, warmup: as in `Adam`.
         lr: the learning rate, or a function from the epoch to it; by default 0.002, and 0.001 without momentum_decay.
         momentum_decay: psi, the rate at which mu rises to b1; None for the constant momentum of SLAYER-PyTorch.
 
@@ -131,18 +129,20 @@ class NAdam(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        relative: bool = False,
+        warmup: int = 0,
         momentum_decay: float | None = 0.004,
     ) -> None:
         if lr is None:
             lr = 0.001 if momentum_decay is None else 0.002
         self._products: dict[tuple[float, float], list[float]] = {}
-        options = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        Optimizer.__init__(self, parameters, lr, **options, momentum_decay=momentum_decay)
+        options = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative, "warmup": warmup}
+        Optimizer.__init__(self, parameters, lr, betas=betas, eps=eps, **options, momentum_decay=momentum_decay)
 
-    def _rates(self, group: Group, steps: int) -> tuple[float, float, float]:
-        (b1, b2), psi = group.option("betas"), group.option("momentum_decay")
+    def _rates(self, update: Update) -> tuple[float, float, float]:
+        (b1, b2), psi, steps = update.group.option("betas"), update.group.option("momentum_decay"), update.steps
         if psi is None:
-            rate = group.lr * math.sqrt(1 - b2**steps) / (1 - b1**steps)
+            rate = update.lr * math.sqrt(1 - b2**steps) / (1 - b1**steps)
             return rate * b1, rate * (1 - b1), 1.0
 
         def mu(n: int) -> float:
@@ -152,5 +152,5 @@ class NAdam(Adam):
         while len(products) <= steps:
             products.append(products[-1] * mu(len(products)))
         product, ahead = products[steps], mu(steps + 1)
-        rate_m, rate_g = group.lr * ahead / (1 - product * ahead), group.lr * (1 - mu(steps)) / (1 - product)
+        rate_m, rate_g = update.lr * ahead / (1 - product * ahead), update.lr * (1 - mu(steps)) / (1 - product)
         return rate_m, rate_g, 1 / math.sqrt(1 - b2**steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -54,6 +54,32 @@ class Group:
         return self.options[name] if name in self.options else getattr(self._optimizer, name)
 
 
+def flag(op: str, name: str, value: Any) -> bool:
+    """Return value if it is a bool; raise TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def _steps(op: str, name: str, value: Any) -> int:
+    """Return value as an int of at least 0."""
+    return check.integer(op, name, value, least=0)
+
+
+class Update(NamedTuple):
+    """How one parameter is updated in one step.
+
+    Attributes:
+        group: the group of the parameter.
+        steps: the number of the step, counted for this parameter from 1.
+        lr: its learning rate in this step.
+    """
+
+    group: Group
+    steps: int
+    lr: float
+
+
 class Optimizer:
     """The base of all optimizers.
 
@@ -64,6 +90,10 @@ class Optimizer:
     ``lr``, of the optimizer or of a group, can be set at any time to a number or to a schedule, a function from the
     epoch to the rate. Groups without a rate of their own have the optimizer's.
 
+    With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
+    small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
+    With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. Both can be set for each group.
+
     Attributes:
         groups: the groups, one if none are given.
         parameters: the tensors of all groups in order.
@@ -73,9 +103,11 @@ class Optimizer:
         memory: for each parameter, the arrays of the optimizer's state, by name.
     """
 
-    # The function of `check` for each option that a group may have, besides lr.
-    rules: ClassVar[Rules] = {"weight_decay": check.not_negative}
+    # The function that validates each option that a group may have, besides lr.
+    rules: ClassVar[Rules] = {"weight_decay": check.not_negative, "relative": flag, "warmup": _steps}
     weight_decay: float
+    relative: bool
+    warmup: int
 
     def __init__(self, parameters: Parameters, lr: Rate, **options: Any) -> None:
         op = self._op = type(self).__name__
@@ -94,6 +126,7 @@ class Optimizer:
         ]
         # A parameter that was frozen for some time has taken fewer steps: the corrections of its means begin later.
         self._taken = [0 for _ in self.parameters]
+        self._sizes: list[float | None] = [None for _ in self.parameters]
 
     def _read_groups(self, parameters: Any) -> list[Group]:
         """Return the groups of a list of tensors, or of dictionaries."""
@@ -170,24 +203,39 @@ class Optimizer:
                     continue
                 self._taken[i] += 1
                 grad = namespace(p.grad).ascontiguousarray(p.grad)
-                self._update(kernels.of(p.data), p.data, grad, self.memory[i], group, self._taken[i])
+                update = Update(group, self._taken[i], self._rate(i, group))
+                self._update(kernels.of(p.data), p.data, grad, self.memory[i], update)
                 if isinstance(p, Bounded):
                     p.clamp()
 
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], group: Group, steps: int) -> None:
-        """Update a weight of a group in place, in its step number `steps`."""
+    def _rate(self, i: int, group: Group) -> float:
+        """Return the learning rate of parameter i in its present step, a step of the warm-up or a later one."""
+        rate, warmup = group.lr, group.option("warmup")
+        if self._taken[i] < warmup:
+            rate *= self._taken[i] / warmup
+        if group.option("relative"):
+            size = self._sizes[i]
+            if size is None:
+                size = self._sizes[i] = root_mean_square(self.parameters[i].data) or 1.0
+            rate *= size
+        return rate
+
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
+        """Update a weight in place."""
         raise TypeError(f"{self._op}: an optimizer must define _update")
 
     def state(self) -> dict[str, Array]:
         """Return copies of the optimizer's state by name, on the CPU.
 
-        It has the number of steps, the arrays of each parameter, and each learning rate that was assigned as a number.
+        It has the number of steps, the arrays of each parameter, its initial root mean square where rates are relative
+        to it, and each learning rate that was assigned as a number.
         Schedules are functions: they are not part of it.
         """
         found = {"steps": np.array(self.steps)}
         for i, (memory, taken) in enumerate(zip(self.memory, self._taken, strict=True)):
             found |= {f"{i}.{name}": to_numpy(a).copy() for name, a in memory.items()}
             found |= {} if taken == self.steps else {f"{i}.steps": np.array(taken)}
+            found |= {} if self._sizes[i] is None else {f"{i}.size": np.array(self._sizes[i])}
         rates = {"lr": self._assigned} | {f"group.{n}.lr": group.assigned for n, group in enumerate(self.groups)}
         return found | {name: np.array(rate) for name, rate in rates.items() if rate is not None}
 
@@ -199,7 +247,7 @@ class Optimizer:
         """
         needed = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
         needed |= {"steps": np.array(self.steps)}
-        optional = [f"{i}.steps" for i in range(len(self.memory))]
+        optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
         optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
         known = needed | dict.fromkeys(optional, np.array(0))
         for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
@@ -209,6 +257,7 @@ class Optimizer:
         self.steps = int(state["steps"])
         for i, memory in enumerate(self.memory):
             self._taken[i] = int(state.get(f"{i}.steps", state["steps"]))
+            self._sizes[i] = float(state[f"{i}.size"]) if f"{i}.size" in state else None
             for name, a in memory.items():
                 memory[name] = to_device(state[f"{i}.{name}"].astype(a.dtype))
         if "lr" in state:
@@ -216,6 +265,11 @@ class Optimizer:
         for number, group in enumerate(self.groups):
             if f"group.{number}.lr" in state:
                 group.lr = float(state[f"group.{number}.lr"])
+
+
+def root_mean_square(a: Array) -> float:
+    """Return the root of the mean of the squares of an array; 0 for an empty one."""
+    return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0
 
 
 def _schedule(optimizer: Optimizer, name: str, rate: Any) -> Schedule:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.optim.base import Group, Optimizer, Parameters, Rate, Rules
+from cuslayer.optim.base import Group, Optimizer, Parameters, Rate, Rules, Update
 
 
 class SGD(Optimizer):
@@ -17,6 +17,8 @@ class SGD(Optimizer):
         lr: the learning rate, or a function from the epoch to it.
         momentum: the decay rate of the velocity.
         weight_decay: the factor of the parameter that is added to its gradient.
+        relative: whether lr is a fraction of each parameter's initial root mean square; see `Optimizer`.
+        warmup: the number of steps in which the rate rises linearly to lr.
 
     Raises:
         ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
@@ -32,13 +34,21 @@ class SGD(Optimizer):
     momentum: float
 
     def __init__(
-        self, parameters: Parameters, lr: Rate = 0.01, *, momentum: float = 0.0, weight_decay: float = 0.0
+        self,
+        parameters: Parameters,
+        lr: Rate = 0.01,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        relative: bool = False,
+        warmup: int = 0,
     ) -> None:
-        super().__init__(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+        options = {"weight_decay": weight_decay, "relative": relative, "warmup": warmup}
+        super().__init__(parameters, lr, momentum=momentum, **options)
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("velocity",)
 
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], group: Group, steps: int) -> None:
-        momentum, decay = group.option("momentum"), group.option("weight_decay")
-        k.optim.sgd(weight, grad, memory["velocity"], group.lr, momentum, decay)
+    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
+        momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
+        k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
