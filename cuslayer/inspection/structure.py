@@ -55,12 +55,13 @@ def find_unit(op: str, net: Any, layer: Any) -> Unit:
     """Return the unit of a layer, given as a position, negative ones from the end, or as the object itself.
 
     Raises:
+        IndexError: the position is out of range.
         ValueError: the layer is not in the network, or is at several positions.
     """
     if isinstance(layer, int) and not isinstance(layer, bool):
         size = len(net.layers)
         if not -size <= layer < size:
-            raise ValueError(f"{op}: layer must be under {size}, got {layer}")
+            raise IndexError(f"{op}: layer must be under {size}, got {layer}")
         at = [layer % size]
     else:
         at = [position for position, stage in enumerate(net.layers) if stage is layer]

@@ -9,6 +9,7 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers import Layer
 from cuslayer.network.fusion import observed, plan
+from cuslayer.network.input import checked_input, shape_hint
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.potential import FORMATS, potential_format
@@ -52,12 +53,14 @@ class Sequential:
         """Return the output for the input x (T, N, ...).
 
         Raises:
-            ValueError: x does not fit the first layer.
+            ValueError: x does not fit the first layer, or holds NaN or an infinity.
+
+        Warns:
+            UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
         x = as_tensor(x)
-        check.time_first("network", "x", x)
         run = observed(self)
-        with potential_format(self.potentials):
+        with checked_input(self, x), potential_format(self.potentials):
             for step in plan(self.layers):
                 x = run(step, x)
         return x
@@ -159,5 +162,6 @@ class Network(Sequential):
         x = as_tensor(x)
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
-            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}")
+            hint = shape_hint(x.shape, self.input_shape)
+            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")
         return super().__call__(x)

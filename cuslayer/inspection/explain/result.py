@@ -190,15 +190,15 @@ class Explanation:
             The axes.
 
         Raises:
-            ValueError: the input is not (H, W, C), or has no such channel.
+            ValueError: the input is not (H, W, C).
+            IndexError: it has no such channel.
         """
         shape = self.contributions.shape
         if len(shape) != 3:
             raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {shape}")
         if channel is None:
             return draw_map(ax, self.contributions.sum(axis=2), self.headline())
-        if check.integer("plot_map", "channel", channel, least=0) >= shape[2]:
-            raise ValueError(f"plot_map: channel must be under {shape[2]}, got {channel}")
+        channel = check.index("plot_map", "channel", channel, shape[2])
         return draw_map(ax, self.contributions[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:

@@ -33,13 +33,13 @@ class NetworkHealth:
         """Return the health of the neurons at a position.
 
         Raises:
-            ValueError: there are no neurons at that position.
+            IndexError: there are no neurons at that position.
         """
         for found in self.layers:
             if found.layer == layer:
                 return found
         known = ", ".join(str(found.layer) for found in self.layers)
-        raise ValueError(f"health: neurons stand at {known}, got {layer!r}")
+        raise IndexError(f"health: neurons stand at {known}, got {layer!r}")
 
     def error(self, layer: int) -> float:
         """Return the error of the neurons at a position relative to the last layer's; 0 if that is 0."""
