@@ -21,6 +21,10 @@ from cuslayer import check
 # An array of NumPy or CuPy, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
+_DEVICES = ("auto", "cpu", "cuda")
+# Beginnings of other words for a GPU, in lower case.
+_GPU_WORDS = ("gpu", "nvidia", "cuda", "cupy", "geforce", "rtx", "tesla")
+
 _device = os.environ.get("CUSLAYER_DEVICE", "auto")
 _generator = np.random.default_rng()
 
@@ -70,10 +74,20 @@ def use(device: str) -> None:
     'cpu'
     """
     global _device
-    check.one_of("use", "device", device, ("auto", "cpu", "cuda"))
+    _check_device("use", "device", device)
     if device == "cuda":
         cupy()
     _device = device
+
+
+def _check_device(op: str, name: str, device: Any) -> None:
+    """Raise ValueError unless device is a known word; other words for a GPU point to "cuda"."""
+    word = device.lower() if isinstance(device, str) else ""
+    if device not in _DEVICES and word.startswith(_GPU_WORDS):
+        number = "; the variable CUDA_VISIBLE_DEVICES chooses one of several GPUs" if word[-1].isdigit() else ""
+        known = ", ".join(_DEVICES)
+        raise ValueError(f"{op}: {name} must be one of {known}, got {device!r}; a GPU of NVIDIA is 'cuda'{number}")
+    check.one_of(op, name, device, _DEVICES)
 
 
 def device() -> str:
@@ -82,7 +96,7 @@ def device() -> str:
     Raises:
         ValueError: the variable CUSLAYER_DEVICE names a device that is unknown or not available.
     """
-    check.one_of("device", "CUSLAYER_DEVICE", _device, ("auto", "cpu", "cuda"))
+    _check_device("device", "CUSLAYER_DEVICE", _device)
     if _device == "auto":
         return "cpu" if _driver_problem() else "cuda"
     if _device == "cuda":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -30,6 +32,19 @@ def positive(op: str, name: str, value: Any) -> float:
     if result <= 0:
         raise ValueError(f"{op}: {name} must be positive, got {result:g}")
     return result
+
+
+# Steps in ms that are at or beyond these limits are probably in seconds or in microseconds.
+_SECONDS, _MICROSECONDS = 1e-3, 1e3
+
+
+def time_step(op: str, name: str, value: Any) -> float:
+    """Return a step in ms, as `positive` does; warn if its size is that of seconds or of microseconds."""
+    step = positive(op, name, value)
+    if not _SECONDS < step < _MICROSECONDS:
+        unit = "seconds" if step <= _SECONDS else "microseconds"
+        warn(f"{op}: {name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0")
+    return step
 
 
 def not_negative(op: str, name: str, value: Any) -> float:
@@ -77,22 +92,67 @@ def pair(op: str, name: str, value: Any, *, least: int) -> tuple[int, int]:
     return side, side
 
 
+def index(op: str, name: str, value: Any, size: int, what: str = "") -> int:
+    """Return value as an index from 0 into `size` items, which `what` names for messages, as in "steps".
+
+    Raises:
+        TypeError: value is not an integer.
+        IndexError: value is negative or out of range.
+    """
+    place = integer(op, name, value, least=-sys.maxsize)
+    if place < 0:
+        raise IndexError(f"{op}: {name} must be at least 0, got {place}")
+    if place >= size:
+        raise IndexError(f"{op}: {name} must be under {size}{what and ' ' + what}, got {place}")
+    return place
+
+
 def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:
     """Return the index of a neuron in a layer of a shape, given as such an index or as a flat one in C order.
 
     Raises:
         TypeError: the index is not made of integers.
-        ValueError: the index is out of range.
+        IndexError: the index is out of range.
     """
-    if isinstance(neuron, (tuple, list)):
-        index = tuple(integer(op, "neuron", n, least=0) for n in neuron)
-        if len(index) == len(shape) and all(n < size for n, size in zip(index, shape, strict=True)):
-            return index
-    else:
-        flat = integer(op, "neuron", neuron, least=0)
-        if flat < math.prod(shape):
-            return tuple(flat // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
-    raise ValueError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
+    several = isinstance(neuron, (tuple, list))
+    sizes = shape if several and len(neuron) == len(shape) else (math.prod(shape),)
+    given = tuple(integer(op, "neuron", n, least=-sys.maxsize) for n in (neuron if several else (neuron,)))
+    if any(n < 0 for n in given):
+        raise IndexError(f"{op}: neuron must be at least 0, got {neuron}")
+    if (several and sizes is not shape) or any(n >= size for n, size in zip(given, sizes, strict=True)):
+        raise IndexError(f"{op}: neuron {neuron} lies outside a layer of shape {shape}")
+    if several:
+        return given
+    return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
+
+
+def warn(message: str) -> None:
+    """Issue a UserWarning for the line of the caller outside of this package and its progress bar."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _is_internal(module: str) -> bool:
+    return module.split(".")[0] in (__name__.split(".")[0], "tqdm", "contextlib")
+
+
+def finite_range(op: str, name: str, low: float, high: float) -> None:
+    """Raise ValueError if an array, given by its smallest and its largest element, holds NaN or an infinity."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        wrong = high if math.isfinite(low) else low
+        raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
+
+
+def pixels(op: str, name: str, low: float, high: float) -> str | None:
+    """Return a warning if the smallest and the largest element of an array are those of pixels from 0 to 255."""
+    if not 0 <= low <= 128 < high <= 255:
+        return None
+    return (
+        f"{op}: {name} looks like pixels from 0 to 255, its largest value is {high:g}; divide it by 255, or make "
+        f"spikes of it, as encode_poisson({name} / 255, steps=...) does"
+    )
 
 
 def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:
@@ -121,6 +181,22 @@ def floating(op: str, name: str, x: Any) -> None:
     """Raise TypeError unless x is of type float32 or float64."""
     if x.dtype.name not in ("float32", "float64"):
         raise TypeError(f"{op}: {name} must be float32 or float64, got {x.dtype}")
+
+
+def weighted_input(op: str, name: str, x: Any) -> None:
+    """Check the input of a neuron.
+
+    Raises:
+        ValueError: x is not (T, N, ...).
+        TypeError: x is not of type float32 or float64, such as spikes, which need a layer before the neurons.
+    """
+    time_first(op, name, x)
+    if x.dtype == bool:
+        raise TypeError(
+            f"{op}: {name} must be the weighted input of a layer, float32 or float64, got spikes (bool); "
+            "put a layer, such as Dense or Conv, before the neurons"
+        )
+    floating(op, name, x)
 
 
 def same_shape(op: str, name: str, x: Any, other: str, y: Any) -> None:

@@ -46,7 +46,7 @@ def encode_poisson(
     op = "encode_poisson"
     values = _real(op, x)
     _check_not_negative(op, values)
-    per_step = check.positive(op, "rate", rate) * check.positive(op, "dt", dt) / 1000
+    per_step = check.positive(op, "rate", rate) * check.time_step(op, "dt", dt) / 1000
     if steps is None:
         check.time_first(op, "x", values)
         shape = values.shape
@@ -106,7 +106,7 @@ def encode_latency(
     values = _real(op, x)
     _check_batch(op, values)
     _check_not_negative(op, values)
-    steps, dt = check.integer(op, "steps", steps, least=1), check.positive(op, "dt", dt)
+    steps, dt = check.integer(op, "steps", steps, least=1), check.time_step(op, "dt", dt)
     largest = check.positive(op, "largest", largest)
     threshold = check.positive(op, "threshold", threshold)
     if values.size and values.max() > largest:

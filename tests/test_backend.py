@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,24 @@ def test_without_a_driver():
     assert cs.device() == "cpu"
     found = run("import cuslayer; cuslayer.device()", CUSLAYER_DEVICE="cuda")
     assert "ValueError: device: cuda is out of reach" in found.stderr
+
+
+@pytest.mark.parametrize("word", ["gpu", "GPU", "nvidia", "CUDA", "Cuda", "cupy", "gpu:0", "cuda:0", "cuda:1"])
+def test_other_words_for_a_gpu_point_to_cuda(word):
+    before = cs.device()
+    rule = f"use: device must be one of auto, cpu, cuda, got {word!r}; a GPU of NVIDIA is 'cuda'"
+    number = "; the variable CUDA_VISIBLE_DEVICES chooses one of several GPUs" if word[-1].isdigit() else ""
+    with pytest.raises(ValueError, match="^" + re.escape(rule + number) + "$"):
+        cs.use(word)
+    assert cs.device() == before
+
+
+@pytest.mark.parametrize(("word", "hint"), [("cpus", "; did you mean cpu?"), ("", ""), (None, ""), (0, "")])
+def test_other_words_are_no_device(word, hint):
+    with pytest.raises(ValueError, match=r"^use: device must be one of auto, cpu, cuda, got ") as found:
+        cs.use(word)
+    assert "NVIDIA" not in str(found.value)
+    assert hint in str(found.value)
 
 
 def test_the_variable_sets_the_default():

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import Compose, Crop, Downsample, Drop, Flip, FromStart, Jitter, RandomShift, Transform
-from cuslayer.data.datasets import NMNIST, EventFolder, open_folder
+from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
 from cuslayer.data.formats import SpikeCounts, read_counts, read_events, write_counts, write_events
 from cuslayer.data.loader import Loader
+from cuslayer.data.subset import Subset, split
 from cuslayer.data.tonic import FromTonic
 
 __all__ = [
     "NMNIST",
+    "Arrays",
     "Compose",
     "Crop",
+    "Dataset",
     "Digits",
     "Downsample",
     "Drop",
@@ -26,10 +30,12 @@ __all__ = [
     "Loader",
     "RandomShift",
     "SpikeCounts",
+    "Subset",
     "Transform",
     "open_folder",
     "read_counts",
     "read_events",
+    "split",
     "write_counts",
     "write_events",
 ]

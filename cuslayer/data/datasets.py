@@ -5,10 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from pathlib import Path
-from typing import Protocol, SupportsIndex, TypeAlias
+from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.events import Events, sensor_shape
@@ -25,29 +24,41 @@ _NMNIST_MS = 300.0
 
 
 class Dataset(Protocol):
-    """Interface of a data set: indexed recordings with classes."""
+    """Interface of a data set: an object with these four members is one, without deriving from this class.
+
+    `Loader` makes batches of it; its documentation has a complete example. A data set may also have
+
+    - ``labels``, the class of each recording, int64 (samples,), so that none has to be read for it;
+    - ``dt``, the step of its arrays in ms, and ``steps``, the number of steps T of its arrays;
+    - ``where(index)``, the name of a recording, such as its path, for messages.
+
+    >>> from cuslayer.data.digits import Digits
+    >>> data = Digits("test")
+    >>> data.shape, data.classes, len(data), data[0]
+    ((34, 34, 2), 10, 360, (Events(5323 events in 2-D, 13.108 to 298.776 ms), 0))
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sensor, (H, W, C), or (C,) for one-dimensional recordings."""
+        """The shape of a recording at one time: the sensor (H, W, C), or (C,) for one-dimensional recordings.
+
+        H is the number of rows, W of columns, C of channels: 2 for the OFF and ON events of an event camera.
+        """
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
-
-    @property
-    def duration(self) -> float:
-        """The duration of a recording in ms."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """The class of each recording, (samples,)."""
+        """The number of classes; labels are integers from 0 to ``classes - 1``."""
 
     def __len__(self) -> int:
         """The number of recordings."""
 
-    def __getitem__(self, index: int, /) -> tuple[Events, int]:
-        """Return a recording and its class; raise IndexError after the last one."""
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
+        """Return recording `index`, from 0, and its label; raise IndexError after the last one.
+
+        The recording is `Events`, with times in ms, rows and columns in pixels, and polarities as channels; or an array
+        (T, *shape), boolean for spikes or floating for signals, one row a step. The label is the class, an integer
+        from 0; or, for losses of spike trains, the target's spikes (T, outputs).
+        """
 
 
 class _Files:
@@ -201,11 +212,11 @@ def open_folder(
     return train, test
 
 
-def position(op: str, index: SupportsIndex, length: int) -> int:
+def position(op: str, index: SupportsIndex, length: int, what: str = "samples") -> int:
     """Return index as a position from 0; a negative index counts from the end.
 
     Raises:
-        IndexError: there is no such sample, which also ends iteration over a data set.
+        IndexError: there is no such place, which also ends iteration over a data set.
         TypeError: index is not an integer.
     """
     try:
@@ -213,7 +224,7 @@ def position(op: str, index: SupportsIndex, length: int) -> int:
     except TypeError:
         raise TypeError(f"{op}: index must be an integer, got {type(index).__name__}") from None
     if not -length <= place < length:
-        raise IndexError(f"{op}: index must lie within {length} samples, got {place}")
+        raise IndexError(f"{op}: index must lie within {length} {what}, got {place}")
     return place % length
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
+from cuslayer.data.window import misfit
+from cuslayer.tape import Tensor
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -62,6 +65,52 @@ class Events:
                 values.setflags(write=False)
         return events
 
+    @classmethod
+    def from_spikes(cls, spikes: Any, dt: float = 1.0) -> Events:
+        """Return the events of one recording's spikes, the inverse of `to_spikes`.
+
+        Step k is the time ``k dt``, channel c the polarity c. Events are sorted by time, then by row, column, channel.
+
+        Args:
+            spikes: boolean (T, H, W, C), or (T, C) for a one-dimensional recording, whose polarities are 0; or the
+                counts that ``to_spikes(binning="sum")`` returns, with as many equal events.
+            dt: the step in ms.
+
+        Raises:
+            TypeError: spikes are neither booleans nor integers, or dt is not a number.
+            ValueError: spikes are of another shape, a count is negative, or dt is not positive.
+
+        >>> spikes = np.zeros((20, 2, 3, 2), bool)
+        >>> spikes[13, 1, 2, 1] = True
+        >>> events = Events.from_spikes(spikes, dt=0.1)
+        >>> events, bool((events.to_spikes((2, 3, 2), steps=20, dt=0.1) == spikes).all())
+        (Events(1 events in 2-D, 1.3 to 1.3 ms), True)
+        """
+        op = "from_spikes"
+        data = backend.to_numpy(spikes.data if isinstance(spikes, Tensor) else spikes)
+        if data.ndim not in (2, 4):
+            raise ValueError(
+                f"{op}: spikes must be one recording, (T, H, W, C) or (T, C), got shape {data.shape}; of a batch "
+                "(T, N, ...) take one sample, spikes[:, n]"
+            )
+        if data.dtype.kind not in "biu":
+            raise TypeError(
+                f"{op}: spikes must be booleans or counts, got {data.dtype}; compare them, as in spikes > 0"
+            )
+        if data.dtype.kind == "i" and data.size and data.min() < 0:
+            raise ValueError(f"{op}: a count must not be negative, got {data.min()}")
+        dt = check.time_step(op, "dt", dt)
+        found = np.nonzero(data)
+        if data.dtype != np.bool_:
+            counts = data[found]
+            found = tuple(np.repeat(index, counts) for index in found)
+        step, *place = (index.astype(np.int64, copy=False) for index in found)
+        t: Floats = step * np.float64(dt)
+        if data.ndim == 2:
+            return cls._own(t, place[0], None, np.zeros(len(step), np.int64))
+        y, x, p = place
+        return cls._own(t, x, y, p)
+
     @property
     def t(self) -> Floats:
         """Times in ms, float64 (events,)."""
@@ -84,6 +133,42 @@ class Events:
 
     def __len__(self) -> int:
         return len(self._t)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return event `index` as (t, x, y, p); or, for a slice, a mask or an array of indices, the `Events` there.
+
+        Raises:
+            IndexError: an index is out of range, or a mask has another length.
+            TypeError: index is of another type.
+
+        >>> events = Events([0.5, 1.3], [3, 4], [0, 1], [1, 0])
+        >>> events[-1], events[events.p == 1]
+        ((1.3, 4, 1, 0), Events(1 events in 2-D, 0.5 to 0.5 ms))
+        """
+        if not isinstance(index, slice) and np.ndim(index) == 0:
+            try:
+                at = operator.index(index)
+            except TypeError:
+                kind = type(index).__name__
+                raise TypeError(f"Events: index must be an integer, a slice or an array, got {kind}") from None
+            if not -len(self) <= at < len(self):
+                raise IndexError(f"Events: index must lie within {len(self)} events, got {at}")
+            y = None if self._y is None else int(self._y[at])
+            return float(self._t[at]), int(self._x[at]), y, int(self._p[at])
+        chosen: Any = index if isinstance(index, slice) else np.asarray(index)
+        if isinstance(chosen, np.ndarray):
+            if isinstance(index, (list, tuple)) and not index:
+                chosen = chosen.astype(np.int64)
+            if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
+                what = f"shape {chosen.shape}, {chosen.dtype}"
+                raise TypeError(f"Events: index must be integers or a mask of shape (events,), got {what}")
+            mask = chosen.dtype == np.bool_
+            outside = len(chosen) != len(self) if mask else (chosen >= len(self)) | (chosen < -len(self))
+            if np.any(outside):
+                got = f"a mask of {len(chosen)}" if mask else str(chosen[np.argmax(outside)])
+                raise IndexError(f"Events: index must lie within {len(self)} events, got {got}")
+        y = None if self._y is None else self._y[chosen].copy()
+        return Events._own(self._t[chosen].copy(), self._x[chosen].copy(), y, self._p[chosen].copy())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Events):
@@ -112,7 +197,8 @@ class Events:
         """Return the events in time bins, (T, H, W, C), or (T, C) for a one-dimensional recording.
 
         The polarity of an event is its channel. With C = 1, and in a one-dimensional recording, polarities are
-        ignored. Events at or after the end of the last bin are dropped.
+        ignored. Events at or after the end of the last bin are dropped; a warning says where that are all of them, or
+        where the times look like microseconds.
 
         Args:
             shape: the sensor (H, W, C), or the number of neurons of a one-dimensional recording.
@@ -133,10 +219,13 @@ class Events:
         """
         sensor = sensor_shape("to_spikes", shape)
         steps = check.integer("to_spikes", "steps", steps, least=1)
-        dt = check.positive("to_spikes", "dt", dt)
+        dt = check.time_step("to_spikes", "dt", dt)
         check.one_of("to_spikes", "binning", binning, BINNINGS)
         check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
+        found = misfit(self._t, len(step), steps, dt)
+        if found:
+            check.warn(f"to_spikes: {found[1]}")
         features = int(np.prod(sensor))
         index = step * features + feature
         if binning == "or":

@@ -15,19 +15,30 @@ import numpy.typing as npt
 from cuslayer.data.events import EDGE
 from cuslayer.jit import compiled
 
+Counts = npt.NDArray[np.int64]
+
 # Bytes per event: x, y, then polarity (1 bit) and time in microseconds (23 bits).
-_EVENT = 5
+EVENT_BYTES = 5
 _US_PER_MS = 1000.0
 
 
 @compiled
 def _bin_events(
-    raw: Any, ends: Any, spikes: Any, height: int, width: int, channels: int, steps: int, dt: float, nearest: bool
+    raw: Any,
+    ends: Any,
+    spikes: Any,
+    kept: Any,
+    height: int,
+    width: int,
+    channels: int,
+    steps: int,
+    dt: float,
+    nearest: bool,
 ) -> bool:
-    """Set the bins of all events in spikes; return False if an event is outside the sensor."""
+    """Set the bins of all events in spikes, and count them; return False if an event is outside the sensor."""
     begin = 0
     for sample in range(ends.size):
-        for at in range(begin, ends[sample], _EVENT):
+        for at in range(begin, ends[sample], EVENT_BYTES):
             x, y, p = np.int64(raw[at]), np.int64(raw[at + 1]), np.int64(raw[at + 2]) >> 7
             if x >= width or y >= height or (channels > 1 and p >= channels):
                 return False
@@ -36,13 +47,19 @@ def _bin_events(
             step = np.rint(step) if nearest else np.floor(step + EDGE)
             if step < steps:
                 feature = (y * width + x) * channels + (p if channels > 1 else 0)
+                kept[sample] += 1
                 spikes[(np.int64(step) * ends.size + sample) * height * width * channels + feature] = True
         begin = ends[sample]
     return True
 
 
 def bin_recordings(
-    recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
+    recordings: Sequence[bytes],
+    shape: tuple[int, int, int],
+    steps: int,
+    dt: float,
+    rounding: str,
+    kept: Counts | None = None,
 ) -> npt.NDArray[np.bool_] | None:
     """Return the spikes (T, N, H, W, C) of recordings as `Events.to_spikes` does, or None if one is invalid.
 
@@ -52,12 +69,14 @@ def bin_recordings(
         steps: the number of bins.
         dt: the width of a bin in ms.
         rounding: "floor" or "nearest".
+        kept: for each recording, 0; increased by the number of its events within the bins.
     """
-    if any(not raw or len(raw) % _EVENT for raw in recordings):
+    if any(not raw or len(raw) % EVENT_BYTES for raw in recordings):
         return None
     ends = np.cumsum([len(raw) for raw in recordings], dtype=np.int64)
     raw = np.frombuffer(b"".join(recordings), np.uint8)
     spikes = np.zeros(steps * len(recordings) * int(np.prod(shape)), np.bool_)
-    if not _bin_events(raw, ends, spikes, *shape, steps, dt, rounding == "nearest"):
+    counts = np.zeros(len(recordings), np.int64) if kept is None else kept
+    if not _bin_events(raw, ends, spikes, counts, *shape, steps, dt, rounding == "nearest"):
         return None
     return spikes.reshape(steps, len(recordings), *shape)

@@ -2,52 +2,108 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
 from cuslayer.data.augment import Transform
-from cuslayer.data.datasets import Dataset
-from cuslayer.data.events import ROUNDINGS, flat_bins, sensor_shape
+from cuslayer.data.datasets import Dataset, position
+from cuslayer.data.dense import numbers, to_steps
+from cuslayer.data.events import ROUNDINGS, Events, flat_bins, sensor_shape
+from cuslayer.data.window import first_time, misfit
+from cuslayer.tape import Tensor
 
-Batch = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
+# Recordings that are binned from their bytes are read for a warning if a smaller share of their events is kept.
+_FEW = 0.02
+
+Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+class _Prepared(NamedTuple):
+    """A batch, and descriptions of times that do not fit the window, by kind."""
+
+    batch: Batch
+    misfits: dict[str, str]
+
+
+class _Binned(NamedTuple):
+    """Events as indices of bins and of the sensor."""
+
+    step: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int64]
 
 
 class Loader:
     """Iterate over batches (x, labels): x boolean (T, N, H, W, C) or (T, N, C), labels int64 (N,).
 
     A background thread prepares the next batch while the caller uses the current one. Each iteration is one epoch over
-    the whole data set. The arrays are NumPy arrays; a network copies them to its device.
+    the whole data set. The arrays are NumPy arrays; a network copies them to its device. ``loader[i]`` is batch i of
+    the next epoch.
+
+    Recordings that are arrays (T, ...) end at the last step, or are followed by zeros up to it; x is floating if they
+    are. Targets that are spike trains (T, outputs) become (T, N, outputs) in the same way.
+
+    A warning, once for a data set, says if all events of a recording lie past the last step, or if its times look like
+    microseconds.
 
     Attributes:
         epoch: the number of the next iteration, from 0. It increases when an iteration starts; set it to resume a run.
         seed: with the epoch it determines the order of samples, and with epoch and sample index the transform.
-        shape: the sensor of the batches: that of the data set, after the transform.
+        shape: the shape of x after T and N: that of the data set, after the transform.
 
     Args:
-        dataset: the recordings.
+        dataset: the recordings: `Arrays` of your own arrays, `open_folder` for files, or any other `Dataset`.
         batch: samples per batch; the last batch may be smaller.
-        steps: the number of time bins T; events after the last bin are dropped.
-        dt: the width of a bin in ms.
+        steps: the number of time bins T; events after the last bin are dropped. By default, the steps of the data set's
+            arrays.
+        dt: the width of a bin in ms; by default the step of the data set's arrays, or 1.
         shuffle: whether to shuffle the samples in each epoch.
         seed: an integer from 0; None: drawn from the generator of `cs.seed`.
         rounding: "floor" or "nearest", as in `Events.to_spikes`.
         drop_last: whether to drop a smaller last batch.
         transform: applied to each recording before binning: `Crop`, `Downsample`, `FromStart`, `RandomShift`, `Jitter`,
-            `Flip`, `Drop`, a `Compose` of several, or another `Transform`.
+            `Flip`, `Drop`, a `Compose` of several, or another `Transform`. Spikes of arrays become `Events` for it.
 
     Raises:
         TypeError: dataset is not a data set, or an argument has the wrong type.
         ValueError: an argument is out of range, or there would be no batch. Iteration also raises the errors of
-            reading a recording.
+            reading a recording, and of recordings and labels that do not fit the data set.
 
     >>> from cuslayer.data.digits import Digits
     >>> loader = Loader(Digits("test"), 100, steps=300, shuffle=True, seed=0)
     >>> [(x.shape, x.dtype.name, len(labels)) for x, labels in loader][-1], loader.epoch
     (((300, 60, 34, 34, 2), 'bool', 60), 1)
+
+    A data set of your own is an object with four members; see `Dataset`:
+
+    >>> from cuslayer.data import Events
+    >>> class Bars:
+    ...     '''A bar that moves to the right (class 0) or to the left (class 1) over 8 x 8 pixels within 40 ms.'''
+    ...
+    ...     shape = (8, 8, 2)  # rows, columns, channels
+    ...     classes = 2
+    ...
+    ...     def __len__(self):
+    ...         return 20
+    ...
+    ...     def __getitem__(self, index):
+    ...         if not 0 <= index < len(self):
+    ...             raise IndexError(index)
+    ...         column = np.repeat(np.arange(8), 8)
+    ...         label = index % 2
+    ...         t = 5.0 * (column if label == 0 else 7 - column) + 0.1 * index  # ms
+    ...         return Events(t, x=column, y=np.tile(np.arange(8), 8), p=np.ones(64, int)), label
+    >>> spikes, labels = next(iter(Loader(Bars(), batch=5, steps=40, dt=1.0)))
+    >>> spikes.shape, spikes.dtype.name, int(spikes.sum()), labels.tolist()
+    ((40, 5, 8, 8, 2), 'bool', 320, [0, 1, 0, 1, 0])
+
+    Your own arrays need no class: ``Loader(Arrays(x, y), batch=16)``; see `Arrays`.
     """
 
     def __init__(
@@ -55,8 +111,8 @@ class Loader:
         dataset: Dataset,
         batch: int,
         *,
-        steps: int,
-        dt: float = 1.0,
+        steps: int | None = None,
+        dt: float | None = None,
         shuffle: bool = False,
         seed: int | None = None,
         rounding: str = "floor",
@@ -64,17 +120,21 @@ class Loader:
         transform: Transform | None = None,
     ) -> None:
         op = "Loader"
-        for name in ("__len__", "__getitem__", "shape"):
-            if not hasattr(dataset, name):
-                raise TypeError(f"{op}: dataset must have {name}, got {type(dataset).__name__}")
+        _check_dataset(op, dataset)
         self.dataset = dataset
         self.batch = check.integer(op, "batch", batch, least=1)
+        self._own_dt: float | None = getattr(dataset, "dt", None)
+        self.dt = check.time_step(op, "dt", (self._own_dt or 1.0) if dt is None else dt)
+        if steps is None:
+            own_steps: int | None = getattr(dataset, "steps", None)
+            if own_steps is None:
+                raise TypeError(f"{op}: steps must be given for recordings of events, the number of bins")
+            steps = round(own_steps * (self._own_dt or self.dt) / self.dt)
         self.steps = check.integer(op, "steps", steps, least=1)
-        self.dt = check.positive(op, "dt", dt)
         self.shuffle = bool(shuffle)
         self.rounding = check.one_of(op, "rounding", rounding, ROUNDINGS)
         self.drop_last = bool(drop_last)
-        self._sensor = sensor_shape(op, dataset.shape)
+        self._sensor = _step_shape(op, dataset.shape)
         if transform is not None and not (callable(transform) and hasattr(transform, "sensor")):
             raise TypeError(f"{op}: transform must be a Transform, got {type(transform).__name__}")
         self.transform = transform
@@ -93,12 +153,28 @@ class Loader:
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Batch]:
+        epoch, parts = self._parts()
+        self.epoch = epoch + 1
+        return self._batches(parts, epoch)
+
+    def __getitem__(self, index: SupportsIndex, /) -> Batch:
+        """Return batch `index` of the next epoch; `epoch` does not change.
+
+        Raises:
+            IndexError: there is no such batch.
+            TypeError: index is not an integer.
+        """
+        place = position("Loader", index, len(self), "batches")
+        epoch, parts = self._parts()
+        return self._with_warnings(self._prepare(parts[place], epoch))
+
+    def _parts(self) -> tuple[int, list[npt.NDArray[np.int64]]]:
+        """Return the epoch, and the samples of each of its batches."""
         epoch = check.integer("Loader", "epoch", self.epoch, least=0)
         order = np.arange(len(self.dataset))
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-        self.epoch = epoch + 1
-        return self._batches([order[i * self.batch : (i + 1) * self.batch] for i in range(len(self))], epoch)
+        return epoch, [order[i * self.batch : (i + 1) * self.batch] for i in range(len(self))]
 
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         """Yield a batch for each part; the thread also ends if the iteration is abandoned."""
@@ -107,30 +183,99 @@ class Loader:
             for part in parts[1:]:
                 ready = following.result()
                 following = pool.submit(self._prepare, part, epoch)
-                yield ready
-            yield following.result()
+                yield self._with_warnings(ready)
+            yield self._with_warnings(following.result())
 
-    def _prepare(self, samples: npt.NDArray[np.int64], epoch: int) -> Batch:
+    def _with_warnings(self, prepared: _Prepared) -> Batch:
+        """Issue the warnings of a batch, in the caller's thread, and return it."""
+        for kind, message in prepared.misfits.items():
+            if first_time(self.dataset, kind):
+                check.warn(message)
+        return prepared.batch
+
+    def _prepare(self, samples: npt.NDArray[np.int64], epoch: int) -> _Prepared:
         """Return the batch of some samples."""
-        binned = self._fast_binning(samples.tolist())
-        if binned is not None:
-            return binned, self.dataset.labels[samples]
-        n = len(samples)
-        features = int(np.prod(self.shape))
-        x = np.zeros(self.steps * n * features, dtype=np.bool_)
-        labels = np.empty(n, dtype=np.int64)
-        for i, sample in enumerate(samples.tolist()):
-            events, labels[i] = self.dataset[sample]
-            if self.transform is not None:
-                # One generator per sample: the result does not depend on the batch.
-                rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
-                events = self.transform(events, self._sensor, rng)
-            op = f"Loader: {self.dataset.where(sample) if hasattr(self.dataset, 'where') else f'sample {sample}'}"
-            step, feature = flat_bins(events, self.shape, self.steps, self.dt, self.rounding, op=op)
-            x[(step * n + i) * features + feature] = True
-        return x.reshape(self.steps, n, *self.shape), labels
+        misfits: dict[str, str] = {}
+        chosen = samples.tolist()
+        binned = self._fast_binning(chosen, misfits)
+        labels = getattr(self.dataset, "labels", None)
+        if binned is not None and labels is not None:
+            return _Prepared((binned, labels[samples]), misfits)
+        found = [self._recording(sample, epoch, misfits) for sample in chosen]
+        recordings, targets = [each for each, _ in found], [target for _, target in found]
+        trains = [target for target in targets if isinstance(target, np.ndarray)]
+        if trains and len(trains) < len(targets):
+            raise TypeError("Loader: labels must be classes or spike trains throughout, got both")
+        y = self._stack(trains, trains[0].shape[1:]) if trains else np.array(targets, np.int64)
+        return _Prepared((self._stack(recordings, self.shape), y), misfits)
 
-    def _fast_binning(self, samples: list[int]) -> npt.NDArray[np.bool_] | None:
+    def _recording(self, sample: int, epoch: int, misfits: dict[str, str]) -> tuple[Any, Any]:
+        """Return a recording as bins or as an array (T, ...), and its class or target (T, ...)."""
+        op = self._where(sample)
+        found = self.dataset[sample]
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise TypeError(f"{op}: a data set must return (recording, label), got {type(found).__name__}")
+        recording, label = found
+        target = self._target(op, label)
+        if not isinstance(recording, Events):
+            x = numbers(op, "a recording", recording)
+            if x.shape[1:] != self._sensor or not x.ndim:
+                wanted = ", ".join(map(str, self._sensor))
+                raise ValueError(f"{op}: a recording must be Events or (T, {wanted}), got shape {x.shape}")
+            if self.transform is None:
+                return to_steps(op, x, self.steps, self.dt, self._own_dt), target
+            if x.dtype != np.bool_:
+                raise TypeError(f"{op}: transform is for events and spikes, got {x.dtype}")
+            recording = Events.from_spikes(x, self._own_dt or self.dt)
+        if self.transform is not None:
+            # One generator per sample: the result does not depend on the batch.
+            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, sample)))
+            recording = self.transform(recording, self._sensor, rng)
+        sensor = sensor_shape(op, self.shape)
+        binned = _Binned(*flat_bins(recording, sensor, self.steps, self.dt, self.rounding, op=op))
+        self._note_misfit(op, recording, len(binned.step), misfits)
+        return binned, target
+
+    def _target(self, op: str, label: Any) -> Any:
+        """Return a class as an int, or a target as an array (T, ...)."""
+        if np.ndim(label.data if isinstance(label, Tensor) else label) >= 2:
+            return to_steps(op, numbers(op, "label", label), self.steps, self.dt, self._own_dt)
+        try:
+            found = operator.index(label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label)
+        except TypeError:
+            got = f"{type(label).__name__} {label}" if np.ndim(label) == 0 else f"an array of {np.shape(label)}"
+            got += "; of a one-hot label take the argmax" if np.size(label) > 1 else ""
+            raise TypeError(f"{op}: label must be the class, an integer from 0, got {got}") from None
+        classes = getattr(self.dataset, "classes", None)
+        if found < 0 or (classes is not None and found >= classes):
+            rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
+            raise ValueError(f"{op}: label must be {rule}, got {found}")
+        return found
+
+    def _stack(self, recordings: list[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return recordings, bins or arrays (T, ...), as one array (T, N, ...)."""
+        n, features = len(recordings), int(np.prod(shape))
+        types = {x.dtype for x in recordings if not isinstance(x, _Binned) and x.dtype != np.bool_}
+        real = np.float64 if np.dtype(np.float64) in types else np.float32
+        x = np.zeros(self.steps * n * features, dtype=real if types else np.bool_)
+        rows = x.reshape(self.steps, n, *shape)
+        for i, each in enumerate(recordings):
+            if isinstance(each, _Binned):
+                x[(each.step * n + i) * features + each.feature] = True
+            else:
+                rows[: len(each), i] = each
+        return rows
+
+    def _note_misfit(self, op: str, events: Events, kept: int, misfits: dict[str, str]) -> None:
+        found = misfit(events.t, kept, self.steps, self.dt)
+        if found:
+            misfits.setdefault(found[0], f"{op}: {found[1]}")
+
+    def _where(self, sample: int) -> str:
+        """Return the beginning of messages about a sample."""
+        return f"Loader: {self.dataset.where(sample) if hasattr(self.dataset, 'where') else f'sample {sample}'}"
+
+    def _fast_binning(self, samples: list[int], misfits: dict[str, str]) -> npt.NDArray[np.bool_] | None:
         """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
 
         Also None if a recording is invalid: reading it as events raises the error.
@@ -141,6 +286,39 @@ class Loader:
         found = [raw for sample in samples if (raw := recording(sample)) is not None]
         if len(found) < len(samples):
             return None
-        from cuslayer.data.fast_binning import bin_recordings
+        from cuslayer.data.fast_binning import EVENT_BYTES, bin_recordings
 
-        return bin_recordings(found, self.shape, self.steps, self.dt, self.rounding)
+        kept = np.zeros(len(found), np.int64)
+        binned = bin_recordings(found, self.shape, self.steps, self.dt, self.rounding, kept)
+        if binned is not None:
+            for sample, raw, inside in zip(samples, found, kept.tolist(), strict=True):
+                if inside < _FEW * (len(raw) // EVENT_BYTES):
+                    self._note_misfit(self._where(sample), self.dataset[sample][0], inside, misfits)
+        return binned
+
+
+def _check_dataset(op: str, dataset: Any) -> None:
+    """Raise TypeError unless dataset is a data set."""
+    array = isinstance(dataset, (np.ndarray, Tensor)) or hasattr(dataset, "__array_interface__")
+    if isinstance(dataset, type):
+        raise TypeError(f"{op}: dataset must be a data set, got the class {dataset.__name__}; call it")
+    missing = [name for name in ("__len__", "__getitem__", "shape") if not hasattr(dataset, name)]
+    if not array and not missing:
+        return
+    if isinstance(dataset, (str, os.PathLike)):
+        got = f"the path {os.fspath(dataset)!r}; train, test = open_folder(path) opens a folder"
+    elif isinstance(dataset, tuple) and dataset and all(hasattr(each, "classes") for each in dataset):
+        got = f"a tuple of {len(dataset)}; take one of them, as in train, test = open_folder(path)"
+    elif array or isinstance(dataset, (tuple, list)):
+        got = f"{type(dataset).__name__}; make one of recordings and labels by Arrays(x, y)"
+    else:
+        got = f"{type(dataset).__name__}, which has no {missing[0]}"
+    raise TypeError(f"{op}: dataset must be a data set, got {got}")
+
+
+def _step_shape(op: str, shape: Any) -> tuple[int, ...]:
+    """Return the shape of a recording at one time."""
+    sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if not sides:
+        raise ValueError(f"{op}: dataset.shape must have an axis, got ()")
+    return tuple(check.integer(op, "dataset.shape", side, least=1) for side in sides)

@@ -111,8 +111,8 @@ def reassignment(
 
     Raises:
         TypeError: net is not a network, loss is not a function, or the layer has no SRM neurons.
-        ValueError: the layer is not in the network, the neuron or sample is out of range, or the target does not fit
-            the loss.
+        ValueError: the layer is not in the network, or the target does not fit the loss.
+        IndexError: the layer's position, the neuron or sample is out of range.
 
     Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
 

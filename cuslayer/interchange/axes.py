@@ -38,7 +38,7 @@ def from_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
         y = y[:, :, 0, 0]
     if dt is None or x.dtype == bool:
         return namespace(x).array(y, order="C")
-    height = 1 / check.positive("from_nchwt", "dt", dt)
+    height = 1 / check.time_step("from_nchwt", "dt", dt)
     spikes = abs(y - height) <= 1e-4 * height
     if not (spikes | (y == 0)).all():
         raise ValueError(f"from_nchwt: x must be 0 or 1/dt = {height:g} where dt is given, got other numbers")
@@ -70,7 +70,7 @@ def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
     y = namespace(x).array(x.transpose(1, 4, 2, 3, 0), order="C")
     if dt is None:
         return y
-    height = 1 / check.positive("to_nchwt", "dt", dt)
+    height = 1 / check.time_step("to_nchwt", "dt", dt)
     if y.dtype != bool:
         raise TypeError(f"to_nchwt: x must be boolean spikes where dt is given, got {y.dtype}")
     return y * np.float32(height)

@@ -104,7 +104,7 @@ class _Shift:
 
     def __init__(self, x: Array, delay: Any, dt: float, mode: str) -> None:
         check.time_first("shift", "x", x)
-        dt = check.positive("shift", "dt", dt)
+        dt = check.time_step("shift", "dt", dt)
         self.linear = check.one_of("shift", "mode", mode, MODES) == "linear"
         # On the CPU: there are few delays, and they are validated.
         given = np.asarray(to_numpy(delay))
@@ -162,7 +162,7 @@ class Shift(Layer):
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("Shift", "delay", delay)
-        self.dt = check.positive("Shift", "dt", dt)
+        self.dt = check.time_step("Shift", "dt", dt)
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt)
@@ -207,7 +207,7 @@ class Delay(Layer):
     ) -> None:
         sizes = features if isinstance(features, tuple) else (features,)
         self.features = tuple(check.integer("Delay", "features", n, least=1) for n in sizes)
-        self.dt = check.positive("Delay", "dt", dt)
+        self.dt = check.time_step("Delay", "dt", dt)
         self.max_delay = None if max_delay is None else check.not_negative("Delay", "max_delay", max_delay)
         self.mode = check.one_of("Delay", "mode", mode, MODES)
         longest = 1.0 if self.max_delay is None else min(1.0, self.max_delay)

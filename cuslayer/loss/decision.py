@@ -94,7 +94,7 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
 
 def _running(op: str, spikes: Any, window: float | None, dt: float) -> Array:
     data = to_numpy(_output(op, spikes))
-    dt = check.positive(op, "dt", dt)
+    dt = check.time_step(op, "dt", dt)
     steps = len(data) if window is None else window_steps(op, window, dt)
     count = data.cumsum(axis=0, dtype=np.int64 if data.dtype == bool else np.float64)
     count[steps:] -= count[:-steps].copy()

@@ -52,7 +52,7 @@ class RateRegularizer:
         if self.high is not None and self.high < self.low:
             raise ValueError(f"{op}: high must be at least low, {self.low:g} Hz, got {self.high:g}")
         self.weight = check.not_negative(op, "weight", weight)
-        self.dt = check.positive(op, "dt", dt)
+        self.dt = check.time_step(op, "dt", dt)
 
     def __call__(self, spikes: Any) -> Tensor:
         """Return the penalty of spikes (T, N, ...), as a scalar.

@@ -42,7 +42,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     a, b = as_tensor(a).data, as_tensor(b).data
     check.time_first("van_rossum", "a", a)
     check.same_shape("van_rossum", "a", a, "b", b)
-    rate = check.positive("van_rossum", "dt", dt) / check.positive("van_rossum", "tau", tau)
+    rate = check.time_step("van_rossum", "dt", dt) / check.positive("van_rossum", "tau", tau)
     difference = a.astype(np.float64) - b.astype(np.float64)
     # The samples of the filter that are above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)

@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.fusion import observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
+from cuslayer.network.input import checked_input
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.neurons.potential import potential_format
@@ -62,14 +63,17 @@ class Container(Layer):
         """Return the output for the input x (T, N, ...).
 
         Raises:
-            ValueError: x does not fit the first layer.
+            ValueError: x does not fit the first layer, or holds NaN or an infinity.
+
+        Warns:
+            UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
         x = as_tensor(x)
-        check.time_first("network", "x", x)
         self._check_input(x)
         graph = graph_of(self)
         run = observed(self, graph.parts)
-        with nullcontext() if self.potentials is None else potential_format(self.potentials):
+        saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
+        with checked_input(self, x), saved:
             return flow(plan(graph), graph.output, {INPUT: x}, run)
 
     def _check_input(self, x: Tensor) -> None:

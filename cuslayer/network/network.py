@@ -9,6 +9,7 @@ from cuslayer import check
 from cuslayer.layers import Layer
 from cuslayer.network.container import Container, add_stage
 from cuslayer.network.graph import Graph
+from cuslayer.network.input import shape_hint
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.potential import FORMATS
@@ -109,4 +110,5 @@ class Network(Sequential):
     def _check_input(self, x: Tensor) -> None:
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
-            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}")
+            hint = shape_hint(x.shape, self.input_shape)
+            raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")

@@ -41,8 +41,7 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     >>> loihi(x, constants=Loihi().constants).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check.time_first("loihi", "x", x)
-    check.floating("loihi", "x", x)
+    check.weighted_input("loihi", "x", x)
     k = kernels.of(x)
     u, s = k.loihi.forward(x, constants)
     potential = save_for_backward(k, u, unit=constants.integers.theta)
@@ -141,8 +140,9 @@ class Loihi(Neuron):
             if value > most:
                 raise ValueError(f"Loihi: {name} must be at most {most}, got {value}")
             object.__setattr__(self, name, value)
-        for name in ("tau_rho", "scale_rho", "dt"):
+        for name in ("tau_rho", "scale_rho"):
             object.__setattr__(self, name, check.positive("Loihi", name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step("Loihi", "dt", self.dt))
         if not isinstance(self.first_bin, bool):
             raise TypeError(f"Loihi: first_bin must be a bool, got {type(self.first_bin).__name__}")
         check.one_of("Loihi", "surrogate_at", self.surrogate_at, _SURROGATES)

@@ -42,8 +42,7 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     >>> neuron(x, response=srm.filter, spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check.time_first("neuron", "x", x)
-    check.floating("neuron", "x", x)
+    check.weighted_input("neuron", "x", x)
     k = kernels.of(x)
     u, s = k.srm.neuron(x, response, spiking)
     adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, save_for_backward(k, u)
@@ -79,13 +78,21 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     >>> spike(np.full((4, 1, 1), 10.0), spiking=SRM(tau_ref=1.0, scale_ref=2.0).spiking).data.ravel().tolist()
     [True, False, False, False]
     """
-    check.time_first("spike", "a", a)
-    check.floating("spike", "a", a)
+    check.weighted_input("spike", "a", a)
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
     adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, save_for_backward(k, u)
     dtype = a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
+
+
+# The check of each constant that is not just positive.
+_RULES = {
+    "scale_ref": check.not_negative,
+    "cutoff": check.not_negative,
+    "ref_cutoff": check.not_negative,
+    "dt": check.time_step,
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,9 @@ class SRM(Neuron):
     Raises:
         ValueError: a constant is out of its range, or gradient is unknown.
         TypeError: a constant is not a number.
+
+    Warns:
+        UserWarning: dt looks like seconds or microseconds, or is above 5 tau_sr or under a thousandth of it.
 
     Source: Shrestha and Orchard 2018, section 2, and 3.1 for the surrogate.
 
@@ -147,8 +157,14 @@ class SRM(Neuron):
         check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
         for field in fields(self):
             if field.name != "gradient":
-                rule = check.not_negative if field.name in ("scale_ref", "cutoff", "ref_cutoff") else check.positive
+                rule = _RULES.get(field.name, check.positive)
                 object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
+        if 5 * self.tau_sr < self.dt < 1e3:  # beyond, `check.time_step` has warned
+            got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
+            check.warn(f"SRM: dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")
+        elif 1e-3 < self.dt < 1e-3 * self.tau_sr:
+            got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
+            check.warn(f"SRM: dt must be at least a thousandth of tau_sr, {got}")
 
     @cached_property
     def filter(self) -> Alpha:

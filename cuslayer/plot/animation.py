@@ -67,11 +67,10 @@ class Animation:
         """Draw one frame, and return the axes.
 
         Raises:
-            ValueError: there is no such frame.
+            IndexError: there is no such frame.
             TypeError: number is not an integer.
         """
-        if check.integer("animation", "number", number, least=0) >= len(self):
-            raise ValueError(f"animation: number must be under {len(self)}, got {number}")
+        number = check.index("animation", "number", number, len(self))
         self._image.set_data(self._pictures[number])
         self.ax.set_title(self.titles[number], loc="left", fontsize="medium")
         return self.ax

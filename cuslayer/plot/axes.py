@@ -86,9 +86,7 @@ def one_sample(op: str, name: str, x: Any, sample: int | None) -> Array:
             raise ValueError(f"{op}: {name} must be (T, ...), got shape ()")
         return to_numpy(data)
     check.time_first(op, name, data)
-    if check.integer(op, "sample", sample, least=0) >= data.shape[1]:
-        raise ValueError(f"{op}: sample must be under {data.shape[1]}, got {sample}")
-    return to_numpy(data[:, sample])
+    return to_numpy(data[:, check.index(op, "sample", sample, data.shape[1])])
 
 
 def spike_train(op: str, spikes: Any, sample: int | None) -> Array:

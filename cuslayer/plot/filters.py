@@ -46,7 +46,7 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
             scale = neuron.theta or 1.0
             curves.append((neuron.refractory / scale, VERMILION, r"refractory response $\nu\,/\,\theta$"))
     else:
-        dt = check.positive(op, "dt", 1.0 if dt is None else dt)
+        dt = check.time_step(op, "dt", 1.0 if dt is None else dt)
         taps = to_numpy(as_array(getattr(of, "weight", of)))
         if taps.dtype.kind not in "iuf":
             raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")

@@ -63,8 +63,9 @@ def frames(
         The axes.
 
     Raises:
-        ValueError: spikes are not (T, N, H, W, C) or events in 2-D, there is no such sample, a number is out of
-            range, or there would be more than 1000 frames.
+        ValueError: spikes are not (T, N, H, W, C) or events in 2-D, a number is out of range, or there would be more
+            than 1000 frames.
+        IndexError: there is no such sample.
         TypeError: spikes are not booleans or counts, or ax is not Axes.
 
     >>> ax = frames(Events([1.0, 60.0], [3, 0], [0, 1], [1, 0]), window=50.0)
@@ -85,7 +86,7 @@ def gather(op: str, spikes: Any, *, window: float | None, sample: int | None, dt
         window = check.positive(op, "window", window)
     if isinstance(spikes, Events):
         return _of_events(op, spikes, window)
-    dt = check.positive(op, "dt", dt)
+    dt = check.time_step(op, "dt", dt)
     train = spike_train(op, spikes, sample)
     if train.ndim != 4 or 0 in train.shape:
         batch = "" if sample is None else "N, "

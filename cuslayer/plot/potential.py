@@ -42,7 +42,8 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
         The axes.
 
     Raises:
-        ValueError: u is not (T, N, ...), there is no such sample or neuron, or neurons is None for more than 8.
+        ValueError: u is not (T, N, ...), or neurons is None for more than 8.
+        IndexError: there is no such sample or neuron.
         TypeError: u is not floating, neuron is not a neuron, a position is not an integer, or ax is not Axes.
 
     >>> from cuslayer.neurons import SRM

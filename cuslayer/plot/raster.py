@@ -49,8 +49,8 @@ def raster(
         The axes.
 
     Raises:
-        ValueError: spikes are not (T, N, ...), there is no such sample, dt is not positive, or groups or labels do
-            not fit the neurons.
+        ValueError: spikes are not (T, N, ...), dt is not positive, or groups or labels do not fit the neurons.
+        IndexError: there is no such sample.
         TypeError: spikes are not booleans or counts, groups are not integers, or ax is not Axes.
 
     >>> spikes = np.zeros((100, 1, 3), bool)
@@ -60,7 +60,7 @@ def raster(
     ([10.0, 40.0], [2, 2])
     """
     op = "raster"
-    dt = check.positive(op, "dt", dt)
+    dt = check.time_step(op, "dt", dt)
     train = spike_train(op, spikes, sample)
     group = _groups(op, groups, train.shape[1:])
     names, shades = _names(op, group, labels, groups, train.shape)

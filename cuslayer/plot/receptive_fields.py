@@ -35,7 +35,8 @@ def receptive_fields(
         The axes, with a colour bar beside them.
 
     Raises:
-        ValueError: a weight is of another shape, shape does not fit it, or neurons are out of range or too many.
+        ValueError: a weight is of another shape, shape does not fit it, or neurons are too many.
+        IndexError: a neuron is out of range.
         TypeError: a weight is not floating, or ax is not Axes.
 
     >>> from cuslayer.layers import Dense

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cuslayer import check
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
-from cuslayer.neurons.names import make_neuron
+from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training.config import LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
 from cuslayer.training.params import Params
-from cuslayer.training.yaml_sections import Section, plain_number, read_yaml
+from cuslayer.training.yaml_sections import MissingKey, Section, UnknownKey, plain_number, read_yaml
 
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
 
@@ -49,6 +52,62 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
         op, document = "load_config", Params(source).plain()
     else:
         op, document = f"load_config: {Path(source)}", read_yaml("load_config", source)
+    try:
+        return _read_all(op, document)
+    except MissingKey as problem:
+        raise ValueError(str(problem)) from None
+    except UnknownKey as problem:
+        elsewhere = None if problem.near else _find(yaml.safe_load(Config().to_yaml()), problem.key)
+        raise ValueError(f"{problem}{f'; it belongs to {elsewhere}' if elsewhere else ''}") from None
+
+
+def _read_all(op: str, document: Any) -> Config:
+    """Return the configuration of a document; of several errors, a missing key is the last to be raised.
+
+    It may be missing because it is misspelled, here or in a later section.
+    """
+    try:
+        return _read(op, document)
+    except MissingKey as problem:
+        missing = problem
+    with suppress(MissingKey):
+        _read(op, _completed(document))
+    raise missing
+
+
+def _completed(document: Any) -> Any:
+    """Return a document in which defaults stand for the keys that are missing."""
+    default = yaml.safe_load(Config().to_yaml())
+    neuron = document.get("neuron")
+    if isinstance(neuron, dict):
+
+        def fits(name: str) -> tuple[bool, int]:
+            return name == neuron.get("type"), len(getattr(KINDS[name].names, "all", {}).keys() & neuron)
+
+        default["neuron"] = neuron_constants(KINDS[max(KINDS, key=fits)]())
+    return _merged(default, document)
+
+
+def _merged(default: Any, given: Any) -> Any:
+    """Return a mapping with the items of another for its missing keys, at every depth."""
+    if not isinstance(default, dict) or not isinstance(given, dict):
+        return default if given is None else given
+    return {key: _merged(default.get(key), given.get(key)) for key in {**default, **given}}
+
+
+def _find(document: Any, key: Any, path: str = "") -> str | None:
+    """Return the path of the mapping that has a key, within nested mappings."""
+    for name, value in document.items() if isinstance(document, dict) else ():
+        if name == key and path:
+            return path
+        found = _find(value, key, f"{path}.{name}" if path else str(name))
+        if found:
+            return found
+    return None
+
+
+def _read(op: str, document: Any) -> Config:
+    """Return the configuration of a document; `op` begins every error."""
     top = Section(op, "", document, ("simulation", "neuron", "layer", "training"))
     simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
     training = top.section("training", ("error", "optimizer", "path", "epochs", "batch", "seed"))
@@ -72,6 +131,10 @@ def _neuron(parent: Section, dt: float) -> Neuron:
     known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
     section = parent.section("neuron", ("type", *known))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
+    kind = KINDS.get(section.get("type"))
+    if kind is not None and kind.names is not None and numbers.keys() <= {"type", *kind.names.all}:
+        for key in kind.names.needed:
+            section.get(key)
     return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)
 
 

@@ -27,6 +27,23 @@ def read_yaml(op: str, path: str | Path) -> Any:
         raise ValueError(f"{op}: {path} is no YAML: {' '.join(str(problem).split())}") from None
 
 
+class MissingKey(ValueError):
+    """A required key is missing."""
+
+
+class UnknownKey(ValueError):
+    """A key is unknown.
+
+    Attributes:
+        key: the key.
+        near: whether the message names a known key.
+    """
+
+    def __init__(self, message: str, key: Any, near: str) -> None:
+        super().__init__(message + near)
+        self.key, self.near = key, bool(near)
+
+
 class Section:
     """A mapping in a configuration; unknown keys raise.
 
@@ -43,7 +60,7 @@ class Section:
         self.mapping = mapping
         for key in mapping:
             if key not in known:
-                raise ValueError(f"{op}: {self.path(key)} is an unknown key{check.nearest(key, known)}")
+                raise UnknownKey(f"{op}: {self.path(key)} is an unknown key", key, check.nearest(key, known))
 
     def path(self, key: Any) -> str:
         """Return the path of a key, for error messages."""
@@ -51,11 +68,11 @@ class Section:
         return f"{self.name}.{word}" if self.name else word
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of a key, or the default; raise ValueError if both are missing."""
+        """Return the value of a key, or the default; raise MissingKey if both are missing."""
         if self.mapping.get(key) is not None:
             return self.mapping[key]
         if default is None:
-            raise ValueError(f"{self.op}: {self.path(key)} is missing")
+            raise MissingKey(f"{self.op}: {self.path(key)} is missing")
         return default
 
     def section(self, key: str, known: tuple[Any, ...], default: Any = None) -> Section:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cuslayer.data import Events
 from cuslayer.data.events import flat_bins
+from cuslayer.tape import Tensor
 
 SHAPE = (4, 5, 2)
 
@@ -194,3 +195,77 @@ def test_to_spikes_with_invalid_arguments_raises(events, arguments, message):
 def test_data_does_not_import_numba():
     code = "import sys, cuslayer.data; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (40, 7), (0, 2, 3, 2), (30, 2, 5, 1), (25, 3, 4, 2), (9, 2, 2, 5)])
+@pytest.mark.parametrize("dt", [1.0, 0.1, 0.3, 2.5])
+def test_events_of_spikes_make_the_same_spikes(shape, dt):
+    spikes = np.random.default_rng(0).random(shape) < 0.2
+    for array in (spikes, Tensor(spikes), np.asfortranarray(spikes)):
+        events = Events.from_spikes(array, dt=dt)
+        assert (events.y is None) == (len(shape) == 2)
+        assert (np.diff(events.t) >= 0).all()
+        for rounding in ("floor", "nearest"):
+            assert (events.to_spikes(shape[1:], max(shape[0], 1), dt, rounding=rounding)[: shape[0]] == spikes).all()
+
+
+@pytest.mark.parametrize("shape", [(12, 4), (10, 3, 4, 2)])
+def test_events_of_counts_make_the_same_counts(shape):
+    counts = np.random.default_rng(0).poisson(0.5, shape).astype(np.uint8)
+    events = Events.from_spikes(counts, dt=0.5)
+    assert len(events) == counts.sum()
+    assert (events.to_spikes(shape[1:], shape[0], 0.5, binning="sum") == counts).all()
+
+
+def test_events_of_spikes_have_time_place_and_channel():
+    spikes = np.zeros((5, 3, 4, 2), bool)
+    spikes[4, 2, 1, 1] = spikes[2, 0, 3, 0] = True
+    assert Events.from_spikes(spikes, dt=2.0) == Events([4.0, 8.0], [3, 1], [0, 2], [0, 1])
+    flat = np.zeros((5, 3), bool)
+    flat[3, 1] = True
+    assert Events.from_spikes(flat) == Events([3.0], [1], None, [0])
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3), (5, 2, 3, 4, 2), (5,), ()])
+def test_a_batch_of_spikes_is_refused(shape):
+    rule = "spikes must be one recording, (T, H, W, C) or (T, C), got shape"
+    hint = "of a batch (T, N, ...) take one sample, spikes[:, n]"
+    with refuses(f"from_spikes: {rule} {shape}; {hint}"):
+        Events.from_spikes(np.zeros(shape, bool))
+
+
+def test_from_spikes_with_invalid_arguments_raises():
+    with refuses(
+        "from_spikes: spikes must be booleans or counts, got float64; compare them, as in spikes > 0", TypeError
+    ):
+        Events.from_spikes(np.zeros((3, 2)))
+    with refuses("from_spikes: a count must not be negative, got -2"):
+        Events.from_spikes(np.array([[0, -2]]))
+    with refuses("from_spikes: dt must be positive, got 0"):
+        Events.from_spikes(np.zeros((3, 2), bool), dt=0)
+
+
+def test_events_are_indexed_like_an_array():
+    events = Events([1.0, 2.0, 3.0], [4, 5, 6], [7, 8, 9], [0, 1, 0])
+    flat = Events([1.0, 2.0], [4, 5], None, [0, 0])
+    assert events[1] == events[-2] == events[np.int64(1)] == (2.0, 5, 8, 1)
+    assert flat[0] == (1.0, 4, None, 0)
+    assert list(flat) == [(1.0, 4, None, 0), (2.0, 5, None, 0)]
+    both = Events([1.0, 3.0], [4, 6], [7, 9], [0, 0])
+    assert events[::2] == events[events.p == 0] == events[[0, 2]] == events[[-3, -1]] == both
+    assert events[:0] == events[[]] == Events([], [], [], [])
+    assert flat[1:] == Events([2.0], [5], None, [0])
+    with pytest.raises(ValueError, match="read-only"):
+        events[1:].t[0] = 0
+
+
+def test_an_index_of_events_out_of_range_raises():
+    events = Events([1.0, 2.0, 3.0], [4, 5, 6], [7, 8, 9], [0, 1, 0])
+    rule = "Events: index must lie within 3 events, got"
+    for index, got in ((3, "3"), (-4, "-4"), ([0, 5], "5"), ([0, -4], "-4"), (np.ones(2, bool), "a mask of 2")):
+        with refuses(f"{rule} {got}", IndexError):
+            events[index]
+    with refuses("Events: index must be an integer, a slice or an array, got float", TypeError):
+        events[1.0]
+    with refuses("Events: index must be integers or a mask of shape (events,), got shape (1,), float64", TypeError):
+        events[[0.5]]

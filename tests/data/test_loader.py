@@ -16,6 +16,10 @@ from cuslayer.data import Events, Loader, open_folder
 SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
 
 
+# Samples with one event, which may lie past a short window.
+late = pytest.mark.filterwarnings("ignore:.*all of the 1 events lie past:UserWarning")
+
+
 class Numbered:
     """Sample i has one event, at i ms and pixel i, and class i."""
 
@@ -63,6 +67,7 @@ def test_batches_hold_the_samples_spikes_in_time_and_place():
         assert found == sorted(wanted)
 
 
+@late
 def test_batches_equal_to_spikes_of_each_sample():
     data = Numbered()
     x, labels = next(iter(Loader(data, 10, steps=6, dt=1.5, rounding="nearest")))
@@ -76,6 +81,7 @@ def test_recordings_in_one_dimension_make_flat_batches():
     assert [tuple(i) for i in np.argwhere(x)] == [(i, i, i) for i in range(5)]
 
 
+@late
 def test_events_after_the_last_step_are_dropped():
     (x, _), *_ = Loader(Numbered(), 10, steps=3)
     assert x.sum() == 3
@@ -186,9 +192,7 @@ def test_loader_with_invalid_arguments_raises(arguments, message):
         Loader(**({"dataset": Numbered(), "batch": 2, "steps": 10} | arguments))
 
 
-def test_loader_with_an_invalid_data_set_or_epoch_raises():
-    with refuses("Loader: dataset must have shape, got list", TypeError):
-        Loader([1], 2, steps=10)
+def test_loader_with_an_invalid_epoch_raises():
     loader = Loader(Numbered(), 2, steps=10)
     loader.epoch = -1
     with refuses("Loader: epoch must be at least 0, got -1"):

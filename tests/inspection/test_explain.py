@@ -236,7 +236,7 @@ def test_the_map():
     assert rgb[0] > rgb[2], "positive is red"
     silent = cs.explain(net, np.zeros_like(x), 1, 0, 50)
     assert silent.plot_map().get_images()[0].get_clim() == (-1.0, 1.0)
-    with pytest.raises(ValueError, match=r"^plot_map: channel must be under 2, got 2$"):
+    with pytest.raises(IndexError, match=r"^plot_map: channel must be under 2, got 2$"):
         why.plot_map(channel=2)
     flat = cs.explain(cs.Network("4-3", SRM), np.ones((9, 1, 4), bool), 1, 0, 5)
     with pytest.raises(ValueError, match=r"^plot_map: the input of layer 1 .* must be \(H, W, C\), it is \(4,\)$"):
@@ -292,11 +292,11 @@ def test_errors():
     cases = [
         (TypeError, (3, x, 1, 0, 0), r"^explain: net must be a Network or Sequential, got int$"),
         (TypeError, (net, x, 3, 0, 0), r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has no SRM neurons$"),
-        (ValueError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4$"),
-        (ValueError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
-        (ValueError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),
+        (IndexError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4$"),
+        (IndexError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
+        (IndexError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),
         (TypeError, (net, x, 1, 0, 1.5), r"^explain: time must be an integer, got float$"),
-        (ValueError, (net, x, 1, 0, 0, 1), r"^explain: sample must be under 1, got 1$"),
+        (IndexError, (net, x, 1, 0, 0, 1), r"^explain: sample must be under 1, got 1$"),
         (ValueError, (net, x[0, 0], 1, 0, 0), r"^explain: x must be \(T, N, ...\), got shape \(4,\)$"),
     ]
     for kind, given, message in cases:

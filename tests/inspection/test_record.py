@@ -333,7 +333,7 @@ def test_errors():
     x = np.ones((10, 2, 4), bool)
     with pytest.raises(TypeError, match=r"^record: net must be a Network or Sequential, got int$"):
         cs.record(3)
-    with pytest.raises(ValueError, match=r"^record: layer must be under 5, got 5$"):
+    with pytest.raises(IndexError, match=r"^record: layer must be under 5, got 5$"):
         cs.record(net, layers=[5])
     with pytest.raises(ValueError, match=r"^record: layer SRM stands at 1, 3: name a position$"):
         cs.record(net, layers=srm)
@@ -347,10 +347,10 @@ def test_errors():
         (ValueError, {"window": (5, 5)}, r"^record: window must hold a step of 1 ms, got 5 to 5 ms$"),
         (ValueError, {"window": (5, 11)}, r"^record: window reaches to 11 ms, the input ends at 10 ms$"),
         (ValueError, {"window": (-1, 3)}, r"^record: window must not be negative, got -1$"),
-        (ValueError, {"samples": 2}, r"^record: sample must be under 2, got 2$"),
+        (IndexError, {"samples": 2}, r"^record: sample must be under 2, got 2$"),
         (TypeError, {"samples": 0.5}, r"^record: sample must be an integer, got float$"),
-        (ValueError, {"neurons": 3}, r"^record: neuron 3 lies outside a layer of shape \(3,\)$"),
-        (ValueError, {"neurons": [(0, 1)]}, r"^record: neuron \(0, 1\) lies outside a layer of shape \(3,\)$"),
+        (IndexError, {"neurons": 3}, r"^record: neuron 3 lies outside a layer of shape \(3,\)$"),
+        (IndexError, {"neurons": [(0, 1)]}, r"^record: neuron \(0, 1\) lies outside a layer of shape \(3,\)$"),
         (TypeError, {"neurons": "a"}, r"^record: neuron must be an integer, got str$"),
         (ValueError, {"layers": 4}, r"^record: the output of layer 4 must be \(T, N, ...\), got shape \(\)$"),
     ]

@@ -319,7 +319,7 @@ def test_errors():
     neuron = cs.Loihi()
     with pytest.raises(ValueError, match=r"loihi: x must be \(T, N, ...\), got shape \(3,\)"):
         neuron(np.ones(3))
-    with pytest.raises(TypeError, match="loihi: x must be float32 or float64, got bool"):
+    with pytest.raises(TypeError, match="loihi: x must be the weighted input of a layer"):
         neuron(np.ones((3, 1, 1), bool))
     with pytest.raises(ValueError, match=r"psp: response must be samples \(K,\), got shape \(2, 2\)"):
         functions.psp(np.ones((3, 1, 1)), response=Sampled(np.ones((2, 2)), 1.0))

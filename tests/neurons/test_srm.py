@@ -204,7 +204,7 @@ def test_errors():
     for op, run in (("neuron: x", srm), ("spike: a", srm.spike)):
         with pytest.raises(ValueError, match=rf"{op} must be \(T, N, ...\), got shape \(3,\)"):
             run(np.ones(3))
-        with pytest.raises(TypeError, match=f"{op} must be float32 or float64, got bool"):
+        with pytest.raises(TypeError, match=f"{op} must be the weighted input of a layer"):
             run(np.ones((3, 1, 1), bool))
 
 

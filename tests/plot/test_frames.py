@@ -218,7 +218,7 @@ def test_an_animation_is_one_page_that_loads_nothing(tmp_path):
 
 def test_what_an_animation_refuses(tmp_path):
     clip = cs.plot.animation(image_spikes())
-    with pytest.raises(ValueError, match="animation: number must be under 2, got 2"):
+    with pytest.raises(IndexError, match="animation: number must be under 2, got 2"):
         clip.show(2)
     with pytest.raises(TypeError, match="animation: number must be an integer, got float"):
         clip.show(0.5)

@@ -109,7 +109,7 @@ def test_fields_fit_where_they_are_drawn():
             np.ones((4, 65)),
             {"shape": (2, 2, 1)},
         ),
-        (ValueError, "neuron 3 lies outside a layer of shape (3,)", np.ones((1, 1, 1, 3)), {"neurons": 3}),
+        (IndexError, "neuron 3 lies outside a layer of shape (3,)", np.ones((1, 1, 1, 3)), {"neurons": 3}),
         (
             ValueError,
             "there must be a neuron with inputs, got a weight of shape (1, 1, 1, 0)",

@@ -49,8 +49,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
 
     Raises:
         TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
-        ValueError: the layer is not in the network, the neuron, time or sample is out of range, or a stage before the
-            neurons is not linear.
+        ValueError: the layer is not in the network, or a stage before the neurons is not linear.
+        IndexError: the layer's position, the neuron, time or sample is out of range.
 
     Source: Shrestha and Orchard 2018, equations 1 and 2.
 
@@ -79,8 +79,7 @@ class Run:
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
         data = as_tensor(x).data
         check.time_first("explain", "x", data)
-        if check.integer("explain", "sample", sample, least=0) >= data.shape[1]:
-            raise ValueError(f"explain: sample must be under {data.shape[1]}, got {sample}")
+        sample = check.index("explain", "sample", sample, data.shape[1])
         self.net, self.sample = net, sample
         self.nodes = graph_of(net).nodes
         self.units = {unit.last.number: unit for unit in units(net)}
@@ -103,8 +102,7 @@ class Run:
             raise TypeError(f"explain: {layer_name(of)} saves no potential for backward that could be explained")
         fired = self.outputs[at]
         u = self.potentials[at].reshape(fired.shape)
-        if check.integer("explain", "time", time, least=0) >= len(u):
-            raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
+        time = check.index("explain", "time", time, len(u), "steps")
         column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
         earlier = np.flatnonzero(to_numpy(fired[(slice(0, time), *column)]))
         refraction = at_lags(neurons.refractory, time - earlier)

@@ -242,17 +242,15 @@ class Explanation:
             The axes.
 
         Raises:
-            ValueError: there is no such source, it is not (H, W, C), or it has no such channel.
+            ValueError: the source is not (H, W, C).
+            IndexError: there is no such source, or it has no such channel.
         """
-        if check.integer("plot_map", "source", source, least=0) >= len(self.sources):
-            raise ValueError(f"plot_map: source must be under {len(self.sources)}, got {source}")
-        drawn = self.sources[source].contributions
+        drawn = self.sources[check.index("plot_map", "source", source, len(self.sources))].contributions
         if len(drawn.shape) != 3:
             raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
         if channel is None:
             return draw_map(ax, drawn.sum(axis=2), self.headline())
-        if check.integer("plot_map", "channel", channel, least=0) >= drawn.shape[2]:
-            raise ValueError(f"plot_map: channel must be under {drawn.shape[2]}, got {channel}")
+        channel = check.index("plot_map", "channel", channel, drawn.shape[2])
         return draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:

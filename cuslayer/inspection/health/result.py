@@ -34,13 +34,13 @@ class NetworkHealth:
         """Return the health of the neurons at an address.
 
         Raises:
-            ValueError: there are no neurons at that address.
+            IndexError: there are no neurons at that address.
         """
         for found in self.layers:
             if found.layer == layer:
                 return found
         known = ", ".join(str(found.layer) for found in self.layers)
-        raise ValueError(f"health: neurons stand at {known}, got {layer!r}")
+        raise IndexError(f"health: neurons stand at {known}, got {layer!r}")
 
     def error(self, layer: Address) -> float:
         """Return the error of the neurons at an address relative to the last layer's; 0 if that is 0."""

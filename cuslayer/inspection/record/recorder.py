@@ -50,8 +50,9 @@ def record(
 
     Raises:
         TypeError: net is not a network.
-        ValueError: a layer is not in the network, or window is not a pair; when the network runs, also if a neuron, a
-            sample or the window is out of range.
+        ValueError: a layer is not in the network, or window is not a pair; when the network runs, also if the window
+            is out of range.
+        IndexError: the position of a layer is out of range; when the network runs, also a neuron or a sample.
 
     >>> import numpy as np
     >>> from cuslayer.network import Network

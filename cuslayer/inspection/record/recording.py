@@ -169,6 +169,7 @@ class Recording:
         """Return the record of a layer.
 
         Raises:
+            IndexError: the position is out of range.
             ValueError: the layer is not in the network, is not recorded, or has not run yet.
         """
         found = find_unit("record", self._request.net, layer)

@@ -141,11 +141,7 @@ class Request:
         if self.samples is None:
             return None
         given = self.samples if isinstance(self.samples, _SEVERAL) else [self.samples]
-        chosen = [check.integer("record", "sample", sample, least=0) for sample in given]
-        for sample in chosen:
-            if sample >= count:
-                raise ValueError(f"record: sample must be under {count}, got {sample}")
-        return np.array(chosen, np.int64)
+        return np.array([check.index("record", "sample", sample, count) for sample in given], np.int64)
 
     def _neurons(self, of: Unit, shape: tuple[int, ...]) -> Array | None:
         chosen = self.neurons[of]

@@ -1,0 +1,197 @@
+"""`Arrays`: a data set of dense arrays, or of a list of recordings, with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer import check
+from cuslayer.data.datasets import position
+from cuslayer.data.dense import Array, numbers, spikes_or_signal
+from cuslayer.data.events import Events, sensor_shape
+from cuslayer.tape import Tensor
+
+
+class Arrays:
+    """A data set of your own arrays or recordings: sample i is ``(x[i], y[i])``.
+
+    The axes of x are samples, time, then those of one step: (samples, T, C) or (samples, T, H, W, C). Arrays whose time
+    comes first, (T, samples, ...), as networks take and return them, are given with ``time_first=True``. Booleans, and
+    integers that are all 0 or 1, are spikes. Other numbers are signals, such as currents or counts: they become float32
+    or stay float64. Booleans and floating numbers are not copied.
+
+    Attributes:
+        shape: the shape of a recording at one time, (C,) or (H, W, C).
+        classes: the number of classes; for target spike trains, of outputs.
+        labels: the class of each sample, int64 (samples,); None for target spike trains.
+        steps: the number of steps T of arrays, the largest of a list; None for `Events`.
+        dt: the step of arrays in ms, or None.
+
+    Args:
+        x: an array (samples, T, ...); a list of arrays (T, ...), whose T may differ; or a list of `Events`.
+        y: the classes (samples,), integers from 0; or one-hot (samples, classes); or, for `SpikeTimeLoss`, target spike
+            trains (samples, T, outputs).
+        shape: for `Events`, the sensor (H, W, C), or the number of neurons. By default the smallest that holds all
+            events: name it where other data have to have the same.
+        classes: the number of classes; by default the highest class plus one.
+        dt: the step of arrays in ms. A `Loader` with another dt puts spikes into its own bins, and refuses signals. By
+            default the step is that of the loader.
+        time_first: whether x, and target spike trains, are (T, samples, ...).
+
+    Raises:
+        TypeError: x or y is of another type.
+        ValueError: x and y differ in length or are empty, a shape does not fit, a class is out of range, or a number is
+            NaN or infinite.
+
+    Warns:
+        UserWarning: x looks like pixels from 0 to 255.
+
+    >>> x, y = np.random.default_rng(0).random((6, 100, 20)) < 0.1, [0, 1, 2, 0, 1, 2]
+    >>> data = Arrays(x, y)
+    >>> data
+    Arrays(6 samples of spikes, 100 steps, shape (20,), 3 classes)
+    >>> from cuslayer.data import Loader
+    >>> [(spikes.shape, labels.tolist()) for spikes, labels in Loader(data, batch=4)]
+    [((100, 4, 20), [0, 1, 2, 0]), ((100, 2, 20), [1, 2])]
+    >>> Arrays([Events([0.5], [3], [2], [1]), Events([7.0], [1], [0], [0])], [0, 1], shape=(4, 4, 2))
+    Arrays(2 samples of events, shape (4, 4, 2), 2 classes)
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        shape: int | Sequence[int] | None = None,
+        classes: int | None = None,
+        dt: float | None = None,
+        time_first: bool = False,
+    ) -> None:
+        op = "Arrays"
+        if isinstance(x, Events):
+            raise TypeError(f"{op}: x must be a list of Events, got one Events; write [events]")
+        self.dt = None if dt is None else check.time_step(op, "dt", dt)
+        self._x: Sequence[Any] | Array
+        if isinstance(x, np.ndarray) and x.dtype == object:
+            x = list(x)
+        if isinstance(x, (list, tuple)) and any(isinstance(each, Events) for each in x):
+            self._x, self.steps = list(x), None
+            self.shape, self._kind = _sensor(op, self._x, shape), "events"
+        else:
+            if shape is not None:
+                raise ValueError(f"{op}: shape is for Events, arrays have their own, got {shape}")
+            self._x = _recordings(op, x, time_first)
+            self.steps = max(map(len, self._x), default=0)
+            self.shape = tuple(self._x[0].shape[1:]) if len(self._x) else ()
+            self._kind = "spikes" if all(each.dtype == np.bool_ for each in self._x) else "signals"
+        if not len(self._x):
+            raise ValueError(f"{op}: x must hold a sample, got none")
+        self.labels: npt.NDArray[np.int64] | None = None
+        self._targets = _targets(op, y, time_first)
+        if len(self._targets) != len(self._x):
+            raise ValueError(f"{op}: x and y must have one length, got {_lengths(x, self._targets, time_first)}")
+        if isinstance(self._targets, np.ndarray) and self._targets.ndim < 3:
+            self.labels, least = _labels(op, self._targets)
+        else:
+            least = self._targets[0].shape[-1]
+        self.classes = least if classes is None else check.integer(op, "classes", classes, least=1)
+        if self.classes < least:
+            raise ValueError(f"{op}: classes must be at least {least} for these y, got {classes}")
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
+        place = position("Arrays", index, len(self))
+        return self._x[place], self._targets[place] if self.labels is None else int(self.labels[place])
+
+    def __repr__(self) -> str:
+        steps = "" if self.steps is None else f"{self.steps} steps, "
+        what = "outputs" if self.labels is None else "classes"
+        return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {self.classes} {what})"
+
+
+def _sensor(op: str, recordings: Sequence[Any], shape: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return the sensor of a list of `Events`: the given one, or the smallest that holds them."""
+    for i, each in enumerate(recordings):
+        if not isinstance(each, Events):
+            raise TypeError(f"{op}: x must hold Events only, sample {i} is of type {type(each).__name__}")
+        if (each.y is None) != (recordings[0].y is None):
+            raise ValueError(f"{op}: x must be in 1-D or 2-D throughout, sample {i} and sample 0 differ")
+    if shape is not None:
+        sides = sensor_shape(op, shape)
+        if (len(sides) == 1) != (recordings[0].y is None):
+            wanted = "a number of neurons" if recordings[0].y is None else "(H, W, C)"
+            raise ValueError(f"{op}: shape must be {wanted} for these Events, got {shape}")
+        return sides
+
+    def size(name: str) -> int:
+        columns = (getattr(each, name) for each in recordings)
+        return 1 + max((int(column.max()) for column in columns if len(column)), default=0)
+
+    return (size("x"),) if recordings[0].y is None else (size("y"), size("x"), size("p"))
+
+
+def _recordings(op: str, x: Any, time_first: bool) -> Sequence[Array] | Array:
+    """Return arrays with samples first, or a list of arrays (T, ...)."""
+    if isinstance(x, (list, tuple)) and any(isinstance(each, (np.ndarray, Tensor)) for each in x):
+        if time_first:
+            raise ValueError(f"{op}: time_first is for one array (T, samples, ...), got a {type(x).__name__}")
+        found = [numbers(op, f"x[{i}]", each) for i, each in enumerate(x)]
+        for i, each in enumerate(found):
+            if each.ndim < 2 or each.shape[1:] != found[0].shape[1:]:
+                wanted = f"(T, {', '.join(map(str, found[0].shape[1:]))})" if found[0].ndim > 1 else "(T, ...)"
+                raise ValueError(f"{op}: x[{i}] must be {wanted}, got shape {each.shape}")
+        return [spikes_or_signal(op, f"x[{i}]", each) for i, each in enumerate(found)]
+    array = numbers(op, "x", x)
+    if array.ndim < 3:
+        layout = "(T, samples, ...)" if time_first else "(samples, T, ...)"
+        hint = "; with one input a step, x[..., None]" if array.ndim == 2 else ""
+        raise ValueError(f"{op}: x must be {layout}, got shape {array.shape}{hint}")
+    return spikes_or_signal(op, "x", np.moveaxis(array, 0, 1) if time_first else array)
+
+
+def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
+    """Return classes (samples,), one-hot classes (samples, classes), or target spike trains, samples first."""
+    if isinstance(y, (list, tuple)) and any(getattr(each, "ndim", 0) > 1 for each in y):
+        return [spikes_or_signal(op, f"y[{i}]", numbers(op, f"y[{i}]", each)) for i, each in enumerate(y)]
+    if np.asarray(y).dtype.kind in "US" and not isinstance(y, (str, bytes)):
+        hint = "np.unique(y, return_inverse=True)[1]"
+        raise TypeError(f"{op}: y must be integers from 0, got strings; number the classes, as {hint} does")
+    array = numbers(op, "y", y)
+    if array.ndim > 2:
+        return spikes_or_signal(op, "y", np.moveaxis(array, 0, 1) if time_first else array)
+    if array.ndim == 0 or (array.ndim == 2 and array.shape[1] == 1):
+        raise ValueError(f"{op}: y must be (samples,), one-hot (samples, classes) or trains, got shape {array.shape}")
+    return array
+
+
+def _labels(op: str, y: Array) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the classes of y, (samples,), and the least number of classes."""
+    if y.ndim == 2:
+        if not ((y == 0) | (y == 1)).all() or not (y.sum(axis=1) == 1).all():
+            raise ValueError(f"{op}: y (samples, classes) must hold one 1 a sample and 0 elsewhere")
+        labels, least = y.argmax(axis=1).astype(np.int64), y.shape[1]
+    else:
+        if y.dtype.kind == "f":
+            raise TypeError(f"{op}: y must be integers from 0, got {y.dtype}; convert them, as y.astype(int) does")
+        if y.min() < 0:
+            first = int(np.argmax(y < 0))
+            raise ValueError(f"{op}: y must be integers from 0, sample {first} has {y[first]}")
+        labels, least = y.astype(np.int64), int(y.max()) + 1
+    labels.setflags(write=False)
+    return labels, least
+
+
+def _lengths(x: Any, targets: Sequence[Any] | Array, time_first: bool) -> str:
+    """Return the lengths of x and y for an error, and the order of axes in which they would be equal."""
+    shape: tuple[int, ...] = getattr(x, "shape", (len(x),))
+    own, other = (1, 0) if time_first else (0, 1)
+    got = f"{shape[own]} and {len(targets)}"
+    if len(shape) > 2 and shape[other] == len(targets):
+        hint = "leave out time_first" if time_first else "for (T, samples, ...) pass time_first=True"
+        return f"{got}; x has shape {tuple(shape)}: {hint}"
+    return got

@@ -1,0 +1,63 @@
+"""Checks of a network's input: its shape, and for numbers, that they are finite and not pixels from 0 to 255."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+from cuslayer import check
+from cuslayer.backend import Setting
+from cuslayer.tape import Tensor
+
+_inside = Setting(False)
+_warned: WeakSet[Any] = WeakSet()
+
+
+@contextmanager
+def checked_input(net: Any, x: Tensor) -> Iterator[None]:
+    """Check the input of a network, and within the block that of no network, which is then part of this one.
+
+    Spikes need no check. Of numbers, the smallest and the largest are looked at.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or a number is NaN or infinite.
+
+    Warns:
+        UserWarning: the numbers look like pixels from 0 to 255; once for a network.
+    """
+    check.time_first("network", "x", x)
+    if not _inside.get() and x.dtype != bool and x.data.size:
+        low, high = float(x.data.min()), float(x.data.max())
+        check.finite_range("network", "x", low, high)
+        found = check.pixels("network", "x", low, high)
+        if found and net not in _warned:
+            _warned.add(net)
+            check.warn(found)
+    with _inside.set(True):
+        yield
+
+
+def shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known.
+
+    >>> shape_hint((300, 34, 34, 2), (34, 34, 2))
+    '; one recording needs a batch axis, x[:, None]'
+    """
+    if got[1:] == wanted:
+        return "; one recording needs a batch axis, x[:, None]"
+    if len(wanted) == 3 and len(got) == 5:
+        rows, columns, channels = wanted
+        if got[1:4] == (channels, rows, columns):
+            return "; it looks like (N, C, H, W, T), which from_nchwt converts"
+        if got[2:] == (channels, rows, columns):
+            return "; channels come last, np.moveaxis(x, 2, -1)"
+    if len(wanted) == 3 and len(got) == 4 and wanted[2] == 1 and got[2:] == wanted[:2]:
+        return "; frames of one channel need its axis, x[..., None]"
+    if len(got) != len(wanted) + 2 and math.prod(got[2:]) == math.prod(wanted) and len(got) > 2:
+        sizes = ", ".join(map(str, wanted))
+        what = "flatten it" if len(wanted) == 1 else "frames are not flat"
+        return f"; {what}, x.reshape(*x.shape[:2], {sizes})"
+    return ""

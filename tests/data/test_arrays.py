@@ -1,0 +1,311 @@
+"""`Arrays`, `Subset` and `split`: shapes, axes, types, batches, errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.data import Arrays, Dataset, Digits, Events, Flip, Loader, Subset, split
+from cuslayer.training import Trainer
+
+RNG = np.random.default_rng(0)
+SPIKES = RNG.random((6, 20, 5)) < 0.3
+FRAMES = RNG.random((6, 20, 3, 4, 2)) < 0.3
+LABELS = [0, 1, 2, 0, 1, 2]
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+@pytest.mark.parametrize("x", [SPIKES, FRAMES, SPIKES[:, :, :1], SPIKES[:, :1], RNG.random((6, 20, 3, 4)) < 0.5])
+def test_a_batch_has_time_first(x):
+    data = Arrays(x, LABELS)
+    assert (len(data), data.shape, data.classes, data.steps) == (6, x.shape[2:], 3, x.shape[1])
+    (first, labels), (rest, _) = Loader(data, 4)
+    assert first.dtype == np.bool_
+    assert first.flags.c_contiguous
+    assert (np.concatenate([first, rest], axis=1) == x.swapaxes(0, 1)).all()
+    assert (labels.dtype, labels.tolist()) == (np.int64, LABELS[:4])
+
+
+def test_arrays_whose_time_comes_first_are_the_same_data():
+    for x in (SPIKES, FRAMES, SPIKES.astype(np.float32)):
+        first, second = Arrays(x, LABELS), Arrays(x.swapaxes(0, 1), LABELS, time_first=True)
+        assert first.shape == second.shape
+        assert all((a == b).all() for (a, _), (b, _) in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [("bool", "bool"), ("uint8", "bool"), ("int64", "bool"), ("float32", "float32"), ("float64", "float64")],
+)
+def test_the_type_of_a_batch(given, becomes):
+    ((x, _),) = Loader(Arrays(SPIKES.astype(given), LABELS), 6)
+    assert x.dtype == becomes
+    assert (x == SPIKES.swapaxes(0, 1)).all()
+
+
+def test_counts_and_half_precision_become_float32():
+    for x in (SPIKES * 3, SPIKES.astype(np.float16), -SPIKES.astype(int)):
+        ((batch, _),) = Loader(Arrays(x, LABELS), 6)
+        assert batch.dtype == np.float32
+        assert (batch == x.swapaxes(0, 1)).all()
+
+
+def test_arrays_are_not_copied():
+    for x in (SPIKES, SPIKES.astype(np.float32)):
+        assert np.shares_memory(Arrays(x, LABELS)[2][0], x)
+
+
+def test_lists_tensors_and_nested_lists():
+    for x in (list(SPIKES), SPIKES.tolist(), cs.Tensor(SPIKES), [cs.Tensor(each) for each in SPIKES]):
+        ((batch, _),) = Loader(Arrays(x, cs.Tensor(SPIKES[:, :, 0]).numpy().any(axis=1).astype(int)), 6)
+        assert (batch == SPIKES.swapaxes(0, 1)).all()
+
+
+def test_recordings_of_unequal_length_are_followed_by_zeros():
+    data = Arrays([SPIKES[0], SPIKES[1, :7], SPIKES[2, :0]], [0, 1, 1])
+    assert data.steps == 20
+    ((x, _),) = Loader(data, 3)
+    assert (x[:, 0] == SPIKES[0]).all()
+    assert (x[:7, 1] == SPIKES[1, :7]).all()
+    assert x[7:, 1].sum() == x[:, 2].sum() == 0
+    same = np.array([SPIKES[0], SPIKES[1, :7]], dtype=object)
+    assert len(Arrays(same, [0, 1])[1][0]) == 7
+
+
+def test_steps_of_the_loader_cut_or_extend():
+    ((x, _),) = Loader(Arrays(SPIKES, LABELS), 6, steps=9)
+    assert (x == SPIKES.swapaxes(0, 1)[:9]).all()
+    ((x, _),) = Loader(Arrays(SPIKES, LABELS), 6, steps=30)
+    assert (x[:20] == SPIKES.swapaxes(0, 1)).all()
+    assert x[20:].sum() == 0
+
+
+@pytest.mark.parametrize(("own", "dt"), [(1.0, 2.0), (0.1, 0.3), (1.0, 0.5), (0.5, 1.2)])
+def test_spikes_of_another_step_are_binned_as_events_are(own, dt):
+    loader = Loader(Arrays(FRAMES, LABELS, dt=own), 6, dt=dt)
+    assert loader.steps == round(20 * own / dt)
+    ((x, _),) = loader
+    for n, spikes in enumerate(FRAMES):
+        assert (x[:, n] == Events.from_spikes(spikes, own).to_spikes((3, 4, 2), loader.steps, dt)).all()
+
+
+def test_the_step_of_the_arrays_is_the_loaders_default():
+    assert Loader(Arrays(SPIKES, LABELS, dt=0.5), 2).dt == 0.5
+    assert Loader(Arrays(SPIKES, LABELS), 2, dt=0.5).steps == 20
+    with refuses("Loader: sample 0: dt must be 0.5 ms, the step of its signals, got 1"):
+        list(Loader(Arrays(SPIKES.astype(float), LABELS, dt=0.5), 2, dt=1.0))
+
+
+def test_events_in_a_list():
+    recordings = [Events.from_spikes(spikes) for spikes in FRAMES]
+    for given in ((3, 4, 2), None):
+        data = Arrays(recordings, LABELS, shape=given)
+        assert (data.shape, data.steps, repr(data)) == (
+            (3, 4, 2), None, "Arrays(6 samples of events, shape (3, 4, 2), 3 classes)",
+        )  # fmt: skip
+        ((x, _),) = Loader(data, 6, steps=20)
+        assert (x == FRAMES.swapaxes(0, 1)).all()
+    flat = Arrays([Events.from_spikes(spikes) for spikes in SPIKES], LABELS)
+    assert flat.shape == (5,)
+    assert flat[0] == (Events.from_spikes(SPIKES[0]), 0)
+
+
+def test_one_hot_labels_and_classes():
+    data = Arrays(SPIKES, np.eye(4)[LABELS])
+    assert (data.classes, data.labels.tolist()) == (4, LABELS)
+    assert Arrays(SPIKES, LABELS, classes=7).classes == 7
+    assert Arrays(SPIKES, np.array(LABELS) > 0).labels.tolist() == [0, 1, 1, 0, 1, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        data.labels[0] = 1
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_target_spike_trains(listed):
+    target = RNG.random((6, 20, 3)) < 0.1
+    data = Arrays(SPIKES, list(target) if listed else target)
+    assert (data.labels, data.classes) == (None, 3)
+    assert repr(data) == "Arrays(6 samples of spikes, 20 steps, shape (5,), 3 outputs)"
+    ((x, y),) = Loader(data, 6, steps=15)
+    assert (x.shape, y.dtype) == ((15, 6, 5), np.bool_)
+    assert (y == target.swapaxes(0, 1)[:15]).all()
+    turned = Arrays(SPIKES.swapaxes(0, 1), target.swapaxes(0, 1), time_first=True)
+    assert (turned[3][1] == target[3]).all()
+
+
+def test_a_network_trains_on_arrays():
+    srm = cs.SRM(theta=1.0)
+    net = cs.Sequential(cs.Dense(5, 3), srm)
+    optimizer = cs.SGD(net.parameters(), lr=0.1)
+    loader = Loader(Arrays(SPIKES, LABELS), 3, shuffle=True, seed=0)
+    score = Trainer(net, cs.SpikeCountLoss(srm, true=5, false=0), optimizer).train(loader)
+    assert score.loss > 0
+    assert cs.health(net, loader).loss > 0
+    pairs = Loader(Arrays(SPIKES, SPIKES[:, :, :3]), 3)
+    assert Trainer(net, cs.SpikeTimeLoss(srm), optimizer).train(pairs).accuracy is None
+
+
+def test_transforms_move_the_spikes_of_arrays():
+    ((x, _),) = Loader(Arrays(FRAMES, LABELS), 6, transform=Flip(1.0))
+    assert (x == FRAMES.swapaxes(0, 1)[:, :, :, ::-1]).all()
+    with refuses("Loader: sample 0: transform is for events and spikes, got float32", TypeError):
+        list(Loader(Arrays(FRAMES.astype(np.float32), LABELS), 6, transform=Flip()))
+
+
+def test_order_and_index():
+    data = Arrays(SPIKES, LABELS)
+    shuffled = [Loader(data, 4, shuffle=True, seed=3) for _ in range(2)]
+    assert all((a == b).all() for (a, _), (b, _) in zip(*shuffled, strict=True))
+    assert data[-1][1] == 2
+    assert len(list(data)) == 6
+    for index in (6, -7):
+        with refuses(f"Arrays: index must lie within 6 samples, got {index}", IndexError):
+            data[index]
+    with refuses("Arrays: index must be an integer, got str", TypeError):
+        data["x"]
+
+
+ERRORS = [
+    ((SPIKES, [0, 1]), {}, "x and y must have one length, got 6 and 2"),
+    ((SPIKES, range(20)), {}, "x and y must have one length, got 6 and 20; x has shape (6, 20, 5): "
+     "for (T, samples, ...) pass time_first=True"),
+    ((SPIKES, LABELS), {"time_first": True}, "x and y must have one length, got 20 and 6; x has shape (6, 20, 5): "
+     "leave out time_first"),
+    ((SPIKES[0], [0] * 20), {}, "x must be (samples, T, ...), got shape (20, 5); with one input a step, x[..., None]"),
+    ((SPIKES[0, 0], [0]), {}, "x must be (samples, T, ...), got shape (5,)"),
+    ((SPIKES[:0], []), {}, "x must hold a sample, got none"),
+    (([], []), {}, "x must be (samples, T, ...), got shape (0,)"),
+    ((list(SPIKES), LABELS), {"time_first": True}, "time_first is for one array (T, samples, ...), got a list"),
+    (([SPIKES[0], FRAMES[0]], [0, 1]), {}, "x[1] must be (T, 5), got shape (20, 3, 4, 2)"),
+    (([[[1.0]], [[1.0], [2.0, 3.0]]], [0, 1]), {}, "x must be an array, got rows of unequal length"),
+    ((SPIKES, [0, 1, 2, 0, 1, -2]), {}, "y must be integers from 0, sample 5 has -2"),
+    ((SPIKES, np.ones((6, 2))), {}, "y (samples, classes) must hold one 1 a sample and 0 elsewhere"),
+    ((SPIKES, np.zeros((6, 1))), {}, "y must be (samples,), one-hot (samples, classes) or trains, got shape (6, 1)"),
+    ((SPIKES, 3), {}, "y must be (samples,), one-hot (samples, classes) or trains, got shape ()"),
+    ((SPIKES, LABELS), {"classes": 2}, "classes must be at least 3 for these y, got 2"),
+    ((SPIKES, LABELS), {"dt": -1.0}, "dt must be positive, got -1"),
+    ((SPIKES, LABELS), {"shape": 5}, "shape is for Events, arrays have their own, got 5"),
+    (([Events([1], [1], None, [0])], [0]), {"shape": (3, 4, 2)}, "shape must be a number of neurons for these "
+     "Events, got (3, 4, 2)"),
+    (([Events([1], [1], None, [0]), Events([1], [1], [1], [0])], [0, 1]), {}, "x must be in 1-D or 2-D throughout, "
+     "sample 1 and sample 0 differ"),
+]  # fmt: skip
+TYPE_ERRORS = [
+    (("data.npy", LABELS), "x must be an array, got 'data.npy'; read a file first, as np.load does"),
+    ((Events([1], [1], None, [0]), [0]), "x must be a list of Events, got one Events; write [events]"),
+    (([Events([1], [1], None, [0]), SPIKES[0]], [0, 1]), "x must hold Events only, sample 1 is of type ndarray"),
+    ((object(), LABELS), "x must be an array of booleans or numbers, got object"),
+    ((SPIKES, None), "y must be an array of booleans or numbers, got NoneType"),
+    ((SPIKES, np.array(LABELS, float)), "y must be integers from 0, got float64; convert them, as y.astype(int) does"),
+    ((SPIKES, list("aabbcc")), "y must be integers from 0, got strings; number the classes, as np.unique(y, "
+     "return_inverse=True)[1] does"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "options", "message"), ERRORS)
+def test_errors(arguments, options, message):
+    with refuses(f"Arrays: {message}"):
+        Arrays(*arguments, **options)
+
+
+@pytest.mark.parametrize(("arguments", "message"), TYPE_ERRORS)
+def test_type_errors(arguments, message):
+    with refuses(f"Arrays: {message}", TypeError):
+        Arrays(*arguments)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("listed", [False, True])
+def test_numbers_that_are_not_finite(value, listed):
+    x = SPIKES.astype(np.float32)
+    x[4, 7, 1] = value
+    with refuses(f"Arrays: {'x[4]' if listed else 'x'} must be finite, got {value} in it"):
+        Arrays(list(x) if listed else x, LABELS)
+    y = np.zeros((6, 20, 2))
+    y[0, 0] = value
+    with pytest.raises(ValueError, match=r"^Arrays: y must be finite"):
+        Arrays(SPIKES, y)
+
+
+def test_pixels_that_are_not_scaled_warn():
+    pixels = RNG.integers(0, 256, (6, 20, 5))
+    message = (
+        "^Arrays: x looks like pixels from 0 to 255, its largest value is 255; divide it by 255, or make spikes of it, "
+        r"as encode_poisson\(x / 255, steps=...\) does$"
+    )
+    for x in (pixels.astype(np.uint8), pixels.astype(np.float32), pixels):
+        with pytest.warns(UserWarning, match=message) as found:
+            Arrays(x, LABELS)
+        assert (len(found), found[0].filename) == (1, __file__)
+
+
+def test_a_large_array_is_looked_at_in_blocks(monkeypatch):
+    monkeypatch.setattr("cuslayer.data.dense._BLOCK", 7)
+    x = SPIKES.astype(np.float32)
+    assert Arrays(SPIKES.astype(np.uint8), LABELS)[0][0].dtype == np.bool_
+    x[5, 19, 4] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        Arrays(x, LABELS)
+
+
+def test_a_subset_has_the_samples_in_order():
+    for dataset in (Arrays(SPIKES, LABELS, dt=2.0), Digits("test")):
+        part = Subset(dataset, [4, 0, -1])
+        assert (part.shape, part.classes, len(part)) == (dataset.shape, dataset.classes, 3)
+        assert part.labels.tolist() == [dataset[i][1] for i in (4, 0, -1)]
+        assert [label for _, label in part] == part.labels.tolist()
+        (x, labels), _ = Loader(part, 2, steps=20)
+        (whole, _), *_ = Loader(dataset, 5, steps=20)
+        assert (x == whole[:, [4, 0]]).all()
+        assert labels.tolist() == part.labels[:2].tolist()
+        assert len(pickle.loads(pickle.dumps(copy.copy(part)))) == 3
+        with refuses("Subset: index must lie within 3 samples, got 3", IndexError):
+            part[3]
+        with pytest.raises(IndexError, match=r"^Subset: index must lie within"):
+            Subset(dataset, [0, len(dataset)])
+    assert (Subset(Arrays(SPIKES, LABELS, dt=2.0), [1]).dt, Subset(Arrays(SPIKES, LABELS), [1]).steps) == (2.0, 20)
+    assert repr(Subset(Arrays(SPIKES, LABELS), [1])).startswith("Subset(1 samples of Arrays(6 samples")
+    with refuses("Subset: 'colour' is missing", AttributeError):
+        part.colour  # noqa: B018
+    assert part.where(1) == "sample 0"
+
+
+def test_a_split_is_a_partition_by_its_seed():
+    data = Arrays(SPIKES, LABELS)
+    train, test = split(data, 0.3, seed=1)
+    assert (len(train), len(test)) == (4, 2)
+    assert sorted([*train.indices, *test.indices]) == list(range(6))
+    assert split(data, 0.3, seed=1)[1].indices.tolist() == test.indices.tolist()
+    assert len({tuple(split(data, 0.3, seed=seed)[1].indices) for seed in range(9)}) > 3
+    assert [len(part) for part in split(data, 0.01)] == [5, 1]
+    assert [len(part) for part in split(data, 0.99)] == [1, 5]
+    for share in (0, 1, -0.5):
+        with refuses(f"split: test must be a share between 0 and 1, got {share:g}"):
+            split(data, share)
+    with refuses("split: dataset must have at least two samples, got 1"):
+        split(Subset(data, [0]))
+    with refuses("split: dataset must be a data set such as Arrays(x, y), got ndarray", TypeError):
+        split(SPIKES)
+
+
+def test_good_data_raise_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x in (SPIKES, SPIKES * 1.0, RNG.normal(0, 30, (6, 20, 5)), SPIKES * 100, RNG.random((6, 20, 5))):
+            list(Loader(Arrays(x, LABELS), 2))
+
+
+def test_the_interface_is_public():
+    data: Dataset = Arrays(SPIKES, LABELS)
+    assert cs.data.Dataset is Dataset
+    assert cs.data.Arrays is type(data)
+    for member in ("shape", "classes", "__len__", "__getitem__"):
+        assert getattr(Dataset, member).__doc__
