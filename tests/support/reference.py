@@ -167,6 +167,29 @@ def shift_linear(x, delay, dt):
     return y
 
 
+def slayer_num_spikes(spikes, desired, first, last, eps, ts, scale=1.0):
+    """SLAYER-PyTorch's numSpikes in its units: spikes (N, C, H, W, T) of height 1/Ts, desired (N, C, H, W).
+
+    Return the loss, its gradient with respect to the spikes, and the error e(t). Regions are in steps.
+    """
+    error = np.zeros(spikes.shape)
+    gradient = np.zeros(spikes.shape)
+    loss = 0.0
+    for at in np.ndindex(spikes.shape[:4]):
+        count = sum(spikes[(*at, t)] * ts for t in range(first, last))
+        for t in range(spikes.shape[4]):
+            for k in range(min(t + 1, len(eps))):
+                if not first <= t - k < last:
+                    error[(*at, t)] += eps[k] * spikes[(*at, t - k)] * ts
+            if first <= t < last:
+                error[(*at, t)] += (count - desired[at]) / (last - first) * scale
+            loss += 0.5 * error[(*at, t)] ** 2 * ts
+        for t in range(spikes.shape[4]):
+            for k in range(min(spikes.shape[4] - t, len(eps))):
+                gradient[(*at, t)] += eps[k] * ts * error[(*at, t + k)] * ts
+    return loss, gradient, error
+
+
 def loihi(x, neuron):
     """Return the voltage before the reset and the spikes of Loihi's neuron for x (T, columns), in Python's integers."""
     most = 2**23 - 1
