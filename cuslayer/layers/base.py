@@ -53,34 +53,35 @@ class Layer:
         raise TypeError(f"{type(self).__name__}: a layer must define __call__")
 
 
-class Synapse(Layer):
-    """Base class of layers with one weight, initially uniform in ``+-weight_scale / sqrt(fan_in)``.
+class Hooked(Layer):
+    """Base class of layers whose weight passes through hooks before each use: one, or a tuple that is applied in order.
 
-    The weight may pass through hooks before each use: one, or a tuple that is applied in order. A hook is a function
-    from a tensor to a tensor. It may also have ``parameters()``, tensors that are trained with the weight, and
-    ``attach(layer)``, which is called once when the layer has its weight.
+    A hook is a function from a tensor to a tensor. It may also have ``parameters()``, tensors that are trained with the
+    layer, and ``attach(layer)``, which is called once when the layer has its weight.
 
     Attributes:
-        weight: the trained weight.
+        weight: the weight before its hooks.
         weight_hook: the hooks.
     """
 
-    def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
-        op = type(self).__name__
-        scale = check.positive(op, "weight_scale", weight_scale)
-        for hook in _as_tuple(weight_hook):
+    weight: Tensor
+    weight_hook: WeightHooks
+
+    def _check_hooks(self, hooks: WeightHooks) -> None:
+        for hook in _as_tuple(hooks):
             if not callable(hook):
-                raise TypeError(f"{op}: weight_hook must be callable, got {type(hook).__name__}")
-        bound = scale / math.sqrt(fan_in)
-        self.weight = Tensor(generator().uniform(-bound, bound, shape).astype(np.float32), requires_grad=True)
-        self.weight_hook = weight_hook
-        for hook in _as_tuple(weight_hook):
+                raise TypeError(f"{type(self).__name__}: weight_hook must be callable, got {type(hook).__name__}")
+
+    def _attach_hooks(self, hooks: WeightHooks) -> None:
+        """Set the hooks of a layer that has its weight."""
+        self.weight_hook = hooks
+        for hook in _as_tuple(hooks):
             if hasattr(hook, "attach"):
                 hook.attach(self)
 
     def parameters(self) -> list[Tensor]:
         hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
-        return [self.weight, *(p for hook in hooks for p in hook.parameters())]
+        return [p for hook in hooks for p in hook.parameters()]
 
     def effective_weight(self) -> Tensor:
         """Return the weight after its hooks, as the layer uses it.
@@ -89,12 +90,13 @@ class Synapse(Layer):
             TypeError: a hook returns something that is not a tensor, so that no gradient could pass.
             ValueError: a hook returns another shape.
         """
-        weight, op = self.weight, type(self).__name__
+        weight = given = self.weight
+        op = type(self).__name__
         for hook in _as_tuple(self.weight_hook):
             weight = hook(weight)
             if not isinstance(weight, Tensor):
                 raise TypeError(f"{op}: weight_hook must return a Tensor, got {type(weight).__name__}")
-            check.same_shape(op, "what weight_hook returns", weight, "weight", self.weight)
+            check.same_shape(op, "what weight_hook returns", weight, "weight", given)
         return weight
 
     def per_output_shapes(self) -> tuple[Shape, Shape]:
@@ -104,6 +106,25 @@ class Synapse(Layer):
         """
         shape = self.weight.shape
         return shape, (*(1 for _ in shape[:-1]), shape[-1])
+
+
+class Synapse(Hooked):
+    """Base class of layers with one trained weight, initially uniform in ``+-weight_scale / sqrt(fan_in)``.
+
+    Attributes:
+        weight: the trained weight.
+        weight_hook: the hooks; see `Hooked`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
+        scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
+        self._check_hooks(weight_hook)
+        bound = scale / math.sqrt(fan_in)
+        self.weight = Tensor(generator().uniform(-bound, bound, shape).astype(np.float32), requires_grad=True)
+        self._attach_hooks(weight_hook)
+
+    def parameters(self) -> list[Tensor]:
+        return [self.weight, *super().parameters()]
 
 
 def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:

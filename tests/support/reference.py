@@ -100,12 +100,14 @@ def conv_transpose(x, w, stride, padding, dilation, groups, output_padding):
 
 
 def unpool(x, kernel, stride, padding, dilation, gain):
-    """As a transposed convolution of each channel by itself."""
-    w = np.full((*kernel, 1, x.shape[3]), gain)
+    """As a transposed convolution of each channel by itself; gain is a number or (kh, kw)."""
+    w = np.broadcast_to(np.reshape(gain, (*np.shape(gain), 1, 1)), (*kernel, 1, x.shape[3]))
     return conv_transpose(x, w, stride, padding, dilation, x.shape[3], (0, 0))
 
 
 def pool(x, kernel, stride, padding, dilation, gain):
+    """Gain is a number or (kh, kw)."""
+    gains = np.broadcast_to(gain, kernel)
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
     frames, height, width, channels = x.shape
     rows = math.ceil((height + 2 * ph - dh * (kh - 1) - 1) / sh) + 1
@@ -117,7 +119,7 @@ def pool(x, kernel, stride, padding, dilation, gain):
                 for j in range(kw):
                     h, v = r * sh + i * dh - ph, c * sw + j * dw - pw
                     if 0 <= h < height and 0 <= v < width:
-                        y[:, r, c] += gain * x[:, h, v]
+                        y[:, r, c] += gains[i, j] * x[:, h, v]
     return y
 
 

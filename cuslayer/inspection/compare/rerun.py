@@ -13,7 +13,7 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.compare.relaxed import Relaxed
 from cuslayer.inspection.forward import run_stages
 from cuslayer.layers import Delay, Layer
-from cuslayer.layers.base import Synapse
+from cuslayer.layers.base import Hooked, Synapse
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
@@ -41,6 +41,9 @@ def _copy_stage(stage: Any, gradient: str) -> Any:
     if isinstance(layer, Synapse):
         with no_grad():
             layer.weight, layer.weight_hook = layer.effective_weight(), None
+    elif isinstance(layer, Hooked) and layer.weight_hook:
+        fixed = layer.effective_weight().detach()
+        layer.weight_hook = lambda weight: fixed
     for name, p in trained_tensors(layer).items():
         data = p.data.copy() if isinstance(layer, Delay) else p.data.astype(np.float64)
         setattr(layer, name, Tensor(data, requires_grad=True))
