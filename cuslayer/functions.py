@@ -10,6 +10,7 @@ from cuslayer.layers.filter_bank import filter_bank, fir
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.layers.pool import pool, unpool
 from cuslayer.layers.weight_hooks import quantize, weight_norm
+from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
@@ -43,4 +44,6 @@ __all__ = [
     "spike_time_error",
     "unpool",
     "weight_norm",
+    "weighted_pool",
+    "weighted_unpool",
 ]

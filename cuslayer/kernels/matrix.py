@@ -182,3 +182,32 @@ def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) ->
     for _, _, down, across in _taps(window, rows, columns):
         padded[:, down, across] += g
     return padded[_inside(window, image)] * g.dtype.type(gain)
+
+
+def weighted_pool(x: Array, w: Array, window: Window) -> Array:
+    """Sum each window of x (frames, H, W, C) channel by channel, with a weight w (kh, kw) for each tap."""
+    rows, columns = window.outputs("weighted_pool", x.shape[1:3], ceil=True)
+    padded = _padded(x, window, (rows, columns))
+    out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), x.dtype)
+    for i, j, down, across in _taps(window, rows, columns):
+        out += w[i, j] * padded[:, down, across]
+    return out
+
+
+def weighted_pool_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
+    """Return the gradient of an image (H, W) in `weighted_pool`, g (frames, rows, columns, C)."""
+    rows, columns = g.shape[1:3]
+    padded = _canvas(g, image, g.shape[3], window, (rows, columns))
+    for i, j, down, across in _taps(window, rows, columns):
+        padded[:, down, across] += w[i, j] * g
+    return padded[_inside(window, image)]
+
+
+def pool_weight_adjoint(x: Array, g: Array, window: Window) -> Array:
+    """Return the gradient (kh, kw) of the weight in `weighted_pool`, x (frames, H, W, C), g like the output."""
+    rows, columns = g.shape[1:3]
+    padded = _padded(x, window, (rows, columns))
+    out = namespace(x).zeros(window.kernel, g.dtype)
+    for i, j, down, across in _taps(window, rows, columns):
+        out[i, j] = (padded[:, down, across] * g).sum()
+    return out

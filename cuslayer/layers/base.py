@@ -174,16 +174,67 @@ def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[st
         yield from ((f"{name}.{rest}", p) for rest, p in child.parameter_names(above))
 
 
-class Synapse(Layer):
-    """Base class of layers with one weight, initially uniform in ``+-weight_scale / sqrt(fan_in)``.
+class Hooked(Layer):
+    """Base class of layers whose weight passes through hooks before each use: one, or a tuple that is applied in order.
 
-    The weight may pass through hooks before each use: one, or a tuple that is applied in order. A hook is a function
-    from a tensor to a tensor. It may also have ``parameters()``, tensors that are trained with the weight, and
-    ``attach(layer)``, which is called once when the layer has its weight.
+    A hook is a function from a tensor to a tensor. It may also have ``parameters()``, tensors that are trained with the
+    layer, and ``attach(layer)``, which is called once when the layer has its weight.
+
+    Attributes:
+        weight: the weight before its hooks.
+        weight_hook: the hooks.
+    """
+
+    weight: Tensor
+    weight_hook: WeightHooks
+
+    def _check_hooks(self, hooks: WeightHooks) -> None:
+        for hook in _as_tuple(hooks):
+            if not callable(hook):
+                raise TypeError(f"{type(self).__name__}: weight_hook must be callable, got {type(hook).__name__}")
+
+    def _attach_hooks(self, hooks: WeightHooks) -> None:
+        """Set the hooks of a layer that has its weight."""
+        self.weight_hook = hooks
+        for hook in _as_tuple(hooks):
+            if hasattr(hook, "attach"):
+                hook.attach(self)
+
+    def parameters(self) -> list[Tensor]:
+        hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
+        return [p for hook in hooks for p in hook.parameters()]
+
+    def effective_weight(self) -> Tensor:
+        """Return the weight after its hooks, as the layer uses it.
+
+        Raises:
+            TypeError: a hook returns something that is not a tensor, so that no gradient could pass.
+            ValueError: a hook returns another shape.
+        """
+        weight = given = self.weight
+        op = type(self).__name__
+        for hook in _as_tuple(self.weight_hook):
+            weight = hook(weight)
+            if not isinstance(weight, Tensor):
+                raise TypeError(f"{op}: weight_hook must return a Tensor, got {type(weight).__name__}")
+            check.same_shape(op, "what weight_hook returns", weight, "weight", given)
+        return weight
+
+    def per_output_shapes(self) -> tuple[Shape, Shape]:
+        """Return a shape for the weight, and the shape that one number for each output needs to broadcast with it.
+
+        The axes where the second shape has 1 run over the weights of one output.
+        """
+        shape = self.weight.shape
+        return shape, (*(1 for _ in shape[:-1]), shape[-1])
+
+
+class Synapse(Hooked):
+    """Base class of layers with one trained weight, initially uniform in ``+-weight_scale / sqrt(fan_in)``.
 
     Attributes:
         weight: the trained weight.
-        weight_hook: the hooks.
+        weight_hook: the hooks; see `Hooked`.
         usual_scale: the weight_scale of the kind of layer.
         own_scale: whether the layer was given another weight_scale.
     """
@@ -192,23 +243,16 @@ class Synapse(Layer):
     scalable = True
 
     def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
-        op = type(self).__name__
-        scale = check.positive(op, "weight_scale", weight_scale)
-        for hook in _as_tuple(weight_hook):
-            if not callable(hook):
-                raise TypeError(f"{op}: weight_hook must be callable, got {type(hook).__name__}")
+        scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
+        self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
         drawn = generator().uniform(-bound, bound, shape).astype(np.float32)
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
-        self.weight_hook = weight_hook
-        for hook in _as_tuple(weight_hook):
-            if hasattr(hook, "attach"):
-                hook.attach(self)
+        self._attach_hooks(weight_hook)
 
     def parameters(self) -> list[Tensor]:
-        hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
-        return [self.weight, *(p for hook in hooks for p in hook.parameters())]
+        return [self.weight, *super().parameters()]
 
     def scale_output(self, factor: float) -> None:
         _scale(self.weight, factor)
@@ -220,29 +264,6 @@ class Synapse(Layer):
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
         return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
-
-    def effective_weight(self) -> Tensor:
-        """Return the weight after its hooks, as the layer uses it.
-
-        Raises:
-            TypeError: a hook returns something that is not a tensor, so that no gradient could pass.
-            ValueError: a hook returns another shape.
-        """
-        weight, op = self.weight, type(self).__name__
-        for hook in _as_tuple(self.weight_hook):
-            weight = hook(weight)
-            if not isinstance(weight, Tensor):
-                raise TypeError(f"{op}: weight_hook must return a Tensor, got {type(weight).__name__}")
-            check.same_shape(op, "what weight_hook returns", weight, "weight", self.weight)
-        return weight
-
-    def per_output_shapes(self) -> tuple[Shape, Shape]:
-        """Return a shape for the weight, and the shape that one number for each output needs to broadcast with it.
-
-        The axes where the second shape has 1 run over the weights of one output.
-        """
-        shape = self.weight.shape
-        return shape, (*(1 for _ in shape[:-1]), shape[-1])
 
 
 def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:

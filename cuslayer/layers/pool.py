@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Layer, Pair, Shape, Sliding, changed_options, check_frames
+from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
+from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 
@@ -89,14 +92,33 @@ def unpool(
     return (out.reshape(*shape[:2], *maps[1:]), lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape))
 
 
-class Windowed(Sliding, Layer):
-    """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
+class Windowed(Sliding, Hooked):
+    """Base class of `Pool` and `Unpool`: a window that slides over each channel, a gain, and hooks of the weight.
+
+    Attributes:
+        gain: the weight of every input, before the hooks.
+        weight: the gain for each tap of the window, (kh, kw, 1, 1); not trained.
+        weight_hook: the hooks of this weight, as for `Dense` and `Conv`.
+    """
 
     def __init__(
-        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, gain: float
+        self,
+        kernel_size: Pair,
+        *,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        gain: float,
+        weight_hook: WeightHooks = None,
     ) -> None:
+        self._check_hooks(weight_hook)
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
+        self._attach_hooks(weight_hook)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return Tensor(np.full((*self.kernel_size, 1, 1), self.gain, np.float32))
 
     state_numbers = ("gain",)
     scalable = True
@@ -106,7 +128,7 @@ class Windowed(Sliding, Layer):
 
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""
-        return {name: getattr(self, name) for name in ("kernel_size", "stride", "padding", "dilation", "gain")}
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation")}
 
     def __repr__(self) -> str:
         rest = changed_options(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
@@ -118,10 +140,12 @@ class Pool(Windowed):
 
     Args:
         kernel_size, stride, padding, dilation, gain: as in `functions.pool`.
+        weight_hook: a function of the weight (kh, kw, 1, 1), the gain at each tap of the window, that is applied before
+            each use; or a tuple of them, applied in order. See `functions.weighted_pool`.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a size is not an integer, or gain is not a number.
+        TypeError: a size is not an integer, gain is not a number, or the hook is not callable.
 
     >>> import numpy as np
     >>> Pool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
@@ -129,7 +153,9 @@ class Pool(Windowed):
     """
 
     def __call__(self, x: Any) -> Tensor:
-        return pool(x, **self.geometry())
+        if self.weight_hook:
+            return weighted_pool(x, self.effective_weight(), **self.geometry())
+        return pool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
@@ -146,10 +172,11 @@ class Unpool(Windowed):
     Args:
         kernel_size, stride, padding, dilation: as in `functions.unpool`.
         gain: the weight of every input; with ``1.1 theta``, as in `Pool`, a single spike makes a neuron fire.
+        weight_hook: as in `Pool`; see `functions.weighted_unpool`.
 
     Raises:
         ValueError: a constant is out of range.
-        TypeError: a size is not an integer, or gain is not a number.
+        TypeError: a size is not an integer, gain is not a number, or the hook is not callable.
 
     >>> import numpy as np
     >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape
@@ -157,7 +184,9 @@ class Unpool(Windowed):
     """
 
     def __call__(self, x: Any) -> Tensor:
-        return unpool(x, **self.geometry())
+        if self.weight_hook:
+            return weighted_unpool(x, self.effective_weight(), **self.geometry())
+        return unpool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cuslayer import check, kernels
@@ -14,20 +16,34 @@ from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 @differentiable
 def spike_count_error(
-    s: Array, /, *, desired: Array, region: tuple[int, int], response: Alpha | Sampled
+    s: Array,
+    /,
+    *,
+    desired: Array,
+    region: tuple[int, int],
+    response: Alpha | Sampled,
+    count_scale: float = 1.0,
+    piecewise: bool = False,
 ) -> tuple[Array, Pullback]:
     """Return ``E = 1/2 sum e^2 dt`` of spike counts in a region of time, summed over batch and neurons.
 
-    Within the region of R steps ``e = (count - desired) / R``, constant in time. Elsewhere e is the response to the
-    spikes outside the region, where none is desired. The gradient of the spikes is ``g[t] = dt sum_k eps[k] e[t+k]``
-    in every bin, not the derivative of the count: it distributes the error of a count over all times at which a spike
-    could have changed it.
+    With ``a`` the response to the spikes outside the region, where none is desired::
+
+        e[t] = a[t] + count_scale (count - desired) / R    within the region of R steps
+        e[t] = a[t]                                        outside of it
+
+    The response to spikes from before the region reaches into it, as in SLAYER-PyTorch. With ``piecewise`` it does not:
+    within the region ``e = count_scale (count - desired) / R``. The gradient of the spikes is
+    ``g[t] = dt sum_k eps[k] e[t+k]`` in every bin, not the derivative of the count: it distributes the error of a count
+    over all times at which a spike could have changed it.
 
     Args:
         s: (T, N, neurons), spikes or numbers.
         desired: (N, neurons), the desired counts.
         region: the first step, and the last step plus one.
         response: the spike response, with its dt in ms.
+        count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
+        piecewise: whether the error within the region depends on the count alone.
 
     Returns:
         The error, a scalar.
@@ -35,7 +51,8 @@ def spike_count_error(
     Raises:
         ValueError: a shape does not fit, or the region is empty or reaches past T.
 
-    Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
+    Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the region as in
+    SLAYER-PyTorch's ``spikeLoss.numSpikes``, whose documentation has the piecewise form.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
@@ -50,14 +67,24 @@ def spike_count_error(
     if not 0 <= first < last <= len(s):
         raise ValueError(f"spike_count_error: region must lie within 0 and {len(s)} steps, got {first} to {last}")
     s = numeric(s)
+    real = s.dtype.type
     k = kernels.of(s)
-    outside = s.copy()
-    outside[first:last] = 0
-    e = response.apply(k, outside)
-    e[first:last] = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first)
-    dt = s.dtype.type(response.dt)
+    e = _outside(k, s, first, last, response)
+    counts = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first) * real(count_scale)
+    e[first:last] = counts if piecewise else e[first:last] + counts
+    dt = real(response.dt)
     error = namespace(s).asarray((e * e).sum() * (dt / 2), dtype=s.dtype)
     return error, lambda g: response.adjoint(k, e * (g * dt))
+
+
+def _outside(k: Any, s: Array, first: int, last: int, response: Alpha | Sampled) -> Array:
+    """Return the response to the spikes outside the steps [first, last), in the type of s (T, ...)."""
+    if last - first == len(s):
+        return namespace(s).zeros_like(s)
+    # In float32 the recurrence of a long response has an error of some 1e-6, more than the sum of the squares.
+    outside = s.astype(np.float64)
+    outside[first:last] = 0
+    return response.apply(k, outside).astype(s.dtype, copy=False)
 
 
 class SpikeCountLoss(ClassLoss):
@@ -68,12 +95,16 @@ class SpikeCountLoss(ClassLoss):
         true: the desired count of the labelled class.
         false: the desired count of the others.
         region: start and stop of the counted time in ms; by default all of it.
+        count_scale: the factor of the error of counts, beside the response to spikes outside the region (SLAYER-
+            PyTorch's numSpikesScale).
+        piecewise: whether the error within the region depends on the count alone, without the response to spikes from
+            before it.
 
     Raises:
-        ValueError: a count is negative, or the region is empty or begins before 0.
-        TypeError: neuron is not a neuron, or a count or time is not a number.
+        ValueError: a count is negative, count_scale is not positive, or the region is empty or begins before 0.
+        TypeError: neuron is not a neuron, a count, a factor or a time is not a number, or piecewise is not a bool.
 
-    Source: Shrestha and Orchard 2018, section 3.2 and its supplement.
+    Source: Shrestha and Orchard 2018, section 3.2 and its supplement; SLAYER-PyTorch's ``spikeLoss.numSpikes``.
 
     >>> from cuslayer.neurons import SRM
     >>> loss = SpikeCountLoss(SRM(), true=5, false=0, region=(0, 10))
@@ -82,13 +113,30 @@ class SpikeCountLoss(ClassLoss):
     """
 
     def __init__(
-        self, neuron: Neuron, true: float = 60, false: float = 10, region: tuple[float, float] | None = None
+        self,
+        neuron: Neuron,
+        true: float = 60,
+        false: float = 10,
+        region: tuple[float, float] | None = None,
+        *,
+        count_scale: float = 1.0,
+        piecewise: bool = False,
     ) -> None:
         op = "SpikeCountLoss"
         super().__init__(neuron, region)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
+        self.count_scale = check.positive(op, "count_scale", count_scale)
+        if not isinstance(piecewise, bool):
+            raise TypeError(f"{op}: piecewise must be a bool, got {type(piecewise).__name__}")
+        self.piecewise = piecewise
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
-        desired = to_device(np.where(chosen, self.true, self.false))
-        return spike_count_error(spikes, desired=desired, region=(first, last), response=self.neuron.filter)
+        return spike_count_error(
+            spikes,
+            desired=to_device(np.where(chosen, self.true, self.false)),
+            region=(first, last),
+            response=self.neuron.filter,
+            count_scale=self.count_scale,
+            piecewise=self.piecewise,
+        )

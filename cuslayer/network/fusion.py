@@ -25,7 +25,8 @@ class Fusion(NamedTuple):
     """A pattern of stages that run as one operation.
 
     Attributes:
-        layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit.
+        layers: the classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit,
+            nor does pooling with a weight hook.
         operation: the fused operation: a function of the input, the layers and the `OnePass` of their neurons.
         condition: a further condition on the `OnePass` of the neurons.
     """
@@ -50,7 +51,9 @@ def one_pass(stage: Any) -> OnePass | None:
 
 
 def _computes_as(layer: Any, kind: type[Layer]) -> bool:
-    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__
+    # The fused pass of pooling has one gain for all taps of a window.
+    hooked_pool = isinstance(layer, Pool) and bool(layer.weight_hook)
+    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and not hooked_pool
 
 
 def _same_gradient(neurons: list[OnePass]) -> bool:

@@ -71,6 +71,8 @@ class Config:
         window: for ProbSpikes, the length of the sliding window in ms.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
+        count_scale: for NumSpikes, the factor of the error of counts (SLAYER's numSpikesScale).
+        piecewise: for NumSpikes, whether the error within the region depends on the count alone.
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
@@ -89,6 +91,8 @@ class Config:
     window: float = 20.0
     true: float = 60.0
     false: float = 10.0
+    count_scale: float = 1.0
+    piecewise: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 8
     batch: int = 16
@@ -123,7 +127,14 @@ class Config:
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
             return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
-        return SpikeCountLoss(self.neuron, true=self.true, false=self.false, region=self.region)
+        return SpikeCountLoss(
+            self.neuron,
+            true=self.true,
+            false=self.false,
+            region=self.region,
+            count_scale=self.count_scale,
+            piecewise=self.piecewise,
+        )
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
         """Return a new optimizer of the parameters."""
@@ -161,6 +172,7 @@ class Config:
             error["tgtSpikeRegion"] = {"start": self.region[0], "stop": self.region[1]}
         if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
+            error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
         paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
         optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         if self.optimizer.momentum_decay is None:

@@ -26,9 +26,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
     type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
-    with tgtSpikeRegion {start, stop} and tgtSpikeCount {true, false}, ProbSpikes with tgtSpikeRegion and
-    probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``, ``training.path`` (in, train,
-    test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
+    with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
+    ProbSpikes with tgtSpikeRegion and probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``,
+    ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
@@ -186,7 +186,8 @@ def _option(section: Section, key: str, dt: float) -> Any:
 
 
 def _error(training: Section) -> dict[str, Any]:
-    error = training.section("error", ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin"))
+    known = ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
+    error = training.section("error", known)
     kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime"))
     if kind == "SpikeTime":
         return {"error": kind}
@@ -203,6 +204,8 @@ def _error(training: Section) -> dict[str, Any]:
             given = {{"true": True, "false": False}.get(key, key): value for key, value in given.items()}
         count = Section(error.op, error.path("tgtSpikeCount"), given, (True, False))
         found |= {str(key).lower(): count.number(key, check.not_negative) for key in (True, False)}
+        found["count_scale"] = error.number("numSpikesScale", check.positive, 1.0)
+        found["piecewise"] = error.flag("piecewise", default=False)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Transposes, replication and weight hooks on a device, against the CPU, as test_device.py has the others."""
+"""Transposes, weighted pooling, replication and weight hooks on a device, against the CPU, as test_device.py has the others."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ OPERATIONS: dict[str, tuple[Any, list[Any], bool]] = {
         [spikes(3, 2, 5, 6, 2)],
         False,
     ),
+    "weighted pool": (functions.weighted_pool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
+    "weighted pool of spikes": (functions.weighted_pool, [spikes(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
+    "weighted unpool": (functions.weighted_unpool, [normal(3, 2, 5, 6, 2), normal(2, 3, 1, 1)], False),
     "replicate": (lambda x: cs.replicate(x, steps=7), [normal(2, 3, 4, 2)], True),
     "replicate of spikes": (lambda x: cs.replicate(x, steps=7), [spikes(2, 5)], True),
     "quantize": (lambda w: cs.quantize(w, 0.5), [normal(5, 6)], True),

@@ -92,6 +92,10 @@ def delays(mode="floor"):
     return layer
 
 
+def uneven(w):
+    return w * np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
+
+
 # The stages before the first neurons, and the shape of the input.
 CHAINS = {
     "dense": (lambda: [cs.Dense(12, 6)], (12,)),
@@ -106,6 +110,8 @@ CHAINS = {
         (7, 6, 4),
     ),
     "pool": (lambda: [cs.Pool(2, gain=11.0)], (5, 4, 2)),
+    "hooked pool": (lambda: [cs.Pool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
+    "hooked unpool": (lambda: [cs.Unpool(2, gain=11.0, weight_hook=uneven)], (3, 2, 2)),
     "unpool": (lambda: [cs.Unpool(2, gain=11.0)], (3, 2, 2)),
     "conv transpose": (lambda: [cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2)], (4, 3, 2)),
 }

@@ -172,9 +172,16 @@ def test_files_as_slayer_pytorch_writes_them(tmp_path):
 
 
 def test_hooks_are_in_the_weights(tmp_path):
+    pools = cs.Pool(2, gain=3.0, weight_hook=lambda w: w * 3.0), SRM, cs.Unpool(2, gain=7.0, weight_hook=TO_CHIP), SRM
+    again, _ = round_trip(cs.Sequential(*pools), tmp_path, (4, 4, 1), input_shape=(4, 4, 1))
+    assert [layer.gain for layer in again.layers[::2]] == [9.0, 8.0]
     net = cs.Sequential(cs.Dense(6, 4, weight_hook=lambda w: w * 3.0), SRM)
     again, _ = round_trip(net, tmp_path, (6,))
     assert (again.layers[0].weight.data == net.layers[0].weight.data * np.float32(3)).all()
+
+
+def uneven(w):
+    return w * np.arange(4, dtype=np.float32).reshape(2, 2, 1, 1)
 
 
 def dense(**options):
@@ -197,6 +204,7 @@ def dense(**options):
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
         ([cs.Pool(1, gain=300.0), LOIHI], r"Pool\(.*\) must have integer weights .*got 300 to 300"),
         ([cs.Pool(1, gain=5.0), Coarse()], r"Pool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
+        ([cs.Pool(2, gain=5.0, weight_hook=uneven), SRM], r"Pool\(.*\) must have one weight for all its inputs, got"),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
     ],
 )

@@ -14,11 +14,13 @@ RNG = np.random.default_rng(9)
 
 @pytest.mark.parametrize("region", [None, (0, 30), (5, 25), (0, 1), (29, 30)])
 @pytest.mark.parametrize("dt", [1.0, 0.5])
-def test_spike_count(region, dt):
+@pytest.mark.parametrize("piecewise", [False, True])
+def test_spike_count(region, dt, piecewise):
     srm = cs.SRM(tau_sr=4.0, dt=dt)
     s = RNG.random((30, 4, 3)) < 0.3
     labels = np.array([0, 2, 1, 2])
-    loss = cs.SpikeCountLoss(srm, true=7, false=2, region=region and tuple(dt * edge for edge in region))
+    steps = region and tuple(dt * edge for edge in region)
+    loss = cs.SpikeCountLoss(srm, true=7, false=2, region=steps, piecewise=piecewise)
     first, last = region or (0, 30)
 
     error = np.zeros(s.shape)
@@ -26,7 +28,8 @@ def test_spike_count(region, dt):
     outside[first:last] = 0
     error[:] = reference.psp(outside, srm.response)
     desired = np.where(labels[:, None] == np.arange(3), 7, 2)
-    error[first:last] = (s[first:last].sum(axis=0) - desired) / (last - first)
+    counts = (s[first:last].sum(axis=0) - desired) / (last - first)
+    error[first:last] = counts if piecewise else error[first:last] + counts
     for labelled in (labels, labels.tolist(), np.eye(3)[labels], cs.Tensor(np.eye(3)[labels])):
         t = cs.Tensor(s, requires_grad=True)
         value = loss(t, labelled)
@@ -78,7 +81,7 @@ def test_gradient_of_spike_count_outside_the_region():
     # The region is the last bin, where the response to its own spike is 0: the rest is differentiable.
     assert t.grad.shape == kept.shape
     error = reference.psp(np.concatenate([kept[:29], np.zeros((1, 1, 2))]), srm.response)
-    error[29] = kept[29]
+    error[29] += kept[29]
     np.testing.assert_allclose(t.grad[10:], reference.psp_adjoint(error, srm.response)[10:], atol=1e-10)
 
 

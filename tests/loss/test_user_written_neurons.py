@@ -38,7 +38,7 @@ def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
     outside = s.astype(float)
     outside[4:16] = 0
     e = reference.psp(outside, neuron.response)
-    e[4:16] = (s[4:16].sum(axis=0) - [[1, 5]]) / 12
+    e[4:16] += (s[4:16].sum(axis=0) - [[1, 5]]) / 12
     assert loss(s, [1]).item() == pytest.approx(0.25 * (e**2).sum(), rel=1e-5)
 
 

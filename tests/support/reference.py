@@ -100,12 +100,14 @@ def conv_transpose(x, w, stride, padding, dilation, groups, output_padding):
 
 
 def unpool(x, kernel, stride, padding, dilation, gain):
-    """As a transposed convolution of each channel by itself."""
-    w = np.full((*kernel, 1, x.shape[3]), gain)
+    """As a transposed convolution of each channel by itself; gain is a number or (kh, kw)."""
+    w = np.broadcast_to(np.reshape(gain, (*np.shape(gain), 1, 1)), (*kernel, 1, x.shape[3]))
     return conv_transpose(x, w, stride, padding, dilation, x.shape[3], (0, 0))
 
 
 def pool(x, kernel, stride, padding, dilation, gain):
+    """Gain is a number or (kh, kw)."""
+    gains = np.broadcast_to(gain, kernel)
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
     frames, height, width, channels = x.shape
     rows = math.ceil((height + 2 * ph - dh * (kh - 1) - 1) / sh) + 1
@@ -117,7 +119,7 @@ def pool(x, kernel, stride, padding, dilation, gain):
                 for j in range(kw):
                     h, v = r * sh + i * dh - ph, c * sw + j * dw - pw
                     if 0 <= h < height and 0 <= v < width:
-                        y[:, r, c] += gain * x[:, h, v]
+                        y[:, r, c] += gains[i, j] * x[:, h, v]
     return y
 
 
@@ -165,6 +167,29 @@ def shift_linear(x, delay, dt):
                 if 0 <= t - back < len(x):
                     y[(t, slice(None), *neuron)] += part * x[(t - back, slice(None), *neuron)]
     return y
+
+
+def slayer_num_spikes(spikes, desired, first, last, eps, ts, scale=1.0):
+    """SLAYER-PyTorch's numSpikes in its units: spikes (N, C, H, W, T) of height 1/Ts, desired (N, C, H, W).
+
+    Return the loss, its gradient with respect to the spikes, and the error e(t). Regions are in steps.
+    """
+    error = np.zeros(spikes.shape)
+    gradient = np.zeros(spikes.shape)
+    loss = 0.0
+    for at in np.ndindex(spikes.shape[:4]):
+        count = sum(spikes[(*at, t)] * ts for t in range(first, last))
+        for t in range(spikes.shape[4]):
+            for k in range(min(t + 1, len(eps))):
+                if not first <= t - k < last:
+                    error[(*at, t)] += eps[k] * spikes[(*at, t - k)] * ts
+            if first <= t < last:
+                error[(*at, t)] += (count - desired[at]) / (last - first) * scale
+            loss += 0.5 * error[(*at, t)] ** 2 * ts
+        for t in range(spikes.shape[4]):
+            for k in range(min(spikes.shape[4] - t, len(eps))):
+                gradient[(*at, t)] += eps[k] * ts * error[(*at, t + k)] * ts
+    return loss, gradient, error
 
 
 def loihi(x, neuron):

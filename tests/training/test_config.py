@@ -73,6 +73,8 @@ OTHER = Config(
     window=12.5,
     true=30.0,
     false=3.0,
+    count_scale=2.5,
+    piecewise=True,
     optimizer=OptimizerConfig("SGD", 1e-5, False, 0.9, 1e-4, "step", 3, 0.5, 0.01),
     epochs=5,
     batch=7,
@@ -251,6 +253,7 @@ def test_an_unknown_key_of_the_optimizer(load):
         (("layer", 0), "34x34x2", r"layer\[0\] must be a mapping, got str"),
         (("training", "error", "tgtSpikeCount"), 60, r"tgtSpikeCount must be a mapping, got int"),
         (("training", "error", "tgtSpikeRegion"), [0, 300], r"tgtSpikeRegion must be a mapping, got list"),
+        (("training", "error", "piecewise"), 1, r"training\.error\.piecewise must be true or false, got 1"),
         (("training", "batch"), "many", r"training\.batch must be an integer, got str"),
         (("training", "path"), "here", r"training\.path must be a mapping, got str"),
         (("training", "path", "in"), 7, r"training\.path\.in must be a path, got 7"),
@@ -286,6 +289,7 @@ def test_a_value_of_the_wrong_type(load, document, path, value, message):
         (("training", "error", "tgtSpikeRegion", "stop"), 0, r"tgtSpikeRegion\.stop must be positive"),
         (("training", "error", "tgtSpikeCount", True), -1, r"tgtSpikeCount\.true must not be negative"),
         (("training", "error", "tgtSpikeCount", False), -1, r"tgtSpikeCount\.false must not be negative"),
+        (("training", "error", "numSpikesScale"), 0, r"training\.error\.numSpikesScale must be positive, got 0"),
         (("training", "epochs"), 0, r"training\.epochs must be at least 1, got 0"),
         (("training", "batch"), -2, r"training\.batch must be at least 1, got -2"),
         (("training", "seed"), -1, r"training\.seed must be at least 0, got -1"),
@@ -380,8 +384,9 @@ def test_losses_have_the_constants_of_the_configuration():
     srm, region = cs.SRM(dt=0.5, tau_sr=3.0), (4.0, 11.0)
     s, labels = np.random.default_rng(0).random((30, 2, 3)) < 0.3, [2, 0]
     given = {"neuron": srm, "region": region, "window": 2.5, "true": 7.0, "false": 2.0}
+    given |= {"count_scale": 3.0, "piecewise": True}
     for error, loss in {
-        "NumSpikes": cs.SpikeCountLoss(srm, true=7.0, false=2.0, region=region),
+        "NumSpikes": cs.SpikeCountLoss(srm, true=7.0, false=2.0, region=region, count_scale=3.0, piecewise=True),
         "ProbSpikes": cs.ProbabilityWindowLoss(srm, window=2.5, region=region),
     }.items():
         assert Config(error=error, **given).loss()(s, labels).item() == loss(s, labels).item()

@@ -14,7 +14,7 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.compare.relaxed import Relaxed
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.layers import Delay, Layer
-from cuslayer.layers.base import Synapse
+from cuslayer.layers.base import Hooked, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, flow
 from cuslayer.network.hooks import on_gradient
@@ -53,6 +53,9 @@ def _copy(value: Any, dtype: Any) -> Any:
     if isinstance(layer, Synapse):
         with no_grad():
             layer.weight, layer.weight_hook = layer.effective_weight(), None
+    elif isinstance(layer, Hooked) and layer.weight_hook:
+        fixed = layer.effective_weight().detach()
+        layer.weight_hook = lambda weight: fixed
     dtype = None if isinstance(layer, Delay) else dtype
     for name, item in list(vars(layer).items()):
         setattr(layer, name, _copy(item, dtype))

@@ -99,7 +99,11 @@ def _conv(layer: Conv | ConvTranspose, before: Shape, after: Shape) -> Connectio
 
 
 def _pool(layer: Pool | Unpool, before: Shape, after: Shape) -> Connection:
-    return _window(layer, before, after) | {"gain": layer.gain}
+    if not layer.weight_hook:
+        return _window(layer, before, after) | {"gain": layer.gain}
+    # A weight for each tap: a convolution in which each channel is a group.
+    weight = np.broadcast_to(to_numpy(layer.effective_weight().data), (*layer.kernel_size, 1, before[2]))
+    return _window(layer, before, after) | {"groups": before[2], "weight": block(np.ascontiguousarray(weight), "f4")}
 
 
 def _window(layer: Any, before: Shape, after: Shape) -> Connection:

@@ -99,14 +99,14 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
             weight = weight.reshape(after[0], -1)
         dense = Dense(features, after[0])
         return _with_weight(op, at, dense, weight, (after[0], int(np.prod(features))))
-    geometry = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
+    geometry: dict[str, Any] = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
     kernel = _pair(op, entry, at, "kernelSize")
     if kind in ("pool", "unpool"):
         if weight.size == 0 or (weight != weight.flat[0]).any():
             raise ValueError(f"{op}: {at}/weight of a {kind} layer must be one number throughout")
         return (Pool if kind == "pool" else Unpool)(kernel, **geometry, gain=float(weight.flat[0]))
     inputs, outputs = (int(_entry(entry, op, f"{at}/{name}")) for name in ("inChannels", "outChannels"))
-    options: dict[str, Any] = geometry | {"groups": int(_entry(entry, op, f"{at}/groups"))}
+    options = geometry | {"groups": int(_entry(entry, op, f"{at}/groups"))}
     if kind == "convT":
         options["output_padding"] = _pair(op, entry, at, "outputPadding")
     layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, **options)

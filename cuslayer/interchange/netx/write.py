@@ -90,7 +90,7 @@ def _entry(block: Block) -> dict[str, Any]:
         entry |= {"inChannels": layer.in_channels, "outChannels": layer.out_channels}
         entry |= {"weight": _checked(block, weight), "groups": layer.groups}
     elif block.kind in ("pool", "unpool"):
-        entry["weight"] = _checked(block, np.full(layer.kernel_size, layer.gain))
+        entry["weight"] = _checked(block, _pooling_weight(layer))
     if block.kind not in ("dense", "average"):
         entry["kernelSize"] = layer.kernel_size
         entry |= {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
@@ -103,6 +103,17 @@ def _entry(block: Block) -> dict[str, Any]:
         entry["delay"], _ = whole_steps(delay.transpose(2, 0, 1) if delay.ndim == 3 else delay, block.delay.dt)
         entry |= {} if block.delay.max_delay is None else {"maxDelay": block.delay.max_delay}
     return entry
+
+
+def _pooling_weight(layer: Any) -> Array:
+    """Return the weight (kh, kw) of a pooling layer after its hooks; the file has one number for all its inputs."""
+    if not layer.weight_hook:
+        return np.full(layer.kernel_size, layer.gain)
+    with no_grad():
+        weight = to_numpy(layer.effective_weight().data)[:, :, 0, 0]
+    if (weight != weight[0, 0]).any():
+        raise ValueError(f"export_hdf5: {layer!r} must have one weight for all its inputs, got {weight.tolist()}")
+    return weight
 
 
 def _checked(block: Block, weight: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Sum pooling on the CPU."""
+"""Sum pooling on the CPU; with a weight for each tap, as sums of shifted views."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
+from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
+
+__all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
 
 
 @compiled

@@ -1,0 +1,43 @@
+"""Pooling with a weight for each tap: the functions on the GPU's arrays against those on the CPU's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu
+from tests.kernels import test_twins
+from tests.kernels.test_twins import close, dtypes, few, images, normal, seeds
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_weighted_pool(drawn: Any, channels: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    x, w = normal(seed, (*frames, channels), dtype), normal(seed, window.kernel, dtype)
+    close(test_twins.gpu.pool.weighted_pool(x, w, window), cpu.pool.weighted_pool(x, w, window), 1e-5)
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_weighted_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    w, image = normal(seed, window.kernel, dtype), frames[1:]
+    ours = test_twins.gpu.pool.weighted_pool_adjoint(g, w, image, window)
+    theirs = cpu.pool.weighted_pool_adjoint(g, w, image, window)
+    assert theirs.shape == (*frames, channels)
+    close(ours, theirs, 1e-5)
+
+
+@few
+@given(images(), st.integers(1, 3), dtypes, seeds)
+def test_pool_weight_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
+    frames, window = drawn
+    x = normal(seed, (*frames, channels), dtype)
+    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
+    ours, theirs = test_twins.gpu.pool.weight_adjoint(x, g, window), cpu.pool.weight_adjoint(x, g, window)
+    assert theirs.shape == window.kernel
+    close(ours, theirs, 1e-5)

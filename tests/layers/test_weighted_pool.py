@@ -1,0 +1,220 @@
+"""Weight hooks of pooling and unpooling, and the operations with a weight for each tap of the window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions
+from cuslayer.network.fusion import plan
+from tests.support import reference
+
+RNG = np.random.default_rng(15)
+SRM = cs.SRM()
+CASES = [{}, {"stride": 2, "padding": 1, "dilation": 2}, {"stride": (1, 3)}]
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 4))
+
+
+def taps(*kernel):
+    return RNG.standard_normal((*kernel, 1, 1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kernel=pairs,
+    stride=pairs,
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 1)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    channels=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_equals_the_formulas(kernel, stride, padding, dilation, image, channels, seed):
+    generator = np.random.default_rng(seed)
+    x, w = generator.standard_normal((2, 2, *image, channels)), generator.standard_normal((*kernel, 1, 1))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    fits = all(i + 2 * p >= r >= s for i, p, r, s in zip(image, padding, reach, stride, strict=True))
+    for given_x in (x, x > 0.5):
+        flat = given_x.reshape(4, *x.shape[2:])
+        if fits:
+            expected = reference.pool(flat, kernel, stride, padding, dilation, w[:, :, 0, 0])
+            y = functions.weighted_pool(given_x, w, **options)
+            np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
+        expected = reference.unpool(flat, kernel, stride, padding, dilation, w[:, :, 0, 0])
+        assume(min(expected.shape[1:3]) > 0)
+        y = functions.weighted_unpool(given_x, w, **options)
+        np.testing.assert_allclose(y.data.reshape(expected.shape), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", CASES)
+@pytest.mark.parametrize("fn", [functions.weighted_pool, functions.weighted_unpool])
+def test_gradients(fn, options):
+    x, w = RNG.standard_normal((2, 2, 5, 6, 2)), taps(3, 2)
+    assert cs.gradcheck(lambda x, w: fn(x, w, **options), x, w) < 1e-6
+    assert cs.gradcheck(lambda x, w: fn(x, w, **options), x, np.full((3, 2, 1, 1), 1.5)) < 1e-6
+    spikes = x > 0.3
+    assert cs.gradcheck(lambda w: fn(spikes, w, **options), w) < 1e-6
+
+
+@pytest.mark.parametrize("options", CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_unpooling_is_the_adjoint(options, dtype, tolerance):
+    w, b = taps(3, 2).astype(dtype), RNG.standard_normal((2, 2, 4, 5, 2)).astype(dtype)
+    y = functions.weighted_unpool(b, w, **options).data
+    a = RNG.standard_normal(y.shape).astype(dtype)
+    pooled = functions.weighted_pool(a, w, **options).data
+    assert y.dtype == pooled.dtype == dtype
+    left, right = np.vdot(pooled.astype(float), b), np.vdot(a.astype(float), y)
+    assert abs(left - right) < tolerance * np.linalg.norm(y) * np.linalg.norm(a)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32", "float64"])
+def test_equal_taps_give_the_bits_of_one_gain(dtype):
+    x = (RNG.random((4, 2, 5, 7, 3)) < 0.4).astype(dtype)
+    w = np.full((2, 3, 1, 1), np.float32(4.4))
+    for fn, plain in (
+        (functions.weighted_pool, functions.pool),
+        (functions.weighted_unpool, functions.unpool),
+    ):
+        found, expected = cs.Tensor(x, requires_grad=True), cs.Tensor(x, requires_grad=True)
+        y, z = fn(found, w), plain(expected, kernel_size=(2, 3), gain=float(np.float32(4.4)))
+        assert y.dtype == z.dtype
+        assert (y.data == z.data).all()
+        grad = RNG.standard_normal(y.shape).astype(y.dtype)
+        y.backward(grad)
+        z.backward(grad)
+        assert (found.grad == expected.grad).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 4, 4, 2), (1, 0, 4, 4, 2), (1, 1, 1, 1, 1), (1, 1, 4, 4, 0)])
+@pytest.mark.parametrize("fn", [functions.weighted_pool, functions.weighted_unpool])
+def test_shapes(fn, shape):
+    t, w = cs.Tensor(np.ones(shape), requires_grad=True), cs.Tensor(taps(2, 2), requires_grad=True)
+    y = fn(t, w)
+    y.backward(np.ones(y.shape))
+    assert (t.grad.shape, w.grad.shape) == (shape, (2, 2, 1, 1))
+
+
+def rounded(w):
+    return cs.quantize(w, step=4)
+
+
+def uneven(w):
+    return w * np.array([[0.5, 1.0], [1.5, 2.0]], np.float32).reshape(2, 2, 1, 1)
+
+
+def network(pool):
+    return cs.Sequential(cs.Conv(2, 4, 3, weight_scale=60.0), SRM, pool, SRM)
+
+
+@pytest.mark.parametrize("potentials", ["full", "float16"])
+def test_a_hook_applies_in_every_pass(potentials):
+    """Also behind a convolution, whose fused pass with pooling has one gain."""
+    x = RNG.random((40, 2, 7, 8, 2)) < 0.3
+    cs.seed(1)
+    hooked = network(cs.Pool(2, gain=11.0, weight_hook=rounded))
+    cs.seed(1)
+    plain = network(cs.Pool(2, gain=12.0))
+    for net in (hooked, plain):
+        net.potentials = potentials
+    assert (hooked(x).data == plain(x).data).all()
+    assert hooked(x).data.any()
+    for net in (hooked, plain):
+        net(x).backward(np.ones((40, 2, 3, 3, 4), np.float32))
+    np.testing.assert_allclose(hooked[0].weight.grad, plain[0].weight.grad, rtol=0, atol=1e-4)
+    with cs.no_grad():
+        assert (hooked(x).data == plain(x).data).all()
+    assert [len(step.stages) for step in plan(hooked.layers)] == [2, 1, 1]
+    assert [len(step.stages) for step in plan(plain.layers)] == [4]
+    assert [len(step.stages) for step in plan(network(cs.Pool(2, gain=11.0, weight_hook=())).layers)] == [4]
+
+
+def test_recordings_and_explanations_follow_the_hook():
+    net, x = network(cs.Pool(2, gain=11.0, weight_hook=uneven)), RNG.random((40, 1, 6, 6, 2)) < 0.4
+    net[0].weight.data = np.abs(net[0].weight.data)
+    with cs.record(net) as seen:
+        out = net(x).data
+    weighted = functions.weighted_pool(seen[1].spikes.values, net[2].effective_weight()).data
+    np.testing.assert_array_equal(seen[3].weighted, weighted)
+    assert (seen[3].spikes.values == out).all()
+    time, _, *neuron = np.argwhere(out)[0].tolist()
+    why = cs.explain(net, x, 3, tuple(neuron), time)
+    assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, rel=1e-4)
+    assert len(set(np.round(why.contributions[why.contributions != 0], 3).tolist())) > 1
+
+
+class Trained:
+    """A hook that trains a factor of each tap."""
+
+    def __init__(self):
+        self.factor = cs.Tensor(np.ones((2, 2, 1, 1), np.float32), requires_grad=True)
+
+    def parameters(self):
+        return [self.factor]
+
+    def __call__(self, w):
+        return w * self.factor
+
+
+def test_a_hook_may_have_parameters():
+    hook = Trained()
+    net = network(cs.Pool(2, gain=11.0, weight_hook=hook))
+    assert list(net.state()) == ["0.0", "2.0"]
+    x = RNG.random((20, 2, 6, 6, 2)) < 0.4
+    optimizer = cs.SGD(net.parameters(), lr=1e-4)
+    net(x).backward(np.ones((20, 2, 2, 2, 4), np.float32))
+    assert hook.factor.grad.all()
+    optimizer.step()
+    assert (net[2].effective_weight().data != 11).any()
+    before = hook.factor.grad.copy()
+    cs.compare_gradients(net, x, np.zeros((20, 2, 2, 2, 4), bool), perturbations=1)
+    assert (hook.factor.grad == before).all()
+    cs.explain(net, x, 3, 0, 10)
+    assert (hook.factor.grad == before).all()
+
+
+def test_weight_normalization():
+    for layer in (
+        cs.Pool(2, gain=3.0, weight_hook=cs.WeightNorm()),
+        cs.Unpool(2, gain=3.0, weight_hook=cs.WeightNorm()),
+    ):
+        (scale,) = layer.parameters()
+        assert scale.data.ravel().tolist() == [6.0]
+        assert layer.effective_weight().data.ravel().tolist() == [3.0] * 4
+
+
+def test_unpooling_with_a_hook():
+    x = RNG.random((3, 1, 2, 2, 1)) < 0.5
+    layer = cs.Unpool(2, gain=2.0, weight_hook=(uneven, rounded))
+    y = layer(x).data[:, 0, :, :, 0]
+    expected = reference.unpool(x[:, 0], (2, 2), (2, 2), (0, 0), (1, 1), layer.effective_weight().data[:, :, 0, 0])
+    np.testing.assert_array_equal(y, expected[..., 0])
+
+
+def test_errors():
+    x, w = np.ones((2, 1, 5, 5, 3)), taps(2, 2)
+    for fn in (functions.weighted_pool, functions.weighted_unpool):
+        name = fn.__name__
+        with pytest.raises(ValueError, match=rf"{name}: x must be \(T, N, H, W, C\), got shape \(2, 5, 5, 3\)"):
+            fn(x[:, 0], w)
+        with pytest.raises(ValueError, match=rf"{name}: weight must be \(kh, kw, 1, 1\), got shape \(2, 2, 1, 3\)"):
+            fn(x, np.ones((2, 2, 1, 3)))
+        with pytest.raises(ValueError, match=rf"{name}: weight must be \(kh, kw, 1, 1\), got shape \(2, 2\)"):
+            fn(x, np.ones((2, 2)))
+        with pytest.raises(TypeError, match=rf"{name}: weight must be float32 or float64, got bool"):
+            fn(x, np.ones((2, 2, 1, 1), bool))
+        with pytest.raises(ValueError, match=f"{name}: stride must be at least 1, got 0"):
+            fn(x, w, stride=0)
+    for kind in (cs.Pool, cs.Unpool):
+        name = kind.__name__
+        with pytest.raises(TypeError, match=rf"^{name}: weight_hook must be callable, got int$"):
+            kind(2, gain=1.0, weight_hook=3)
+        with pytest.raises(TypeError, match=rf"^{name}: weight_hook must return a Tensor, got ndarray$"):
+            kind(2, gain=1.0, weight_hook=lambda w: w.data)(x)
+        message = rf"^{name}: what weight_hook returns has shape \(4,\), weight has shape \(2, 2, 1, 1\)$"
+        with pytest.raises(ValueError, match=message):
+            kind(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(x)

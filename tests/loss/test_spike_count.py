@@ -1,0 +1,130 @@
+"""The loss of spike counts as SLAYER-PyTorch computes it, in its units; its piecewise form; the scale of counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions
+from tests.support import reference
+
+RNG = np.random.default_rng(31)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    ("dt", "steps", "region", "scale"),
+    [
+        (0.1, 60, (1.0, 4.0), 1.0),
+        (0.5, 50, (7.5, 25.0), 1.0),
+        (1.0, 40, (10, 40), 3.0),
+        (1.0, 40, (39, 40), 1.0),
+        (2.0, 30, (14, 36), 0.25),
+    ],
+)
+def test_as_slayer_pytorch(dt, steps, region, scale, dtype, tolerance):
+    """With spikes of height 1/Ts on the axes N, C, H, W, T, for regions that do not begin at 0."""
+    srm = cs.SRM(tau_sr=6.0 * dt, dt=dt)
+    s = RNG.random((steps, 3, 4)) < 0.3
+    labels = np.array([2, 0, 3])
+    first, last = (round(edge / dt) for edge in region)
+    desired = np.where(labels[:, None] == np.arange(4), 9.0, 2.0)[:, :, None, None]
+    theirs = cs.to_nchwt(s, dt=dt).astype(np.float64)
+    eps = reference.alpha(1.0, srm.tau_sr, dt, srm.cutoff, 500)
+    expected, gradient, error = reference.slayer_num_spikes(theirs, desired, first, last, eps, dt, scale)
+    loss = cs.SpikeCountLoss(srm, true=9, false=2, region=region, count_scale=scale)
+    t = cs.Tensor(s.astype(dtype), requires_grad=True)
+    value = loss(t, labels)
+    value.backward()
+    assert abs(error[..., first:last] - error[..., first : first + 1]).max() > 0.1 or last - first == 1
+    assert value.item() == pytest.approx(expected, rel=tolerance)
+    # A unit spike stands for a height of 1/Ts over a bin of Ts, so that its gradient is 1/Ts times theirs.
+    ours = cs.to_nchwt(t.grad.astype(np.float64)) * dt
+    np.testing.assert_allclose(ours, gradient, rtol=0, atol=tolerance * np.abs(gradient).max())
+
+
+def test_a_long_response_in_float32():
+    srm = cs.SRM(tau_sr=30.0, dt=0.1)
+    s, labels = RNG.random((500, 2, 3)) < 0.02, [0, 2]
+    loss = cs.SpikeCountLoss(srm, region=(15, 50))
+    assert loss(s, labels).item() == pytest.approx(loss(s.astype(np.float64), labels).item(), rel=5e-7)
+
+
+def one_spike():
+    s = np.zeros((100, 1, 2), bool)
+    s[19, 0, 0] = True
+    return s
+
+
+@pytest.mark.parametrize(("piecewise", "expected"), [(False, 5.169), (True, 1.279)])
+def test_a_spike_before_the_region(piecewise, expected):
+    """One spike of the right class at 19 ms, counted from 20 to 80 ms, of which 12 and 3 are desired."""
+    srm = cs.SRM(theta=10, tau_sr=10)
+    loss = cs.SpikeCountLoss(srm, true=12, false=3, region=(20, 80), piecewise=piecewise)
+    value = loss(one_spike(), [0])
+    assert round(value.item(), 3) == expected
+    theirs, desired = cs.to_nchwt(one_spike(), dt=1.0), np.array([[[[12.0]], [[3.0]]]])
+    slayer, *_ = reference.slayer_num_spikes(theirs, desired, 20, 80, srm.response, 1.0)
+    assert (value.item() == pytest.approx(slayer, rel=1e-6)) != piecewise
+
+
+def test_a_spike_before_the_region_with_the_usual_counts():
+    srm = cs.SRM(theta=10, tau_sr=10)
+    values = [
+        cs.SpikeCountLoss(srm, region=(20, 80), piecewise=piecewise)(one_spike()[:, :, :1], [0]).item()
+        for piecewise in (False, True)
+    ]
+    assert values == pytest.approx([12.527526, 30.004148], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
+def test_a_region_of_all_the_time_has_no_outside(dtype):
+    """Both forms are then equal to the bit."""
+    s = (RNG.random((30, 4, 3)) < 0.3).astype(dtype)
+    found = []
+    for piecewise in (False, True):
+        t = cs.Tensor(s, requires_grad=True)
+        value = cs.SpikeCountLoss(cs.SRM(), true=5, false=1, region=(0, 30), piecewise=piecewise)(t, [0, 1, 2, 0])
+        value.backward()
+        found.append((value.item(), t.grad.tobytes()))
+    assert found[0] == found[1]
+
+
+def test_the_scale_multiplies_the_error_of_counts_alone():
+    srm = cs.SRM()
+    inside = np.zeros((40, 1, 1), bool)
+    inside[25] = True
+    plain, scaled = (cs.SpikeCountLoss(srm, true=5, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
+    assert scaled(inside, [0]).item() == pytest.approx(9 * plain(inside, [0]).item(), rel=1e-6)
+    outside = np.zeros((40, 1, 1), bool)
+    outside[5] = True
+    plain, scaled = (cs.SpikeCountLoss(srm, true=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
+    assert scaled(outside, [0]).item() == plain(outside, [0]).item() > 0
+
+
+def test_loihi_neurons_count_by_their_response():
+    loihi = cs.Loihi()
+    s = RNG.random((30, 2, 2)) < 0.3
+    theirs, desired = cs.to_nchwt(s, dt=1.0).astype(np.float64), np.full((2, 2, 1, 1), 3.0)
+    expected, *_ = reference.slayer_num_spikes(theirs, desired, 10, 25, loihi.response / 195, 1.0)
+    value = cs.SpikeCountLoss(loihi, true=3, false=3, region=(10, 25))(s, [0, 1])
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_errors():
+    srm = cs.SRM()
+    for scale in (0, -1.0):
+        with pytest.raises(ValueError, match="SpikeCountLoss: count_scale must be positive, got"):
+            cs.SpikeCountLoss(srm, count_scale=scale)
+    with pytest.raises(TypeError, match="SpikeCountLoss: count_scale must be a number, got str"):
+        cs.SpikeCountLoss(srm, count_scale="1")
+    with pytest.raises(TypeError, match="SpikeCountLoss: piecewise must be a bool, got int"):
+        cs.SpikeCountLoss(srm, piecewise=1)
+
+
+def test_empty_batches():
+    for shape in ((10, 0, 3), (10, 2, 0)):
+        s, desired = np.zeros(shape, bool), np.zeros(shape[1:])
+        response = cs.SRM().filter
+        assert functions.spike_count_error(s, desired=desired, region=(2, 8), response=response).item() == 0.0
