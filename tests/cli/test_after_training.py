@@ -35,7 +35,7 @@ def test_the_score_is_that_of_the_last_epoch(finished, command):
     assert (code, err) == (0, "")
     assert out == f"run at epoch 2: 3 recordings, loss {row.test_loss:.4g}, accuracy {row.test_accuracy:.2%}\n"
     score, recordings = evaluate(load_run(finished))
-    assert (score.loss, score.accuracy) == (pytest.approx(row.test_loss, rel=1e-9), row.test_accuracy)
+    assert score == pytest.approx((row.test_loss, row.test_accuracy), rel=1e-9)
     assert recordings == 3
 
 
