@@ -55,13 +55,10 @@ def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
     """Raise ValueError unless shapes can be joined."""
     first = shapes[0]
     for branch, shape in enumerate(shapes):
-        if how == "add" and shape != first:
-            raise ValueError(
-                f"Parallel: branches to add must have one shape, branch 0 has {first}, {branch} has {shape}"
-            )
-        if how == "concatenate" and (not shape or shape[:-1] != first[:-1]):
-            rule = "branches to concatenate may differ in the last axis only"
-            raise ValueError(f"Parallel: {rule}, branch 0 has {first}, {branch} has {shape}")
+        fits = shape == first if how == "add" else bool(shape) and shape[:-1] == first[:-1]
+        if not fits:
+            rule = "must have one shape to add" if how == "add" else "may differ in the last axis only to concatenate"
+            raise ValueError(f"Parallel: branches {rule}, branch 0 has {first}, branch {branch} has {shape}")
 
 
 class Join(Layer):
