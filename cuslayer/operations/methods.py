@@ -157,8 +157,7 @@ class ArrayMethods(Conversions, Generic[TensorT]):
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> TensorT:
         """Return the mean over the given axes, by default all."""
-        summed = self.sum(axis, keepdims)
-        return summed * (max(summed.size, 1) / max(self.size, 1))
+        return self._apply(reductions.mean_over, self, axis=axis, keepdims=keepdims)
 
     def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> TensorT:
         """Return the variance over the given axes, by default all; see `cuslayer.functions.var`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.operations.base import Axis, Pullback, all_axes, masked, numeric, one_axis
 
@@ -15,29 +16,44 @@ def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 def sum_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:
     """Return the sum of x over the given axes, by default all."""
-    xp, shape, axes = namespace(x), x.shape, all_axes("sum", axis, x.ndim)
+    return _sum("sum", x, axis, keepdims)
+
+
+def mean_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:
+    """Return the mean of x over the given axes, by default all; 0 of no elements."""
+    summed, pullback = _sum("mean", x, axis, keepdims)
+    share = summed.dtype.type(max(summed.size, 1) / max(x.size, 1))
+    return summed * share, lambda g: pullback(g * share)
+
+
+def _sum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Pullback]:
+    xp, shape, axes = namespace(x), x.shape, all_axes(op, axis, x.ndim)
     out = xp.asarray(numeric(x).sum(axis=axis if axis is None else axes, keepdims=keepdims))
     return out, lambda g: xp.broadcast_to(_with_axes(g, axes, keepdims), shape)
 
 
 def var(x: Array, /, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> tuple[Array, Pullback]:
     """Return the variance of x over the given axes: the squared distances from the mean, summed over n - ddof."""
-    x, axes = numeric(x), all_axes("var", axis, x.ndim)
-    count = math.prod(x.shape[a] for a in axes)
-    if not ddof < count:
-        raise ValueError(f"var: ddof must be less than the number of elements, {count}, got {ddof}")
-    xp, divisor = namespace(x), x.dtype.type(count - ddof)
-    distance = x - xp.asarray(x.sum(axis=axes, keepdims=True)) / x.dtype.type(count)
-    out = xp.asarray((distance * distance).sum(axis=axes, keepdims=keepdims)) / divisor
-    return xp.asarray(out), lambda g: 2 * distance * _with_axes(g, axes, keepdims) / divisor
+    return _variance("var", x, axis, ddof, keepdims)
 
 
 def std(x: Array, /, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> tuple[Array, Pullback]:
     """Return the standard deviation of x over the given axes, with gradient 0 where it is 0."""
-    variance, pullback = var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+    variance, pullback = _variance("std", x, axis, ddof, keepdims)
     xp = namespace(variance)
     out = xp.asarray(xp.sqrt(variance))
     return out, lambda g: pullback(g * (out > 0) / (2 * out + (out == 0)))
+
+
+def _variance(op: str, x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array, Pullback]:
+    x, axes = numeric(x), all_axes(op, axis, x.ndim)
+    count = math.prod(x.shape[a] for a in axes)
+    if not check.number(op, "ddof", ddof) < count:
+        raise ValueError(f"{op}: ddof must be less than the number of elements, {count}, got {ddof}")
+    xp, divisor = namespace(x), x.dtype.type(count - ddof)
+    distance = x - xp.asarray(x.sum(axis=axes, keepdims=True)) / x.dtype.type(count)
+    out = xp.asarray((distance * distance).sum(axis=axes, keepdims=keepdims)) / divisor
+    return xp.asarray(out), lambda g: 2 * distance * _with_axes(g, axes, keepdims) / divisor
 
 
 def max_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:
