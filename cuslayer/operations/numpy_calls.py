@@ -27,6 +27,7 @@ _WITHOUT_GRADIENT = frozenset(
         *("can_cast", "count_nonzero", "empty_like", "flatnonzero", "full_like", "isclose", "iscomplexobj", "isfinite"),
         *("isinf", "isnan", "isrealobj", "may_share_memory", "ndim", "nonzero", "ones_like", "result_type"),
         *("searchsorted", "shape", "shares_memory", "signbit", "size", "zeros_like"),
+        "where",  # of one argument, the indices of what is not 0
     )
 )
 _INSTEAD = {
