@@ -11,20 +11,32 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
+from cuslayer.backend import Array, Setting, namespace, to_device
+from cuslayer.operations.base import Gradient, Operation, Pullback, numeric
+from cuslayer.operations.methods import ArrayMethods
+from cuslayer.operations.numpy_calls import NumpyCalls
 
-# The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
-Gradient: TypeAlias = "Array | Callable[[], Array] | None"
-# Takes the gradient of an operation's result; returns that of its only array, or a tuple or list, one for each array.
-Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
+__all__ = [
+    "Gradient",
+    "Node",
+    "Operation",
+    "Pullback",
+    "Tensor",
+    "apply",
+    "as_tensor",
+    "differentiable",
+    "grad_enabled",
+    "no_grad",
+    "numeric",
+]
 
 _serial = itertools.count()
 _grad_enabled = Setting(True)
@@ -57,8 +69,8 @@ class Node:
         return [(x, g() if callable(g) else g) for x, g in required]
 
 
-class Tensor:
-    """An array and its gradient.
+class Tensor(ArrayMethods["Tensor"], NumpyCalls):
+    """An array and its gradient, with the operators and methods of NumPy's arrays.
 
     Args:
         data: numbers or booleans (spikes) of any shape; float32, float64 and boolean arrays keep their type,
@@ -79,8 +91,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
-    # Makes NumPy defer `array + tensor` to the tensor.
-    __array_ufunc__ = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -95,29 +105,6 @@ class Tensor:
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of data."""
-        return tuple(self.data.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of data."""
-        return self.data.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of data: float32, float64 or bool."""
-        return self.data.dtype
-
-    def numpy(self) -> Array:
-        """Return data as a NumPy array, copied only from a GPU."""
-        return to_numpy(self.data)
-
-    def item(self) -> float:
-        """Return the only element of data as a number."""
-        return float(self.data.item())
 
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
@@ -141,69 +128,22 @@ class Tensor:
         start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
         _backpropagate(self.node or self, start)
 
-    def __len__(self) -> int:
-        return len(self.data)
-
     def __repr__(self) -> str:
-        numbers = np.array2string(self.numpy(), threshold=20, edgeitems=3 if self.ndim < 3 else 1, prefix="Tensor(")
-        return f"Tensor({numbers}{', requires_grad=True' if self.requires_grad else ''})"
+        return f"{super().__repr__()[:-1]}{', requires_grad=True' if self.requires_grad else ''})"
 
-    def __add__(self, other: Any) -> Tensor:
-        return add(self, _operand(other, self))
+    @staticmethod
+    def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
+        return apply(operation, *arrays, **options)
 
-    def __sub__(self, other: Any) -> Tensor:
-        return subtract(self, _operand(other, self))
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return subtract(_operand(other, self), self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return multiply(self, _operand(other, self))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return divide(self, _operand(other, self))
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return divide(_operand(other, self), self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return matmul(self, other)
-
-    def __neg__(self) -> Tensor:
-        return multiply(self, _operand(-1.0, self))
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return take(self, index=index)
-
-    def exp(self) -> Tensor:
-        """Return the exponential of each element."""
-        return exp(self)
-
-    def abs(self) -> Tensor:
-        """Return the absolute value of each element, with gradient 0 at 0."""
-        return absolute(self)
-
-    __abs__ = abs
-
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Return the sum over the given axes, by default all."""
-        return total(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Return the mean over the given axes, by default all."""
-        summed = total(self, axis=axis, keepdims=keepdims)
-        return summed * (max(summed.data.size, 1) / max(self.data.size, 1))
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """Return the same elements in another shape, given as integers or as one tuple."""
-        return reshape(self, shape=shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape)
+    def _needs_gradient(self) -> bool:
+        return self.requires_grad and grad_enabled()
 
 
 def _tensor(data: Array, node: Node | None = None) -> Tensor:
     """Return a tensor of an array that needs no conversion: the type, the layout and the device are right."""
     tensor = Tensor.__new__(Tensor)
+    if isinstance(data, np.generic):
+        data = np.asarray(data)
     tensor.data, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
     return tensor
 
@@ -258,12 +198,23 @@ def grad_enabled() -> bool:
     return _grad_enabled.get()
 
 
-def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable[..., Tensor]:
+def apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
+    """Return the result of an operation on tensors and arrays, with a graph node if one requires a gradient."""
+    tensors = [as_tensor(x) for x in arrays]
+    data, pullback = operation(*(t.data for t in tensors), **options)
+    if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
+        return _tensor(data)
+    inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
+    return _tensor(data, Node(pullback, inputs, data.shape))
+
+
+def differentiable(operation: Operation) -> Callable[..., Tensor]:
     """Turn an operation on arrays into a differentiable one on tensors.
 
     The operation takes arrays by position and options by keyword, and returns its result and a pullback. The pullback
     takes the gradient of the result and returns one entry for each array, in order: its gradient, None, or a function
-    without arguments that computes the gradient, called only if the array requires one.
+    without arguments that computes the gradient, called only if the array requires one. A pullback of None: no
+    gradient passes.
 
     >>> @differentiable
     ... def double(x, /):
@@ -275,125 +226,6 @@ def differentiable(operation: Callable[..., tuple[Array, Pullback]]) -> Callable
 
     @wraps(operation)
     def on_tensors(*arrays: Any, **options: Any) -> Tensor:
-        tensors = [as_tensor(x) for x in arrays]
-        data, pullback = operation(*(t.data for t in tensors), **options)
-        if not (grad_enabled() and any(t.requires_grad for t in tensors)):
-            return _tensor(data)
-        inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
-        return _tensor(data, Node(pullback, inputs, data.shape))
+        return apply(operation, *arrays, **options)
 
     return on_tensors
-
-
-def numeric(x: Array) -> Array:
-    """Return x with spikes counted as 1.0, in float32."""
-    return x.astype(np.float32) if x.dtype == bool else x
-
-
-def _operand(value: Any, beside: Tensor) -> Any:
-    """Return value; a plain number is converted to the other operand's dtype, so that it does not widen the result."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Tensor(np.asarray(value, numeric(beside.data).dtype))
-    return value
-
-
-def _to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
-    """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
-    if grad.shape == shape:
-        return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=stretched, keepdims=True) if stretched else grad
-
-
-@differentiable
-def add(a: Array, b: Array, /) -> tuple[Array, Pullback]:
-    """Return a + b, broadcast."""
-    return numeric(a) + numeric(b), lambda g: (_to_shape(g, a.shape), _to_shape(g, b.shape))
-
-
-@differentiable
-def subtract(a: Array, b: Array, /) -> tuple[Array, Pullback]:
-    """Return a - b, broadcast."""
-    return numeric(a) - numeric(b), lambda g: (_to_shape(g, a.shape), lambda: -_to_shape(g, b.shape))
-
-
-@differentiable
-def multiply(a: Array, b: Array, /) -> tuple[Array, Pullback]:
-    """Return a b, element by element, broadcast."""
-    return numeric(a) * numeric(b), lambda g: (lambda: _to_shape(g * b, a.shape), lambda: _to_shape(g * a, b.shape))
-
-
-@differentiable
-def divide(a: Array, b: Array, /) -> tuple[Array, Pullback]:
-    """Return a / b, element by element, broadcast."""
-    a, b = numeric(a), numeric(b)
-    out = a / b
-    return out, lambda g: (lambda: _to_shape(g / b, a.shape), lambda: _to_shape(-g * out / b, b.shape))
-
-
-@differentiable
-def exp(x: Array, /) -> tuple[Array, Pullback]:
-    """Return the exponential of each element of x."""
-    out = namespace(x).exp(numeric(x))
-    return out, lambda g: g * out
-
-
-@differentiable
-def absolute(x: Array, /) -> tuple[Array, Pullback]:
-    """Return the absolute value of each element of x, with gradient 0 at 0."""
-    x = numeric(x)
-    return abs(x), lambda g: g * namespace(x).sign(x)
-
-
-@differentiable
-def total(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> tuple[Array, Pullback]:
-    """Return the sum of x over the given axes, by default all."""
-    xp, shape = namespace(x), x.shape
-    out = xp.asarray(numeric(x).sum(axis=axis, keepdims=keepdims))
-
-    def pullback(g: Array) -> Array:
-        if axis is not None and not keepdims:
-            g = xp.expand_dims(g, axis)
-        return xp.broadcast_to(g, shape)
-
-    return out, pullback
-
-
-@differentiable
-def reshape(x: Array, /, *, shape: tuple[int, ...]) -> tuple[Array, Pullback]:
-    """Return the elements of x in another shape."""
-    before = x.shape
-    return x.reshape(shape), lambda g: g.reshape(before)
-
-
-@differentiable
-def take(x: Array, /, *, index: Any) -> tuple[Array, Pullback]:
-    """Return x[index], for any index that NumPy accepts."""
-    xp, shape = namespace(x), x.shape
-    parts = index if isinstance(index, tuple) else (index,)
-    plain = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
-
-    def pullback(g: Array) -> Array:
-        grad = xp.zeros(shape, g.dtype)
-        if plain:
-            grad[index] = g
-        else:
-            xp.add.at(grad, index, g)  # an index may name an element twice
-        return grad
-
-    return xp.ascontiguousarray(x[index]) if x[index].ndim else xp.asarray(x[index]), pullback
-
-
-@differentiable
-def matmul(a: Array, b: Array, /) -> tuple[Array, Pullback]:
-    """Return the matrix product a b over the last two axes, the others broadcast."""
-    if a.ndim < 2 or b.ndim < 2:
-        raise ValueError(f"matmul: both must be matrices, got shapes {a.shape} and {b.shape}")
-    if a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"matmul: a has {a.shape[-1]} columns, b has {b.shape[-2]} rows")
-    a, b = numeric(a), numeric(b)
-    return a @ b, lambda g: (
-        lambda: _to_shape(g @ b.swapaxes(-1, -2), a.shape),
-        lambda: _to_shape(a.swapaxes(-1, -2) @ g, b.shape),
-    )

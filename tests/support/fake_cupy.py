@@ -25,14 +25,14 @@ from tests.support.emulator.driver import Emulator
 
 METADATA = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 METHODS = (
-    *("all", "any", "argmax", "astype", "clip", "copy", "cumsum"),
+    *("all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum"),
     *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose"),
 )
 FUNCTIONS = (
-    *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "ones", "rint", "sign", "sqrt"),
-    *("zeros", "zeros_like"),
+    *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "maximum", "minimum", "ones", "rint", "sign"),
+    *("sqrt", "tanh", "where", "zeros", "zeros_like"),
 )
-BINARY = ("add", "sub", "mul", "truediv", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
+BINARY = ("add", "sub", "mul", "truediv", "pow", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 
 # The operations recorded by a capture; None outside of a capture.
 _notes: list[Callable[[], None]] | None = None
@@ -67,6 +67,16 @@ class DeviceArray:
 
     def __len__(self) -> int:
         return len(self.host)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.host.ctypes.data, False), "version": 3}
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, **_: Any) -> DeviceArray:
+        return self
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed")
@@ -228,6 +238,10 @@ class _CuPy(ModuleType):
         super().__init__("cupy")
         for name in FUNCTIONS:
             setattr(self, name, partial(_run, getattr(np, name)))
+        self.concatenate = lambda arrays, axis: _run(lambda *x: np.concatenate(x, axis=axis), *arrays)
+        self.stack = lambda arrays, axis: _run(lambda *x: np.stack(x, axis=axis), *arrays)
+        self.einsum = partial(_run, np.einsum)
+        self.from_dlpack = lambda x: x.__dlpack__(stream=None)
         self.copyto = partial(_run, np.copyto, changes=True)
         self.add = SimpleNamespace(
             at=lambda x, index, y: _run(lambda x, y: np.add.at(x, _at(index), y), x, y, changes=True)

@@ -1,0 +1,93 @@
+"""What the operations share: the types of pullbacks, spikes as numbers, broadcasting, axes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cuslayer.backend import Array, namespace
+
+# The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
+Gradient: TypeAlias = "Array | Callable[[], Array] | None"
+# Takes the gradient of an operation's result; returns that of its only array, or a tuple or list, one for each array.
+Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
+# Takes arrays by position and options by keyword. A pullback of None: no gradient passes.
+Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
+
+Axis: TypeAlias = "int | Sequence[int] | None"
+
+
+def numeric(x: Array) -> Array:
+    """Return x with spikes counted as 1.0, in float32."""
+    return x.astype(np.float32) if x.dtype == bool else x
+
+
+def number_like(value: Any, x: Any) -> Any:
+    """Return value; a plain number is converted to the type of numbers in x, so that it does not widen a result."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        return np.asarray(value, np.float32 if x.dtype == bool else x.dtype)
+    return value
+
+
+def elementwise(op: str, function: Callable[..., Array], *arrays: Array) -> Array:
+    """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
+    try:
+        return function(*arrays)
+    except ValueError:
+        *first, last = (str(tuple(x.shape)) for x in arrays)
+        raise ValueError(f"{op}: shapes {', '.join(first)} and {last} do not broadcast") from None
+
+
+def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
+    """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return grad.sum(axis=stretched, keepdims=True) if stretched else grad
+
+
+def masked(chosen: Array, g: Array) -> Array:
+    """Return g where chosen, else 0, also where g is infinite."""
+    return namespace(g).where(chosen, g, g.dtype.type(0))
+
+
+def one_axis(op: str, axis: Any, ndim: int) -> int:
+    """Return an axis of an array of `ndim` axes, counted from 0.
+
+    Raises:
+        TypeError: axis is not an integer.
+        AxisError: axis is out of range; a ValueError and an IndexError.
+    """
+    try:
+        found = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{op}: axis must be an integer, got {type(axis).__name__}") from None
+    if not -ndim <= found < ndim:
+        raise np.exceptions.AxisError(f"{op}: axis {found} is out of range for an array of {ndim} axes")
+    return found % ndim
+
+
+def all_axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes that `axis` names, counted from 0: all for None, else one or several.
+
+    Raises:
+        TypeError: an axis is not an integer.
+        ValueError: an axis is out of range or named twice.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    named = axis if isinstance(axis, (tuple, list)) else (axis,)
+    found = tuple(one_axis(op, a, ndim) for a in named)
+    if len(set(found)) != len(found):
+        raise ValueError(f"{op}: axis must name each axis once, got {axis}")
+    return found
+
+
+def contiguous(x: Any) -> Array:
+    """Return x as a C-contiguous array of as many axes, copied only if necessary."""
+    xp = namespace(x)
+    return xp.ascontiguousarray(x) if x.ndim else xp.asarray(x)

@@ -1,0 +1,88 @@
+"""Functions of each element of one array. Spikes count as 1.0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array, namespace
+from cuslayer.operations.base import Pullback, elementwise, masked, numeric
+
+
+def negative(x: Array, /) -> tuple[Array, Pullback]:
+    """Return -x."""
+    return -numeric(x), lambda g: -g
+
+
+def absolute(x: Array, /) -> tuple[Array, Pullback]:
+    """Return the absolute value of x, with gradient 0 at 0."""
+    x = numeric(x)
+    return abs(x), lambda g: g * namespace(x).sign(x)
+
+
+def exp(x: Array, /) -> tuple[Array, Pullback]:
+    """Return e to the power of x."""
+    out = namespace(x).exp(numeric(x))
+    return out, lambda g: g * out
+
+
+def log(x: Array, /) -> tuple[Array, Pullback]:
+    """Return the natural logarithm of x."""
+    x = numeric(x)
+    return namespace(x).log(x), lambda g: g / x
+
+
+def sqrt(x: Array, /) -> tuple[Array, Pullback]:
+    """Return the square root of x, with an infinite gradient at 0."""
+    out = namespace(x).sqrt(numeric(x))
+    return out, lambda g: g / (2 * out)
+
+
+def square(x: Array, /) -> tuple[Array, Pullback]:
+    """Return x x."""
+    x = numeric(x)
+    return x * x, lambda g: 2 * g * x
+
+
+def tanh(x: Array, /) -> tuple[Array, Pullback]:
+    """Return the hyperbolic tangent of x."""
+    out = namespace(x).tanh(numeric(x))
+    return out, lambda g: g * (1 - out * out)
+
+
+def sigmoid(x: Array, /) -> tuple[Array, Pullback]:
+    """Return 1 / (1 + exp(-x)), without overflow."""
+    x = numeric(x)
+    xp = namespace(x)
+    tail = xp.exp(-abs(x))
+    one = x.dtype.type(1)
+    out = xp.where(x >= 0, one, tail) / (one + tail)
+    return out, lambda g: g * out * (1 - out)
+
+
+def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
+    """Return x limited to [least, most]; the gradient passes where x lies within, bounds included."""
+    x = numeric(x)
+    xp = namespace(x)
+    try:
+        low = xp.asarray(-np.inf if least is None else least, x.dtype)
+        high = xp.asarray(np.inf if most is None else most, x.dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"clip: bounds must be numbers, arrays or None, got {least!r} and {most!r}") from None
+    out = elementwise("clip", lambda x, low, high: xp.minimum(xp.maximum(x, low), high), x, low, high)
+    if out.shape != x.shape:
+        raise ValueError(f"clip: bounds of shape {low.shape} and {high.shape} do not fit x of shape {x.shape}")
+    return out, lambda g: masked((x >= low) & (x <= high), g)
+
+
+def astype(x: Array, /, *, dtype: Any) -> tuple[Array, Pullback | None]:
+    """Return x in another type; the gradient is converted back."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {dtype!r}") from None
+    if wanted not in (np.float32, np.float64, np.bool_):
+        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {wanted}")
+    before = numeric(x[:0] if x.ndim else x).dtype
+    return x.astype(wanted), None if wanted.kind == "b" else lambda g: g.astype(before)

@@ -1,0 +1,153 @@
+"""Matrix products and sums of products. Spikes count as 1.0."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, to_shape
+
+
+def matmul(a: Array, b: Array, /) -> tuple[Array, Pullback]:
+    """Return the matrix product a b over the last two axes, the others broadcast; one axis makes a vector."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: both must be vectors or matrices, got shapes {a.shape} and {b.shape}")
+    rows, columns = a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(f"matmul: a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
+    out, pullback = _matrices(numeric(rows), numeric(columns))
+    if rows is a and columns is b:
+        return out, pullback
+    full = out.shape
+    kept = full[:-2] + (() if a.ndim == 1 else full[-2:-1]) + (() if b.ndim == 1 else full[-1:])
+
+    def of_vectors(g: Array) -> tuple[Any, Any]:
+        of_rows, of_columns = pullback(g.reshape(full))
+        return lambda: of_rows().reshape(a.shape), lambda: of_columns().reshape(b.shape)
+
+    return out.reshape(kept), of_vectors
+
+
+def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
+    try:
+        out = a @ b
+    except ValueError:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not broadcast") from None
+    return out, lambda g: (
+        lambda: to_shape(g @ b.swapaxes(-1, -2), a.shape),
+        lambda: to_shape(a.swapaxes(-1, -2) @ g, b.shape),
+    )
+
+
+def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]:
+    """Return the sum of products over pairs of axes: the last `axes` of a and the first of b, or two lists."""
+    if isinstance(axes, (tuple, list)):
+        if len(axes) != 2:
+            raise ValueError(f"tensordot: axes must be an integer or a pair, got {axes}")
+        of_a, of_b = (all_axes("tensordot", side, x.ndim) for side, x in zip(axes, (a, b), strict=True))
+        if len(of_a) != len(of_b):
+            raise ValueError(f"tensordot: axes must name as many axes of a as of b, got {axes}")
+    else:
+        count = check.integer("tensordot", "axes", axes, least=0)
+        if count > min(a.ndim, b.ndim):
+            raise ValueError(f"tensordot: axes must be at most {min(a.ndim, b.ndim)}, got {count}")
+        of_a, of_b = tuple(range(a.ndim - count, a.ndim)), tuple(range(count))
+    for i, j in zip(of_a, of_b, strict=True):
+        if a.shape[i] != b.shape[j]:
+            raise ValueError(f"tensordot: axis {i} of a has size {a.shape[i]}, axis {j} of b has size {b.shape[j]}")
+    letters = string.ascii_letters
+    left = list(letters[: a.ndim])
+    right = list(letters[a.ndim : a.ndim + b.ndim])
+    for i, j in zip(of_a, of_b, strict=True):
+        right[j] = left[i]
+    result = [x for n, x in enumerate(left) if n not in of_a] + [x for n, x in enumerate(right) if n not in of_b]
+    return _sum_of_products((a, b), [left, right], result)
+
+
+def einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
+    """Return the sum of products that the subscripts describe, see `numpy.einsum`."""
+    inputs, result = _labels(subscripts, arrays)
+    sizes: dict[str, int] = {}
+    for labels, x in zip(inputs, arrays, strict=True):
+        for label, n in zip(labels, x.shape, strict=True):
+            if n != 1 and sizes.get(label, 1) not in (1, n):
+                named = f"label {label}" if label in string.ascii_letters else "an axis of '...'"
+                raise ValueError(f"einsum: {named} must have one size, got {sizes[label]} and {n}")
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    return _sum_of_products(arrays, inputs, result)
+
+
+def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
+    """Return the labels of each operand and of the result; the axes of an ellipsis have labels that are no letters."""
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts must be a string, got {type(subscripts).__name__}")
+    text = subscripts.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    words = left.split(",")
+    if len(words) != len(arrays):
+        raise ValueError(f"einsum: '{subscripts}' describes {len(words)} operands, got {len(arrays)}")
+    inputs = [_expand(word, x.ndim, subscripts) for word, x in zip(words, arrays, strict=True)]
+    every = [label for labels in inputs for label in labels]
+    shared = sorted({label for label in every if label not in string.ascii_letters})
+    if arrow:
+        before, dots, after = right.partition("...")
+        result = [*before, *(shared if dots else []), *after]
+    else:
+        result = [*shared, *(label for label in sorted(set(every) - set(shared)) if every.count(label) == 1)]
+    for label in result:
+        if label not in every or result.count(label) > 1:
+            raise ValueError(f"einsum: label {label} of the result must be one label of an operand, got '{subscripts}'")
+    return inputs, result
+
+
+def _expand(word: str, ndim: int, subscripts: str) -> list[str]:
+    before, dots, after = word.partition("...")
+    for label in before + after:
+        if label not in string.ascii_letters:
+            raise ValueError(f"einsum: subscripts must be letters, got {label!r} in '{subscripts}'")
+        if (before + after).count(label) > 1:
+            raise ValueError(f"einsum: label {label} must occur once in an operand, got '{subscripts}'")
+    extra = ndim - len(before + after)
+    if extra < 0 or (extra and not dots):
+        raise ValueError(f"einsum: '{word}' names {len(before + after)} axes, the operand has {ndim}")
+    # The axes of an ellipsis are counted from the last, since they broadcast; their labels sort in their order.
+    return [*before, *(chr(ord("0") - n) for n in range(extra, 0, -1)), *after]
+
+
+def _sum_of_products(
+    arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]
+) -> tuple[Array, Pullback]:
+    """Return the sum of products of arrays with labelled axes, with the axes of the result."""
+    operands = [numeric(x) for x in arrays]
+    sizes: dict[str, int] = {}
+    for labels, x in zip(inputs, operands, strict=True):
+        for label, n in zip(labels, x.shape, strict=True):
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+
+    def gradient(number: int, g: Array) -> Array:
+        others = [n for n in range(len(operands)) if n != number]
+        reached = {*result, *(label for n in others for label in inputs[n])}
+        mine = [label for label in inputs[number] if label in reached]
+        terms = [(g, result), *((operands[n], inputs[n]) for n in others)]
+        found = _einsum([x for x, _ in terms], [labels for _, labels in terms], mine)
+        # Labels of this operand alone are sums over it.
+        shape = [sizes[label] for label in inputs[number]]
+        found = found.reshape([found.shape[mine.index(x)] if x in reached else 1 for x in inputs[number]])
+        return to_shape(contiguous(namespace(found).broadcast_to(found, shape)), operands[number].shape)
+
+    return _einsum(operands, inputs, result), lambda g: [
+        lambda number=number: gradient(number, g) for number in range(len(operands))
+    ]
+
+
+def _einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]) -> Array:
+    """Call einsum of NumPy or CuPy, with letters for all labels."""
+    letters: dict[str, str] = {}
+    for label in [label for labels in inputs for label in labels]:
+        letters.setdefault(label, string.ascii_letters[len(letters)])
+    words = ",".join("".join(letters[label] for label in labels) for labels in inputs)
+    text = f"{words}->{''.join(letters[label] for label in result)}"
+    return contiguous(namespace(arrays[0]).einsum(text, *arrays, optimize=True))

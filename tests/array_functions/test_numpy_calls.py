@@ -1,0 +1,140 @@
+"""NumPy's functions called with tensors: ours, NumPy's result, or an error with the name."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions
+from tests.support.array_cases import CONSTANT, NUMPY, SMOOTH
+
+
+def normal(*shapes):
+    generator = np.random.default_rng(7)
+    return [generator.standard_normal(shape) for shape in shapes]
+
+
+LACKING = ("sigmoid", "softmax", "astype")
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH | CONSTANT if not name.startswith(LACKING)])
+def test_the_function_of_numpy_is_ours(name):
+    fn, shapes = (SMOOTH | CONSTANT)[name]
+    tensors = [cs.Tensor(a, requires_grad=True) for a in normal(*shapes)]
+    out, ours = fn(NUMPY, *tensors), fn(functions, *tensors)
+    assert type(out) is type(ours)
+    assert np.array_equal(out, ours)
+    assert getattr(out, "requires_grad", None) == getattr(ours, "requires_grad", None)
+    if len(tensors) > 1 and isinstance(ours, cs.Tensor):
+        mixed = fn(NUMPY, *(t.data for t in tensors[:-1]), tensors[-1])
+        assert isinstance(mixed, cs.Tensor)
+        assert np.array_equal(mixed, ours)
+
+
+X = cs.Tensor(np.arange(1.0, 7.0).reshape(2, 3))
+G = cs.Tensor(X.data, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.floor(x),
+        lambda x: np.linalg.norm(x, axis=1),
+        lambda x: np.median(x),
+        lambda x: np.hypot(x, 2.0),
+        lambda x: np.vstack([x, x.data if isinstance(x, cs.Tensor) else x]),
+        lambda x: np.add(x, x) + np.percentile(x, q=50),
+        lambda x: np.histogram(x, bins=3)[0],
+    ],
+)
+def test_without_a_gradient_numpy_gives_its_result(call):
+    out = call(X)
+    np.testing.assert_array_equal(out, call(X.data))
+    with cs.no_grad():
+        np.testing.assert_array_equal(call(G), call(X.data))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.isnan(x),
+        lambda x: np.isfinite(x),
+        lambda x: np.allclose(x, 1.0),
+        lambda x: np.isclose(x, x),
+        lambda x: np.array_equal(x, x),
+        lambda x: np.argsort(x, axis=1),
+        lambda x: np.count_nonzero(x),
+        lambda x: np.nonzero(x),
+        lambda x: np.where(x),
+        lambda x: np.shape(x),
+        lambda x: np.ndim(x),
+        lambda x: np.size(x),
+        lambda x: np.zeros_like(x),
+        lambda x: np.result_type(x, np.float32),
+    ],
+)
+def test_results_that_never_have_a_gradient(call):
+    for x in (X, G):
+        out = call(x)
+        assert type(out) is type(call(X.data))
+        assert np.array_equal(out, call(X.data))
+
+
+ERRORS = {
+    "np.linalg.norm: no gradient for Tensors; use (x * x).sum() ** 0.5, or x.detach() for the numbers alone": (
+        lambda: np.linalg.norm(G)
+    ),
+    "np.floor: no gradient for Tensors; use a function of cuslayer.functions, or x.detach() for the numbers alone": (
+        lambda: np.floor(G)
+    ),
+    "np.median: no gradient for Tensors; use a function of cuslayer.functions, or x.detach() for the numbers alone": (
+        lambda: np.median(X * G)
+    ),
+    "np.vstack: no gradient for Tensors; use np.concatenate, or x.detach() for the numbers alone": (
+        lambda: np.vstack([X, (G,)[0]])
+    ),
+    "np.fft.fft: no gradient for Tensors; use a function of cuslayer.functions, or x.detach() for the numbers alone": (
+        lambda: np.fft.fft(G)
+    ),
+    "np.add.reduce: not supported for Tensors; use np.sum": lambda: np.add.reduce(X),
+    "np.maximum.reduce: not supported for Tensors; use np.max": lambda: np.maximum.reduce(G),
+    "np.multiply.outer: not supported for Tensors; use x.numpy()": lambda: np.multiply.outer(X, X),
+    "np.add.at: not supported for Tensors; use x.numpy()": lambda: np.add.at(X, [0], 1),
+    "np.add: out= is not supported for Tensors; write array = array + x, or use x.numpy()": (
+        lambda: np.add(X, 1, out=np.empty((2, 3)))
+    ),
+    "np.exp: where= is not supported for Tensors": lambda: np.exp(X, where=X.data > 0),
+    "np.multiply: dtype= is not supported for Tensors": lambda: np.multiply(X, 2, dtype=np.float32),
+    "np.sum: out= is not supported for Tensors": lambda: np.sum(X, out=np.empty(())),
+    "np.mean: where= is not supported for Tensors": lambda: np.mean(G, where=np.ones((2, 3), bool)),
+    "np.sum: dtype= is not supported for Tensors": lambda: np.sum(G, axis=0, dtype=np.float64),
+    "np.sum: too many positional arguments; for Tensors its arguments are a, axis, keepdims": (
+        lambda: np.sum(X, 0, None, None, True)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_error(message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        ERRORS[message]()
+
+
+def test_an_array_is_not_written_by_a_tensor():
+    total = np.zeros((2, 3))
+    with pytest.raises(TypeError, match=r"^np.add: out= is not supported for Tensors; write array = array \+ x"):
+        total += X
+    assert not total.any()
+
+
+def test_options_that_are_none_are_none():
+    assert np.sum(X, axis=None, dtype=None, out=None).item() == 21.0
+
+
+def test_a_ufunc_of_the_users_has_its_own_name():
+    ufunc = np.frompyfunc(lambda x: x, 1, 1)
+    with pytest.raises(TypeError, match=r"no gradient for Tensors; use a function of cuslayer.functions"):
+        ufunc(G)
