@@ -14,10 +14,11 @@ from cuslayer import check
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
-from cuslayer.training.config import LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
+from cuslayer.training.config import INITIALIZATIONS, LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
 from cuslayer.training.params import Params
 from cuslayer.training.yaml_sections import MissingKey, Section, UnknownKey, plain_number, read_yaml
 
+_TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate")
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
 
 
@@ -28,7 +29,11 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
     with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
     ProbSpikes with tgtSpikeRegion and probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``,
-    ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``.
+    ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``,
+    ``training.initialization`` (calibrated or slayer) and ``training.firingRate`` (Hz).
+
+    A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
+    them: a list of layers is a whole configuration.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
@@ -53,7 +58,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     else:
         op, document = f"load_config: {Path(source)}", read_yaml("load_config", source)
     try:
-        return _read_all(op, document)
+        return _read_all(op, _with_defaults(document))
     except MissingKey as problem:
         raise ValueError(str(problem)) from None
     except UnknownKey as problem:
@@ -73,6 +78,18 @@ def _read_all(op: str, document: Any) -> Config:
     with suppress(MissingKey):
         _read(op, _completed(document))
     raise missing
+
+
+def _with_defaults(document: Any) -> Any:
+    """Return a document that has layers and none of SLAYER's sections with the default sections."""
+    if not isinstance(document, dict) or document.get("layer") is None:
+        return document
+    training = document.get("training") or {}
+    if "simulation" in document or "neuron" in document or not isinstance(training, dict) or "error" in training:
+        return document
+    default = yaml.safe_load(Config().to_yaml())
+    sections = {name: default[name] for name in ("simulation", "neuron")}
+    return {**document, **sections, "training": {**training, "error": default["training"]["error"]}}
 
 
 def _completed(document: Any) -> Any:
@@ -110,7 +127,7 @@ def _read(op: str, document: Any) -> Config:
     """Return the configuration of a document; `op` begins every error."""
     top = Section(op, "", document, ("simulation", "neuron", "layer", "training"))
     simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
-    training = top.section("training", ("error", "optimizer", "path", "epochs", "batch", "seed"))
+    training = top.section("training", _TRAINING)
     dt = simulation.number("Ts", check.positive)
     default = Config()
     return replace(
@@ -122,6 +139,8 @@ def _read(op: str, document: Any) -> Config:
         epochs=training.integer("epochs", default.epochs),
         batch=training.integer("batch", simulation.integer("nSample", default.batch)),
         seed=training.integer("seed", default.seed, least=0),
+        initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
+        firing_rate=training.number("firingRate", check.positive, default.firing_rate),
         **{**_error(training), **_paths(training)},
     )
 

@@ -66,6 +66,7 @@ def test_predictions(finished, command, files):
     code, out, err = command("predict", finished, *files, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
+    assert out.count("\n") == len(files) + 2  # one line each
     run = load_run(finished)
     x = np.stack([cs.read_events(file).to_spikes((34, 34, 2), 30) for file in files], axis=1)
     with cs.no_grad():
