@@ -41,6 +41,16 @@ class ClassLoss:
         chosen = one_hot(op, labels, spikes.shape[1:])
         return self._error(spikes, chosen, *within(op, self.region, len(spikes), self.neuron.dt))
 
+    def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
+        """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
+
+        Args:
+            target: the labels of a batch.
+            outputs: the number of output neurons.
+            steps: the number of steps T.
+        """
+        return None
+
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
         raise TypeError(f"{type(self).__name__}: a loss of classes must define _error")

@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import ClassLoss
+from cuslayer.loss.base import ClassLoss, within
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
@@ -130,6 +130,11 @@ class SpikeCountLoss(ClassLoss):
         if not isinstance(piecewise, bool):
             raise TypeError(f"{op}: piecewise must be a bool, got {type(piecewise).__name__}")
         self.piecewise = piecewise
+
+    def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
+        first, last = within(type(self).__name__, self.region, steps, self.neuron.dt)
+        count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
+        return 1000.0 * count / ((last - first) * self.neuron.dt)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         return spike_count_error(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cuslayer import check
@@ -53,6 +55,9 @@ class SpikeRateLoss(ClassLoss):
         if rate > most:
             raise ValueError(f"SpikeRateLoss: {name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
         return rate
+
+    def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
+        return (self.true + (outputs - 1) * self.false) / max(outputs, 1)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = spikes[first:last].sum(axis=0)

@@ -84,3 +84,7 @@ class SpikeTimeLoss:
         spikes, target = as_tensor(spikes), as_tensor(target)
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
         return spike_time_error(spikes, target, response=self.neuron.filter)
+
+    def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
+        """Return the mean rate in Hz of the target's spikes."""
+        return float(as_tensor(target).data.mean()) * 1000.0 / self.neuron.dt

@@ -29,7 +29,8 @@ _NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 4
 _REACH = 20
 # The share of the highest rate that any scale reaches, if that is less than the wanted rate.
 _SHARE = 0.5
-_SAMPLES = 16
+# The number of samples that calibration uses.
+SAMPLES = 16
 
 
 def calibrate(
@@ -38,7 +39,7 @@ def calibrate(
     rate: float = 50.0,
     *,
     output_rate: float | None = None,
-    samples: int = _SAMPLES,
+    samples: int = SAMPLES,
     keep: Collection[Any] = (),
 ) -> Calibration:
     """Scale the weights of each layer, in order, so that its neurons fire at a given mean rate on real input.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -16,6 +16,8 @@ from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
+
+INITIALIZATIONS = ("calibrated", "slayer")
 
 # SLAYER's name of each layer option, and the name in `Word`.
 LAYER_OPTIONS = {
@@ -36,7 +38,9 @@ class OptimizerConfig:
 
     Attributes:
         type: "SGD", "Adam" or "NAdam".
-        lr: the initial learning rate.
+        lr: the initial learning rate; None for 0.05, relative, or for SGD 0.01.
+        relative: whether lr is a fraction of each weight's initial root mean square; None to be so only without lr.
+        warmup: the number of steps in which the rate rises linearly to lr.
         amsgrad: whether to divide by the largest second moment so far; for Adam, and NAdam without momentum_decay.
         momentum: momentum of SGD.
         weight_decay: weight decay.
@@ -47,7 +51,9 @@ class OptimizerConfig:
     """
 
     type: str = "Adam"
-    lr: float = 0.01
+    lr: float | None = None
+    relative: bool | None = None
+    warmup: int = 50
     amsgrad: bool = True
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -55,6 +61,12 @@ class OptimizerConfig:
     every: int = 10
     factor: float = 0.1
     momentum_decay: float | None = 0.004
+
+    def resolved(self) -> OptimizerConfig:
+        """Return a copy with numbers in place of None for lr and relative."""
+        usual = (0.01, False) if self.type == "SGD" else (0.05, True)
+        lr, relative = usual if self.lr is None else (self.lr, False)
+        return replace(self, lr=lr, relative=relative if self.relative is None else self.relative)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,9 @@ class Config:
         epochs: passes over the training set.
         batch: recordings per optimizer step.
         seed: seed of weights, sample order and dropout.
+        initialization: "calibrated", for weights that `calibrate` scales before the first step, except those of layers
+            with a weight_scale of their own; or "slayer", for SLAYER's scales.
+        firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         data: the folder of recordings; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
@@ -97,6 +112,8 @@ class Config:
     epochs: int = 8
     batch: int = 16
     seed: int = 0
+    initialization: str = "calibrated"
+    firing_rate: float = 50.0
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -138,19 +155,21 @@ class Config:
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
         """Return a new optimizer of the parameters."""
-        o = self.optimizer
-        lr: float | Schedule = o.lr
+        o = self.optimizer.resolved()
+        first = cast(float, o.lr)
+        lr: float | Schedule = first
         if o.schedule == "step":
-            lr = step_decay(o.lr, every=o.every, factor=o.factor)
+            lr = step_decay(first, every=o.every, factor=o.factor)
         elif o.schedule == "cosine":
-            lr = cosine_decay(o.lr, epochs=self.epochs)
+            lr = cosine_decay(first, epochs=self.epochs)
+        options: dict[str, Any] = {name: getattr(o, name) for name in ("weight_decay", "relative", "warmup")}
         if o.type == "SGD":
-            return SGD(parameters, lr, momentum=o.momentum, weight_decay=o.weight_decay)
+            return SGD(parameters, lr, momentum=o.momentum, **options)
         if o.type == "NAdam":
             # With a schedule of the momentum, amsgrad stays off, so that runs of earlier versions can be resumed.
             psi, amsgrad = o.momentum_decay, o.amsgrad and o.momentum_decay is None
-            return NAdam(parameters, lr, weight_decay=o.weight_decay, momentum_decay=psi, amsgrad=amsgrad)
-        return Adam(parameters, lr, amsgrad=o.amsgrad, weight_decay=o.weight_decay)
+            return NAdam(parameters, lr, momentum_decay=psi, amsgrad=amsgrad, **options)
+        return Adam(parameters, lr, amsgrad=o.amsgrad, **options)
 
     def with_options(self, **options: Any) -> Config:
         """Return a copy with every option that is not None replaced.
@@ -174,11 +193,12 @@ class Config:
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
             error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
         paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
-        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
+        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer.resolved()).items()}
         if self.optimizer.momentum_decay is None:
             optimizer["momentumDecay"] = "none"
         training: dict[str, Any] = {"error": error, "optimizer": optimizer}
         training |= {"epochs": self.epochs, "batch": self.batch, "seed": self.seed}
+        training |= {"initialization": self.initialization, "firingRate": self.firing_rate}
         training["path"] = {name: value for name, value in paths.items() if value is not None}
         document = {
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},

@@ -235,7 +235,9 @@ def _optimizer(training: Section) -> OptimizerConfig:
     constant = section.mapping.get("momentumDecay") == "none"
     return OptimizerConfig(
         type=section.choice("type", ("SGD", "Adam", "NAdam"), default.type),
-        lr=section.number("lr", check.positive, default.lr),
+        lr=None if section.mapping.get("lr") is None else section.number("lr", check.positive),
+        relative=None if section.mapping.get("relative") is None else section.flag("relative", False),
+        warmup=section.integer("warmup", default.warmup, least=0),
         amsgrad=section.flag("amsgrad", default.amsgrad),
         momentum=section.number("momentum", check.fraction, default.momentum),
         momentum_decay=None

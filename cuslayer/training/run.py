@@ -76,7 +76,8 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     net = config.network()
     data = load_data(config, net)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
-    trainer, stats = Trainer(net, loss, optimizer, progress=progress), Stats()
+    rate = config.firing_rate if config.initialization == "calibrated" else None
+    trainer, stats = Trainer(net, loss, optimizer, progress=progress, calibrate=rate), Stats()
     if checkpoint is not None:
         checkpoint.restore(net, optimizer)
         stats = Stats(load_stats(out / METRICS)[: checkpoint.epoch])
@@ -89,6 +90,9 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     weights = sum(p.data.size for p in net.parameters())
     if not finished:
         log(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+        calibration = trainer.prepare(data.train)
+        if calibration is not None:
+            log(str(calibration))
     with _output_folder(out):
         _run_epochs(config, out, trainer, data, stats, log)
     if stats.epochs:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
+from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.calibrate import SAMPLES
+from cuslayer.training.calibration import Calibration
 from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.initial import calibrate_initial
 from cuslayer.training.score import Score, Tally
 
 # The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
@@ -34,6 +38,17 @@ class _Progress(Tally):
         self.bar.set_postfix_str(f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s", refresh=False)
 
 
+def _first(batches: Iterator[Any]) -> list[Any]:
+    """Take the first batches, as many as calibration needs."""
+    found, samples = list[Any](), 0
+    for batch in batches:
+        found.append(batch)
+        samples += batch[0].shape[1]
+        if samples >= SAMPLES:
+            break
+    return found
+
+
 class Trainer:
     """Trains and tests a network, one epoch per call.
 
@@ -42,8 +57,12 @@ class Trainer:
         loss: a function of the network's spikes and the targets to a scalar tensor.
         optimizer: the optimizer of the network's parameters.
         progress: whether to show a progress bar on a terminal.
+        calibrate: before the first step, the weights of a network whose weights are all as they were drawn are scaled
+            so that each layer has this mean firing rate in Hz, and the output the rate that the loss desires; see
+            `calibrate`. Layers with a weight_scale of their own are kept. None for no calibration.
 
     Attributes:
+        calibration: the result of the calibration; None if there was none.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -59,11 +78,46 @@ class Trainer:
     """
 
     def __init__(
-        self, net: Sequential, loss: Callable[[Any, Any], Tensor], optimizer: SGD | Adam, *, progress: bool = False
+        self,
+        net: Sequential,
+        loss: Callable[[Any, Any], Tensor],
+        optimizer: SGD | Adam,
+        *,
+        progress: bool = False,
+        calibrate: float | None = 50.0,
     ) -> None:
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
+        self.calibrate = None if calibrate is None else check.positive("Trainer", "calibrate", calibrate)
+        self.calibration: Calibration | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
+
+    def prepare(self, batches: Iterable[Any]) -> Calibration | None:
+        """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
+
+        Returns:
+            The result; None if there is no calibration: it is turned off, was done before, or the weights or the
+            optimizer are not in their initial state.
+        """
+        if self._to_calibrate():
+            self._calibrate(_first(iter(batches)))
+        return self.calibration
+
+    def _to_calibrate(self) -> bool:
+        return self.calibrate is not None and self.calibration is None and not self.optimizer.steps
+
+    def _calibrate(self, batches: list[Any]) -> None:
+        if self.calibrate is not None and batches:
+            self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
+
+    def _calibrated(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield batches, the first after calibration."""
+        rest = iter(batches)
+        if self._to_calibrate():
+            first = _first(rest)
+            self._calibrate(first)
+            yield from first
+        yield from rest
 
     def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
         """Take an optimizer step for each batch and return the score during training.
@@ -75,7 +129,7 @@ class Trainer:
         self.net.train()
         progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
-        for step, (x, target) in enumerate(progress.bar):
+        for step, (x, target) in enumerate(self._calibrated(progress.bar)):
             spikes = self.net(x)
             any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
