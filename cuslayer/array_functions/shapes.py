@@ -171,17 +171,15 @@ def from_dlpack(x: Any) -> Tensor:
         x: an object with ``__dlpack__`` and ``__dlpack_device__``, on a CPU or an NVIDIA GPU.
 
     Returns:
-        A tensor on the device in use. It shares memory with x where x is contiguous, writable, on this device, and of
-        type float32, float64 or bool.
+        A tensor on the device in use. It shares memory with x where x is contiguous, writable (which it never is for
+        NumPy before 2.1), on this device, and of type float32, float64 or bool.
 
     Raises:
         TypeError: x does not support DLPack, or is not made of real numbers.
         ValueError: x is on a device of another kind, or on a GPU that is not available.
 
-    >>> numbers = np.array([1.0, 2.0])
-    >>> x = from_dlpack(numbers)
-    >>> x.data is not numbers, np.shares_memory(x.data, numbers)
-    (True, True)
+    >>> from_dlpack(np.array([1.0, 2.0])).tolist()
+    [1.0, 2.0]
     """
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"from_dlpack: x must have __dlpack__ and __dlpack_device__, got {type(x).__name__}")
