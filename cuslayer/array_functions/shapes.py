@@ -16,6 +16,13 @@ from cuslayer.tape import Tensor, apply, as_tensor
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 
 
+def _each(op: str, arrays: Any) -> list[Any]:
+    try:
+        return list(arrays)
+    except TypeError:
+        raise TypeError(f"{op}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None
+
+
 @implements(np.reshape)
 def reshape(a: Any, shape: int | Sequence[int]) -> Tensor:
     """Return the elements of a in another shape, of which one size may be -1.
@@ -128,12 +135,12 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
 
     Raises:
         ValueError: there is no array, the shapes do not agree, or the axis is out of range.
-        TypeError: the axis is not an integer.
+        TypeError: arrays are no sequence, or the axis is not an integer.
 
     >>> concatenate([[1.0, 2.0], [3.0]]).tolist()
     [1.0, 2.0, 3.0]
     """
-    return apply(shapes.concatenate, *arrays, axis=axis)
+    return apply(shapes.concatenate, *_each("concatenate", arrays), axis=axis)
 
 
 @implements(np.stack)
@@ -146,12 +153,12 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 
     Raises:
         ValueError: there is no array, the shapes differ, or the axis is out of range.
-        TypeError: the axis is not an integer.
+        TypeError: arrays are no sequence, or the axis is not an integer.
 
     >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return apply(shapes.stack, *arrays, axis=axis)
+    return apply(shapes.stack, *_each("stack", arrays), axis=axis)
 
 
 @implements(np.copy)

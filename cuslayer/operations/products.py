@@ -8,6 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
+from cuslayer.operations.arithmetic import multiply
 from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, to_shape
 
 
@@ -40,6 +41,16 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
         lambda: to_shape(g @ b.swapaxes(-1, -2), a.shape),
         lambda: to_shape(a.swapaxes(-1, -2) @ g, b.shape),
     )
+
+
+def dot(a: Array, b: Array, /) -> tuple[Array, Pullback]:
+    """Return the sum of products over the last axis of a and the last but one of b; for a scalar, the product."""
+    if a.ndim == 0 or b.ndim == 0:
+        return multiply(a, b)
+    of_a, of_b = a.ndim - 1, max(b.ndim - 2, 0)
+    if a.shape[of_a] != b.shape[of_b]:
+        raise ValueError(f"dot: axis {of_a} of a has size {a.shape[of_a]}, axis {of_b} of b has size {b.shape[of_b]}")
+    return tensordot(a, b, axes=((of_a,), (of_b,)))
 
 
 def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]:
