@@ -133,10 +133,19 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
     @staticmethod
     def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
-        return apply(operation, *arrays, **options)
+        tensors = [as_tensor(x) for x in arrays]
+        data, pullback = operation(*(t.data for t in tensors), **options)
+        if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
+            return _tensor(data)
+        inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
+        return _tensor(data, Node(pullback, inputs, data.shape))
 
     def _needs_gradient(self) -> bool:
         return self.requires_grad and grad_enabled()
+
+
+# Returns the result of an operation on tensors and arrays, with a graph node if one of them requires a gradient.
+apply = Tensor._apply
 
 
 def _tensor(data: Array, node: Node | None = None) -> Tensor:
@@ -196,16 +205,6 @@ def no_grad(active: bool = True) -> Iterator[None]:
 def grad_enabled() -> bool:
     """Return whether operations build a graph: False within `no_grad`."""
     return _grad_enabled.get()
-
-
-def apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
-    """Return the result of an operation on tensors and arrays, with a graph node if one requires a gradient."""
-    tensors = [as_tensor(x) for x in arrays]
-    data, pullback = operation(*(t.data for t in tensors), **options)
-    if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
-        return _tensor(data)
-    inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
-    return _tensor(data, Node(pullback, inputs, data.shape))
 
 
 def differentiable(operation: Operation) -> Callable[..., Tensor]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer.array_functions.elementwise import binary
 from cuslayer.operations import products
 from cuslayer.operations.numpy_calls import implements
-from cuslayer.tape import Tensor, apply, as_tensor
+from cuslayer.tape import Tensor, apply
 
 
 @implements(np.matmul)
@@ -35,10 +36,7 @@ def dot(a: Any, b: Any) -> Tensor:
     >>> dot([1.0, 2.0], [3.0, 4.0]).item()
     11.0
     """
-    a, b = as_tensor(a), as_tensor(b)
-    if a.ndim == 0 or b.ndim == 0:
-        return a * b
-    return tensordot(a, b, axes=((a.ndim - 1,), (max(b.ndim - 2, 0),)))
+    return binary(products.dot, a, b)
 
 
 @implements(np.tensordot)

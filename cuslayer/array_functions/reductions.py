@@ -59,7 +59,7 @@ def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
     >>> var([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    return as_tensor(a).var(axis, ddof, keepdims)
+    return as_tensor(a).var(axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.std)
@@ -69,7 +69,7 @@ def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
     >>> std([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    return as_tensor(a).std(axis, ddof, keepdims)
+    return as_tensor(a).std(axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.max, np.amax)
@@ -81,7 +81,7 @@ def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> max([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [2.0, 4.0]
     """
-    return as_tensor(a).max(axis, keepdims)
+    return as_tensor(a).max(axis, keepdims=keepdims)
 
 
 @implements(np.min, np.amin)
@@ -93,7 +93,7 @@ def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> min([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [1.0, 3.0]
     """
-    return as_tensor(a).min(axis, keepdims)
+    return as_tensor(a).min(axis, keepdims=keepdims)
 
 
 @implements(np.argmax)
@@ -115,7 +115,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     >>> argmax([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [1, 0]
     """
-    return as_tensor(a).argmax(axis, keepdims)
+    return as_tensor(a).argmax(axis, keepdims=keepdims)
 
 
 @implements(np.argmin)
@@ -125,7 +125,7 @@ def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     >>> argmin([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [0, 1]
     """
-    return as_tensor(a).argmin(axis, keepdims)
+    return as_tensor(a).argmin(axis, keepdims=keepdims)
 
 
 @implements(np.any)
@@ -135,7 +135,7 @@ def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> any([[0.0, 2.0], [0.0, 0.0]], axis=1).tolist()
     [True, False]
     """
-    return as_tensor(a).any(axis, keepdims)
+    return as_tensor(a).any(axis, keepdims=keepdims)
 
 
 @implements(np.all)
@@ -145,7 +145,7 @@ def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> all([[1.0, 2.0], [0.0, 1.0]], axis=1).tolist()
     [True, False]
     """
-    return as_tensor(a).all(axis, keepdims)
+    return as_tensor(a).all(axis, keepdims=keepdims)
 
 
 @implements(np.cumsum)

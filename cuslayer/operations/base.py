@@ -22,13 +22,13 @@ Axis: TypeAlias = "int | Sequence[int] | None"
 
 def numeric(x: Array) -> Array:
     """Return x with spikes counted as 1.0, in float32."""
-    return x.astype(np.float32) if x.dtype == bool else x
+    return x.astype(np.float32) if x.dtype.kind == "b" else x
 
 
 def number_like(value: Any, x: Any) -> Any:
     """Return value; a plain number is converted to the type of numbers in x, so that it does not widen a result."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return np.asarray(value, np.float32 if x.dtype == bool else x.dtype)
+        return np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)
     return value
 
 

@@ -120,8 +120,10 @@ class Conversions:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """The address of data on the GPU, for Numba, PyTorch and others."""
+        # AttributeError, so that libraries see a tensor without the attribute and leave it to the tensor's operators.
         if namespace(self.data) is np:
             raise AttributeError("Tensor: __cuda_array_interface__ exists on a GPU only; data is on the CPU")
-        self._check_export("cuda_array_interface")
+        if self._needs_gradient():
+            raise AttributeError("Tensor: __cuda_array_interface__ would lose the gradient; use x.detach() or x.data")
         interface: dict[str, Any] = self.data.__cuda_array_interface__  # type: ignore[attr-defined]
         return interface

@@ -159,41 +159,45 @@ class ArrayMethods(Conversions, Generic[TensorT]):
         """Return the mean over the given axes, by default all."""
         return self._apply(reductions.mean_over, self, axis=axis, keepdims=keepdims)
 
-    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> TensorT:
+    def var(self, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> TensorT:
         """Return the variance over the given axes, by default all; see `cuslayer.functions.var`."""
         return self._apply(reductions.var, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
-    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> TensorT:
+    def std(self, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> TensorT:
         """Return the standard deviation over the given axes, by default all; see `cuslayer.functions.std`."""
         return self._apply(reductions.std, self, axis=axis, ddof=ddof, keepdims=keepdims)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> TensorT:
+    def max(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT:
         """Return the maximum over the given axes, by default all; see `cuslayer.functions.max`."""
         return self._apply(reductions.max_over, self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> TensorT:
+    def min(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT:
         """Return the minimum over the given axes, by default all; see `cuslayer.functions.min`."""
         return self._apply(reductions.min_over, self, axis=axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Array:
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
         """Return the indices of the maxima along an axis, or one of the flattened data, as an array of integers."""
         return reductions.index_of("argmax", self.data, axis, keepdims)
 
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Array:
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
         """Return the indices of the minima along an axis, or one of the flattened data, as an array of integers."""
         return reductions.index_of("argmin", self.data, axis, keepdims)
 
-    def any(self, axis: Axis = None, keepdims: bool = False) -> TensorT:
+    def any(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT:
         """Return whether any element is not 0, over the given axes, by default all."""
         return self._apply(reductions.any_over, self, axis=axis, keepdims=keepdims)
 
-    def all(self, axis: Axis = None, keepdims: bool = False) -> TensorT:
+    def all(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT:
         """Return whether all elements are not 0, over the given axes, by default all."""
         return self._apply(reductions.all_over, self, axis=axis, keepdims=keepdims)
 
     def cumsum(self, axis: int | None = None) -> TensorT:
         """Return the cumulative sum along an axis, by default of the flattened tensor."""
         return self._apply(reductions.cumsum, self, axis=axis)
+
+    def dot(self, other: Any) -> TensorT:
+        """Return the dot product with another array; see `cuslayer.functions.dot`."""
+        return self._operator(products.dot, other)
 
     def reshape(self, *shape: Any) -> TensorT:
         """Return the same elements in another shape, given as integers or as one tuple."""

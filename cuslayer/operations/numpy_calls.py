@@ -55,11 +55,25 @@ def implements(*functions: Any) -> Callable[[F], F]:
     return register
 
 
+class _OnTheClass:
+    """A method that only the class has, where NumPy looks for it.
+
+    On an instance it is None: that is where arrays of CuPy look, and it makes them leave ``array + x`` to the tensor.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self._method if instance is None else None
+
+
 class NumpyCalls:
     """Mixin of Tensor: the two methods that NumPy calls."""
 
     __slots__ = ()
 
+    @_OnTheClass
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         name = f"{_name(ufunc)}.{method}" if method != "__call__" else _name(ufunc)
         if method != "__call__":

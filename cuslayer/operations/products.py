@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import string
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
+from cuslayer.operations.arithmetic import multiply
 from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, to_shape
 
 
@@ -42,6 +45,16 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
     )
 
 
+def dot(a: Array, b: Array, /) -> tuple[Array, Pullback]:
+    """Return the sum of products over the last axis of a and the last but one of b; for a scalar, the product."""
+    if a.ndim == 0 or b.ndim == 0:
+        return multiply(a, b)
+    of_a, of_b = a.ndim - 1, max(b.ndim - 2, 0)
+    if a.shape[of_a] != b.shape[of_b]:
+        raise ValueError(f"dot: axis {of_a} of a has size {a.shape[of_a]}, axis {of_b} of b has size {b.shape[of_b]}")
+    return tensordot(a, b, axes=((of_a,), (of_b,)))
+
+
 def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]:
     """Return the sum of products over pairs of axes: the last `axes` of a and the first of b, or two lists."""
     if isinstance(axes, (tuple, list)):
@@ -70,13 +83,6 @@ def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]
 def einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
     """Return the sum of products that the subscripts describe, see `numpy.einsum`."""
     inputs, result = _labels(subscripts, arrays)
-    sizes: dict[str, int] = {}
-    for labels, x in zip(inputs, arrays, strict=True):
-        for label, n in zip(labels, x.shape, strict=True):
-            if n != 1 and sizes.get(label, 1) not in (1, n):
-                named = f"label {label}" if label in string.ascii_letters else "an axis of '...'"
-                raise ValueError(f"einsum: {named} must have one size, got {sizes[label]} and {n}")
-            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
     return _sum_of_products(arrays, inputs, result)
 
 
@@ -122,10 +128,7 @@ def _sum_of_products(
 ) -> tuple[Array, Pullback]:
     """Return the sum of products of arrays with labelled axes, with the axes of the result."""
     operands = [numeric(x) for x in arrays]
-    sizes: dict[str, int] = {}
-    for labels, x in zip(inputs, operands, strict=True):
-        for label, n in zip(labels, x.shape, strict=True):
-            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    sizes = _sizes(operands, inputs)
 
     def gradient(number: int, g: Array) -> Array:
         others = [n for n in range(len(operands)) if n != number]
@@ -139,14 +142,26 @@ def _sum_of_products(
         return to_shape(contiguous(namespace(found).broadcast_to(found, shape)), operands[number].shape)
 
     return _einsum(operands, inputs, result), lambda g: [
-        lambda number=number: gradient(number, g) for number in range(len(operands))
+        partial(gradient, number, g) for number in range(len(operands))
     ]
+
+
+def _sizes(arrays: Sequence[Array], inputs: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return the size of each label; axes of size 1 broadcast."""
+    sizes: dict[str, int] = {}
+    for labels, x in zip(inputs, arrays, strict=True):
+        for label, n in zip(labels, x.shape, strict=True):
+            if n != 1 and sizes.get(label, 1) not in (1, n):
+                named = f"label {label}" if label in string.ascii_letters else "an axis of '...'"
+                raise ValueError(f"einsum: {named} must have one size, got {sizes[label]} and {n}")
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    return sizes
 
 
 def _einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]) -> Array:
     """Call einsum of NumPy or CuPy, with letters for all labels."""
     letters: dict[str, str] = {}
-    for label in [label for labels in inputs for label in labels]:
+    for label in itertools.chain(*inputs):
         letters.setdefault(label, string.ascii_letters[len(letters)])
     words = ",".join("".join(letters[label] for label in labels) for labels in inputs)
     text = f"{words}->{''.join(letters[label] for label in result)}"

@@ -10,8 +10,8 @@ from cuslayer.operations.base import Axis, Pullback, all_axes, masked, numeric, 
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """Return g with the reduced axes, of size 1."""
-    return g if keepdims or not axes else namespace(g).expand_dims(g, axes)
+    """Return g with the reduced axes, of size 1; a scalar broadcasts as it is."""
+    return g if keepdims or not axes or not g.ndim else namespace(g).expand_dims(g, axes)
 
 
 def sum_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:

@@ -99,8 +99,13 @@ def test_other_libraries_read_the_memory():
     assert x.__dlpack_device__() == x.data.__dlpack_device__()
     assert x.__dlpack_device__()[0] == 2
     assert x.__cuda_array_interface__["data"] == x.data.__cuda_array_interface__["data"]
-    with pytest.raises(TypeError, match=r"^cuda_array_interface: the Tensor requires a gradient"):
-        _ = cs.Tensor([1.0], requires_grad=True).__cuda_array_interface__
+    tracked = cs.Tensor([1.0], requires_grad=True)
+    with pytest.raises(
+        AttributeError, match=r"^Tensor: __cuda_array_interface__ would lose the gradient; use x.detach"
+    ):
+        _ = tracked.__cuda_array_interface__
+    assert not hasattr(tracked, "__cuda_array_interface__")
+    assert hasattr(tracked.detach(), "__cuda_array_interface__")
     y = cs.from_dlpack(x)
     assert module(y.data) == "cupy"
     assert y.tolist() == [1.0, 2.0]
@@ -109,3 +114,23 @@ def test_other_libraries_read_the_memory():
     assert module(cs.from_dlpack(np.ones(2)).data) == "cupy"
     cs.use("cpu")
     assert module(cs.from_dlpack(x).data) == "numpy"
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_an_array_on_the_device_on_the_left(requires_grad):
+    x = cs.Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), requires_grad)
+    a = backend.to_device(np.array([[2.0, 0.5], [1.0, 4.0]]))
+    for ours, expected in (
+        (a + x, a + x.data),
+        (a - x, a - x.data),
+        (a * x, a * x.data),
+        (a / x, a / x.data),
+        (a**x, a**x.data),
+        (a @ x, a @ x.data),
+    ):
+        assert isinstance(ours, cs.Tensor)
+        assert ours.requires_grad == requires_grad
+        assert (ours.data == expected).all()
+    for mask, expected in ((a < x, a < x.data), (a == x, a == x.data), (a >= x, a >= x.data)):
+        assert isinstance(mask, cs.Tensor)
+        assert (mask.data == expected).all()

@@ -113,7 +113,17 @@ class DeviceArray:
 
 
 def _operator(name: str, changes: bool = False) -> Callable[..., Any]:
-    return lambda self, *others: _run(getattr(np.ndarray, name), self, *others, changes=changes)
+    def run(self: DeviceArray, *others: Any) -> Any:
+        if not changes and any(_has_operators(x) for x in others):
+            return NotImplemented
+        return _run(getattr(np.ndarray, name), self, *others, changes=changes)
+
+    return run
+
+
+def _has_operators(x: Any) -> bool:
+    """Return whether CuPy leaves an operator to x: `__array_ufunc__` of the instance is None."""
+    return getattr(x, "__array_ufunc__", ...) is None
 
 
 for _name in BINARY:
@@ -126,6 +136,8 @@ for _name in ("neg", "abs", "invert"):
 
 
 def _matmul(a: Any, b: Any) -> Any:
+    if _has_operators(b):
+        return NotImplemented
     if _notes is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     return _run(np.matmul, a, b)
