@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _info()
         else:
             _train(options)
-    except (ValueError, TypeError, LookupError, OSError, ImportError) as problem:
+    except (ValueError, TypeError, OSError, ImportError) as problem:
         print(f"cuslayer: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -93,8 +93,19 @@ class Windowed(Sliding, Layer):
     """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
 
     def __init__(
-        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, gain: float
+        self,
+        kernel_size: Pair,
+        *,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        gain: float | None = None,
     ) -> None:
+        if gain is None:
+            op = type(self).__name__
+            raise TypeError(
+                f"{op}: gain must be a number, got NoneType; the neurons after it have one, neuron.pool_gain"
+            )
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
 

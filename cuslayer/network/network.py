@@ -9,11 +9,11 @@ from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers import Layer
 from cuslayer.network.fusion import observed, plan
-from cuslayer.network.input import checked_input, shape_hint
+from cuslayer.network.input import as_input, check_stage, checked_input, shape_hint
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.potential import FORMATS, potential_format
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -45,8 +45,7 @@ class Sequential:
     def __init__(self, *layers: Stage, potentials: str = "full") -> None:
         self.potentials = check.one_of(type(self).__name__, "potentials", potentials, FORMATS)
         for position, layer in enumerate(layers):
-            if not callable(layer):
-                raise TypeError(f"{type(self).__name__}: layer {position} must be callable, got {type(layer).__name__}")
+            check_stage(type(self).__name__, position, layer)
         self.layers: list[Any] = list(layers)
 
     def __call__(self, x: Any) -> Tensor:
@@ -58,7 +57,7 @@ class Sequential:
         Warns:
             UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
-        x = as_tensor(x)
+        x = as_input(x)
         run = observed(self)
         with checked_input(self, x), potential_format(self.potentials):
             for step in plan(self.layers):
@@ -151,7 +150,8 @@ class Network(Sequential):
     def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:
-            raise TypeError(f"Network: notation must be a string or words, got {type(notation).__name__}")
+            got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
+            raise TypeError(f"Network: notation must be a string or words, got {got}")
         words = read_words(notation) if isinstance(notation, str) else tuple(notation)
         as_neuron("Network", neuron)
         self.notation = "-".join(word.text for word in words)
@@ -159,7 +159,7 @@ class Network(Sequential):
         super().__init__(*stages, potentials=potentials)
 
     def __call__(self, x: Any) -> Tensor:
-        x = as_tensor(x)
+        x = as_input(x)
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             hint = shape_hint(x.shape, self.input_shape)

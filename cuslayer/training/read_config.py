@@ -51,7 +51,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     if isinstance(source, Mapping):
         op, document = "load_config", Params(source).plain()
     else:
-        op, document = f"load_config: {Path(source)}", read_yaml("load_config", source)
+        document = read_yaml("load_config", source)
+        op = f"load_config: {Path(source)}"
     try:
         return _read_all(op, document)
     except MissingKey as problem:

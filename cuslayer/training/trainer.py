@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
+from cuslayer import check
 from cuslayer.backend import to_numpy
+from cuslayer.data.batches import pairs
+from cuslayer.data.loader import Loader
+from cuslayer.inspection.structure import check_network
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
@@ -43,6 +47,9 @@ class Trainer:
         optimizer: the optimizer of the network's parameters.
         progress: whether to show a progress bar on a terminal.
 
+    Raises:
+        TypeError: net is not a network, loss is not callable, or optimizer is not an optimizer.
+
     Attributes:
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
@@ -61,9 +68,21 @@ class Trainer:
     def __init__(
         self, net: Sequential, loss: Callable[[Any, Any], Tensor], optimizer: SGD | Adam, *, progress: bool = False
     ) -> None:
+        op = "Trainer"
+        check_network(op, net)
+        if not callable(loss):
+            raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+        if not hasattr(optimizer, "step"):
+            raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
+
+    def _check_step(self, batches: Iterable[Any]) -> None:
+        """Warn if a `Loader` has another time step than the neuron of the loss."""
+        dt = getattr(getattr(self.loss, "neuron", None), "dt", None)
+        if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
+            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, the neuron of the loss one of {dt:g} ms")
 
     def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
         """Take an optimizer step for each batch and return the score during training.
@@ -71,11 +90,18 @@ class Trainer:
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
+
+        Raises:
+            TypeError: batches are not pairs.
+
+        Warns:
+            UserWarning: batches are a `Loader` with another dt than the neuron of the loss.
         """
+        self._check_step(batches)
         self.net.train()
         progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
-        for step, (x, target) in enumerate(progress.bar):
+        for step, (x, target) in enumerate(pairs("Trainer", progress.bar, batches)):
             spikes = self.net(x)
             any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
@@ -92,10 +118,11 @@ class Trainer:
 
     def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
         """Return the score of batches (spikes, target) in eval mode, without gradients."""
+        self._check_step(batches)
         self.net.train(False)
         progress = _Progress(batches, title, self.progress)
         with no_grad():
-            for x, target in progress.bar:
+            for x, target in pairs("Trainer", progress.bar, batches):
                 spikes = self.net(x)
                 progress.add(spikes, target, self.loss(spikes, target))
         return progress.score()

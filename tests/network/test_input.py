@@ -106,8 +106,8 @@ def test_neurons_refuse_spikes(neuron):
 @pytest.mark.parametrize(
     ("shape", "notation", "hint"),
     [
-        ((30, 6, 5, 2), "6x5x2-3", "; one recording needs a batch axis, x[:, None]"),
-        ((30, 4), "4-3", "; one recording needs a batch axis, x[:, None]"),
+        ((30, 6, 5, 2), "6x5x2-3", "; one sample needs a batch axis, x[:, None]"),
+        ((30, 4), "4-3", "; one sample needs a batch axis, x[:, None]"),
         ((2, 2, 6, 5, 30), "6x5x2-3", "; it looks like (N, C, H, W, T), which from_nchwt converts"),
         ((30, 2, 2, 6, 5), "6x5x2-3", "; channels come last, np.moveaxis(x, 2, -1)"),
         ((30, 2, 6, 5), "6x5x1-3", "; frames of one channel need its axis, x[..., None]"),

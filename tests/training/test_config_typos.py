@@ -23,10 +23,7 @@ TYPOS = {
     "training__eror": "training.eror is an unknown key; did you mean error?",
     "training__optimizer__momentun": "training.optimizer.momentun is an unknown key; did you mean momentum?",
     "training__path__trian": "training.path.trian is an unknown key; did you mean train?",
-    (
-        "training__error__tgtSpikeCount__tru",
-        "training.error.tgtSpikeCount.tru is an unknown key; did you mean True?",
-    ),
+    "training__error__probSlidinWin": "training.error.probSlidinWin is an unknown key; did you mean probSlidingWin?",
 }
 COMPLETE = yaml.safe_load(Config().to_yaml())
 

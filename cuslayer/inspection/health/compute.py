@@ -8,6 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array
+from cuslayer.data.batches import pairs
 from cuslayer.inspection.forward import check_loss, default_loss, run_stages
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
@@ -66,7 +67,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
         raise TypeError(f"{op}: net has no neurons")
     tallies = {at: LayerTally(at, layer_name(net, u), as_neuron(op, net.layers[at])) for at, u in of_neurons.items()}
     value, samples = 0.0, 0
-    for x, target in islice(loader, count):
+    for x, target in pairs(op, islice(loader, count), loader):
         given = as_tensor(x)
         check.time_first(op, "x", given)
         with eval_mode(net):
