@@ -92,6 +92,8 @@ def unpool(
 class Windowed(Sliding, Layer):
     """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
 
+    _gain_hint = ""
+
     def __init__(
         self,
         kernel_size: Pair,
@@ -102,10 +104,7 @@ class Windowed(Sliding, Layer):
         gain: float | None = None,
     ) -> None:
         if gain is None:
-            op = type(self).__name__
-            raise TypeError(
-                f"{op}: gain must be a number, got NoneType; the neurons after it have one, neuron.pool_gain"
-            )
+            raise TypeError(f"{type(self).__name__}: gain must be a number, got NoneType{self._gain_hint}")
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
 
@@ -132,6 +131,8 @@ class Pool(Windowed):
     >>> Pool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
     [44.0, 44.0, 44.0, 44.0]
     """
+
+    _gain_hint = "; that of the neurons after it is neuron.pool_gain"
 
     def __call__(self, x: Any) -> Tensor:
         return pool(x, **self.geometry())

@@ -161,7 +161,7 @@ MISTAKES = {
     "a pool without a gain": (
         TypeError,
         lambda: cs.Pool(2),
-        "Pool: gain must be a number, got NoneType; neuron.pool_gain is one",
+        "Pool: gain must be a number, got NoneType; that of the neurons after it is neuron.pool_gain",
     ),
     "layers in one string": (
         TypeError,
