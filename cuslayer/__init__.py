@@ -90,6 +90,7 @@ __all__ = [
     "classify",
     "compare_gradients",
     "cosine_decay",
+    "data",
     "decision_time",
     "device",
     "differentiable",
