@@ -45,7 +45,7 @@ def _not_an_array(x: Any) -> str:
         return "Events; events.to_spikes(shape, steps)[:, None] is a batch of one"
     if isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0]) != np.ndim(x[1]):
         return "a pair; a batch of a Loader is unpacked, as in for x, labels in loader"
-    if isinstance(x, (list, tuple, int, float)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
+    if isinstance(x, (list, tuple, int, float)) or hasattr(x, "dtype") or hasattr(x, "__array__"):
         return ""
     more = "; iterate over its batches, as in for x, labels in loader" if hasattr(x, "__iter__") else ""
     return f"{'None' if x is None else type(x).__name__}{more}"

@@ -99,7 +99,7 @@ def _merged(default: Any, given: Any) -> Any:
 def _find(document: Any, key: Any, path: str = "") -> str | None:
     """Return the path of the mapping that has a key, within nested mappings."""
     for name, value in document.items() if isinstance(document, dict) else ():
-        if name == key and path:
+        if name == key and type(name) is type(key) and path:
             return path
         found = _find(value, key, f"{path}.{name}" if path else str(name))
         if found:
@@ -132,7 +132,7 @@ def _neuron(parent: Section, dt: float) -> Neuron:
     known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
     section = parent.section("neuron", ("type", *known))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
-    kind = KINDS.get(section.get("type"))
+    kind = KINDS.get(str(section.get("type")))
     if kind is not None and kind.names is not None and numbers.keys() <= {"type", *kind.names.all}:
         for key in kind.names.needed:
             section.get(key)

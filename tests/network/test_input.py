@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from cuslayer.data import Digits, Loader
+from tests.support.fake_cupy import strict
 
 SRM = cs.SRM()
 RNG = np.random.default_rng(0)
@@ -85,6 +87,19 @@ def test_spikes_are_not_looked_at(monkeypatch):
     monkeypatch.setattr("cuslayer.check.finite_range", fail)
     for net in networks():
         net(RNG.random((10, 2, 4)) < 0.5)
+
+
+def test_numbers_on_a_device():
+    x = RNG.random((10, 2, 4)).astype(np.float32)
+    expected = cs.Network("4-3", SRM)(x).shape
+    with strict():
+        cs.use("cuda")
+        net = cs.Network("4-3", SRM)
+        assert net(backend.to_device(x)).shape == net(cs.Tensor(x)).shape == expected
+        x[3, 0, 1] = np.nan
+        with refuses("network: x must be finite, got nan in it"):
+            net(backend.to_device(x))
+        cs.use("cpu")
 
 
 @pytest.mark.parametrize("neuron", [cs.SRM(), cs.Loihi(), cs.SRM().spike])

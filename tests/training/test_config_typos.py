@@ -82,6 +82,12 @@ def test_other_kinds_of_neurons():
         load_config(broken() | {"neuron": {"type": "LOIHI", "vThMant": 80}})
 
 
+@pytest.mark.parametrize("kind", [[1], {"a": 1}, 3, True])
+def test_a_type_that_is_no_word(kind):
+    with refuses(f"neuron.type must be one of SRMALPHA, LOIHI, got {kind!r}"):
+        load_config(broken(neuron__type=kind))
+
+
 @pytest.mark.parametrize(
     ("key", "section"),
     [("epochs", "training"), ("training__lr", "training.optimizer"), ("simulation__theta", "neuron")],
