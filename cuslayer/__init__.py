@@ -90,7 +90,6 @@ __all__ = [
     "classify",
     "compare_gradients",
     "cosine_decay",
-    "data",
     "decision_time",
     "device",
     "differentiable",

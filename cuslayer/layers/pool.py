@@ -92,19 +92,9 @@ def unpool(
 class Windowed(Sliding, Layer):
     """Base class of `Pool` and `Unpool`: a window that slides over each channel, and a gain."""
 
-    _gain_hint = ""
-
     def __init__(
-        self,
-        kernel_size: Pair,
-        *,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        dilation: Pair = 1,
-        gain: float | None = None,
+        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, gain: float
     ) -> None:
-        if gain is None:
-            raise TypeError(f"{type(self).__name__}: gain must be a number, got NoneType{self._gain_hint}")
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self.gain = check.number(type(self).__name__, "gain", gain)
 
@@ -131,8 +121,6 @@ class Pool(Windowed):
     >>> Pool(2, gain=11.0)(np.ones((1, 1, 4, 4, 1), bool)).data.ravel().tolist()
     [44.0, 44.0, 44.0, 44.0]
     """
-
-    _gain_hint = "; that of the neurons after it is neuron.pool_gain"
 
     def __call__(self, x: Any) -> Tensor:
         return pool(x, **self.geometry())

@@ -29,7 +29,7 @@ class _Progress(Tally):
         super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
         # disable=None: tqdm draws only on a terminal.
-        self.bar = tqdm(batches, desc=title, total=total, leave=False, disable=None if show else True)
+        self.bar = tqdm(pairs("Trainer", batches), desc=title, total=total, leave=False, disable=None if show else True)
 
     def add(self, spikes: Any, target: Any, loss: Any) -> None:
         super().add(spikes, target, loss)
@@ -101,7 +101,7 @@ class Trainer:
         self.net.train()
         progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
-        for step, (x, target) in enumerate(pairs("Trainer", progress.bar, batches)):
+        for step, (x, target) in enumerate(progress.bar):
             spikes = self.net(x)
             any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
@@ -122,7 +122,7 @@ class Trainer:
         self.net.train(False)
         progress = _Progress(batches, title, self.progress)
         with no_grad():
-            for x, target in pairs("Trainer", progress.bar, batches):
+            for x, target in progress.bar:
                 spikes = self.net(x)
                 progress.add(spikes, target, self.loss(spikes, target))
         return progress.score()

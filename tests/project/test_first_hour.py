@@ -158,11 +158,6 @@ MISTAKES = {
         lambda: cs.Network([20, 3], SRM),
         "Network: notation must be a string or words, got list; such a string is '34x34x2-16c5-2a-10'",
     ),
-    "a pool without a gain": (
-        TypeError,
-        lambda: cs.Pool(2),
-        "Pool: gain must be a number, got NoneType; that of the neurons after it is neuron.pool_gain",
-    ),
     "layers in one string": (
         TypeError,
         lambda: Config(layers="34x34x2-10"),

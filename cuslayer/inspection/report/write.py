@@ -87,7 +87,7 @@ def report(
     }
     # One substitution for all parts, so that text inside a part is never taken for a placeholder.
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _text("page.html"))
-    where = check.path("report", "path", path)
+    where = Path(path)
     write_whole(where, lambda file: file.write(page.encode("utf-8")))
     return where
 
