@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 
@@ -155,6 +157,13 @@ def pixels(op: str, name: str, low: float, high: float) -> str | None:
     )
 
 
+def path(op: str, name: str, value: Any) -> Path:
+    """Return value as a path; raise TypeError if it is none."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{op}: {name} must be a path, got {type(value).__name__}")
+    return Path(value)
+
+
 def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:
     """Return value if it is one of the known words; raise ValueError that suggests the nearest."""
     words = list(known)
@@ -174,7 +183,8 @@ def time_first(op: str, name: str, x: Any, *, least_dimensions: int = 2) -> None
     """Raise ValueError unless x is an array (T, N, ...)."""
     if x.ndim < least_dimensions:
         layout = "(T, N, C)" if least_dimensions == 3 else "(T, N, ...)"
-        raise ValueError(f"{op}: {name} must be {layout}, got shape {tuple(x.shape)}")
+        hint = f"; one sample needs a batch axis, {name}[:, None]" if x.ndim == least_dimensions - 1 > 1 else ""
+        raise ValueError(f"{op}: {name} must be {layout}, got shape {tuple(x.shape)}{hint}")
 
 
 def floating(op: str, name: str, x: Any) -> None:

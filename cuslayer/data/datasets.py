@@ -136,7 +136,7 @@ class EventFolder(_Files):
         shape = sensor_shape(op, shape)
         check.one_of(op, "suffix", suffix, FORMATS)
         duration = check.positive(op, "duration", duration)
-        numbers, labels = _read_list(op, Path(list_file))
+        numbers, labels = _read_list(op, check.path(op, "list_file", list_file))
         highest = max(labels)
         classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=1)
         if highest >= classes:
@@ -222,7 +222,8 @@ def position(op: str, index: SupportsIndex, length: int, what: str = "samples") 
     try:
         place = operator.index(index)
     except TypeError:
-        raise TypeError(f"{op}: index must be an integer, got {type(index).__name__}") from None
+        hint = "; Subset(data, range(...)) takes several" if isinstance(index, slice) and what == "samples" else ""
+        raise TypeError(f"{op}: index must be an integer, got {type(index).__name__}{hint}") from None
     if not -length <= place < length:
         raise IndexError(f"{op}: index must lie within {length} {what}, got {place}")
     return place % length
@@ -240,7 +241,7 @@ def _read_bytes(path: Path) -> bytes | None:
 
 
 def _folder(op: str, path: PathLike) -> Path:
-    folder = Path(path)
+    folder = check.path(op, "folder", path)
     if not folder.is_dir():
         raise ValueError(f"{op}: folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
     return folder

@@ -134,6 +134,9 @@ class Events:
     def __len__(self) -> int:
         return len(self._t)
 
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        raise TypeError("Events: a recording is no array; to_spikes(shape, steps) makes one, (T, H, W, C) or (T, C)")
+
     def __getitem__(self, index: Any) -> Any:
         """Return event `index` as (t, x, y, p); or, for a slice, a mask or an array of indices, the `Events` there.
 
@@ -316,6 +319,8 @@ def _check_inside(op: str, events: Events, shape: tuple[int, ...]) -> None:
 
 def _column(op: str, name: str, values: Any) -> npt.NDArray[Any]:
     """Return values as a 1-D array of numbers."""
+    if values is None:
+        raise TypeError(f"{op}: {name} must be 1-D, got None")
     try:
         column = backend.to_numpy(values)
     except ValueError:

@@ -280,7 +280,8 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
 def check_frames(op: str, shape: tuple[Any, ...]) -> None:
     """Raise ValueError unless a shape is (T, N, H, W, C)."""
     if len(shape) != 5:
-        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {shape}")
+        hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
+        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {shape}{hint}")
 
 
 class Sliding:

@@ -36,7 +36,8 @@ def prepare(
 def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
     """Raise ValueError unless a shape (T, N, H, W, C) has the channels that a weight expects."""
     if shape[4] != expected:
-        raise ValueError(f"{op}: x has {shape[4]} channels, weight expects {expected}")
+        hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
+        raise ValueError(f"{op}: x has {shape[4]} channels, weight expects {expected}{hint}")
 
 
 @differentiable

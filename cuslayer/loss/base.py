@@ -37,8 +37,16 @@ class ClassLoss:
             TypeError: labels are not integers.
         """
         op, spikes = type(self).__name__, as_tensor(spikes)
+        if spikes.ndim < 3 and getattr(labels, "ndim", 0) > 2:
+            raise ValueError(f"{op}: the spikes come first, then the labels, got shapes {spikes.shape}, {labels.shape}")
         check.time_first(op, "spikes", spikes, least_dimensions=3)
-        chosen = one_hot(op, labels, spikes.shape[1:])
+        try:
+            chosen = one_hot(op, labels, spikes.shape[1:])
+        except ValueError as problem:
+            if np.shape(labels)[:1] != (len(spikes),) or len(spikes) == spikes.shape[1]:
+                raise
+            hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
+            raise ValueError(f"{problem}; {hint}") from None
         return self._error(spikes, chosen, *within(op, self.region, len(spikes), self.neuron.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
@@ -91,6 +99,8 @@ def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tu
 
 def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
+    if labels is None:
+        raise TypeError(f"{op}: labels must be (N,) integers or one-hot (N, classes), got None")
     given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
     samples, most = shape[0], shape[-1]
     if given.shape == shape and len(shape) == 2 and given.ndim == 2:
@@ -107,7 +117,8 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
 def integers(op: str, labels: Array, most: int) -> Array:
     """Return labels (N,), or raise where one is not a class from 0 to ``most - 1``."""
     if labels.size and labels.dtype.kind not in "iu":
-        raise TypeError(f"{op}: labels must be integers, got {labels.dtype}")
+        hint = "; labels.astype(int) converts them" if labels.dtype.kind == "f" else ""
+        raise TypeError(f"{op}: labels must be integers, got {labels.dtype}{hint}")
     wrong = np.flatnonzero((labels < 0) | (labels >= most))
     if wrong.size:
         where = wrong[0]

@@ -82,6 +82,9 @@ class SpikeTimeLoss:
             ValueError: the shapes differ.
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
+        if spikes.ndim == 3 and target.ndim < 3:
+            got = f"got shape {target.shape}; for classes take SpikeCountLoss"
+            raise ValueError(f"SpikeTimeLoss: target must be spike trains of shape {spikes.shape}, {got}")
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
         return spike_time_error(spikes, target, response=self.neuron.filter)
 

@@ -13,11 +13,11 @@ from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.fusion import observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
-from cuslayer.network.input import checked_input
+from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.neurons.potential import potential_format
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor
 
 _DEEPEST = 50
 
@@ -41,8 +41,7 @@ class Container(Layer):
         """Raise TypeError unless each stage can be called, and ValueError if neurons around branches differ in dt."""
         op = type(self).__name__
         for position, stage in enumerate(self.stages):
-            if not callable(stage):
-                raise TypeError(f"{op}: {self._what} {position} must be callable, got {type(stage).__name__}")
+            check_stage(op, f"{self._what} {position}", stage)
         nodes = graph_of(self).nodes
         steps = sorted({as_neuron(op, node.stage).dt for node in nodes if is_neuron(node.stage)})
         # In a chain, a function between neurons may change the step; branches are joined step by step.
@@ -63,12 +62,13 @@ class Container(Layer):
         """Return the output for the input x (T, N, ...).
 
         Raises:
+            TypeError: x is not made of numbers or booleans.
             ValueError: x does not fit the first layer, or holds NaN or an infinity.
 
         Warns:
             UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
-        x = as_tensor(x)
+        x = as_input(x)
         self._check_input(x)
         graph = graph_of(self)
         run = observed(self, graph.parts)

@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+
 from cuslayer import check
 from cuslayer.backend import Setting
-from cuslayer.tape import Tensor
+from cuslayer.data.events import Events
+from cuslayer.tape import Tensor, as_tensor
 
 _inside = Setting(False)
 _warned: WeakSet[Any] = WeakSet()
+
+
+def as_input(x: Any) -> Tensor:
+    """Return the input of a network as a tensor.
+
+    Raises:
+        TypeError: x is not made of numbers or booleans.
+    """
+    if isinstance(x, (Tensor, np.ndarray)) and x.dtype.kind in "biuf":
+        return as_tensor(x)
+    got = _not_an_array(x)
+    if got:
+        raise TypeError(f"network: x must be an array (T, N, ...), got {got}")
+    try:
+        return as_tensor(x)
+    except ValueError:
+        raise ValueError("network: x must be an array (T, N, ...), got rows of unequal length") from None
+
+
+def _not_an_array(x: Any) -> str:
+    """Return what x is instead of an array, and what to do; '' if it may become one."""
+    if isinstance(x, (str, os.PathLike)):
+        return f"the path {os.fspath(x)!r}; read the file first"
+    if isinstance(x, Events) or (isinstance(x, (list, tuple)) and len(x) and isinstance(x[0], Events)):
+        return "Events; events.to_spikes(shape, steps)[:, None] is a batch of one"
+    if isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0]) != np.ndim(x[1]):
+        return "a pair; a batch of a Loader is unpacked, as in for x, labels in loader"
+    if isinstance(x, (list, tuple, int, float)) or hasattr(x, "dtype") or hasattr(x, "__array__"):
+        return ""
+    more = "; iterate over its batches, as in for x, labels in loader" if hasattr(x, "__iter__") else ""
+    return f"{'None' if x is None else type(x).__name__}{more}"
+
+
+def check_stage(op: str, name: str, stage: Any) -> None:
+    """Raise TypeError unless a stage of a network, such as "layer 0", can be called on a tensor."""
+    if isinstance(stage, type):
+        raise TypeError(f"{op}: {name} is the class {stage.__name__}; write {stage.__name__}(...)")
+    if not callable(stage):
+        hint = f"; write {op}(*stages)" if isinstance(stage, (list, tuple)) else ""
+        raise TypeError(f"{op}: {name} must be callable, got {type(stage).__name__}{hint}")
 
 
 @contextmanager
@@ -44,10 +88,10 @@ def shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known.
 
     >>> shape_hint((300, 34, 34, 2), (34, 34, 2))
-    '; one recording needs a batch axis, x[:, None]'
+    '; one sample needs a batch axis, x[:, None]'
     """
     if got[1:] == wanted:
-        return "; one recording needs a batch axis, x[:, None]"
+        return "; one sample needs a batch axis, x[:, None]"
     if len(wanted) == 3 and len(got) == 5:
         rows, columns, channels = wanted
         if got[1:4] == (channels, rows, columns):

@@ -100,7 +100,8 @@ class Network(Sequential):
     def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:
-            raise TypeError(f"Network: notation must be a string or words, got {type(notation).__name__}")
+            got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
+            raise TypeError(f"Network: notation must be a string or words, got {got}")
         words = read_words(notation) if isinstance(notation, str) else tuple(notation)
         as_neuron("Network", neuron)
         self.notation = "-".join(word.text for word in words)

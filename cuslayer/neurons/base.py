@@ -187,6 +187,8 @@ def is_neuron(stage: Any) -> bool:
     """Return whether a stage of a network is a `Neuron`, or a callable with ``theta`` and ``psp``."""
     if isinstance(stage, Neuron):
         return True
+    if isinstance(stage, type):
+        return False
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
@@ -195,5 +197,9 @@ def as_neuron(op: str, neuron: Any, name: str = "neuron") -> Neuron:
     if isinstance(neuron, Neuron):
         return neuron
     if not is_neuron(neuron):
+        if isinstance(neuron, type):
+            raise TypeError(
+                f"{op}: {name} must be a neuron, got the class {neuron.__name__}; write {neuron.__name__}()"
+            )
         raise TypeError(f"{op}: {name} must be a neuron, got {type(neuron).__name__}")
     return _Adapted(neuron)

@@ -42,8 +42,7 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
         The axes.
 
     Raises:
-        ValueError: u is not (T, N, ...), or neurons is None for more than 8.
-        IndexError: there is no such sample or neuron.
+        ValueError: u is not (T, N, ...), there is no such sample or neuron, or neurons is None for more than 8.
         TypeError: u is not floating, neuron is not a neuron, a position is not an integer, or ax is not Axes.
 
     >>> from cuslayer.neurons import SRM

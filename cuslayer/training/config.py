@@ -121,6 +121,8 @@ class Config:
 
     def __post_init__(self) -> None:
         given: tuple[Word | str, ...] = self.layers
+        if isinstance(self.layers, str):
+            raise TypeError(f"Config: layers must be a tuple of words, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
 
     @property

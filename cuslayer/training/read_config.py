@@ -56,7 +56,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     if isinstance(source, Mapping):
         op, document = "load_config", Params(source).plain()
     else:
-        op, document = f"load_config: {Path(source)}", read_yaml("load_config", source)
+        document = read_yaml("load_config", source)
+        op = f"load_config: {Path(source)}"
     try:
         return _read_all(op, _with_defaults(document))
     except MissingKey as problem:
@@ -115,7 +116,7 @@ def _merged(default: Any, given: Any) -> Any:
 def _find(document: Any, key: Any, path: str = "") -> str | None:
     """Return the path of the mapping that has a key, within nested mappings."""
     for name, value in document.items() if isinstance(document, dict) else ():
-        if name == key and path:
+        if name == key and type(name) is type(key) and path:
             return path
         found = _find(value, key, f"{path}.{name}" if path else str(name))
         if found:
@@ -150,7 +151,7 @@ def _neuron(parent: Section, dt: float) -> Neuron:
     known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
     section = parent.section("neuron", ("type", *known))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
-    kind = KINDS.get(section.get("type"))
+    kind = KINDS.get(str(section.get("type")))
     if kind is not None and kind.names is not None and numbers.keys() <= {"type", *kind.names.all}:
         for key in kind.names.needed:
             section.get(key)

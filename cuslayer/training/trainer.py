@@ -7,6 +7,9 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import to_numpy
+from cuslayer.data.batches import pairs
+from cuslayer.data.loader import Loader
+from cuslayer.inspection.structure import check_network
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
@@ -29,7 +32,7 @@ class _Progress(Tally):
         super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
         # disable=None: tqdm draws only on a terminal.
-        self.bar = tqdm(batches, desc=title, total=total, leave=False, disable=None if show else True)
+        self.bar = tqdm(pairs("Trainer", batches), desc=title, total=total, leave=False, disable=None if show else True)
 
     def add(self, spikes: Any, target: Any, loss: Any) -> None:
         super().add(spikes, target, loss)
@@ -61,6 +64,9 @@ class Trainer:
             so that each layer has this mean firing rate in Hz, and the output the rate that the loss desires; see
             `calibrate`. Layers with a weight_scale of their own are kept. None for no calibration.
 
+    Raises:
+        TypeError: net is not a network, loss is not callable, or optimizer is not an optimizer.
+
     Attributes:
         calibration: the result of the calibration; None if there was none.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
@@ -86,6 +92,12 @@ class Trainer:
         progress: bool = False,
         calibrate: float | None = 50.0,
     ) -> None:
+        op = "Trainer"
+        check_network(op, net)
+        if not callable(loss):
+            raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
+        if not hasattr(optimizer, "step"):
+            raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.calibrate = None if calibrate is None else check.positive("Trainer", "calibrate", calibrate)
         self.calibration: Calibration | None = None
@@ -119,13 +131,26 @@ class Trainer:
             yield from first
         yield from rest
 
+    def _check_step(self, batches: Iterable[Any]) -> None:
+        """Warn if a `Loader` has another time step than the neuron of the loss."""
+        dt = getattr(getattr(self.loss, "neuron", None), "dt", None)
+        if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
+            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, the neuron of the loss one of {dt:g} ms")
+
     def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
         """Take an optimizer step for each batch and return the score during training.
 
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
+
+        Raises:
+            TypeError: batches are not pairs.
+
+        Warns:
+            UserWarning: batches are a `Loader` with another dt than the neuron of the loss.
         """
+        self._check_step(batches)
         self.net.train()
         progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
@@ -146,6 +171,7 @@ class Trainer:
 
     def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
         """Return the score of batches (spikes, target) in eval mode, without gradients."""
+        self._check_step(batches)
         self.net.train(False)
         progress = _Progress(batches, title, self.progress)
         with no_grad():

@@ -18,7 +18,7 @@ def read_yaml(op: str, path: str | Path) -> Any:
     Raises:
         ValueError: the file is missing or is not YAML.
     """
-    path = Path(path)
+    path = check.path(op, "source", path)
     if not path.is_file():
         raise ValueError(f"{op}: {path} is no file")
     try:

@@ -315,7 +315,7 @@ def test_errors():
     with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
         cs.health(cs.Sequential(cs.Dense(4, 2)), one)
 
-    with pytest.raises(ValueError, match=r"^health: neurons stand at 1, got 0$"):
+    with pytest.raises(IndexError, match=r"^health: neurons stand at 1, got 0$"):
         cs.health(net, one)[0]
 
 

@@ -94,7 +94,7 @@ def test_a_layer_is_its_function_and_fires():
 
 def test_errors():
     x = np.ones((2, 1, 5, 5, 3))
-    with pytest.raises(ValueError, match=r"^unpool: x must be \(T, N, H, W, C\), got shape \(2, 5, 5, 3\)$"):
+    with pytest.raises(ValueError, match=r"^unpool: x must be \(T, N, H, W, C\), got shape \(2, 5, 5, 3\); one sample"):
         functions.unpool(x[:, 0], kernel_size=2, gain=1.0)
     with pytest.raises(TypeError, match=r"^unpool: gain must be a number, got str$"):
         functions.unpool(x, kernel_size=2, gain="1")

@@ -106,7 +106,7 @@ def test_errors():
     options = {"response": cs.SRM().filter, "spiking": cs.SRM().spiking}
     with pytest.raises(ValueError, match=r"^dense_neuron: x has 3 features, weight expects 2$"):
         functions.dense_neuron(np.ones((2, 1, 3), bool), np.ones((2, 4)), **options)
-    with pytest.raises(ValueError, match=r"^dense_neuron: x must be \(T, N, C\), got shape \(2, 3\)$"):
+    with pytest.raises(ValueError, match=r"^dense_neuron: x must be \(T, N, C\), got shape \(2, 3\); one sample"):
         functions.dense_neuron(np.ones((2, 3), bool), np.ones((3, 4)), **options)
     with pytest.raises(TypeError, match=r"^dense_neuron: weight must be float32 or float64, got bool$"):
         functions.dense_neuron(np.ones((2, 1, 3), bool), np.ones((3, 4), bool), **options)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from cuslayer.data import Digits, Loader
+from tests.support.fake_cupy import strict
 
 SRM = cs.SRM()
 RNG = np.random.default_rng(0)
@@ -87,6 +89,19 @@ def test_spikes_are_not_looked_at(monkeypatch):
         net(RNG.random((10, 2, 4)) < 0.5)
 
 
+def test_numbers_on_a_device():
+    x = RNG.random((10, 2, 4)).astype(np.float32)
+    expected = cs.Network("4-3", SRM)(x).shape
+    with strict():
+        cs.use("cuda")
+        net = cs.Network("4-3", SRM)
+        assert net(backend.to_device(x)).shape == net(cs.Tensor(x)).shape == expected
+        x[3, 0, 1] = np.nan
+        with refuses("network: x must be finite, got nan in it"):
+            net(backend.to_device(x))
+        cs.use("cpu")
+
+
 @pytest.mark.parametrize("neuron", [cs.SRM(), cs.Loihi(), cs.SRM().spike])
 def test_neurons_refuse_spikes(neuron):
     spikes = RNG.random((10, 2, 4)) < 0.5
@@ -106,8 +121,8 @@ def test_neurons_refuse_spikes(neuron):
 @pytest.mark.parametrize(
     ("shape", "notation", "hint"),
     [
-        ((30, 6, 5, 2), "6x5x2-3", "; one recording needs a batch axis, x[:, None]"),
-        ((30, 4), "4-3", "; one recording needs a batch axis, x[:, None]"),
+        ((30, 6, 5, 2), "6x5x2-3", "; one sample needs a batch axis, x[:, None]"),
+        ((30, 4), "4-3", "; one sample needs a batch axis, x[:, None]"),
         ((2, 2, 6, 5, 30), "6x5x2-3", "; it looks like (N, C, H, W, T), which from_nchwt converts"),
         ((30, 2, 2, 6, 5), "6x5x2-3", "; channels come last, np.moveaxis(x, 2, -1)"),
         ((30, 2, 6, 5), "6x5x1-3", "; frames of one channel need its axis, x[..., None]"),

@@ -91,7 +91,7 @@ def test_many_spikes_are_dots_and_one_picture():
         (ValueError, "raster: spikes must be (T, N, ...), got shape (3,)", np.ones(3, bool), {}),
         (ValueError, "raster: spikes must be (T, ...), got shape ()", np.ones((), bool), {"sample": None}),
         (IndexError, "raster: sample must be under 2, got 2", np.ones((3, 2, 1), bool), {"sample": 2}),
-        (ValueError, "raster: sample must be at least 0, got -1", np.ones((3, 2, 1), bool), {"sample": -1}),
+        (IndexError, "raster: sample must be at least 0, got -1", np.ones((3, 2, 1), bool), {"sample": -1}),
         (TypeError, "raster: sample must be an integer, got str", np.ones((3, 2, 1), bool), {"sample": "0"}),
         (TypeError, "raster: spikes must be booleans or counts, got float32", np.ones((3, 2, 1), np.float32), {}),
         (ValueError, "raster: dt must be positive, got 0", np.ones((3, 1, 1), bool), {"dt": 0.0}),

@@ -23,7 +23,7 @@ TYPOS = {
     "training__eror": "training.eror is an unknown key; did you mean error?",
     "training__optimizer__momentun": "training.optimizer.momentun is an unknown key; did you mean momentum?",
     "training__path__trian": "training.path.trian is an unknown key; did you mean train?",
-    "training__error__tgtSpikeCount__tru": "training.error.tgtSpikeCount.tru is an unknown key; did you mean True?",
+    "training__error__probSlidinWin": "training.error.probSlidinWin is an unknown key; did you mean probSlidingWin?",
 }
 COMPLETE = yaml.safe_load(Config().to_yaml())
 
@@ -80,6 +80,12 @@ def test_other_kinds_of_neurons():
         load_config(document)
     with refuses("neuron.vDecay is missing"):
         load_config(broken() | {"neuron": {"type": "LOIHI", "vThMant": 80}})
+
+
+@pytest.mark.parametrize("kind", [[1], {"a": 1}, 3, True])
+def test_a_type_that_is_no_word(kind):
+    with refuses(f"neuron.type must be one of SRMALPHA, LOIHI, got {kind!r}"):
+        load_config(broken(neuron__type=kind))
 
 
 @pytest.mark.parametrize(

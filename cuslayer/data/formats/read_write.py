@@ -59,12 +59,13 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Eve
     Events(1 events in 2-D, 1.5 to 1.5 ms)
     """
     op = "read_events"
+    file_path = check.path(op, "path", path)
 
     def read(file: BinaryIO, size: int) -> Events:
-        known = _format(op, Path(path))
-        return known.read(file, size, _unit(op, Path(path), known, unit))
+        known = _format(op, file_path)
+        return known.read(file, size, _unit(op, file_path, known, unit))
 
-    return read_file(op, Path(path), read)
+    return read_file(op, file_path, read)
 
 
 def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | None = None) -> None:
@@ -87,7 +88,8 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
     Traceback (most recent call last):
     ValueError: write_events: x must be at most 255 in a .bs2 file, event 0 has 256
     """
-    op, path = "write_events", Path(path)
+    op = "write_events"
+    path = check.path(op, "path", path)
     if not isinstance(events, Events):
         raise TypeError(f"{op}: events must be Events, got {type(events).__name__}")
     known = _format(op, path)

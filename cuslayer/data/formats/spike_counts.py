@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.data.events import Floats, Ints, integers, times
 from cuslayer.data.formats import base
 from cuslayer.data.formats.bit_fields import Packed
@@ -85,7 +86,7 @@ def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
     ...     read_counts(f"{folder}/wanted.bsn")
     SpikeCounts(1 entries, 60 spikes)
     """
-    path = Path(path)
+    path = check.path("read_counts", "path", path)
     _suffix("read_counts", path)
     return read_file("read_counts", path, read)
 
@@ -110,7 +111,8 @@ def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
     Traceback (most recent call last):
     ValueError: write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000
     """
-    op, path = "write_counts", Path(path)
+    op = "write_counts"
+    path = check.path(op, "path", path)
     if not isinstance(counts, SpikeCounts):
         raise TypeError(f"{op}: counts must be SpikeCounts, got {type(counts).__name__}")
     _suffix(op, path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array
+from cuslayer.data.batches import pairs
 from cuslayer.inspection.forward import check_loss, default_loss, run_nodes
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
@@ -70,7 +71,7 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
         number: LayerTally(u.address, layer_name(u), as_neuron(op, u.last.stage)) for number, u in of_neurons.items()
     }
     value, samples = 0.0, 0
-    for x, target in islice(loader, count):
+    for x, target in pairs(op, islice(loader, count), loader):
         given = as_tensor(x)
         check.time_first(op, "x", given)
         with eval_mode(net):

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.labelled import Labelled, xarray
@@ -79,6 +80,11 @@ class Record:
     @property
     def _name(self) -> str:
         return layer_name(self._unit)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not set yet, in an object that copy or pickle is creating
+            raise AttributeError(name)
+        raise AttributeError(f"record: {name!r} is none of {', '.join(self._names)}{check.nearest(name, self._names)}")
 
     def store(self, **arrays: Array) -> None:
         """Store the selected steps of arrays with all steps."""
