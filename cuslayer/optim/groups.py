@@ -73,6 +73,8 @@ def _tensors(op: str, name: str, given: Any, *, groups: bool = False) -> list[An
         raise TypeError(f"{op}: {name} must be a list of tensors, got a Tensor; pass [tensor]")
     if callable(getattr(given, "parameters", None)):
         raise TypeError(f"{op}: {name} must be tensors, got {_with_parameters(given)}")
+    if callable(given):
+        raise TypeError(f"{op}: {name} must be tensors, got a function; call it, as in net.parameters()")
     if not isinstance(given, Iterable) or isinstance(given, str):
         raise TypeError(f"{op}: {name} must be tensors, got {type(given).__name__}")
     found = list(given)

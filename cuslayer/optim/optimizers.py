@@ -186,7 +186,7 @@ class SGD(Optimizer):
     """Gradient descent with momentum: ``v = momentum v + g + weight_decay w``, ``w = w - lr v``.
 
     Args:
-        parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `cuslayer.optim.Optimizer`.
+        parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `optim.Optimizer`.
         lr: the learning rate, or a function from the epoch to it.
         momentum: the decay rate of the velocity.
         weight_decay: the factor of the parameter that is added to its gradient.
@@ -224,7 +224,7 @@ class Adam(Optimizer):
     ``w = w - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)`` at step n of the parameter.
 
     Args:
-        parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `cuslayer.optim.Optimizer`.
+        parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `optim.Optimizer`.
         lr: the learning rate, or a function from the epoch to it.
         betas: b1 and b2.
         eps: added to the denominator.
