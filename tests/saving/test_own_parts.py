@@ -108,6 +108,12 @@ class Picky(cs.Layer):
         return x
 
 
+@cs.differentiable
+def leak(x, /, *, rate):
+    """An operation of one's own."""
+    return x * (1 - rate), lambda grad: grad * (1 - rate)
+
+
 def twice(weight):
     return weight * 2
 
@@ -167,8 +173,10 @@ def test_own_networks(tmp_path):
 
 def test_own_functions(tmp_path):
     cs.seed(0)
-    net = cs.Sequential(cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), SRM, twice)
-    same(net, again(net, tmp_path, classes=[twice]))
+    net = cs.Sequential(
+        cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), partial(leak, rate=0.25), SRM, twice
+    )
+    same(net, again(net, tmp_path, classes=[twice, leak]))
 
 
 def test_in_another_program(tmp_path):
