@@ -91,6 +91,14 @@ class Forgetful(cs.Layer):
         return x * self._gain
 
 
+class Loose(cs.Layer):
+    def __init__(self, **rest):
+        self.rest = rest
+
+    def __call__(self, x):
+        return x
+
+
 class Doubled(cs.Dense):
     """A layer that derives from one of the library's, with its constructor."""
 
@@ -217,6 +225,7 @@ def loop():
             lambda: cs.Dense(2, 2, weight_hook=partial(twice, limits={1})),
             "Dense's weight_hook's limits is of type set, which a ",
         ),
+        (lambda: cs.Sequential(Loose(gain=2)), r"Loose's constructor takes \*\*rest; define saved_options\(\)"),
         (lambda: cs.Sequential(int), "Sequential's part 0 is of type type, which a file cannot hold"),
         (
             lambda: cs.Sequential(partial(twice, object())),
