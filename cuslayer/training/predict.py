@@ -87,4 +87,4 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     title, spikes = found.example
     if found.test is None:
         return spikes[:, None], found.train[0][1], title
-    return spikes[:, None], found.test.dataset.labels[:1], title
+    return spikes[:, None], np.array([found.test.dataset[0][1]]), title

@@ -26,7 +26,7 @@ LEVELS = {
     "operations": 3,
     "tape": 4,
     "kernels": 4,
-    "data": 4,
+    "data": 5,
     "array_functions": 5,
     "gradcheck": 5,
     "parameter": 5,
