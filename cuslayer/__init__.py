@@ -46,6 +46,7 @@ from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.tape import Tensor, differentiable, no_grad
@@ -75,6 +76,7 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "SampledSRM",
     "Sequential",
     "Shift",
     "SpikeCountLoss",

@@ -159,6 +159,10 @@ class Neuron:
         """Return where potentials u reach the threshold: ``u >= theta``, compared in u's dtype."""
         return u >= u.dtype.type(self.theta)
 
+    def current(self, x: Array) -> Array | None:
+        """Return the synaptic current (T, N, ...) for the weighted input x (T, N, ...); None if the neuron has none."""
+        return None
+
     def surrogate(self, u: Array) -> Array | None:
         """Return the surrogate's value rho(u), per ms, at potentials u; None if the neuron has none."""
         return None

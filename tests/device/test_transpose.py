@@ -1,4 +1,4 @@
-"""Transposes, weighted pooling, replication and weight hooks on a device, against the CPU, as test_device.py has the others."""
+"""Transposes, weighted pooling, replication and weight hooks on a device, against the CPU."""
 
 from __future__ import annotations
 

@@ -29,7 +29,19 @@ METHODS = (
     *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose"),
 )
 FUNCTIONS = (
-    *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "ones", "rint", "sign", "sqrt"),
+    *(
+        "ascontiguousarray",
+        "broadcast_to",
+        "exp",
+        "expand_dims",
+        "log",
+        "ones",
+        "rint",
+        "sign",
+        "sqrt",
+        "trunc",
+        "where",
+    ),
     *("zeros", "zeros_like"),
 )
 BINARY = ("add", "sub", "mul", "truediv", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
