@@ -127,6 +127,12 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
         ),
         "pool": (lambda: cpu.pool.forward(fires, tiles, 11.0), fires.nbytes + pooled.nbytes),
         "pool_adjoint": (lambda: cpu.pool.adjoint(pooled, (side, side), tiles, 11.0), g.nbytes + pooled.nbytes),
+        "weighted_pool": (lambda: cpu.pool.weighted_pool(g, w[:2, :2, 0, 0], tiles), g.nbytes + pooled.nbytes),
+        "weighted_pool_adjoint": (
+            lambda: cpu.pool.weighted_pool_adjoint(pooled, w[:2, :2, 0, 0], (side, side), tiles),
+            g.nbytes + pooled.nbytes,
+        ),
+        "pool_weight_adjoint": (lambda: cpu.pool.weight_adjoint(g, pooled, tiles), g.nbytes + pooled.nbytes),
         "store": (lambda: cpu.float16.store(g), g.nbytes * 3 // 2),
         "load": (lambda: cpu.float16.load(half, np.float32), g.nbytes * 3 // 2),
     }

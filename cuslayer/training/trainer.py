@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
+from itertools import islice
 from typing import Any
 
+from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
@@ -19,11 +21,13 @@ _GRADIENT_INTERVAL = 4
 class _Progress(Tally):
     """Accumulates the score of an epoch and shows it in a progress bar."""
 
-    def __init__(self, batches: Iterable[Any], title: str, show: bool) -> None:
+    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
         from tqdm import tqdm
 
         super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
+        if steps is not None:
+            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
         # disable=None: tqdm draws only on a terminal.
         self.bar = tqdm(batches, desc=title, total=total, leave=False, disable=None if show else True)
 
@@ -42,6 +46,11 @@ class Trainer:
         loss: a function of the network's spikes and the targets to a scalar tensor.
         optimizer: the optimizer of the network's parameters.
         progress: whether to show a progress bar on a terminal.
+        loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
+
+    Raises:
+        ValueError: loss_scale is not positive.
+        TypeError: loss_scale is not a number.
 
     Attributes:
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
@@ -59,21 +68,33 @@ class Trainer:
     """
 
     def __init__(
-        self, net: Sequential, loss: Callable[[Any, Any], Tensor], optimizer: SGD | Adam, *, progress: bool = False
+        self,
+        net: Sequential,
+        loss: Callable[[Any, Any], Tensor],
+        optimizer: SGD | Adam,
+        *,
+        progress: bool = False,
+        loss_scale: float = 1.0,
     ) -> None:
+        self.loss_scale = check.positive("Trainer", "loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
 
-    def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
+    def train(self, batches: Iterable[Any], *, title: str = "train", steps: int | None = None) -> Score:
         """Take an optimizer step for each batch and return the score during training.
 
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
+            steps: stop after so many batches; None for all.
+
+        Raises:
+            ValueError: steps is less than 1.
+            TypeError: steps is not an integer.
         """
+        progress, any_spikes = self._progress(batches, title, steps), False
         self.net.train()
-        progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
         for step, (x, target) in enumerate(progress.bar):
             spikes = self.net(x)
@@ -84,18 +105,23 @@ class Trainer:
             if step % _GRADIENT_INTERVAL == 0:
                 self.gradients.add()
             self.optimizer.step()
-            progress.add(spikes, target, value)
+            progress.add(spikes, target, value.item() * self.loss_scale)
         if progress.samples:
             self.gradients.end_epoch()
             self.silent_batch = None if any_spikes else (x, target)
         return progress.score()
 
-    def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
-        """Return the score of batches (spikes, target) in eval mode, without gradients."""
+    def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
+        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
+        progress = self._progress(batches, title, steps)
         self.net.train(False)
-        progress = _Progress(batches, title, self.progress)
         with no_grad():
             for x, target in progress.bar:
                 spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target))
+                progress.add(spikes, target, self.loss(spikes, target).item() * self.loss_scale)
         return progress.score()
+
+    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> _Progress:
+        if steps is not None:
+            steps = check.integer("Trainer", "steps", steps, least=1)
+        return _Progress(batches, title, self.progress, steps)
