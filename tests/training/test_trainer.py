@@ -188,10 +188,10 @@ def test_the_scale_of_the_loss_is_of_the_scores_alone():
 def test_errors_of_options():
     net = cs.Sequential(cs.Dense(6, 2), SRM)
     given = net, cs.SpikeCountLoss(SRM), cs.SGD(net.parameters())
-    with pytest.raises(ValueError, match="^Trainer: loss_scale must be positive, got 0$"):
+    with pytest.raises(ValueError, match=r"^Trainer: loss_scale must be positive, got 0$"):
         Trainer(*given, loss_scale=0)
     for run in (Trainer(*given).train, Trainer(*given).test):
-        with pytest.raises(ValueError, match="^Trainer: steps must be at least 1, got 0$"):
+        with pytest.raises(ValueError, match=r"^Trainer: steps must be at least 1, got 0$"):
             run(batches(), steps=0)
-        with pytest.raises(TypeError, match="^Trainer: steps must be an integer, got float$"):
+        with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
             run(batches(), steps=1.5)
