@@ -167,7 +167,7 @@ def test_a_refractory_delay_is_kept_with_a_warning(tmp_path):
         cs.export_hdf5(cs.Network("6-4", SRM), tmp_path / "a.net")
 
 
-# Convolutions with one input channel, one map, one row or column, and all of them; a dense layer of one, pooling of one.
+# Convolutions with one input channel, one map, one row or column, and all of these; pooling over one pixel.
 SQUEEZED = [
     ([cs.Conv(1, 3, 3, weight_scale=60)], (5, 5, 1)),
     ([cs.Conv(2, 1, 3, weight_scale=60)], (5, 5, 2)),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.neurons.names import neuron_constants
 from tests.support import reference
 
 RNG = np.random.default_rng(41)
@@ -181,3 +184,18 @@ def test_samples_are_copied_and_cannot_be_written():
         "SampledSRM(response: 6 samples, refractory: 5 samples, theta=4.0, dt=0.5, gradient=exact)"
     )
     assert cs.SampledSRM(cs.Tensor([1.0, 0.5])).response.tolist() == [1.0, 0.5]
+
+
+def test_in_notebooks_pages_and_files(tmp_path):
+    neuron = own()
+    net = cs.Network("6-4-3", neuron)
+    assert "SampledSRM(response=array (6,), refractory=array (5,), theta=4)" in net._repr_html_()
+    assert "response=array (6,)" in neuron._repr_html_()
+    again = pickle.loads(pickle.dumps(neuron))
+    assert (again.response == RESPONSE).all()
+    assert cs.plot.filters(neuron).get_lines()
+    with pytest.raises(TypeError, match="SampledSRM"):
+        neuron_constants(neuron)
+    pytest.importorskip("plotly")
+    cs.report(net, RNG.random((20, 1, 6)) < 0.3, tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 1000
