@@ -40,6 +40,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     """Return a launch of each kernel on arrays (steps, columns) of a number type."""
     srm = cs.SRM()
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
+    sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
     x = backend.to_device(drawn * srm.theta)
     g, u, s = x * 0.1, x + 1.0, x > srm.theta
@@ -65,6 +66,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "loihi": lambda: gpu.loihi.forward(x, chip),
         "spike_adjoint": lambda: gpu.srm.spike_adjoint(g, u, spiking),
         "spike_adjoint_exact": lambda: gpu.srm.spike_adjoint_exact(g, u, spiking),
+        "sampled_spike": lambda: gpu.sampled_srm.sampled_spike(x, sampled),
+        "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
         "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),

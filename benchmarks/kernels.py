@@ -26,6 +26,7 @@ from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
@@ -50,6 +51,7 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
     spikes = x > 6
     u, _ = cpu.srm.neuron(x, srm.filter, srm.spiking)
     taps = srm.response.astype(np.float32)
+    sampled = SampledSRM(srm.response, srm.refractory).spiking
     delay = generator.integers(0, 20, columns)
     w, m, v, peak = (np.abs(generator.standard_normal(x.size, np.float32)) for _ in range(4))
     rates = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8, "decay": 0.0}
@@ -70,6 +72,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "spike_adjoint_exact": lambda: cpu.srm.spike_adjoint_exact(g, u, srm.spiking),
         "neuron": lambda: cpu.srm.neuron(x, srm.filter, srm.spiking),
         "loihi": lambda: cpu.loihi.forward(x, chip),
+        "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
+        "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: cpu.srm.neuron_adjoint(g, u, srm.filter, srm.spiking),
         "neuron_adjoint_exact": lambda: cpu.srm.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
         "sgd": lambda: cpu.optim.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
@@ -123,6 +127,12 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
         ),
         "pool": (lambda: cpu.pool.forward(fires, tiles, 11.0), fires.nbytes + pooled.nbytes),
         "pool_adjoint": (lambda: cpu.pool.adjoint(pooled, (side, side), tiles, 11.0), g.nbytes + pooled.nbytes),
+        "weighted_pool": (lambda: cpu.pool.weighted_pool(g, w[:2, :2, 0, 0], tiles), g.nbytes + pooled.nbytes),
+        "weighted_pool_adjoint": (
+            lambda: cpu.pool.weighted_pool_adjoint(pooled, w[:2, :2, 0, 0], (side, side), tiles),
+            g.nbytes + pooled.nbytes,
+        ),
+        "pool_weight_adjoint": (lambda: cpu.pool.weight_adjoint(g, pooled, tiles), g.nbytes + pooled.nbytes),
         "store": (lambda: cpu.float16.store(g), g.nbytes * 3 // 2),
         "load": (lambda: cpu.float16.load(half, np.float32), g.nbytes * 3 // 2),
     }

@@ -31,6 +31,8 @@ WAYS = {
     "neuron_adjoint_exact": {"g": "r", "u": "r", "g_u": "w", "y": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
+    "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
+    "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "sgd": {"w": "rw", "g": "r", "v": "rw"},
     "shift": {"x": "r", "delay": "", "y": "w"},
     "shift_delay_adjoint": {"g": "r", "x": "r", "delay": "", "y": "W"},

@@ -101,6 +101,7 @@ from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
@@ -132,6 +133,7 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "SampledSRM",
     "Sequential",
     "Shift",
     "SpikeCountLoss",

@@ -65,6 +65,7 @@ from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.response import psp
+from cuslayer.neurons.sampled_srm import sampled_spike
 from cuslayer.neurons.srm import neuron, spike
 
 __all__ = [
@@ -127,6 +128,7 @@ __all__ = [
     "ravel",
     "replicate",
     "reshape",
+    "sampled_spike",
     "shift",
     "sigmoid",
     "softmax",

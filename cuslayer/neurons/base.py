@@ -5,7 +5,8 @@ attribute, so that a new kind defines only what differs:
 
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
-- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
+- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults, and ``current(x)`` for
+  neurons with a synaptic current that `record` shall have;
 - its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
 
 Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too; `as_neuron` adds the defaults.
@@ -158,6 +159,10 @@ class Neuron:
     def fires(self, u: Array) -> Array:
         """Return where potentials u reach the threshold: ``u >= theta``, compared in u's dtype."""
         return u >= u.dtype.type(self.theta)
+
+    def current(self, x: Array) -> Array | None:
+        """Return the synaptic current (T, N, ...) for the weighted input x (T, N, ...); None if the neuron has none."""
+        return None
 
     def surrogate(self, u: Array) -> Array | None:
         """Return the surrogate's value rho(u), per ms, at potentials u; None if the neuron has none."""

@@ -58,6 +58,7 @@ _RANGES = {
     "ref_delay": (1, 64),
     "wgt_exp": (-7, 7),
 }
+_MOST = 2.0**23 - 1  # the largest state
 _SURROGATES = ("before_reset", "recorded")
 
 
@@ -211,6 +212,21 @@ class Loihi(Neuron):
     def fires(self, u: Array) -> Array:
         """Return where voltages u make a spike: ``u > theta``."""
         return u > u.dtype.type(self.theta)
+
+    def current(self, x: Array) -> Array:
+        """Return the current i (T, N, ...) for the weighted input x (T, N, ...): the chip's integers, in x's type.
+
+        >>> Loihi(i_decay=2048).current(np.array([[[1.0]], [[0.0]], [[-1.0]]])).ravel().tolist()
+        [64.0, 32.0, -48.0]
+        """
+        xp, c = namespace(x), self.constants
+        out, i = xp.empty(x.shape, x.dtype), xp.zeros(x.shape[1:])
+        for t in range(len(x)):
+            drive = xp.rint(x[t] * c.integers.gain) if t >= c.first else 0.0
+            # In float64 the product of 35 bits is exact. NaN becomes the smallest state, as in the kernels.
+            i = xp.trunc(i * c.integers.i_keep / 4096) + drive
+            i = out[t] = xp.where(i > _MOST, _MOST, xp.where(i >= -_MOST, i, -_MOST))
+        return out
 
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (max(h) tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""

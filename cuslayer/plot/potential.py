@@ -25,7 +25,9 @@ from cuslayer.plot.axes import (
 _MOST = 8
 
 
-def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None) -> Any:
+def potential(
+    u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None, current: Any = None
+) -> Any:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
@@ -37,12 +39,15 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
         sample: the sample of the batch; None where u is (T, ...) without a batch.
         neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of them;
             by default all, at most 8.
+        current: (T, N, ...), the synaptic current in the potential's unit, as `record` has it for `Loihi`; it is drawn
+            dotted.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: u is not (T, N, ...), there is no such sample or neuron, or neurons is None for more than 8.
+        ValueError: u is not (T, N, ...), there is no such sample or neuron, neurons is None for more than 8, or current
+            is not of u's shape.
         TypeError: u is not floating, neuron is not a neuron, a position is not an integer, or ax is not Axes.
 
     >>> from cuslayer.neurons import SRM
@@ -61,10 +66,18 @@ def potential(u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0,
     ax.axhline(neuron.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
     spiking = neuron.fires(shown)
+    driven = None
+    if current is not None:
+        given = one_sample(op, "current", current, sample)
+        check.same_shape(op, "current", given, "u", traces)
+        driven = flatten_neurons(given)[:, which]
     for column, (number, shade) in enumerate(zip(which, [BLUE] if alone else colors(len(which)), strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
         dot = "." if len(trace) == 1 else "none"
         ax.plot(time, trace, color=shade, linewidth=1.4, marker=dot, label="potential" if alone else f"neuron {number}")
+        if driven is not None:
+            label = "current" if alone else f"_current of neuron {number}"
+            ax.plot(time, driven[:, column], color=shade, linewidth=1.0, linestyle=":", label=label)
         ax.plot(
             time[fired],
             trace[fired],

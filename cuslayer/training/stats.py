@@ -158,6 +158,71 @@ class Stats:
         """
         return cls(load_stats(path))
 
+    def save_slayer(self, prefix: str | Path = "") -> None:
+        """Write the epochs as SLAYER-PyTorch's ``stats.save(prefix)``: the files PREFIXloss.txt and PREFIXaccuracy.txt.
+
+        Each has a row for an epoch, with the value of training and of test, after the header ``# Train Test``. What was
+        not measured is nan. Without classes, the second file is the header alone.
+
+        Args:
+            prefix: a folder with a slash at its end, the beginning of the names, or both.
+        """
+        for name, rows in _slayer_columns(self.epochs).items():
+            lines = [f"#{'Train':>11} {'Test':>11}\r\n", *(f"{a:12.6g} {b:12.6g} \r\n" for a, b in rows)]
+            _write_text(f"{prefix}{name}.txt", "".join(lines))
+
+    @classmethod
+    def load_slayer(cls, prefix: str | Path = "") -> Stats:
+        """Read a log that SLAYER-PyTorch or `save_slayer` wrote, to be continued; its epochs have nan seconds.
+
+        Raises:
+            ValueError: a file is missing or is not such a log, or the files differ in their numbers of epochs.
+        """
+        losses, accuracies = (_read_slayer(f"{prefix}{name}.txt") for name in ("loss", "accuracy"))
+        if not accuracies:
+            accuracies = [(None, None)] * len(losses)
+        if len(losses) != len(accuracies):
+            raise ValueError(
+                f"Stats: {prefix}loss.txt has {len(losses)} epochs, {prefix}accuracy.txt has {len(accuracies)}"
+            )
+        return cls(
+            EpochStats(number, math.nan if train is None else train, right, test, test_right, math.nan)
+            for number, ((train, test), (right, test_right)) in enumerate(zip(losses, accuracies, strict=True), start=1)
+        )
+
+
+def _slayer_columns(epochs: list[EpochStats]) -> dict[str, list[tuple[float, float]]]:
+    """Return the rows (training, test) of SLAYER's two files by name; nan for values that were not measured."""
+    losses = [(row.train_loss, _number(row.test_loss)) for row in epochs]
+    accuracies = [(_number(row.train_accuracy), _number(row.test_accuracy)) for row in epochs]
+    measured = any(row.train_accuracy is not None or row.test_accuracy is not None for row in epochs)
+    return {"loss": losses, "accuracy": accuracies if measured else []}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
+    """Return the rows of one of SLAYER's two files; None for nan."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise ValueError(f"Stats: {path} is no file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"Stats: {path} is no text") from None
+    found: list[tuple[float | None, float | None]] = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        try:
+            train, test = (None if math.isnan(value) else value for value in map(float, words))
+        except ValueError:
+            raise ValueError(f"Stats: {path} line {number} is no row of two numbers") from None
+        found.append((train, test))
+    return found
+
 
 def save_stats(path: str | Path, rows: list[EpochStats]) -> None:
     """Write the log as CSV, atomically."""
@@ -190,7 +255,11 @@ def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[flo
     writer.writerow(header)
     for row in rows:
         writer.writerow("" if value is None else f"{value:.10g}" for value in row)
-    write_whole(Path(path), lambda file: file.write(text.getvalue().encode()))
+    _write_text(path, text.getvalue())
+
+
+def _write_text(path: str | Path, text: str) -> None:
+    write_whole(Path(path), lambda file: file.write(text.encode()))
 
 
 def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:

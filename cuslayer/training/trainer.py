@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import islice
 from typing import Any
 
 from cuslayer import check
@@ -26,11 +27,13 @@ _GRADIENT_INTERVAL = 4
 class _Progress(Tally):
     """Accumulates the score of an epoch and shows it in a progress bar."""
 
-    def __init__(self, batches: Iterable[Any], title: str, show: bool) -> None:
+    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
         from tqdm import tqdm
 
         super().__init__()
         total = len(batches) if isinstance(batches, Sized) else None
+        if steps is not None:
+            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
         # disable=None: tqdm draws only on a terminal.
         self.bar = tqdm(pairs("Trainer", batches), desc=title, total=total, leave=False, disable=None if show else True)
 
@@ -63,9 +66,11 @@ class Trainer:
         calibrate: before the first step, the weights of a network whose weights are all as they were drawn are scaled
             so that each layer has this mean firing rate in Hz, and the output the rate that the loss desires; see
             `calibrate`. Layers with a weight_scale of their own are kept. None for no calibration.
+        loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
 
     Raises:
-        TypeError: net is not a network, loss is not callable, or optimizer is not an optimizer.
+        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, or a number is none.
+        ValueError: calibrate or loss_scale is not positive.
 
     Attributes:
         calibration: the result of the calibration; None if there was none.
@@ -91,6 +96,7 @@ class Trainer:
         *,
         progress: bool = False,
         calibrate: float | None = 50.0,
+        loss_scale: float = 1.0,
     ) -> None:
         op = "Trainer"
         check_network(op, net)
@@ -98,6 +104,7 @@ class Trainer:
             raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
         if not hasattr(optimizer, "step"):
             raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
+        self.loss_scale = check.positive(op, "loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
         self.calibrate = None if calibrate is None else check.positive("Trainer", "calibrate", calibrate)
         self.calibration: Calibration | None = None
@@ -137,22 +144,23 @@ class Trainer:
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
             check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, the neuron of the loss one of {dt:g} ms")
 
-    def train(self, batches: Iterable[Any], *, title: str = "train") -> Score:
+    def train(self, batches: Iterable[Any], *, title: str = "train", steps: int | None = None) -> Score:
         """Take an optimizer step for each batch and return the score during training.
 
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
+            steps: stop after so many batches; None for all.
 
         Raises:
-            TypeError: batches are not pairs.
+            ValueError: steps is less than 1.
+            TypeError: steps is not an integer, or batches are not pairs.
 
         Warns:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss.
         """
-        self._check_step(batches)
+        progress, any_spikes = self._progress(batches, title, steps), False
         self.net.train()
-        progress, any_spikes = _Progress(batches, title, self.progress), False
         self.silent_batch = None
         for step, (x, target) in enumerate(self._calibrated(progress.bar)):
             spikes = self.net(x)
@@ -163,19 +171,24 @@ class Trainer:
             if step % _GRADIENT_INTERVAL == 0:
                 self.gradients.add()
             self.optimizer.step()
-            progress.add(spikes, target, value)
+            progress.add(spikes, target, value.item() * self.loss_scale)
         if progress.samples:
             self.gradients.end_epoch()
             self.silent_batch = None if any_spikes else (x, target)
         return progress.score()
 
-    def test(self, batches: Iterable[Any], *, title: str = "test") -> Score:
-        """Return the score of batches (spikes, target) in eval mode, without gradients."""
-        self._check_step(batches)
+    def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
+        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
+        progress = self._progress(batches, title, steps)
         self.net.train(False)
-        progress = _Progress(batches, title, self.progress)
         with no_grad():
             for x, target in progress.bar:
                 spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target))
+                progress.add(spikes, target, self.loss(spikes, target).item() * self.loss_scale)
         return progress.score()
+
+    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> _Progress:
+        if steps is not None:
+            steps = check.integer("Trainer", "steps", steps, least=1)
+        self._check_step(batches)
+        return _Progress(batches, title, self.progress, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from functools import partial
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_as_netx_reads(tmp_path):
     assert found["simulation/Ts"] == 1.0
     assert [found[f"layer/{i}/type"][0].decode() for i in range(4)] == ["input", "conv", "flatten", "dense"]
     assert [found[f"layer/{i}/shape"].tolist() for i in range(4)] == [[2, 6, 5], [4, 6, 5], [120, 1, 1], [7, 1, 1]]
-    for i in (0, 1, 3):
+    for i in (1, 3):
         assert found[f"layer/{i}/neuron/type"][0].decode("ascii") == "LOIHI"
         for name in ("iDecay", "vDecay", "vThMant", "refDelay", "wgtExp"):
             assert np.issubdtype(found[f"layer/{i}/neuron/{name}"].dtype, np.integer), name
@@ -130,20 +131,74 @@ def test_as_netx_reads(tmp_path):
     assert (net.layers[3](fired[None, None]).data[0, 0] == dense @ fired.transpose(2, 0, 1).ravel()).all()
 
 
-def test_the_input_neuron_passes_each_spike(tmp_path):
-    cs.export_hdf5(cs.Network("3-2", LOIHI), tmp_path / "a.net")
-    found = plain(tmp_path / "a.net")
-    weight, bias = found["layer/0/weight"], found["layer/0/bias"]
-    i_keep, v_keep = (4096 - found[f"layer/0/neuron/{name}"] for name in ("iDecay", "vDecay"))
-    v, fired = 0, []
-    for x in (0, 1, 1, 0, 1):
-        v = ((v * v_keep) >> 12) + ((2 * weight * x - weight + bias) << 6)
-        fired.append(int(v > found["layer/0/neuron/vThMant"] << 6))
-        v = 0 if fired[-1] else v
-    assert i_keep == 0
-    assert fired == [0, 1, 1, 0, 1]
-    cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "b.net")
-    assert "layer/0/neuron/type" not in plain(tmp_path / "b.net")
+@pytest.mark.parametrize("neuron", [SRM, LOIHI])
+def test_the_input_has_no_neuron(tmp_path, neuron):
+    """netx then takes spikes at its input, flat before a dense layer, since it flattens no input."""
+    path = tmp_path / "a.net"
+    for notation, shape, rest in (
+        ("3-2", [3, 1, 1], ["dense"]),
+        ("5x4x2-3c3-2", [2, 5, 4], ["conv", "flatten", "dense"]),
+        ("5x4x2-6-2", [40, 1, 1], ["dense", "dense"]),
+    ):
+        net = cs.Network(notation, neuron)
+        cs.export_hdf5(net, path)
+        found = plain(path)
+        assert [found[f"layer/{i}/type"][0].decode() for i in range(1 + len(rest))] == ["input", *rest]
+        assert {name for name in found if name.startswith("layer/0/")} <= {
+            *(f"layer/0/{name}" for name in ("type", "shape", "frame")),
+        }
+        assert found["layer/0/shape"].tolist() == shape
+        assert ("layer/0/frame" in found) == (notation == "5x4x2-6-2")
+        x = spikes(net.input_shape, steps=6)
+        assert (cs.import_hdf5(path)[0](x).data == net[0](x).data).all()
+    # The weight of the first layer multiplies the flat input in C, H, W order.
+    flat = x.transpose(0, 1, 4, 2, 3).reshape(6, 2, -1)
+    np.testing.assert_allclose(flat @ found["layer/1/weight"].T, net[0](x).data, rtol=1e-5, atol=1e-4)
+
+
+def test_a_refractory_delay_is_kept_with_a_warning(tmp_path):
+    net = cs.Network("6-4", cs.Loihi(20, ref_delay=3))
+    with pytest.warns(UserWarning, match="^export_hdf5: netx ignores that Loihi neurons have a ref_delay of 3$"):
+        cs.export_hdf5(net, tmp_path / "a.net")
+    assert cs.import_hdf5(tmp_path / "a.net")[1] == cs.Loihi(20, ref_delay=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cs.export_hdf5(cs.Network("6-4", cs.Loihi(20)), tmp_path / "a.net")
+        cs.export_hdf5(cs.Network("6-4", SRM), tmp_path / "a.net")
+
+
+# Convolutions with one input channel, one map, one row or column, and all of these; pooling over one pixel.
+SQUEEZED = [
+    ([cs.Conv(1, 3, 3, weight_scale=60)], (5, 5, 1)),
+    ([cs.Conv(2, 1, 3, weight_scale=60)], (5, 5, 2)),
+    ([cs.Conv(2, 3, (1, 4), padding=(0, 1), weight_scale=60)], (5, 6, 2)),
+    ([cs.Conv(2, 3, (4, 1), stride=(2, 1), weight_scale=60)], (8, 6, 2)),
+    ([cs.Conv(1, 1, 1, weight_scale=60)], (3, 4, 1)),
+    ([cs.Conv(3, 3, (1, 3), groups=3, weight_scale=60)], (2, 6, 3)),
+    ([cs.ConvTranspose(1, 2, 3, weight_scale=60)], (3, 3, 1)),
+    ([cs.Conv(1, 2, 1, weight_scale=60), LOIHI, cs.Pool(1, gain=40.0), LOIHI, cs.Dense((1, 5, 2), 1)], (1, 5, 1)),
+]
+
+
+@pytest.mark.parametrize("time_axis", [False, True])
+@pytest.mark.parametrize(("layers", "shape"), SQUEEZED)
+def test_axes_of_size_one_are_dropped(tmp_path, layers, shape, time_axis):
+    """As SLAYER-PyTorch's genModel writes weights: squeezed; lava-dl's have an axis of time at the end."""
+    for layer in layers:
+        if hasattr(layer, "weight_hook") and not isinstance(layer, cs.Pool):
+            layer.weight.data = np.abs(np.rint(layer.weight.data * 0.5)) * 2
+    net = cs.Sequential(*layers, LOIHI)
+    path = tmp_path / "trained.net"
+    cs.export_hdf5(net, path, input_shape=shape)
+    with h5py.File(path, "a") as file:
+        for name in list(file["layer"]):
+            if "weight" in file[f"layer/{name}"]:
+                weight = file[f"layer/{name}/weight"][()]
+                del file[f"layer/{name}/weight"]
+                file[f"layer/{name}/weight"] = weight[..., None] if time_axis else weight.squeeze()
+    x = spikes(shape)
+    assert net(x).data.any()
+    assert (cs.import_hdf5(path)(x).data == net(x).data).all()
 
 
 def test_files_as_slayer_pytorch_writes_them(tmp_path):
@@ -164,8 +219,6 @@ def test_files_as_slayer_pytorch_writes_them(tmp_path):
         weight = file["layer/4/weight"][0]
         del file["layer/4/weight"]
         file["layer/4/weight"] = weight
-        for name in ("weight", "bias", "neuron"):
-            del file[f"layer/0/{name}"]
     x = spikes((6, 6, 2))
     assert net(x).data.any()
     assert (cs.import_hdf5(path)(x).data == net(x).data).all()

@@ -30,7 +30,7 @@ METHODS = (
 )
 FUNCTIONS = (
     *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "maximum", "minimum", "ones", "rint", "sign"),
-    *("sqrt", "tanh", "where", "zeros", "zeros_like"),
+    *("sqrt", "tanh", "trunc", "where", "zeros", "zeros_like"),
 )
 BINARY = ("add", "sub", "mul", "truediv", "pow", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 

@@ -214,3 +214,16 @@ def loihi(x, neuron):
             if s[t, m]:
                 v, held = 0, neuron.ref_delay - 1
     return v_seen, s
+
+
+def loihi_current(x, neuron):
+    """Return the current of Loihi's neuron for x (T, columns), in Python's integers."""
+    found = np.zeros(x.shape)
+    for m in range(x.shape[1]):
+        i = 0
+        for t in range(len(x)):
+            drive = round(2.0 ** (6 + neuron.wgt_exp) * float(x[t, m])) if t or neuron.first_bin else 0
+            kept = (1 if i >= 0 else -1) * ((abs(i) * (4096 - neuron.i_decay)) >> 12)
+            i = max(1 - 2**23, min(2**23 - 1, kept + drive))
+            found[t, m] = i
+    return found

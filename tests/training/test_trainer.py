@@ -148,3 +148,50 @@ def test_silent_batch_needs_every_batch_silent(firing):
     given = [(loud if at in firing else silent, np.zeros(3, int)) for at in range(3)]
     t.train(given)
     assert t.silent_batch == (None if firing else given[-1])
+
+
+def test_an_epoch_of_some_batches():
+    """Of a generator no more is taken."""
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield batches((2,))[0]
+
+    t = trainer()
+    assert t.train(endless(), steps=3).loss > 0
+    assert t.test(endless(), steps=2).loss > 0
+    assert len(taken) == 5
+    cs.seed(1)
+    whole = trainer().train(batches((3, 2)))
+    for steps in (2, 7):
+        cs.seed(1)
+        assert trainer().train(batches((3, 2)), steps=steps) == whole
+    cs.seed(1)
+    assert trainer().train(batches((3, 2)), steps=1) != whole
+
+
+def test_the_scale_of_the_loss_is_of_the_scores_alone():
+    found = []
+    for scale in (1.0, 4.0):
+        cs.seed(1)
+        net = cs.Sequential(cs.Dense(6, 2), SRM)
+        t = Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), 0.01), loss_scale=scale)
+        found.append((t.train(batches()), t.test(batches()), net[0].weight.data))
+    (train, test, weight), (scaled, scaled_test, same) = found
+    assert (scaled.loss, scaled_test.loss) == (pytest.approx(4 * train.loss), pytest.approx(4 * test.loss))
+    assert scaled.accuracy == train.accuracy
+    assert (weight == same).all()
+
+
+def test_errors_of_options():
+    net = cs.Sequential(cs.Dense(6, 2), SRM)
+    given = net, cs.SpikeCountLoss(SRM), cs.SGD(net.parameters())
+    with pytest.raises(ValueError, match=r"^Trainer: loss_scale must be positive, got 0$"):
+        Trainer(*given, loss_scale=0)
+    for run in (Trainer(*given).train, Trainer(*given).test):
+        with pytest.raises(ValueError, match=r"^Trainer: steps must be at least 1, got 0$"):
+            run(batches(), steps=0)
+        with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
+            run(batches(), steps=1.5)

@@ -165,13 +165,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _short(stage: Any) -> str:
     """Return the repr of a stage in one line; for a neuron with the constants that differ from the defaults."""
     if is_dataclass(stage) and not isinstance(stage, type):
-        changed = [f for f in fields(stage) if f.default != getattr(stage, f.name)]
+        changed = [f for f in fields(stage) if not np.array_equal(f.default, getattr(stage, f.name))]  # type: ignore[arg-type]
         return f"{type(stage).__name__}({', '.join(f'{f.name}={_value(getattr(stage, f.name))}' for f in changed)})"
     text = repr(stage)
     return text if len(text) <= 100 else f"{text[:99]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"array {_shape(value.shape)}"
     return f"{value:g}" if isinstance(value, float) else repr(value)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from cuslayer import kernels
 from cuslayer.backend import Array
-from cuslayer.neurons.base import OnePass
+from cuslayer.kernels.constants import Alpha, Sampled
+from cuslayer.neurons.base import Neuron, OnePass
 
 
 def spikes(srm: OnePass, u: Array) -> Array:
@@ -14,9 +15,16 @@ def spikes(srm: OnePass, u: Array) -> Array:
     return u >= srm.spiking.surrogate(u.dtype)[0]
 
 
-def refractory(srm: OnePass, spikes: Array, dtype: Any) -> Array:
+def refractory(response: Alpha | Sampled, spikes: Array, dtype: Any) -> Array:
     """Return the refractory part of the potential, ``sum_{k>=1} nu[k] s[t-k]``, for spikes (T, ...)."""
-    return kernels.of(spikes).response.psp(spikes.astype(dtype), srm.spiking.refractory)
+    return response.apply(kernels.of(spikes), spikes.astype(dtype))
+
+
+def refractory_response(neurons: Neuron) -> Alpha | Sampled:
+    """Return the refractory response of neurons as an argument of operations."""
+    if neurons.one_pass is None:
+        return Sampled(neurons.refractory, neurons.dt)
+    return neurons.one_pass.spiking.refractory
 
 
 def saved_potential(u: Array, float16: bool) -> Array:

@@ -54,7 +54,8 @@ def record_neurons(
         record.store(weighted=weighted)
     if selection.all_steps:
         return lambda g: record.store(spikes_error=g.astype(potential.dtype, copy=False))
-    record.store(refractory=derived.refractory(srm, derived.spikes(srm, potential), potential.dtype))
+    spikes = derived.spikes(srm, potential)
+    record.store(refractory=derived.refractory(srm.spiking.refractory, spikes, potential.dtype))
 
     def store_errors(g: Array) -> None:
         g_u = derived.potential_error(srm, g, potential, float16)

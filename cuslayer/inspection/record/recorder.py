@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
+from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.fused import FusedConv, FusedPool, record_neurons, with_effective_weight
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
@@ -17,7 +18,7 @@ from cuslayer.inspection.structure import Unit, check_network, dt_at, note_rates
 from cuslayer.network.fusion import Run, Step, observe, one_pass
 from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
-from cuslayer.neurons.base import OnePass
+from cuslayer.neurons.base import OnePass, as_neuron
 from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
 
@@ -32,9 +33,9 @@ def record(
 
     Each `Record` of SRM neurons has the weighted input, the filtered input, the refractory part, the membrane
     potential, the spikes and the surrogate. After backward, within the block or later, it also has the errors on the
-    spikes, the potential and the weighted input. Other neurons have some of these (`Record`). Only selected arrays are
-    stored; the network's spikes and gradients do not change by a bit. A later call replaces the record of an earlier
-    one. The context applies to the thread that opens it.
+    spikes, the potential and the weighted input. Other neurons have some of these, and `Loihi` its current (`Record`).
+    Only selected arrays are stored; the network's spikes and gradients do not change by a bit. A later call replaces
+    the record of an earlier one. The context applies to the thread that opens it.
 
     Args:
         net: a `Network` or `Sequential`.
@@ -119,16 +120,24 @@ class Recorder:
         return on_gradient(y, callback=lambda g: record.store(output_error=selection.pick_copy(g)))
 
     def _other_neurons(self, of: Unit, run: Run, step: Step, x: Tensor) -> Tensor:
-        """Record neurons that are not plain SRM: input, spikes, their errors, and the potential if it is saved."""
+        """Record neurons that are not plain SRM: input, current, spikes, errors, and the potential if it is saved."""
         selection, record = self.recording.begin(of, x.shape)
-        record.store(weighted=selection.pick_copy(x.data))
+        neurons, weighted = as_neuron("record", step.stages[0]), selection.pick_copy(x.data)
+        record.store(weighted=weighted)
         potentials: list[Potentials] = []
         with on_potential(potentials.append):
             hooked = on_gradient(x, callback=lambda g: record.store(weighted_error=selection.pick_copy(g)))
             s = run(step, hooked)
-        record.store(spikes=selection.pick_copy(s.data))
+        spikes = selection.pick_copy(s.data)
+        record.store(spikes=spikes)
         if potentials:
-            record.store(potential=potentials[0].pick_copy(selection))
+            potential = potentials[0].pick_copy(selection)
+            record.store(potential=potential)
+            if neurons.parts == "exact" and not selection.all_steps:  # it depends on spikes before the window
+                response = derived.refractory_response(neurons)
+                record.store(refractory=derived.refractory(response, spikes, potential.dtype))
+        if neurons.current(weighted[:0]) is not None:
+            record.register(current=lambda: cast(Array, neurons.current(weighted)))
         return on_gradient(s, callback=lambda g: record.store(spikes_error=selection.pick_copy(g)))
 
     def _fused(self, run: Run, step: Step, x: Tensor) -> Tensor:

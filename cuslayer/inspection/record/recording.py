@@ -29,7 +29,8 @@ class Record:
     """The arrays of one layer and the neurons after it, on the CPU: (time, sample, ...).
 
     With selected neurons, arrays are (time, sample, neuron), in the order of the selection. The errors exist after
-    backward. A layer without neurons has only an output and its error.
+    backward. Neurons that are not plain SRM have a filtered input and a refractory part if their `parts` is "exact", a
+    surrogate and a current if they define one. A layer without neurons has only an output and its error.
     """
 
     weighted: Labelled = _array("weighted", "The weighted input x of the neurons.")
@@ -54,6 +55,9 @@ class Record:
     weighted_error: Labelled = _array(
         "weighted_error", "The error on the weighted input: the error on the potential, reassigned in time."
     )
+    current: Labelled = _array(
+        "current", "The synaptic current of neurons that have one, `Loihi`'s in the chip's integers."
+    )
     output: Labelled = _array("output", "The output of a layer without neurons.")
     output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
 
@@ -65,10 +69,12 @@ class Record:
             self._names: tuple[str, ...] = ("output", "output_error")
         elif neurons.one_pass is not None:
             self._names = (*_OF_SRM, *_ERRORS, "potential_error")
-        elif neurons.surrogate(np.zeros(0, np.float32)) is not None:
-            self._names = (*_OF_NEURONS, "surrogate", *_ERRORS)
         else:
-            self._names = (*_OF_NEURONS, *_ERRORS)
+            none = np.zeros((0, 1), np.float32)
+            current = () if neurons.current(none) is None else ("current",)
+            parts = ("filtered", "refractory") if neurons.parts == "exact" else ()
+            surrogate = () if neurons.surrogate(none) is None else ("surrogate",)
+            self._names = (*_OF_NEURONS, *current, *parts, *surrogate, *_ERRORS)
         self._arrays: dict[str, Array] = {}
         self._pending: dict[str, Callable[[], Array]] = {}
 
@@ -109,7 +115,7 @@ class Record:
     def _has(self, name: str) -> bool:
         if name in self._arrays or name in self._pending:
             return True
-        if name == "surrogate" and name in self._names:
+        if name in ("surrogate", "filtered", "refractory") and name in self._names:
             return "potential" in self._arrays
         if self._neurons is None or self._neurons.one_pass is None or name not in self._names:
             return False
@@ -136,13 +142,13 @@ class Record:
     def _derived(self, name: str, neurons: Neuron, u: Array) -> Array:
         if name == "surrogate":
             return cast(Array, neurons.surrogate(u))
-        srm = cast(OnePass, neurons.one_pass)
-        if name == "spikes":
-            return derived.spikes(srm, u)
         if name == "filtered":
             return u - self._array("refractory")
         if name == "refractory":
-            return derived.refractory(srm, self._array("spikes"), u.dtype)
+            return derived.refractory(derived.refractory_response(neurons), self._array("spikes"), u.dtype)
+        srm = cast(OnePass, neurons.one_pass)
+        if name == "spikes":
+            return derived.spikes(srm, u)
         if name == "potential_error":
             return derived.potential_error(srm, self._arrays["spikes_error"], u, self._net.potentials == "float16")
         return derived.weighted_error(srm, self._array("potential_error"))

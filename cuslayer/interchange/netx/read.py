@@ -19,7 +19,9 @@ from cuslayer.neurons.names import make_neuron
 
 
 def import_hdf5(path: str | Path) -> Sequential:
-    """Read a network from a file of `export_hdf5` or of its layout; its output is that of the exported network.
+    """Read a network from a file of `export_hdf5`, SLAYER-PyTorch's genModel, or the same layout.
+
+    The output is that of the exported network.
 
     Weights are those after weight hooks, without the hooks, and delays are in whole steps.
 
@@ -57,7 +59,8 @@ def import_hdf5(path: str | Path) -> Sequential:
         kind = check.one_of(op, f"{at}/type", _entry(entry, op, f"{at}/type"), ("input", "flatten", *KINDS.values()))
         if kind == "flatten":
             continue
-        after = _shape(op, f"{at}/shape", _entry(entry, op, f"{at}/shape"))
+        given = "frame" if kind == "input" and "frame" in entry else "shape"
+        after = _shape(op, f"{at}/{given}", _entry(entry, op, f"{at}/{given}"))
         if kind != "input":
             stages += _stages(op, at, kind, entry, shape, after, dt)
         elif number:
@@ -94,9 +97,7 @@ def _stages(
 def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> Any:
     weight = np.asarray(_entry(entry, op, f"{at}/weight"))
     if kind == "dense":
-        features = before or (weight.shape[-1],)
-        if weight.ndim == 1:  # SLAYER-PyTorch drops axes of one
-            weight = weight.reshape(after[0], -1)
+        features = before or (weight.size // after[0],)
         dense = Dense(features, after[0])
         return _with_weight(op, at, dense, weight, (after[0], int(np.prod(features))))
     geometry: dict[str, Any] = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
@@ -116,6 +117,9 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
 
 def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
     """Set the weight of a layer from the file's axes; return the layer."""
+    # SLAYER-PyTorch drops every axis of size 1; lava-dl has one more, of time, at the end.
+    if [n for n in weight.shape if n != 1] == [n for n in expected if n != 1]:
+        weight = weight.reshape(expected)
     if weight.shape != expected:
         raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
     ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)

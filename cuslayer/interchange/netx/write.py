@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,6 @@ from cuslayer.network.network import Sequential
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
-# An input neuron without memory, which fires in each step in which its input is 1: netx gives it a bias of
-# 2 weight x - weight + bias.
-_INPUT = {"weight": 32, "bias": 32}
-_INPUT_NEURON = {"vThMant": 1, "vDecay": 4096, "iDecay": 4096, "refDelay": 1, "wgtExp": 0}
-
 
 def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
     """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
@@ -30,8 +26,11 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
     weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
     the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
-    `Loihi` neurons with ``wgt_exp=0``, and delays every spike by one step to the next layer, as `Shift` does. Networks
-    of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left out.
+    `Loihi` neurons with ``wgt_exp=0``, also with delays, and delays every spike by one step to the next layer, as
+    `Shift` does. ``layer/0`` has no neuron, so that netx takes the spikes of the input as they are: of frames (W, H,
+    C), or flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape for
+    `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left
+    out.
 
     Args:
         net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
@@ -43,6 +42,9 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
             before Loihi's neurons is not an integer from -256 to 255, or the input's shape is not known.
         TypeError: net is not a network.
         ImportError: h5py is not installed.
+
+    Warns:
+        UserWarning: Loihi's neurons have a ref_delay above 1, which netx ignores; `import_hdf5` keeps it.
 
     Source: the readme of lava-dl's netx, "HDF5 description protocol".
 
@@ -63,11 +65,13 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     steps = {neuron.dt for neuron in neurons}
     if len(steps) != 1:
         raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
-    entries: list[dict[str, Any]] = [{"type": "input", "shape": _channels_first(begin)}]
-    if all(neuron.weight_grid is not None for neuron in neurons):  # neurons of the chip
-        entries[0] |= _INPUT | {"neuron": {"type": neuron_constants(neurons[0])["type"]} | _INPUT_NEURON}
+    slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
+    if slow is not None:
+        message = f"export_hdf5: netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
+        warnings.warn(message, stacklevel=2)
+    entries: list[dict[str, Any]] = [_input(begin, blocks[0])]
     for block in blocks:
-        if block.kind == "dense" and len(block.before) == 3:
+        if block.kind == "dense" and len(block.before) == 3 and block is not blocks[0]:
             entries.append({"type": "flatten", "shape": (int(np.prod(block.before)), 1, 1)})
         entries.append(_entry(block))
     document = {"simulation": {"Ts": steps.pop()}, "layer": {str(i): entry for i, entry in enumerate(entries)}}
@@ -75,6 +79,14 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     with library.File(memory, "w") as file:
         _fill(file, document)
     write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+
+
+def _input(shape: tuple[int, ...], first: Block) -> dict[str, Any]:
+    """Return the entry of the input: its shape, flat before a dense layer, since netx flattens no input."""
+    entry: dict[str, Any] = {"type": "input", "shape": _channels_first(shape)}
+    if first.kind == "dense" and len(shape) == 3:
+        entry |= {"shape": (int(np.prod(shape)), 1, 1), "frame": _channels_first(shape)}
+    return entry
 
 
 def _entry(block: Block) -> dict[str, Any]:

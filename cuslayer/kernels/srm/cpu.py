@@ -13,7 +13,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking
+from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 
@@ -250,7 +250,7 @@ def _spike_adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, st
             out[j] = height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j]
 
 
-def spike_adjoint(g: Array, u: Array, spiking: Spiking) -> Array:
+def spike_adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
     """Return the gradient of the potential as published, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)

@@ -1,0 +1,76 @@
+"""Spike response neurons with a sampled refractory response on the CPU: twins of `sampled_srm.cu`.
+
+The loops run over blocks of columns; see `cuslayer/jit.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.host.exponential import exp_of_negative
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+
+
+@compiled
+def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, theta: Any) -> None:
+    for low in range(first, last, BLOCK):
+        high = min(low + BLOCK, last)
+        for t in range(a.shape[0]):
+            given = a[t, low:high]
+            potential = u[t, low:high]
+            fired = s[t, low:high]
+            potential[:] = given
+            for k in range(1, min(t + 1, taps.size)):
+                tap = taps[k]
+                earlier = s[t - k, low:high]
+                for j in range(high - low):
+                    potential[j] += tap * earlier[j]
+            for j in range(high - low):
+                fired[j] = potential[j] >= theta
+
+
+def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
+    """Return the potential u and the spikes s, both (T, ...), of the filtered input a (T, ...).
+
+    ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``, ``s[t] = (u[t] >= theta)``.
+    """
+    u, s = empty(a.shape, a.dtype), empty(a.shape, bool)
+    flat, taps = columns(a), spiking.refractory.astype(a.dtype)
+    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), spiking.surrogate(a.dtype)[0]
+    parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
+    return u, s
+
+
+@compiled
+def _spike_adjoint_exact(
+    first: int, last: int, g: Any, u: Any, taps: Any, y: Any, theta: Any, steep: Any, height: Any
+) -> None:
+    steps = g.shape[0]
+    for low in range(first, last, BLOCK):
+        high = min(low + BLOCK, last)
+        for t in range(steps - 1, -1, -1):
+            grad = g[t, low:high]
+            potential = u[t, low:high]
+            out = y[t, low:high]
+            out[:] = grad
+            for k in range(1, min(steps - t, taps.size)):
+                tap = taps[k]
+                later = y[t + k, low:high]
+                for j in range(high - low):
+                    out[j] += tap * later[j]
+            for j in range(high - low):
+                out[j] *= height * exp_of_negative(-abs(potential[j] - theta) * steep)
+
+
+def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
+    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
+    y = empty(g.shape, g.dtype)
+    flat, taps = columns(g), spiking.refractory.astype(g.dtype)
+    arguments = flat, columns(u), taps, columns(y), *spiking.surrogate(g.dtype)
+    parallel_for(_spike_adjoint_exact, flat.shape[1], *arguments, grain=GRAIN)
+    return y

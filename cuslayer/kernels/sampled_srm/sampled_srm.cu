@@ -1,0 +1,57 @@
+// Spike response neurons whose refractory response is given by samples: the direct sum in place of a recurrence.
+//
+//   sampled_spike                 u[t] = a[t] + sum_{k>=1} nu[k] s[t-k],   s[t] = (u[t] >= theta)
+//   sampled_spike_adjoint_exact   g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])
+//
+// with dt rho(u) = height exp(-|u - theta| steep). The gradient without the path through refraction is spike_adjoint
+// (srm.cu); the response to the input is fir (response.cu).
+//
+// Layout: all arrays are (steps, columns), C-contiguous; s is bool.
+// A thread computes one column step by step, backward in the adjoint, and reads what it wrote up to `count` steps ago
+// once for each sample, mostly from the L2 cache.
+// Precision: `real` throughout; compiled without fused multiply-add, u and s equal the CPU's to the bit. The adjoint
+// differs by the rounding of exp, and in float where exp(x) < exp(-40), which the CPU replaces by 0.
+// Twins: kernels/sampled_srm/cpu.py. Tests: tests/kernels/test_twins_sampled_srm.py.
+
+extern "C" __global__ void sampled_spike(
+    const real *__restrict__ a,     // (steps, columns), filtered input
+    const real *__restrict__ taps,  // (count,), the refractory response; the first, at lag 0, is not used
+    real *__restrict__ u,           // (steps, columns), potential, written
+    bool *__restrict__ s,           // (steps, columns), spikes, written
+    long long steps,                // time steps
+    long long columns,              // neurons
+    long long count,                // samples of the refractory response
+    real theta)                     // threshold
+{
+    GRID_STRIDE(m, columns) {
+        for (long long t = 0; t < steps; ++t) {
+            real value = a[t * columns + m];
+            for (long long k = 1; k < count && k <= t; ++k)
+                value += taps[k] * s[(t - k) * columns + m];
+            u[t * columns + m] = value;
+            s[t * columns + m] = value >= theta;
+        }
+    }
+}
+
+extern "C" __global__ void sampled_spike_adjoint_exact(
+    const real *__restrict__ g,     // (steps, columns), gradient of the spikes
+    const real *__restrict__ u,     // (steps, columns), potential
+    const real *__restrict__ taps,  // (count,), the refractory response; the first, at lag 0, is not used
+    real *__restrict__ y,           // (steps, columns), gradient of the potential, written
+    long long steps,                // time steps
+    long long columns,              // neurons
+    long long count,                // samples of the refractory response
+    real theta,                     // threshold
+    real steep,                     // 1 / (tau_rho theta)
+    real height)                    // dt scale_rho / (tau_rho theta)
+{
+    GRID_STRIDE(m, columns) {
+        for (long long t = steps - 1; t >= 0; --t) {
+            real through = g[t * columns + m];
+            for (long long k = 1; k < count && t + k < steps; ++k)
+                through += taps[k] * y[(t + k) * columns + m];
+            y[t * columns + m] = through * (height * exp(-fabs(u[t * columns + m] - theta) * steep));
+        }
+    }
+}

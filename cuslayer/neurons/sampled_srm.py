@@ -1,0 +1,172 @@
+"""The spike response model with responses of one's own, given by their samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.kernels.constants import Sampled
+from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+
+@differentiable
+def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) -> tuple[Array, Pullback]:
+    """Return the spikes of neurons with a sampled refractory response: ``s[t] = (u[t] >= theta)``.
+
+    ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``. Backward is that of `spike`: ``g_a[t] = dt rho(u[t]) g_s[t]``, and with
+    ``exact`` ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
+
+    Args:
+        a: (T, N, ...), the filtered input, float32 or float64.
+        spiking: threshold, refractory response and surrogate.
+        exact: whether backward includes the path through refraction.
+
+    Returns:
+        Spikes, boolean, of a's shape.
+
+    Raises:
+        ValueError: a is not (T, N, ...).
+        TypeError: a is not floating.
+
+    Source: Shrestha and Orchard 2018, equations 2 and 11; the exact mode Bauer et al. 2022, arXiv 2205.10242.
+
+    >>> neuron = SampledSRM([0.0, 1.0], [0.0, -30.0, -15.0], theta=10.0)
+    >>> sampled_spike(np.full((4, 1, 1), 10.0), spiking=neuron.spiking).data.ravel().tolist()
+    [True, False, False, True]
+    """
+    check.time_first("sampled_spike", "a", a)
+    check.floating("sampled_spike", "a", a)
+    k = kernels.of(a)
+    u, s = k.sampled_srm.sampled_spike(a, spiking)
+    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.srm.spike_adjoint
+    potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
+    return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SampledSRM(Neuron):
+    """A spike response neuron with any response to the input and to its own spikes, given by samples.
+
+    ::
+
+        a[t]   = sum_k eps[k] x[t-k]                     eps: response
+        u[t]   = a[t] + sum_{k>=1} nu[k] s[t-k]          nu: refractory
+        s[t]   = (u[t] >= theta)
+        rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
+
+    Both sums are computed as they are written, at a cost of K operations a step; `SRM` computes its own responses as
+    recurrences. With ``response=srm.response, refractory=srm.refractory`` it is that `SRM`, up to rounding.
+
+    Args:
+        response: the samples (K,) of the response to an input of 1, the first at lag 0, one a step; by default the
+            input itself. Losses and `psp` filter by them as they are.
+        refractory: the samples (K,) of the response to the neuron's own spike, the first, at lag 0, 0; by default no
+            refraction.
+        theta: the threshold.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", as published, or "exact", which includes the path through refraction.
+
+    Raises:
+        ValueError: samples are not (K,), not finite or none, the first refractory sample is not 0, a constant is out of
+            its range, or gradient is unknown.
+        TypeError: samples or a constant are not numbers.
+
+    Source: Shrestha and Orchard 2018, section 2, whose responses may be any.
+
+    >>> neuron = SampledSRM(np.exp(-np.arange(50) / 10.0), [0.0, -20.0, -10.0], theta=10.0)
+    >>> neuron
+    SampledSRM(response: 50 samples, refractory: 3 samples, theta=10.0)
+    >>> x = np.zeros((5, 1, 1)); x[0] = 12.0
+    >>> neuron(x).data.ravel().tolist()
+    [True, False, False, False, False]
+    """
+
+    response: Any = (1.0,)
+    refractory: Any = (0.0,)
+    theta: float = 10.0
+    tau_rho: float = 1.0
+    scale_rho: float = 1.0
+    dt: float = 1.0
+    gradient: str = "slayer"
+
+    parts: ClassVar[str] = "exact"
+
+    def __post_init__(self) -> None:
+        check.one_of("SampledSRM", "gradient", self.gradient, ("slayer", "exact"))
+        for name in ("theta", "tau_rho", "scale_rho", "dt"):
+            object.__setattr__(self, name, check.positive("SampledSRM", name, getattr(self, name)))
+        for name in ("response", "refractory"):
+            object.__setattr__(self, name, _samples(name, getattr(self, name)))
+        if self.refractory[0] != 0:
+            raise ValueError(f"SampledSRM: refractory must begin with 0, at lag 0, got {self.refractory[0]:g}")
+
+    @cached_property
+    def filter(self) -> Sampled:
+        """The response as an argument of operations."""
+        return Sampled(self.response, self.dt)
+
+    @cached_property
+    def spiking(self) -> SampledSpiking:
+        """Threshold, refractory response and surrogate as an argument of operations."""
+        return SampledSpiking(self.theta, self.refractory, self.width, self.dt * self.scale_rho / self.width)
+
+    @property
+    def width(self) -> float:
+        return self.tau_rho * self.theta
+
+    @property
+    def laplace(self) -> tuple[float, float]:
+        return self.spiking.width, self.spiking.height
+
+    @property
+    def pool_gain(self) -> float:
+        """The weight of a pooling layer before these neurons: one spike gives a potential of ``1.1 theta``."""
+        most = float(self.response.max())
+        return 1.1 * self.theta / (most if most > 0 else 1.0)
+
+    def surrogate(self, u: Array) -> Array:
+        """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
+        real = u.dtype.type
+        theta, width, height = real(self.theta), real(self.width), real(self.spiking.height / self.dt)
+        return height * namespace(u).exp(-abs(u - theta) / width)
+
+    def with_gradient(self, mode: str) -> SampledSRM:
+        return replace(self, gradient=mode)
+
+    def spike(self, u: Any) -> Tensor:
+        """Return the boolean spikes of a filtered input (T, N, ...); see `functions.sampled_spike`."""
+        return sampled_spike(u, spiking=self.spiking, exact=self.gradient == "exact")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))``."""
+        return self.spike(self.psp(x))
+
+    def __repr__(self) -> str:
+        sizes = f"response: {len(self.response)} samples, refractory: {len(self.refractory)} samples"
+        changed = [f.name for f in fields(self)[3:] if getattr(self, f.name) != f.default]
+        constants = ((name, getattr(self, name)) for name in ("theta", *changed))
+        return f"SampledSRM({sizes}, {', '.join(f'{name}={value}' for name, value in constants)})"
+
+
+def _samples(name: str, given: Any) -> Array:
+    """Return the samples of a response as a read-only array (K,) float64."""
+    given = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"SampledSRM: {name} must hold numbers, got {given.dtype}")
+    if given.ndim != 1 or len(given) == 0:
+        raise ValueError(f"SampledSRM: {name} must be samples (K,), got shape {given.shape}")
+    found = given.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"SampledSRM: {name} must be finite, got {found[~np.isfinite(found)][0]:g}")
+    found.setflags(write=False)
+    return found

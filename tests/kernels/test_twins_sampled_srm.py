@@ -1,0 +1,77 @@
+"""Emulated CUDA kernels of neurons with a sampled refractory response against the CPU's, and against plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from tests.kernels.test_twins import close, dtypes, few, many, normal, same_spikes, seeds, shapes
+from tests.support import reference
+from tests.support.emulator.driver import Emulator, emulation
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    with pytest.MonkeyPatch.context() as patch, emulation() as running:
+        patch.setattr(source, "_MOST_BLOCKS", 2)
+        yield running
+
+
+@st.composite
+def spikings(draw: st.DrawFn) -> SampledSpiking:
+    theta, count = draw(st.floats(0.5, 5)), draw(st.integers(1, 50))
+    taps = normal(draw(seeds), (count,), "float64", draw(st.floats(0, 2)) * theta)
+    taps[0] = 0
+    return SampledSpiking(theta, taps, theta * draw(st.floats(0.05, 2)), draw(st.floats(0.01, 0.1)) / theta)
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_sampled_spike(shape: tuple[int, ...], dtype: str, spiking: SampledSpiking, seed: int) -> None:
+    a = normal(seed, shape, dtype, 2 * spiking.theta)
+    same_spikes(gpu.sampled_srm.sampled_spike(a, spiking), cpu.sampled_srm.sampled_spike(a, spiking))
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_sampled_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: SampledSpiking, seed: int) -> None:
+    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, 2 * spiking.theta)
+    ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
+    close(ours, cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking))
+
+
+@few
+@given(st.integers(0, 40), st.integers(0, 4), spikings(), seeds)
+def test_plain_loops(steps: int, columns: int, spiking: SampledSpiking, seed: int) -> None:
+    a = normal(seed, (steps, columns), "float64", 2 * spiking.theta)
+    u, s = gpu.sampled_srm.sampled_spike(a, spiking)
+    expected, spikes = reference.spike(a, spiking.refractory, spiking.theta)
+    np.testing.assert_allclose(u, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(s, spikes)
+    g = normal(seed + 1, (steps, columns), "float64")
+    out = np.zeros(g.shape)
+    for t in reversed(range(steps)):
+        through = g[t] + sum(
+            spiking.refractory[k] * out[t + k] for k in range(1, min(steps - t, 50, len(spiking.refractory)))
+        )
+        out[t] = spiking.height * np.exp(-abs(u[t] - spiking.theta) / spiking.width) * through
+    found = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
+    np.testing.assert_allclose(found, out, rtol=1e-9, atol=1e-12 * max(1.0, abs(out).max(initial=0)))
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    spiking = SampledSpiking(2.0, np.array([0.0, -3.0, 0.5]), 1.0, 0.1)
+    a = normal(1, (7, 12), "float32", 4).T
+    same_spikes(
+        gpu.sampled_srm.sampled_spike(a, spiking), cpu.sampled_srm.sampled_spike(np.ascontiguousarray(a), spiking)
+    )
+    g, u = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7)), normal(1, (7, 12), "float32", 5).T
+    ours = gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, spiking)
+    close(ours, cpu.sampled_srm.sampled_spike_adjoint_exact(g, np.ascontiguousarray(u), spiking))
