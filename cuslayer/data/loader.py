@@ -16,7 +16,7 @@ from cuslayer.data.augment import Transform
 from cuslayer.data.datasets import Dataset, position
 from cuslayer.data.dense import numbers, to_steps
 from cuslayer.data.events import ROUNDINGS, Events, flat_bins, sensor_shape
-from cuslayer.data.window import first_time, misfit
+from cuslayer.data.window import Misfits, first_time
 from cuslayer.tape import Tensor
 
 # Recordings that are binned from their bytes are read for a warning if a smaller share of their events is kept.
@@ -49,8 +49,8 @@ class Loader:
     Recordings that are arrays (T, ...) end at the last step, or are followed by zeros up to it; x is floating if they
     are. Targets that are spike trains (T, outputs) become (T, N, outputs) in the same way.
 
-    A warning, once for a data set, says if all events of a recording lie past the last step, or if its times look like
-    microseconds.
+    A warning, once for a data set, says if all events of the recordings of a batch, or of one that begins much later,
+    lie past the last step, or if times look like microseconds.
 
     Attributes:
         epoch: the number of the next iteration, from 0. It increases when an iteration starts; set it to resume a run.
@@ -195,21 +195,21 @@ class Loader:
 
     def _prepare(self, samples: npt.NDArray[np.int64], epoch: int) -> _Prepared:
         """Return the batch of some samples."""
-        misfits: dict[str, str] = {}
+        misfits = Misfits()
         chosen = samples.tolist()
         binned = self._fast_binning(chosen, misfits)
         labels = getattr(self.dataset, "labels", None)
         if binned is not None and labels is not None:
-            return _Prepared((binned, labels[samples]), misfits)
+            return _Prepared((binned, labels[samples]), misfits.warnings())
         found = [self._recording(sample, epoch, misfits) for sample in chosen]
         recordings, targets = [each for each, _ in found], [target for _, target in found]
         trains = [target for target in targets if isinstance(target, np.ndarray)]
         if trains and len(trains) < len(targets):
             raise TypeError("Loader: labels must be classes or spike trains throughout, got both")
         y = self._stack(trains, trains[0].shape[1:]) if trains else np.array(targets, np.int64)
-        return _Prepared((self._stack(recordings, self.shape), y), misfits)
+        return _Prepared((self._stack(recordings, self.shape), y), misfits.warnings())
 
-    def _recording(self, sample: int, epoch: int, misfits: dict[str, str]) -> tuple[Any, Any]:
+    def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any]:
         """Return a recording as bins or as an array (T, ...), and its class or target (T, ...)."""
         op = self._where(sample)
         found = self.dataset[sample]
@@ -233,12 +233,14 @@ class Loader:
             recording = self.transform(recording, self._sensor, rng)
         sensor = sensor_shape(op, self.shape)
         binned = _Binned(*flat_bins(recording, sensor, self.steps, self.dt, self.rounding, op=op))
-        self._note_misfit(op, recording, len(binned.step), misfits)
+        if len(recording):
+            misfits.add(op, recording.t, len(binned.step), self.steps, self.dt)
         return binned, target
 
     def _target(self, op: str, label: Any) -> Any:
         """Return a class as an int, or a target as an array (T, ...)."""
-        if np.ndim(label.data if isinstance(label, Tensor) else label) >= 2:
+        label = label.numpy() if isinstance(label, Tensor) else label
+        if np.ndim(label) >= 2:
             return to_steps(op, numbers(op, "label", label), self.steps, self.dt, self._own_dt)
         try:
             found = operator.index(label.item() if isinstance(label, np.ndarray) and label.ndim == 0 else label)
@@ -266,16 +268,11 @@ class Loader:
                 rows[: len(each), i] = each
         return rows
 
-    def _note_misfit(self, op: str, events: Events, kept: int, misfits: dict[str, str]) -> None:
-        found = misfit(events.t, kept, self.steps, self.dt)
-        if found:
-            misfits.setdefault(found[0], f"{op}: {found[1]}")
-
     def _where(self, sample: int) -> str:
         """Return the beginning of messages about a sample."""
         return f"Loader: {self.dataset.where(sample) if hasattr(self.dataset, 'where') else f'sample {sample}'}"
 
-    def _fast_binning(self, samples: list[int], misfits: dict[str, str]) -> npt.NDArray[np.bool_] | None:
+    def _fast_binning(self, samples: list[int], misfits: Misfits) -> npt.NDArray[np.bool_] | None:
         """Return the spikes of samples that are available as the bytes of `.bs2` files; None for others.
 
         Also None if a recording is invalid: reading it as events raises the error.
@@ -293,7 +290,9 @@ class Loader:
         if binned is not None:
             for sample, raw, inside in zip(samples, found, kept.tolist(), strict=True):
                 if inside < _FEW * (len(raw) // EVENT_BYTES):
-                    self._note_misfit(self._where(sample), self.dataset[sample][0], inside, misfits)
+                    misfits.add(self._where(sample), self.dataset[sample][0].t, inside, self.steps, self.dt)
+                else:
+                    misfits.recordings += 1
         return binned
 
 

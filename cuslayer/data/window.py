@@ -16,6 +16,9 @@ _WINDOWS_WHOLE, _WINDOWS_FRACTIONS = 100.0, 400.0
 # Medians, in ms, up to which a recording may simply be long.
 _LONG_WHOLE, _LONG_FRACTIONS = 1e4, 2e4
 
+# Recordings begin at 0 ms, or not much later.
+_FAR = 100.0
+
 _noted: dict[tuple[int, str], weakref.ref[Any]] = {}
 
 
@@ -49,6 +52,35 @@ def misfit(t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> tupl
         f"all of the {t.size} events lie past the window of {window:g} ms ({steps} steps of {dt:g} ms), from "
         f"{t.min():g} ms on"
     )
+
+
+class Misfits:
+    """The misfits of a batch: those to warn of, without false alarms where a short window misses a few recordings.
+
+    Late events are worth a warning if those of all recordings of the batch are late, or if those of one begin after 100
+    ms and twice the window.
+    """
+
+    def __init__(self) -> None:
+        self.recordings = self.late = 0
+        self._found: dict[str, str] = {}
+
+    def add(self, op: str, t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> None:
+        """Add a recording that is not empty; see `misfit`."""
+        self.recordings += 1
+        found = misfit(t, kept, steps, dt)
+        if found is None:
+            return
+        kind = found[0]
+        self.late += kind == "late"
+        far = kind == "late" and t.min() >= max(_FAR, 2 * steps * dt)
+        self._found.setdefault("far" if far else kind, f"{op}: {found[1]}")
+
+    def warnings(self) -> dict[str, str]:
+        """Return the messages to warn of, by kind, "unit" or "late"."""
+        late = self._found.get("far") or (self._found.get("late") if self.late == self.recordings else None)
+        found = {"unit": self._found.get("unit"), "late": late}
+        return {kind: message for kind, message in found.items() if message}
 
 
 def first_time(dataset: Any, kind: str) -> bool:

@@ -43,7 +43,8 @@ class ClassLoss:
         try:
             chosen = one_hot(op, labels, spikes.shape[1:])
         except ValueError as problem:
-            if np.shape(labels)[:1] != (len(spikes),) or len(spikes) == spikes.shape[1]:
+            shape = tuple(labels.shape) if hasattr(labels, "shape") else np.shape(labels)
+            if shape[:1] != (len(spikes),) or len(spikes) == spikes.shape[1]:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None

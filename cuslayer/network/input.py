@@ -43,7 +43,7 @@ def _not_an_array(x: Any) -> str:
         return f"the path {os.fspath(x)!r}; read the file first"
     if isinstance(x, Events) or (isinstance(x, (list, tuple)) and len(x) and isinstance(x[0], Events)):
         return "Events; events.to_spikes(shape, steps)[:, None] is a batch of one"
-    if isinstance(x, tuple) and len(x) == 2 and np.ndim(x[0]) != np.ndim(x[1]):
+    if isinstance(x, tuple) and len(x) == 2 and len({getattr(each, "ndim", 0) for each in x}) == 2:
         return "a pair; a batch of a Loader is unpacked, as in for x, labels in loader"
     if isinstance(x, (list, tuple, int, float)) or hasattr(x, "dtype") or hasattr(x, "__array__"):
         return ""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cuslayer.data import Digits, EventFolder, Events, Loader, write_events
 from cuslayer.data.fast_binning import bin_recordings
+from cuslayer.data.window import Misfits
 
 events = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1), st.integers(0, 9000)), min_size=1)
 
@@ -70,7 +71,7 @@ def test_the_loader_returns_the_same_with_and_without_fast_binning(folder, tmp_p
     monkeypatch.setenv("CUSLAYER_CACHE", str(tmp_path))
     for dataset in (EventFolder(folder, folder / "list.txt"), Digits("test")):
         loader = Loader(dataset, 2, steps=300)
-        assert loader._fast_binning([0, 1], {}) is not None
+        assert loader._fast_binning([0, 1], Misfits()) is not None
         for (x, labels), (y, others) in zip(batches(dataset, True), batches(dataset, False), strict=True):
             assert (x == y).all()
             assert labels.dtype == others.dtype
@@ -96,7 +97,7 @@ def test_other_recordings_are_not_binned_fast(tmp_path):
     (tmp_path / "list.txt").write_text("1 0")
     dataset = EventFolder(tmp_path, tmp_path / "list.txt", shape=9, suffix=".bs1")
     loader = Loader(dataset, 1, steps=5)
-    assert loader._fast_binning([0], {}) is None
+    assert loader._fast_binning([0], Misfits()) is None
     ((x, labels),) = loader
     assert x.shape == (5, 1, 9)
     assert np.argwhere(x).tolist() == [[1, 0, 3], [2, 0, 4]]

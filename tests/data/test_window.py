@@ -61,6 +61,17 @@ def test_one_late_recording_warns_by_its_name(tmp_path):
     assert not warned(lambda: list(Loader(data, 4, steps=300, transform=FromStart())))
 
 
+def test_a_short_window_may_miss_some_recordings():
+    some = [recording(0), recording(1, start=60.0), Events([], [], [], [])]
+    data = Arrays(some, [0, 1, 2], shape=SENSOR)
+    assert not warned(lambda: list(Loader(data, 3, steps=50)))
+    (message,) = warned(lambda: list(Loader(data, 1, steps=50)))  # a batch of its own
+    assert message.startswith("Loader: sample 1: all of the 500 events lie past the window of 50 ms")
+    far = Arrays([recording(0), recording(1, start=101.0)], [0, 1], shape=SENSOR)
+    assert len(warned(lambda: list(Loader(far, 2, steps=50)))) == 1
+    assert not warned(lambda: list(Loader(Arrays([recording(0), recording(1, start=101.0)], [0, 1]), 2, steps=60)))
+
+
 @pytest.mark.parametrize("steps", [60, 150, 300, 600])
 def test_microseconds_warn_once_for_a_data_set(steps):
     data = dataset(unit=1000.0)
@@ -110,7 +121,7 @@ def test_nmnist_does_not_warn():
     _, test = open_folder(SMALL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for steps, dt in ((300, 1.0), (50, 1.0), (100, 0.1)):
+        for steps, dt in ((300, 1.0), (50, 1.0), (20, 1.0), (10, 2.0)):
             list(Loader(test, 50, steps=steps, dt=dt))
 
 
