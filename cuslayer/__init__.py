@@ -15,6 +15,7 @@ from cuslayer.functions import quantize, replicate, shift
 from cuslayer.gradcheck import gradcheck
 from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Average,
     Conv,
@@ -104,6 +105,7 @@ __all__ = [
     "gradcheck",
     "health",
     "import_hdf5",
+    "kernel",
     "load_config",
     "load_slayer",
     "no_grad",

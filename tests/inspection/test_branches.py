@@ -284,6 +284,31 @@ def test_a_shared_layer():
     assert not any(each.training for each in (layer, net[4], net[4, 1], net))
 
 
+def test_a_layer_with_two_kinds_of_neurons():
+    """Its weighted input goes to both; it is a unit by itself, and so are the neurons."""
+    fast, slow = cs.SRM(tau_sr=2.0), cs.SRM(tau_sr=8.0)
+    net = cs.Sequential(cs.Dense(4, 3), cs.Parallel(fast, slow, join="concatenate"), cs.Dense(6, 2), SRM)
+    assert [(u.layer and u.layer.address, u.neurons and u.neurons.address) for u in units(net)] == [
+        *((0, None), (None, (1, 0)), (None, (1, 1)), (1, None), (2, 3))
+    ]
+    x = spikes(4)
+    with cs.record(net) as seen:
+        net(x)
+    np.testing.assert_array_equal(seen[fast].weighted, seen[0].output)
+    np.testing.assert_array_equal(seen[slow].weighted, seen[0].output)
+    check_sum(cs.explain(net, x, slow, 1, 20))
+    check_sum(cs.explain(net, x, 3, 1, 20))
+
+
+def test_a_page_has_the_errors_of_all_branches_that_end_the_network():
+    from cuslayer.inspection.report.contents import contents
+
+    net = first_and_last()
+    layers = contents(net, as_tensor(spikes(*FRAMES)).data, [0, 1], None)["layers"]
+    assert [layer.get("errors") is not None for layer in layers] == [False, False, False, False, True, True]
+    assert [layer.get("feed") is not None for layer in layers] == [False, False, True, True, False, True]
+
+
 def test_shapes_and_the_notebook_table():
     net = first_and_last()
     shapes = output_shapes(net)

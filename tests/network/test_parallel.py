@@ -72,6 +72,16 @@ def test_the_plan_of_a_graph(name, sizes):
     assert [len(step.stages) for step in plan(graph_of(NETWORKS[name]()))] == sizes
 
 
+def test_a_pass_ends_where_an_output_is_taken_twice():
+    """The skip takes the convolution's weighted input too: it cannot run in one pass with its neurons."""
+    layer = conv(2, 2)
+    net = cs.Sequential(layer, cs.Parallel(cs.Sequential(SRM, conv(2, 2)), cs.Sequential()))
+    assert [len(step.stages) for step in plan(graph_of(net))] == [1, 1, 1, 1]
+    x = spikes(*FRAMES)
+    weighted = layer(x)
+    np.testing.assert_array_equal(net(x).data, (net[1][0][1](SRM(weighted)) + weighted).data)
+
+
 def test_adding_spikes_counts_them_and_concatenating_keeps_them():
     """The documented types: numbers for a sum, also of one branch; booleans for spikes side by side."""
     x = spikes(3)
