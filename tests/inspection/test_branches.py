@@ -349,6 +349,12 @@ def test_records_of_a_nested_network():
         np.testing.assert_array_equal(net(x).data, plain.data)
     np.testing.assert_array_equal(seen[1].spikes, outer[2, 0, 1].spikes)
     np.testing.assert_array_equal(seen[1].potential, outer[2, 0, 1].potential)
+    # It saves potentials as the network around it, and its errors are of these.
+    net.potentials = "float16"
+    with cs.record(net) as outer, cs.record(inner) as seen:
+        (net(x) * 1.0).sum().backward()
+    np.testing.assert_array_equal(seen[1].potential_error, outer[2, 0, 1].potential_error)
+    np.testing.assert_array_equal(seen[1].weighted_error, outer[2, 0, 1].weighted_error)
     # An edge within what would run as one pass.
     halves = cs.Sequential(cs.Sequential(conv(2, 2)), cs.Sequential(SRM, cs.Pool(2, gain=11.0)), SRM)
     with cs.record(halves[1]) as seen:
