@@ -132,7 +132,7 @@ class Container(Layer):
         graph = graph_of(self)
         if any(key is each for each in (*(node.stage for node in graph.nodes), *(part[0] for part in graph.parts))):
             return key
-        raise ValueError(f"network: {key!r} is none of its layers")
+        raise ValueError(f"network: {check.one_line(key)} is none of its layers")
 
     def _with_stages(self, stages: list[Any]) -> Container:
         raise TypeError(f"{type(self).__name__}: a container must define _with_stages")

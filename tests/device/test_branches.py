@@ -44,7 +44,7 @@ def test_a_join(how, kinds):
 def test_a_network_with_branches(name):
     def run():
         cs.seed(6)
-        net = NETWORKS[name](cs.SRM(tau_sr=4.0, tau_rho=1000.0))
+        net = NETWORKS[name]()
         with cs.record(net) as seen:
             y = net(spikes(*FRAMES, steps=12))
         (y * 1.0).sum().backward()
