@@ -113,6 +113,7 @@ def reassignment(
         TypeError: net is not a network, loss is not a function, or the layer has no SRM neurons.
         ValueError: the layer is not in the network, the neuron or sample is out of range, or the target does not fit
             the loss.
+        IndexError: the layer's position is out of range.
 
     Source: Shrestha and Orchard 2018, section 3.1, equations 11 to 13.
 

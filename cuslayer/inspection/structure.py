@@ -69,6 +69,7 @@ def find_unit(op: str, net: Any, layer: Any) -> Unit:
     A nested network stands for its last stage, and parallel branches for their join.
 
     Raises:
+        IndexError: a position is out of range.
         ValueError: the layer is not in the network, or is at several positions.
     """
     number = _number_of(op, net, layer)
@@ -111,7 +112,7 @@ def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
         size = len(inside) if isinstance(inside, Container) else 0
         if not -size <= at < size:
             nested = f" in layer {as_address(tuple(path))}" if path else ""
-            raise ValueError(f"{op}: layer{nested} must be under {size}, got {at}")
+            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}")
         path.append(int(at) % size)
         inside = inside[path[-1]]
     return tuple(path)

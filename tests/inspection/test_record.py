@@ -333,7 +333,7 @@ def test_errors():
     x = np.ones((10, 2, 4), bool)
     with pytest.raises(TypeError, match=r"^record: net must be a Network or Sequential, got int$"):
         cs.record(3)
-    with pytest.raises(ValueError, match=r"^record: layer must be under 5, got 5$"):
+    with pytest.raises(IndexError, match=r"^record: layer must be under 5, got 5$"):
         cs.record(net, layers=[5])
     with pytest.raises(ValueError, match=r"^record: layer SRM stands at 1, 3: name a position$"):
         cs.record(net, layers=srm)

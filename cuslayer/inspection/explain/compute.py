@@ -51,6 +51,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
         ValueError: the layer is not in the network, the neuron, time or sample is out of range, or a stage before the
             neurons is not linear.
+        IndexError: the layer's position is out of range.
 
     Source: Shrestha and Orchard 2018, equations 1 and 2.
 

@@ -242,10 +242,11 @@ class Explanation:
             The axes.
 
         Raises:
-            ValueError: there is no such source, it is not (H, W, C), or it has no such channel.
+            ValueError: the source is not (H, W, C), or has no such channel.
+            IndexError: there is no such source.
         """
         if check.integer("plot_map", "source", source, least=0) >= len(self.sources):
-            raise ValueError(f"plot_map: source must be under {len(self.sources)}, got {source}")
+            raise IndexError(f"plot_map: source must be under {len(self.sources)}, got {source}")
         drawn = self.sources[source].contributions
         if len(drawn.shape) != 3:
             raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {drawn.shape}")

@@ -52,6 +52,7 @@ def record(
         TypeError: net is not a network.
         ValueError: a layer is not in the network, or window is not a pair; when the network runs, also if a neuron, a
             sample or the window is out of range.
+        IndexError: the position of a layer is out of range.
 
     >>> import numpy as np
     >>> from cuslayer.network import Network
