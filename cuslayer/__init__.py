@@ -69,6 +69,7 @@ from cuslayer.functions import (
 from cuslayer.gradcheck import gradcheck
 from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Average,
     Conv,
@@ -180,6 +181,7 @@ __all__ = [
     "greater_equal",
     "health",
     "import_hdf5",
+    "kernel",
     "less",
     "less_equal",
     "load",

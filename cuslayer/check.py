@@ -164,6 +164,12 @@ def path(op: str, name: str, value: Any) -> Path:
     return Path(value)
 
 
+def one_line(value: Any, most: int = 200) -> str:
+    """Return the repr of a value in one line, cut where it is longer than `most` characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:
     """Return value if it is one of the known words; raise ValueError that suggests the nearest."""
     words = list(known)

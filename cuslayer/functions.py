@@ -63,6 +63,7 @@ from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
+from cuslayer.network.join import join
 from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.sampled_srm import sampled_spike
@@ -100,6 +101,7 @@ __all__ = [
     "from_dlpack",
     "greater",
     "greater_equal",
+    "join",
     "less",
     "less_equal",
     "log",

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.layers import Layer
 from cuslayer.network.container import Container, graph_of, shape_after
 from cuslayer.network.graph import INPUT, Address, Node, as_address
@@ -88,7 +89,7 @@ def _number_of(op: str, net: Any, layer: Any) -> int:
     else:
         found = [path] if path in places else []
     if not found:
-        raise ValueError(f"{op}: layer {layer!r} is none of the network's")
+        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's")
     if len(found) > 1:
         positions = ", ".join(str(as_address(at)) for at in found)
         raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
@@ -125,7 +126,7 @@ def is_path(net: Any, value: Any) -> bool:
 
 def layer_name(unit: Unit) -> str:
     """Return the name of a unit in messages and tables: ``layer 1 (Dense(4, 3), SRM)``."""
-    layer = "" if unit.layer is None else repr(unit.layer.stage)
+    layer = "" if unit.layer is None else check.one_line(unit.layer.stage)
     neurons = "" if unit.neurons is None else type(unit.neurons.stage).__name__
     return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
 

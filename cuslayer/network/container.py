@@ -90,6 +90,10 @@ class Container(Layer):
         """Yield the position of each stage that is a layer, and the layer; then other attributes as `Layer` does."""
         stages = self.stages
         yield from ((str(position), stage) for position, stage in enumerate(stages) if isinstance(stage, Layer))
+        yield from self._other_children()
+
+    def _other_children(self) -> Iterator[tuple[str, Any]]:
+        stages = self.stages
         for name, value in vars(self).items():
             if value is not stages:
                 yield from tensors_and_layers(name, value)
@@ -104,8 +108,10 @@ class Container(Layer):
         for position, stage in enumerate(self.stages):
             if lists_parameters(stage):
                 yield from ((f"{position}.{number}", p) for number, p in enumerate(stage.parameters()))
-        for name, child in self.children():
-            if id(child) not in above and not lists_parameters(child):
+            elif isinstance(stage, Layer) and id(stage) not in above:
+                yield from names_in(str(position), stage, above)
+        for name, child in self._other_children():
+            if id(child) not in above:
                 yield from names_in(name, child, above)
 
     def state(self) -> dict[str, Array]:
@@ -152,7 +158,7 @@ class Container(Layer):
         graph = graph_of(self)
         if any(key is each for each in (*(node.stage for node in graph.nodes), *(part[0] for part in graph.parts))):
             return key
-        raise ValueError(f"network: {key!r} is none of its layers")
+        raise ValueError(f"network: {check.one_line(key)} is none of its layers")
 
     def _with_stages(self, stages: list[Any]) -> Container:
         raise TypeError(f"{type(self).__name__}: a container must define _with_stages")

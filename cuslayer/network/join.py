@@ -40,15 +40,17 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
         for x in branches[1:]:
             total = total + numeric(x)
         return total, lambda g: [g] * len(shapes)
-    spikes = all(x.dtype == bool for x in branches)
-    xp = namespace(branches[0])
-    ends = np.cumsum([shape[-1] for shape in shapes]).tolist()
+    xp, ends = namespace(branches[0]), np.cumsum([shape[-1] for shape in shapes]).tolist()
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    # Booleans if all are: a type that is wider than each.
+    joined = xp.empty((*shapes[0][:-1], ends[-1]), np.result_type(*(x.dtype for x in branches)))
+    for x, (start, end) in zip(branches, spans, strict=True):
+        joined[..., start:end] = x
 
     def part(g: Array, start: int, end: int) -> Callable[[], Array]:
         return lambda: xp.ascontiguousarray(g[..., start:end])
 
-    joined = xp.concatenate([x if spikes else numeric(x) for x in branches], axis=-1)
-    return joined, lambda g: [part(g, start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return joined, lambda g: [part(g, start, end) for start, end in spans]
 
 
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:

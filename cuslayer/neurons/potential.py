@@ -59,6 +59,11 @@ def potential_format(name: str) -> AbstractContextManager[None]:
     return _format.set(name)
 
 
+def saves_float16() -> bool:
+    """Return whether potentials are saved for backward as float16, in this thread."""
+    return _format.get() == "float16"
+
+
 def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManager[None]:
     """Call `callback` with the potentials of each layer of neurons that runs within the block and this thread.
 

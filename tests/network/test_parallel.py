@@ -48,6 +48,7 @@ def test_a_network_computes_what_its_stages_do(name, neuron):
     net, x = NETWORKS[name](neuron), spikes(*FRAMES)
     found, expected = run(net, x, net), run(net, x, lambda x: by_hand(net, x))
     assert found[0].any()
+    assert all(abs(g).max() > 1e-3 for g in expected[1:])
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         if b.dtype == bool or a is found[0]:
@@ -70,6 +71,16 @@ def test_a_network_computes_what_its_stages_do(name, neuron):
 )
 def test_the_plan_of_a_graph(name, sizes):
     assert [len(step.stages) for step in plan(graph_of(NETWORKS[name]()))] == sizes
+
+
+def test_a_pass_ends_where_an_output_is_taken_twice():
+    """The skip takes the convolution's weighted input too: it cannot run in one pass with its neurons."""
+    layer = conv(2, 2)
+    net = cs.Sequential(layer, cs.Parallel(cs.Sequential(SRM, conv(2, 2)), cs.Sequential()))
+    assert [len(step.stages) for step in plan(graph_of(net))] == [1, 1, 1, 1]
+    x = spikes(*FRAMES)
+    weighted = layer(x)
+    np.testing.assert_array_equal(net(x).data, (net[1][0][1](SRM(weighted)) + weighted).data)
 
 
 def test_adding_spikes_counts_them_and_concatenating_keeps_them():

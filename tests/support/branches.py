@@ -6,7 +6,9 @@ import numpy as np
 
 import cuslayer as cs
 
-SRM, EXACT = cs.SRM(tau_sr=4.0), cs.SRM(tau_sr=4.0, gradient="exact")
+# A wide surrogate and small weights: errors must not vanish far from the threshold.
+SRM = cs.SRM(tau_sr=4.0, tau_rho=20.0, scale_rho=20.0)
+EXACT = cs.SRM(tau_sr=4.0, tau_rho=20.0, scale_rho=20.0, gradient="exact")
 FRAMES = (6, 5, 2)
 
 
@@ -14,8 +16,8 @@ def spikes(*shape, rate=0.3, steps=25, samples=2, seed=0):
     return np.random.default_rng(seed).random((steps, samples, *shape)) < rate
 
 
-def conv(inputs, outputs, size=3, **options):
-    return cs.Conv(inputs, outputs, size, padding=size // 2, **options)
+def conv(inputs, outputs, size=3, scale=30.0):
+    return cs.Conv(inputs, outputs, size, padding=size // 2, weight_scale=scale)
 
 
 def skip(neuron=SRM):
@@ -31,7 +33,7 @@ def kernels_of_two_sizes(neuron=SRM):
 
 def nested(neuron=SRM):
     inner = cs.Parallel(cs.Sequential(conv(2, 2), neuron), conv(2, 2, 1), join="concatenate")
-    outer = cs.Parallel(cs.Sequential(inner, conv(4, 2)), cs.Sequential(), conv(2, 2, 5))
+    outer = cs.Parallel(cs.Sequential(inner, conv(4, 2, scale=5.0)), cs.Sequential(), conv(2, 2, 5))
     return cs.Sequential(
         outer, neuron, cs.Sequential(cs.Dense((6, 5, 2), 6), neuron, cs.Sequential(cs.Dense(6, 4))), neuron
     )

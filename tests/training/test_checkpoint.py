@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.training import Checkpoint, load_checkpoint
+from cuslayer.training import Checkpoint, Trainer, load_checkpoint
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -47,6 +47,36 @@ def saved(tmp_path):
     path = tmp_path / "checkpoint.npz"
     Checkpoint.of(3, *model()).save(path)
     return path
+
+
+def test_a_run_with_branches_goes_on_to_the_bit(tmp_path):
+    """Branches, a shared layer and a layer of one's own: two epochs are one, a checkpoint, and one more."""
+    labels = np.array([0, 1, 1, 0])
+
+    def made():
+        cs.seed(3)
+        shared = cs.Dense(6, 6)
+        around = cs.Parallel(cs.Sequential(shared, SRM, cs.Dropout(0.2)), cs.Sequential())
+        net = cs.Sequential(shared, SRM, around, cs.Sequential(cs.Dense(6, 2), SRM))
+        return Trainer(net, cs.SpikeCountLoss(SRM, true=8, false=1), cs.Adam(net.parameters(), 0.02))
+
+    def batches():
+        return [(backend.generator().random((20, 4, 6)) < 0.3, labels) for _ in range(3)]
+
+    straight = made()
+    for _ in range(2):
+        straight.train(batches())
+    first = made()
+    first.train(batches())
+    Checkpoint.of(1, first.net, first.optimizer).save(tmp_path / "c.npz")
+    again = made()
+    checkpoint = load_checkpoint(tmp_path / "c.npz")
+    assert list(checkpoint.network) == ["0.0", "3.0.0"]
+    checkpoint.restore(again.net, again.optimizer)
+    again.train(batches())
+    assert everything(again.net, again.optimizer) == everything(straight.net, straight.optimizer)
+    assert again.net[2][0][0] is again.net[0]
+    assert straight.gradients.epochs[1].keys() == {"0 Dense", "3.0 Dense"}
 
 
 @KINDS

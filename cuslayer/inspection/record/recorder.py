@@ -19,7 +19,7 @@ from cuslayer.network.fusion import Run, Step, observe, one_pass
 from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import OnePass, as_neuron
-from cuslayer.neurons.potential import Potentials, on_potential
+from cuslayer.neurons.potential import Potentials, on_potential, saves_float16
 from cuslayer.tape import Tensor
 
 # Called with the gradient of a step's output.
@@ -80,11 +80,12 @@ class Recorder:
 
     def __init__(self, request: Request, recording: Recording) -> None:
         self.net, self.recording = request.net, recording
-        self.float16 = request.net.potentials == "float16"
         self.rates: dict[Address, float] = {}
         self.recorded = {node.number: u for u in request.units for node in u if node is not None}
 
     def __call__(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
+        # A nested network saves potentials as the network around it does.
+        self.float16 = self.recording.float16 = saves_float16()
         if not any(position in self.recorded for position in range(step.start, step.start + len(step.stages))):
             return run(step, *inputs)
         if step.keeps_potentials:

@@ -61,8 +61,8 @@ class Record:
     output: Labelled = _array("output", "The output of a layer without neurons.")
     output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
 
-    def __init__(self, net: Any, of: Unit, selection: Selection) -> None:
-        self._net, self._unit, self._selection = net, of, selection
+    def __init__(self, of: Unit, selection: Selection, float16: bool) -> None:
+        self._unit, self._selection, self._float16 = of, selection, float16
         neurons = neurons_of(of)
         self._neurons = neurons
         if neurons is None:
@@ -150,7 +150,7 @@ class Record:
         if name == "spikes":
             return derived.spikes(srm, u)
         if name == "potential_error":
-            return derived.potential_error(srm, self._arrays["spikes_error"], u, self._net.potentials == "float16")
+            return derived.potential_error(srm, self._arrays["spikes_error"], u, self._float16)
         return derived.weighted_error(srm, self._array("potential_error"))
 
     def __repr__(self) -> str:
@@ -165,16 +165,20 @@ class Recording:
 
     ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the address of either, or by
     the object itself where the network has it once.
+
+    Attributes:
+        float16: whether the potentials that are being recorded are saved for backward as float16.
     """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._records: dict[Unit, Record] = {}
+        self.float16 = False
 
     def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Selection, Record]:
         """Return the selection from a unit's arrays of a shape (T, N, ...), and a new record for it."""
         selection = self._request.selection(of, shape)
-        record = self._records[of] = Record(self._request.net, of, selection)
+        record = self._records[of] = Record(of, selection, self.float16)
         return selection, record
 
     def __getitem__(self, layer: Any) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cuslayer import check
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
@@ -54,7 +55,7 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
     shape = begin = _input_shape(net, input_shape)
     blocks: list[Block] = []
     for node in chain_of("export_hdf5", net):
-        layer, where = node.stage, f"export_hdf5: layer {node}, {node.stage!r},"
+        layer, where = node.stage, f"export_hdf5: layer {node}, {check.one_line(node.stage)},"
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
