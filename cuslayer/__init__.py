@@ -13,7 +13,16 @@ from cuslayer.data.formats import read_events, write_events
 from cuslayer.encoding import encode_delta, encode_latency, encode_poisson
 from cuslayer.functions import quantize, replicate, shift
 from cuslayer.gradcheck import gradcheck
-from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
+from cuslayer.inspection import (
+    compare_gradients,
+    demo,
+    explain,
+    health,
+    reassignment,
+    record,
+    report,
+    show_in_notebooks,
+)
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
 from cuslayer.layers import (
     Average,
@@ -91,6 +100,7 @@ __all__ = [
     "compare_gradients",
     "cosine_decay",
     "decision_time",
+    "demo",
     "device",
     "differentiable",
     "encode_delta",

@@ -18,6 +18,8 @@ _SIDE = 24
 # center, which move down right, up right, and back left.
 _CORNERS = np.array([[-2.6, -3.0], [2.6, 0.0], [-2.6, 3.0], [-2.6, -3.0]])
 _THRESHOLD = 0.35
+# Added to intensities before the logarithm: the intensity of black relative to white.
+DARK = 0.1
 # Standard deviation of the pixels' thresholds, relative to the threshold.
 _MISMATCH = 0.05
 

@@ -151,6 +151,14 @@ class Neuron:
         """Width and height of ``dt rho(u) = height exp(-|u - theta| / width)``; None for another surrogate."""
         return None
 
+    def simulation(self, steps: int) -> dict[str, Any] | None:
+        """Return what the page of `demo` needs to run the neurons for `steps` steps in float32; None if it cannot.
+
+        The numbers are exactly those of the CPU kernels in float32, and ``kind`` names the function of
+        ``cuslayer/inspection/demo/neurons.js``.
+        """
+        return None
+
     def psp(self, x: Any) -> Tensor:
         """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``."""
         return psp(x, response=self.filter)
