@@ -10,10 +10,11 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
+from cuslayer.inspection.report.connections import describe_connections
 from cuslayer.inspection.report.contents import ForwardPass, NeuronLayer, neuron_constants
 from cuslayer.inspection.report.encode import block, by_neuron
 from cuslayer.inspection.structure import Shape, dt_at
-from cuslayer.layers import Average, Dense, Dropout
+from cuslayer.layers import Average, Delay, Dense, Dropout
 from cuslayer.tape import Tensor
 
 # The seed of the camera's thresholds: that of `Digits` by default.
@@ -75,7 +76,7 @@ def contents(op: str, net: Any, shape: Shape, steps: int, recordings: Recordings
     layers = forward.layers()
     if not layers:
         raise ValueError(f"{op}: net must have neurons, whose spikes could be shown")
-    classes = _classes(op, net, layers[-1], forward.shapes)
+    output = _output(op, net, layers[-1], forward.shapes)
     entries: list[dict[str, Any]] = [{"name": "input", "shape": shape}]
     start = 0
     for layer in layers:
@@ -97,7 +98,7 @@ def contents(op: str, net: Any, shape: Shape, steps: int, recordings: Recordings
         "steps": steps,
         "dt": dt_at(net, 0),
         "loss": None,
-        "classes": classes,
+        "output": output,
         "layers": entries,
         "camera": _camera(shape),
         "digits": _digits(),
@@ -111,8 +112,7 @@ def _check_computable(op: str, net: Any, start: int, layer: NeuronLayer) -> None
     delays = [each for each in connections or () if each["kind"] == "delay"]
     # Numbers behind a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
     one_weight = connections is not None and len(connections) - len(delays) == 1
-    linear = any(getattr(stage, "mode", None) == "linear" for stage in net.layers[start : layer.at])
-    if not one_weight or linear:
+    if not one_weight or _linear(net, start, layer.at):
         rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
         kinds = ", ".join(repr(stage) for stage in net.layers[start : layer.at]) or "none"
         raise ValueError(f"{op}: net must have {rule}, got {kinds}")
@@ -122,17 +122,24 @@ def _check_computable(op: str, net: Any, start: int, layer: NeuronLayer) -> None
                 raise ValueError(f"{op}: net must have float32 weights, got {p.dtype} in {stage!r}")
 
 
-def _classes(op: str, net: Any, last: NeuronLayer, shapes: list[Shape]) -> int:
-    """Return the number of classes: the neurons of the last layer, or the groups of an `Average` behind them."""
-    behind = [stage for stage in net.layers[last.at + 1 :] if type(stage) is not Dropout]
-    if len(behind) == 1 and type(behind[0]) is Average:
-        return behind[0].groups
-    if behind:
+def _linear(net: Any, start: int, end: int) -> bool:
+    """Return whether there is a delay between the stages that makes numbers of spikes."""
+    return any(isinstance(stage, Delay) and stage.mode == "linear" for stage in net.layers[start:end])
+
+
+def _output(op: str, net: Any, last: NeuronLayer, shapes: list[Shape]) -> dict[str, Any]:
+    """Return the number of classes, neurons or groups of an `Average`, and the delays behind the last neurons."""
+    start = last.at + 1
+    behind = [stage for stage in net.layers[start:] if type(stage) is not Dropout]
+    averages = [stage for stage in behind[-1:] if type(stage) is Average]
+    end = len(net.layers) - len(averages)
+    connections = describe_connections(net.layers[start:end], shapes[start : end + 1])
+    if connections is None or any(each["kind"] != "delay" for each in connections) or _linear(net, start, end):
         raise ValueError(f"{op}: net must end in neurons or an Average of them, got {behind[-1]!r}")
-    shape = shapes[last.at + 1]
-    if len(shape) != 1:
+    shape = shapes[start]
+    if not averages and len(shape) != 1:
         raise ValueError(f"{op}: net must end in one neuron for each class, got an output of {tuple(shape)}")
-    return shape[0]
+    return {"classes": averages[0].groups if averages else shape[0], "delays": connections}
 
 
 def _camera(shape: Shape) -> dict[str, Any]:

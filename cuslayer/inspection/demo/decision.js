@@ -2,12 +2,12 @@
 "use strict";
 
 class Decision {
-  // `groups` is the number of classes; each has as many neighbouring neurons of the last layer, whose counts it averages.
-  constructor(model, groups) {
-    this.model = model;
+  // Classes are groups of neighbouring channels of the last layer, whose counts are averaged, or single neurons. Delays
+  // are those behind that layer.
+  constructor(model, { classes, delays }) {
+    Object.assign(this, { model, classes, delays });
     this.layer = model.layers.length - 1;
-    this.classes = groups;
-    this.each = model.neurons(this.layer) / groups;
+    this.each = model.neurons(this.layer) / classes;
   }
 
   // Return the mean spike count of each class up to a step, that step included.
@@ -15,7 +15,11 @@ class Decision {
     const { starts, times } = this.model.spikes(this.layer), counts = new Array(this.classes).fill(0);
     const channels = this.model.layers[this.layer].shape.at(-1), wide = channels / this.classes;
     for (let n = 0; n < starts.length - 1; n++) {
-      for (let i = starts[n]; i < starts[n + 1] && times[i] <= last; i++) counts[Math.floor((n % channels) / wide)]++;
+      const lag = this.delays.reduce((sum, { steps }) => sum + numbers(steps)[n], 0);
+      for (let i = starts[n]; i < starts[n + 1]; i++) {
+        const time = times[i] + lag;
+        if (time >= 0 && time <= last) counts[Math.floor((n % channels) / wide)]++;
+      }
     }
     return counts.map((count) => count / this.each);
   }

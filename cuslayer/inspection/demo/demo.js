@@ -3,7 +3,7 @@
 
 const model = new Model(JSON.parse($("contents").textContent));
 const camera = new Camera(model.camera);
-const decision = new Decision(model, model.classes);
+const decision = new Decision(model, model.output);
 const chosen = { layer: model.layers.length - 1, neuron: 0, time: 0 };
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 let task = null, outcome = null, examples = 0;
@@ -66,7 +66,7 @@ function showRun(label) {
   rasters.forEach((raster) => raster.draw());
   const last = model.layers.length - 1, spikes = model.spikes(last);
   const first = Math.max(0, spikes.starts.findIndex((start) => start > 0) - 1);
-  const neuron = model.classes === model.neurons(last) ? Math.max(0, winner) : first;
+  const neuron = model.output.classes === model.neurons(last) ? Math.max(0, winner) : first;
   choose(last, neuron, model.times(last, neuron)[0] ?? 0);
   player.move(stillness.matches ? model.steps - 1 : 0);
   if (winner >= 0 && !stillness.matches) player.play();
@@ -185,7 +185,7 @@ function start() {
   $("layer").append(...layers.map(({ name }, n) => element("option", { value: n, textContent: name })));
   $("speed").append(...SPEEDS.map((speed) => element("option", { value: speed, textContent: `${speed} ×` })));
   $("speed").value = player.speed;
-  $("classes").append(...Array.from({ length: model.classes }, (_, at) => {
+  $("classes").append(...Array.from({ length: model.output.classes }, (_, at) => {
     const row = element("div", {}, element("span", {}, String(at)), element("div", { className: "bar" },
       element("i", { className: "total" }), element("i", { className: "now" })), element("span"));
     row.setAttribute("role", "listitem");

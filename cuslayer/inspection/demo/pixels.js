@@ -41,7 +41,8 @@ class Pixels {
     const { size, values, brightest } = this, row = Math.floor(at / size), column = at % size;
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    const value = { "+": values[at] + 1, "-": values[at] - 1, Delete: 0, Backspace: 0 }[event.key];
+    const keys = { "+": values[at] + 1, "-": values[at] - 1, Delete: 0, Backspace: 0 };
+    const value = /^[0-9]$/.test(event.key) ? Number(event.key) : keys[event.key];
     if (!moves && value === undefined) return;
     event.preventDefault();
     event.stopPropagation();
