@@ -175,7 +175,7 @@ def test_examples_are_digits_of_the_test_set(page):
     for shown in range(2):
         for digit in (0, 7):
             page.answer_to(lambda digit=digit: page.click(f"$('examples').children[{digit}]"))
-            number = np.flatnonzero(LABELS == digit)[shown]
+            number = np.flatnonzero(digit == LABELS)[shown]
             assert page.there.run("[...pixels.values]") == IMAGES[number].ravel().tolist()
             check_spikes(page.there, page.net, spikes(IMAGES[number], SHAPE, 300))
             assert page.text("verdict").endswith(f"The true class is {digit}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run_on(there: Browser, image: np.ndarray) -> None:
 def spikes_of(there: Browser, layer: int) -> list[list[int]]:
     """Return the spike times of each neuron of a layer of the page."""
     starts, times = there.run(f"[model.spikes({layer}).starts, model.spikes({layer}).times].map((x) => Array.from(x))")
-    return [times[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    return [times[a:b] for a, b in itertools.pairwise(starts)]
 
 
 def times_of(spikes: np.ndarray) -> list[list[int]]:
