@@ -64,10 +64,23 @@ function delayedNumbers(x, { steps: delays }, steps, neurons) {
 
 // Add the weights of all spikes at step t, in ascending order, to out, from `at` on.
 function weigh(connection, { start, index }, t, out, at) {
-  if (connection.kind === "dense") return weighDense(connection, index.subarray(start[t], start[t + 1]), out, at);
-  const counts = !connection.weight;
-  const add = counts ? (n) => (out[at + n] += 1) : (n, weight) => (out[at + n] += weight);
-  for (let e = start[t]; e < start[t + 1]; e++) across(connection, index[e], false, add);
+  const fired = index.subarray(start[t], start[t + 1]);
+  if (connection.kind === "dense") return weighDense(connection, fired, out, at);
+  if (!connection.weight) return countInWindows(connection, fired, out, at);
+  if (!connection.transposed) return convolve(connection, fired, out, at);
+  for (const n of fired) across(connection, n, false, (other, weight) => (out[at + other] += weight));
+}
+
+function countInWindows(connection, index, out, at) {
+  for (const n of index) across(connection, n, false, (other) => (out[at + other] += 1));
+}
+
+function convolve(connection, index, out, at) {
+  const w = numbers(connection.weight);
+  const add = (neuron, from, size) => {
+    for (let o = 0, to = at + neuron; o < size; o++) out[to + o] = f32(out[to + o] + w[from + o]);
+  };
+  for (const n of index) eachRunOf(connection, n, add);
 }
 
 // Add the rows of a dense weight four at a time, as `gather` in cuslayer/kernels/dense/cpu.py does.
