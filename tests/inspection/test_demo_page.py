@@ -207,7 +207,7 @@ def test_time_runs_pauses_and_is_moved(page):
         "for (let i = 0; i < width * height; i++) if (i % width !== at) most[i % width < at ? 0 : 1] ="
         "Math.max(most[i % width < at ? 0 : 1], data[4 * i + 3]); return most; })()"
     )
-    assert opacity == [255, 70]
+    assert opacity == [255, 110]
     page.there.run("$('speed').value = 1; $('speed').onchange()")
     page.click("$('play')")
     assert page.there.wait("!player.playing && player.step === 299")

@@ -69,7 +69,7 @@ function showRun(label) {
   const neuron = model.output.classes === model.neurons(last) ? Math.max(0, winner) : first;
   choose(last, neuron, model.times(last, neuron)[0] ?? 0);
   player.move(stillness.matches ? model.steps - 1 : 0);
-  if (winner >= 0 && !stillness.matches) player.play();
+  if (model.spikes(0).times.length && !stillness.matches) player.play();
 }
 
 function showTime(step) {

@@ -31,7 +31,7 @@ class Raster {
       }
     }
     Object.assign(node, { width: wide, height: high });
-    this.later = this.colored(lit, wide, high, "faint", 70);
+    this.later = this.colored(lit, wide, high, "faint", 110);
     this.past = this.colored(lit, wide, high, layer === model.layers.length - 1 ? "red" : "blue", 255);
     const rate = (1000 * times.length) / (neurons * model.steps * model.dt);
     const text = `${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
