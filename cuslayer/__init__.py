@@ -57,8 +57,9 @@ from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
+from cuslayer.saving import load, save
 from cuslayer.tape import Tensor, differentiable, no_grad
-from cuslayer.training import GradientFlow, Params, Stats, load_config
+from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
 
 __version__ = "0.1.0"
 
@@ -112,7 +113,9 @@ __all__ = [
     "gradcheck",
     "health",
     "import_hdf5",
+    "load",
     "load_config",
+    "load_run",
     "load_slayer",
     "no_grad",
     "plot",
@@ -123,6 +126,7 @@ __all__ = [
     "replicate",
     "report",
     "running_decision",
+    "save",
     "seed",
     "shift",
     "step_decay",

@@ -151,6 +151,16 @@ def generator() -> np.random.Generator:
     return _generator
 
 
+@contextmanager
+def preserved_generator() -> Iterator[None]:
+    """Let nothing that the block draws change the random generator."""
+    state = _generator.bit_generator.state
+    try:
+        yield
+    finally:
+        _generator.bit_generator.state = state
+
+
 T = TypeVar("T")
 
 

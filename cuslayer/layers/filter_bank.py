@@ -101,6 +101,7 @@ class TemporalFilter(Layer):
         neuron: the neuron whose response the taps start as.
 
     Attributes:
+        neuron: the neuron.
         weight: the taps (K,), the first at lag 0, as many as the response has samples.
 
     Raises:
@@ -118,6 +119,7 @@ class TemporalFilter(Layer):
     keeps_shape = True
 
     def __init__(self, neuron: Neuron) -> None:
+        self.neuron = neuron
         response = as_neuron("TemporalFilter", neuron).response
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 

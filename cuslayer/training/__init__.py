@@ -3,7 +3,9 @@
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.load import Run, evaluate, load_run
 from cuslayer.training.params import Params
+from cuslayer.training.predict import Prediction, example, predict, read_spikes
 from cuslayer.training.read_config import load_config
 from cuslayer.training.run import CONFIG, find_run, train
 from cuslayer.training.score import Score, Tally
@@ -17,14 +19,21 @@ __all__ = [
     "EpochStats",
     "GradientFlow",
     "Params",
+    "Prediction",
+    "Run",
     "Score",
     "Stats",
     "Tally",
     "Trainer",
+    "evaluate",
+    "example",
     "find_run",
     "load_checkpoint",
     "load_config",
+    "load_run",
     "load_stats",
+    "predict",
+    "read_spikes",
     "save_stats",
     "train",
 ]

@@ -10,7 +10,7 @@ import yaml
 
 from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.network import Network
-from cuslayer.network.notation import Word, rows_first
+from cuslayer.network.notation import Word, read_words, rows_first
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
@@ -37,12 +37,13 @@ class OptimizerConfig:
     Attributes:
         type: "SGD", "Adam" or "NAdam".
         lr: the initial learning rate.
-        amsgrad: for Adam, whether to divide by the largest second moment so far.
+        amsgrad: whether to divide by the largest second moment so far; for Adam, and NAdam without momentum_decay.
         momentum: momentum of SGD.
         weight_decay: weight decay.
         schedule: "constant", "step" (multiplied by `factor` every `every` epochs) or "cosine" (to zero over the run).
         every: epochs between the steps of "step".
         factor: factor of each step of "step".
+        momentum_decay: for NAdam; None, in YAML ``none``, for the constant momentum of SLAYER-PyTorch.
     """
 
     type: str = "Adam"
@@ -53,6 +54,7 @@ class OptimizerConfig:
     schedule: str = "constant"
     every: int = 10
     factor: float = 0.1
+    momentum_decay: float | None = 0.004
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,19 @@ class Config:
         if o.type == "SGD":
             return SGD(parameters, lr, momentum=o.momentum, weight_decay=o.weight_decay)
         if o.type == "NAdam":
-            return NAdam(parameters, lr, weight_decay=o.weight_decay)
+            # With a schedule of the momentum, amsgrad stays off, so that runs of earlier versions can be resumed.
+            psi, amsgrad = o.momentum_decay, o.amsgrad and o.momentum_decay is None
+            return NAdam(parameters, lr, weight_decay=o.weight_decay, momentum_decay=psi, amsgrad=amsgrad)
         return Adam(parameters, lr, amsgrad=o.amsgrad, weight_decay=o.weight_decay)
 
     def with_options(self, **options: Any) -> Config:
-        """Return a copy with every option that is not None replaced; `lr` sets the optimizer's learning rate."""
+        """Return a copy with every option that is not None replaced.
+
+        `lr` sets the optimizer's learning rate; `network`, a notation as of `Network`, replaces the layers.
+        """
         given = {name: value for name, value in options.items() if value is not None}
+        if "network" in given:
+            given["layers"] = tuple(rows_first(word) for word in read_words(given.pop("network")))
         if "lr" in given:
             given["optimizer"] = replace(self.optimizer, lr=given.pop("lr"))
         return replace(self, **given)
@@ -154,6 +163,8 @@ class Config:
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
         paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
         optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
+        if self.optimizer.momentum_decay is None:
+            optimizer["momentumDecay"] = "none"
         training: dict[str, Any] = {"error": error, "optimizer": optimizer}
         training |= {"epochs": self.epochs, "batch": self.batch, "seed": self.seed}
         training["path"] = {name: value for name, value in paths.items() if value is not None}
@@ -168,7 +179,7 @@ class Config:
 
 def optimizer_key(name: str) -> str:
     """Return the YAML key of an attribute of `OptimizerConfig`."""
-    return {"weight_decay": "weightDecay"}.get(name, name)
+    return {"weight_decay": "weightDecay", "momentum_decay": "momentumDecay"}.get(name, name)
 
 
 def _word_to_yaml(word: Word) -> dict[str, Any]:

@@ -147,11 +147,15 @@ def _optimizer(training: Section) -> OptimizerConfig:
     default = OptimizerConfig()
     names = tuple(map(optimizer_key, asdict(default)))
     section = training.section("optimizer", names, default={"type": default.type})
+    constant = section.mapping.get("momentumDecay") == "none"
     return OptimizerConfig(
         type=section.choice("type", ("SGD", "Adam", "NAdam"), default.type),
         lr=section.number("lr", check.positive, default.lr),
         amsgrad=section.flag("amsgrad", default.amsgrad),
         momentum=section.number("momentum", check.fraction, default.momentum),
+        momentum_decay=None
+        if constant
+        else section.number("momentumDecay", check.not_negative, default.momentum_decay),
         weight_decay=section.number("weightDecay", check.not_negative, default.weight_decay),
         schedule=section.choice("schedule", ("constant", "step", "cosine"), default.schedule),
         every=section.integer("every", default.every),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +30,15 @@ from cuslayer.training.trainer import Trainer
 
 _RUNS = Path("runs")
 CHECKPOINT, METRICS, CONFIG, GRADIENTS = "checkpoint.npz", "metrics.csv", "config.yaml", "gradients.csv"
+FIGURES = ("curves.png", "gradients.png", "raster.png")
 
 
 @dataclass(frozen=True)
-class _Data:
+class Data:
     """Batches of training and test data, and one recording (title, spikes) for the raster plot."""
 
     train: Any
-    test: Iterable[Any] | None
+    test: Loader | None
     example: tuple[str, Array]
 
 
@@ -48,7 +49,8 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
 
     Args:
         config: the configuration of the run.
-        resume: continue from the checkpoint in config.out, by default from the last run under runs/.
+        resume: continue from the checkpoint in config.out, by default from the last run under runs/. Of a run that has
+            all its epochs, only missing figures are drawn.
         progress: whether to show a progress bar on a terminal.
         log: called with each line of progress, as with `print`.
 
@@ -61,12 +63,18 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     backend.device()
     backend.seed(config.seed)
     out = find_run(config.out) if resume else _new_folder(config.out)
+    checkpoint = load_checkpoint(out / CHECKPOINT) if resume else None
+    finished = checkpoint is not None and checkpoint.epoch >= config.epochs
+    if checkpoint is not None and finished:
+        done = checkpoint.epoch
+        log(f"{out} stands at epoch {done}, nothing is left to train; to go on, give --epochs N, N above {done}")
+        if all((out / name).exists() for name in FIGURES):
+            return out
     net = config.network()
-    data = _load_data(config, net)
+    data = load_data(config, net)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
     trainer, stats = Trainer(net, loss, optimizer, progress=progress), Stats()
-    if resume:
-        checkpoint = load_checkpoint(out / CHECKPOINT)
+    if checkpoint is not None:
         checkpoint.restore(net, optimizer)
         stats = Stats(load_stats(out / METRICS)[: checkpoint.epoch])
         done = len(stats.epochs)
@@ -76,7 +84,8 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
         if (out / GRADIENTS).exists():
             trainer.gradients.load(out / GRADIENTS, done)
     weights = sum(p.data.size for p in net.parameters())
-    log(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+    if not finished:
+        log(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
     with _output_folder(out):
         _run_epochs(config, out, trainer, data, stats, log)
     if stats.epochs:
@@ -107,7 +116,7 @@ def _output_folder(out: Path) -> Iterator[None]:
 
 
 def _run_epochs(
-    config: Config, out: Path, trainer: Trainer, data: _Data, stats: Stats, log: Callable[[str], None]
+    config: Config, out: Path, trainer: Trainer, data: Data, stats: Stats, log: Callable[[str], None]
 ) -> None:
     """Run the remaining epochs, and write the results after each."""
     resolved = config.with_options(out=str(out)).to_yaml().encode()
@@ -175,9 +184,10 @@ def _run_numbers() -> list[int]:
     return [int(p.name) for p in _RUNS.iterdir() if p.name.isdigit()] if _RUNS.is_dir() else []
 
 
-def _load_data(config: Config, net: Network) -> _Data:
+def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
+    """Return the data of a configuration, which must fit a network; `op` begins the messages of errors."""
     if config.error == "SpikeTime":
-        return _load_spike_trains(config, net)
+        return _load_spike_trains(config, net, op)
     if config.data is None:
         train_set: Dataset = Digits("train")
         test_set: Dataset = Digits("test")
@@ -185,17 +195,17 @@ def _load_data(config: Config, net: Network) -> _Data:
         lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.test_list))
         train_set, test_set = open_folder(config.data, *lists)
     if net.input_shape != tuple(train_set.shape):
-        raise ValueError(f"train: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
-    outputs = _output_size(net)
+        raise ValueError(f"{op}: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
+    outputs = _output_size(net, op)
     if outputs < train_set.classes:
-        raise ValueError(f"train: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
+        raise ValueError(f"{op}: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
     if round(config.region[1] / config.neuron.dt) > config.steps:
-        raise ValueError(f"train: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
+        raise ValueError(f"{op}: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     train_loader, test_loader = loader(train_set, shuffle=True), loader(test_set)
     events, label = test_set[0]
     spikes = events.to_spikes(tuple(test_set.shape), config.steps, config.neuron.dt)
-    return _Data(train_loader, test_loader, (f"input, class {label}", spikes))
+    return Data(train_loader, test_loader, (f"input, class {label}", spikes))
 
 
 def _label_list(folder: Path, name: str | None) -> Path | None:
@@ -205,24 +215,24 @@ def _label_list(folder: Path, name: str | None) -> Path | None:
     return Path(name).absolute()
 
 
-def _load_spike_trains(config: Config, net: Network) -> _Data:
+def _load_spike_trains(config: Config, net: Network, op: str) -> Data:
     """Return the input spike train input.bs1 and the target spike train output.bs1 of a folder as one batch."""
     if config.data is None:
-        raise ValueError("train: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
+        raise ValueError(f"{op}: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
     trains = []
-    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _output_size(net))):
+    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _output_size(net, op))):
         if len(net.input_shape) != 1:
-            raise ValueError(f"train: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
+            raise ValueError(f"{op}: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
         events = read_events(Path(config.data) / name)
         trains.append(events.to_spikes((neurons,), config.steps, config.neuron.dt, rounding="nearest")[:, None])
-    return _Data([tuple(trains)], None, ("input", trains[0][:, 0]))
+    return Data([tuple(trains)], None, ("input", trains[0][:, 0]))
 
 
-def _output_size(net: Network) -> int:
+def _output_size(net: Network, op: str) -> int:
     with no_grad():
         shape = net(np.zeros((1, 1, *net.input_shape), bool)).shape[2:]
     if len(shape) != 1:
-        raise ValueError(f"train: the network must end in a dense layer, its output is {shape}")
+        raise ValueError(f"{op}: the network must end in a dense layer, its output is {shape}")
     return shape[0]
 
 

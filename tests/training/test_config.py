@@ -73,7 +73,7 @@ OTHER = Config(
     window=12.5,
     true=30.0,
     false=3.0,
-    optimizer=OptimizerConfig("SGD", 1e-5, False, 0.9, 1e-4, "step", 3, 0.5),
+    optimizer=OptimizerConfig("SGD", 1e-5, False, 0.9, 1e-4, "step", 3, 0.5, 0.01),
     epochs=5,
     batch=7,
     seed=11,
@@ -359,7 +359,7 @@ def test_optimizers(name, kind):
     optimizer = Config(optimizer=options).make_optimizer([cs.Tensor([1.0], requires_grad=True)])
     assert type(optimizer) is kind
     assert optimizer.weight_decay == 0.5
-    assert "peak" not in optimizer.state_names
+    assert "peak" not in optimizer.memory[0]
 
 
 def test_options_override_the_file():
@@ -373,7 +373,7 @@ def test_options_override_the_file():
 def test_amsgrad_is_passed_to_adam(amsgrad):
     config = Config(optimizer=OptimizerConfig(amsgrad=amsgrad))
     optimizer = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
-    assert ("peak" in optimizer.state_names) == amsgrad
+    assert ("peak" in optimizer.memory[0]) == amsgrad
 
 
 def test_losses_have_the_constants_of_the_configuration():

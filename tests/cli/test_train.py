@@ -326,11 +326,11 @@ def test_info(capsys):
 
 
 def test_info_of_what_is_not_installed(capsys, monkeypatch):
-    from cuslayer import cli
+    from cuslayer.cli import info
 
     def none(package):
-        raise cli.PackageNotFoundError(package)
+        raise info.PackageNotFoundError(package)
 
-    monkeypatch.setattr(cli, "version", none)
+    monkeypatch.setattr(info, "version", none)
     assert main(["info"]) == 0
     assert "numba     not installed\n" in capsys.readouterr().out

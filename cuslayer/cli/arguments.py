@@ -1,0 +1,28 @@
+"""Arguments that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+from cuslayer import backend
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the argument RUN."""
+    parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/1, or a checkpoint file in it")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option --data of commands that read a run."""
+    parser.add_argument("--data", metavar="DIR", help="folder of recordings, by default that of the run")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option --device."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="device to compute on")
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Use the device of the option --device, if it is given."""
+    if options.device:
+        backend.use(options.device)

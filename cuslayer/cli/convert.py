@@ -1,0 +1,62 @@
+"""`cuslayer convert`: write the events of a file in another format, and say what the format does not keep."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cuslayer.data import Events
+
+HELP = "write the events of a file in another format"
+DESCRIPTION = """Write the events of a file in another format. The endings of the names are the formats: .bs1, .bs2,
+    .bin, .bs3, .npy, .h5, .hdf5, .aedat or .aedat4. What the other format does not keep, such as parts of a
+    microsecond, is said; what it cannot hold at all is refused."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("input", metavar="IN", help="file to read")
+    parser.add_argument("output", metavar="OUT", help="file to write or to replace")
+    parser.add_argument(
+        "--unit", choices=("s", "ms", "us", "ns"), help="unit of the times in IN, for .npy (by default ms) and HDF5"
+    )
+    parser.add_argument(
+        "--from-start", action="store_true", help="let the first event be at 0 ms, for formats that hold a few seconds"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from cuslayer.data import Events, read_events, write_events
+
+    events = read_events(options.input, unit=options.unit)
+    if options.from_start and len(events):
+        events = Events(events.t - events.t.min(), events.x, events.y, events.p)
+    write_events(options.output, events)
+    lost = losses(events, read_events(options.output))
+    print(f"{options.output}: {len(events)} events, {'; '.join(lost) if lost else 'nothing lost'}")
+
+
+def losses(events: Events, kept: Events) -> list[str]:
+    """Return what differs between events and those that were read from a file of them.
+
+    >>> from cuslayer.data import Events
+    >>> losses(Events([1.0004], [3], [4], [1]), Events([1.0], [3], [4], [1]))
+    ['times rounded by up to 0.4 us']
+    """
+    import numpy as np
+
+    found = []
+    if len(kept) != len(events):
+        found.append(f"{len(events) - len(kept)} events lost")
+    else:
+        moved = [not np.array_equal(getattr(events, name), getattr(kept, name)) for name in ("x", "y", "p")]
+        first, second = events.t, kept.t
+        if any(moved):
+            found.append("order of the events changed")
+            first, second = np.sort(first), np.sort(second)
+        most = abs(first - second).max(initial=0.0)
+        if most:
+            found.append(f"times rounded by up to {1e3 * most:.3g} us")
+    return found

@@ -1,0 +1,56 @@
+"""`cuslayer predict`: the classes of recordings, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cuslayer.cli.arguments import add_device, add_run, use_device
+
+if TYPE_CHECKING:
+    from cuslayer.training import Prediction
+
+HELP = "show the classes of recordings"
+DESCRIPTION = """Show the class of each recording, the number of spikes of each output, and the time of the decision in
+    ms: from then on, the class had most spikes. A recording without a spike of the output has no class."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_run(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recording in any event format, such as 1.bs2")
+    parser.add_argument(
+        "--json", action="store_true", help='write a list of objects with "file", "class", "counts" and "time_ms"'
+    )
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from cuslayer import training
+
+    use_device(options)
+    found = training.predict(training.load_run(options.run), options.files)
+    if options.json:
+        rows = [{"file": p.file, "class": p.label, "counts": p.counts, "time_ms": p.time} for p in found]
+        print(json.dumps(rows, indent=2))
+    else:
+        print("\n".join(_table(found)))
+
+
+def _table(found: Sequence[Prediction]) -> list[str]:
+    """Return the lines of a table: the files to the left, the numbers to the right of their columns."""
+    counts = [[f"{count:g}" for count in p.counts] for p in found]
+    widths = [max(map(len, column)) for column in zip(*counts, strict=True)]
+    joined = [" ".join(c.rjust(width) for c, width in zip(row, widths, strict=True)) for row in counts]
+    heads = ("file", "class", "time (ms)", "counts")
+    rows = [(p.file, _text(p.label), _text(p.time), row) for p, row in zip(found, joined, strict=True)]
+    sizes = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    # The last column is not padded: its lines end where they end.
+    return ["  ".join((a.ljust(sizes[0]), b.rjust(sizes[1]), c.rjust(sizes[2]), d)) for a, b, c, d in (heads, *rows)]
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else f"{value:g}"

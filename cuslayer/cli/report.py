@@ -1,0 +1,46 @@
+"""`cuslayer report`: the HTML page of recordings in the network of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cuslayer.cli.arguments import add_data, add_device, add_run, use_device
+
+HELP = "write the HTML page of a run"
+DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
+    the given recordings, or for the first one of the run's test set, whose class is known, so that the page has the
+    errors too."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_run(parser)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
+    add_data(parser)
+    parser.add_argument("--out", metavar="PAGE", help="file to write, by default report.html in the folder of the run")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    import numpy as np
+
+    from cuslayer import training
+    from cuslayer.inspection import report
+
+    use_device(options)
+    found = training.load_run(options.run)
+    if options.files and options.data:
+        raise ValueError("report: --data must not be given with files")
+    if options.files:
+        samples = np.stack([training.read_spikes("report", found, file) for file in options.files], axis=1)
+        target = loss = None
+        what = ", ".join(Path(file).name for file in options.files)
+    else:
+        samples, target, what = training.example(found, data=options.data)
+        loss = found.config.loss()
+    page = Path(options.out) if options.out else found.folder / "report.html"
+    if not page.parent.is_dir():
+        raise ValueError(f"report: folder {page.parent} does not exist")
+    print(report(found.net, samples, page, target=target, loss=loss, title=f"{found.net.notation}: {what}"))

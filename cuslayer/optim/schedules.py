@@ -1,0 +1,38 @@
+"""Schedules: the learning rate as a function of the epoch."""
+
+from __future__ import annotations
+
+import math
+
+from cuslayer import check
+from cuslayer.optim.base import Schedule
+
+
+def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
+    """Return a schedule: the learning rate is multiplied by factor after every `every` epochs.
+
+    Raises:
+        ValueError: a constant is out of range.
+        TypeError: a constant is not a number, or `every` not an integer.
+
+    >>> [step_decay(1.0, every=2, factor=0.5)(epoch) for epoch in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    lr, factor = check.positive("step_decay", "lr", lr), check.positive("step_decay", "factor", factor)
+    every = check.integer("step_decay", "every", every, least=1)
+    return lambda epoch: lr * factor ** (epoch // every)
+
+
+def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
+    """Return a schedule: the rate falls from lr along half a cosine and is `least` from epoch `epochs` on.
+
+    Raises:
+        ValueError: a constant is out of range.
+        TypeError: a constant is not a number, or `epochs` not an integer.
+
+    >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    lr, least = check.positive("cosine_decay", "lr", lr), check.not_negative("cosine_decay", "least", least)
+    epochs = check.integer("cosine_decay", "epochs", epochs, least=1)
+    return lambda epoch: least + (lr - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2

@@ -1,0 +1,5 @@
+"""Networks in files: `save` describes every object as JSON and arrays, `load` makes it anew from the description."""
+
+from cuslayer.saving.file import load, save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,138 @@
+"""`save` and `load`: a network in an npz file of arrays and a JSON description."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import backend
+from cuslayer.backend import Array
+from cuslayer.files import write_whole
+from cuslayer.layers import Layer
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import is_neuron
+from cuslayer.saving.describe import Description
+from cuslayer.saving.rebuild import Rebuilt
+
+_FORMAT, _VERSION = "cuslayer network", 1
+
+
+def save(net: Any, path: str | os.PathLike[str]) -> None:
+    """Write a network to a file, from which `load` makes it anew, in any program and on any device.
+
+    The file is an npz archive, by custom named ``.npz``: arrays, and the text ``about``, a JSON description of layers,
+    neurons and constants. It holds no code. It is replaced atomically.
+
+    Layers and neurons of your own are saved too, by the name of their class and the arguments of its constructor. These
+    must be attributes of the same names, as in a dataclass; otherwise the class defines ``saved_options()``, which
+    returns them as a dictionary. Tensors and arrays that are attributes are saved with them. Functions, as stages or
+    weight hooks, are saved by name; a lambda has none, so use ``functools.partial(cs.quantize, step=2)``.
+
+    Args:
+        net: a network, a layer or a neuron.
+        path: the file; an existing one is replaced.
+
+    Raises:
+        TypeError: net is none of these, or a part of it cannot be saved; no file is written then.
+        ValueError: the file cannot be written, or the network could not be made anew from it.
+
+    >>> import tempfile
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> net = Network("4-3-2", SRM(theta=5.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(net, f"{folder}/net.npz")
+    ...     again = load(f"{folder}/net.npz")
+    >>> again.notation, again[1].theta, bool((again[0].weight.data == net[0].weight.data).all())
+    ('4-3-2', 5.0, True)
+    """
+    if not isinstance(net, (Sequential, Layer)) and not is_neuron(net):
+        raise TypeError(f"save: net must be a network, a layer or a neuron, got {type(net).__name__}")
+    try:
+        found = Description(net)
+    except TypeError as problem:
+        raise TypeError(f"save: {problem}") from None
+    parts = {"objects": found.objects, "tensors": found.tensors, "root": found.root}
+    about = json.dumps({"format": _FORMAT, "version": _VERSION} | parts)
+    try:
+        with backend.preserved_generator():
+            Rebuilt(json.loads(about), found.arrays, found.own)
+    except ValueError as problem:
+        raise ValueError(f"save: {problem}") from problem
+    arrays: dict[str, Any] = {f"array/{name}": array for name, array in found.arrays.items()}
+    try:
+        write_whole(Path(path), lambda file: np.savez(file, about=np.array(about), **arrays))
+    except OSError as problem:
+        raise ValueError(f"save: {path} cannot be written ({problem.strerror or type(problem).__name__})") from None
+
+
+def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
+    """Read what `save` wrote: an equal network, layer or neuron on the device in use.
+
+    Weights, delays and all other arrays are the same bits. Layers and tensors that stood at several places do so again.
+    Whether the network trains or is evaluated, and which parameters are frozen, is as it was.
+
+    Args:
+        path: the file.
+        classes: your own classes and functions that are in the file, or a dictionary of them by name.
+
+    Raises:
+        ValueError: the file is missing, damaged, of a newer version or none that `save` wrote; or a class is in it that
+            is not given.
+        TypeError: classes are not classes or functions.
+
+    >>> load("no/such.npz")
+    Traceback (most recent call last):
+        ...
+    ValueError: load: no/such.npz is no file
+    """
+    own = _by_name(classes)
+    about, arrays = _read(Path(path))
+    try:
+        with backend.preserved_generator():
+            return Rebuilt(about, arrays, own).root
+    except ValueError as problem:
+        raise ValueError(f"load: {path}: {str(problem).removeprefix('load: ')}") from problem
+    except Exception as problem:  # a description that was changed by hand may be wrong in any way
+        raise ValueError(f"load: {path} is damaged ({type(problem).__name__}: {problem})") from problem
+
+
+def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Return classes and functions by name."""
+    if isinstance(classes, Mapping):
+        found = dict(classes)
+    elif isinstance(classes, Iterable):
+        found = {getattr(each, "__name__", ""): each for each in classes}
+    else:
+        found = {"": classes}
+    for name, each in found.items():
+        if not name or not callable(each):
+            raise TypeError(f"load: classes must be a list of classes and functions, got {type(each).__name__}")
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the description and the arrays of a file."""
+    if not path.is_file():
+        raise ValueError(f"load: {path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
+    try:
+        # np.load leaves a damaged file open if it opened the file itself.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = dict(json.loads(str(arrays.pop("about"))))
+    except Exception as problem:  # the readers of zip, npy and JSON raise many types
+        raise ValueError(f"load: {path} is damaged or no saved network ({type(problem).__name__})") from None
+    if "epoch" in about and "generator" in about:
+        raise ValueError(f"load: {path} is a checkpoint of a run; load_run reads it")
+    if about.get("format") != _FORMAT:
+        raise ValueError(f"load: {path} is no saved network, its format is {about.get('format')!r}")
+    if about.get("version") != _VERSION:
+        raise ValueError(
+            f"load: {path} has version {about.get('version')!r}, this version of cuslayer reads {_VERSION}"
+        )
+    return about, {name.removeprefix("array/"): array for name, array in arrays.items()}

@@ -1,0 +1,90 @@
+"""Classes of recordings in files, by the network of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.data import read_events
+from cuslayer.loss import classify, decision_time
+from cuslayer.tape import no_grad
+from cuslayer.training.load import Run
+from cuslayer.training.run import load_data
+
+
+class Prediction(NamedTuple):
+    """What a network says of a recording.
+
+    Attributes:
+        file: the path of the recording.
+        label: the class with most spikes; None if the output has no spike.
+        counts: the number of spikes of each output; numbers that are not whole after a population vote.
+        time: the time of the decision in ms: from then on, the class had most spikes; None if there is no spike.
+    """
+
+    file: str
+    label: int | None
+    counts: list[float]
+    time: float | None
+
+
+def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | None = None) -> list[Prediction]:
+    """Return the class of each recording, the spike counts of the outputs and the time of the decision.
+
+    Args:
+        run: the run, as of `load_run`; its network should be in evaluation mode.
+        files: event files of any format that `read_events` reads.
+        batch: the number of recordings to compute at a time; by default that of the training.
+
+    Raises:
+        ValueError: the run has no classes, a file is missing or damaged, or a recording does not fit the network.
+    """
+    if run.config.error == "SpikeTime":
+        raise ValueError(f"predict: {run.folder} learned spike times, it has no classes")
+    paths, size = list(files), batch or run.config.batch
+    found = []
+    for first in range(0, len(paths), size):
+        some = paths[first : first + size]
+        x = np.stack([read_spikes("predict", run, path) for path in some], axis=1)
+        with no_grad():
+            out = run.net(x)
+        labels, totals = classify(out), out.numpy().sum(axis=0)
+        times = decision_time(out, labels, dt=run.config.neuron.dt)
+        for path, label, counts, time in zip(some, labels.tolist(), totals.tolist(), times.tolist(), strict=True):
+            silent = not any(counts)
+            found.append(Prediction(str(path), None if silent else label, counts, None if silent else time))
+    return found
+
+
+def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
+    """Return the spikes (T, ...) of a recording, as the network of a run takes them.
+
+    Raises:
+        ValueError: the file is missing or damaged, or the recording does not fit the network.
+    """
+    events = read_events(path)
+    try:
+        return events.to_spikes(run.net.input_shape, run.config.steps, run.config.neuron.dt)
+    except ValueError as problem:
+        raise ValueError(f"{op}: {path}: {str(problem).removeprefix('to_spikes: ')}") from None
+
+
+def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
+    """Return the first recording of a run's test set as a batch (T, 1, ...), its target, and a title.
+
+    Args:
+        run: the run.
+        data: a folder of recordings in place of the run's.
+
+    Raises:
+        ValueError: the recordings are missing or damaged, or do not fit the network.
+    """
+    found = load_data(run.config.with_options(data=data), run.net, op="report")
+    title, spikes = found.example
+    if found.test is None:
+        return spikes[:, None], found.train[0][1], title
+    return spikes[:, None], found.test.dataset.labels[:1], title

@@ -1,0 +1,217 @@
+"""The commands that read a run: test, predict, report; and a run that is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.data import Loader, open_folder, write_events
+from cuslayer.training import Config, evaluate, load_run, load_stats, predict, train
+from cuslayer.training import run as run_module
+from tests.support.tiny import recording, silent, write_folder, write_pair
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """A run with spike times."""
+    data = write_pair(tmp_path / "pair")
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    layers, out = ("5", "8", "5"), str(tmp_path / "times")
+    train(
+        Config(error="SpikeTime", duration=30.0, layers=layers, epochs=1, batch=1, data=str(data), out=out), log=silent
+    )
+    return tmp_path / "times"
+
+
+def test_the_score_is_that_of_the_last_epoch(finished, command):
+    row = load_stats(finished / "metrics.csv")[-1]
+    code, out, err = command("test", finished)
+    assert (code, err) == (0, "")
+    assert out == f"run at epoch 2: 3 recordings, loss {row.test_loss:.4g}, accuracy {row.test_accuracy:.2%}\n"
+    score, recordings = evaluate(load_run(finished))
+    assert (score.loss, score.accuracy) == (pytest.approx(row.test_loss, rel=1e-9), row.test_accuracy)
+    assert recordings == 3
+
+
+def test_other_recordings(finished, command, tmp_path, master):
+    other = write_folder(tmp_path / "other", (0, 1), (2,), events=90)
+    code, out, _ = command("test", finished, "--data", other, "--device", "cpu")
+    assert code == 0
+    run = load_run(finished)
+    x, labels = next(iter(Loader(open_folder(other)[1], 1, steps=30)))
+    assert f"1 recording, loss {run.config.loss()(run.net(x), labels).item():.4g}" in out
+    # A checkpoint file names the run as well as its folder.
+    assert command("test", finished / "checkpoint.npz")[1].startswith("run/checkpoint.npz at epoch 2: 3 recordings")
+
+
+def test_a_run_of_spike_times(pair, command, refused, tmp_path):
+    row = load_stats(pair / "metrics.csv")[-1]
+    code, out, _ = command("test", pair)
+    assert code == 0
+    found = re.fullmatch(rf"{pair} at epoch 1: 1 recording, loss (\S+)\n", out)
+    assert float(found[1]) > 0
+    assert float(found[1]) <= row.train_loss * 1.5
+    refused("learned spike times, it has no classes", "predict", pair, tmp_path / "pair" / "input.bs1")
+    assert command("report", pair)[0] == 0
+    assert "output" in (pair / "report.html").read_text("utf-8")
+
+
+def test_predictions(finished, command, files):
+    code, out, err = command("predict", finished, *files, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    run = load_run(finished)
+    x = np.stack([cs.read_events(file).to_spikes((34, 34, 2), 30) for file in files], axis=1)
+    with cs.no_grad():
+        spikes = run.net(x)
+    counts, classes = spikes.data.sum(axis=0), cs.classify(spikes)
+    decided = counts.any(axis=1)
+    assert decided.any()
+    labels = np.where(decided, classes, None)
+    times = np.where(decided, cs.decision_time(spikes, classes), None)
+    assert [each["file"] for each in found] == files
+    assert [each["class"] for each in found] == labels.tolist()
+    assert [each["counts"] for each in found] == counts.tolist()
+    assert [each["time_ms"] for each in found] == times.tolist()
+    # The result of a recording does not depend on those beside it.
+    assert predict(run, files, batch=1) == predict(run, files, batch=3)
+
+
+def test_the_table(finished, command, files):
+    code, out, _ = command("predict", finished, *files)
+    assert code == 0
+    head, *rows = out.splitlines()
+    assert head.split() == ["file", "class", "time", "(ms)", "counts"]
+    ends = {head.index("class") + len("class"), head.index("time (ms)") + len("time (ms)")}
+    for file, row, found in zip(files, rows, predict(load_run(finished), files), strict=True):
+        said = ["-", "-"] if found.label is None else [str(found.label), f"{found.time:g}"]
+        assert row.split() == [file, *said, *map(str, found.counts)]
+        assert all(row[end - 1] != " " and row[end : end + 2] == "  " for end in ends)
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_a_recording_without_output(finished, command, tmp_path):
+    """Before the first spike nothing is decided: neither a class nor a time is said."""
+    write_events(tmp_path / "dark.bs2", cs.Events([1.0], [0], [0], [0]))
+    assert [w for w in command("predict", finished, "dark.bs2")[1].splitlines()[1].split()] == [
+        *("dark.bs2", "-", "-"),
+        *("0", "0", "0"),
+    ]
+    (found,) = json.loads(command("predict", finished, "dark.bs2", "--json")[1])
+    assert found == {"file": "dark.bs2", "class": None, "counts": [0, 0, 0], "time_ms": None}
+
+
+def test_recordings_that_do_not_fit(finished, refused, files, tmp_path):
+    refused("read_events: none.bs2 does not exist", "predict", finished, files[0], "none.bs2")
+    (tmp_path / "half.bs2").write_bytes(b"1234567")
+    refused("read_events: half.bs2 is 7 bytes, not a multiple of 5", "predict", finished, "half.bs2")
+    write_events(tmp_path / "wide.bs2", cs.Events([1.0], [40], [2], [1]))
+    refused("predict: wide.bs2: events must lie within the sensor (34, 34, 2)", "predict", finished, "wide.bs2")
+    write_events(tmp_path / "flat.bs1", cs.Events([1.0], [4], None, [1]))
+    refused("predict: flat.bs1: shape must be a number of neurons", "predict", finished, "flat.bs1")
+    refused("report: wide.bs2: events must lie within the sensor", "report", finished, "wide.bs2")
+    (tmp_path / "notes.txt").write_text("no events")
+    refused("must end in one of .bs2", "predict", finished, "notes.txt")
+
+
+def test_the_page(finished, command, files):
+    code, out, err = command("report", finished)
+    assert (code, out, err) == (0, "run/report.html\n", "")
+    page = (finished / "report.html").read_text("utf-8")
+    assert "<title>34x34x2-8-3: input, class 0</title>" in page
+    code, out, _ = command("report", finished, *files[:2], "--out", "two.html")
+    assert (code, out) == (0, "two.html\n")
+    assert "34x34x2-8-3: 7.bs2, 8.bs2" in (finished.parent / "two.html").read_text("utf-8")
+    command("report", finished / "checkpoint.npz", "--data", os.path.dirname(files[0]), "--out", "own.html")
+    assert (finished.parent / "own.html").exists()
+
+
+def test_pages_that_cannot_be_written(finished, refused, files):
+    refused("report: folder nowhere does not exist", "report", finished, "--out", "nowhere/page.html")
+    refused("report: --data must not be given with files", "report", finished, files[0], "--data", ".")
+    refused("open_folder: folder nowhere does not exist", "report", finished, "--data", "nowhere")
+
+
+@pytest.mark.parametrize("name", ["test", "predict", "report"])
+def test_runs_that_are_none(finished, refused, name, files, tmp_path):
+    more = files[:1] if name == "predict" else []
+    refused("load_run: nowhere does not exist", name, "nowhere", *more)
+    refused("load_run: . has no checkpoint.npz", name, ".", *more)
+    (finished / "config.yaml").unlink()
+    refused("load_run: run has no config.yaml", name, finished, *more)
+
+
+def test_other_recordings_of_another_sensor(finished, refused, tmp_path):
+    write_folder(tmp_path / "four", (0, 3), (1,))
+    refused("test: the network has 3 outputs, the recordings have 4 classes", "test", finished, "--data", "four")
+
+
+def test_a_finished_run_says_where_it_stands(finished, command, monkeypatch):
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in finished.iterdir()}
+    code, out, err = command("train", "--resume", "--out", finished)
+    assert (code, err) == (0, "")
+    assert out == "run stands at epoch 2, nothing is left to train; to go on, give --epochs N, N above 2\n"
+    assert command("train", "--resume", "--out", finished, "--epochs", 1)[1] == out
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in finished.iterdir()} == before
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    assert command("train", "--resume", "--out", finished, "--epochs", 3)[0] == 0
+    assert len(load_stats(finished / "metrics.csv")) == 3
+    # What draws the figures may have been stopped: a missing one is drawn, the results stay.
+    (finished / "raster.png").unlink()
+    assert command("train", "--resume", "--out", finished)[1].count("\n") == 1
+    assert (finished / "raster.png").exists()
+
+
+def test_another_network(finished, command, refused, monkeypatch, tmp_path, master):
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    shutil.copy(finished / "config.yaml", "net.yaml")
+    options = ("--network", "34x34x2-4a-5-3", "--epochs", 1)
+    code, out, _ = command("train", "net.yaml", *options, "--out", "other")
+    assert code == 0
+    assert out.startswith("34x34x2-4a-5-3: ")
+    run = load_run("other")
+    assert (run.net.notation, run.config.true, run.config.epochs) == ("34x34x2-4a-5-3", 6.0, 1)
+    assert command("test", "other")[0] == 0
+    refused("Network: '5q' in '34x34x2-5q' is no layer; known words: HxWxC", "train", "--network", "34x34x2-5q")
+    refused(
+        "train: the network expects input (30, 34, 2)", "train", "net.yaml", "--network", "30x34x2-3", "--out", "runs/7"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_warnings_are_one_line(finished, command, files, monkeypatch):
+    import warnings
+
+    from cuslayer.cli import predict as module
+
+    def warn(options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("all times\nlie past the window", stacklevel=1)
+
+    monkeypatch.setattr(module, "run", warn)
+    assert command("predict", finished, *files) == (0, "", "cuslayer: warning: all times lie past the window\n")
+
+
+def test_an_interrupt_of_another_command(finished, command, files, monkeypatch):
+    from cuslayer.cli import predict as module
+
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", interrupt)
+    assert command("predict", finished, *files) == (130, "", "cuslayer: interrupted\n")
+
+
+def test_recordings_of_other_formats(finished, command, tmp_path):
+    events = recording(1, np.random.default_rng(5))
+    write_events(tmp_path / "a.npy", events)
+    write_events(tmp_path / "a.bs3", events)
+    one, two = json.loads(command("predict", finished, "a.npy", "a.bs3", "--json")[1])
+    assert one["counts"] == two["counts"]
