@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 
@@ -10,6 +11,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
+from cuslayer.inspection.demo.contents import contents
+from tests.support.emulator.driver import emulation
 
 
 def test_the_page_is_deterministic_the_only_file_and_loads_nothing(tmp_path, monkeypatch):
@@ -60,6 +63,16 @@ def test_the_camera_stays_on_the_canvas(shape):
     if shape == (34, 34):
         assert seen.draw(np.ones((1, 8, 8))).sum() == drawn.sum()
         assert Digits.shape == (*shape, 2)
+
+
+def test_on_emulated_cuda():
+    found = []
+    for where in (contextlib.nullcontext(), emulation()):
+        with where:
+            cs.seed(1)
+            net = cs.Network("9x8x2-3c3-2a-4", cs.SRM())
+            found.append(contents("demo", net, (9, 8, 2), 300))
+    assert found[0] == found[1]
 
 
 class Own(cs.SRM):
