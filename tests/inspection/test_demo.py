@@ -10,6 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, Events, digits, saccades, simulated_camera
+from cuslayer.kernels import of as kernels_of
 from tests.support import browser
 from tests.support.demo_page import check_spikes, events_of, open_page, run, run_on
 
@@ -99,7 +100,7 @@ NETWORKS = {
     "fine steps": lambda: [cs.Dense(SHAPE, 9), cs.SRM(dt=0.3), cs.Dense(9, 3), cs.SRM(dt=0.3)],
     "any window": lambda: [
         *(cs.Conv(2, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), ONE),
-        *(cs.Pool(2, gain=3.3, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
+        *(cs.Pool(2, gain=2.9, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
     ],
     "transposed": lambda: [
         *(cs.Pool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
@@ -128,7 +129,9 @@ def test_every_kind_of_layer_and_neuron(page, name):
     steps = round(300 / dt)
     there = page(net, shape=SHAPE)
     run_on(there, IMAGES[11])
-    assert check_spikes(there, net, spikes(IMAGES[11], SHAPE, steps, dt)) > 20
+    x = spikes(IMAGES[11], SHAPE, steps, dt)
+    assert check_spikes(there, net, x) > 20
+    check_weighted_input(there, net, x)
 
 
 def test_recordings_of_a_live_report(there, tmp_path):
@@ -144,7 +147,7 @@ def test_recordings_of_a_live_report(there, tmp_path):
     assert there.said == []
 
 
-@pytest.mark.parametrize("name", ["dense", "votes"])
+@pytest.mark.parametrize("name", ["dense", "votes", "loihi"])
 def test_the_decision_is_that_of_the_library(page, name):
     cs.seed(5)
     net = lively(*NETWORKS[name]())
@@ -161,10 +164,86 @@ def test_the_decision_is_that_of_the_library(page, name):
         assert there.run("Array.from({ length: 300 }, (_, t) => decision.at(t))") == running.tolist()
 
 
-def test_rounding_to_even(page):
+def test_an_explanation_of_a_fixed_point_neuron_has_its_whole_potential(page):
+    there = page(lively(*NETWORKS["loihi"]()), shape=SHAPE)
+    run_on(there, IMAGES[11])
+    there.run("choose(1, 40, model.times(1, 40)[0])")
+    rows, u = there.run(
+        "(() => { const why = model.explain(1, 40, chosen.time);"
+        "return [explanation.parts(1, why).map(({ name, size }) => [name, size]), why.potential]; })()"
+    )
+    assert rows == [["all that comes in", u]]
+    assert u > 5120
+
+
+def stepwise(there, x, neuron):
+    """Return the page's potentials and spikes (T, columns) of neurons for a weighted input x (T, columns), float32."""
+    steps, columns = x.shape
+    u, s = there.run(
+        f"(() => {{ const x = Float32Array.from({json.dumps(x.ravel().tolist())}), steps = {steps}, n = {columns},"
+        f"c = {json.dumps(neuron.simulation(steps))}, s = new Uint8Array(x.length), u = new Float32Array(x.length);"
+        "const state = new Float32Array(4 * n); for (let t = 0; t < steps; t++) {"
+        "if (c.kind === 'alpha') { fireAlpha(t, x, s, state, n, c); for (let j = 0; j < n; j++)"
+        "u[j * steps + t] = f32(c.response.gain * state[j]) + f32(c.refractory.gain * state[j + 2 * n]); }"
+        "else fireFixedPoint(t, x, s, u, state, steps, n, c); } return [[...u], [...s]]; })()"
+    )
+    return np.float32(u).reshape(columns, steps).T, np.bool_(s).reshape(steps, columns)
+
+
+NEURONS = {
+    "srm": (cs.SRM(tau_ref=2.0), 4.0),
+    "srm, never cut": (cs.SRM(cutoff=0.0, ref_cutoff=0.0), 4.0),
+    "srm, fine steps": (cs.SRM(dt=0.3, tau_sr=3.0), 4.0),
+    "loihi": (cs.Loihi(ref_delay=4), 60.0),
+    "loihi, recorded": (cs.Loihi(first_bin=False, surrogate_at="recorded", wgt_exp=-1), 200.0),
+    "loihi, at its limits": (cs.Loihi(vth_mant=131071, v_decay=1, i_decay=3), 40_000.0),
+}
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_potentials_are_pythons_to_the_bit(page, name):
+    neuron, size = NEURONS[name]
+    x = (np.random.default_rng(0).standard_normal((120, 50)) * size + size / 3).astype(np.float32)
+    there = page(cs.Network("9x8x2-3", cs.SRM()))
+    u, s = stepwise(there, x, neuron)
+    kernels = kernels_of(x)
+    if name.startswith("srm"):
+        expected = kernels.srm.neuron(x, neuron.filter, neuron.spiking)
+    else:
+        expected = kernels.loihi.forward(x, neuron.constants)
+    assert 0.01 < expected[1].mean() < 0.7
+    np.testing.assert_array_equal(u, expected[0])
+    np.testing.assert_array_equal(s, expected[1])
+
+
+def check_weighted_input(there, net, x):
+    """Compare the weighted input of every layer of neurons, from the spikes of the layer before, to the bit."""
+    y, layer = cs.Tensor(x), 0
+    net.train(False)
+    for stage in net.layers:
+        if isinstance(stage, cs.Neuron):
+            layer += 1
+            found = there.run(
+                f"(() => {{ const before = byStep(model.spikes({layer - 1}), model.steps, model.neurons({layer - 1}));"
+                f"const work = weighted(model.layers[{layer}].connections, before, model.steps,"
+                f"model.neurons({layer - 1}), model.neurons({layer})); let step; while (!(step = work.next()).done);"
+                "return [...step.value]; })()"
+            )
+            np.testing.assert_array_equal(np.float32(found), y.data.ravel())
+        with cs.no_grad():
+            y = stage(y)
+
+
+def test_rounding_to_even_and_into_bins(page):
     there = page(cs.Network("9x8x2-3", cs.SRM()))
     x = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4999, 2.5001, -7.0]
     assert there.run(f"{json.dumps(x)}.map(rint)") == np.rint(x).tolist()
+    time = np.arange(0, 3000, 100)
+    expected = Events(time / 1000.0, 0 * time, 0 * time, 0 * time).to_spikes((1, 1, 2), 25, 0.1)
+    events = [[int(us), 0, 0, 0] for us in time]
+    assert there.run(f"[...binned({json.dumps(events)}, [1, 1, 2], 25, 0.1, 2).start]") == [
+        *(0, *np.cumsum(expected.sum(axis=(1, 2, 3))).tolist())
+    ]
 
 
 def test_a_neuron_is_simulated_by_what_it_says_itself():

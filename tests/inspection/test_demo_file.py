@@ -52,7 +52,7 @@ def test_the_network_does_not_change(tmp_path):
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
-@pytest.mark.parametrize("shape", [(34, 34), (1, 1), (2, 9), (13, 20), (35, 33), (128, 100)])
+@pytest.mark.parametrize("shape", [(34, 34), (34, 35), (1, 1), (2, 9), (13, 20), (35, 33), (128, 100)])
 def test_the_camera_stays_on_the_canvas(shape):
     seen = saccades.saccades(*shape, 8, seed=0)
     assert (seen.path >= 0).all()

@@ -138,6 +138,7 @@ def test_a_drawing_is_scaled_and_a_dot_is_not_blown_up(page):
     assert dot[2:6, 2:6].sum() == dot.sum()
     wide = np.reshape(pixels([[[0.0, 0.5], [1.0, 0.5]]]), (8, 8))
     assert not wide[[0, 7]].any()
+    assert not wide[:, [0, 7]].any()
 
 
 def test_a_digit_of_the_test_set_drawn_with_the_keyboard_has_the_spikes_of_python(page):
