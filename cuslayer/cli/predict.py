@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     found = training.predict(training.load_run(options.run), options.files)
     if options.json:
         rows = [{"file": p.file, "class": p.label, "counts": p.counts, "time_ms": p.time} for p in found]
-        print(json.dumps(rows, indent=2))
+        print("[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]", sep="\n")
     else:
         print("\n".join(_table(found)))
 

@@ -35,7 +35,7 @@ def test_the_score_is_that_of_the_last_epoch(finished, command):
     assert (code, err) == (0, "")
     assert out == f"run at epoch 2: 3 recordings, loss {row.test_loss:.4g}, accuracy {row.test_accuracy:.2%}\n"
     score, recordings = evaluate(load_run(finished))
-    assert (score.loss, score.accuracy) == (pytest.approx(row.test_loss, rel=1e-9), row.test_accuracy)
+    assert score == pytest.approx((row.test_loss, row.test_accuracy), rel=1e-9)
     assert recordings == 3
 
 
@@ -66,6 +66,7 @@ def test_predictions(finished, command, files):
     code, out, err = command("predict", finished, *files, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
+    assert out.count("\n") == len(files) + 2  # one line each
     run = load_run(finished)
     x = np.stack([cs.read_events(file).to_spikes((34, 34, 2), 30) for file in files], axis=1)
     with cs.no_grad():

@@ -111,7 +111,7 @@ def test_every_layer_of_flat_inputs(again):
         cs.Loihi(90, 200, 900, 3, -2, 0.5, 2.0, 0.5, False, "recorded"),
     ],
 )
-def test_every_neuron(again, neuron):
+def test_every_neuron(again, neuron, tmp_path):
     _ = neuron.response, neuron.surrogate(np.ones(2)), neuron.psp(np.ones((3, 1, 1)))  # what is cached is not state
     cs.seed(3)
     net = cs.Network("8-16-4", neuron)
@@ -119,6 +119,8 @@ def test_every_neuron(again, neuron):
     same(net, other, spikes(8, steps=40))
     assert other[1] == neuron
     assert type(other[1]) is type(neuron)
+    with np.load(tmp_path / "net.npz") as file:
+        assert len(file.files) == 3  # the description, and two weights
     assert again(neuron) == neuron
 
 
