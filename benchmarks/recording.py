@@ -25,6 +25,7 @@ import machine
 import numpy as np
 
 import cuslayer as cs
+from cuslayer.network.container import graph_of
 from cuslayer.network.fusion import plan
 from cuslayer.neurons.potential import potential_format
 
@@ -40,7 +41,7 @@ def unwatched(net: cs.Network, x: np.ndarray) -> cs.Tensor:
     """Run a network as its call does, without looking for observers."""
     out = cs.Tensor(x)
     with potential_format(net.potentials):
-        for step in plan(net.layers):
+        for step in plan(graph_of(net)):
             out = step(out)
     return out
 

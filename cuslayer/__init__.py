@@ -24,6 +24,7 @@ from cuslayer.inspection import (
     show_in_notebooks,
 )
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Average,
     Conv,
@@ -53,6 +54,7 @@ from cuslayer.loss import (
 )
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
+from cuslayer.network.parallel import Parallel
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.srm import SRM
@@ -81,6 +83,7 @@ __all__ = [
     "NAdam",
     "Network",
     "Neuron",
+    "Parallel",
     "Params",
     "Pool",
     "ProbabilityWindowLoss",
@@ -113,6 +116,7 @@ __all__ = [
     "gradcheck",
     "health",
     "import_hdf5",
+    "kernel",
     "load",
     "load_config",
     "load_run",

@@ -14,6 +14,7 @@ from cuslayer.loss.classification import cross_entropy, moving_count
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
+from cuslayer.network.join import join
 from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.srm import neuron, spike
@@ -29,6 +30,7 @@ __all__ = [
     "dropout",
     "filter_bank",
     "fir",
+    "join",
     "loihi",
     "moving_count",
     "neuron",

@@ -9,29 +9,33 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT, Node, flow
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import Potentials, on_potential
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor
 
-# Called after each stage with its position, its output and its potentials (T, N, ...), None if it saves none; returns
-# the input of the next stage.
-After: TypeAlias = "Callable[[int, Tensor, Array | None], Tensor]"
+# Called after each stage with its node, its output and its potentials (T, N, ...), None if it saves none; returns the
+# output for the stages after it.
+After: TypeAlias = "Callable[[Node, Tensor, Array | None], Tensor]"
 
 
-def run_stages(
-    stages: Sequence[Any], x: Tensor, after: After, *, run: Callable[[int, Tensor], Tensor] | None = None
+def run_nodes(
+    nodes: Sequence[Node], output: int, x: Tensor, after: After, *, run: Callable[..., Tensor] | None = None
 ) -> Tensor:
-    """Run stages one after the other, without fusion, and return the output of the last.
+    """Run the nodes of a graph in order, without fusion, and return the output of one of them.
 
-    By default a stage is called; `run`, if given, gets its position and its input instead.
+    By default a node's stage is called; `run`, if given, gets the node and its inputs instead.
     """
-    for at, stage in enumerate(stages):
+
+    def run_node(node: Node, *inputs: Tensor) -> Tensor:
         found: list[Potentials] = []
         with on_potential(found.append):
-            y = run(at, x) if run else as_tensor(stage(x))
-        potential = found[0].values if found and is_neuron(stage) else None
-        x = after(at, y, potential)
-    return x
+            y = run(node, *inputs) if run else node(*inputs)
+        u = found[0].values if found and is_neuron(node.stage) else None
+        return after(node, y, u)
+
+    return flow(nodes, output, {INPUT: x}, run_node)
 
 
 def check_loss(op: str, loss: Any) -> None:
@@ -42,6 +46,6 @@ def check_loss(op: str, loss: Any) -> None:
 
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons."""
-    last = [stage for stage in net.layers if is_neuron(stage)][-1]
+    last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
     return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)

@@ -100,7 +100,7 @@ def reassignment(
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
         target: the second argument of the loss.
-        layer: the layer, as a position or the object; it must have SRM neurons.
+        layer: the layer, as an address or the object; it must have SRM neurons.
         neuron: its flat index, or an index such as (row, column, channel).
         loss: a function of the network's output and target to a scalar tensor. By default `SpikeTimeLoss` for a target
             of the output's shape, else `SpikeCountLoss`, with the constants of the last neurons.
@@ -128,19 +128,19 @@ def reassignment(
     op = "reassignment"
     check_network(op, net)
     of = find_unit(op, net, layer)
-    neurons, _ = one_pass_of(op, net, of)
+    neurons, _ = one_pass_of(op, of)
     check_loss(op, loss)
     data = as_tensor(x).data
-    with record(net, layers=[of.last], neurons=[neuron], samples=[sample]) as recording:
+    with record(net, layers=[of.address], neurons=[neuron], samples=[sample]) as recording:
         # An input that requires a gradient makes the layer receive one whatever is trained.
         with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
             value = (loss or default_loss(net, out, target))(out, target)
         value.backward()
-    found = recording[of.last]
+    found = recording[of.address]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(
-        layer=layer_name(net, of),
+        layer=layer_name(of),
         neuron=tuple(found.indices[0].tolist()),
         sample=sample,
         constants=neurons,

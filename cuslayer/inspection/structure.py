@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from cuslayer.layers import Layer
+from cuslayer.network.container import Container, graph_of, shape_after
+from cuslayer.network.graph import INPUT, Address, Node, as_address
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
 from cuslayer.tape import Tensor
@@ -17,32 +21,39 @@ class Unit(NamedTuple):
     """A layer and the neurons after it, or one of the two alone.
 
     Attributes:
-        layer: the position of the layer, or of a function; None if there is none.
-        neurons: the position of the neurons; None if there are none.
+        layer: the node of the layer, of a join of branches, or of a function; None if there is none.
+        neurons: the node of the neurons; None if there are none.
     """
 
-    layer: int | None
-    neurons: int | None
+    layer: Node | None
+    neurons: Node | None
 
     @property
-    def last(self) -> int:
-        """The position of its last stage."""
+    def last(self) -> Node:
+        """The node of its last stage."""
         return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
+
+    @property
+    def address(self) -> Address:
+        """The address of its last stage."""
+        return self.last.address
 
 
 def units(net: Any) -> list[Unit]:
-    """Return the units of a network in order."""
-    found: list[Unit] = []
-    for at, stage in enumerate(net.layers):
-        if is_neuron(stage):
-            before = found[-1] if found else None
-            if before is not None and before.neurons is None and isinstance(net.layers[at - 1], Layer):
-                found[-1] = Unit(before.layer, at)
-            else:
-                found.append(Unit(None, at))
+    """Return the units of a network, also those in branches and nested networks, in the order in which they run."""
+    graph = graph_of(net)
+    uses, found = graph.uses(), dict[int, Unit]()
+    for node in graph.nodes:
+        if not is_neuron(node.stage):
+            found[node.number] = Unit(node, None)
+            continue
+        before = found.get(node.inputs[0])
+        of_layer = before is not None and before.neurons is None and isinstance(before.last.stage, Layer)
+        if of_layer and uses[node.inputs[0]] == 1:
+            found[node.number] = Unit(found.pop(node.inputs[0]).layer, node)
         else:
-            found.append(Unit(at, None))
-    return found
+            found[node.number] = Unit(None, node)
+    return list(found.values())
 
 
 def check_network(op: str, net: Any) -> None:
@@ -52,56 +63,96 @@ def check_network(op: str, net: Any) -> None:
 
 
 def find_unit(op: str, net: Any, layer: Any) -> Unit:
-    """Return the unit of a layer, given as a position, negative ones from the end, or as the object itself.
+    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
+
+    A nested network stands for its last stage, and parallel branches for their join.
 
     Raises:
         ValueError: the layer is not in the network, or is at several positions.
     """
-    if isinstance(layer, int) and not isinstance(layer, bool):
-        size = len(net.layers)
-        if not -size <= layer < size:
-            raise ValueError(f"{op}: layer must be under {size}, got {layer}")
-        at = [layer % size]
+    number = _number_of(op, net, layer)
+    return next(unit for unit in units(net) if number in (node.number for node in unit if node is not None))
+
+
+def _number_of(op: str, net: Any, layer: Any) -> int:
+    """Return the number of the node that a layer stands for."""
+    graph = graph_of(net)
+    # By path, so that a join, which has the path of its branches, is counted once.
+    places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
+    for part in graph.parts:
+        places.setdefault(part.path, (part.output, []))[1].append(part.container)
+    path = _path(op, net, layer)
+    if path is None:
+        found = [at for at, (_, stages) in places.items() if any(stage is layer for stage in stages)]
     else:
-        at = [position for position, stage in enumerate(net.layers) if stage is layer]
-        if not at:
-            raise ValueError(f"{op}: layer {layer!r} is none of the network's")
-        if len(at) > 1:
-            positions = ", ".join(map(str, at))
-            raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
-    return next(u for u in units(net) if at[0] in u)
+        found = [path] if path in places else []
+    if not found:
+        raise ValueError(f"{op}: layer {layer!r} is none of the network's")
+    if len(found) > 1:
+        positions = ", ".join(str(as_address(at)) for at in found)
+        raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
+    number = places[found[0]][0]
+    if number == INPUT:
+        raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
+    return number
 
 
-def layer_name(net: Any, unit: Unit) -> str:
+_POSITION = (int, np.integer)
+
+
+def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
+    """Return an address as a path without negative positions; None for anything else."""
+    positions = layer if isinstance(layer, tuple) else (layer,)
+    if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
+        return None
+    path, inside = list[int](), net
+    for at in positions:
+        size = len(inside) if isinstance(inside, Container) else 0
+        if not -size <= at < size:
+            nested = f" in layer {as_address(tuple(path))}" if path else ""
+            raise ValueError(f"{op}: layer{nested} must be under {size}, got {at}")
+        path.append(int(at) % size)
+        inside = inside[path[-1]]
+    return tuple(path)
+
+
+def is_path(net: Any, value: Any) -> bool:
+    """Return whether a value is the address of a layer in a nested network: a tuple that begins with its position."""
+    positions = isinstance(value, tuple) and len(value) > 1 and all(isinstance(at, _POSITION) for at in value)
+    return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
+
+
+def layer_name(unit: Unit) -> str:
     """Return the name of a unit in messages and tables: ``layer 1 (Dense(4, 3), SRM)``."""
-    layer = "" if unit.layer is None else repr(net.layers[unit.layer])
-    neurons = "" if unit.neurons is None else type(net.layers[unit.neurons]).__name__
+    layer = "" if unit.layer is None else repr(unit.layer.stage)
+    neurons = "" if unit.neurons is None else type(unit.neurons.stage).__name__
     return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
 
 
-def neurons_of(net: Any, unit: Unit) -> Neuron | None:
+def neurons_of(unit: Unit) -> Neuron | None:
     """Return the neurons of a unit as a `Neuron`; None if it has none."""
-    return None if unit.neurons is None else as_neuron("network", net.layers[unit.neurons])
+    return None if unit.neurons is None else as_neuron("network", unit.neurons.stage)
 
 
-def one_pass_of(op: str, net: Any, unit: Unit) -> tuple[Neuron, OnePass]:
+def one_pass_of(op: str, unit: Unit) -> tuple[Neuron, OnePass]:
     """Return the SRM neurons of a unit and their `OnePass`; raise TypeError if it has none."""
-    neurons = neurons_of(net, unit)
+    neurons = neurons_of(unit)
     if neurons is None or neurons.one_pass is None:
-        raise TypeError(f"{op}: {layer_name(net, unit)} has no SRM neurons")
+        raise TypeError(f"{op}: {layer_name(unit)} has no SRM neurons")
     return neurons, neurons.one_pass
 
 
-def dt_at(net: Any, position: int) -> float:
-    """Return the time step in ms at a position: of the next neurons, or of the nearest before; 1 without neurons."""
-    around = (*net.layers[position:], *reversed(net.layers[:position]))
+def dt_at(net: Any, number: int) -> float:
+    """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
+    stages = [node.stage for node in graph_of(net).nodes]
+    around = (*stages[number:], *reversed(stages[:number]))
     return float(next((stage.dt for stage in around if is_neuron(stage)), 1.0))
 
 
 @contextmanager
 def eval_mode(net: Any) -> Iterator[None]:
     """Put layers into evaluation mode and let no parameter require a gradient, within the block."""
-    layers = [layer for layer in net.layers if isinstance(layer, Layer)]
+    layers = net.layers_within()
     training = [layer.training for layer in layers]
     required: list[tuple[Tensor, bool]] = [(p, p.requires_grad) for p in net.parameters()]
     try:
@@ -121,7 +172,7 @@ Shape: TypeAlias = "tuple[int, ...]"
 
 
 def output_shapes(net: Any) -> list[Shape | None]:
-    """Return the output shape (without T and N) of each stage; None where it is unknown.
+    """Return the output shape (without T and N) of each stage in the order in which they run; None if it is unknown.
 
     A `Network` knows its input shape. In any other network, shapes are known from the first layer on whose output shape
     does not depend on its input, such as a dense layer.
@@ -131,28 +182,22 @@ def output_shapes(net: Any) -> list[Shape | None]:
     >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
     [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
     """
-    shape: Shape | None = getattr(net, "input_shape", None)
-    found = []
-    for stage in net.layers:
-        shape = _after(stage, shape)
-        found.append(shape)
-    return found
+    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
+    for node in graph_of(net).nodes:
+        given = [shapes[number] for number in node.inputs]
+        try:
+            shapes[node.number] = shape_after(node.stage, given)
+        except ValueError:  # shapes that do not match: an error of the call, not of this table
+            shapes[node.number] = shape_after(node.stage, [None for _ in given])
+    del shapes[INPUT]
+    return list(shapes.values())
 
 
-def _after(stage: Any, shape: Shape | None) -> Shape | None:
-    if is_neuron(stage) or not isinstance(stage, Layer):
-        return shape if is_neuron(stage) else None
-    try:
-        return stage.output_shape(shape)
-    except ValueError:  # shapes that do not match: an error of the call, not of this table
-        return stage.output_shape(None)
+_rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
 
 
-_rates: WeakKeyDictionary[Any, dict[int, float]] = WeakKeyDictionary()
-
-
-def note_rates(net: Any, rates: Mapping[int, float]) -> None:
-    """Note the mean firing rates of layers in Hz, by position; they replace the rates noted before.
+def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
+    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
 
     >>> from cuslayer.network import Sequential
     >>> net = Sequential()
@@ -162,6 +207,6 @@ def note_rates(net: Any, rates: Mapping[int, float]) -> None:
     _rates[net] = dict(rates)
 
 
-def rates_of(net: Any) -> dict[int, float]:
-    """Return the noted firing rates in Hz by position; empty if none are noted."""
+def rates_of(net: Any) -> dict[Address, float]:
+    """Return the noted firing rates in Hz by address; empty if none are noted."""
     return dict(_rates.get(net, {}))

@@ -11,6 +11,8 @@ from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import conv_inward, conv_outward, dense_inward
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, Pool, TemporalFilter, Unpool, WeightNorm
 from cuslayer.layers.weight_hooks import length
+from cuslayer.network.container import chain_of
+from cuslayer.network.graph import Node
 from cuslayer.network.network import Sequential
 
 _BUFFERS = ("srmKernel", "refKernel")
@@ -39,8 +41,8 @@ def load_slayer(
         The converted arrays by key.
 
     Raises:
-        ValueError: a key is unknown, the numbers of arrays and layers differ, a shape differs, or a delay is out of
-            bounds; the network is not changed then.
+        ValueError: the network has branches, a key is unknown, the numbers of arrays and layers differ, a shape
+            differs, or a delay is out of bounds; the network is not changed then.
         TypeError: state is not a mapping, or net is not a network.
 
     >>> state = {"fc1.weight": np.zeros((10, 2, 34, 34, 1), np.float32)}
@@ -60,15 +62,16 @@ def load_slayer(
     given = _ordered(_plain_weights({key: np.asarray(value) for key, value in state.items()}), names)
     kinds = {key: _kind(key, array) for key, array in given.items()}
     if net is not None:
-        _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], net)
+        nodes = chain_of("load_slayer", net)
+        _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], nodes)
         setters: list[Callable[[], None]] = []
         for kind, types in (("weight", _SYNAPSES), ("filter", (TemporalFilter, FilterBank)), ("delay", (Delay,))):
             keys = [key for key in given if kinds[key] == kind]
-            positions = [i for i, layer in enumerate(net.layers) if isinstance(layer, types)]
-            if len(keys) != len(positions):
+            layers = [node for node in nodes if isinstance(node.stage, types)]
+            if len(keys) != len(layers):
                 found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
-                raise ValueError(f"load_slayer: the state has {found}, the network {len(positions)} {kind} layers")
-            setters += [_setter(key, given[key], i, net.layers[i]) for key, i in zip(keys, positions, strict=True)]
+                raise ValueError(f"load_slayer: the state has {found}, the network {len(layers)} {kind} layers")
+            setters += [_setter(key, given[key], node, node.stage) for key, node in zip(keys, layers, strict=True)]
         for load in setters:
             load()
     inward = {"weight": _weight_inward, "pool": _weight_inward, "filter": _filter_inward, "delay": _delay_inward}
@@ -137,31 +140,31 @@ def _delay_inward(array: Array) -> Array:
     return np.ascontiguousarray(array[:, 0, 0] if array.shape[1:] == (1, 1) else array.transpose(1, 2, 0))
 
 
-def _check_gains(pools: list[tuple[str, Array]], net: Sequential) -> None:
-    gains = [layer.gain for layer in net.layers if isinstance(layer, (Pool, Unpool))]
+def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
+    gains = [node.stage.gain for node in nodes if isinstance(node.stage, (Pool, Unpool))]
     for key, array in pools:
         if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
             ours = ", ".join(f"{gain:g}" for gain in gains) or "no pooling"
             raise ValueError(f"load_slayer: {key} has the gain {array.flat[0]:g}, the network has {ours}")
 
 
-def _setter(key: str, array: Array, position: int, layer: Any) -> Callable[[], None]:
+def _setter(key: str, array: Array, node: Node, layer: Any) -> Callable[[], None]:
     """Check that an array fits a layer; return a function that loads it."""
     if isinstance(layer, Delay):
-        return _delay_setter(key, array, position, layer)
+        return _delay_setter(key, array, node, layer)
     if isinstance(layer, (TemporalFilter, FilterBank)):
         ours = _filter_inward(array).reshape(-1) if isinstance(layer, TemporalFilter) else _filter_inward(array)
         taps = layer.weight.shape
-        _same(key, array, position, (*((1,) if len(taps) == 1 else taps[:1]), 1, 1, 1, taps[-1]))
+        _same(key, array, node, (*((1,) if len(taps) == 1 else taps[:1]), 1, 1, 1, taps[-1]))
     elif isinstance(layer, Dense):
         inputs = layer.in_features
         frame = (inputs[2], inputs[0], inputs[1], 1) if len(inputs) == 3 else (*inputs, 1, 1, 1)
         flat = (layer.out_features, int(np.prod(inputs)), 1, 1, 1)
         if array.shape != flat:
-            _same(key, array, position, (layer.out_features, *frame))
+            _same(key, array, node, (layer.out_features, *frame))
         ours = dense_inward(array.reshape(layer.out_features, -1), inputs)
     else:
-        _same(key, array, position, (*conv_outward(layer.weight.data).shape, 1))
+        _same(key, array, node, (*conv_outward(layer.weight.data).shape, 1))
         ours = conv_inward(array[..., 0])
 
     def load() -> None:
@@ -175,9 +178,9 @@ def _setter(key: str, array: Array, position: int, layer: Any) -> Callable[[], N
     return load
 
 
-def _delay_setter(key: str, array: Array, position: int, layer: Delay) -> Callable[[], None]:
+def _delay_setter(key: str, array: Array, node: Node, layer: Delay) -> Callable[[], None]:
     features = layer.features
-    _same(key, array, position, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
+    _same(key, array, node, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
     if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
         bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
         raise ValueError(f"load_slayer: {key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
@@ -188,6 +191,6 @@ def _delay_setter(key: str, array: Array, position: int, layer: Delay) -> Callab
     return load
 
 
-def _same(key: str, array: Array, position: int, expected: tuple[int, ...]) -> None:
+def _same(key: str, array: Array, node: Node, expected: tuple[int, ...]) -> None:
     if array.shape != expected:
-        raise ValueError(f"load_slayer: {key} has shape {array.shape}, layer {position} expects {expected}")
+        raise ValueError(f"load_slayer: {key} has shape {array.shape}, layer {node} expects {expected}")

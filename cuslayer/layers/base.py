@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import generator
+from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.tape import Tensor
 
@@ -22,17 +22,94 @@ Pair: TypeAlias = "int | tuple[int, int]"
 class Layer:
     """Base class of layers: a callable with parameters.
 
+    The tensors and layers that are attributes of a layer belong to it, also those in lists, tuples and dictionaries:
+    `parameters`, `state`, `load_state`, `train` and the optimizer find them without registration.
+
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
+
+    >>> from cuslayer.layers import Dense
+    >>> class Gated(Layer):
+    ...     def __init__(self):
+    ...         self.dense, self.gains = Dense(4, 3), [Tensor([1.0, 1.0, 1.0], requires_grad=True)]
+    ...     def __call__(self, x):
+    ...         return self.dense(x) * self.gains[0]
+    >>> layer = Gated()
+    >>> layer, list(layer.state())
+    (Gated(dense=Dense(4, 3), gains.0=(3,)), ['dense.weight', 'gains.0'])
     """
 
     training = True
     keeps_shape = False
 
     def parameters(self) -> list[Tensor]:
-        """Return the tensors that an optimizer updates."""
-        return []
+        """Return the tensors that an optimizer updates, each once."""
+        return list(self.named_parameters().values())
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters by name, each once, under its first name.
+
+        A name is the path of attributes, list indices and dictionary keys to the tensor, such as ``dense.weight``. A
+        parameter that `parameters` of a subclass returns without its being an attribute has its number as its name.
+        """
+        found: dict[int, tuple[str, Tensor]] = {}
+        for name, p in self.parameter_names():
+            found.setdefault(id(p), (name, p))
+        return dict(found.values())
+
+    def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+        """Yield each name of a parameter with the parameter, which may have several.
+
+        Args:
+            above: the identities of the layers whose names are being collected, which hold this one.
+        """
+        children = [(name, child) for name, child in self.children() if id(child) not in above]
+        if lists_parameters(self):
+            names = {id(child): name for name, child in children}
+            yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(self.parameters()))
+            return
+        for name, child in children:
+            yield from names_in(name, child, (*above, id(self)))
+
+    def children(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name of each attribute that is a tensor or a layer, and its value."""
+        for name, value in vars(self).items():
+            yield from tensors_and_layers(name, value)
+
+    def layers_within(self) -> list[Layer]:
+        """Return the layer itself and all layers in it, each once."""
+        found: dict[int, Layer] = {}
+        waiting: list[Layer] = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                waiting += [child for _, child in layer.children() if isinstance(child, Layer)]
+        return list(found.values())
+
+    def train(self, training: bool = True) -> None:
+        """Put the layer and all layers in it into training or evaluation mode; dropout differs between the two."""
+        for layer in self.layers_within():
+            layer.training = training
+
+    def state(self) -> dict[str, Array]:
+        """Return copies of the parameters by name, as `named_parameters` has them, on the CPU."""
+        return {name: to_numpy(p.data).copy() for name, p in self.named_parameters().items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Set the parameters from arrays by name, as `state` returns them.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
+        """
+        mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
+        for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
+            raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
+        for name, p in mine.items():
+            check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
+        for name, p in mine.items():
+            p.data = to_device(state[name].astype(p.dtype))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of the output after T and N, without running the layer.
@@ -51,6 +128,32 @@ class Layer:
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
         raise TypeError(f"{type(self).__name__}: a layer must define __call__")
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={c.shape if isinstance(c, Tensor) else repr(c)}" for name, c in self.children())
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors and layers in a value with their names; a tensor that an operation made is no parameter."""
+    if isinstance(value, Layer) or (isinstance(value, Tensor) and value.node is None):
+        yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from tensors_and_layers(f"{name}.{key}", item)
+
+
+def lists_parameters(layer: Any) -> bool:
+    """Return whether an object has `parameters` of its own, not those that `Layer` finds."""
+    return hasattr(layer, "parameters") and getattr(type(layer), "parameters", None) is not Layer.parameters
+
+
+def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names of the parameters in a tensor or layer that has a name itself."""
+    if isinstance(child, Tensor):
+        yield name, child
+    else:
+        yield from ((f"{name}.{rest}", p) for rest, p in child.parameter_names(above))
 
 
 class Synapse(Layer):

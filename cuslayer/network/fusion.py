@@ -16,6 +16,7 @@ from cuslayer.backend import Setting
 from cuslayer.kernels.constants import Pooling
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.network.graph import INPUT, Graph, Part
 from cuslayer.neurons.base import OnePass
 from cuslayer.tape import Tensor, as_tensor, grad_enabled
 
@@ -72,6 +73,8 @@ def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
 
 
 FUSIONS = (Fusion((Conv, Pool), _conv_pool, condition=_same_gradient), Fusion((Conv,), _conv), Fusion((Dense,), _dense))
+# The most stages that run as one.
+_LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,28 @@ class Step:
     """Stages of a network that run as one.
 
     Attributes:
-        start: the position of the first in the network.
+        start: the number of the first node in the network's graph.
         stages: the stages.
         fusion: the pattern they fit; None for a single stage.
+        inputs: the numbers of the nodes whose outputs the first stage takes.
     """
 
     start: int
     stages: tuple[Any, ...]
     fusion: Fusion | None = None
+    inputs: tuple[int, ...] = (INPUT,)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the output of the stages for the input x (T, N, ...)."""
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the stages for the input (T, N, ...), or for several inputs of a join."""
         if self.fusion is None:
-            return as_tensor(self.stages[0](x))
+            return as_tensor(self.stages[0](*inputs))
         neurons = [one_pass(neuron) for neuron in self.stages[1::2]]
-        return self.fusion.operation(x, list(self.stages[::2]), neurons)
+        return self.fusion.operation(*inputs, list(self.stages[::2]), neurons)
+
+    @property
+    def last(self) -> int:
+        """The number of the last node."""
+        return self.start + len(self.stages) - 1
 
     @property
     def keeps_potentials(self) -> bool:
@@ -102,34 +112,55 @@ class Step:
 
     def parts(self) -> list[Step]:
         """Return one step per stage."""
-        return [Step(self.start + number, (stage,)) for number, stage in enumerate(self.stages)]
+        found = []
+        for number, stage in enumerate(self.stages):
+            at = self.start + number
+            found.append(Step(at, (stage,), inputs=(at - 1,) if number else self.inputs))
+        return found
 
     def with_layer(self, layer: Any) -> Step:
         """Return the step with another first layer."""
         return replace(self, stages=(layer, *self.stages[1:]))
 
+    def numbered_from(self, start: int) -> Step:
+        """Return the step with another number of its first node."""
+        return replace(self, start=start)
 
-def plan(stages: Sequence[Any]) -> list[Step]:
-    """Return the steps of a forward pass through stages.
 
+def plan(graph: Graph) -> list[Step]:
+    """Return the steps of a forward pass through a graph.
+
+    Stages run as one only where each takes nothing but the output of the stage before it, which no other stage takes.
+    A step does not go over the edge of a nested network that has an observer.
+
+    >>> from cuslayer.network import Sequential
+    >>> from cuslayer.network.container import graph_of
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM()
-    >>> [len(step.stages) for step in plan([Conv(2, 4, 3), srm, Pool(2, gain=11.0), srm, Dense(16, 2), srm])]
+    >>> net = Sequential(Conv(2, 4, 3), srm, Sequential(Pool(2, gain=11.0), srm, Dense(16, 2)), srm)
+    >>> [len(step.stages) for step in plan(graph_of(net))]
     [4, 2]
     """
+    uses, starts = graph.uses(), {edge for part, _ in _observed_parts(graph.parts) for edge in (part.first, part.stop)}
     steps, at = [], 0
-    while at < len(stages):
-        fusion = next((fusion for fusion in FUSIONS if fusion.fits(stages[at:])), None)
+    while at < len(graph.nodes):
+        chain = [graph.nodes[at]]
+        for node in graph.nodes[at + 1 : at + _LONGEST]:
+            if node.inputs != (node.number - 1,) or uses[node.number - 1] > 1 or node.number in starts:
+                break
+            chain.append(node)
+        stages = [node.stage for node in chain]
+        fusion = next((fusion for fusion in FUSIONS if fusion.fits(stages)), None)
         count = 1 if fusion is None else 2 * len(fusion.layers)
-        steps.append(Step(at, tuple(stages[at : at + count]), fusion))
+        steps.append(Step(at, tuple(stages[:count]), fusion, chain[0].inputs))
         at += count
     return steps
 
 
-# Runs a step of a plan on its input.
-Run: TypeAlias = "Callable[[Step, Tensor], Tensor]"
-# Runs a step in place of a `Run`: called with that `Run`, the step and its input; returns the output.
-Observer: TypeAlias = "Callable[[Run, Step, Tensor], Tensor]"
+# Runs a step of a plan on its inputs.
+Run: TypeAlias = "Callable[..., Tensor]"
+# Runs a step in place of a `Run`: called with that `Run`, the step and its inputs; returns the output.
+Observer: TypeAlias = "Callable[..., Tensor]"
 
 _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
 
@@ -139,19 +170,39 @@ def observe(net: Any, observer: Observer) -> Iterator[None]:
     """Let an observer run every step of a network's forward passes, within the block and this thread.
 
     The observer may run the stages of a step one by one; it must return the output of the step. Of several observers
-    of a network, the last one is called first.
+    of a network, the last one is called first. A network that is nested in another is observed there too.
     """
     with _observers.set((*_observers.get(), (net, observer))):
         yield
 
 
-def observed(net: Any) -> Run:
-    """Return the function that runs the steps of a network, through its observers if it has any."""
+def observed(net: Any, parts: Sequence[Part] = ()) -> Run:
+    """Return the function that runs the steps of a network, through its observers and those of its nested networks."""
 
-    def run(step: Step, x: Tensor) -> Tensor:
-        return step(x)
+    def run(step: Step, *inputs: Tensor) -> Tensor:
+        return step(*inputs)
 
+    nested = _observed_parts(parts)
     for other, observer in _observers.get():
         if other is net:
             run = partial(observer, run)
+        for part, of_part in nested:
+            if of_part is observer:
+                run = partial(_within, part, observer, run)
     return run
+
+
+def _observed_parts(parts: Sequence[Part]) -> list[tuple[Part, Observer]]:
+    """Return the parts that have observers, with each of them."""
+    return [(part, observer) for net, observer in _observers.get() for part in parts if part.container is net]
+
+
+def _within(part: Part, observer: Observer, run: Run, step: Step, *inputs: Tensor) -> Tensor:
+    """Run a step through the observer of a nested network if it lies in it, numbered as in that network."""
+    if not part.first <= step.start < part.stop:
+        return run(step, *inputs)
+
+    def numbered_back(inner: Step, *inputs: Tensor) -> Tensor:
+        return run(inner.numbered_from(inner.start + part.first), *inputs)
+
+    return observer(numbered_back, step.numbered_from(step.start - part.first), *inputs)

@@ -2,119 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from cuslayer import check
-from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers import Layer
-from cuslayer.network.fusion import observed, plan
+from cuslayer.network.container import Container, add_stage
+from cuslayer.network.graph import Graph
 from cuslayer.network.notation import Word, build, read_words
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.neurons.potential import FORMATS, potential_format
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.neurons.potential import FORMATS
+from cuslayer.tape import Tensor
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
 
-class Sequential:
+class Sequential(Container):
     """Layers and neurons that run one after the other.
 
+    A network is a layer: it may stand in another network, or be a branch of `Parallel`. One that is empty passes its
+    input on. A layer may stand at several places; they share its parameters. Layers are numbered from 0; one in a
+    nested network has the address ``(position of the network, position in it)``, and so on inward. ``net[address]`` is
+    the layer, and `record`, `explain` and the like take addresses as well as layers. Iteration runs over `layers`.
+
     Args:
-        layers: layers, neurons, or any functions from a tensor to a tensor.
+        layers: layers, neurons, networks, or any functions from a tensor to a tensor.
         potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
-            has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same.
+            has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same. In a nested network
+            the setting of the outer one holds.
 
     Attributes:
         layers: the stages in order.
 
     Raises:
         TypeError: a stage cannot be called.
-        ValueError: potentials is neither "full" nor "float16".
+        ValueError: potentials is neither "full" nor "float16", or neurons of a network with branches differ in dt.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM()
-    >>> net = Sequential(Dense(4, 3), srm, Dense(3, 2), srm)
+    >>> net = Sequential(Dense(4, 3), srm, Sequential(Dense(3, 2), srm))
     >>> net(np.zeros((10, 1, 4), bool)).shape, len(net.parameters())
     ((10, 1, 2), 2)
+    >>> net[2, 0], list(net.state())
+    (Dense(3, 2), ['0.0', '2.0.0'])
     """
 
     def __init__(self, *layers: Stage, potentials: str = "full") -> None:
         self.potentials = check.one_of(type(self).__name__, "potentials", potentials, FORMATS)
-        for position, layer in enumerate(layers):
-            if not callable(layer):
-                raise TypeError(f"{type(self).__name__}: layer {position} must be callable, got {type(layer).__name__}")
         self.layers: list[Any] = list(layers)
+        self._check_stages()
 
-    def __call__(self, x: Any) -> Tensor:
-        """Return the output for the input x (T, N, ...).
+    @property
+    def stages(self) -> list[Any]:
+        """The layers."""
+        return self.layers
 
-        Raises:
-            ValueError: x does not fit the first layer.
-        """
-        x = as_tensor(x)
-        check.time_first("network", "x", x)
-        run = observed(self)
-        with potential_format(self.potentials):
-            for step in plan(self.layers):
-                x = run(step, x)
-        return x
-
-    def parameters(self) -> list[Tensor]:
-        """Return the parameters of all layers in order, each once."""
-        found = {id(p): p for layer in self.layers if hasattr(layer, "parameters") for p in layer.parameters()}
-        return list(found.values())
-
-    def train(self, training: bool = True) -> None:
-        """Put layers that behave differently in training, such as dropout, into training or evaluation mode."""
-        for layer in self.layers:
-            if isinstance(layer, Layer):
-                layer.training = training
-
-    def state(self) -> dict[str, Array]:
-        """Return copies of the parameters by name, ``<position>.<number>``, the number within its layer, on the CPU."""
-        return {name: to_numpy(p.data).copy() for name, p in self._named()}
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        """Set the parameters from arrays by name, as `state` returns them.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape differs; the network does not change then.
-        """
-        mine = dict(self._named())
-        for name in mine.keys() ^ state.keys():
-            raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
-        for name, p in mine.items():
-            check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
-        for name, p in mine.items():
-            p.data = to_device(state[name].astype(p.dtype))
-
-    def _named(self) -> Iterator[tuple[str, Tensor]]:
+    def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         for position, layer in enumerate(self.layers):
-            if hasattr(layer, "parameters"):
-                for number, p in enumerate(layer.parameters()):
-                    yield f"{position}.{number}", p
+            source = add_stage(graph, layer, (*path, position), source)
+        return source
 
-    def __getitem__(self, key: Any) -> Any:
-        """Return the layer at a position, or the given layer if the network has it."""
-        if isinstance(key, int):
-            try:
-                return self.layers[key]
-            except IndexError:
-                raise ValueError(f"network: position must be under {len(self.layers)}, got {key}") from None
-        for layer in self.layers:
-            if layer is key:
-                return layer
-        raise ValueError(f"network: {key!r} is none of its layers")
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __repr__(self) -> str:
-        rows = "".join(f"\n  {position}: {layer!r}" for position, layer in enumerate(self.layers))
-        return f"{type(self).__name__}({rows}\n)"
+    def _with_stages(self, stages: list[Any]) -> Sequential:
+        return Sequential(*stages, potentials=self.potentials or FORMATS[0])
 
 
 class Network(Sequential):
@@ -155,9 +106,7 @@ class Network(Sequential):
         self.input_shape, stages = build(words, neuron)
         super().__init__(*stages, potentials=potentials)
 
-    def __call__(self, x: Any) -> Tensor:
-        x = as_tensor(x)
+    def _check_input(self, x: Tensor) -> None:
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             raise ValueError(f"network: x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}")
-        return super().__call__(x)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cuslayer.backend import Array
+from cuslayer.network.container import graph_of
 from cuslayer.network.network import Sequential
 from cuslayer.plot import gradient_flow
 from cuslayer.tape import Tensor
@@ -29,7 +30,8 @@ class GradientFlow:
         flow.plot().figure.savefig("gradients.png")
 
     Args:
-        net: the network; its parameters are named by position and layer, as in "2 Dense".
+        net: the network; its parameters are named by position and layer, as in "2 Dense", or "2.0.1 Dense" for a layer
+            in a nested network or a branch.
 
     Attributes:
         epochs: the sizes by name, one dictionary for each completed epoch.
@@ -119,10 +121,11 @@ class GradientFlow:
 
 
 def _by_layer(net: Sequential) -> dict[str, Tensor]:
-    """Return the parameters by position and layer, with a number if a layer has several."""
-    found = {}
-    for position, layer in enumerate(net.layers):
-        own = layer.parameters() if hasattr(layer, "parameters") else []
+    """Return the parameters by position and layer, each once, with a number if a layer has several."""
+    found: dict[str, Tensor] = {}
+    for node in graph_of(net).nodes:
+        own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
         for number, p in enumerate(own):
-            found[f"{position} {type(layer).__name__}" + (f".{number}" if len(own) > 1 else "")] = p
+            if not any(p is other for other in found.values()):
+                found[f"{node} {type(node.stage).__name__}" + (f".{number}" if len(own) > 1 else "")] = p
     return found

@@ -18,10 +18,13 @@ from cuslayer.backend import Array
 from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.files import write_whole
+from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.health.compute import health
+from cuslayer.inspection.structure import units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
-from cuslayer.neurons.base import is_neuron
-from cuslayer.tape import no_grad
+from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
@@ -238,12 +241,17 @@ def _output_size(net: Network, op: str) -> int:
 
 def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
     """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
-    found = []
+    found = list[tuple[str, Array]]()
+    before = {unit.neurons.number: unit.layer for unit in units(net) if unit.neurons is not None}
+
+    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+        if node.number in before:
+            layer = before[node.number]
+            found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", y.numpy()[:, 0]))
+        return y
+
     net.train(False)
+    graph = graph_of(net)
     with no_grad():
-        x: Any = backend.to_device(spikes[:, None])
-        for position, layer in enumerate(net.layers):
-            x = layer(x)
-            if is_neuron(layer):
-                found.append((f"after {net.layers[position - 1]!r}", x.numpy()[:, 0]))
+        run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
     return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

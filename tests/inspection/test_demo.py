@@ -10,7 +10,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits, Events, digits, saccades, simulated_camera
+from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels import of as kernels_of
+from cuslayer.network.container import graph_of
 from tests.support import browser
 from tests.support.demo_page import check_spikes, events_of, open_page, run, run_on
 
@@ -78,10 +80,11 @@ def test_any_image_on_any_sensor(page, image):
 
 def lively(*stages):
     """Return a network whose dense layers have many positive weights, so that all neurons fire."""
-    for stage in stages:
+    net = cs.Sequential(*stages)
+    for stage in (node.stage for node in graph_of(net).nodes):
         if isinstance(stage, cs.Dense):
             stage.weight.data[:] = (np.abs(stage.weight.data) - np.abs(stage.weight.data).mean() / 2) * 8
-    return cs.Sequential(*stages)
+    return net
 
 
 def delay(features, **options):
@@ -112,6 +115,7 @@ NETWORKS = {
     ],
     "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
     "hook": lambda: [cs.Dense(SHAPE, 9, weight_hook=lambda w: cs.quantize(w, 0.25)), ONE, cs.Dense(9, 4), cs.SRM()],
+    "nested": lambda: [cs.Sequential(cs.Dense(SHAPE, 9), cs.Sequential(ONE, cs.Dense(9, 4))), cs.SRM()],
     "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.Average(3)],
     "loihi": lambda: cs.Network("9x8x2-4c3-2a-20-4", cs.Loihi(ref_delay=3)).layers,
     "loihi's options": lambda: [
@@ -125,7 +129,7 @@ NETWORKS = {
 def test_every_kind_of_layer_and_neuron(page, name):
     cs.seed(2)
     net = lively(*NETWORKS[name]())
-    dt = next(stage.dt for stage in net.layers if isinstance(stage, cs.Neuron))
+    dt = dt_at(net, 0)
     steps = round(300 / dt)
     there = page(net, shape=SHAPE)
     run_on(there, IMAGES[11])
@@ -220,7 +224,7 @@ def check_weighted_input(there, net, x):
     """Compare the weighted input of every layer of neurons, from the spikes of the layer before, to the bit."""
     y, layer = cs.Tensor(x), 0
     net.train(False)
-    for stage in net.layers:
+    for stage in (node.stage for node in graph_of(net).nodes):
         if isinstance(stage, cs.Neuron):
             layer += 1
             found = there.run(

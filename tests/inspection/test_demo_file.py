@@ -134,6 +134,10 @@ def refused():
             f"{weights}, got Delay(6, dt=1, mode='linear'), Dense(6, 3)",
         ),
         (
+            *(cs.Sequential(cs.Parallel(dense, cs.Dense(frames, 6), join="add"), srm), {"shape": frames}, ValueError),
+            "demo: net must be a chain of layers, without branches, for a page that runs it",
+        ),
+        (
             *(double(cs.Dense(frames, 6), srm), {}, ValueError),
             "demo: net must have float32 weights, got float64 in Dense((4, 4, 2), 6)",
         ),

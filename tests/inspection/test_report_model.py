@@ -10,7 +10,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.report import contents as carried
-from tests.support import browser
+from cuslayer.inspection.report.encode import block
+from cuslayer.inspection.structure import units
+from tests.support import branches, browser
 
 MODEL = (Path(carried.__file__).parent / "model.js").read_text("utf-8")
 SRM = cs.SRM(tau_sr=4.0)
@@ -75,12 +77,17 @@ def check_explained(page, net, x, at, layer, number, sample, time):
     close(found["filtered"], why.filtered)
     assert found["fired"] == why.fired
     assert found["theta"] == why.theta
-    sizes = np.zeros(why.contributions.size)
+    # The layers of the page are the input and the neurons in the order in which they run.
+    layers = [None, *(unit.address for unit in units(net) if unit.neurons is not None)]
+    sizes = {source.address: np.zeros(source.contributions.size) for source in why.sources}
+    of_address = {source.address: source for source in why.sources}
     for part in found["contributions"]:
-        sizes[part["input"]] = part["size"]
-        mine = why.spikes.time[(why.spikes.neuron == np.unravel_index(part["input"], why.contributions.shape)).all(1)]
-        assert part["times"] == sorted(mine.tolist())
-    close(sizes, why.contributions.ravel())
+        source = of_address[layers[part["source"]]]
+        sizes[source.address][part["input"]] = part["size"]
+        index = np.unravel_index(part["input"], source.contributions.shape)
+        assert part["times"] == sorted(source.spikes.time[(source.spikes.neuron == index).all(1)].tolist())
+    for address, found_sizes in sizes.items():
+        close(found_sizes, of_address[address].contributions.ravel())
     order = [abs(part["size"]) for part in found["contributions"]]
     assert order == sorted(order, reverse=True)
     assert found["refractorySpikes"] == sorted(why.refractory_spikes.time.tolist())
@@ -261,3 +268,39 @@ def test_times_over_two_bytes(page):
         load(page, net, x)
         assert ask(page, "times(0, 1)") == np.flatnonzero(x[:, 0, 1]).tolist()
         assert ask(page, "times(0, 0)") == [69_999]
+
+
+@pytest.mark.parametrize("name", branches.NETWORKS)
+def test_networks_with_branches(page, name):
+    """Neurons in and behind branches: potentials, errors that come from several layers, and parts by their layer."""
+    cs.seed(6)
+    net, x = branches.NETWORKS[name](), branches.spikes(*branches.FRAMES)
+    with cs.no_grad():
+        shape = net(x).shape
+    target = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+    def loss(y, target):
+        return (y * cs.Tensor(target)).sum()
+
+    load(page, net, x, target, loss)
+    for layer, unit in enumerate((u for u in units(net) if u.neurons is not None), start=1):
+        neurons = page.run(f"(model.neurons({layer}))")
+        for number, sample in ((0, 0), (neurons // 2, 1)):
+            fired = check_neuron(page, net, x, target, unit.address, layer, number, sample, loss=loss)
+            for time in {20, *fired[len(fired) // 2 :][:1].tolist()}:
+                check_explained(page, net, x, unit.address, layer, number, sample, time)
+
+
+def test_a_page_has_each_weight_once():
+    """A layer after a join is not written again for each branch."""
+    dense = cs.Dense(4, 2)
+    net = cs.Sequential(cs.Parallel(*(cs.Sequential(cs.Dense(4, 4), SRM) for _ in range(3))), dense, SRM)
+    text = json.dumps(carried.contents(net, cs.Tensor(branches.spikes(4)).data, None, None))
+    assert text.count(block(dense.weight.data, "f4")["data"]) == 1
+
+
+def test_shifts_on_both_sides_of_a_join_are_left_to_python():
+    net = cs.Sequential(cs.Parallel(cs.Shift(-2.0), cs.Sequential()), cs.Shift(3.0), cs.Dense(4, 2), SRM)
+    found = carried.contents(net, cs.Tensor(branches.spikes(4)).data, None, None)["layers"][1]
+    assert found["feed"] is None
+    assert found["potentials"] is not None

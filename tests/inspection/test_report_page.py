@@ -11,7 +11,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.report import report
-from tests.support import browser
+from tests.support import branches, browser
 
 pytest.importorskip("plotly")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -311,3 +311,25 @@ def test_the_benchmark(whole, tmp_path, monkeypatch, capsys):
     assert '"spikes"' in capsys.readouterr().out
     for name in ("report_page", "machine"):
         sys.modules.pop(name)
+
+
+def test_a_page_of_a_network_with_branches(page, tmp_path):
+    """Its inputs name their layers, a click goes to the neuron, and the map is of the layer with the largest share."""
+    cs.seed(7)
+    net, x = branches.skip(), branches.spikes(*branches.FRAMES)
+    page.there.open(report(net, x, tmp_path / "branches.html", target=[0, 1]))
+    page.there.run("choose(3, 31, 20); 0")
+    why = cs.explain(net, x, 4, 31, 20)
+    rows = page.bars()
+    named = [name for name, _ in rows if name.startswith("input ")]
+    assert len(named) == 10
+    assert any(" of layer 1 (" in name for name in named)
+    assert any(" of layer 2.0.1 (" in name for name in named)
+    sizes = [float(size.replace("\N{MINUS SIGN}", "-")) for _, size in rows]
+    assert sum(sizes[:-1]) == pytest.approx(sizes[-1], abs=1e-2)
+    assert sizes[-1] == pytest.approx(why.potential, abs=1e-2)
+    largest = max(why.sources, key=lambda source: abs(source.contributions).max())
+    of_map = "the layer below" if largest.address == (2, 0, 1) else largest.layer
+    assert page.text("map-caption").startswith(f"what each pixel of {of_map} adds to u")
+    page.there.run("$('parts').querySelector('button').click(); 0")
+    assert page.chosen()[0] == (1 if largest.address == 1 else 2)

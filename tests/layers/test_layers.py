@@ -100,8 +100,9 @@ def test_index_by_position_or_object():
     assert net[0] is net.layers[0]
     assert net[-1] is SRM
     assert net[net.layers[2]] is net.layers[2]
-    with pytest.raises(ValueError, match="network: position must be under 4, got 9"):
-        net[9]
+    for position in (4, 9, -5):
+        with pytest.raises(IndexError, match=f"^Network: no layer {position} in 4$"):
+            net[position]
     with pytest.raises(ValueError, match=r"network: Dense\(1, 1\) is none of its layers"):
         net[cs.Dense(1, 1)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.network.container import graph_of
 from cuslayer.network.fusion import FUSIONS, plan
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor
@@ -58,7 +59,7 @@ def conv(kind=cs.Conv):
     ],
 )
 def test_the_plan(stages, sizes):
-    steps = plan(stages)
+    steps = plan(graph_of(cs.Sequential(*stages)))
     assert [len(step.stages) for step in steps] == sizes
     assert [stage for step in steps for stage in step.stages] == stages
     assert [step.start for step in steps] == np.cumsum([0, *sizes[:-1]]).tolist()

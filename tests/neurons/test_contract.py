@@ -9,7 +9,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.inspection.forward import default_loss, run_stages
+from cuslayer.inspection.forward import default_loss, run_nodes
+from cuslayer.network.container import graph_of
 from cuslayer.neurons import base
 from cuslayer.neurons.base import Names, Neuron, as_neuron, is_neuron
 from cuslayer.neurons.potential import save_for_backward
@@ -243,11 +244,12 @@ def test_stages_run_one_by_one():
     net, x = network()
     inner, seen = cs.Sequential(cs.Dense(3, 3), Leaky()), []
 
-    def after(at, y, u):
-        seen.append((at, None if u is None else u.shape))
-        return cs.Tensor(np.zeros(y.shape, bool)) if at == 3 else y
+    def after(node, y, u):
+        seen.append((node.number, None if u is None else u.shape))
+        return cs.Tensor(np.zeros(y.shape, bool)) if node.number == 3 else y
 
-    out = run_stages([*net.layers, inner], cs.Tensor(x), after)
+    graph = graph_of(cs.Sequential(net, lambda x: inner(x)))
+    out = run_nodes(graph.nodes, graph.output, cs.Tensor(x), after)
     shapes = [None, (25, 2, 5), None, (25, 2, 3), None]
     assert seen == list(enumerate(shapes))
     assert not out.data.any()

@@ -56,10 +56,11 @@ def check_spikes(there: Browser, net: cs.Sequential, x: np.ndarray) -> int:
     """Compare the spikes of all layers with Python's for the input x (T, 1, H, W, 2); return those of the output."""
     assert spikes_of(there, 0) == times_of(x)
     forward = ForwardPass(net, x)
-    positions = [at for at, stage in enumerate(net.layers) if is_neuron(stage)]
+    nodes = forward.graph.nodes
+    positions = [node.number for node in nodes if is_neuron(node.stage)]
     for layer, at in enumerate(positions, 1):
         assert spikes_of(there, layer) == times_of(forward.spikes[at]), f"layer {at}"
-    if positions[-1] == len(net) - 1:  # the whole network at once, with its fused passes, has the same output
+    if positions[-1] == forward.graph.output:  # the whole network at once, with its fused passes, has the same output
         net.train(False)
         with cs.no_grad():
             assert (net(x).data == forward.spikes[positions[-1]]).all()

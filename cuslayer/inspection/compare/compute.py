@@ -10,10 +10,11 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.inspection.compare.perturb import KINDS, Changes, perturb_potentials, perturb_spikes, perturb_weights
-from cuslayer.inspection.compare.rerun import Run, copy_stages, trained_tensors
+from cuslayer.inspection.compare.rerun import Run, copy_nodes, trained_tensors
 from cuslayer.inspection.compare.result import MODES, Comparison, GradientComparison, cosine, ratio
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.structure import Unit, check_network, layer_name, units
+from cuslayer.network.container import graph_of
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -54,8 +55,9 @@ def compare_gradients(
     loss a lot: the gradient predicts their mean, and a cosine far from 1 is no fault of the code.
 
     `Loihi` has a single gradient mode: both columns are the same. Its relaxed form has no reset, as its gradient. The
-    compared weight is the effective weight, after its hooks; a delay of whole steps is perturbed by one step. Custom
-    functions between the layers must be smooth. Dropout is off, and the network does not change.
+    compared weight is the effective weight, after its hooks; a delay of whole steps is perturbed by one step. A layer
+    that stands at several places is perturbed at each by itself. Custom functions between the layers must be smooth.
+    Dropout is off, and the network does not change.
 
     Args:
         net: a `Network` or `Sequential`.
@@ -101,15 +103,16 @@ def compare_gradients(
     def loss_of(out: Tensor) -> Tensor:
         return (loss or default_loss(net, out, target))(out, target)
 
-    slayer, exact = (Run(copy_stages(net, gradient), data, loss_of) for gradient in MODES)
+    output = graph_of(net).output
+    slayer, exact = (Run(copy_nodes(net, gradient), output, data, loss_of) for gradient in MODES)
     rows: list[Comparison] = []
     for unit in units(net):
         # A generator of its own: the perturbations of a layer do not depend on the layers before it.
-        rng = np.random.default_rng((first_seed, unit.last))
+        rng = np.random.default_rng((first_seed, *unit.last.path))
         for perturbed, gradients, found in _comparisons(slayer, exact, unit, count, size, rng):
             predicted = dict(zip(MODES, found.predicted, strict=True))
-            agreement, name = (cosine(*gradients), ratio(*gradients)), layer_name(net, unit)
-            rows.append(Comparison(unit.last, name, perturbed, found.measured, **predicted, agreement=agreement))
+            agreement, name = (cosine(*gradients), ratio(*gradients)), layer_name(unit)
+            rows.append(Comparison(unit.address, name, perturbed, found.measured, **predicted, agreement=agreement))
     return GradientComparison(tuple(rows), exact.loss)
 
 
@@ -118,12 +121,14 @@ def _comparisons(
 ) -> Iterator[tuple[str, list[Array], Changes]]:
     """Yield, for each kind of perturbation of a unit, its name, the two gradients and the changes of the loss."""
     if unit.layer is not None:
-        for name in trained_tensors(exact.stages[unit.layer]):
-            gradients = [run.gradients[unit.layer, name] for run in (slayer, exact)]
-            yield name, gradients, perturb_weights(exact, gradients, unit.layer, name, count, size, rng)
+        at = unit.layer.number
+        for name in trained_tensors(exact.nodes[at].stage):
+            gradients = [run.gradients[at, name] for run in (slayer, exact)]
+            yield name, gradients, perturb_weights(exact, gradients, at, name, count, size, rng)
     if unit.neurons is not None:
-        gradients = [run.potential_error[unit.neurons] for run in (slayer, exact)]
-        yield "potential", gradients, perturb_potentials(exact, gradients, unit.neurons, count, size, rng)
-        gradients = [run.spikes_error[unit.neurons] for run in (slayer, exact)]
+        at = unit.neurons.number
+        gradients = [run.potential_error[at] for run in (slayer, exact)]
+        yield "potential", gradients, perturb_potentials(exact, gradients, at, count, size, rng)
+        gradients = [run.spikes_error[at] for run in (slayer, exact)]
         for kind in KINDS:
-            yield kind, gradients, perturb_spikes(exact, gradients, unit.neurons, kind, count, rng)
+            yield kind, gradients, perturb_spikes(exact, gradients, at, kind, count, rng)

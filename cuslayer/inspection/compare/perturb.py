@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.compare.rerun import Run, trained_tensors
 from cuslayer.layers import Delay
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, no_grad
 
 KINDS = ("shift", "add", "remove")
 # From directions (k, ...) to the output of the network, (T, 2 k, N, ...), for + and - each direction in turn.
@@ -33,7 +33,9 @@ class Changes(NamedTuple):
 
 def perturb_weights(run: Run, gradients: list[Array], at: int, name: str, count: int, step: float, rng: Any) -> Changes:
     """Perturb a parameter of a layer along random directions, in the relaxed network."""
-    layer, p = run.stages[at], trained_tensors(run.stages[at])[name]
+    node = run.nodes[at]
+    layer, p = node.stage, trained_tensors(node.stage)[name]
+    inputs = [Tensor(run.outputs[number]) for number in node.inputs]
     start = p.data
     whole = isinstance(layer, Delay) and layer.mode == "floor"
     size = layer.dt if whole else step * (float(np.linalg.norm(to_numpy(start))) or 1.0)
@@ -42,7 +44,7 @@ def perturb_weights(run: Run, gradients: list[Array], at: int, name: str, count:
         # A delay of whole steps keeps its dtype: in it, multiples of the step are recognized.
         perturbed = to_numpy(start) + direction.astype(start.dtype if whole else np.float64)
         p.data = to_device(perturbed)
-        return to_numpy(as_tensor(layer(Tensor(run.inputs[at]))).data)
+        return to_numpy(node(*inputs).data)
 
     def both_signs(directions: Array) -> Array:
         try:
@@ -50,19 +52,19 @@ def perturb_weights(run: Run, gradients: list[Array], at: int, name: str, count:
                 results = [outputs(sign * size * d) for d in directions for sign in (1.0, -1.0)]
         finally:
             p.data = start
-        return run.rerun_relaxed(at + 1, np.stack(results, axis=1))
+        return run.rerun_relaxed(at, np.stack(results, axis=1))
 
     return _central_differences(run, gradients, at, both_signs, _directions(start.shape, count, whole, rng), size)
 
 
 def perturb_potentials(run: Run, gradients: list[Array], at: int, count: int, step: float, rng: Any) -> Changes:
     """Perturb the potentials of neurons along random directions, in the relaxed network."""
-    shape = run.inputs[at + 1].shape
-    size = step * run.stages[at].theta * math.sqrt(max(math.prod(shape), 1))
+    shape = run.outputs[at].shape
+    size = step * run.nodes[at].stage.theta * math.sqrt(max(math.prod(shape), 1))
 
     def both_signs(directions: Array) -> Array:
         perturbations = np.stack([sign * size * d for d in directions for sign in (1.0, -1.0)], axis=1)
-        return run.rerun_relaxed(at + 1, run.spikes(at) + run.relaxed[at].changes(perturbations))
+        return run.rerun_relaxed(at, run.spikes(at) + run.relaxed[at].changes(perturbations))
 
     return _central_differences(run, gradients, at, both_signs, _directions(shape, count, False, rng), size)
 
@@ -95,23 +97,23 @@ def _central_differences(
 
 def perturb_spikes(run: Run, gradients: list[Array], at: int, kind: str, count: int, rng: Any) -> Changes:
     """Shift by a step, add or remove single spikes of neurons, and rerun the later stages with their thresholds."""
-    spikes = to_numpy(run.inputs[at + 1])
+    spikes = to_numpy(run.outputs[at])
     steps, samples, *shape = spikes.shape
     neurons = math.prod(shape)
     flat = spikes.reshape(steps, samples * neurons)
     times, columns = _changed_bins(flat, kind, count, rng)
     change = 1.0 - 2.0 * flat[times, columns[:, None]]
     predicted = (((g.reshape(flat.shape)[times, columns[:, None]]) * change).sum(axis=1) for g in gradients)
-    base = to_numpy(run.inputs[-1])
+    base = to_numpy(run.outputs[run.output])
     sample, neuron = np.divmod(columns, max(neurons, 1))
     measured: list[float] = []
-    batch_size = run.trials_at_once(at + 1)
+    batch_size = run.trials_at_once(at)
     for first in range(0, len(columns), batch_size):
         some = slice(first, first + batch_size)
         trial = np.arange(len(sample[some]))
         perturbed = spikes[:, sample[some]].reshape(steps, len(trial), neurons)
         perturbed[times[some], trial[:, None], neuron[some][:, None]] ^= True
-        out = run.rerun(at + 1, perturbed.reshape(steps, len(trial), 1, *shape))
+        out = run.rerun(at, perturbed.reshape(steps, len(trial), 1, *shape), sample[some])
         outputs = np.repeat(base[:, None], len(trial), axis=1)
         outputs[:, trial, sample[some]] = out[:, :, 0]
         measured += [loss - run.loss for loss in run.losses(outputs)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
+from cuslayer.network.graph import Address
 from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes, open_frame
 
 MODES = ("slayer", "exact")
@@ -21,7 +22,7 @@ class Comparison:
     """Measured and predicted changes of the loss, for one layer and one kind of perturbation.
 
     Attributes:
-        layer: the position of the neurons, or of the layer where it has none.
+        layer: the address of the neurons, or of the layer where it has none.
         name: the layer, as text.
         perturbed: what was perturbed: "weight" (or another parameter), "potential", or a spike: "shift", "add",
             "remove".
@@ -32,7 +33,7 @@ class Comparison:
             the perturbations.
     """
 
-    layer: int
+    layer: Address
     name: str
     perturbed: str
     measured: Array
@@ -74,7 +75,7 @@ class Comparison:
 class GradientComparison:
     """The gradients of a network compared with the measured changes of its loss.
 
-    ``comparison[layer, perturbed]`` is a `Comparison`: the position of the neurons, or of the layer where it has none,
+    ``comparison[layer, perturbed]`` is a `Comparison`: the address of the neurons, or of the layer where it has none,
     and what was perturbed.
 
     Attributes:
@@ -85,7 +86,7 @@ class GradientComparison:
     rows: tuple[Comparison, ...]
     loss: float
 
-    def __getitem__(self, key: tuple[int, str]) -> Comparison:
+    def __getitem__(self, key: tuple[Address, str]) -> Comparison:
         """Return the comparison of a layer and a kind of perturbation.
 
         Raises:

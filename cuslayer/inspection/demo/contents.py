@@ -10,11 +10,12 @@ from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
-from cuslayer.inspection.report.connections import describe_connections
+from cuslayer.inspection.report.connections import Connection, describe_connections
 from cuslayer.inspection.report.contents import ForwardPass, NeuronLayer, neuron_constants
 from cuslayer.inspection.report.encode import block, by_neuron
 from cuslayer.inspection.structure import Shape, dt_at
-from cuslayer.layers import Average, Delay, Dense, Dropout
+from cuslayer.layers import Average, Delay, Dense, Dropout, Shift
+from cuslayer.network.graph import INPUT
 from cuslayer.tape import Tensor
 
 # The seed of the camera's thresholds: that of `Digits` by default.
@@ -76,11 +77,11 @@ def contents(op: str, net: Any, shape: Shape, steps: int, recordings: Recordings
     layers = forward.layers()
     if not layers:
         raise ValueError(f"{op}: net must have neurons, whose spikes could be shown")
-    output = _output(op, net, layers[-1], forward.shapes)
+    output = _output(op, forward, layers[-1])
     entries: list[dict[str, Any]] = [{"name": "input", "shape": shape}]
-    start = 0
+    before = INPUT
     for layer in layers:
-        _check_computable(op, net, start, layer)
+        connections = _connections(op, forward, before, layer)
         simulation = layer.neurons.simulation(steps)
         if simulation is None:
             raise ValueError(f"{op}: net must have SRM or Loihi neurons, got {layer.name}")
@@ -88,12 +89,12 @@ def contents(op: str, net: Any, shape: Shape, steps: int, recordings: Recordings
         entries.append(
             {
                 "name": layer.name,
-                "shape": forward.shapes[layer.at + 1],
-                "connections": layer.connections,
+                "shape": forward.shapes[layer.number],
+                "connections": connections,
                 "neurons": described,
             }
         )
-        start = layer.at + 1
+        before = layer.number
     return {
         "steps": steps,
         "dt": dt_at(net, 0),
@@ -106,40 +107,59 @@ def contents(op: str, net: Any, shape: Shape, steps: int, recordings: Recordings
     }
 
 
-def _check_computable(op: str, net: Any, start: int, layer: NeuronLayer) -> None:
-    """Raise ValueError unless the page computes the spikes of a layer to the bit, from those of the layer before."""
-    connections = layer.connections
+def _chain(op: str, forward: ForwardPass, before: int, number: int) -> list[Any]:
+    """Return the stages from a node of neurons, or the input, to another node; raise ValueError if it has branches."""
+    stages: list[Any] = []
+    while number != before:
+        if number == INPUT or len(forward.graph.nodes[number].inputs) != 1:
+            raise ValueError(f"{op}: net must be a chain of layers, without branches, for a page that runs it")
+        stages.insert(0, forward.graph.nodes[number].stage)
+        (number,) = forward.graph.nodes[number].inputs
+    return stages
+
+
+def _connections(op: str, forward: ForwardPass, before: int, layer: NeuronLayer) -> list[Connection]:
+    """Return the connections from the layer before; the page computes its weighted input from its spikes to the bit.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    stages = _chain(op, forward, before, forward.graph.nodes[layer.number].inputs[0])
+    connections = None if layer.feed is None else layer.feed["connections"]
     delays = [each for each in connections or () if each["kind"] == "delay"]
     # Numbers behind a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
     one_weight = connections is not None and len(connections) - len(delays) == 1
-    if not one_weight or _linear(net, start, layer.at):
+    if connections is None or not one_weight or _linear(stages):
         rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
-        kinds = ", ".join(repr(stage) for stage in net.layers[start : layer.at]) or "none"
-        raise ValueError(f"{op}: net must have {rule}, got {kinds}")
-    for stage in net.layers[start : layer.at]:
+        raise ValueError(f"{op}: net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}")
+    for stage in stages:
         for p in getattr(stage, "parameters", list)():
             if p.dtype != np.float32:
                 raise ValueError(f"{op}: net must have float32 weights, got {p.dtype} in {stage!r}")
+    return connections
 
 
-def _linear(net: Any, start: int, end: int) -> bool:
-    """Return whether there is a delay between the stages that makes numbers of spikes."""
-    return any(isinstance(stage, Delay) and stage.mode == "linear" for stage in net.layers[start:end])
+def _linear(stages: list[Any]) -> bool:
+    """Return whether one of the stages is a delay that makes numbers of spikes."""
+    return any(isinstance(stage, Delay) and stage.mode == "linear" for stage in stages)
 
 
-def _output(op: str, net: Any, last: NeuronLayer, shapes: list[Shape]) -> dict[str, Any]:
+def _output(op: str, forward: ForwardPass, last: NeuronLayer) -> dict[str, Any]:
     """Return the number of classes, neurons or groups of an `Average`, and the delays behind the last neurons."""
-    start = last.at + 1
-    behind = [stage for stage in net.layers[start:] if type(stage) is not Dropout]
+    behind = [stage for stage in _chain(op, forward, last.number, forward.graph.output) if type(stage) is not Dropout]
     averages = [stage for stage in behind[-1:] if type(stage) is Average]
-    end = len(net.layers) - len(averages)
-    connections = describe_connections(net.layers[start:end], shapes[start : end + 1])
-    if connections is None or any(each["kind"] != "delay" for each in connections) or _linear(net, start, end):
+    between, shape = behind[: len(behind) - len(averages)], forward.shapes[last.number]
+    connections = describe_connections(between, [shape] * (len(between) + 1)) if _delays(between) else None
+    if connections is None:
         raise ValueError(f"{op}: net must end in neurons or an Average of them, got {behind[-1]!r}")
-    shape = shapes[start]
     if not averages and len(shape) != 1:
         raise ValueError(f"{op}: net must end in one neuron for each class, got an output of {tuple(shape)}")
     return {"classes": averages[0].groups if averages else shape[0], "delays": connections}
+
+
+def _delays(stages: list[Any]) -> bool:
+    """Return whether all stages are delays of whole steps."""
+    return all(type(stage) in (Delay, Shift) for stage in stages) and not _linear(stages)
 
 
 def _camera(shape: Shape) -> dict[str, Any]:

@@ -98,11 +98,12 @@ function choose(layer, neuron, time) {
   $("layer").value = layer;
   $("neuron").value = neuron;
   $("neuron").max = model.neurons(layer) - 1;
-  const why = explanation.show(layer, neuron, time), below = layer > 0 && model.layers[layer - 1];
+  const why = explanation.show(layer, neuron, time);
   trace.show(layer, neuron, time);
   rasters.forEach((raster) => raster.show(player.step, chosen));
-  $("map-figure").hidden = !(why && why.contributions.length && below.shape.length === 3);
-  if (!$("map-figure").hidden) paintContributions($("map"), below, why);
+  const source = why && why.contributions.length ? framedSource(model, layer, why) : null;
+  $("map-figure").hidden = source === null;
+  if (source !== null) paintContributions($("map"), model, source, why);
 }
 
 // Move to the spike of the chosen neuron before or after the chosen time.

@@ -9,9 +9,11 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device, to_numpy
-from cuslayer.inspection.explain.result import Explanation, Spikes
-from cuslayer.inspection.forward import run_stages
+from cuslayer.inspection.explain.result import Explanation, Source, Spikes
+from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT, Node
 from cuslayer.neurons.base import Neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad, numeric
 
@@ -27,7 +29,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
-    linear, so the parts are computed as the gradient of the potential. Dropout is off.
+    linear, so the parts are computed as the gradient of the potential. Where branches are joined before the neurons,
+    the inputs are those of several layers, the `sources` of the explanation. Dropout is off.
 
     A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
     potential is one part, "not explained".
@@ -35,7 +38,7 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     Args:
         net: a `Network` or `Sequential`.
         x: (T, N, ...), its input.
-        layer: the layer, as a position or the object; it must have neurons.
+        layer: the layer, as an address or the object; it must have neurons.
         neuron: its flat index, or an index such as (row, column, channel).
         time: the step.
         sample: the sample in the batch.
@@ -66,12 +69,12 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
     """
     check_network("explain", net)
     of = find_unit("explain", net, layer)
-    _explainable(net, of)
+    _explainable(of)
     return Run(net, x, of, sample).explain(of, neuron, time)
 
 
 class Run:
-    """The forward pass of one sample: the input of each stage and the potentials of the neurons."""
+    """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
 
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
         data = as_tensor(x).data
@@ -79,69 +82,86 @@ class Run:
         if check.integer("explain", "sample", sample, least=0) >= data.shape[1]:
             raise ValueError(f"explain: sample must be under {data.shape[1]}, got {sample}")
         self.net, self.sample = net, sample
-        self.inputs = [to_device(data[:, sample : sample + 1])]
+        self.nodes = graph_of(net).nodes
+        self.units = {unit.last.number: unit for unit in units(net)}
+        given = to_device(data[:, sample : sample + 1])
+        self.outputs: dict[int, Array] = {INPUT: given}
         self.potentials: dict[int, Array] = {}
         with eval_mode(net), no_grad():
-            run_stages(net.layers[: last.last + 1], Tensor(self.inputs[0]), self._after)
+            run_nodes(self.nodes[: last.last.number + 1], last.last.number, Tensor(given), self._after)
 
-    def _after(self, at: int, y: Tensor, u: Array | None) -> Tensor:
-        self.inputs.append(y.data)
+    def _after(self, node: Node, y: Tensor, u: Array | None) -> Tensor:
+        self.outputs[node.number] = y.data
         if u is not None:
-            self.potentials[at] = u
+            self.potentials[node.number] = u
         return y
 
     def explain(self, of: Unit, neuron: Any, time: Any) -> Explanation:
         """Return the parts of a neuron's potential at a step."""
-        net, neurons = self.net, _explainable(self.net, of)
-        at: int = of.last
+        neurons, at = _explainable(of), of.last.number
         if at not in self.potentials:
-            raise TypeError(f"explain: {layer_name(net, of)} saves no potential for backward that could be explained")
-        u = self.potentials[at].reshape(self.inputs[at + 1].shape)
+            raise TypeError(f"explain: {layer_name(of)} saves no potential for backward that could be explained")
+        fired = self.outputs[at]
+        u = self.potentials[at].reshape(fired.shape)
         if check.integer("explain", "time", time, least=0) >= len(u):
             raise ValueError(f"explain: time must be under {len(u)} steps, got {time}")
         column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
-        earlier = np.flatnonzero(to_numpy(self.inputs[at + 1][(slice(0, time), *column)]))
+        earlier = np.flatnonzero(to_numpy(fired[(slice(0, time), *column)]))
         refraction = at_lags(neurons.refractory, time - earlier)
         counts = refraction != 0
-        source = 1 + max((p for p in range(at) if is_neuron(net.layers[p])), default=-1)
         # The gradient of the potential with respect to the weighted input at each step.
         seed = at_lags(neurons.response, time - np.arange(len(u)))
-        spikes, contributions = self._spikes(source, at, column, seed)
-        before = next((unit for unit in units(net) if unit.last == source - 1), None)
         explanation = Explanation(
-            layer=layer_name(net, of),
+            layer=layer_name(of),
             neuron=column[1:],
             time=time,
             sample=self.sample,
             dt=neurons.dt,
             theta=float(u.dtype.type(neurons.theta)),
             potential=float(u[(time, *column)]),
-            contributions=contributions,
-            spikes=spikes,
+            sources=self._sources(of.last, column, seed),
             refractory=float(refraction.sum()),
             refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
-            fired=bool(self.inputs[at + 1][(time, *column)]),
+            fired=bool(fired[(time, *column)]),
             exact=neurons.parts == "exact",
-            explain_previous_layer=None if before is None else partial(self.explain, before),
         )
         if explanation.exact:
             _check_sum(explanation)
         return explanation
 
-    def _spikes(self, source: int, at: int, column: Any, seed: Array) -> tuple[Spikes, Array]:
-        """Return the input spikes of a stage with their shares, and the sum of the shares of each input."""
-        x = self.inputs[source]
+    def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[Source, ...]:
+        """Return the layers of neurons whose spikes reach neurons through linear stages, with the share of each."""
+        found, between = set[int](), set[int]()
+        waiting = list(neurons.inputs)
+        while waiting:
+            number = waiting.pop()
+            if number == INPUT or is_neuron(self.nodes[number].stage):
+                found.add(number)
+            elif number not in between:
+                between.add(number)
+                waiting += self.nodes[number].inputs
         with eval_mode(self.net), no_grad(active=False):
-            y = leaf = Tensor(x, requires_grad=True)
-            for stage in self.net.layers[source:at]:
-                y = stage(y)
+            leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
+            values = dict(leaves)
+            for number in sorted(between):
+                node = self.nodes[number]
+                values[number] = node(*(values[n] for n in node.inputs))
+            y = values[neurons.inputs[0]]
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
             y.backward(to_device(start))
-        shares = to_numpy(leaf.grad * x)[:, 0].astype(np.float64)
-        contributions = shares.sum(axis=0)
+        return tuple(self._source(number, leaf) for number, leaf in leaves.items())
+
+    def _source(self, number: int, leaf: Tensor) -> Source:
+        """Return the shares of one layer's spikes, from the gradient at them."""
+        x = self.outputs[number]
+        shares = np.zeros(x[:, 0].shape) if leaf.grad is None else to_numpy(leaf.grad * x)[:, 0].astype(np.float64)
         steps, *axes = np.nonzero(shares)
-        return Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)]), contributions
+        spikes = Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)])
+        if number == INPUT:
+            return Source("input", None, shares.sum(axis=0), spikes, None)
+        unit = self.units[number]
+        return Source(layer_name(unit), unit.address, shares.sum(axis=0), spikes, partial(self.explain, unit))
 
 
 def at_lags(samples: Array, lags: Array) -> Array:
@@ -152,7 +172,7 @@ def at_lags(samples: Array, lags: Array) -> Array:
 
 def _check_sum(e: Explanation) -> None:
     found = e.filtered + e.refractory
-    size = 1.0 + float(abs(e.spikes.share).sum()) + abs(e.refractory)
+    size = 1.0 + sum(float(abs(source.spikes.share).sum()) for source in e.sources) + abs(e.refractory)
     if not abs(found - e.potential) <= _ROUNDING * size:
         raise ValueError(
             f"explain: the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "
@@ -160,9 +180,9 @@ def _check_sum(e: Explanation) -> None:
         )
 
 
-def _explainable(net: Any, unit: Unit) -> Neuron:
+def _explainable(unit: Unit) -> Neuron:
     """Return the neurons of a unit; raise TypeError if it has none, or if their potential cannot be decomposed."""
-    neurons = neurons_of(net, unit)
+    neurons = neurons_of(unit)
     if neurons is None or neurons.parts == "none":
-        raise TypeError(f"explain: {layer_name(net, unit)} has no SRM neurons")
+        raise TypeError(f"explain: {layer_name(unit)} has no SRM neurons")
     return neurons

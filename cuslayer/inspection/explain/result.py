@@ -11,6 +11,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.inspection.explain.plot import draw_map, draw_waterfall
+from cuslayer.network.graph import Address
 
 Index: TypeAlias = "tuple[int, ...]"
 
@@ -68,9 +69,35 @@ class Spikes(Sequence[Spike]):
         return f"Spikes({len(self)}, shares of {self.share.sum():.4g})"
 
 
+@dataclass(frozen=True)
+class Source:
+    """A layer whose spikes reach the explained neuron through linear stages, and their contributions.
+
+    Attributes:
+        layer: the name of the layer, or "input" for the network's input.
+        address: its address; None for the network's input.
+        contributions: the contribution of each of its neurons, in their shape.
+        spikes: its spikes with a share, largest first. For real-valued input, each nonzero value is one.
+        explain: explains one of its neurons at a step; None for the network's input.
+    """
+
+    layer: str
+    address: Address | None
+    contributions: Array
+    spikes: Spikes
+    explain: Callable[[Index, int], Explanation] | None = field(compare=False)
+
+    @property
+    def place(self) -> str:
+        """The source in a few words: "layer 2.0.1" or "the network's input"."""
+        return "the network's input" if self.address is None else self.layer.partition(" (")[0]
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """The parts of a neuron's potential at one time: ``potential = contributions.sum() + refractory + unexplained``.
+
+    The inputs are the spikes of one layer, or of several where branches are joined before the neuron: the `sources`.
 
     Attributes:
         layer: the name of the layer.
@@ -80,13 +107,11 @@ class Explanation:
         dt: the step in ms.
         theta: the threshold, rounded to the dtype of the potential, in which the neuron compares them.
         potential: the membrane potential u.
-        contributions: the contribution of each input, in the shape of the layer's input.
-        spikes: the input spikes with a share, largest first. For real-valued input, each nonzero value is one.
+        sources: the layers that the input comes from, each with its contributions, in the order in which they run.
         refractory: the contribution of the neuron's own earlier spikes.
         refractory_spikes: these earlier spikes with their shares.
         fired: whether the neuron fired.
         exact: whether contributions and refraction sum to the potential, so that `unexplained` is 0.
-        explain_previous_layer: explains a neuron of the layer before at a step; None before the first.
     """
 
     layer: str
@@ -96,13 +121,34 @@ class Explanation:
     dt: float
     theta: float
     potential: float
-    contributions: Array
-    spikes: Spikes
+    sources: tuple[Source, ...]
     refractory: float
     refractory_spikes: Spikes
     fired: bool
     exact: bool
-    explain_previous_layer: Callable[[Index, int], Explanation] | None = field(compare=False)
+
+    @property
+    def contributions(self) -> Array:
+        """The contribution of each input, in the shape of the source; flat, one source after the other, of several."""
+        if len(self.sources) == 1:
+            return self.sources[0].contributions
+        return np.concatenate([source.contributions.ravel() for source in self.sources])
+
+    @property
+    def spikes(self) -> Spikes:
+        """The input spikes with a share, largest first; of several sources, with flat indices of `contributions`."""
+        if len(self.sources) == 1:
+            return self.sources[0].spikes
+        numbers = []
+        for source, first in zip(self.sources, self._firsts(), strict=True):
+            flat = np.ravel_multi_index(tuple(source.spikes.neuron.T), source.contributions.shape)
+            numbers.append(first + flat[:, None])
+        of_all = [[getattr(source.spikes, name) for source in self.sources] for name in ("time", "share")]
+        return Spikes(np.concatenate(of_all[0]), np.concatenate(numbers), np.concatenate(of_all[1]))
+
+    def _firsts(self) -> list[int]:
+        """Return the flat index in `contributions` of each source's first neuron."""
+        return [0, *np.cumsum([source.contributions.size for source in self.sources]).tolist()][:-1]
 
     @property
     def margin(self) -> float:
@@ -133,11 +179,14 @@ class Explanation:
         nonzero = np.flatnonzero(flat)
         order = nonzero[np.argsort(-abs(flat[nonzero]), kind="stable")]
         named, others = np.split(order, [check.integer("explain", "most", most, least=0)])
-        rows = []
+        rows, firsts = [], self._firsts()
         for number in named.tolist():
-            index = np.unravel_index(number, self.contributions.shape)
-            its_own = (self.spikes.neuron == np.array(index)).all(axis=1)
-            rows.append(Part(f"input {index_text(index)}", float(flat[number]), np.sort(self.spikes.time[its_own])))
+            at = int(np.searchsorted(firsts, number, side="right")) - 1
+            source = self.sources[at]
+            index = np.unravel_index(number - firsts[at], source.contributions.shape)
+            its_own = (source.spikes.neuron == np.array(index)).all(axis=1)
+            name = f"input {index_text(index)}" + (f" of {source.place}" if len(self.sources) > 1 else "")
+            rows.append(Part(name, float(flat[number]), np.sort(source.spikes.time[its_own])))
         if len(others):
             name = f"{len(others)} other input{'s' * (len(others) > 1)}"
             rows.append(Part(name, float(flat[others].sum()), np.empty(0, np.int64)))
@@ -159,13 +208,15 @@ class Explanation:
             TypeError: depth or most is not an integer.
         """
         check.integer("trace", "depth", depth, least=1)
-        followed = self.spikes[: check.integer("trace", "most", most, least=1)]
-        branches = []
-        for spike in followed:
-            previous = self.explain_previous_layer
-            why = previous(spike.neuron, spike.time).trace(depth - 1, most=most) if depth > 1 and previous else None
-            branches.append(Branch(spike, previous is None, why))
-        return Trace(self, tuple(branches))
+        count = check.integer("trace", "most", most, least=1)
+        largest = [(spike, source) for source in self.sources for spike in source.spikes[:count]]
+        branches, places = [], []
+        for spike, source in sorted(largest, key=lambda found: -abs(found[0].share))[:count]:
+            again = source.explain
+            why = again(spike.neuron, spike.time).trace(depth - 1, most=most) if depth > 1 and again else None
+            branches.append(Branch(spike, again is None, why))
+            places.append(source.place)
+        return Trace(self, tuple(branches), tuple(places))
 
     def plot(self, ax: Any = None, *, most: int = 10) -> Any:
         """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
@@ -179,27 +230,30 @@ class Explanation:
         """
         return draw_waterfall(ax, [part[:2] for part in self.parts(most)], self.theta, self.headline())
 
-    def plot_map(self, ax: Any = None, *, channel: int | None = None) -> Any:
+    def plot_map(self, ax: Any = None, *, channel: int | None = None, source: int = 0) -> Any:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
         Args:
             ax: matplotlib axes; by default of a new figure, `ax.figure`.
             channel: one channel; by default the sum over channels.
+            source: the number of the source whose pixels are drawn, where there are several.
 
         Returns:
             The axes.
 
         Raises:
-            ValueError: the input is not (H, W, C), or has no such channel.
+            ValueError: there is no such source, it is not (H, W, C), or it has no such channel.
         """
-        shape = self.contributions.shape
-        if len(shape) != 3:
-            raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {shape}")
+        if check.integer("plot_map", "source", source, least=0) >= len(self.sources):
+            raise ValueError(f"plot_map: source must be under {len(self.sources)}, got {source}")
+        drawn = self.sources[source].contributions
+        if len(drawn.shape) != 3:
+            raise ValueError(f"plot_map: the input of {self.layer} must be (H, W, C), it is {drawn.shape}")
         if channel is None:
-            return draw_map(ax, self.contributions.sum(axis=2), self.headline())
-        if check.integer("plot_map", "channel", channel, least=0) >= shape[2]:
-            raise ValueError(f"plot_map: channel must be under {shape[2]}, got {channel}")
-        return draw_map(ax, self.contributions[..., channel], f"{self.headline()}, channel {channel}")
+            return draw_map(ax, drawn.sum(axis=2), self.headline())
+        if check.integer("plot_map", "channel", channel, least=0) >= drawn.shape[2]:
+            raise ValueError(f"plot_map: channel must be under {drawn.shape[2]}, got {channel}")
+        return draw_map(ax, drawn[..., channel], f"{self.headline()}, channel {channel}")
 
     def headline(self) -> str:
         """Return one line: the neuron, the step, and the distance from the threshold."""
@@ -245,10 +299,12 @@ class Trace:
     Attributes:
         explanation: the explanation of the neuron at the top.
         branches: its largest spikes and their traces.
+        sources: where the spike of each branch comes from, such as "layer 2.0.1".
     """
 
     explanation: Explanation
     branches: tuple[Branch, ...]
+    sources: tuple[str, ...]
 
     @property
     def events(self) -> tuple[tuple[int, Index], ...]:
@@ -262,8 +318,9 @@ class Trace:
 
     def _lines(self, indent: str) -> list[str]:
         lines = []
-        for spike, is_event, why in self.branches:
-            what = "input event" if is_event else "spike of neuron"
+        several = len(self.explanation.sources) > 1
+        for (spike, is_event, why), source in zip(self.branches, self.sources, strict=True):
+            what = "input event" if is_event else f"spike of {source}, neuron" if several else "spike of neuron"
             at = f"at {spike.time * self.explanation.dt:g} ms"
             potential = "" if why is None else f", u = {why.explanation.potential:.4g}"
             lines.append(f"{indent}{spike.share:+.4f} {what} {index_text(spike.neuron)} {at}{potential}")

@@ -15,6 +15,7 @@ from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Dense
 from cuslayer.layers.base import Synapse
 from cuslayer.layers.conv import Convolution
+from cuslayer.network.graph import Address
 from cuslayer.tape import no_grad
 
 # A layer is silent if a larger share of its neurons never fires.
@@ -35,7 +36,7 @@ class Advice:
     """A setting to change.
 
     Attributes:
-        layer: the position of the neurons.
+        layer: the address of the neurons: their position, or a tuple of positions in nested networks.
         name: the name of the layer.
         setting: "weight_scale" of the layer before the neurons, or "tau_rho" or "scale_rho" of the neurons.
         now: the present value; for weight_scale, the one of uniform weights with the present root mean square.
@@ -43,7 +44,7 @@ class Advice:
         reason: why to change it.
     """
 
-    layer: int
+    layer: Address
     name: str
     setting: str
     now: float
@@ -72,7 +73,7 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
             of_weights = _weights(net, seen, silent)
             if of_weights is not None:
                 return [*found, of_weights]  # changing it changes the input of all later layers
-        elif seen.distance > _FAR * seen.width and hasattr(net.layers[seen.layer], "tau_rho"):
+        elif seen.distance > _FAR * seen.width and hasattr(net[seen.layer], "tau_rho"):
             found.append(_width(net, seen))
         if seen.silent:
             return found
@@ -81,8 +82,8 @@ def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
 
 def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
     """Return the weight_scale for a silent or saturated layer; None without weights or without input."""
-    at = find_unit("health", net, seen.layer).layer
-    layer = None if at is None else net.layers[at]
+    node = find_unit("health", net, seen.layer).layer
+    layer = None if node is None else node.stage
     if not isinstance(layer, (Dense, Convolution)) or seen.peak <= 0:
         return None
     factor = _PEAK * seen.theta / seen.peak
@@ -114,7 +115,7 @@ def _width(net: Any, seen: LayerHealth) -> Advice:
         f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate, which has fallen to "
         f"{math.exp(-away):.1g} of its height there and lets no error pass"
     )
-    now = net.layers[seen.layer].tau_rho
+    now = net[seen.layer].tau_rho
     return Advice(seen.layer, seen.name, "tau_rho", now, _rounded(seen.distance / seen.theta), reason)
 
 
@@ -123,14 +124,14 @@ def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
     first, last = layers[0], layers[-1]
     if not first.error or not last.error or 1 / _FADED <= first.error / last.error <= _FADED:
         return []
-    if not hasattr(net.layers[first.layer], "scale_rho"):  # neurons with a surrogate of their own
+    if not hasattr(net[first.layer], "scale_rho"):  # neurons with a surrogate of their own
         return []
     share, between = first.error / last.error, len(layers) - 1
     reason = (
         f"the error {'vanishes' if share < 1 else 'explodes'} on its way back: here it is {share:.2g} times that of "
         "the last layer, and scale_rho multiplies it in each layer"
     )
-    now = net.layers[first.layer].scale_rho
+    now = net[first.layer].scale_rho
     return [Advice(first.layer, first.name, "scale_rho", now, _rounded(now * share ** (-1 / between)), reason)]
 
 

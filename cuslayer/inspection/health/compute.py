@@ -8,11 +8,13 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.inspection.forward import check_loss, default_loss, run_stages
+from cuslayer.inspection.forward import check_loss, default_loss, run_nodes
 from cuslayer.inspection.health.advice import advise
 from cuslayer.inspection.health.layer import LayerTally
 from cuslayer.inspection.health.result import NetworkHealth
 from cuslayer.inspection.structure import check_network, eval_mode, layer_name, note_rates, units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Node
 from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
@@ -61,10 +63,12 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     check_network(op, net)
     check_loss(op, loss)
     count = check.integer(op, "batches", batches, least=1)
-    of_neurons = {u.neurons: u for u in units(net) if u.neurons is not None}
+    of_neurons = {u.neurons.number: u for u in units(net) if u.neurons is not None}
     if not of_neurons:
         raise TypeError(f"{op}: net has no neurons")
-    tallies = {at: LayerTally(at, layer_name(net, u), as_neuron(op, net.layers[at])) for at, u in of_neurons.items()}
+    tallies = {
+        number: LayerTally(u.address, layer_name(u), as_neuron(op, u.last.stage)) for number, u in of_neurons.items()
+    }
     value, samples = 0.0, 0
     for x, target in islice(loader, count):
         given = as_tensor(x)
@@ -86,16 +90,17 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
 
 def _run_and_count(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:
     """Run a network stage by stage, and add spikes, potentials and errors of its neurons to the tallies."""
-    inputs: dict[int, Tensor] = {}
+    graph, inputs = graph_of(net), dict[int, Tensor]()
 
-    def run(at: int, y: Tensor) -> Tensor:
-        if at in tallies:
-            inputs[at] = y = tallies[at].observe_input(y)
-        return as_tensor(net.layers[at](y))
+    def run(node: Node, *given: Tensor) -> Tensor:
+        if node.number in tallies:
+            given = (tallies[node.number].observe_input(given[0]),)
+            inputs[node.number] = given[0]
+        return node(*given)
 
-    def after(at: int, y: Tensor, u: Array | None) -> Tensor:
-        if at in tallies:
-            tallies[at].count(inputs.pop(at), y, u)
+    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+        if node.number in tallies:
+            tallies[node.number].count(inputs.pop(node.number), y, u)
         return y
 
-    return run_stages(net.layers, x, after, run=run)
+    return run_nodes(graph.nodes, graph.output, x, after, run=run)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
+from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor, no_grad
@@ -26,7 +27,7 @@ class LayerHealth:
     """Activity and errors of a layer and its neurons.
 
     Attributes:
-        layer: the position of the neurons.
+        layer: the address of the neurons: their position, or a tuple of positions in nested networks.
         name: the name of the layer.
         theta: the threshold.
         width: the width of the surrogate, ``tau_rho theta``.
@@ -44,7 +45,7 @@ class LayerHealth:
         error: the Euclidean norm of the error on the weighted input, over all neurons and steps.
     """
 
-    layer: int
+    layer: Address
     name: str
     theta: float
     width: float
@@ -72,7 +73,7 @@ class LayerHealth:
 class LayerTally:
     """Counts of a layer's spikes, potentials and errors over batches."""
 
-    def __init__(self, layer: int, name: str, neurons: Neuron) -> None:
+    def __init__(self, layer: Address, name: str, neurons: Neuron) -> None:
         self.layer, self.name, self.neurons = layer, name, neurons
         self.width = float(neurons.width)
         self.steps, self.square = 0, 0.0

@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.layer import EDGES, LayerHealth
+from cuslayer.network.graph import Address
 from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, axes_grid, colors, open_frame
 
 _SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
@@ -17,7 +18,7 @@ _SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
 
 @dataclass(frozen=True, repr=False)
 class NetworkHealth:
-    """The health of a network: ``health[layer]`` is the `LayerHealth` of the neurons at a position.
+    """The health of a network: ``health[layer]`` is the `LayerHealth` of the neurons at an address.
 
     Attributes:
         layers: the health of each layer, in order.
@@ -29,11 +30,11 @@ class NetworkHealth:
     advice: tuple[Advice, ...]
     loss: float
 
-    def __getitem__(self, layer: int) -> LayerHealth:
-        """Return the health of the neurons at a position.
+    def __getitem__(self, layer: Address) -> LayerHealth:
+        """Return the health of the neurons at an address.
 
         Raises:
-            ValueError: there are no neurons at that position.
+            ValueError: there are no neurons at that address.
         """
         for found in self.layers:
             if found.layer == layer:
@@ -41,8 +42,8 @@ class NetworkHealth:
         known = ", ".join(str(found.layer) for found in self.layers)
         raise ValueError(f"health: neurons stand at {known}, got {layer!r}")
 
-    def error(self, layer: int) -> float:
-        """Return the error of the neurons at a position relative to the last layer's; 0 if that is 0."""
+    def error(self, layer: Address) -> float:
+        """Return the error of the neurons at an address relative to the last layer's; 0 if that is 0."""
         last = self.layers[-1].error
         return self[layer].error / last if last else 0.0
 

@@ -18,6 +18,8 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import Events
 from cuslayer.inspection.notebook.images import curve, image, inked, mixed, thinned
 from cuslayer.inspection.structure import output_shapes, rates_of
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
@@ -34,12 +36,16 @@ def network_html(net: Sequential) -> str:
     """
     rates, shapes = rates_of(net), output_shapes(net)
     rows, counted = [], dict[int, int]()
-    for position, (stage, shape) in enumerate(zip(net.layers, shapes, strict=True)):
-        parameters = stage.parameters() if hasattr(stage, "parameters") else []
+    graph = graph_of(net)
+    for node, shape in zip(graph.nodes, shapes, strict=True):
+        parameters = node.stage.parameters() if hasattr(node.stage, "parameters") else []
         sizes = " + ".join(" x ".join(map(str, p.shape)) or "1" for p in parameters)
         counted.update({id(p): p.data.size for p in parameters})
-        rate = f"{rates[position]:.3g} Hz" if position in rates else ""
-        rows.append((str(position), _short(stage), _shape(shape), sizes, rate))
+        rate = f"{rates[node.address]:.3g} Hz" if node.address in rates else ""
+        stage = _short(node.stage)
+        if node.inputs != (node.number - 1,):  # the input is not the output of the row above
+            stage += f" on {', '.join('input' if n == INPUT else str(graph.nodes[n]) for n in node.inputs)}"
+        rows.append((str(node), stage, _shape(shape), sizes, rate))
     total = sum(counted.values())
     head = ("", "stage", "output", "parameters", "rate")
     title = f"{type(net).__name__} {getattr(net, 'notation', '')}".strip()

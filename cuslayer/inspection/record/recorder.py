@@ -15,6 +15,7 @@ from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
 from cuslayer.inspection.structure import Unit, check_network, dt_at, note_rates
 from cuslayer.network.fusion import Run, Step, observe, one_pass
+from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import OnePass
 from cuslayer.neurons.potential import Potentials, on_potential
@@ -37,7 +38,8 @@ def record(
 
     Args:
         net: a `Network` or `Sequential`.
-        layers: positions or layers, one or a list; all by default.
+        layers: addresses or layers, one or a list; all by default. The address of a layer of the network is its
+            position; of one in a nested network or a branch, the tuple of positions, such as (2, 0, 1).
         neurons: the neurons of each layer, one or a list: flat indices, or tuples such as (row, column, channel); or a
             mapping from layers to these, which also selects the layers. All by default.
         samples: indices of samples in the batch, one or a list; all by default.
@@ -77,25 +79,26 @@ class Recorder:
     def __init__(self, request: Request, recording: Recording) -> None:
         self.net, self.recording = request.net, recording
         self.float16 = request.net.potentials == "float16"
-        self.rates: dict[int, float] = {}
-        self.recorded = {at: u for u in request.units for at in u if at is not None}
+        self.rates: dict[Address, float] = {}
+        self.recorded = {node.number: u for u in request.units for node in u if node is not None}
 
-    def __call__(self, run: Run, step: Step, x: Tensor) -> Tensor:
+    def __call__(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
         if not any(position in self.recorded for position in range(step.start, step.start + len(step.stages))):
-            return run(step, x)
+            return run(step, *inputs)
         if step.keeps_potentials:
-            return self._fused(run, step, x)
+            return self._fused(run, step, *inputs)
         for part in step.parts():
-            x = self._stage(run, part, x)
-        return x
+            inputs = (self._stage(run, part, *inputs),)
+        return inputs[0]
 
-    def _stage(self, run: Run, step: Step, x: Tensor) -> Tensor:
+    def _stage(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
         """Run and record a single stage."""
         of = self.recorded.get(step.start)
-        if of is None or step.start != of.last:
-            return run(step, x)
+        if of is None or step.start != of.last.number:
+            return run(step, *inputs)
         if of.neurons is None:
-            return self._output(of, run(step, x))
+            return self._output(of, run(step, *inputs))
+        (x,) = inputs
         srm = one_pass(step.stages[0])
         if srm is None:
             return self._other_neurons(of, run, step, x)
@@ -159,5 +162,5 @@ class Recorder:
         """Note the mean rate of a layer whose neurons are all recorded, for the notebook's table of the network."""
         if record.indices is None and record.spikes.size:
             share = np.count_nonzero(record.spikes.values) / record.spikes.size
-            self.rates[of.last] = 1000.0 * share / dt_at(self.net, of.last)
+            self.rates[of.address] = 1000.0 * share / dt_at(self.net, of.last.number)
             note_rates(self.net, self.rates)

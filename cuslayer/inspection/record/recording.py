@@ -58,7 +58,7 @@ class Record:
 
     def __init__(self, net: Any, of: Unit, selection: Selection) -> None:
         self._net, self._unit, self._selection = net, of, selection
-        neurons = neurons_of(net, of)
+        neurons = neurons_of(of)
         self._neurons = neurons
         if neurons is None:
             self._names: tuple[str, ...] = ("output", "output_error")
@@ -78,7 +78,7 @@ class Record:
 
     @property
     def _name(self) -> str:
-        return layer_name(self._net, self._unit)
+        return layer_name(self._unit)
 
     def store(self, **arrays: Array) -> None:
         """Store the selected steps of arrays with all steps."""
@@ -151,7 +151,7 @@ class Record:
 class Recording:
     """The records of a network's last call, by layer.
 
-    ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the position of either, or by
+    ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the address of either, or by
     the object itself where the network has it once.
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.inspection.record.labelled import Labels
-from cuslayer.inspection.structure import Unit, dt_at, find_unit, units
+from cuslayer.inspection.structure import Unit, dt_at, find_unit, is_path, units
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -107,7 +107,7 @@ class Request:
         if layers is None:
             self.units = list(named) if by_layer else units(net)
         else:
-            several = layers if isinstance(layers, _SEVERAL) else [layers]
+            several = layers if isinstance(layers, _SEVERAL) and not is_path(net, layers) else [layers]
             self.units = [find_unit("record", net, layer) for layer in several]
         unexpected = next((u for u in named if u not in self.units), None)
         if unexpected is not None:
@@ -121,7 +121,7 @@ class Request:
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:
-            dt = dt_at(self.net, of.last)
+            dt = dt_at(self.net, of.last.number)
             samples, neurons, steps = self._samples(shape[1]), self._neurons(of, shape[2:]), self._steps(shape[0], dt)
             self._selections[of, shape] = Selection(shape, samples, neurons, steps, dt)
         return self._selections[of, shape]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -11,9 +11,49 @@ from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.delay import whole_steps
+from cuslayer.network.graph import Node
+from cuslayer.network.join import Join
 
 Shape: TypeAlias = "tuple[int, ...]"
 Connection: TypeAlias = "dict[str, Any]"
+Feed: TypeAlias = "dict[str, Any]"
+Places: TypeAlias = "Mapping[int, int]"
+
+
+def describe_feed(nodes: Sequence[Node], number: int, shapes: Mapping[int, Shape], places: Places) -> Feed | None:
+    """Return where the output of a node comes from, as model.js reads it; None if it does not know a stage.
+
+    A feed is ``{"source", "connections"}``, the number of a layer on the page and one connection for each stage after
+    it; or ``{"branches", "channels", "connections"}`` for stages after a join, with the feed of each branch. A branch
+    of a concatenation has ``first`` and ``width``, its place among the channels.
+
+    Args:
+        nodes: the nodes of the network's graph.
+        number: the number of the node.
+        shapes: the shape of each node's output, by number, without T and N.
+        places: the number on the page of the input and of each layer of neurons, by the number of its node.
+    """
+    chain: list[Node] = []
+    while number not in places and not isinstance(nodes[number].stage, Join):
+        chain.insert(0, nodes[number])
+        number = nodes[number].inputs[0]
+    of_stages = [shapes[number], *(shapes[node.number] for node in chain)]
+    connections = describe_connections([node.stage for node in chain], of_stages)
+    if connections is None:
+        return None
+    if number in places:
+        return {"source": places[number], "connections": connections}
+    join, inputs = nodes[number].stage, nodes[number].inputs
+    branches = [describe_feed(nodes, n, shapes, places) for n in inputs]
+    stages = [*_between(nodes, number, places), *(node.stage for node in chain)]
+    if any(branch is None for branch in branches) or _shifts_both_ways(stages):
+        return None
+    described: Feed = {"branches": branches, "channels": shapes[number][-1], "connections": connections}
+    if join.how == "concatenate":
+        given = [shapes[n] for n in inputs]
+        for branch, shape, first in zip(branches, given, join.offsets(given), strict=True):
+            cast(Feed, branch).update(first=first, width=shape[-1])
+    return described
 
 
 def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list[Connection] | None:
@@ -24,14 +64,29 @@ def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list
     # A subclass may compute something else: the kind must match exactly.
     if not all(type(stage) in _CONNECTIONS for stage in stages):
         return None
-    lags = [steps for stage in stages if isinstance(stage, (Delay, Shift)) for steps in _steps(stage)[0].flat]
-    # A spike shifted beyond an end of time and back is lost, but the sum of the shifts would keep it.
-    if lags and min(lags) < 0 < max(lags):
+    if _shifts_both_ways(stages):
         return None
     shaped = zip(stages, shapes[:-1], shapes[1:], strict=True)
     return [
         _CONNECTIONS[type(stage)](stage, before, after) for stage, before, after in shaped if type(stage) is not Dropout
     ]
+
+
+def _between(nodes: Sequence[Node], number: int, places: Places) -> list[Any]:
+    """Return the stages up to a node, from the neurons that feed them."""
+    if number in places:
+        return []
+    before = [stage for n in nodes[number].inputs for stage in _between(nodes, n, places)]
+    return [*before, nodes[number].stage]
+
+
+def _shifts_both_ways(stages: Sequence[Any]) -> bool:
+    """Return whether stages delay spikes and advance them too.
+
+    A spike shifted beyond an end of time and back is lost, but the sum of the shifts would keep it.
+    """
+    lags = [steps for stage in stages if isinstance(stage, (Delay, Shift)) for steps in _steps(stage)[0].flat]
+    return bool(lags) and min(lags) < 0 < max(lags)
 
 
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:

@@ -11,81 +11,95 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.forward import default_loss, run_stages
-from cuslayer.inspection.report.connections import Connection, Shape, describe_connections
+from cuslayer.inspection.forward import default_loss, run_nodes
+from cuslayer.inspection.report.connections import Feed, Shape, describe_feed
 from cuslayer.inspection.report.encode import block, by_neuron, rows
 from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import INPUT, Node
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import as_neuron, is_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, no_grad
 
 
 class NeuronLayer(NamedTuple):
     """Neurons and the connections from the neurons before them.
 
     Attributes:
-        at: the position of the neurons.
+        number: the number of the neurons' node.
         name: the name of the layer.
         neurons: the neurons.
-        connections: one per stage between the two layers of neurons; None if the page does not know a stage.
+        sources: the numbers of the nodes of neurons that feed them through other stages, and INPUT for the input.
+        feed: what `describe_feed` returns; None if the page does not know a stage.
     """
 
-    at: int
+    number: int
     name: str
     neurons: Any
-    connections: list[Connection] | None
+    sources: set[int]
+    feed: Feed | None
 
     @property
     def computed_by_page(self) -> bool:
         """Whether the page computes the potentials and errors of the neurons itself."""
-        return self.connections is not None and self.neurons.one_pass is not None
+        return self.feed is not None and self.neurons.one_pass is not None
 
 
 class ForwardPass:
     """A forward pass through a network, stage by stage: the shapes, and the spikes and potentials of its neurons."""
 
     def __init__(self, net: Any, data: Array) -> None:
-        self.net, self.data = net, data
-        self.shapes: list[Shape] = [tuple(data.shape[2:])]
+        self.net, self.data, self.graph = net, data, graph_of(net)
+        self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}
         with eval_mode(net), no_grad():
-            run_stages(net.layers, Tensor(data), self._after)
+            run_nodes(self.graph.nodes, self.graph.output, Tensor(data), self._after)
 
-    def _after(self, at: int, y: Tensor, u: Array | None) -> Tensor:
-        self.shapes.append(y.shape[2:])
-        if is_neuron(self.net.layers[at]):
+    def _after(self, node: Node, y: Tensor, u: Array | None) -> Tensor:
+        self.shapes[node.number] = y.shape[2:]
+        if is_neuron(node.stage):
             steps, samples = self.data.shape[:2]
             if y.shape[:2] != (steps, samples):
                 expected = f"the input's {steps} steps and {samples} samples, got shape {y.shape}"
-                raise ValueError(f"report: layer {at} must keep {expected}")
-            self.spikes[at] = to_numpy(y.data)
+                raise ValueError(f"report: layer {node} must keep {expected}")
+            self.spikes[node.number] = to_numpy(y.data)
             if u is not None:
-                self.potentials[at] = to_numpy(u)
+                self.potentials[node.number] = to_numpy(u)
         return y
 
     def layers(self) -> list[NeuronLayer]:
         """Return the layers of neurons in order."""
         found: list[NeuronLayer] = []
+        places = {INPUT: 0}
         for unit in units(self.net):
             if unit.neurons is not None:
-                start, end = found[-1].at + 1 if found else 0, unit.neurons
-                connections = describe_connections(self.net.layers[start:end], self.shapes[start : end + 1])
-                neurons = as_neuron("report", self.net.layers[end])
-                found.append(NeuronLayer(end, layer_name(self.net, unit), neurons, connections))
+                number, start = unit.neurons.number, unit.neurons.inputs[0]
+                feed = describe_feed(self.graph.nodes, start, self.shapes, places)
+                neurons = as_neuron("report", unit.neurons.stage)
+                found.append(NeuronLayer(number, layer_name(unit), neurons, self.sources(start), feed))
+                places[number] = len(found)
         return found
 
-    def errors(self, wanted: list[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
-        """Return the loss, and the errors (T, N, ...) on the spikes at the wanted positions, in order."""
+    def sources(self, number: int) -> set[int]:
+        """Return the neurons, or INPUT, whose spikes reach the output of a node through stages that are no neurons."""
+        if number == INPUT or is_neuron(self.graph.nodes[number].stage):
+            return {number}
+        return set[int]().union(*map(self.sources, self.graph.nodes[number].inputs))
+
+    def errors(self, wanted: set[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
+        """Return the loss, and the errors (T, N, ...) on the spikes of the wanted neurons."""
         found: dict[int, Array] = {}
-        # Stages before the first position need no gradient.
-        y = Tensor(self.spikes[wanted[0]], requires_grad=True)
+
+        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+            if node.number not in wanted:
+                return y
+            # Stages before the first wanted neurons need no gradient.
+            y = y if y.requires_grad else Tensor(y.data, requires_grad=True)
+            return on_gradient(y, callback=lambda g: found.update({node.number: to_numpy(g)}))
+
         with eval_mode(self.net), no_grad(active=False):
-            for at in range(wanted[0], len(self.net.layers)):
-                if at > wanted[0]:
-                    y = as_tensor(self.net.layers[at](y))
-                if at in wanted:
-                    y = on_gradient(y, callback=lambda g, at=at: found.update({at: to_numpy(g)}))
+            y = run_nodes(self.graph.nodes, self.graph.output, Tensor(self.data), after)
             value = (loss or default_loss(self.net, y, target))(y, target)
         value.backward()
         return value.item(), found
@@ -99,24 +113,25 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
         raise ValueError("report: net must have neurons, whose spikes could be shown")
     value, errors = None, dict[int, Array]()
     if target is not None:
-        # The page computes the errors of a layer from the next one where it can.
-        following = [*(layer.computed_by_page for layer in layers[1:]), False]
-        wanted = [layer.at for layer, computed in zip(layers, following, strict=True) if not computed]
-        value, errors = forward.errors(wanted, target, loss)
+        # The page computes the errors of a layer from those of the layers that it feeds, where it knows all of these.
+        wanted = forward.sources(forward.graph.output).union(*(x.sources for x in layers if not x.computed_by_page))
+        value, errors = forward.errors(wanted - {INPUT}, target, loss)
     samples = range(data.shape[1])
     x = to_numpy(data)
-    first = {"name": "input", "shape": forward.shapes[0], "spikes": [by_neuron(x[:, n]) for n in samples]}
+    first = {"name": "input", "shape": forward.shapes[INPUT], "spikes": [by_neuron(x[:, n]) for n in samples]}
     entries = []
-    for layer in layers:
-        g = errors.get(layer.at)
-        u = None if layer.computed_by_page else forward.potentials.get(layer.at)
+    for place, layer in enumerate(layers):
+        g = errors.get(layer.number)
+        u = None if layer.computed_by_page else forward.potentials.get(layer.number)
+        in_chain = layer.feed is not None and layer.feed.get("source") == place
         entries.append(
             {
                 "name": layer.name,
-                "shape": forward.shapes[layer.at],
-                "connections": layer.connections,
+                "shape": forward.shapes[layer.number],
+                "connections": layer.feed["connections"] if layer.feed is not None and in_chain else None,
+                "feed": None if in_chain else layer.feed,
                 "neurons": neuron_constants(layer.neurons),
-                "spikes": [by_neuron(forward.spikes[layer.at][:, n]) for n in samples],
+                "spikes": [by_neuron(forward.spikes[layer.number][:, n]) for n in samples],
                 "errors": None if g is None else [rows(g[:, n]) for n in samples],
                 "potentials": None if u is None else [rows(u[:, n]) for n in samples],
             }

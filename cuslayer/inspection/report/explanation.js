@@ -37,15 +37,14 @@ class Explanation {
 
   // Return the parts of a potential: the largest inputs, all others as one, and refraction.
   parts(layer, { contributions, filtered, refractory, refractorySpikes, potential }) {
-    const below = layer - 1, { model } = this;
-    const rows = contributions.slice(0, MOST).map(({ input, size, times }) => ({
-      name: `input ${indexText(model.layers[below], input)}`, size, times,
-      go: () => this.go(below, input, times[times.length - 1]) }));
+    const { model } = this, several = !model.layers[layer].connections;
+    const rows = contributions.slice(0, MOST).map(({ source, input, size, times }) => ({
+      name: `input ${indexText(model.layers[source], input)}${several ? ` of ${model.layers[source].name}` : ""}`, size,
+      times, go: () => this.go(source, input, times[times.length - 1]) }));
     const others = contributions.slice(MOST);
     if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
       size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
-    const { connections, neurons } = model.layers[layer];
-    if (!connections || !neurons.response) {
+    if (!model.feed(layer) || !model.layers[layer].neurons.response) {
       rows.push({ name: "all that comes in", size: filtered ?? potential, times: [] });
     }
     if (refractorySpikes.length) rows.push({ name: "refraction", size: refractory, times: refractorySpikes });

@@ -119,6 +119,31 @@ function through(connections, neuron, toInputs, visit, at = 0, weight = 1, lag =
     through(connections, other, toInputs, visit, at + 1, weight * w, lag + more));
 }
 
+// Call visit(layer, neuron, weight, lag) for each input of an output, through connections and joins of branches.
+function inputsOf(feed, output, visit, weight = 1, lag = 0) {
+  through(feed.connections, output, true, (other, w, more) => {
+    if (!feed.branches) return visit(feed.source, other, weight * w, lag + more);
+    const row = Math.floor(other / feed.channels), channel = other % feed.channels;
+    for (const branch of feed.branches) {
+      const inside = branch.width === undefined || (channel >= branch.first && channel < branch.first + branch.width);
+      const inner = branch.width === undefined ? other : row * branch.width + channel - branch.first;
+      if (inside) inputsOf(branch, inner, visit, weight * w, lag + more);
+    }
+  });
+}
+
+// Call visit(output, weight, lag) for each output that a neuron of a layer reaches, through connections and joins.
+function outputsOf(feed, layer, neuron, visit) {
+  if (!feed.branches) return feed.source === layer && through(feed.connections, neuron, false, visit);
+  for (const branch of feed.branches) {
+    outputsOf(branch, layer, neuron, (inner, weight, lag) => {
+      const { width, first } = branch;
+      const joined = width === undefined ? inner : Math.floor(inner / width) * feed.channels + first + (inner % width);
+      through(feed.connections, joined, false, (output, w, more) => visit(output, weight * w, lag + more));
+    });
+  }
+}
+
 // Return sum_k samples[k] x[t - k], or for the adjoint sum_k samples[k] x[t + k].
 function filtered(x, samples, adjoint = false) {
   const out = new Float64Array(x.length);
@@ -161,13 +186,22 @@ class Model {
     return Float64Array.from(numbers(blocks[this.sample]).subarray(neuron * this.steps, (neuron + 1) * this.steps));
   }
 
-  // Call visit(input, weight, arrived, sent) for each input spike of a neuron; delays are between sent and arrived.
+  // Return where the input of a layer comes from, as inputsOf reads it; null if a stage is unknown.
+  feed(layer) {
+    const { connections, feed } = this.layers[layer];
+    return feed ?? (connections && { source: layer - 1, connections });
+  }
+
+  // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it;
+  // delays are between sent and arrived.
   eachArrival(layer, neuron, visit) {
-    const { starts, times, values } = this.spikes(layer - 1), steps = this.steps;
-    through(this.layers[layer].connections, neuron, true, (input, weight, lag) => {
+    const steps = this.steps, trainsOf = new Map();
+    inputsOf(this.feed(layer), neuron, (source, input, weight, lag) => {
+      if (!trainsOf.has(source)) trainsOf.set(source, this.spikes(source));
+      const { starts, times, values } = trainsOf.get(source);
       for (let i = starts[input]; i < starts[input + 1]; i++) {
         const time = times[i] + lag;
-        if (time >= 0 && time < steps) visit(input, values ? weight * values[i] : weight, time, times[i]);
+        if (time >= 0 && time < steps) visit(source, input, values ? weight * values[i] : weight, time, times[i]);
       }
     });
   }
@@ -180,7 +214,7 @@ class Model {
   }
 
   computePotential(layer, neuron) {
-    const { connections, neurons, potentials } = this.layers[layer];
+    const { neurons, potentials } = this.layers[layer];
     const given = potentials && this.row(potentials, neuron);
     if (!neurons.response) return given && { potential: given, filtered: null, refractory: null };
     const fired = new Float64Array(this.steps);
@@ -188,7 +222,7 @@ class Model {
     const refractory = filtered(fired, numbers(neurons.refractory));
     if (given) return { potential: given, filtered: given.map((u, t) => u - refractory[t]), refractory };
     const x = new Float64Array(this.steps);
-    this.eachArrival(layer, neuron, (input, weight, time) => (x[time] += weight));
+    this.eachArrival(layer, neuron, (source, input, weight, time) => (x[time] += weight));
     const before = filtered(x, numbers(neurons.response));
     return { potential: before.map((a, t) => a + refractory[t]), filtered: before, refractory };
   }
@@ -222,30 +256,34 @@ class Model {
     const steps = this.steps, { errors } = this.layers[layer];
     if (errors) return this.row(errors, neuron);
     const error = new Float64Array(steps);
-    through(this.layers[layer + 1].connections, neuron, false, (output, weight, lag) => {
-      const behind = this.errors(layer + 1, output).weighted;
-      for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * behind[t + lag];
-    });
+    for (let behind = layer + 1; behind < this.layers.length; behind++) {
+      outputsOf(this.feed(behind), layer, neuron, (output, weight, lag) => {
+        const { weighted } = this.errors(behind, output);
+        for (let t = Math.max(0, -lag); t < Math.min(steps, steps - lag); t++) error[t] += weight * weighted[t + lag];
+      });
+    }
     return error;
   }
 
-  // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction.
+  // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction. `source`
+  // is the layer of an input.
   explain(layer, neuron, time) {
-    const { connections, neurons } = this.layers[layer], known = this.potential(layer, neuron);
+    const { neurons } = this.layers[layer], feed = this.feed(layer), known = this.potential(layer, neuron);
     if (!known) return null;
     const spikes = this.times(layer, neuron), potential = known.potential[time], found = new Map();
-    if (neurons.response && connections) {
+    if (neurons.response && feed) {
       const response = numbers(neurons.response);
-      this.eachArrival(layer, neuron, (input, weight, arrived, sent) => {
+      this.eachArrival(layer, neuron, (source, input, weight, arrived, sent) => {
         const lag = time - arrived;
         if (lag < 0 || lag >= response.length || response[lag] === 0 || weight === 0) return;
-        if (!found.has(input)) found.set(input, { input, size: 0, times: new Set() });
-        const part = found.get(input);
+        const key = `${source} ${input}`;
+        if (!found.has(key)) found.set(key, { source, input, size: 0, times: new Set() });
+        const part = found.get(key);
         part.size += weight * response[lag];
         part.times.add(sent);
       });
     }
-    const contributions = [...found.values()].sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.input - b.input);
+    const contributions = [...found.values()].sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
     const refractory = neurons.response ? numbers(neurons.refractory) : [];
     const refracts = (f) => f < time && time - f < refractory.length && refractory[time - f] !== 0;

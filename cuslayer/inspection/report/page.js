@@ -85,15 +85,15 @@ function showTime() {
   showParts();
 }
 
-// Show the parts of the potential of the chosen neuron at the chosen time, and those of each pixel of the layer below.
+// Show the parts of the potential of the chosen neuron at the chosen time, and those of each pixel of a layer below.
 function showParts() {
   const { layer, neuron, time } = chosen, why = explanation.show(layer, neuron, time);
-  const below = layer > 0 && model.layers[layer - 1];
-  const shown = why && below.shape.length === 3 && model.layers[layer].connections;
-  $("map-figure").hidden = !shown;
-  if (!shown) return;
-  paintContributions($("map"), below, why);
-  $("map-caption").textContent = "what each pixel of the layer below adds to u: red drives, blue holds back";
+  const source = why && model.feed(layer) ? framedSource(model, layer, why) : null;
+  $("map-figure").hidden = source === null;
+  if (source === null) return;
+  paintContributions($("map"), model, source, why);
+  const from = source === layer - 1 ? "the layer below" : model.layers[source].name;
+  $("map-caption").textContent = `what each pixel of ${from} adds to u: red drives, blue holds back`;
 }
 
 // Draw the input events of the last model.frame ms up to the cursor.

@@ -27,10 +27,20 @@ function paintEvents(node, model, time) {
   });
 }
 
+// Return the layer of frames whose contributions to a potential are drawn: of several layers that feed the neuron, the
+// one with the largest contribution. It is null without one.
+function framedSource(model, layer, why) {
+  const framed = why.contributions.find(({ source }) => model.layers[source].shape.length === 3);
+  const source = framed ? framed.source : layer - 1;
+  return model.layers[source].shape.length === 3 ? source : null;
+}
+
 // Draw the contribution of each pixel of a layer to a potential: red excitatory, blue inhibitory.
-function paintContributions(node, { shape }, why) {
-  const sums = new Float64Array(shape[0] * shape[1]);
-  for (const { input: other, size } of why.contributions) sums[Math.floor(other / shape[2])] += size;
+function paintContributions(node, model, layer, why) {
+  const { shape } = model.layers[layer], sums = new Float64Array(shape[0] * shape[1]);
+  for (const { source, input, size } of why.contributions) {
+    if (source === layer) sums[Math.floor(input / shape[2])] += size;
+  }
   const most = sums.reduce((a, x) => Math.max(a, Math.abs(x)), 0) || 1;
   paint(node, shape, (i) => [...(sums[i] > 0 ? ON : OFF), sums[i] && 50 + (205 * Math.abs(sums[i])) / most]);
 }

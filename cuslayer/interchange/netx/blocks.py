@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
@@ -47,12 +48,13 @@ def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tup
     """Return the shape of a network's input, and its blocks. Dropout is left out.
 
     Raises:
-        ValueError: the input's shape is not known, a layer has no place in a block, or shapes do not fit.
+        ValueError: the network has branches, the input's shape is not known, a layer has no place in a block, or shapes
+            do not fit.
     """
     shape = begin = _input_shape(net, input_shape)
     blocks: list[Block] = []
-    for position, layer in enumerate(net.layers):
-        where = f"export_hdf5: layer {position}, {layer!r},"
+    for node in chain_of("export_hdf5", net):
+        layer, where = node.stage, f"export_hdf5: layer {node}, {node.stage!r},"
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
@@ -92,7 +94,7 @@ def _input_shape(net: Sequential, given: tuple[int, ...] | None) -> tuple[int, .
         return tuple(given)
     if hasattr(net, "input_shape"):
         return tuple(net.input_shape)
-    first = net.layers[0] if net.layers else None
-    if isinstance(first, Dense):
-        return first.in_features
+    for node in chain_of("export_hdf5", net)[:1]:
+        if isinstance(node.stage, Dense):
+            return node.stage.in_features
     raise ValueError("export_hdf5: input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")

@@ -39,8 +39,8 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
         input_shape: (H, W, C) or (N,); needed unless net is a `Network` or begins with a dense layer.
 
     Raises:
-        ValueError: a layer has no place in the file, the neurons differ in dt, a weight before Loihi's neurons is not
-            an integer from -256 to 255, or the input's shape is not known.
+        ValueError: the network has branches, a layer has no place in the file, the neurons differ in dt, a weight
+            before Loihi's neurons is not an integer from -256 to 255, or the input's shape is not known.
         TypeError: net is not a network.
         ImportError: h5py is not installed.
 

@@ -101,12 +101,19 @@ def topics() -> list[str]:
 
 
 def text(topic: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
-    return (
-        f"typedef {_REALS[dtype]} real;\n"
-        f'#line 1 "common.cuh"\n{_files()["common.cuh"]}'
-        f'#line 1 "{topic}.cu"\n{_files()[f"{topic}.cu"]}'
-    )
+    """Return the text that is compiled for a source of the library; see `with_header`."""
+    return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)
+
+
+def with_header(file: str, code: str, dtype: DType) -> str:
+    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+
+    Raises:
+        TypeError: the number type is neither float32 nor float64.
+    """
+    if dtype not in _REALS:
+        raise TypeError(f"{file}: arrays must be float32 or float64, got {dtype}")
+    return f'typedef {_REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:

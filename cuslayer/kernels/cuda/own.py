@@ -1,0 +1,117 @@
+"""CUDA kernels that users write, with the checks of the library's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer.kernels.cuda import compile as library
+from cuslayer.kernels.cuda.compile import Kernel, signatures, with_header
+
+
+def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
+    """Return a CUDA kernel from its source, to be called on CuPy arrays.
+
+    The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types ``real``,
+    ``bool`` and ``long long``; ``real`` is float or double, by the arrays of a call. The common header,
+    `cuslayer/kernels/cuda/common.cuh`, stands in front of the source: ``GRID_STRIDE(i, count)`` visits every i. The
+    source is parsed here, which needs no GPU, and compiled at the first call for a number type and device.
+
+    Args:
+        text_or_path: the source, or the path of a file ``.cu`` that has it.
+        name: the name of the kernel in the source.
+
+    Returns:
+        The kernel: ``kernel(threads, x=x, y=y, n=n)``, see `OwnKernel`.
+
+    Raises:
+        ValueError: there is no such file, the source has no kernel of that name, or a parameter has another type.
+        TypeError: text_or_path or name is not text.
+
+    >>> scale = kernel('''
+    ... // y[i] = factor x[i]
+    ... extern "C" __global__ void scale(const real *x, real *y, real factor, long long n)
+    ... {
+    ...     GRID_STRIDE(i, n) y[i] = factor * x[i];
+    ... }
+    ... ''', "scale")
+    >>> scale
+    kernel scale(real *x, real *y, real factor, long long n)
+    """
+    if not isinstance(text_or_path, (str, os.PathLike)):
+        raise TypeError(f"kernel: text_or_path must be text or a path, got {type(text_or_path).__name__}")
+    if not isinstance(name, str):
+        raise TypeError(f"kernel: name must be text, got {type(name).__name__}")
+    if isinstance(text_or_path, str) and "__global__" in text_or_path:
+        return OwnKernel(text_or_path, f"{name}.cu", name)
+    path = str(text_or_path).strip()
+    if "\n" in path or not os.path.isfile(path):
+        found = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
+        raise ValueError(f"kernel: text_or_path must be a source with a __global__ function or a file, got {found!r}")
+    return OwnKernel(Path(path).read_text("utf-8"), os.path.basename(path), name)
+
+
+class OwnKernel:
+    """A CUDA kernel of the user's own; `kernel` makes it.
+
+    Attributes:
+        name: its name in the source.
+    """
+
+    def __init__(self, code: str, file: str, name: str) -> None:
+        self.name, self._code, self._file = name, code, file
+        found = signatures(code)
+        if name not in found:
+            raise ValueError(f"kernel: {file} has the kernels {', '.join(found) or 'none'}, got {name!r}")
+        self._parameters = found[name]
+        self._compiled: dict[Any, tuple[Any, Kernel]] = {}
+
+    def __call__(self, threads: int, /, **arguments: Any) -> None:
+        """Check the arguments and run the kernel.
+
+        Args:
+            threads: the number of threads, rounded up to whole blocks, at most the largest grid; with 0 the arguments
+                are only checked.
+            arguments: one for each parameter of the kernel, by its name: C-contiguous CuPy arrays of the parameter's
+                type on the device in use, and numbers.
+
+        Raises:
+            TypeError: a name is missing or unknown, or an argument is of the wrong type.
+            ValueError: there is no GPU, the source does not compile, an array is not C-contiguous or on another device,
+                or a number does not fit its type.
+        """
+        self._kernel(self._dtype(arguments))(threads, **arguments)
+
+    def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
+        """Return the type of `real`: that of the first array of it."""
+        for p in self._parameters:
+            x = arguments.get(p.name)
+            if p.array and p.kind == "real" and x is not None and hasattr(x, "dtype"):
+                return np.dtype(x.dtype)
+        return np.dtype(np.float32)
+
+    def _kernel(self, dtype: np.dtype[Any]) -> Kernel:
+        driver = library.library.driver
+        try:
+            driver.array_type()
+        except ValueError as problem:
+            raise ValueError(f"{self.name}: a CUDA kernel needs a GPU: {problem}") from None
+        key = id(driver), dtype, driver.device()
+        if key not in self._compiled:
+            text = with_header(self._file, self._code, dtype)
+            try:
+                launch = driver.build(text, [self.name])[self.name]
+            except Exception as problem:  # of the compiler, whose log follows in the cause
+                lines = str(problem).splitlines() or [type(problem).__name__]
+                first = next((line for line in lines if "error" in line), lines[0]).strip()
+                raise ValueError(f"{self.name}: the source does not compile: {first}") from problem
+            self._compiled[key] = driver, Kernel(self.name, self._parameters, launch, driver, dtype)
+        return self._compiled[key][1]
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{p.kind} {'*' if p.array else ''}{p.name}" for p in self._parameters)
+        return f"kernel {self.name}({inside})"

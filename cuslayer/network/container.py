@@ -1,0 +1,213 @@
+"""What `Sequential` and `Parallel` share: their stages by position, their graph, and the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
+from cuslayer.network.fusion import observed, plan
+from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
+from cuslayer.network.join import Join
+from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.neurons.potential import potential_format
+from cuslayer.tape import Tensor, as_tensor
+
+_DEEPEST = 50
+
+
+class Container(Layer):
+    """Base class of `Sequential` and `Parallel`.
+
+    Attributes:
+        stages: the layers or branches in order.
+        potentials: how potentials are saved for backward; None to leave it to the network around.
+    """
+
+    potentials: str | None = None
+    _what = "layer"
+
+    @property
+    def stages(self) -> list[Any]:
+        raise TypeError(f"{type(self).__name__}: a container must define stages")
+
+    def _check_stages(self) -> None:
+        """Raise TypeError unless each stage can be called, and ValueError if neurons around branches differ in dt."""
+        op = type(self).__name__
+        for position, stage in enumerate(self.stages):
+            if not callable(stage):
+                raise TypeError(f"{op}: {self._what} {position} must be callable, got {type(stage).__name__}")
+        nodes = graph_of(self).nodes
+        steps = sorted({as_neuron(op, node.stage).dt for node in nodes if is_neuron(node.stage)})
+        # In a chain, a function between neurons may change the step; branches are joined step by step.
+        if len(steps) > 1 and any(isinstance(node.stage, Join) for node in nodes):
+            raise ValueError(f"{op}: neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+
+    def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
+        """Add the stages to a graph, and return the number of the node whose output is the container's.
+
+        Args:
+            graph: the graph.
+            path: the positions of the container.
+            source: the number of its input.
+        """
+        raise TypeError(f"{type(self).__name__}: a container must define expand")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the output for the input x (T, N, ...).
+
+        Raises:
+            ValueError: x does not fit the first layer.
+        """
+        x = as_tensor(x)
+        check.time_first("network", "x", x)
+        self._check_input(x)
+        graph = graph_of(self)
+        run = observed(self, graph.parts)
+        with nullcontext() if self.potentials is None else potential_format(self.potentials):
+            return flow(plan(graph), graph.output, {INPUT: x}, run)
+
+    def _check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        shapes: dict[int, Shape | None] = {INPUT: shape}
+        graph = graph_of(self)
+        for node in graph.nodes:
+            shapes[node.number] = shape_after(node.stage, [shapes[number] for number in node.inputs])
+        return shapes[graph.output]
+
+    def children(self) -> Iterator[tuple[str, Any]]:
+        """Yield the position of each stage that is a layer, and the layer; then other attributes as `Layer` does."""
+        stages = self.stages
+        yield from ((str(position), stage) for position, stage in enumerate(stages) if isinstance(stage, Layer))
+        yield from self._other_children()
+
+    def _other_children(self) -> Iterator[tuple[str, Any]]:
+        stages = self.stages
+        for name, value in vars(self).items():
+            if value is not stages:
+                yield from tensors_and_layers(name, value)
+
+    def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+        """Yield ``<position>.<name>`` for each parameter; of a stage that lists its parameters, the name is a number.
+
+        Args:
+            above: the identities of the layers whose names are being collected, which hold this one.
+        """
+        above = (*above, id(self))
+        for position, stage in enumerate(self.stages):
+            if lists_parameters(stage):
+                yield from ((f"{position}.{number}", p) for number, p in enumerate(stage.parameters()))
+            elif isinstance(stage, Layer) and id(stage) not in above:
+                yield from names_in(str(position), stage, above)
+        for name, child in self._other_children():
+            if id(child) not in above:
+                yield from names_in(name, child, above)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the layer at a position; layers of a slice as a network; the layer of a path; or a given layer.
+
+        Raises:
+            IndexError: the position is out of range.
+            ValueError: the given layer is not in the network.
+        """
+        if isinstance(key, tuple):
+            found: Any = self
+            for position in key:
+                if not isinstance(found, Container):
+                    raise IndexError(f"{type(self).__name__}: no layer {key}: {type(found).__name__} is no network")
+                found = found[position]
+            return found
+        if isinstance(key, slice):
+            return self._with_stages(self.stages[key])
+        if isinstance(key, (int, np.integer)):
+            if not -len(self.stages) <= key < len(self.stages):
+                raise IndexError(f"{type(self).__name__}: no {self._what} {key} in {len(self.stages)}")
+            return self.stages[key]
+        graph = graph_of(self)
+        if any(key is each for each in (*(node.stage for node in graph.nodes), *(part[0] for part in graph.parts))):
+            return key
+        raise ValueError(f"network: {key!r} is none of its layers")
+
+    def _with_stages(self, stages: list[Any]) -> Container:
+        raise TypeError(f"{type(self).__name__}: a container must define _with_stages")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.stages)
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._rows()})"
+
+    def _rows(self) -> str:
+        """Return a line for each stage, the lines of nested networks indented."""
+        lines = "".join(f"\n{position}: {stage!r}" for position, stage in enumerate(self.stages))
+        return lines.replace("\n", "\n  ") + "\n" if lines else ""
+
+
+def graph_of(net: Container) -> Graph:
+    """Return the graph of a network, with all nested networks and branches.
+
+    Raises:
+        ValueError: a network is nested in itself.
+
+    >>> from cuslayer.layers import Dense
+    >>> from cuslayer.network import Parallel, Sequential
+    >>> net = Sequential(Dense(4, 4), Parallel(Sequential(Dense(4, 3), Dense(3, 4)), Sequential()), Dense(4, 2))
+    >>> [(node.address, node.inputs) for node in graph_of(net).nodes]
+    [(0, (-1,)), ((1, 0, 0), (0,)), ((1, 0, 1), (1,)), (1, (2, 0)), (2, (3,))]
+    """
+    graph = Graph()
+    graph.output = net.expand(graph, (), INPUT)
+    return graph
+
+
+def chain_of(op: str, net: Container) -> list[Node]:
+    """Return the nodes of a network that is a chain, also of nested ones; for files that hold nothing else.
+
+    Raises:
+        ValueError: the network has branches.
+    """
+    nodes = graph_of(net).nodes
+    for node in nodes:
+        if isinstance(node.stage, Join):
+            raise ValueError(f"{op}: net must be a chain of layers, layer {node} joins branches")
+    return nodes
+
+
+def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> int:
+    """Add a stage to a graph, with what is nested in it, and return the number of the node that has its output.
+
+    A container with a `__call__` of its own may compute something else: it is a stage like any function.
+    """
+    if not isinstance(stage, Container) or type(stage).__call__ is not Container.__call__:
+        return graph.add(stage, path, (source,))
+    if len(path) > _DEEPEST:
+        raise ValueError(f"network: networks must be nested up to {_DEEPEST} deep; is one nested in itself?")
+    first = len(graph.nodes)
+    output = stage.expand(graph, path, source)
+    graph.parts.append(Part(stage, path, first, len(graph.nodes), output))
+    return output
+
+
+def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
+    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None where it is unknown.
+
+    Raises:
+        ValueError: the shapes do not fit the stage.
+    """
+    if isinstance(stage, Join):
+        return stage.joined_shape(shapes)
+    if is_neuron(stage):
+        return shapes[0]
+    return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None

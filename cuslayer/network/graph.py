@@ -1,0 +1,138 @@
+"""The graph of a network: its stages in the order in which they run, each with its address and its inputs.
+
+Nested networks and branches are part of the graph. Whatever visits the stages of a network visits `Graph.nodes`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from cuslayer.tape import Tensor, as_tensor
+
+# The number of a network's input among the inputs of a node.
+INPUT = -1
+
+# A position in a network, or positions from the outermost network inward.
+Address: TypeAlias = "int | tuple[int, ...]"
+
+
+def as_address(path: tuple[int, ...]) -> Address:
+    """Return a path as an address: a position for a stage of the network itself, else the tuple."""
+    return path[0] if len(path) == 1 else path
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of a network: a layer, neurons, a function, or the join of branches.
+
+    Attributes:
+        number: its place in the order in which stages run.
+        path: its positions, from the outermost network inward.
+        stage: the stage, called with one tensor for each input.
+        inputs: the numbers of the nodes whose outputs it takes; INPUT is the network's input.
+    """
+
+    number: int
+    path: tuple[int, ...]
+    stage: Any = field(compare=False)
+    inputs: tuple[int, ...]
+
+    @property
+    def address(self) -> Address:
+        """The position of a stage of the network itself; for a nested one, the tuple of its positions."""
+        return as_address(self.path)
+
+    @property
+    def last(self) -> int:
+        """The number of the node itself, as `flow` asks for it."""
+        return self.number
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the stage."""
+        return as_tensor(self.stage(*inputs))
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.path))
+
+
+class Part(NamedTuple):
+    """A nested network, or parallel branches, in a graph.
+
+    Attributes:
+        container: the object.
+        path: its positions, from the outermost network inward.
+        first: the number of its first node.
+        stop: the number after its last node.
+        output: the number of the node whose output it returns.
+    """
+
+    container: Any
+    path: tuple[int, ...]
+    first: int
+    stop: int
+    output: int
+
+
+@dataclass
+class Graph:
+    """The nodes of a network, in the order in which they run.
+
+    Attributes:
+        nodes: the nodes; the number of each is its index.
+        parts: nested networks and parallel branches.
+        output: the number of the node whose output the network returns; INPUT for an empty network.
+    """
+
+    nodes: list[Node] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    output: int = INPUT
+
+    def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
+        """Add a node and return its number."""
+        self.nodes.append(Node(len(self.nodes), path, stage, inputs))
+        return len(self.nodes) - 1
+
+    def uses(self) -> Counter[int]:
+        """Return how often the output of each node is used, as the input of a node or as the network's output."""
+        return Counter([self.output, *(number for node in self.nodes for number in node.inputs)])
+
+    def consumers(self, number: int) -> list[Node]:
+        """Return the nodes that take the output of a node."""
+        return [node for node in self.nodes if number in node.inputs]
+
+
+class Runs(Protocol):
+    """A node or several nodes that run as one."""
+
+    @property
+    def inputs(self) -> tuple[int, ...]: ...
+    @property
+    def last(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Runs)
+Value = TypeVar("Value")
+
+
+def flow(items: Iterable[Item], output: int, values: dict[int, Value], run: Callable[..., Value]) -> Value:
+    """Run items in order, `run(item, *inputs)`, and return the value of a number.
+
+    Args:
+        items: nodes, or steps of a plan.
+        output: the number whose value is returned.
+        values: the values that are known, by number, such as that of INPUT; they and the results are freed after use.
+        run: returns the value of an item for those of its inputs.
+    """
+    items = list(items)
+    left = Counter([output, *(number for item in items for number in item.inputs)])
+    for item in items:
+        inputs = [values[number] for number in item.inputs]
+        left.subtract(item.inputs)
+        for number in set(item.inputs):
+            if not left[number]:
+                del values[number]
+        values[item.last] = run(item, *inputs)
+    return values[output]

@@ -1,0 +1,98 @@
+"""Join the outputs of parallel branches: their sum, or one beside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.layers.base import Layer, Shape
+from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+
+JOINS = ("add", "concatenate")
+
+
+@differentiable
+def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
+    """Join arrays (T, N, ...): their sum, or their concatenation along the last axis.
+
+    Args:
+        branches: the arrays. Spikes count as 1.0 in a sum; concatenated spikes stay boolean if all of them are spikes.
+        how: "add", for arrays of one shape, or "concatenate", for arrays whose shapes differ in the last axis only.
+
+    Returns:
+        The sum, numbers; or the concatenation.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    >>> a, b = np.array([[[True, False]]]), np.array([[[True, True]]])
+    >>> join(a, b, how="add").data.tolist(), join(a, b, how="concatenate").data.tolist()
+    ([[[2.0, 1.0]]], [[[True, False, True, True]]])
+    """
+    shapes = [x.shape for x in branches]
+    _check_shapes(how, shapes)
+    if how == "add":
+        total = numeric(branches[0])
+        for x in branches[1:]:
+            total = total + numeric(x)
+        return total, lambda g: [g] * len(shapes)
+    xp, ends = namespace(branches[0]), np.cumsum([shape[-1] for shape in shapes]).tolist()
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    # Booleans if all are: a type that is wider than each.
+    joined = xp.empty((*shapes[0][:-1], ends[-1]), np.result_type(*(x.dtype for x in branches)))
+    for x, (start, end) in zip(branches, spans, strict=True):
+        joined[..., start:end] = x
+
+    def part(g: Array, start: int, end: int) -> Callable[[], Array]:
+        return lambda: xp.ascontiguousarray(g[..., start:end])
+
+    return joined, lambda g: [part(g, start, end) for start, end in spans]
+
+
+def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
+    """Raise ValueError unless shapes can be joined."""
+    first = shapes[0]
+    for branch, shape in enumerate(shapes):
+        fits = shape == first if how == "add" else bool(shape) and shape[:-1] == first[:-1]
+        if not fits:
+            rule = "must have one shape to add" if how == "add" else "may differ in the last axis only to concatenate"
+            raise ValueError(f"Parallel: branches {rule}, branch 0 has {first}, branch {branch} has {shape}")
+
+
+class Join(Layer):
+    """The join of parallel branches, called with the output of each branch.
+
+    Args:
+        how: "add" or "concatenate".
+    """
+
+    def __init__(self, how: str) -> None:
+        self.how = check.one_of("Parallel", "join", how, JOINS)
+
+    def __call__(self, *branches: Any) -> Tensor:
+        """Return the joined outputs; see `join`."""
+        return join(*branches, how=self.how)
+
+    def joined_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return the shape of the joined outputs after T and N, for the shapes of the branches; None if unknown.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) == len(shapes):
+            _check_shapes(self.how, known)
+        if self.how == "add":
+            return known[0] if known else None
+        return (*known[0][:-1], sum(shape[-1] for shape in known)) if len(known) == len(shapes) else None
+
+    def offsets(self, shapes: Sequence[Shape]) -> list[int]:
+        """Return the first place in the last axis of each branch's output in a concatenation."""
+        return [0, *np.cumsum([shape[-1] for shape in shapes]).tolist()][:-1]
+
+    def __repr__(self) -> str:
+        return f"Join({self.how})"

@@ -1,0 +1,150 @@
+"""Kernels of the user's own: read from text or a file, checked as the library's are, on emulated CUDA."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.kernels.cuda import compile as source
+from tests.support.emulator.driver import emulation
+
+CODE = """
+// y[i] = factor x[i] where wanted. A second kernel, and a word in a comment: __global__
+extern "C" __global__ void scale(
+    const real *__restrict__ x,
+    const bool *__restrict__ wanted,
+    real *__restrict__ y,
+    real factor, bool negative, long long n)
+{
+    GRID_STRIDE(i, n) y[i] = wanted[i] ? (negative ? -factor : factor) * x[i] : real(0);
+}
+
+extern "C" __global__ void count(const bool *x, long long *total, long long n)
+{
+    long long found = 0;
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        for (long long i = 0; i < n; ++i) found += x[i];
+        total[0] = found;
+    }
+}
+""".replace(", and a word in a comment: __global__", "")
+
+
+def arguments(size=5, dtype=np.float32, **changed):
+    x = np.arange(size, dtype=dtype)
+    fitting = {"x": x, "wanted": x % 2 == 1, "y": np.zeros(size, dtype), "factor": 0.1, "negative": False, "n": size}
+    return fitting | changed
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 5, 300])
+def test_a_kernel_of_text(dtype, n):
+    scale = cs.kernel(CODE, "scale")
+    given = arguments(n, dtype)
+    with emulation() as emulator:
+        for negative in (False, True):
+            scale(n, **given | {"negative": negative})
+            expected = np.where(given["wanted"], dtype(-0.1 if negative else 0.1) * given["x"], 0)
+            np.testing.assert_array_equal(given["y"], expected)
+    assert len(emulator.built) == 1
+    assert emulator.launches == ["scale", "scale"] * (n > 0)
+
+
+def test_a_kernel_of_a_file(tmp_path):
+    path = tmp_path / "mine.cu"
+    path.write_text(CODE)
+    x, total = np.arange(9) % 3 == 0, np.zeros(1, np.int64)
+    for where in (path, str(path)):
+        with emulation():
+            cs.kernel(where, "count")(1, x=x, total=total, n=9)
+        assert total[0] == 3
+
+
+def test_each_number_type_and_each_library_is_compiled_once():
+    scale = cs.kernel(CODE, "scale")
+    for _ in range(2):
+        with emulation() as emulator:
+            for dtype in (np.float32, np.float64, np.float32):
+                scale(5, **arguments(dtype=dtype))
+        assert [text.split(";")[0] for text in emulator.built] == ["typedef float real", "typedef double real"]
+    assert repr(scale) == "kernel scale(real *x, bool *wanted, real *y, real factor, bool negative, long long n)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "changed"),
+    [
+        (TypeError, "scale: arguments lack y; the kernel wants x, wanted, y, factor, negative, n", {"y": None}),
+        (TypeError, "scale: arguments have unknown z; the kernel wants x, wanted, y, factor, negative, n", {"z": 1}),
+        (TypeError, "scale: y is float64, the kernel wants float32", {"y": np.zeros(5)}),
+        (TypeError, "scale: wanted is int64, the kernel wants bool", {"wanted": np.zeros(5, np.int64)}),
+        (TypeError, "scale: y is builtins.list, the kernel wants numpy.ndarray", {"y": [0.0]}),
+        (TypeError, "mine.cu: arrays must be float32 or float64, got float16", {"x": np.zeros(5, np.float16)}),
+        (TypeError, "scale: n must be an integer, got float", {"n": 5.0}),
+        (TypeError, "scale: negative must be a bool, got int", {"negative": 1}),
+        (ValueError, "scale: factor does not fit float32, got 1e+39", {"factor": 1e39}),
+        (
+            ValueError,
+            "scale: x must be C-contiguous, got strides (8,) of shape (5,)",
+            {"x": np.zeros(10, np.float32)[::2]},
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
+    (tmp_path / "mine.cu").write_text(CODE)
+    scale = cs.kernel(tmp_path / "mine.cu", "scale")
+    given = {name: value for name, value in arguments(**changed).items() if value is not None}
+    with emulation(), pytest.raises(kind) as error:
+        scale(5, **given)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "given"),
+    [
+        (ValueError, "kernel: scale2.cu has the kernels scale, count, got 'scale2'", (CODE, "scale2")),
+        (
+            ValueError,
+            "kernel: text_or_path must be a source with a __global__ function or a file, got 'no/such.cu'",
+            ("no/such.cu", "x"),
+        ),
+        (
+            ValueError,
+            "kernel: text_or_path must be a source with a __global__ function or a file, got 'void f() {...'",
+            ("void f() {\n}", "f"),
+        ),
+        (ValueError, "scale: a parameter must be real, bool or long long, got 'float * x'", None),
+        (TypeError, "kernel: text_or_path must be text or a path, got int", (3, "x")),
+        (TypeError, "kernel: name must be text, got int", (CODE, 3)),
+        (
+            ValueError,
+            'signatures: code has 1 kernels, extern "C" void are 0',
+            ("__global__ void f(long long n) {}", "f"),
+        ),
+    ],
+)
+def test_sources_that_do_not_fit(kind, message, given):
+    text, name = given or (CODE.replace("real *__restrict__ y", "float *x"), "scale")
+    with pytest.raises(kind) as error:
+        cs.kernel(text, name)
+    assert str(error.value) == message
+
+
+def test_a_source_that_does_not_compile_says_so_in_one_line():
+    broken = cs.kernel(CODE.replace("-factor", "-fctor"), "scale")
+    with emulation(), pytest.raises(ValueError, match=r"^scale: the source does not compile: .*fctor") as error:
+        broken(5, **arguments())
+    assert "\n" not in str(error.value)
+    assert error.value.__cause__ is not None
+
+
+def test_without_a_gpu_the_call_says_so(monkeypatch):
+    scale = cs.kernel(CODE, "scale")
+    monkeypatch.setattr(backend, "_driver_problem", lambda: "no CUDA driver on this machine")
+    monkeypatch.setattr(source, "library", source.Library(source.Cuda()))
+    with pytest.raises(ValueError) as error:
+        scale(5, **arguments())
+    assert str(error.value) == (
+        "scale: a CUDA kernel needs a GPU: device: cuda is out of reach: no CUDA driver on this machine"
+    )

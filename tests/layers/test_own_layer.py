@@ -1,0 +1,170 @@
+"""Layers of the user's own: the tensors and layers that are their attributes belong to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+SRM = cs.SRM(tau_rho=30.0)
+
+
+class Everything(cs.Layer):
+    """Tensors and layers as attributes, in lists, tuples and dictionaries, and in layers within."""
+
+    def __init__(self):
+        self.scale = cs.Tensor([2.0], requires_grad=True)
+        self.several = [cs.Dense(3, 3), (cs.Tensor(np.ones(3), requires_grad=True), "text")]
+        self.by_name = {"left": cs.Dense(3, 3), "right": {"inner": Inner()}}
+        self.neuron, self.count, self.nothing = SRM, 3, None
+        self.again = self.several[0]
+        self.frozen = cs.Tensor(np.zeros(3))
+        self.body = cs.Sequential(cs.Dense(3, 3), SRM, cs.Sequential(Inner()))
+
+    def __call__(self, x):
+        x = self.several[0](x) * self.scale + self.several[1][0] + self.frozen
+        self.last = x  # not a parameter: an operation made it
+        return self.body(self.by_name["right"]["inner"](self.by_name["left"](x)))
+
+
+class Inner(cs.Layer):
+    def __init__(self):
+        self.drop, self.gain = cs.Dropout(0.5), cs.Tensor([1.5], requires_grad=True)
+
+    def __call__(self, x):
+        return self.drop(x) * self.gain
+
+
+NAMES = [
+    *("scale", "several.0.weight", "several.1.0", "by_name.left.weight", "by_name.right.inner.gain"),
+    *("frozen", "body.0.0", "body.2.0.gain"),
+]
+
+
+def test_parameters_and_names():
+    layer = Everything()
+    assert list(layer.named_parameters()) == list(layer.state()) == NAMES
+    assert [id(p) for p in layer.parameters()] == [id(p) for p in layer.named_parameters().values()]
+    layer(np.ones((4, 1, 3), bool))
+    assert list(layer.state()) == NAMES
+
+
+def test_in_a_network():
+    layer = Everything()
+    net = cs.Sequential(cs.Dense(3, 3), layer, cs.Dense(3, 2), SRM)
+    assert list(net.state()) == ["0.0", *(f"1.{name}" for name in NAMES), "2.0"]
+    assert len(net.parameters()) == 10
+    other = cs.Sequential(cs.Dense(3, 3), Everything(), cs.Dense(3, 2), SRM)
+    other.load_state(net.state())
+    assert (other[1].by_name["right"]["inner"].gain.data == 1.5).all()
+    assert (other[1].several[0].weight.data == layer.several[0].weight.data).all()
+    other[1].load_state({name: array + 1 for name, array in layer.state().items()})
+    assert (other[1].scale.data == 3.0).all()
+    with pytest.raises(ValueError, match=r"^load_state: parameter scale is missing$"):
+        layer.load_state({name: array for name, array in layer.state().items() if name != "scale"})
+    with pytest.raises(ValueError, match=r"^load_state: parameter scales is unknown$"):
+        layer.load_state({**layer.state(), "scales": np.ones(1)})
+    with pytest.raises(ValueError, match=r"^load_state: parameter scale has shape \(2,\)"):
+        layer.load_state({**layer.state(), "scale": np.ones(2)})
+
+
+def test_a_state_of_the_repeated_name_is_read():
+    """A layer under two names is saved once; a state that has both is read too."""
+    layer = Everything()
+    layer.load_state({**layer.state(), "again.weight": np.zeros((3, 3))})
+    assert layer.several[0].weight.data.any()
+
+
+def test_training_mode_reaches_every_layer():
+    net = cs.Sequential(Everything(), cs.Parallel(cs.Sequential(cs.Dropout(0.5)), Inner()))
+    drops = [net[0].by_name["right"]["inner"].drop, net[0].body[2][0].drop, net[1][0][0], net[1, 1].drop]
+    for training in (False, True):
+        net.train(training)
+        assert [drop.training for drop in drops] == [training] * 4
+        assert net[0].training == net[1].training == training
+    x = np.random.default_rng(0).random((9, 2, 3)) < 0.5
+    net[0].body[0].weight.data[:] = 20.0
+    with cs.record(net):
+        pass
+    cs.explain(cs.Sequential(net[0].several[0], SRM), x, 1, 0, 3)
+    assert drops[0].training
+    net.train(False)
+    np.testing.assert_array_equal(net(x).data, net(x).data)
+
+
+def test_it_learns():
+    cs.seed(0)
+    net = cs.Sequential(cs.Dense(3, 3), Everything(), cs.Dense(3, 2), SRM)
+    optimizer = cs.Adam([p for p in net.parameters() if p.requires_grad])
+    before = net.state()
+    (net(np.ones((30, 2, 3), bool)) * 1.0).sum().backward()
+    optimizer.step()
+    moved = [name for name, array in net.state().items() if (array != before[name]).any()]
+    assert {"1.scale", "1.several.1.0", "1.by_name.left.weight", "1.by_name.right.inner.gain"} <= set(moved)
+    flow = cs.GradientFlow(net)
+    assert "1 Everything.0" in flow._parameters
+
+
+def test_repr():
+    inner = "Inner(drop=Dropout(0.5), gain=(1,))"
+    assert repr(Inner()) == inner
+    assert repr(cs.Sequential(Inner())) == f"Sequential(\n  0: {inner}\n)"
+    net = cs.Sequential(cs.Parallel(cs.Sequential(Inner()), cs.Sequential(), join="concatenate"))
+    assert repr(net) == (
+        "Sequential(\n  0: Parallel(concatenate\n    0: Sequential(\n      0: "
+        f"{inner}\n    )\n    1: Sequential()\n  )\n)"
+    )
+
+
+def test_layers_that_hold_one_another():
+    parent, child = Inner(), Inner()
+    parent.child, child.parent = child, parent
+    assert list(parent.state()) == ["gain", "child.gain"]
+    parent.train(False)
+    assert not child.drop.training
+
+
+def test_a_layer_that_lists_its_parameters_has_numbers():
+    class Listed(cs.Layer):
+        def __init__(self):
+            self.inner = cs.Dense(3, 3)
+
+        def parameters(self):
+            return self.inner.parameters()
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    assert list(cs.Sequential(SRM, Listed()).state()) == ["1.0"]
+    assert list(Listed().state()) == ["0"]
+    assert list(cs.Dense(3, 3).state()) == ["weight"]
+
+
+def test_gradients_of_a_layer_within_are_compared():
+    """A copy of the network is perturbed: the layers within are copied too."""
+    net = cs.Sequential(cs.Dense(4, 3), Inner(), SRM)
+    x, target = np.random.default_rng(0).random((2, 20, 1, 4)) < 0.3
+    found = cs.compare_gradients(net, x, target[..., :3], loss=cs.SpikeTimeLoss(SRM), perturbations=2)
+    assert found[2, "gain"].cosine("exact") == pytest.approx(1.0, abs=1e-3)
+    assert net[1].gain.grad is None
+    assert net[1].drop.training
+
+
+def test_networks_iterate():
+    net = cs.Network("4-3-2", SRM)
+    assert list(net) == net.layers
+    assert len(net) == 4
+    assert [type(layer).__name__ for layer in net[:2]] == ["Dense", "SRM"]
+    x = np.ones((20, 1, 4), bool)
+    np.testing.assert_array_equal(net[2:](net[:2](x)).data, net(x).data)
+    assert isinstance(net[1:3], cs.Sequential)
+    assert net[1:3][1] is net[2]
+    assert cs.Sequential(cs.Dense(2, 2), potentials="float16")[:1].potentials == "float16"
+    both = cs.Parallel(net, cs.Sequential(), join="concatenate")
+    assert list(both) == both.branches
+    assert both[:1].branches == [net]
+    assert both[:1].join == "concatenate"
+    assert SRM in net
+    with pytest.raises(IndexError, match=r"^Sequential: no layer 7 in 1$"):
+        cs.Sequential(SRM)[7]

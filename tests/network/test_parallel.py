@@ -1,0 +1,236 @@
+"""Parallel branches and nested networks: what they compute, their gradients, and errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.network.container import graph_of
+from cuslayer.network.fusion import plan
+from cuslayer.network.join import join
+from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes
+
+
+def by_hand(stage, x):
+    """Run a network as plain calls, without its graph and its plan."""
+    if isinstance(stage, cs.Sequential):
+        for each in stage.layers:
+            x = by_hand(each, x)
+        return x
+    if isinstance(stage, cs.Parallel):
+        found = [by_hand(branch, x) for branch in stage.branches]
+        if stage.join == "add":
+            total = found[0] * 1.0
+            for y in found[1:]:
+                total = total + y
+            return total
+        arrays = [y.data for y in found]
+        return join(*found, how="concatenate") if len(arrays) > 1 else found[0]
+    return stage(x)
+
+
+def run(net, x, call):
+    for p in net.parameters():
+        p.grad = None
+    given = cs.Tensor(x, requires_grad=True)
+    y = call(given)
+    weights = np.random.default_rng(1).standard_normal(y.shape).astype(y.data.dtype if y.dtype != bool else np.float32)
+    (y * cs.Tensor(weights)).sum().backward()
+    return [y.data, given.grad, *(p.grad for p in net.parameters())]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("neuron", [SRM, EXACT], ids=["slayer", "exact"])
+def test_a_network_computes_what_its_stages_do(name, neuron):
+    """Fused passes inside branches and nested networks give the bits of the single stages."""
+    cs.seed(2)
+    net, x = NETWORKS[name](neuron), spikes(*FRAMES)
+    found, expected = run(net, x, net), run(net, x, lambda x: by_hand(net, x))
+    assert found[0].any()
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        if b.dtype == bool or a is found[0]:
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5 * abs(b).max())
+    with cs.no_grad():
+        np.testing.assert_array_equal(net(x).data, found[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("skip", [2, 2, 1, 2, 2]),
+        ("kernels_of_two_sizes", [2, 4, 1, 2]),
+        ("nested", [2, 1, 1, 1, 1, 1, 1, 2, 2]),
+        ("shared", [2, 2, 1, 2, 1, 1, 1]),
+        ("first_and_last", [2, 2, 1, 2, 2, 2, 1]),
+    ],
+)
+def test_the_plan_of_a_graph(name, sizes):
+    assert [len(step.stages) for step in plan(graph_of(NETWORKS[name]()))] == sizes
+
+
+def test_a_pass_ends_where_an_output_is_taken_twice():
+    """The skip takes the convolution's weighted input too: it cannot run in one pass with its neurons."""
+    layer = conv(2, 2)
+    net = cs.Sequential(layer, cs.Parallel(cs.Sequential(SRM, conv(2, 2)), cs.Sequential()))
+    assert [len(step.stages) for step in plan(graph_of(net))] == [1, 1, 1, 1]
+    x = spikes(*FRAMES)
+    weighted = layer(x)
+    np.testing.assert_array_equal(net(x).data, (net[1][0][1](SRM(weighted)) + weighted).data)
+
+
+def test_adding_spikes_counts_them_and_concatenating_keeps_them():
+    """The documented types: numbers for a sum, also of one branch; booleans for spikes side by side."""
+    x = spikes(3)
+    for branches in (1, 2, 3):
+        added = cs.Parallel(*[cs.Sequential()] * branches)(x)
+        assert added.dtype == np.float32
+        np.testing.assert_array_equal(added.data, branches * x.astype(np.float32))
+        beside = cs.Parallel(*[cs.Sequential()] * branches, join="concatenate")(x)
+        assert beside.dtype == bool
+        np.testing.assert_array_equal(beside.data, np.concatenate([x] * branches, axis=-1))
+    mixed = cs.Parallel(cs.Sequential(), cs.Dense(3, 2), join="concatenate")(x)
+    assert mixed.dtype == np.float32
+    np.testing.assert_array_equal(mixed.data[..., :3], x)
+
+
+def test_branches_give_numbers_of_the_wider_type():
+    x = np.ones((2, 1, 3), np.float64)
+    for how in ("add", "concatenate"):
+        assert cs.Parallel(cs.Sequential(), lambda y: y.data.astype(np.float32), join=how)(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("how", ["add", "concatenate"])
+@pytest.mark.parametrize("shape", [(4, 2, 3), (0, 2, 3), (1, 1, 1), (3, 0, 2), (2, 2, 0), (3, 1, 2, 1, 4)])
+def test_the_gradient_of_a_join(how, shape):
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(shape) for _ in range(3)]
+    if how == "concatenate":
+        arrays[1] = rng.standard_normal((*shape[:-1], 2))
+    assert cs.gradcheck(lambda *xs: join(*xs, how=how), *arrays) < 1e-6
+    y = join(*arrays, how=how).data
+    g = rng.standard_normal(y.shape)
+    leaves = [cs.Tensor(x, requires_grad=True) for x in arrays]
+    join(*leaves, how=how).backward(g)
+    assert np.vdot(g, y) == pytest.approx(sum(np.vdot(leaf.grad, leaf.data) for leaf in leaves))
+
+
+def test_gradients_of_a_sum_share_no_memory():
+    leaves = [cs.Tensor(np.ones((2, 1, 3)), requires_grad=True) for _ in range(2)]
+    join(*leaves, how="add").sum().backward()
+    leaves[0].grad[:] = 7.0
+    assert (leaves[1].grad == 1.0).all()
+
+
+def test_a_linear_network_with_branches_has_the_exact_gradient():
+    """Without neurons, branches, a shared layer and a skip are linear: the gradient is that of finite differences."""
+    layer = conv(2, 2)
+    branches = cs.Parallel(
+        layer, cs.Sequential(layer, layer), cs.Sequential(), cs.Parallel(conv(2, 2, 1), conv(2, 2, 5))
+    )
+    net = cs.Sequential(branches, cs.Parallel(cs.Dense((3, 4, 2), 3), cs.Dense((3, 4, 2), 2), join="concatenate"))
+    tensors = net.parameters()
+    x = np.random.default_rng(0).standard_normal((2, 1, 3, 4, 2))
+
+    def run(x, *weights):
+        for tensor, weight in zip(tensors, weights, strict=True):
+            tensor.data, tensor.node, tensor.requires_grad = weight.data, weight.node or weight, True
+        return net(x)
+
+    assert len(tensors) == 5
+    assert cs.gradcheck(run, x, *(t.data.astype(np.float64) for t in tensors)) < 1e-6
+
+
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_exact_gradients_through_branches_are_those_of_the_relaxed_network(dt):
+    neuron = cs.SRM(theta=2.0, tau_sr=4.0, gradient="exact", dt=dt)
+    around = cs.Parallel(cs.Sequential(cs.Dense(5, 5), neuron), cs.Sequential())
+    net = cs.Sequential(cs.Dense(6, 5), neuron, around, cs.Dense(5, 2), neuron)
+    x = spikes(6, samples=1, steps=30)
+    target = np.random.default_rng(5).random((30, 1, 2)) < 0.1
+    found = cs.compare_gradients(net, x, target, loss=cs.SpikeTimeLoss(neuron), perturbations=6)
+    for row in found.rows:
+        if row.perturbed in ("weight", "potential"):
+            assert row.cosine("exact") == pytest.approx(1.0, abs=1e-3), row
+            assert row.ratio("exact") == pytest.approx(1.0, abs=1e-2), row
+
+
+def test_an_equivalent_chain():
+    """Two convolutions added are one of the sum of their kernels; two concatenated, one with both sets of maps."""
+    cs.seed(4)
+    a, b, c = conv(2, 3), conv(2, 3), conv(2, 4)
+    x = spikes(*FRAMES)
+    added, beside = conv(2, 3), conv(2, 7)
+    added.weight.data = a.weight.data + b.weight.data
+    beside.weight.data = np.concatenate([a.weight.data, c.weight.data], axis=3)
+    np.testing.assert_allclose(cs.Parallel(a, b)(x).data, added(x).data, rtol=1e-5, atol=1e-4)
+    both = cs.Sequential(cs.Parallel(cs.Sequential(a, SRM), cs.Sequential(c, SRM), join="concatenate"))
+    np.testing.assert_array_equal(both(x).data, cs.Sequential(beside, SRM)(x).data)
+
+
+def test_shapes_through_branches():
+    for name, build in NETWORKS.items():
+        net = build()
+        with cs.no_grad():
+            assert net.output_shape(FRAMES) == net(spikes(*FRAMES)).shape[2:], name
+    assert skip().output_shape(None) == (4,)
+    assert cs.Parallel(cs.Sequential(), conv(2, 3), join="concatenate").output_shape(None) is None
+    assert cs.Parallel(cs.Sequential(), cs.Dense(3, 4)).output_shape(None) == (4,)
+
+
+@pytest.mark.parametrize(
+    ("how", "branches", "message"),
+    [
+        ("add", (cs.Dense(6, 4), cs.Dense(6, 3)), "must have one shape to add, branch 0 has {}4), branch 1 has {}3)"),
+        ("add", (cs.Dense(6, 1), cs.Dense(6, 3)), "must have one shape to add, branch 0 has {}1), branch 1 has {}3)"),
+        (
+            "concatenate",
+            (cs.Sequential(), cs.Sequential(), lambda x: x.reshape(5, 2, 2, 3)),
+            "may differ in the last axis only to concatenate, branch 0 has {}6), branch 2 has {}2, 3)",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit(how, branches, message):
+    net = cs.Sequential(cs.Parallel(*branches, join=how))
+    with pytest.raises(ValueError) as error:
+        net(spikes(6, steps=5))
+    assert str(error.value) == "Parallel: branches " + message.format("(5, 2, ", "(5, 2, ")
+    if how == "add":
+        with pytest.raises(ValueError, match=r"^Parallel: branches must have one shape to add, branch 0 has \("):
+            net.output_shape((6,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "make"),
+    [
+        (ValueError, "Parallel: branches must be at least one, got none", lambda: cs.Parallel()),
+        (TypeError, "Parallel: branch 1 must be callable, got int", lambda: cs.Parallel(SRM, 3)),
+        (
+            ValueError,
+            "Parallel: join must be one of add, concatenate, got 'ad'; did you mean add?",
+            lambda: cs.Parallel(SRM, join="ad"),
+        ),
+        (ValueError, "Parallel: neurons must have one dt, got 0.5 and 1", lambda: cs.Parallel(SRM, cs.SRM(dt=0.5))),
+        (
+            ValueError,
+            "Sequential: neurons must have one dt, got 0.5 and 1",
+            lambda: cs.Sequential(cs.SRM(dt=0.5), cs.Parallel(SRM)),
+        ),
+        (IndexError, "Parallel: no branch 2 in 1", lambda: cs.Parallel(SRM)[2]),
+        (ValueError, "network: x must be (T, N, ...), got shape (3,)", lambda: cs.Parallel(SRM)(np.ones(3))),
+    ],
+)
+def test_what_is_refused(kind, message, make):
+    with pytest.raises(kind) as error:
+        make()
+    assert str(error.value) == message
+
+
+def test_a_network_that_is_nested_in_itself():
+    net = cs.Sequential(SRM)
+    net.layers.append(net)
+    with pytest.raises(ValueError, match=r"^network: networks must be nested up to 50 deep"):
+        net(spikes(3))
