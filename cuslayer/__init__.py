@@ -67,7 +67,16 @@ from cuslayer.functions import (
     where,
 )
 from cuslayer.gradcheck import gradcheck
-from cuslayer.inspection import compare_gradients, explain, health, reassignment, record, report, show_in_notebooks
+from cuslayer.inspection import (
+    compare_gradients,
+    demo,
+    explain,
+    health,
+    reassignment,
+    record,
+    report,
+    show_in_notebooks,
+)
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
@@ -161,6 +170,7 @@ __all__ = [
     "cosine_decay",
     "cumsum",
     "decision_time",
+    "demo",
     "device",
     "differentiable",
     "divide",

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from cuslayer.cli import convert, info, predict, report, test, train
+from cuslayer.cli import convert, demo, info, predict, report, test, train
 from cuslayer.cli.info import installed
 
 # A new command is a file in this folder and its name here.
@@ -17,6 +17,7 @@ COMMANDS = {
     "test": test,
     "predict": predict,
     "report": report,
+    "demo": demo,
     "convert": convert,
     "info": info,
 }

@@ -21,6 +21,7 @@ from cuslayer import backend, check
 from cuslayer.data.datasets import position
 from cuslayer.data.events import Events
 from cuslayer.data.formats.slayer import decode, encode
+from cuslayer.data.saccades import MS, SENSOR, saccades
 from cuslayer.files import write_whole
 
 # Part of the cache file's name; increase it when a change below changes the recordings.
@@ -28,16 +29,8 @@ _VERSION = 1
 
 _SPLITS = ("train", "test", "all")
 _TEST_EVERY = 5
-
-_SENSOR = 34
-_SIDE = 24
-_MS = 300
-# Corners of three saccades, as in N-MNIST, along a triangle with sides of 6 pixels: offsets (rows, columns) from the
-# center, which move down right, up right, and back left.
-_CORNERS = np.array([[-2.6, -3.0], [2.6, 0.0], [-2.6, 3.0], [-2.6, -3.0]])
-_THRESHOLD = 0.35
-# Standard deviation of the pixels' thresholds, relative to the threshold.
-_MISMATCH = 0.05
+# The largest value of an image, white.
+BRIGHTEST = 16
 
 
 class _Recordings(NamedTuple):
@@ -75,18 +68,15 @@ class Digits:
     (Events(5323 events in 2-D, 13.108 to 298.776 ms), 0)
     """
 
-    shape = (_SENSOR, _SENSOR, 2)
+    shape = (SENSOR, SENSOR, 2)
     classes = 10
-    duration = float(_MS)
+    duration = float(MS)
 
     def __init__(self, split: str = "train", seed: int = 0) -> None:
         self.split = check.one_of("Digits", "split", split, _SPLITS)
         self.seed = check.integer("Digits", "seed", seed, least=0)
-        labels = _digits()[1]
-        number = np.arange(len(labels))
-        chosen = {"train": number % _TEST_EVERY != 0, "test": number % _TEST_EVERY == 0, "all": number >= 0}
-        self._number = number[chosen[split]]
-        self.labels = labels[self._number].astype(np.int64)
+        self._number = numbers(split)
+        self.labels = labelled_images()[1][self._number].astype(np.int64)
         self.labels.setflags(write=False)
         self._recordings = _recordings(self.seed, _cache_file(self.seed))
 
@@ -108,7 +98,14 @@ class Digits:
         return f"Digits({self.split!r}, seed={self.seed}, {len(self)} recordings)"
 
 
-def _digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def numbers(split: str) -> npt.NDArray[np.int64]:
+    """Return the numbers of the images of a split, among all."""
+    number = np.arange(len(labelled_images()[1]))
+    chosen = {"train": number % _TEST_EVERY != 0, "test": number % _TEST_EVERY == 0, "all": number >= 0}
+    return number[chosen[split]]
+
+
+def labelled_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return the images (samples, 8, 8), values from 0 to 16, and their classes (samples,)."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         return file["images"], file["labels"]
@@ -130,40 +127,16 @@ def _simulate(seed: int) -> _Recordings:
     """Simulate the recordings of all digits."""
     from cuslayer.data import simulated_camera as camera
 
-    images = _digits()[0]
-    # The margin around the image on the canvas: to the sensor's edge when centered, plus the longest offset.
-    reach = int(np.ceil(np.abs(_CORNERS).max()))
-    margin = (_SENSOR - _SIDE) // 2 + reach
-    path = reach - _image_path()
-    enlarge = _enlargement(images.shape[1], _SIDE)
-    canvas = np.zeros((len(images), _SIDE + 2 * margin + 1, _SIDE + 2 * margin + 1))
-    canvas[:, margin : margin + _SIDE, margin : margin + _SIDE] = enlarge @ (images / 16.0) @ enlarge.T
-    drawn = np.random.default_rng(seed).standard_normal((_SENSOR, _SENSOR, 2))
-    thresholds = _THRESHOLD * (1 + _MISMATCH * np.clip(drawn, -3, 3))
+    images = labelled_images()[0]
+    seen = saccades(SENSOR, SENSOR, images.shape[1], seed)
 
-    def record(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-        time, x, y, p = camera.record(image, path, thresholds).T
+    def record(canvas: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        time, x, y, p = camera.record(canvas, seen.path, seen.thresholds).T
         return encode(Events(time / 1000.0, x, y, p))
 
     with ThreadPoolExecutor(min(backend.cores(), 8)) as pool:
-        parts = list(pool.map(record, canvas))
+        parts = list(pool.map(record, seen.draw(images / BRIGHTEST)))
     return _Recordings(np.concatenate(parts), np.cumsum([0] + [len(part) for part in parts], dtype=np.int64))
-
-
-def _image_path() -> npt.NDArray[np.float64]:
-    """Return the offset of the image from the center, (T + 1, 2), every millisecond."""
-    legs = len(_CORNERS) - 1
-    time = np.arange(_MS + 1) * legs / _MS
-    leg = np.minimum(time.astype(np.int64), legs - 1)
-    # The speed is zero at the start and end of each saccade.
-    part = (1 - np.cos(np.pi * (time - leg))) / 2
-    return np.asarray(_CORNERS[leg] + part[:, None] * (_CORNERS[leg + 1] - _CORNERS[leg]))
-
-
-def _enlargement(small: int, large: int) -> npt.NDArray[np.float64]:
-    """Return the matrix (large, small) of linear interpolation between pixel centers, to black outside."""
-    center = (np.arange(large) + 0.5) * small / large - 0.5
-    return np.maximum(0.0, 1.0 - np.abs(center[:, None] - np.arange(small)))
 
 
 def _cache_file(seed: int) -> Path | None:
@@ -197,7 +170,7 @@ def _load(cache: Path) -> _Recordings | None:
         raw.dtype == np.uint8
         and offsets.dtype == np.int64
         and raw.ndim == offsets.ndim == 1
-        and len(offsets) == len(_digits()[1]) + 1
+        and len(offsets) == len(labelled_images()[1]) + 1
         and offsets[0] == 0
         and bool((np.diff(offsets) > 0).all())
         and offsets[-1] == len(raw)

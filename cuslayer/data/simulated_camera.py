@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer.data.saccades import DARK
 from cuslayer.jit import compiled
 
-# Added to intensities before the logarithm: the intensity of black relative to white.
-DARK = 0.1
 # Initial capacity in events; a recording with more events is simulated again with enough capacity.
 _CAPACITY = 1 << 14
 

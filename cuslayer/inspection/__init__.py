@@ -2,6 +2,7 @@
 
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison
+from cuslayer.inspection.demo import demo
 from cuslayer.inspection.explain.compute import explain
 from cuslayer.inspection.explain.result import Explanation, Trace
 from cuslayer.inspection.health.advice import Advice
@@ -29,6 +30,7 @@ __all__ = [
     "Recording",
     "Trace",
     "compare_gradients",
+    "demo",
     "explain",
     "health",
     "note_rates",

@@ -5,8 +5,9 @@ attribute, so that a new kind defines only what differs:
 
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
-- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults, and ``current(x)`` for
-  neurons with a synaptic current that `record` shall have;
+- ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
+- ``current(x)`` for neurons with a synaptic current, which `record` then has;
+- ``simulation(steps)`` if a page can run the neurons;
 - its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
 
 Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too; `as_neuron` adds the defaults.
@@ -150,6 +151,14 @@ class Neuron:
     @property
     def laplace(self) -> tuple[float, float] | None:
         """Width and height of ``dt rho(u) = height exp(-|u - theta| / width)``; None for another surrogate."""
+        return None
+
+    def simulation(self, steps: int) -> dict[str, Any] | None:
+        """Return what the page of `demo` needs to run the neurons for `steps` steps in float32; None if it cannot.
+
+        The numbers are exactly those of the CPU kernels in float32, and ``kind`` names the function of
+        ``cuslayer/inspection/demo/neurons.js``.
+        """
         return None
 
     def psp(self, x: Any) -> Tensor:

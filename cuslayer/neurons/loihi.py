@@ -209,6 +209,13 @@ class Loihi(Neuron):
     def laplace(self) -> tuple[float, float]:
         return self.constants.width, self.constants.height
 
+    def simulation(self, steps: int) -> dict[str, Any] | None:
+        if type(self).__call__ is not Loihi.__call__:
+            return None
+        integers = self.constants.recurrence(np.dtype(np.float32))._asdict()
+        numbers = {name: float(value) for name, value in integers.items()}
+        return {"kind": "fixed point", "first": self.constants.first, **numbers}
+
     def fires(self, u: Array) -> Array:
         """Return where voltages u make a spike: ``u > theta``."""
         return u > u.dtype.type(self.theta)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Spiking
@@ -199,6 +201,15 @@ class SRM(Neuron):
         if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
             return None
         return OnePass(self.filter, self.spiking, self.gradient == "exact")
+
+    def simulation(self, steps: int) -> dict[str, Any] | None:
+        if self.one_pass is None:
+            return None
+        single = np.dtype(np.float32)
+        filters = {"response": self.filter, "refractory": self.spiking.refractory}
+        found = {name: filter.recurrence(single, steps)._asdict() for name, filter in filters.items()}
+        numbers = {name: {each: float(value) for each, value in given.items()} for name, given in found.items()}
+        return {"kind": "alpha", "theta": float(self.spiking.surrogate(single)[0]), **numbers}
 
     @property
     def width(self) -> float:

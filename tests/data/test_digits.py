@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuslayer.data import Digits, digits
+from cuslayer.data import Digits, digits, saccades
 from cuslayer.data import simulated_camera as camera
 
 
@@ -44,7 +44,7 @@ def refuses(message, kind=ValueError):
 
 
 def test_the_package_contains_the_digits_and_their_credit():
-    images, labels = digits._digits()
+    images, labels = digits.labelled_images()
     assert images.shape == (1797, 8, 8)
     assert (images.dtype, images.min(), images.max()) == (np.uint8, 0, 16)
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -76,7 +76,7 @@ def test_recordings_have_the_statistics_of_an_event_camera(cache, quick):
 
 
 def test_the_path_is_a_triangle_of_three_saccades():
-    path = digits._image_path()
+    path = saccades.image_path()
     assert path.shape == (301, 2)
     assert np.allclose(path[[0, 100, 200, 300]], [[-2.6, -3], [2.6, 0], [-2.6, 3], [-2.6, -3]])
     assert np.allclose(path[[50, 150, 250]], [[0, -1.5], [0, 1.5], [-2.6, 0]])
@@ -210,9 +210,9 @@ def test_the_camera_extends_its_capacity(monkeypatch):
 
 def test_digits_are_upright(monkeypatch):
     """Events lie along the edges of the image at its position, and not of the mirrored image."""
-    images, labels = digits._digits()
-    monkeypatch.setattr(digits, "_digits", lambda: (images[:40], labels[:40]))
-    made, enlarge = digits._simulate(0), digits._enlargement(8, 24)
+    images, labels = digits.labelled_images()
+    monkeypatch.setattr(digits, "labelled_images", lambda: (images[:40], labels[:40]))
+    made, enlarge = digits._simulate(0), saccades.enlargement(8, 24)
     turns = (lambda m: m, lambda m: m.T, lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m[::-1, ::-1])
     best = []
     for number in range(40):

@@ -130,7 +130,7 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
                 "shape": forward.shapes[layer.number],
                 "connections": layer.feed["connections"] if layer.feed is not None and in_chain else None,
                 "feed": None if in_chain else layer.feed,
-                "neurons": _constants(layer.neurons),
+                "neurons": neuron_constants(layer.neurons),
                 "spikes": [by_neuron(forward.spikes[layer.number][:, n]) for n in samples],
                 "errors": None if g is None else [rows(g[:, n]) for n in samples],
                 "potentials": None if u is None else [rows(u[:, n]) for n in samples],
@@ -139,7 +139,7 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
     return {"steps": len(data), "dt": dt_at(net, 0), "loss": value, "layers": [first, *entries]}
 
 
-def _constants(neurons: Any) -> dict[str, Any]:
+def neuron_constants(neurons: Any) -> dict[str, Any]:
     """Return the constants of neurons; for neurons other than SRM only the threshold."""
     found = {"theta": float(neurons.theta)}
     if neurons.one_pass is None:

@@ -69,17 +69,25 @@ function eachPixelOf(connection, neuron, visit) {
 
 // Call visit(neuron, weight) for each neuron of the maps whose receptive field has a pixel of the image.
 function eachNeuronOf(connection, pixel, visit) {
+  const weight = connection.weight && numbers(connection.weight);
+  eachRunOf(connection, pixel, (neuron, at, size) => {
+    for (let o = 0; o < size; o++) visit(neuron + o, weight ? weight[at + o] : connection.gain);
+  });
+}
+
+// Call visit(neuron, at, size) for these neurons in runs of neighbours, whose weights begin at `at` of the weight.
+function eachRunOf(connection, pixel, visit) {
   const [rows, columns, maps] = connection.maps;
   const [row, column, channel] = unravel(pixel, connection.image);
+  const inGroup = connection.image[2] / connection.groups, outGroup = maps / connection.groups;
+  const first = Math.floor(channel / inGroup) * outGroup, i = channel % inGroup;
   eachTap(connection, (r, c, tap) => {
     const y = (row + connection.padding[0] - r * connection.dilation[0]) / connection.stride[0];
     const x = (column + connection.padding[1] - c * connection.dilation[1]) / connection.stride[1];
     if (!(Number.isInteger(y) && Number.isInteger(x)) || y < 0 || y >= rows || x < 0 || x >= columns) return;
     const neuron = (y * columns + x) * maps;
-    if (!connection.weight) return visit(neuron + channel, connection.gain);
-    const inGroup = connection.image[2] / connection.groups, outGroup = maps / connection.groups;
-    const first = Math.floor(channel / inGroup) * outGroup, i = channel % inGroup, weight = numbers(connection.weight);
-    for (let o = first; o < first + outGroup; o++) visit(neuron + o, weight[(tap * inGroup + i) * maps + o]);
+    if (connection.weight) visit(neuron + first, (tap * inGroup + i) * maps + first, outGroup);
+    else visit(neuron + channel, 0, 1);
   });
 }
 

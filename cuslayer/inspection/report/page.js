@@ -3,27 +3,14 @@
 
 const model = new Model(JSON.parse(document.getElementById("contents").textContent));
 const chosen = { layer: 0, neuron: 0, time: 0 };
-const $ = (id) => document.getElementById(id);
 const input = model.layers[0];
 const hasFrames = input.shape.length === 3;
-const MOST = 10; // inputs with a row of their own in the table
 const POTENTIAL = 170, ERROR = 70; // heights of the plots of a neuron, pixels
 
 const rasters = new Rasters($("rasters"), model, choose, (range) => {
   if ($("traces").data) Plotly.relayout($("traces"), { "xaxis.range": range });
 });
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-// Return the index of a neuron as text: a number, or (row, column, channel).
-function indexText(layer, neuron) {
-  const { shape } = model.layers[layer];
-  return shape.length === 1 ? String(neuron) : `(${unravel(neuron, shape).join(", ")})`;
-}
+const explanation = new Explanation(model, $("headline"), $("parts"), choose);
 
 const ms = (step) => short(step * model.dt);
 
@@ -41,7 +28,7 @@ function showNeuron() {
   $("layer").value = layer;
   $("neuron").value = neuron;
   $("neuron").max = model.neurons(layer) - 1;
-  $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${indexText(layer, neuron)}`;
+  $("place").textContent = model.layers[layer].shape.length === 1 ? "" : `at ${indexText(model.layers[layer], neuron)}`;
   $("no-errors").hidden = model.loss !== null || layer === 0;
   const known = layer > 0 && model.potential(layer, neuron);
   $("traces").hidden = !known;
@@ -98,104 +85,22 @@ function showTime() {
   showParts();
 }
 
-// Show the parts of the potential of the chosen neuron at the chosen time.
+// Show the parts of the potential of the chosen neuron at the chosen time, and those of each pixel of a layer below.
 function showParts() {
-  const { layer, neuron, time } = chosen, why = layer > 0 && model.explain(layer, neuron, time);
-  const who = `${model.layers[layer].name}, neuron ${indexText(layer, neuron)}`;
-  $("parts").hidden = !why;
-  drawMap(why);
-  if (!why) {
-    const times = [...model.times(layer, neuron)];
-    $("headline").textContent = `${who}: ${times.length} spikes${times.length ? ` at ${listed(times)} ms` : ""}`;
-    return;
-  }
-  const side = why.margin < 0 ? "under" : "over", what = why.fired ? "fired" : "silent";
-  $("headline").textContent = `${who} at ${ms(time)} ms: ${what}, u = ${short(why.potential)} is ` +
-    `${short(Math.abs(why.margin))} ${side} theta = ${short(why.theta)}`;
-  const rows = parts(why), ends = [0];
-  for (const { size } of rows) ends.push(ends[ends.length - 1] + size);
-  const low = Math.min(...ends, why.theta, 0), span = Math.max(...ends, why.theta, 0) - low || 1;
-  const share = (x) => `${(100 * (x - low)) / span}%`;
-  const bar = (from, to, shade) => {
-    const made = element("i");
-    const width = `${(100 * Math.abs(to - from)) / span}%`;
-    Object.assign(made.style, { left: share(Math.min(from, to)), width, background: `var(--${shade})` });
-    const threshold = element("b", { title: "theta" });
-    threshold.style.left = share(why.theta);
-    return element("div", { className: "track" }, threshold, made);
-  };
-  const cell = (...children) => element("td", {}, ...children);
-  $("parts").tBodies[0].replaceChildren(
-    ...rows.map(({ name, size, times, go }, at) => element("tr", {},
-      cell(go ? element("button", { type: "button", title: "show this neuron", onclick: go }, name) : name),
-      cell(bar(ends[at], ends[at + 1], size < 0 ? "blue" : "red")), cell(signed(size)), cell(listed(times)))),
-    element("tr", { className: "total" },
-      cell("u"), cell(bar(0, why.potential, "ink")), cell(signed(why.potential)), cell()),
-  );
+  const { layer, neuron, time } = chosen, why = explanation.show(layer, neuron, time);
+  const source = why && model.feed(layer) ? framedSource(model, layer, why) : null;
+  $("map-figure").hidden = source === null;
+  if (source === null) return;
+  paintContributions($("map"), model, source, why);
+  const from = source === layer - 1 ? "the layer below" : model.layers[source].name;
+  $("map-caption").textContent = `what each pixel of ${from} adds to u: red drives, blue holds back`;
 }
-
-// Return the parts of a potential: the largest inputs, all others as one, and refraction.
-function parts({ contributions, filtered, refractory, refractorySpikes, potential }) {
-  const several = !model.layers[chosen.layer].connections;
-  const rows = contributions.slice(0, MOST).map(({ source, input: other, size, times }) => ({
-    name: `input ${indexText(source, other)}${several ? ` of ${model.layers[source].name}` : ""}`, size, times,
-    go: () => choose(source, other, times[times.length - 1]) }));
-  const others = contributions.slice(MOST);
-  if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
-    size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
-  const unknown = !model.feed(chosen.layer);
-  if (unknown) rows.push({ name: "all that comes in", size: filtered ?? potential, times: [] });
-  if (refractorySpikes.length) rows.push({ name: "refraction", size: refractory, times: refractorySpikes });
-  return rows;
-}
-
-const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(4);
-
-// Return the last four times as text.
-const listed = (times) => (times.length > 4 ? "…, " : "") + [...times].slice(-4).map(ms).join(", ");
-
-// Paint a canvas: pixel(i) is [r, g, b, opacity] of the flat index i.
-function paint(node, [rows, columns], pixel) {
-  Object.assign(node, { width: columns, height: rows });
-  const context = node.getContext("2d"), image = context.createImageData(columns, rows);
-  for (let i = 0; i < rows * columns; i++) image.data.set(pixel(i), 4 * i);
-  context.putImageData(image, 0, 0);
-}
-
-const OFF = [61, 143, 209], ON = [224, 102, 42]; // visible on white and on black
 
 // Draw the input events of the last model.frame ms up to the cursor.
 function drawFrame() {
-  const { starts, times } = model.spikes(0), channels = input.shape[2], before = chosen.time - model.frame / model.dt;
-  const counts = new Float64Array(model.neurons(0));
-  for (let n = 0; n < counts.length; n++) {
-    for (let i = starts[n]; i < starts[n + 1]; i++) if (times[i] > before && times[i] <= chosen.time) counts[n]++;
-  }
-  const [r, g, b] = color("ink").match(/\w\w/g).map((pair) => parseInt(pair, 16));
-  paint($("frame"), input.shape, (i) => {
-    const here = counts.subarray(i * channels, (i + 1) * channels), sum = here.reduce((a, k) => a + k, 0);
-    const opacity = sum && Math.min(255, 110 + 70 * sum);
-    if (channels !== 2) return [r, g, b, opacity];
-    return [...OFF.map((shade, at) => Math.round((shade * here[0] + ON[at] * here[1]) / (sum || 1))), opacity];
-  });
-  const colors = channels === 2 ? "; OFF blue, ON red" : "";
+  paintEvents($("frame"), model, chosen.time);
+  const colors = input.shape[2] === 2 ? "; OFF blue, ON red" : "";
   $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
-}
-
-// Draw the contribution of each pixel to the potential: red excitatory, blue inhibitory. Of several layers that feed the
-// neuron, it is the one with the largest contribution of those with frames.
-function drawMap(why) {
-  const framed = why ? why.contributions.filter(({ source }) => model.layers[source].shape.length === 3) : [];
-  const source = framed.length ? framed[0].source : chosen.layer - 1, below = model.layers[source];
-  const shown = why && model.feed(chosen.layer) && below.shape.length === 3;
-  $("map-figure").hidden = !shown;
-  if (!shown) return;
-  const sums = new Float64Array(below.shape[0] * below.shape[1]);
-  for (const part of framed) if (part.source === source) sums[Math.floor(part.input / below.shape[2])] += part.size;
-  const most = sums.reduce((a, x) => Math.max(a, Math.abs(x)), 0) || 1;
-  paint($("map"), below.shape, (i) => [...(sums[i] > 0 ? ON : OFF), sums[i] && 50 + (205 * Math.abs(sums[i])) / most]);
-  const from = source === chosen.layer - 1 ? "the layer below" : below.name;
-  $("map-caption").textContent = `what each pixel of ${from} adds to u: red drives, blue holds back`;
 }
 
 function showSample() {

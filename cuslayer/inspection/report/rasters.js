@@ -6,8 +6,6 @@ const LOWEST = 92, HIGHEST = 220, TOGETHER = 600, GAP = 34; // heights in pixels
 
 // Escape text for Plotly, which reads markup.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const short = (x) => String(Number(x.toPrecision(4))).replace("-", "−");
 
 // Plotly's name of the y axis of the plot in a row, as traces refer to it.
 const yOf = (row) => `y${row ? row + 1 : ""}`;
@@ -58,7 +56,7 @@ class Rasters {
   }
 
   ink() {
-    const [r, g, b] = color("ink").match(/\w\w/g).map((pair) => parseInt(pair, 16));
+    const [r, g, b] = rgb("ink");
     return [[0, `rgba(${r},${g},${b},0)`], [1, `rgba(${r},${g},${b},1)`]];
   }
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from cuslayer import check
+from cuslayer.backend import to_numpy
 from cuslayer.extras import optional
-from cuslayer.files import write_whole
 from cuslayer.inspection.forward import check_loss
+from cuslayer.inspection.page import write_page
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.structure import check_network
 from cuslayer.tape import as_tensor
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("common.js", "model.js", "pictures.js", "explanation.js", "rasters.js", "page.js")
 
 
 def report(
@@ -29,6 +28,7 @@ def report(
     loss: Any = None,
     title: str | None = None,
     frame: float = 10.0,
+    live: bool = False,
 ) -> Path:
     """Write the report of a network and some samples as one HTML page that loads nothing else.
 
@@ -44,15 +44,17 @@ def report(
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
         title: the title of the page; by default the network's notation.
         frame: for images, the duration in ms of the event frame at the cursor.
+        live: write the page of `demo` instead: a digit can be drawn there, and the network runs in the page. The
+            samples are recordings that it can run on, and an integer target (N,) their classes.
 
     Returns:
         The path of the page.
 
     Raises:
         TypeError: net is not a network, loss is not a function, or title is not a string.
-        ImportError: plotly is not installed.
-        ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target,
-            or frame is not positive.
+        ImportError: plotly is not installed. A live page does not need it.
+        ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target
+            or for a live page, or frame is not positive; for a live page also the errors of `demo`.
         OSError: the file cannot be written.
 
     >>> import numpy as np, tempfile
@@ -75,27 +77,22 @@ def report(
     if title is not None and not isinstance(title, str):
         raise TypeError(f"report: title must be text, got {type(title).__name__}")
     frame_ms = check.positive("report", "frame", frame)
+    if live:
+        from cuslayer.inspection.demo.contents import Recordings
+        from cuslayer.inspection.demo.write import write_demo
+
+        if loss is not None:
+            raise ValueError("report: loss must not be given for a live page, which shows no errors")
+        recordings = Recordings.of("report", to_numpy(data), target)
+        return write_demo("report", net, path, data.shape[2:], len(data), recordings, title=title, frame=frame_ms)
     plotly = optional("report", "plotly.offline", "report").get_plotlyjs()
     title = title if title is not None else getattr(net, "notation", type(net).__name__)
-    data_of_page = {"title": title, "frame": frame_ms} | contents(net, data, target, loss)
-    parts = {
-        "title": escape(title),
-        "style": _text("page.css"),
-        "plotly": plotly,
-        "contents": _inline(json.dumps(data_of_page, separators=(",", ":"))),
-        "scripts": "\n".join(_text(name) for name in ("model.js", "rasters.js", "page.js")),
-    }
-    # One substitution for all parts, so that text inside a part is never taken for a placeholder.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _text("page.html"))
-    where = Path(path)
-    write_whole(where, lambda file: file.write(page.encode("utf-8")))
-    return where
-
-
-def _text(name: str) -> str:
-    return (_HERE / name).read_text("utf-8")
-
-
-def _inline(data: str) -> str:
-    """Escape JSON so that no text in it can end the enclosing script element."""
-    return data.replace("<", "\\u003c")
+    return write_page(
+        path,
+        _HERE / "page.html",
+        title=title,
+        styles=[_HERE / name for name in ("base.css", "page.css")],
+        scripts=[_HERE / name for name in _SCRIPTS],
+        contents={"title": title, "frame": frame_ms} | contents(net, data, target, loss),
+        plotly=plotly,
+    )

@@ -1,0 +1,268 @@
+"""Tests that the page of `demo` has Python's events and spikes, bit for bit in count and time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.data import Digits, Events, digits, saccades, simulated_camera
+from cuslayer.inspection.structure import dt_at
+from cuslayer.kernels import of as kernels_of
+from cuslayer.network.container import graph_of
+from tests.support import browser
+from tests.support.demo_page import check_spikes, events_of, open_page, run, run_on
+
+IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    if browser.find() is None:
+        pytest.skip("no Chromium to open pages in")
+    with browser.Browser(tmp_path_factory.mktemp("profile"), seconds=120) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(there, tmp_path):
+    """Return a function that opens the page of a network; fail if the page leaves an error on its console."""
+
+    def opened(net, **options):
+        open_page(there, cs.demo(net, tmp_path / "demo.html", **options))
+        return there
+
+    yield opened
+    assert there.said == []
+
+
+def recorded(image, height, width):
+    """Return Python's events (events, 4) of an image of values from 0 to 16."""
+    seen = saccades.saccades(height, width, 8, seed=0)
+    (canvas,) = seen.draw(image[None] / digits.BRIGHTEST)
+    return simulated_camera.record(canvas, seen.path, seen.thresholds)
+
+
+def spikes(image, shape, steps, dt=1.0):
+    time, x, y, p = recorded(image, *shape[:2]).T
+    return Events(time / 1000.0, x, y, p).to_spikes(shape, steps, dt)[:, None]
+
+
+def test_digits_have_the_events_and_spikes_of_python(page):
+    """Digits of the test set, as a user's network sees them: through `Digits` and their `.bs2` files."""
+    cs.seed(3)
+    net = lively(*cs.Network("34x34x2-40-10", cs.SRM()).layers)
+    there, test = page(net), Digits("test")
+    for number in (0, 5, 77, 359):
+        events, label = test[number]
+        found = events_of(there, IMAGES[number])
+        assert label == LABELS[number]
+        assert (found == np.stack([np.rint(events.t * 1000), events.x, events.y, events.p], axis=1)).all()
+        run_on(there, IMAGES[number])
+        assert check_spikes(there, net, events.to_spikes((34, 34, 2), 300)[:, None]) > 100
+
+
+@pytest.mark.parametrize("image", ["nothing", "white", "noise"])
+def test_any_image_on_any_sensor(page, image):
+    made = {"nothing": np.zeros((8, 8)), "white": np.full((8, 8), 16)}
+    picture = made.get(image, np.random.default_rng(0).integers(0, 17, (8, 8)))
+    net = cs.Network("13x20x2-6-3", cs.SRM())
+    there = page(net, duration=150)
+    expected = recorded(picture, 13, 20)
+    assert (events_of(there, picture) == expected).all()
+    assert (len(expected) > 0) == (image != "nothing")
+    run_on(there, picture)
+    check_spikes(there, net, spikes(picture, (13, 20, 2), 150))
+
+
+def lively(*stages):
+    """Return a network whose dense layers have many positive weights, so that all neurons fire."""
+    net = cs.Sequential(*stages)
+    for stage in (node.stage for node in graph_of(net).nodes):
+        if isinstance(stage, cs.Dense):
+            stage.weight.data[:] = (np.abs(stage.weight.data) - np.abs(stage.weight.data).mean() / 2) * 8
+    return net
+
+
+def delay(features, **options):
+    layer = cs.Delay(features, max_delay=12.0, **options)
+    layer.delay.data[:] = np.random.default_rng(0).uniform(0, 12, layer.delay.shape)
+    return layer
+
+
+SHAPE = (9, 8, 2)
+ONE = cs.SRM(tau_sr=4.0)
+NETWORKS = {
+    "cnn": lambda: cs.Network("9x8x2-6c3-2a-8c3-2a-5", cs.SRM()).layers,
+    "dense": lambda: [cs.Dense(SHAPE, 37), ONE, cs.Dense(37, 5), cs.SRM()],
+    "never cut": lambda: [cs.Dense(SHAPE, 9), cs.SRM(cutoff=0.0, ref_cutoff=0.0), cs.Dense(9, 3), cs.SRM()],
+    "half steps": lambda: [cs.Dense(SHAPE, 9), cs.SRM(dt=0.5), cs.Dense(9, 3), cs.SRM(dt=0.5)],
+    "fine steps": lambda: [cs.Dense(SHAPE, 9), cs.SRM(dt=0.3), cs.Dense(9, 3), cs.SRM(dt=0.3)],
+    "any window": lambda: [
+        *(cs.Conv(2, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), ONE),
+        *(cs.Pool(2, gain=2.9, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
+    ],
+    "transposed": lambda: [
+        *(cs.Pool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
+        *(cs.Unpool(2, gain=4.7), ONE, cs.Dense((10, 10, 4), 3), cs.SRM()),
+    ],
+    "delays": lambda: [
+        *(delay(SHAPE, dt=1.0), cs.Dense(SHAPE, 9), delay(9, dt=1.0), cs.SRM(), cs.Shift(3.0), cs.Dropout(0.5)),
+        *(cs.Dense(9, 4), cs.SRM()),
+    ],
+    "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
+    "hook": lambda: [cs.Dense(SHAPE, 9, weight_hook=lambda w: cs.quantize(w, 0.25)), ONE, cs.Dense(9, 4), cs.SRM()],
+    "nested": lambda: [cs.Sequential(cs.Dense(SHAPE, 9), cs.Sequential(ONE, cs.Dense(9, 4))), cs.SRM()],
+    "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.Average(3)],
+    "loihi": lambda: cs.Network("9x8x2-4c3-2a-20-4", cs.Loihi(ref_delay=3)).layers,
+    "loihi's options": lambda: [
+        *(cs.Dense(SHAPE, 9, weight_scale=50), cs.Loihi(wgt_exp=2, first_bin=False, surrogate_at="recorded")),
+        *(cs.Dense(9, 4, weight_scale=9000), cs.Loihi()),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_layer_and_neuron(page, name):
+    cs.seed(2)
+    net = lively(*NETWORKS[name]())
+    dt = dt_at(net, 0)
+    steps = round(300 / dt)
+    there = page(net, shape=SHAPE)
+    run_on(there, IMAGES[11])
+    x = spikes(IMAGES[11], SHAPE, steps, dt)
+    assert check_spikes(there, net, x) > 20
+    check_weighted_input(there, net, x)
+
+
+def test_recordings_of_a_live_report(there, tmp_path):
+    cs.seed(4)
+    net = cs.Network("6x5x2-8-3", cs.SRM())
+    x = np.random.default_rng(0).random((90, 2, 6, 5, 2)) < np.array([0.02, 0.4])[:, None, None, None]
+    open_page(there, cs.report(net, x, tmp_path / "live.html", target=[2, 0], live=True, title="Two"))
+    assert there.run("document.title") == "Two"
+    for number, label in ((0, 2), (1, 0)):
+        run(there, f"$('recordings').children[{number}].click()")
+        check_spikes(there, net, x[:, number : number + 1])
+        assert f"true class is {label}." in there.run("$('verdict').textContent")
+    assert there.said == []
+
+
+@pytest.mark.parametrize("name", ["dense", "votes", "loihi"])
+def test_the_decision_is_that_of_the_library(page, name):
+    cs.seed(5)
+    net = lively(*NETWORKS[name]())
+    there = page(net, shape=SHAPE)
+    for number in (3, 40):
+        run_on(there, IMAGES[number])
+        with cs.no_grad():
+            out = net(spikes(IMAGES[number], SHAPE, 300)).data
+        (winner,) = cs.classify(out).tolist()
+        assert there.run("outcome.winner") == winner
+        assert there.run("outcome.time * model.dt") == cs.decision_time(out, [winner])[0]
+        np.testing.assert_allclose(there.run("outcome.counts"), out.sum(axis=0)[0], rtol=1e-5)
+        running = cs.running_decision(out)[:, 0]
+        assert there.run("Array.from({ length: 300 }, (_, t) => decision.at(t))") == running.tolist()
+
+
+def test_an_explanation_of_a_fixed_point_neuron_has_its_whole_potential(page):
+    there = page(lively(*NETWORKS["loihi"]()), shape=SHAPE)
+    run_on(there, IMAGES[11])
+    there.run("choose(1, 40, model.times(1, 40)[0])")
+    rows, u = there.run(
+        "(() => { const why = model.explain(1, 40, chosen.time);"
+        "return [explanation.parts(1, why).map(({ name, size }) => [name, size]), why.potential]; })()"
+    )
+    assert rows == [["all that comes in", u]]
+    assert u > 5120
+
+
+def stepwise(there, x, neuron):
+    """Return the page's potentials and spikes (T, columns) of neurons for a weighted input x (T, columns), float32."""
+    steps, columns = x.shape
+    u, s = there.run(
+        f"(() => {{ const x = Float32Array.from({json.dumps(x.ravel().tolist())}), steps = {steps}, n = {columns},"
+        f"c = {json.dumps(neuron.simulation(steps))}, s = new Uint8Array(x.length), u = new Float32Array(x.length);"
+        "const state = new Float32Array(4 * n); for (let t = 0; t < steps; t++) {"
+        "if (c.kind === 'alpha') { fireAlpha(t, x, s, state, n, c); for (let j = 0; j < n; j++)"
+        "u[j * steps + t] = f32(c.response.gain * state[j]) + f32(c.refractory.gain * state[j + 2 * n]); }"
+        "else fireFixedPoint(t, x, s, u, state, steps, n, c); } return [[...u], [...s]]; })()"
+    )
+    return np.float32(u).reshape(columns, steps).T, np.bool_(s).reshape(steps, columns)
+
+
+NEURONS = {
+    "srm": (cs.SRM(tau_ref=2.0), 4.0),
+    "srm, never cut": (cs.SRM(cutoff=0.0, ref_cutoff=0.0), 4.0),
+    "srm, fine steps": (cs.SRM(dt=0.3, tau_sr=3.0), 4.0),
+    "loihi": (cs.Loihi(ref_delay=4), 60.0),
+    "loihi, recorded": (cs.Loihi(first_bin=False, surrogate_at="recorded", wgt_exp=-1), 200.0),
+    "loihi, at its limits": (cs.Loihi(vth_mant=131071, v_decay=1, i_decay=3), 40_000.0),
+}
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_potentials_are_pythons_to_the_bit(page, name):
+    neuron, size = NEURONS[name]
+    x = (np.random.default_rng(0).standard_normal((120, 50)) * size + size / 3).astype(np.float32)
+    there = page(cs.Network("9x8x2-3", cs.SRM()))
+    u, s = stepwise(there, x, neuron)
+    kernels = kernels_of(x)
+    if name.startswith("srm"):
+        expected = kernels.srm.neuron(x, neuron.filter, neuron.spiking)
+    else:
+        expected = kernels.loihi.forward(x, neuron.constants)
+    assert 0.01 < expected[1].mean() < 0.7
+    np.testing.assert_array_equal(u, expected[0])
+    np.testing.assert_array_equal(s, expected[1])
+
+
+def check_weighted_input(there, net, x):
+    """Compare the weighted input of every layer of neurons, from the spikes of the layer before, to the bit."""
+    y, layer = cs.Tensor(x), 0
+    net.train(False)
+    for stage in (node.stage for node in graph_of(net).nodes):
+        if isinstance(stage, cs.Neuron):
+            layer += 1
+            found = there.run(
+                f"(() => {{ const before = byStep(model.spikes({layer - 1}), model.steps, model.neurons({layer - 1}));"
+                f"const work = weighted(model.layers[{layer}].connections, before, model.steps,"
+                f"model.neurons({layer - 1}), model.neurons({layer})); let step; while (!(step = work.next()).done);"
+                "return [...step.value]; })()"
+            )
+            np.testing.assert_array_equal(np.float32(found), y.data.ravel())
+        with cs.no_grad():
+            y = stage(y)
+
+
+def test_rounding_to_even_and_into_bins(page):
+    there = page(cs.Network("9x8x2-3", cs.SRM()))
+    x = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4999, 2.5001, -7.0]
+    assert there.run(f"{json.dumps(x)}.map(rint)") == np.rint(x).tolist()
+    time = np.arange(0, 3000, 100)
+    expected = Events(time / 1000.0, 0 * time, 0 * time, 0 * time).to_spikes((1, 1, 2), 25, 0.1)
+    events = [[int(us), 0, 0, 0] for us in time]
+    assert there.run(f"[...binned({json.dumps(events)}, [1, 1, 2], 25, 0.1, 2).start]") == [
+        *(0, *np.cumsum(expected.sum(axis=(1, 2, 3))).tolist())
+    ]
+
+
+def test_a_neuron_is_simulated_by_what_it_says_itself():
+    @dataclass(frozen=True)
+    class Own(cs.SRM):
+        def __call__(self, x):
+            return super().__call__(x * 2.0)
+
+    class OwnLoihi(cs.Loihi):
+        def __call__(self, x):
+            return super().__call__(x * 2.0)
+
+    assert [neuron.simulation(9) for neuron in (Own(), OwnLoihi())] == [None, None]
+    found = cs.SRM(tau_sr=2.0).simulation(9)
+    # A filter that is cut after the last step is not cut.
+    assert found["kind"] == "alpha"
+    assert found["response"]["cut"] == 0
+    assert cs.Loihi(first_bin=False).simulation(9)["first"] == 1
