@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             command.run(options)
-        except (ValueError, TypeError, IndexError, OSError, ImportError, MemoryError) as problem:
+        except (ValueError, TypeError, LookupError, OSError, ImportError, MemoryError) as problem:
             print(f"cuslayer: {_one_line(problem) or type(problem).__name__}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:

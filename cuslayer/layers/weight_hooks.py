@@ -61,8 +61,8 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
     """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
     Backward is the straight-through estimator, ``g_w = g``, also beyond the limits, so that a weight outside them can
-    move back. As a weight hook, ``weight_hook=lambda w: quantize(w, step=2)``, it trains weights of full precision by
-    the effect of their rounded values.
+    move back. As a weight hook, ``weight_hook=functools.partial(quantize, step=2)``, it trains weights of full
+    precision by the effect of their rounded values.
 
     Args:
         w: an array of any shape, float32 or float64.

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from cuslayer import check
-from cuslayer.optim.base import Schedule
+
+Schedule: TypeAlias = Callable[[int], float]
+Rate: TypeAlias = float | Schedule
+
+
+def as_schedule(op: str, name: str, rate: Any) -> Schedule:
+    """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
+    if callable(rate):
+        return rate
+    constant = check.not_negative(op, name, rate)
+    return lambda epoch: constant
 
 
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:

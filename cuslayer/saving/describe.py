@@ -128,7 +128,7 @@ class Description:
         """Return the name of a class or a function, and whether it is the library's."""
         if thing is ours:
             return {"name": name, "own": False}
-        if name == "<lambda>" or getattr(thing, "__closure__", None):
+        if name == "<lambda>" or (isinstance(thing, FunctionType) and "<locals>" in thing.__qualname__):
             raise TypeError(
                 f"{where} is a lambda or a function in a function, which a file cannot hold; use functools.partial, as "
                 "in partial(cs.quantize, step=2), or a function of a module"

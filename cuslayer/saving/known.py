@@ -54,7 +54,9 @@ def call_of(thing: Any) -> Call:
     positional, found, used = list[Any](), dict[str, Any](), set[str]()
     parameters, ours = _parameters(kind)
     for name, parameter in parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD or not hasattr(thing, name):
+        if parameter.kind is parameter.VAR_KEYWORD:
+            raise TypeError(f"{kind.__name__}'s constructor takes **{name}; define saved_options()")
+        if not hasattr(thing, name):
             if ours and parameter.default is not parameter.empty:
                 continue
             raise TypeError(

@@ -251,6 +251,7 @@ def test_what_is_not_a_list_of_tensors():
         (w, r"must be a list of tensors, got a Tensor; pass \[tensor\]$"),
         ({"params": [w]}, r"must be a list of groups, got dict; pass \[group\]$"),
         (3, "must be tensors, got int$"),
+        (net.parameters, r"must be tensors, got a function; call it, as in net\.parameters\(\)$"),
         ("weights", "must be tensors, got str$"),
         ([w, None], "must be tensors, got NoneType$"),
         ([w, {"params": [w]}], "must be all tensors or all groups, got both$"),

@@ -135,7 +135,9 @@ def test_files_of_a_step(capsys, monkeypatch):
         assert files_of_a_step.main([]) == code
         head, *files = capsys.readouterr().out.split("\n  ")
         assert head == f"MLP: {len(files)} files, limit {limit}"
-        assert {"tape.py", "loss/spike_count.py", "optim/adam.py", "kernels/dense/cpu.py"} <= set(map(str.strip, files))
+        assert {"tape.py", "loss/spike_count.py", "optim/optimizers.py", "kernels/dense/cpu.py"} <= set(
+            map(str.strip, files)
+        )
 
 
 def test_step_times(capfd):

@@ -91,6 +91,14 @@ class Forgetful(cs.Layer):
         return x * self._gain
 
 
+class Loose(cs.Layer):
+    def __init__(self, **rest):
+        self.rest = rest
+
+    def __call__(self, x):
+        return x
+
+
 class Doubled(cs.Dense):
     """A layer that derives from one of the library's, with its constructor."""
 
@@ -106,6 +114,12 @@ class Picky(cs.Layer):
 
     def __call__(self, x):
         return x
+
+
+@cs.differentiable
+def leak(x, /, *, rate):
+    """An operation of one's own."""
+    return x * (1 - rate), lambda grad: grad * (1 - rate)
 
 
 def twice(weight):
@@ -167,8 +181,10 @@ def test_own_networks(tmp_path):
 
 def test_own_functions(tmp_path):
     cs.seed(0)
-    net = cs.Sequential(cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), SRM, twice)
-    same(net, again(net, tmp_path, classes=[twice]))
+    net = cs.Sequential(
+        cs.Dense(4, 4, weight_hook=(twice, partial(cs.quantize, step=0.5))), partial(leak, rate=0.25), SRM, twice
+    )
+    same(net, again(net, tmp_path, classes=[twice, leak]))
 
 
 def test_in_another_program(tmp_path):
@@ -209,6 +225,7 @@ def loop():
             lambda: cs.Dense(2, 2, weight_hook=partial(twice, limits={1})),
             "Dense's weight_hook's limits is of type set, which a ",
         ),
+        (lambda: cs.Sequential(Loose(gain=2)), r"Loose's constructor takes \*\*rest; define saved_options\(\)"),
         (lambda: cs.Sequential(int), "Sequential's part 0 is of type type, which a file cannot hold"),
         (
             lambda: cs.Sequential(partial(twice, object())),

@@ -1,0 +1,114 @@
+"""What optimizers are given: tensors or groups of them, and the options of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from cuslayer import check
+from cuslayer.optim.schedules import as_schedule
+from cuslayer.tape import Tensor
+
+Parameters: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
+# For each option of an optimizer besides lr, the function of an operation, a name and a value that checks it.
+Rules: TypeAlias = Mapping[str, Callable[[str, str, Any], Any]]
+
+
+class Given(NamedTuple):
+    """A group as it was given.
+
+    Attributes:
+        name: the beginning of its name in messages, such as ``group 0's``; empty if no groups are given.
+        params: the tensors.
+        options: the options that differ from the optimizer's, by name; lr as a schedule.
+    """
+
+    name: str
+    params: list[Tensor]
+    options: dict[str, Any]
+
+
+def read_groups(op: str, parameters: Any, rules: Rules) -> list[Given]:
+    """Return the groups of a list of tensors, or of dictionaries.
+
+    Raises:
+        ValueError: there is no parameter, one is given twice or is the result of an operation, an option is unknown or
+            out of range.
+        TypeError: a parameter is not a tensor.
+    """
+    if isinstance(parameters, Mapping):
+        raise TypeError(f"{op}: parameters must be a list of groups, got {type(parameters).__name__}; pass [group]")
+    given = _tensors(op, "parameters", parameters, groups=True)
+    grouped = [isinstance(each, Mapping) for each in given]
+    if any(grouped) and not all(grouped):
+        raise TypeError(f"{op}: parameters must be all tensors or all groups, got both")
+    found = (
+        [_read_group(op, n, group, rules) for n, group in enumerate(given)] if any(grouped) else [Given("", given, {})]
+    )
+    first: dict[int, int] = {}
+    for number, p in enumerate(p for group in found for p in group.params):
+        if first.setdefault(id(p), number) != number:
+            raise ValueError(f"{op}: parameter {number} is parameter {first[id(p)]} again")
+    return found
+
+
+def _read_group(op: str, number: int, given: Mapping[str, Any], rules: Rules) -> Given:
+    name, known = f"group {number}'s ", ("params", "lr", *rules)
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{op}: {name}option {key!r} is unknown{check.nearest(key, known)}")
+    if "params" not in given:
+        raise ValueError(f"{op}: {name}params are missing")
+    params = given["params"]
+    params = _tensors(op, f"{name}params", [params] if isinstance(params, Tensor) else params)
+    options = {key: rules[key](op, name + key, value) for key, value in given.items() if key in rules}
+    if "lr" in given:
+        options["lr"] = as_schedule(op, f"{name}lr", given["lr"])
+    return Given(name, params, options)
+
+
+def _tensors(op: str, name: str, given: Any, *, groups: bool = False) -> list[Any]:
+    """Return a list of tensors, or of groups where they are allowed; raise an error that says what to pass."""
+    if isinstance(given, Tensor):
+        raise TypeError(f"{op}: {name} must be a list of tensors, got a Tensor; pass [tensor]")
+    if callable(getattr(given, "parameters", None)):
+        raise TypeError(f"{op}: {name} must be tensors, got {_with_parameters(given)}")
+    if callable(given):
+        raise TypeError(f"{op}: {name} must be tensors, got a function; call it, as in net.parameters()")
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise TypeError(f"{op}: {name} must be tensors, got {type(given).__name__}")
+    found = list(given)
+    if not found:
+        raise ValueError(f"{op}: {name} must be at least one, got none")
+    for each in found:
+        if isinstance(each, Tensor):
+            if each.node is not None:
+                raise ValueError(f"{op}: {name} must be leaf tensors, got the result of an operation")
+        elif not (groups and isinstance(each, Mapping)):
+            wrong = _with_parameters(each) if hasattr(each, "parameters") else type(each).__name__
+            raise TypeError(f"{op}: {name} must be tensors, got {wrong}")
+    return found
+
+
+def _with_parameters(given: Any) -> str:
+    """Return what an object with parameters is, and what to pass in its place."""
+    return "a network; pass net.parameters()" if hasattr(given, "layers") else "a layer; pass layer.parameters()"
+
+
+def betas(op: str, name: str, value: Any) -> tuple[float, float]:
+    """Return b1 and b2; raise ValueError or TypeError unless they are two numbers in [0, 1)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{op}: {name} must be two numbers, got {value!r}")
+    return check.fraction(op, f"{name}[0]", value[0]), check.fraction(op, f"{name}[1]", value[1])
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    """Return value if it is a bool; raise TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def optional_decay(op: str, name: str, value: Any) -> float | None:
+    """Return value as a float of at least zero, or None."""
+    return None if value is None else check.not_negative(op, name, value)
