@@ -17,6 +17,9 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 
+# The default rates, and whether they are relative to the size of each weight.
+_RELATIVE_RATE, _SGD_RATE = (0.05, True), (0.01, False)
+
 INITIALIZATIONS = ("calibrated", "slayer")
 
 # SLAYER's name of each layer option, and the name in `Word`.
@@ -62,11 +65,16 @@ class OptimizerConfig:
     factor: float = 0.1
     momentum_decay: float | None = 0.004
 
-    def resolved(self) -> OptimizerConfig:
-        """Return a copy with numbers in place of None for lr and relative."""
-        usual = (0.01, False) if self.type == "SGD" else (0.05, True)
+    def __post_init__(self) -> None:
+        usual = _SGD_RATE if self.type == "SGD" else _RELATIVE_RATE
         lr, relative = usual if self.lr is None else (self.lr, False)
-        return replace(self, lr=lr, relative=relative if self.relative is None else self.relative)
+        object.__setattr__(self, "lr", lr)
+        object.__setattr__(self, "relative", relative if self.relative is None else self.relative)
+
+    def with_lr(self, lr: float) -> OptimizerConfig:
+        """Return a copy with another rate, an absolute one where both rate and relative were the defaults."""
+        usual = (self.lr, self.relative) == _RELATIVE_RATE
+        return replace(self, lr=lr, relative=False if usual else self.relative)
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class Config:
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
         """Return a new optimizer of the parameters."""
-        o = self.optimizer.resolved()
+        o = self.optimizer
         first = cast(float, o.lr)
         lr: float | Schedule = first
         if o.schedule == "step":
@@ -182,7 +190,7 @@ class Config:
         if "network" in given:
             given["layers"] = tuple(rows_first(word) for word in read_words(given.pop("network")))
         if "lr" in given:
-            given["optimizer"] = replace(self.optimizer, lr=given.pop("lr"))
+            given["optimizer"] = self.optimizer.with_lr(given.pop("lr"))
         return replace(self, **given)
 
     def to_yaml(self) -> str:
@@ -195,7 +203,7 @@ class Config:
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
             error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
         paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
-        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer.resolved()).items()}
+        optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         if self.optimizer.momentum_decay is None:
             optimizer["momentumDecay"] = "none"
         training: dict[str, Any] = {"error": error, "optimizer": optimizer}
