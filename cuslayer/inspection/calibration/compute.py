@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Graph, Node, flow
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
-from cuslayer.training.calibration import Calibration, LayerCalibration
 
 # A search for a scale looks at so many neurons, spread over the samples.
 _COLUMNS = 2**14
@@ -88,16 +88,16 @@ def calibrate(
     last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
     samples = check.integer(op, "samples", samples, least=1)
     graph = graph_of(net)
-    wanted = _wanted_rates(op, graph, rate, last)
+    wanted = wanted_rates(op, graph, rate, last)
     kept = {id(net[layer]) for layer in keep}
     x = _gather(op, batches, samples)
     with eval_mode(net), no_grad():
-        run = _Run(wanted, kept)
-        flow(graph.nodes, graph.output, {INPUT: _Value(x, lambda factor: x)}, run)
+        run = Run(wanted, kept)
+        flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
     return Calibration(tuple(run.rows))
 
 
-def _wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
+def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
     """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
     found: dict[int, float] = {}
     before_others: set[int] = set()  # the nodes whose output reaches neurons
@@ -135,7 +135,7 @@ def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
 
 
 @dataclass
-class _Value:
+class Value:
     """The output of a node.
 
     Attributes:
@@ -151,14 +151,22 @@ class _Value:
     mixed: bool = False
 
 
-class _Run:
-    """Runs the nodes of a network in order and scales the layers before each node of neurons."""
+class Run:
+    """Runs the nodes of a network in order and scales the layers before each node of neurons.
+
+    Attributes:
+        wanted: the rate of each node of neurons in Hz, by number.
+        done: the identities of the layers that are not scaled, or were scaled already.
+        rows: a row of the table for each node of neurons.
+        scaled: the layers that were scaled before a node of neurons, and their factor, by number.
+    """
 
     def __init__(self, wanted: dict[int, float], kept: set[int]) -> None:
         self.wanted, self.done = wanted, kept
         self.rows: list[LayerCalibration] = []
+        self.scaled: dict[int, tuple[list[Layer], float]] = {}
 
-    def __call__(self, node: Node, *inputs: _Value) -> _Value:
+    def __call__(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
@@ -167,18 +175,27 @@ class _Run:
         # Of several layers without neurons between, the last one with weights is scaled.
         if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
-            return _Value(data, lambda factor: _times(node(x), factor), (stage,))
+            return Value(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
-        return _Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
+        return Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
 
     def _may_scale(self, stage: Any) -> bool:
         return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
 
-    def _neurons(self, node: Node, neuron: Neuron, x: _Value) -> _Value:
+    def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
+        """Return whether the layers before neurons may be scaled, for their weighted input and their spikes."""
+        return True
+
+    def _neurons(self, node: Node, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
         before = now = _rate(spikes, neuron)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
+        layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
+        if layers and not x.tensor.data.any():
+            factor = _grow(layers, x)
+            spikes = node(x.tensor)
+            now = _rate(spikes, neuron)
         for _ in range(_REPEATS if layers else 0):
             if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
                 break
@@ -192,9 +209,28 @@ class _Run:
             spikes = node(x.tensor)
             now = _rate(spikes, neuron)
         self.done.update(map(id, layers))
+        if factor != 1.0:
+            self.scaled[node.number] = layers, factor
         name = f"layer {node} ({', '.join([*map(repr, layers), type(node.stage).__name__])})"
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers)))
-        return _Value(spikes, lambda factor: spikes)
+        return Value(spikes, lambda factor: spikes)
+
+
+def _grow(layers: list[Layer], x: Value) -> float:
+    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input.
+
+    A weight hook that rounds, such as `quantize`, makes small weights zero.
+    """
+    for exponent in range(1, _REACH + 1):
+        for layer in layers:
+            layer.scale_output(2.0)
+        x.tensor = x.again(1.0)
+        if x.tensor.data.any():
+            return 2.0**exponent
+    for layer in layers:
+        layer.scale_output(2.0**-_REACH)
+    x.tensor = x.again(1.0)
+    return 1.0
 
 
 def _times(x: Tensor, factor: float) -> Tensor:
@@ -203,7 +239,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 def _rate(spikes: Tensor, neuron: Neuron) -> float:
     """Return the mean rate of neurons in Hz."""
-    return float(spikes.data.mean()) * 1000.0 / neuron.dt if spikes.data.size else 0.0
+    return float(spikes.data.sum()) / max(spikes.data.size, 1) * 1000.0 / neuron.dt
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
@@ -218,7 +254,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
     """
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
-    size = float(namespace(x).abs(scaled).max())
+    size = float(abs(scaled).max())
     if not size:
         return 1.0
 
@@ -226,7 +262,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
         weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
         return _rate(node(Tensor(weighted if fixed is None else weighted + fixed)), neuron)
 
-    deviation = float(neuron.psp(Tensor(scaled)).data.std()) * neuron.peak
+    deviation = float(to_numpy(neuron.psp(Tensor(scaled)).data).std(dtype=np.float64)) * neuron.peak
     start = _START * abs(neuron.theta) / deviation if deviation else abs(neuron.theta) / size
     most = rate(_REACH)
     if most <= wanted:
@@ -259,5 +295,5 @@ def _spread(x: Array) -> Array:
     first = np.random.default_rng(0).integers(samples, size=neurons)
     chosen = (first + np.arange(count)[:, None]) % samples
     xp = namespace(x)
-    columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.arange(neurons)]
+    columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.asarray(np.arange(neurons))]
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
