@@ -31,18 +31,19 @@ def health(
     1. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons whose rate is out of range or
        that are saturated. Hidden neurons are to fire at 5 to 200 Hz on average. The output is to fire at a fifth to
        five times of the rate that the loss desires, counted as at least 5 Hz; if the loss has no `desired_rate`, it
-       must not be silent. Neurons are saturated if more than a third is locked in refraction, if the median distance of
-       potentials from the threshold is over 5 theta, or if the largest potentials from input alone have a median of
-       over 20 theta. The new scales are those of `calibrate`, which sets all at once: 50 Hz, or what the loss desires.
-    2. ``tau_rho``, if the potentials of a layer have a median distance of over three surrogate widths from theta:
-       ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    3. ``scale_rho``, if the error of the first layer is less than 1/100 or more than 100 times that of the last. Each
+       must not be silent. Neurons are saturated if the median distance of potentials from the threshold is over 5
+       theta, if the largest potentials from input alone have a median of over 20 theta, or, without a desired rate, if
+       more than a third is locked in refraction. The new scales are those of `calibrate`, which sets all at once:
+       50 Hz, or what the loss desires; less where neurons are saturated at that rate.
+    2. ``tau_rho``, if it is under 0.5 and the potentials of a layer have a median distance of over three surrogate
+       widths from theta: ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
+    3. ``scale_rho``, if the error of the first layer is less than 1/100 or more than 1000 times that of the last. Each
        of the L layers of neurons multiplies the error by it, so a factor of ``(last / first)^(1 / (L - 1))`` makes the
        two equal.
     4. ``lr``, if an optimizer is given. It is too large if a step without warm-up changes the potentials of a layer by
        more than 1.25 theta (root mean square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch
-       rises by half or the output falls silent; too small if no potentials change by more than 0.02 theta. With the new value they change
-       by 0.2 theta at most.
+       rises by half or the output falls silent; too small if no potentials change by more than 0.03 theta. With the
+       new value they change by 0.4 theta at most.
 
     Advice is tried on a copy first and given only if it helps: faults are fewer or less bad, errors do not vanish, and
     the loss does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with

@@ -22,7 +22,7 @@ from cuslayer.tape import Tensor, as_tensor, no_grad
 
 # The accepted root mean square change of the potentials by one step without warm-up, in thresholds: of the layer that
 # changes most. The advised rate changes them by _AIM. With a warm-up of at least _EARLY steps they may change more.
-_LEAST, _AIM, _MOST, _MOST_WARM = 0.02, 0.2, 1.25, 3.0
+_LEAST, _AIM, _MOST, _MOST_WARM = 0.03, 0.4, 1.25, 3.0
 # A step that changes the potentials by less is not the reason if the loss rises or the output falls silent.
 _MOVES = 0.3
 # The number of steps with the same gradient over which the change is averaged: momentum adds up.
@@ -142,10 +142,10 @@ def first_step(steps: Steps) -> FirstStep:
 def rate_advice(steps: Steps, before: Measured) -> list[Advice]:
     """Return other learning rates, of the optimizer and of groups with their own, where they are too large or small.
 
-    A rate is too large if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root
-    mean square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch rises by half or the output falls silent. It is too
-    small if none changes by more than 0.02 theta, unless the network has learned something. The advised rate changes
-    them by 0.2 theta, or less if the loss would rise.
+    A rate is too large if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean
+    square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch rises by half or the output falls
+    silent. It is too small if none changes by more than 0.03 theta, unless the network has learned something. The
+    advised rate changes them by 0.4 theta, or less if the loss would rise.
     """
     found: list[Advice] = []
     first = 0

@@ -106,7 +106,9 @@ class LayerHealth:
         if self.silent or self.rate < low:
             return "silent" if self.silent else "slow"
         theta = abs(self.theta)
-        if self.locked > _LOCKED or self.distance > _BEYOND * theta or self.peak > _HIGHEST * theta:
+        # An output that is to fire often is over the threshold most of the time.
+        locked = self.locked > _LOCKED and self.desired is None
+        if locked or self.distance > _BEYOND * theta or self.peak > _HIGHEST * theta:
             return "saturated"
         return "fast" if self.rate > high else ""
 

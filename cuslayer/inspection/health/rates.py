@@ -69,7 +69,7 @@ class _Rescale(Run):
             node(x)
         u: Array | None = found[0].values if found else None
         tally.count(x, spikes, u)
-        return bool(tally.health().fault)
+        return bool(x.data.size and tally.health().fault)
 
 
 def _scaled(net: Any, x: Tensor, wanted: dict[int, float], before: Measured) -> _Rescale:

@@ -12,8 +12,10 @@ from cuslayer.inspection.health.measure import Measured, copied, measure
 
 # The surrogate vanishes in a layer whose median distance from the threshold is larger, in widths.
 _FAR = 3.0
-# The largest accepted factor between the errors of the first and the last layer.
-_FADED = 100.0
+# Potentials far from the threshold are no reason to widen a surrogate of more than this width, in thresholds.
+_NARROW = 0.5
+# The accepted errors of the first layer, as multiples of that of the last.
+_VANISHES, _EXPLODES = 0.01, 1000.0
 
 
 def surrogate_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, before: Measured) -> list[Advice]:
@@ -32,7 +34,7 @@ def surrogate_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, be
         better = all(wide[seen.layer] > seen.within for seen in before.layers if _far(net, seen))
         return wider if better and not after.vanished else []
     share = None if any(layer.silent for layer in before.layers) else _share(before)
-    if share is None or 1 / _FADED <= share <= _FADED or not hasattr(net[before.layers[0].layer], "scale_rho"):
+    if share is None or _VANISHES <= share <= _EXPLODES or not hasattr(net[before.layers[0].layer], "scale_rho"):
         return []
     found = [_higher(net, before.layers, share)]
     then = _share(_after(net, found, batches, loss))
@@ -48,7 +50,8 @@ def _after(net: Any, advice: Sequence[Advice], batches: Sequence[tuple[Any, Any]
 
 
 def _far(net: Any, seen: LayerHealth) -> bool:
-    return not seen.fault and seen.distance > _FAR * seen.width and hasattr(net[seen.layer], "tau_rho")
+    narrow = seen.width < _NARROW * abs(seen.theta) and seen.distance > _FAR * seen.width
+    return narrow and not seen.fault and hasattr(net[seen.layer], "tau_rho")
 
 
 def _share(found: Measured) -> float | None:
