@@ -306,28 +306,6 @@ def test_the_table_and_the_plot():
         found.plot(axes[:2])
 
 
-def test_errors():
-    srm = cs.SRM()
-    net = cs.Network("4-2", srm)
-    one = [(np.zeros((9, 1, 4), bool), [1])]
-    with pytest.raises(TypeError, match=r"^health: net must be a Network or Sequential, got int$"):
-        cs.health(3, one)
-    with pytest.raises(TypeError, match=r"^health: loss must be a function of spikes and target, got int$"):
-        cs.health(net, one, loss=3)
-    with pytest.raises(ValueError, match=r"^health: batches must be at least 1, got 0$"):
-        cs.health(net, one, batches=0)
-    for none in ([], [(np.zeros((9, 0, 4), bool), np.zeros(0, int))]):
-        with pytest.raises(ValueError, match=r"^health: loader must have a batch with a sample, got none$"):
-            cs.health(net, none)
-    with pytest.raises(ValueError, match=r"^health: x must be \(T, N, \.\.\.\), got shape \(9,\)$"):
-        cs.health(net, [(np.zeros(9, bool), [1])])
-    with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
-        cs.health(cs.Sequential(cs.Dense(4, 2)), one)
-
-    with pytest.raises(IndexError, match=r"^health: neurons stand at 1, got 0$"):
-        cs.health(net, one)[0]
-
-
 def test_the_trainer_detects_a_silent_batch():
     srm = cs.SRM()
     for scales, quiet in (((30.0, 8.0), False), ((0.1, 8.0), True), ((30.0, 0.1), True)):

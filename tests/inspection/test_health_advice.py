@@ -215,12 +215,42 @@ def test_a_rate_of_a_group_and_a_schedule():
     assert optimizer.lr == pytest.approx(advice.value / 2)
 
 
-def test_a_learned_network_keeps_scales_that_are_out_of_range():
-    """The weights of the hidden layer are scaled after training, and those of the output by the inverse."""
+def test_a_learned_network_keeps_its_slow_rate():
+    """A rate that hardly moves a network is too small before it has learned something, and not after."""
+    cs.seed(3)
+    net = mlp()
+
+    def slow():
+        return [a.setting for a in cs.health(net, [FLAT], loss=LOSS, optimizer=sgd(net, 1e-9)).advice]
+
+    assert slow() == ["lr"]
+    learn(net, adam(net), FLAT, steps=60)
+    assert slow() == []
+
+
+def test_layers_in_range_keep_their_scale():
+    cs.seed(3)
+    found = cs.health(mlp(2.0, 1.0, 0.001), [FLAT], loss=LOSS)
+    assert [each.at for each in found.advice] == [4]
+
+
+class Contradicting:
+    """A loss whose desired rate would make it worse."""
+
+    def __call__(self, spikes, labels):
+        return LOSS(spikes, labels)
+
+    def desired_rate(self, target, outputs, steps):
+        return 5.0
+
+
+def test_advice_that_does_not_help_is_not_given():
     cs.seed(3)
     net = mlp()
     learn(net, adam(net), FLAT, steps=60)
-    found = cs.health(net, [FLAT], loss=lambda s, y: LOSS(s, y), optimizer=cs.SGD(net.parameters(), lr=1e-9))
+    found = cs.health(net, [FLAT], loss=Contradicting())
+    assert found[5].fault == "fast"
+    assert found[5].accepted == (1.0, 25.0)
     assert found.advice == ()
 
 
@@ -291,3 +321,24 @@ def test_errors():
     message = r"^health: net must be one that copy.deepcopy copies, which said: no$"
     with pytest.raises(TypeError, match=message):
         cs.health(net, [FLAT], loss=LOSS)
+
+
+def test_errors_of_the_diagnosis():
+    net = cs.Network("4-2", SRM)
+    one = [(np.zeros((9, 1, 4), bool), [1])]
+    with pytest.raises(TypeError, match=r"^health: net must be a Network or Sequential, got int$"):
+        cs.health(3, one)
+    with pytest.raises(TypeError, match=r"^health: loss must be a function of spikes and target, got int$"):
+        cs.health(net, one, loss=3)
+    with pytest.raises(ValueError, match=r"^health: batches must be at least 1, got 0$"):
+        cs.health(net, one, batches=0)
+    for none in ([], [(np.zeros((9, 0, 4), bool), np.zeros(0, int))]):
+        with pytest.raises(ValueError, match=r"^health: loader must have a batch with a sample, got none$"):
+            cs.health(net, none)
+    with pytest.raises(ValueError, match=r"^health: x must be \(T, N, \.\.\.\), got shape \(9,\)$"):
+        cs.health(net, [(np.zeros(9, bool), [1])])
+    with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
+        cs.health(cs.Sequential(cs.Dense(4, 2)), one)
+
+    with pytest.raises(IndexError, match=r"^health: neurons stand at 1, got 0$"):
+        cs.health(net, one)[0]

@@ -140,9 +140,14 @@ def exchange(net: Any, node: Node, setting: str, value: float) -> None:
 
 
 def weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale of uniform weights with the root mean square of the present ones."""
+    """Return the weight_scale of uniform weights with the root mean square of the present ones, as hooks leave them.
+
+    If a hook rounds all of them to zero, those before the hook count.
+    """
     with no_grad():
         weight: Array = to_numpy(layer.effective_weight().data)
+    if not weight.any():
+        weight = to_numpy(layer.weight.data)
     return math.sqrt(3.0 * inputs(layer, weight) * float(np.mean(np.square(weight, dtype=np.float64))))
 
 

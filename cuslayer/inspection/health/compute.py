@@ -43,7 +43,7 @@ def health(
     4. ``lr``, if an optimizer is given. It is too large if a step without warm-up changes the potentials of a layer by
        more than 1.25 theta (root mean square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch
        rises by half or the output falls silent; too small if no potentials change by more than 0.03 theta. With the
-       new value they change by 0.4 theta at most.
+       new value they change by 0.4 theta at most (0.8 with a warm-up).
 
     Advice is tried on a copy first and given only if it helps: faults are fewer or less bad, errors do not vanish, and
     the loss does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with

@@ -21,8 +21,9 @@ from cuslayer.optim import Optimizer
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 # The accepted root mean square change of the potentials by one step without warm-up, in thresholds: of the layer that
-# changes most. The advised rate changes them by _AIM. With a warm-up of at least _EARLY steps they may change more.
-_LEAST, _AIM, _MOST, _MOST_WARM = 0.03, 0.4, 1.25, 3.0
+# changes most. The advised rate changes them by _AIM. Both are larger with a warm-up of at least _EARLY steps.
+_LEAST, _AIM, _MOST = 0.03, 0.4, 1.25
+_AIM_WARM, _MOST_WARM = 0.8, 3.0
 # A step that changes the potentials by less is not the reason if the loss rises or the output falls silent.
 _MOVES = 0.3
 # The number of steps with the same gradient over which the change is averaged: momentum adds up.
@@ -145,7 +146,7 @@ def rate_advice(steps: Steps, before: Measured) -> list[Advice]:
     A rate is too large if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean
     square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch rises by half or the output falls
     silent. It is too small if none changes by more than 0.03 theta, unless the network has learned something. The
-    advised rate changes them by 0.4 theta, or less if the loss would rise.
+    advised rate changes them by 0.4 theta (0.8 with a warm-up), or less if the loss would rise.
     """
     found: list[Advice] = []
     first = 0
@@ -172,7 +173,8 @@ def _rate(steps: Steps, before: Measured, numbers: set[int], group: int | None) 
     low = "" if before.learned or now.most >= _LEAST else f"under {_LEAST:g} theta in each layer"
     if not high and not low:
         return []
-    factor = min(_AIM / now.most, 0.5) if high else _AIM / now.most
+    aim = _AIM_WARM if _warmup(steps) >= _EARLY else _AIM
+    factor = min(aim / now.most, 0.5) if high else aim / now.most
     for _ in range(_HALVINGS):
         move = now.most * factor
         if not _problem(steps, before, factor, move, numbers) and (before.learned or move >= _LEAST):
@@ -199,7 +201,7 @@ def _problem(steps: Steps, before: Measured, factor: float, move: float, numbers
         move: the change of the potentials by a step without warm-up.
         numbers: the numbers of the parameters that change.
     """
-    warmup = max((group.option("warmup") for group in steps.optimizer.groups), default=0)
+    warmup = _warmup(steps)
     limit = _MOST if warmup < _EARLY else _MOST_WARM
     if move > limit:
         return f"more than {limit:g} theta"
@@ -211,6 +213,11 @@ def _problem(steps: Steps, before: Measured, factor: float, move: float, numbers
     if not before.accepts(before.loss + early.loss - steps.value):
         return f"and the loss of a sample rises from {steps.value:.3g} to {early.loss:.3g}"
     return ""
+
+
+def _warmup(steps: Steps) -> int:
+    """Return the longest warm-up of the optimizer, in steps."""
+    return max((group.option("warmup") for group in steps.optimizer.groups), default=0)
 
 
 def _scale_rates(optimizer: Optimizer, factor: float) -> None:
