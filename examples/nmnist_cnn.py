@@ -25,7 +25,7 @@ def network(srm):
     """Return convolutions, padded by one, and sum pooling, each followed by its neurons.
 
     At the initial scales a third to two thirds of all bins after a pooling layer hold a spike. The Trainer calibrates
-    weights and gains before the first step, so that each layer fires at 50 Hz.
+    weights and gains before the first step, so that each layer fires at 30 Hz.
     """
     pool = [cs.Pool(2, gain=srm.pool_gain) for _ in range(2)]
     return cs.Sequential(
@@ -43,7 +43,7 @@ def main(arguments=None):
     parser.add_argument("--data", help="a folder of recordings; left out: the embedded digits")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=0.05, help="relative to the size of the initial weights")
+    parser.add_argument("--lr", type=float, default=0.1, help="relative to the size of the initial weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=0, help="stop an epoch after so many recordings; 0: never")
     options = parser.parse_args(arguments)
@@ -57,7 +57,7 @@ def main(arguments=None):
     srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
     net = network(srm)
     error = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, STEPS))
-    optimizer = cs.Adam(net.parameters(), lr=options.lr, relative=True, warmup=50, amsgrad=True)
+    optimizer = cs.Adam(net.parameters(), lr=options.lr, relative=True, warmup=30, amsgrad=True)
     trainer = Trainer(net, error, optimizer, progress=True)
 
     for number in range(1, options.epochs + 1):

@@ -36,7 +36,7 @@ SAMPLES = 16
 def calibrate(
     net: Any,
     batches: Iterable[Any],
-    rate: float = 50.0,
+    rate: float = 30.0,
     *,
     output_rate: float | None = None,
     samples: int = SAMPLES,

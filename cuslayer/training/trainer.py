@@ -95,7 +95,7 @@ class Trainer:
         optimizer: SGD | Adam,
         *,
         progress: bool = False,
-        calibrate: float | None = 50.0,
+        calibrate: float | None = 30.0,
         loss_scale: float = 1.0,
     ) -> None:
         op = "Trainer"
