@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
@@ -203,7 +203,7 @@ def _times(x: Tensor, factor: float) -> Tensor:
 
 def _rate(spikes: Tensor, neuron: Neuron) -> float:
     """Return the mean rate of neurons in Hz."""
-    return float(spikes.data.mean()) * 1000.0 / neuron.dt if spikes.data.size else 0.0
+    return float(spikes.data.sum()) / max(spikes.data.size, 1) * 1000.0 / neuron.dt
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
@@ -218,7 +218,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
     """
     x, fixed = _spread(x), None if fixed is None else _spread(fixed)
     scaled = x if fixed is None else x - fixed
-    size = float(namespace(x).abs(scaled).max())
+    size = float(abs(scaled).max())
     if not size:
         return 1.0
 
@@ -226,7 +226,7 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
         weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
         return _rate(node(Tensor(weighted if fixed is None else weighted + fixed)), neuron)
 
-    deviation = float(neuron.psp(Tensor(scaled)).data.std()) * neuron.peak
+    deviation = float(to_numpy(neuron.psp(Tensor(scaled)).data).std(dtype=np.float64)) * neuron.peak
     start = _START * abs(neuron.theta) / deviation if deviation else abs(neuron.theta) / size
     most = rate(_REACH)
     if most <= wanted:
@@ -259,5 +259,5 @@ def _spread(x: Array) -> Array:
     first = np.random.default_rng(0).integers(samples, size=neurons)
     chosen = (first + np.arange(count)[:, None]) % samples
     xp = namespace(x)
-    columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.arange(neurons)]
+    columns = x.reshape(steps, samples, neurons)[:, xp.asarray(chosen), xp.asarray(np.arange(neurons))]
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
