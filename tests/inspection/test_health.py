@@ -338,7 +338,15 @@ def config(tmp_path, monkeypatch):
     """A short run without plots."""
     monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
     options = {"true": 6.0, "false": 1.0, "data": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")}
-    return Config(duration=30.0, region=(0.0, 30.0), epochs=3, batch=4, layers=("34x34x2", "8", "3"), **options)
+    return Config(
+        duration=30.0,
+        region=(0.0, 30.0),
+        epochs=3,
+        batch=4,
+        layers=("34x34x2", "8", "3"),
+        initialization="slayer",
+        **options,
+    )
 
 
 def test_a_run_warns_of_a_silent_layer_once(config):
