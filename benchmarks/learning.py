@@ -1,4 +1,4 @@
-"""Train networks given by nothing but their notation, everything else by default, and compare test accuracies with bars.
+"""Train networks given by their notation alone, all else by default, and compare test accuracies with bars.
 
     python benchmarks/learning.py                          # the embedded digits: half an hour
     python benchmarks/learning.py --data NMNISTsmall       # and a folder of recordings

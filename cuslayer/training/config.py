@@ -18,9 +18,9 @@ from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
-_DEFAULT_RATE = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
+_DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
 # With a rate of one's own nothing else is added to it.
-_PLAIN_RATE = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
+_PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
 
 INITIALIZATIONS = ("calibrated", "slayer")
 
@@ -41,8 +41,8 @@ LAYER_OPTIONS = {
 class OptimizerConfig:
     """The optimizer and the schedule of its learning rate.
 
-    Without lr, Adam and NAdam have a rate of 0.1, relative, with a warm-up of 30 steps, that falls to zero along a cosine.
-    With lr, and for SGD, the rate is lr (SGD: 0.01) in each step, unless the other options say otherwise.
+    Without lr, Adam and NAdam have a relative rate of 0.1, which rises in the first 30 steps and falls to zero along a
+    cosine. With lr, and for SGD, the rate is lr (SGD: 0.01) in each step, unless the other options say otherwise.
 
     Attributes:
         type: "SGD", "Adam" or "NAdam".
