@@ -118,6 +118,12 @@ def lines(rows: list[dict], said: str) -> list[str]:
     return [*table(heads, cells, 2), "", said]
 
 
+def write(path: Path, results: dict) -> None:
+    """Write the results."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of recordings with a training and a test list")
@@ -125,15 +131,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--reuse", action="store_true", help="do not repeat the runs that the results have already")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=PERFORMANCE)
     options = parser.parse_args(arguments)
     sets = [None, options.data] if options.data else [None]
     tasks = [(n, seed, options.epochs, data) for data in sets for n in options.networks for seed in options.seeds]
+    results = {"machine": machine.describe(), "epochs": options.epochs, "runs": [], "rows": []}
+    if options.reuse:
+        results |= json.loads(options.out.read_text(encoding="utf-8"))
+    runs = results["runs"]
+    known = {(run["network"], run["data"], run["seed"], len(run["test"])) for run in runs}
+    tasks = [t for t in tasks if (t[0], t[3].name if t[3] else "digits", t[1], t[2]) not in known]
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = []
         for found in pool.map(lambda task: learn(*task), tasks):
             runs.append(found)
+            write(options.out, results)
             print(found["network"], found["data"], found["seed"], [round(a, 1) for a in found["test"]], flush=True)
     rows = []
     for data in sets:
@@ -141,12 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for n in options.networks:
             mine = [run for run in runs if (run["network"], run["data"]) == (n, name)]
             rows.append(row(n, name, mine, calibration_steps(n, data)))
-    where = machine.describe()
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(
-        json.dumps({"machine": where, "epochs": options.epochs, "runs": runs, "rows": rows}, indent=1)
-    )
-    text = lines(rows, machine.said(where, "python benchmarks/learning.py"))
+    results["rows"] = rows
+    write(options.out, results)
+    text = lines(rows, machine.said(results["machine"], "python benchmarks/learning.py"))
     fill(options.docs, "learning", text, None, "")
     print("\n".join(text))
     missed = [r for r in rows if r["bar"] is not None and min(r["best"]) < r["bar"]]
