@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import cuslayer as cs
 from cuslayer.tape import as_tensor
@@ -22,7 +23,8 @@ def test_the_table():
     assert second == f"         kept  {two.before:11.1f}  {two.rate:10.1f}  layer 3 (SRM)"
 
 
-def test_a_calibration_costs_less_than_ten_steps(monkeypatch):
+@pytest.mark.parametrize("notation", ["34x34x2-16c5-2a-32c3-2a-10", "34x34x2-64-10"])
+def test_a_calibration_costs_less_than_ten_steps(notation):
     """By the number of inputs of neurons that are filtered: a step does so forward and backward."""
     work = []
     srm = cs.SRM
@@ -37,7 +39,7 @@ def test_a_calibration_costs_less_than_ten_steps(monkeypatch):
             return super().psp(x)
 
     cs.seed(0)
-    net = cs.Network("34x34x2-16c5-2a-32c3-2a-10", Counting())
+    net = cs.Network(notation, Counting())
     x = np.random.default_rng(0).random((20, 16, 34, 34, 2)) < 0.05
     with cs.no_grad():
         net(x)
