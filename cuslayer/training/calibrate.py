@@ -254,7 +254,8 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
     most = rate(_REACH)
     if not most:
         return 1.0
-    if rate(-_REACH) >= wanted:  # by the part that is not scaled
+    # Neurons fire without their weighted input by the part that is not scaled, or by a threshold that is not positive.
+    if (fixed is not None or neuron.theta <= 0) and rate(-_REACH) >= wanted:
         return start
     if most <= wanted:
         wanted = _SHARE * most

@@ -69,6 +69,10 @@ class Two:
         return SRM(as_tensor(x) * (10.0 / 3.0))
 
 
+def doubled(x):
+    return x * 2.0
+
+
 def dense(*sizes, neuron=SRM, **options):
     """A network of dense layers."""
     stages = [each for n, m in pairwise(sizes) for each in (cs.Dense(n, m, **options), neuron)]
@@ -117,6 +121,17 @@ NETWORKS = {
             *(cs.Dense(60, 60), SRM, cs.Parallel(cs.Sequential(cs.Dense(60, 30), SRM, cs.Dense(30, 60)), Gained(60))),
             *(SRM, cs.Dense(60, 20), SRM),
         ),
+        FLAT,
+    ),
+    "skip without weights": (
+        lambda: cs.Sequential(
+            *(cs.Dense(60, 60), SRM, cs.Parallel(cs.Sequential(cs.Dense(60, 30), SRM, cs.Dense(30, 60)), doubled)),
+            *(SRM, cs.Parallel(cs.Dense(60, 60), cs.Sequential()), SRM),
+        ),
+        FLAT,
+    ),
+    "input beside weights": (
+        lambda: cs.Sequential(cs.Parallel(cs.Dense(60, 90), doubled, join="concatenate"), SRM, cs.Dense(150, 20), SRM),
         FLAT,
     ),
     "branches": (
@@ -350,39 +365,3 @@ def test_the_same_factors_on_a_device(name):
     np.testing.assert_allclose(here, there, rtol=1e-6)
     for key, a in state.items():
         np.testing.assert_allclose(a, other[key], rtol=1e-5)
-
-
-def test_the_table():
-    cs.seed(1)
-    net = cs.Sequential(cs.Dense(60, 40), SRM, cs.Dense(40, 30), SRM)
-    found = calibrated(net, FLAT, keep=[2])
-    head, first, second = str(found).splitlines()
-    assert head == "weights times  rate before  after (Hz)  layer"
-    one, two = found.layers
-    assert first == f"{one.factor:13.3g}  {one.before:11.1f}  {one.rate:10.1f}  layer 1 (Dense(60, 40), SRM)"
-    assert second == f"         kept  {two.before:11.1f}  {two.rate:10.1f}  layer 3 (SRM)"
-
-
-def test_a_calibration_costs_less_than_ten_steps(monkeypatch):
-    """By the number of inputs of neurons that are filtered: a step does so forward and backward."""
-    work = []
-    srm = cs.SRM
-
-    class Counting(srm):
-        def __call__(self, x):
-            work.append(as_tensor(x).data.size)
-            return super().__call__(x)
-
-        def psp(self, x):
-            work.append(as_tensor(x).data.size)
-            return super().psp(x)
-
-    cs.seed(0)
-    net = cs.Network("34x34x2-16c5-2a-32c3-2a-10", Counting())
-    x = spikes(20, 16, 34, 34, 2)
-    with cs.no_grad():
-        net(x)
-    step = 2 * sum(work)
-    work.clear()
-    calibrated(net, x, 50)
-    assert sum(work) < 10 * step

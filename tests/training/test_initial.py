@@ -106,12 +106,19 @@ def test_what_was_set_by_hand_is_kept():
     own[8].weight.requires_grad = False
     before = own.state()
     found = trainer(own).prepare([BATCH])
-    # A gain of 11 is the usual one, 1.1 theta, up to rounding.
     assert [row.scaled for row in found.layers] == [False, False, True, True, False, True]
     after = own.state()
     same = [name for name, a in before.items() if (a == after[name]).all()]
     assert same == ["0.0", "8.0", "2.gain"]
     assert not own[8].weight.requires_grad
+
+
+def test_the_usual_gain_up_to_rounding():
+    srm = cs.SRM(theta=3.0)
+    assert srm.pool_gain != 3.3
+    for gain, scaled in ((3.3, True), (3.2, False)):
+        net = cs.Sequential(cs.Pool(2, gain=gain), srm, cs.Dense((4, 4, 2), 2), srm)
+        assert trainer(net).prepare([BATCH]).layers[0].scaled == scaled
 
 
 def test_the_usual_scale_of_a_notation_is_no_own_scale():
