@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from cuslayer import check
@@ -12,12 +13,22 @@ Schedule: TypeAlias = Callable[[int], float]
 Rate: TypeAlias = float | Schedule
 
 
+@dataclass(frozen=True)
+class Constant:
+    """The schedule of a rate that is a number."""
+
+    rate: float
+
+    def __call__(self, epoch: int) -> float:
+        """Return the rate."""
+        return self.rate
+
+
 def as_schedule(op: str, name: str, rate: Any) -> Schedule:
     """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
     if callable(rate):
         return rate
-    constant = check.not_negative(op, name, rate)
-    return lambda epoch: constant
+    return Constant(check.not_negative(op, name, rate))
 
 
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:

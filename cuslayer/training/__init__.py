@@ -1,7 +1,7 @@
 """Training runs: loop, log, checkpoint, configuration, figures."""
 
-from cuslayer.training.calibrate import calibrate
-from cuslayer.training.calibration import Calibration, LayerCalibration
+from cuslayer.inspection.calibration.compute import calibrate
+from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.gradient_flow import GradientFlow

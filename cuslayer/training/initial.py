@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cuslayer.inspection.calibration.compute import calibrate
+from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.pool import Windowed
@@ -12,8 +14,6 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.calibrate import calibrate
-from cuslayer.training.calibration import Calibration
 
 # The least rate of the output, Hz: a silent output has no gradient.
 _LEAST = 5.0

@@ -10,13 +10,13 @@ from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.data.batches import pairs
 from cuslayer.data.loader import Loader
+from cuslayer.inspection.calibration.compute import SAMPLES
+from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.calibrate import SAMPLES
-from cuslayer.training.calibration import Calibration
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.initial import calibrate_initial
 from cuslayer.training.score import Score, Tally

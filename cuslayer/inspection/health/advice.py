@@ -1,55 +1,62 @@
-"""Advice on settings to change if the activity or the gradients of a network are out of range."""
+"""Advice: a setting to change, and a way to change it."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.structure import find_unit
-from cuslayer.layers import Dense
-from cuslayer.layers.base import Synapse
-from cuslayer.layers.conv import Convolution
-from cuslayer.network.graph import Address
+from cuslayer.inspection.structure import check_network
+from cuslayer.layers.base import Layer, Synapse
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Address, Node
+from cuslayer.neurons.base import is_neuron
+from cuslayer.optim import Group, Optimizer
+from cuslayer.optim.schedules import Constant, Rate
 from cuslayer.tape import no_grad
 
-# A layer is silent if a larger share of its neurons never fires.
-_NEVER = 0.8
-# A layer is saturated if a larger share of its neurons is locked (with weights of both signs, about half of a layer
-# has a negative input and cannot be), or if the median distance of its potentials from theta is larger.
-_LOCKED, _BEYOND = 1 / 3, 5.0  # _BEYOND in thresholds
-# The advised median peak of the potential from input alone, in thresholds.
-_PEAK = 1.5
-# The surrogate vanishes in a layer whose median distance from the threshold is larger, in widths.
-_FAR = 3.0
-# The largest accepted factor between the errors of the first and the last layer.
-_FADED = 100.0
+# The settings of layers, which scale their output.
+SCALES = ("weight_scale", "gain", "scale")
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A setting to change.
+    """A setting to change; `apply` changes it.
+
+    The settings:
+
+    - ``weight_scale`` of a layer with weights: they are multiplied by ``value / now``. `now` is the weight_scale of
+      uniform weights with the present root mean square. A new layer gets it as an argument.
+    - ``gain`` of a pooling layer.
+    - ``scale`` of any other layer with one parameter: the parameter is multiplied by `value`.
+    - ``tau_rho`` of the neurons of a layer.
+    - ``scale_rho`` of all neurons.
+    - ``lr`` of the optimizer or of a group with a rate of its own.
 
     Attributes:
-        layer: the address of the neurons: their position, or a tuple of positions in nested networks.
-        name: the name of the layer.
-        setting: "weight_scale" of the layer before the neurons, or "tau_rho" or "scale_rho" of the neurons.
-        now: the present value; for weight_scale, the one of uniform weights with the present root mean square.
+        layer: the address of the neurons: their position, or a tuple of positions in nested networks; for lr the number
+            of the optimizer's group, None for the optimizer itself.
+        name: the name of the layer, or the optimizer.
+        setting: one of the names above.
+        now: the present value.
         value: the advised value.
         reason: why to change it.
+        at: the address of the layer whose weights or gain to scale; for other settings None.
     """
 
-    layer: Address
+    layer: Address | None
     name: str
     setting: str
     now: float
     value: float
     reason: str
+    at: Address | None = None
 
     @property
     def change(self) -> str:
@@ -59,82 +66,97 @@ class Advice:
     def __str__(self) -> str:
         return f"{self.name}: {self.change}"
 
+    def apply(self, net: Any, optimizer: Any = None) -> None:
+        """Change the setting.
 
-def advise(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
-    """Return settings to change, in the order of the layers.
+        Weights and gains change in place. Neurons are exchanged for ones with the new value, in this network only. A
+        schedule of the learning rate is multiplied by ``value / now``.
 
-    Activity comes before gradients: the errors of a silent layer, and of layers after one, carry no information.
-    """
-    found: list[Advice] = []
-    for seen in layers:
-        silent = seen.never > _NEVER
-        saturated = seen.locked > _LOCKED or seen.distance > _BEYOND * seen.theta
-        if silent or saturated:
-            of_weights = _weights(net, seen, silent)
-            if of_weights is not None:
-                return [*found, of_weights]  # changing it changes the input of all later layers
-        elif seen.distance > _FAR * seen.width and hasattr(net[seen.layer], "tau_rho"):
-            found.append(_width(net, seen))
-        if seen.silent:
-            return found
-    return found or _scale(net, layers)
+        Args:
+            net: the network that `health` was given, or one of the same layers.
+            optimizer: its optimizer; only lr needs it.
+
+        Raises:
+            TypeError: net is not a network, or the advice is of lr and optimizer is not an optimizer.
+
+        >>> import numpy as np
+        >>> from cuslayer import SRM, Dense, Sequential, health
+        >>> x = np.random.default_rng(0).random((100, 4, 20)) < 0.1
+        >>> net = Sequential(Dense(20, 8, weight_scale=0.1), SRM(), Dense(8, 2, weight_scale=20), SRM())
+        >>> for advice in health(net, [(x, [0, 1, 0, 1])]).advice:
+        ...     advice.apply(net)
+        >>> health(net, [(x, [0, 1, 0, 1])]).advice
+        ()
+        """
+        check_network("apply", net)
+        if self.setting == "lr":
+            self._set_rate(optimizer)
+        elif self.setting in SCALES:
+            layer: Layer = net[self.at]
+            layer.scale_output(self.value / self.now)
+        elif self.setting == "scale_rho":
+            for node in neurons_with(net, "scale_rho"):
+                exchange(net, node, "scale_rho", node.stage.scale_rho * self.value / self.now)
+        else:
+            for node in neurons_with(net, self.setting):
+                if node.address == self.layer:
+                    exchange(net, node, self.setting, self.value)
+
+    def _set_rate(self, optimizer: Any) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"apply: lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)"
+            )
+        owner: Optimizer | Group = optimizer
+        schedule = optimizer.schedule
+        if isinstance(self.layer, int):
+            owner = optimizer.groups[self.layer]
+            schedule = owner.options["lr"]
+        factor = self.value / self.now if self.now else 1.0
+        constant = isinstance(schedule, Constant) or not self.now
+        rate: Rate = self.value if constant else lambda epoch: factor * schedule(epoch)
+        owner.lr = rate
 
 
-def _weights(net: Any, seen: LayerHealth, silent: bool) -> Advice | None:
-    """Return the weight_scale for a silent or saturated layer; None without weights or without input."""
-    node = find_unit("health", net, seen.layer).layer
-    layer = None if node is None else node.stage
-    if not isinstance(layer, (Dense, Convolution)) or seen.peak <= 0:
-        return None
-    factor = _PEAK * seen.theta / seen.peak
-    if (factor > 1) != silent:
-        return None
-    if silent:
-        reason = f"{seen.never:.0%} of the neurons never fire"
+def neurons_with(net: Any, setting: str) -> Iterator[Node]:
+    """Yield the nodes of neurons with a setting."""
+    for node in graph_of(net).nodes:
+        if is_neuron(node.stage) and hasattr(node.stage, setting):
+            yield node
+
+
+def exchange(net: Any, node: Node, setting: str, value: float) -> None:
+    """Put neurons with another value of a setting in the place of the present ones."""
+    neuron = node.stage
+    if dataclasses.is_dataclass(neuron) and setting in {field.name for field in dataclasses.fields(neuron)}:
+        changed: Any = dataclasses.replace(neuron, **{setting: value})  # type: ignore[type-var]
     else:
-        reason = (
-            f"{seen.locked:.0%} of the neurons fire as often as refraction lets them, whatever comes in, and u is "
-            f"{seen.distance:.3g} from theta in the median"
-        )
-    reason += f"; their input alone brings them to {seen.peak:.3g} in the median, theta is {seen.theta:g}"
-    now = _weight_scale(layer)
-    return Advice(seen.layer, seen.name, "weight_scale", now, _rounded(now * factor), reason)
+        changed = copy.copy(neuron)
+        setattr(changed, setting, value)
+    container = net
+    for position in node.path[:-1]:
+        container = container.stages[position]
+    container.stages[node.path[-1]] = changed
 
 
-def _weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale of uniform weights with the root mean square of the present ones."""
+def weight_scale(layer: Synapse) -> float:
+    """Return the weight_scale of uniform weights with the root mean square of the present ones, as hooks leave them.
+
+    If a hook rounds all of them to zero, those before the hook count.
+    """
     with no_grad():
         weight: Array = to_numpy(layer.effective_weight().data)
-    inputs = layer.fan_in() if isinstance(layer, Convolution) else len(weight)
-    return math.sqrt(3.0 * inputs * float(np.mean(np.square(weight, dtype=np.float64))))
+    if not weight.any():
+        weight = to_numpy(layer.weight.data)
+    return math.sqrt(3.0 * inputs(layer, weight) * float(np.mean(np.square(weight, dtype=np.float64))))
 
 
-def _width(net: Any, seen: LayerHealth) -> Advice:
-    away = seen.distance / seen.width
-    reason = (
-        f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate, which has fallen to "
-        f"{math.exp(-away):.1g} of its height there and lets no error pass"
-    )
-    now = net[seen.layer].tau_rho
-    return Advice(seen.layer, seen.name, "tau_rho", now, _rounded(seen.distance / seen.theta), reason)
+def inputs(layer: Synapse, weight: Array) -> int:
+    """Return the number of inputs of a neuron."""
+    fan_in = getattr(layer, "fan_in", None)
+    return fan_in() if callable(fan_in) else len(weight)
 
 
-def _scale(net: Any, layers: Sequence[LayerHealth]) -> list[Advice]:
-    """Return the scale_rho that makes the errors of the first and the last layer equal."""
-    first, last = layers[0], layers[-1]
-    if not first.error or not last.error or 1 / _FADED <= first.error / last.error <= _FADED:
-        return []
-    if not hasattr(net[first.layer], "scale_rho"):  # neurons with a surrogate of their own
-        return []
-    share, between = first.error / last.error, len(layers) - 1
-    reason = (
-        f"the error {'vanishes' if share < 1 else 'explodes'} on its way back: here it is {share:.2g} times that of "
-        "the last layer, and scale_rho multiplies it in each layer"
-    )
-    now = net[first.layer].scale_rho
-    return [Advice(first.layer, first.name, "scale_rho", now, _rounded(now * share ** (-1 / between)), reason)]
-
-
-def _rounded(value: float) -> float:
-    """Return a number rounded to two digits, the accuracy of the advice."""
-    return float(f"{value:.1e}")
+def rounded(value: float) -> float:
+    """Return a number rounded to three digits."""
+    return float(f"{value:.2e}")

@@ -7,48 +7,66 @@ from itertools import islice
 from typing import Any
 
 from cuslayer import check
-from cuslayer.backend import Array
 from cuslayer.data.batches import pairs
-from cuslayer.inspection.forward import check_loss, default_loss, run_nodes
-from cuslayer.inspection.health.advice import advise
-from cuslayer.inspection.health.layer import LayerTally
+from cuslayer.inspection.forward import check_loss
+from cuslayer.inspection.health.first_step import Steps, first_step, rate_advice
+from cuslayer.inspection.health.measure import measure
+from cuslayer.inspection.health.rates import scale_advice
 from cuslayer.inspection.health.result import NetworkHealth
-from cuslayer.inspection.structure import check_network, eval_mode, layer_name, note_rates, units
-from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Node
-from cuslayer.neurons.base import as_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.inspection.health.surrogate import surrogate_advice
+from cuslayer.inspection.structure import check_network, note_rates, units
+from cuslayer.optim import Optimizer
+from cuslayer.tape import as_tensor
 
 
-def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 1) -> NetworkHealth:
+def health(
+    net: Any, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
+) -> NetworkHealth:
     """Diagnose a network and suggest settings to change.
 
     The diagnosis has, for each layer, the firing rates, the shares of silent and saturated neurons, the distances of
-    potentials from the threshold, and the size of the errors. The advice goes through the layers in order:
+    potentials from the threshold, and the size of the errors; with an optimizer also what its first step does. The
+    first of these that finds something gives the advice:
 
-    1. weight_scale, if a layer is silent (more than 80 % of the neurons never fire) or saturated (more than a third is
-       locked in refraction, or the median distance of potentials from the threshold is over 5 theta). With the new
-       value the potential from input alone has a median peak of 1.5 theta. Later layers get no advice.
-    2. Else tau_rho, if the potentials have a median distance of over three surrogate widths from theta:
-       ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    3. Without other advice scale_rho, if the error of the first layer is less than 1/100 or more than 100 times that
-       of the last. Each of the L layers of neurons multiplies the error by it, so a factor of
-       ``(last / first)^(1 / (L - 1))`` makes the two equal.
+    1. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons whose rate is out of range or
+       that are saturated. Hidden neurons are to fire at 5 to 200 Hz on average. The output is to fire at a fifth to
+       five times of the rate that the loss desires, counted as at least 5 Hz; if the loss has no `desired_rate`, it
+       must not be silent. Neurons are saturated if the median distance of potentials from the threshold is over 5
+       theta, if the largest potentials from input alone have a median of over 20 theta, or, without a desired rate, if
+       more than a third is locked in refraction. The new scales are those of `calibrate`, which sets all at once:
+       50 Hz, or what the loss desires; less where neurons are saturated at that rate.
+    2. ``tau_rho``, if it is under 0.5 and the potentials of a layer have a median distance of over three surrogate
+       widths from theta: ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
+    3. ``scale_rho``, if the error of the first layer is less than 1/100 or more than 1000 times that of the last. Each
+       of the L layers of neurons multiplies the error by it, so a factor of ``(last / first)^(1 / (L - 1))`` makes the
+       two equal.
+    4. ``lr``, if an optimizer is given. It is too large if a step without warm-up changes the potentials of a layer by
+       more than 1.25 theta (root mean square; 3 with a warm-up), or by more than 0.3 theta while the loss of the batch
+       rises by half or the output falls silent; too small if no potentials change by more than 0.03 theta. With the
+       new value they change by 0.4 theta at most (0.8 with a warm-up).
 
-    Change the setting and call `health` again. The network and its gradients do not change. Dropout is off.
+    Advice is tried on a copy first and given only if it helps: faults are fewer or less bad, errors do not vanish, and
+    the loss does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with
+    the outputs of other samples), the loss must not rise, and only 1 and a rate that is too large give advice.
+
+    `Advice.apply` makes a change. Apply all of it, and call `health` again until there is nothing to change. Neither
+    the network nor the optimizer, their gradients and the random generator change here. Dropout is off.
 
     Args:
         net: a `Network` or `Sequential`.
         loader: batches (x, target), such as a `Loader`.
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassignment`.
-        batches: number of batches to use, from the first.
+        optimizer: the optimizer of the network's parameters; without one the learning rate is not judged.
+        batches: number of batches to use, from the first. Scales and steps are computed from the first one.
 
     Returns:
         The diagnosis: it prints as a table, and `plot` draws it.
 
     Raises:
-        TypeError: net is not a network or has no neurons, loss is not a function, or batches is not an integer.
-        ValueError: the loader has no batch, or one does not fit the network or the loss.
+        TypeError: net is not a network or has no neurons, loss is not a function, optimizer is not an optimizer,
+            batches is not an integer, or advice is due and the network cannot be copied.
+        ValueError: the loader has no batch, one does not fit the network or the loss, or the optimizer has none of the
+            network's parameters.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -63,45 +81,31 @@ def health(net: Any, loader: Iterable[Any], *, loss: Any = None, batches: int = 
     op = "health"
     check_network(op, net)
     check_loss(op, loss)
+    _check_optimizer(op, net, optimizer)
     count = check.integer(op, "batches", batches, least=1)
-    of_neurons = {u.neurons.number: u for u in units(net) if u.neurons is not None}
-    if not of_neurons:
+    if all(unit.neurons is None for unit in units(net)):
         raise TypeError(f"{op}: net has no neurons")
-    tallies = {
-        number: LayerTally(u.address, layer_name(u), as_neuron(op, u.last.stage)) for number, u in of_neurons.items()
-    }
-    value, samples = 0.0, 0
-    for x, target in pairs(op, islice(loader, count), loader):
-        given = as_tensor(x)
-        check.time_first(op, "x", given)
-        with eval_mode(net):
-            with no_grad(active=False):
-                # An input that requires a gradient makes every layer receive one.
-                y = _run_and_count(net, Tensor(given.data, requires_grad=True), tallies)
-                found = (loss or default_loss(net, y, target))(y, target)
-            found.backward()
-        value += found.item()
-        samples += given.shape[1]
-    if not samples:
+    given = list(pairs(op, islice(loader, count), loader))
+    for x, _ in given:
+        check.time_first(op, "x", as_tensor(x))
+    given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
+    if not given:
         raise ValueError(f"{op}: loader must have a batch with a sample, got none")
-    layers = tuple(tally.health() for tally in tallies.values())
-    note_rates(net, {layer.layer: layer.rate for layer in layers})
-    return NetworkHealth(layers, tuple(advise(net, layers)), value / samples)
+    found = measure(net, given, loss)
+    note_rates(net, {layer.layer: layer.rate for layer in found.layers})
+    steps = None if optimizer is None else Steps(net, optimizer, *given[0], loss)
+    advice = scale_advice(net, given, loss, found) or surrogate_advice(net, given, loss, found)
+    if steps is not None and not advice:
+        advice = rate_advice(steps, found)
+    return NetworkHealth(found.layers, tuple(advice), found.loss, None if steps is None else first_step(steps))
 
 
-def _run_and_count(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:
-    """Run a network stage by stage, and add spikes, potentials and errors of its neurons to the tallies."""
-    graph, inputs = graph_of(net), dict[int, Tensor]()
-
-    def run(node: Node, *given: Tensor) -> Tensor:
-        if node.number in tallies:
-            given = (tallies[node.number].observe_input(given[0]),)
-            inputs[node.number] = given[0]
-        return node(*given)
-
-    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
-        if node.number in tallies:
-            tallies[node.number].count(inputs.pop(node.number), y, u)
-        return y
-
-    return run_nodes(graph.nodes, graph.output, x, after, run=run)
+def _check_optimizer(op: str, net: Any, optimizer: Any) -> None:
+    """Raise TypeError unless optimizer is one or None, and ValueError unless it has parameters of the network."""
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
+    of_net = {id(p) for p in net.parameters()}
+    if not any(id(p) in of_net for p in optimizer.parameters):
+        raise ValueError(f"{op}: optimizer must have parameters of net, got none of them")

@@ -20,6 +20,15 @@ EDGES = np.linspace(-6.0, 6.0, 49)
 _MOST = 2**20
 # A neuron "always fires" if it does in this share of the steps in which it can.
 _ALWAYS = 0.9
+# The accepted mean rates of hidden neurons, Hz, and of neurons that can fire rarely, as shares of their highest rate.
+SLOWEST, FASTEST = 5.0, 200.0
+_LEAST, _MOST_OFTEN = 0.05, 0.6
+# The accepted factor between the rate of the output and the one that the loss desires, and the least rate desired, Hz.
+TIMES, LEAST_DESIRED = 5.0, 5.0
+# A layer is saturated if a larger share of its neurons is locked (with weights of both signs, about half of a layer
+# has a negative input and cannot be), or if the median distance of its potentials from theta is larger, or the median
+# of the largest potentials from input alone. Both are in thresholds.
+_LOCKED, _BEYOND, _HIGHEST = 1 / 3, 5.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,9 @@ class LayerHealth:
         peak: the median, over neurons and samples, of the largest potential from input alone; only positive ones
             count, 0 without any.
         error: the Euclidean norm of the error on the weighted input, over all neurons and steps.
+        most: the highest rate that the neurons can have, Hz.
+        output: whether no other neurons come after them.
+        desired: the mean rate that the loss desires of them, Hz; None for hidden neurons, or if the loss has none.
     """
 
     layer: Address
@@ -58,6 +70,9 @@ class LayerHealth:
     distance: float
     peak: float
     error: float
+    most: float
+    output: bool
+    desired: float | None
 
     @property
     def rate(self) -> float:
@@ -69,12 +84,41 @@ class LayerHealth:
         """Whether no neuron fired."""
         return not self.rates.any()
 
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """The lowest and the highest accepted mean rate, Hz.
+
+        For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which is
+        counted as at least 5 Hz; without a desired rate, any rate above 0.
+        """
+        low, high = SLOWEST, FASTEST
+        if self.output:
+            aim = None if self.desired is None else max(self.desired, LEAST_DESIRED)
+            low, high = (0.0, math.inf) if aim is None else (aim / TIMES, aim * TIMES)
+        return min(low, _LEAST * self.most), min(high, _MOST_OFTEN * self.most)
+
+    @property
+    def fault(self) -> str:
+        """What is out of range: "silent", "slow", "fast" or "saturated"; empty if nothing is."""
+        low, high = self.accepted
+        if not self.rates.size:
+            return ""
+        if self.silent or self.rate < low:
+            return "silent" if self.silent else "slow"
+        theta = abs(self.theta)
+        # An output that is to fire often is over the threshold most of the time.
+        locked = self.locked > _LOCKED and self.desired is None
+        if locked or self.distance > _BEYOND * theta or self.peak > _HIGHEST * theta:
+            return "saturated"
+        return "fast" if self.rate > high else ""
+
 
 class LayerTally:
     """Counts of a layer's spikes, potentials and errors over batches."""
 
-    def __init__(self, layer: Address, name: str, neurons: Neuron) -> None:
-        self.layer, self.name, self.neurons = layer, name, neurons
+    def __init__(self, layer: Address, name: str, neurons: Neuron, *, output: bool = False) -> None:
+        self.layer, self.name, self.neurons, self.output = layer, name, neurons, output
+        self.desired: float | None = None
         self.width = float(neurons.width)
         self.steps, self.square = 0, 0.0
         self.counts: Any = 0
@@ -123,6 +167,9 @@ class LayerTally:
             distance=_median(abs(distances)) * self.width,
             peak=_median(peaks[peaks > 0]),
             error=math.sqrt(self.square),
+            most=1000.0 / neurons.dt / neurons.period,
+            output=self.output,
+            desired=self.desired,
         )
 
 

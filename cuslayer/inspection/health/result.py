@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.inspection.health.advice import Advice
+from cuslayer.inspection.health.advice import SCALES, Advice
+from cuslayer.inspection.health.first_step import FirstStep
 from cuslayer.inspection.health.layer import EDGES, LayerHealth
 from cuslayer.network.graph import Address
 from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, axes_grid, colors, open_frame
@@ -24,11 +25,13 @@ class NetworkHealth:
         layers: the health of each layer, in order.
         advice: settings to change; empty if the network is healthy.
         loss: the mean loss per sample.
+        first_step: what the first step of the optimizer does; None without one.
     """
 
     layers: tuple[LayerHealth, ...]
     advice: tuple[Advice, ...]
     loss: float
+    first_step: FirstStep | None = None
 
     def __getitem__(self, layer: Address) -> LayerHealth:
         """Return the health of the neurons at an address.
@@ -56,8 +59,29 @@ class NetworkHealth:
             shares = (found.never, found.always, found.locked, found.within)
             numbers = "".join(f"{share:>11.1%}" for share in shares)
             lines.append(f"{found.name:{wide}}{found.rate:>8.3g} Hz{numbers}{self.error(found.layer):>11.3g}")
-        lines += [f"advice: {each}" for each in self.advice]
+        lines += self._step_lines() + self._advice_lines()
         return "\n".join(lines)
+
+    def _step_lines(self) -> list[str]:
+        """Return a line on the first step of the optimizer; none without one."""
+        step = self.first_step
+        if step is None:
+            return []
+        most = max(step.moves, key=lambda address: step.moves[address])
+        text = (
+            f"first step: potentials change by {step.moves[most]:.2g} theta at most (layer {most}; root mean square; "
+            f"without warm-up {max(step.full.values()):.2g}), the loss of a sample from {step.loss:.4g} to "
+            f"{step.loss_after:.4g}"
+        )
+        return [f"{text}, and the output falls silent" if step.silent else text]
+
+    def _advice_lines(self) -> list[str]:
+        if not self.advice:
+            return ["advice: nothing to change"]
+        lines = [f"advice: {each}" for each in self.advice]
+        if any(each.setting in SCALES for each in self.advice):
+            return [*lines, "cs.calibrate(net, loader) sets the scales of all layers at once"]
+        return lines
 
     def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
         """Draw the shares of never firing, always firing and locked neurons, the histogram of u, and the errors.

@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
@@ -17,7 +18,6 @@ from cuslayer.network.graph import INPUT, Graph, Node, flow
 from cuslayer.network.input import as_input
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor, no_grad
-from cuslayer.training.calibration import Calibration, LayerCalibration
 
 # A search for a scale looks at so many neurons, spread over the samples.
 _COLUMNS = 2**14
@@ -93,13 +93,13 @@ def calibrate(
     last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
     samples = check.integer(op, "samples", samples, least=1)
     graph = graph_of(net)
-    wanted = _wanted_rates(op, graph, rate, last)
+    wanted = wanted_rates(op, graph, rate, last)
     kept = _kept(op, net, keep)
     x = _gather(op, batches, samples)
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
-        run = _Run(wanted, kept)
-        flow(graph.nodes, graph.output, {INPUT: _Value(x, lambda factor: x)}, run)
+        run = Run(wanted, kept)
+        flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
     return Calibration(tuple(run.rows))
 
 
@@ -112,7 +112,7 @@ def _kept(op: str, net: Any, keep: Any) -> set[int]:
     return {id(layer) for within in layers for layer in within}
 
 
-def _wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
+def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
     """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
     found: dict[int, float] = {}
     before_others: set[int] = set()  # the nodes whose output reaches neurons
@@ -153,7 +153,7 @@ def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
 
 
 @dataclass
-class _Value:
+class Value:
     """The output of a node.
 
     Attributes:
@@ -169,14 +169,22 @@ class _Value:
     mixed: bool = False
 
 
-class _Run:
-    """Runs the nodes of a network in order and scales the layers before each node of neurons."""
+class Run:
+    """Runs the nodes of a network in order and scales the layers before each node of neurons.
+
+    Attributes:
+        wanted: the rate of each node of neurons in Hz, by number.
+        done: the identities of the layers that are not scaled, or were scaled already.
+        rows: a row of the table for each node of neurons.
+        scaled: the layers that were scaled before a node of neurons, and their factor, by number.
+    """
 
     def __init__(self, wanted: dict[int, float], kept: set[int]) -> None:
         self.wanted, self.done = wanted, kept
         self.rows: list[LayerCalibration] = []
+        self.scaled: dict[int, tuple[list[Layer], float]] = {}
 
-    def __call__(self, node: Node, *inputs: _Value) -> _Value:
+    def __call__(self, node: Node, *inputs: Value) -> Value:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
@@ -185,19 +193,28 @@ class _Run:
         # Of several layers without neurons between, the last one with weights is scaled.
         if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
-            return _Value(data, lambda factor: _times(node(x), factor), (stage,))
+            return Value(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
-        return _Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
+        return Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
 
     def _may_scale(self, stage: Any) -> bool:
         return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
 
-    def _neurons(self, node: Node, neuron: Neuron, x: _Value) -> _Value:
+    def needs_scale(self, node: Node, x: Tensor, spikes: Tensor) -> bool:
+        """Return whether the layers before neurons may be scaled, for their weighted input and their spikes."""
+        return True
+
+    def _neurons(self, node: Node, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
         before = now = _rate(spikes, neuron)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
+        layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
         power, last = 1.0, 1.0
+        if layers and not x.tensor.data.any():
+            factor = _grow(layers, x)
+            spikes = node(x.tensor)
+            now = _rate(spikes, neuron)
         for _ in range(_REPEATS if layers else 0):
             if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
                 break
@@ -214,9 +231,28 @@ class _Run:
             spikes = node(x.tensor)
             now = _rate(spikes, neuron)
         self.done.update(map(id, layers))
+        if factor != 1.0:
+            self.scaled[node.number] = layers, factor
         name = f"layer {node} ({', '.join([*map(check.one_line, layers), type(node.stage).__name__])})"
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers)))
-        return _Value(spikes, lambda factor: spikes)
+        return Value(spikes, lambda factor: spikes)
+
+
+def _grow(layers: list[Layer], x: Value) -> float:
+    """Scale layers whose output is all zeros until it is not, and return the factor; 1 if they have no input.
+
+    A weight hook that rounds, such as `quantize`, makes small weights zero.
+    """
+    for exponent in range(1, _REACH + 1):
+        for layer in layers:
+            layer.scale_output(2.0)
+        x.tensor = x.again(1.0)
+        if x.tensor.data.any():
+            return 2.0**exponent
+    for layer in layers:
+        layer.scale_output(2.0**-_REACH)
+    x.tensor = x.again(1.0)
+    return 1.0
 
 
 def _times(x: Tensor, factor: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Scale the weights of each layer so that its neurons fire at a given rate."""

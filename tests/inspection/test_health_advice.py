@@ -1,0 +1,344 @@
+"""Ten bad starts: following the advice of health to the end gives networks that learn."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.backend import generator
+
+SRM = cs.SRM()
+LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
+ROUNDS = 6
+
+
+def patterns(shape, quarters):
+    """Spikes (60, 24, ...) of four classes: in each a quarter of the inputs fires more often."""
+    rng, labels = np.random.default_rng(0), np.arange(24) % 4
+    rates = np.full((4, *shape), 0.02)
+    for k, where in enumerate(quarters):
+        rates[k][where] = 0.12
+    return rng.random((60, 24, *shape)) < rates[labels], labels
+
+
+FLAT = patterns((30,), [slice(7 * k, 7 * k + 7) for k in range(4)])
+HALVES = slice(0, 4), slice(4, 8)
+FRAMES = patterns((8, 8, 2), [(rows, columns) for rows in HALVES for columns in HALVES])
+
+
+def calibrated(net, batch):
+    cs.calibrate(net, [batch], output_rate=75.0)
+    return net
+
+
+def mlp(*factors, srm=SRM, theta=10.0):
+    """A calibrated network of three layers, their weights then multiplied by factors, and the output's threshold."""
+    last = dataclasses.replace(srm, theta=theta)
+    net = cs.Sequential(cs.Dense(30, 20), srm, cs.Dense(20, 20), srm, cs.Dense(20, 4), srm)
+    calibrated(net, FLAT)
+    for layer, factor in zip(net.layers[::2], factors, strict=False):
+        layer.scale_output(factor)
+    net.layers[5] = last
+    return net
+
+
+def cnn(factor=1.0):
+    net = calibrated(cs.Network("8x8x2-4c3-2a-4", SRM), FRAMES)
+    net[2].scale_output(factor)
+    return net
+
+
+def adam(net, lr=0.05):
+    return cs.Adam(net.parameters(), lr=lr, relative=True)
+
+
+def usual(net):
+    return cs.Adam(net.parameters(), lr=0.05, relative=True, warmup=50, amsgrad=True)
+
+
+def sgd(net, lr=2e-4):
+    return cs.SGD(net.parameters(), lr=lr)
+
+
+NARROW = dataclasses.replace(SRM, tau_rho=0.005)
+# For each bad start: the network, its optimizer, its data, the first settings to change, and whether it learns nothing
+# if they are not changed.
+BAD = {
+    "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}, True),
+    "first layer too large": (lambda: mlp(100.0), sgd, FLAT, {"weight_scale"}, True),
+    "middle layer too large": (lambda: mlp(1.0, 100.0), adam, FLAT, {"weight_scale"}, True),
+    "output saturated": (lambda: mlp(1.0, 1.0, 100.0), adam, FLAT, {"weight_scale"}, True),
+    "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}, False),
+    "all too small": (lambda: mlp(0.01, 0.01, 0.01), sgd, FLAT, {"weight_scale"}, True),
+    "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}, True),
+    "threshold of the output too low": (lambda: mlp(theta=0.02), adam, FLAT, {"weight_scale"}, True),
+    "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}, True),
+    "pooling gain too large": (lambda: cnn(100.0), adam, FRAMES, {"gain"}, False),
+    "surrogate too narrow": (lambda: mlp(srm=NARROW), sgd, FLAT, {"tau_rho"}, True),
+    "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}, True),
+    "Adam too slow": (mlp, lambda net: adam(net, 5e-4), FLAT, {"lr"}, True),
+    "SGD too fast": (mlp, lambda net: sgd(net, 0.02), FLAT, {"lr"}, True),
+    "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}, True),
+    "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}, True),
+}
+GOOD = {
+    "network": (mlp, adam, FLAT),
+    "network with the defaults of training": (mlp, usual, FLAT),
+    "network with SGD": (mlp, sgd, FLAT),
+    "convolutions": (cnn, usual, FRAMES),
+}
+
+
+def score(net, batch):
+    """Return the loss per sample and the accuracy."""
+    x, labels = batch
+    spikes = net(x)
+    correct = spikes.data.sum(axis=0).argmax(axis=-1) == labels
+    return LOSS(spikes, labels).item() / len(labels), correct.mean()
+
+
+def learn(net, optimizer, batch, steps=40):
+    x, labels = batch
+    for _ in range(steps):
+        optimizer.zero_grad()
+        LOSS(net(x), labels).backward()
+        optimizer.step()
+    return score(net, batch)
+
+
+def follow(net, optimizer, batch):
+    """Apply advice until there is none, and return the settings of each round."""
+    rounds = []
+    for _ in range(ROUNDS):
+        found = cs.health(net, [batch], loss=LOSS, optimizer=optimizer)
+        if not found.advice:
+            assert "\nadvice: nothing to change" in str(found)
+            return rounds
+        rounds.append({each.setting for each in found.advice})
+        for each in found.advice:
+            each.apply(net, optimizer)
+    return pytest.fail(f"still advice after {ROUNDS} rounds: {rounds}")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_start_learns_after_the_advice(name):
+    make, optimizer_of, batch, settings, fails = BAD[name]
+    cs.seed(3)
+    net = make()
+    optimizer, before = optimizer_of(net), score(net, batch)[0]
+    alone = copy.deepcopy((net, optimizer))
+    rounds = follow(net, optimizer, batch)
+    assert rounds
+    assert rounds[0] == settings
+    loss, accuracy = learn(net, optimizer, batch)
+    assert accuracy > 0.7
+    assert loss < 0.5
+    if fails:
+        without, chance = learn(*alone, batch)
+        assert chance < 0.7
+        assert without > max(0.5, 1.5 * loss)
+    assert before > loss
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_start_has_nothing_to_change(name):
+    make, optimizer_of, batch = GOOD[name]
+    cs.seed(3)
+    net = make()
+    optimizer = optimizer_of(net)
+    found = cs.health(net, [batch], loss=LOSS, optimizer=optimizer)
+    assert found.advice == ()
+    assert str(found).endswith("advice: nothing to change")
+    learn(net, optimizer, batch, steps=80)
+    assert cs.health(net, [batch], loss=LOSS, optimizer=optimizer).advice == ()
+
+
+def test_nothing_changes():
+    """Neither weights, gradients, the state of the optimizer nor the random generator."""
+    cs.seed(3)
+    net = mlp(100.0, 1.0, 0.01)
+    optimizer = usual(net)
+    learn(net, optimizer, FLAT, steps=2)
+    net[0].weight.grad = np.ones((30, 20), np.float32)
+    net[2].weight.grad = None
+    state, drawn = optimizer.state(), copy.deepcopy(generator().bit_generator.state)
+    weights, neurons = net.state(), net.layers[1::2]
+    found = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer)
+    assert found.advice
+    assert generator().bit_generator.state == drawn
+    assert optimizer.steps == 2
+    assert all((optimizer.state()[key] == value).all() for key, value in state.items())
+    assert all((net.state()[key] == value).all() for key, value in weights.items())
+    assert (net[0].weight.grad == 1).all()
+    assert net[2].weight.grad is None
+    assert net.layers[1::2] == neurons
+    again = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer)
+    assert str(again) == str(found)
+
+
+def test_the_first_step_is_that_of_the_optimizer():
+    cs.seed(3)
+    net = mlp()
+    optimizer = cs.Adam(net.parameters(), lr=0.05, relative=True, warmup=10, amsgrad=True)
+    step = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).first_step
+    old = net[0].weight.data.copy()
+    first = score(net, FLAT)[0]
+    loss, _ = learn(net, optimizer, FLAT, steps=1)
+    assert step.loss == pytest.approx(first, rel=1e-5)
+    assert step.loss_after == pytest.approx(loss, rel=1e-5)
+    change = SRM.psp(cs.Tensor(FLAT[0].astype(np.float32) @ (net[0].weight.data - old))).data
+    assert step.moves[1] == pytest.approx(np.sqrt(np.mean(change**2)) / 10.0, rel=1e-3)
+    assert step.full[1] == pytest.approx(10 * step.moves[1], rel=0.05)
+    assert not step.silent
+
+
+def test_a_rate_of_a_group_and_a_schedule():
+    cs.seed(3)
+    net = mlp()
+    groups = [{"params": [net[0].weight], "lr": 5.0}, {"params": [net[2].weight, net[4].weight]}]
+    optimizer = cs.Adam(groups, lr=lambda epoch: 0.05 / (1 + epoch), relative=True)
+    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
+    assert (advice.layer, advice.name, advice.now) == (0, "group 0 of the optimizer", 5.0)
+    assert "relative=True and lr=0.05 by " in advice.reason
+    advice.apply(net, optimizer)
+    assert [group.lr for group in optimizer.groups] == [advice.value, 0.05]
+    optimizer.schedule = lambda epoch: 1e-4 / (1 + epoch)
+    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=optimizer).advice
+    assert (advice.layer, advice.name, advice.setting) == (None, "optimizer", "lr")
+    advice.apply(net, optimizer)
+    assert optimizer.lr == pytest.approx(advice.value)
+    optimizer.epoch = 1
+    assert optimizer.lr == pytest.approx(advice.value / 2)
+
+
+def test_a_learned_network_keeps_its_slow_rate():
+    """A rate that hardly moves a network is too small before it has learned something, and not after."""
+    cs.seed(3)
+    net = mlp()
+
+    def slow():
+        return [a.setting for a in cs.health(net, [FLAT], loss=LOSS, optimizer=sgd(net, 1e-9)).advice]
+
+    assert slow() == ["lr"]
+    learn(net, adam(net), FLAT, steps=60)
+    assert slow() == []
+
+
+def test_layers_in_range_keep_their_scale():
+    cs.seed(3)
+    found = cs.health(mlp(2.0, 1.0, 0.001), [FLAT], loss=LOSS)
+    assert [each.at for each in found.advice] == [4]
+
+
+class Contradicting:
+    """A loss whose desired rate would make it worse."""
+
+    def __call__(self, spikes, labels):
+        return LOSS(spikes, labels)
+
+    def desired_rate(self, target, outputs, steps):
+        return 5.0
+
+
+def test_advice_that_does_not_help_is_not_given():
+    cs.seed(3)
+    net = mlp()
+    learn(net, adam(net), FLAT, steps=60)
+    found = cs.health(net, [FLAT], loss=Contradicting())
+    assert found[5].fault == "fast"
+    assert found[5].accepted == (1.0, 25.0)
+    assert found.advice == ()
+
+
+def test_weights_that_round_to_zero():
+    cs.seed(3)
+    loihi = cs.Loihi()
+    net = cs.Network("30-20-4", loihi)
+    for layer in net.layers:
+        if isinstance(layer, cs.Dense):
+            layer.scale_output(0.001)
+    loss = cs.SpikeCountLoss(loihi, true=12, false=2)
+    found = cs.health(net, [FLAT], loss=loss)
+    assert [each.setting for each in found.advice] == ["weight_scale", "weight_scale"]
+    for each in found.advice:
+        each.apply(net)
+    after = cs.health(net, [FLAT], loss=loss)
+    assert after.advice == ()
+    assert after[1].rate == pytest.approx(50, rel=0.15)
+
+
+def test_advice_in_branches_reaches_the_layers():
+    cs.seed(3)
+    branches = cs.Parallel(cs.Sequential(cs.Dense(30, 20), SRM), cs.Dense(30, 20), join="add")
+    net = cs.Sequential(branches, SRM, cs.Dense(20, 4), SRM)
+    net[0, 0, 0].scale_output(0.01)
+    net[0, 1].scale_output(0.01)
+    found = cs.health(net, [FLAT], loss=LOSS)
+    assert {each.at for each in found.advice} >= {(0, 0, 0), (0, 1)}
+    assert follow(net, adam(net), FLAT)
+    assert not any(layer.fault for layer in cs.health(net, [FLAT], loss=LOSS).layers)
+
+
+def test_a_loss_without_a_desired_rate():
+    cs.seed(3)
+    net = mlp(1.0, 1.0, 0.001)
+
+    def loss(spikes, target):
+        return ((spikes.mean(axis=0) - cs.Tensor(target)) ** 2).sum()
+
+    target = np.full((24, 4), 0.05, np.float32)
+    found = cs.health(net, [(FLAT[0], target)], loss=loss)
+    assert found[5].desired is None
+    assert [each.layer for each in found.advice] == [5]
+    found.advice[0].apply(net)
+    assert not cs.health(net, [(FLAT[0], target)], loss=loss).advice
+
+
+def test_errors():
+    net = mlp()
+    with pytest.raises(TypeError, match=r"^health: optimizer must be an optimizer, such as Adam, got int$"):
+        cs.health(net, [FLAT], optimizer=3)
+    with pytest.raises(ValueError, match=r"^health: optimizer must have parameters of net, got none of them$"):
+        cs.health(net, [FLAT], optimizer=adam(mlp()))
+    (advice,) = cs.health(net, [FLAT], loss=LOSS, optimizer=adam(net, 5.0)).advice
+    with pytest.raises(TypeError, match=r"^apply: lr needs the optimizer, got NoneType; pass apply\(net, optimizer\)$"):
+        advice.apply(net)
+    with pytest.raises(TypeError, match=r"^apply: net must be a Network or Sequential, got int$"):
+        advice.apply(3)
+
+    class Fixed:
+        def __call__(self, x):
+            return x
+
+        def __deepcopy__(self, memo):
+            raise RuntimeError("no")
+
+    net = cs.Sequential(Fixed(), *mlp(0.01).layers)
+    message = r"^health: net must be one that copy.deepcopy copies, which said: no$"
+    with pytest.raises(TypeError, match=message):
+        cs.health(net, [FLAT], loss=LOSS)
+
+
+def test_errors_of_the_diagnosis():
+    net = cs.Network("4-2", SRM)
+    one = [(np.zeros((9, 1, 4), bool), [1])]
+    with pytest.raises(TypeError, match=r"^health: net must be a Network or Sequential, got int$"):
+        cs.health(3, one)
+    with pytest.raises(TypeError, match=r"^health: loss must be a function of spikes and target, got int$"):
+        cs.health(net, one, loss=3)
+    with pytest.raises(ValueError, match=r"^health: batches must be at least 1, got 0$"):
+        cs.health(net, one, batches=0)
+    for none in ([], [(np.zeros((9, 0, 4), bool), np.zeros(0, int))]):
+        with pytest.raises(ValueError, match=r"^health: loader must have a batch with a sample, got none$"):
+            cs.health(net, none)
+    with pytest.raises(ValueError, match=r"^health: x must be \(T, N, \.\.\.\), got shape \(9,\)$"):
+        cs.health(net, [(np.zeros(9, bool), [1])])
+    with pytest.raises(TypeError, match=r"^health: net has no neurons$"):
+        cs.health(cs.Sequential(cs.Dense(4, 2)), one)
+
+    with pytest.raises(IndexError, match=r"^health: neurons stand at 1, got 0$"):
+        cs.health(net, one)[0]
