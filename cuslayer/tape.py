@@ -126,7 +126,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         if grad is None and self.data.size != 1:
             raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
         start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
-        _backpropagate(self.node or self, start)
+        _backpropagate(self if self.node is None else self.node, start)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}{', requires_grad=True' if self.requires_grad else ''})"
@@ -137,7 +137,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         data, pullback = operation(*(t.data for t in tensors), **options)
         if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
             return _tensor(data)
-        inputs = tuple((t.node or t) if t.requires_grad else None for t in tensors)
+        inputs = tuple((t if t.node is None else t.node) if t.requires_grad else None for t in tensors)
         return _tensor(data, Node(pullback, inputs, data.shape))
 
     def _needs_gradient(self) -> bool:

@@ -24,17 +24,17 @@ STEPS = 300  # of 1 ms
 def network(srm):
     """Return convolutions, padded by one, and sum pooling, each followed by its neurons.
 
-    The initial weights are small. At SLAYER's scales (100, and 10 for dense) a third to two thirds of all bins after a
-    pooling layer hold a spike, and Adam's first step silences the output, so far below theta that the gradient is 0.
+    At the initial scales a third to two thirds of all bins after a pooling layer hold a spike. The Trainer calibrates
+    weights and gains before the first step, so that each layer fires at 30 Hz.
     """
-    pool = cs.Pool(2, gain=1.1 * srm.theta)  # one spike in a window is enough to fire
+    pool = [cs.Pool(2, gain=srm.pool_gain) for _ in range(2)]
     return cs.Sequential(
-        *(cs.Conv(2, 16, 5, padding=1, weight_scale=7), srm),  # 34 x 34 pixels become 32 x 32
-        *(pool, srm),  # 16 x 16
-        *(cs.Conv(16, 32, 3, padding=1, weight_scale=3), srm),
-        *(pool, srm),  # 8 x 8
-        *(cs.Conv(32, 64, 3, padding=1, weight_scale=3), srm),
-        *(cs.Dense((8, 8, 64), 10, weight_scale=2), srm),
+        *(cs.Conv(2, 16, 5, padding=1), srm),  # 34 x 34 pixels become 32 x 32
+        *(pool[0], srm),  # 16 x 16
+        *(cs.Conv(16, 32, 3, padding=1), srm),
+        *(pool[1], srm),  # 8 x 8
+        *(cs.Conv(32, 64, 3, padding=1), srm),
+        *(cs.Dense((8, 8, 64), 10), srm),
     )
 
 
@@ -43,7 +43,7 @@ def main(arguments=None):
     parser.add_argument("--data", help="a folder of recordings; left out: the embedded digits")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=0.002)
+    parser.add_argument("--lr", type=float, default=0.1, help="relative to the size of the initial weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=0, help="stop an epoch after so many recordings; 0: never")
     options = parser.parse_args(arguments)
@@ -57,7 +57,8 @@ def main(arguments=None):
     srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
     net = network(srm)
     error = cs.SpikeCountLoss(srm, true=60, false=10, region=(0, STEPS))
-    trainer = Trainer(net, error, cs.Adam(net.parameters(), lr=options.lr, amsgrad=True), progress=True)
+    optimizer = cs.Adam(net.parameters(), lr=options.lr, relative=True, warmup=30, amsgrad=True)
+    trainer = Trainer(net, error, optimizer, progress=True)
 
     for number in range(1, options.epochs + 1):
         start = time.perf_counter()

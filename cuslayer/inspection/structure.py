@@ -148,7 +148,7 @@ def dt_at(net: Any, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
     around = (*stages[number:], *reversed(stages[:number]))
-    return float(next((stage.dt for stage in around if is_neuron(stage)), 1.0))
+    return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
 
 
 @contextmanager

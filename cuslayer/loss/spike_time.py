@@ -90,4 +90,5 @@ class SpikeTimeLoss:
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
         """Return the mean rate in Hz of the target's spikes."""
-        return float(as_tensor(target).data.mean()) * 1000.0 / self.neuron.dt
+        spikes = as_tensor(target).data
+        return float(spikes.sum()) / max(spikes.size, 1) * 1000.0 / self.neuron.dt

@@ -62,17 +62,16 @@ def check_stage(op: str, name: str, stage: Any) -> None:
 
 @contextmanager
 def checked_input(net: Any, x: Tensor) -> Iterator[None]:
-    """Check the input of a network, and within the block that of no network, which is then part of this one.
+    """Check the numbers of a network's input, and within the block those of no network, which is part of this one.
 
-    Spikes need no check. Of numbers, the smallest and the largest are looked at.
+    Only the smallest and the largest number are looked at. Spikes need no check.
 
     Raises:
-        ValueError: x is not (T, N, ...), or a number is NaN or infinite.
+        ValueError: a number is NaN or infinite.
 
     Warns:
         UserWarning: the numbers look like pixels from 0 to 255; once for a network.
     """
-    check.time_first("network", "x", x)
     if not _inside.get() and x.dtype != bool and x.data.size:
         low, high = float(x.data.min()), float(x.data.max())
         check.finite_range("network", "x", low, high)

@@ -17,8 +17,10 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
 
-# The default rates, and whether they are relative to the size of each weight.
-_RELATIVE_RATE, _SGD_RATE = (0.05, True), (0.01, False)
+# The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
+_DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
+# With a rate of one's own nothing else is added to it.
+_PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
 
 INITIALIZATIONS = ("calibrated", "slayer")
 
@@ -39,42 +41,46 @@ LAYER_OPTIONS = {
 class OptimizerConfig:
     """The optimizer and the schedule of its learning rate.
 
+    Without lr, Adam and NAdam have a relative rate of 0.1, which rises in the first 30 steps and falls to zero along a
+    cosine. With lr, and for SGD, the rate is lr (SGD: 0.01) in each step, unless the other options say otherwise.
+
     Attributes:
         type: "SGD", "Adam" or "NAdam".
-        lr: the initial learning rate; None for 0.05, relative, or for SGD 0.01.
-        relative: whether lr is a fraction of each weight's initial root mean square; None to be so only without lr.
-        warmup: the number of steps in which the rate rises linearly to lr.
+        lr: the initial learning rate; None for the default.
         amsgrad: whether to divide by the largest second moment so far; for Adam, and NAdam without momentum_decay.
         momentum: momentum of SGD.
         weight_decay: weight decay.
-        schedule: "constant", "step" (multiplied by `factor` every `every` epochs) or "cosine" (to zero over the run).
+        schedule: "constant", "step" (multiplied by `factor` every `every` epochs) or "cosine" (to zero over the run);
+            None for the default.
         every: epochs between the steps of "step".
         factor: factor of each step of "step".
         momentum_decay: for NAdam; None, in YAML ``none``, for the constant momentum of SLAYER-PyTorch.
+        relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
+        warmup: the number of steps in which the rate rises linearly to lr; None for the default.
     """
 
     type: str = "Adam"
     lr: float | None = None
-    relative: bool | None = None
-    warmup: int = 50
     amsgrad: bool = True
     momentum: float = 0.0
     weight_decay: float = 0.0
-    schedule: str = "constant"
+    schedule: str | None = None
     every: int = 10
     factor: float = 0.1
     momentum_decay: float | None = 0.004
+    relative: bool | None = None
+    warmup: int | None = None
 
     def __post_init__(self) -> None:
-        usual = _SGD_RATE if self.type == "SGD" else _RELATIVE_RATE
-        lr, relative = usual if self.lr is None else (self.lr, False)
-        object.__setattr__(self, "lr", lr)
-        object.__setattr__(self, "relative", relative if self.relative is None else self.relative)
+        defaults = _PLAIN_RATE if self.type == "SGD" or self.lr is not None else _DEFAULT_RATE
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
     def with_lr(self, lr: float) -> OptimizerConfig:
-        """Return a copy with another rate, an absolute one where both rate and relative were the defaults."""
-        usual = (self.lr, self.relative) == _RELATIVE_RATE
-        return replace(self, lr=lr, relative=False if usual else self.relative)
+        """Return a copy with another rate; where all options of the rate were the defaults, with the plain ones."""
+        default = all(getattr(self, name) == value for name, value in _DEFAULT_RATE.items())
+        return replace(self, **{**(_PLAIN_RATE if default else {}), "lr": lr})
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Config:
     batch: int = 16
     seed: int = 0
     initialization: str = "calibrated"
-    firing_rate: float = 50.0
+    firing_rate: float = 30.0
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None

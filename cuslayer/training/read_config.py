@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -236,19 +236,24 @@ def _optimizer(training: Section) -> OptimizerConfig:
     constant = section.mapping.get("momentumDecay") == "none"
     return OptimizerConfig(
         type=section.choice("type", ("SGD", "Adam", "NAdam"), default.type),
-        lr=None if section.mapping.get("lr") is None else section.number("lr", check.positive),
-        relative=None if section.mapping.get("relative") is None else section.flag("relative", False),
-        warmup=section.integer("warmup", default.warmup, least=0),
+        lr=_optional(section, "lr", lambda: section.number("lr", check.positive)),
+        relative=_optional(section, "relative", lambda: section.flag("relative", False)),
+        warmup=_optional(section, "warmup", lambda: section.integer("warmup", least=0)),
+        schedule=_optional(section, "schedule", lambda: section.choice("schedule", ("constant", "step", "cosine"))),
         amsgrad=section.flag("amsgrad", default.amsgrad),
         momentum=section.number("momentum", check.fraction, default.momentum),
         momentum_decay=None
         if constant
         else section.number("momentumDecay", check.not_negative, default.momentum_decay),
         weight_decay=section.number("weightDecay", check.not_negative, default.weight_decay),
-        schedule=section.choice("schedule", ("constant", "step", "cosine"), default.schedule),
         every=section.integer("every", default.every),
         factor=section.number("factor", check.positive, default.factor),
     )
+
+
+def _optional(section: Section, key: str, read: Callable[[], Any]) -> Any:
+    """Return the value of a key, None if it is missing."""
+    return None if section.mapping.get(key) is None else read()
 
 
 def _paths(training: Section) -> dict[str, Any]:

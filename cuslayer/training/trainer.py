@@ -13,6 +13,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
+from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
@@ -49,7 +50,7 @@ def _first(batches: Iterator[Any]) -> list[Any]:
     found, samples = list[Any](), 0
     for batch in batches:
         found.append(batch)
-        samples += batch[0].shape[1]
+        samples += as_input(batch[0]).shape[1]
         if samples >= SAMPLES:
             break
     return found
@@ -95,7 +96,7 @@ class Trainer:
         optimizer: SGD | Adam,
         *,
         progress: bool = False,
-        calibrate: float | None = 50.0,
+        calibrate: float | None = 30.0,
         loss_scale: float = 1.0,
     ) -> None:
         op = "Trainer"
@@ -106,7 +107,7 @@ class Trainer:
             raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
         self.loss_scale = check.positive(op, "loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
-        self.calibrate = None if calibrate is None else check.positive("Trainer", "calibrate", calibrate)
+        self.calibrate = None if calibrate is None else check.positive(op, "calibrate", calibrate)
         self.calibration: Calibration | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
@@ -114,12 +115,14 @@ class Trainer:
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
+        Of an iterator, the first batches are taken; a list or a `Loader` has them again.
+
         Returns:
             The result; None if there is no calibration: it is turned off, was done before, or the weights or the
             optimizer are not in their initial state.
         """
         if self._to_calibrate():
-            self._calibrate(_first(iter(batches)))
+            self._calibrate(_first(pairs("Trainer", batches)))
         return self.calibration
 
     def _to_calibrate(self) -> bool:

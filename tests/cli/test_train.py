@@ -80,9 +80,14 @@ def test_a_run(run, tmp_path, pictures):
     out = tmp_path / "out"
     code, said, err = run("--out", out, "--epochs", 2, "--batch", 2, "--lr", 0.02, "--seed", 5, "--device", "cpu")
     assert (code, err) == (0, "")
-    first, *epochs = (line for line in said.splitlines() if "warning" not in line)
+    first, *table, one, two = (line for line in said.splitlines() if "warning" not in line)
     assert first.startswith("34x34x2-8-3: 18,520 weights on cpu")
-    assert [line[:9] for line in epochs] == ["epoch   1", "epoch   2"]
+    assert table[0] == "weights times  rate before  after (Hz)  layer"
+    assert [line.split("  ")[-1] for line in table[1:]] == [
+        "layer 1 (Dense((34, 34, 2), 8), SRM)",
+        "layer 3 (Dense(8, 3), SRM)",
+    ]
+    assert (one[:9], two[:9]) == ("epoch   1", "epoch   2")
     assert sorted(p.name for p in out.iterdir()) == FILES
     header, *rows = (out / "metrics.csv").read_text().splitlines()
     assert header == HEADER

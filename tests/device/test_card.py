@@ -16,7 +16,6 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tests import test_optim
 from tests.device import test_emulated_networks
 from tests.kernels import test_twins, test_twins_delay, test_twins_filter, test_twins_transpose
 from tests.layers import (
@@ -33,6 +32,7 @@ from tests.layers import (
 )
 from tests.loss import test_losses
 from tests.neurons import test_response, test_srm
+from tests.optim import test_optimizers
 from tests.support.device_bridge import Bridge, bridged, watched
 from tests.support.fake_cupy import strict
 from tests.training import test_trainer
@@ -44,7 +44,7 @@ if backend._driver_problem() and not STAND_IN:
 MODULES = (
     *(test_twins, test_response, test_srm, test_shift, test_dense, test_conv, test_fused, test_pool),
     *(test_delay, test_filter_bank, test_twins_delay, test_twins_filter),
-    *(test_layers, test_losses, test_optim, test_emulated_networks, test_trainer),
+    *(test_layers, test_losses, test_optimizers, test_emulated_networks, test_trainer),
     *(test_conv_transpose, test_unpool, test_twins_transpose),
 )
 

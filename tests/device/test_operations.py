@@ -299,7 +299,7 @@ def test_numpy_arrays_cross_the_bridge() -> None:
 def test_the_tests_of_a_device_run(device: None) -> None:
     """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up."""
     quick = "twins_psp response_shapes srm_shapes shift_shapes dense_adjoint conv_shapes fused_one_pass_is_two"
-    quick += " pool_shapes layers_gradient losses_types optim_sgd emulated_networks_a_training_step trainer"
+    quick += " pool_shapes layers_gradient losses_types optimizers_sgd emulated_networks_a_training_step trainer"
     command = [
         sys.executable,
         "-m",

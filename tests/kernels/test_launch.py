@@ -12,6 +12,7 @@ from cuslayer.kernels import TOPICS, gpu
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
+from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.loihi import Loihi
 from tests.support.counted import calls
 from tests.support.emulator.driver import emulation
@@ -315,6 +316,9 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     gpu.srm.spike(x, spiking)
     gpu.srm.neuron(x, response, spiking)
     gpu.loihi.forward(x, Loihi().constants)
+    sampled = SampledSpiking(10.0, np.array([0.0, -20.0, -5.0]), 10.0, 0.1)
+    gpu.sampled_srm.sampled_spike(x, sampled)
+    gpu.sampled_srm.sampled_spike_adjoint_exact(x, x, sampled)
     for run in (gpu.srm.spike_adjoint, gpu.srm.spike_adjoint_exact):
         run(x, x, spiking)
     for run in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):

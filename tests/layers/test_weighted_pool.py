@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
+from cuslayer.network.container import graph_of
 from cuslayer.network.fusion import plan
 from tests.support import reference
 
@@ -128,9 +129,9 @@ def test_a_hook_applies_in_every_pass(potentials):
     np.testing.assert_allclose(hooked[0].weight.grad, plain[0].weight.grad, rtol=0, atol=1e-4)
     with cs.no_grad():
         assert (hooked(x).data == plain(x).data).all()
-    assert [len(step.stages) for step in plan(hooked.layers)] == [2, 1, 1]
-    assert [len(step.stages) for step in plan(plain.layers)] == [4]
-    assert [len(step.stages) for step in plan(network(cs.Pool(2, gain=11.0, weight_hook=())).layers)] == [4]
+    assert [len(step.stages) for step in plan(graph_of(hooked))] == [2, 1, 1]
+    assert [len(step.stages) for step in plan(graph_of(plain))] == [4]
+    assert [len(step.stages) for step in plan(graph_of(network(cs.Pool(2, gain=11.0, weight_hook=()))))] == [4]
 
 
 def test_recordings_and_explanations_follow_the_hook():
@@ -163,7 +164,7 @@ class Trained:
 def test_a_hook_may_have_parameters():
     hook = Trained()
     net = network(cs.Pool(2, gain=11.0, weight_hook=hook))
-    assert list(net.state()) == ["0.0", "2.0"]
+    assert list(net.state()) == ["0.0", "2.0", "2.gain"]
     x = RNG.random((20, 2, 6, 6, 2)) < 0.4
     optimizer = cs.SGD(net.parameters(), lr=1e-4)
     net(x).backward(np.ones((20, 2, 2, 2, 4), np.float32))

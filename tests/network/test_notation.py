@@ -189,7 +189,7 @@ def test_a_run_of_the_chip_with_delays_and_a_vote(tmp_path, monkeypatch):
             "tgtSpikeCount": {True: 6, False: 1},
         },
         "path": {"in": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")},
-        "optimizer": {"type": "NAdam", "lr": 0.5},
+        "optimizer": {"type": "NAdam", "lr": 0.5, "warmup": 0},
         "epochs": 10,
         "batch": 4,
     }

@@ -138,7 +138,11 @@ def test_a_linear_network_with_branches_has_the_exact_gradient():
 
     def run(x, *weights):
         for tensor, weight in zip(tensors, weights, strict=True):
-            tensor.data, tensor.node, tensor.requires_grad = weight.data, weight.node or weight, True
+            tensor.data, tensor.node, tensor.requires_grad = (
+                weight.data,
+                weight if weight.node is None else weight.node,
+                True,
+            )
         return net(x)
 
     assert len(tensors) == 5

@@ -151,7 +151,7 @@ MISTAKES = {
     "a list of layers": (
         TypeError,
         lambda: cs.Sequential([cs.Dense(20, 3), SRM]),
-        "Sequential: layer 0 must be callable, got list; write Sequential(*layers)",
+        "Sequential: layer 0 must be callable, got list; write Sequential(*stages)",
     ),
     "a list of sizes": (
         TypeError,

@@ -25,7 +25,7 @@ def batches(n=3):
 
 
 def trainer(net, lr=0.01):
-    return Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), lr))
+    return Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), cs.SGD(net.parameters(), lr), calibrate=None)
 
 
 @pytest.fixture

@@ -73,7 +73,8 @@ def test_the_files_of_a_run(config, tmp_path, pictures):
         assert re.fullmatch(rb"\x89PNG\r\n\x1a\n.*IEND\xaeB`\x82", (out / name).read_bytes(), re.DOTALL)
     assert load_checkpoint(out / "checkpoint.npz").epoch == 2
     assert said[0] == f"34x34x2-8-3: 18,520 weights on {backend.device_name()}; results go to {out}"
-    assert [line.split("|")[0] for line in said[1:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
+    assert said[1].startswith("weights times  rate before  after (Hz)  layer\n")
+    assert [line.split("|")[0] for line in said[2:] if "warning" not in line] == ["epoch   1 ", "epoch   2 "]
 
 
 def test_the_log_has_the_score_of_the_checkpoint(config):

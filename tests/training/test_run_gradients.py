@@ -14,6 +14,7 @@ neuron: {type: SRMALPHA, theta: 10, tauSr: 10.0, tauRef: 1.0, scaleRef: 2, tauRh
 layer: [{dim: 34x34x2}, {dim: 8}, {dim: 3}]
 training:
   error: {type: NumSpikes, tgtSpikeRegion: {start: 0, stop: 30}, tgtSpikeCount: {true: 6, false: 1}}
+  initialization: slayer
   epochs: 2
   batch: 4
 """

@@ -15,8 +15,9 @@ from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Graph, Node, flow
+from cuslayer.network.input import as_input
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, no_grad
 
 # A search for a scale looks at so many neurons, spread over the samples.
 _COLUMNS = 2**14
@@ -24,7 +25,7 @@ _COLUMNS = 2**14
 _START = 0.5
 # Searches end within 2 % of the rate. The rate that is measured with the new weights may differ by 10 %, else the
 # search is repeated: hooks and layers of users need not be linear in their weights.
-_NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 4
+_NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 6
 # The largest factor between two scales of a search, as a power of two.
 _REACH = 20
 # The share of the highest rate that any scale reaches, if that is less than the wanted rate.
@@ -36,7 +37,7 @@ SAMPLES = 16
 def calibrate(
     net: Any,
     batches: Iterable[Any],
-    rate: float = 50.0,
+    rate: float = 30.0,
     *,
     output_rate: float | None = None,
     samples: int = SAMPLES,
@@ -51,7 +52,9 @@ def calibrate(
     the layers before them at their new rates. Dropout is off.
 
     If no factor reaches the rate, because too few inputs have spikes, the layer is scaled to half of the highest rate
-    that it can have. A layer without input keeps its weights. The result is deterministic.
+    that it can have. If the input of a skip connection alone gives the neurons a higher rate, the layer is scaled to
+    the start of the search. A layer that cannot make its neurons fire keeps its weights, and so does one with no
+    neurons after it. A layer that is used at several positions is scaled for the first. The result is deterministic.
 
     Args:
         net: a network; its weights and gains change.
@@ -59,15 +62,17 @@ def calibrate(
         rate: the mean firing rate of the neurons of each layer, Hz.
         output_rate: the rate of the last neurons, Hz; by default `rate`.
         samples: the number of samples to use, from the first batches on.
-        keep: layers whose weights or gains do not change.
+        keep: layers whose weights or gains do not change, as objects or by position; a nested network stands for its
+            layers.
 
     Returns:
         A table of the layers: factors, and rates before and after.
 
     Raises:
         TypeError: net is not a network or has no neurons, or an argument has the wrong type.
-        ValueError: a rate is not positive or higher than the neurons can fire, a layer to keep is not in the network,
-            there is no sample, or a batch does not fit the network.
+        ValueError: a rate is not positive or not under the highest of the neurons, a layer to keep is not in the
+            network, there is no sample, or a batch does not fit the network; the network is unchanged then.
+        IndexError: the position of a layer to keep is out of range.
 
     Source: Rossbroich, Gygax and Zenke 2022, "Fluctuation-driven initialization for spiking neural network training",
     doi 10.1088/2634-4386/ac97bb, for the start of the search.
@@ -89,12 +94,22 @@ def calibrate(
     samples = check.integer(op, "samples", samples, least=1)
     graph = graph_of(net)
     wanted = wanted_rates(op, graph, rate, last)
-    kept = {id(net[layer]) for layer in keep}
+    kept = _kept(op, net, keep)
     x = _gather(op, batches, samples)
     with eval_mode(net), no_grad():
+        net(x[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept)
         flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
     return Calibration(tuple(run.rows))
+
+
+def _kept(op: str, net: Any, keep: Any) -> set[int]:
+    """Return the identities of the layers to keep, with those in nested networks."""
+    if not isinstance(keep, Collection) or isinstance(keep, (str, Layer)):
+        raise TypeError(f"{op}: keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
+    stages = [net[layer] for layer in keep]
+    layers = (stage.layers_within() if isinstance(stage, Layer) else [stage] for stage in stages)
+    return {id(layer) for within in layers for layer in within}
 
 
 def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
@@ -108,7 +123,8 @@ def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, f
             most = 1000.0 / as_neuron(op, node.stage).dt / as_neuron(op, node.stage).period
             if wanted >= most:
                 name = "output_rate" if wanted == last != rate else "rate"
-                raise ValueError(f"{op}: {name} must be under {most:g} Hz, the most of {node.stage!r}, got {wanted:g}")
+                neurons_name = check.one_line(node.stage)
+                raise ValueError(f"{op}: {name} must be under {most:g} Hz, the most of {neurons_name}, got {wanted:g}")
         if neurons or node.number in before_others:
             before_others.update(node.inputs)
     if not found:
@@ -122,7 +138,9 @@ def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
     if not isinstance(batches, Iterable) or isinstance(batches, Tensor) or hasattr(batches, "dtype"):
         raise TypeError(f"{op}: batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
     for batch in batches:
-        x = as_tensor(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        if isinstance(batch, (tuple, list)) and len(batch) != 2:
+            raise ValueError(f"{op}: a batch must be x or (x, target), got {len(batch)} items")
+        x = as_input(batch[0] if isinstance(batch, (tuple, list)) else batch)
         check.time_first(op, "x", x)
         if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
             raise ValueError(f"{op}: batches must have one shape, got {x.shape} after {found[0].shape}")
@@ -171,7 +189,7 @@ class Run:
         if node.number in self.wanted:
             return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
         data = node(*(value.tensor for value in inputs))
-        upstream = tuple(dict.fromkeys(layer for value in inputs for layer in value.to_scale))
+        upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
         # Of several layers without neurons between, the last one with weights is scaled.
         if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
@@ -192,6 +210,7 @@ class Run:
         before = now = _rate(spikes, neuron)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
+        power, last = 1.0, 1.0
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
             spikes = node(x.tensor)
@@ -200,8 +219,11 @@ class Run:
             if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
                 break
             step = _factor(node, neuron, x.tensor.data, x.again(0.0).data if x.mixed else None, wanted)
-            if abs(step - 1.0) < _NEAR:  # no input, or the highest rate is under the wanted one
+            if abs(step - 1.0) < _NEAR:  # the wanted rate cannot be reached
                 break
+            if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
+                power /= 2
+            last, step = step, step**power
             for layer in layers:
                 layer.scale_output(step)
             factor *= step
@@ -211,7 +233,7 @@ class Run:
         self.done.update(map(id, layers))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
-        name = f"layer {node} ({', '.join([*map(repr, layers), type(node.stage).__name__])})"
+        name = f"layer {node} ({', '.join([*map(check.one_line, layers), type(node.stage).__name__])})"
         self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers)))
         return Value(spikes, lambda factor: spikes)
 
@@ -243,7 +265,7 @@ def _rate(spikes: Tensor, neuron: Neuron) -> float:
 
 
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
-    """Return the factor of the weighted input at which neurons fire at a rate; 1 without input.
+    """Return the factor of the weighted input at which neurons fire at a rate; 1 if they fire at none.
 
     Args:
         node: the node of the neurons.
@@ -262,9 +284,15 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
         weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
         return _rate(node(Tensor(weighted if fixed is None else weighted + fixed)), neuron)
 
+    theta = abs(neuron.theta) or neuron.width
     deviation = float(to_numpy(neuron.psp(Tensor(scaled)).data).std(dtype=np.float64)) * neuron.peak
-    start = _START * abs(neuron.theta) / deviation if deviation else abs(neuron.theta) / size
+    start = _START * theta / deviation if deviation else theta / size
     most = rate(_REACH)
+    if not most:
+        return 1.0
+    # Neurons fire without their weighted input by the part that is not scaled, or by a threshold that is not positive.
+    if (fixed is not None or neuron.theta <= 0) and rate(-_REACH) >= wanted:
+        return start
     if most <= wanted:
         wanted = _SHARE * most
     low, high = -float(_REACH), float(_REACH)

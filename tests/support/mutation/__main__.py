@@ -1,6 +1,8 @@
 """Mutation testing: put small faults into the library, one at a time, and check that a test fails for each.
 
-    python -m tests.support.mutation [--only WORD] [--jobs N]
+    python -m tests.support.mutation [--only WORD] [--part K/N] [--jobs N]
+
+With --part K/N only every N-th mutant is run, from number K on: CI runs another part for each commit.
 
 The faults are listed in `*.yaml` in this folder, by file: `what` is wrong, the function to look `in` where the text is
 not unique, the `old` and the `new` text, and the `tests` that must notice. A space in `old` also matches a line break.
@@ -23,6 +25,14 @@ from tests.support.mutation.run import outcomes
 from tests.support.mutation.table import mutants
 
 
+def _part(text: str) -> tuple[int, int]:
+    """Return the number of the first mutant, from 0, and the number of parts, for text such as 1/4."""
+    number, _, parts = text.partition("/")
+    if not 1 <= int(number) <= int(parts):
+        raise ValueError(text)
+    return int(number) - 1, int(parts)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m tests.support.mutation",
@@ -32,8 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--only", metavar="WORD", default="", help="only mutants whose file or description has the word"
     )
     parser.add_argument("--jobs", metavar="N", type=int, default=2, help="processes at a time")
+    parser.add_argument(
+        "--part", metavar="K/N", type=_part, default=(0, 1), help="every N-th mutant, from 1 <= K <= N on"
+    )
     given = parser.parse_args(arguments)
-    chosen = [mutant for mutant in mutants() if given.only in str(mutant)]
+    first, parts = given.part
+    chosen = [mutant for mutant in mutants() if given.only in str(mutant)][first::parts]
     if not chosen:
         parser.error("no mutant is chosen")
     begin = time.perf_counter()

@@ -1,0 +1,367 @@
+"""`calibrate`: rates on the input it was given, of every kind of layer; what it changes, and what it does not."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from itertools import pairwise
+
+import numba
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.backend import generator
+from cuslayer.inspection.calibration.compute import calibrate
+from cuslayer.layers.weight_hooks import quantize
+from cuslayer.neurons.base import Neuron
+from cuslayer.tape import as_tensor, grad_enabled
+from tests.support.fake_cupy import strict
+
+SRM = cs.SRM(tau_sr=4.0)
+
+
+def spikes(*shape, share=0.05, seed=0):
+    return np.random.default_rng(seed).random(shape) < share
+
+
+FLAT, FRAMES = spikes(120, 8, 60), spikes(100, 8, 8, 8, 2)
+
+
+class Gained(cs.Layer):
+    """A layer of a user's: one gain for each input."""
+
+    def __init__(self, n):
+        self.gains = cs.Tensor(np.linspace(0.5, 1.5, n).astype(np.float32), requires_grad=True)
+
+    def __call__(self, x):
+        return x * self.gains
+
+
+class Rounded(cs.Layer):
+    """A layer whose output is not linear in its parameter."""
+
+    def __init__(self, n):
+        self.weight = cs.Tensor(np.linspace(1.0, 3.0, n).astype(np.float32), requires_grad=True)
+
+    def __call__(self, x):
+        return x * quantize(self.weight * self.weight, step=0.5)
+
+
+class Threshold(Neuron):
+    """Neurons of a user's, without memory."""
+
+    theta, dt = 2.0, 2.0
+
+    def __call__(self, x):
+        return cs.Tensor(as_tensor(x).data >= 2.0)
+
+
+class Two:
+    """Neurons of a user's that are no `Neuron`."""
+
+    theta = 3.0
+
+    def psp(self, x):
+        return SRM.psp(x)
+
+    def __call__(self, x):
+        return SRM(as_tensor(x) * (10.0 / 3.0))
+
+
+def doubled(x):
+    return x * 2.0
+
+
+def dense(*sizes, neuron=SRM, **options):
+    """A network of dense layers."""
+    stages = [each for n, m in pairwise(sizes) for each in (cs.Dense(n, m, **options), neuron)]
+    return cs.Sequential(*stages)
+
+
+NETWORKS = {
+    "dense": (lambda: dense(60, 40, 30), FLAT),
+    "weights of 0.001": (lambda: dense(60, 40, 30, weight_scale=0.001), FLAT),
+    "weights of 10,000": (lambda: dense(60, 40, 30, weight_scale=10_000), FLAT),
+    "frames": (lambda: cs.Network("8x8x2-4c3-2a-6c2-10", SRM), FRAMES),
+    "pooling first": (lambda: cs.Network("8x8x2-2a-12-10", SRM), FRAMES),
+    "chip": (lambda: cs.Network("8x8x2-4c3-2a-20-10", cs.Loihi()), FRAMES),
+    "steps of 0.5 ms": (lambda: dense(60, 40, 30, neuron=cs.SRM(dt=0.5)), FLAT),
+    "steps of 2 ms": (lambda: dense(60, 40, 30, neuron=cs.SRM(dt=2.0)), FLAT),
+    "one sample": (lambda: dense(60, 80, 60), FLAT[:, :1]),
+    "several batches": (lambda: dense(60, 40, 30), [FLAT[:, :3], FLAT[:, 3:4], (FLAT[:, 4:], None)]),
+    "weight norm": (
+        lambda: cs.Sequential(
+            *(cs.Dense(60, 40, weight_hook=cs.WeightNorm()), SRM, cs.Dense(40, 30, weight_hook=cs.WeightNorm()), SRM)
+        ),
+        FLAT,
+    ),
+    "rounded weights": (lambda: dense(60, 40, 30, weight_hook=partial(quantize, step=0.5)), FLAT),
+    "transposed": (
+        lambda: cs.Sequential(cs.Conv(2, 3, 3), SRM, cs.ConvTranspose(3, 4, 2), SRM, cs.Unpool(2, gain=1), SRM),
+        FRAMES,
+    ),
+    "layers without weights": (
+        lambda: cs.Sequential(
+            *(cs.Dense(60, 40), cs.Delay(40, dt=1.0, mode="linear"), SRM, cs.Delay(40, dt=1.0), cs.Dropout(0.5)),
+            *(cs.Shift(2), cs.Dense(40, 20), cs.Average(10), SRM),
+        ),
+        FLAT,
+    ),
+    "own layer": (lambda: cs.Sequential(Gained(60), SRM, cs.Dense(60, 20), abs, SRM), FLAT),
+    "own layer, not linear": (lambda: cs.Sequential(Rounded(60), SRM), spikes(120, 8, 60, share=0.5)),
+    "own neurons": (lambda: cs.Sequential(cs.Dense(60, 40), Threshold(), cs.Dense(40, 30), Two()), FLAT),
+    "two layers before neurons": (lambda: cs.Sequential(cs.Dense(60, 40), cs.Dense(40, 30), SRM), FLAT),
+    "neurons first, a layer last": (
+        lambda: cs.Sequential(SRM, cs.Dense(60, 40), SRM, cs.Dense(40, 5)),
+        FLAT * np.float32(60.0),
+    ),
+    "skip": (
+        lambda: cs.Sequential(
+            *(cs.Dense(60, 60), SRM, cs.Parallel(cs.Sequential(cs.Dense(60, 30), SRM, cs.Dense(30, 60)), Gained(60))),
+            *(SRM, cs.Dense(60, 20), SRM),
+        ),
+        FLAT,
+    ),
+    "skip without weights": (
+        lambda: cs.Sequential(
+            *(cs.Dense(60, 60), SRM, cs.Parallel(cs.Sequential(cs.Dense(60, 30), SRM, cs.Dense(30, 60)), doubled)),
+            *(SRM, cs.Parallel(cs.Dense(60, 60), cs.Sequential()), SRM),
+        ),
+        FLAT,
+    ),
+    "input beside weights": (
+        lambda: cs.Sequential(cs.Parallel(cs.Dense(60, 90), doubled, join="concatenate"), SRM, cs.Dense(150, 20), SRM),
+        FLAT,
+    ),
+    "branches": (
+        lambda: cs.Sequential(
+            cs.Parallel(dense(60, 20), cs.Sequential(dense(60, 30), abs), join="concatenate"), cs.Dense(50, 20), SRM
+        ),
+        FLAT,
+    ),
+    "nested": (lambda: cs.Sequential(cs.Sequential(dense(60, 40), cs.Sequential()), dense(40, 30)), FLAT),
+}
+
+
+def calibrated(net, x, rate=60.0, **options):
+    return calibrate(net, x if isinstance(x, list) else [x], rate, **options)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rates_are_reached(name):
+    make, x = NETWORKS[name]
+    cs.seed(1)
+    net = make()
+    found = calibrated(net, x)
+    for row in found.layers:
+        assert row.wanted == 60.0
+        assert row.rate == pytest.approx(60.0, rel=0.1) or not row.scaled
+    kept = [row.layer for row in found.layers if not row.scaled]
+    assert kept == ([0] if name == "neurons first, a layer last" else [])
+    # A second calibration begins with the rate that the first one reached, and changes little.
+    again = calibrated(net, x).layers[0]
+    assert again.before == pytest.approx(found.layers[0].rate, rel=1e-6)
+    assert again.factor == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["dense", "frames", "skip", "nested", "own neurons"])
+def test_the_rates_of_the_result_are_those_of_the_network(name):
+    make, x = NETWORKS[name]
+    cs.seed(1)
+    net = make()
+    found = calibrated(net, x)
+    with cs.no_grad(), cs.record(net) as seen:
+        net(x)
+    for row in found.layers:
+        neurons = net[row.layer]
+        dt = getattr(neurons, "dt", 1.0)
+        assert float(np.asarray(seen[row.layer].spikes.values).mean()) * 1000 / dt == pytest.approx(row.rate, rel=1e-6)
+
+
+def test_the_output_has_a_rate_of_its_own():
+    cs.seed(1)
+    net = cs.Sequential(cs.Parallel(dense(60, 40), dense(60, 40)), cs.Dense(40, 30), SRM, abs)
+    found = calibrated(net, FLAT, 40, output_rate=15)
+    assert [row.wanted for row in found.layers] == [40, 40, 15]
+    assert [row.rate for row in found.layers] == pytest.approx([40, 40, 15], rel=0.1)
+    # Both branches end the network: both are outputs.
+    net = cs.Sequential(dense(60, 40), cs.Parallel(dense(40, 30), dense(40, 30)))
+    assert [row.wanted for row in calibrated(net, FLAT, 40, output_rate=15).layers] == [40, 15, 15]
+
+
+def test_only_the_scale_of_weights_changes():
+    cs.seed(1)
+    net = cs.Network("8x8x2-4c3-2a-12-10", SRM)
+    before = net.state()
+    found = calibrated(net, FRAMES)
+    after, factors = net.state(), {row.layer - 1: row.factor for row in found.layers}
+    assert after.keys() == before.keys() == {"0.0", "2.gain", "4.0", "6.0"}
+    for name, a in after.items():
+        assert a.dtype == before[name].dtype
+        np.testing.assert_allclose(a, before[name] * factors[int(name[0])], rtol=1e-5)
+
+
+def test_what_a_network_was_is_restored():
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(60, 40), SRM, cs.Dropout(0.5), cs.Dense(40, 30), SRM)
+    net[3].weight.requires_grad = False
+    net[0].weight.grad = grad = np.ones((60, 40), np.float32)
+    net[2].training = True
+    net[0].training = False
+    state = generator().bit_generator.state
+    calibrated(net, FLAT)
+    assert (net[2].training, net[0].training, net[3].training) == (True, False, True)
+    assert (net[0].weight.requires_grad, net[3].weight.requires_grad) == (True, False)
+    assert net[0].weight.grad is grad
+    assert generator().bit_generator.state == state
+    assert grad_enabled()
+    with pytest.raises(ValueError, match="x has 50 features, weight expects 60"):
+        calibrated(net, FLAT[:, :, :50])
+    assert net[0].weight.requires_grad
+
+
+def test_the_same_bits_again():
+    """Also for other numbers of threads."""
+    found = []
+    threads = numba.get_num_threads()
+    for count in (threads, threads, 1):
+        numba.set_num_threads(count)
+        try:
+            cs.seed(1)
+            net = cs.Network("8x8x2-4c3-2a-12-10", SRM)
+            calibrated(net, FRAMES)
+            found.append({name: a.tobytes() for name, a in net.state().items()})
+        finally:
+            numba.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+def test_many_neurons_are_searched_in_some_of_the_samples(monkeypatch):
+    cs.seed(1)
+    monkeypatch.setattr(import_module("cuslayer.inspection.calibration.compute"), "_COLUMNS", 100)
+    found = calibrated(cs.Network("8x8x2-4c3-2a-12-10", SRM), FRAMES)
+    assert [row.rate for row in found.layers] == pytest.approx([60] * 4, rel=0.1)
+
+
+def test_shared_layers_are_scaled_once():
+    cs.seed(1)
+    shared = cs.Dense(60, 60)
+    net = cs.Sequential(shared, SRM, shared, SRM, cs.Parallel(shared, cs.Sequential(shared, abs)), SRM)
+    before = shared.weight.data.copy()
+    first, second, third = calibrated(net, FLAT).layers
+    assert (first.scaled, second.scaled, third.scaled) == (True, False, False)
+    assert (second.factor, second.before) == (1.0, second.rate)
+    np.testing.assert_allclose(shared.weight.data, before * first.factor, rtol=1e-5)
+    both = cs.Sequential(cs.Parallel(shared, cs.Sequential(shared, cs.Dropout(0.5))), SRM)
+    before = shared.weight.data.copy()
+    (row,) = calibrated(both, FLAT).layers
+    assert row.rate == pytest.approx(60, rel=0.1)
+    np.testing.assert_allclose(shared.weight.data, before * row.factor, rtol=1e-5)
+
+
+def test_a_layer_without_input_keeps_its_weights():
+    net = dense(60, 40, 30)
+    before = net.state()
+    for x in (np.zeros((20, 3, 60), bool), np.zeros((20, 3, 60), np.float32)):
+        found = calibrated(net, x)
+        assert [(row.factor, row.rate) for row in found.layers] == [(1.0, 0.0), (1.0, 0.0)]
+    net[0].weight.data[:] = -1.0  # no factor makes neurons fire
+    assert calibrated(net, FLAT).layers[0].factor == 1.0
+    assert (net[2].weight.data == before["2.0"]).all()
+    assert (net[0].weight.data == -1.0).all()
+
+
+def test_a_rate_that_cannot_be_reached():
+    """Two of sixty inputs have spikes: the layer has half of the highest rate that it can have."""
+    cs.seed(1)
+    net, x = dense(60, 40), FLAT & (np.arange(60) < 2)
+    (row,) = calibrated(net, x, 800).layers
+    loud = dense(60, 40)
+    loud[0].weight.data = net[0].weight.data * np.float32(2**20)
+    most = float(loud(x).data.mean()) * 1000
+    assert row.wanted == 800
+    assert 0 < most < 800
+    assert row.rate == pytest.approx(most / 2, rel=0.05)
+
+
+def test_a_skip_that_fires_by_itself():
+    """The other branch has the potential of the start of a search: it is neither lost nor dominant."""
+    cs.seed(1)
+    net = cs.Sequential(cs.Parallel(cs.Dense(60, 60), lambda x: cs.Tensor(x.data * np.float32(50.0))), SRM)
+    net[0][0].weight.data *= 1e-3
+    (row,) = calibrated(net, FLAT, 10).layers
+    assert row.rate > 20
+    a = SRM.psp(net[0][0](FLAT)).data
+    assert a.std() == pytest.approx(SRM.theta / 2, rel=0.01)
+
+
+def test_layers_to_keep():
+    for keep in ([0], [-4], (0,), {0}):
+        net = dense(60, 40, 30)
+        before = net[0].weight.data
+        found = calibrated(net, FLAT, keep=keep)
+        assert net[0].weight.data is before
+        assert [row.scaled for row in found.layers] == [False, True]
+    net = cs.Sequential(dense(60, 40), cs.Parallel(dense(40, 30), dense(40, 30)))
+    before = [p.data for p in net.parameters()]
+    calibrated(net, FLAT, keep=[net[1], (0, 0)])
+    assert all(p.data is a for p, a in zip(net.parameters(), before, strict=True))
+
+
+def test_samples():
+    """The first samples of the first batches are used, and no more are read."""
+    x = [spikes(50, 3, 60, seed=seed) for seed in range(4)]
+    whole = np.concatenate(x, axis=1)
+    read = []
+
+    def batches():
+        for each in x:
+            read.append(1)
+            yield each, None
+
+    found = []
+    for given in (batches(), [whole[:, :5]], [whole]):
+        cs.seed(1)
+        found.append(str(calibrate(dense(60, 40), given, 60, samples=5)))
+    assert found[0] == found[1] == found[2]
+    assert len(read) == 2
+    assert len(calibrate(dense(60, 40), [whole], 60, samples=100).layers) == 1
+
+
+def test_an_epoch_of_a_loader():
+    cs.seed(1)
+    net = cs.Network("34x34x2-4a-10", cs.SRM())
+    loader = cs.data.Loader(cs.data.Digits("test"), 8, steps=100)
+    assert [row.rate for row in cs.calibrate(net, loader, 30).layers] == pytest.approx([30, 30], rel=0.1)
+
+
+def test_numbers_of_64_bits():
+    cs.seed(1)
+    net = dense(60, 40, 30)
+    for p in net.parameters():
+        p.data = p.data.astype(np.float64)
+    found = calibrated(net, FLAT.astype(np.float64))
+    assert [p.dtype for p in net.parameters()] == [np.float64, np.float64]
+    assert [row.rate for row in found.layers] == pytest.approx([60, 60], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["frames", "skip", "chip"])
+def test_the_same_factors_on_a_device(name):
+    make, x = NETWORKS[name]
+
+    def factors():
+        cs.seed(1)
+        net = make()
+        return [row.factor for row in calibrated(net, x[:40, :2]).layers], net.state()
+
+    here, state = factors()
+    with strict():
+        cs.use("cuda")
+        try:
+            there, other = factors()
+        finally:
+            cs.use("cpu")
+    np.testing.assert_allclose(here, there, rtol=1e-6)
+    for key, a in state.items():
+        np.testing.assert_allclose(a, other[key], rtol=1e-5)

@@ -1,0 +1,157 @@
+"""The configuration of initialization and of learning rates: defaults, YAML of layers alone, and errors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+import cuslayer as cs
+from cuslayer.cli import main
+from cuslayer.training import Config, load_config, run
+from cuslayer.training.config import OptimizerConfig
+from tests.support.tiny import write_folder
+
+
+def read(**training):
+    document = yaml.safe_load(Config().to_yaml())
+    document["training"] |= training
+    return load_config(document)
+
+
+def rates(optimizer):
+    return optimizer.lr, optimizer.relative, optimizer.warmup
+
+
+def test_defaults():
+    assert rates(Config().optimizer) == (0.05, True, 50)
+    assert rates(OptimizerConfig("NAdam")) == (0.05, True, 50)
+    assert rates(OptimizerConfig("SGD")) == (0.01, False, 50)
+    assert rates(OptimizerConfig(lr=0.003)) == (0.003, False, 50)
+    assert rates(OptimizerConfig(lr=0.003, relative=True)) == (0.003, True, 50)
+    assert rates(OptimizerConfig(relative=False)) == (0.05, False, 50)
+    assert (Config().initialization, Config().firing_rate) == ("calibrated", 50.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (0.05, True, 50)),
+        ({"type": "Adam"}, (0.05, True, 50)),
+        ({"type": "SGD"}, (0.01, False, 50)),
+        ({"lr": 0.001}, (0.001, False, 50)),
+        ({"lr": 0.001, "relative": True, "warmup": 0}, (0.001, True, 0)),
+        ({"type": "SGD", "relative": True}, (0.01, True, 50)),
+        ({"lr": None, "relative": None}, (0.05, True, 50)),
+    ],
+)
+def test_the_optimizer_of_a_file(given, expected):
+    config = read(optimizer=given)
+    assert rates(config.optimizer) == expected
+    made = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
+    assert (made.lr, made.relative, made.warmup) == expected
+
+
+def test_the_initialization_of_a_file():
+    config = read(initialization="slayer", firingRate=30)
+    assert (config.initialization, config.firing_rate) == ("slayer", 30.0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(initialization="slayer", firing_rate=12.5),
+        Config(optimizer=OptimizerConfig(lr=0.05, relative=False, warmup=0)),
+        Config(optimizer=OptimizerConfig("SGD", lr=0.5, relative=True, warmup=7)),
+        Config(optimizer=OptimizerConfig("NAdam", lr=0.003)),
+    ],
+)
+def test_round_trips(config):
+    assert load_config(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_another_rate():
+    """It is absolute, unless the configuration has a relative rate of its own."""
+    assert rates(Config().with_options(lr=0.003).optimizer) == (0.003, False, 50)
+    assert rates(Config().with_options(lr=0.05).optimizer) == (0.05, False, 50)
+    own = Config(optimizer=OptimizerConfig(lr=0.02, relative=True, warmup=3))
+    assert rates(own.with_options(lr=0.003).optimizer) == (0.003, True, 3)
+    sgd = Config(optimizer=OptimizerConfig("SGD"))
+    assert rates(sgd.with_options(lr=0.5).optimizer) == (0.5, False, 50)
+
+
+LAYERS = [{"dim": "34x34x2"}, {"dim": "8"}, {"dim": "3"}]
+
+
+def test_a_file_of_layers_alone():
+    assert load_config({"layer": LAYERS}) == Config(layers=("34x34x2", "8", "3"))
+    config = load_config({"layer": LAYERS, "training": {"epochs": 3, "optimizer": {"lr": 0.001}}})
+    assert config == Config(layers=("34x34x2", "8", "3"), epochs=3, optimizer=OptimizerConfig(lr=0.001))
+    assert load_config({"layer": LAYERS, "training": None}).epochs == Config().epochs
+    own = {"dim": "8", "neuron": {"type": "LOIHI", "vThMant": 80, "vDecay": 128, "iDecay": 1024, "refDelay": 1}}
+    own["neuron"] |= {"wgtExp": 0, "tauRho": 1, "scaleRho": 1}
+    assert load_config({"layer": [LAYERS[0], own, LAYERS[2]]}).layers[1].neuron is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "missing"),
+    [
+        ({"simulation": {"Ts": 1.0, "tSample": 300}}, "training"),
+        ({"neuron": yaml.safe_load(Config().to_yaml())["neuron"]}, "simulation"),
+        ({"training": {"error": yaml.safe_load(Config().to_yaml())["training"]["error"]}}, "simulation"),
+    ],
+)
+def test_some_of_slayers_sections_are_not_completed(more, missing):
+    """A file with one of them is SLAYER's, where the others are forgotten."""
+    with pytest.raises(ValueError, match=f"^load_config: {missing} is missing"):
+        load_config({"layer": LAYERS, **more})
+
+
+@pytest.mark.parametrize(
+    ("training", "kind", "message"),
+    [
+        (
+            {"initialization": "best"},
+            ValueError,
+            r"training\.initialization must be one of .*, got 'best'",
+        ),
+        ({"initialization": 3}, ValueError, r"training\.initialization must be one of calibrated, slayer, got 3"),
+        (
+            {"initialisation": "slayer"},
+            ValueError,
+            r"training\.initialisation is an unknown key",
+        ),
+        ({"firingRate": 0}, ValueError, r"training\.firingRate must be positive, got 0"),
+        ({"firingRate": "fast"}, TypeError, r"training\.firingRate must be a number, got str"),
+        ({"optimizer": {"relative": 1}}, TypeError, r"training\.optimizer\.relative must be true or false, got 1"),
+        ({"optimizer": {"warmup": -1}}, ValueError, r"training\.optimizer\.warmup must be at least 0, got -1"),
+        ({"optimizer": {"warmup": 0.5}}, TypeError, r"training\.optimizer\.warmup must be an integer, got float"),
+        ({"optimizer": {"lr": 0}}, ValueError, r"training\.optimizer\.lr must be positive, got 0"),
+        ({"optimizer": {"lr": "fast"}}, TypeError, r"training\.optimizer\.lr must be a number, got str"),
+    ],
+)
+def test_errors(training, kind, message):
+    with pytest.raises(kind, match=f"^load_config: {message}"):
+        read(**training)
+
+
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
+    path, out = tmp_path / "network.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump({"layer": LAYERS, "training": {"epochs": 1, "batch": 4}}))
+    given = ["train", str(path), "--data", str(write_folder(tmp_path / "data"))]
+    assert main([*given, "--out", str(out), "--network", "34x34x2-6-3"]) == 0
+    used = load_config(out / "config.yaml")
+    assert [word.text for word in used.layers] == ["34x34x2", "6", "3"]
+    assert rates(used.optimizer) == (0.05, True, 50)
+    assert "weights times" in capsys.readouterr().out
+    assert main([*given, "--out", str(tmp_path / "b"), "--lr", "0.01"]) == 0
+    assert rates(load_config(tmp_path / "b" / "config.yaml").optimizer) == (0.01, False, 50)
+
+
+def test_every_field_is_in_the_file():
+    document = yaml.safe_load(Config().to_yaml())["training"]
+    assert (document["initialization"], document["firingRate"]) == ("calibrated", 50.0)
+    assert {"lr", "relative", "warmup"} <= document["optimizer"].keys()
+    assert dataclasses.fields(OptimizerConfig)[0].name == "type"

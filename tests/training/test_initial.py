@@ -1,0 +1,287 @@
+"""The calibration of a trainer: when it happens, the rate of the output, and its place in files and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.layers.base import Layer
+from cuslayer.training import Config, Trainer, load_config, run, train
+from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
+from tests.support.tiny import silent, weights, write_folder, write_pair
+
+SRM = cs.SRM(tau_sr=4.0)
+RNG = np.random.default_rng(0)
+X, LABELS = RNG.random((60, 8, 8, 8, 2)) < 0.1, np.arange(8) % 2
+BATCH = (X, LABELS)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
+
+
+def network(notation="8x8x2-2a-6-2", neuron=SRM):
+    cs.seed(1)
+    return cs.Network(notation, neuron)
+
+
+def trainer(net, loss=None, **options):
+    loss = loss or cs.SpikeCountLoss(SRM, true=5, false=1)
+    return Trainer(net, loss, cs.SGD(net.parameters(), 0.0), **options)
+
+
+def wanted(net, loss=None, batch=BATCH, **options):
+    """Return the rates in Hz that a trainer sets, by layer."""
+    return [row.wanted for row in trainer(net, loss, **options).prepare([batch]).layers]
+
+
+def test_the_first_step_has_calibrated_weights():
+    net, other = network(), network()
+    t = trainer(net)
+    t.train([BATCH])
+    found = cs.calibrate(other, [BATCH], 50, output_rate=1000 * 3 / 60)
+    assert t.calibration == found
+    assert [p.data.tobytes() for p in net.parameters()] == [p.data.tobytes() for p in other.parameters()]
+    assert net[0].gain == other[0].gain != SRM.pool_gain
+
+
+def test_a_network_is_calibrated_once():
+    net = network()
+    t = trainer(net)
+    first = t.prepare([BATCH])
+    state = net.state()
+    assert t.prepare([BATCH]) is first
+    t.train([BATCH])
+    t.train([BATCH])
+    assert t.calibration is first
+    assert trainer(net).prepare([BATCH]) is None
+    assert all((a == state[name]).all() for name, a in net.state().items())
+
+
+def test_it_can_be_turned_off():
+    net = network()
+    state = net.state()
+    t = trainer(net, calibrate=None)
+    assert t.prepare([BATCH]) is None
+    t.train([BATCH])
+    assert t.calibration is None
+    assert all((a == state[name]).all() for name, a in net.state().items())
+
+
+def set_weight(net):
+    net[2].weight.data[0, 0] += 1.0
+
+
+def loaded(net):
+    cs.seed(2)
+    net.load_state(cs.Network("8x8x2-2a-6-2", SRM).state())
+
+
+@pytest.mark.parametrize("change", [set_weight, loaded, lambda net: cs.calibrate(net, [BATCH])])
+def test_weights_that_are_not_as_they_were_drawn_are_kept(change):
+    net = network()
+    change(net)
+    state = net.state()
+    assert trainer(net).prepare([BATCH]) is None
+    assert all((a == state[name]).all() for name, a in net.state().items())
+
+
+def test_a_trained_optimizer_means_a_trained_network():
+    net = network()
+    t = trainer(net)
+    t.optimizer.steps = 1
+    assert t.prepare([BATCH]) is None
+
+
+def test_what_was_set_by_hand_is_kept():
+    cs.seed(1)
+    own = cs.Sequential(
+        *(cs.Conv(2, 3, 3, weight_scale=7.0), SRM, cs.Pool(2, gain=3.0), SRM, cs.Pool(1, gain=11.0), SRM),
+        *(cs.Dense((3, 3, 3), 6), SRM, cs.Dense(6, 4), SRM, cs.Dense(4, 2), SRM),
+    )
+    own[8].weight.requires_grad = False
+    before = own.state()
+    found = trainer(own).prepare([BATCH])
+    assert [row.scaled for row in found.layers] == [False, False, True, True, False, True]
+    after = own.state()
+    same = [name for name, a in before.items() if (a == after[name]).all()]
+    assert same == ["0.0", "8.0", "2.gain"]
+    assert not own[8].weight.requires_grad
+
+
+def test_the_usual_gain_up_to_rounding():
+    srm = cs.SRM(theta=3.0)
+    assert srm.pool_gain != 3.3
+    for gain, scaled in ((3.3, True), (3.2, False)):
+        net = cs.Sequential(cs.Pool(2, gain=gain), srm, cs.Dense((4, 4, 2), 2), srm)
+        assert trainer(net).prepare([BATCH]).layers[0].scaled == scaled
+
+
+def test_the_usual_scale_of_a_notation_is_no_own_scale():
+    assert wanted(network(neuron=cs.Loihi()), cs.SpikeCountLoss(cs.Loihi(), true=5, false=1)) == [50, 50, 50]
+    word = cs.network.notation.Word
+    net = cs.Network([word("8x8x2"), word("6", weight_scale=10.0), word("2")], SRM)
+    assert [row.scaled for row in trainer(net).prepare([BATCH]).layers] == [False, True]
+
+
+class OwnLayer(Layer):
+    def __init__(self):
+        self.gain = cs.Tensor(np.full(6, 20.0, np.float32), requires_grad=True)
+
+    def __call__(self, x):
+        return x * self.gain
+
+
+def test_layers_of_users_are_kept():
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense((8, 8, 2), 6), SRM, OwnLayer(), SRM, cs.Dense(6, 2), SRM)
+    assert [row.scaled for row in trainer(net).prepare([BATCH]).layers] == [True, False, True]
+    assert (net[2].gain.data == 20.0).all()
+    assert trainer(cs.Sequential(lambda x: x.reshape(60, 8, 128)[:, :, :6], OwnLayer(), SRM)).prepare([BATCH]) is None
+    assert trainer(cs.Sequential(cs.Dense((8, 8, 2), 2))).prepare([BATCH]) is None
+
+
+TARGET = RNG.random((60, 8, 2)) < 0.02
+
+RATES = {
+    "counts": (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS, 1000 * 3 / 60),
+    "counts in a region": (cs.SpikeCountLoss(SRM, true=5, false=1, region=(20, 50)), LABELS, 1000 * 3 / 30),
+    "rates": (cs.SpikeRateLoss(SRM, true=100, false=20), LABELS, 60.0),
+    "times": (cs.SpikeTimeLoss(SRM), TARGET, TARGET.mean() * 1000),
+    "no spikes wanted": (cs.SpikeCountLoss(SRM, true=0, false=0), LABELS, 5.0),
+    "more than neurons can": (cs.SpikeCountLoss(SRM, true=90, false=60), LABELS, 500.0),
+    "a probability": (cs.ProbabilityWindowLoss(SRM), LABELS, 40.0),
+    "a function": (lambda spikes, labels: spikes.sum() * 1.0, LABELS, 40.0),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_the_output_has_the_rate_that_the_loss_asks_for(name):
+    loss, target, rate = RATES[name]
+    assert wanted(network("8x8x2-6-2"), loss, (X, target), calibrate=40) == [40, pytest.approx(rate)]
+
+
+def test_the_rate_of_long_steps():
+    """The rate is at most half of the neurons' highest."""
+    slow = cs.SRM(dt=20.0)
+    assert wanted(network("8x8x2-6-2", slow), cs.SpikeCountLoss(slow, true=5, false=1)) == [25, 5]
+    chip = cs.Loihi(ref_delay=10)
+    assert max(wanted(network("8x8x2-6-2", chip), cs.SpikeRateLoss(chip, true=400, false=200))) <= 50
+
+
+def test_no_batch_is_lost():
+    """Calibration takes the first batches of an iterator; the epoch has them all."""
+    seen = []
+
+    def batches():
+        for at in range(6):
+            seen.append(at)
+            yield X[:, at : at + 1], LABELS[at : at + 1]
+
+    net = network()
+    t = trainer(net)
+    score = t.train(batches(), steps=4)
+    assert (t.optimizer.steps, seen) == (4, [0, 1, 2, 3])
+    whole = network()
+    again = trainer(whole)
+    assert again.train([BATCH_OF[at] for at in range(4)]) == score
+
+
+BATCH_OF = [(X[:, at : at + 1], LABELS[at : at + 1]) for at in range(8)]
+
+
+def test_batches_that_calibration_cannot_use():
+    empty = (X[:, :0], LABELS[:0])
+    t = trainer(network())
+    assert t.prepare([]) is None
+    assert t.prepare([empty]) is None
+    # Recordings of several lengths are trained on; those as long as the first are used.
+    longer = (np.concatenate([X, X])[:, :2], LABELS[:2])
+    assert t.prepare([(X[:, :2], LABELS[:2]), longer, (X[:, 2:], LABELS[2:])]) is not None
+    with pytest.raises(TypeError, match=r"^Trainer: batches must be pairs \(x, target\), such as a Loader has, got"):
+        trainer(network()).prepare(X)
+
+
+def test_gains_are_part_of_states_and_files(tmp_path):
+    net = network()
+    trainer(net).prepare([BATCH])
+    Checkpoint.of(1, net, cs.SGD(net.parameters(), 0.1)).save(tmp_path / "checkpoint.npz")
+    cs.save(net, tmp_path / "net.npz")
+    other = network()
+    load_checkpoint(tmp_path / "checkpoint.npz").restore(other, cs.SGD(other.parameters(), 0.1))
+    for again in (other, cs.load(tmp_path / "net.npz")):
+        assert again[0].gain == net[0].gain
+        assert (again(X).data == net(X).data).all()
+    assert net(X).data.any()
+
+
+def test_states_without_gains_and_with_wrong_ones():
+    net = network()
+    state = {name: a for name, a in net.state().items() if not name.endswith("gain")}
+    net[0].gain = 4.0
+    net.load_state(state)
+    assert net[0].gain == 4.0
+    before = net.state()
+    changed = {name: a + 1 for name, a in state.items()}
+    for wrong, kind in ((np.zeros(3), (TypeError, ValueError)), ("much", (TypeError, ValueError))):
+        with pytest.raises(kind, match=r"^load_state: 0\.gain must be a number, got "):
+            net.load_state(changed | {"0.gain": wrong})
+    with pytest.raises(ValueError, match=r"^load_state: parameter 2\.gain is unknown$"):
+        net.load_state(changed | {"2.gain": np.array(1.0)})
+    assert all((a == before[name]).all() for name, a in net.state().items())
+    shared = cs.Pool(2, gain=2.0)
+    twice = cs.Sequential(shared, cs.Sequential(shared))
+    assert twice.state().keys() == {"0.gain", "1.0.gain"}
+
+
+@pytest.fixture
+def config(tmp_path):
+    data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
+    options = {"layers": ("34x34x2", "4a", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
+    return Config(duration=30.0, region=(0.0, 30.0), epochs=2, batch=4, **options)
+
+
+def test_a_run_says_what_it_calibrated(config):
+    said = []
+    out = train(config, log=said.append)
+    first, table, *_ = said
+    assert first.startswith("34x34x2-4a-8-3: 1,")
+    assert [line.split(" (")[0].split("  ")[-1] for line in table.splitlines()[1:]] == ["layer 1", "layer 3", "layer 5"]
+    found = cs.load_run(out)
+    assert found.net[0].gain != config.neuron.pool_gain
+    saved = load_checkpoint(out / "checkpoint.npz").network
+    assert found.net[0].gain == saved["0.gain"]
+    said.clear()
+    train(config.with_options(epochs=3), resume=True, log=said.append)
+    assert not any("weights times" in line for line in said)
+
+
+def test_slayers_scales_by_name(config):
+    said = []
+    out = train(dataclasses.replace(config, initialization="slayer"), log=said.append)
+    assert not any("weights times" in line for line in said)
+    assert cs.load_run(out).net[0].gain == config.neuron.pool_gain
+
+
+def test_the_rate_of_the_configuration(config):
+    said = []
+    train(dataclasses.replace(config, firing_rate=20.0, epochs=1), log=said.append)
+    rates = [float(line.split()[2]) for line in said[1].splitlines()[1:3]]
+    assert rates == pytest.approx([20, 20], rel=0.1)
+
+
+@pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
+def test_a_resumed_run_is_the_run_that_never_stopped(error, config, tmp_path):
+    if error == "SpikeTime":
+        data = str(write_pair(tmp_path / "pair"))
+        config = dataclasses.replace(config, error=error, layers=("5", "8", "5"), data=data, batch=1)
+    whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
+    half = config.with_options(epochs=1, out=str(tmp_path / "half"))
+    out = train(half, log=silent)
+    train(half.with_options(epochs=3), resume=True, log=silent)
+    assert weights(out) == weights(whole)
+    assert load_config(out / "config.yaml").initialization == "calibrated"
