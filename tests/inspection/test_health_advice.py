@@ -65,25 +65,24 @@ def sgd(net, lr=2e-4):
 
 
 NARROW = dataclasses.replace(SRM, tau_rho=0.005)
-# For each bad start: the network, its optimizer, its data, the first settings to change, and whether it learns nothing
-# if they are not changed.
+# For each bad start: the network, its optimizer, its data, and the first settings to change.
 BAD = {
-    "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}, True),
-    "first layer too large": (lambda: mlp(100.0), sgd, FLAT, {"weight_scale"}, True),
-    "middle layer too large": (lambda: mlp(1.0, 100.0), adam, FLAT, {"weight_scale"}, True),
-    "output saturated": (lambda: mlp(1.0, 1.0, 100.0), adam, FLAT, {"weight_scale"}, True),
-    "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}, False),
-    "all too small": (lambda: mlp(0.01, 0.01, 0.01), sgd, FLAT, {"weight_scale"}, True),
-    "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}, True),
-    "threshold of the output too low": (lambda: mlp(theta=0.02), adam, FLAT, {"weight_scale"}, True),
-    "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}, True),
-    "pooling gain too large": (lambda: cnn(100.0), adam, FRAMES, {"gain"}, False),
-    "surrogate too narrow": (lambda: mlp(srm=NARROW), sgd, FLAT, {"tau_rho"}, True),
-    "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}, True),
-    "Adam too slow": (mlp, lambda net: adam(net, 5e-4), FLAT, {"lr"}, True),
-    "SGD too fast": (mlp, lambda net: sgd(net, 0.02), FLAT, {"lr"}, True),
-    "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}, True),
-    "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}, True),
+    "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}),
+    "first layer too large": (lambda: mlp(100.0), sgd, FLAT, {"weight_scale"}),
+    "middle layer too large": (lambda: mlp(1.0, 100.0), adam, FLAT, {"weight_scale"}),
+    "output saturated": (lambda: mlp(1.0, 1.0, 100.0), adam, FLAT, {"weight_scale"}),
+    "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}),
+    "all too small": (lambda: mlp(0.01, 0.01, 0.01), sgd, FLAT, {"weight_scale"}),
+    "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}),
+    "threshold of the output too low": (lambda: mlp(theta=0.02), adam, FLAT, {"weight_scale"}),
+    "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}),
+    "pooling gain too large": (lambda: cnn(100.0), adam, FRAMES, {"gain"}),
+    "surrogate too narrow": (lambda: mlp(srm=NARROW), sgd, FLAT, {"tau_rho"}),
+    "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}),
+    "Adam too slow": (mlp, lambda net: adam(net, 5e-4), FLAT, {"lr"}),
+    "SGD too fast": (mlp, lambda net: sgd(net, 0.02), FLAT, {"lr"}),
+    "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
+    "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}),
 }
 GOOD = {
     "network": (mlp, adam, FLAT),
@@ -126,7 +125,7 @@ def follow(net, optimizer, batch):
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_start_learns_after_the_advice(name):
-    make, optimizer_of, batch, settings, fails = BAD[name]
+    make, optimizer_of, batch, settings = BAD[name]
     cs.seed(3)
     net = make()
     optimizer, before = optimizer_of(net), score(net, batch)[0]
@@ -137,10 +136,9 @@ def test_a_bad_start_learns_after_the_advice(name):
     loss, accuracy = learn(net, optimizer, batch)
     assert accuracy > 0.7
     assert loss < 0.5
-    if fails:
-        without, chance = learn(*alone, batch)
-        assert chance < 0.7
-        assert without > max(0.5, 1.5 * loss)
+    without, chance = learn(*alone, batch)
+    assert chance < 0.8
+    assert without > max(0.55, 1.9 * loss)
     assert before > loss
 
 
