@@ -42,7 +42,7 @@ class OptimizerConfig:
     """The optimizer and the schedule of its learning rate.
 
     Without lr, Adam and NAdam have a relative rate of 0.1, which rises in the first 30 steps and falls to zero along a
-    cosine. With lr, and for SGD, the rate is lr (SGD: 0.01) in each step, unless the other options say otherwise.
+    cosine. With lr, and for SGD, the rate is lr (0.01) in each step, unless the other options say otherwise.
 
     Attributes:
         type: "SGD", "Adam" or "NAdam".
@@ -72,7 +72,8 @@ class OptimizerConfig:
     warmup: int | None = None
 
     def __post_init__(self) -> None:
-        defaults = _PLAIN_RATE if self.type == "SGD" or self.lr is not None else _DEFAULT_RATE
+        plain = self.type == "SGD" or self.lr is not None or self.relative is False
+        defaults = _PLAIN_RATE if plain else _DEFAULT_RATE
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

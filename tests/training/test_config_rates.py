@@ -21,41 +21,45 @@ def read(**training):
 
 
 def rates(optimizer):
-    return optimizer.lr, optimizer.relative, optimizer.warmup
+    return optimizer.lr, optimizer.relative, optimizer.warmup, optimizer.schedule
+
+
+DEFAULT = (0.1, True, 30, "cosine")
 
 
 def test_defaults():
-    assert rates(Config().optimizer) == (0.05, True, 50)
-    assert rates(OptimizerConfig("NAdam")) == (0.05, True, 50)
-    assert rates(OptimizerConfig("SGD")) == (0.01, False, 50)
-    assert rates(OptimizerConfig(lr=0.003)) == (0.003, False, 50)
-    assert rates(OptimizerConfig(lr=0.003, relative=True)) == (0.003, True, 50)
-    assert rates(OptimizerConfig(relative=False)) == (0.05, False, 50)
-    assert (Config().initialization, Config().firing_rate) == ("calibrated", 50.0)
+    assert rates(Config().optimizer) == rates(OptimizerConfig("NAdam")) == DEFAULT
+    assert rates(OptimizerConfig("SGD")) == rates(OptimizerConfig(relative=False)) == (0.01, False, 0, "constant")
+    assert rates(OptimizerConfig(lr=0.003)) == (0.003, False, 0, "constant")
+    assert rates(OptimizerConfig(lr=0.003, relative=True, warmup=5)) == (0.003, True, 5, "constant")
+    assert rates(OptimizerConfig(schedule="step")) == (0.1, True, 30, "step")
+    assert (Config().initialization, Config().firing_rate) == ("calibrated", 30.0)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, (0.05, True, 50)),
-        ({"type": "Adam"}, (0.05, True, 50)),
-        ({"type": "SGD"}, (0.01, False, 50)),
-        ({"lr": 0.001}, (0.001, False, 50)),
-        ({"lr": 0.001, "relative": True, "warmup": 0}, (0.001, True, 0)),
-        ({"type": "SGD", "relative": True}, (0.01, True, 50)),
-        ({"lr": None, "relative": None}, (0.05, True, 50)),
+        ({}, DEFAULT),
+        ({"type": "Adam"}, DEFAULT),
+        ({"type": "SGD"}, (0.01, False, 0, "constant")),
+        ({"lr": 0.001}, (0.001, False, 0, "constant")),
+        ({"lr": 0.001, "relative": True, "warmup": 4, "schedule": "cosine"}, (0.001, True, 4, "cosine")),
+        ({"type": "SGD", "relative": True}, (0.01, True, 0, "constant")),
+        ({"lr": None, "relative": None, "warmup": None, "schedule": None}, DEFAULT),
     ],
 )
 def test_the_optimizer_of_a_file(given, expected):
     config = read(optimizer=given)
     assert rates(config.optimizer) == expected
     made = config.make_optimizer([cs.Tensor([1.0], requires_grad=True)])
-    assert (made.lr, made.relative, made.warmup) == expected
+    assert (made.lr, made.relative, made.warmup) == expected[:3]
+    made.epoch = config.epochs
+    assert made.lr == (0.0 if expected[3] == "cosine" else expected[0])
 
 
 def test_the_initialization_of_a_file():
-    config = read(initialization="slayer", firingRate=30)
-    assert (config.initialization, config.firing_rate) == ("slayer", 30.0)
+    config = read(initialization="slayer", firingRate=12)
+    assert (config.initialization, config.firing_rate) == ("slayer", 12.0)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +76,13 @@ def test_round_trips(config):
 
 
 def test_another_rate():
-    """It is absolute, unless the configuration has a relative rate of its own."""
-    assert rates(Config().with_options(lr=0.003).optimizer) == (0.003, False, 50)
-    assert rates(Config().with_options(lr=0.05).optimizer) == (0.05, False, 50)
+    """It is a plain one, unless the configuration has a relative rate of its own."""
+    assert rates(Config().with_options(lr=0.003).optimizer) == (0.003, False, 0, "constant")
+    assert rates(Config().with_options(lr=0.1).optimizer) == (0.1, False, 0, "constant")
     own = Config(optimizer=OptimizerConfig(lr=0.02, relative=True, warmup=3))
-    assert rates(own.with_options(lr=0.003).optimizer) == (0.003, True, 3)
+    assert rates(own.with_options(lr=0.003).optimizer) == (0.003, True, 3, "constant")
     sgd = Config(optimizer=OptimizerConfig("SGD"))
-    assert rates(sgd.with_options(lr=0.5).optimizer) == (0.5, False, 50)
+    assert rates(sgd.with_options(lr=0.5).optimizer) == (0.5, False, 0, "constant")
 
 
 LAYERS = [{"dim": "34x34x2"}, {"dim": "8"}, {"dim": "3"}]
@@ -144,14 +148,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert main([*given, "--out", str(out), "--network", "34x34x2-6-3"]) == 0
     used = load_config(out / "config.yaml")
     assert [word.text for word in used.layers] == ["34x34x2", "6", "3"]
-    assert rates(used.optimizer) == (0.05, True, 50)
+    assert rates(used.optimizer) == DEFAULT
     assert "weights times" in capsys.readouterr().out
     assert main([*given, "--out", str(tmp_path / "b"), "--lr", "0.01"]) == 0
-    assert rates(load_config(tmp_path / "b" / "config.yaml").optimizer) == (0.01, False, 50)
+    assert rates(load_config(tmp_path / "b" / "config.yaml").optimizer) == (0.01, False, 0, "constant")
 
 
 def test_every_field_is_in_the_file():
     document = yaml.safe_load(Config().to_yaml())["training"]
-    assert (document["initialization"], document["firingRate"]) == ("calibrated", 50.0)
+    assert (document["initialization"], document["firingRate"]) == ("calibrated", 30.0)
     assert {"lr", "relative", "warmup"} <= document["optimizer"].keys()
     assert dataclasses.fields(OptimizerConfig)[0].name == "type"
