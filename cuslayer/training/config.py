@@ -56,7 +56,8 @@ class OptimizerConfig:
         factor: factor of each step of "step".
         momentum_decay: for NAdam; None, in YAML ``none``, for the constant momentum of SLAYER-PyTorch.
         relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
-        warmup: the number of steps in which the rate rises linearly to lr; None for the default.
+        warmup: the number of steps in which the rate rises linearly to lr, in a run at most a tenth of its steps; None
+            for the default.
     """
 
     type: str = "Adam"
@@ -170,16 +171,22 @@ class Config:
             piecewise=self.piecewise,
         )
 
-    def make_optimizer(self, parameters: Iterable[Tensor]) -> SGD | Adam | NAdam:
-        """Return a new optimizer of the parameters."""
+    def make_optimizer(self, parameters: Iterable[Tensor], *, steps: int | None = None) -> SGD | Adam | NAdam:
+        """Return a new optimizer of the parameters.
+
+        Args:
+            parameters: the tensors to train.
+            steps: the number of steps of the run; the warm-up takes at most a tenth of them.
+        """
         o = self.optimizer
+        warmup = o.warmup if steps is None else min(cast(int, o.warmup), steps // 10)
         first = cast(float, o.lr)
         lr: float | Schedule = first
         if o.schedule == "step":
             lr = step_decay(first, every=o.every, factor=o.factor)
         elif o.schedule == "cosine":
             lr = cosine_decay(first, epochs=self.epochs)
-        options: dict[str, Any] = {name: getattr(o, name) for name in ("weight_decay", "relative", "warmup")}
+        options: dict[str, Any] = {"weight_decay": o.weight_decay, "relative": o.relative, "warmup": warmup}
         if o.type == "SGD":
             return SGD(parameters, lr, momentum=o.momentum, **options)
         if o.type == "NAdam":

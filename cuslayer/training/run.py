@@ -75,7 +75,8 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
             return out
     net = config.network()
     data = load_data(config, net)
-    loss, optimizer = config.loss(), config.make_optimizer(net.parameters())
+    steps = config.epochs * len(data.train)
+    loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
     rate = config.firing_rate if config.initialization == "calibrated" else None
     trainer, stats = Trainer(net, loss, optimizer, progress=progress, calibrate=rate), Stats()
     if checkpoint is not None:

@@ -159,3 +159,9 @@ def test_every_field_is_in_the_file():
     assert (document["initialization"], document["firingRate"]) == ("calibrated", 30.0)
     assert {"lr", "relative", "warmup"} <= document["optimizer"].keys()
     assert dataclasses.fields(OptimizerConfig)[0].name == "type"
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(None, 30), (1000, 30), (160, 16), (9, 0)])
+def test_the_warm_up_takes_a_tenth_of_a_run_at_most(steps, warmup):
+    p = cs.Tensor([1.0], requires_grad=True)
+    assert Config().make_optimizer([p], steps=steps).warmup == warmup

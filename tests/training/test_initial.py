@@ -43,7 +43,7 @@ def test_the_first_step_has_calibrated_weights():
     net, other = network(), network()
     t = trainer(net)
     t.train([BATCH])
-    found = cs.calibrate(other, [BATCH], 50, output_rate=1000 * 3 / 60)
+    found = cs.calibrate(other, [BATCH], 30, output_rate=1000 * 3 / 60)
     assert t.calibration == found
     assert [p.data.tobytes() for p in net.parameters()] == [p.data.tobytes() for p in other.parameters()]
     assert net[0].gain == other[0].gain != SRM.pool_gain
@@ -122,7 +122,7 @@ def test_the_usual_gain_up_to_rounding():
 
 
 def test_the_usual_scale_of_a_notation_is_no_own_scale():
-    assert wanted(network(neuron=cs.Loihi()), cs.SpikeCountLoss(cs.Loihi(), true=5, false=1)) == [50, 50, 50]
+    assert wanted(network(neuron=cs.Loihi()), cs.SpikeCountLoss(cs.Loihi(), true=5, false=1)) == [30, 30, 50]
     word = cs.network.notation.Word
     net = cs.Network([word("8x8x2"), word("6", weight_scale=10.0), word("2")], SRM)
     assert [row.scaled for row in trainer(net).prepare([BATCH]).layers] == [False, True]

@@ -6,6 +6,7 @@ import pytest
 
 from cuslayer.training import load_config, train
 from cuslayer.training import run as run_module
+from cuslayer.training.config import OptimizerConfig
 from tests.support.tiny import silent, write_folder
 
 NETWORK = """
@@ -50,6 +51,7 @@ def test_what_is_recorded(config, drawn):
 
 
 def test_a_resumed_run_continues_the_gradient_flow(config, tmp_path):
+    config = config.with_options(optimizer=OptimizerConfig(schedule="constant", warmup=0))
     whole = train(config.with_options(epochs=4, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     assert sizes(out) == sizes(whole)[:3]
@@ -61,6 +63,7 @@ def test_a_resumed_run_continues_the_gradient_flow(config, tmp_path):
 
 
 def test_a_run_without_the_file_is_resumed(config, tmp_path):
+    config = config.with_options(optimizer=OptimizerConfig(schedule="constant", warmup=0))
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     (out / "gradients.csv").unlink()
