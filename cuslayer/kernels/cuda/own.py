@@ -86,8 +86,8 @@ class OwnKernel:
         Raises:
             TypeError: threads is missing or no integer, an argument is given without its name, a name is missing or
                 unknown, or an argument is of the wrong type.
-            ValueError: threads is negative, there is no GPU, the source does not compile, an array is not C-contiguous or
-                on another device, or a number does not fit its type.
+            ValueError: threads is negative, there is no GPU, the source does not compile, an array is not C-contiguous
+                or on another device, or a number does not fit its type.
         """
         if threads is None or unnamed:
             call = ", ".join(["threads", *(f"{p.name}=..." for p in self._parameters)])
