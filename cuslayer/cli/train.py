@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="folder of .bs2 files with training and test lists, or of N-MNIST's Train/ and Test/",
+        help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
+        "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
+        "Test/",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")

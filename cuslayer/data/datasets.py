@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, TypeAlias
 
@@ -108,7 +109,8 @@ class EventFolder(_Files):
         folder: the folder of recordings, named `number` + suffix.
         list_file: the path of the list.
         shape: the sensor (H, W, C), or the number of neurons of one-dimensional recordings.
-        suffix: the suffix of the recordings.
+        suffix: the suffix of the recordings, such as ".bs2"; None: that of the files whose numbers are in the list, of
+            several the first in the table of `read_events`.
         classes: the number of classes; None: the highest class in the list plus one.
         duration: the duration of a recording in ms.
 
@@ -126,7 +128,7 @@ class EventFolder(_Files):
         folder: PathLike,
         list_file: PathLike,
         shape: int | tuple[int, ...] = _NMNIST_SHAPE,
-        suffix: str = ".bs2",
+        suffix: str | None = None,
         *,
         classes: int | None = None,
         duration: float = _NMNIST_MS,
@@ -134,15 +136,17 @@ class EventFolder(_Files):
         op = "EventFolder"
         folder = _folder(op, folder)
         shape = sensor_shape(op, shape)
-        check.one_of(op, "suffix", suffix, FORMATS)
+        if suffix is not None:
+            check.one_of(op, "suffix", suffix, FORMATS)
         duration = check.positive(op, "duration", duration)
         numbers, labels = _read_list(op, check.path(op, "list_file", list_file))
         highest = max(labels)
         classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=1)
         if highest >= classes:
             raise ValueError(f"{op}: classes must be above each class in {list_file}, got {classes} and {highest}")
-        names = [f"{number}{suffix}" for number in numbers]
         present = set(os.listdir(folder))
+        suffix = suffix or _find_suffix(present, numbers)
+        names = [f"{number}{suffix}" for number in numbers]
         missing = [name for name in names if name not in present]
         if missing:
             raise ValueError(
@@ -183,32 +187,55 @@ class NMNIST(_Files):
 
 
 def open_folder(
-    path: PathLike, train_list: PathLike | None = None, test_list: PathLike | None = None
+    path: PathLike,
+    train_list: PathLike | None = None,
+    test_list: PathLike | None = None,
+    *,
+    shape: int | tuple[int, ...] | None = None,
+    suffix: str | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Return the training and test recordings of a folder, which has one of two layouts.
 
-    Either the layout of N-MNIST, `Train/` and `Test/`, or numbered `.bs2` recordings with one list train*.txt and one
-    test*.txt. Lists can also be given, relative to the folder or as absolute paths.
+    Either the layout of N-MNIST, `Train/` and `Test/`, or numbered recordings, such as `1.bs2`, with one list
+    train*.txt and one test*.txt of lines `number class`. Lists can also be given, relative to the folder or as absolute
+    paths.
 
     Args:
         path: the folder.
         train_list: the list of the training recordings.
         test_list: the list of the test recordings.
+        shape: the sensor (H, W, C), or the number of neurons of one-dimensional recordings; None: (34, 34, 2), the
+            sensor of N-MNIST.
+        suffix: the suffix of numbered recordings, one of those of `read_events`; None: that of the files whose numbers
+            are in the lists, of several the first in the table of `read_events`.
 
     Raises:
-        ValueError: the folder is missing or has neither layout, or as in `NMNIST` and `EventFolder`.
+        TypeError: shape is not made of integers.
+        ValueError: the folder is missing or has neither layout, shape or suffix is not that of N-MNIST for its layout,
+            or as in `NMNIST` and `EventFolder`.
 
-    >>> open_folder("nowhere")
+    >>> open_folder("nowhere", shape=(128, 128, 2))
     Traceback (most recent call last):
     ValueError: open_folder: folder nowhere does not exist
     """
-    folder = _folder("open_folder", path)
+    op = "open_folder"
+    folder = _folder(op, path)
+    sensor = _NMNIST_SHAPE if shape is None else sensor_shape(op, shape)
+    if suffix is not None:
+        check.one_of(op, "suffix", suffix, FORMATS)
     named = train_list is not None or test_list is not None
     if not named and (folder / "Train").is_dir() and (folder / "Test").is_dir():
+        layout = f"{folder} has the layout of N-MNIST, Train/ and Test/"
+        if sensor != _NMNIST_SHAPE:
+            raise ValueError(f"{op}: {layout}: its shape must be {_NMNIST_SHAPE}, got {sensor}")
+        if suffix not in (None, ".bin"):
+            raise ValueError(f"{op}: {layout}: its suffix must be .bin, got {suffix}")
         return NMNIST(folder / "Train"), NMNIST(folder / "Test")
     lists = [_find_list(folder, "train", train_list), _find_list(folder, "test", test_list)]
-    classes = max(max(_read_list("open_folder", file)[1]) for file in lists) + 1
-    train, test = (EventFolder(folder, file, classes=classes) for file in lists)
+    numbers, labels = zip(*(_read_list(op, file) for file in lists), strict=True)
+    suffix = suffix or _find_suffix(set(os.listdir(folder)), [*chain(*numbers)])
+    classes = max(map(max, labels)) + 1
+    train, test = (EventFolder(folder, file, sensor, suffix, classes=classes) for file in lists)
     return train, test
 
 
@@ -245,6 +272,11 @@ def _folder(op: str, path: PathLike) -> Path:
     if not folder.is_dir():
         raise ValueError(f"{op}: folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
     return folder
+
+
+def _find_suffix(present: set[str], numbers: list[int]) -> str:
+    """Return the suffix of most of the numbered recordings; of equals, and without any, the first known one."""
+    return max(FORMATS, key=lambda suffix: sum(f"{number}{suffix}" in present for number in numbers))
 
 
 def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:

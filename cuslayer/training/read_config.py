@@ -19,6 +19,11 @@ from cuslayer.training.params import Params
 from cuslayer.training.yaml_sections import MissingKey, Section, UnknownKey, plain_number, read_yaml
 
 _TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate")
+# SLAYER's sections, of which a file has all or none; `training` holds the last.
+_SLAYERS = ("simulation", "neuron", "training", "training.error")
+_ALL_OR_NONE = (
+    "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
+)
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
 
 
@@ -33,7 +38,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``training.initialization`` (calibrated or slayer) and ``training.firingRate`` (Hz).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
-    them: a list of layers is a whole configuration.
+    them: a list of layers is a whole configuration. A file with one of the three needs all three.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
@@ -61,7 +66,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     try:
         return _read_all(op, _with_defaults(document))
     except MissingKey as problem:
-        raise ValueError(str(problem)) from None
+        hint = _ALL_OR_NONE if problem.path in _SLAYERS and document.get("layer") is not None else ""
+        raise ValueError(f"{problem}{hint}") from None
     except UnknownKey as problem:
         elsewhere = None if problem.near else _find(yaml.safe_load(Config().to_yaml()), problem.key)
         raise ValueError(f"{problem}{f'; it belongs to {elsewhere}' if elsewhere else ''}") from None

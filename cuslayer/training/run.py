@@ -201,7 +201,7 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
         test_set: Dataset = Digits("test")
     else:
         lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.test_list))
-        train_set, test_set = open_folder(config.data, *lists)
+        train_set, test_set = open_folder(config.data, *lists, shape=net.input_shape)
     if net.input_shape != tuple(train_set.shape):
         raise ValueError(f"{op}: the network expects input {net.input_shape}, the recordings are {train_set.shape}")
     outputs = _output_size(net, op)
@@ -212,7 +212,12 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
     train_loader, test_loader = loader(train_set, shuffle=True), loader(test_set)
     events, label = test_set[0]
-    spikes = events.to_spikes(tuple(test_set.shape), config.steps, config.neuron.dt)
+    try:
+        spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
+    except ValueError as problem:
+        reason = str(problem).removeprefix("to_spikes: ")
+        where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
+        raise ValueError(f"{op}: the network expects input {net.input_shape}, {where} has another: {reason}") from None
     return Data(train_loader, test_loader, (f"input, class {label}", spikes))
 
 

@@ -28,7 +28,15 @@ def read_yaml(op: str, path: str | Path) -> Any:
 
 
 class MissingKey(ValueError):
-    """A required key is missing."""
+    """A required key is missing.
+
+    Attributes:
+        path: the path of the key.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class UnknownKey(ValueError):
@@ -72,7 +80,7 @@ class Section:
         if self.mapping.get(key) is not None:
             return self.mapping[key]
         if default is None:
-            raise MissingKey(f"{self.op}: {self.path(key)} is missing")
+            raise MissingKey(f"{self.op}: {self.path(key)} is missing", self.path(key))
         return default
 
     def section(self, key: str, known: tuple[Any, ...], default: Any = None) -> Section:

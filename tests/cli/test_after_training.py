@@ -181,7 +181,7 @@ def test_another_network(finished, command, refused, monkeypatch, tmp_path, mast
     assert command("test", "other")[0] == 0
     refused("Network: '5q' in '34x34x2-5q' is no layer; known words: HxWxC", "train", "--network", "34x34x2-5q")
     refused(
-        "train: the network expects input (30, 34, 2)", "train", "net.yaml", "--network", "30x34x2-3", "--out", "runs/7"
+        "train: the network expects input (2, 34, 2)", "train", "net.yaml", "--network", "2x34x2-3", "--out", "runs/7"
     )
     assert not (tmp_path / "runs").exists()
 

@@ -10,7 +10,7 @@ import pytest
 
 from cuslayer import backend
 from cuslayer.cli import main
-from cuslayer.data import write_events
+from cuslayer.data import Events, write_events
 from cuslayer.extras import optional
 from cuslayer.training import Config, load_checkpoint, load_config, load_stats
 from cuslayer.training import run as run_module
@@ -199,8 +199,34 @@ def test_an_empty_list(refused, data):
 
 
 def test_another_input(refused, yaml):
-    yaml.write_text(yaml.read_text().replace("34x34x2", "28x28x1"))
-    refused("the network expects input (28, 28, 1), the recordings are (34, 34, 2)")
+    document = yaml.read_text()
+    yaml.write_text(document.replace("34x34x2", "28x28x1"))
+    refused("7.bs2 has another: events must lie within the sensor (28, 28, 1) (H, W, C), event 0 is at x=")
+    yaml.write_text(document.replace("34x34x2", "900"))
+    refused("the network expects input (900,), ")
+    refused(
+        "the network expects input (8, 28, 2), the recordings are (34, 34, 2)", "--network", "8x28x2-10", config=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "suffix", "polarities"),
+    [("8x9x2-2a-3", ".npy", 2), ("8x9x1-3", ".bs2", 1), ("5x200x3-3", ".bs3", 3), ("12-3", ".bs1", 2)],
+)
+def test_recordings_of_another_sensor_and_format(run, tmp_path, network, suffix, polarities):
+    folder, rng = tmp_path / "mine", np.random.default_rng(0)
+    folder.mkdir()
+    rows, columns = (None, 12) if network[:2] == "12" else (int(network[0]), int(network.split("x")[1]))
+    for number in range(9):
+        t, x, p = rng.uniform(0, 30, 40), rng.integers(columns, size=40), rng.integers(polarities, size=40)
+        write_events(
+            folder / f"{number}{suffix}", Events(t, x, None if rows is None else rng.integers(rows, size=40), p)
+        )
+    (folder / "train.txt").write_text("".join(f"{number} {number % 3}\n" for number in range(6)))
+    (folder / "test.txt").write_text("6 0\n7 1\n8 2\n")
+    code, out, err = run("--data", folder, "--network", network, "--out", tmp_path / "out")
+    assert (code, err) == (0, ""), err
+    assert "| test loss" in out
 
 
 def test_a_region_past_the_end(refused, yaml):
@@ -296,7 +322,9 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
 
 
 def test_a_missing_library_is_one_line(refused, monkeypatch):
-    monkeypatch.setattr(run_module, "open_folder", lambda *lists: optional("read_events", "no_such_library", "hdf5"))
+    monkeypatch.setattr(
+        run_module, "open_folder", lambda *lists, shape: optional("read_events", "no_such_library", "hdf5")
+    )
     refused("read_events: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
 
 

@@ -159,6 +159,48 @@ def test_open_folder_with_given_lists(tmp_path):
     assert len(test) == 2
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_open_folder_finds_the_format_of_its_files(tmp_path, suffix):
+    flat = suffix == ".bs1"
+    events = Events([1.0, 2.0], [6, 3], None if flat else [2, 0], [1, 0])
+    for number in (3, 4, 5):
+        write_events(tmp_path / f"{number}{suffix}", events)
+    write_events(tmp_path / "99.bs3", Events([1.0], [6], [2], [1]))
+    (tmp_path / "train.txt").write_text("3 0\n4 1\n")
+    (tmp_path / "test.txt").write_text("5 0\n")
+    shape = 7 if flat else (3, 7, 2)
+    for given in ({}, {"suffix": suffix}):
+        train, test = open_folder(tmp_path, shape=shape, **given)
+        assert train.shape == test.shape == ((7,) if flat else shape)
+        assert test.where(0) == f"{tmp_path}/5{suffix}"
+        assert len(train[1][0]) == 2
+    data = EventFolder(tmp_path, tmp_path / "train.txt", shape)
+    assert data.where(1) == f"{tmp_path}/4{suffix}"
+
+
+def test_of_two_complete_formats_the_first_known_one_is_read_unless_another_is_given(tmp_path):
+    folder_of(tmp_path, train="1 0\n", test="2 0\n")
+    for number in (1, 2):
+        write_events(tmp_path / f"{number}.npy", recording(number))
+    assert open_folder(tmp_path)[0].where(0).endswith("1.bs2")
+    assert open_folder(tmp_path, suffix=".npy")[0].where(0).endswith("1.npy")
+
+
+def test_open_folder_refuses_a_shape_or_a_suffix_that_does_not_fit(tmp_path):
+    with refuses("open_folder: shape must be (H, W, C), or a number of neurons, got (3, 4)"):
+        open_folder(tmp_path, shape=(3, 4))
+    with refuses(f"open_folder: suffix must be one of {', '.join(FORMATS)}, got '.bs4'; did you mean .bs3?"):
+        open_folder(tmp_path, suffix=".bs4")
+    for name in ("Train", "Test"):
+        nmnist_of(tmp_path / name, 1)
+    layout = f"open_folder: {tmp_path} has the layout of N-MNIST, Train/ and Test/: its"
+    with refuses(f"{layout} shape must be (34, 34, 2), got (8, 8, 2)"):
+        open_folder(tmp_path, shape=(8, 8, 2))
+    with refuses(f"{layout} suffix must be .bin, got .bs2"):
+        open_folder(tmp_path, suffix=".bs2")
+    assert len(open_folder(tmp_path, shape=(34, 34, 2), suffix=".bin")[0]) == 10
+
+
 def test_open_folder_errors_name_the_layouts(tmp_path):
     rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
     with refuses(f"open_folder: {rule}, got no train*.txt"):

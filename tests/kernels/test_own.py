@@ -32,6 +32,11 @@ extern "C" __global__ void count(const bool *x, long long *total, long long n)
 """.replace(", and a word in a comment: __global__", "")
 
 
+PARAMETER = (
+    "a parameter must be real (float or double, by the arrays of a call), bool or long long, or an array of one of them"
+)
+
+
 def arguments(size=5, dtype=np.float32, **changed):
     x = np.arange(size, dtype=dtype)
     fitting = {"x": x, "wanted": x % 2 == 1, "y": np.zeros(size, dtype), "factor": 0.1, "negative": False, "n": size}
@@ -80,7 +85,7 @@ def test_each_number_type_and_each_library_is_compiled_once():
         (TypeError, "scale: y is float64, the kernel wants float32", {"y": np.zeros(5)}),
         (TypeError, "scale: wanted is int64, the kernel wants bool", {"wanted": np.zeros(5, np.int64)}),
         (TypeError, "scale: y is builtins.list, the kernel wants numpy.ndarray", {"y": [0.0]}),
-        (TypeError, "mine.cu: arrays must be float32 or float64, got float16", {"x": np.zeros(5, np.float16)}),
+        (TypeError, "scale: arrays must be float32 or float64, got float16", {"x": np.zeros(5, np.float16)}),
         (TypeError, "scale: n must be an integer, got float", {"n": 5.0}),
         (TypeError, "scale: negative must be a bool, got int", {"negative": 1}),
         (ValueError, "scale: factor does not fit float32, got 1e+39", {"factor": 1e39}),
@@ -103,7 +108,7 @@ def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "message", "given"),
     [
-        (ValueError, "kernel: scale2.cu has the kernels scale, count, got 'scale2'", (CODE, "scale2")),
+        (ValueError, "kernel: name must be one of scale, count, got 'scale2'; did you mean scale?", (CODE, "scale2")),
         (
             ValueError,
             "kernel: text_or_path must be a source with a __global__ function or a file, got 'no/such.cu'",
@@ -114,14 +119,31 @@ def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
             "kernel: text_or_path must be a source with a __global__ function or a file, got 'void f() {...'",
             ("void f() {\n}", "f"),
         ),
-        (ValueError, "scale: a parameter must be real, bool or long long, got 'float * x'", None),
+        (ValueError, f"scale: {PARAMETER}, got 'float *x'; write real for float", None),
         (TypeError, "kernel: text_or_path must be text or a path, got int", (3, "x")),
         (TypeError, "kernel: name must be text, got int", (CODE, 3)),
         (
             ValueError,
-            'signatures: code has 1 kernels, extern "C" void are 0',
+            'kernel: f must be declared as extern "C" __global__ void f(...), extern "C" is missing',
             ("__global__ void f(long long n) {}", "f"),
         ),
+        (
+            ValueError,
+            'kernel: a kernel must be declared as extern "C" __global__ void name(...), '
+            "got '__global__ int f(real x)'",
+            ('extern "C" __global__ int f(real x) {}', "f"),
+        ),
+        (
+            ValueError,
+            'kernel: a kernel must be declared as extern "C" __global__ void f(...), got none',
+            ("// no __global__ function", "f"),
+        ),
+        (
+            ValueError,
+            f"f: {PARAMETER}, got 'unsigned int n'; write long long for int",
+            ('extern "C" __global__ void f(real x, unsigned int n) {}', "f"),
+        ),
+        (ValueError, f"f: {PARAMETER}, got 'char c'", ('extern "C" __global__ void f(char c) {}', "f")),
     ],
 )
 def test_sources_that_do_not_fit(kind, message, given):
@@ -129,6 +151,45 @@ def test_sources_that_do_not_fit(kind, message, given):
     with pytest.raises(kind) as error:
         cs.kernel(text, name)
     assert str(error.value) == message
+
+
+def test_a_wrong_name_in_a_file_names_the_file(tmp_path):
+    (tmp_path / "mine.cu").write_text(CODE)
+    with pytest.raises(ValueError, match=r"^kernel: mine\.cu: name must be one of scale, count, got 'x'$"):
+        cs.kernel(tmp_path / "mine.cu", "x")
+
+
+@pytest.mark.parametrize("place", ["__global__ BOUNDS void f", "__global__ void BOUNDS f", "BOUNDS __global__ void f"])
+@pytest.mark.parametrize("bounds", ["__launch_bounds__(256)", "__launch_bounds__ (2 * (64 + 64), 2)"])
+def test_launch_bounds_are_no_part_of_the_name(place, bounds):
+    code = f'extern "C" {place.replace("BOUNDS", bounds)}(real *y, long long n) {{ GRID_STRIDE(i, n) y[i] = 3; }}'
+    f, y = cs.kernel(code, "f"), np.zeros(3, np.float32)
+    assert repr(f) == "kernel f(real *y, long long n)"
+    if place.startswith("__global__ BOUNDS"):
+        with emulation():
+            f(3, y=y, n=3)
+        assert y.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("parameters", ["", "void"])
+def test_a_kernel_without_parameters(parameters):
+    f = cs.kernel(f'extern "C" __global__ void f({parameters}) {{}}', "f")
+    assert repr(f) == "kernel f()"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ((5, 1, 2), TypeError, "count: arguments must be given as count({}), got 2 without a name"),
+        ((), TypeError, "count: arguments must be given as count({}), got no number of threads"),
+        ((1.5,), TypeError, "count: threads must be an integer, got float"),
+        ((-1,), ValueError, "count: threads must be at least 0, got -1"),
+    ],
+)
+def test_threads_come_first_and_all_else_has_a_name(given, kind, message):
+    with emulation(), pytest.raises(kind) as error:
+        cs.kernel(CODE, "count")(*given)
+    assert str(error.value) == message.format("threads, x=..., total=..., n=...")
 
 
 def test_a_source_that_does_not_compile_says_so_in_one_line():

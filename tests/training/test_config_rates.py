@@ -108,7 +108,8 @@ def test_a_file_of_layers_alone():
 )
 def test_some_of_slayers_sections_are_not_completed(more, missing):
     """A file with one of them is SLAYER's, where the others are forgotten."""
-    with pytest.raises(ValueError, match=f"^load_config: {missing} is missing"):
+    rule = "a file with one of simulation, neuron and training.error needs all three, a file with none of them has"
+    with pytest.raises(ValueError, match=f"^load_config: {missing} is missing; {rule} defaults$"):
         load_config({"layer": LAYERS, **more})
 
 

@@ -46,6 +46,12 @@ def broken(without=(), **typos):
     return document
 
 
+SECTIONS = ("simulation", "neuron", "training", "training.error")
+HINT = (
+    "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
+)
+
+
 def refuses(message):
     return pytest.raises(ValueError, match="^" + re.escape(f"load_config: {message}") + "$")
 
@@ -63,20 +69,20 @@ def test_a_typo_comes_before_a_missing_key(missing, typo):
 
 @pytest.mark.parametrize("path", MISSING)
 def test_a_missing_key_without_a_typo(path):
-    with refuses(f"{path} is missing"):
+    with refuses(f"{path} is missing{HINT if path in SECTIONS else ''}"):
         load_config(broken([path]))
 
 
 def test_other_kinds_of_neurons():
     document = broken(["simulation"])
     document["neuron"] = {"type": "LOIHI", "vThMant": 80}
-    with refuses("simulation is missing"):
+    with refuses(f"simulation is missing{HINT}"):
         load_config(document)
     document["neuron"] = {"vThMant": 80, "vDecey": 128}
     with refuses("neuron.vDecey is an unknown key; did you mean vDecay?"):
         load_config(document)
     document["neuron"] = {"vThMant": 80}
-    with refuses("simulation is missing"):
+    with refuses(f"simulation is missing{HINT}"):
         load_config(document)
     with refuses("neuron.vDecay is missing"):
         load_config(broken() | {"neuron": {"type": "LOIHI", "vThMant": 80}})

@@ -36,9 +36,11 @@ BLOCK = 128
 _MOST_BLOCKS = 1 << 16
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
+_BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
+_KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
 _PARAMETER = re.compile(r"(?:const )?(real|bool|long long) ?(\*)? ?(?:__restrict__ )?(\w+)")
-_REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_INSTEAD = {"float": "real", "double": "real", "int": "long long", "size_t": "long long", "long": "long long"}
+REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
 class Driver(Protocol):
@@ -111,9 +113,9 @@ def with_header(file: str, code: str, dtype: DType) -> str:
     Raises:
         TypeError: the number type is neither float32 nor float64.
     """
-    if dtype not in _REALS:
+    if dtype not in REALS:
         raise TypeError(f"{file}: arrays must be float32 or float64, got {dtype}")
-    return f'typedef {_REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
+    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:
@@ -122,10 +124,19 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
     Raises:
         ValueError: a kernel is not ``extern "C"``, or a parameter is not of a supported type.
     """
-    code = _COMMENT.sub("", code)
-    found = {name: [_parameter(name, line) for line in inside.split(",")] for name, inside in _KERNEL.findall(code)}
-    if len(found) != code.count("__global__"):
-        raise ValueError(f'signatures: code has {code.count("__global__")} kernels, extern "C" void are {len(found)}')
+    code = _BOUNDS.sub("", _COMMENT.sub("", code))
+    rule = 'must be declared as extern "C" __global__ void'
+    found: dict[str, list[Parameter]] = {}
+    for place in re.finditer("__global__", code):
+        match = next((m for m in _KERNEL.finditer(code) if m.start() <= place.start() < m.end()), None)
+        if match is None:
+            line = " ".join(code[place.start() :].partition("{")[0].split())[:60]
+            raise ValueError(f"kernel: a kernel {rule} name(...), got '{line}'")
+        linkage, name, inside = match.groups()
+        if linkage is None:
+            raise ValueError(f'kernel: {name} {rule} {name}(...), extern "C" is missing')
+        lines = inside.split(",") if inside.strip() not in ("", "void") else []
+        found[name] = [_parameter(name, line) for line in lines]
     return found
 
 
@@ -133,7 +144,12 @@ def _parameter(kernel: str, line: str) -> Parameter:
     declaration = " ".join(line.replace("*", " * ").split())
     match = _PARAMETER.fullmatch(declaration)
     if not match:
-        raise ValueError(f"{kernel}: a parameter must be real, bool or long long, got '{declaration}'")
+        words = line.replace("*", " ").split()
+        instead = next((f"; write {_INSTEAD[word]} for {word}" for word in words if word in _INSTEAD), "")
+        raise ValueError(
+            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), bool or long long, or an "
+            f"array of one of them, got '{' '.join(line.split())}'{instead}"
+        )
     return Parameter(match[3], match[1], bool(match[2]))
 
 
@@ -292,7 +308,7 @@ class Library:
         device = self.driver.device()
         kernel = self._kernels.get((name, dtype, device))
         if kernel is None:
-            if dtype not in _REALS:
+            if dtype not in REALS:
                 raise TypeError(f"{name}: arrays must be float32 or float64, got {dtype}")
             self._build(kernel_names()[name], dtype, device)
             kernel = self._kernels[name, dtype, device]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.kernels.cuda import compile as library
-from cuslayer.kernels.cuda.compile import Kernel, signatures, with_header
+from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
 
 
 def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
@@ -47,7 +48,7 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     if not isinstance(name, str):
         raise TypeError(f"kernel: name must be text, got {type(name).__name__}")
     if isinstance(text_or_path, str) and "__global__" in text_or_path:
-        return OwnKernel(text_or_path, f"{name}.cu", name)
+        return OwnKernel(text_or_path, None, name)
     path = str(text_or_path).strip()
     if "\n" in path or not os.path.isfile(path):
         found = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
@@ -62,28 +63,37 @@ class OwnKernel:
         name: its name in the source.
     """
 
-    def __init__(self, code: str, file: str, name: str) -> None:
-        self.name, self._code, self._file = name, code, file
+    def __init__(self, code: str, file: str | None, name: str) -> None:
+        op = f"kernel: {file}" if file else "kernel"
+        self.name, self._code, self._file = name, code, file or "source"
         found = signatures(code)
-        if name not in found:
-            raise ValueError(f"kernel: {file} has the kernels {', '.join(found) or 'none'}, got {name!r}")
+        if not found:
+            raise ValueError(f'{op}: a kernel must be declared as extern "C" __global__ void {name}(...), got none')
+        check.one_of(op, "name", name, found)
         self._parameters = found[name]
         self._compiled: dict[Any, tuple[Any, Kernel]] = {}
 
-    def __call__(self, threads: int, /, **arguments: Any) -> None:
+    def __call__(self, threads: int | None = None, /, *unnamed: Any, **arguments: Any) -> None:
         """Check the arguments and run the kernel.
 
         Args:
             threads: the number of threads, rounded up to whole blocks, at most the largest grid; with 0 the arguments
                 are only checked.
+            unnamed: refused: each argument needs its name.
             arguments: one for each parameter of the kernel, by its name: C-contiguous CuPy arrays of the parameter's
                 type on the device in use, and numbers.
 
         Raises:
-            TypeError: a name is missing or unknown, or an argument is of the wrong type.
-            ValueError: there is no GPU, the source does not compile, an array is not C-contiguous or on another device,
-                or a number does not fit its type.
+            TypeError: threads is missing or no integer, an argument is given without its name, a name is missing or
+                unknown, or an argument is of the wrong type.
+            ValueError: threads is negative, there is no GPU, the source does not compile, an array is not C-contiguous
+                or on another device, or a number does not fit its type.
         """
+        if threads is None or unnamed:
+            call = ", ".join(["threads", *(f"{p.name}=..." for p in self._parameters)])
+            got = f"{len(unnamed)} without a name" if unnamed else "no number of threads"
+            raise TypeError(f"{self.name}: arguments must be given as {self.name}({call}), got {got}")
+        threads = check.integer(self.name, "threads", threads, least=0)
         self._kernel(self._dtype(arguments))(threads, **arguments)
 
     def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
@@ -96,6 +106,8 @@ class OwnKernel:
 
     def _kernel(self, dtype: np.dtype[Any]) -> Kernel:
         driver = library.library.driver
+        if dtype not in REALS:
+            raise TypeError(f"{self.name}: arrays must be float32 or float64, got {dtype}")
         try:
             driver.array_type()
         except ValueError as problem:
