@@ -214,7 +214,7 @@ class Delay(Layer):
         start = generator().uniform(0.0, longest, self.features).astype(np.float32)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.delay]
 
     def __call__(self, x: Any) -> Tensor:

@@ -123,7 +123,7 @@ class TemporalFilter(Layer):
         response = as_neuron("TemporalFilter", neuron).response
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
 
     def __call__(self, x: Any) -> Tensor:
@@ -163,7 +163,7 @@ class FilterBank(Layer):
         start = generator().uniform(-bound, bound, (self.count, self.taps)).astype(np.float32)
         self.weight = Tensor(start, requires_grad=True)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
 
     def __call__(self, x: Any) -> Tensor:

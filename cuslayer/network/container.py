@@ -101,20 +101,24 @@ class Container(Layer):
                 yield from tensors_and_layers(name, value)
 
     def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-        """Yield ``<position>.<name>`` for each parameter; of a stage that lists its parameters, the name is a number.
+        """Yield ``<position>.<name>`` for each parameter; those of the library's layers have numbers.
 
         Args:
             above: the identities of the layers whose names are being collected, which hold this one.
         """
         above = (*above, id(self))
         for position, stage in enumerate(self.stages):
-            if lists_parameters(stage):
+            if isinstance(stage, Layer):
+                if id(stage) not in above:
+                    yield from ((f"{position}.{name}", p) for name, p in stage.names_in_network(above))
+            elif lists_parameters(stage):
                 yield from ((f"{position}.{number}", p) for number, p in enumerate(stage.parameters()))
-            elif isinstance(stage, Layer) and id(stage) not in above:
-                yield from names_in(str(position), stage, above)
         for name, child in self._other_children():
             if id(child) not in above:
                 yield from names_in(name, child, above)
+
+    def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+        return self.parameter_names(above)
 
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters by name, and of the gains of pooling layers, on the CPU."""
