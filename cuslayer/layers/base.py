@@ -30,6 +30,8 @@ class Layer:
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
+        keeps_steps: whether step t of the output is the same time as step t of the input, as in all layers of the
+            library; neurons before and after the layer must then have the same dt.
         state_numbers: the names of attributes that are numbers and belong to the state of a network, such as a gain.
 
     >>> from cuslayer.layers import Dense
@@ -45,6 +47,7 @@ class Layer:
 
     training = True
     keeps_shape = False
+    keeps_steps = False
     state_numbers: tuple[str, ...] = ()
 
     @property
@@ -206,6 +209,7 @@ class Hooked(Layer):
         weight_hook: the hooks.
     """
 
+    keeps_steps = True
     weight: Tensor
     weight_hook: WeightHooks
 

@@ -158,7 +158,7 @@ class Shift(Layer):
     [0.0, 1.0]
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("Shift", "delay", delay)
@@ -200,7 +200,7 @@ class Delay(Layer):
     [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(
         self, features: int | tuple[int, ...], *, dt: float, max_delay: float | None = None, mode: str = "floor"

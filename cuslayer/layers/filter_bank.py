@@ -116,7 +116,7 @@ class TemporalFilter(Layer):
     (True, True)
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
@@ -155,6 +155,8 @@ class FilterBank(Layer):
     >>> bank.weight.shape, bank(np.zeros((30, 1, 8, 8, 2), bool)).shape
     ((4, 20), (30, 1, 8, 8, 8))
     """
+
+    keeps_steps = True
 
     def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
         self.count = check.integer("FilterBank", "count", count, least=1)
