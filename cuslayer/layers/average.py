@@ -30,6 +30,8 @@ class Average(Layer):
     [[[1.0, 0.5]]]
     """
 
+    keeps_steps = True
+
     def __init__(self, groups: int) -> None:
         self.groups = check.integer("Average", "groups", groups, least=1)
 

@@ -24,11 +24,14 @@ class Layer:
     """Base class of layers: a callable with parameters.
 
     The tensors and layers that are attributes of a layer belong to it, also those in lists, tuples and dictionaries:
-    `parameters`, `state`, `load_state`, `train` and the optimizer find them without registration.
+    `parameters`, `state`, `load_state`, `train` and the optimizer find them without registration, also in a subclass
+    of a layer of the library. A subclass that defines `parameters` itself decides alone what is trained.
 
     Attributes:
         training: whether layers that behave differently in training, such as dropout, do so.
         keeps_shape: whether the output always has the shape of the input.
+        keeps_steps: whether step t of the output is the same time as step t of the input, as in all layers of the
+            library; neurons before and after the layer must then have the same dt.
         state_numbers: the names of attributes that are numbers and belong to the state of a network, such as a gain.
 
     >>> from cuslayer.layers import Dense
@@ -44,6 +47,7 @@ class Layer:
 
     training = True
     keeps_shape = False
+    keeps_steps = False
     state_numbers: tuple[str, ...] = ()
 
     @property
@@ -59,7 +63,14 @@ class Layer:
 
     def parameters(self) -> list[Tensor]:
         """Return the tensors that an optimizer updates, each once."""
+        if lists_parameters(self):
+            # A subclass's own `parameters` adds its tensors to these.
+            return self._first_parameters() or list({id(p): p for _, p in self._names_found(())}.values())
         return list(self.named_parameters().values())
+
+    def _first_parameters(self) -> list[Tensor]:
+        """Return the parameters that come first and have numbers as names in the state of a network."""
+        return []
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name, each once, under its first name.
@@ -78,13 +89,26 @@ class Layer:
         Args:
             above: the identities of the layers whose names are being collected, which hold this one.
         """
-        children = [(name, child) for name, child in self.children() if id(child) not in above]
-        if lists_parameters(self):
-            names = {id(child): name for name, child in children}
-            yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(self.parameters()))
-            return
-        for name, child in children:
-            yield from names_in(name, child, (*above, id(self)))
+        first = self.parameters() if lists_parameters(self) else self._first_parameters()
+        names = {id(child): name for name, child in self.children()}
+        yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(first))
+        if not lists_parameters(self):
+            yield from self._names_found(above)
+
+    def names_in_network(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the names of the parameters after the layer's position in a network, as `parameter_names` does."""
+        first = self.parameters() if lists_parameters(self) else self._first_parameters()
+        yield from ((str(number), p) for number, p in enumerate(first))
+        if not lists_parameters(self):
+            yield from self._names_found(above)
+
+    def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the names of the parameters in attributes, without those that come first."""
+        first = {id(p) for p in self._first_parameters()}
+        for name, child in self.children():
+            if id(child) not in above:
+                found = names_in(name, child, (*above, id(self)))
+                yield from ((path, p) for path, p in found if id(p) not in first)
 
     def children(self) -> Iterator[tuple[str, Any]]:
         """Yield the name of each attribute that is a tensor or a layer, and its value."""
@@ -185,6 +209,7 @@ class Hooked(Layer):
         weight_hook: the hooks.
     """
 
+    keeps_steps = True
     weight: Tensor
     weight_hook: WeightHooks
 
@@ -200,7 +225,7 @@ class Hooked(Layer):
             if hasattr(hook, "attach"):
                 hook.attach(self)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
         return [p for hook in hooks for p in hook.parameters()]
 
@@ -251,8 +276,8 @@ class Synapse(Hooked):
         self.weight = Tensor(drawn, requires_grad=True)
         self._attach_hooks(weight_hook)
 
-    def parameters(self) -> list[Tensor]:
-        return [self.weight, *super().parameters()]
+    def _first_parameters(self) -> list[Tensor]:
+        return [self.weight, *super()._first_parameters()]
 
     def scale_output(self, factor: float) -> None:
         _scale(self.weight, factor)

@@ -158,7 +158,7 @@ class Shift(Layer):
     [0.0, 1.0]
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("Shift", "delay", delay)
@@ -200,7 +200,7 @@ class Delay(Layer):
     [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(
         self, features: int | tuple[int, ...], *, dt: float, max_delay: float | None = None, mode: str = "floor"
@@ -214,7 +214,7 @@ class Delay(Layer):
         start = generator().uniform(0.0, longest, self.features).astype(np.float32)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.delay]
 
     def __call__(self, x: Any) -> Tensor:

@@ -60,7 +60,7 @@ class Dropout(Layer):
     [[[True, True]]]
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(self, p: float) -> None:
         self.p = check.fraction("Dropout", "p", p)

@@ -116,14 +116,14 @@ class TemporalFilter(Layer):
     (True, True)
     """
 
-    keeps_shape = True
+    keeps_shape = keeps_steps = True
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
         response = as_neuron("TemporalFilter", neuron).response
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
 
     def __call__(self, x: Any) -> Tensor:
@@ -156,6 +156,8 @@ class FilterBank(Layer):
     ((4, 20), (30, 1, 8, 8, 8))
     """
 
+    keeps_steps = True
+
     def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
         self.count = check.integer("FilterBank", "count", count, least=1)
         self.taps = check.integer("FilterBank", "taps", taps, least=1)
@@ -163,7 +165,7 @@ class FilterBank(Layer):
         start = generator().uniform(-bound, bound, (self.count, self.taps)).astype(np.float32)
         self.weight = Tensor(start, requires_grad=True)
 
-    def parameters(self) -> list[Tensor]:
+    def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
 
     def __call__(self, x: Any) -> Tensor:

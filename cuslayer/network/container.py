@@ -15,7 +15,8 @@ from cuslayer.network.fusion import observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.network.steps import output_step
+from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor, as_tensor
 
@@ -38,15 +39,11 @@ class Container(Layer):
         raise TypeError(f"{type(self).__name__}: a container must define stages")
 
     def _check_stages(self) -> None:
-        """Raise TypeError unless each stage can be called, and ValueError if neurons around branches differ in dt."""
+        """Raise TypeError unless each stage can be called, and ValueError if neurons differ in dt."""
         op = type(self).__name__
         for position, stage in enumerate(self.stages):
             check_stage(op, f"{self._what} {position}", stage)
-        nodes = graph_of(self).nodes
-        steps = sorted({as_neuron(op, node.stage).dt for node in nodes if is_neuron(node.stage)})
-        # In a chain, a function between neurons may change the step; branches are joined step by step.
-        if len(steps) > 1 and any(isinstance(node.stage, Join) for node in nodes):
-            raise ValueError(f"{op}: neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")
+        output_step(op, graph_of(self))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         """Add the stages to a graph, and return the number of the node whose output is the container's.
@@ -101,20 +98,24 @@ class Container(Layer):
                 yield from tensors_and_layers(name, value)
 
     def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-        """Yield ``<position>.<name>`` for each parameter; of a stage that lists its parameters, the name is a number.
+        """Yield ``<position>.<name>`` for each parameter; those of the library's layers have numbers.
 
         Args:
             above: the identities of the layers whose names are being collected, which hold this one.
         """
         above = (*above, id(self))
         for position, stage in enumerate(self.stages):
-            if lists_parameters(stage):
+            if isinstance(stage, Layer):
+                if id(stage) not in above:
+                    yield from ((f"{position}.{name}", p) for name, p in stage.names_in_network(above))
+            elif lists_parameters(stage):
                 yield from ((f"{position}.{number}", p) for number, p in enumerate(stage.parameters()))
-            elif isinstance(stage, Layer) and id(stage) not in above:
-                yield from names_in(str(position), stage, above)
         for name, child in self._other_children():
             if id(child) not in above:
                 yield from names_in(name, child, above)
+
+    def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+        return self.parameter_names(above)
 
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters by name, and of the gains of pooling layers, on the CPU."""

@@ -83,6 +83,18 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
         yield
 
 
+def finite_input(op: str, name: str, x: Any) -> Tensor:
+    """Return the input of an inspection as a tensor; errors name the operation.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    x = as_tensor(x)
+    if x.dtype != bool and x.data.size:
+        check.finite_range(op, name, float(x.data.min()), float(x.data.max()))
+    return x
+
+
 def shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """Return what to do with an input of another shape than (T, N) and `wanted`, or '' if that is not known.
 

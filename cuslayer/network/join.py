@@ -70,6 +70,8 @@ class Join(Layer):
         how: "add" or "concatenate".
     """
 
+    keeps_steps = True
+
     def __init__(self, how: str) -> None:
         self.how = check.one_of("Parallel", "join", how, JOINS)
 

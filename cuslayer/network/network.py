@@ -37,7 +37,8 @@ class Sequential(Container):
 
     Raises:
         TypeError: a stage cannot be called.
-        ValueError: potentials is neither "full" nor "float16", or neurons of a network with branches differ in dt.
+        ValueError: potentials is neither "full" nor "float16", or neurons differ in dt without a function between them
+            that may change the step.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense

@@ -14,7 +14,7 @@ from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.potential import save_for_backward
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
 @differentiable
@@ -103,8 +103,9 @@ class SampledSRM(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("SampledSRM", "gradient", self.gradient, ("slayer", "exact"))
-        for name in ("theta", "tau_rho", "scale_rho", "dt"):
+        for name in ("theta", "tau_rho", "scale_rho"):
             object.__setattr__(self, name, check.positive("SampledSRM", name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step("SampledSRM", "dt", self.dt))
         for name in ("response", "refractory"):
             object.__setattr__(self, name, _samples(name, getattr(self, name)))
         if self.refractory[0] != 0:
@@ -148,7 +149,14 @@ class SampledSRM(Neuron):
         return sampled_spike(u, spiking=self.spiking, exact=self.gradient == "exact")
 
     def __call__(self, x: Any) -> Tensor:
-        """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))``."""
+        """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))``.
+
+        Raises:
+            ValueError: x is not (T, N, ...).
+            TypeError: x is not floating, such as spikes, which need a layer before the neurons.
+        """
+        x = as_tensor(x)
+        check.weighted_input("SampledSRM", "x", x)
         return self.spike(self.psp(x))
 
     def __repr__(self) -> str:

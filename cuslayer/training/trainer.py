@@ -13,8 +13,10 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
+from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
+from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.gradient_flow import GradientFlow
@@ -73,6 +75,9 @@ class Trainer:
         TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, or a number is none.
         ValueError: calibrate or loss_scale is not positive.
 
+    Warns:
+        UserWarning: the neuron of the loss has another dt than the network's.
+
     Attributes:
         calibration: the result of the calibration; None if there was none.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
@@ -107,6 +112,9 @@ class Trainer:
             raise TypeError(f"{op}: optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
         self.loss_scale = check.positive(op, "loss_scale", loss_scale)
         self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
+        of_loss, of_net = self._steps()
+        if of_loss is not None and of_net is not None and of_loss != of_net:
+            check.warn(f"{op}: the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
         self.calibrate = None if calibrate is None else check.positive(op, "calibrate", calibrate)
         self.calibration: Calibration | None = None
         self.gradients = GradientFlow(net)
@@ -142,10 +150,15 @@ class Trainer:
         yield from rest
 
     def _check_step(self, batches: Iterable[Any]) -> None:
-        """Warn if a `Loader` has another time step than the neuron of the loss."""
-        dt = getattr(getattr(self.loss, "neuron", None), "dt", None)
+        """Warn if a `Loader` has another time step than the neuron of the loss, or than the network's neurons."""
+        of_loss, of_net = self._steps()
+        dt, whose = (of_loss, "the neuron of the loss one") if of_loss is not None else (of_net, "the network one")
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
-            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, the neuron of the loss one of {dt:g} ms")
+            check.warn(f"Trainer: the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
+
+    def _steps(self) -> tuple[float | None, float | None]:
+        """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
+        return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step("Trainer", graph_of(self.net))
 
     def train(self, batches: Iterable[Any], *, title: str = "train", steps: int | None = None) -> Score:
         """Take an optimizer step for each batch and return the score during training.
@@ -160,7 +173,8 @@ class Trainer:
             TypeError: steps is not an integer, or batches are not pairs.
 
         Warns:
-            UserWarning: batches are a `Loader` with another dt than the neuron of the loss.
+            UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
+                network's where the loss has no neuron.
         """
         progress, any_spikes = self._progress(batches, title, steps), False
         self.net.train()

@@ -260,7 +260,7 @@ def test_the_loss_that_fits_a_target_is_of_the_last_neurons():
     class Slow(Leaky):
         dt = 2.0
 
-    net = cs.Sequential(cs.Dense(2, 2), Leaky(), cs.Dense(2, 2), Slow())
+    net = cs.Sequential(cs.Dense(2, 2), Leaky(), lambda x: x, cs.Dense(2, 2), Slow())
     out = cs.Tensor(np.zeros((4, 1, 2), bool))
     spikes = np.zeros((4, 1, 2), bool)
     spikes[1, 0, 0] = True

@@ -169,6 +169,12 @@ def test_errors():
         own(gradient="both")
     with pytest.raises(TypeError, match="sampled_spike: a must be float32 or float64, got bool"):
         own().spike(np.ones((3, 1, 1), bool))
+    with pytest.raises(TypeError, match=r"^SampledSRM: x must be the weighted input of a layer, .*got spikes \(bool\)"):
+        own()(np.ones((3, 1, 1), bool))
+    with pytest.raises(ValueError, match=r"^SampledSRM: x must be \(T, N, ...\), got shape \(3,\)$"):
+        own()(np.ones(3))
+    with pytest.warns(UserWarning, match=r"^SampledSRM: dt is in ms, and 0.0001 ms looks like seconds"):
+        own(dt=1e-4)
     with pytest.raises(ValueError, match=r"sampled_spike: a must be \(T, N, ...\), got shape \(3,\)"):
         functions.sampled_spike(np.ones(3), spiking=own().spiking)
 

@@ -15,7 +15,7 @@ from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Graph, Node, flow
-from cuslayer.network.input import as_input
+from cuslayer.network.input import as_input, finite_input
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import Tensor, no_grad
 
@@ -141,7 +141,7 @@ def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
         if isinstance(batch, (tuple, list)) and len(batch) != 2:
             raise ValueError(f"{op}: a batch must be x or (x, target), got {len(batch)} items")
         x = as_input(batch[0] if isinstance(batch, (tuple, list)) else batch)
-        check.time_first(op, "x", x)
+        check.time_first(op, "x", finite_input("network", "x", x))
         if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
             raise ValueError(f"{op}: batches must have one shape, got {x.shape} after {found[0].shape}")
         found.append(x.data[:, : samples - sum(each.shape[1] for each in found)])

@@ -15,7 +15,8 @@ from cuslayer.inspection.compare.result import MODES, Comparison, GradientCompar
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.structure import Unit, check_network, layer_name, units
 from cuslayer.network.container import graph_of
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.network.input import finite_input
+from cuslayer.tape import Tensor
 
 
 def compare_gradients(
@@ -75,8 +76,8 @@ def compare_gradients(
     Raises:
         TypeError: net is not a network, loss is not a function, an argument is not a number, or neurons are neither SRM
             nor Loihi.
-        ValueError: perturbations or step is out of range, x does not fit the network, or the target does not fit the
-            loss.
+        ValueError: perturbations or step is out of range, x does not fit the network or is not finite, or the
+            target does not fit the loss.
 
     Source: Shrestha and Orchard 2018, section 3.1, for the slayer mode; Bauer et al. 2022, arXiv 2205.10242, for the
     exact one.
@@ -96,7 +97,7 @@ def compare_gradients(
     check_loss(op, loss)
     count = check.integer(op, "perturbations", perturbations, least=1)
     size = check.positive(op, "step", step)
-    data = as_tensor(x)
+    data = finite_input(op, "x", x)
     check.time_first(op, "x", data)
     first_seed = check.integer(op, "seed", seed, least=0)
 

@@ -14,8 +14,9 @@ from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node
+from cuslayer.network.input import finite_input
 from cuslayer.neurons.base import Neuron, is_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad, numeric
+from cuslayer.tape import Tensor, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
 _ROUNDING = 1e-4
@@ -49,7 +50,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
 
     Raises:
         TypeError: net is not a network, or the layer has no neurons whose potential can be decomposed.
-        ValueError: the layer is not in the network, or a stage before the neurons is not linear.
+        ValueError: the layer is not in the network, a stage before the neurons is not linear, or x is not
+            finite.
         IndexError: the layer's position, the neuron, time or sample is out of range.
 
     Source: Shrestha and Orchard 2018, equations 1 and 2.
@@ -77,7 +79,7 @@ class Run:
     """The forward pass of one sample: the output of each stage and the potentials of the neurons."""
 
     def __init__(self, net: Any, x: Any, last: Unit, sample: int) -> None:
-        data = as_tensor(x).data
+        data = finite_input("explain", "x", x).data
         check.time_first("explain", "x", data)
         sample = check.index("explain", "sample", sample, data.shape[1])
         self.net, self.sample = net, sample

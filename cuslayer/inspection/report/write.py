@@ -13,7 +13,7 @@ from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.page import write_page
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.structure import check_network
-from cuslayer.tape import as_tensor
+from cuslayer.network.input import finite_input
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("common.js", "model.js", "pictures.js", "explanation.js", "rasters.js", "page.js")
@@ -53,8 +53,8 @@ def report(
     Raises:
         TypeError: net is not a network, loss is not a function, or title is not a string.
         ImportError: plotly is not installed. A live page does not need it.
-        ValueError: samples are not (T, N, ...) or empty, the network has no neurons, a loss is given without a target
-            or for a live page, or frame is not positive; for a live page also the errors of `demo`.
+        ValueError: samples are not (T, N, ...), not finite or empty, the network has no neurons, a loss is given
+            without a target or for a live page, or frame is not positive; for a live page also the errors of `demo`.
         OSError: the file cannot be written.
 
     >>> import numpy as np, tempfile
@@ -67,7 +67,7 @@ def report(
     '<!DOCTYPE html>'
     """
     check_network("report", net)
-    data = as_tensor(samples).data
+    data = finite_input("report", "samples", samples).data
     check.time_first("report", "samples", data)
     if 0 in data.shape:
         raise ValueError(f"report: samples must not be empty, got shape {tuple(data.shape)}")
