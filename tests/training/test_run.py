@@ -98,10 +98,6 @@ def test_a_run_learns(config):
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
 
 
-# The rate of an epoch does not depend on the number of epochs.
-CONSTANT = OptimizerConfig(schedule="constant", warmup=0)
-
-
 @pytest.mark.parametrize(
     "device",
     [
@@ -129,7 +125,7 @@ def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kin
 
 
 def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
-    config = config.with_options(optimizer=CONSTANT)
+    config = config.with_options(lr=0.02)
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     log = (out / "metrics.csv").read_text()
@@ -209,7 +205,7 @@ def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
 
 
 def test_spike_times_resume(pair, tmp_path):
-    pair = pair.with_options(optimizer=CONSTANT)
+    pair = pair.with_options(lr=0.02)
     whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), log=silent)
     out = train(pair.with_options(epochs=3), log=silent)
     train(pair.with_options(epochs=6), resume=True, log=silent)
