@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+S = TypeVar("S")
 
 
 def number(op: str, name: str, value: Any) -> float:
@@ -126,6 +131,21 @@ def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...
     if several:
         return given
     return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
+
+
+def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Let errors of the arguments of a base class's constructor begin with the name of the class that is made."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
+        try:
+            signature.bind(self, *args, **options)
+        except TypeError as problem:
+            raise TypeError(f"{type(self).__name__}: {problem}") from None
+        init(self, *args, **options)
+
+    return checked
 
 
 def warn(message: str) -> None:
