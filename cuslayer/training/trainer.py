@@ -8,7 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import to_numpy
-from cuslayer.data.batches import pairs
+from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
@@ -118,14 +118,15 @@ class Trainer:
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
-        Of an iterator, the first batches are taken; a list or a `Loader` has them again.
+        Of an iterator, the first batches are taken; a list or a `Loader` has them again, in the same epoch.
 
         Returns:
             The result; None if there is no calibration: it is turned off, was done before, or the weights or the
             optimizer are not in their initial state.
         """
         if self._to_calibrate():
-            self._calibrate(_first(pairs("Trainer", batches)))
+            with preserved_epoch(batches):
+                self._calibrate(_first(pairs("Trainer", batches)))
         return self.calibration
 
     def _to_calibrate(self) -> bool:
