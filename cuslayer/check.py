@@ -167,9 +167,17 @@ def finite_range(op: str, name: str, low: float, high: float) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
 
 
-def pixels(op: str, name: str, low: float, high: float) -> str | None:
-    """Return a warning if the smallest and the largest element of an array are those of pixels from 0 to 255."""
-    if not 0 <= low <= 128 < high <= 255:
+def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
+    """Return a warning if the numbers of an array look like pixels from 0 to 255, and not like currents.
+
+    Args:
+        op: the operation.
+        name: the array's name.
+        low: its smallest element.
+        high: its largest element.
+        whole: returns whether all elements are whole; it is called only where they are from 0 to 255.
+    """
+    if not 0 <= low <= 128 < high <= 255 or not (high == 255 or whole()):
         return None
     return (
         f"{op}: {name} looks like pixels from 0 to 255, its largest value is {high:g}; divide it by 255, or make "
