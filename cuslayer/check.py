@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+S = TypeVar("S")
 
 
 def number(op: str, name: str, value: Any) -> float:
@@ -128,6 +133,21 @@ def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...
     return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
 
 
+def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Let errors of the arguments of a base class's constructor begin with the name of the class that is made."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
+        try:
+            signature.bind(self, *args, **options)
+        except TypeError as problem:
+            raise TypeError(f"{type(self).__name__}: {problem}") from None
+        init(self, *args, **options)
+
+    return checked
+
+
 def warn(message: str) -> None:
     """Issue a UserWarning for the line of the caller outside of this package and its progress bar."""
     frame, level = sys._getframe(1), 2
@@ -147,9 +167,17 @@ def finite_range(op: str, name: str, low: float, high: float) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
 
 
-def pixels(op: str, name: str, low: float, high: float) -> str | None:
-    """Return a warning if the smallest and the largest element of an array are those of pixels from 0 to 255."""
-    if not 0 <= low <= 128 < high <= 255:
+def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
+    """Return a warning if the numbers of an array look like pixels from 0 to 255, and not like currents.
+
+    Args:
+        op: the operation.
+        name: the array's name.
+        low: its smallest element.
+        high: its largest element.
+        whole: returns whether all elements are whole; it is called only where they are from 0 to 255.
+    """
+    if not 0 <= low <= 128 < high <= 255 or not (high == 255 or whole()):
         return None
     return (
         f"{op}: {name} looks like pixels from 0 to 255, its largest value is {high:g}; divide it by 255, or make "

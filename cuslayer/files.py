@@ -5,25 +5,53 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+class NotWritten(OSError, ValueError):
+    """A file cannot be written.
+
+    Attributes:
+        errno, strerror: those of the error of the system.
+    """
+
+    def __init__(self, message: str, problem: OSError) -> None:
+        super().__init__(message)
+        self.message, self.errno, self.strerror = message, problem.errno, problem.strerror
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, op: str | None = None) -> None:
     """Write a file under a temporary name, then rename it to path: a reader never sees an incomplete file.
 
     Args:
         path: the file; an existing one is replaced.
         write: called with the open file.
+        op: the operation that begins the message of an error; None for none.
 
     Raises:
-        OSError: the folder is missing, full or not writable; path is unchanged.
+        NotWritten: the folder is missing, full or not writable, or path is a folder; path is unchanged.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with beside.open("xb") as file:
             write(file)
         os.replace(beside, path)
+    except OSError as problem:
+        _remove(beside)
+        why = problem.strerror or type(problem).__name__
+        reason = "is a folder, not a file" if path.is_dir() else f"cannot be written ({why})"
+        # The name of the temporary file means nothing to the caller.
+        raise NotWritten(f"{op}: {path} {reason}" if op else f"{path} {reason}", problem) from None
     except BaseException:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def pairs(op: str, batches: Iterable[Any], source: Any = None) -> Iterator[tuple
             many = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise TypeError(f"{op}: a batch must be a pair (x, target), got {type(batch).__name__}{many}")
         yield batch[0], batch[1]
+
+
+@contextmanager
+def preserved_epoch(batches: Any) -> Iterator[None]:
+    """Give a `Loader` its epoch back after the block, which looks at some of its batches and is no epoch itself."""
+    if not isinstance(batches, Loader):
+        yield
+        return
+    epoch = batches.epoch
+    try:
+        yield
+    finally:
+        batches.epoch = epoch
 
 
 def _wrong(batches: Any) -> str:

@@ -55,7 +55,7 @@ def spikes_or_signal(op: str, name: str, x: Array) -> Array:
     if x.dtype.kind in "iu" and low >= 0 and high <= 1:
         return x.astype(np.bool_)
     check.finite_range(op, name, low, high)
-    found = check.pixels(op, name, low, high)
+    found = check.pixels(op, name, low, high, lambda: all((part % 1 == 0).all() for part in _blocks(x)))
     if found:
         check.warn(found)
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)

@@ -33,11 +33,11 @@ class Events:
     Args:
         t: times in ms, (events,).
         x: columns, or neurons, from 0, (events,).
-        y: rows from 0, (events,), or None.
-        p: polarities from 0, (events,).
+        y: rows from 0, (events,); None in a one-dimensional recording.
+        p: polarities from 0, (events,); None, in a one-dimensional recording only, for 0 throughout.
 
     Raises:
-        TypeError: t does not hold numbers, or x, y or p does not hold integers.
+        TypeError: t does not hold numbers, x, y or p does not hold integers, or there are rows but no polarities.
         ValueError: the arrays differ in length or are not 1-D, a time is not finite, or another value is negative.
 
     >>> Events([0.5, 1.3], [3, 4], [0, 1], [1, 0])
@@ -46,11 +46,15 @@ class Events:
 
     __slots__ = ("_p", "_t", "_x", "_y")
 
-    def __init__(self, t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike | None, p: npt.ArrayLike) -> None:
+    def __init__(
+        self, t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike | None = None, p: npt.ArrayLike | None = None
+    ) -> None:
         self._t = times("Events", "t", t)
         self._x = integers("Events", "x", x)
         self._y = None if y is None else integers("Events", "y", y)
-        self._p = integers("Events", "p", p)
+        if p is None and y is not None:
+            raise TypeError("Events: p must be given for events in 2-D, the polarities from 0")
+        self._p = np.zeros(len(self._t), np.int64) if p is None else integers("Events", "p", p)
         for name, values in (("x", self._x), ("y", self._y), ("p", self._p)):
             if values is not None and len(values) != len(self._t):
                 raise ValueError(f"Events: {name} must be as long as t, got {len(values)} and {len(self._t)}")

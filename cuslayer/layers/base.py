@@ -216,7 +216,8 @@ class Hooked(Layer):
     def _check_hooks(self, hooks: WeightHooks) -> None:
         for hook in _as_tuple(hooks):
             if not callable(hook):
-                raise TypeError(f"{type(self).__name__}: weight_hook must be callable, got {type(hook).__name__}")
+                hint = "; several are a tuple, (first, second)" if isinstance(hook, list) else ""
+                raise TypeError(f"{type(self).__name__}: weight_hook must be callable, got {type(hook).__name__}{hint}")
 
     def _attach_hooks(self, hooks: WeightHooks) -> None:
         """Set the hooks of a layer that has its weight."""
@@ -271,7 +272,10 @@ class Synapse(Hooked):
         scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
-        drawn = generator().uniform(-bound, bound, shape).astype(np.float32)
+        try:
+            drawn = generator().uniform(-bound, bound, shape).astype(np.float32)
+        except (MemoryError, ValueError, OverflowError):
+            raise ValueError(f"{type(self).__name__}: a weight of shape {shape} does not fit into memory") from None
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
         self._attach_hooks(weight_hook)

@@ -88,6 +88,7 @@ class Convolution(Sliding, Synapse):
 
     usual_scale = 100.0
 
+    @check.constructor
     def __init__(
         self,
         in_channels: int,

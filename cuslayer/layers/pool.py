@@ -101,14 +101,15 @@ class Windowed(Sliding, Hooked):
         weight_hook: the hooks of this weight, as for `Dense` and `Conv`.
     """
 
+    @check.constructor
     def __init__(
         self,
         kernel_size: Pair,
+        gain: float,
         *,
         stride: Pair | None = None,
         padding: Pair = 0,
         dilation: Pair = 1,
-        gain: float,
         weight_hook: WeightHooks = None,
     ) -> None:
         self._check_hooks(weight_hook)

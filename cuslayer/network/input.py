@@ -75,7 +75,7 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     if not _inside.get() and x.dtype != bool and x.data.size:
         low, high = float(x.data.min()), float(x.data.max())
         check.finite_range("network", "x", low, high)
-        found = check.pixels("network", "x", low, high)
+        found = check.pixels("network", "x", low, high, lambda: bool((x.data % 1 == 0).all()))
         if found and net not in _warned:
             _warned.add(net)
             check.warn(found)

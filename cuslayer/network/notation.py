@@ -149,13 +149,15 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         neuron: the neurons of every layer that has none of its own; they set the gain of the pooling.
 
     Raises:
-        ValueError: the first word is no input or another one is, a size is 0, a window does not fit its frame, a
-            number of groups does not divide the channels, or neurons differ in dt.
+        ValueError: the first word is no input or another one is, there is no layer, a size is 0, a window does not
+            fit its frame, a number of groups does not divide the channels, or neurons differ in dt.
     """
     notation = "-".join(word.text for word in words)
     if not words or words[0].kind not in ("input", "dense"):
         raise ValueError(f"Network: {notation!r} must begin with its input; known words: {GRAMMAR}")
     first, *others = words
+    if not others:
+        raise ValueError(f"Network: {notation!r} must have a layer after its input; known words: {GRAMMAR}")
     begin = shape = tuple(check.integer("Network", f"input {first.text}", n, least=1) for n in first.numbers)
     dt, stages = as_neuron("Network", neuron).dt, list[Any]()
     for word in others:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import backend
+from cuslayer import backend, check
 from cuslayer.backend import Array
 from cuslayer.data import Digits, Loader, open_folder, read_events
 from cuslayer.data.datasets import Dataset
@@ -24,10 +24,12 @@ from cuslayer.inspection.structure import units
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
+from cuslayer.network.notation import rows_first
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
+from cuslayer.training.read_config import load_config
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
 
@@ -61,12 +63,18 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
         The folder of results.
 
     Raises:
-        ValueError: data, network, checkpoint or folder do not fit the configuration.
+        ValueError: data, network, checkpoint or folder do not fit the configuration, or a run to resume has other
+            layers.
+
+    Warns:
+        UserWarning: the network has more outputs than the recordings have classes.
     """
     backend.device()
     backend.seed(config.seed)
     out = find_run(config.out) if resume else _new_folder(config.out)
     checkpoint = load_checkpoint(out / CHECKPOINT) if resume else None
+    if resume:
+        _check_layers(config, out)
     finished = checkpoint is not None and checkpoint.epoch >= config.epochs
     if checkpoint is not None and finished:
         done = checkpoint.epoch
@@ -105,6 +113,17 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
         out / "raster.png", lambda f: draw_rasters(f, trains, config.neuron.dt), size=(8, 2 + 1.6 * len(trains))
     )
     return out
+
+
+def _check_layers(config: Config, out: Path) -> None:
+    """Raise ValueError unless the layers of a configuration are those of the run in a folder."""
+    if not (out / CONFIG).is_file():
+        return
+    layers = load_config(out / CONFIG).layers
+    if config.layers != layers:
+        was, given = ("-".join(rows_first(word).text for word in words) for words in (layers, config.layers))
+        got = f"{given} with other options of its layers" if was == given else given
+        raise ValueError(f"train: the network of a resumed run cannot change: that of {out} is {was}, got {got}")
 
 
 @contextmanager
@@ -207,6 +226,11 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
     outputs = _output_size(net, op)
     if outputs < train_set.classes:
         raise ValueError(f"{op}: the network has {outputs} outputs, the recordings have {train_set.classes} classes")
+    if outputs > train_set.classes and op == "train":
+        check.warn(
+            f"{op}: the network has {outputs} outputs, the recordings have {train_set.classes} classes: the last "
+            f"{outputs - train_set.classes} stand for no class"
+        )
     if round(config.region[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"{op}: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)

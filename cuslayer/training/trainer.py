@@ -8,7 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.backend import to_numpy
-from cuslayer.data.batches import pairs
+from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
@@ -106,6 +106,9 @@ class Trainer:
     ) -> None:
         op = "Trainer"
         check_network(op, net)
+        for name, given in (("loss", loss), ("optimizer", optimizer)):
+            if isinstance(given, type):
+                raise TypeError(f"{op}: {name} is the class {given.__name__}; write {given.__name__}(...)")
         if not callable(loss):
             raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
         if not hasattr(optimizer, "step"):
@@ -123,14 +126,15 @@ class Trainer:
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
-        Of an iterator, the first batches are taken; a list or a `Loader` has them again.
+        Of an iterator, the first batches are taken; a list or a `Loader` has them again, in the same epoch.
 
         Returns:
             The result; None if there is no calibration: it is turned off, was done before, or the weights or the
             optimizer are not in their initial state.
         """
         if self._to_calibrate():
-            self._calibrate(_first(pairs("Trainer", batches)))
+            with preserved_epoch(batches):
+                self._calibrate(_first(pairs("Trainer", batches)))
         return self.calibration
 
     def _to_calibrate(self) -> bool:

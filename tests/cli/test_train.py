@@ -229,6 +229,14 @@ def test_recordings_of_another_sensor_and_format(run, tmp_path, network, suffix,
     assert "| test loss" in out
 
 
+@pytest.mark.filterwarnings("always:train")
+def test_more_outputs_than_classes(run, tmp_path):
+    code, _, err = run("--out", tmp_path / "out", "--network", "34x34x2-5")
+    assert code == 0
+    line = "train: the network has 5 outputs, the recordings have 3 classes: the last 2 stand for no class"
+    assert err == f"cuslayer: warning: {line}\n"
+
+
 def test_a_region_past_the_end(refused, yaml):
     yaml.write_text(yaml.read_text().replace("stop: 30.0", "stop: 31.0"))
     refused("tgtSpikeRegion reaches to 31 ms, tSample is 30 ms")
@@ -292,7 +300,14 @@ def test_resuming_another_network(run, refused, tmp_path, yaml):
     assert run("--out", tmp_path / "out")[0] == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     yaml.write_text(yaml.read_text().replace("dim: '8'", "dim: '9'"))
-    refused("load_state: parameter 0.0 has shape", "--resume", "--epochs", "2")
+    message = (
+        f"train: the network of a resumed run cannot change: that of {tmp_path / 'out'} is 34x34x2-8-3, got 34x34x2"
+    )
+    for epochs in ("1", "2"):
+        refused(f"{message}-9-3", "--resume", "--epochs", epochs)
+        refused(f"{message}-4a-3", "--resume", "--epochs", epochs, "--network", "34x34x2-4a-3", config=None)
+    yaml.write_text(yaml.read_text().replace("dim: '9'", "dim: '8'\n  delay: true"))
+    refused(f"{message}-8-3 with other options of its layers", "--resume", "--epochs", "2")
     (tmp_path / "out" / "checkpoint.npz").write_bytes(before["checkpoint.npz"][:-9])
     refused("checkpoint.npz is damaged or no checkpoint", "--resume", "--epochs", "2", config=None)
     (tmp_path / "out" / "checkpoint.npz").write_bytes(before["checkpoint.npz"])

@@ -247,6 +247,17 @@ def test_pixels_that_are_not_scaled_warn():
         assert (len(found), found[0].filename) == (1, __file__)
 
 
+def test_positive_currents_are_no_pixels():
+    currents = np.minimum(RNG.exponential(30, (6, 20, 5)), 254.5)
+    currents[0, 0, 0] = 200.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Arrays(currents, LABELS)
+    currents[0, 0, 0] = 255  # the largest value of pixels that were interpolated
+    with pytest.warns(UserWarning, match="pixels"):
+        Arrays(currents, LABELS)
+
+
 def test_a_large_array_is_looked_at_in_blocks(monkeypatch):
     monkeypatch.setattr("cuslayer.data.dense._BLOCK", 7)
     x = SPIKES.astype(np.float32)

@@ -61,6 +61,7 @@ def test_good_input_does_not_warn():
         warnings.simplefilter("error")
         shape = (10, 2, 4)
         currents = RNG.normal(0, 100, shape), 200 * RNG.standard_normal(shape), 1000 * RNG.random(shape)
+        currents += tuple(scale * RNG.random(shape) for scale in (140.0, 200.0, 254.0))
         for x in (RNG.random(shape), RNG.random(shape) < 0.2, RNG.poisson(1, shape), np.zeros(shape), *currents):
             net(x)
         net(np.zeros((0, 2, 4)))

@@ -255,6 +255,9 @@ def test_errors_of_words():
         Word(5)
     with pytest.raises(ValueError, match=r"Word: '10avg' is an average word, which takes no delay, got True"):
         Word("10avg", delay=True)
+    for words in ("5", "8x8x2"):
+        with pytest.raises(ValueError, match=rf"^Network: '{words}' must have a layer after its input; known words"):
+            cs.Network(words, cs.SRM())
     with pytest.raises(ValueError, match=r"Network: '' must begin with its input; known words"):
         cs.Network([], SRM)
     with pytest.raises(ValueError, match="Network: '3x3x1' in '9-3x3x1' is an input, which must be the first word"):

@@ -227,7 +227,11 @@ MISTAKES = {
         "load_config: source must be a path, got NoneType",
     ),
     "parameters of a number": (TypeError, lambda: Params(3), "Params: source must be a path, got int"),
-    "no polarities": (TypeError, lambda: Events([1.0], [1], [1], None), "Events: p must be 1-D, got None"),
+    "no polarities": (
+        TypeError,
+        lambda: Events([1.0], [1], [1], None),
+        "Events: p must be given for events in 2-D, the polarities from 0",
+    ),
     # Indices and names.
     "a layer out of range": (IndexError, lambda: seen(9), "record: layer must be under 4, got 9"),
     "a layer before the first": (IndexError, lambda: seen(-5), "record: layer must be under 4, got -5"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,6 @@ def _why(path: Path, problem: OSError) -> str:
     """Return why a file cannot be read or written."""
     if path.is_dir():
         return "is a folder, not a file"
-    if isinstance(problem, FileNotFoundError):
+    if problem.errno == errno.ENOENT:
         return "does not exist" if path.parent.is_dir() else f"has no folder {path.parent} to be in"
     return f"cannot be opened ({problem.strerror or type(problem).__name__})"

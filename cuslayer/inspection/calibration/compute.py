@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.data.batches import preserved_epoch
 from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.structure import check_network, eval_mode
 from cuslayer.layers.base import Layer, Synapse
@@ -58,7 +59,7 @@ def calibrate(
 
     Args:
         net: a network; its weights and gains change.
-        batches: batches (x, target), such as a `Loader`, or only x (T, N, ...).
+        batches: batches (x, target), such as a `Loader`, whose epoch does not change, or only x (T, N, ...).
         rate: the mean firing rate of the neurons of each layer, Hz.
         output_rate: the rate of the last neurons, Hz; by default `rate`.
         samples: the number of samples to use, from the first batches on.
@@ -95,7 +96,8 @@ def calibrate(
     graph = graph_of(net)
     wanted = wanted_rates(op, graph, rate, last)
     kept = _kept(op, net, keep)
-    x = _gather(op, batches, samples)
+    with preserved_epoch(batches):
+        x = _gather(op, batches, samples)
     with eval_mode(net), no_grad():
         net(x[:, :1])  # an input that does not fit is an error before a weight changes
         run = Run(wanted, kept)
@@ -161,12 +163,14 @@ class Value:
         again: computes the output once more, with that of each layer to scale multiplied by a factor.
         to_scale: the layers to scale between the neurons before and this output.
         mixed: whether a part of the output does not come from them.
+        weighted: the layers with weights or gains that such a layer would be, also those that are not scaled.
     """
 
     tensor: Tensor
     again: Callable[[float], Tensor]
     to_scale: tuple[Layer, ...] = ()
     mixed: bool = False
+    weighted: tuple[Layer, ...] = ()
 
 
 class Run:
@@ -193,9 +197,13 @@ class Run:
         # Of several layers without neurons between, the last one with weights is scaled.
         if self._may_scale(stage) and (isinstance(stage, Synapse) or not upstream):
             x = inputs[0].tensor
-            return Value(data, lambda factor: _times(node(x), factor), (stage,))
+            return Value(data, lambda factor: _times(node(x), factor), (stage,), weighted=(stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
-        return Value(data, lambda factor: node(*(value.again(factor) for value in inputs)), upstream, mixed)
+        weighted = tuple({id(layer): layer for value in inputs for layer in value.weighted}.values())
+        if isinstance(stage, Layer) and stage.scalable and (isinstance(stage, Synapse) or not weighted):
+            weighted = (stage,)
+        again = lambda factor: node(*(value.again(factor) for value in inputs))  # noqa: E731
+        return Value(data, again, upstream, mixed, weighted)
 
     def _may_scale(self, stage: Any) -> bool:
         return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
@@ -210,9 +218,10 @@ class Run:
         before = now = _rate(spikes, neuron)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
-        power, last = 1.0, 1.0
+        power, last, no_input = 1.0, 1.0, False
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
+            no_input = not x.tensor.data.any()
             spikes = node(x.tensor)
             now = _rate(spikes, neuron)
         for _ in range(_REPEATS if layers else 0):
@@ -233,8 +242,9 @@ class Run:
         self.done.update(map(id, layers))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
-        name = f"layer {node} ({', '.join([*map(check.one_line, layers), type(node.stage).__name__])})"
-        self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers)))
+        named = [*map(check.one_line, layers or x.weighted), type(node.stage).__name__]
+        name = f"layer {node} ({', '.join(named)})"
+        self.rows.append(LayerCalibration(node.address, name, factor, before, now, wanted, bool(layers), no_input))
         return Value(spikes, lambda factor: spikes)
 
 

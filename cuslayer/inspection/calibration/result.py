@@ -19,6 +19,7 @@ class LayerCalibration:
         rate: the mean firing rate after, Hz.
         wanted: the rate that was asked for, Hz.
         scaled: whether there were weights or gains to scale.
+        no_input: whether the neurons have no input, so that no factor could make them fire.
     """
 
     layer: Address
@@ -28,6 +29,14 @@ class LayerCalibration:
     rate: float
     wanted: float
     scaled: bool
+    no_input: bool = False
+
+
+def _weights(row: LayerCalibration) -> str:
+    """Return what happened to the weights."""
+    if row.no_input:
+        return "no input"
+    return f"{row.factor:.3g}" if row.scaled else "kept"
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,7 @@ class Calibration:
 
     def __str__(self) -> str:
         head = ("weights times", "rate before", "after (Hz)", "layer")
-        rows = [
-            (f"{row.factor:.3g}" if row.scaled else "kept", f"{row.before:.1f}", f"{row.rate:.1f}", row.name)
-            for row in self.layers
-        ]
+        rows = [(_weights(row), f"{row.before:.1f}", f"{row.rate:.1f}", row.name) for row in self.layers]
         widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
         lines = ("  ".join((*map(str.rjust, row, widths), row[3])) for row in (head, *rows))
         return "\n".join(lines)

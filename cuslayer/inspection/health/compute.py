@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from cuslayer import check
-from cuslayer.data.batches import pairs
+from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.inspection.forward import check_loss
 from cuslayer.inspection.health.first_step import Steps, first_step, rate_advice
 from cuslayer.inspection.health.measure import measure
@@ -85,7 +85,8 @@ def health(
     count = check.integer(op, "batches", batches, least=1)
     if all(unit.neurons is None for unit in units(net)):
         raise TypeError(f"{op}: net has no neurons")
-    given = list(pairs(op, islice(loader, count), loader))
+    with preserved_epoch(loader):
+        given = list(pairs(op, islice(loader, count), loader))
     for x, _ in given:
         check.time_first(op, "x", as_tensor(x))
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]

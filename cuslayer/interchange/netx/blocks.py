@@ -45,7 +45,7 @@ class Block:
     delay: Delay | None = None
 
 
-def blocks_of(net: Sequential, input_shape: tuple[int, ...] | None) -> tuple[tuple[int, ...], list[Block]]:
+def blocks_of(net: Sequential, input_shape: int | tuple[int, ...] | None) -> tuple[tuple[int, ...], list[Block]]:
     """Return the shape of a network's input, and its blocks. Dropout is left out.
 
     Raises:
@@ -90,9 +90,10 @@ def _complete(block: Block | None) -> None:
         raise ValueError(f"export_hdf5: {block.layer!r} has no neurons behind it")
 
 
-def _input_shape(net: Sequential, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def _input_shape(net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if given is not None:
-        return tuple(given)
+        sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        return tuple(check.integer("export_hdf5", "input_shape", side, least=1) for side in sides)
     if hasattr(net, "input_shape"):
         return tuple(net.input_shape)
     for node in chain_of("export_hdf5", net)[:1]:

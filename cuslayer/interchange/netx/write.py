@@ -20,7 +20,7 @@ from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad
 
 
-def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> None:
+def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[int, ...] | None = None) -> None:
     """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
 
     The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
@@ -35,12 +35,13 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     Args:
         net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
         path: the file; it is written atomically.
-        input_shape: (H, W, C) or (N,); needed unless net is a `Network` or begins with a dense layer.
+        input_shape: (H, W, C), (N,) or N; needed unless net is a `Network` or begins with a dense layer.
 
     Raises:
         ValueError: the network has branches, a layer has no place in the file, the neurons differ in dt, a weight
             before Loihi's neurons is not an integer from -256 to 255, or the input's shape is not known.
-        TypeError: net is not a network.
+            Also if the file cannot be written.
+        TypeError: net is not a network, or input_shape is not made of integers.
         ImportError: h5py is not installed.
 
     Warns:
@@ -78,7 +79,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: tuple[int, ..
     memory = io.BytesIO()
     with library.File(memory, "w") as file:
         _fill(file, document)
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_hdf5")
 
 
 def _input(shape: tuple[int, ...], first: Block) -> dict[str, Any]:

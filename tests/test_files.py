@@ -1,0 +1,50 @@
+"""Atomic writes: the errors name the file, not the temporary one beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.files import write_whole
+from cuslayer.interchange import export_hdf5
+from cuslayer.training import EpochStats, Stats
+
+
+def test_a_file_is_replaced(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"first", b"second"):
+        write_whole(path, lambda file, content=content: file.write(content))
+        assert path.read_bytes() == content
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_missing_folder_is_named(tmp_path, kind):
+    path = tmp_path / "no" / "file"
+    with pytest.raises(kind) as error:
+        write_whole(path, lambda file: file.write(b""))
+    assert str(error.value) == f"{path} cannot be written (No such file or directory)"
+    assert error.value.strerror == "No such file or directory"
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(ValueError) as error:
+        write_whole(tmp_path, lambda file: file.write(b""), op="save")
+    assert str(error.value) == f"save: {tmp_path} is a folder, not a file"
+    assert [*tmp_path.parent.glob(f".{tmp_path.name}.*")] == []
+
+
+def test_what_is_written_by_name(tmp_path):
+    stats = Stats([EpochStats(1, 1.0, 0.5, None, None, 1.0)])
+    net = cs.Network("4-3", cs.SRM())
+    for what, write in (
+        ("export_hdf5: {}/a.net", lambda folder: export_hdf5(net, folder / "a.net")),
+        ("{}/a.csv", lambda folder: stats.save(folder / "a.csv")),
+        ("{}/loss.txt", lambda folder: stats.save_slayer(f"{folder}/")),
+        ("{}/page.html", lambda folder: cs.report(net, np.ones((9, 1, 4), bool), folder / "page.html")),
+    ):
+        folder = tmp_path / "none"
+        with pytest.raises(ValueError) as error:
+            write(folder)
+        assert str(error.value) == f"{what.format(folder)} cannot be written (No such file or directory)"
