@@ -38,6 +38,9 @@ def encode_poisson(
             range.
         TypeError: x does not hold real numbers, or an argument has the wrong type.
 
+    Warns:
+        UserWarning: x looks like pixels from 0 to 255, whose rates are more than one spike a step.
+
     >>> image = np.array([[0.0, 0.5, 1.0]])
     >>> spikes = encode_poisson(image, steps=1000, rate=100, seed=0)
     >>> spikes.shape, spikes.sum(axis=0).tolist()
@@ -53,6 +56,9 @@ def encode_poisson(
     else:
         _check_batch(op, values)
         shape = (check.integer(op, "steps", steps, least=1), *values.shape)
+    # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
+    if values.size and float(values.max()) * per_step > 1 and (found := check.pixels(op, "x", *_range(values))):
+        check.warn(found)
     random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))
     probability = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
     spikes = np.empty((shape[0], math.prod(shape[1:])), bool)
@@ -205,6 +211,10 @@ def _real(op: str, x: Any) -> Array:
     if wrong.size:
         raise ValueError(f"{op}: x must be finite, got {numbers.flat[wrong[0]]}")
     return numbers
+
+
+def _range(x: Array) -> tuple[float, float]:
+    return float(x.min()), float(x.max())
 
 
 def _check_not_negative(op: str, x: Array) -> None:

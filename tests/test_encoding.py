@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -132,10 +133,11 @@ def test_input_is_unchanged_and_of_any_type():
     before = image.copy()
     s = cs.encode_latency(image, steps=50, largest=255)
     assert (s == cs.encode_latency(image / 255, steps=50)).all()
-    assert (cs.encode_poisson(image.tolist(), steps=5, seed=0) == cs.encode_poisson(image, steps=5, seed=0)).all()
+    options = {"steps": 5, "rate": 1.0, "seed": 0}
+    assert (cs.encode_poisson(image.tolist(), **options) == cs.encode_poisson(image, **options)).all()
     cs.encode_delta(image, threshold=3)
     assert (image == before).all()
-    assert (cs.encode_poisson(image[::-1, ::2], steps=5, seed=0).shape) == (5, 2, 3, 5, 1)
+    assert (cs.encode_poisson(image[::-1, ::2], **options).shape) == (5, 2, 3, 5, 1)
     assert cs.encode_delta(np.array([[0.0], [1.0]]) > 0.5, threshold=1).argmax() == 3
 
 
@@ -197,3 +199,17 @@ def test_a_long_signal_has_its_own_rates_in_every_block():
     x = np.zeros((700_000, 1, 2))
     x[1::2, :, 0] = x[600_000:, :, 1] = 1e6
     assert (cs.encode_poisson(x, rate=1000.0) == (x > 0)).all()
+
+
+def test_poisson_warns_of_pixels():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for x, steps in ((pixels, 20), (pixels.astype(np.float32)[None], None)):
+        with pytest.warns(
+            UserWarning, match=r"^encode_poisson: x looks like pixels from 0 to 255, .*is 255; divide it"
+        ):
+            cs.encode_poisson(x, steps=steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cs.encode_poisson(pixels, steps=20, rate=1.0)  # rates in Hz
+        cs.encode_poisson(pixels / 255, steps=20)
+        cs.encode_poisson(np.zeros((0, 3)), steps=20)

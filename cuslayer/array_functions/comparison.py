@@ -17,6 +17,10 @@ from cuslayer.tape import Tensor, apply
 def equal(x1: Any, x2: Any) -> Tensor:
     """Return x1 == x2, element by element, broadcast.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> equal([1.0, 2.0], 2).tolist()
     [False, True]
     """
@@ -26,6 +30,10 @@ def equal(x1: Any, x2: Any) -> Tensor:
 @implements(np.not_equal)
 def not_equal(x1: Any, x2: Any) -> Tensor:
     """Return x1 != x2, element by element, broadcast.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> not_equal([1.0, 2.0], 2).tolist()
     [True, False]
@@ -37,6 +45,10 @@ def not_equal(x1: Any, x2: Any) -> Tensor:
 def less(x1: Any, x2: Any) -> Tensor:
     """Return x1 < x2, element by element, broadcast.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> less([1.0, 2.0], 2).tolist()
     [True, False]
     """
@@ -46,6 +58,10 @@ def less(x1: Any, x2: Any) -> Tensor:
 @implements(np.less_equal)
 def less_equal(x1: Any, x2: Any) -> Tensor:
     """Return x1 <= x2, element by element, broadcast.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> less_equal([1.0, 3.0], 2).tolist()
     [True, False]
@@ -57,6 +73,10 @@ def less_equal(x1: Any, x2: Any) -> Tensor:
 def greater(x1: Any, x2: Any) -> Tensor:
     """Return x1 > x2, element by element, broadcast.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> greater([1.0, 3.0], 2).tolist()
     [False, True]
     """
@@ -66,6 +86,10 @@ def greater(x1: Any, x2: Any) -> Tensor:
 @implements(np.greater_equal)
 def greater_equal(x1: Any, x2: Any) -> Tensor:
     """Return x1 >= x2, element by element, broadcast.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> greater_equal([1.0, 2.0], 2).tolist()
     [False, True]
@@ -77,6 +101,10 @@ def greater_equal(x1: Any, x2: Any) -> Tensor:
 def logical_and(x1: Any, x2: Any) -> Tensor:
     """Return where x1 and x2 are not 0.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> logical_and([True, True], [True, False]).tolist()
     [True, False]
     """
@@ -86,6 +114,10 @@ def logical_and(x1: Any, x2: Any) -> Tensor:
 @implements(np.logical_or)
 def logical_or(x1: Any, x2: Any) -> Tensor:
     """Return where x1 or x2 is not 0.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> logical_or([True, False], [False, False]).tolist()
     [True, False]
@@ -97,6 +129,10 @@ def logical_or(x1: Any, x2: Any) -> Tensor:
 def logical_xor(x1: Any, x2: Any) -> Tensor:
     """Return where exactly one of x1 and x2 is not 0.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> logical_xor([True, True], [True, False]).tolist()
     [False, True]
     """
@@ -106,6 +142,9 @@ def logical_xor(x1: Any, x2: Any) -> Tensor:
 @implements(np.logical_not)
 def logical_not(x: Any) -> Tensor:
     """Return where x is 0.
+
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
 
     >>> logical_not([True, False]).tolist()
     [False, True]

@@ -28,6 +28,10 @@ def binary(operation: Operation, a: Any, b: Any) -> Tensor:
 def add(x1: Any, x2: Any) -> Tensor:
     """Return x1 + x2, broadcast.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> add([1.0, 2.0], 1).tolist()
     [2.0, 3.0]
     """
@@ -37,6 +41,10 @@ def add(x1: Any, x2: Any) -> Tensor:
 @implements(np.subtract)
 def subtract(x1: Any, x2: Any) -> Tensor:
     """Return x1 - x2, broadcast.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> subtract([1.0, 2.0], 1).tolist()
     [0.0, 1.0]
@@ -48,6 +56,10 @@ def subtract(x1: Any, x2: Any) -> Tensor:
 def multiply(x1: Any, x2: Any) -> Tensor:
     """Return x1 x2, element by element, broadcast.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> multiply([1.0, 2.0], [[2.0], [3.0]]).tolist()
     [[2.0, 4.0], [3.0, 6.0]]
     """
@@ -57,6 +69,10 @@ def multiply(x1: Any, x2: Any) -> Tensor:
 @implements(np.divide)
 def divide(x1: Any, x2: Any) -> Tensor:
     """Return x1 / x2, element by element, broadcast.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> divide([1.0, 2.0], 2).tolist()
     [0.5, 1.0]
@@ -70,6 +86,10 @@ def power(x1: Any, x2: Any) -> Tensor:
 
     The gradient of the exponent is ``out log(x1)``, 0 where x1 is 0.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> power([1.0, 2.0, 3.0], 2).tolist()
     [1.0, 4.0, 9.0]
     """
@@ -80,6 +100,10 @@ def power(x1: Any, x2: Any) -> Tensor:
 def maximum(x1: Any, x2: Any) -> Tensor:
     """Return the larger of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
 
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
+
     >>> maximum([-1.0, 2.0], 0).tolist()
     [0.0, 2.0]
     """
@@ -89,6 +113,10 @@ def maximum(x1: Any, x2: Any) -> Tensor:
 @implements(np.minimum)
 def minimum(x1: Any, x2: Any) -> Tensor:
     """Return the smaller of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: an operand is not made of real numbers or booleans.
 
     >>> minimum([-1.0, 2.0], 0).tolist()
     [-1.0, 0.0]
@@ -118,15 +146,25 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 def negative(x: Any) -> Tensor:
     """Return -x.
 
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
+
     >>> negative([1.0, -2.0]).tolist()
     [-1.0, 2.0]
     """
     return apply(elementwise.negative, x)
 
 
+# What np.positive(x) and +x are: a copy.
+implements(np.positive)(lambda x: as_tensor(x).copy())
+
+
 @implements(np.absolute)
 def absolute(x: Any) -> Tensor:
     """Return the absolute value of x, with gradient 0 at 0.
+
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
 
     >>> absolute([-1.0, 2.0]).tolist()
     [1.0, 2.0]
@@ -141,6 +179,9 @@ abs = absolute
 def exp(x: Any) -> Tensor:
     """Return the exponential of x.
 
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
+
     >>> exp([0.0]).tolist()
     [1.0]
     """
@@ -150,6 +191,9 @@ def exp(x: Any) -> Tensor:
 @implements(np.log)
 def log(x: Any) -> Tensor:
     """Return the natural logarithm of x. At 0 it is -inf, below NaN, with NumPy's warnings.
+
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
 
     >>> log([1.0]).tolist()
     [0.0]
@@ -161,6 +205,9 @@ def log(x: Any) -> Tensor:
 def sqrt(x: Any) -> Tensor:
     """Return the square root of x, with an infinite gradient at 0.
 
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
+
     >>> sqrt([4.0]).tolist()
     [2.0]
     """
@@ -170,6 +217,9 @@ def sqrt(x: Any) -> Tensor:
 @implements(np.square)
 def square(x: Any) -> Tensor:
     """Return x x, element by element.
+
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
 
     >>> square([3.0]).tolist()
     [9.0]
@@ -181,6 +231,9 @@ def square(x: Any) -> Tensor:
 def tanh(x: Any) -> Tensor:
     """Return the hyperbolic tangent of x.
 
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
+
     >>> tanh([0.0]).tolist()
     [0.0]
     """
@@ -189,6 +242,9 @@ def tanh(x: Any) -> Tensor:
 
 def sigmoid(x: Any) -> Tensor:
     """Return ``1 / (1 + exp(-x))``, for x of any size without overflow.
+
+    Raises:
+        TypeError: x is not made of real numbers or booleans.
 
     >>> sigmoid([-1000.0, 0.0, 1000.0]).tolist()
     [0.0, 0.5, 1.0]
@@ -202,13 +258,14 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 
     Args:
         a: numbers of any shape.
-        a_min: the lower bound, a number or an array that broadcasts to a; None for none. It has no gradient.
+        a_min: the lower bound, a number or an array that broadcasts to a; None for none. Where a lies below it, it
+            gets the gradient if it requires one.
         a_max: the upper bound, likewise. Where it is below a_min, the result is a_max.
         min: another name of a_min.
         max: another name of a_max.
 
     Raises:
-        TypeError: a bound is not made of numbers or requires a gradient, or is given twice.
+        TypeError: a bound is not made of numbers or is given twice.
         ValueError: a bound does not broadcast to the shape of a.
 
     >>> clip([-2.0, 0.5, 2.0], -1, 1).tolist()
@@ -219,6 +276,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return as_tensor(a).clip(a_min if min is None else min, a_max if max is None else max)
 
 
+@implements(*(getattr(np, name) for name in ("astype",) if hasattr(np, name)))
 def astype(x: Any, dtype: Any) -> Tensor:
     """Return x in another type; its gradient is converted back to the type of x.
 

@@ -62,7 +62,7 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
 
 
 @implements(np.einsum)
-def einsum(subscripts: str, *operands: Any) -> Tensor:
+def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     """Return the sum of products of arrays whose axes have labels.
 
     Args:
@@ -70,6 +70,7 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
             over. Without ``->`` the result has the labels that occur once, in alphabetical order. ``...`` stands for
             any axes, which broadcast.
         operands: one array or more.
+        optimize: accepted as NumPy does; it does not change the result.
 
     Raises:
         ValueError: the labels do not fit the operands, their sizes differ, or one operand has a label twice.

@@ -122,6 +122,10 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the minima along an axis; see `argmax`.
 
+    Raises:
+        ValueError: the axis is out of range or has no element.
+        TypeError: the axis is not an integer.
+
     >>> argmin([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [0, 1]
     """

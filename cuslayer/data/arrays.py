@@ -33,7 +33,7 @@ class Arrays:
     Args:
         x: an array (samples, T, ...); a list of arrays (T, ...), whose T may differ; or a list of `Events`.
         y: the classes (samples,), integers from 0; or one-hot (samples, classes); or, for `SpikeTimeLoss`, target spike
-            trains (samples, T, outputs).
+            trains (samples, T, outputs). A tensor may hold classes as whole numbers.
         shape: for `Events`, the sensor (H, W, C), or the number of neurons. By default the smallest that holds all
             events: name it where other data have to have the same.
         classes: the number of classes; by default the highest class plus one.
@@ -94,7 +94,7 @@ class Arrays:
         if len(self._targets) != len(self._x):
             raise ValueError(f"{op}: x and y must have one length, got {_lengths(x, self._targets, time_first)}")
         if isinstance(self._targets, np.ndarray) and self._targets.ndim < 3:
-            self.labels, least = _labels(op, self._targets)
+            self.labels, least = _labels(op, self._targets, isinstance(y, Tensor))
         else:
             least = self._targets[0].shape[-1]
         self.classes = least if classes is None else check.integer(op, "classes", classes, least=1)
@@ -169,14 +169,16 @@ def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
     return array
 
 
-def _labels(op: str, y: Array) -> tuple[npt.NDArray[np.int64], int]:
+def _labels(op: str, y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,), and the least number of classes."""
     if y.ndim == 2:
         if not ((y == 0) | (y == 1)).all() or not (y.sum(axis=1) == 1).all():
             raise ValueError(f"{op}: y (samples, classes) must hold one 1 a sample and 0 elsewhere")
         labels, least = y.argmax(axis=1).astype(np.int64), y.shape[1]
     else:
-        if y.dtype.kind == "f":
+        if y.dtype.kind == "f" and not (of_tensor and (y == np.floor(y)).all()):
+            if of_tensor:
+                raise TypeError(f"{op}: y must be integers from 0, got {y[y != np.floor(y)][0]:g}")
             raise TypeError(f"{op}: y must be integers from 0, got {y.dtype}; convert them, as y.astype(int) does")
         if y.min() < 0:
             first = int(np.argmax(y < 0))

@@ -128,7 +128,13 @@ class Loader:
         if steps is None:
             own_steps: int | None = getattr(dataset, "steps", None)
             if own_steps is None:
-                raise TypeError(f"{op}: steps must be given for recordings of events, the number of bins")
+                of_arrays = len(dataset) and not isinstance(dataset[0][0], Events)
+                what = (
+                    "a data set without steps, the length T"
+                    if of_arrays
+                    else "recordings of events, the number of bins"
+                )
+                raise TypeError(f"{op}: steps must be given for {what}")
             steps = round(own_steps * (self._own_dt or self.dt) / self.dt)
         self.steps = check.integer(op, "steps", steps, least=1)
         self.shuffle = bool(shuffle)

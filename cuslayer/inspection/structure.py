@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer import check
-from cuslayer.layers import Layer
+from cuslayer.layers import Layer, TemporalFilter
 from cuslayer.network.container import Container, graph_of, shape_after
 from cuslayer.network.graph import INPUT, Address, Node, as_address
 from cuslayer.network.network import Sequential
@@ -57,10 +57,40 @@ def units(net: Any) -> list[Unit]:
     return list(found.values())
 
 
+_VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
+
+
 def check_network(op: str, net: Any) -> None:
     """Raise TypeError unless net is a network."""
     if not isinstance(net, Sequential):
-        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}")
+        hint = ""
+        if isinstance(net, Container):
+            hint = f"; write Sequential({type(net).__name__}(...))"
+        elif isinstance(net, Layer):
+            hint = f"; {_VISIBLE}"
+        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
+
+
+def no_neurons(op: str, net: Any) -> TypeError:
+    """Return the error of a network in whose graph there are no neurons."""
+    holding = [node for node in graph_of(net).nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
+    which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
+    return TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
+
+
+def _holds(layer: Layer) -> bool:
+    """Return whether a layer, or one within it, has neurons among its attributes."""
+    # A filter has a neuron for its response alone.
+    layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
+    return any(is_neuron(value) for each in layers for value in _values(vars(each)))
+
+
+def _values(held: Any) -> Iterator[Any]:
+    for value in held.values() if isinstance(held, dict) else held:
+        if isinstance(value, (list, tuple, dict)):
+            yield from _values(value)
+        else:
+            yield value
 
 
 def find_unit(op: str, net: Any, layer: Any) -> Unit:

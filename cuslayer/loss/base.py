@@ -30,7 +30,7 @@ class ClassLoss:
 
         Args:
             spikes: the output's spikes.
-            labels: the classes (N,), integers from 0, or one-hot (N, classes).
+            labels: the classes (N,), integers from 0, or one-hot (N, classes). A tensor may hold whole numbers.
 
         Raises:
             ValueError: a shape does not fit, a label is out of range, T is 0, or the region reaches past T.
@@ -102,7 +102,7 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
     if labels is None:
         raise TypeError(f"{op}: labels must be (N,) integers or one-hot (N, classes), got None")
-    given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
+    given = _whole(op, labels) if isinstance(labels, Tensor) else to_numpy(labels)
     samples, most = shape[0], shape[-1]
     if given.shape == shape and len(shape) == 2 and given.ndim == 2:
         if not ((given == 0) | (given == 1)).all() or not (given.sum(axis=1) == 1).all():
@@ -113,6 +113,15 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
             f"{op}: labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}"
         )
     return integers(op, given, most)[:, None] == np.arange(most)
+
+
+def _whole(op: str, labels: Tensor) -> Array:
+    """Return labels in a tensor, which holds no integers, as integers if they are whole numbers."""
+    given = to_numpy(labels.data)
+    wrong = given[given != np.floor(given)] if given.dtype.kind == "f" else given[:0]
+    if wrong.size:
+        raise TypeError(f"{op}: labels must be integers, got {wrong[0]:g}")
+    return given.astype(np.int64) if given.dtype.kind == "f" else given
 
 
 def integers(op: str, labels: Array, most: int) -> Array:

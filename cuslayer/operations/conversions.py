@@ -57,10 +57,12 @@ class Conversions:
         """Return whether an operation on this tensor builds a graph."""
         raise NotImplementedError
 
-    def _check_export(self, op: str) -> None:
+    def _check_export(self, op: str, more: str = "") -> None:
         """Raise TypeError where a conversion to an array would lose a gradient."""
         if self._needs_gradient():
-            raise TypeError(f"{op}: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy()")
+            raise TypeError(
+                f"{op}: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy(){more}"
+            )
 
     def __float__(self) -> float:
         return float(self._element("float"))
@@ -95,7 +97,7 @@ class Conversions:
             TypeError: the tensor requires a gradient, which the array would lose.
             ValueError: copy is False, and the type or the device requires a copy.
         """
-        self._check_export("np.asarray")
+        self._check_export("np.asarray", "; of a list of Tensors, np.stack makes one")
         array = self.numpy()
         converted = array if dtype is None else array.astype(dtype, copy=False)
         if copy is False and converted is not self.data:

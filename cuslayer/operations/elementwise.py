@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Pullback, elementwise, masked, numeric
+from cuslayer.operations.base import Gradient, Pullback, elementwise, masked, numeric, to_shape
 
 
 def negative(x: Array, /) -> tuple[Array, Pullback]:
@@ -74,6 +74,29 @@ def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
     if out.shape != x.shape:
         raise ValueError(f"clip: bounds of shape {low.shape} and {high.shape} do not fit x of shape {x.shape}")
     return out, lambda g: masked((x >= low) & (x <= high), g)
+
+
+def clip_to(x: Array, /, *bounds: Array, has: tuple[bool, bool]) -> tuple[Array, Pullback]:
+    """Return x limited to bounds that have a gradient too: where x lies outside, it goes to the bound.
+
+    Args:
+        x: numbers.
+        bounds: the lower bound, the upper one, or both.
+        has: whether there is a lower and an upper bound.
+    """
+    x = numeric(x)
+    given, xp = iter(bounds), namespace(x)
+    low, high = (next(given).astype(x.dtype) if each else None for each in has)
+    out, _ = clip(x, least=low, most=high)
+    raised = x if low is None else xp.maximum(x, low)
+    above = xp.zeros(x.shape, bool) if high is None else raised > high
+    below = xp.zeros(x.shape, bool) if low is None else (x < low) & ~above
+
+    def pullback(g: Array) -> list[Gradient]:
+        outside = [to_shape(masked(where, g), b.shape) for where, b in ((below, low), (above, high)) if b is not None]
+        return [masked(~(below | above), g), *outside]
+
+    return out, pullback
 
 
 def astype(x: Array, /, *, dtype: Any) -> tuple[Array, Pullback | None]:

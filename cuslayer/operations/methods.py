@@ -132,15 +132,31 @@ class ArrayMethods(Conversions, Generic[TensorT]):
         """Return the exponential of each element."""
         return self._apply(elementwise.exp, self)
 
+    def log(self) -> TensorT:
+        """Return the natural logarithm of each element."""
+        return self._apply(elementwise.log, self)
+
+    def sqrt(self) -> TensorT:
+        """Return the square root of each element."""
+        return self._apply(elementwise.sqrt, self)
+
+    def tanh(self) -> TensorT:
+        """Return the hyperbolic tangent of each element."""
+        return self._apply(elementwise.tanh, self)
+
     def abs(self) -> TensorT:
         """Return the absolute value of each element, with gradient 0 at 0."""
         return self._apply(elementwise.absolute, self)
 
     def clip(self, min: Any = None, max: Any = None) -> TensorT:
         """Return each element limited to [min, max]; see `cuslayer.functions.clip`."""
-        for bound in (min, max):
-            if isinstance(bound, Conversions):
-                bound._check_export("clip")
+        if any(isinstance(bound, Conversions) and bound._needs_gradient() for bound in (min, max)):
+            return self._apply(
+                elementwise.clip_to,
+                self,
+                *(bound for bound in (min, max) if bound is not None),
+                has=(min is not None, max is not None),
+            )
         return self._apply(elementwise.clip, self, least=min, most=max)
 
     def astype(self, dtype: Any) -> TensorT:

@@ -25,7 +25,7 @@ _WITHOUT_GRADIENT = frozenset(
     for name in (
         *("allclose", "argsort", "argwhere", "array2string", "array_equal", "array_equiv", "array_repr", "array_str"),
         *("can_cast", "count_nonzero", "empty_like", "flatnonzero", "full_like", "isclose", "iscomplexobj", "isfinite"),
-        *("isinf", "isnan", "isrealobj", "may_share_memory", "ndim", "nonzero", "ones_like", "result_type"),
+        *("isin", "isinf", "isnan", "isrealobj", "may_share_memory", "ndim", "nonzero", "ones_like", "result_type"),
         *("searchsorted", "shape", "shares_memory", "signbit", "size", "zeros_like"),
         "where",  # of one argument, the indices of what is not 0
     )
@@ -42,6 +42,19 @@ _INSTEAD = {
     "np.minimum.reduce": "np.min",
     "np.outer": "np.einsum",
     "np.vstack": "np.concatenate",
+}
+
+
+_OPERATORS = {
+    "np.add": "+",
+    "np.subtract": "-",
+    "np.multiply": "*",
+    "np.divide": "/",
+    "np.power": "**",
+    "np.matmul": "@",
+    "np.bitwise_and": "&",
+    "np.bitwise_or": "|",
+    "np.bitwise_xor": "^",
 }
 
 
@@ -79,7 +92,8 @@ class NumpyCalls:
         if method != "__call__":
             raise TypeError(f"{name}: not supported for Tensors; use {_INSTEAD.get(name, 'x.numpy()')}")
         for option in options:
-            hint = "; write array = array + x, or use x.numpy()" if option == "out" else ""
+            expression = f"array {_OPERATORS[name]} x" if name in _OPERATORS else f"{name}(array, x)"
+            hint = f"; write array = {expression}, or use x.numpy()" if option == "out" else ""
             raise TypeError(f"{name}: {option}= is not supported for Tensors{hint}")
         if ufunc in _implementations:
             return _implementations[ufunc](*inputs)

@@ -11,7 +11,10 @@ import pytest
 
 import cuslayer as cs
 
-LOST = r"^{}: the Tensor requires a gradient, which would be lost; use x.detach\(\) or x.numpy\(\)$"
+LOST = (
+    r"^{}: the Tensor requires a gradient, which would be lost; use x.detach\(\) or x.numpy\(\)"
+    "(; of a list of Tensors, np.stack makes one)?$"
+)
 
 
 def tensor(*shape, requires_grad=False, dtype=np.float64):

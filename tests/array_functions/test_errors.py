@@ -33,10 +33,6 @@ ERRORS = {
     ),
     "clip: bounds must be numbers, arrays or None, got 'a' and 2": (TypeError, lambda: cs.clip(X, "a", 2)),
     "clip: a bound must be given once, got a_min or a_max and min or max": (TypeError, lambda: cs.clip(X, 1, min=2)),
-    "clip: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy()": (
-        TypeError,
-        lambda: X.clip(max=G),
-    ),
     "astype: dtype must be float32, float64 or bool, got int64": (TypeError, lambda: X.astype(np.int64)),
     "astype: dtype must be float32, float64 or bool, got 'number'": (TypeError, lambda: X.astype("number")),
     "bitwise_and: operands of &, |, ^ and ~ must be boolean, got float64": (TypeError, lambda: X & True),

@@ -108,6 +108,8 @@ def test_what_is_no_data_set(dataset, got):
 def test_the_number_of_steps_of_events_is_needed():
     with refuses("Loader: steps must be given for recordings of events, the number of bins", TypeError):
         Loader(Own((EVENTS, 0)), 1)
+    with refuses("Loader: steps must be given for a data set without steps, the length T", TypeError):
+        Loader(Own((np.ones((5, 2), bool), 0)), 1)
     data = Own((EVENTS, 0))
     data.shape = ()
     with refuses("Loader: dataset.shape must have an axis, got ()"):

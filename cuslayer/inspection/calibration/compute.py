@@ -12,7 +12,7 @@ from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import preserved_epoch
 from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
-from cuslayer.inspection.structure import check_network, eval_mode
+from cuslayer.inspection.structure import check_network, eval_mode, no_neurons
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Graph, Node, flow
@@ -94,6 +94,8 @@ def calibrate(
     last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
     samples = check.integer(op, "samples", samples, least=1)
     graph = graph_of(net)
+    if not any(is_neuron(node.stage) for node in graph.nodes):
+        raise no_neurons(op, net)
     wanted = wanted_rates(op, graph, rate, last)
     kept = _kept(op, net, keep)
     with preserved_epoch(batches):

@@ -14,7 +14,8 @@ from cuslayer.inspection.health.measure import measure
 from cuslayer.inspection.health.rates import scale_advice
 from cuslayer.inspection.health.result import NetworkHealth
 from cuslayer.inspection.health.surrogate import surrogate_advice
-from cuslayer.inspection.structure import check_network, note_rates, units
+from cuslayer.inspection.structure import check_network, no_neurons, note_rates, units
+from cuslayer.network.input import finite_input
 from cuslayer.optim import Optimizer
 from cuslayer.tape import as_tensor
 
@@ -84,11 +85,11 @@ def health(
     _check_optimizer(op, net, optimizer)
     count = check.integer(op, "batches", batches, least=1)
     if all(unit.neurons is None for unit in units(net)):
-        raise TypeError(f"{op}: net has no neurons")
+        raise no_neurons(op, net)
     with preserved_epoch(loader):
         given = list(pairs(op, islice(loader, count), loader))
     for x, _ in given:
-        check.time_first(op, "x", as_tensor(x))
+        check.time_first(op, "x", finite_input("network", "x", x))
     given = [(x, target) for x, target in given if as_tensor(x).shape[1]]
     if not given:
         raise ValueError(f"{op}: loader must have a batch with a sample, got none")
