@@ -57,8 +57,11 @@ def encode_poisson(
         _check_batch(op, values)
         shape = (check.integer(op, "steps", steps, least=1), *values.shape)
     # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
-    if values.size and float(values.max()) * per_step > 1 and (found := check.pixels(op, "x", *_range(values))):
-        check.warn(found)
+    if values.size and float(values.max()) * per_step > 1:
+        low, high = float(values.min()), float(values.max())
+        found = check.pixels(op, "x", low, high, lambda: bool((values % 1 == 0).all()))
+        if found:
+            check.warn(found)
     random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))
     probability = -np.expm1(-values.reshape(shape[0] if steps is None else 1, math.prod(shape[1:])) * per_step)
     spikes = np.empty((shape[0], math.prod(shape[1:])), bool)
@@ -211,10 +214,6 @@ def _real(op: str, x: Any) -> Array:
     if wrong.size:
         raise ValueError(f"{op}: x must be finite, got {numbers.flat[wrong[0]]}")
     return numbers
-
-
-def _range(x: Array) -> tuple[float, float]:
-    return float(x.min()), float(x.max())
 
 
 def _check_not_negative(op: str, x: Array) -> None:

@@ -253,7 +253,6 @@ def dense(**options):
         ([dense(), SRM, Shift(1.0), Shift(1.0)], r"layer 3, Shift\(1, dt=1\), must be one shift"),
         ([dense(), SRM, cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0)], r"layer 3, Delay\(.*\), must be one delay in whole"),
         ([dense(), SRM, cs.Delay(2, dt=1.0, mode="linear")], r"layer 2, Delay\(.*\), must be one delay in whole steps"),
-        ([dense(), SRM, cs.Dense(2, 2), cs.SRM(dt=0.5)], r"neurons must have one dt, got 0\.5, 1"),
         ([dense(weight_scale=0.1), LOIHI], r"Dense\(3, 2\) must have integer weights from -256 to 255 before Loihi"),
         ([cs.Pool(1, gain=300.0), LOIHI], r"Pool\(.*\) must have integer weights .*got 300 to 300"),
         ([cs.Pool(1, gain=5.0), Coarse()], r"Pool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
