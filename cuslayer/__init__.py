@@ -68,6 +68,7 @@ from cuslayer.functions import (
 )
 from cuslayer.gradcheck import gradcheck
 from cuslayer.inspection import (
+    calibrate,
     compare_gradients,
     demo,
     explain,
@@ -116,7 +117,7 @@ from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
 from cuslayer.tape import Tensor, differentiable, no_grad
-from cuslayer.training import GradientFlow, Params, Stats, calibrate, load_config, load_run
+from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
 
 __version__ = "0.1.0"
 

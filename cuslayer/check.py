@@ -12,10 +12,22 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
 
 P = ParamSpec("P")
 S = TypeVar("S")
+
+
+class MissingKey(ValueError):
+    """A required key is missing.
+
+    Attributes:
+        path: the path of the key.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def number(op: str, name: str, value: Any) -> float:
@@ -31,6 +43,12 @@ def number(op: str, name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{op}: {name} must be finite, got {result}")
     return result
+
+
+def instance(op: str, name: str, value: Any) -> None:
+    """Raise TypeError if value is a class in place of one of its objects."""
+    if isinstance(value, type):
+        raise TypeError(f"{op}: {name} is the class {value.__name__}; write {value.__name__}(...)")
 
 
 def positive(op: str, name: str, value: Any) -> float:
@@ -112,6 +130,30 @@ def index(op: str, name: str, value: Any, size: int, what: str = "") -> int:
     if place >= size:
         raise IndexError(f"{op}: {name} must be under {size}{what and ' ' + what}, got {place}")
     return place
+
+
+def position(op: str, index: SupportsIndex, length: int, what: str = "samples", kinds: str = "an integer") -> int:
+    """Return index as a position from 0; a negative index counts from the end.
+
+    Args:
+        op: the operation.
+        index: the index.
+        length: the number of places.
+        what: what the places hold, for messages.
+        kinds: the kinds of index that the operation allows, for messages.
+
+    Raises:
+        IndexError: there is no such place, which also ends iteration over a data set.
+        TypeError: index is not an integer.
+    """
+    try:
+        place = operator.index(index)
+    except TypeError:
+        hint = "; Subset(data, range(...)) takes several" if isinstance(index, slice) and what == "samples" else ""
+        raise TypeError(f"{op}: index must be {kinds}, got {type(index).__name__}{hint}") from None
+    if not -length <= place < length:
+        raise IndexError(f"{op}: index must lie within {length} {what}, got {place}")
+    return place % length
 
 
 def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...]:

@@ -57,9 +57,9 @@ def encode_poisson(
         _check_batch(op, values)
         shape = (check.integer(op, "steps", steps, least=1), *values.shape)
     # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
-    if values.size and float(values.max()) * per_step > 1:
-        low, high = float(values.min()), float(values.max())
-        found = check.pixels(op, "x", low, high, lambda: bool((values % 1 == 0).all()))
+    high = float(values.max(initial=0))
+    if high * per_step > 1:
+        found = check.pixels(op, "x", float(values.min()), high, lambda: bool((values % 1 == 0).all()))
         if found:
             check.warn(found)
     random = generator() if seed is None else np.random.default_rng(check.integer(op, "seed", seed, least=0))

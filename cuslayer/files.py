@@ -1,13 +1,14 @@
-"""Atomic writes of files."""
+"""Atomic writes of files, and archives of arrays with a JSON description."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 class NotWritten(OSError, ValueError):
@@ -50,6 +51,24 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, op: str | No
     except BaseException:
         _remove(beside)
         raise
+
+
+def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, op: str | None = None) -> None:
+    """Write an npz file of arrays and the JSON text `about`, atomically; errors are those of `write_whole`."""
+    import numpy as np
+
+    text = np.array(json.dumps(about))
+    write_whole(path, lambda file: np.savez(file, about=text, **arrays), op=op)
+
+
+def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
+    """Return what `write_archive` wrote. A damaged file raises any error of the readers of zip, npy and JSON."""
+    import numpy as np
+
+    # np.load leaves a damaged file open if it opened the file itself. Without pickle no code in the file can run.
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return json.loads(str(arrays.pop("about"))), arrays
 
 
 def _remove(path: Path) -> None:

@@ -21,7 +21,6 @@ from functools import cache
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-import numpy as np
 
 from cuslayer.backend import Array, cores
 
@@ -91,8 +90,3 @@ GRAIN = 128
 def columns(x: Array) -> Array:
     """Return x (T, ...) as the matrix (T, columns), without a copy."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are."""
-    return x.astype(np.float32) if x.dtype == bool else x

@@ -98,7 +98,7 @@ def test_microseconds_in_bins_of_a_tenth(rounding):
     assert binned[:, 0, :, 0].argmax(axis=0).tolist() == expected
     assert binned.sum() == 10
     raw = b"".join(bytes([x, 0]) + int(t).to_bytes(3, "big") for x, t in enumerate(us))
-    assert (bin_recordings([raw], (1, 10, 2), 9, 0.1, rounding)[:, 0] == binned).all()
+    assert (bin_recordings([raw], (1, 10, 2), 9, 0.1, rounding)[0][:, 0] == binned).all()
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.5, 2.0])

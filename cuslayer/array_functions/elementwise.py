@@ -276,7 +276,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return as_tensor(a).clip(a_min if min is None else min, a_max if max is None else max)
 
 
-@implements(*(getattr(np, name) for name in ("astype",) if hasattr(np, name)))
+@implements(*([np.astype] if hasattr(np, "astype") else []))
 def astype(x: Any, dtype: Any) -> Tensor:
     """Return x in another type; its gradient is converted back to the type of x.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cuslayer import backend
 
@@ -15,6 +16,19 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the option --data of commands that read a run."""
     parser.add_argument("--data", metavar="DIR", help="folder of recordings, by default that of the run")
+
+
+def add_page(parser: argparse.ArgumentParser, op: str) -> None:
+    """Add the option --out of commands that write a page."""
+    parser.add_argument("--out", metavar="PAGE", help=f"file to write, by default {op}.html in the folder of the run")
+
+
+def page_of(options: argparse.Namespace, op: str, folder: Path) -> Path:
+    """Return the page to write, by default in the folder of the run; raise ValueError if its folder is missing."""
+    page = Path(options.out) if options.out else folder / f"{op}.html"
+    if not page.parent.is_dir():
+        raise ValueError(f"{op}: folder {page.parent} does not exist")
+    return page
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from cuslayer.cli.arguments import add_run
+from cuslayer.cli.arguments import add_page, add_run, page_of
 
 HELP = "write an HTML page in which the network recognizes drawn digits"
 DESCRIPTION = """Write one HTML page, which works without a network connection: draw a digit in it, an event camera is
@@ -16,7 +15,7 @@ DESCRIPTION = """Write one HTML page, which works without a network connection: 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
-    parser.add_argument("--out", metavar="PAGE", help="file to write, by default demo.html in the folder of the run")
+    add_page(parser, "demo")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -25,7 +24,4 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer.inspection import demo
 
     found = training.load_run(options.run)
-    page = Path(options.out) if options.out else found.folder / "demo.html"
-    if not page.parent.is_dir():
-        raise ValueError(f"demo: folder {page.parent} does not exist")
-    print(demo(found.net, page, duration=found.config.duration))
+    print(demo(found.net, page_of(options, "demo", found.folder), duration=found.config.duration))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cuslayer.cli.arguments import add_data, add_device, add_run, use_device
+from cuslayer.cli.arguments import add_data, add_device, add_page, add_run, page_of, use_device
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
     add_data(parser)
-    parser.add_argument("--out", metavar="PAGE", help="file to write, by default report.html in the folder of the run")
+    add_page(parser, "report")
     add_device(parser)
 
 
@@ -40,7 +40,5 @@ def run(options: argparse.Namespace) -> None:
     else:
         samples, target, what = training.example(found, data=options.data)
         loss = found.config.loss()
-    page = Path(options.out) if options.out else found.folder / "report.html"
-    if not page.parent.is_dir():
-        raise ValueError(f"report: folder {page.parent} does not exist")
+    page = page_of(options, "report", found.folder)
     print(report(found.net, samples, page, target=target, loss=loss, title=f"{found.net.notation}: {what}"))

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.datasets import position
 from cuslayer.data.dense import Array, numbers, spikes_or_signal
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.tape import Tensor
@@ -105,7 +104,7 @@ class Arrays:
         return len(self._x)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
-        place = position("Arrays", index, len(self))
+        place = check.position("Arrays", index, len(self))
         return self._x[place], self._targets[place] if self.labels is None else int(self.labels[place])
 
     def __repr__(self) -> str:

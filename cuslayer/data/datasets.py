@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from itertools import chain
 from pathlib import Path
@@ -79,7 +78,7 @@ class _Files:
         return len(self._paths)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = position(type(self).__name__, index, len(self))
+        place = check.position(type(self).__name__, index, len(self))
         return read_events(self._paths[place]), int(self.labels[place])
 
     def recording(self, index: int) -> bytes | None:
@@ -237,23 +236,6 @@ def open_folder(
     classes = max(map(max, labels)) + 1
     train, test = (EventFolder(folder, file, sensor, suffix, classes=classes) for file in lists)
     return train, test
-
-
-def position(op: str, index: SupportsIndex, length: int, what: str = "samples") -> int:
-    """Return index as a position from 0; a negative index counts from the end.
-
-    Raises:
-        IndexError: there is no such place, which also ends iteration over a data set.
-        TypeError: index is not an integer.
-    """
-    try:
-        place = operator.index(index)
-    except TypeError:
-        hint = "; Subset(data, range(...)) takes several" if isinstance(index, slice) and what == "samples" else ""
-        raise TypeError(f"{op}: index must be an integer, got {type(index).__name__}{hint}") from None
-    if not -length <= place < length:
-        raise IndexError(f"{op}: index must lie within {length} {what}, got {place}")
-    return place % length
 
 
 def _read_bytes(path: Path) -> bytes | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.datasets import position
 from cuslayer.data.events import Events
 from cuslayer.data.formats.slayer import decode, encode
 from cuslayer.data.saccades import MS, SENSOR, saccades
@@ -84,7 +83,7 @@ class Digits:
         return len(self._number)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = position("Digits", index, len(self))
+        place = check.position("Digits", index, len(self))
         number = self._number[place]
         raw, offsets = self._recordings
         return decode(raw[offsets[number] : offsets[number + 1]]), int(self.labels[place])
@@ -105,10 +104,14 @@ def numbers(split: str) -> npt.NDArray[np.int64]:
     return number[chosen[split]]
 
 
+@cache
 def labelled_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return the images (samples, 8, 8), values from 0 to 16, and their classes (samples,)."""
+    """Return the images (samples, 8, 8), values from 0 to 16, and their classes (samples,), read-only."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
-        return file["images"], file["labels"]
+        images, labels = file["images"], file["labels"]
+    images.setflags(write=False)
+    labels.setflags(write=False)
+    return images, labels
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,13 +152,7 @@ class Events:
         ((1.3, 4, 1, 0), Events(1 events in 2-D, 0.5 to 0.5 ms))
         """
         if not isinstance(index, slice) and np.ndim(index) == 0:
-            try:
-                at = operator.index(index)
-            except TypeError:
-                kind = type(index).__name__
-                raise TypeError(f"Events: index must be an integer, a slice or an array, got {kind}") from None
-            if not -len(self) <= at < len(self):
-                raise IndexError(f"Events: index must lie within {len(self)} events, got {at}")
+            at = check.position("Events", index, len(self), "events", "an integer, a slice or an array")
             y = None if self._y is None else int(self._y[at])
             return float(self._t[at]), int(self._x[at]), y, int(self._p[at])
         chosen: Any = index if isinstance(index, slice) else np.asarray(index)

@@ -59,9 +59,8 @@ def bin_recordings(
     steps: int,
     dt: float,
     rounding: str,
-    kept: Counts | None = None,
-) -> npt.NDArray[np.bool_] | None:
-    """Return the spikes (T, N, H, W, C) of recordings as `Events.to_spikes` does, or None if one is invalid.
+) -> tuple[npt.NDArray[np.bool_], Counts] | None:
+    """Return the spikes of recordings as `Events.to_spikes` does, and how many events lie within the bins.
 
     Args:
         recordings: the bytes of `.bs2` files, one for each of N samples.
@@ -69,14 +68,16 @@ def bin_recordings(
         steps: the number of bins.
         dt: the width of a bin in ms.
         rounding: "floor" or "nearest".
-        kept: for each recording, 0; increased by the number of its events within the bins.
+
+    Returns:
+        The spikes (T, N, H, W, C), and the number of events for each recording (N,); None if a recording is invalid.
     """
     if any(not raw or len(raw) % EVENT_BYTES for raw in recordings):
         return None
     ends = np.cumsum([len(raw) for raw in recordings], dtype=np.int64)
     raw = np.frombuffer(b"".join(recordings), np.uint8)
     spikes = np.zeros(steps * len(recordings) * int(np.prod(shape)), np.bool_)
-    counts = np.zeros(len(recordings), np.int64) if kept is None else kept
-    if not _bin_events(raw, ends, spikes, counts, *shape, steps, dt, rounding == "nearest"):
+    kept = np.zeros(len(recordings), np.int64)
+    if not _bin_events(raw, ends, spikes, kept, *shape, steps, dt, rounding == "nearest"):
         return None
-    return spikes.reshape(steps, len(recordings), *shape)
+    return spikes.reshape(steps, len(recordings), *shape), kept

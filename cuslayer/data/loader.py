@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cuslayer import backend, check
 from cuslayer.data.augment import Transform
-from cuslayer.data.datasets import Dataset, position
+from cuslayer.data.datasets import Dataset
 from cuslayer.data.dense import numbers, to_steps
 from cuslayer.data.events import ROUNDINGS, Events, flat_bins, sensor_shape
 from cuslayer.data.window import Misfits, first_time
@@ -122,6 +122,7 @@ class Loader:
         op = "Loader"
         _check_dataset(op, dataset)
         self.dataset = dataset
+        self._has_labels = getattr(dataset, "labels", None) is not None
         self.batch = check.integer(op, "batch", batch, least=1)
         self._own_dt: float | None = getattr(dataset, "dt", None)
         self.dt = check.time_step(op, "dt", (self._own_dt or 1.0) if dt is None else dt)
@@ -170,7 +171,7 @@ class Loader:
             IndexError: there is no such batch.
             TypeError: index is not an integer.
         """
-        place = position("Loader", index, len(self), "batches")
+        place = check.position("Loader", index, len(self), "batches")
         epoch, parts = self._parts()
         return self._with_warnings(self._prepare(parts[place], epoch))
 
@@ -203,10 +204,9 @@ class Loader:
         """Return the batch of some samples."""
         misfits = Misfits()
         chosen = samples.tolist()
-        binned = self._fast_binning(chosen, misfits)
-        labels = getattr(self.dataset, "labels", None)
-        if binned is not None and labels is not None:
-            return _Prepared((binned, labels[samples]), misfits.warnings())
+        binned = self._fast_binning(chosen, misfits) if self._has_labels else None
+        if binned is not None:
+            return _Prepared((binned, self.dataset.labels[samples]), misfits.warnings())  # type: ignore[attr-defined]
         found = [self._recording(sample, epoch, misfits) for sample in chosen]
         recordings, targets = [each for each, _ in found], [target for _, target in found]
         trains = [target for target in targets if isinstance(target, np.ndarray)]
@@ -291,15 +291,16 @@ class Loader:
             return None
         from cuslayer.data.fast_binning import EVENT_BYTES, bin_recordings
 
-        kept = np.zeros(len(found), np.int64)
-        binned = bin_recordings(found, self.shape, self.steps, self.dt, self.rounding, kept)
-        if binned is not None:
-            for sample, raw, inside in zip(samples, found, kept.tolist(), strict=True):
-                if inside < _FEW * (len(raw) // EVENT_BYTES):
-                    misfits.add(self._where(sample), self.dataset[sample][0].t, inside, self.steps, self.dt)
-                else:
-                    misfits.recordings += 1
-        return binned
+        binned = bin_recordings(found, self.shape, self.steps, self.dt, self.rounding)
+        if binned is None:
+            return None
+        spikes, kept = binned
+        for sample, raw, inside in zip(samples, found, kept.tolist(), strict=True):
+            if inside < _FEW * (len(raw) // EVENT_BYTES):
+                misfits.add(self._where(sample), self.dataset[sample][0].t, inside, self.steps, self.dt)
+            else:
+                misfits.recordings += 1
+        return spikes
 
 
 def _check_dataset(op: str, dataset: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.datasets import Dataset, position
+from cuslayer.data.datasets import Dataset
 
 
 class Subset:
@@ -37,7 +37,7 @@ class Subset:
 
     def __init__(self, dataset: Dataset, indices: Sequence[SupportsIndex] | npt.NDArray[Any]) -> None:
         length = len(dataset)
-        chosen = [position("Subset", index, length) for index in indices]
+        chosen = [check.position("Subset", index, length) for index in indices]
         self.dataset = dataset
         self.indices = np.array(chosen, dtype=np.int64)
 
@@ -63,7 +63,7 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
-        return self.dataset[int(self.indices[position("Subset", index, len(self))])]
+        return self.dataset[int(self.indices[check.position("Subset", index, len(self))])]
 
     def recording(self, index: int) -> bytes | None:
         """Return the bytes of a `.bs2` file, for fast binning; None if the data set has none."""

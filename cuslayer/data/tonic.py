@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.data.datasets import position
 from cuslayer.data.events import Events, sensor_shape
 
 _US_PER_MS = 1000.0
@@ -75,7 +74,7 @@ class FromTonic:
         return len(self._dataset)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
-        place = position("FromTonic", index, len(self))
+        place = check.position("FromTonic", index, len(self))
         events, target = self._dataset[place]
         wanted, names = ("x", "t", "p") if self._one_dimensional else ("x", "y", "t", "p"), _fields(events)
         if not set(wanted) <= set(names):

@@ -1,5 +1,7 @@
-"""Inspection of networks: record arrays, explain spikes, compare gradients, diagnose, report, notebook views."""
+"""Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
+from cuslayer.inspection.calibration.compute import calibrate
+from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison
 from cuslayer.inspection.demo import demo
@@ -19,16 +21,19 @@ from cuslayer.inspection.structure import note_rates, rates_of
 
 __all__ = [
     "Advice",
+    "Calibration",
     "Comparison",
     "Explanation",
     "GradientComparison",
     "Labelled",
+    "LayerCalibration",
     "LayerHealth",
     "NetworkHealth",
     "Reassignment",
     "Record",
     "Recording",
     "Trace",
+    "calibrate",
     "compare_gradients",
     "demo",
     "explain",

@@ -49,6 +49,15 @@ def write_page(
     return where
 
 
+def page_title(op: str, net: Any, title: Any) -> str:
+    """Return the title of a page, given or the network's notation; raise TypeError unless it is a string."""
+    if title is None:
+        return str(getattr(net, "notation", type(net).__name__))
+    if not isinstance(title, str):
+        raise TypeError(f"{op}: title must be text, got {type(title).__name__}")
+    return title
+
+
 def read(path: Path) -> str:
     """Return the text of a file of the package."""
     return path.read_text("utf-8")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.layers import Layer, TemporalFilter
+from cuslayer.layers.base import Shape
 from cuslayer.network.container import Container, graph_of, shape_after
 from cuslayer.network.graph import INPUT, Address, Node, as_address
 from cuslayer.network.network import Sequential
@@ -71,11 +72,14 @@ def check_network(op: str, net: Any) -> None:
         raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
 
 
-def no_neurons(op: str, net: Any) -> TypeError:
-    """Return the error of a network in whose graph there are no neurons."""
-    holding = [node for node in graph_of(net).nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
+def check_neurons(op: str, net: Any) -> None:
+    """Raise TypeError unless a network has neurons in its graph."""
+    nodes = graph_of(net).nodes
+    if any(is_neuron(node.stage) for node in nodes):
+        return
+    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
     which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
-    return TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
+    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
 
 
 def _holds(layer: Layer) -> bool:
@@ -198,9 +202,6 @@ def eval_mode(net: Any) -> Iterator[None]:
             layer.training = was
         for p, requires in required:
             p.requires_grad = requires
-
-
-Shape: TypeAlias = "tuple[int, ...]"
 
 
 def output_shapes(net: Any) -> list[Shape | None]:

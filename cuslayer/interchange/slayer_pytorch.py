@@ -71,7 +71,7 @@ def load_slayer(
             if len(keys) != len(layers):
                 found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
                 raise ValueError(f"load_slayer: the state has {found}, the network {len(layers)} {kind} layers")
-            setters += [_setter(key, given[key], node, node.stage) for key, node in zip(keys, layers, strict=True)]
+            setters += [_setter(key, given[key], node) for key, node in zip(keys, layers, strict=True)]
         for load in setters:
             load()
     inward = {"weight": _weight_inward, "pool": _weight_inward, "filter": _filter_inward, "delay": _delay_inward}
@@ -148,10 +148,11 @@ def _check_gains(pools: list[tuple[str, Array]], nodes: list[Node]) -> None:
             raise ValueError(f"load_slayer: {key} has the gain {array.flat[0]:g}, the network has {ours}")
 
 
-def _setter(key: str, array: Array, node: Node, layer: Any) -> Callable[[], None]:
-    """Check that an array fits a layer; return a function that loads it."""
+def _setter(key: str, array: Array, node: Node) -> Callable[[], None]:
+    """Check that an array fits the layer at a node; return a function that loads it."""
+    layer = node.stage
     if isinstance(layer, Delay):
-        return _delay_setter(key, array, node, layer)
+        return _delay_setter(key, array, node)
     if isinstance(layer, (TemporalFilter, FilterBank)):
         ours = _filter_inward(array).reshape(-1) if isinstance(layer, TemporalFilter) else _filter_inward(array)
         taps = layer.weight.shape
@@ -178,7 +179,8 @@ def _setter(key: str, array: Array, node: Node, layer: Any) -> Callable[[], None
     return load
 
 
-def _delay_setter(key: str, array: Array, node: Node, layer: Delay) -> Callable[[], None]:
+def _delay_setter(key: str, array: Array, node: Node) -> Callable[[], None]:
+    layer: Delay = node.stage
     features = layer.features
     _same(key, array, node, (features[2], *features[:2]) if len(features) == 3 else (*features, 1, 1))
     if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):

@@ -174,8 +174,21 @@ class Surrogate(Protocol):
     def __hash__(self) -> int: ...
 
 
+class LaplaceSurrogate:
+    """Base class of the constants of neurons with the surrogate ``dt rho(u) = height exp(-|u - theta| / width)``."""
+
+    theta: float
+    width: float
+    height: float
+
+    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+        """Return theta, 1 / width and height in a number type."""
+        real = dtype.type
+        return real(self.theta), real(1 / self.width), real(self.height)
+
+
 @dataclass(frozen=True)
-class Spiking:
+class Spiking(LaplaceSurrogate):
     """Threshold, refractory response and surrogate gradient.
 
     Attributes:
@@ -189,11 +202,6 @@ class Spiking:
     refractory: Alpha
     width: float
     height: float
-
-    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-        """Return theta, 1 / width and height in a number type."""
-        real = dtype.type
-        return real(self.theta), real(1 / self.width), real(self.height)
 
 
 class Pooling(NamedTuple):

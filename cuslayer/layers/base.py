@@ -59,7 +59,7 @@ class Layer:
     def scale_output(self, factor: float) -> None:
         """Scale the output by a factor, by default through the layer's only parameter; `calibrate` calls it."""
         for p in self.parameters():
-            _scale(p, factor)
+            scale_parameter(p, factor)
 
     def parameters(self) -> list[Tensor]:
         """Return the tensors that an optimizer updates, each once."""
@@ -89,16 +89,16 @@ class Layer:
         Args:
             above: the identities of the layers whose names are being collected, which hold this one.
         """
-        first = self.parameters() if lists_parameters(self) else self._first_parameters()
-        names = {id(child): name for name, child in self.children()}
-        yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(first))
-        if not lists_parameters(self):
-            yield from self._names_found(above)
+        return self._all_names(above, {id(child): name for name, child in self.children()})
 
     def names_in_network(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
         """Yield the names of the parameters after the layer's position in a network, as `parameter_names` does."""
+        return self._all_names(above, {})
+
+    def _all_names(self, above: tuple[int, ...], names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the names of all parameters; those that come first have numbers, but for names by identity."""
         first = self.parameters() if lists_parameters(self) else self._first_parameters()
-        yield from ((str(number), p) for number, p in enumerate(first))
+        yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(first))
         if not lists_parameters(self):
             yield from self._names_found(above)
 
@@ -172,7 +172,8 @@ class Layer:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-def _scale(p: Tensor, factor: float) -> None:
+def scale_parameter(p: Tensor, factor: float) -> None:
+    """Multiply a parameter by a factor, in its own type."""
     p.data = p.data * p.data.dtype.type(factor)
 
 
@@ -284,7 +285,7 @@ class Synapse(Hooked):
         return [self.weight, *super()._first_parameters()]
 
     def scale_output(self, factor: float) -> None:
-        _scale(self.weight, factor)
+        scale_parameter(self.weight, factor)
         for hook in _as_tuple(self.weight_hook):
             if hasattr(hook, "scale_output"):
                 hook.scale_output(factor)

@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, generator, to_device
 from cuslayer.layers.base import Layer
-from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
 
 @differentiable
@@ -68,7 +68,7 @@ class Dropout(Layer):
     def __call__(self, x: Any) -> Tensor:
         if self.training:
             return dropout(x, p=self.p)
-        return x if isinstance(x, Tensor) else Tensor(x)
+        return as_tensor(x)
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.layers.base import Synapse
+from cuslayer.layers.base import Synapse, scale_parameter
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -147,7 +145,7 @@ class WeightNorm:
 
     def scale_output(self, factor: float) -> None:
         """Multiply the scale by a factor."""
-        self.scale.data = self.scale.data * np.float32(factor)
+        scale_parameter(self.scale, factor)
 
     def parameters(self) -> list[Tensor]:
         """Return the scale."""

@@ -100,8 +100,11 @@ def weighted_unpool(
 
 def _prepared(
     op: str, x: Array, weight: Array, stride: Pair | None, padding: Pair, dilation: Pair
-) -> tuple[Array, Any, Array, Window, tuple[int, ...]]:
-    """Validate the arguments; return the frames as numbers, the kernels, the taps (kh, kw), the window, x's shape."""
+) -> tuple[Array, Any, Array | float, Window, tuple[int, ...]]:
+    """Validate the arguments; return the frames as numbers, the kernels, the taps, the window, and x's shape.
+
+    The taps are an array (kh, kw), or one number where all are the same.
+    """
     check_frames(op, x.shape)
     check.floating(op, "weight", weight)
     if weight.ndim != 4 or weight.shape[2:] != (1, 1):
@@ -110,18 +113,20 @@ def _prepared(
     window = Window.of(op, kernel_size, kernel_size if stride is None else stride, padding, dilation)
     dtype = weight.dtype if x.dtype.kind in "biu" else x.dtype
     frames = x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).astype(dtype, copy=False)
-    return frames, kernels.of(x), weight[:, :, 0, 0].astype(dtype, copy=False), window, x.shape
+    taps = weight[:, :, 0, 0].astype(dtype, copy=False)
+    same = (taps == taps[0, 0]).all()
+    return frames, kernels.of(x), taps[0, 0].item() if same else taps, window, x.shape
 
 
-def _forward(k: Any, x: Array, taps: Array, window: Window) -> Array:
+def _forward(k: Any, x: Array, taps: Array | float, window: Window) -> Array:
     """Return the pooled frames, by the sum of `pool` and one factor where all taps are the same."""
-    if (taps == taps[0, 0]).all():
-        return k.pool.forward(x, window, taps[0, 0].item())
+    if isinstance(taps, float):
+        return k.pool.forward(x, window, taps)
     return k.pool.weighted_pool(x, taps, window)
 
 
-def _adjoint(k: Any, g: Array, taps: Array, image: tuple[int, int], window: Window) -> Array:
+def _adjoint(k: Any, g: Array, taps: Array | float, image: tuple[int, int], window: Window) -> Array:
     """Return the adjoint of `_forward`, for an image (H, W)."""
-    if (taps == taps[0, 0]).all():
-        return k.pool.adjoint(g, image, window, taps[0, 0].item())
+    if isinstance(taps, float):
+        return k.pool.adjoint(g, image, window, taps)
     return k.pool.weighted_pool_adjoint(g, taps, image, window)

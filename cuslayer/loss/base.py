@@ -1,7 +1,8 @@
-"""The base class of losses of class labels, and argument validation: regions of time, windows, labels."""
+"""The base class of losses of class labels, counts in windows, and argument validation: regions, windows, labels."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,14 @@ def window_steps(op: str, window: Any, dt: float) -> int:
     return steps
 
 
+def window_counts(x: Array, window: int) -> Array:
+    """Return the sums of x (T, ...) over the last `window` steps: int64 for spikes, float64 for numbers."""
+    count = x.cumsum(axis=0, dtype="int64" if x.dtype == bool else "float64")
+    # A copy: the two slices overlap.
+    count[window:] -= count[:-window].copy()
+    return count
+
+
 def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tuple[int, int]:
     """Return a region in steps, by default all of them; raise ValueError where it reaches past the end."""
     if steps == 0:
@@ -134,3 +143,11 @@ def integers(op: str, labels: Array, most: int) -> Array:
         where = wrong[0]
         raise ValueError(f"{op}: label {labels[where]} of sample {where} is none of {most} classes")
     return labels
+
+
+def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | None:
+    """Return the mean firing rate in Hz that any loss desires of its outputs, by `ClassLoss.desired_rate`; or None."""
+    if not callable(getattr(loss, "desired_rate", None)):
+        return None
+    rate = loss.desired_rate(target, outputs, steps)
+    return None if rate is None or not math.isfinite(rate) else float(rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.loss.base import ClassLoss, window_steps
+from cuslayer.loss.base import ClassLoss, window_counts, window_steps
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
@@ -93,11 +93,7 @@ def moving_count(x: Array, /, *, window: int) -> tuple[Array, Pullback]:
 
 
 def _window_sum(x: Array, window: int) -> Array:
-    spikes = x.dtype == bool
-    count = x.cumsum(axis=0, dtype="int64" if spikes else "float64")
-    # A copy: the two slices overlap.
-    count[window:] -= count[:-window].copy()
-    return count.astype("float32" if spikes else x.dtype)
+    return window_counts(x, window).astype("float32" if x.dtype == bool else x.dtype)
 
 
 class SpikeMaxLoss(ClassLoss):

@@ -8,7 +8,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.base import integers, window_steps
+from cuslayer.loss.base import integers, window_counts, window_steps
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -96,8 +96,7 @@ def _running(op: str, spikes: Any, window: float | None, dt: float) -> Array:
     data = to_numpy(_output(op, spikes))
     dt = check.time_step(op, "dt", dt)
     steps = len(data) if window is None else window_steps(op, window, dt)
-    count = data.cumsum(axis=0, dtype=np.int64 if data.dtype == bool else np.float64)
-    count[steps:] -= count[:-steps].copy()
+    count = window_counts(data, steps)
     # The last step whose window holds a spike, or -1.
     at = np.where(count.any(axis=2), np.arange(len(data))[:, None], -1)
     at = np.maximum.accumulate(at, axis=0)

@@ -66,14 +66,9 @@ class RateRegularizer:
             raise ValueError("RateRegularizer: spikes must have a step, got T = 0")
         steps, samples = spikes.shape[:2]
         rate = spikes.sum(axis=(0, 1)) / (steps * max(samples, 1) * self.dt)
-        under = _excess(self.low / 1000 - rate)
+        under = (self.low / 1000 - rate).clip(0)
         error = (under * under).sum()
         if self.high is not None:
-            over = _excess(rate - self.high / 1000)
+            over = (rate - self.high / 1000).clip(0)
             error = error + (over * over).sum()
         return error * (0.5 * self.weight * samples)
-
-
-def _excess(x: Tensor) -> Tensor:
-    """Return max(0, x)."""
-    return (x + x.abs()) * 0.5

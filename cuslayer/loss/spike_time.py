@@ -7,7 +7,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
 from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, numeric
 
 
@@ -90,5 +90,4 @@ class SpikeTimeLoss:
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
         """Return the mean rate in Hz of the target's spikes."""
-        spikes = as_tensor(target).data
-        return float(spikes.sum()) / max(spikes.size, 1) * 1000.0 / self.neuron.dt
+        return mean_rate(as_tensor(target).data, self.neuron.dt)

@@ -18,7 +18,7 @@ from cuslayer.network.join import Join
 from cuslayer.network.steps import output_step
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potential_format
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor
 
 _DEEPEST = 50
 
@@ -65,14 +65,13 @@ class Container(Layer):
         Warns:
             UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
-        spikes = hasattr(x, "dtype") and x.dtype == bool
-        x = as_tensor(x) if spikes else as_input(x)
+        x = as_input(x)
         self._check_input(x)
         check.time_first("network", "x", x)
         graph = graph_of(self)
         run = observed(self, graph.parts)
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
-        with nullcontext() if spikes else checked_input(self, x), saved:
+        with checked_input(self, x), saved:
             return flow(plan(graph), graph.output, {INPUT: x}, run)
 
     def _check_input(self, x: Tensor) -> None:

@@ -6,10 +6,11 @@ Nested networks and branches are part of the graph. Whatever visits the stages o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from cuslayer.neurons.base import is_neuron
 from cuslayer.tape import Tensor, as_tensor
 
 # The number of a network's input among the inputs of a node.
@@ -99,9 +100,35 @@ class Graph:
         """Return how often the output of each node is used, as the input of a node or as the network's output."""
         return Counter([self.output, *(number for node in self.nodes for number in node.inputs)])
 
-    def consumers(self, number: int) -> list[Node]:
-        """Return the nodes that take the output of a node."""
-        return [node for node in self.nodes if number in node.inputs]
+
+def output_neurons(graph: Graph) -> set[int]:
+    """Return the numbers of the neurons after which there are no others."""
+    outputs: set[int] = set()
+    before_others: set[int] = set()  # the nodes whose output reaches neurons
+    for node in reversed(graph.nodes):
+        neurons = is_neuron(node.stage)
+        if neurons and node.number not in before_others:
+            outputs.add(node.number)
+        if neurons or node.number in before_others:
+            before_others.update(node.inputs)
+    return outputs
+
+
+def feeds(nodes: Sequence[Node], numbers: Iterable[int]) -> tuple[set[int], set[int]]:
+    """Return the neurons, or INPUT, whose output reaches nodes through other stages, and these stages; by number.
+
+    A node of `numbers` is itself one of the neurons or of the stages.
+    """
+    neurons, stages = set[int](), set[int]()
+    waiting = list(numbers)
+    while waiting:
+        number = waiting.pop()
+        if number == INPUT or is_neuron(nodes[number].stage):
+            neurons.add(number)
+        elif number not in stages:
+            stages.add(number)
+            waiting += nodes[number].inputs
+    return neurons, stages
 
 
 class Runs(Protocol):

@@ -53,8 +53,7 @@ def _not_an_array(x: Any) -> str:
 
 def check_stage(op: str, name: str, stage: Any) -> None:
     """Raise TypeError unless a stage of a network, such as "layer 0", can be called on a tensor."""
-    if isinstance(stage, type):
-        raise TypeError(f"{op}: {name} is the class {stage.__name__}; write {stage.__name__}(...)")
+    check.instance(op, name, stage)
     if not callable(stage):
         hint = f"; write {op}(*stages)" if isinstance(stage, (list, tuple)) else ""
         raise TypeError(f"{op}: {name} must be callable, got {type(stage).__name__}{hint}")
@@ -72,10 +71,9 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     Warns:
         UserWarning: the numbers look like pixels from 0 to 255; once for a network.
     """
-    if not _inside.get() and x.dtype != bool and x.data.size:
-        low, high = float(x.data.min()), float(x.data.max())
-        check.finite_range("network", "x", low, high)
-        found = check.pixels("network", "x", low, high, lambda: bool((x.data % 1 == 0).all()))
+    ends = None if _inside.get() else _range("network", "x", x)
+    if ends:
+        found = check.pixels("network", "x", *ends, lambda: bool((x.data % 1 == 0).all()))
         if found and net not in _warned:
             _warned.add(net)
             check.warn(found)
@@ -90,9 +88,21 @@ def finite_input(op: str, name: str, x: Any) -> Tensor:
         ValueError: a number is NaN or infinite.
     """
     x = as_tensor(x)
-    if x.dtype != bool and x.data.size:
-        check.finite_range(op, name, float(x.data.min()), float(x.data.max()))
+    _range(op, name, x)
     return x
+
+
+def _range(op: str, name: str, x: Tensor) -> tuple[float, float] | None:
+    """Return the smallest and the largest number of x; None for spikes, and for an array without elements.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    if x.dtype == bool or not x.data.size:
+        return None
+    low, high = float(x.data.min()), float(x.data.max())
+    check.finite_range(op, name, low, high)
+    return low, high
 
 
 def shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:

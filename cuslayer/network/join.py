@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape
+from cuslayer.operations.shapes import concatenate
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 JOINS = ("add", "concatenate")
@@ -40,17 +41,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
         for x in branches[1:]:
             total = total + numeric(x)
         return total, lambda g: [g] * len(shapes)
-    xp, ends = namespace(branches[0]), np.cumsum([shape[-1] for shape in shapes]).tolist()
-    spans = list(zip([0, *ends[:-1]], ends, strict=True))
-    # Booleans if all are: a type that is wider than each.
-    joined = xp.empty((*shapes[0][:-1], ends[-1]), np.result_type(*(x.dtype for x in branches)))
-    for x, (start, end) in zip(branches, spans, strict=True):
-        joined[..., start:end] = x
-
-    def part(g: Array, start: int, end: int) -> Callable[[], Array]:
-        return lambda: xp.ascontiguousarray(g[..., start:end])
-
-    return joined, lambda g: [part(g, start, end) for start, end in spans]
+    return concatenate(*branches, axis=-1)
 
 
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:

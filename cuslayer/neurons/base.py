@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Sampled, Spiking
 from cuslayer.neurons.response import psp
 from cuslayer.tape import Tensor
@@ -139,6 +139,11 @@ class Neuron:
         return abs(self.theta) or 1.0
 
     @property
+    def highest_rate(self) -> float:
+        """The highest firing rate that the neurons can have, Hz: a spike every `period` steps."""
+        return 1000.0 / self.dt / self.period
+
+    @property
     def pool_gain(self) -> float:
         """The weight of a pooling layer before these neurons; by default 1.1 theta: one input spike causes a spike."""
         return 1.1 * self.theta
@@ -195,6 +200,17 @@ class _Adapted(Neuron):
 
     def __call__(self, x: Any) -> Tensor:
         return self._neuron(x)
+
+
+def mean_rate(spikes: Array, dt: float) -> float:
+    """Return the mean firing rate in Hz of spikes of any shape, such as (T, N, ...), for a step of dt ms; 0 of none."""
+    return float(spikes.sum()) / max(spikes.size, 1) * 1000.0 / dt
+
+
+def laplace_density(u: Array, theta: float, width: float, height: float) -> Array:
+    """Return ``height exp(-|u - theta| / width)`` in u's number type: the surrogate of spike response neurons."""
+    real = u.dtype.type
+    return real(height) * namespace(u).exp(-abs(u - real(theta)) / real(width))
 
 
 def is_neuron(stage: Any) -> bool:

@@ -12,7 +12,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers
-from cuslayer.neurons.base import Names, Neuron
+from cuslayer.neurons.base import Names, Neuron, laplace_density
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
 
@@ -183,13 +183,13 @@ class Loihi(Neuron):
             mark=self.v_decay if self.surrogate_at == "recorded" else 0,
         )
         width = self.tau_rho * self.theta
-        height = self.dt * self.scale_rho / (width * float(self.response.max()))
+        height = self.dt * self.scale_rho / (width * self.peak)
         return FixedPoint(integers, 0 if self.first_bin else 1, width, height, self.response)
 
     @property
     def pool_gain(self) -> float:
         """The weight of a pooling layer before these neurons: one spike gives about ``1.1 theta``; a multiple of 2."""
-        return 2.0 * round(1.1 * self.theta / (2 * float(self.response.max())))
+        return 2.0 * round(1.1 * self.theta / (2 * self.peak))
 
     @property
     def period(self) -> int:
@@ -237,8 +237,8 @@ class Loihi(Neuron):
 
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (max(h) tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        real, (width, height) = u.dtype.type, self.laplace
-        return real(height / self.dt) * namespace(u).exp(-abs(u - real(self.theta)) / real(width))
+        width, height = self.laplace
+        return laplace_density(u, self.theta, width, height / self.dt)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""

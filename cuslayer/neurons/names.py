@@ -36,18 +36,19 @@ def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
         dt: the step, ms.
 
     Raises:
-        ValueError: the type or a constant is unknown, a constant is missing or out of range.
+        check.MissingKey: the type or a constant is missing; a ValueError.
+        ValueError: the type or a constant is unknown, or a constant is out of range.
         TypeError: a constant has the wrong type.
 
     >>> import cuslayer.neurons
     >>> make_neuron("net: neuron.", {"type": "LOIHI"}, 1.0)
     Traceback (most recent call last):
         ...
-    ValueError: net: neuron.vThMant is missing
+    cuslayer.check.MissingKey: net: neuron.vThMant is missing
     """
-    if constants.get("type") is None:
-        raise ValueError(f"{where}type is missing")
     op, _, prefix = where.rpartition(" ")
+    if constants.get("type") is None:
+        raise check.MissingKey(f"{where}type is missing", f"{prefix}type")
     kind: Any = KINDS[
         check.one_of(op.removesuffix(":"), f"{prefix}type", constants["type"], sorted(KINDS, reverse=True))
     ]
@@ -57,7 +58,7 @@ def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
             raise ValueError(f"{where}{key} is an unknown key{check.nearest(key, ('type', *names.all))}")
     for key in names.needed:
         if key not in given:
-            raise ValueError(f"{where}{key} is missing")
+            raise check.MissingKey(f"{where}{key} is missing", f"{prefix}{key}")
     try:
         return kind(dt=dt, **{names.all[key]: value for key, value in given.items()})
     except (TypeError, ValueError) as problem:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.base import Neuron, laplace_density
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
@@ -137,9 +137,7 @@ class SampledSRM(Neuron):
 
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        real = u.dtype.type
-        theta, width, height = real(self.theta), real(self.width), real(self.spiking.height / self.dt)
-        return height * namespace(u).exp(-abs(u - theta) / width)
+        return laplace_density(u, self.theta, self.width, self.spiking.height / self.dt)
 
     def with_gradient(self, mode: str) -> SampledSRM:
         return replace(self, gradient=mode)

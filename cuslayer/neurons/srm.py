@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.neurons.base import Names, Neuron, OnePass
+from cuslayer.neurons.base import Names, Neuron, OnePass, laplace_density
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
 
@@ -221,9 +221,7 @@ class SRM(Neuron):
 
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        real = u.dtype.type
-        theta, width, height = real(self.theta), real(self.width), real(self.spiking.height / self.dt)
-        return height * namespace(u).exp(-abs(u - theta) / width)
+        return laplace_density(u, self.theta, self.width, self.spiking.height / self.dt)
 
     def with_gradient(self, mode: str) -> SRM:
         return replace(self, gradient=mode)

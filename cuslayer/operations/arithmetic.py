@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Pullback, elementwise, masked, numeric, to_shape
+from cuslayer.operations.base import Pullback, elementwise, masked, numeric, to_shape, truth
 
 
 def add(a: Array, b: Array, /) -> tuple[Array, Pullback]:
@@ -69,7 +69,7 @@ def _chosen(g: Array, chosen: Array, tie: Array, shape: tuple[int, ...]) -> Arra
 
 def where(condition: Array, a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a where the condition is not 0, and b elsewhere."""
-    chosen = condition if condition.dtype == bool else condition != 0
+    chosen = truth(condition)
     out = elementwise("where", namespace(chosen).where, chosen, a, b)
     return out, lambda g: (
         None,

@@ -25,6 +25,11 @@ def numeric(x: Array) -> Array:
     return x.astype(np.float32) if x.dtype.kind == "b" else x
 
 
+def truth(x: Array) -> Array:
+    """Return where x is not 0."""
+    return x if x.dtype == bool else x != 0
+
+
 def number_like(value: Any, x: Any) -> Any:
     """Return value; a plain number is converted to the type of numbers in x, so that it does not widen a result."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):

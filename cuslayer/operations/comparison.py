@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.operations.base import elementwise
+from cuslayer.operations.base import elementwise, truth
 
 
 def _comparison(op: str, function: Callable[[Any, Any], Any], doc: str) -> Callable[..., tuple[Array, None]]:
@@ -26,29 +26,24 @@ greater = _comparison("greater", operator.gt, "Return a > b.")
 greater_equal = _comparison("greater_equal", operator.ge, "Return a >= b.")
 
 
-def _truth(x: Array) -> Array:
-    """Return where x is not 0."""
-    return x if x.dtype == bool else x != 0
-
-
 def logical_and(a: Array, b: Array, /) -> tuple[Array, None]:
     """Return where both are not 0."""
-    return elementwise("logical_and", operator.and_, _truth(a), _truth(b)), None
+    return elementwise("logical_and", operator.and_, truth(a), truth(b)), None
 
 
 def logical_or(a: Array, b: Array, /) -> tuple[Array, None]:
     """Return where one or both are not 0."""
-    return elementwise("logical_or", operator.or_, _truth(a), _truth(b)), None
+    return elementwise("logical_or", operator.or_, truth(a), truth(b)), None
 
 
 def logical_xor(a: Array, b: Array, /) -> tuple[Array, None]:
     """Return where exactly one is not 0."""
-    return elementwise("logical_xor", operator.ne, _truth(a), _truth(b)), None
+    return elementwise("logical_xor", operator.ne, truth(a), truth(b)), None
 
 
 def logical_not(x: Array, /) -> tuple[Array, None]:
     """Return where x is 0."""
-    return ~_truth(x), None
+    return ~truth(x), None
 
 
 def _check_boolean(op: str, *arrays: Array) -> None:

@@ -55,7 +55,7 @@ class Conversions:
 
     def _needs_gradient(self) -> bool:
         """Return whether an operation on this tensor builds a graph."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__}: a tensor must define _needs_gradient")
 
     def _check_export(self, op: str, more: str = "") -> None:
         """Raise TypeError where a conversion to an array would lose a gradient."""

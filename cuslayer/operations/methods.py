@@ -25,7 +25,7 @@ class ArrayMethods(Conversions, Generic[TensorT]):
     @staticmethod
     def _apply(operation: Operation, *arrays: Any, **options: Any) -> TensorT:
         """Return the result of an operation on arrays as a tensor."""
-        raise NotImplementedError
+        raise TypeError("ArrayMethods: a tensor must define _apply")
 
     def _operator(self, operation: Operation, other: Any, reflected: bool = False) -> Any:
         """Return the result of an operator, or NotImplemented if the other operand is not made of numbers."""

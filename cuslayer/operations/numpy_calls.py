@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from cuslayer.operations.conversions import Conversions
 F = TypeVar("F", bound=Callable[..., Any])
 
 _implementations: dict[Any, Callable[..., Any]] = {}
+_signature = cache(inspect.signature)
 
 # Functions whose results are integers, booleans, shapes, types or text: there is no gradient that could be lost.
 _WITHOUT_GRADIENT = frozenset(
@@ -105,7 +107,7 @@ class NumpyCalls:
             return _on_arrays(function, name, arguments, options)
         implementation = _implementations[function]
         given = {key: value for key, value in options.items() if key not in ("out", "dtype") or value is not None}
-        _check_arguments(name, inspect.signature(implementation), arguments, given)
+        _check_arguments(name, _signature(implementation), arguments, given)
         return implementation(*arguments, **given)
 
 

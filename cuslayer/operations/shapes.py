@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,13 +78,14 @@ def concatenate(*arrays: Array, axis: int | None = 0) -> tuple[Array, Pullback]:
         if (x.shape[:at], x.shape[at + 1 :]) != (arrays[0].shape[:at], arrays[0].shape[at + 1 :]):
             raise ValueError(f"concatenate: shapes must agree but for axis {at}, got {shapes[0]} and {x.shape}")
     ends = np.cumsum([x.shape[at] for x in arrays]).tolist()
+    spans = [(slice(None),) * at + (slice(*edges),) for edges in zip([0, *ends[:-1]], ends, strict=True)]
 
-    def pullback(g: Array) -> list[Array]:
-        begins = [0, *ends[:-1]]
-        parts = [g[(slice(None),) * at + (slice(*edges),)] for edges in zip(begins, ends, strict=True)]
-        return [contiguous(part).reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    def part(g: Array, span: tuple[slice, ...], shape: tuple[int, ...]) -> Array:
+        return contiguous(g[span]).reshape(shape)
 
-    return namespace(arrays[0]).concatenate(arrays, axis=at), pullback
+    return namespace(arrays[0]).concatenate(arrays, axis=at), lambda g: [
+        partial(part, g, span, shape) for span, shape in zip(spans, shapes, strict=True)
+    ]
 
 
 def stack(*arrays: Array, axis: int = 0) -> tuple[Array, Pullback]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.layers import Layer
 from cuslayer.neurons.base import Neuron
-from cuslayer.saving.known import CLASSES, FUNCTIONS, call_of, is_partial
+from cuslayer.saving.known import CLASSES, FUNCTIONS, call_of
 from cuslayer.tape import Tensor
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -98,7 +98,7 @@ class Description:
         return self._numbers[id(x)]
 
     def _entry(self, where: str, x: Any) -> dict[str, Any]:
-        if is_partial(x):
+        if type(x) is partial:
             args, options = [self._value(where, a) for a in x.args], x.keywords
             return {
                 "partial": self._value(where, x.func),

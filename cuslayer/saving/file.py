@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cuslayer import backend
 from cuslayer.backend import Array
-from cuslayer.files import write_whole
+from cuslayer.files import read_archive, write_archive
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
@@ -58,17 +56,13 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     except TypeError as problem:
         raise TypeError(f"save: {problem}") from None
     parts = {"objects": found.objects, "tensors": found.tensors, "root": found.root}
-    about = json.dumps({"format": _FORMAT, "version": _VERSION} | parts)
+    about = {"format": _FORMAT, "version": _VERSION} | parts
     try:
         with backend.preserved_generator():
-            Rebuilt(json.loads(about), found.arrays, found.own)
+            Rebuilt(json.loads(json.dumps(about)), found.arrays, found.own)
     except ValueError as problem:
         raise ValueError(f"save: {problem}") from problem
-    arrays: dict[str, Any] = {f"array/{name}": array for name, array in found.arrays.items()}
-    try:
-        write_whole(Path(path), lambda file: np.savez(file, about=np.array(about), **arrays))
-    except OSError as problem:
-        raise ValueError(f"save: {path} cannot be written ({problem.strerror or type(problem).__name__})") from None
+    write_archive(Path(path), about, {f"array/{name}": array for name, array in found.arrays.items()}, op="save")
 
 
 def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
@@ -121,10 +115,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     if not path.is_file():
         raise ValueError(f"load: {path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
     try:
-        # np.load leaves a damaged file open if it opened the file itself.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = dict(json.loads(str(arrays.pop("about"))))
+        about, arrays = read_archive(path)
+        about = dict(about)
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
         raise ValueError(f"load: {path} is damaged or no saved network ({type(problem).__name__})") from None
     if "epoch" in about and "generator" in about:

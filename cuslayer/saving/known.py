@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from cuslayer import functions, layers, network, neurons
@@ -76,9 +75,8 @@ def _parameters(kind: type) -> tuple[dict[str, inspect.Parameter], bool]:
     defines = next(each for each in kind.__mro__ if {"__init__", "__new__"} & vars(each).keys())
     if defines is object:
         return {}, False
-    return dict(inspect.signature(kind).parameters), defines.__module__.partition(".")[0] == __package__.partition(".")[
-        0
-    ]
+    ours = defines.__module__.split(".")[0] == "cuslayer"
+    return dict(inspect.signature(kind).parameters), ours
 
 
 def maker(kind: type) -> Callable[..., Any]:
@@ -92,8 +90,3 @@ def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentia
     Sequential.__init__(net, *stages, potentials=potentials)
     net.notation, net.input_shape = notation, input_shape
     return net
-
-
-def is_partial(thing: Any) -> bool:
-    """Return whether a thing is a `functools.partial`, whose parts can be described."""
-    return type(thing) is partial

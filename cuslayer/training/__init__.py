@@ -1,7 +1,5 @@
 """Training runs: loop, log, checkpoint, configuration, figures."""
 
-from cuslayer.inspection.calibration.compute import calibrate
-from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.gradient_flow import GradientFlow
@@ -16,12 +14,10 @@ from cuslayer.training.trainer import Trainer
 
 __all__ = [
     "CONFIG",
-    "Calibration",
     "Checkpoint",
     "Config",
     "EpochStats",
     "GradientFlow",
-    "LayerCalibration",
     "Params",
     "Prediction",
     "Run",
@@ -29,7 +25,6 @@ __all__ = [
     "Stats",
     "Tally",
     "Trainer",
-    "calibrate",
     "evaluate",
     "example",
     "find_run",

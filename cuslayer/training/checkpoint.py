@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cuslayer import backend
-from cuslayer.files import write_whole
+from cuslayer.files import read_archive, write_archive
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 
@@ -55,10 +52,10 @@ class Checkpoint:
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint as an npz file, atomically."""
-        about = json.dumps({"format": _FORMAT, "epoch": self.epoch, "generator": self.generator})
+        about = {"format": _FORMAT, "epoch": self.epoch, "generator": self.generator}
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
-        write_whole(Path(path), lambda file: np.savez(file, about=np.array(about), **arrays))
+        write_archive(Path(path), about, arrays)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -68,10 +65,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ValueError: the file is missing, damaged, or of another format.
     """
     try:
-        # np.load leaves a damaged file open if it opened the file itself.
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays.pop("about")))
+        about, arrays = read_archive(path)
         version = about["format"]
         epoch, generator = (about["epoch"], about["generator"]) if version == _FORMAT else (0, {})
     except FileNotFoundError:

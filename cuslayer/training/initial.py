@@ -10,6 +10,7 @@ from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.pool import Windowed
+from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.neurons.base import as_neuron, is_neuron
@@ -44,7 +45,7 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any) -> C
     if not neurons or not any(x.size for x in inputs):
         return None
     gains = {neuron.pool_gain for neuron in neurons}
-    most = _MOST * min(1000.0 / neuron.dt / neuron.period for neuron in neurons)
+    most = _MOST * min(neuron.highest_rate for neuron in neurons)
     output_rate = _output_rate(net, inputs[0], batches[0][1], loss, rate)
     stages = [node.stage for node in nodes if isinstance(node.stage, Layer) and node.stage.scalable]
     keep = [stage for stage in stages if not _usual(stage, gains)]
@@ -60,9 +61,7 @@ def _usual(layer: Layer, gains: set[float]) -> bool:
 
 def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:
     """Return the mean rate in Hz that a loss asks for; `rate` if it asks for none."""
-    if not hasattr(loss, "desired_rate"):
-        return rate
     with eval_mode(net), no_grad():
         outputs = net(x[:1, :1]).shape[-1]
-    desired = loss.desired_rate(target, outputs, x.shape[0])
-    return rate if desired is None else max(float(desired), _LEAST)
+    desired = desired_rate(loss, target, outputs, x.shape[0])
+    return rate if desired is None else max(desired, _LEAST)

@@ -84,7 +84,5 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
     found = load_data(run.config.with_options(data=data), run.net, op="report")
-    title, spikes = found.example
-    if found.test is None:
-        return spikes[:, None], found.train[0][1], title
-    return spikes[:, None], np.array([found.test.dataset[0][1]]), title
+    title, spikes, target = found.example
+    return spikes[:, None], target, title

@@ -16,7 +16,7 @@ from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training.config import INITIALIZATIONS, LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
 from cuslayer.training.params import Params
-from cuslayer.training.yaml_sections import MissingKey, Section, UnknownKey, plain_number, read_yaml
+from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
 
 _TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate")
 # SLAYER's sections, of which a file has all or none; `training` holds the last.
@@ -65,11 +65,11 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
         op = f"load_config: {Path(source)}"
     try:
         return _read_all(op, _with_defaults(document))
-    except MissingKey as problem:
+    except check.MissingKey as problem:
         hint = _ALL_OR_NONE if problem.path in _SLAYERS and document.get("layer") is not None else ""
         raise ValueError(f"{problem}{hint}") from None
     except UnknownKey as problem:
-        elsewhere = None if problem.near else _find(yaml.safe_load(Config().to_yaml()), problem.key)
+        elsewhere = None if problem.near else _find(_defaults(), problem.key)
         raise ValueError(f"{problem}{f'; it belongs to {elsewhere}' if elsewhere else ''}") from None
 
 
@@ -80,11 +80,17 @@ def _read_all(op: str, document: Any) -> Config:
     """
     try:
         return _read(op, document)
-    except MissingKey as problem:
+    except check.MissingKey as problem:
         missing = problem
-    with suppress(MissingKey):
+    with suppress(check.MissingKey):
         _read(op, _completed(document))
     raise missing
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the default configuration as the document of a file."""
+    found: dict[str, Any] = yaml.safe_load(Config().to_yaml())
+    return found
 
 
 def _with_defaults(document: Any) -> Any:
@@ -94,14 +100,14 @@ def _with_defaults(document: Any) -> Any:
     training = document.get("training") or {}
     if "simulation" in document or "neuron" in document or not isinstance(training, dict) or "error" in training:
         return document
-    default = yaml.safe_load(Config().to_yaml())
+    default = _defaults()
     sections = {name: default[name] for name in ("simulation", "neuron")}
     return {**document, **sections, "training": {**training, "error": default["training"]["error"]}}
 
 
 def _completed(document: Any) -> Any:
     """Return a document in which defaults stand for the keys that are missing."""
-    default = yaml.safe_load(Config().to_yaml())
+    default = _defaults()
     neuron = document.get("neuron")
     if isinstance(neuron, dict):
 
@@ -157,10 +163,6 @@ def _neuron(parent: Section, dt: float) -> Neuron:
     known = {key for kind in KINDS.values() if kind.names for key in kind.names.all}
     section = parent.section("neuron", ("type", *known))
     numbers = {key: plain_number(value) for key, value in section.mapping.items()}
-    kind = KINDS.get(str(section.get("type")))
-    if kind is not None and kind.names is not None and numbers.keys() <= {"type", *kind.names.all}:
-        for key in kind.names.needed:
-            section.get(key)
     return make_neuron(f"{section.op}: {section.path('')}", numbers, dt)
 
 

@@ -40,11 +40,11 @@ FIGURES = ("curves.png", "gradients.png", "raster.png")
 
 @dataclass(frozen=True)
 class Data:
-    """Batches of training and test data, and one recording (title, spikes) for the raster plot."""
+    """Batches of training and test data, and one recording: title, spikes (T, ...), target of one sample."""
 
     train: Any
     test: Loader | None
-    example: tuple[str, Array]
+    example: tuple[str, Array, Any]
 
 
 def train(config: Config, *, resume: bool = False, progress: bool = False, log: Callable[[str], None]) -> Path:
@@ -75,9 +75,9 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     checkpoint = load_checkpoint(out / CHECKPOINT) if resume else None
     if resume:
         _check_layers(config, out)
-    finished = checkpoint is not None and checkpoint.epoch >= config.epochs
-    if checkpoint is not None and finished:
-        done = checkpoint.epoch
+    done = 0 if checkpoint is None else checkpoint.epoch
+    finished = resume and done >= config.epochs
+    if finished:
         log(f"{out} stands at epoch {done}, nothing is left to train; to go on, give --epochs N, N above {done}")
         if all((out / name).exists() for name in FIGURES):
             return out
@@ -89,10 +89,9 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     trainer, stats = Trainer(net, loss, optimizer, progress=progress, calibrate=rate), Stats()
     if checkpoint is not None:
         checkpoint.restore(net, optimizer)
-        stats = Stats(load_stats(out / METRICS)[: checkpoint.epoch])
-        done = len(stats.epochs)
-        if done < checkpoint.epoch:
-            raise ValueError(f"train: {out / METRICS} has {done} epochs, the checkpoint has {checkpoint.epoch}")
+        stats = Stats(load_stats(out / METRICS)[:done])
+        if len(stats.epochs) < done:
+            raise ValueError(f"train: {out / METRICS} has {len(stats.epochs)} epochs, the checkpoint has {done}")
         trainer.gradients.epochs = [{} for _ in stats.epochs]  # for runs without the file
         if (out / GRADIENTS).exists():
             trainer.gradients.load(out / GRADIENTS, done)
@@ -107,7 +106,7 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
     if stats.epochs:
         save_figure(out / "curves.png", lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
         save_figure(out / "gradients.png", lambda figure: trainer.gradients.plot(figure.subplots()), size=(6, 3.5))
-    title, spikes = data.example
+    title, spikes, _ = data.example
     trains = [(title, spikes), *_layer_spikes(net, spikes)]
     save_figure(
         out / "raster.png", lambda f: draw_rasters(f, trains, config.neuron.dt), size=(8, 2 + 1.6 * len(trains))
@@ -242,7 +241,7 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
         reason = str(problem).removeprefix("to_spikes: ")
         where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
         raise ValueError(f"{op}: the network expects input {net.input_shape}, {where} has another: {reason}") from None
-    return Data(train_loader, test_loader, (f"input, class {label}", spikes))
+    return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])))
 
 
 def _label_list(folder: Path, name: str | None) -> Path | None:
@@ -262,7 +261,7 @@ def _load_spike_trains(config: Config, net: Network, op: str) -> Data:
             raise ValueError(f"{op}: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
         events = read_events(Path(config.data) / name)
         trains.append(events.to_spikes((neurons,), config.steps, config.neuron.dt, rounding="nearest")[:, None])
-    return Data([tuple(trains)], None, ("input", trains[0][:, 0]))
+    return Data([tuple(trains)], None, ("input", trains[0][:, 0], trains[1]))
 
 
 def _output_size(net: Network, op: str) -> int:

@@ -106,9 +106,8 @@ class Trainer:
     ) -> None:
         op = "Trainer"
         check_network(op, net)
-        for name, given in (("loss", loss), ("optimizer", optimizer)):
-            if isinstance(given, type):
-                raise TypeError(f"{op}: {name} is the class {given.__name__}; write {given.__name__}(...)")
+        check.instance(op, "loss", loss)
+        check.instance(op, "optimizer", optimizer)
         if not callable(loss):
             raise TypeError(f"{op}: loss must be a function of spikes and target, got {type(loss).__name__}")
         if not hasattr(optimizer, "step"):

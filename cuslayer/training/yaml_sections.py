@@ -27,18 +27,6 @@ def read_yaml(op: str, path: str | Path) -> Any:
         raise ValueError(f"{op}: {path} is no YAML: {' '.join(str(problem).split())}") from None
 
 
-class MissingKey(ValueError):
-    """A required key is missing.
-
-    Attributes:
-        path: the path of the key.
-    """
-
-    def __init__(self, message: str, path: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
 class UnknownKey(ValueError):
     """A key is unknown.
 
@@ -76,11 +64,11 @@ class Section:
         return f"{self.name}.{word}" if self.name else word
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of a key, or the default; raise MissingKey if both are missing."""
+        """Return the value of a key, or the default; raise `check.MissingKey` if both are missing."""
         if self.mapping.get(key) is not None:
             return self.mapping[key]
         if default is None:
-            raise MissingKey(f"{self.op}: {self.path(key)} is missing", self.path(key))
+            raise check.MissingKey(f"{self.op}: {self.path(key)} is missing", self.path(key))
         return default
 
     def section(self, key: str, known: tuple[Any, ...], default: Any = None) -> Section:

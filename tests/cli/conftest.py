@@ -10,8 +10,7 @@ import pytest
 from cuslayer.cli import main
 from cuslayer.neurons import SRM
 from cuslayer.training import Config, train
-from cuslayer.training import run as run_module
-from tests.support.tiny import silent, write_folder
+from tests.support.tiny import no_figures, silent, write_folder
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +31,7 @@ def master(tmp_path_factory):
         out=str(folder / "run"),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+        no_figures(patch)
         train(config, log=silent)
     return folder
 

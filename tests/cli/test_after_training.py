@@ -13,15 +13,14 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Loader, open_folder, write_events
 from cuslayer.training import Config, evaluate, load_run, load_stats, predict, train
-from cuslayer.training import run as run_module
-from tests.support.tiny import recording, silent, write_folder, write_pair
+from tests.support.tiny import no_figures, recording, silent, write_folder, write_pair
 
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
     """A run with spike times."""
     data = write_pair(tmp_path / "pair")
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
     layers, out = ("5", "8", "5"), str(tmp_path / "times")
     train(
         Config(error="SpikeTime", duration=30.0, layers=layers, epochs=1, batch=1, data=str(data), out=out), log=silent
@@ -160,7 +159,7 @@ def test_a_finished_run_says_where_it_stands(finished, command, monkeypatch):
     assert out == "run stands at epoch 2, nothing is left to train; to go on, give --epochs N, N above 2\n"
     assert command("train", "--resume", "--out", finished, "--epochs", 1)[1] == out
     assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in finished.iterdir()} == before
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
     assert command("train", "--resume", "--out", finished, "--epochs", 3)[0] == 0
     assert len(load_stats(finished / "metrics.csv")) == 3
     # What draws the figures may have been stopped: a missing one is drawn, the results stay.
@@ -170,7 +169,7 @@ def test_a_finished_run_says_where_it_stands(finished, command, monkeypatch):
 
 
 def test_another_network(finished, command, refused, monkeypatch, tmp_path, master):
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
     shutil.copy(finished / "config.yaml", "net.yaml")
     options = ("--network", "34x34x2-4a-5-3", "--epochs", 1)
     code, out, _ = command("train", "net.yaml", *options, "--out", "other")

@@ -15,19 +15,10 @@ from cuslayer.extras import optional
 from cuslayer.training import Config, load_checkpoint, load_config, load_stats
 from cuslayer.training import run as run_module
 from tests.support.tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
+from tests.training.test_run import _quick as _quick
+from tests.training.test_run import pictures as pictures
 
 no_driver = pytest.mark.skipif(not backend._driver_problem(), reason="this machine has a CUDA driver")
-
-
-@pytest.fixture(autouse=True)
-def _quick(request, monkeypatch):
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
-
-
-@pytest.fixture
-def pictures():
-    """Request that the figures are drawn."""
 
 
 @pytest.fixture

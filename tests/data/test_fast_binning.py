@@ -28,7 +28,7 @@ def raw(*recorded):
     st.sampled_from(["floor", "nearest"]),
 )
 def test_fast_binning_equals_to_spikes(recordings, channels, steps, dt, rounding):
-    found = bin_recordings([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)
+    found = bin_recordings([raw(*r) for r in recordings], (5, 7, channels), steps, dt, rounding)[0]
     for sample, recorded in enumerate(recordings):
         x, y, p, t = np.array(recorded).T
         spikes = Events(t / 1000.0, x, y, p).to_spikes((5, 7, channels), steps, dt, rounding=rounding)
@@ -39,7 +39,7 @@ def test_fast_binning_equals_to_spikes(recordings, channels, steps, dt, rounding
 @pytest.mark.parametrize("event", [(7, 0, 0, 0), (0, 5, 0, 0), (255, 255, 1, 2**23 - 1)])
 def test_events_outside_return_none(event):
     assert bin_recordings([raw((0, 0, 0, 0)), raw(event)], (5, 7, 2), 3, 1.0, "floor") is None
-    assert bin_recordings([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor").sum() == 0
+    assert bin_recordings([raw((6, 4, 1, 2**23 - 1))], (5, 7, 2), 3, 1.0, "floor")[0].sum() == 0
 
 
 @pytest.mark.parametrize("broken", [b"", raw((0, 0, 0, 0))[:-1]])

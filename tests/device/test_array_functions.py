@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
-from tests.device.test_operations import DEVICES, module, run
+from tests.device.test_operations import device as device
+from tests.device.test_operations import module, run
 from tests.support.array_cases import CONSTANT, SMOOTH
-from tests.support.fake_cupy import strict
-
-
-@pytest.fixture(params=DEVICES, autouse=True)
-def device(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "cuda":
-        cs.use("cuda")
-        yield
-    else:
-        with strict():
-            cs.use("cuda")
-            yield
-            cs.use("cpu")
 
 
 def arrays(shapes, dtype="float64"):

@@ -16,7 +16,7 @@ from cuslayer.inspection.health.layer import EDGES
 from cuslayer.training import Config, Score, Trainer, train
 from cuslayer.training import run as run_module
 from tests.support.fake_cupy import strict
-from tests.support.tiny import write_folder
+from tests.support.tiny import no_figures, write_folder
 
 
 def spread(shape, share, seed=0):
@@ -323,7 +323,7 @@ def test_the_trainer_detects_a_silent_batch():
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """A short run without plots."""
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
     options = {"true": 6.0, "false": 1.0, "data": str(write_folder(tmp_path / "data")), "out": str(tmp_path / "out")}
     return Config(
         duration=30.0,

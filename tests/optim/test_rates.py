@@ -8,33 +8,13 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from tests.optim.test_groups import make as make
+from tests.optim.test_groups import move
 from tests.support.fake_cupy import strict
-
-MAKE = {
-    "SGD": lambda p, **o: cs.SGD(p, momentum=0.9, **o),
-    "Adam": cs.Adam,
-    "AMSGrad": lambda p, **o: cs.Adam(p, amsgrad=True, **o),
-    "NAdam": cs.NAdam,
-    "Nadam of SLAYER": lambda p, **o: cs.NAdam(p, momentum_decay=None, **o),
-}
-
-
-@pytest.fixture(params=MAKE)
-def make(request):
-    return MAKE[request.param]
 
 
 def parameter(*values):
     return cs.Tensor(np.array(values or (3.0, -4.0)), requires_grad=True)
-
-
-def move(optimizer, steps=1, seed=0):
-    rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        for p in optimizer.parameters:
-            drawn = rng.normal(1.0, 0.3, p.shape)
-            p.grad = drawn if p.requires_grad else None
-        optimizer.step()
 
 
 def test_plain_loops():

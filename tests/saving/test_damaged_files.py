@@ -10,6 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.training.checkpoint import Checkpoint
+from tests.training.test_checkpoint import Trap
 
 
 @pytest.fixture
@@ -51,19 +52,6 @@ def test_a_changed_byte(saved):
             for p, q in zip(sound.parameters(), other.parameters(), strict=True):
                 np.testing.assert_array_equal(p.data, q.data)
     assert found > 20
-
-
-class Trap:
-    """An object that runs code when it is unpickled."""
-
-    sprung = False
-
-    @classmethod
-    def spring(cls):
-        cls.sprung = True
-
-    def __reduce__(self):
-        return Trap.spring, ()
 
 
 def test_foreign_files(saved, tmp_path):

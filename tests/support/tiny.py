@@ -9,6 +9,7 @@ import pytest
 
 from cuslayer.data import Events, write_events
 from cuslayer.training import load_checkpoint, train
+from cuslayer.training import run as run_module
 
 HEADER = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
 FILES = ["checkpoint.npz", "config.yaml", "curves.png", "gradients.csv", "gradients.png", "metrics.csv", "raster.png"]
@@ -43,6 +44,11 @@ def write_pair(folder, neurons=5, steps=30, rate=8):
         n = rate * neurons
         write_events(folder / name, Events(rng.uniform(0, steps - 1, n), rng.integers(neurons, size=n), None, [0] * n))
     return folder
+
+
+def no_figures(monkeypatch):
+    """Do not draw the figures of a run, which takes longer than the training of the tests; make empty files."""
+    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 def silent(line):

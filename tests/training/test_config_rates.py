@@ -9,9 +9,9 @@ import yaml
 
 import cuslayer as cs
 from cuslayer.cli import main
-from cuslayer.training import Config, load_config, run
+from cuslayer.training import Config, load_config
 from cuslayer.training.config import OptimizerConfig
-from tests.support.tiny import write_folder
+from tests.support.tiny import no_figures, write_folder
 
 
 def read(**training):
@@ -142,7 +142,7 @@ def test_errors(training, kind, message):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
     path, out = tmp_path / "network.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump({"layer": LAYERS, "training": {"epochs": 1, "batch": 4}}))
     given = ["train", str(path), "--data", str(write_folder(tmp_path / "data"))]

@@ -6,15 +6,15 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Loader
-from cuslayer.training import Config, run, train
+from cuslayer.training import Config, train
 from cuslayer.training.config import OptimizerConfig
-from tests.support.tiny import silent, write_folder, write_pair
+from tests.support.tiny import no_figures, silent, write_folder, write_pair
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Do not draw: it takes longer than training here."""
-    monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
 
 
 def settings(tmp_path, *layers, **options):

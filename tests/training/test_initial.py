@@ -9,9 +9,9 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers.base import Layer
-from cuslayer.training import Config, Trainer, load_config, run, train
+from cuslayer.training import Config, Trainer, load_config, train
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
-from tests.support.tiny import silent, weights, write_folder, write_pair
+from tests.support.tiny import no_figures, silent, weights, write_folder, write_pair
 
 SRM = cs.SRM(tau_sr=4.0)
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ BATCH = (X, LABELS)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(run, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
 
 
 def network(notation="8x8x2-2a-6-2", neuron=SRM):

@@ -11,15 +11,14 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.network.notation import Word
 from cuslayer.training import Config, load_checkpoint, load_config, load_run, load_stats, train
-from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
 from tests.support.fake_cupy import strict
-from tests.support.tiny import silent, write_folder, write_pair
+from tests.support.tiny import no_figures, silent, write_folder, write_pair
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    no_figures(monkeypatch)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.support.tiny import (
     HEADER,
     fails,
     memory,
+    no_figures,
     rows_without_seconds,
     silent,
     weights,
@@ -28,9 +29,8 @@ from tests.support.tiny import (
 
 @pytest.fixture(autouse=True)
 def _quick(request, monkeypatch):
-    """Do not draw, which takes longer than training here, unless the test uses `pictures`."""
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+        no_figures(monkeypatch)
 
 
 @pytest.fixture

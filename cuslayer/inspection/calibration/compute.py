@@ -12,20 +12,20 @@ from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import preserved_epoch
 from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
-from cuslayer.inspection.structure import check_network, eval_mode, no_neurons
+from cuslayer.inspection.structure import check_network, check_neurons, eval_mode
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Graph, Node, flow
+from cuslayer.network.graph import INPUT, Graph, Node, flow, output_neurons
 from cuslayer.network.input import as_input, finite_input
-from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.tape import Tensor, no_grad
 
 # A search for a scale looks at so many neurons, spread over the samples.
 _COLUMNS = 2**14
 # The start of a search: the potential has a standard deviation of theta / 2 (Rossbroich et al. 2022, xi = 2).
 _START = 0.5
-# Searches end within 2 % of the rate. The rate that is measured with the new weights may differ by 10 %, else the
-# search is repeated: hooks and layers of users need not be linear in their weights.
+# A rate within 2 % is near enough; a search ends within a quarter of that. The rate measured with the new weights may
+# differ by 10 %, else the search is repeated: hooks and layers of users need not be linear in their weights.
 _NEAR, _ACCEPTED, _REPEATS = 0.02, 0.1, 6
 # The largest factor between two scales of a search, as a power of two.
 _REACH = 20
@@ -94,8 +94,7 @@ def calibrate(
     last = rate if output_rate is None else check.positive(op, "output_rate", output_rate)
     samples = check.integer(op, "samples", samples, least=1)
     graph = graph_of(net)
-    if not any(is_neuron(node.stage) for node in graph.nodes):
-        raise no_neurons(op, net)
+    check_neurons(op, net)
     wanted = wanted_rates(op, graph, rate, last)
     kept = _kept(op, net, keep)
     with preserved_epoch(batches):
@@ -119,26 +118,22 @@ def _kept(op: str, net: Any, keep: Any) -> set[int]:
 def wanted_rates(op: str, graph: Graph, rate: float, last: float) -> dict[int, float]:
     """Return the rate of each node of neurons in Hz, by number; `last` is that of neurons with no others after them."""
     found: dict[int, float] = {}
-    before_others: set[int] = set()  # the nodes whose output reaches neurons
-    for node in reversed(graph.nodes):
-        neurons = is_neuron(node.stage)
-        if neurons:
-            wanted = found[node.number] = rate if node.number in before_others else last
-            most = 1000.0 / as_neuron(op, node.stage).dt / as_neuron(op, node.stage).period
-            if wanted >= most:
-                name = "output_rate" if wanted == last != rate else "rate"
-                neurons_name = check.one_line(node.stage)
-                raise ValueError(f"{op}: {name} must be under {most:g} Hz, the most of {neurons_name}, got {wanted:g}")
-        if neurons or node.number in before_others:
-            before_others.update(node.inputs)
-    if not found:
-        raise TypeError(f"{op}: net has no neurons")
+    outputs = output_neurons(graph)
+    for node in graph.nodes:
+        if not is_neuron(node.stage):
+            continue
+        wanted = found[node.number] = last if node.number in outputs else rate
+        neuron = as_neuron(op, node.stage)
+        if wanted >= neuron.highest_rate:
+            name = "output_rate" if wanted == last != rate else "rate"
+            most = f"{neuron.highest_rate:g} Hz, the most of {check.one_line(node.stage)}"
+            raise ValueError(f"{op}: {name} must be under {most}, got {wanted:g}")
     return found
 
 
 def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
     """Return the first samples of batches as one tensor (T, N, ...)."""
-    found: list[Array] = []
+    found, left = list[Array](), samples
     if not isinstance(batches, Iterable) or isinstance(batches, Tensor) or hasattr(batches, "dtype"):
         raise TypeError(f"{op}: batches must be batches (x, target), got {type(batches).__name__}; pass [(x, target)]")
     for batch in batches:
@@ -148,10 +143,11 @@ def _gather(op: str, batches: Iterable[Any], samples: int) -> Tensor:
         check.time_first(op, "x", finite_input("network", "x", x))
         if found and (x.shape[0], x.shape[2:]) != (found[0].shape[0], found[0].shape[2:]):
             raise ValueError(f"{op}: batches must have one shape, got {x.shape} after {found[0].shape}")
-        found.append(x.data[:, : samples - sum(each.shape[1] for each in found)])
-        if sum(each.shape[1] for each in found) == samples:
+        found.append(x.data[:, :left])
+        left -= found[-1].shape[1]
+        if not left:
             break
-    if not sum(each.size for each in found):
+    if not any(each.size for each in found):
         raise ValueError(f"{op}: batches must have a sample with a time step, got none")
     return Tensor(namespace(found[0]).concatenate(found, axis=1))
 
@@ -217,7 +213,7 @@ class Run:
     def _neurons(self, node: Node, neuron: Neuron, x: Value) -> Value:
         """Scale the layers before neurons, and return the spikes."""
         wanted, factor, spikes = self.wanted[node.number], 1.0, node(x.tensor)
-        before = now = _rate(spikes, neuron)
+        before = now = mean_rate(spikes.data, neuron.dt)
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
         power, last, no_input = 1.0, 1.0, False
@@ -225,7 +221,7 @@ class Run:
             factor = _grow(layers, x)
             no_input = not x.tensor.data.any()
             spikes = node(x.tensor)
-            now = _rate(spikes, neuron)
+            now = mean_rate(spikes.data, neuron.dt)
         for _ in range(_REPEATS if layers else 0):
             if abs(now - wanted) <= (_NEAR if factor == 1.0 else _ACCEPTED) * wanted:
                 break
@@ -240,7 +236,7 @@ class Run:
             factor *= step
             x.tensor = x.again(1.0)
             spikes = node(x.tensor)
-            now = _rate(spikes, neuron)
+            now = mean_rate(spikes.data, neuron.dt)
         self.done.update(map(id, layers))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
@@ -271,11 +267,6 @@ def _times(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1.0 else x * factor
 
 
-def _rate(spikes: Tensor, neuron: Neuron) -> float:
-    """Return the mean rate of neurons in Hz."""
-    return float(spikes.data.sum()) / max(spikes.data.size, 1) * 1000.0 / neuron.dt
-
-
 def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: float) -> float:
     """Return the factor of the weighted input at which neurons fire at a rate; 1 if they fire at none.
 
@@ -294,7 +285,8 @@ def _factor(node: Node, neuron: Neuron, x: Array, fixed: Array | None, wanted: f
 
     def rate(exponent: float) -> float:
         weighted = scaled * scaled.dtype.type(start * 2.0**exponent)
-        return _rate(node(Tensor(weighted if fixed is None else weighted + fixed)), neuron)
+        spikes = node(Tensor(weighted if fixed is None else weighted + fixed))
+        return mean_rate(spikes.data, neuron.dt)
 
     theta = abs(neuron.theta) or neuron.width
     deviation = float(to_numpy(neuron.psp(Tensor(scaled)).data).std(dtype=np.float64)) * neuron.peak

@@ -13,8 +13,9 @@ from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.report.connections import Connection, describe_connections
 from cuslayer.inspection.report.contents import ForwardPass, NeuronLayer, neuron_constants
 from cuslayer.inspection.report.encode import block, by_neuron
-from cuslayer.inspection.structure import Shape, dt_at
+from cuslayer.inspection.structure import dt_at
 from cuslayer.layers import Average, Delay, Dense, Dropout, Shift
+from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT
 from cuslayer.tape import Tensor
 
@@ -127,7 +128,7 @@ def _connections(op: str, forward: ForwardPass, before: int, layer: NeuronLayer)
     stages = _chain(op, forward, before, forward.graph.nodes[layer.number].inputs[0])
     connections = None if layer.feed is None else layer.feed["connections"]
     delays = [each for each in connections or () if each["kind"] == "delay"]
-    # Numbers behind a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
+    # Numbers after a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
     one_weight = connections is not None and len(connections) - len(delays) == 1
     if connections is None or not one_weight or _linear(stages):
         rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
@@ -145,13 +146,13 @@ def _linear(stages: list[Any]) -> bool:
 
 
 def _output(op: str, forward: ForwardPass, last: NeuronLayer) -> dict[str, Any]:
-    """Return the number of classes, neurons or groups of an `Average`, and the delays behind the last neurons."""
-    behind = [stage for stage in _chain(op, forward, last.number, forward.graph.output) if type(stage) is not Dropout]
-    averages = [stage for stage in behind[-1:] if type(stage) is Average]
-    between, shape = behind[: len(behind) - len(averages)], forward.shapes[last.number]
+    """Return the number of classes, neurons or groups of an `Average`, and the delays after the last neurons."""
+    after = [stage for stage in _chain(op, forward, last.number, forward.graph.output) if type(stage) is not Dropout]
+    averages = [stage for stage in after[-1:] if type(stage) is Average]
+    between, shape = after[: len(after) - len(averages)], forward.shapes[last.number]
     connections = describe_connections(between, [shape] * (len(between) + 1)) if _delays(between) else None
     if connections is None:
-        raise ValueError(f"{op}: net must end in neurons or an Average of them, got {behind[-1]!r}")
+        raise ValueError(f"{op}: net must end in neurons or an Average of them, got {after[-1]!r}")
     if not averages and len(shape) != 1:
         raise ValueError(f"{op}: net must end in one neuron for each class, got an output of {tuple(shape)}")
     return {"classes": averages[0].groups if averages else shape[0], "delays": connections}

@@ -3,7 +3,7 @@
 
 class Decision {
   // Classes are groups of neighbouring channels of the last layer, whose counts are averaged, or single neurons. Delays
-  // are those behind that layer.
+  // are those after that layer.
   constructor(model, { classes, delays }) {
     Object.assign(this, { model, classes, delays });
     this.layer = model.layers.length - 1;

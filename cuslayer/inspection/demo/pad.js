@@ -50,7 +50,7 @@ class Pad {
   }
 
   draw() {
-    const { node } = this, side = Math.round(node.clientWidth * Math.min(2, devicePixelRatio || 1)) || 1;
+    const { node } = this, side = Math.round(node.clientWidth * pixelRatio()) || 1;
     Object.assign(node, { width: side, height: side });
     const context = node.getContext("2d");
     if (this.picture) context.drawImage(this.picture, 0, 0, side, side);

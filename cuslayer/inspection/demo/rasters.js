@@ -18,7 +18,7 @@ class Raster {
 
   // Draw the spikes of the layer anew, after a run or when the size or the colors of the page change.
   draw() {
-    const { model, layer, neurons, node } = this, scale = Math.min(2, devicePixelRatio || 1);
+    const { model, layer, neurons, node } = this, scale = pixelRatio();
     const wide = Math.max(1, Math.round(node.clientWidth * scale)), high = Math.max(1, Math.round(this.high * scale));
     const { starts, times } = model.spikes(layer), lit = new Uint8Array(wide * high);
     const tall = Math.max(Math.round(scale), Math.floor((0.8 * high) / neurons));

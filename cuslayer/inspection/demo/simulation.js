@@ -98,7 +98,7 @@ function weighDense({ weight, outputs }, index, out, at) {
   }
 }
 
-// Return the weighted input of the neurons behind connections, (steps, neurons).
+// Return the weighted input of the neurons after connections, (steps, neurons).
 function* weighted(connections, spikes, steps, inputs, neurons) {
   let x = null;
   for (const connection of connections) {

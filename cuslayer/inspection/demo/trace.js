@@ -18,7 +18,7 @@ class Trace {
     const { node, model } = this, known = layer > 0 ? model.potential(layer, neuron) : null;
     node.hidden = !known;
     if (!known) return;
-    const scale = Math.min(2, devicePixelRatio || 1), wide = node.clientWidth, high = node.clientHeight;
+    const scale = pixelRatio(), wide = node.clientWidth, high = node.clientHeight;
     Object.assign(node, { width: Math.round(wide * scale), height: Math.round(high * scale) });
     const context = node.getContext("2d"), { potential } = known, { theta } = model.layers[layer].neurons;
     context.scale(scale, scale);

@@ -8,7 +8,7 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.inspection.demo.contents import Recordings, contents, input_shape
-from cuslayer.inspection.page import write_page
+from cuslayer.inspection.page import page_title, write_page
 from cuslayer.inspection.structure import check_network, dt_at
 
 _HERE = Path(__file__).parent
@@ -64,8 +64,7 @@ def demo(
     '<!DOCTYPE html>'
     """
     check_network("demo", net)
-    if title is not None and not isinstance(title, str):
-        raise TypeError(f"demo: title must be text, got {type(title).__name__}")
+    title = page_title("demo", net, title)
     duration, frame = check.positive("demo", "duration", duration), check.positive("demo", "frame", frame)
     dt = dt_at(net, 0)
     steps = round(duration / dt)
@@ -82,11 +81,10 @@ def write_demo(
     steps: int,
     recordings: Recordings | None = None,
     *,
-    title: str | None,
+    title: str,
     frame: float,
 ) -> Path:
     """Write the page for valid arguments of `demo`, with recordings of `steps` steps; op is named in errors."""
-    title = title if title is not None else getattr(net, "notation", type(net).__name__)
     data = {"title": title, "frame": frame} | contents(op, net, shape, steps, recordings)
     return write_page(
         path,

@@ -13,9 +13,9 @@ from cuslayer.inspection.explain.result import Explanation, Source, Spikes
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Node
+from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
-from cuslayer.neurons.base import Neuron, is_neuron
+from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -131,15 +131,7 @@ class Run:
 
     def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[Source, ...]:
         """Return the layers of neurons whose spikes reach neurons through linear stages, with the share of each."""
-        found, between = set[int](), set[int]()
-        waiting = list(neurons.inputs)
-        while waiting:
-            number = waiting.pop()
-            if number == INPUT or is_neuron(self.nodes[number].stage):
-                found.add(number)
-            elif number not in between:
-                between.add(number)
-                waiting += self.nodes[number].inputs
+        found, between = feeds(self.nodes, neurons.inputs)
         with eval_mode(self.net), no_grad(active=False):
             leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
             values = dict(leaves)

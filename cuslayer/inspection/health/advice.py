@@ -133,10 +133,7 @@ def exchange(net: Any, node: Node, setting: str, value: float) -> None:
     else:
         changed = copy.copy(neuron)
         setattr(changed, setting, value)
-    container = net
-    for position in node.path[:-1]:
-        container = container.stages[position]
-    container.stages[node.path[-1]] = changed
+    net[node.path[:-1]].stages[node.path[-1]] = changed
 
 
 def weight_scale(layer: Synapse) -> float:

@@ -14,7 +14,7 @@ from cuslayer.inspection.health.measure import measure
 from cuslayer.inspection.health.rates import scale_advice
 from cuslayer.inspection.health.result import NetworkHealth
 from cuslayer.inspection.health.surrogate import surrogate_advice
-from cuslayer.inspection.structure import check_network, no_neurons, note_rates, units
+from cuslayer.inspection.structure import check_network, check_neurons, note_rates
 from cuslayer.network.input import finite_input
 from cuslayer.optim import Optimizer
 from cuslayer.tape import as_tensor
@@ -34,8 +34,8 @@ def health(
        five times of the rate that the loss desires, counted as at least 5 Hz; if the loss has no `desired_rate`, it
        must not be silent. Neurons are saturated if the median distance of potentials from the threshold is over 5
        theta, if the largest potentials from input alone have a median of over 20 theta, or, without a desired rate, if
-       more than a third is locked in refraction. The new scales are those of `calibrate`, which sets all at once:
-       50 Hz, or what the loss desires; less where neurons are saturated at that rate.
+       more than a third is locked in refraction. The new scales are found as `calibrate` does, for hidden
+       neurons at 50 Hz and an output at what the loss desires; less where neurons are saturated at that rate.
     2. ``tau_rho``, if it is under 0.5 and the potentials of a layer have a median distance of over three surrogate
        widths from theta: ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
     3. ``scale_rho``, if the error of the first layer is less than 1/100 or more than 1000 times that of the last. Each
@@ -48,7 +48,8 @@ def health(
 
     Advice is tried on a copy first and given only if it helps: faults are fewer or less bad, errors do not vanish, and
     the loss does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with
-    the outputs of other samples), the loss must not rise, and only 1 and a rate that is too large give advice.
+    the outputs of other samples), the loss must not rise by more than 2 %, and only 1 and a rate that is too large
+    give advice.
 
     `Advice.apply` makes a change. Apply all of it, and call `health` again until there is nothing to change. Neither
     the network nor the optimizer, their gradients and the random generator change here. Dropout is off.
@@ -84,8 +85,7 @@ def health(
     check_loss(op, loss)
     _check_optimizer(op, net, optimizer)
     count = check.integer(op, "batches", batches, least=1)
-    if all(unit.neurons is None for unit in units(net)):
-        raise no_neurons(op, net)
+    check_neurons(op, net)
     with preserved_epoch(loader):
         given = list(pairs(op, islice(loader, count), loader))
     for x, _ in given:

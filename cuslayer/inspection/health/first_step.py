@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.forward import default_loss, run_nodes
+from cuslayer.inspection.forward import default_loss
 from cuslayer.inspection.health.advice import Advice, rounded
 from cuslayer.inspection.health.measure import Measured, copied
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node, flow
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.neurons.base import as_neuron, is_neuron, mean_rate
 from cuslayer.optim import Optimizer
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
@@ -32,7 +32,7 @@ _STEPS = 10
 _EARLY = 5
 # How often an advised rate is halved until the loss does not rise.
 _HALVINGS = 6
-# The default of the library's training.
+# A relative rate that the reason of an advice compares with.
 _RELATIVE = 0.05
 
 
@@ -68,8 +68,7 @@ class Steps:
         self.net, self.optimizer, self.x, self.target, self.loss = net, optimizer, as_tensor(x), target, loss
         with copied(net, optimizer) as (twin, own):
             own.zero_grad()
-            for layer in twin.layers_within():
-                layer.training = False
+            twin.train(False)
             with no_grad(active=False):
                 y = twin(self.x)
                 error = (loss or default_loss(net, y, target))(y, target)
@@ -106,15 +105,15 @@ class Steps:
         """Return the loss per sample, the rate of each layer, and whether the output has spikes."""
         rates: dict[Address, float] = {}
 
-        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+        def run(node: Node, *inputs: Tensor) -> Tensor:
+            y = node(*inputs)
             if is_neuron(node.stage):
-                size = max(y.data.size, 1)
-                rates[node.address] = float(y.data.sum()) / size * 1000.0 / as_neuron("health", node.stage).dt
+                rates[node.address] = mean_rate(y.data, as_neuron("health", node.stage).dt)
             return y
 
         graph = graph_of(net)
         with eval_mode(net), no_grad():
-            y = run_nodes(graph.nodes, graph.output, self.x, after)
+            y = flow(graph.nodes, graph.output, {INPUT: self.x}, run)
             loss = (self.loss or default_loss(net, y, self.target))(y, self.target).item()
         return loss / max(self.x.shape[1], 1), rates, bool(to_numpy(y.data.any()))
 

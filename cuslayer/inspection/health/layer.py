@@ -89,7 +89,8 @@ class LayerHealth:
         """The lowest and the highest accepted mean rate, Hz.
 
         For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which is
-        counted as at least 5 Hz; without a desired rate, any rate above 0.
+        counted as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % and the
+        highest at most 60 % of the highest that the neurons can have.
         """
         low, high = SLOWEST, FASTEST
         if self.output:
@@ -167,7 +168,7 @@ class LayerTally:
             distance=_median(abs(distances)) * self.width,
             peak=_median(peaks[peaks > 0]),
             error=math.sqrt(self.square),
-            most=1000.0 / neurons.dt / neurons.period,
+            most=neurons.highest_rate,
             output=self.output,
             desired=self.desired,
         )

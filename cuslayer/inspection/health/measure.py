@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from cuslayer.backend import Array, namespace, preserved_generator
 from cuslayer.inspection.forward import default_loss, run_nodes
 from cuslayer.inspection.health.layer import LayerHealth, LayerTally
 from cuslayer.inspection.structure import eval_mode, layer_name, units
+from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import Graph, Node
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.network.graph import Node, output_neurons
+from cuslayer.neurons.base import as_neuron
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 # The network has learned something if the loss is by this share smaller than with the outputs of other samples.
@@ -70,7 +70,7 @@ class Measured:
 def measure(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
     graph = graph_of(net)
-    outputs = output_nodes(graph)
+    outputs = output_neurons(graph)
     tallies = {
         u.neurons.number: LayerTally(
             u.address, layer_name(u), as_neuron("health", u.last.stage), output=u.neurons.number in outputs
@@ -90,25 +90,13 @@ def measure(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured
             with no_grad():
                 mixed += max(error(Tensor(other), target).item() for other in _others(y.data))
             found.backward()
-        desired = _desired_rate(error, target, y)
+        desired = None if y.ndim < 3 else desired_rate(error, target, y.shape[-1], len(y))
         for number in outputs:
             tallies[number].desired = desired
         value += found.item()
         samples += given.shape[1]
     layers = tuple(tally.health() for tally in tallies.values())
     return Measured(layers, value / max(samples, 1), mixed / max(samples, 1))
-
-
-def output_nodes(graph: Graph) -> set[int]:
-    """Return the numbers of the neurons after which there are no others."""
-    hidden, outputs = set[int](), set[int]()
-    for node in reversed(graph.nodes):
-        if is_neuron(node.stage):
-            outputs |= set() if node.number in hidden else {node.number}
-            hidden.update(node.inputs)
-        elif node.number in hidden:
-            hidden.update(node.inputs)
-    return outputs
 
 
 @contextmanager
@@ -149,11 +137,3 @@ def _others(y: Array) -> Iterator[Array]:
     samples = y.shape[1]
     for shift in {min(1, samples), samples // 2}:
         yield namespace(y).concatenate([y[:, shift:], y[:, :shift]], axis=1)
-
-
-def _desired_rate(loss: Any, target: Any, y: Tensor) -> float | None:
-    """Return the mean rate in Hz that a loss desires of the output; None if it has none."""
-    if not callable(getattr(loss, "desired_rate", None)) or y.ndim < 3:
-        return None
-    rate = loss.desired_rate(target, y.shape[-1], len(y))
-    return None if rate is None or not math.isfinite(rate) else float(rate)

@@ -21,6 +21,8 @@ from cuslayer.tape import Tensor, as_tensor, no_grad
 
 # The rate of hidden neurons, and of an output of which the loss desires none, Hz; at most this share of the highest.
 _RATE, _SHARE = 50.0, 0.25
+# An output of which the loss desires a rate gets at most this share of the highest.
+_SHARE_DESIRED = 0.9
 # Layers that are saturated even at the wanted rate get half of it, so many times.
 _HALVINGS = 4
 # Smaller factors than this one, or larger than its inverse, are worth advice.
@@ -31,22 +33,24 @@ def scale_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, before
     """Return new scales for layers before neurons that are silent or saturated or whose rate is out of range.
 
     On a copy of the network, layer after layer, the weights before such neurons are scaled as `calibrate` does, and the
-    batches are run again. There is no advice unless fewer layers are out of range then and the loss is accepted.
+    batches are run again. There is no advice unless faults are fewer or less bad then, errors do not vanish, and the
+    loss is accepted.
     """
     if not before.faults:
         return []
     seen = {layer.layer: layer for layer in before.layers}
-    wanted = {u.neurons.number: _wanted(seen[u.address]) for u in units(net) if u.neurons is not None}
+    of_neurons = {u.neurons.number: u for u in units(net) if u.neurons is not None}
+    layers = {number: seen[unit.address] for number, unit in of_neurons.items()}
+    wanted = {number: _wanted(layer) for number, layer in layers.items()}
     found: list[Advice] = []
     for _ in range(_HALVINGS + 1):
         with copied(net) as (twin,):
-            run = _scaled(twin, as_tensor(batches[0][0]), wanted, before)
+            run = _scaled(twin, as_tensor(batches[0][0]), wanted, layers)
             after = measure(twin, batches, loss)
             if _helps(before, after):
-                found = _advice(net, twin, run, before)
-        numbers = {u.address: u.neurons.number for u in units(net) if u.neurons is not None}
-        still = [numbers[layer.layer] for layer in after.layers if layer.fault in ("saturated", "fast")]
-        still = [number for number in still if number in run.scaled]
+                found = _advice(net, twin, run, of_neurons, layers)
+        faults = {layer.layer: layer.fault for layer in after.layers}
+        still = [number for number in run.scaled if faults[of_neurons[number].address] in ("saturated", "fast")]
         if not still:
             break
         for number in still:
@@ -72,11 +76,9 @@ class _Rescale(Run):
         return bool(x.data.size and tally.health().fault)
 
 
-def _scaled(net: Any, x: Tensor, wanted: dict[int, float], before: Measured) -> _Rescale:
+def _scaled(net: Any, x: Tensor, wanted: dict[int, float], layers: dict[int, LayerHealth]) -> _Rescale:
     """Scale layers of a network that are out of range."""
-    graph, seen = graph_of(net), {layer.layer: layer for layer in before.layers}
-    layers = {node.number: seen[node.address] for node in graph.nodes if node.number in wanted}
-    run = _Rescale(dict(wanted), layers)
+    graph, run = graph_of(net), _Rescale(dict(wanted), layers)
     with eval_mode(net), no_grad():
         flow(graph.nodes, graph.output, {INPUT: Value(x, lambda factor: x)}, run)
     return run
@@ -84,8 +86,9 @@ def _scaled(net: Any, x: Tensor, wanted: dict[int, float], before: Measured) -> 
 
 def _wanted(layer: LayerHealth) -> float:
     """Return the rate in Hz at which a layer is to fire."""
-    rate = _RATE if layer.desired is None else max(layer.desired, LEAST_DESIRED)
-    return min(rate, _SHARE * layer.most) if layer.desired is None else min(rate, 0.9 * layer.most)
+    if layer.desired is None:
+        return min(_RATE, _SHARE * layer.most)
+    return min(max(layer.desired, LEAST_DESIRED), _SHARE_DESIRED * layer.most)
 
 
 def _helps(before: Measured, after: Measured) -> bool:
@@ -99,18 +102,17 @@ def _helps(before: Measured, after: Measured) -> bool:
     return after.badness < before.badness and (stuck or before.accepts(after.loss))
 
 
-def _advice(net: Any, twin: Any, run: Run, before: Measured) -> list[Advice]:
+def _advice(net: Any, twin: Any, run: Run, of_neurons: dict[int, Unit], layers: dict[int, LayerHealth]) -> list[Advice]:
     """Return the changes that a run made to a copy as advice for the network."""
-    of_neurons = {u.neurons.number: u for u in units(net) if u.neurons is not None}
-    seen, rates = {layer.layer: layer for layer in before.layers}, {row.layer: row for row in run.rows}
+    rates = {row.layer: row for row in run.rows}
     pairs = list(zip(graph_of(twin).nodes, graph_of(net).nodes, strict=True))
     found: list[Advice] = []
-    for number, (layers, factor) in run.scaled.items():
+    for number, (scaled, factor) in run.scaled.items():
         if _WORTH <= factor <= 1 / _WORTH:
             continue
         unit, row = of_neurons[number], rates[of_neurons[number].address]
-        reason = _reason(seen[unit.address], row.before, row.rate)
-        nodes = [next(node for same, node in pairs if same.stage is layer) for layer in layers]
+        reason = _reason(layers[number], row.before, row.rate)
+        nodes = [next(node for same, node in pairs if same.stage is layer) for layer in scaled]
         found += [_change(unit, node, factor, reason) for node in nodes]
     return found
 

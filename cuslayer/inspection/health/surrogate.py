@@ -27,11 +27,12 @@ def surrogate_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, be
     """
     if before.learned:
         return []
-    wider = [_wider(net, seen) for seen in before.layers if _far(net, seen)]
-    if wider:
+    far = [seen for seen in before.layers if _far(net, seen)]
+    if far:
+        wider = [_wider(net, seen) for seen in far]
         after = _after(net, wider, batches, loss)
         wide = {layer.layer: layer.within for layer in after.layers}
-        better = all(wide[seen.layer] > seen.within for seen in before.layers if _far(net, seen))
+        better = all(wide[seen.layer] > seen.within for seen in far)
         return wider if better and not after.vanished else []
     share = None if any(layer.silent for layer in before.layers) else _share(before)
     if share is None or _VANISHES <= share <= _EXPLODES or not hasattr(net[before.layers[0].layer], "scale_rho"):

@@ -21,17 +21,12 @@ from cuslayer.inspection.record.selection import Selection
 from cuslayer.kernels.constants import Window
 from cuslayer.layers import Conv, Pool
 from cuslayer.neurons.base import OnePass
-from cuslayer.neurons.potential import Potentials
+from cuslayer.neurons.potential import Potentials, saves_float16
 from cuslayer.tape import Tensor, no_grad
 
 
 def record_neurons(
-    record: Record,
-    selection: Selection,
-    srm: OnePass,
-    u: Potentials,
-    weighted: Array | Callable[[], Array],
-    float16: bool,
+    record: Record, selection: Selection, srm: OnePass, u: Potentials, weighted: Array | Callable[[], Array]
 ) -> Callable[[Array], None]:
     """Record the forward arrays of SRM neurons, and return a function of their spikes' error that records the errors.
 
@@ -44,7 +39,6 @@ def record_neurons(
         srm: the neurons.
         u: their potentials, in the layout of the pass.
         weighted: the selected weighted input, or a function that computes it on first access.
-        float16: whether potentials are saved for backward in float16.
     """
     potential = u.pick_copy(selection)
     record.store(potential=potential)
@@ -54,7 +48,7 @@ def record_neurons(
         record.store(weighted=weighted)
     if selection.all_steps:
         return lambda g: record.store(spikes_error=g.astype(potential.dtype, copy=False))
-    spikes = derived.spikes(srm, potential)
+    spikes, float16 = derived.spikes(srm, potential), saves_float16()
     record.store(refractory=derived.refractory(srm.spiking.refractory, spikes, potential.dtype))
 
     def store_errors(g: Array) -> None:
@@ -132,12 +126,12 @@ class FusedPool:
         gains = np.full(fields.inside.shape, self.gain, np.float32)
         return fields.weighted_sum(self.conv.spikes(selection.for_layer(image, fields.flat())), gains)
 
-    def conv_spikes_error(self, selection: Selection, float16: bool) -> Callable[[Array], Array]:
+    def conv_spikes_error(self, selection: Selection) -> Callable[[Array], Array]:
         """Return a function from the gradient of the pooled spikes to that of the convolution's selected spikes."""
         image, outputs = self.conv.shape[2:4], (self.shape[2], self.shape[3])
         fields = None if selection.neurons is None else projective_fields(selection.neurons, self.window, outputs)
         pooled = selection.for_layer(self.shape[2:], None if fields is None else fields.flat())
-        u, k = self.u.pick_copy(pooled), kernels.of(self.u.values)
+        u, k, float16 = self.u.pick_copy(pooled), kernels.of(self.u.values), saves_float16()
         adjoint = k.srm.neuron_adjoint_exact if self.srm.exact else k.srm.neuron_adjoint
 
         def error_of(g: Array) -> Array:

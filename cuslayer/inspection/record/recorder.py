@@ -14,12 +14,12 @@ from cuslayer.inspection.record import derived
 from cuslayer.inspection.record.fused import FusedConv, FusedPool, record_neurons, with_effective_weight
 from cuslayer.inspection.record.recording import Record, Recording
 from cuslayer.inspection.record.selection import Request
-from cuslayer.inspection.structure import Unit, check_network, dt_at, note_rates
+from cuslayer.inspection.structure import Unit, check_network, note_rates
 from cuslayer.network.fusion import Run, Step, observe, one_pass
 from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import OnePass, as_neuron
-from cuslayer.neurons.potential import Potentials, on_potential, saves_float16
+from cuslayer.neurons.potential import Potentials, on_potential
 from cuslayer.tape import Tensor
 
 # Called with the gradient of a step's output.
@@ -84,8 +84,6 @@ class Recorder:
         self.recorded = {node.number: u for u in request.units for node in u if node is not None}
 
     def __call__(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
-        # A nested network saves potentials as the network around it does.
-        self.float16 = self.recording.float16 = saves_float16()
         if not any(position in self.recorded for position in range(step.start, step.start + len(step.stages))):
             return run(step, *inputs)
         if step.keeps_potentials:
@@ -109,7 +107,7 @@ class Recorder:
         with on_potential(potentials.append):
             s = run(step, x)
         selection, record = self.recording.begin(of, s.shape)
-        errors = record_neurons(record, selection, srm, potentials[0], selection.pick_copy(x.data), self.float16)
+        errors = record_neurons(record, selection, srm, potentials[0], selection.pick_copy(x.data))
         self._note_rate(of, record)
         return on_gradient(s, callback=lambda g: errors(selection.pick_copy(g)))
 
@@ -153,13 +151,13 @@ class Recorder:
         hooks: list[GradientHook] = []
         if at in self.recorded:
             selection, record = self.recording.begin(self.recorded[at], conv.shape)
-            errors = record_neurons(record, selection, srm, potentials[0], conv.weighted(selection), self.float16)
-            spikes_error = pool.conv_spikes_error(selection, self.float16) if pool else selection.pick_copy
+            errors = record_neurons(record, selection, srm, potentials[0], conv.weighted(selection))
+            spikes_error = pool.conv_spikes_error(selection) if pool else selection.pick_copy
             hooks.append(lambda g: errors(spikes_error(g)))
             self._note_rate(self.recorded[at], record)
         if pool and at + 2 in self.recorded:
             pooled, record = self.recording.begin(self.recorded[at + 2], y.shape)
-            pool_errors = record_neurons(record, pooled, pool.srm, potentials[1], pool.weighted(pooled), self.float16)
+            pool_errors = record_neurons(record, pooled, pool.srm, potentials[1], pool.weighted(pooled))
             hooks.append(lambda g: pool_errors(pooled.pick_copy(g)))
             self._note_rate(self.recorded[at + 2], record)
 
@@ -173,5 +171,5 @@ class Recorder:
         """Note the mean rate of a layer whose neurons are all recorded, for the notebook's table of the network."""
         if record.indices is None and record.spikes.size:
             share = np.count_nonzero(record.spikes.values) / record.spikes.size
-            self.rates[of.address] = 1000.0 * share / dt_at(self.net, of.last.number)
+            self.rates[of.address] = 1000.0 * share / as_neuron("record", of.last.stage).dt
             note_rates(self.net, self.rates)

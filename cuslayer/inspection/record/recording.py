@@ -14,6 +14,7 @@ from cuslayer.inspection.record.labelled import Labelled, xarray
 from cuslayer.inspection.record.selection import Request, Selection
 from cuslayer.inspection.structure import Unit, find_unit, layer_name, neurons_of
 from cuslayer.neurons.base import Neuron, OnePass
+from cuslayer.neurons.potential import saves_float16
 
 _OF_NEURONS = ("weighted", "potential", "spikes")
 _OF_SRM = (*_OF_NEURONS, "filtered", "refractory", "surrogate")
@@ -61,8 +62,8 @@ class Record:
     output: Labelled = _array("output", "The output of a layer without neurons.")
     output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
 
-    def __init__(self, of: Unit, selection: Selection, float16: bool) -> None:
-        self._unit, self._selection, self._float16 = of, selection, float16
+    def __init__(self, of: Unit, selection: Selection) -> None:
+        self._unit, self._selection, self._float16 = of, selection, saves_float16()
         neurons = neurons_of(of)
         self._neurons = neurons
         if neurons is None:
@@ -165,20 +166,16 @@ class Recording:
 
     ``recording[layer]`` is the `Record` of a layer and the neurons after it, given by the address of either, or by
     the object itself where the network has it once.
-
-    Attributes:
-        float16: whether the potentials that are being recorded are saved for backward as float16.
     """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._records: dict[Unit, Record] = {}
-        self.float16 = False
 
     def begin(self, of: Unit, shape: tuple[int, ...]) -> tuple[Selection, Record]:
         """Return the selection from a unit's arrays of a shape (T, N, ...), and a new record for it."""
         selection = self._request.selection(of, shape)
-        record = self._records[of] = Record(of, selection, self.float16)
+        record = self._records[of] = Record(of, selection)
         return selection, record
 
     def __getitem__(self, layer: Any) -> Record:

@@ -5,6 +5,8 @@ const $ = (id) => document.getElementById(id);
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 // Return a color as [red, green, blue].
 const rgb = (name) => color(name).match(/\w\w/g).map((pair) => parseInt(pair, 16));
+// The pixels of a canvas for each CSS pixel: more than two would cost time and show no more.
+const pixelRatio = () => Math.min(2, devicePixelRatio || 1);
 const short = (x) => String(Number(x.toPrecision(4))).replace("-", "−");
 const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(4);
 

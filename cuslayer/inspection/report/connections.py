@@ -10,11 +10,11 @@ import numpy as np
 from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.layers.base import Shape
 from cuslayer.layers.delay import whole_steps
-from cuslayer.network.graph import Node
+from cuslayer.network.graph import Node, feeds
 from cuslayer.network.join import Join
 
-Shape: TypeAlias = "tuple[int, ...]"
 Connection: TypeAlias = "dict[str, Any]"
 Feed: TypeAlias = "dict[str, Any]"
 Places: TypeAlias = "Mapping[int, int]"
@@ -45,7 +45,8 @@ def describe_feed(nodes: Sequence[Node], number: int, shapes: Mapping[int, Shape
         return {"source": places[number], "connections": connections}
     join, inputs = nodes[number].stage, nodes[number].inputs
     branches = [describe_feed(nodes, n, shapes, places) for n in inputs]
-    stages = [*_between(nodes, number, places), *(node.stage for node in chain)]
+    _, between = feeds(nodes, [number])
+    stages = [*(nodes[n].stage for n in sorted(between)), *(node.stage for node in chain)]
     if any(branch is None for branch in branches) or _shifts_both_ways(stages):
         return None
     described: Feed = {"branches": branches, "channels": shapes[number][-1], "connections": connections}
@@ -70,14 +71,6 @@ def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list
     return [
         _CONNECTIONS[type(stage)](stage, before, after) for stage, before, after in shaped if type(stage) is not Dropout
     ]
-
-
-def _between(nodes: Sequence[Node], number: int, places: Places) -> list[Any]:
-    """Return the stages up to a node, from the neurons that feed them."""
-    if number in places:
-        return []
-    before = [stage for n in nodes[number].inputs for stage in _between(nodes, n, places)]
-    return [*before, nodes[number].stage]
 
 
 def _shifts_both_ways(stages: Sequence[Any]) -> bool:

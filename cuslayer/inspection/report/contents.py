@@ -1,8 +1,8 @@
 """The data of a report: the network's connections, its input and its spikes.
 
 The page computes potentials, errors and explanations of a neuron on demand (model.js): a potential is a sum over input
-spikes, and the error on a neuron's spikes a sum over the neurons behind it. Weights, spikes and the errors on the last
-spikes are enough for that. Neurons behind a stage that the page does not know come with their potentials, and neurons
+spikes, and the error on a neuron's spikes a sum over the neurons after it. Weights, spikes and the errors on the last
+spikes are enough for that. Neurons after a stage that the page does not know come with their potentials, and neurons
 before such a stage with their errors.
 """
 
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.forward import default_loss, run_nodes
-from cuslayer.inspection.report.connections import Feed, Shape, describe_feed
+from cuslayer.inspection.report.connections import Feed, describe_feed
 from cuslayer.inspection.report.encode import block, by_neuron, rows
 from cuslayer.inspection.structure import dt_at, eval_mode, layer_name, units
+from cuslayer.layers.base import Shape
 from cuslayer.network.container import graph_of
-from cuslayer.network.graph import INPUT, Node
+from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.tape import Tensor, no_grad
@@ -77,15 +78,10 @@ class ForwardPass:
                 number, start = unit.neurons.number, unit.neurons.inputs[0]
                 feed = describe_feed(self.graph.nodes, start, self.shapes, places)
                 neurons = as_neuron("report", unit.neurons.stage)
-                found.append(NeuronLayer(number, layer_name(unit), neurons, self.sources(start), feed))
+                sources, _ = feeds(self.graph.nodes, [start])
+                found.append(NeuronLayer(number, layer_name(unit), neurons, sources, feed))
                 places[number] = len(found)
         return found
-
-    def sources(self, number: int) -> set[int]:
-        """Return the neurons, or INPUT, whose spikes reach the output of a node through stages that are no neurons."""
-        if number == INPUT or is_neuron(self.graph.nodes[number].stage):
-            return {number}
-        return set[int]().union(*map(self.sources, self.graph.nodes[number].inputs))
 
     def errors(self, wanted: set[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
         """Return the loss, and the errors (T, N, ...) on the spikes of the wanted neurons."""
@@ -114,7 +110,8 @@ def contents(net: Any, data: Array, target: Any, loss: Any) -> dict[str, Any]:
     value, errors = None, dict[int, Array]()
     if target is not None:
         # The page computes the errors of a layer from those of the layers that it feeds, where it knows all of these.
-        wanted = forward.sources(forward.graph.output).union(*(x.sources for x in layers if not x.computed_by_page))
+        outputs, _ = feeds(forward.graph.nodes, [forward.graph.output])
+        wanted = outputs.union(*(x.sources for x in layers if not x.computed_by_page))
         value, errors = forward.errors(wanted - {INPUT}, target, loss)
     samples = range(data.shape[1])
     x = to_numpy(data)

@@ -10,7 +10,7 @@ from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.extras import optional
 from cuslayer.inspection.forward import check_loss
-from cuslayer.inspection.page import write_page
+from cuslayer.inspection.page import page_title, write_page
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.structure import check_network
 from cuslayer.network.input import finite_input
@@ -74,8 +74,7 @@ def report(
     check_loss("report", loss)
     if loss is not None and target is None:
         raise ValueError("report: target is needed where a loss is given")
-    if title is not None and not isinstance(title, str):
-        raise TypeError(f"report: title must be text, got {type(title).__name__}")
+    title = page_title("report", net, title)
     frame_ms = check.positive("report", "frame", frame)
     if live:
         from cuslayer.inspection.demo.contents import Recordings
@@ -86,7 +85,6 @@ def report(
         recordings = Recordings.of("report", to_numpy(data), target)
         return write_demo("report", net, path, data.shape[2:], len(data), recordings, title=title, frame=frame_ms)
     plotly = optional("report", "plotly.offline", "report").get_plotlyjs()
-    title = title if title is not None else getattr(net, "notation", type(net).__name__)
     return write_page(
         path,
         _HERE / "page.html",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
@@ -69,7 +69,7 @@ def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[i
     slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
     if slow is not None:
         message = f"export_hdf5: netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
-        warnings.warn(message, stacklevel=2)
+        check.warn(message)
     entries: list[dict[str, Any]] = [_input(begin, blocks[0])]
     for block in blocks:
         if block.kind == "dense" and len(block.before) == 3 and block is not blocks[0]:

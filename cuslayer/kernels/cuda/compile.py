@@ -108,13 +108,7 @@ def text(topic: str, dtype: DType) -> str:
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source.
-
-    Raises:
-        TypeError: the number type is neither float32 nor float64.
-    """
-    if dtype not in REALS:
-        raise TypeError(f"{file}: arrays must be float32 or float64, got {dtype}")
+    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
     return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
 
 

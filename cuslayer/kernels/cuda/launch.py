@@ -12,6 +12,7 @@ import numpy as np
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Surrogate
 from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.operations.base import numeric
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
@@ -33,8 +34,8 @@ def contiguous(x: Array) -> Array:
 
 
 def numbers(x: Array) -> Array:
-    """Return spikes as float32, and numbers as they are."""
-    return contiguous(x.astype(np.float32) if x.dtype == bool else x)
+    """Return spikes as float32, and numbers as they are, contiguous."""
+    return contiguous(numeric(x))
 
 
 def samples(taps: Array, beside: Array) -> Array:

@@ -71,7 +71,7 @@ class OwnKernel:
             raise ValueError(f'{op}: a kernel must be declared as extern "C" __global__ void {name}(...), got none')
         check.one_of(op, "name", name, found)
         self._parameters = found[name]
-        self._compiled: dict[Any, tuple[Any, Kernel]] = {}
+        self._compiled: dict[Any, Kernel] = {}
 
     def __call__(self, threads: int | None = None, /, *unnamed: Any, **arguments: Any) -> None:
         """Check the arguments and run the kernel.
@@ -112,7 +112,7 @@ class OwnKernel:
             driver.array_type()
         except ValueError as problem:
             raise ValueError(f"{self.name}: a CUDA kernel needs a GPU: {problem}") from None
-        key = id(driver), dtype, driver.device()
+        key = driver, dtype, driver.device()
         if key not in self._compiled:
             text = with_header(self._file, self._code, dtype)
             try:
@@ -121,8 +121,8 @@ class OwnKernel:
                 lines = str(problem).splitlines() or [type(problem).__name__]
                 first = next((line for line in lines if "error" in line), lines[0]).strip()
                 raise ValueError(f"{self.name}: the source does not compile: {first}") from problem
-            self._compiled[key] = driver, Kernel(self.name, self._parameters, launch, driver, dtype)
-        return self._compiled[key][1]
+            self._compiled[key] = Kernel(self.name, self._parameters, launch, driver, dtype)
+        return self._compiled[key]
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{p.kind} {'*' if p.array else ''}{p.name}" for p in self._parameters)

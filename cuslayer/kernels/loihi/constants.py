@@ -53,6 +53,6 @@ class FixedPoint:
         return Integers(*(dtype.type(number) for number in self.integers))
 
     def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-        """Return theta, 1 / width and height in a number type; see `Spiking.surrogate`."""
+        """Return theta, 1 / width and height in a number type; see `LaplaceSurrogate.surrogate`."""
         real = dtype.type
         return real(self.integers.theta), real(1 / self.width), real(self.height)

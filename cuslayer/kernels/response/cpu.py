@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, numbers, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence
 from cuslayer.kernels.host.memory import empty
+from cuslayer.operations.base import numeric
 
 
 @compiled
@@ -37,7 +38,7 @@ def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, backward: bool) -
 
 def psp(x: Array, response: Alpha) -> Array:
     """Filter each column of x (T, ...): ``a[t] = sum_k eps[k] x[t-k]``, with two states a column for any tau."""
-    return _filtered(numbers(x), response, backward=False)
+    return _filtered(numeric(x), response, backward=False)
 
 
 def psp_adjoint(g: Array, response: Alpha) -> Array:
@@ -71,7 +72,7 @@ def _fir(first: int, last: int, x: Any, taps: Any, a: Any, backward: bool) -> No
 
 def fir(x: Array, taps: Array) -> Array:
     """Filter each column of x (T, ...) by the direct sum ``a[t] = sum_k taps[k] x[t-k]``, taps (K,)."""
-    return _summed(numbers(x), taps, backward=False)
+    return _summed(numeric(x), taps, backward=False)
 
 
 def fir_adjoint(g: Array, taps: Array) -> Array:

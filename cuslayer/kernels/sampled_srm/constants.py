@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.kernels.constants import LaplaceSurrogate
 
 
 @dataclass(frozen=True, eq=False)
-class SampledSpiking:
+class SampledSpiking(LaplaceSurrogate):
     """Threshold, sampled refractory response and surrogate gradient.
 
     Attributes:
@@ -25,8 +23,3 @@ class SampledSpiking:
     refractory: Array
     width: float
     height: float
-
-    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-        """Return theta, 1 / width and height in a number type; see `Spiking.surrogate`."""
-        real = dtype.type
-        return real(self.theta), real(1 / self.width), real(self.height)
