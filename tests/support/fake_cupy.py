@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -201,14 +201,14 @@ class _RawModule:
         self._launches = emulator.build(code, source.signatures(code))
 
     def get_function(self, name: str) -> source.Launch:
-        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], **options: Any) -> None:
             hosts = tuple(map(_inside, arguments))
             if _notes is None:
-                self._launches[name](grid, block, hosts)
+                self._launches[name](grid, block, hosts, **options)
             else:
-                _notes.append(lambda: self._launches[name](grid, block, hosts))
+                _notes.append(lambda: self._launches[name](grid, block, hosts, **options))
 
-        return launch
+        return cast(source.Launch, launch)
 
 
 class _Stream:
@@ -268,7 +268,9 @@ class _CuPy(ModuleType):
         )
         self.cuda = SimpleNamespace(
             runtime=runtime,
-            Device=lambda: SimpleNamespace(id=0, synchronize=_transfer),
+            Device=lambda: SimpleNamespace(
+                id=0, synchronize=_transfer, attributes={"MaxSharedMemoryPerBlockOptin": 232_448}
+            ),
             Stream=_Stream,
             Event=_Event,
             get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
