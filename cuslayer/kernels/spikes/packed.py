@@ -25,8 +25,8 @@ class PackedSpikes:
         words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
         shape: the shape of the boolean array; the product of its first axes is the number of frames.
         line: the number of bits of a line.
-        by_neuron: the same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b of
-            word w is step ``32 w + b``; None if no kernel wrote it.
+        by_neuron: the same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b
+            of word w is step ``32 w + b``; None if no kernel wrote it.
     """
 
     words: Array
