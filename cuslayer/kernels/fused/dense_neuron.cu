@@ -45,7 +45,7 @@ constexpr int CHUNK = 32;
 // Words of a lane that are loaded together: a frame of 4,096 inputs.
 constexpr int DEPTH = 4;
 // Threads of a block of dense_neuron: as many as have enough registers.
-constexpr int THREADS = sizeof(real) == 4 ? 640 : 512;
+constexpr int THREADS = sizeof(real) == 4 ? 640 : 384;
 // Warps of a block of dense_neuron_adjoint that compute terms, and the steps of each in a chunk.
 constexpr int TERM_WARPS = 8, TERMS = CHUNK / TERM_WARPS;
 // The largest cut of the refractory response for which spikes are kept in a register.
@@ -250,60 +250,76 @@ __device__ __forceinline__ real surrogate(real u, real theta, real steep, real h
     return height * exp(-fabs(u - theta) * steep);
 }
 
-// The gradient of the potential of one column within the filters, in shared memory (length, 32) as a ring, or in an array
-// (steps, columns). Each thread reads only what it has written.
+// The gradient of the potential of one column at the last steps: a ring of rows in shared memory, or the rows of an array.
+// A thread reads only what it has written.
 struct Past {
     real *mine;
     long long pitch;
-    int length;
-    long long steps;
+    int length;  // rows
+    int row;     // of this step
 
-    __device__ __forceinline__ real at(long long t) const
-    {
-        return t < steps ? mine[(length ? t % length : t) * pitch] : 0;
-    }
+    // The row of `steps` steps later.
+    __device__ __forceinline__ int later(long long steps) const { return (row + steps) % length; }
 
-    __device__ __forceinline__ void put(long long t, real value) { mine[(length ? t % length : t) * pitch] = value; }
+    __device__ __forceinline__ void back(int &of) const { of = of ? of - 1 : length - 1; }
+
+    __device__ __forceinline__ real at(int of) const { return mine[of * pitch]; }
 };
 
-// Walks a column through a chunk of 32 steps, from the last to the first, and writes its errors.
+// The filters of a column, and where its gradients of the potential leave them.
 template <bool exact>
-__device__ __forceinline__ void walk_back(
-    Recurrence &response, Recurrence &nu, Past &past, const real *terms, real *errors, long long begin, long long steps,
-    long long columns, long long cut, long long ref_cut)
-{
-    // This thread writes past: it can be read in advance unless it belongs to the current batch.
-    const bool in_advance = cut >= AHEAD && (!exact || ref_cut >= AHEAD);
-    for (int i = CHUNK - 1; i >= 0; i -= AHEAD) {
-        real term[AHEAD], rho[AHEAD], leaving[AHEAD], old_g_u[AHEAD];
-#pragma unroll
-        for (int k = 0; k < AHEAD; ++k) {
-            term[k] = terms[(i - k) * LANES];
-            rho[k] = exact ? terms[(CHUNK + i - k) * LANES] : 0;
-            if (in_advance) {
-                leaving[k] = past.at(begin + i - k + cut);
-                old_g_u[k] = exact ? past.at(begin + i - k + ref_cut) : 0;
-            }
+struct WalkerBack {
+    Recurrence response;
+    Recurrence nu;
+    Past past;
+    long long steps, cut, ref_cut;
+    int leaves = past.later(cut);
+    int ref_leaves = exact ? past.later(ref_cut) : 0;
+
+    // Reads what leaves the filters at step t.
+    __device__ __forceinline__ void read(real &leaving, real &ref_leaving, long long t)
+    {
+        leaving = t + cut < steps ? past.at(leaves) : 0;
+        past.back(leaves);
+        if (exact) {
+            ref_leaving = t + ref_cut < steps ? past.at(ref_leaves) : 0;
+            past.back(ref_leaves);
         }
+    }
+
+    // Goes through a chunk of 32 steps, from the last to the first, and writes its errors.
+    __device__ __forceinline__ void walk(const real *terms, real *errors, long long begin, long long columns)
+    {
+        // What leaves can be read in advance unless it belongs to the current batch.
+        const bool in_advance = cut >= AHEAD && (!exact || ref_cut >= AHEAD);
+        for (int i = CHUNK - 1; i >= 0; i -= AHEAD) {
+            real term[AHEAD], rho[AHEAD], leaving[AHEAD], ref_leaving[AHEAD];
 #pragma unroll
-        for (int k = 0; k < AHEAD; ++k) {
-            const long long t = begin + i - k;
-            if (!in_advance) {
-                leaving[k] = past.at(t + cut);
-                old_g_u[k] = exact ? past.at(t + ref_cut) : 0;
+            for (int k = 0; k < AHEAD; ++k) {
+                term[k] = terms[(i - k) * LANES];
+                rho[k] = exact ? terms[(CHUNK + i - k) * LANES] : 0;
+                if (in_advance)
+                    read(leaving[k], ref_leaving[k], begin + i - k);
             }
-            const real value = exact ? rho[k] * (term[k] + nu.output(old_g_u[k])) : term[k];
-            const real filtered = response.output(leaving[k]);
-            response.accept(value, leaving[k]);
-            if (exact)
-                nu.accept(value, old_g_u[k]);
-            if (t < steps) {
-                past.put(t, value);
-                errors[t * columns] = filtered;
+#pragma unroll
+            for (int k = 0; k < AHEAD; ++k) {
+                const long long t = begin + i - k;
+                if (!in_advance)
+                    read(leaving[k], ref_leaving[k], t);
+                const real value = exact ? rho[k] * (term[k] + nu.output(ref_leaving[k])) : term[k];
+                const real filtered = response.output(leaving[k]);
+                response.accept(value, leaving[k]);
+                if (exact)
+                    nu.accept(value, ref_leaving[k]);
+                if (t < steps) {
+                    past.mine[past.row * past.pitch] = value;
+                    errors[t * columns] = filtered;
+                }
+                past.back(past.row);
             }
         }
     }
-}
+};
 
 extern "C" __global__ void dense_neuron_adjoint(
     const real *__restrict__ g,            // (steps, columns), gradient of the spikes; if next > 0, next_errors
