@@ -255,8 +255,8 @@ __device__ __forceinline__ real surrogate(real u, real theta, real steep, real h
 struct Past {
     real *mine;
     long long pitch;
-    int length;  // rows
-    int row;     // of this step
+    int length;   // rows
+    int row = 0;  // of this step
 
     // The row of `steps` steps later.
     __device__ __forceinline__ int later(long long steps) const { return (row + steps) % length; }
@@ -272,7 +272,7 @@ struct WalkerBack {
     Recurrence response;
     Recurrence nu;
     Past past;
-    long long steps, cut, ref_cut;
+    long long steps, cut, ref_cut;  // steps: 0 for a lane that has no column
     int leaves = past.later(cut);
     int ref_leaves = exact ? past.later(ref_cut) : 0;
 
@@ -321,6 +321,63 @@ struct WalkerBack {
     }
 };
 
+// What needs no other step of a column: the gradient of its spikes, and the surrogate.
+struct Terms {
+    const real *g, *u, *weight;
+    const float16 *half;
+    long long steps, columns, outputs, next, m;
+    bool from_half;
+    real theta, steep, height;
+
+    // Writes the terms of the steps `first`, first + 8, ... of a chunk: exact, the gradient and dt rho(u), 32 rows later;
+    // else their product. 0 behind the last step.
+    template <bool exact>
+    __device__ __forceinline__ void write(real *terms, long long begin, int first) const
+    {
+        real grad[TERMS] = {}, potential[TERMS];
+        long long row[TERMS];
+#pragma unroll
+        for (int i = 0; i < TERMS; ++i) {
+            row[i] = min(begin + first + i * TERM_WARPS, steps - 1);
+            potential[i] = from_half ? from_float16(half[row[i] * columns + m]) : u[row[i] * columns + m];
+            if (!next)
+                grad[i] = g[row[i] * columns + m];
+            row[i] = (row[i] * (columns / outputs) + m / outputs) * next;
+        }
+        for (long long k = 0; k < next; ++k) {
+            const real factor = weight[k * LANES];
+#pragma unroll
+            for (int i = 0; i < TERMS; ++i)
+                grad[i] = fma(g[row[i] + k], factor, grad[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < TERMS; ++i) {
+            const int step = first + i * TERM_WARPS;
+            const real rho = begin + step < steps ? surrogate(potential[i], theta, steep, height) : 0;
+            terms[step * LANES] = exact ? grad[i] : rho * grad[i];
+            if (exact)
+                terms[(CHUNK + step) * LANES] = rho;
+        }
+    }
+};
+
+// Goes through all chunks, from the last to the first: the first warp walks a chunk while the others compute the terms of
+// the chunk before it in time. `chunks`: this lane's part of two chunks of terms.
+template <bool exact>
+__device__ __forceinline__ void sweep_back(const Terms &terms, WalkerBack<exact> walker, real *chunks, real *errors)
+{
+    const int warp = threadIdx.x / LANES;
+    const long long last = (terms.steps - 1) / CHUNK * CHUNK;
+    for (long long begin = last; begin >= -CHUNK; begin -= CHUNK) {
+        const auto chunk = [&](long long of) { return chunks + (of / CHUNK & 1) * (exact ? 2 : 1) * CHUNK * LANES; };
+        if (warp > 0 && begin >= 0)
+            terms.write<exact>(chunk(begin), begin, warp - 1);
+        if (warp == 0 && begin < last)
+            walker.walk(chunk(begin + CHUNK), errors, begin + CHUNK, terms.columns);
+        __syncthreads();
+    }
+}
+
 extern "C" __global__ void dense_neuron_adjoint(
     const real *__restrict__ g,            // (steps, columns), gradient of the spikes; if next > 0, next_errors
                                            // (steps, samples, next)
@@ -350,54 +407,23 @@ extern "C" __global__ void dense_neuron_adjoint(
     real ref_cut_p,                        // ref_decay^ref_cut
     real ref_cut_q)                        // ref_cut ref_decay^ref_cut
 {
-    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, rows = (exact ? 2 : 1) * CHUNK;
-    const long long column = (long long)blockIdx.x * LANES + lane, m = min(column, columns - 1), n = m / outputs;
+    const int lane = threadIdx.x % LANES;
+    const long long column = (long long)blockIdx.x * LANES + lane;
+    // A lane behind the last column computes the terms of the last, and does not walk.
+    const long long m = min(column, columns - 1);
     real *const chunks = reinterpret_cast<real *>(shared) + lane;
-    real *const weight = chunks + (2 * rows + length) * LANES;
-    for (long long k = warp; k < next; k += blockDim.x / LANES)
+    real *const ring = chunks + (exact ? 4 : 2) * CHUNK * LANES, *const weight = ring + length * LANES;
+    for (long long k = threadIdx.x / LANES; k < next; k += blockDim.x / LANES)
         weight[k * LANES] = next_weight[m % outputs * next + k];
-    Recurrence response{decay, gain, cut_p, cut_q};
-    Recurrence nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
-    Past kept = length ? Past{chunks + 2 * rows * LANES, LANES, length, steps} : Past{past + m, columns, 0, steps};
     __syncthreads();
 
-    for (long long begin = (steps - 1) / CHUNK * CHUNK; begin >= -CHUNK; begin -= CHUNK) {
-        real *const terms = chunks + (begin / CHUNK & 1) * rows * LANES;
-        if (warp > 0 && begin >= 0) {
-            real grad[TERMS] = {}, potential[TERMS];
-            long long row[TERMS];
-#pragma unroll
-            for (int i = 0; i < TERMS; ++i) {
-                // Steps behind the last take the last for a place to read from, and are 0.
-                row[i] = min(begin + warp - 1 + i * TERM_WARPS, steps - 1);
-                potential[i] = from_half ? from_float16(half[row[i] * columns + m]) : u[row[i] * columns + m];
-                if (!next)
-                    grad[i] = g[row[i] * columns + m];
-            }
-            const long long samples = columns / outputs;
-            for (long long k = 0; k < next; ++k) {
-                const real factor = weight[k * LANES];
-#pragma unroll
-                for (int i = 0; i < TERMS; ++i)
-                    grad[i] = fma(g[(row[i] * samples + n) * next + k], factor, grad[i]);
-            }
-#pragma unroll
-            for (int i = 0; i < TERMS; ++i) {
-                const int step = warp - 1 + i * TERM_WARPS;
-                const real rho = begin + step < steps ? surrogate(potential[i], theta, steep, height) : 0;
-                terms[step * LANES] = exact ? grad[i] : rho * grad[i];
-                if (exact)
-                    terms[(CHUNK + step) * LANES] = rho;
-            }
-        } else if (warp == 0 && begin + CHUNK < steps && column < columns) {
-            const real *const last = chunks + ((begin / CHUNK + 1) & 1) * rows * LANES;
-            if (exact)
-                walk_back<true>(
-                    response, nu, kept, last, errors + m, begin + CHUNK, steps, columns, cut, ref_cut);
-            else
-                walk_back<false>(
-                    response, nu, kept, last, errors + m, begin + CHUNK, steps, columns, cut, ref_cut);
-        }
-        __syncthreads();
-    }
+    const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, from_half, theta, steep, height};
+    const Recurrence response{decay, gain, cut_p, cut_q}, nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
+    Past kept = length ? Past{ring, LANES, length} : Past{past + m, columns, int(steps)};
+    kept.row = ((steps - 1) / CHUNK * CHUNK + CHUNK - 1) % kept.length;
+    const long long mine = column < columns ? steps : 0;
+    if (exact)
+        sweep_back<true>(terms, {response, nu, kept, mine, cut, ref_cut}, chunks, errors + m);
+    else
+        sweep_back<false>(terms, {response, nu, kept, mine, cut, ref_cut}, chunks, errors + m);
 }
