@@ -229,6 +229,13 @@ Number atomicAdd(Number *address, emulator::As<Number> value)
 }
 
 template <typename Number>
+Number atomicOr(Number *address, emulator::As<Number> value)
+{
+    static_assert(emulator::is_one<Number, int, unsigned, unsigned long long>);
+    return emulator::atomically(address, [=](Number old) { return old | value; });
+}
+
+template <typename Number>
 Number atomicMin(Number *address, emulator::As<Number> value)
 {
     static_assert(emulator::is_one<Number, int, unsigned, long long, unsigned long long>);
