@@ -14,9 +14,24 @@ from tests.support.fake_cupy.array import DeviceArray, check_devices, distinct_b
 from tests.support.fake_cupy.elementwise import operand
 from tests.support.fake_cupy.state import state
 
-# The options of NVRTC by name, without what follows "=" or a letter such as D.
-_OPTIONS = frozenset(
-    ["--gpu-architecture", "-arch", "--device-c", "-dc", "--device-w", "-dw", "--relocatable-device-code", "-rdc", "--extensible-whole-program", "-ewp", "--device-debug", "-G", "--generate-line-info", "-lineinfo", "--dopt", "-dopt", "--ptxas-options", "-Xptxas", "--maxrregcount", "-maxrregcount", "--ftz", "-ftz", "--prec-sqrt", "-prec-sqrt", "--prec-div", "-prec-div", "--fmad", "-fmad", "--use_fast_math", "-use_fast_math", "--extra-device-vectorization", "-extra-device-vectorization", "--modify-stack-limit", "-modify-stack-limit", "--dlink-time-opt", "-dlto", "--gen-opt-lto", "-gen-opt-lto", "--define-macro", "-D", "--undefine-macro", "-U", "--include-path", "-I", "--pre-include", "-include", "--no-source-include", "-nosource-include", "--std", "-std", "--builtin-move-forward", "-builtin-move-forward", "--builtin-initializer-list", "-builtin-initializer-list", "--disable-warnings", "-w", "--restrict", "-restrict", "--device-as-default-execution-space", "-default-device", "--device-int128", "-device-int128", "--optimization-info", "-opt-info", "--version-ident", "-dQ", "--display-error-number", "-err-no", "--no-display-error-number", "-no-err-no", "--diag-error", "-diag-error", "--diag-suppress", "-diag-suppress", "--diag-warn", "-diag-warn", "--minimal", "-minimal", "--split-compile", "-split-compile"]
+# The options of NVRTC: those without a value, those with true or false after "=", and those with any other value.
+FLAGS = (
+    *("--device-c", "-dc", "--device-w", "-dw", "--extensible-whole-program", "-ewp", "--device-debug", "-G"),
+    *("--generate-line-info", "-lineinfo", "--use_fast_math", "-use_fast_math", "--extra-device-vectorization"),
+    *("-extra-device-vectorization", "--dlink-time-opt", "-dlto", "--disable-warnings", "-w", "--restrict"),
+    *("-restrict", "--device-as-default-execution-space", "-default-device", "--device-int128", "-device-int128"),
+    *("--display-error-number", "-err-no", "--no-display-error-number", "-no-err-no", "--minimal", "-minimal"),
+)
+SWITCHES = (
+    *("--relocatable-device-code", "-rdc", "--ftz", "-ftz", "--prec-sqrt", "-prec-sqrt", "--prec-div", "-prec-div"),
+    *("--fmad", "-fmad", "--modify-stack-limit", "-modify-stack-limit"),
+    *("--builtin-move-forward", "-builtin-move-forward", "--builtin-initializer-list", "-builtin-initializer-list"),
+)
+VALUES = (
+    *("--gpu-architecture", "-arch", "--dopt", "-dopt", "--ptxas-options", "-Xptxas", "--maxrregcount"),
+    *("-maxrregcount", "--std", "-std", "--diag-error", "-diag-error", "--diag-suppress", "-diag-suppress"),
+    *("--diag-warn", "-diag-warn", "--split-compile", "-split-compile", "--define-macro", "--undefine-macro"),
+    *("--include-path", "--pre-include", "-include"),
 )
 
 # Bytes of dynamic shared memory that any kernel may have, and that one may have which asks for it, on an H100.
@@ -34,8 +49,10 @@ class CUDADriverError(RuntimeError):
 
 def known_option(option: str) -> bool:
     """Return whether NVRTC knows an option."""
-    name = option.partition("=")[0]
-    return name in _OPTIONS or any(option.startswith(letter) and option != letter for letter in ("-D", "-U", "-I"))
+    name, equals, value = option.partition("=")
+    if equals:
+        return name in VALUES or (name in SWITCHES and value in ("true", "false")) or name[:2] == "-D"
+    return name in FLAGS or (len(option) > 2 and option[:2] in ("-D", "-U", "-I"))
 
 
 class RawModule:
@@ -64,7 +81,7 @@ class RawModule:
         if self._kernels is None:
             for option in self.options:
                 if not isinstance(option, str) or not known_option(option):
-                    raise CompileException(f"nvrtc: error: invalid value for --gpu-architecture or option: {option!r}")
+                    raise CompileException(f"nvrtc: error: unrecognized option {option!r} found")
             names = source.signatures(self._code)
             build = self._emulator.build if state().compute else lambda code, names: dict.fromkeys(names)
             self._kernels = dict(build(self._code, names))

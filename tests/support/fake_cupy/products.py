@@ -65,13 +65,11 @@ def _pointers(kernels: int, matrices: int) -> None:
 
 
 def einsum(subscripts: str, *arrays: DeviceArray) -> DeviceArray:
-    """Return a sum of products. CuPy makes it of transposes and matrix products: of several arrays it is one product."""
+    """Return a sum of products. CuPy makes it of transposes and products: of several arrays it counts as one."""
     hosts = [operand(x) for x in arrays]
     found, several = np.einsum(subscripts, *hosts), len(arrays) > 1
-    words = subscripts.partition("->")[0].split(",")
-    sizes = dict(
-        pair for word, x in zip(words, hosts, strict=True) for pair in zip(word.strip(), x.shape, strict=False)
-    )
+    words = subscripts.replace(" ", "").partition("->")[0].split(",")
+    sizes = dict(pair for word, x in zip(words, hosts, strict=True) for pair in zip(word, x.shape, strict=False))
     return made(
         "einsum",
         lambda: np.einsum(subscripts, *hosts),
