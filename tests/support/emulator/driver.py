@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -57,6 +57,9 @@ class Emulator:
     def device_of(self, x: Any) -> int:
         return 0
 
+    def shared_bytes(self) -> int:
+        return 232_448
+
     def empty(self, shape: Any, dtype: Any) -> Any:
         """Return an array of poison, for a kernel to write."""
         return self._blank.empty(shape, dtype)
@@ -68,11 +71,13 @@ class Emulator:
         return {name: self._launcher(Kernel(name, parameters[name], library, self._blank)) for name in names}
 
     def _launcher(self, kernel: Kernel) -> source.Launch:
-        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        def launch(
+            grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int = 0
+        ) -> None:
             self.launches.append(kernel.name)
             kernel(grid, block, arguments)
 
-        return launch
+        return cast(source.Launch, launch)
 
 
 class _Namespace:

@@ -55,6 +55,8 @@ using std::sqrt;
 using std::tanh;
 using std::trunc;
 
+inline float fabsf(float x) { return std::fabs(x); }
+inline float fminf(float a, float b) { return std::fmin(a, b); }
 inline float rsqrt(float x) { return 1 / std::sqrt(x); }
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline float rsqrtf(float x) { return rsqrt(x); }
@@ -75,6 +77,20 @@ inline std::common_type_t<One, Other> max(One a, Other b)
         return std::fmax(a, b);
     else
         return std::common_type_t<One, Other>(a) < std::common_type_t<One, Other>(b) ? b : a;
+}
+
+inline int __float_as_int(float x)
+{
+    int bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+inline float __int_as_float(int bits)
+{
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
