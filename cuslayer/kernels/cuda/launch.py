@@ -28,6 +28,11 @@ def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     return namespace(beside).empty(shape, dtype)
 
 
+def zeros(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros on the device of another."""
+    return namespace(beside).zeros(shape, dtype)
+
+
 def contiguous(x: Array) -> Array:
     """Return x as a C-contiguous array, copied if it is not, as a broadcast gradient."""
     return namespace(x).ascontiguousarray(x)
