@@ -200,15 +200,32 @@ class _RawModule:
     def __init__(self, emulator: Emulator, code: str, options: tuple[str, ...]) -> None:
         self._launches = emulator.build(code, source.signatures(code))
 
-    def get_function(self, name: str) -> source.Launch:
-        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
-            hosts = tuple(map(_inside, arguments))
-            if _notes is None:
-                self._launches[name](grid, block, hosts)
-            else:
-                _notes.append(lambda: self._launches[name](grid, block, hosts))
+    def get_function(self, name: str) -> _RawKernel:
+        return _RawKernel(self._launches[name])
 
-        return launch
+
+class _RawKernel:
+    """A kernel compiled by the emulator."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self._kernel.max_dynamic_shared_size_bytes
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        self._kernel.max_dynamic_shared_size_bytes = size
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        hosts = tuple(map(_inside, arguments))
+        if _notes is None:
+            self._kernel(grid, block, hosts, shared_mem)
+        else:
+            _notes.append(lambda: self._kernel(grid, block, hosts, shared_mem))
 
 
 class _Stream:
