@@ -53,7 +53,7 @@ def forward(k: Any, srm: SRM, x: Array) -> dict[str, Array]:
 
 def backward(k: Any, srm: SRM, x: Array, u: Array) -> dict[str, Array]:
     """Return the gradients of a loss that depends on the last 50 steps only."""
-    g = np.ascontiguousarray(x[::-1])
+    g = x[::-1] * x.dtype.type(1e-8)
     return {
         "slayer": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking),
         "exact": k.srm.neuron_adjoint_exact(g, u.copy(), srm.filter, srm.spiking),
@@ -92,18 +92,35 @@ def test_gradients_of_deep_networks_have_no_subnormal_number() -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("tau", "dt"), FILTERS)
 def test_both_devices_have_the_same_bits(tau: float, dt: float, dtype: str) -> None:
+    """Whether the device replaces subnormal numbers by 0 or not."""
     srm, x = srm_of(tau, dt), ends_in_silence(5, dtype, 501)
     here = forward(cpu, srm, x)
     gradients = backward(cpu, srm, x, here["u"])
-    with emulation():
-        there = forward(gpu, srm, x)
-        others = backward(gpu, srm, x, here["u"])
-    assert {name: y.tobytes() == here[name].tobytes() for name, y in there.items()} == dict.fromkeys(here, True)
-    for name, y in others.items():
-        # Where one is 0, the other is, but for the rounding of exp.
-        assert np.abs(y - gradients[name]).max() <= 1e-6 * np.abs(gradients[name]).max()
-        assert np.count_nonzero((y == 0) != (gradients[name] == 0)) <= 2
-        assert subnormal(y) == 0
+    runs = []
+    for flush_to_zero in (False, True):
+        with emulation(flush=flush_to_zero):
+            runs.append(forward(gpu, srm, x) | backward(gpu, srm, x, here["u"]))
+    for there in runs:
+        assert {name for name, y in here.items() if y.tobytes() != there[name].tobytes()} == set()
+        for name, y in gradients.items():
+            # Where one is 0, the other is, but for the rounding of exp.
+            assert np.abs(y - there[name]).max() <= 1e-6 * np.abs(y).max()
+            assert np.count_nonzero((y == 0) != (there[name] == 0)) <= 2
+            assert subnormal(there[name]) == 0
+    assert {name for name, y in runs[0].items() if y.tobytes() != runs[1][name].tobytes()} == set()
+
+
+@pytest.mark.parametrize("srm", [SRM(), SRM(dt=0.5, tau_sr=1.0), SRM(gradient="exact", cutoff=0, ref_cutoff=0)])
+def test_the_bits_of_a_usual_neuron_after_its_input(srm: SRM) -> None:
+    x = np.zeros((2000, 1, 16), np.float32)
+    x[:50] = np.random.default_rng(1).normal(1, 4, (50, 1, 16))
+    u, s = cpu.srm.neuron(x, srm.filter, srm.spiking)
+    assert s.any()
+    for flush_to_zero in (False, True):
+        with emulation(flush=flush_to_zero):
+            potential, fired = gpu.srm.neuron(x, srm.filter, srm.spiking)
+        assert (fired == s).all()
+        assert potential.tobytes() == u.tobytes()
 
 
 def test_a_fused_pass_has_the_bits_of_separate_ones() -> None:
@@ -143,8 +160,8 @@ def test_the_bound_leaves_room_for_eight_steps(dtype: str) -> None:
 def test_small_states_are_flushed_at_every_eighth_step(dtype: str) -> None:
     real = np.dtype(dtype).type
     least = real(least_state(dtype))
-    given = np.array([least, np.nextafter(least, real(0)), -least / 2, 0, np.nan, np.inf, 1], dtype)
-    kept = np.array([least, 0, 0, 0, np.nan, np.inf, 1], dtype)
+    given = np.array([least, np.nextafter(least, real(0)), -least / 2, 0, np.nan, np.inf, -1], dtype)
+    kept = np.array([least, 0, 0, 0, np.nan, np.inf, -1], dtype)
 
     def after(t: int, decay: float) -> Array:
         states = given.copy()
