@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Alpha, Surrogate, flushed_taps
+from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.operations.base import numeric
 
@@ -64,6 +65,18 @@ def surrogate(spiking: Surrogate, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}
+
+
+def most_shared() -> int:
+    """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+    driver = source.library.driver
+    return _most_shared(driver, driver.device())
+
+
+@lru_cache(maxsize=16)
+def _most_shared(driver: source.Driver, device: int) -> int:
+    # CuPy reads all attributes of a device to return one.
+    return driver.shared_bytes()
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:
