@@ -38,6 +38,7 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
 _KINDS = "real|bool|long long|int|unsigned|float16"
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(rf"(?:const )?({_KINDS}) ?(\*)? ?(?:__restrict__ )?(\w+)")
 _INSTEAD = {"float": "real", "double": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
@@ -137,8 +138,17 @@ def text(topic: str, dtype: DType) -> str:
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
-    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
+    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+
+    A line ``#include "NAME.cuh"`` is replaced by the text of that header of the library.
+    """
+
+    def included(match: re.Match[str]) -> str:
+        line = code.count("\n", 0, match.start()) + 1
+        return f'#line 1 "{match[1]}"\n{_files()[match[1]]}#line {line + 1} "{file}"'
+
+    text = _INCLUDE.sub(included, code)
+    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:
