@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Surrogate, flushed_taps
+from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.operations.base import numeric
@@ -77,6 +77,17 @@ def most_shared() -> int:
 def _most_shared(driver: source.Driver, device: int) -> int:
     # CuPy reads all attributes of a device to return one.
     return driver.shared_bytes()
+
+
+def neuron_constants(
+    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
+) -> dict[str, Any]:
+    """Return the threshold, the response and the refractory response by the names of the kernels' parameters."""
+    return {
+        f"{prefix}theta": surrogate(spiking, dtype)["theta"],
+        **recurrence(response, dtype, steps, prefix),
+        **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
+    }
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:
