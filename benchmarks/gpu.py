@@ -29,6 +29,8 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import ClassCounts
+from cuslayer.kernels.spikes.packed import PackedSpikes
 
 ROOT = Path(__file__).parents[1]
 STEPS = 300
@@ -49,6 +51,12 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
     w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
     rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
+    counted, scalar = x.reshape(steps, 1, columns), x[0, 0]
+    fired = counted > srm.theta
+    desired = ClassCounts(backend.to_device(np.zeros(counted.shape[1], np.int64)), 60.0, 10.0)
+    goal = desired, (steps // 4, steps), response, 1.0, False
+    words = backend.to_device(np.zeros((steps * counted.shape[1], 1, -(-counted.shape[2] // 32)), np.uint32))
+    packed = PackedSpikes(words, counted.shape, counted.shape[2])
     return {
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
@@ -70,6 +78,10 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
         "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
+        "spike_count_error": lambda: gpu.spike_count.error(fired, *goal),
+        "spike_count_error_adjoint": lambda: gpu.spike_count.error_adjoint(counted, scalar, response),
+        "spike_count_error_numbers": lambda: gpu.spike_count.error(counted, *goal),
+        "spike_count_error_packed": lambda: gpu.spike_count.error(packed, *goal),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
     }
