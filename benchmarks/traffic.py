@@ -21,6 +21,7 @@ _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "a
 # a tap, which does not count.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
@@ -30,10 +31,12 @@ WAYS = {
     "neuron": {"x": "r", "u": "w", "s": "w"},
     "neuron_adjoint": {"g": "r", "u": "r", "y": "w"},
     "neuron_adjoint_exact": {"g": "r", "u": "r", "g_u": "w", "y": "w"},
+    "pack_bits": {"x": "r", "words": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
+    "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
     "sgd": {"w": "rw", "g": "r", "v": "rw"},
     "shift": {"x": "r", "delay": "", "y": "w"},
     "shift_delay_adjoint": {"g": "r", "x": "r", "delay": "", "y": "W"},
@@ -46,6 +49,8 @@ WAYS = {
     "spike_count_error_adjoint": {"e": "r", "g": "", "y": "w"},
     "spike_count_error_numbers": {"s": "r", **_COUNTS},
     "spike_count_error_packed": {"s": "r", **_COUNTS},
+    "transpose_bits": {"words": "r", "by_neuron": "w"},
+    "unpack_bits": {"words": "r", "x": "w"},
 }
 
 

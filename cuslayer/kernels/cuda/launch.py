@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Surrogate
+from cuslayer.kernels.constants import Alpha, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -34,6 +34,11 @@ def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     return namespace(beside).empty(shape, dtype)
 
 
+def zeros(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros on the device of another."""
+    return namespace(beside).zeros(shape, dtype)
+
+
 def contiguous(x: Array) -> Array:
     """Return x as a C-contiguous array, copied if it is not, as a broadcast gradient."""
     return namespace(x).ascontiguousarray(x)
@@ -45,8 +50,8 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal."""
-    return namespace(beside).asarray(taps, beside.dtype, order="C")
+    """Return the samples of a filter in the type and on the device of the signal; see `flushed_taps`."""
+    return namespace(beside).asarray(flushed_taps(taps, beside.dtype), order="C")
 
 
 def arrived(beside: Array) -> Array:

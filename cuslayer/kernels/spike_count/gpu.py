@@ -41,7 +41,7 @@ def error(
     first, last = region
     if isinstance(response, Alpha) or last - first == len(e):
         return value, e
-    outside = (gpu.spikes.unpack(s) if isinstance(s, PackedSpikes) else s).astype("float64")
+    outside = (s.unpack() if isinstance(s, PackedSpikes) else s).astype("float64")
     outside[first:last] = 0
     a = response.apply(gpu, outside)
     if piecewise:
