@@ -11,10 +11,11 @@ from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.loss.base import ClassLoss, class_labels, one_hot, within
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
 
 @differentiable
+@takes_packed
 def spike_count_error(
     s: Array,
     /,
