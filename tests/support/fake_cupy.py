@@ -179,7 +179,8 @@ def _run(work: Callable[..., Any], *arguments: Any, changes: bool = False, **opt
     if _notes is not None and changes:
         _notes.append(lambda: work(*hosts, **options))
         return arguments[0]
-    with np.errstate(all="ignore" if _notes is not None else "warn"):
+    # No number is too small for a device to store.
+    with np.errstate(all="ignore" if _notes is not None else "warn", under="ignore"):
         made = work(*hosts, **options)
     if changes:
         return arguments[0]
