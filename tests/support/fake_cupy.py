@@ -26,7 +26,7 @@ from tests.support.emulator.driver import Emulator
 METADATA = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
 METHODS = (
     *("all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum"),
-    *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose"),
+    *("max", "min", "ravel", "reshape", "sum", "swapaxes", "transpose", "view"),
 )
 FUNCTIONS = (
     *("ascontiguousarray", "broadcast_to", "exp", "expand_dims", "log", "maximum", "minimum", "ones", "rint", "sign"),
@@ -263,6 +263,7 @@ class _CuPy(ModuleType):
         runtime = SimpleNamespace(
             getDevice=lambda: 0,
             getDeviceProperties=lambda device: about,
+            memGetInfo=lambda: (1 << 30, 2 << 30),
             runtimeGetVersion=lambda: 12000,
             driverGetVersion=lambda: 12000,
         )
@@ -277,6 +278,7 @@ class _CuPy(ModuleType):
             MemoryPool=lambda: SimpleNamespace(malloc=None),
             using_allocator=lambda malloc: nullcontext(),
         )
+        self.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
         self.__version__ = "0"
 
     @staticmethod
