@@ -12,15 +12,17 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
 
 
-def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int) -> ModuleType | None:
+def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int, exact: bool = False) -> ModuleType | None:
     """Return the module that runs a convolution and its neurons in one pass; None if two are needed."""
     return gpu_conv if isinstance(x, PackedSpikes) else None
 
 
-def conv_pool_kernels(x: PackedSpikes | Array, window: Window, groups: int, pool: Window) -> ModuleType | None:
+def conv_pool_kernels(
+    x: PackedSpikes | Array, window: Window, groups: int, pool: Window, exact: bool = False
+) -> ModuleType | None:
     """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one.
 
-    The pooling windows must lie side by side, without padding and dilation, with at most 16 numbers each.
+    The pooling windows must lie side by side, without padding and dilation, and have at most 16 positions.
     """
     return gpu_conv if isinstance(x, PackedSpikes) and gpu_conv.pools_in_one_pass(pool) else None
 
@@ -30,5 +32,5 @@ def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
     return gpu_pool if isinstance(x, PackedSpikes) else None
 
 
-def dense_kernels(x: Array) -> None:
+def dense_kernels(x: Array, training: bool = False) -> None:
     """Return None: a dense layer is a matrix product, and its neurons are a separate pass."""
