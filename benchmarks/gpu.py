@@ -29,6 +29,7 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
+from cuslayer.kernels.spikes.packed import event_fields
 
 ROOT = Path(__file__).parents[1]
 STEPS = 300
@@ -49,7 +50,18 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
     w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
     rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
+    packed = gpu.spikes.with_neurons(gpu.spikes.pack(s), steps)
+    recording, whole = backend.to_device(np.arange(1)), backend.to_device(np.array([0, steps * columns // 100]))
+    # An event in a hundred bits, spread over all steps and columns.
+    bits = event_fields(steps, columns)[1]
+    step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
+    events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
     return {
+        "pack_bits": lambda: gpu.spikes.pack(s),
+        "unpack_bits": packed.unpack,
+        "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
+        "count_bits": lambda: gpu.spikes.counts(packed, steps, 0, steps),
+        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
         "fir": lambda: gpu.response.fir(x, taps),

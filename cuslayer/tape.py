@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -183,12 +184,12 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
     pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
-    def accumulate(target: Node | Tensor, g: Array, shared: list[int]) -> None:
+    def accumulate(target: Node | Tensor, g: Array, shared: bool) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
             # Shared arrays are copied, so that editing one gradient in place does not change another.
             dtype = g.dtype if target.dtype == bool else target.dtype
-            g = g.astype(dtype, copy=g.base is not None or id(g) in shared)
+            g = g.astype(dtype, copy=g.base is not None or shared)
             target.grad = g if target.grad is None else target.grad + g
         elif target.serial in pending:
             pending[target.serial][1][0] = pending[target.serial][1][0] + g
@@ -196,12 +197,18 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
             pending[target.serial] = target, [g]
             heapq.heappush(queue, -target.serial)
 
-    accumulate(start, grad, [id(grad)])
+    accumulate(start, grad, True)
     while queue:
         node, gradient = pending.pop(-heapq.heappop(queue))
-        source, found = id(gradient[0]), node.input_gradients(gradient)
+        source, found = _weak(gradient[0]), node.input_gradients(gradient)
         while found:
-            accumulate(*found.pop(0), [source, *(id(g) for _, g in found)])
+            target, g = found.pop(0)
+            accumulate(target, g, g is source() or any(g is other for _, other in found))
+
+
+def _weak(x: Array) -> Callable[[], Any]:
+    """Return a function that returns x as long as others refer to it; always if x may be a scalar of NumPy."""
+    return ref(x) if x.ndim else lambda: x
 
 
 @contextmanager

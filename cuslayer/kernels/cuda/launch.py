@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Spiking, Surrogate
+from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.operations.base import numeric
@@ -45,8 +45,8 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal."""
-    return namespace(beside).asarray(taps, beside.dtype, order="C")
+    """Return the samples of a filter in the type and on the device of the signal; see `flushed_taps`."""
+    return namespace(beside).asarray(flushed_taps(taps, beside.dtype), order="C")
 
 
 @lru_cache(maxsize=256)
