@@ -55,7 +55,7 @@ struct Ring {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(544, 1) conv_pool(
+extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
     const unsigned *__restrict__ x,   // (steps, samples, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ u,             // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
