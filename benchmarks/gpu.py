@@ -29,7 +29,7 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.constants import ClassCounts, Pooling, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
@@ -58,6 +58,9 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     bits = event_fields(steps, columns)[1]
     step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
+    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0]
+    desired = ClassCounts(backend.to_device(np.zeros(1, np.int64)), 60.0, 10.0)
+    goal = desired, (steps // 4, steps), response, 1.0, False
     conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
     return {
         **conv,
@@ -86,6 +89,10 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
         "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
+        "spike_count_error": lambda: gpu.spike_count.error(fired, *goal),
+        "spike_count_error_adjoint": lambda: gpu.spike_count.error_adjoint(counted, scalar, response),
+        "spike_count_error_numbers": lambda: gpu.spike_count.error(counted, *goal),
+        "spike_count_error_packed": lambda: gpu.spike_count.error(packed.reshape(steps, 1, columns), *goal),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
     }

@@ -16,6 +16,7 @@ from cuslayer.kernels.cuda import compile as source
 # Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
 BANDWIDTH = 3.35e12
 
+_COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
 # How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes what does not count: one
 # element a column or a tap, or the same as another array in another type.
 WAYS = {
@@ -52,6 +53,10 @@ WAYS = {
     "spike": {"a": "r", "u": "w", "s": "w"},
     "spike_adjoint": {"g": "r", "u": "r", "y": "w"},
     "spike_adjoint_exact": {"g": "r", "u": "r", "y": "w"},
+    "spike_count_error": {"s": "r", **_COUNTS},
+    "spike_count_error_adjoint": {"e": "r", "g": "", "y": "w"},
+    "spike_count_error_numbers": {"s": "r", **_COUNTS},
+    "spike_count_error_packed": {"s": "r", **_COUNTS},
     "transpose_bits": {"words": "r", "by_neuron": "w"},
     "unpack_bits": {"words": "r", "x": "w"},
 }
@@ -68,7 +73,7 @@ ELEMENTS = {
 
 def bytes_per_element(kernel: str, dtype: str) -> float:
     """Return the bytes that a kernel moves for each element-step, in arrays of a number type."""
-    sizes = {"real": np.dtype(dtype).itemsize, "bool": 1, "unsigned": 1 / 8, "float16": 2, "long long": 8}
+    sizes = {"real": np.dtype(dtype).itemsize, "bool": 1, "unsigned": 1 / 8, "float16": 2, "long long": 8, "double": 8}
     signature = source.signatures(source.text(source.kernel_names()[kernel], np.dtype(dtype)))[kernel]
     counted = {
         name: sum(way in "rw" for way in ways) * ELEMENTS.get((kernel, name), 1) for name, ways in WAYS[kernel].items()
