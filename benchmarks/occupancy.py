@@ -22,8 +22,6 @@ SHARED = 228 << 10
 SHARED_A_BLOCK = 1 << 10
 REGISTERS_A_WARP, SHARED_UNIT = 256, 128
 
-_SHARED = re.compile(r"entry function '(?P<kernel>\w+)'.*?Used \d+ registers[^\n]*?(?:, (?P<shared>\d+) bytes smem)?[,\n]", re.DOTALL)
-
 
 @dataclass(frozen=True)
 class Resources:

@@ -25,13 +25,15 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, strict  # noqa: E402
+from tests.support.fake_cupy import Costs, counted, strict
 
 # The step that is counted: the first ones compile kernels and allocate memory, and every fourth records gradients.
 COUNTED = 4
 
 # The arrays that a kernel reads and writes.
-UPDATED = {name: {x for x, way in ways.items() if {"r", "w"} <= set(way.lower())} for name, ways in traffic.WAYS.items()}
+UPDATED = {
+    name: {x for x, way in ways.items() if {"r", "w"} <= set(way.lower())} for name, ways in traffic.WAYS.items()
+}
 
 
 def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int) -> Costs:

@@ -115,6 +115,8 @@ class RawKernel:
         if not 0 <= size <= MOST_SHARED:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         self._shared = size
+        if self._kernel is not None:
+            self._kernel.max_dynamic_shared_size_bytes = size
 
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
