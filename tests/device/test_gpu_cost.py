@@ -76,9 +76,11 @@ def test_the_step_is_counted_by_phase_and_layer() -> None:
 
 
 def test_layers_of_nested_networks_have_their_address() -> None:
-    srm = cs.SRM()
-    inner = cs.Sequential(cs.Dense(4, 3), cs.FilterBank(2), srm)
-    parts = step_costs.count(lambda: cs.Sequential(inner, cs.Dense(6, 2), srm), (4,), 10, 2).by("phase", "layer")
+    def nested() -> cs.Sequential:
+        srm = cs.SRM()
+        return cs.Sequential(cs.Sequential(cs.Dense(4, 3), cs.FilterBank(2, 3), srm), cs.Dense(6, 2), srm)
+
+    parts = step_costs.count(nested, (4,), 10, 2).by("phase", "layer")
     layers = ["0.0 Dense", "0.1 FilterBank", "0.2 SRM", "1 Dense + SRM"]
     assert [layer for phase, layer in parts if phase == "forward" and layer != "input"] == layers
     assert [layer for phase, layer in parts if phase == "backward" and layer[:1].isdigit()] == layers[::-1]
