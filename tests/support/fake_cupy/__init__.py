@@ -84,7 +84,7 @@ def strict(*, memory: int | None = None, compute: bool = True) -> Iterator[Emula
             of a large network takes the time of its Python code; `counted` counts the same.
     """
     # CuPy compiles with -ftz=true, see `RawModule`.
-    emulator = Emulator(flush=compute and emulator_build.flushes())
+    emulator = Emulator(flush=compute and bool(emulator_build.runtime().emulator_flushes()))
     cupy = _CuPy(emulator)
     with pytest.MonkeyPatch.context() as patch, fresh(compute, memory):
         patch.setitem(sys.modules, "cupy", cupy)
