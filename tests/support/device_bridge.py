@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache, wraps
 from inspect import isfunction
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -68,11 +68,12 @@ class _Watched(source.Cuda):
         return {name: self._noted(name, launch) for name, launch in super().build(text, names).items()}
 
     def _noted(self, name: str, launch: source.Launch) -> source.Launch:
-        def noted(*arguments: Any) -> None:
+        def noted(*arguments: Any, **options: Any) -> None:
             self.launches.append(name)
-            launch(*arguments)
+            launch.max_dynamic_shared_size_bytes = options.get("shared_mem", 0)
+            launch(*arguments, **options)
 
-        return noted
+        return cast(source.Launch, noted)
 
 
 @cache

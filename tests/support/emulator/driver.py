@@ -81,6 +81,9 @@ class Emulator:
     def device_of(self, x: Any) -> int:
         return 0
 
+    def shared_bytes(self) -> int:
+        return 232_448
+
     def empty(self, shape: Any, dtype: Any) -> Any:
         """Return an array of poison, for a kernel to write."""
         return self.blank.empty(shape, dtype)
