@@ -391,7 +391,7 @@ class TestTheStandIn:
         with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
             backend.to_device(np.ones(2))
         with pytest.raises(NotImplementedError, match="calling cuBLAS API during stream capture"):
-            x @ y
+            x[:, None] @ y[None]
         launch = end_capture()
         assert x.tolist() == [1, 2]
         for expected in ([3, 6], [6, 9]):
