@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Surrogate, flushed_taps
+from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -99,6 +99,29 @@ def surrogate(spiking: Surrogate, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}
+
+
+def most_shared() -> int:
+    """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+    driver = source.library.driver
+    return _most_shared(driver, driver.device())
+
+
+@lru_cache(maxsize=16)
+def _most_shared(driver: source.Driver, device: int) -> int:
+    # CuPy reads all attributes of a device to return one.
+    return driver.shared_bytes()
+
+
+def neuron_constants(
+    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
+) -> dict[str, Any]:
+    """Return the threshold, the response and the refractory response by the names of the kernels' parameters."""
+    return {
+        f"{prefix}theta": surrogate(spiking, dtype)["theta"],
+        **recurrence(response, dtype, steps, prefix),
+        **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
+    }
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:
