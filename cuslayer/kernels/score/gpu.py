@@ -33,9 +33,11 @@ def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Arr
         scale: the factor of the loss.
     """
     form, words, dtype = train("score", s)
-    with_error = not isinstance(error, (int, float))
-    if with_error and form != "_numbers":
-        dtype = error.dtype
+    if isinstance(error, (int, float)):
+        loss, factor = empty(words, (0,), dtype), error * scale
+    else:
+        dtype = dtype if form == "_numbers" else error.dtype
+        loss, factor = contiguous(error.astype(dtype, copy=False)), scale
     columns = math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
     kernel(f"score_add{form}", dtype).launch(
@@ -43,7 +45,7 @@ def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Arr
         (_LANES, _PARTS),
         s=words,
         labels=empty(words, (0,), np.int64) if labels is None else contiguous(labels),
-        error=error.astype(dtype, copy=False) if with_error else empty(words, (0,), dtype),
+        error=loss,
         counts=empty(words, (columns,), np.float64),
         fired=empty(words, (blocks,), bool),
         totals=totals,
@@ -52,8 +54,8 @@ def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Arr
         samples=s.shape[1],
         neurons=math.prod(s.shape[2:]),
         by_class=labels is not None,
-        with_error=with_error,
-        factor=scale if with_error else error * scale,
+        with_error=loss.size > 0,
+        factor=factor,
     )
 
 
