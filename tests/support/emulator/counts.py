@@ -33,8 +33,8 @@ class ArrayCounts(NamedTuple):
     """Accesses to one array, or to one that is several arguments.
 
     Sectors are counted for each warp access: one that two accesses touch counts twice, as if there was no cache. The
-    ideal is the distinct bytes that an access wants divided by 32, rounded up. The distinct sectors count once, as if the
-    cache held all of them.
+    ideal is the distinct bytes that an access wants divided by 32, rounded up. The distinct sectors count once, as if
+    the cache held all of them.
     """
 
     reads: int = 0  # warp accesses
