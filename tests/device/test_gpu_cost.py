@@ -16,10 +16,12 @@ from tests.support.fake_cupy import Costs, Operation
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
+import accesses  # noqa: E402
 import gpu_cost  # noqa: E402
 import occupancy  # noqa: E402
 import step_costs  # noqa: E402
 import traffic  # noqa: E402
+from accesses import Accesses  # noqa: E402
 from occupancy import Resources  # noqa: E402
 
 TINY = ["--steps", "10", "--batch", "2", "--network", "6x6x2-3c3-2a-3"]
@@ -120,6 +122,14 @@ def test_blocks_of_a_multiprocessor(needed: Resources, block: tuple[int, ...], d
     assert occupancy.blocks(needed, block, dynamic) == blocks
 
 
+def test_accesses_of_a_kernel() -> None:
+    found = accesses.accesses(["adam", "none of gpu.py"])
+    assert list(found) == ["adam"]
+    # Five arrays are read and four written: 4 sectors an access of a warp to float32.
+    assert found["adam"] == Accesses(9 * accesses.STEPS * accesses.COLUMNS // 8, found["adam"].sectors, 0, 0, 0.0)
+    assert Accesses(0, 0, 0, 0, 0.0).efficiency == 1.0
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     gpu_cost.main(["--json", "--quick", *TINY, "--network", "5-4-3"])
     found = json.loads(capsys.readouterr().out)
@@ -140,6 +150,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(gpu_cost, "BATCHES", {"5-4-3": 2})
+    monkeypatch.setattr(accesses, "accesses", lambda names: {"adam": Accesses(40, 30, 8, 2, 0.25)})
     docs = tmp_path / "page.md"
     docs.write_text("Before.\n<!-- gpu-cost -->\n<!-- /gpu-cost -->\nAfter.\n")
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
@@ -152,6 +163,9 @@ def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (cells[1], cells[2], cells[5], cells[8], cells[9]) == ("5-4-3", "2", "128", "0", "0")
     assert 16 <= int(cells[7]) <= 64
     assert int(cells[10]) == occupancy.blocks(Resources(int(cells[7]), 0, 0), (128,))
+    assert cells[11:] == ["75%", "0.25", "25%"]
+    (neuron,) = (line for line in said.splitlines() if line.startswith("| `neuron`"))
+    assert [cell.strip() for cell in neuron.strip("|").split("|")][11:] == ["", "", ""]
     gpu_cost.main(["--quick", "--docs", "nowhere", *TINY])
     assert "registers" not in capsys.readouterr().out
 
