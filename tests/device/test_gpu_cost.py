@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import cuslayer as cs
+from tests.support.emulator.counts import ArrayCounts, LaunchCounts
 from tests.support.fake_cupy import Costs, Operation
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -127,6 +128,17 @@ def test_accesses_of_a_kernel() -> None:
     assert list(found) == ["adam"]
     # Five arrays are read and four written: 4 sectors an access of a warp to float32.
     assert found["adam"] == Accesses(9 * accesses.STEPS * accesses.COLUMNS // 8, found["adam"].sectors, 0, 0, 0.0)
+
+
+def test_accesses_of_a_launch_are_sums_over_its_arrays() -> None:
+    arrays = {"x": ArrayCounts(read=8, ideal_read=4), "y": ArrayCounts(written=2, ideal_written=1)}
+    arrays["z"] = ArrayCounts(changed=30, ideal_changed=15)
+    launch = LaunchCounts(
+        "k", (1, 1, 1), (32, 1, 1), 64, arrays, accesses=4, partial=1, lanes=9, shared_accesses=2, conflicts=6
+    )
+    found = accesses.of_launch(launch)
+    assert found == Accesses(40, 20, 2, 6, 0.25)
+    assert found.efficiency == 0.5
     assert Accesses(0, 0, 0, 0, 0.0).efficiency == 1.0
 
 

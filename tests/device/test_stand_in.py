@@ -62,6 +62,8 @@ def test_operands_that_cupy_does_not_take_are_refused(number: Any) -> None:
 def test_other_byte_orders_are_swapped(cupy: Any) -> None:
     x = cupy.asarray(np.array([1, 256], ">i4"))
     assert (x.dtype, x.tolist()) == (np.int32, [1, 256])
+    with pytest.raises(ValueError, match=r"^Unsupported dtype >i4$"):
+        cupy.empty(2, ">i4")
 
 
 def test_an_index_array_out_of_range_wraps_around(cupy: Any) -> None:
