@@ -9,21 +9,19 @@ The only module that uses RawModule. `Driver` is the interface to CUDA, so that 
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from cuslayer import backend
+from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"
-Bind: TypeAlias = Callable[[Any], Any]
 
 # Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on one of them
 # only. The kernels are bound by memory, not by arithmetic: the option costs nothing.
@@ -37,11 +35,13 @@ _MOST_BLOCKS = 1 << 16
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
-_KINDS = "real|bool|long long|int|unsigned|float16"
+_KINDS = "real|double|bool|long long|int|unsigned|float16"
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(rf"(?:const )?({_KINDS}) ?(\*)? ?(?:__restrict__ )?(\w+)")
-_INSTEAD = {"float": "real", "double": "real", "half": "float16", "size_t": "long long", "long": "long long"}
+_INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _DTYPES: dict[str, DType] = {
+    "double": np.dtype(np.float64),
     "bool": np.dtype(np.bool_),
     "long long": np.dtype(np.int64),
     "int": np.dtype(np.int32),
@@ -79,6 +79,8 @@ class Driver(Protocol):
 
     def shared_bytes(self) -> int:
         """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+
+    def __hash__(self) -> int: ...
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
         """Compile a source for the device in use and return a launch function for each of its kernels."""
@@ -137,8 +139,17 @@ def text(topic: str, dtype: DType) -> str:
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
-    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
+    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+
+    A line ``#include "NAME.cuh"`` is replaced by the text of that header of the library.
+    """
+
+    def included(match: re.Match[str]) -> str:
+        line = code.count("\n", 0, match.start()) + 1
+        return f'#line 1 "{match[1]}"\n{_files()[match[1]]}#line {line + 1} "{file}"'
+
+    text = _INCLUDE.sub(included, code)
+    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:
@@ -170,8 +181,8 @@ def _parameter(kernel: str, line: str) -> Parameter:
         words = line.replace("*", " ").split()
         instead = next((f"; write {_INSTEAD[word]} for {word}" for word in words if word in _INSTEAD), "")
         raise ValueError(
-            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), bool, int, unsigned or "
-            f"long long, or an array of one of them or of float16, got '{' '.join(line.split())}'{instead}"
+            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), double, bool, int, "
+            f"unsigned or long long, or an array of one of them or of float16, got '{' '.join(line.split())}'{instead}"
         )
     if match[1] == "float16" and not match[2]:
         raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
@@ -196,7 +207,9 @@ class Kernel:
         self._device, self._device_of = driver.device(), driver.device_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
-        binds = {"real": _real, "bool": _bool} | dict.fromkeys(("long long", "int", "unsigned"), _integer)
+        binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(
+            ("long long", "int", "unsigned"), bind.integer
+        )
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
         # For each number its place, the type that is passed as it is, and the conversion of any other type.
@@ -269,9 +282,9 @@ class Kernel:
                 raise ValueError(
                     f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
                 )
-        for place, exact, bind in self._numbers:
+        for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
-                bound[place] = bind(bound[place])
+                bound[place] = convert(bound[place])
         return tuple(bound)
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
@@ -286,69 +299,6 @@ class Kernel:
 
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__name__}"
-
-
-def _real(label: str, dtype: DType) -> Bind:
-    exact = dtype.type
-    largest = float(np.finfo(dtype).max)
-    # An optimizer passes the same float objects at every launch, and a conversion to float32 is slow.
-    known: tuple[Any, Any] = (math.nan, exact(math.nan))
-
-    def bind(value: Any) -> Any:
-        nonlocal known
-        last, bound = known
-        if value is last:
-            return bound
-        if type(value) is float and abs(value) <= largest:
-            bound = exact(value)
-            known = value, bound
-            return bound
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{label} must be a number, got {type(value).__name__}")
-        try:
-            number = float(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
-        # Infinity fits, unless it is the result of rounding a wider float.
-        if abs(number) > largest and abs(value) != math.inf:
-            raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
-        return exact(number)
-
-    return bind
-
-
-@cache
-def _as_type(dtype: DType) -> Callable[[int], Any]:
-    return lru_cache(maxsize=1024)(dtype.type)
-
-
-def _integer(label: str, dtype: DType) -> Bind:
-    # Sizes and cuts are the same at every launch, and a look-up is faster than a conversion.
-    as_type = _as_type(dtype)
-
-    def bind(value: Any) -> Any:
-        if type(value) is not int:
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
-            try:
-                value = operator.index(value)
-            except TypeError:
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
-        try:
-            return as_type(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit {dtype}, got {value}") from None
-
-    return bind
-
-
-def _bool(label: str, _: DType) -> Bind:
-    def bind(value: Any) -> Any:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{label} must be a bool, got {type(value).__name__}")
-        return np.bool_(value)
-
-    return bind
 
 
 class Library:

@@ -10,14 +10,14 @@
     launch.sectors["x"].ideal_read          # the fewest that hold the bytes they wanted
     launch.conflicts, launch.divergence
 
-A warp access is one instruction run by the lanes of a warp together. The threads of the emulator run one after another;
-what they do is put together again: accesses of one instruction in the same iteration of every loop around it, in the
-same call. So lanes meet again behind every branch and loop, as soon as they can. That is exact where all lanes take the
-same way. Where they part, it is the best that a GPU does: a compiler may let them meet later.
+A warp access is one instruction run by the lanes of a warp together. The threads of the emulator run one after another,
+so their accesses are grouped afterwards: those of one instruction in the same iteration of every loop around it, in the
+same call. So lanes that part at a branch or a loop meet again right behind it. That is exact where all lanes take the
+same way. Where they part, it is the best that a GPU does: its compiler may let them meet later.
 
-Instructions are those of the host's compiler (-O1): one for each load and store of the source that it does not remove. A
-GPU's compiler may move a load out of a loop, or join two of them, where this one does not. Accesses to registers, local
-arrays, constants and parameters do not count. A launch is counted in one pass, with threads and blocks ascending.
+Instructions are those of the host's compiler (-O1): one for each load and store of the source that it does not remove.
+A GPU's compiler may move a load out of a loop, or join two of them, where this one does not. Accesses to registers,
+local arrays, constants and parameters do not count. One pass is counted, with threads and blocks ascending.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ArrayCounts(NamedTuple):
     """Accesses to one array, or to one that is several arguments.
 
     Sectors are counted for each warp access: one that two accesses touch counts twice, as if there was no cache. The
-    ideal is the distinct bytes that an access wants divided by 32, rounded up. `distinct` counts every sector once, as if
+    ideal is the distinct bytes that an access wants divided by 32, rounded up. The distinct sectors count once, as if
     the cache held all of them.
     """
 
@@ -41,11 +41,11 @@ class ArrayCounts(NamedTuple):
     read: int = 0  # sectors
     ideal_read: int = 0
     distinct_read: int = 0
-    writes: int = 0
+    writes: int = 0  # the same of writes
     written: int = 0
     ideal_written: int = 0
     distinct_written: int = 0
-    atomics: int = 0
+    atomics: int = 0  # neither reads nor writes
     changed: int = 0
     ideal_changed: int = 0
     distinct_changed: int = 0
@@ -65,9 +65,9 @@ class LaunchCounts:
         partial: those in which not all lanes take part that entered the kernel.
         lanes: the sum of the lanes that take part.
         shared_accesses: warp accesses to shared memory.
-        conflicts: the passes that they need in addition, for all blocks: the largest number of different 4-byte words in
-            one of 32 banks, less 1. Lanes that want the same word share it. Accesses of 8 and 16 bytes are served in
-            halves and quarters of a warp, each counted on its own.
+        conflicts: the passes that these need beyond the first, summed: for each access, the largest number of different
+            4-byte words in one of the 32 banks, less 1. Lanes that want the same word share it. Accesses of 8 and 16
+            bytes are served in halves and quarters of a warp, each counted on its own.
     """
 
     kernel: str

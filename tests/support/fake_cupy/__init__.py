@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +72,7 @@ class _CuPy(ModuleType):
             setattr(self, name, function)
         self.RawModule = partial(RawModule, emulator)
         self.cuda = cuda.namespace()
+        self.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
 
 
 @contextmanager
