@@ -4,8 +4,10 @@
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
     python benchmarks/gpu_cost.py --json                       # for programs
 
-A step of a `Trainer` runs on the stand-in for CuPy, which counts every operation and computes none (step_costs.py). The
-table has operations, matrix products, reads back to the host, bytes and floating-point operations, by phase and layer.
+A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
+none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
+operations, by phase and layer.
+
 For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
 (occupancy.py), and the emulator counts sectors, bank conflicts and divergence on a small case (accesses.py); --quick
 leaves both out.

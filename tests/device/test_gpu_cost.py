@@ -44,8 +44,8 @@ def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: 
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("MLP", {"operations": 42, "readbacks": 3, "upload": 22.2e6, "moved": 726e6}),
-        ("CNN", {"operations": 6102, "readbacks": 3, "upload": 5.55e6, "moved": 13.63e9}),
+        ("MLP", {"operations": 25, "readbacks": 3, "upload": 0.52e6, "moved": 155e6}),
+        ("CNN", {"operations": 3634, "readbacks": 3, "upload": 0.13e6, "moved": 11.7e9}),
     ],
 )
 def test_a_training_step_keeps_its_budget(name: str, limits: dict[str, Any]) -> None:
@@ -66,16 +66,11 @@ def test_the_step_is_counted_by_phase_and_layer() -> None:
     layers = ("0 Dense + SRM", "2 Dense + SRM")
     expected = {(phase, layer) for phase in ("forward", "backward") for layer in layers}
     assert {key for key in parts if "Dense" in key[1]} == expected
-    assert {phase for phase, _ in parts} >= {"forward", "loss", "backward", "optimizer"}
-    # The first layer needs no gradient of its input.
-    products = {key: part.products for key, part in parts.items() if part.products}
-    assert products == {
-        ("forward", layers[0]): 1,
-        ("forward", layers[1]): 1,
-        ("backward", layers[1]): 2,
-        ("backward", layers[0]): 1,
-    }
-    assert parts["optimizer", ""].own() == {"adam": 2}
+    assert all(parts[key].launches for key in expected)
+    assert {phase for phase, _ in parts} >= {"input", "forward", "loss", "backward", "optimizer"}
+    assert all(name.startswith("adam") for name in parts["optimizer", ""].own())
+    # The events, 4 bytes each.
+    assert parts["input", ""].bytes_up >= 4 * step_costs.EVENTS * gpu_cost.BATCHES["MLP"]
 
 
 def test_layers_of_nested_networks_have_their_address() -> None:
@@ -154,15 +149,17 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     for row in (first, second):
         for name in gpu_cost.TOTALS:
             assert sum(part[name] for part in row["parts"]) == pytest.approx(row[name])
-        kernels = {kernel["kernel"]: kernel for kernel in row["kernels"]}
-        assert kernels["adam"]["launches"] == 2
-        assert "registers" not in kernels["adam"]
-    assert first["bytes_up"] >= 10 * 2 * 6 * 6 * 2
+        assert row["kernels"]
+        for kernel in row["kernels"]:
+            assert kernel["launches"] >= 1
+            assert kernel["moved"] > 0
+            assert "registers" not in kernel
+    assert first["bytes_up"] >= 2 * 4 * step_costs.EVENTS
 
 
 def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(gpu_cost, "BATCHES", {"5-4-3": 2})
-    monkeypatch.setattr(accesses, "accesses", lambda names: {"adam": Accesses(40, 30, 8, 2, 0.25)})
+    monkeypatch.setattr(accesses, "accesses", lambda names: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
     docs = tmp_path / "page.md"
     docs.write_text("Before.\n<!-- gpu-cost -->\n<!-- /gpu-cost -->\nAfter.\n")
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
@@ -170,14 +167,13 @@ def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert text.startswith("Before.")
     assert text.endswith("After.\n")
     assert said.strip() in text
-    (adam,) = (line for line in said.splitlines() if line.startswith("| `adam`"))
-    cells = [cell.strip() for cell in adam.strip("|").split("|")]
-    assert (cells[1], cells[2], cells[5], cells[8], cells[9]) == ("5-4-3", "2", "128", "0", "0")
-    assert 16 <= int(cells[7]) <= 64
-    assert int(cells[10]) == occupancy.blocks(Resources(int(cells[7]), 0, 0), (128,))
-    assert cells[11:] == ["75%", "0.25", "25%"]
-    (neuron,) = (line for line in said.splitlines() if line.startswith("| `neuron`"))
-    assert [cell.strip() for cell in neuron.strip("|").split("|")][11:] == ["", "", ""]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in said.splitlines() if "`" in line]
+    kernels = {name: cells for name, *cells in rows}
+    network, launches, _, _, threads, _, registers, static, spilled, blocks, *counts = kernels["adam_all"]
+    assert (network, launches, threads, spilled) == ("5-4-3", "1", "256", "0")
+    assert int(blocks) == occupancy.blocks(Resources(int(registers), int(static), 0), (256,))
+    assert counts == ["75%", "0.25", "25%"]
+    assert kernels["dense_neuron"][-3:] == ["", "", ""]
     gpu_cost.main(["--quick", "--docs", "nowhere", *TINY])
     assert "registers" not in capsys.readouterr().out
 

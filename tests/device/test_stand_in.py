@@ -180,7 +180,9 @@ def test_a_kernel_of_the_library_notices_another_device(cupy: Any) -> None:
 def test_memory_ends() -> None:
     with strict(memory=10_000):
         cupy = backend.cupy()
+        assert cupy.cuda.runtime.memGetInfo() == (10_000, 10_000)
         x = cupy.zeros(1000, SINGLE)
+        assert cupy.cuda.runtime.memGetInfo() == (10_000 - 4096, 10_000)
         part = x[10:]
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match=r"allocating 8,192 bytes .* limit set to: 10,000"):
             cupy.asarray(np.zeros(1000))
