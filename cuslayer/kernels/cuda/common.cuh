@@ -97,6 +97,12 @@ __device__ __forceinline__ void write_tile(
             a[(t + direction * i) * columns + m] = sums[i];
 }
 
+// The surrogate gradient of spikes times the time step, dt rho(u) = height exp(-|u - theta| steep).
+__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
+{
+    return height * exp(-fabs(u - theta) * steep);
+}
+
 // An alpha function as a recurrence of two states, which begin at 0; `old` is the input that leaves the filter at this
 // step, 0 if none does:
 //     q[t] = decay (q[t-1] + p[t-1]) - cut_q old

@@ -35,6 +35,7 @@ BLOCK = 128
 _MOST_BLOCKS = 1 << 16
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
 _KINDS = "real|bool|long long|int|unsigned|float16"
@@ -132,8 +133,18 @@ def topics() -> list[str]:
 
 
 def text(topic: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source of the library; see `with_header`."""
-    return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)
+    """Return the text that is compiled for a source of the library; see `with_header`.
+
+    A line ``#include "name.cuh"`` is replaced by that header of `kernels/`, so that the text is complete.
+    """
+    file = f"{topic}.cu"
+    code = _files()[file]
+
+    def included(place: re.Match[str]) -> str:
+        line = code.count("\n", 0, place.start()) + 2
+        return f'#line 1 "{place[1]}"\n{_files()[place[1]]}#line {line} "{file}"'
+
+    return with_header(file, _INCLUDE.sub(included, code), dtype)
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:

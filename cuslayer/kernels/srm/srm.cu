@@ -19,11 +19,6 @@
 // The largest cut of the refractory response for which spikes are kept in a register.
 constexpr long long REGISTER_STEPS = 64;
 
-__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
-{
-    return height * exp(-fabs(u - theta) * steep);
-}
-
 // The refractory response of one column, and the spike of `cut` steps ago, which leaves the response at this step. The
 // last 64 spikes are the bits of a register; older ones are read from s, where they were written in an earlier batch of
 // AHEAD rows.

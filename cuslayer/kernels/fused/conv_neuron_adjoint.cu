@@ -1,0 +1,139 @@
+// Gradients of a convolution of spikes and its neurons in one sweep back over time: of the weighted input, and the weight.
+//
+//   errors = neuron_adjoint(g, u), or neuron_adjoint_exact, of kernels/srm/srm.cu
+//   g_w    = conv_weight_adjoint(x, errors) of kernels/conv/conv_adjoint.cu, in partial sums that add_parts adds
+//
+// Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`, float16:
+// the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times next_weight
+// transposed: the gradient of the input of a narrow dense layer, which is then never stored.
+//
+//     block (part, channels): `places` pixels x `lanes` output channels of a group; then those gridDim.x blocks further
+//     warp: channels of one pixel, which have the same window, hence the same spikes
+//     thread: one neuron                                       t = steps - 1 ... 0
+//         g[t], u[t], read a batch ahead -> response -> error -> columns[bit][thread] += error, for each spike
+//                                                        '-----> errors[t], if keep
+//
+// The states of a neuron stay in registers. TapSums in tap_sums.cuh says how the spikes of a window are found and added.
+// What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2 cache; exact
+// gradients are stored in g_u and read again.
+// Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
+// Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+
+#include "neuron_adjoint.cuh"
+#include "tap_sums.cuh"
+
+extern __shared__ __align__(16) unsigned char shared[];
+
+// The errors of a neuron after a convolution.
+template <typename Potential, bool exact>
+struct NeuronErrors {
+    Gradient g;
+    NeuronAdjoint<Potential, exact> neuron;
+    real *errors;  // of this neuron; null if they are not stored
+
+    __device__ __forceinline__ void read(long long frame)
+    {
+        g.template read<exact>(frame);
+        neuron.read(frame);
+    }
+
+    __device__ __forceinline__ void prepare(long long) {}
+
+    __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
+    {
+        neuron.compute(frame, g, sums);
+        neuron.write(errors, frame, sums);
+    }
+};
+
+// The arrays of the kernel; see its parameters.
+struct Arrays {
+    const real *g, *next_errors, *next_weight;
+    real *g_u, *errors;
+    long long steps;
+    int outputs, inputs;
+};
+
+// Adds the sums of a block, those of all its pixels one after the other.
+template <bool exact, typename Potential>
+__device__ __forceinline__ void sweep(
+    TapSums &sums, const Arrays &of, const Potential *u, const Constants &constants, const Lanes &lanes)
+{
+    const Tiles &map = sums.tiles;
+    const long long neurons = map.samples * map.rows * map.columns * of.outputs;
+    const int output = lanes.first + threadIdx.x % sums.lanes;
+    for (sums.tile = (long long)blockIdx.x * sums.places; sums.tile < map.samples * map.rows * map.columns;
+         sums.tile += (long long)gridDim.x * sums.places) {
+        const Place place = sums.place(threadIdx.x / sums.lanes);
+        const bool active = place.inside && threadIdx.x % sums.lanes < lanes.used;
+        const long long feature = ((long long)place.y * map.columns + place.x) * of.outputs + output;
+        const long long m = place.sample * (map.rows * map.columns * of.outputs) + feature;
+        const real *const g = of.inputs ? of.next_errors + place.sample * of.inputs : of.g + m;
+        NeuronErrors<Potential, exact> errors{
+            {{active ? g : nullptr, of.steps, of.inputs ? map.samples * of.inputs : neurons},
+             of.next_weight + feature * of.inputs, of.inputs, constants.cut},
+            {constants, {active ? u + m : nullptr, of.steps, neurons}, of.g_u + m},
+            active && of.errors ? of.errors + m : nullptr};
+        sums.sum(errors, 0, of.steps);
+    }
+}
+
+extern "C" __global__ void conv_neuron_adjoint(
+    const unsigned *__restrict__ words,        // (steps samples, lines, line_words), packed spikes
+    const real *__restrict__ g,                // (steps, samples, rows, columns, outputs), or empty for a product
+    const real *__restrict__ next_errors,      // (steps, samples, inputs), errors after a dense layer, or empty
+    const real *__restrict__ next_weight,      // (rows, columns, outputs, inputs), weight of the dense layer, or empty
+    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,          // the potential as float16, or empty
+    real *__restrict__ g_u,                    // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ errors,                 // like g, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                           // time steps
+    long long samples,                         // samples of a batch
+    int rows,                                  // rows of the map
+    int columns,                               // columns of the map
+    int outputs,                               // output channels
+    int inputs,                                // inputs of the product; 0 without one
+    bool stored_half,                          // whether `half` is the potential
+    bool exact,                                // whether the path through refraction is included
+    bool keep,                                 // whether errors are written
+    int groups,                                // groups of channels
+    int lanes,                                 // output channels of a block
+    int bits,                                  // kh kw channels / groups; 0 for errors only
+    int lines,                                 // rows of x
+    int line_words,                            // words of a row of x
+    int channels,                              // channels of x
+    int stride_h,                              // rows between windows
+    int stride_w,                              // columns between windows
+    int top,                                   // padding above
+    int left,                                  // padding to the left
+    int gap_h,                                 // rows between taps
+    int gap_w,                                 // columns between taps
+    int runs,                                  // runs of bits in a row of the window: 1, or one a tap
+    int run,                                   // bits of a run
+    real theta,                                // threshold
+    real steep,                                // 1 / (tau_rho theta)
+    real height,                               // dt scale_rho / (tau_rho theta)
+    real decay,                                // exp(-dt / tau_sr)
+    real gain,                                 // amplitude e dt / tau_sr
+    long long cut,                             // steps until an input leaves the response; none if >= steps
+    real cut_p,                                // decay^cut
+    real cut_q,                                // cut decay^cut
+    real ref_decay,                            // exp(-dt / tau_ref)
+    real ref_gain,                             // amplitude e dt / tau_ref, negative
+    long long ref_cut,                         // steps until a spike leaves the refractory response
+    real ref_cut_p,                            // ref_decay^ref_cut
+    real ref_cut_q)                            // ref_cut ref_decay^ref_cut
+{
+    const PackedWindow window{words, lines, line_words, channels, stride_h, stride_w, top, left, gap_h, gap_w, runs, run};
+    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const Constants of{theta, steep, height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    const Arrays arrays{g, next_errors, next_weight, g_u, keep ? errors : nullptr, steps, outputs, inputs};
+    TapSums sums{window, {rows, columns, 1, 1, rows, columns, samples}, int(blockDim.x) / lanes, lanes};
+    sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, 0, bits / run * window.pieces_of_run(), samples);
+    if (exact)
+        stored_half ? sweep<true>(sums, arrays, half, of, mine) : sweep<true>(sums, arrays, u, of, mine);
+    else
+        stored_half ? sweep<false>(sums, arrays, half, of, mine) : sweep<false>(sums, arrays, u, of, mine);
+    sums.write(parts + (long long)blockIdx.x * bits * outputs, outputs, mine);
+}

@@ -1,0 +1,208 @@
+// Gradients of a convolution of spikes, its neurons, a pooling layer and its neurons, in one sweep back over time.
+//
+//   pooled = neuron_adjoint(pooled_g, pooled_u)                       errors of the pooled neurons
+//   errors = neuron_adjoint(gain times the pooled error of the tile, u)
+//   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
+//
+// with neuron_adjoint or, if `exact`, neuron_adjoint_exact of kernels/srm/srm.cu. The pooling windows tile the map; the
+// last ones of a row or column may be cut off.
+//
+// Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
+// (steps, samples, rows, columns, outputs), C-contiguous; potentials are `real` or, as `half`, float16: the other two
+// arrays are empty. Spikes are packed by rows.
+//
+//     block (part, channels): some tiles x `lanes` output channels of a group; then those gridDim.x blocks further
+//     threads of one pixel of each tile: pooled_g, pooled_u -> response -> pooled error -> ring[t][tile][lane]
+//     all threads, a neuron each, a batch of AHEAD steps later:
+//         gain ring[t], u[t] -> response -> error -> columns[bit][thread] += error, for each spike of the window
+//                                             '----> errors[t], if keep
+//
+// The ring in shared memory holds the pooled errors of two batches and of the `cut` steps after which they leave the
+// response; a barrier a batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that the
+// blocks of a multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
+// What leaves a response is computed again from g and u, which mostly come from the L2 cache; exact gradients are stored
+// in g_u and pooled_g_u and read again.
+// Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
+// Twin: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+
+#include "neuron_adjoint.cuh"
+#include "tap_sums.cuh"
+
+extern __shared__ __align__(16) unsigned char shared[];
+
+// The gradient of one neuron's spikes: gain times the error of its tile, from the ring.
+struct RingGradient {
+    const real *ring;  // of the pooled neuron
+    int rows, width;   // of the ring
+    real gain;         // of the pooling layer
+    long long steps, cut;
+
+    __device__ __forceinline__ real at(long long frame, int j) const { return gain * ring[row(frame, j) * width]; }
+
+    __device__ __forceinline__ real later(long long frame, int j) const
+    {
+        return frame + j + cut < steps ? gain * ring[row(frame, j + cut) * width] : 0;
+    }
+
+    __device__ __forceinline__ int row(long long frame, int after) const
+    {
+        const int found = int(frame) % rows + after;
+        return found < rows ? found : found - rows;
+    }
+};
+
+// The errors of a neuron, and for some threads those of a pooled neuron.
+template <typename Potential, bool exact>
+struct PooledErrors {
+    Gradient pooled_g;
+    NeuronAdjoint<Potential, exact> pooled;
+    real *ring;  // of the pooled neuron; null for threads that have none
+    RingGradient g;
+    NeuronAdjoint<Potential, exact> neuron;
+    real *errors;  // of this neuron; null if they are not stored
+
+    __device__ __forceinline__ void read(long long frame) { neuron.read(frame); }
+
+    __device__ __forceinline__ void prepare(long long frame)
+    {
+        if (!ring)
+            return;
+        real sums[AHEAD];
+        pooled_g.template read<exact>(frame);
+        pooled.read(frame);
+        pooled.compute(frame, pooled_g, sums);
+#pragma unroll
+        for (int j = 0; j < AHEAD; ++j)
+            ring[(int(frame) % g.rows + j) * g.width] = sums[j];
+    }
+
+    __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
+    {
+        neuron.compute(frame, g, sums);
+        neuron.write(errors, frame, sums);
+    }
+};
+
+// The arrays of the kernel; see its parameters.
+struct Arrays {
+    const real *pooled_g;
+    real *g_u, *pooled_g_u, *errors;
+    long long steps;
+    int outputs;
+    real gain;
+    real *ring;
+    int ring_rows;
+};
+
+// Adds the sums of a block, those of all its tiles one after the other.
+template <bool exact, typename Potential>
+__device__ __forceinline__ void sweep(
+    TapSums &sums, const Arrays &of, const Potential *u, const Potential *pooled_u, const Constants &constants,
+    const Constants &pooled, const Lanes &lanes)
+{
+    const Tiles &map = sums.tiles;
+    const int tiles = sums.tiles_of_block(), width = tiles * sums.lanes, lane = threadIdx.x % sums.lanes;
+    const long long count = map.samples * map.tile_rows * map.tile_columns, pooled_neurons = count * of.outputs;
+    const long long neurons = map.samples * map.rows * map.columns * of.outputs;
+    const bool pools = threadIdx.x / width == blockIdx.x % (map.height * map.width) && lane < lanes.used;
+    real *const ring = of.ring + threadIdx.x % width;
+    for (sums.tile = (long long)blockIdx.x * tiles; sums.tile < count; sums.tile += (long long)gridDim.x * tiles) {
+        const Place place = sums.place(threadIdx.x / sums.lanes);
+        const bool active = place.inside && lane < lanes.used;
+        const long long pixel = (place.sample * map.rows + place.y) * map.columns + place.x;
+        const long long m = pixel * of.outputs + lanes.first + lane;
+        const long long tile = sums.tile + threadIdx.x % width / sums.lanes;
+        const long long pooled_m = tile * of.outputs + lanes.first + lane;
+        const bool pools_here = pools && tile < count;
+        PooledErrors<Potential, exact> errors{
+            {{pools_here ? of.pooled_g + pooled_m : nullptr, of.steps, pooled_neurons}, nullptr, 0, pooled.cut},
+            {pooled, {pools_here ? pooled_u + pooled_m : nullptr, of.steps, pooled_neurons}, of.pooled_g_u + pooled_m},
+            pools_here ? ring : nullptr,
+            {ring, of.ring_rows, width, of.gain, of.steps, constants.cut},
+            {constants, {active ? u + m : nullptr, of.steps, neurons}, of.g_u + m},
+            active && of.errors ? of.errors + m : nullptr};
+        sums.sum(errors, 0, of.steps);
+    }
+}
+
+extern "C" __global__ void conv_pool_adjoint(
+    const unsigned *__restrict__ words,        // (steps samples, lines, line_words), packed spikes
+    const real *__restrict__ pooled_g,         // (steps, samples, tile_rows, tile_columns, outputs)
+    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,          // the potential as float16, or empty
+    const real *__restrict__ pooled_u,         // like pooled_g, potential after pooling, or empty
+    const float16 *__restrict__ pooled_half,   // this potential as float16, or empty
+    real *__restrict__ g_u,                    // like u, gradient of the potential if exact, written and read back
+    real *__restrict__ pooled_g_u,             // like pooled_g, the same after pooling
+    real *__restrict__ errors,                 // like u, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                           // time steps
+    long long samples,                         // samples of a batch
+    int rows,                                  // rows of the map
+    int columns,                               // columns of the map
+    int outputs,                               // output channels
+    int tile_h,                                // rows of a pooling window
+    int tile_w,                                // columns of a pooling window
+    real pool_gain,                            // weight of the pooling layer
+    int ring_rows,                             // steps of the ring buffer, a multiple of AHEAD
+    bool stored_half,                          // whether `half` and `pooled_half` are the potentials
+    bool exact,                                // whether the path through refraction is included
+    bool keep,                                 // whether errors are written
+    int groups,                                // groups of channels
+    int lanes,                                 // output channels of a block
+    int bits,                                  // kh kw channels / groups; 0 for errors only
+    int lines,                                 // rows of x
+    int line_words,                            // words of a row of x
+    int channels,                              // channels of x
+    int stride_h,                              // rows between windows
+    int stride_w,                              // columns between windows
+    int top,                                   // padding above
+    int left,                                  // padding to the left
+    int gap_h,                                 // rows between taps
+    int gap_w,                                 // columns between taps
+    int runs,                                  // runs of bits in a row of the window: 1, or one a tap
+    int run,                                   // bits of a run
+    real theta,                                // threshold
+    real steep,                                // 1 / (tau_rho theta)
+    real height,                               // dt scale_rho / (tau_rho theta)
+    real decay,                                // exp(-dt / tau_sr)
+    real gain,                                 // amplitude e dt / tau_sr
+    long long cut,                             // steps until an input leaves the response; none if >= steps
+    real cut_p,                                // decay^cut
+    real cut_q,                                // cut decay^cut
+    real ref_decay,                            // exp(-dt / tau_ref)
+    real ref_gain,                             // amplitude e dt / tau_ref, negative
+    long long ref_cut,                         // steps until a spike leaves the refractory response
+    real ref_cut_p,                            // ref_decay^ref_cut
+    real ref_cut_q,                            // ref_cut ref_decay^ref_cut
+    real pooled_theta,                         // threshold
+    real pooled_steep,                         // 1 / (tau_rho theta)
+    real pooled_height,                        // dt scale_rho / (tau_rho theta)
+    real pooled_decay,                         // exp(-dt / tau_sr)
+    real pooled_gain,                          // amplitude e dt / tau_sr
+    long long pooled_cut,                      // steps until an input leaves the response; none if >= steps
+    real pooled_cut_p,                         // decay^cut
+    real pooled_cut_q,                         // cut decay^cut
+    real pooled_ref_decay,                     // exp(-dt / tau_ref)
+    real pooled_ref_gain,                      // amplitude e dt / tau_ref, negative
+    long long pooled_ref_cut,                  // steps until a spike leaves the refractory response
+    real pooled_ref_cut_p,                     // ref_decay^ref_cut
+    real pooled_ref_cut_q)                     // ref_cut ref_decay^ref_cut
+{
+    const PackedWindow window{words, lines, line_words, channels, stride_h, stride_w, top, left, gap_h, gap_w, runs, run};
+    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const Constants neuron{theta, steep, height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q}, pooled{pooled_theta, pooled_steep, pooled_height, pooled_decay, pooled_gain, pooled_cut, pooled_cut_p, pooled_cut_q, pooled_ref_decay, pooled_ref_gain, pooled_ref_cut, pooled_ref_cut_p, pooled_ref_cut_q};
+    const Tiles tiles{rows, columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (columns + tile_w - 1) / tile_w, samples};
+    TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes};
+    real *const ring = reinterpret_cast<real *>(shared);
+    const int ring_size = ring_rows * sums.tiles_of_block() * lanes;
+    sums.begin(ring + ring_size, channels / groups * mine.group, 0, bits / run * window.pieces_of_run(), samples);
+    const Arrays of{pooled_g, g_u, pooled_g_u, keep ? errors : nullptr, steps, outputs, pool_gain, ring, ring_rows};
+    if (exact)
+        stored_half ? sweep<true>(sums, of, half, pooled_half, neuron, pooled, mine)
+                    : sweep<true>(sums, of, u, pooled_u, neuron, pooled, mine);
+    else
+        stored_half ? sweep<false>(sums, of, half, pooled_half, neuron, pooled, mine)
+                    : sweep<false>(sums, of, u, pooled_u, neuron, pooled, mine);
+    sums.write(parts + (long long)blockIdx.x * bits * outputs, outputs, mine);
+}
