@@ -25,15 +25,14 @@
 extern __shared__ __align__(16) unsigned char shared[];
 
 // The errors of a neuron after a convolution.
-template <typename Potential, bool exact>
 struct NeuronErrors {
     Gradient g;
-    NeuronAdjoint<Potential, exact> neuron;
+    NeuronAdjoint neuron;
     real *errors;  // of this neuron; null if they are not stored
 
     __device__ __forceinline__ void read(long long frame)
     {
-        g.template read<exact>(frame);
+        g.read(frame, neuron.again());
         neuron.read(frame);
     }
 
@@ -45,38 +44,6 @@ struct NeuronErrors {
         neuron.write(errors, frame, sums);
     }
 };
-
-// The arrays of the kernel; see its parameters.
-struct Arrays {
-    const real *g, *next_errors, *next_weight;
-    real *g_u, *errors;
-    long long steps;
-    int outputs, inputs;
-};
-
-// Adds the sums of a block, those of all its pixels one after the other.
-template <bool exact, typename Potential>
-__device__ __forceinline__ void sweep(
-    TapSums &sums, const Arrays &of, const Potential *u, const Constants &constants, const Lanes &lanes)
-{
-    const Tiles &map = sums.tiles;
-    const long long neurons = map.samples * map.rows * map.columns * of.outputs;
-    const int output = lanes.first + threadIdx.x % sums.lanes;
-    for (sums.tile = (long long)blockIdx.x * sums.places; sums.tile < map.samples * map.rows * map.columns;
-         sums.tile += (long long)gridDim.x * sums.places) {
-        const Place place = sums.place(threadIdx.x / sums.lanes);
-        const bool active = place.inside && threadIdx.x % sums.lanes < lanes.used;
-        const long long feature = ((long long)place.y * map.columns + place.x) * of.outputs + output;
-        const long long m = place.sample * (map.rows * map.columns * of.outputs) + feature;
-        const real *const g = of.inputs ? of.next_errors + place.sample * of.inputs : of.g + m;
-        NeuronErrors<Potential, exact> errors{
-            {{active ? g : nullptr, of.steps, of.inputs ? map.samples * of.inputs : neurons},
-             of.next_weight + feature * of.inputs, of.inputs, constants.cut},
-            {constants, {active ? u + m : nullptr, of.steps, neurons}, of.g_u + m},
-            active && of.errors ? of.errors + m : nullptr};
-        sums.sum(errors, 0, of.steps);
-    }
-}
 
 extern "C" __global__ void conv_neuron_adjoint(
     const unsigned *__restrict__ words,        // (steps samples, lines, line_words), packed spikes
@@ -128,12 +95,26 @@ extern "C" __global__ void conv_neuron_adjoint(
     const PackedWindow window{words, lines, line_words, channels, stride_h, stride_w, top, left, gap_h, gap_w, runs, run};
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
     const Constants of{theta, steep, height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
-    const Arrays arrays{g, next_errors, next_weight, g_u, keep ? errors : nullptr, steps, outputs, inputs};
-    TapSums sums{window, {rows, columns, 1, 1, rows, columns, samples}, int(blockDim.x) / lanes, lanes};
+    const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
+    TapSums sums{window, {rows, columns, 1, 1, rows, columns, samples}, places, lanes};
     sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, 0, bits / run * window.pieces_of_run(), samples);
-    if (exact)
-        stored_half ? sweep<true>(sums, arrays, half, of, mine) : sweep<true>(sums, arrays, u, of, mine);
-    else
-        stored_half ? sweep<false>(sums, arrays, half, of, mine) : sweep<false>(sums, arrays, u, of, mine);
+
+    const long long neurons = samples * rows * columns * outputs;
+    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * columns;
+         sums.tile += (long long)gridDim.x * places) {
+        const Place place = sums.place(threadIdx.x / lanes);
+        const bool active = place.inside && lane < mine.used;
+        const long long feature = ((long long)place.y * columns + place.x) * outputs + mine.first + lane;
+        const long long m = place.sample * ((long long)rows * columns * outputs) + feature;
+        const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
+        NeuronErrors of_neuron{
+            {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons}, next_weight + feature * inputs, inputs},
+            {of,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
+             active && exact ? g_u + m : nullptr,
+             exact},
+            active && keep ? errors + m : nullptr};
+        sums.sum(of_neuron, 0, steps);
+    }
     sums.write(parts + (long long)blockIdx.x * bits * outputs, outputs, mine);
 }

@@ -52,13 +52,12 @@ struct RingGradient {
 };
 
 // The errors of a neuron, and for some threads those of a pooled neuron.
-template <typename Potential, bool exact>
 struct PooledErrors {
     Gradient pooled_g;
-    NeuronAdjoint<Potential, exact> pooled;
+    NeuronAdjoint pooled;
     real *ring;  // of the pooled neuron; null for threads that have none
     RingGradient g;
-    NeuronAdjoint<Potential, exact> neuron;
+    NeuronAdjoint neuron;
     real *errors;  // of this neuron; null if they are not stored
 
     __device__ __forceinline__ void read(long long frame) { neuron.read(frame); }
@@ -68,7 +67,7 @@ struct PooledErrors {
         if (!ring)
             return;
         real sums[AHEAD];
-        pooled_g.template read<exact>(frame);
+        pooled_g.read(frame, pooled.again());
         pooled.read(frame);
         pooled.compute(frame, pooled_g, sums);
 #pragma unroll
@@ -82,48 +81,6 @@ struct PooledErrors {
         neuron.write(errors, frame, sums);
     }
 };
-
-// The arrays of the kernel; see its parameters.
-struct Arrays {
-    const real *pooled_g;
-    real *g_u, *pooled_g_u, *errors;
-    long long steps;
-    int outputs;
-    real gain;
-    real *ring;
-    int ring_rows;
-};
-
-// Adds the sums of a block, those of all its tiles one after the other.
-template <bool exact, typename Potential>
-__device__ __forceinline__ void sweep(
-    TapSums &sums, const Arrays &of, const Potential *u, const Potential *pooled_u, const Constants &constants,
-    const Constants &pooled, const Lanes &lanes)
-{
-    const Tiles &map = sums.tiles;
-    const int tiles = sums.tiles_of_block(), width = tiles * sums.lanes, lane = threadIdx.x % sums.lanes;
-    const long long count = map.samples * map.tile_rows * map.tile_columns, pooled_neurons = count * of.outputs;
-    const long long neurons = map.samples * map.rows * map.columns * of.outputs;
-    const bool pools = threadIdx.x / width == blockIdx.x % (map.height * map.width) && lane < lanes.used;
-    real *const ring = of.ring + threadIdx.x % width;
-    for (sums.tile = (long long)blockIdx.x * tiles; sums.tile < count; sums.tile += (long long)gridDim.x * tiles) {
-        const Place place = sums.place(threadIdx.x / sums.lanes);
-        const bool active = place.inside && lane < lanes.used;
-        const long long pixel = (place.sample * map.rows + place.y) * map.columns + place.x;
-        const long long m = pixel * of.outputs + lanes.first + lane;
-        const long long tile = sums.tile + threadIdx.x % width / sums.lanes;
-        const long long pooled_m = tile * of.outputs + lanes.first + lane;
-        const bool pools_here = pools && tile < count;
-        PooledErrors<Potential, exact> errors{
-            {{pools_here ? of.pooled_g + pooled_m : nullptr, of.steps, pooled_neurons}, nullptr, 0, pooled.cut},
-            {pooled, {pools_here ? pooled_u + pooled_m : nullptr, of.steps, pooled_neurons}, of.pooled_g_u + pooled_m},
-            pools_here ? ring : nullptr,
-            {ring, of.ring_rows, width, of.gain, of.steps, constants.cut},
-            {constants, {active ? u + m : nullptr, of.steps, neurons}, of.g_u + m},
-            active && of.errors ? of.errors + m : nullptr};
-        sums.sum(errors, 0, of.steps);
-    }
-}
 
 extern "C" __global__ void conv_pool_adjoint(
     const unsigned *__restrict__ words,        // (steps samples, lines, line_words), packed spikes
@@ -195,14 +152,34 @@ extern "C" __global__ void conv_pool_adjoint(
     const Tiles tiles{rows, columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (columns + tile_w - 1) / tile_w, samples};
     TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes};
     real *const ring = reinterpret_cast<real *>(shared);
-    const int ring_size = ring_rows * sums.tiles_of_block() * lanes;
-    sums.begin(ring + ring_size, channels / groups * mine.group, 0, bits / run * window.pieces_of_run(), samples);
-    const Arrays of{pooled_g, g_u, pooled_g_u, keep ? errors : nullptr, steps, outputs, pool_gain, ring, ring_rows};
-    if (exact)
-        stored_half ? sweep<true>(sums, of, half, pooled_half, neuron, pooled, mine)
-                    : sweep<true>(sums, of, u, pooled_u, neuron, pooled, mine);
-    else
-        stored_half ? sweep<false>(sums, of, half, pooled_half, neuron, pooled, mine)
-                    : sweep<false>(sums, of, u, pooled_u, neuron, pooled, mine);
+    const int step = sums.tiles_of_block(), width = step * lanes, lane = threadIdx.x % lanes, column = threadIdx.x % width;
+    const int pieces = bits / run * window.pieces_of_run();
+    sums.begin(ring + ring_rows * width, channels / groups * mine.group, 0, pieces, samples);
+
+    const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
+    const long long neurons = samples * rows * columns * outputs;
+    for (sums.tile = (long long)blockIdx.x * step; sums.tile < count; sums.tile += (long long)gridDim.x * step) {
+        const Place place = sums.place(threadIdx.x / lanes);
+        const bool active = place.inside && lane < mine.used;
+        const long long m =
+            ((place.sample * rows + place.y) * columns + place.x) * outputs + mine.first + lane;
+        const long long tile = sums.tile + column / lanes, pooled_m = tile * outputs + mine.first + lane;
+        const bool pools = threadIdx.x / width == blockIdx.x % (tile_h * tile_w) && lane < mine.used && tile < count;
+        PooledErrors of_neuron{
+            {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
+            {pooled,
+             {pools && !stored_half ? pooled_u + pooled_m : nullptr, pools && stored_half ? pooled_half + pooled_m : nullptr,
+              steps, pooled_neurons},
+             pools && exact ? pooled_g_u + pooled_m : nullptr,
+             exact},
+            pools ? ring + column : nullptr,
+            {ring + column, ring_rows, width, pool_gain, steps, cut},
+            {neuron,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
+             active && exact ? g_u + m : nullptr,
+             exact},
+            active && keep ? errors + m : nullptr};
+        sums.sum(of_neuron, 0, steps);
+    }
     sums.write(parts + (long long)blockIdx.x * bits * outputs, outputs, mine);
 }

@@ -1,9 +1,6 @@
 // Neurons from the last step to the first, a batch of AHEAD steps at a time, for the fused gradients: neuron_adjoint and
 // neuron_adjoint_exact of srm.cu.
 
-__device__ __forceinline__ real number(real x) { return x; }
-__device__ __forceinline__ real number(float16 x) { return from_float16(x); }
-
 // The constants of a layer of neurons.
 struct Constants {
     real theta, steep, height;
@@ -16,14 +13,13 @@ struct Constants {
 };
 
 // Column `x` of an array (steps, columns): one neuron at all steps; 0 after the last step, and where x is null.
-template <typename Number>
 struct Column {
-    const Number *x;
+    const real *x;
     long long steps, columns;
 
-    __device__ __forceinline__ Number at(long long t) const { return x && t < steps ? x[t * columns] : Number{}; }
+    __device__ __forceinline__ real at(long long t) const { return x && t < steps ? x[t * columns] : 0; }
 
-    __device__ __forceinline__ void read(Number (&rows)[AHEAD], long long frame) const
+    __device__ __forceinline__ void read(real (&rows)[AHEAD], long long frame) const
     {
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j)
@@ -31,22 +27,61 @@ struct Column {
     }
 };
 
+// The bits of a float16 as those of a `real`, so that a potential is converted where it is used, not where it is read.
+__device__ __forceinline__ real with_bits(float16 x)
+{
+    if constexpr (sizeof(real) == 4)
+        return __int_as_float(x.bits);
+    else
+        return __longlong_as_double(x.bits);
+}
+
+__device__ __forceinline__ real from_bits(real x)
+{
+    if constexpr (sizeof(real) == 4)
+        return from_float16({(unsigned short)__float_as_int(x)});
+    else
+        return from_float16({(unsigned short)__double_as_longlong(x)});
+}
+
+// The potential of one neuron at all steps, as `real` or as float16; the other of the two is null.
+struct Potential {
+    const real *u;
+    const float16 *half;
+    long long steps, columns;
+
+    __device__ __forceinline__ void read(real (&rows)[AHEAD], long long frame) const
+    {
+        if (!half)
+            return Column{u, steps, columns}.read(rows, frame);
+#pragma unroll
+        for (int j = 0; j < AHEAD; ++j)
+            rows[j] = frame + j < steps ? with_bits(half[(frame + j) * columns]) : 0;
+    }
+
+    __device__ __forceinline__ void convert(real (&rows)[AHEAD]) const
+    {
+        if (half)
+#pragma unroll
+            for (int j = 0; j < AHEAD; ++j)
+                rows[j] = from_bits(rows[j]);
+    }
+};
+
 // The gradient of one neuron's spikes: a column of an array or, with `inputs`, of the product of next_errors
 // (steps, samples, inputs) and the transpose of next_weight (neurons, inputs).
 struct Gradient {
-    Column<real> g;           // for a product, next_errors of this sample
+    Column g;                 // for a product, next_errors of this sample
     const real *next_weight;  // of this neuron
     int inputs;
-    long long cut;
     real now[AHEAD], old[AHEAD];
 
-    // Reads a batch and, unless the gradient is exact, the steps that are `cut` later.
-    template <bool exact>
-    __device__ __forceinline__ void read(long long frame)
+    // Reads a batch and, if `cut` is not 0, the steps that are so much later.
+    __device__ __forceinline__ void read(long long frame, long long cut)
     {
         if (inputs == 0) {
             g.read(now, frame);
-            if (!exact)
+            if (cut)
                 g.read(old, frame + cut);
             return;
         }
@@ -56,12 +91,12 @@ struct Gradient {
         if (g.x)
 #pragma unroll 1
             for (int i = 0; i < inputs; ++i) {
-                const Column<real> errors{g.x + i, g.steps, g.columns};
+                const Column errors{g.x + i, g.steps, g.columns};
                 const real weight = next_weight[i];
 #pragma unroll
                 for (int j = 0; j < AHEAD; ++j) {
                     now[j] = fma(errors.at(frame + j), weight, now[j]);
-                    if (!exact)
+                    if (cut)
                         old[j] = fma(errors.at(frame + j + cut), weight, old[j]);
                 }
             }
@@ -71,20 +106,20 @@ struct Gradient {
     __device__ __forceinline__ real later(long long, int j) const { return old[j]; }
 };
 
-// One neuron. `u` is its potential, `g_u` the gradient of the potential, which is written and read again if exact.
-template <typename Potential, bool exact>
+// One neuron. g_u is the gradient of its potential, written and read again if exact.
 struct NeuronAdjoint {
     const Constants &of;
-    Column<Potential> u;
-    real *g_u;
+    Potential u;
+    real *g_u;    // null for a thread without a neuron
+    bool exact;
     Recurrence response{of.decay, of.gain, of.cut_p, of.cut_q};
     Recurrence refractory{of.ref_decay, of.ref_gain, of.ref_cut_p, of.ref_cut_q};
-    Potential now[AHEAD], old[AHEAD];
+    real now[AHEAD], old[AHEAD];
 
-    __device__ __forceinline__ real rho(Potential x) const
-    {
-        return surrogate(number(x), of.theta, of.steep, of.height);
-    }
+    __device__ __forceinline__ real rho(real x) const { return surrogate(x, of.theta, of.steep, of.height); }
+
+    // The steps after which gradients are read again; 0 if none are.
+    __device__ __forceinline__ long long again() const { return exact ? 0 : of.cut; }
 
     __device__ __forceinline__ void read(long long frame)
     {
@@ -98,8 +133,10 @@ struct NeuronAdjoint {
     template <typename Source>
     __device__ __forceinline__ void compute(long long frame, const Source &g, real (&sums)[AHEAD])
     {
+        u.convert(now);
         if (exact)
             return compute_exact(frame, g, sums);
+        u.convert(old);
 #pragma unroll
         for (int j = AHEAD - 1; j >= 0; --j) {
             const real leaving = rho(old[j]) * g.later(frame, j);
@@ -112,29 +149,31 @@ struct NeuronAdjoint {
     template <typename Source>
     __device__ __forceinline__ void compute_exact(long long frame, const Source &g, real (&sums)[AHEAD])
     {
-        const Column<real> written{u.x ? g_u : nullptr, u.steps, u.columns};
         // Rows of this batch are read when they are written, earlier ones together.
+        const Column written{g_u, u.steps, u.columns};
         const bool in_advance = of.cut >= AHEAD, ref_in_advance = of.ref_cut >= AHEAD;
-        real leaving[AHEAD], ref_leaving[AHEAD];
+        real ref_old[AHEAD];
         if (in_advance)
-            written.read(leaving, frame + of.cut);
+            written.read(old, frame + of.cut);
         if (ref_in_advance)
-            written.read(ref_leaving, frame + of.ref_cut);
+            written.read(ref_old, frame + of.ref_cut);
 #pragma unroll
         for (int j = AHEAD - 1; j >= 0; --j) {
             const long long t = frame + j;
-            const real old_g_u = in_advance ? leaving[j] : written.at(t + of.cut);
-            const real ref_old = ref_in_advance ? ref_leaving[j] : written.at(t + of.ref_cut);
-            const real value = rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old));
-            sums[j] = response.output(old_g_u);
-            response.accept(value, old_g_u);
-            refractory.accept(value, ref_old);
-            if (u.x && t < u.steps)
+            if (!in_advance)
+                old[j] = written.at(t + of.cut);
+            if (!ref_in_advance)
+                ref_old[j] = written.at(t + of.ref_cut);
+            const real value = rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old[j]));
+            sums[j] = response.output(old[j]);
+            response.accept(value, old[j]);
+            refractory.accept(value, ref_old[j]);
+            if (g_u && t < u.steps)
                 g_u[t * u.columns] = value;
         }
     }
 
-    // Writes what `compute` has computed to a column of an array like g_u; not at all to null.
+    // Writes what `compute` has computed to a column of an array like g_u; nothing to null.
     __device__ __forceinline__ void write(real *errors, long long frame, const real (&sums)[AHEAD]) const
     {
 #pragma unroll
