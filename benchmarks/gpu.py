@@ -29,6 +29,8 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import ClassCounts
+from cuslayer.kernels.spikes.packed import event_fields
 
 ROOT = Path(__file__).parents[1]
 STEPS = 300
@@ -49,7 +51,21 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
     w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
     rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
+    packed = gpu.spikes.with_neurons(gpu.spikes.pack(s), steps)
+    recording, whole = backend.to_device(np.arange(1)), backend.to_device(np.array([0, steps * columns // 100]))
+    # An event in a hundred bits, spread over all steps and columns.
+    bits = event_fields(steps, columns)[1]
+    step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
+    events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
+    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0]
+    desired = ClassCounts(backend.to_device(np.zeros(1, np.int64)), 60.0, 10.0)
+    goal = desired, (steps // 4, steps), response, 1.0, False
     return {
+        "pack_bits": lambda: gpu.spikes.pack(s),
+        "unpack_bits": packed.unpack,
+        "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
+        "count_bits": lambda: gpu.spikes.counts(packed, steps, 0, steps),
+        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
         "fir": lambda: gpu.response.fir(x, taps),
@@ -70,6 +86,10 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
         "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
+        "spike_count_error": lambda: gpu.spike_count.error(fired, *goal),
+        "spike_count_error_adjoint": lambda: gpu.spike_count.error_adjoint(counted, scalar, response),
+        "spike_count_error_numbers": lambda: gpu.spike_count.error(counted, *goal),
+        "spike_count_error_packed": lambda: gpu.spike_count.error(packed.reshape(steps, 1, columns), *goal),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
     }

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace, to_device
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.operations.base import Gradient, Operation, Pullback, numeric
 from cuslayer.operations.methods import ArrayMethods
 from cuslayer.operations.numpy_calls import NumpyCalls
@@ -36,6 +38,7 @@ __all__ = [
     "grad_enabled",
     "no_grad",
     "numeric",
+    "takes_packed",
 ]
 
 _serial = itertools.count()
@@ -90,25 +93,29 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "grad", "node", "requires_grad", "stored")
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already")
-        given = getattr(data, "dtype", None)
-        array = to_device(data)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"Tensor: data must be real numbers or booleans, got {array.dtype}")
-        if given not in (np.float32, np.float64) and array.dtype != bool:
-            array = array.astype(np.float32)
-        self.data: Array = array
+        self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
 
+    @property
+    def data(self) -> Array:
+        """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access."""
+        stored = self.stored
+        return stored.unpack() if isinstance(stored, PackedSpikes) else stored
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        self.stored = array
+
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
-        return _tensor(self.data)
+        return _tensor(self.stored)
 
     def backward(self, grad: Any = None) -> None:
         """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
@@ -123,7 +130,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         """
         if not self.requires_grad:
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
-        if grad is None and self.data.size != 1:
+        if grad is None and self.size != 1:
             raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
         start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
         _backpropagate(self if self.node is None else self.node, start)
@@ -134,7 +141,8 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     @staticmethod
     def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
         tensors = [as_tensor(x) for x in arrays]
-        data, pullback = operation(*(t.data for t in tensors), **options)
+        packed = getattr(operation, "takes_packed", False)
+        data, pullback = operation(*(t.stored if packed else t.data for t in tensors), **options)
         if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
             return _tensor(data)
         inputs = tuple((t if t.node is None else t.node) if t.requires_grad else None for t in tensors)
@@ -148,12 +156,21 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 apply = Tensor._apply
 
 
-def _tensor(data: Array, node: Node | None = None) -> Tensor:
+def _as_data(data: Any) -> Array:
+    """Return an array of float32, float64 or booleans on the device in use."""
+    given = getattr(data, "dtype", None)
+    array = to_device(data)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Tensor: data must be real numbers or booleans, got {array.dtype}")
+    return array.astype(np.float32) if given not in (np.float32, np.float64) and array.dtype != bool else array
+
+
+def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     """Return a tensor of an array that needs no conversion: the type, the layout and the device are right."""
     tensor = Tensor.__new__(Tensor)
     if isinstance(data, np.generic):
         data = np.asarray(data)
-    tensor.data, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
+    tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
     return tensor
 
 
@@ -167,12 +184,12 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
     pending: dict[int, tuple[Node, list[Array]]] = {}
     queue: list[int] = []
 
-    def accumulate(target: Node | Tensor, g: Array, shared: list[int]) -> None:
+    def accumulate(target: Node | Tensor, g: Array, shared: bool) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
             # Shared arrays are copied, so that editing one gradient in place does not change another.
-            dtype = g.dtype if target.data.dtype == bool else target.data.dtype
-            g = g.astype(dtype, copy=g.base is not None or id(g) in shared)
+            dtype = g.dtype if target.dtype == bool else target.dtype
+            g = g.astype(dtype, copy=g.base is not None or shared)
             target.grad = g if target.grad is None else target.grad + g
         elif target.serial in pending:
             pending[target.serial][1][0] = pending[target.serial][1][0] + g
@@ -180,12 +197,18 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
             pending[target.serial] = target, [g]
             heapq.heappush(queue, -target.serial)
 
-    accumulate(start, grad, [id(grad)])
+    accumulate(start, grad, True)
     while queue:
         node, gradient = pending.pop(-heapq.heappop(queue))
-        source, found = id(gradient[0]), node.input_gradients(gradient)
+        source, found = _weak(gradient[0]), node.input_gradients(gradient)
         while found:
-            accumulate(*found.pop(0), [source, *(id(g) for _, g in found)])
+            target, g = found.pop(0)
+            accumulate(target, g, g is source() or any(g is other for _, other in found))
+
+
+def _weak(x: Array) -> Callable[[], Any]:
+    """Return a function that returns x as long as others refer to it; always if x may be a scalar of NumPy."""
+    return ref(x) if x.ndim else lambda: x
 
 
 @contextmanager
@@ -205,6 +228,12 @@ def no_grad(active: bool = True) -> Iterator[None]:
 def grad_enabled() -> bool:
     """Return whether operations build a graph: False within `no_grad`."""
     return _grad_enabled.get()
+
+
+def takes_packed(operation: Operation) -> Operation:
+    """Mark an operation that takes `PackedSpikes` in the place of a boolean array, and may return them."""
+    operation.takes_packed = True  # type: ignore[attr-defined]
+    return operation
 
 
 def differentiable(operation: Operation) -> Callable[..., Tensor]:

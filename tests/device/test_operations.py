@@ -346,7 +346,7 @@ class TestTheStandIn:
     )
     def test_mixing_is_refused(self, mix: Callable[..., Any]) -> None:
         host = np.ones((2, 2), np.float32)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, ValueError)):
             mix(backend.to_device(host), host)
 
     def test_what_it_offers_cupy_has(self) -> None:

@@ -33,8 +33,8 @@ extern "C" __global__ void count(const bool *x, long long *total, long long n)
 
 
 PARAMETER = (
-    "a parameter must be real (float or double, by the arrays of a call), bool, int, unsigned or long long, or an "
-    "array of one of them or of float16"
+    "a parameter must be real (float or double, by the arrays of a call), double, bool, int, unsigned or long long, or "
+    "an array of one of them or of float16"
 )
 
 

@@ -35,14 +35,15 @@ BLOCK = 128
 _MOST_BLOCKS = 1 << 16
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
-_KINDS = "real|bool|long long|int|unsigned|float16"
+_KINDS = "real|double|bool|long long|int|unsigned|float16"
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 _PARAMETER = re.compile(rf"(?:const )?({_KINDS}) ?(\*)? ?(?:__restrict__ )?(\w+)")
-_INSTEAD = {"float": "real", "double": "real", "half": "float16", "size_t": "long long", "long": "long long"}
+_INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _DTYPES: dict[str, DType] = {
+    "double": np.dtype(np.float64),
     "bool": np.dtype(np.bool_),
     "long long": np.dtype(np.int64),
     "int": np.dtype(np.int32),
@@ -133,23 +134,22 @@ def topics() -> list[str]:
 
 
 def text(topic: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source of the library; see `with_header`.
-
-    A line ``#include "name.cuh"`` is replaced by that header of `kernels/`, so that the text is complete.
-    """
-    file = f"{topic}.cu"
-    code = _files()[file]
-
-    def included(place: re.Match[str]) -> str:
-        line = code.count("\n", 0, place.start()) + 2
-        return f'#line 1 "{place[1]}"\n{_files()[place[1]]}#line {line} "{file}"'
-
-    return with_header(file, _INCLUDE.sub(included, code), dtype)
+    """Return the text that is compiled for a source of the library; see `with_header`."""
+    return with_header(f"{topic}.cu", _files()[f"{topic}.cu"], dtype)
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
-    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
+    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+
+    A line ``#include "NAME.cuh"`` is replaced by the text of that header of the library.
+    """
+
+    def included(match: re.Match[str]) -> str:
+        line = code.count("\n", 0, match.start()) + 1
+        return f'#line 1 "{match[1]}"\n{_files()[match[1]]}#line {line + 1} "{file}"'
+
+    text = _INCLUDE.sub(included, code)
+    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:
@@ -181,8 +181,8 @@ def _parameter(kernel: str, line: str) -> Parameter:
         words = line.replace("*", " ").split()
         instead = next((f"; write {_INSTEAD[word]} for {word}" for word in words if word in _INSTEAD), "")
         raise ValueError(
-            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), bool, int, unsigned or "
-            f"long long, or an array of one of them or of float16, got '{' '.join(line.split())}'{instead}"
+            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), double, bool, int, "
+            f"unsigned or long long, or an array of one of them or of float16, got '{' '.join(line.split())}'{instead}"
         )
     if match[1] == "float16" and not match[2]:
         raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
@@ -207,7 +207,9 @@ class Kernel:
         self._device, self._device_of = driver.device(), driver.device_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
-        binds = {"real": _real, "bool": _bool} | dict.fromkeys(("long long", "int", "unsigned"), _integer)
+        binds = {"real": _real, "double": _real, "bool": _bool} | dict.fromkeys(
+            ("long long", "int", "unsigned"), _integer
+        )
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
         # For each number its place, the type that is passed as it is, and the conversion of any other type.

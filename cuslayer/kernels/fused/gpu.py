@@ -1,20 +1,34 @@
-"""The GPU has no fused passes: matrix products are CuPy's, so each layer and its neurons are separate passes."""
+"""Decide which layers, neurons and pooling layers run in one pass on a GPU: those whose input is packed spikes."""
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.fused import gpu_conv, gpu_pool
+from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels"]
-
-
-def conv_kernels(x: Array, window: Window, groups: int) -> None:
-    """Return None: a convolution is a matrix product, and its neurons are a separate pass."""
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
 
 
-def conv_pool_kernels(x: Array, window: Window, groups: int, pool: Window) -> None:
-    """Return None, as `conv_kernels` does."""
+def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int) -> ModuleType | None:
+    """Return the module that runs a convolution and its neurons in one pass; None if two are needed."""
+    return gpu_conv if isinstance(x, PackedSpikes) else None
+
+
+def conv_pool_kernels(x: PackedSpikes | Array, window: Window, groups: int, pool: Window) -> ModuleType | None:
+    """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one.
+
+    The pooling windows must lie side by side, without padding and dilation, with at most 16 numbers each.
+    """
+    return gpu_conv if isinstance(x, PackedSpikes) and gpu_conv.pools_in_one_pass(pool) else None
+
+
+def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+    """Return the module that runs pooling and its neurons in one pass; None if two are needed."""
+    return gpu_pool if isinstance(x, PackedSpikes) else None
 
 
 def dense_kernels(x: Array) -> None:
-    """Return None, as `conv_kernels` does."""
+    """Return None: a dense layer is a matrix product, and its neurons are a separate pass."""

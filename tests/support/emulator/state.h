@@ -30,7 +30,12 @@ struct Stack {
 
 extern Stack stack;
 
-// Forgets what the shared memory of a kernel's library held.
-void begin_shared(Enter kernel);
+enum Access { READ, WRITE, ATOMIC };
+
+// Refuses an access of the running thread to memory that is not its own to touch, or not yet.
+void touch(const void *address, std::size_t size, Access access);
+
+// Forgets what the shared memory of a kernel's library held, and makes room for some bytes of dynamic shared memory.
+void begin_shared(Enter kernel, std::size_t dynamic);
 
 }  // namespace emulator

@@ -8,6 +8,7 @@
 #define _DARWIN_C_SOURCE
 #endif
 
+#include "flush.h"
 #include "state.h"
 
 #include <setjmp.h>
@@ -42,6 +43,8 @@ constexpr const char *NAMES[] = {
     "__syncthreads()", "__syncthreads_count()", "__syncthreads_and()", "__syncthreads_or()",
     "__syncwarp()",    "__shfl_sync()",         "__shfl_up_sync()",    "__shfl_down_sync()",
     "__shfl_xor_sync()", "__ballot_sync()",     "__any_sync()",        "__all_sync()",
+    "__reduce_add_sync()", "__reduce_min_sync()", "__reduce_max_sync()",
+    "__reduce_and_sync()", "__reduce_or_sync()", "__reduce_xor_sync()",
 };
 
 enum State { READY, WAITING, OVER };
@@ -298,24 +301,8 @@ void run_block()
     }
 }
 
-}  // namespace
-
-void refuse(const char *format, ...)
+Outcome run_pass()
 {
-    const std::size_t room = sizeof launch->message;
-    const int used =
-        std::snprintf(launch->message, room, "thread %u of block %u ", unsigned(now.thread), block_number);
-    va_list values;
-    va_start(values, format);
-    std::vsnprintf(launch->message + used, room - used, format, values);
-    va_end(values);
-    _longjmp(door, REFUSED);
-}
-
-Outcome run(Enter entered, Launch &asked)
-{
-    kernel = entered;
-    launch = &asked;
     blockDim = launch->block;
     gridDim = launch->grid;
     threads = blockDim.x * blockDim.y * blockDim.z;
@@ -336,13 +323,35 @@ Outcome run(Enter entered, Launch &asked)
     positions.resize(threads);
     for (unsigned t = 0; t < threads; ++t)
         positions[t] = position(t, launch->block);
-    begin_shared(kernel);
+    begin_shared(kernel, launch->shared);
     blocks.begin(gridDim.x * gridDim.y * gridDim.z);
     for (const unsigned number : blocks) {
         block_number = number;
         run_block();
     }
     return ENDED;
+}
+
+}  // namespace
+
+void refuse(const char *format, ...)
+{
+    const std::size_t room = sizeof launch->message;
+    const int used =
+        std::snprintf(launch->message, room, "thread %u of block %u ", unsigned(now.thread), block_number);
+    va_list values;
+    va_start(values, format);
+    std::vsnprintf(launch->message + used, room - used, format, values);
+    va_end(values);
+    _longjmp(door, REFUSED);
+}
+
+Outcome run(Enter entered, Launch &asked)
+{
+    const Flushing flushing(asked.flush);
+    kernel = entered;
+    launch = &asked;
+    return run_pass();
 }
 
 unsigned wait_for_block(Wait wait, int line, bool predicate)
@@ -368,9 +377,21 @@ unsigned lane()
     return now.thread % WARP;
 }
 
+unsigned lanes()
+{
+    const unsigned left = threads - now.thread / WARP * WARP;
+    return left < WARP ? (1u << left) - 1 : 0xffffffff;
+}
+
 void fence()
 {
     now.fenced = true;
 }
 
 }  // namespace emulator
+
+// Returns whether the CPU can flush subnormal numbers to 0.
+extern "C" int emulator_flushes()
+{
+    return emulator::Flushing::possible;
+}

@@ -1,0 +1,101 @@
+// A convolution of packed spikes and its neurons in one pass over time.
+//
+//   conv_neuron   u[t] = psp(conv(x))[t] + sum over earlier spikes f of nu[t-f],   s[t] = (u[t] >= theta)
+//
+// with the convolution of kernels/conv/conv.cu, which is never written, and the response and nu as recurrences.
+//
+// Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
+// s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
+// A warp computes one word of a line of s for all steps, a lane one neuron: bit b of word n is the output at place
+// 32 n + b of the line. Neighbouring lanes are neighbouring channels, so that their potentials are one access of 128
+// bytes, and their spikes are one ballot. The words of x that the windows of the warp cover are read once for all lanes,
+// four rounds ahead (window.cuh). A block is some of these warps and shares the weights in shared memory, if they fit.
+// The input that leaves the response after `cut` steps is computed again, from the spikes of step t - cut. A ring buffer
+// would hold cut numbers a neuron: with a cut of 77 steps 308 bytes, too many for shared memory; in global memory it
+// would move 8 bytes a neuron-step, twice those of u. The spikes are some bytes a line, which the second-level cache has
+// still; where nothing fired at step t - cut it costs a few instructions.
+// Precision: `real`; u and s equal the CPU's to the bit.
+// Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.
+
+#include "window.cuh"
+#include "packed_neuron.cuh"
+
+extern "C" __global__ void __launch_bounds__(512, 1) conv_neuron(
+    const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
+    const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
+    real *__restrict__ u,            // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
+    float16 *__restrict__ half,      // the same, written if keep is 2
+    unsigned *__restrict__ s,        // (steps, samples, rows, out_words), spikes, written
+    long long steps,                 // time steps
+    long long samples,               // frames of a step
+    int height,                      // lines of a frame of x
+    int columns,                     // columns of x
+    int channels,                    // channels of x
+    int words,                       // words of a line of x
+    int rows,                        // rows of s
+    int out_columns,                 // columns of s
+    int outputs,                     // channels of s
+    int out_words,                   // words of a line of s
+    int groups,                      // groups of channels
+    int kernel_h,                    // rows of the window
+    int kernel_w,                    // columns of the window
+    int down,                        // rows between windows
+    int across,                      // columns between windows
+    int top,                         // rows of padding
+    int left,                        // columns of padding
+    int gap_h,                       // rows between taps
+    int gap_w,                       // columns between taps
+    bool in_shared,                  // whether the weights fit in shared memory
+    int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
+    real theta,                      // threshold
+    real decay,                      // exp(-dt / tau_sr)
+    real gain,                       // amplitude e dt / tau_sr
+    long long cut,                   // steps until an input leaves the response; none if >= steps
+    real cut_p,                      // decay^cut
+    real cut_q,                      // cut decay^cut
+    real ref_decay,                  // exp(-dt / tau_ref)
+    real ref_gain,                   // amplitude e dt / tau_ref, negative
+    long long ref_cut,               // steps until a spike leaves the refractory response; none if >= steps
+    real ref_cut_p,                  // ref_decay^ref_cut
+    real ref_cut_q)                  // ref_cut ref_decay^ref_cut
+{
+    if (in_shared)
+        copy_weights(w, kernel_h * kernel_w * (channels / groups) * outputs);
+    const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
+    const unsigned sample = warp / out_words / rows;
+    if (sample >= samples)
+        return;
+    const Image image{height, columns, channels, words};
+    const Window window{kernel_h, kernel_w, down, across, top, left, gap_h, gap_w};
+    const Outputs lane = outputs_of_word(warp / out_words % rows, warp % out_words, out_columns, outputs);
+    const Taps taps(w, in_shared, image, window, lane, outputs, groups);
+    const View view(image, window, lane, true);
+    const long long frame_words = (long long)height * words;
+    const long long map = (long long)rows * out_columns * outputs;
+    const long long word_stride = samples * rows * out_words;
+    const Frames frames{x + sample * frame_words, samples * frame_words, steps};
+    Reader now(view, frames), before(view, frames);
+    const Constants constants{
+        theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    PackedNeuron neuron;
+    long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
+    for (long long t = 0; t < steps; t += AHEAD) {
+        const long long old = t - ref_cut + threadIdx.x;
+        if (ref_cut > REGISTER_STEPS) {
+            __syncwarp();  // other lanes wrote the words
+            neuron.earlier = threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0;
+        }
+        const int count = min(steps - t, (long long)AHEAD);
+        for (int k = 0; k < count; ++k, i += samples * map) {
+            real entering = 0, leaving = 0;
+            now.step(view, frames, [&](int tap, int bit) { taps.add(entering, tap, bit); });
+            if (t + k >= cut)
+                before.step(view, frames, [&](int tap, int bit) { taps.add(leaving, tap, bit); });
+            const real potential = neuron.step(constants, t, k, entering, leaving, lane.used);
+            if (lane.used)
+                save(potential, keep, u, half, i);
+        }
+        if (threadIdx.x < count)
+            s[(t + threadIdx.x) * word_stride + warp] = neuron.fired;
+    }
+}
