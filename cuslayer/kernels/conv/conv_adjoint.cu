@@ -47,49 +47,48 @@ struct StoredErrors {
 };
 
 extern "C" __global__ void conv_weight_adjoint(
-    const unsigned *__restrict__ words,  // (frames, lines, line_words), packed spikes
+    const unsigned *__restrict__ x,      // (frames, height, words), packed spikes
     const real *__restrict__ errors,     // (frames, rows, columns, outputs)
     real *__restrict__ parts,            // (gridDim.x, kh, kw, channels / groups, outputs), written
     long long frames,                    // frames
     long long chunk,                     // frames of a partial sum, a multiple of AHEAD
     long long rows,                      // rows of the map
-    long long columns,                   // columns of the map
+    long long out_columns,               // columns of the map
     long long outputs,                   // output channels
     int groups,                          // groups of channels
     int lanes,                           // output channels of a block
     int slice,                           // pieces of the window of a block
-    int bits,                            // kh kw channels / groups
-    int lines,                           // rows of x
-    int line_words,                      // words of a row of x
+    int height,                          // lines of a frame of x
+    int words,                           // words of a line of x
     int channels,                        // channels of x
-    int stride_h,                        // rows between windows
-    int stride_w,                        // columns between windows
+    int kernel_h,                        // rows of the window
+    int kernel_w,                        // columns of the window
+    int down,                            // rows between windows
+    int across,                          // columns between windows
     int top,                             // padding above
     int left,                            // padding to the left
     int gap_h,                           // rows between taps
-    int gap_w,                           // columns between taps
-    int runs,                            // runs of bits in a row of the window: 1, or one a tap
-    int run)                             // bits of a run
+    int gap_w)                           // columns between taps
 {
-    const PackedWindow window{words,    lines, line_words, channels, stride_h, stride_w,
-                              top,      left,  gap_h,      gap_w,    runs,     run};
+    const PackedWindow window(
+        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const int places = blockDim.x / lanes, pieces = bits / run * window.pieces_of_run();
-    const int first = blockIdx.z * slice, last = min(first + slice, pieces);
-    TapSums sums{window, {int(rows), int(columns), 1, 1, int(rows), int(columns), 1}, places, lanes};
+    const int places = blockDim.x / lanes;
+    const int first = blockIdx.z * slice, last = min(first + slice, window.pieces());
+    TapSums sums{window, {int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1}, places, lanes};
     sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, first, last - first, 1);
 
-    const long long tiles = (rows * columns + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
+    const long long tiles = (rows * out_columns + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
     for (long long item = blockIdx.x; item < tiles * chunks; item += gridDim.x) {
         const long long pixel = item % tiles * places + threadIdx.x / lanes;
         const int lane = threadIdx.x % lanes;
-        const bool active = pixel < rows * columns && lane < mine.used;
+        const bool active = pixel < rows * out_columns && lane < mine.used;
         const long long begin = item / tiles * chunk, end = min(begin + chunk, frames);
-        StoredErrors stored{active ? errors + pixel * outputs + mine.first + lane : nullptr, end, rows * columns * outputs};
+        StoredErrors stored{active ? errors + pixel * outputs + mine.first + lane : nullptr, end, rows * out_columns * outputs};
         sums.tile = item % tiles * places;
         sums.sum(stored, begin, end);
     }
-    sums.write(parts + blockIdx.x * (bits * outputs), outputs, mine);
+    sums.write(parts + (long long)blockIdx.x * window.first_bit(window.pieces()) * outputs, outputs, mine);
 }
 
 // Rows of threads that add parts side by side.
@@ -130,7 +129,7 @@ constexpr int PIXELS = sizeof(real) == 4 ? 8 : 4;
 struct Errors {
     const real *errors;  // (frames, rows, columns, outputs)
     int rows, columns, height, width;
-    int stride_h, stride_w, top, left, gap_h, gap_w;
+    int down, across, top, left, gap_h, gap_w;
     long long pixels;    // of all images
 
     // The pixel of the map that reaches a pixel of x through tap (i, j); -1 if none does.
@@ -138,10 +137,10 @@ struct Errors {
     {
         const int place = pixel % (height * width);
         const int row = place / width + top - i * gap_h, column = place % width + left - j * gap_w;
-        const bool meets = pixel < pixels && row >= 0 && column >= 0 && row % stride_h == 0 && column % stride_w == 0;
-        if (!meets || row / stride_h >= rows || column / stride_w >= columns)
+        const bool meets = pixel < pixels && row >= 0 && column >= 0 && row % down == 0 && column % across == 0;
+        if (!meets || row / down >= rows || column / across >= columns)
             return -1;
-        return (pixel / (height * width) * rows + row / stride_h) * columns + column / stride_w;
+        return (pixel / (height * width) * rows + row / down) * columns + column / across;
     }
 };
 
@@ -167,14 +166,14 @@ __device__ __forceinline__ void read_numbers(real (&numbers)[COUNT], const real 
 template <int CHANNELS>
 __device__ __forceinline__ void add_taps(
     const Errors &from, const real *__restrict__ w, real *__restrict__ x, int kernel_h, int kernel_w, int group, int groups,
-    int inputs, int of_group, int across)
+    int inputs, int of_group, int side)
 {
-    const int pixels = THREADS / across * PIXELS, row = pixels + 4;
+    const int pixels = THREADS / side * PIXELS, row = pixels + 4;
     real *const errors = reinterpret_cast<real *>(shared);             // (DEPTH, pixels + 4): writes meet no bank twice
-    real *const weights = errors + DEPTH * row;                        // (DEPTH, across CHANNELS)
-    long long *const source = reinterpret_cast<long long *>(weights + DEPTH * across * CHANNELS);  // (pixels)
-    const int t = threadIdx.x, mine = t / across * PIXELS, channel = t % across * CHANNELS;
-    const int block_channel = blockIdx.y / groups * across * CHANNELS;
+    real *const weights = errors + DEPTH * row;                        // (DEPTH, side CHANNELS)
+    long long *const source = reinterpret_cast<long long *>(weights + DEPTH * side * CHANNELS);  // (pixels)
+    const int t = threadIdx.x, mine = t / side * PIXELS, channel = t % side * CHANNELS;
+    const int block_channel = blockIdx.y / groups * side * CHANNELS;
     const long long first = (long long)blockIdx.x * pixels, outputs = (long long)groups * of_group;
     real sums[PIXELS][CHANNELS] = {};
     for (int tap = 0; tap < kernel_h * kernel_w; ++tap) {
@@ -186,17 +185,17 @@ __device__ __forceinline__ void add_taps(
             const long long output = (long long)group * of_group + o + d;
             for (int p = t / DEPTH; p < pixels; p += THREADS / DEPTH)
                 errors[d * row + p] = source[p] >= 0 && o + d < of_group ? from.errors[source[p] * outputs + output] : 0;
-            for (int c = t / DEPTH; c < across * CHANNELS; c += THREADS / DEPTH) {
+            for (int c = t / DEPTH; c < side * CHANNELS; c += THREADS / DEPTH) {
                 const bool used = block_channel + c < inputs && o + d < of_group;
                 const long long at = ((long long)tap * inputs + block_channel + c) * outputs + output;
-                weights[d * across * CHANNELS + c] = used ? w[at] : 0;
+                weights[d * side * CHANNELS + c] = used ? w[at] : 0;
             }
             __syncthreads();
 #pragma unroll
             for (int k = 0; k < DEPTH; ++k) {
                 real error[PIXELS], weight[CHANNELS];
                 read_numbers(error, errors + k * row + mine);
-                read_numbers(weight, weights + k * across * CHANNELS + channel);
+                read_numbers(weight, weights + k * side * CHANNELS + channel);
 #pragma unroll
                 for (int p = 0; p < PIXELS; ++p)
 #pragma unroll
@@ -217,34 +216,34 @@ __device__ __forceinline__ void add_taps(
         }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_input_adjoint(
+extern "C" __global__ void conv_input_adjoint(
     const real *__restrict__ errors,  // (frames, rows, columns, outputs)
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ x,             // (frames, height, width, channels), written
     long long frames,                 // frames
     int rows,                         // rows of the map
-    int columns,                      // columns of the map
+    int out_columns,                  // columns of the map
     int outputs,                      // output channels
     int height,                       // rows of x
-    int width,                        // columns of x
+    int columns,                      // columns of x
     int channels,                     // channels of x
     int groups,                       // groups of channels
-    int across,                       // threads side by side over the channels of a group
+    int side,                         // threads side by side over the channels of a group
     bool wide,                        // whether a thread has 8 channels, else 2
     int kernel_h,                     // rows of the window
     int kernel_w,                     // columns of the window
-    int stride_h,                     // rows between windows
-    int stride_w,                     // columns between windows
+    int down,                         // rows between windows
+    int across,                       // columns between windows
     int top,                          // padding above
     int left,                         // padding to the left
     int gap_h,                        // rows between taps
     int gap_w)                        // columns between taps
 {
-    const Errors from{errors, rows, columns, height, width, stride_h, stride_w, top,
-                      left,   gap_h, gap_w,  frames * height * width};
+    const Errors from{errors, rows, out_columns, height, columns, down, across, top, left, gap_h, gap_w,
+                      frames * height * columns};
     const int group = blockIdx.y % groups, inputs = channels / groups, of_group = outputs / groups;
     if (wide)
-        add_taps<8>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, across);
+        add_taps<8>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, side);
     else
-        add_taps<2>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, across);
+        add_taps<2>(from, w, x, kernel_h, kernel_w, group, groups, inputs, of_group, side);
 }

@@ -5,14 +5,25 @@
 // elements of a weight (kh, kw, C / groups). They are runs of successive bits of a line: those of all taps of a row, or,
 // with a dilation or groups, those of each tap. A run is cut into pieces of 32 bits.
 struct PackedWindow {
-    const unsigned *words;  // (frames, lines, line_words)
-    int lines;              // rows of an image
-    int line_words;         // words of a line
-    int channels;           // of a pixel
-    int stride_h, stride_w, top, left, gap_h, gap_w;
-    int runs;               // of a row of the window
-    int run;                // bits of a run
+    const unsigned *x;  // (frames, height, words)
+    int height;         // lines of a frame
+    int words;          // of a line
+    int channels;       // of a pixel
+    int kernel_h, down, across, top, left, gap_h, gap_w;
+    int runs;           // of a row of the window
+    int run;            // bits of a run
 
+    __device__ __forceinline__ PackedWindow(
+        const unsigned *x, int height, int words, int channels, int groups, int kernel_h, int kernel_w, int down, int across,
+        int top, int left, int gap_h, int gap_w)
+        : x(x), height(height), words(words), channels(channels), kernel_h(kernel_h), down(down), across(across), top(top),
+          left(left), gap_h(gap_h), gap_w(gap_w)
+    {
+        runs = gap_w == 1 && groups == 1 ? 1 : kernel_w;
+        run = kernel_w / runs * (channels / groups);
+    }
+
+    __device__ __forceinline__ int pieces() const { return kernel_h * runs * pieces_of_run(); }
     __device__ __forceinline__ int pieces_of_run() const { return (run + 31) / 32; }
 
     // The first bit of the window in piece q.
@@ -34,16 +45,16 @@ struct Piece {
     __device__ __forceinline__ Piece(const PackedWindow &window, int y, int x, int channel, int q)
     {
         const int parts = window.pieces_of_run(), part = q % parts;
-        const int line = y * window.stride_h - window.top + q / parts / window.runs * window.gap_h;
-        const int column = x * window.stride_w - window.left + q / parts % window.runs * window.gap_w;
+        const int line = y * window.down - window.top + q / parts / window.runs * window.gap_h;
+        const int column = x * window.across - window.left + q / parts % window.runs * window.gap_w;
         const int bit = column * window.channels + channel + 32 * part, count = window.run - 32 * part;
         const int in_line = bit >> 5;
         shift = bit & 31;
         mask = count < 32 ? (1u << count) - 1 : 0xFFFFFFFF;
-        word = (long long)line * window.line_words + in_line;
-        const bool inside = 0 <= line && line < window.lines;
-        low = inside && 0 <= in_line && in_line < window.line_words;
-        high = inside && 0 <= in_line + 1 && in_line + 1 < window.line_words;
+        word = (long long)line * window.words + in_line;
+        const bool inside = 0 <= line && line < window.height;
+        low = inside && 0 <= in_line && in_line < window.words;
+        high = inside && 0 <= in_line + 1 && in_line + 1 < window.words;
     }
 
     __device__ __forceinline__ Piece() {}
@@ -127,7 +138,7 @@ struct TapSums {
         piece = from_piece;
         count = pieces_of_block;
         bits = window.first_bit(piece + count) - window.first_bit(piece);
-        frame_words = frames * window.lines * window.line_words;
+        frame_words = frames * window.height * window.words;
         errors = shared;
         columns = errors + AHEAD * blockDim.x;
         pieces = reinterpret_cast<unsigned *>(columns + bits * blockDim.x);
@@ -159,7 +170,7 @@ struct TapSums {
         const Place at = place(my_place);
         if (at.inside)
             mine = {window, at.y, at.x, channel, piece + e % count};
-        frames = window.words + at.sample * window.lines * window.line_words;
+        frames = window.x + at.sample * window.height * window.words;
     }
 
     // Reads the piece at the AHEAD frames from `frame` on; there is nothing from `end` on.
@@ -213,8 +224,8 @@ struct TapSums {
 
     // Adds the errors of the outputs of the block's tiles at the frames [begin, end), from the last to the first; `begin`
     // is a multiple of AHEAD. All threads call these functions of `source`:
+    //     prepare(frame)        what a barrier has to separate from `compute`
     //     read(frame)           reads global memory for the AHEAD frames from this one on, while the batch before is added
-    //     prepare(frame)        a barrier before `compute`
     //     compute(frame, sums)  the errors at these frames
     template <typename Source>
     __device__ __forceinline__ void sum(Source &source, long long begin, long long end)
@@ -223,8 +234,8 @@ struct TapSums {
         const long long last = begin + (end - 1 - begin) / AHEAD * AHEAD;
         read(last, end);
         put(last, end);
-        source.read(last);
         source.prepare(last);
+        source.read(last);
         __syncthreads();
         for (long long frame = last; frame >= begin; frame -= AHEAD) {
             const bool more = frame > begin;
@@ -235,16 +246,15 @@ struct TapSums {
             for (int j = 0; j < AHEAD; ++j)
                 errors[j * blockDim.x + threadIdx.x] = error[j];
             if (more) {
-                read(frame - AHEAD, end);
+                source.prepare(frame - AHEAD);
                 source.read(frame - AHEAD);
+                read(frame - AHEAD, end);
             }
 #pragma unroll 1
             for (int j = AHEAD - 1; j >= 0; --j)
                 add(j);
-            if (more) {
+            if (more)
                 put(frame - AHEAD, end);
-                source.prepare(frame - AHEAD);
-            }
             __syncthreads();
         }
     }

@@ -27,7 +27,7 @@ extern __shared__ __align__(16) unsigned char shared[];
 // The errors of a neuron after a convolution.
 struct NeuronErrors {
     Gradient g;
-    NeuronAdjoint neuron;
+    NeuronAdjoint<bool> neuron;
     real *errors;  // of this neuron; null if they are not stored
 
     __device__ __forceinline__ void read(long long frame)
@@ -46,7 +46,7 @@ struct NeuronErrors {
 };
 
 extern "C" __global__ void conv_neuron_adjoint(
-    const unsigned *__restrict__ words,        // (steps samples, lines, line_words), packed spikes
+    const unsigned *__restrict__ x,            // (steps samples, height, words), packed spikes
     const real *__restrict__ g,                // (steps, samples, rows, columns, outputs), or empty for a product
     const real *__restrict__ next_errors,      // (steps, samples, inputs), errors after a dense layer, or empty
     const real *__restrict__ next_weight,      // (rows, columns, outputs, inputs), weight of the dense layer, or empty
@@ -58,29 +58,29 @@ extern "C" __global__ void conv_neuron_adjoint(
     long long steps,                           // time steps
     long long samples,                         // samples of a batch
     int rows,                                  // rows of the map
-    int columns,                               // columns of the map
+    int out_columns,                          // columns of the map
     int outputs,                               // output channels
     int inputs,                                // inputs of the product; 0 without one
     bool stored_half,                          // whether `half` is the potential
     bool exact,                                // whether the path through refraction is included
     bool keep,                                 // whether errors are written
+    bool with_weight,                          // whether sums are written
     int groups,                                // groups of channels
     int lanes,                                 // output channels of a block
-    int bits,                                  // kh kw channels / groups; 0 for errors only
-    int lines,                                 // rows of x
-    int line_words,                            // words of a row of x
+    int height,                                // lines of a frame of x
+    int words,                                 // words of a line of x
     int channels,                              // channels of x
-    int stride_h,                              // rows between windows
-    int stride_w,                              // columns between windows
+    int kernel_h,                              // rows of the window
+    int kernel_w,                              // columns of the window
+    int down,                                  // rows between windows
+    int across,                                // columns between windows
     int top,                                   // padding above
     int left,                                  // padding to the left
     int gap_h,                                 // rows between taps
     int gap_w,                                 // columns between taps
-    int runs,                                  // runs of bits in a row of the window: 1, or one a tap
-    int run,                                   // bits of a run
     real theta,                                // threshold
     real steep,                                // 1 / (tau_rho theta)
-    real height,                               // dt scale_rho / (tau_rho theta)
+    real rho_height,                           // dt scale_rho / (tau_rho theta)
     real decay,                                // exp(-dt / tau_sr)
     real gain,                                 // amplitude e dt / tau_sr
     long long cut,                             // steps until an input leaves the response; none if >= steps
@@ -92,20 +92,21 @@ extern "C" __global__ void conv_neuron_adjoint(
     real ref_cut_p,                            // ref_decay^ref_cut
     real ref_cut_q)                            // ref_cut ref_decay^ref_cut
 {
-    const PackedWindow window{words, lines, line_words, channels, stride_h, stride_w, top, left, gap_h, gap_w, runs, run};
+    const PackedWindow window(
+        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const Constants of{theta, steep, height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    const AdjointConstants of{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
     const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
-    TapSums sums{window, {rows, columns, 1, 1, rows, columns, samples}, places, lanes};
-    sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, 0, bits / run * window.pieces_of_run(), samples);
+    TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes};
+    sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, 0, with_weight ? window.pieces() : 0, samples);
 
-    const long long neurons = samples * rows * columns * outputs;
-    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * columns;
+    const long long neurons = samples * rows * out_columns * outputs;
+    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * out_columns;
          sums.tile += (long long)gridDim.x * places) {
         const Place place = sums.place(threadIdx.x / lanes);
         const bool active = place.inside && lane < mine.used;
-        const long long feature = ((long long)place.y * columns + place.x) * outputs + mine.first + lane;
-        const long long m = place.sample * ((long long)rows * columns * outputs) + feature;
+        const long long feature = ((long long)place.y * out_columns + place.x) * outputs + mine.first + lane;
+        const long long m = place.sample * ((long long)rows * out_columns * outputs) + feature;
         const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
         NeuronErrors of_neuron{
             {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons}, next_weight + feature * inputs, inputs},
@@ -116,5 +117,5 @@ extern "C" __global__ void conv_neuron_adjoint(
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }
-    sums.write(parts + (long long)blockIdx.x * bits * outputs, outputs, mine);
+    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs, mine);
 }

@@ -2,7 +2,7 @@
 // neuron_adjoint_exact of srm.cu.
 
 // The constants of a layer of neurons.
-struct Constants {
+struct AdjointConstants {
     real theta, steep, height;
     real decay, gain;
     long long cut;
@@ -12,8 +12,14 @@ struct Constants {
     real ref_cut_p, ref_cut_q;
 };
 
-// Column `x` of an array (steps, columns): one neuron at all steps; 0 after the last step, and where x is null.
-struct Column {
+// The number of steps of a batch from `frame` on, none for a thread without a neuron.
+__device__ __forceinline__ int steps_left(bool has_neuron, long long frame, long long steps)
+{
+    return has_neuron && frame < steps ? int(min(steps - frame, (long long)AHEAD)) : 0;
+}
+
+// One neuron at all steps, column `x` of an array (steps, columns): 0 after the last step, and where x is null.
+struct Rows {
     const real *x;
     long long steps, columns;
 
@@ -21,9 +27,11 @@ struct Column {
 
     __device__ __forceinline__ void read(real (&rows)[AHEAD], long long frame) const
     {
+        const int left = steps_left(x, frame, steps);
+        const real *const from = x + frame * columns;
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j)
-            rows[j] = at(frame + j);
+            rows[j] = j < left ? from[j * columns] : 0;
     }
 };
 
@@ -53,10 +61,12 @@ struct Potential {
     __device__ __forceinline__ void read(real (&rows)[AHEAD], long long frame) const
     {
         if (!half)
-            return Column{u, steps, columns}.read(rows, frame);
+            return Rows{u, steps, columns}.read(rows, frame);
+        const int left = steps_left(true, frame, steps);
+        const float16 *const from = half + frame * columns;
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j)
-            rows[j] = frame + j < steps ? with_bits(half[(frame + j) * columns]) : 0;
+            rows[j] = j < left ? with_bits(from[j * columns]) : 0;
     }
 
     __device__ __forceinline__ void convert(real (&rows)[AHEAD]) const
@@ -71,7 +81,7 @@ struct Potential {
 // The gradient of one neuron's spikes: a column of an array or, with `inputs`, of the product of next_errors
 // (steps, samples, inputs) and the transpose of next_weight (neurons, inputs).
 struct Gradient {
-    Column g;                 // for a product, next_errors of this sample
+    Rows g;                 // for a product, next_errors of this sample
     const real *next_weight;  // of this neuron
     int inputs;
     real now[AHEAD], old[AHEAD];
@@ -88,30 +98,38 @@ struct Gradient {
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j)
             now[j] = old[j] = 0;
-        if (g.x)
+        const int left = steps_left(g.x, frame, g.steps), left_later = cut ? steps_left(g.x, frame + cut, g.steps) : 0;
 #pragma unroll 1
-            for (int i = 0; i < inputs; ++i) {
-                const Column errors{g.x + i, g.steps, g.columns};
-                const real weight = next_weight[i];
+        for (int i = 0; i < inputs; ++i) {
+            const real weight = g.x ? next_weight[i] : 0;
+            const real *const errors = g.x + frame * g.columns + i, *const later = errors + cut * g.columns;
 #pragma unroll
-                for (int j = 0; j < AHEAD; ++j) {
-                    now[j] = fma(errors.at(frame + j), weight, now[j]);
-                    if (cut)
-                        old[j] = fma(errors.at(frame + j + cut), weight, old[j]);
-                }
+            for (int j = 0; j < AHEAD; ++j) {
+                if (j < left)
+                    now[j] = fma(errors[j * g.columns], weight, now[j]);
+                if (j < left_later)
+                    old[j] = fma(later[j * g.columns], weight, old[j]);
             }
+        }
     }
 
     __device__ __forceinline__ real at(long long, int j) const { return now[j]; }
     __device__ __forceinline__ real later(long long, int j) const { return old[j]; }
 };
 
-// One neuron. g_u is the gradient of its potential, written and read again if exact.
+// In place of a bool that is always false.
+struct Never {
+    __device__ __forceinline__ constexpr operator bool() const { return false; }
+};
+
+// One neuron. `exact` is constant where a kernel has no exact gradient. Then g_u is the gradient of the potential, which is
+// written and read again; it is null for a thread without a neuron.
+template <typename Exact>
 struct NeuronAdjoint {
-    const Constants &of;
+    const AdjointConstants &of;
     Potential u;
-    real *g_u;    // null for a thread without a neuron
-    bool exact;
+    real *g_u;
+    Exact exact;
     Recurrence response{of.decay, of.gain, of.cut_p, of.cut_q};
     Recurrence refractory{of.ref_decay, of.ref_gain, of.ref_cut_p, of.ref_cut_q};
     real now[AHEAD], old[AHEAD];
@@ -139,8 +157,9 @@ struct NeuronAdjoint {
         u.convert(old);
 #pragma unroll
         for (int j = AHEAD - 1; j >= 0; --j) {
-            const real leaving = rho(old[j]) * g.later(frame, j);
-            const real entering = rho(now[j]) * g.at(frame, j);
+            const real leaving = flushed(rho(old[j]) * g.later(frame, j));
+            const real entering = flushed(rho(now[j]) * g.at(frame, j));
+            response.flush(frame + j);
             sums[j] = response.output(leaving);
             response.accept(entering, leaving);
         }
@@ -150,7 +169,7 @@ struct NeuronAdjoint {
     __device__ __forceinline__ void compute_exact(long long frame, const Source &g, real (&sums)[AHEAD])
     {
         // Rows of this batch are read when they are written, earlier ones together.
-        const Column written{g_u, u.steps, u.columns};
+        const Rows written{g_u, u.steps, u.columns};
         const bool in_advance = of.cut >= AHEAD, ref_in_advance = of.ref_cut >= AHEAD;
         real ref_old[AHEAD];
         if (in_advance)
@@ -164,7 +183,9 @@ struct NeuronAdjoint {
                 old[j] = written.at(t + of.cut);
             if (!ref_in_advance)
                 ref_old[j] = written.at(t + of.ref_cut);
-            const real value = rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old[j]));
+            response.flush(t);
+            refractory.flush(t);
+            const real value = flushed(rho(now[j]) * (g.at(frame, j) + refractory.output(ref_old[j])));
             sums[j] = response.output(old[j]);
             response.accept(value, old[j]);
             refractory.accept(value, ref_old[j]);
@@ -176,9 +197,11 @@ struct NeuronAdjoint {
     // Writes what `compute` has computed to a column of an array like g_u; nothing to null.
     __device__ __forceinline__ void write(real *errors, long long frame, const real (&sums)[AHEAD]) const
     {
+        const int left = steps_left(errors, frame, u.steps);
+        real *const to = errors + frame * u.columns;
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j)
-            if (errors && frame + j < u.steps)
-                errors[(frame + j) * u.columns] = sums[j];
+            if (j < left)
+                to[j * u.columns] = sums[j];
     }
 };
