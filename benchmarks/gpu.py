@@ -29,8 +29,9 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import ClassCounts
-from cuslayer.kernels.spikes.packed import event_fields
+from cuslayer.kernels.constants import ClassCounts, Pooling, Window
+from cuslayer.kernels.fused import gpu_conv, gpu_pool
+from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
 ROOT = Path(__file__).parents[1]
 STEPS = 300
@@ -60,7 +61,9 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0]
     desired = ClassCounts(backend.to_device(np.zeros(1, np.int64)), 60.0, 10.0)
     goal = desired, (steps // 4, steps), response, 1.0, False
+    conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
     return {
+        **conv,
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
@@ -92,6 +95,24 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "spike_count_error_packed": lambda: gpu.spike_count.error(packed.reshape(steps, 1, columns), *goal),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
+    }
+
+
+def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Work]:
+    """Return a launch of each kernel on packed images x, a sample of as many neurons as a step has columns."""
+    rows, columns, channels = x.shape[1:]
+    response, spiking, keep = srm.filter, srm.spiking, np.dtype(dtype)
+    window, tiles = Window.of("conv", 3, 1, 1, 1), Window.of("pool", 2, 2, 0, 1)
+    w = np.random.default_rng(0).standard_normal((3, 3, channels, channels), np.float32).astype(dtype)
+    weight, pooling = backend.to_device(w * srm.theta), Pooling(tiles, srm.pool_gain, response, spiking)
+    large = gpu.spikes.pack(backend.to_device(np.zeros((steps, 2 * rows, 2 * columns, channels), bool)))
+    constants = window, 1, response, spiking
+    return {
+        "conv": lambda: gpu.conv.forward(x, weight, window, 1),
+        "conv_neuron": lambda: gpu_conv.conv_neuron(x, steps, weight, *constants, keep),
+        "conv_pool": lambda: gpu_conv.conv_pool(x, steps, weight, *constants, pooling, keep),
+        "pool": lambda: gpu.pool.forward(large, tiles, srm.pool_gain),
+        "pool_neuron": lambda: gpu_pool.pool_neuron(large, steps, tiles, srm.pool_gain, response, spiking, np.float32),
     }
 
 

@@ -17,10 +17,16 @@ from cuslayer.kernels.cuda import compile as source
 BANDWIDTH = 3.35e12
 
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
-# How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes one element a column or
-# a tap, which does not count.
+# How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes what does not count: one
+# element a column or a tap, or the same as another array in another type.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "conv": {"x": "r", "w": "", "y": "w"},
+    "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
+    "conv_pool": {
+        **{"x": "r", "w": "", "u": "w", "half": "W"},
+        **{"pooled_u": "w", "pooled_half": "W", "s": "w", "ring": "W"},
+    },
     "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
@@ -32,6 +38,8 @@ WAYS = {
     "neuron_adjoint": {"g": "r", "u": "r", "y": "w"},
     "neuron_adjoint_exact": {"g": "r", "u": "r", "g_u": "w", "y": "w"},
     "pack_bits": {"x": "r", "words": "w"},
+    "pool": {"x": "r", "y": "w"},
+    "pool_neuron": {"x": "r", "u": "w", "half": "W", "s": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
@@ -53,12 +61,23 @@ WAYS = {
     "unpack_bits": {"words": "r", "x": "w"},
 }
 
+# The elements of an array for each element-step, where it is not one: with pooling windows of 2 x 2. Convolutions have
+# as many outputs as inputs.
+ELEMENTS = {
+    ("conv_pool", "pooled_u"): 1 / 4,
+    ("conv_pool", "s"): 1 / 4,
+    ("pool", "x"): 4,
+    ("pool_neuron", "x"): 4,
+}
+
 
 def bytes_per_element(kernel: str, dtype: str) -> float:
     """Return the bytes that a kernel moves for each element-step, in arrays of a number type."""
-    sizes = {"real": np.dtype(dtype).itemsize, "bool": 1, "unsigned": 1 / 8, "long long": 8, "double": 8}
+    sizes = {"real": np.dtype(dtype).itemsize, "bool": 1, "unsigned": 1 / 8, "float16": 2, "long long": 8, "double": 8}
     signature = source.signatures(source.text(source.kernel_names()[kernel], np.dtype(dtype)))[kernel]
-    counted = {name: sum(way in "rw" for way in ways) for name, ways in WAYS[kernel].items()}
+    counted = {
+        name: sum(way in "rw" for way in ways) * ELEMENTS.get((kernel, name), 1) for name, ways in WAYS[kernel].items()
+    }
     return sum(counted[parameter.name] * sizes[parameter.kind] for parameter in signature if parameter.array)
 
 

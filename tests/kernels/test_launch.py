@@ -347,8 +347,9 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     gpu.filter_bank.adjoint(x, w)
     gpu.filter_bank.weight_adjoint(x[:, :2], x, w.shape)
     counted = x.reshape(300, 2, 2)
-    for form in (counted, counted > 0, PackedSpikes(np.zeros((600, 1, 1), np.uint32), counted.shape, 2)):
-        gpu.spike_count.error(form, DESIRED, (5, 200), response, 1.0, False)
+    with np.errstate(all="ignore"):  # no kernel has written what is summed
+        for form in (counted, counted > 0, PackedSpikes(np.zeros((600, 1, 1), np.uint32), counted.shape, 2)):
+            gpu.spike_count.error(form, DESIRED, (5, 200), response, 1.0, False)
     gpu.spike_count.error_adjoint(counted, SCALAR, response)
     gpu.optim.sgd(x, x, x, rate, MOMENTUM, 0.0)
     gpu.optim.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
@@ -361,7 +362,9 @@ OVER_TIME = ("response", "srm", "loihi", "sampled_srm", "delay", "filter_bank", 
 DESIRED, SCALAR = np.ones((2, 2), np.float32), np.array(1, np.float32)
 
 
-@pytest.mark.parametrize("name", [name for name, topic in source.kernel_names().items() if topic in OVER_TIME])
+@pytest.mark.parametrize(
+    "name", [name for name, topic in source.kernel_names().items() if topic in OVER_TIME and not name.endswith("_all")]
+)
 def test_a_launch_costs_few_calls(
     name: str, monkeypatch: pytest.MonkeyPatch, library: source.Library, driver: Recorder
 ) -> None:

@@ -17,7 +17,7 @@
 // Frames of a warp: several rounds, so that words are loaded while others are used.
 constexpr int RUN = 32;
 
-extern "C" __global__ void __launch_bounds__(512, 1) conv(
+extern "C" __global__ __launch_bounds__(512, 1) void conv(
     const unsigned *__restrict__ x,  // (frames, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ y,            // (frames, rows, out_columns, outputs), written

@@ -9,21 +9,19 @@ The only module that uses RawModule. `Driver` is the interface to CUDA, so that 
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from cuslayer import backend
+from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"
-Bind: TypeAlias = Callable[[Any], Any]
 
 # Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on one of them
 # only. The kernels are bound by memory, not by arithmetic: the option costs nothing.
@@ -81,6 +79,8 @@ class Driver(Protocol):
 
     def shared_bytes(self) -> int:
         """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+
+    def __hash__(self) -> int: ...
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
         """Compile a source for the device in use and return a launch function for each of its kernels."""
@@ -207,8 +207,8 @@ class Kernel:
         self._device, self._device_of = driver.device(), driver.device_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
-        binds = {"real": _real, "double": _real, "bool": _bool} | dict.fromkeys(
-            ("long long", "int", "unsigned"), _integer
+        binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(
+            ("long long", "int", "unsigned"), bind.integer
         )
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
@@ -282,9 +282,9 @@ class Kernel:
                 raise ValueError(
                     f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
                 )
-        for place, exact, bind in self._numbers:
+        for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
-                bound[place] = bind(bound[place])
+                bound[place] = convert(bound[place])
         return tuple(bound)
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
@@ -299,69 +299,6 @@ class Kernel:
 
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__name__}"
-
-
-def _real(label: str, dtype: DType) -> Bind:
-    exact = dtype.type
-    largest = float(np.finfo(dtype).max)
-    # An optimizer passes the same float objects at every launch, and a conversion to float32 is slow.
-    known: tuple[Any, Any] = (math.nan, exact(math.nan))
-
-    def bind(value: Any) -> Any:
-        nonlocal known
-        last, bound = known
-        if value is last:
-            return bound
-        if type(value) is float and abs(value) <= largest:
-            bound = exact(value)
-            known = value, bound
-            return bound
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{label} must be a number, got {type(value).__name__}")
-        try:
-            number = float(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
-        # Infinity fits, unless it is the result of rounding a wider float.
-        if abs(number) > largest and abs(value) != math.inf:
-            raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
-        return exact(number)
-
-    return bind
-
-
-@cache
-def _as_type(dtype: DType) -> Callable[[int], Any]:
-    return lru_cache(maxsize=1024)(dtype.type)
-
-
-def _integer(label: str, dtype: DType) -> Bind:
-    # Sizes and cuts are the same at every launch, and a look-up is faster than a conversion.
-    as_type = _as_type(dtype)
-
-    def bind(value: Any) -> Any:
-        if type(value) is not int:
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
-            try:
-                value = operator.index(value)
-            except TypeError:
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
-        try:
-            return as_type(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit {dtype}, got {value}") from None
-
-    return bind
-
-
-def _bool(label: str, _: DType) -> Bind:
-    def bind(value: Any) -> Any:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{label} must be a bool, got {type(value).__name__}")
-        return np.bool_(value)
-
-    return bind
 
 
 class Library:

@@ -6,10 +6,12 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
+from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
+from cuslayer.operations.base import DeferredGradient
 
-__all__ = ["forward", "input_adjoint", "weight_adjoint"]
+__all__ = ["deferred_input_adjoint", "forward", "input_adjoint", "weight_adjoint"]
 
 # Warps of a block of `dense`, and bytes of shared memory for the list of each: LIST of spike_list.cuh.
 _WARPS = 16
@@ -75,6 +77,11 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
         outputs=outputs,
     )
     return g_w
+
+
+def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> DeferredGradient:
+    """Return g w' in a shape, computed where it is used."""
+    return DeferredGradient(Product(g, w), shape)
 
 
 def input_adjoint(g: Array, w: Array) -> Array:

@@ -20,7 +20,7 @@
 #include "window.cuh"
 #include "packed_neuron.cuh"
 
-extern "C" __global__ void __launch_bounds__(512, 1) conv_neuron(
+extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ u,            // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1

@@ -55,7 +55,7 @@ struct Ring {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(544, 1) conv_pool(
+extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
     const unsigned *__restrict__ x,   // (steps, samples, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ u,             // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
@@ -161,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(544, 1) conv_pool(
     const long long delay = pools ? AHEAD : 0;
     for (long long pass = 0; pass < steps + AHEAD; pass += AHEAD) {
         const long long t = pass - delay;
-        const int count = inside && t >= 0 ? int(min(steps - t, (long long)AHEAD)) : 0;
+        const int count = inside && 0 <= t && t < steps ? int(min(steps - t, (long long)AHEAD)) : 0;
         neuron.earlier = 0;
         if (pools && pooled_ref_cut > REGISTER_STEPS) {
             const long long old = t - pooled_ref_cut + threadIdx.x;
@@ -189,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(544, 1) conv_pool(
                     save(potential, keep, u, half, i);
             }
         }
-        if (int(threadIdx.x) < count) {
+        if (threadIdx.x < count) {
             if (pools)
                 s[(t + threadIdx.x) * word_stride + word] = neuron.fired;
             else

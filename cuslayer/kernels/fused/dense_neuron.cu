@@ -245,11 +245,6 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     }
 }
 
-__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
-{
-    return height * exp(-fabs(u - theta) * steep);
-}
-
 // The gradient of the potential of one column at the last steps: a ring of rows in shared memory, or the rows of an array.
 // A thread reads only what it has written.
 struct Past {

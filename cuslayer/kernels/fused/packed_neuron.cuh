@@ -42,6 +42,8 @@ struct PackedNeuron {
         const bool in_register = c.ref_cut <= REGISTER_STEPS;
         const real old_spike = in_register ? int(recent >> (c.ref_cut - 1) & 1)
                                            : int(__shfl_sync(ALL_LANES, earlier, i) >> threadIdx.x & 1);
+        response.flush(t + i);
+        refractory.flush(t + i);
         const real u = response.output(leaving) + refractory.output(old_spike);
         const bool fires = u >= c.theta;
         response.accept(entering, leaving);

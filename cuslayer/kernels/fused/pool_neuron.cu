@@ -14,7 +14,7 @@
 #include "window_count.cuh"
 #include "packed_neuron.cuh"
 
-extern "C" __global__ void __launch_bounds__(512, 1) pool_neuron(
+extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
     real *__restrict__ u,            // (steps, samples, rows, out_columns, channels), potential, written if keep is 1
     float16 *__restrict__ half,      // the same, written if keep is 2

@@ -25,12 +25,7 @@ _SETTERS = 8, 128
 _ALIGNMENT = 512
 
 
-def synapse_input(x: Array) -> Array:
-    """Return x as it is; the layers cast spikes to numbers block by block."""
-    return x
-
-
-def packed_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
+def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
     """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers as they are."""
     return pack(x) if not isinstance(x, PackedSpikes) and x.dtype == bool else x
 

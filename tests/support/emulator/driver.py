@@ -41,6 +41,7 @@ from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from tests.support.emulator import build as emulator_build
+from tests.support.emulator.counts import LaunchCounts
 from tests.support.emulator.launch import Kernel
 from tests.support.emulator.memory import Blank, EmulationError
 
@@ -56,15 +57,19 @@ class Emulator:
             among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
             Only an x86 CPU can do so; elsewhere the test is skipped.
         built: the sources that were compiled.
+        counting: whether accesses are counted, which takes several times as long.
         launches: the names of the kernels that ran.
+        counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
     """
 
-    def __init__(self, flush: bool = False) -> None:
+    def __init__(self, flush: bool = False, counting: bool = False) -> None:
         if flush and not emulator_build.runtime().emulator_flushes():
             pytest.skip("this CPU cannot flush subnormal numbers to 0")
         self.flush = flush
+        self.counting = counting
         self.built: list[str] = []
         self.launches: list[str] = []
+        self.counts: list[LaunchCounts] = []
         self.blank = Blank()
 
     def array_type(self) -> type:
@@ -85,7 +90,7 @@ class Emulator:
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
         parameters = emulator_build.signatures(text)
-        library = emulator_build.kernels(text, parameters)
+        library = emulator_build.kernels(text, parameters, self.counting)
         self.built.append(text)
         return {name: Kernel(name, parameters[name], library, self) for name in names}
 
@@ -101,13 +106,14 @@ class _Namespace:
 
 
 @contextmanager
-def emulation(flush: bool = False) -> Iterator[Emulator]:
+def emulation(flush: bool = False, counting: bool = False) -> Iterator[Emulator]:
     """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays.
 
     Args:
         flush: see `Emulator`.
+        counting: see `Emulator`.
     """
-    emulator = Emulator(flush)
+    emulator = Emulator(flush, counting)
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "library", source.Library(emulator))

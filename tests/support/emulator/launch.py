@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tests.support.emulator import build as emulator_build
+from tests.support.emulator.counts import LaunchCounts, argument_counts, totals
 from tests.support.emulator.memory import POISON, EmulationError, Memory, address_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _PLAIN = (_Pass("ascending", POISON), _Pass("descending", 0x7E))
 _FIBERS = (*_PLAIN, _Pass("shuffled", 0))
 
 _REFUSED, _NEEDS_FIBERS = 1, 2
+_NOT_COUNTING, _LEARN, _COUNT = range(3)
 
 
 class _Launch(ctypes.Structure):
@@ -42,6 +44,7 @@ class _Launch(ctypes.Structure):
         ("order", ctypes.c_uint),
         ("fibers", ctypes.c_uint),
         ("flush", ctypes.c_uint),
+        ("counting", ctypes.c_uint),
         ("message", ctypes.c_char * 256),
     )
 
@@ -108,8 +111,16 @@ class Kernel:
             self._fibers = True
             return results(this)
 
+        if self._emulator.counting:
+            launch.counting = _LEARN
         expected = results(_PLAIN[0])
-        self._check_shared(launch.shared, self._static_shared())
+        static = self._static_shared()
+        self._check_shared(launch.shared, static)
+        if self._emulator.counting:
+            launch.counting = _COUNT
+            results(_PLAIN[0])
+            launch.counting = _NOT_COUNTING
+            self._count(launch, static, memories)
         for this in (_FIBERS if self._fibers else _PLAIN)[1:]:
             found = results(this)
             if found != expected:
@@ -118,6 +129,12 @@ class Kernel:
         for memory, result in zip(written, expected, strict=True):
             memory.keep(result)
             self._emulator.blank.written(memory.array)
+
+    def _count(self, launch: _Launch, static: int, memories: Sequence[Memory]) -> None:
+        sectors = {memory.name: argument_counts(memory.number) for memory in memories}
+        shared = static + launch.shared
+        counts = LaunchCounts(self.name, tuple(launch.grid), tuple(launch.block), shared, sectors, *totals())
+        self._emulator.counts.append(counts)
 
     def _static_shared(self) -> int:
         """Return the bytes of the __shared__ variables that the last pass touched."""

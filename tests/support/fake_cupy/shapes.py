@@ -152,6 +152,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "reshape": reshape,
     "swapaxes": _view_of("swapaxes"),
     "transpose": _view_of("transpose"),
+    "view": _view_of("view"),
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "asarray": asarray,
