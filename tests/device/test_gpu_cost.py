@@ -44,8 +44,8 @@ def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: 
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("MLP", {"operations": 25, "readbacks": 3, "upload": 0.52e6, "moved": 155e6}),
-        ("CNN", {"operations": 3634, "readbacks": 3, "upload": 0.13e6, "moved": 11.7e9}),
+        ("MLP", {"operations": 14, "readbacks": 0, "upload": 0.52e6, "moved": 145e6}),
+        ("CNN", {"operations": 55, "readbacks": 0, "upload": 0.13e6, "moved": 3.9e9}),
     ],
 )
 def test_a_training_step_keeps_its_budget(name: str, limits: dict[str, Any]) -> None:
