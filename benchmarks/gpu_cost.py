@@ -4,10 +4,13 @@
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
     python benchmarks/gpu_cost.py --json                       # for programs
 
-A step of a `Trainer` runs on the stand-in for CuPy, which counts every operation and computes none (step_costs.py). The
-table has operations, matrix products, reads back to the host, bytes and floating-point operations, by phase and layer.
+A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
+none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
+operations, by phase and layer.
+
 For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
-(occupancy.py); --quick leaves that out.
+(occupancy.py), and the emulator counts sectors, bank conflicts and divergence on a small case (accesses.py); --quick
+leaves both out.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured.
@@ -23,6 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import accesses
 import gpu
 import occupancy
 import page
@@ -84,8 +88,11 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
 
 
 def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
-    """Return launches, bytes, and unless quick, the resources of each own kernel and its blocks a multiprocessor."""
-    rows = []
+    """Return launches and bytes of each own kernel; unless quick also its resources, blocks a multiprocessor, accesses.
+
+    Those of the accesses are None for a kernel of which gpu.py has no launch.
+    """
+    rows, counts = [], {} if quick else accesses.accesses(costs.own())
     for (_, name), part in costs.by("kind", "name").items():
         launch = max(part.operations, key=lambda o: o.bytes)
         if launch.kind != "own":
@@ -96,6 +103,7 @@ def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
             needed = occupancy.resources(name)
             row |= asdict(needed)
             row["blocks"] = occupancy.blocks(needed, launch.block, launch.shared)
+            row["accesses"] = asdict(counts[name]) if name in counts else None
         rows.append(row)
     return rows
 
@@ -158,7 +166,9 @@ def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
     quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
     heads = ["kernel", "network", "launches", "moved", "blocks", "threads", "dynamic shared"]
-    heads += [] if quick else ["registers", "static shared", "spilled", "blocks a multiprocessor"]
+    if not quick:
+        heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
+        heads += ["sectors needed", "bank conflicts", "divergent"]
     cells = []
     for row in rows:
         for kernel in row["kernels"]:
@@ -166,8 +176,18 @@ def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
             numbers = [str(kernel["launches"]), size(kernel["moved"]), grid, threads, size(kernel["dynamic_shared"])]
             if not quick:
                 numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
+                numbers += of_accesses(kernel["accesses"])
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
     return page.table(heads, cells, 2)
+
+
+def of_accesses(counts: dict[str, Any] | None) -> list[str]:
+    """Return the cells of accesses: sectors needed of those accessed, conflicts a shared access, divergent accesses."""
+    if counts is None:
+        return ["", "", ""]
+    found = accesses.Accesses(**counts)
+    conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
+    return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
 
 
 def text(rows: list[dict[str, Any]]) -> list[str]:

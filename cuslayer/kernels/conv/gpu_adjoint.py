@@ -41,7 +41,9 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
     slice_pieces = -(-pieces // -(-bits // _SLICE))
     found = blocks(min(bits, 32 * slice_pieces), slice_pieces, outputs // groups, dtype.itemsize)
     if found is None:
-        raise ValueError(f"conv_weight_adjoint: the device must have shared memory for {32 * slice_pieces} taps a thread")
+        raise ValueError(
+            f"conv_weight_adjoint: the device must have shared memory for {32 * slice_pieces} taps a thread"
+        )
     items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
     parts = empty(errors, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(

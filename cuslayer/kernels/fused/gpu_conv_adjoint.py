@@ -101,7 +101,7 @@ def conv_neuron_adjoint(
         **geometry(window),
         **adjoint_constants(dtype, steps, response, spiking),
     )
-    if not in_sweep:
+    if errors is not None and not in_sweep:
         return errors if keep else None, conv_weight_adjoint(x, errors, window, groups)
     return errors, add_parts(parts, shape)
 
