@@ -153,6 +153,22 @@ def test_kept_potentials(dtype: str) -> None:
     np.testing.assert_array_equal(s.words, again.words)
 
 
+SILENT = Alpha(2, 2, 1, 0), Spiking(10, Alpha(-5, 0.3, 1, 0), 10, 0.1)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_long_silence(flush: bool) -> None:
+    """The states decay to 0 by the same steps with and without subnormal numbers."""
+    x, w = SMALL.spikes(0, 160, 0.5), SMALL.weights(0, "float32", 5)
+    x[10:] = False
+    with emulation(flush):
+        ours = gpu_conv.conv_neuron(packed_on_host(x, 1), 160, w, SMALL.window, 1, *SILENT, w.dtype)
+    theirs = neurons_of(cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, 1), 160, *SILENT)
+    same_neurons(ours, theirs)
+    assert theirs[1].any()
+    assert not theirs[0][120:].any()
+
+
 def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the bytes of shared memory of each launch."""
     found, launch = list[int](), Kernel.launch

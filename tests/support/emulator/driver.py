@@ -11,6 +11,7 @@ binding of arguments, the index arithmetic of every thread. A fault that is unde
 - a data race: two threads access an element without a barrier between them, and one of them writes it;
 - a result that depends on the order of threads, such as a sum of floats by atomicAdd;
 - a shift by a negative number or by all bits, a division of integers by zero;
+- a grid or block that no GPU launches;
 - more shared memory than the launch may have: 48 KiB or what `max_dynamic_shared_size_bytes` was set to, and 227 KiB.
   A static variable counts where the launch touches it.
 
@@ -57,7 +58,7 @@ class Emulator:
             among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
             Only an x86 CPU can do so; elsewhere the test is skipped.
         built: the sources that were compiled.
-        counting: whether accesses are counted, which takes several times as long.
+        counting: whether accesses are counted, by kernels that are built from then on; it takes ten times as long.
         launches: the names of the kernels that ran.
         counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
     """
