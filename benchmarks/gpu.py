@@ -28,9 +28,10 @@ from card import Card, Cuda, Graphs, Work
 
 import cuslayer as cs
 from cuslayer import backend, functions
+from cuslayer.backend import Array
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import ClassCounts, Pooling, Window
-from cuslayer.kernels.fused import gpu_conv, gpu_pool
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
 ROOT = Path(__file__).parents[1]
@@ -58,12 +59,13 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     bits = event_fields(steps, columns)[1]
     step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
-    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0]
+    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0] * 1.0
     desired = ClassCounts(backend.to_device(np.zeros(1, np.int64)), 60.0, 10.0)
     goal = desired, (steps // 4, steps), response, 1.0, False
     conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
     return {
         **conv,
+        **dense_layers(backend.to_device((drawn > 2.5).reshape(steps, columns // 128, 128)), g.reshape(-1, 128), u),
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
@@ -113,6 +115,21 @@ def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Wo
         "conv_pool": lambda: gpu_conv.conv_pool(x, steps, weight, *constants, pooling, keep),
         "pool": lambda: gpu.pool.forward(large, tiles, srm.pool_gain),
         "pool_neuron": lambda: gpu_pool.pool_neuron(large, steps, tiles, srm.pool_gain, response, spiking, np.float32),
+    }
+
+
+def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
+    """Return a launch of each kernel of dense layers of as many outputs as inputs, x (steps, samples, inputs)."""
+    steps, outputs, srm = len(x), x.shape[2], cs.SRM()
+    spikes = gpu.spikes.with_neurons(gpu.spikes.pack(x, 2), steps)
+    drawn = np.random.default_rng(0).standard_normal((outputs, outputs), np.float32).astype(g.dtype)
+    w, constants = backend.to_device(drawn * srm.theta), (srm.filter, srm.spiking)
+    return {
+        "dense": lambda: gpu.dense.forward(spikes, w),
+        "dense_weight_adjoint": lambda: gpu.dense.weight_adjoint(spikes, g),
+        "dense_input_adjoint": lambda: gpu.dense.input_adjoint(g, w),
+        "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
+        "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
     }
 
 
