@@ -172,6 +172,16 @@ def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) 
             assert gpu_dense._block(9000, 999, 512, cut, itemsize).shared <= 64 << 10
 
 
+def test_a_long_silence() -> None:
+    """States that decay become 0 on both devices."""
+    x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
+    x[:3] = True
+    neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
+    same_bits(u, cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)[0])
+    assert (u[-1] == 0).all()
+
+
 def check_adjoint(
     sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:

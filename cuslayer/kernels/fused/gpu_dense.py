@@ -1,4 +1,4 @@
-"""Launchers of `dense_neuron.cu`: a dense layer of packed spikes and its neurons in one pass, and its gradient."""
+"""Launchers of `dense_neuron.cu` and `dense_neuron_adjoint.cu`: a dense layer and its neurons in one pass."""
 
 from __future__ import annotations
 
