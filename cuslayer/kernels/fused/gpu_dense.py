@@ -19,7 +19,7 @@ __all__ = ["dense_neuron", "dense_neuron_adjoint"]
 # Warps of a block of `dense_neuron` by the bytes of a number, THREADS of the source, and bytes of the list of each.
 _WARPS = {4: 20, 8: 12}
 _LIST_BYTES = 4 * (32 + 4 * 32)
-# Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where there would be fewer blocks.
+# Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where blocks would be fewer.
 _WALKERS = 4
 _BLOCKS = 128
 # What is stored of the potentials: KEEP_REAL and KEEP_HALF of the source.

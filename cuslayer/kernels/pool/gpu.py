@@ -14,6 +14,7 @@ from cuslayer.kernels.cuda.images import geometry, image, lanes, warps_of_block
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
 from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
 from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
+from cuslayer.kernels.spikes.gpu import synapse_input
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
@@ -21,6 +22,7 @@ __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_po
 
 def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
+    x = synapse_input(x)
     if not isinstance(x, PackedSpikes):
         return matrix.pool(x, window, gain)
     dtype = np.dtype(np.float32)
