@@ -22,7 +22,7 @@ def conv_pool_kernels(
 ) -> ModuleType | None:
     """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one.
 
-    The pooling windows must lie side by side, without padding and dilation, and have at most 16 positions.
+    The pooling windows must lie side by side, without padding and dilation, and have at most 15 positions.
     """
     return gpu_conv if isinstance(x, PackedSpikes) and gpu_conv.pools_in_one_pass(pool) else None
 
