@@ -13,7 +13,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 from weakref import ref
 
@@ -22,7 +22,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace, to_device
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import Gradient, Operation, Pullback, numeric
+from cuslayer.operations.base import DeferredGradient, Gradient, Operation, Pullback, as_array, numeric
 from cuslayer.operations.methods import ArrayMethods
 from cuslayer.operations.numpy_calls import NumpyCalls
 
@@ -38,6 +38,7 @@ __all__ = [
     "grad_enabled",
     "no_grad",
     "numeric",
+    "takes_deferred",
     "takes_packed",
 ]
 
@@ -48,17 +49,24 @@ _grad_enabled = Setting(True)
 class Node:
     """A graph node: an operation's pullback and its inputs.
 
-    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required.
+    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required. The pullback
+    takes a `DeferredGradient` if `takes_deferred`, else arrays only.
     """
 
-    __slots__ = ("inputs", "pullback", "serial", "shape")
+    __slots__ = ("inputs", "pullback", "serial", "shape", "takes_deferred")
 
-    def __init__(self, pullback: Pullback, inputs: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        pullback: Pullback,
+        inputs: tuple[Node | Tensor | None, ...],
+        shape: tuple[int, ...],
+        takes_deferred: bool = False,
+    ) -> None:
         self.serial = next(_serial)
         self.pullback: Pullback | None = pullback
-        self.inputs, self.shape = inputs, shape
+        self.inputs, self.shape, self.takes_deferred = inputs, shape, takes_deferred
 
-    def input_gradients(self, grad: list[Array]) -> list[tuple[Node | Tensor, Array]]:
+    def input_gradients(self, grad: list[Any]) -> list[tuple[Node | Tensor, Any]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 
         `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
@@ -132,7 +140,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
         if grad is None and self.size != 1:
             raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
-        start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
+        start = _ones(self.data) if grad is None else to_device(grad)
         _backpropagate(self if self.node is None else self.node, start)
 
     def __repr__(self) -> str:
@@ -146,7 +154,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
             return _tensor(data)
         inputs = tuple((t if t.node is None else t.node) if t.requires_grad else None for t in tensors)
-        return _tensor(data, Node(pullback, inputs, data.shape))
+        return _tensor(data, Node(pullback, inputs, data.shape, getattr(operation, "takes_deferred", False)))
 
     def _needs_gradient(self) -> bool:
         return self.requires_grad and grad_enabled()
@@ -154,6 +162,18 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
 # Returns the result of an operation on tensors and arrays, with a graph node if one of them requires a gradient.
 apply = Tensor._apply
+
+
+def _ones(x: Array) -> Array:
+    """Return the gradient 1 of x, which has one element; a GPU has one array for all of a shape and type."""
+    xp, dtype = namespace(x), numeric(x).dtype
+    return xp.ones(x.shape, dtype) if xp is np else _ones_on_device(xp, x.data.device_id, x.shape, dtype)  # type: ignore[attr-defined]
+
+
+@cache
+def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    ones: Array = xp.ones(shape, dtype)
+    return ones
 
 
 def _as_data(data: Any) -> Array:
@@ -181,20 +201,21 @@ def as_tensor(x: Any) -> Tensor:
 
 def _backpropagate(start: Node | Tensor, grad: Array) -> None:
     """Visit the graph of `start` in descending order of serial numbers and accumulate the gradients of its leaves."""
-    pending: dict[int, tuple[Node, list[Array]]] = {}
+    pending: dict[int, tuple[Node, list[Any]]] = {}
     queue: list[int] = []
 
-    def accumulate(target: Node | Tensor, g: Array, shared: bool) -> None:
+    def accumulate(target: Node | Tensor, g: Array | DeferredGradient, shared: bool) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
+            g = as_array(g)
             # Shared arrays are copied, so that editing one gradient in place does not change another.
             dtype = g.dtype if target.dtype == bool else target.dtype
             g = g.astype(dtype, copy=g.base is not None or shared)
             target.grad = g if target.grad is None else target.grad + g
         elif target.serial in pending:
-            pending[target.serial][1][0] = pending[target.serial][1][0] + g
+            pending[target.serial][1][0] = as_array(pending[target.serial][1][0]) + as_array(g)
         else:
-            pending[target.serial] = target, [g]
+            pending[target.serial] = target, [g if target.takes_deferred else as_array(g)]
             heapq.heappush(queue, -target.serial)
 
     accumulate(start, grad, True)
@@ -206,9 +227,9 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
             accumulate(target, g, g is source() or any(g is other for _, other in found))
 
 
-def _weak(x: Array) -> Callable[[], Any]:
+def _weak(x: Array | DeferredGradient) -> Callable[[], Any]:
     """Return a function that returns x as long as others refer to it; always if x may be a scalar of NumPy."""
-    return ref(x) if x.ndim else lambda: x
+    return ref(x) if x.shape else lambda: x
 
 
 @contextmanager
@@ -228,6 +249,12 @@ def no_grad(active: bool = True) -> Iterator[None]:
 def grad_enabled() -> bool:
     """Return whether operations build a graph: False within `no_grad`."""
     return _grad_enabled.get()
+
+
+def takes_deferred(operation: Operation) -> Operation:
+    """Mark an operation whose pullback takes a `DeferredGradient` in the place of an array."""
+    operation.takes_deferred = True  # type: ignore[attr-defined]
+    return operation
 
 
 def takes_packed(operation: Operation) -> Operation:

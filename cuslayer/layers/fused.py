@@ -15,7 +15,8 @@ from cuslayer.layers.base import Pair
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
-from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_packed
+from cuslayer.operations.base import DeferredGradient, as_array
+from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_deferred, takes_packed
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -32,12 +33,20 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spikin
     return adjoint(g, u.reshape(flat), response, spiking, overwrite=True).reshape(u.shape)
 
 
+def deferred_or(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a gradient as an array of a shape (frames, ...) and type, or a deferred one as the matrix that it is."""
+    if isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
+        return g.value
+    return as_array(g).astype(dtype, copy=False).reshape(shape)
+
+
 def _by_steps(x: Array, steps: int) -> tuple[int, int]:
     return steps, x.size // max(steps, 1)
 
 
 @differentiable
 @takes_packed
+@takes_deferred
 def dense_neuron(
     x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
 ) -> tuple[Array, Pullback]:
@@ -82,11 +91,12 @@ def dense_neuron(
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         if fused:
-            errors = fused.dense_neuron_adjoint(g.reshape(s.shape), potential(), shape[0], response, spiking, exact)
+            g = deferred_or(g, s.shape, weight.dtype)
+            errors = fused.dense_neuron_adjoint(g, potential(), shape[0], response, spiking, exact)
         else:
-            errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
+            errors = fire_adjoint(k, as_array(g), potential(), shape[0], response, spiking, exact)
         return (
-            lambda: k.dense.input_adjoint(errors, weight).reshape(shape),
+            lambda: k.dense.deferred_input_adjoint(errors, weight, shape),
             lambda: k.dense.weight_adjoint(rows, errors),
         )
 
@@ -95,6 +105,7 @@ def dense_neuron(
 
 @differentiable
 @takes_packed
+@takes_deferred
 def conv_neuron(
     x: Array,
     weight: Array,
@@ -155,7 +166,7 @@ def conv_neuron(
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
-        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        errors = fire_adjoint(k, as_array(g), potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array) -> Array:
@@ -180,7 +191,7 @@ def _pullback(
     """
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g, weights = g.astype(dtype, copy=False).reshape(fired), list[Array]()
+        g, weights = deferred_or(g, fired, dtype), list[Array]()
 
         def for_input() -> Array:
             errors, of_weight = adjoint(g, True)

@@ -11,10 +11,11 @@ from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.loss.base import ClassLoss, class_labels, one_hot, within
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Pullback, Tensor, differentiable
+from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
 
 @differentiable
+@takes_packed
 def spike_count_error(
     s: Array,
     /,
@@ -127,7 +128,7 @@ class SpikeCountLoss(ClassLoss):
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""
         shape = spikes.shape[1:]
-        if kernels.of(spikes.data) is kernels.cpu:
+        if kernels.of(spikes.stored) is kernels.cpu:
             return np.where(one_hot(op, labels, shape), self.true, self.false)
         there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
         chosen = labels if there else to_device(class_labels(op, labels, shape))

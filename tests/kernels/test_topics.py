@@ -19,7 +19,7 @@ GPU_ONLY = {"count_bits", "pack_bits", "set_bits", "transpose_bits", "unpack_bit
 FUSED = [gpu_conv, gpu_dense, gpu_pool]
 GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
-PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint"}
+PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add"}
 # A function whose input has several forms has a kernel for each.
 FORMS = ("_numbers", "_packed")
 

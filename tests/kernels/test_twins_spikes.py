@@ -76,14 +76,14 @@ def test_pack_takes_frames_as_layers_have_them_and_strided_arrays() -> None:
     same(gpu.pack(x[::2, :, ::-1]).words, packed_on_host(x[::2, :, ::-1], axes=1).words)
 
 
-def test_packed_input_packs_spikes_only() -> None:
+def test_synapse_input_packs_spikes_only() -> None:
     x = train(0, (6, 40))
-    ours = gpu.packed_input(x)
+    ours = gpu.synapse_input(x)
     assert isinstance(ours, PackedSpikes)
     same(unpacked_on_host(ours), x)
-    assert gpu.packed_input(ours) is ours
+    assert gpu.synapse_input(ours) is ours
     number = x.astype(np.float32)
-    assert gpu.packed_input(number) is number
+    assert gpu.synapse_input(number) is number
 
 
 @few

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -61,6 +62,7 @@ def test_conv_transpose_weight_adjoint(
     close(ours, theirs, 1e-5, least=norm(g))
 
 
+@pytest.mark.cpu_only
 def test_a_frame_of_one_spike_is_its_window() -> None:
     x = np.zeros((1, 2, 3, 2), bool)
     x[0, 1, 2, 1] = True

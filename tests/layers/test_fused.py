@@ -148,6 +148,7 @@ def test_spikes_that_want_a_gradient(pooled):
         assert one.tobytes() == two.tobytes()
 
 
+@pytest.mark.cpu_only
 def test_the_condition_of_fusion():
     plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
@@ -229,6 +230,7 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
 def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     """Blocks of one row, of two rows (the last block reaches past the map's 5 rows), and of all rows."""

@@ -10,6 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, recurrence, surrogate
+from cuslayer.kernels.dense.gpu import output_tiles
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
@@ -17,9 +18,9 @@ __all__ = ["dense_neuron", "dense_neuron_adjoint"]
 
 # Warps of a block of `dense_neuron` by the bytes of a number, THREADS of the source, and bytes of the list of each.
 _WARPS = {4: 20, 8: 12}
-_LIST_BYTES = 4 * 64
-# Samples of a block at most, and blocks that occupy a GPU: fewer samples a block where there would be fewer blocks.
-_MOST_SAMPLES = 4
+_LIST_BYTES = 4 * (32 + 4 * 32)
+# Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where blocks would be fewer.
+_WALKERS = 4
 _BLOCKS = 128
 # What is stored of the potentials: KEEP_REAL and KEEP_HALF of the source.
 _KEEP_REAL, _KEEP_HALF = 1, 2
@@ -33,31 +34,31 @@ _WIDEST_PRODUCT = 32
 class _Block(NamedTuple):
     """The work of a block of `dense_neuron`, and bytes of its shared memory."""
 
-    group: int
-    copied: bool
+    together: int
     again: bool
     shared: int
 
 
-def _block(steps: int, samples: int, inputs: int, outputs: int, cut: int, itemsize: int) -> _Block:
-    """Return the samples of a block, and what it has in shared memory besides two chunks of weighted inputs.
+def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
+    """Return the samples of a block, and whether it gathers again what leaves a response after `cut` steps.
 
-    The inputs within the response, `cut` steps, if they fit for one sample at least; then the weights, if they fit.
+    It does if the inputs of so many steps do not fit in shared memory, beside two chunks of them.
     """
-    most, tiles = most_shared(), words_of(outputs)
-    step = WORD * itemsize
+    groups = 1 if outputs <= WORD else _WALKERS
+    row = WORD * itemsize
     kept = cut if cut < steps else 0
-    again = _WARPS[itemsize] * _LIST_BYTES + (2 * WORD + kept) * step > most
-    chunks = (4 if again else 2) * WORD + (0 if again else kept)
 
-    def shared(group: int) -> int:
-        return (_WARPS[itemsize] - group) * _LIST_BYTES + group * chunks * step
+    def shared(together: int, rows: int) -> int:
+        walkers = together * groups
+        return (_WARPS[itemsize] - walkers) * _LIST_BYTES + walkers * rows * row
 
-    group = _MOST_SAMPLES
-    while group > 1 and (tiles * -(-samples // group) < _BLOCKS or shared(group) > most):
-        group //= 2
-    copied = shared(group) + inputs * step <= most
-    return _Block(group, copied, again, shared(group) + copied * inputs * step)
+    most = most_shared()
+    again = shared(1, 2 * WORD + kept) > most
+    rows = 4 * WORD if again else 2 * WORD + kept
+    together = _WALKERS // groups
+    while together > 1 and (-(-samples // together) < _BLOCKS or shared(together, rows) > most):
+        together //= 2
+    return _Block(together, again, shared(together, rows))
 
 
 def dense_neuron(
@@ -77,7 +78,7 @@ def dense_neuron(
         The potentials (steps, samples x outputs), without rows if none are stored, and the spikes (rows, outputs), with
         `by_neuron`.
     """
-    rows, (inputs, outputs) = x.frames, w.shape
+    rows, outputs = x.frames, w.shape[1]
     samples, out_words, time_words = rows // max(steps, 1), words_of(outputs), words_of(steps)
     half = keep is not None and np.dtype(keep) == np.float16
     columns = samples * outputs
@@ -89,9 +90,9 @@ def dense_neuron(
         empty(w, (outputs, samples, time_words), np.uint32),
     )
     constants = recurrence(response, w.dtype, steps)
-    block = _block(steps, samples, inputs, outputs, constants["cut"], w.dtype.itemsize)
+    block = _block(steps, samples, outputs, constants["cut"], w.dtype.itemsize)
     kernel("dense_neuron", w.dtype).launch(
-        (out_words * -(-samples // block.group) if steps else 0,),
+        (output_tiles(outputs) * -(-samples // block.together) if steps else 0,),
         (_WARPS[w.dtype.itemsize] * WORD,),
         block.shared,
         words=x.words,
@@ -102,13 +103,11 @@ def dense_neuron(
         by_neuron=s.by_neuron,
         steps=steps,
         samples=samples,
-        inputs=inputs,
         outputs=outputs,
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
-        group=block.group,
-        copied=block.copied,
+        together=block.together,
         again=block.again,
         keep=0 if keep is None else _KEEP_HALF if half else _KEEP_REAL,
         theta=surrogate(spiking, w.dtype)["theta"],

@@ -138,7 +138,7 @@ __device__ __forceinline__ void end_step(long long *step, unsigned *arrived, boo
         ++*step;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sgd_all(
+extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
     real *__restrict__ w0,               // (size,) of each array, weights, updated; those past the last array have size 0
     real *__restrict__ w1,
     real *__restrict__ w2,
@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_all(
     end_step(step, arrived, last_launch);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) adam_all(
+extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
     real *__restrict__ w0,               // (size,) of each array, weights, updated; those past the last array have size 0
     real *__restrict__ w1,
     real *__restrict__ w2,

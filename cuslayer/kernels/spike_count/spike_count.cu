@@ -201,7 +201,7 @@ __device__ __forceinline__ real desired_count(
     return label == place.neuron ? of_label : of_others;
 }
 
-extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error(
+extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error(
     const bool *__restrict__ s,            // (steps, columns), spikes
     const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
     const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
@@ -235,7 +235,7 @@ extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error(
         Response{decay, gain, cut_p, cut_q, 0, 0}, cut, run_decay);
 }
 
-extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error_numbers(
+extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_numbers(
     const real *__restrict__ s,            // (steps, columns), numbers
     const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
     const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
@@ -269,7 +269,7 @@ extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error_
         Response{decay, gain, cut_p, cut_q, 0, 0}, cut, run_decay);
 }
 
-extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error_packed(
+extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_packed(
     const unsigned *__restrict__ s,        // (steps, samples, words of a sample), packed spikes
     const real *__restrict__ desired,      // (columns,), desired counts; any array, not accessed, by label
     const long long *__restrict__ labels,  // (samples,), classes; any array, not accessed, unless by label
@@ -313,7 +313,7 @@ struct Reversed {
     __device__ __forceinline__ bool enters(long long) const { return true; }
 };
 
-extern "C" __global__ void __launch_bounds__(LANES * RUNS, 1) spike_count_error_adjoint(
+extern "C" __global__ __launch_bounds__(LANES * RUNS, 1) void spike_count_error_adjoint(
     const real *__restrict__ e,  // (steps, columns), error signal
     const real *__restrict__ g,  // (1,), gradient of E
     real *__restrict__ y,        // (steps, columns), gradient of the spikes, written

@@ -11,6 +11,7 @@ binding of arguments, the index arithmetic of every thread. A fault that is unde
 - a data race: two threads access an element without a barrier between them, and one of them writes it;
 - a result that depends on the order of threads, such as a sum of floats by atomicAdd;
 - a shift by a negative number or by all bits, a division of integers by zero;
+- a grid or block that no GPU launches;
 - more shared memory than the launch may have: 48 KiB or what `max_dynamic_shared_size_bytes` was set to, and 227 KiB.
   A static variable counts where the launch touches it.
 
@@ -41,6 +42,7 @@ from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from tests.support.emulator import build as emulator_build
+from tests.support.emulator.counts import LaunchCounts
 from tests.support.emulator.launch import Kernel
 from tests.support.emulator.memory import Blank, EmulationError
 
@@ -56,15 +58,19 @@ class Emulator:
             among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
             Only an x86 CPU can do so; elsewhere the test is skipped.
         built: the sources that were compiled.
+        counting: whether accesses are counted, by kernels that are built from then on; it takes ten times as long.
         launches: the names of the kernels that ran.
+        counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
     """
 
-    def __init__(self, flush: bool = False) -> None:
+    def __init__(self, flush: bool = False, counting: bool = False) -> None:
         if flush and not emulator_build.runtime().emulator_flushes():
             pytest.skip("this CPU cannot flush subnormal numbers to 0")
         self.flush = flush
+        self.counting = counting
         self.built: list[str] = []
         self.launches: list[str] = []
+        self.counts: list[LaunchCounts] = []
         self.blank = Blank()
 
     def array_type(self) -> type:
@@ -85,7 +91,7 @@ class Emulator:
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
         parameters = emulator_build.signatures(text)
-        library = emulator_build.kernels(text, parameters)
+        library = emulator_build.kernels(text, parameters, self.counting)
         self.built.append(text)
         return {name: Kernel(name, parameters[name], library, self) for name in names}
 
@@ -101,13 +107,14 @@ class _Namespace:
 
 
 @contextmanager
-def emulation(flush: bool = False) -> Iterator[Emulator]:
+def emulation(flush: bool = False, counting: bool = False) -> Iterator[Emulator]:
     """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays.
 
     Args:
         flush: see `Emulator`.
+        counting: see `Emulator`.
     """
-    emulator = Emulator(flush)
+    emulator = Emulator(flush, counting)
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "library", source.Library(emulator))

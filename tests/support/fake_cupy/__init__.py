@@ -3,9 +3,11 @@
 It rejects what CuPy rejects and more: an operation on a device array and a NumPy array, a function of NumPy on a device
 array, a function that it does not list, an array on another device, types and options of the compiler that CuPy does
 not have. Where CuPy's results differ from NumPy's, it does as CuPy: an index array out of range wraps around, scattered
-additions have another order each time, cumulative sums are not in C order. The memory can be limited. A stream can be
-captured as in CUDA: operations are recorded instead of executed, transfers from and to the device and cuBLAS are
-rejected as in CuPy, and a launch of the graph executes all of it in the same memory.
+additions have another order each time, some cumulative sums are not in C order. Own kernels flush subnormal numbers to
+0, as CuPy compiles them. The memory can be limited.
+
+A stream can be captured as in CUDA: operations are recorded instead of executed, transfers from and to the device and
+cuBLAS are rejected as in CuPy, and a launch of the graph executes all of it in the same memory.
 
 Every operation that CuPy would launch can be counted (`counted`), with or without being computed. What is launched was
 read from CuPy's source, of version 14: a reduction counts as one kernel, though of a whole array CUB may make two.
@@ -19,13 +21,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
+from tests.support.emulator import build as emulator_build
 from tests.support.emulator.driver import Emulator
 from tests.support.fake_cupy import cuda, elementwise, indexing, products, reductions, shapes
 from tests.support.fake_cupy.array import METADATA, DeviceArray
@@ -69,6 +72,7 @@ class _CuPy(ModuleType):
             setattr(self, name, function)
         self.RawModule = partial(RawModule, emulator)
         self.cuda = cuda.namespace()
+        self.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
 
 
 @contextmanager
@@ -80,7 +84,8 @@ def strict(*, memory: int | None = None, compute: bool = True) -> Iterator[Emula
         compute: whether operations are computed. If not, arrays have any contents, what is read back is 0, and a step
             of a large network takes the time of its Python code; `counted` counts the same.
     """
-    emulator = Emulator()
+    # CuPy compiles with -ftz=true, see `RawModule`.
+    emulator = Emulator(flush=compute and bool(emulator_build.runtime().emulator_flushes()))
     cupy = _CuPy(emulator)
     with pytest.MonkeyPatch.context() as patch, fresh(compute, memory):
         patch.setitem(sys.modules, "cupy", cupy)

@@ -64,15 +64,15 @@ def _pointers(kernels: int, matrices: int) -> None:
         launch("mat_ptrs", lambda: None, [], [empty(matrices, np.uint64)])
 
 
-def einsum(subscripts: str, *arrays: DeviceArray) -> DeviceArray:
+def einsum(subscripts: str, *arrays: DeviceArray, optimize: bool = False) -> DeviceArray:
     """Return a sum of products. CuPy makes it of transposes and products: of several arrays it counts as one."""
     hosts = [operand(x) for x in arrays]
-    found, several = np.einsum(subscripts, *hosts), len(arrays) > 1
+    found, several = np.einsum(subscripts, *hosts, optimize=optimize), len(arrays) > 1
     words = subscripts.replace(" ", "").partition("->")[0].split(",")
     sizes = dict(pair for word, x in zip(words, hosts, strict=True) for pair in zip(word, x.shape, strict=False))
     return made(
         "einsum",
-        lambda: np.einsum(subscripts, *hosts),
+        lambda: np.einsum(subscripts, *hosts, optimize=optimize),
         arrays,
         empty(found.shape, found.dtype),
         kind="product" if several else "kernel",
