@@ -84,6 +84,13 @@ def epoch_of(trainer: Trainer, **options: Any) -> Any:
     return trainer.train(Loader(data(), 4, steps=12, seed=0), **options)
 
 
+def _freezing(parameter: cs.Tensor, batches: Any) -> Any:
+    """Yield batches; the parameter is frozen during four of them."""
+    for step, batch in enumerate(batches):
+        parameter.requires_grad = not 5 <= step < 9
+        yield batch
+
+
 def test_a_parameter_frozen_within_an_epoch() -> None:
     found = []
     for graph in (True, False):
@@ -92,14 +99,8 @@ def test_a_parameter_frozen_within_an_epoch() -> None:
         optimizer = cs.Adam(net.parameters(), lr=0.02)
         trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), optimizer, graph=graph)
         batches = list(Loader(data(), 2, steps=12, seed=0)) * 2
-        first = net.parameters()[0]
-
-        def freezing() -> Any:
-            for step, batch in enumerate(batches):
-                first.requires_grad = not 5 <= step < 9
-                yield batch
-
-        found.append((trainer.train(freezing()), [to_numpy(p.data) for p in net.parameters()]))
+        score = trainer.train(_freezing(net.parameters()[0], batches))
+        found.append((score, [to_numpy(p.data) for p in net.parameters()]))
     assert found[0][0] == found[1][0]
     for a, b in zip(found[0][1], found[1][1], strict=True):
         assert a.tobytes() == b.tobytes()
@@ -138,7 +139,7 @@ def test_a_label_that_is_no_class_is_refused_after_the_capture() -> None:
     trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=True)
     batches = list(Loader(data(), 2, steps=12, seed=0))
     bad = batches[6][0], np.array([0, 3])
-    with pytest.raises(ValueError, match=r"^SpikeCountLoss: labels must lie in 0 to 2, got 3$"):
+    with pytest.raises(ValueError, match=r"^SpikeCountLoss: label 3 of sample 1 is none of 3 classes$"):
         trainer.train([*batches[:6], bad])
 
 
