@@ -82,7 +82,7 @@ def _blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int, ring
             shared = itemsize * numbers + 4 * (TILE * places * (2 * pieces + 3) + pieces)
             resident = min(most // (shared + _RESERVED) * places * lanes, _RESIDENT)
             found = Blocks(tiles, lanes, places * lanes, shared, resident)
-            if shared <= most and (best is None or _better(found, best)):
+            if shared <= most and (best is None or _worth(found) > _worth(best)):
                 best = found
         if lanes == 1:
             break
@@ -90,13 +90,9 @@ def _blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int, ring
     return best if best and best.resident >= _LEAST_RESIDENT else None
 
 
-def _better(found: Blocks, best: Blocks) -> bool:
-    """Return whether blocks are better than others: more threads at a time, more channels, nearer to 128 threads."""
-    return (found.resident, found.lanes, -abs(found.threads - 128)) > (
-        best.resident,
-        best.lanes,
-        -abs(best.threads - 128),
-    )
+def _worth(found: Blocks) -> tuple[float, int]:
+    """Return what to compare blocks by: threads at a time, twice where a warp has one window; then about 128 threads."""
+    return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
 
 
 def count_parts(items: int, part_bytes: int) -> int:
