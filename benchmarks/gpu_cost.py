@@ -38,11 +38,12 @@ import cuslayer as cs
 
 PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
 
-# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy; bytes a
-# second from ordinary memory of the host.
+# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
+# within a graph; bytes a second from ordinary memory of the host.
 BANDWIDTH = traffic.BANDWIDTH
 FLOPS = 50e12
 LAUNCH = 5e-6
+LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
 
 BATCHES = {"MLP": 32, "CNN": 8}
@@ -70,7 +71,9 @@ BEFORE: dict[str, dict[str, float]] = {
 def microseconds(costs: Costs) -> float:
     """Return the model's time of the operations on the device, one after the other."""
     launched = (o for o in costs.operations if o.kind not in ("upload", "readback"))
-    return 1e6 * sum(max(LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched)
+    return 1e6 * sum(
+        max(LAUNCH_IN_GRAPH if o.graph else LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched
+    )
 
 
 def totals(costs: Costs) -> dict[str, float]:
@@ -98,6 +101,7 @@ def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
         if launch.kind != "own":
             continue
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
+        row["microseconds"] = microseconds(part)
         row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
         if not quick:
             needed = occupancy.resources(name)
@@ -165,7 +169,7 @@ def of_parts(row: dict[str, Any]) -> list[str]:
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
     quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
-    heads = ["kernel", "network", "launches", "moved", "blocks", "threads", "dynamic shared"]
+    heads = ["kernel", "network", "launches", "moved", "time", "blocks", "threads", "dynamic shared"]
     if not quick:
         heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
         heads += ["sectors needed", "bank conflicts", "divergent"]
@@ -173,7 +177,8 @@ def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         for kernel in row["kernels"]:
             threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
-            numbers = [str(kernel["launches"]), size(kernel["moved"]), grid, threads, size(kernel["dynamic_shared"])]
+            numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
+            numbers += [grid, threads, size(kernel["dynamic_shared"])]
             if not quick:
                 numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
                 numbers += of_accesses(kernel["accesses"])
@@ -213,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     if options.json:
         model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
+        model["launch_in_graph"] = LAUNCH_IN_GRAPH
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return

@@ -307,6 +307,8 @@ def test_a_graph_reads_indices_and_values_at_its_launch(cupy: Any) -> None:
         lambda cupy, x: x[None] @ x.T[None],
         lambda cupy, x: cupy.stack([x, x], axis=1) @ x.T,
         lambda cupy, x: cupy.concatenate([x, x.T[:, :2]], axis=-1),
+        lambda cupy, x: cupy.concatenate([x] * 12, axis=1),
+        lambda cupy, x: cupy.stack([x, x > 0], axis=-1),
         lambda cupy, x: cupy.where(x > 0, x, -1.0),
         lambda cupy, x: x.clip(0.0, 0.5),
         lambda cupy, x: x[::-1, 1:].sum(axis=(0,), keepdims=True),

@@ -93,7 +93,7 @@ def conv_pool_kernels(
 ) -> OnePass | None:
     """Return the passes of a convolution, its neurons, pooling and its neurons; None without one.
 
-    The pooling windows must lie side by side, without padding and dilation, and have at most 16 positions.
+    The pooling windows must lie side by side, without padding and dilation, and have at most 15 positions.
     """
     return conv_kernels(x, window, groups, exact) if gpu_conv.pools_in_one_pass(pool) else None
 
