@@ -48,6 +48,15 @@ def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, s
     held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
 
 
+def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread reads several pieces, of which there are more than bits in a mask."""
+    monkeypatch.setattr(tap_sums, "_THREADS", 1)
+    case = Case((6, 6), 2, 1, 2, Window((6, 6), (1, 1), (0, 0), (1, 1)))
+    x, errors = case.spikes(0, 9, 0.2), normal(0, (9, *case.maps), "float32")
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+
+
 @drawn
 @given(cases(), st.integers(0, 20), dtypes, seeds)
 @example(WIDE, 2, "float32", 0)
