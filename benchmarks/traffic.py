@@ -16,11 +16,21 @@ from cuslayer.kernels.cuda import compile as source
 # Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
 BANDWIDTH = 3.35e12
 
+_SGD = ("w", "rw", "W"), ("g", "r", ""), ("v", "rw", "W")
+_ADAM = *_SGD[:2], ("m", "rw", "W"), _SGD[2], ("peak", "rw", "W")
+# Of the arrays of a launch for several weights, the first stand for all: each is its own elements' only.
+_ALL_SGD = {f"{name}{i}": ways if i == 0 else other for name, ways, other in _SGD for i in range(8)}
+_ALL_ADAM = {f"{name}{i}": ways if i == 0 else other for name, ways, other in _ADAM for i in range(8)}
+_NUMBERS = {"constants": "", "rates": "", "step": "W", "arrived": "W"}
+_SCORE = {"labels": "", "error": "", "counts": "W", "fired": "W", "totals": "W", "arrived": "W"}
+_SUMS = {"parts": "W", "totals": "W", "arrived": "W"}
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
 # How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes what does not count: one
 # element a column or a tap, or the same as another array in another type.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "adam_all": _ALL_ADAM | _NUMBERS,
+    "add_squares": {f"g{i}": "" if i else "r" for i in range(8)} | _SUMS,
     "conv": {"x": "r", "w": "", "y": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
     "conv_pool": {
@@ -45,7 +55,11 @@ WAYS = {
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
+    "score_add": {"s": "r", **_SCORE},
+    "score_add_numbers": {"s": "r", **_SCORE},
+    "score_add_packed": {"s": "r", **_SCORE},
     "sgd": {"w": "rw", "g": "r", "v": "rw"},
+    "sgd_all": _ALL_SGD | _NUMBERS,
     "shift": {"x": "r", "delay": "", "y": "w"},
     "shift_delay_adjoint": {"g": "r", "x": "r", "delay": "", "y": "W"},
     "shift_linear": {"x": "r", "delay": "", "near": "", "far": "", "y": "w"},
