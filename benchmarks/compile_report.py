@@ -122,7 +122,7 @@ def moved() -> str:
             [
                 f"`{kernel}`",
                 *(", ".join(f"`{name}`" for name, way in ways.items() if letter in way.lower()) for letter in "rw"),
-                *(f"{size} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
+                *(f"{size:g} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
                 f"{times[0] * elements / 1e6:.1f} µs ({what})",
             ]
         )

@@ -29,6 +29,10 @@ from card import Card, Cuda, Graphs, Work
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import ClassCounts, Pooling, Window
+from cuslayer.kernels.conv.tap_sums import add_parts
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_pool, gpu_pool_adjoint
+from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
 ROOT = Path(__file__).parents[1]
 STEPS = 300
@@ -49,7 +53,23 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
     w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
     rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
+    packed = gpu.spikes.with_neurons(gpu.spikes.pack(s), steps)
+    recording, whole = backend.to_device(np.arange(1)), backend.to_device(np.array([0, steps * columns // 100]))
+    # An event in a hundred bits, spread over all steps and columns.
+    bits = event_fields(steps, columns)[1]
+    step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
+    events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
+    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, 0]
+    desired = ClassCounts(backend.to_device(np.zeros(1, np.int64)), 60.0, 10.0)
+    goal = desired, (steps // 4, steps), response, 1.0, False
+    conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
     return {
+        **conv,
+        "pack_bits": lambda: gpu.spikes.pack(s),
+        "unpack_bits": packed.unpack,
+        "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
+        "count_bits": lambda: gpu.spikes.counts(packed, steps, 0, steps),
+        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
         "fir": lambda: gpu.response.fir(x, taps),
@@ -70,8 +90,48 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
         "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
         "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
+        "spike_count_error": lambda: gpu.spike_count.error(fired, *goal),
+        "spike_count_error_adjoint": lambda: gpu.spike_count.error_adjoint(counted, scalar, response),
+        "spike_count_error_numbers": lambda: gpu.spike_count.error(counted, *goal),
+        "spike_count_error_packed": lambda: gpu.spike_count.error(packed.reshape(steps, 1, columns), *goal),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
+    }
+
+
+def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Work]:
+    """Return a launch of each kernel on packed images x, a sample of as many neurons as a step has columns."""
+    rows, columns, channels = x.shape[1:]
+    response, spiking, keep = srm.filter, srm.spiking, np.dtype(dtype)
+    window, tiles = Window.of("conv", 3, 1, 1, 1), Window.of("pool", 2, 2, 0, 1)
+    w = np.random.default_rng(0).standard_normal((3, 3, channels, channels), np.float32).astype(dtype)
+    weight, pooling = backend.to_device(w * srm.theta), Pooling(tiles, srm.pool_gain, response, spiking)
+    large = gpu.spikes.pack(backend.to_device(np.zeros((steps, 2 * rows, 2 * columns, channels), bool)))
+    constants = window, 1, response, spiking
+    drawn = np.random.default_rng(1).standard_normal((steps, rows, columns, channels), np.float32).astype(dtype)
+    errors = backend.to_device(drawn)
+    u = errors + srm.theta
+    pooled = backend.to_device(np.ascontiguousarray(drawn[:, ::2, ::2]))
+    pool = tiles, srm.pool_gain, (2 * rows, 2 * columns)
+    return {
+        "add_parts": lambda: add_parts(errors.reshape(steps, -1), (rows * columns * channels,)),
+        "conv": lambda: gpu.conv.forward(x, weight, window, 1),
+        "conv_input_adjoint": lambda: gpu.conv.input_adjoint(errors, weight, (rows, columns), window, 1),
+        "conv_neuron": lambda: gpu_conv.conv_neuron(x, steps, weight, *constants, keep),
+        "conv_neuron_adjoint": lambda: gpu_conv_adjoint.conv_neuron_adjoint(
+            x, steps, errors, u, *constants, True, False
+        ),
+        "conv_pool": lambda: gpu_conv.conv_pool(x, steps, weight, *constants, pooling, keep),
+        "conv_pool_adjoint": lambda: gpu_conv_adjoint.conv_pool_adjoint(
+            x, steps, pooled, u, pooled, *constants, pooling, True, False
+        ),
+        "conv_weight_adjoint": lambda: gpu.conv.weight_adjoint(x, errors, window, 1),
+        "pool": lambda: gpu.pool.forward(large, tiles, srm.pool_gain),
+        "pool_adjoint": lambda: gpu.pool.adjoint(errors, pool[2], *pool[:2]),
+        "pool_neuron": lambda: gpu_pool.pool_neuron(large, steps, tiles, srm.pool_gain, response, spiking, np.float32),
+        "pool_neuron_adjoint": lambda: gpu_pool_adjoint.pool_neuron_adjoint(
+            errors, u, steps, *pool, response, spiking, False
+        ),
     }
 
 

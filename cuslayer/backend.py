@@ -162,6 +162,16 @@ def device_name() -> str:
     return f"cpu ({cores()} cores)"
 
 
+def free_memory() -> int:
+    """Return the bytes of the GPU's memory that are free or unused in CuPy's pool.
+
+    Raises:
+        ValueError: as `cupy`.
+    """
+    module = cupy()
+    return int(module.cuda.runtime.memGetInfo()[0]) + int(module.get_default_memory_pool().free_bytes())
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -238,3 +238,17 @@ class Pooling(NamedTuple):
     gain: float
     response: Alpha
     spiking: Spiking
+
+
+class ClassCounts(NamedTuple):
+    """Desired spike counts of classes by label.
+
+    Attributes:
+        labels: the class of each sample, (N,) int64, on the device of the spikes.
+        true: the desired count of the labelled class.
+        false: the desired count of the others.
+    """
+
+    labels: Array
+    true: float
+    false: float

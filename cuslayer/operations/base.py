@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace
+
+
+class Deferred(Protocol):
+    """A gradient that is computed where it is used, such as `kernels.dense.product.Product`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+
+    def materialize(self) -> Array:
+        """Return the array."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeferredGradient:
+    """A deferred gradient in the shape of its tensor, for the pullback of an operation that takes it as it is.
+
+    Attributes:
+        value: the gradient, a matrix.
+        shape: the shape of the tensor.
+    """
+
+    value: Deferred
+    shape: tuple[int, ...]
+
+    def materialize(self) -> Array:
+        """Return the gradient as an array."""
+        return self.value.materialize().reshape(self.shape)
+
 
 # The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
 Gradient: TypeAlias = "Array | Callable[[], Array] | None"
@@ -18,6 +48,11 @@ Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
 Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
 
 Axis: TypeAlias = "int | Sequence[int] | None"
+
+
+def as_array(g: Any) -> Array:
+    """Return a gradient as an array, computed if it was deferred."""
+    return g.materialize() if isinstance(g, DeferredGradient) else g
 
 
 def numeric(x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 Their functions are collected here a second time. They ask of the device what they ask of the emulator: forward the bits
 of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STAND_IN=1 has them run on the stand-in
-of tests/support/fake_cupy.py.
+of tests/support/fake_cupy/.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_a_card_times_by_events_and_captures_on_a_stream_of_its_own(monkeypatch:
 
     assert (card.name, card.l2) == ("stand-in", 1000)
     with monkeypatch.context() as patched:
-        patched.setattr(strict, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+        patched.setattr(strict.cuda, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
         assert card.seconds(work) == pytest.approx(0.002)
     net = network("8-4-3")
     row = benchmark.training(card, "MLP", net, (8,), 20, 2)

@@ -348,7 +348,7 @@ class TestTheStandIn:
     )
     def test_mixing_is_refused(self, mix: Callable[..., Any]) -> None:
         host = np.ones((2, 2), np.float32)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, ValueError)):
             mix(backend.to_device(host), host)
 
     def test_what_it_offers_cupy_has(self) -> None:
@@ -391,7 +391,7 @@ class TestTheStandIn:
         with pytest.raises(RuntimeError, match="StreamCaptureUnsupported"):
             backend.to_device(np.ones(2))
         with pytest.raises(NotImplementedError, match="calling cuBLAS API during stream capture"):
-            x @ y
+            x[:, None] @ y[None]
         launch = end_capture()
         assert x.tolist() == [1, 2]
         for expected in ([3, 6], [6, 9]):

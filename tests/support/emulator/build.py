@@ -21,8 +21,8 @@ from pathlib import Path
 from tests.support.nvrtc import missing
 
 _HERE = Path(__file__).parent
-_PARTS = ("threads.cpp", "memory.cpp", "compiler_calls.cpp")
-_HEADERS = ("emulator.h", "functions.h", "runtime.h", "vectors.h", "state.h", "record.h", "flush.h")
+_PARTS = ("threads.cpp", "memory.cpp", "compiler_calls.cpp", "counts.cpp", "loops.cpp")
+_HEADERS = tuple(sorted(file.name for file in _HERE.glob("*.h")))
 
 # _longjmp leaves one stack for another, which a fortified one takes for an attack.
 _FLAGS = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{_HERE}")
@@ -35,8 +35,11 @@ _KERNELS = (
     # Of vectors of 32 bytes and more nothing is announced.
     *("-fno-tree-vectorize", "-fno-tree-slp-vectorize"),
 )
+_COUNTED = ("-fsanitize-coverage=trace-pc",)
 # Every declaration of dynamic shared memory is made to name the same array.
-_DYNAMIC_SHARED = re.compile(r"\bextern\s+__shared__(\s[^;\[\]]*\b(\w+)\s*\[\s*\]\s*;)")
+_DYNAMIC_SHARED = re.compile(
+    r"\bextern\b((?:[^;()\[\]{}]|\(\d+\))*)\b__shared__\b([^;\[\]{}]*\b(\w+)\s*\[\s*\][^;{}]*;)"
+)
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
@@ -90,9 +93,9 @@ def runtime() -> ctypes.CDLL:
 
 
 @cache
-def _kernels(text: str) -> ctypes.CDLL:
+def _kernels(text: str, counting: bool) -> ctypes.CDLL:
     runtime()
-    return ctypes.CDLL(str(_built([("kernels.cpp", text)], _KERNELS)))
+    return ctypes.CDLL(str(_built([("kernels.cpp", text)], _KERNELS + _COUNTED * counting)))
 
 
 def signatures(text: str) -> dict[str, list[str]]:
@@ -101,16 +104,15 @@ def signatures(text: str) -> dict[str, list[str]]:
     return {name: re.findall(r"(\w+)\s*(?:,|$)", parameters.replace("void", "")) for name, parameters in found}
 
 
-def kernels(text: str, names: Iterable[str]) -> ctypes.CDLL:
-    """Return a CUDA source as a library.
+def kernels(text: str, names: Iterable[str], counting: bool) -> ctypes.CDLL:
+    """Return a CUDA source as a library, which says what blocks of code it runs if its accesses are to be counted.
 
     It has a function launch_NAME for each kernel, and two arrays with an element for each parameter: constant_NAME,
     whether it is a pointer to const, and sizes_NAME, its bytes.
     """
-    dynamic = "".join(
-        f"EMULATOR_DYNAMIC({name})\n" for name in sorted({name for _, name in _DYNAMIC_SHARED.findall(text)})
-    )
-    text = _DYNAMIC_SHARED.sub(r"extern\1", text)
+    arrays = sorted({name for *_, name in _DYNAMIC_SHARED.findall(text)})
+    dynamic = "".join(f"EMULATOR_DYNAMIC({name})\n" for name in arrays)
+    text = _DYNAMIC_SHARED.sub(r"extern\1\2", text)
     exported = 'extern "C" __attribute__((visibility("default")))'
     doors = "".join(
         f"{exported} emulator::Outcome launch_{name}(emulator::Launch &launch)"
@@ -119,7 +121,7 @@ def kernels(text: str, names: Iterable[str]) -> ctypes.CDLL:
         f"{exported} const auto &sizes_{name} = emulator::Kernel<{name}>::sizes;\n"
         for name in names
     )
-    return _kernels(f'#include "emulator.h"\n#line 1 "kernels.cu"\n{text}\n{dynamic}{doors}')
+    return _kernels(f'#include "emulator.h"\n#line 1 "kernels.cu"\n{text}\n{dynamic}{doors}', counting)
 
 
 @cache

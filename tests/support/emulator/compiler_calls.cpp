@@ -1,21 +1,25 @@
-// The functions that the compiler calls from a kernel: before every access to memory (-fsanitize=thread), and at shifts
-// and divisions whose result is undefined (-fsanitize=shift-exponent,integer-divide-by-zero).
+// The functions that the compiler calls from a kernel: before every access to memory and around functions
+// (-fsanitize=thread), at shifts and divisions whose result is undefined (-fsanitize=shift-exponent,integer-divide-by-zero),
+// and, for counts only, in every block of code (-fsanitize-coverage=trace-pc).
 
-#include "state.h"
+#include "counts.h"
 #include "vectors.h"
 
 #include <cstring>
 
 using namespace emulator;
 
+// The instruction behind the call of the function in which this stands.
+#define CALLER __builtin_return_address(0)
+
 namespace {
 
 // Refuses an address of which the compiler knows that it is a multiple of the size, on a GPU as here.
-inline void touch_aligned(const void *address, std::size_t size, Access access)
+inline void touch_aligned(const void *address, std::size_t size, Access access, const void *instruction)
 {
     if (reinterpret_cast<std::uintptr_t>(address) % size)
         refuse_misaligned(access == READ, address, size);
-    touch(address, size, access);
+    touch(address, size, access, instruction);
 }
 
 // A shift, as the compiler describes it, and its place in the source.
@@ -33,12 +37,28 @@ struct Shift {
 
 extern "C" {
 void __tsan_init() {}
-void __tsan_func_entry(void *) {}
-void __tsan_func_exit() {}
 
-#define ANNOUNCED(touch, kind, size)                                                     \
-    void __tsan_##kind##read##size(const void *address) { touch(address, size, READ); }   \
-    void __tsan_##kind##write##size(const void *address) { touch(address, size, WRITE); }
+void __tsan_func_entry(const void *caller)
+{
+    if (counting)
+        enter_function(caller);
+}
+
+void __tsan_func_exit()
+{
+    if (counting)
+        leave_function();
+}
+
+void __sanitizer_cov_trace_pc()
+{
+    if (counting)
+        enter_code(CALLER);
+}
+
+#define ANNOUNCED(touch, kind, size)                                                             \
+    void __tsan_##kind##read##size(const void *address) { touch(address, size, READ, CALLER); }   \
+    void __tsan_##kind##write##size(const void *address) { touch(address, size, WRITE, CALLER); }
 ANNOUNCED(touch, , 1)
 ANNOUNCED(touch_aligned, , 2)
 ANNOUNCED(touch_aligned, , 4)
@@ -53,31 +73,31 @@ ANNOUNCED(touch, unaligned_, 16)
 
 void __tsan_read_range(const void *address, std::size_t size)
 {
-    touch(address, size, READ);
+    touch(address, size, READ, CALLER);
 }
 
 void __tsan_write_range(const void *address, std::size_t size)
 {
-    touch(address, size, WRITE);
+    touch(address, size, WRITE, CALLER);
 }
 
 void *__tsan_memcpy(void *to, const void *from, std::size_t size)
 {
-    touch(from, size, READ);
-    touch(to, size, WRITE);
+    touch(from, size, READ, CALLER);
+    touch(to, size, WRITE, CALLER);
     return std::memcpy(to, from, size);
 }
 
 void *__tsan_memmove(void *to, const void *from, std::size_t size)
 {
-    touch(from, size, READ);
-    touch(to, size, WRITE);
+    touch(from, size, READ, CALLER);
+    touch(to, size, WRITE, CALLER);
     return std::memmove(to, from, size);
 }
 
 void *__tsan_memset(void *to, int value, std::size_t size)
 {
-    touch(to, size, WRITE);
+    touch(to, size, WRITE, CALLER);
     return std::memset(to, value, size);
 }
 

@@ -68,7 +68,11 @@ inline void __threadfence() { emulator::fence(); }
 #define EMULATOR_QUOTED(prefix) #prefix
 
 // What the compiler must not announce: the emulator's own memory, and accesses that the emulator has announced.
-#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread")))
+#ifdef __clang__
+#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread", "coverage")))
+#else
+#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread"), no_sanitize_coverage))
+#endif
 
 // The lanes that the hardware runs together are at most these; a kernel must not depend on which.
 inline unsigned __activemask() { return emulator::lanes(); }

@@ -2,6 +2,7 @@
 //
 // compiler_calls.cpp announces every access to memory.
 
+#include "counts.h"
 #include "record.h"
 #include "vectors.h"
 
@@ -39,7 +40,8 @@ struct Argument {
     std::vector<Cell> cells;  // one an element; none where an argument is only read, and was all written before
 };
 
-constexpr std::size_t ARGUMENTS = 32;
+constexpr std::size_t ARGUMENTS = 64;
+static_assert(ARGUMENTS <= SHARED_SPACE);
 constexpr unsigned STRETCH_BITS = 33;
 constexpr std::size_t STRETCH = std::size_t(1) << STRETCH_BITS;
 constexpr std::size_t LARGEST = STRETCH / 4;
@@ -200,20 +202,11 @@ bool within(const void *address, const Variable &variable)
     return within(address, &variable, &variable + 1);
 }
 
-}  // namespace
-
-void touch(const void *pointer, std::size_t size, Access access)
+// The thread's stack, constants of the kernel, and the place in the grid.
+void touch_own(const void *address, Access access)
 {
-    const char *address = static_cast<const char *>(pointer);
-    if (std::size_t(address - arena) < ARGUMENTS * STRETCH)
-        return touch_argument(address, size, access);
-    if (within(address, library.variables, library.variables_end - size + 1))
-        return touch_shared(&shared[address - library.variables], size, access);
     if (within(address, stack.low, stack.high))
         return;
-    if (within(address, emulator_dynamic))
-        return touch_dynamic(address - emulator_dynamic, size, access);
-    // Constants of the kernel, and its place in the grid.
     if (access == READ &&
         (within(address, library.low, library.high) || within(address, threadIdx) || within(address, blockIdx) ||
          within(address, blockDim) || within(address, gridDim)))
@@ -221,10 +214,29 @@ void touch(const void *pointer, std::size_t size, Access access)
     refuse_stray(access);
 }
 
+}  // namespace
+
+void touch(const void *pointer, std::size_t size, Access access, const void *instruction)
+{
+    const char *address = static_cast<const char *>(pointer);
+    unsigned space = SHARED_SPACE;
+    if (std::size_t(address - arena) < ARGUMENTS * STRETCH) {
+        touch_argument(address, size, access);
+        space = (address - arena) >> STRETCH_BITS;
+    } else if (within(address, library.variables, library.variables_end - size + 1))
+        touch_shared(&shared[address - library.variables], size, access);
+    else if (within(address, emulator_dynamic))
+        touch_dynamic(address - emulator_dynamic, size, access);
+    else
+        return touch_own(address, access);
+    if (counting == COUNT)
+        count(space, address, size, access, instruction);
+}
+
 void refuse_misaligned(bool reads, const void *address, std::size_t size)
 {
     const Access access = reads ? READ : WRITE;
-    touch(address, 1, access);
+    touch(address, 1, access, nullptr);
     refuse("%s %zu bytes at an address that is no multiple of %zu", verb(access), size, size);
 }
 
@@ -239,7 +251,7 @@ void begin_shared(Enter kernel, std::size_t bytes)
 
 void atomic(const void *address, std::size_t size)
 {
-    touch(address, size, ATOMIC);
+    touch(address, size, ATOMIC, __builtin_return_address(0));
 }
 
 }  // namespace emulator
@@ -269,7 +281,7 @@ extern "C" void *emulator_place(
         arguments[i].data = nullptr;
     Argument &argument = arguments[number];
     // Not at equal distances: an index that overflowed by a power of two must not meet another argument.
-    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 128);
+    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 256);
     if (offset + size > argument.committed) {
         const std::size_t page = sysconf(_SC_PAGESIZE);
         const std::size_t pages = std::max(offset + size, 2 * argument.committed) / page + 1;
@@ -307,7 +319,11 @@ extern "C" std::size_t emulator_touched(std::size_t count, const std::size_t *of
     const auto touched = [](const Cell &cell) { return cell.written.spread != NOBODY; };
     std::size_t size = 0;
     for (std::size_t i = 0; i < count; ++i) {
-        const auto first = shared.begin() + (library.low + offsets[i] - library.variables);
+        const char *variable = library.low + offsets[i];
+        // Others are constants.
+        if (!within(variable, library.variables, library.variables_end - sizes[i] + 1))
+            continue;
+        const Cell *first = &shared[variable - library.variables];
         if (std::any_of(first, first + sizes[i], touched))
             size += sizes[i];
     }

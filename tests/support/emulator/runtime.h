@@ -33,6 +33,7 @@ struct Launch {
     unsigned order;     // of threads and blocks: ascending, descending, shuffled
     unsigned fibers;    // whether threads can wait
     unsigned flush;     // whether subnormal numbers become 0
+    unsigned counting;  // what the pass does for counts.cpp
     char message[256];  // why the pass was refused
 };
 

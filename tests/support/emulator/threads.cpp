@@ -8,7 +8,9 @@
 #define _DARWIN_C_SOURCE
 #endif
 
+#include "counts.h"
 #include "flush.h"
+#include "order.h"
 #include "state.h"
 
 #include <setjmp.h>
@@ -20,7 +22,6 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -91,32 +92,6 @@ void make_fibers()
     }
 }
 
-// The numbers 0 to count - 1 in the order of this pass.
-class Order {
-public:
-    void begin(unsigned count)
-    {
-        numbers_.resize(count);
-        for (unsigned i = 0; i < count; ++i)
-            numbers_[i] = launch->order == 1 ? count - 1 - i : i;
-        again();
-    }
-
-    // A shuffled order is another one after every barrier.
-    void again()
-    {
-        if (launch->order == 2)
-            std::shuffle(numbers_.begin(), numbers_.end(), random_);
-    }
-
-    auto begin() const { return numbers_.begin(); }
-    auto end() const { return numbers_.end(); }
-
-private:
-    std::vector<unsigned> numbers_;
-    std::mt19937 random_{20180907};
-};
-
 Order blocks, turns;
 
 uint3 position(unsigned number, const dim3 &size)
@@ -186,6 +161,8 @@ bool release_block()
         count += fiber.value;
     }
     ++now.interval;
+    if (counting)
+        end_accesses();
     for (unsigned t = 0; t < threads; ++t) {
         fibers[t].state = READY;
         fibers[t].value = count;
@@ -281,24 +258,31 @@ void run_fibers()
             if (fibers[t].state == READY)
                 resume(t);
         if (std::all_of(fibers, fibers + threads, [](const Fiber &fiber) { return fiber.state == OVER; }))
-            return;
+            break;
         if (!release())
             refuse_stall();
         turns.again();
     }
+    if (counting)
+        end_accesses();
 }
 
 void run_block()
 {
     now.first = ++now.interval;
     blockIdx = position(block_number, launch->grid);
-    turns.begin(threads);
+    turns.begin(threads, launch->order);
+    if (counting)
+        begin_block();
     if (launch->fibers)
-        return run_fibers();
-    for (const unsigned t : turns) {
-        enter(t, 0);
-        kernel(launch->arguments);
-    }
+        run_fibers();
+    else
+        for (const unsigned t : turns) {
+            enter(t, 0);
+            kernel(launch->arguments);
+            if (counting && (t % WARP == WARP - 1 || t == threads - 1))
+                end_accesses();
+        }
 }
 
 Outcome run_pass()
@@ -316,15 +300,14 @@ Outcome run_pass()
             fibers[t].begun = false;
         return static_cast<Outcome>(outcome);
     }
-    if (threads > MOST_THREADS)
-        refuse_launch("a block of %u threads is more than a GPU takes", threads, "");
     if (launch->fibers && !fibers)
         make_fibers();
     positions.resize(threads);
     for (unsigned t = 0; t < threads; ++t)
         positions[t] = position(t, launch->block);
     begin_shared(kernel, launch->shared);
-    blocks.begin(gridDim.x * gridDim.y * gridDim.z);
+    begin_counting(static_cast<Counting>(launch->counting));
+    blocks.begin(gridDim.x * gridDim.y * gridDim.z, launch->order);
     for (const unsigned number : blocks) {
         block_number = number;
         run_block();
@@ -351,7 +334,9 @@ Outcome run(Enter entered, Launch &asked)
     const Flushing flushing(asked.flush);
     kernel = entered;
     launch = &asked;
-    return run_pass();
+    const Outcome outcome = run_pass();
+    counting = OFF;
+    return outcome;
 }
 
 unsigned wait_for_block(Wait wait, int line, bool predicate)
