@@ -27,7 +27,6 @@ WAYS = {
         **{"x": "r", "w": "", "u": "w", "half": "W"},
         **{"pooled_u": "w", "pooled_half": "W", "s": "w", "ring": "W"},
     },
-    "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
