@@ -4,10 +4,13 @@
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
     python benchmarks/gpu_cost.py --json                       # for programs
 
-A step of a `Trainer` runs on the stand-in for CuPy, which counts every operation and computes none (step_costs.py). The
-table has operations, matrix products, reads back to the host, bytes and floating-point operations, by phase and layer.
+A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
+none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
+operations, by phase and layer.
+
 For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
-(occupancy.py); --quick leaves that out.
+(occupancy.py), and the emulator counts sectors, bank conflicts and divergence on a small case (accesses.py); --quick
+leaves both out.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured.
@@ -23,6 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import accesses
 import gpu
 import occupancy
 import page
@@ -34,11 +38,12 @@ import cuslayer as cs
 
 PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
 
-# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy; bytes a
-# second from ordinary memory of the host.
+# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
+# within a graph; bytes a second from ordinary memory of the host.
 BANDWIDTH = traffic.BANDWIDTH
 FLOPS = 50e12
 LAUNCH = 5e-6
+LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
 
 BATCHES = {"MLP": 32, "CNN": 8}
@@ -66,7 +71,9 @@ BEFORE: dict[str, dict[str, float]] = {
 def microseconds(costs: Costs) -> float:
     """Return the model's time of the operations on the device, one after the other."""
     launched = (o for o in costs.operations if o.kind not in ("upload", "readback"))
-    return 1e6 * sum(max(LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched)
+    return 1e6 * sum(
+        max(LAUNCH_IN_GRAPH if o.graph else LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched
+    )
 
 
 def totals(costs: Costs) -> dict[str, float]:
@@ -84,18 +91,23 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
 
 
 def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
-    """Return launches, bytes, and unless quick, the resources of each own kernel and its blocks a multiprocessor."""
-    rows = []
+    """Return launches and bytes of each own kernel; unless quick also its resources, blocks a multiprocessor, accesses.
+
+    Those of the accesses are None for a kernel of which gpu.py has no launch.
+    """
+    rows, counts = [], {} if quick else accesses.accesses(costs.own())
     for (_, name), part in costs.by("kind", "name").items():
         launch = max(part.operations, key=lambda o: o.bytes)
         if launch.kind != "own":
             continue
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
+        row["microseconds"] = microseconds(part)
         row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
         if not quick:
             needed = occupancy.resources(name)
             row |= asdict(needed)
             row["blocks"] = occupancy.blocks(needed, launch.block, launch.shared)
+            row["accesses"] = asdict(counts[name]) if name in counts else None
         rows.append(row)
     return rows
 
@@ -157,17 +169,30 @@ def of_parts(row: dict[str, Any]) -> list[str]:
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
     quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
-    heads = ["kernel", "network", "launches", "moved", "blocks", "threads", "dynamic shared"]
-    heads += [] if quick else ["registers", "static shared", "spilled", "blocks a multiprocessor"]
+    heads = ["kernel", "network", "launches", "moved", "time", "blocks", "threads", "dynamic shared"]
+    if not quick:
+        heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
+        heads += ["sectors needed", "bank conflicts", "divergent"]
     cells = []
     for row in rows:
         for kernel in row["kernels"]:
             threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
-            numbers = [str(kernel["launches"]), size(kernel["moved"]), grid, threads, size(kernel["dynamic_shared"])]
+            numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
+            numbers += [grid, threads, size(kernel["dynamic_shared"])]
             if not quick:
                 numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
+                numbers += of_accesses(kernel["accesses"])
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
     return page.table(heads, cells, 2)
+
+
+def of_accesses(counts: dict[str, Any] | None) -> list[str]:
+    """Return the cells of accesses: sectors needed of those accessed, conflicts a shared access, divergent accesses."""
+    if counts is None:
+        return ["", "", ""]
+    found = accesses.Accesses(**counts)
+    conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
+    return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
 
 
 def text(rows: list[dict[str, Any]]) -> list[str]:
@@ -193,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     if options.json:
         model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
+        model["launch_in_graph"] = LAUNCH_IN_GRAPH
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return

@@ -1,7 +1,8 @@
 """The operations of a training step on a GPU, counted on the stand-in for CuPy, by phase and layer.
 
-The step is that of a `Trainer`: the input from the host, forward, loss, backward, gradient flow, optimizer and score.
-Nothing is computed, so that a step of any network takes about as long as its Python code.
+The step is that of a `Trainer` with a `Loader` of recordings of an event camera: events from the host, forward, loss,
+backward, gradient flow, optimizer and score. Nothing is computed, so that a step of any network takes about as long as
+its Python code.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import traffic
 
 import cuslayer as cs
+from cuslayer.data import Arrays, Events, Loader
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
 from cuslayer.tape import Node, Tensor
@@ -26,6 +28,9 @@ from cuslayer.training.score import Tally
 sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.support.fake_cupy import Costs, counted, strict
+
+# The events of a recording: N-MNIST's have 4,172 on average.
+EVENTS = 4000
 
 # The step that is counted: the first ones compile kernels and allocate memory, and every fourth records gradients.
 COUNTED = 4
@@ -37,29 +42,41 @@ UPDATED = {
 
 
 def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int) -> Costs:
-    """Return the costs of a training step of a network on a batch of boolean frames (steps, batch, *shape)."""
-    frames = np.zeros((steps, batch, *shape), bool)
+    """Return the costs of a training step of a network on a batch of recordings of events, of so many steps."""
     with strict(compute=False):
         cs.use("cuda")
         try:
             net, srm = make(), cs.SRM()
             with cs.no_grad():
                 outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
+            recordings = [_recording(number, shape, steps) for number in range(batch)]
+            labels = np.arange(batch) % outputs
+            data = Arrays(recordings * (COUNTED + 1), np.tile(labels, COUNTED + 1), shape=shape)
+            loader = Loader(data, batch, steps=steps)
             loss = cs.SpikeCountLoss(srm, true=60, false=10)
             trainer = Trainer(net, loss, cs.Adam(net.parameters(), amsgrad=True), calibrate=None)
-            labels = np.arange(batch) % outputs
             marks = list[int]()
             with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
-                trainer.train(_batches(costs, (frames, labels), marks))
+                trainer.train(_batches(costs, loader, marks))
             return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
         finally:
             cs.use("cpu")
 
 
-def _batches(costs: Costs, batch: Any, marks: list[int]) -> Iterator[Any]:
-    """Yield a batch for each step, and list the numbers of operations at the beginning of each and at the end."""
+def _recording(seed: int, shape: tuple[int, ...], steps: int) -> Events:
+    """Return a recording of steps of 1 ms from a camera (H, W, 2), or for shape (N,) from N channels."""
+    rng = np.random.default_rng(seed)
+    t, *places = np.sort(rng.uniform(0, steps, EVENTS)), *(rng.integers(0, side, EVENTS) for side in shape)
+    return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
+
+
+def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:
+    """Yield the batches of a loader, and list the numbers of operations before each of them and at the end."""
+    batches = iter(loader)
     for _ in range(COUNTED + 1):
         marks.append(len(costs.operations))
+        with costs.phase("input"):
+            batch = next(batches)
         with costs.phase("trainer"):
             yield batch
     marks.append(len(costs.operations))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from cuslayer import check
-from cuslayer.backend import to_numpy
 from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
@@ -21,30 +19,13 @@ from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.initial import calibrate_initial
-from cuslayer.training.score import Score, Tally
+from cuslayer.training.score import Score
+
+if TYPE_CHECKING:
+    from cuslayer.training.progress import Progress
 
 # The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
 _GRADIENT_INTERVAL = 4
-
-
-class _Progress(Tally):
-    """Accumulates the score of an epoch and shows it in a progress bar."""
-
-    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
-        from tqdm import tqdm
-
-        super().__init__()
-        total = len(batches) if isinstance(batches, Sized) else None
-        if steps is not None:
-            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
-        # disable=None: tqdm draws only on a terminal.
-        self.bar = tqdm(pairs("Trainer", batches), desc=title, total=total, leave=False, disable=None if show else True)
-
-    def add(self, spikes: Any, target: Any, loss: Any) -> None:
-        super().add(spikes, target, loss)
-        score, speed = self.score(), self.samples / (self.last - self.start)
-        accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
-        self.bar.set_postfix_str(f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s", refresh=False)
 
 
 def _first(batches: Iterator[Any]) -> list[Any]:
@@ -179,22 +160,21 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        progress, any_spikes = self._progress(batches, title, steps), False
+        progress = self._progress(batches, title, steps)
         self.net.train()
         self.silent_batch = None
         for step, (x, target) in enumerate(self._calibrated(progress.bar)):
             spikes = self.net(x)
-            any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
             value = self.loss(spikes, target)
             self.optimizer.zero_grad()
             value.backward()
             if step % _GRADIENT_INTERVAL == 0:
                 self.gradients.add()
             self.optimizer.step()
-            progress.add(spikes, target, value.item() * self.loss_scale)
+            progress.add(spikes, target, value, scale=self.loss_scale)
         if progress.samples:
             self.gradients.end_epoch()
-            self.silent_batch = None if any_spikes else (x, target)
+            self.silent_batch = None if progress.spiked else (x, target)
         return progress.score()
 
     def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
@@ -204,11 +184,14 @@ class Trainer:
         with no_grad():
             for x, target in progress.bar:
                 spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target).item() * self.loss_scale)
+                progress.add(spikes, target, self.loss(spikes, target), scale=self.loss_scale)
         return progress.score()
 
-    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> _Progress:
+    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> Progress:
+        # tqdm is imported when it is first needed.
+        from cuslayer.training.progress import Progress
+
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
         self._check_step(batches)
-        return _Progress(batches, title, self.progress, steps)
+        return Progress(batches, title, self.progress, steps)

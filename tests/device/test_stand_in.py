@@ -62,6 +62,8 @@ def test_operands_that_cupy_does_not_take_are_refused(number: Any) -> None:
 def test_other_byte_orders_are_swapped(cupy: Any) -> None:
     x = cupy.asarray(np.array([1, 256], ">i4"))
     assert (x.dtype, x.tolist()) == (np.int32, [1, 256])
+    with pytest.raises(ValueError, match=r"^Unsupported dtype >i4$"):
+        cupy.empty(2, ">i4")
 
 
 def test_an_index_array_out_of_range_wraps_around(cupy: Any) -> None:
@@ -178,7 +180,9 @@ def test_a_kernel_of_the_library_notices_another_device(cupy: Any) -> None:
 def test_memory_ends() -> None:
     with strict(memory=10_000):
         cupy = backend.cupy()
+        assert cupy.cuda.runtime.memGetInfo() == (10_000, 10_000)
         x = cupy.zeros(1000, SINGLE)
+        assert cupy.cuda.runtime.memGetInfo() == (10_000 - 4096, 10_000)
         part = x[10:]
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match=r"allocating 8,192 bytes .* limit set to: 10,000"):
             cupy.asarray(np.zeros(1000))
@@ -303,6 +307,8 @@ def test_a_graph_reads_indices_and_values_at_its_launch(cupy: Any) -> None:
         lambda cupy, x: x[None] @ x.T[None],
         lambda cupy, x: cupy.stack([x, x], axis=1) @ x.T,
         lambda cupy, x: cupy.concatenate([x, x.T[:, :2]], axis=-1),
+        lambda cupy, x: cupy.concatenate([x] * 12, axis=1),
+        lambda cupy, x: cupy.stack([x, x > 0], axis=-1),
         lambda cupy, x: cupy.where(x > 0, x, -1.0),
         lambda cupy, x: x.clip(0.0, 0.5),
         lambda cupy, x: x[::-1, 1:].sum(axis=(0,), keepdims=True),

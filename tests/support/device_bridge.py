@@ -18,6 +18,7 @@ import pytest
 
 from cuslayer import backend, kernels
 from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import ClassCounts
 from cuslayer.kernels.cuda import compile as source
 
 
@@ -41,21 +42,32 @@ def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(kernel)
     def call(*arrays: Any, **options: Any) -> Any:
         cupy = backend.cupy()
-        there = [cupy.asarray(x) if isinstance(x, np.ndarray) else x for x in arrays]
+        moved = [(x, cupy.asarray(x)) for x in _flat(arrays) if isinstance(x, np.ndarray)]
+
+        def there(x: Any) -> Any:
+            if isinstance(x, (list, ClassCounts)):
+                return type(x)(*map(there, x)) if isinstance(x, ClassCounts) else list(map(there, x))
+            return next((on_device for here, on_device in moved if here is x), x)
 
         def back(out: Any) -> Any:
-            for here, moved in zip(arrays, there, strict=True):
-                if out is moved:
+            for here, on_device in moved:
+                if out is on_device:
                     return here
             return cupy.asnumpy(out) if isinstance(out, cupy.ndarray) else out
 
-        out = kernel(*there, **options)
-        for here, moved in zip(arrays, there, strict=True):
-            if isinstance(here, np.ndarray) and here.flags.writeable:
-                here[...] = cupy.asnumpy(moved)
+        out = kernel(*map(there, arrays), **options)
+        for here, on_device in moved:
+            if here.flags.writeable:
+                here[...] = cupy.asnumpy(on_device)
         return tuple(map(back, out)) if type(out) is tuple else back(out)
 
     return call
+
+
+def _flat(arguments: Any) -> Iterator[Any]:
+    """Yield arguments, and those within lists."""
+    for x in arguments:
+        yield from _flat(x) if isinstance(x, (list, ClassCounts)) else [x]
 
 
 class _Watched(source.Cuda):

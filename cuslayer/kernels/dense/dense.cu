@@ -8,22 +8,21 @@
 // input i is place i % line of line i / line. by_neuron (inputs, samples, time_words) has the steps of each input as bits.
 // The other arrays are matrices of `real`. C-contiguous.
 //
-//                     lanes: 32 outputs                                 lanes: 32 outputs, up to 4 times
-//                  +--------------------+                            +--------------------+
-//   dense   spikes | w, row of spike    |   weight   steps of input, | errors, row of     |  block: an input, 128 outputs
-//   warp:   of a   | ...                |   adjoint  a part for each | the step's frame   |  parts are added in shared
-//   a frame frame  | sum in order       |            warp            | sum                |  memory, in order of warps
-//                  +--------------------+                            +--------------------+
+//                  lanes: 32 outputs, 1 or 4 times               lanes: 32 outputs, 1 or 4 times
+//                +---------------------------+                 +---------------------------+
+//   dense        | w, row of the 1st spike   |   weight        | errors, row of 1st spike  |   block: an input,
+//   warp: a      | w, row of the 2nd         |   adjoint       | errors, row of 2nd        |   128 outputs; its warps
+//   frame, 128   | ...                       |   warp: an 8th  | ...                       |   are added in shared
+//   outputs      | sum in fours              |   of an input   | sum in fours              |   memory, in their order
+//                +---------------------------+                 +---------------------------+
 //
-// dense: a block has 32 outputs of some frames, and their weights in shared memory if they fit; else the weights come
-// from the L1 cache. A warp lists the spikes of a frame (spike_list.cuh) and reads the words of its next frame meanwhile.
+// dense: a warp lists the spikes of a frame (spike_list.cuh) and reads the words of its next frame meanwhile. The weights
+// come through the L1 cache: the inputs that spike often are few, and a copy of all 2,312 of a recording's in shared memory
+// would leave room for 16 outputs, whose lists cost more than their sums.
+// dense_weight_adjoint: a warp takes 32 words of the input at a time, every 8th group of them.
 // dense_input_adjoint: a block computes a tile of 64 x 64, a thread 4 x 4 of it, and goes through the outputs 16 at a time.
 //
-// Cost, in instructions of a warp: a list of a frame takes 25 + 45 for each 64 words and 7 for each word with spikes, a
-// spike 3 for each 32 outputs. A product of matrices takes 1 for each input and 32 outputs, at its best. So walking the
-// spikes pays while fewer than about a quarter of the inputs spike at a step. Spikes of trained networks are at 1 to 6 %.
-// 32 outputs a warp, not fewer: a list costs about as much as a walk, and a ballot is then a word of spikes.
-// dense_weight_adjoint reads a row of errors for each spike, mostly from the L2 cache: spikes x outputs x sizeof(real).
+// Cost, in instructions of a warp on sm_90: see WALK_COST.
 //
 // Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoints add
 // in other orders, which do not depend on the device.
@@ -31,78 +30,73 @@
 
 #include "spike_list.cuh"
 
-extern __shared__ __align__(16) unsigned char shared[];
-
-// Words of a lane that are loaded together: a frame of 4,096 inputs.
+// Words of a lane that `dense` loads together: a frame of 4,096 inputs.
 constexpr int DEPTH = 4;
+// Groups of 32 outputs of a warp, if there are more than 32 outputs.
+constexpr int GROUPS = 4;
+// Warps of a block of `dense`; warps of a block of dense_weight_adjoint, each of which adds up a part of an input's spikes.
+constexpr int WARPS = 8, PARTS = 8;
+
+template <int groups>
+__device__ __forceinline__ void add_weights(
+    const unsigned *words, const real *w, real *out, long long rows, long long outputs, unsigned frame_words,
+    const Entries &entries, SpikeList<DEPTH> &spikes)
+{
+    const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES), stride = gridDim.x / tiles * WARPS;
+    const long long output = blockIdx.x % tiles * groups * LANES + threadIdx.x % LANES;
+    long long row = blockIdx.x / tiles * WARPS + threadIdx.x / LANES;
+    Words<DEPTH> next(words + row * frame_words, row < rows ? frame_words : 0, 0);
+    for (; row < rows; row += stride) {
+        const Words<DEPTH> loaded = next;
+        const long long after = row + stride;
+        next = Words<DEPTH>(words + after * frame_words, after < rows ? frame_words : 0, 0);
+        real total[groups] = {};
+        spikes.for_each(
+            loaded, words + row * frame_words, frame_words, 0, DEPTH * LANES, entries,
+            [&](const unsigned *list, int size) {
+                add_in_fours(total, list, size, w, outputs, output - threadIdx.x % LANES);
+            });
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            if (output + k * LANES < outputs)
+                out[row * outputs + output + k * LANES] = total[k];
+    }
+}
 
 extern "C" __global__ void dense(
     const unsigned *__restrict__ words,  // (rows, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
     real *__restrict__ out,              // (rows, outputs), written
     long long rows,                      // frames
-    long long inputs,                    // lines x line
     long long outputs,                   // neurons of the layer
     long long lines,                     // of a frame
     long long line_words,                // words of a line
-    long long line,                      // inputs of a line
-    bool copied)                         // whether the weights of a block are copied into shared memory
+    long long line)                      // inputs of a line
 {
-    const long long tiles = (outputs + LANES - 1) / LANES, output = blockIdx.x % tiles * LANES;
-    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, warps = blockDim.x / LANES;
-    real *const copy = reinterpret_cast<real *>(shared + warps * LIST * sizeof(unsigned));
-    unsigned *const list = reinterpret_cast<unsigned *>(shared) + warp * LIST;
-    if (copied)
-        copy_rows(copy, w, inputs, outputs, output);
-    __syncthreads();
-
+    __shared__ SpikeList<DEPTH> spikes[WARPS];
+    SpikeList<DEPTH> &mine = spikes[threadIdx.x / LANES];
     const Entries entries(line_words, line, 1);
-    const long long frame_words = lines * line_words, stride = gridDim.x / tiles * warps;
-    const DistantRows distant{w + min(output + lane, outputs - 1), outputs};
-    long long row = blockIdx.x / tiles * warps + warp;
-    Words<DEPTH> next(words + row * frame_words, row < rows ? frame_words : 0, 0);
-    for (; row < rows; row += stride) {
-        const Words<DEPTH> loaded = next;
-        const long long after = row + stride;
-        next = Words<DEPTH>(words + after * frame_words, after < rows ? frame_words : 0, 0);
-        real total = 0;
-        const auto add = [&](const unsigned *list, int size) {
-            total = copied ? add_in_fours(total, list, size, SharedRows{copy + lane})
-                           : add_in_fours(total, list, size, distant);
-        };
-        for_each_list(
-            loaded, words + row * frame_words, frame_words, 0, DEPTH * LANES, entries, list, add);
-        if (output + lane < outputs)
-            out[row * outputs + output + lane] = total;
-    }
+    if (outputs <= LANES)
+        add_weights<1>(words, w, out, rows, outputs, lines * line_words, entries, mine);
+    else
+        add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, entries, mine);
 }
-
-// Warps of a block of dense_weight_adjoint; each adds up a part of an input's spikes.
-constexpr int PARTS = 8;
-// Groups of 32 outputs of a warp.
-constexpr int GROUPS = 4;
 
 // The sum of this warp's part for `groups` groups of outputs, from `output` on.
 template <int groups>
 __device__ __forceinline__ void add_errors(
     real *sums, const unsigned *steps, const real *errors, long long samples, long long time_words, long long outputs,
-    long long output, unsigned *list)
+    long long output, SpikeList<1> &spikes)
 {
     const unsigned lane = threadIdx.x % LANES, first = threadIdx.x / LANES * LANES, count = samples * time_words;
-    const real *mine = errors + output + lane;
     real total[groups] = {};
-    const auto add = [&](const unsigned *list, int size) {
-#pragma unroll 4
-        for (int e = 0; e < size; ++e) {
-            const real *row = mine + list[e] * outputs;
-#pragma unroll
-            for (int k = 0; k < groups; ++k)
-                total[k] += output + lane + k * LANES < outputs ? row[k * LANES] : 0;
-        }
-    };
     // Word v of sample n has the frames (32 v + b) samples + n.
     const Entries entries(time_words, 1, samples);
-    for_each_list(Words<1>(steps, count, first), steps, count, first, PARTS * LANES, entries, list, add);
+    spikes.for_each(
+        Words<1>(steps, count, first), steps, count, first, PARTS * LANES, entries,
+        [&](const unsigned *list, int size) {
+            add_in_fours(total, list, size, errors, outputs, output);
+        });
 #pragma unroll
     for (int k = 0; k < groups; ++k)
         sums[k * LANES + lane] = total[k];
@@ -112,21 +106,20 @@ extern "C" __global__ void dense_weight_adjoint(
     const unsigned *__restrict__ by_neuron,  // (inputs, samples, time_words), spikes
     const real *__restrict__ errors,         // (steps, samples, outputs), gradient of the weighted input
     real *__restrict__ g_w,                  // (inputs, outputs), written
-    long long inputs,                        // rows of the weight
     long long samples,                       // samples of the batch
     long long time_words,                    // words of all steps
     long long outputs)                       // neurons of the layer
 {
-    __shared__ unsigned lists[PARTS][LIST];
+    __shared__ SpikeList<1> spikes[PARTS];
     __shared__ real sums[PARTS][GROUPS * LANES];
     const long long width = outputs <= LANES ? LANES : GROUPS * LANES, tiles = (outputs + width - 1) / width;
     const long long input = blockIdx.x / tiles, output = blockIdx.x % tiles * width;
     const unsigned *const steps = by_neuron + input * samples * time_words;
     const int part = threadIdx.x / LANES;
-    if (width == LANES)
-        add_errors<1>(sums[part], steps, errors, samples, time_words, outputs, output, lists[part]);
+    if (outputs <= LANES)
+        add_errors<1>(sums[part], steps, errors, samples, time_words, outputs, output, spikes[part]);
     else
-        add_errors<GROUPS>(sums[part], steps, errors, samples, time_words, outputs, output, lists[part]);
+        add_errors<GROUPS>(sums[part], steps, errors, samples, time_words, outputs, output, spikes[part]);
     __syncthreads();
     if (threadIdx.x < width && output + threadIdx.x < outputs) {
         real total = 0;
@@ -157,7 +150,7 @@ __device__ __forceinline__ void copy_transposed(
     }
 }
 
-extern "C" __global__ __launch_bounds__(SIDE * SIDE / (EACH * EACH)) void dense_input_adjoint(
+extern "C" __global__ __launch_bounds__(SIDE * SIDE / (EACH * EACH), 1) void dense_input_adjoint(
     const real *__restrict__ errors,  // (rows, outputs), gradient of the weighted input
     const real *__restrict__ w,       // (inputs, outputs)
     real *__restrict__ g_x,           // (rows, inputs), written

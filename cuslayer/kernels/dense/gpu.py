@@ -5,7 +5,7 @@ from __future__ import annotations
 from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
+from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.spikes.gpu import transpose
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
@@ -13,44 +13,40 @@ from cuslayer.operations.base import DeferredGradient
 
 __all__ = ["deferred_input_adjoint", "forward", "input_adjoint", "weight_adjoint"]
 
-# Warps of a block of `dense`, and bytes of shared memory for the list of each: LIST of spike_list.cuh.
-_WARPS = 16
-_LIST_BYTES = 4 * 64
-# Blocks of `dense`: a few for each multiprocessor. Frames of a warp that pay for a copy of the weights.
-_BLOCKS = 512
-_FRAMES_FOR_COPY = 4
-# Threads of a block of `dense_weight_adjoint`, PARTS warps, and the outputs of a block.
-_ADJOINT_THREADS = 256
-_ADJOINT_OUTPUTS = 128
+# Warps of a block of `dense` and of `dense_weight_adjoint`: WARPS and PARTS.
+_WARPS = 8
+# Outputs of a block of both, if there are more than a word of them.
+_OUTPUTS = 128
+# Blocks of `dense` at most: several for each multiprocessor.
+_BLOCKS = 2048
 # Threads of a block of `dense_input_adjoint`, and rows and columns of its tile, SIDE.
 _TILE_THREADS = 256
 _TILE = 64
+
+
+def output_tiles(outputs: int) -> int:
+    """Return the number of blocks that the outputs of a layer are divided into."""
+    return -(-outputs // (WORD if outputs <= WORD else _OUTPUTS))
 
 
 def forward(x: PackedSpikes | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, PackedSpikes):
         return matrix.dense(x, w)
-    rows, (inputs, outputs) = x.frames, w.shape
+    rows, outputs = x.frames, w.shape[1]
     out = empty(w, (rows, outputs), w.dtype)
-    tiles = -(-outputs // WORD)
-    groups = max(1, min(-(-rows // _WARPS), _BLOCKS // max(tiles, 1)))
-    lists, copy = _WARPS * _LIST_BYTES, inputs * WORD * w.dtype.itemsize
-    copied = rows >= groups * _WARPS * _FRAMES_FOR_COPY and lists + copy <= most_shared()
+    tiles = output_tiles(outputs)
     kernel("dense", w.dtype).launch(
-        (tiles * groups if rows else 0,),
+        (tiles * min(-(-rows // _WARPS), max(1, _BLOCKS // max(1, tiles))),),
         (_WARPS * WORD,),
-        lists + copy if copied else lists,
         words=x.words,
         w=contiguous(w),
         out=out,
         rows=rows,
-        inputs=inputs,
         outputs=outputs,
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
-        copied=copied,
     )
     return out
 
@@ -64,14 +60,12 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
     inputs, samples, time_words = by_neuron.shape
     outputs = g.shape[1]
     g_w = empty(g, (inputs, outputs), g.dtype)
-    width = WORD if outputs <= WORD else _ADJOINT_OUTPUTS
     kernel("dense_weight_adjoint", g.dtype).launch(
-        (inputs * -(-outputs // width),),
-        (_ADJOINT_THREADS,),
+        (inputs * output_tiles(outputs),),
+        (_WARPS * WORD,),
         by_neuron=by_neuron,
         errors=contiguous(g),
         g_w=g_w,
-        inputs=inputs,
         samples=samples,
         time_words=time_words,
         outputs=outputs,

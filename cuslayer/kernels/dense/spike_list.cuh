@@ -1,157 +1,199 @@
 // Lists of the spikes among packed bits, and sums over them in the order of the CPU's `gather` (kernels/dense/cpu.py).
 //
-// A warp turns words into a list of entries in shared memory, 32 words at a time, one for each lane:
+// A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp does
+// not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane p, which
+// searches the word where the sum of the counts passes p:
 //
-//     words     ..0100 | ..0000 | ..1001 |     a lane a word
-//     counts       1   |    0   |    2   |     their prefix sums are places in the list
-//     list      [ 2, 64, 67 ]                  the entry of each bit, ascending
+//     lane            0        1        2        3
+//     words        ..0100   ..0000   ..1001   ..0010
+//     count           1        0        2        1
+//     sum so far      1        1        3        4
+//     list         [  2,      64,      67,      97 ]      place 2 is in lane 2, whose sum is the first above 2
 //
-// Then all lanes walk the list, each for an output of its own: the warp does not diverge, however the spikes lie. The list
-// is short. Where the words have more spikes, it is used and filled again.
+// The list has 32 places. It is filled completely before it is used, except at the end: so the fours of a sum stay together.
 
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
 
-// Entries of the list of a warp. It is filled completely before it is used, except at the end: a multiple of four keeps
-// the fours of a sum together.
-constexpr int LIST = 64;
-
-// Which entry each bit of the words stands for: bit b of word w is entry outer (w / period) + inner (32 (w % period) + b).
+// Which entry a bit stands for: bit b of word w is entry outer (w / period) + inner (32 (w % period) + b).
 struct Entries {
     unsigned period;
     unsigned outer;
     unsigned inner;
-    unsigned long long inverse;  // 2^32 / period, rounded up
+    unsigned inverse;  // 2^32 / period, rounded down
 
-    __device__ __forceinline__ Entries(long long period, long long outer, long long inner)
-        : period(period), outer(outer), inner(inner), inverse(((1ull << 32) + period - 1) / (period > 0 ? period : 1))
+    __device__ __forceinline__ Entries(unsigned period, unsigned outer, unsigned inner)
+        : period(period), outer(outer), inner(inner), inverse(0xFFFFFFFF / max(period, 1u))
     {
     }
 
-    // The entry of bit 0 of a word. A division takes twenty instructions; the product is the quotient, or one more.
-    __device__ __forceinline__ unsigned first(unsigned word) const
+    __device__ __forceinline__ unsigned at(unsigned word, unsigned bit) const
     {
-        unsigned group = word * inverse >> 32;
-        group -= (unsigned long long)group * period > word;
-        return outer * group + inner * LANES * (word - group * period);
+        // A division takes twenty instructions; the product is the quotient, or one less.
+        unsigned group = (unsigned long long)word * inverse >> 32;
+        group += word - group * period >= period;
+        return outer * group + inner * (LANES * (word - group * period) + bit);
     }
 };
 
-// `depth` words of each lane: word `first` + 32 i + lane of `count` words for each i, 0 behind the last.
+// `depth` words of each lane, 1 or 4: the words first + 32 i + lane of `count` for each i, 0 behind the last.
 template <int depth>
 struct Words {
     unsigned word[depth];
 
     __device__ __forceinline__ Words(const unsigned *words, unsigned count, unsigned first)
     {
+        const unsigned at = first + threadIdx.x % LANES;
+        const unsigned *const mine = words + at;
 #pragma unroll
-        for (int i = 0; i < depth; ++i) {
-            const unsigned at = first + LANES * i + threadIdx.x % LANES;
-            word[i] = at < count ? words[at] : 0;
-        }
+        for (int i = 0; i < depth; ++i)
+            word[i] = at + LANES * i < count ? mine[LANES * i] : 0;
     }
 };
 
-// Puts into place[i] how many bits the warp has before those of word[i], from `filled` on. Returns the number behind all.
+// What a warp has in shared memory.
 template <int depth>
-__device__ __forceinline__ unsigned places_of(unsigned (&place)[depth], const Words<depth> &words, unsigned filled)
-{
+struct __align__(16) SpikeList {
+    unsigned list[LANES];
+    unsigned words[LANES * depth];
+
+    // Calls use(list, size) for the entries of the bits in `count` words, in ascending order of the bits: size is 32, and
+    // at the end less, which may be 0. `loaded` are the first words, from `first` on; the warp goes from one group of
+    // 32 depth words to that `stride` words later. All lanes of a warp call it together.
+    template <typename Use>
+    __device__ __forceinline__ void for_each(
+        Words<depth> loaded, const unsigned *from, unsigned count, unsigned first, unsigned stride,
+        const Entries &entries, Use use)
+    {
+        unsigned filled = 0;
+        for (unsigned at = first;; at += stride) {
+            const bool ends = at >= count;
+            if (at != first && !ends)
+                loaded = Words<depth>(from, count, at);
+            const Counts counts = ends ? Counts() : count_bits(loaded);
+            for (unsigned begin = 0; ends || begin < counts.all;) {
+                const unsigned taken = min(LANES - filled, counts.all - begin);
+                if (!ends)
+                    fill(begin + threadIdx.x % LANES - filled, threadIdx.x % LANES >= filled, counts, at, entries);
+                filled += taken;
+                begin += taken;
+                if (filled == LANES || ends) {
+                    __syncwarp();
+                    use(list, int(filled));
+                    __syncwarp();
+                    filled = 0;
+                }
+                if (ends)
+                    return;
+            }
+        }
+    }
+
+private:
+    // The bits of the words of all lanes.
+    struct Counts {
+        unsigned all = 0;     // in all lanes
+        unsigned sum = 0;     // in this lane and those before it
+        unsigned mine = 0;    // in this lane, which has `depth` successive words
+        unsigned before = 0;  // byte k: before word k of these
+    };
+
+    __device__ __forceinline__ Counts count_bits(const Words<depth> &loaded)
+    {
+        const unsigned lane = threadIdx.x % LANES;
+        Counts counts;
+        __syncwarp();
 #pragma unroll
-    for (int i = 0; i < depth; i += 2) {
-        // Two sums of up to 1,024 in one register.
-        unsigned counts = __popc(words.word[i]);
-        if (i + 1 < depth)
-            counts |= __popc(words.word[i + 1 < depth ? i + 1 : i]) << 16;
-        const unsigned mine = counts;
+        for (int i = 0; i < depth; ++i)
+            words[LANES * i + lane] = loaded.word[i];
+        __syncwarp();
+#pragma unroll
+        for (int k = 0; k < depth; ++k) {
+            counts.before |= counts.mine << 8 * k;
+            counts.mine += __popc(words[depth * lane + k]);
+        }
+        counts.sum = counts.mine;
 #pragma unroll
         for (int distance = 1; distance < LANES; distance *= 2) {
-            const unsigned before = __shfl_up_sync(ALL_LANES, counts, distance);
-            counts += threadIdx.x % LANES >= distance ? before : 0;
+            const unsigned other = __shfl_up_sync(ALL_LANES, counts.sum, distance);
+            counts.sum += lane >= distance ? other : 0;
         }
-        const unsigned all = __shfl_sync(ALL_LANES, counts, LANES - 1), before = counts - mine;
-        place[i] = filled + (before & 0xFFFF);
-        filled += all & 0xFFFF;
-        if (i + 1 < depth) {
-            place[i + 1 < depth ? i + 1 : i] = filled + (before >> 16);
-            filled += all >> 16;
+        counts.all = __shfl_sync(ALL_LANES, counts.sum, LANES - 1);
+        return counts;
+    }
+
+    // Puts bit `place` of the warp's words into the list, at the place of this lane.
+    __device__ __forceinline__ void fill(
+        unsigned place, bool fills, const Counts &counts, unsigned at, const Entries &entries)
+    {
+        unsigned source = 0;
+#pragma unroll
+        for (int distance = LANES / 2; distance > 0; distance /= 2)
+            source += __shfl_sync(ALL_LANES, counts.sum, source + distance - 1) <= place ? distance : 0;
+        unsigned bit = place - __shfl_sync(ALL_LANES, counts.sum - counts.mine, source), k = 0;
+        if (depth > 1) {
+            const unsigned before = __shfl_sync(ALL_LANES, counts.before, source);
+#pragma unroll
+            for (int i = 1; i < depth; ++i)
+                k += bit >= (before >> 8 * i & 0xFF);
+            bit -= before >> 8 * k & 0xFF;
+        }
+        if (fills && place < counts.all) {
+            unsigned word = words[depth * source + k];
+#pragma unroll 1
+            for (; bit > 0; --bit)
+                word &= word - 1;
+            list[threadIdx.x % LANES] = entries.at(at + depth * source + k, __ffs(word) - 1);
         }
     }
-    return filled;
-}
+};
 
-// Calls use(list, size) for the entries of the bits in `count` words, in ascending order of the bits: size is LIST, and at
-// the end less, which may be 0. `loaded` are the first words, from `first` on; the warp skips from one group of
-// 32 depth words to that `stride` words later. All lanes of a warp call it together.
-template <int depth, typename Use>
-__device__ __forceinline__ void for_each_list(
-    Words<depth> loaded, const unsigned *words, unsigned count, unsigned first, unsigned stride, const Entries &entries,
-    unsigned *list, Use use)
+// The elements of a row at a lane's columns, 32 apart, 0 at columns that do not exist.
+template <int groups, bool all>
+__device__ __forceinline__ void read_columns(real (&row)[groups], const real *from, int count)
 {
-    unsigned filled = 0;
-    for (unsigned at = first; at < count; at += stride) {
-        if (at != first)
-            loaded = Words<depth>(words, count, at);
-        unsigned place[depth];
-        filled = places_of(place, loaded, filled);
-        for (;;) {
 #pragma unroll
-            for (int i = 0; i < depth; ++i) {
-                unsigned &word = loaded.word[i];
-                if (word) {
-                    const unsigned entry = entries.first(at + LANES * i + threadIdx.x % LANES);
-                    for (; word && place[i] < LIST; word &= word - 1)
-                        list[place[i]++] = entry + entries.inner * (__ffs(word) - 1);
-                }
-            }
-            if (filled < LIST)
-                break;
-            __syncwarp();
-            use(list, LIST);
-            __syncwarp();
-            filled -= LIST;
-#pragma unroll
-            for (int i = 0; i < depth; ++i)
-                place[i] -= LIST;
-        }
-    }
-    __syncwarp();
-    use(list, int(filled));
-    __syncwarp();
+    for (int k = 0; k < groups; ++k)
+        row[k] = all || k * LANES < count ? from[k * LANES] : 0;
 }
 
-// Adds row(entry) for each entry of a list to a total: in fours, (a + b) + (c + d), the rest one by one.
-template <typename Row>
-__device__ __forceinline__ real add_in_fours(real total, const unsigned *list, int size, Row row)
+template <int groups, bool all>
+__device__ __forceinline__ void add_rows(
+    real (&total)[groups], const unsigned *list, int size, const real *first, unsigned columns, int count)
 {
     int e = 0;
-#pragma unroll 2
+#pragma unroll (4 / groups)
     for (; e + 4 <= size; e += 4) {
         const uint4 four = *reinterpret_cast<const uint4 *>(list + e);
-        total += (row(four.x) + row(four.y)) + (row(four.z) + row(four.w));
+        real a[groups], b[groups], c[groups], d[groups];
+        read_columns<groups, all>(a, first + (unsigned long long)four.x * columns, count);
+        read_columns<groups, all>(b, first + (unsigned long long)four.y * columns, count);
+        read_columns<groups, all>(c, first + (unsigned long long)four.z * columns, count);
+        read_columns<groups, all>(d, first + (unsigned long long)four.w * columns, count);
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] += (a[k] + b[k]) + (c[k] + d[k]);
     }
-    for (; e < size; ++e)
-        total += row(list[e]);
-    return total;
+#pragma unroll 1
+    for (; e < size; ++e) {
+        real a[groups];
+        read_columns<groups, all>(a, first + (unsigned long long)list[e] * columns, count);
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] += a[k];
+    }
 }
 
-// The rows of a weight (inputs, outputs) that belong to 32 outputs: in shared memory (inputs, 32), or where they are.
-struct SharedRows {
-    const real *mine;  // the first row, of this lane
-
-    __device__ __forceinline__ real operator()(unsigned input) const { return mine[input * LANES]; }
-};
-
-struct DistantRows {
-    const real *mine;
-    long long outputs;
-
-    __device__ __forceinline__ real operator()(unsigned input) const { return mine[input * outputs]; }
-};
-
-// Copies the columns of 32 outputs, from `output` on, into shared memory (inputs, 32); 0 behind the last output.
-__device__ __forceinline__ void copy_rows(
-    real *rows, const real *w, long long inputs, long long outputs, long long output)
+// Adds the rows of a list to the totals of a lane, one for each of its columns, 32 apart: in fours, (a + b) + (c + d), the
+// rest one by one. `table` is (rows, columns); the columns of the warp begin at `column`.
+template <int groups>
+__device__ __forceinline__ void add_in_fours(
+    real (&total)[groups], const unsigned *list, int size, const real *table, long long columns, long long column)
 {
-    for (long long i = threadIdx.x; i < inputs * LANES; i += blockDim.x)
-        rows[i] = output + i % LANES < outputs ? w[i / LANES * outputs + output + i % LANES] : 0;
+    const int lane = threadIdx.x % LANES;
+    const long long left = columns - column;
+    if (left >= groups * LANES)
+        add_rows<groups, true>(total, list, size, table + column + lane, columns, 0);
+    else
+        add_rows<groups, false>(total, list, size, table + column + lane, columns, int(left) - lane);
 }

@@ -44,46 +44,41 @@ extern __shared__ __align__(16) unsigned char shared[];
 constexpr int CHUNK = 32;
 // Words of a lane that are loaded together: a frame of 4,096 inputs.
 constexpr int DEPTH = 4;
+// Groups of 32 outputs of a gathering warp, if there are more than 32 outputs.
+constexpr int GROUPS = 4;
 // Threads of a block of dense_neuron: as many as have enough registers.
-constexpr int THREADS = sizeof(real) == 4 ? 640 : 384;
+constexpr int THREADS = sizeof(real) == 4 ? 512 : 384;
 // Warps of a block of dense_neuron_adjoint that compute terms, and the steps of each in a chunk.
 constexpr int TERM_WARPS = 8, TERMS = CHUNK / TERM_WARPS;
-// The largest cut of the refractory response for which spikes are kept in a register.
-constexpr long long REGISTER_STEPS = 64;
 
 // What dense_neuron stores of the potentials.
 constexpr int KEEP_REAL = 1, KEEP_HALF = 2;
 
-// The part of a block's work that its gathering warps do, a frame at a time. The frames of a chunk are numbered by part,
-// then sample, then step: part 0 is the chunk, part 1, if inputs are gathered again, the same `cut` steps earlier.
-struct Gatherer {
+// The frames of a chunk that a gathering warp sums. They are numbered by part, then sample, then step: part 0 is the chunk;
+// part 1, if inputs are gathered again, is the same `cut` steps earlier.
+struct Frames {
     const unsigned *words;
-    long long frame_words, steps, samples, low, cut;
-    int group, count;  // samples of the block, frames of a chunk
-    long long begin = 0;
-    int place;
+    unsigned frame_words;
+    long long steps, samples, first_sample, cut;
+    int together, count;  // samples of the block, frames of a chunk
+    int number;           // of the next frame,
+    int chunk = 0;        // and its chunk
 
-    // The frame in words; null where there is none.
-    __device__ __forceinline__ const unsigned *frame() const
+    // The words of the next frame; null where there is none.
+    __device__ __forceinline__ const unsigned *next() const
     {
-        const int row = place / CHUNK;
-        const bool again = row >= group;
-        const long long t = begin + place % CHUNK - (again ? cut : 0), n = low + row - (again ? group : 0);
+        const int row = number / CHUNK, again = row >= together;
+        const long long t = (long long)chunk * CHUNK + number % CHUNK - (again ? cut : 0);
+        const long long n = first_sample + row - (again ? together : 0);
         return 0 <= t && t < steps && n < samples ? words + (t * samples + n) * frame_words : nullptr;
-    }
-
-    __device__ __forceinline__ Words<DEPTH> load() const
-    {
-        const unsigned *from = frame();
-        return Words<DEPTH>(from, from ? frame_words : 0, 0);
     }
 
     __device__ __forceinline__ void advance(int warps)
     {
-        place += warps;
-        if (place >= count) {
-            place = place % warps;
-            begin += CHUNK;
+        number += warps;
+        if (number >= count) {
+            number %= warps;
+            ++chunk;
         }
     }
 };
@@ -93,30 +88,78 @@ struct Walker {
     Recurrence response;
     Recurrence nu;
     real theta;
-    long long ref_cut;
-    real *past;              // this lane's part of the inputs within the response
-    int slot = 0;            // of past, read and written next
-    unsigned long long recent = 0;
+    real *past;       // the inputs within the response, a ring of `kept` rows
+    int kept;         // 0: what leaves the response is gathered again, or nothing leaves it
+    int slot;         // of past, read and written next
+    unsigned queue;   // the spikes that leave the refractory response at the next steps, lowest bit first
+    unsigned insert;  // where a new spike enters the queue; 0 if it leaves after more than 32 steps
 
-    // The spikes of `ref_cut` steps before `begin` and the 31 steps after that, from the words written so far.
-    __device__ __forceinline__ unsigned leaving_spikes(const unsigned *mine, long long begin) const
+    // Reads what enters the response at AHEAD steps of a chunk, and what leaves it, 0 behind the last step.
+    __device__ __forceinline__ void read(
+        real (&entering)[AHEAD], real (&leaving)[AHEAD], const real *entered, const real *left, int step, int count)
     {
-        const long long first = begin - ref_cut, word = first >> 5;
-        const unsigned low = word >= 0 ? mine[word] : 0, high = word + 1 >= 0 ? mine[word + 1] : 0;
-        return ((unsigned long long)high << 32 | low) >> (first & 31);
+#pragma unroll
+        for (int k = 0; k < AHEAD; ++k) {
+            entering[k] = step + k < count ? entered[(step + k) * LANES] : 0;
+            leaving[k] = left && step + k < count ? left[(step + k) * LANES] : 0;
+        }
+        if (kept) {
+#pragma unroll
+            for (int k = 0; k < AHEAD; ++k) {
+                leaving[k] = past[slot * LANES];
+                past[slot * LANES] = entering[k];
+                slot = slot + 1 == kept ? 0 : slot + 1;
+            }
+        }
     }
 
-    // One step: returns the potential, and the spike as the lowest bit of `recent`.
-    __device__ __forceinline__ real step(real entering, real leaving, bool old_spike)
+    // Step k of a batch of AHEAD steps: returns the potential.
+    __device__ __forceinline__ real step(int k, real entering, real leaving, bool &fires)
     {
+        const real old_spike = queue & 1;
+        response.flush(k);
+        nu.flush(k);
         const real value = response.output(leaving) + nu.output(old_spike);
-        const bool fires = value >= theta;
+        fires = value >= theta;
         response.accept(entering, leaving);
         nu.accept(fires, old_spike);
-        recent = recent << 1 | fires;
+        queue = queue >> 1 | (fires ? insert : 0);
         return value;
     }
 };
+
+// The spikes of the 32 steps from `first` on, 0 before step 0, from the words of a neuron.
+__device__ __forceinline__ unsigned spikes_from(const unsigned *words, long long first)
+{
+    const long long word = first >> 5;
+    const unsigned low = word >= 0 ? words[word] : 0, high = word + 1 >= 0 ? words[word + 1] : 0;
+    return ((unsigned long long)high << 32 | low) >> (first & 31);
+}
+
+// Sums the frames of a chunk, each for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32, groups, 32
+// steps, 32 outputs). `loaded` are the words of the warp's first frame, and then of the first of the next chunk.
+template <int groups>
+__device__ __forceinline__ void gather(
+    Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
+    const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
+{
+    const int this_chunk = frames.chunk;
+    while (frames.chunk == this_chunk) {
+        const Words<DEPTH> loaded = next;
+        const unsigned *const frame = frames.next();
+        real *const to = chunk + (frames.number / CHUNK * groups * CHUNK + frames.number % CHUNK) * LANES;
+        frames.advance(warps);
+        const unsigned *const after = frames.next();
+        next = Words<DEPTH>(after, after ? frames.frame_words : 0, 0);
+        real total[groups] = {};
+        spikes.for_each(
+            loaded, frame, frame ? frames.frame_words : 0, 0, DEPTH * LANES, entries,
+            [&](const unsigned *list, int size) { add_in_fours(total, list, size, w, outputs, output); });
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            to[k * CHUNK * LANES + threadIdx.x % LANES] = total[k];
+    }
+}
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const unsigned *__restrict__ words,  // (steps, samples, lines, line_words), spikes
@@ -127,13 +170,12 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     unsigned *by_neuron,                 // (outputs, samples, time_words), spikes, written and read back
     long long steps,                     // time steps
     long long samples,                   // samples of the batch
-    long long inputs,                    // lines x line
     long long outputs,                   // neurons of the layer
-    long long lines,                     // of a frame of x
+    long long lines,                     // of a frame of the input
     long long line_words,                // words of a line
     long long line,                      // inputs of a line
-    int group,                           // samples of a block, one walking warp for each
-    bool copied,                         // whether the weights of a block are copied into shared memory
+    int groups,                          // groups of 32 outputs of a block, 1 or GROUPS
+    int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
     int keep,                            // which potentials are stored
     real theta,                          // threshold
@@ -148,98 +190,78 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     real ref_cut_p,                      // ref_decay^ref_cut
     real ref_cut_q)                      // ref_cut ref_decay^ref_cut
 {
-    const long long tiles = (outputs + LANES - 1) / LANES, tile = blockIdx.x % tiles;
-    const long long low = blockIdx.x / tiles * group, output = tile * LANES + threadIdx.x % LANES;
-    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, gathering = blockDim.x / LANES - group;
-    const int kept = again || cut >= steps ? 0 : cut;  // steps of past
-    const int frames = (again ? 2 : 1) * group * CHUNK;
+    const int walkers = together * groups, gatherers = blockDim.x / LANES - walkers;
+    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+    const int kept = again || cut >= steps ? 0 : cut, numbers = walkers * CHUNK * LANES;
+    const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES);
+    const long long tile = blockIdx.x % tiles * groups, first_sample = blockIdx.x / tiles * together;
 
-    unsigned *const list = reinterpret_cast<unsigned *>(shared) + (warp - group) * LIST;
-    real *const chunks = reinterpret_cast<real *>(shared + gathering * LIST * sizeof(unsigned));
-    real *const past = chunks + 2 * frames * LANES;
-    real *const copy = past + group * kept * LANES;
-    if (copied)
-        copy_rows(copy, w, inputs, outputs, tile * LANES);
+    SpikeList<DEPTH> *const lists = reinterpret_cast<SpikeList<DEPTH> *>(shared);
+    real *const chunks = reinterpret_cast<real *>(lists + gatherers), *const past = chunks + (again ? 4 : 2) * numbers;
+    const auto chunk = [&](int of) { return chunks + (of & 1) * (again ? 2 : 1) * numbers; };
 
     const Entries entries(line_words, line, 1);
-    const DistantRows distant{w + min(output, outputs - 1), outputs};
-    const long long n = low + warp, out_words = tiles, time_words = (steps + CHUNK - 1) / CHUNK;
-    Gatherer gatherer{words, lines * line_words, steps, samples, low, cut, group, frames};
-    gatherer.place = warp - group;
-    Words<DEPTH> next(words, 0, 0);
-    if (warp >= group)
-        next = gatherer.load();
+    Frames frames{
+        words, unsigned(lines * line_words), steps, samples, first_sample, cut, together,
+        (again ? 2 : 1) * together * CHUNK, warp - walkers};
+    Words<DEPTH> next(nullptr, 0, 0);
+    if (warp >= walkers) {
+        const unsigned *const frame = frames.next();
+        next = Words<DEPTH>(frame, frame ? frames.frame_words : 0, 0);
+    }
+
+    // A walking warp: sample n, outputs from 32 `word` on.
+    const long long n = first_sample + warp / groups, word = tile + warp % groups, output = word * LANES + lane;
+    const long long out_words = (outputs + LANES - 1) / LANES, time_words = (steps + CHUNK - 1) / CHUNK;
+    const bool exists = output < outputs, walks = warp < walkers && n < samples && word < out_words;
     Walker walker{
-        {decay, gain, cut_p, cut_q}, {ref_decay, ref_gain, ref_cut_p, ref_cut_q}, theta, ref_cut,
-        past + warp * kept * LANES + lane};
-    if (warp < group)
+        {decay, gain, cut_p, cut_q}, {ref_decay, ref_gain, ref_cut_p, ref_cut_q}, theta,
+        past + warp * kept * LANES + lane, kept, 0, 0, ref_cut <= CHUNK && ref_cut < steps ? 1u << (ref_cut - 1) : 0};
+    if (walks)
         for (int i = 0; i < kept; ++i)
             walker.past[i * LANES] = 0;
-    __syncthreads();
 
-    for (long long begin = 0; begin < steps + CHUNK; begin += CHUNK) {
-        if (warp >= group) {
-            real *const chunk = chunks + (begin / CHUNK & 1) * frames * LANES + lane;
-            while (begin < steps && gatherer.begin == begin && gatherer.place < frames) {
-                const Words<DEPTH> loaded = next;
-                const unsigned *const frame = gatherer.frame();
-                real *const to = chunk + gatherer.place * LANES;
-                gatherer.advance(gathering);
-                next = gatherer.load();
-                real total = 0;
-                const auto add = [&](const unsigned *list, int size) {
-                    total = copied ? add_in_fours(total, list, size, SharedRows{copy + lane})
-                                   : add_in_fours(total, list, size, distant);
-                };
-                const unsigned count = frame ? gatherer.frame_words : 0;
-                for_each_list(loaded, frame, count, 0, DEPTH * LANES, entries, list, add);
-                *to = total;
-            }
-        } else if (begin > 0 && n < samples) {
-            const long long first = begin - CHUNK;
-            const real *const entered = chunks + (first / CHUNK & 1) * frames * LANES + warp * CHUNK * LANES + lane;
-            const real *const left = entered + group * CHUNK * LANES;
-            const bool exists = output < outputs;
+    for (int c = 0; c <= time_words; ++c) {
+        if (warp >= walkers && c < time_words && frames.chunk == c) {
+            if (groups == 1)
+                gather<1>(frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+            else
+                gather<GROUPS>(
+                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+        }
+        if (walks && c > 0) {
+            const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;
+            const int count = min((long long)CHUNK, steps - first);
+            const real *const entered = chunk(c - 1) + warp * CHUNK * LANES + lane;
+            const real *const left = again ? entered + numbers : nullptr;
             unsigned *const mine = by_neuron + (output * samples + n) * time_words;
-            const bool read_back = exists && ref_cut > REGISTER_STEPS && ref_cut < steps;
-            const unsigned old_spikes = read_back ? walker.leaving_spikes(mine, first) : 0;
+            if (exists && ref_cut > CHUNK && ref_cut < steps)
+                walker.queue = spikes_from(mine, first - ref_cut);
+            long long at = (first * samples + n) * outputs + output;
+            const bool to_u = exists && keep == KEEP_REAL, to_half = exists && keep == KEEP_HALF;
             unsigned ballots = 0, spikes = 0;
+#pragma unroll 1
             for (int i = 0; i < CHUNK; i += AHEAD) {
                 real entering[AHEAD], leaving[AHEAD];
+                walker.read(entering, leaving, entered, left, i, count);
 #pragma unroll
                 for (int k = 0; k < AHEAD; ++k) {
-                    const bool inside = first + i + k < steps;
-                    entering[k] = inside ? entered[(i + k) * LANES] : 0;
-                    leaving[k] = again && inside ? left[(i + k) * LANES] : 0;
-                }
-                if (kept) {
-#pragma unroll
-                    for (int k = 0; k < AHEAD; ++k) {
-                        leaving[k] = walker.past[walker.slot * LANES];
-                        walker.past[walker.slot * LANES] = entering[k];
-                        walker.slot = walker.slot + 1 == kept ? 0 : walker.slot + 1;
-                    }
-                }
-#pragma unroll
-                for (int k = 0; k < AHEAD; ++k) {
-                    const bool old_spike =
-                        ref_cut > REGISTER_STEPS ? old_spikes >> (i + k) & 1 : walker.recent >> (ref_cut - 1) & 1;
-                    const real value = walker.step(entering[k], leaving[k], old_spike);
-                    const bool inside = first + i + k < steps, fires = walker.recent & 1 && inside && exists;
-                    const unsigned ballot = __ballot_sync(ALL_LANES, fires);
+                    bool fires;
+                    const real value = walker.step(k, entering[k], leaving[k], fires);
+                    spikes = spikes >> 1 | (fires ? 1u << (CHUNK - 1) : 0);
+                    const unsigned ballot = __ballot_sync(ALL_LANES, fires && exists);
                     ballots = lane == i + k ? ballot : ballots;
-                    spikes |= unsigned(fires) << (i + k);
-                    const long long at = ((first + i + k) * samples + n) * outputs + output;
-                    if (inside && exists && keep == KEEP_REAL)
+                    if (to_u && i + k < count)
                         u[at] = value;
-                    if (inside && exists && keep == KEEP_HALF)
+                    if (to_half && i + k < count)
                         half[at] = to_float16(value);
+                    at += pitch;
                 }
             }
             if (exists)
-                mine[first / CHUNK] = spikes;
-            if (first + lane < steps)
-                fired[((first + lane) * samples + n) * out_words + tile] = ballots;
+                mine[c - 1] = spikes & 0xFFFFFFFF >> (CHUNK - count);
+            if (lane < count)
+                fired[((first + lane) * samples + n) * out_words + word] = ballots;
         }
         __syncthreads();
     }
@@ -301,7 +323,10 @@ struct WalkerBack {
                 const long long t = begin + i - k;
                 if (!in_advance)
                     read(leaving[k], ref_leaving[k], t);
-                const real value = exact ? rho[k] * (term[k] + nu.output(ref_leaving[k])) : term[k];
+                response.flush(AHEAD - 1 - k);
+                if (exact)
+                    nu.flush(AHEAD - 1 - k);
+                const real value = exact ? flushed(rho[k] * (term[k] + nu.output(ref_leaving[k]))) : term[k];
                 const real filtered = response.output(leaving[k]);
                 response.accept(value, leaving[k]);
                 if (exact)
@@ -349,7 +374,7 @@ struct Terms {
         for (int i = 0; i < TERMS; ++i) {
             const int step = first + i * TERM_WARPS;
             const real rho = begin + step < steps ? surrogate(potential[i], theta, steep, height) : 0;
-            terms[step * LANES] = exact ? grad[i] : rho * grad[i];
+            terms[step * LANES] = exact ? grad[i] : flushed(rho * grad[i]);
             if (exact)
                 terms[(CHUNK + step) * LANES] = rho;
         }

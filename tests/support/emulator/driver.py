@@ -11,6 +11,7 @@ binding of arguments, the index arithmetic of every thread. A fault that is unde
 - a data race: two threads access an element without a barrier between them, and one of them writes it;
 - a result that depends on the order of threads, such as a sum of floats by atomicAdd;
 - a shift by a negative number or by all bits, a division of integers by zero;
+- a grid or block that no GPU launches;
 - more shared memory than the launch may have: 48 KiB or what `max_dynamic_shared_size_bytes` was set to, and 227 KiB.
   A static variable counts where the launch touches it.
 
@@ -18,13 +19,14 @@ The compiler inserts a call at every memory access (build.py), which checks the 
 accesses of other threads (memory.cpp). Each launch runs twice, with threads and blocks in ascending and descending
 order and different poison in uninitialized memory, a third time if threads wait for one another; the results must be
 the same to the bit (launch.py). Threads are plain calls; once a kernel reaches a barrier they are fibers (threads.cpp).
+On request it counts what the accesses of warps would cost on a GPU (counts.py).
 
 Not detected: the alignment of structures that are no vectors of CUDA's, the rounding of CUDA's exp and of __expf, other
 lanes in __activemask() than those with which the warp began, memcpy, accesses past the end of a local or static shared
 array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a __threadfence().
-Subnormal numbers are flushed only on request (`Emulator`). A thread that spins until another has written waits forever.
-It needs a POSIX system with makecontext; it is tested on Linux, and macOS is supported but not tested (there, static
-shared memory does not count).
+Subnormal numbers are flushed only on request (`Emulator`), and not by fabs, fmin, fmax and a change of sign. A thread
+that spins until another has written waits forever. It needs a POSIX system with makecontext; it is tested on Linux, and
+macOS is supported but not tested (there, static shared memory does not count).
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Emulator:
             among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
             Only an x86 CPU can do so; elsewhere the test is skipped.
         built: the sources that were compiled.
-        counting: whether accesses are counted, which takes several times as long.
+        counting: whether accesses are counted, by kernels that are built from then on; it takes ten times as long.
         launches: the names of the kernels that ran.
         counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,6 +53,10 @@ class _Launch(ctypes.Structure):
 # Bytes of shared memory that a block may have: of any kernel, and of one that asks for more (compute capability 9.0).
 SHARED, MOST_SHARED = 48 << 10, 227 << 10
 
+# The most blocks and threads in each dimension, and in all.
+_GRID = ((1 << 31) - 1, (1 << 16) - 1, (1 << 16) - 1), 1 << 63
+_BLOCK = (1024, 1024, 64), 1024
+
 
 class Kernel:
     """A kernel of a library of `emulator_build`, launched as CuPy's RawKernel is."""
@@ -71,6 +76,7 @@ class Kernel:
         # without barriers do not pay for what they do not use.
         self._fibers = False
         self._most_dynamic: int | None = None
+        self._counting = emulator.counting
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -90,10 +96,10 @@ class Kernel:
     ) -> None:
         """Run the kernel with `shared_mem` bytes of dynamic shared memory."""
         self._emulator.launches.append(self.name)
-        launch = _Launch(_three(grid), _three(block), shared=shared_mem, flush=self._emulator.flush)
         with self._lock:
             try:
-                self._launch(launch, arguments)
+                blocks, threads = _three("a grid", grid, *_GRID), _three("a block", block, *_BLOCK)
+                self._launch(_Launch(blocks, threads, shared=shared_mem, flush=self._emulator.flush), arguments)
             except EmulationError as error:
                 raise EmulationError(f"{self.name}: {error}") from None
 
@@ -111,12 +117,12 @@ class Kernel:
             self._fibers = True
             return results(this)
 
-        if self._emulator.counting:
+        if self._counting:
             launch.counting = _LEARN
         expected = results(_PLAIN[0])
         static = self._static_shared()
         self._check_shared(launch.shared, static)
-        if self._emulator.counting:
+        if self._counting:
             launch.counting = _COUNT
             results(_PLAIN[0])
             launch.counting = _NOT_COUNTING
@@ -145,6 +151,8 @@ class Kernel:
         return int(touched(ctypes.c_size_t(len(sizes)), table(*offsets), table(*sizes)))
 
     def _check_shared(self, dynamic: int, static: int) -> None:
+        if static > SHARED:
+            raise EmulationError(f"a kernel has {static} bytes of static shared memory, more than {SHARED}")
         most = SHARED - static if self._most_dynamic is None else self._most_dynamic
         if dynamic > most or static + dynamic > MOST_SHARED:
             limit = MOST_SHARED if static + dynamic > MOST_SHARED else most + static
@@ -188,8 +196,16 @@ class Kernel:
         return outcome != _NEEDS_FIBERS
 
 
-def _three(size: tuple[int, ...]) -> tuple[int, ...]:
-    return (*size, 1, 1)[:3]
+def _three(what: str, size: tuple[int, ...], most: tuple[int, ...], most_of_all: int) -> tuple[int, ...]:
+    """Return a grid or block in three dimensions.
+
+    Raises:
+        EmulationError: no GPU launches one of this size.
+    """
+    three = (*size, 1, 1)[:3]
+    if math.prod(three) > most_of_all or not all(0 < n <= limit for n, limit in zip(three, most, strict=True)):
+        raise EmulationError(f"no GPU launches {what} of {' x '.join(map(str, size))}")
+    return three
 
 
 def _difference(memories: Sequence[Memory], expected: Sequence[bytes], found: Sequence[bytes], order: str) -> str:

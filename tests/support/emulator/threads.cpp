@@ -300,8 +300,6 @@ Outcome run_pass()
             fibers[t].begun = false;
         return static_cast<Outcome>(outcome);
     }
-    if (threads > MOST_THREADS)
-        refuse_launch("a block of %u threads is more than a GPU takes", threads, "");
     if (launch->fibers && !fibers)
         make_fibers();
     positions.resize(threads);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,11 +121,11 @@ def _bytes(arrays: Sequence[DeviceArray]) -> int:
 
 def record(operation: costs.Operation) -> None:
     """Count an operation, at the launch of the graph if it is captured."""
-    found, capture = costs.labelled(operation), state().capture
+    capture = state().capture
     if capture is None:
-        costs.add(found)
+        costs.add(costs.labelled(operation))
     else:
-        capture.operations += found
+        capture.operations += costs.labelled(replace(operation, graph=True))
 
 
 def execute(work: Callable[[], None]) -> None:

@@ -28,6 +28,7 @@ class Operation:
         grid: the blocks of an own kernel's launch.
         block: the threads of each of its blocks.
         shared: the bytes of its dynamic shared memory.
+        graph: whether it ran as a part of a graph.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Operation:
     grid: tuple[int, ...] = ()
     block: tuple[int, ...] = ()
     shared: int = 0
+    graph: bool = False
 
     @property
     def bytes(self) -> int:

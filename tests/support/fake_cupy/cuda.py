@@ -82,7 +82,7 @@ def namespace() -> SimpleNamespace:
             getDeviceProperties=lambda device: about,
             runtimeGetVersion=lambda: 12000,
             driverGetVersion=lambda: 12000,
-            memGetInfo=lambda: (1 << 30, 2 << 30),
+            memGetInfo=lambda: state().memory(),
         ),
         driver=SimpleNamespace(CUDADriverError=modules.CUDADriverError),
         compiler=SimpleNamespace(CompileException=modules.CompileException),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.fake_cupy.array import DeviceArray, checked_type, empty, launch, made
-from tests.support.fake_cupy.shapes import copy
+from tests.support.fake_cupy.shapes import astype, copy
 
 UFUNCS = ("exp", "log", "maximum", "minimum", "rint", "sign", "sqrt", "tanh", "trunc")
 _BINARY = ("add", "sub", "mul", "truediv", "pow", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
@@ -86,8 +86,8 @@ def _array_ufunc(self: DeviceArray, ufunc: Any, method: str, *inputs: Any, **opt
     raise TypeError(f"numpy.{ufunc.__name__} of an array on the device")
 
 
-def _where(condition: Any, a: Any, b: Any) -> DeviceArray:
-    return elementwise("where", np.where, condition, a, b)
+def _where(condition: DeviceArray, a: Any, b: Any) -> DeviceArray:
+    return elementwise("where", np.where, astype(condition, bool, copy=False), a, b)
 
 
 def clip(self: DeviceArray, a_min: Any = None, a_max: Any = None) -> DeviceArray:

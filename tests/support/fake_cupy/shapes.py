@@ -10,6 +10,9 @@ import numpy as np
 from tests.support.fake_cupy.array import DeviceArray, checked_type, empty, filled, launch, made, read, upload, view
 from tests.support.fake_cupy.state import state
 
+# More arrays than this, of less than so many bytes each, are joined by one kernel.
+_FEW, _SMALL = 8, 2 << 20
+
 
 def astype(self: DeviceArray, dtype: Any, order: str = "K", copy: bool = True) -> DeviceArray:
     """Return x in a type; x itself if copy is False and neither type nor order would change."""
@@ -90,17 +93,29 @@ def expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
 
 
 def concatenate(arrays: Iterable[DeviceArray], axis: int) -> DeviceArray:
-    """Return arrays joined along an axis: one kernel."""
+    """Return arrays joined along an axis: a copy of each, or of many small ones one kernel and tables from the host."""
     arrays = list(arrays)
     for x in arrays:
         _check_array(x)
     hosts = [x.host for x in arrays]
-    sizes = [x.shape[axis] for x in hosts]
     # Of arrays without elements along the axis, NumPy checks the other axes without a copy.
     rest = np.concatenate([np.take(x, [], axis) for x in hosts], axis).shape
-    at = axis % len(rest)
+    at, sizes = axis % len(rest), [x.shape[axis] for x in hosts]
     out = empty((*rest[:at], sum(sizes), *rest[at + 1 :]), np.result_type(*hosts))
-    return made("concatenate", lambda: np.concatenate(hosts, axis), arrays, out, kind="copy")
+    one_type = all(x.dtype == out.host.dtype for x in hosts)
+    if len(arrays) > _FEW and one_type and out.host.nbytes < _SMALL * len(arrays):
+        upload(np.zeros(len(arrays), np.int64))
+        if len(set(sizes)) > 1 or not all(x.flags.c_contiguous for x in hosts):
+            upload(np.zeros(len(arrays), np.int64))
+            upload(np.zeros((len(arrays), len(rest)), np.int64))
+        return made("concatenate", lambda: np.concatenate(hosts, axis), arrays, out, kind="copy")
+    for x, part in zip(arrays, np.split(out.host, np.cumsum(sizes)[:-1], axis), strict=True):
+        _copy_to(view(out, part), x)
+    return out
+
+
+def _copy_to(part: DeviceArray, x: DeviceArray) -> None:
+    launch("copy", lambda: np.copyto(part.host, x.host), [x], [part], kind="copy")
 
 
 def stack(arrays: Iterable[DeviceArray], axis: int) -> DeviceArray:
@@ -118,7 +133,7 @@ def copyto(x: DeviceArray, value: Any) -> None:
     if not np.can_cast(value.host.dtype, x.host.dtype, "same_kind"):
         raise TypeError(f"Cannot cast {value.host.dtype} to {x.host.dtype} in same_kind casting mode")
     np.broadcast_to(value.host, x.host.shape)
-    launch("copy", lambda: np.copyto(x.host, value.host), [value], [x], kind="copy")
+    _copy_to(x, value)
 
 
 def uninitialized(shape: Any, dtype: Any = float) -> DeviceArray:

@@ -60,6 +60,11 @@ class State:
     scatters: int = 0
     used: dict[int, int] = field(default_factory=dict)
 
+    def memory(self) -> tuple[int, int]:
+        """Return the free bytes of the device in use, and all of them; without a limit those of an H100."""
+        total = 80 << 30 if self.limit is None else self.limit
+        return total - self.used.get(self.device, 0), total
+
     def take(self, array: np.ndarray[Any, Any]) -> None:
         """Count the memory of a new array on the device in use, until the array is deleted.
 
