@@ -71,7 +71,6 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
-        "count_bits": lambda: gpu.spikes.counts(packed, steps, 0, steps),
         "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),

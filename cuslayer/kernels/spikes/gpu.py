@@ -108,20 +108,3 @@ def transpose(spikes: PackedSpikes, steps: int) -> Array:
 def with_neurons(spikes: PackedSpikes, steps: int) -> PackedSpikes:
     """Return packed spikes with `by_neuron`, transposed if no kernel wrote it."""
     return spikes if spikes.by_neuron is not None else replace(spikes, by_neuron=transpose(spikes, steps))
-
-
-def counts(spikes: PackedSpikes, steps: int, first: int, last: int) -> Array:
-    """Return the number of spikes of each neuron in steps first <= t < last, float32 (samples, features)."""
-    by_neuron = transpose(spikes, steps) if spikes.by_neuron is None else spikes.by_neuron
-    features, samples, time_words = by_neuron.shape
-    if first >= last:
-        return zeros(spikes.words, (samples, features), np.float32)
-    found = empty(spikes.words, (samples, features), np.float32)
-    sizes = {"features": features, "samples": samples, "time_words": time_words}
-    kernel("count_bits", _REAL)(features * samples, by_neuron=by_neuron, counts=found, **sizes, first=first, last=last)
-    return found
-
-
-def any_spike(spikes: PackedSpikes) -> Array:
-    """Return whether there is a spike, as a boolean () on the GPU, without a read-back."""
-    return spikes.words.any()  # type: ignore[return-value]
