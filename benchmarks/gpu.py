@@ -30,7 +30,8 @@ import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import ClassCounts, Pooling, Window
-from cuslayer.kernels.fused import gpu_conv, gpu_pool
+from cuslayer.kernels.conv.tap_sums import add_parts
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_pool, gpu_pool_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
 ROOT = Path(__file__).parents[1]
@@ -107,12 +108,30 @@ def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Wo
     weight, pooling = backend.to_device(w * srm.theta), Pooling(tiles, srm.pool_gain, response, spiking)
     large = gpu.spikes.pack(backend.to_device(np.zeros((steps, 2 * rows, 2 * columns, channels), bool)))
     constants = window, 1, response, spiking
+    drawn = np.random.default_rng(1).standard_normal((steps, rows, columns, channels), np.float32).astype(dtype)
+    errors = backend.to_device(drawn)
+    u = errors + srm.theta
+    pooled = backend.to_device(np.ascontiguousarray(drawn[:, ::2, ::2]))
+    pool = tiles, srm.pool_gain, (2 * rows, 2 * columns)
     return {
+        "add_parts": lambda: add_parts(errors.reshape(steps, -1), (rows * columns * channels,)),
         "conv": lambda: gpu.conv.forward(x, weight, window, 1),
+        "conv_input_adjoint": lambda: gpu.conv.input_adjoint(errors, weight, (rows, columns), window, 1),
         "conv_neuron": lambda: gpu_conv.conv_neuron(x, steps, weight, *constants, keep),
+        "conv_neuron_adjoint": lambda: gpu_conv_adjoint.conv_neuron_adjoint(
+            x, steps, errors, u, *constants, True, False
+        ),
         "conv_pool": lambda: gpu_conv.conv_pool(x, steps, weight, *constants, pooling, keep),
+        "conv_pool_adjoint": lambda: gpu_conv_adjoint.conv_pool_adjoint(
+            x, steps, pooled, u, pooled, *constants, pooling, True, False
+        ),
+        "conv_weight_adjoint": lambda: gpu.conv.weight_adjoint(x, errors, window, 1),
         "pool": lambda: gpu.pool.forward(large, tiles, srm.pool_gain),
+        "pool_adjoint": lambda: gpu.pool.adjoint(errors, pool[2], *pool[:2]),
         "pool_neuron": lambda: gpu_pool.pool_neuron(large, steps, tiles, srm.pool_gain, response, spiking, np.float32),
+        "pool_neuron_adjoint": lambda: gpu_pool_adjoint.pool_neuron_adjoint(
+            errors, u, steps, *pool, response, spiking, False
+        ),
     }
 
 

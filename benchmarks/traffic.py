@@ -21,12 +21,23 @@ _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "a
 # element a column or a tap, or the same as another array in another type.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "add_parts": {"parts": "r", "sums": "W"},
     "conv": {"x": "r", "w": "", "y": "w"},
+    "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
+    "conv_neuron_adjoint": {
+        **{"x": "r", "g": "r", "next_errors": "", "next_weight": "", "u": "r", "half": ""},
+        **{"g_u": "W", "errors": "w", "parts": "W"},
+    },
     "conv_pool": {
         **{"x": "r", "w": "", "u": "w", "half": "W"},
         **{"pooled_u": "w", "pooled_half": "W", "s": "w", "ring": "W"},
     },
+    "conv_pool_adjoint": {
+        **{"x": "r", "pooled_g": "r", "u": "r", "half": "", "pooled_u": "r", "pooled_half": ""},
+        **{"errors": "w", "parts": "W"},
+    },
+    "conv_weight_adjoint": {"x": "r", "errors": "r", "parts": "W"},
     "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
@@ -39,7 +50,9 @@ WAYS = {
     "neuron_adjoint_exact": {"g": "r", "u": "r", "g_u": "w", "y": "w"},
     "pack_bits": {"x": "r", "words": "w"},
     "pool": {"x": "r", "y": "w"},
+    "pool_adjoint": {"g": "r", "x": "w"},
     "pool_neuron": {"x": "r", "u": "w", "half": "W", "s": "w"},
+    "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
@@ -66,8 +79,12 @@ WAYS = {
 ELEMENTS = {
     ("conv_pool", "pooled_u"): 1 / 4,
     ("conv_pool", "s"): 1 / 4,
+    ("conv_pool_adjoint", "pooled_g"): 1 / 4,
+    ("conv_pool_adjoint", "pooled_u"): 1 / 4,
     ("pool", "x"): 4,
+    ("pool_adjoint", "x"): 4,
     ("pool_neuron", "x"): 4,
+    ("pool_neuron_adjoint", "x"): 4,
 }
 
 

@@ -13,7 +13,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 from weakref import ref
 
@@ -140,7 +140,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
         if grad is None and self.size != 1:
             raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
-        start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
+        start = _ones(self.data) if grad is None else to_device(grad)
         _backpropagate(self if self.node is None else self.node, start)
 
     def __repr__(self) -> str:
@@ -162,6 +162,18 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
 # Returns the result of an operation on tensors and arrays, with a graph node if one of them requires a gradient.
 apply = Tensor._apply
+
+
+def _ones(x: Array) -> Array:
+    """Return the gradient 1 of x, which has one element; a GPU has one array for all of a shape and type."""
+    xp, dtype = namespace(x), numeric(x).dtype
+    return xp.ones(x.shape, dtype) if xp is np else _ones_on_device(xp, x.data.device_id, x.shape, dtype)  # type: ignore[attr-defined]
+
+
+@cache
+def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    ones: Array = xp.ones(shape, dtype)
+    return ones
 
 
 def _as_data(data: Any) -> Array:

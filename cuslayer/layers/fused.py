@@ -105,6 +105,7 @@ def dense_neuron(
 
 @differentiable
 @takes_packed
+@takes_deferred
 def conv_neuron(
     x: Array,
     weight: Array,
@@ -165,7 +166,7 @@ def conv_neuron(
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
-        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        errors = fire_adjoint(k, as_array(g), potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array) -> Array:
@@ -190,7 +191,7 @@ def _pullback(
     """
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g, weights = g.astype(dtype, copy=False).reshape(fired), list[Array]()
+        g, weights = deferred_or(g, fired, dtype), list[Array]()
 
         def for_input() -> Array:
             errors, of_weight = adjoint(g, True)

@@ -145,7 +145,8 @@ LOOPS = """
     const long long rows = outer[threadIdx.x], columns = inner[threadIdx.x];
     real sum = 0;
     for (int i = 0; i < rows; ++i) {
-        for (int k = 0; k < columns; ++k) sum += x[k];
+        const int used = (columns + 5 * i * threadIdx.x) % 7;
+        for (int k = 0; k < used; ++k) sum += x[k];
         y[32 * i + threadIdx.x] = sum;
     }"""
 
@@ -153,14 +154,15 @@ LOOPS = """
 def test_nested_loops_of_different_lengths() -> None:
     """Each iteration of the inner loop is one access of the lanes that are in it, and so is what follows it."""
     rng = np.random.default_rng(3)
-    outer, inner = rng.integers(0, 4, 32), rng.integers(0, 6, 32)
+    outer, inner = rng.integers(0, 4, 32), rng.integers(0, 7, 32)
     parameters = "const long long *outer, const long long *inner, const real *x, real *y"
     counts = counted(parameters, LOOPS, outer, inner, ones(6), ones(128), block=32)
-    longest = [inner[outer > i].max() for i in range(outer.max())]
-    assert counts.sectors["x"].reads == sum(longest)
+    rows = np.arange(outer.max())[:, None]
+    used = np.where(outer > rows, (inner + 5 * rows * np.arange(32)) % 7, 0)
+    assert counts.sectors["x"].reads == used.max(1).sum()
     assert counts.sectors["y"].writes == outer.max()
-    assert counts.lanes == 2 * 32 + outer.sum() + (outer * inner).sum()
-    partial = sum(((outer > i) & (inner > k)).sum() < 32 for i in range(outer.max()) for k in range(longest[i]))
+    assert counts.lanes == 2 * 32 + outer.sum() + used.sum()
+    partial = sum((row > k).sum() < 32 for row in used for k in range(row.max()))
     assert counts.partial == partial + sum((outer > i).sum() < 32 for i in range(outer.max()))
 
 
@@ -212,6 +214,9 @@ def test_calls_of_a_function() -> None:
     counts = counted(X, body, ones(96), ones(32), 0, above=above, block=32)
     assert counts.sectors["x"].reads == 3 + 2
     assert (counts.accesses, counts.partial) == (6, 1)
+    body = "if (threadIdx.x < 16) y[threadIdx.x] = sum(x, 3); else y[threadIdx.x] = sum(x, 2);"
+    counts = counted(X, body, ones(96), ones(32), 0, above=above, block=32)
+    assert counts.sectors["x"].reads == counts.sectors["x"].read // 2 == 3 + 2
 
 
 def test_barriers_part_no_warp() -> None:

@@ -6,7 +6,8 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.tap_sums import add_parts, bits_of, blocks, count_parts, pieces_of
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import geometry, image
+from cuslayer.kernels.cuda.images import geometry
+from cuslayer.kernels.cuda.images import image as image_sizes
 from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
@@ -40,7 +41,9 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
     slice_pieces = -(-pieces // -(-bits // _SLICE))
     found = blocks(min(bits, 32 * slice_pieces), slice_pieces, outputs // groups, dtype.itemsize)
     if found is None:
-        raise ValueError(f"conv_weight_adjoint: the device must have shared memory for {32 * slice_pieces} taps a thread")
+        raise ValueError(
+            f"conv_weight_adjoint: the device must have shared memory for {32 * slice_pieces} taps a thread"
+        )
     items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
     parts = empty(errors, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(
@@ -66,22 +69,22 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
 
 def without_columns(x: PackedSpikes) -> dict[str, int]:
     """Return the size of the images by the names of the kernels' parameters; the kernels need no columns."""
-    return {name: size for name, size in image(x).items() if name != "columns"}
+    return {name: size for name, size in image_sizes(x).items() if name != "columns"}
 
 
-def conv_input_adjoint(errors: Array, w: Array, size: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of images of a size (H, W), without patches.
+def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), without patches.
 
     Args:
-        errors: (frames, rows, columns, outputs), the gradient of the convolution's output.
+        g: (frames, rows, columns, outputs), the gradient of the convolution's output.
         w: (kh, kw, C / groups, outputs).
-        size: rows and columns of the images.
+        image: rows and columns of the images.
         window: any.
         groups: the number of groups of channels.
     """
-    frames, rows, columns, outputs = errors.shape
-    inputs, itemsize = w.shape[2], errors.dtype.itemsize
-    x = empty(errors, (frames, *size, inputs * groups), errors.dtype)
+    frames, rows, columns, outputs = g.shape
+    inputs, itemsize = w.shape[2], g.dtype.itemsize
+    x = empty(g, (frames, *image, inputs * groups), g.dtype)
     wide = inputs > _NARROW
     channels = _WIDE if wide else _NARROW
     side = 1
@@ -89,19 +92,19 @@ def conv_input_adjoint(errors: Array, w: Array, size: tuple[int, int], window: W
         side *= 2
     pixels = _THREADS // side * _PIXELS[itemsize]
     shared = itemsize * _DEPTH * (pixels + 4 + side * channels) + 8 * pixels
-    kernel("conv_input_adjoint", errors.dtype).launch(
-        (-(-frames * size[0] * size[1] // pixels), groups * -(-inputs // (side * channels))),
+    kernel("conv_input_adjoint", g.dtype).launch(
+        (-(-frames * image[0] * image[1] // pixels), groups * -(-inputs // (side * channels))),
         (_THREADS,),
         shared,
-        errors=contiguous(errors),
+        errors=contiguous(g),
         w=contiguous(w),
         x=x,
         frames=frames,
         rows=rows,
         out_columns=columns,
         outputs=outputs,
-        height=size[0],
-        columns=size[1],
+        height=image[0],
+        columns=image[1],
         channels=inputs * groups,
         groups=groups,
         side=side,

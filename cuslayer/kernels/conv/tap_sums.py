@@ -1,4 +1,4 @@
-"""Blocks of the kernels that add errors over the spikes under windows, and the sum of their parts; see `tap_sums.cuh`."""
+"""Blocks of the kernels that add errors over the spikes under windows, and the sum of their parts: `tap_sums.cuh`."""
 
 from __future__ import annotations
 

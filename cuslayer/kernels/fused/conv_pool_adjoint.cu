@@ -31,16 +31,16 @@ extern __shared__ __align__(16) unsigned char shared[];
 
 // The gradient of one neuron's spikes: gain times the error of its tile, from the ring.
 struct RingGradient {
-    const real *ring;  // of the pooled neuron
+    const real *ring;  // of the pooled neuron; null for a thread without a neuron
     int rows, width;   // of the ring
     real gain;         // of the pooling layer
     long long steps, cut;
 
-    __device__ __forceinline__ real at(long long frame, int j) const { return gain * ring[row(frame, j) * width]; }
+    __device__ __forceinline__ real at(long long frame, int j) const { return ring ? gain * ring[row(frame, j) * width] : 0; }
 
     __device__ __forceinline__ real later(long long frame, int j) const
     {
-        return frame + j + cut < steps ? gain * ring[row(frame, j + cut) * width] : 0;
+        return ring && frame + j + cut < steps ? gain * ring[row(frame, j + cut) * width] : 0;
     }
 
     __device__ __forceinline__ int row(long long frame, int after) const
@@ -101,7 +101,6 @@ extern "C" __global__ void conv_pool_adjoint(
     int ring_rows,                             // steps of the ring buffer, a multiple of AHEAD
     bool stored_half,                          // whether `half` and `pooled_half` are the potentials
     bool keep,                                 // whether errors are written
-    bool with_weight,                          // whether sums are written
     int groups,                                // groups of channels
     int lanes,                                 // output channels of a block
     int height,                                // lines of a frame of x
@@ -142,7 +141,7 @@ extern "C" __global__ void conv_pool_adjoint(
     TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes};
     real *const ring = reinterpret_cast<real *>(shared);
     const int step = sums.tiles_of_block(), width = step * lanes, lane = threadIdx.x % lanes, column = threadIdx.x % width;
-    sums.begin(ring + ring_rows * width, channels / groups * mine.group, 0, with_weight ? window.pieces() : 0, samples);
+    sums.begin(ring + ring_rows * width, channels / groups * mine.group, 0, window.pieces(), samples);
 
     const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
     const long long neurons = samples * rows * out_columns * outputs;
@@ -160,7 +159,7 @@ extern "C" __global__ void conv_pool_adjoint(
               steps, pooled_neurons},
              nullptr},
             pools ? ring + column : nullptr,
-            {ring + column, ring_rows, width, pool_gain, steps, cut},
+            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, cut},
             {neuron,
              {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
              nullptr},

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
@@ -57,7 +56,7 @@ def conv_neuron_adjoint(
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
     samples = x.frames // max(steps, 1)
-    outputs = (g.weight.shape[0] if isinstance(g, Product) else g.shape[-3] * g.shape[-2] * g.shape[-1]) // (rows * columns)
+    outputs = math.prod(g.shape[1:]) // (rows * columns)
     shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
     nothing = empty(u, (0,), dtype)
     if 0 in map_shape:
@@ -102,7 +101,7 @@ def conv_neuron_adjoint(
         **geometry(window),
         **adjoint_constants(dtype, steps, response, spiking),
     )
-    if not in_sweep:
+    if errors is not None and not in_sweep:
         return errors if keep else None, conv_weight_adjoint(x, errors, window, groups)
     return errors, add_parts(parts, shape)
 

@@ -9,9 +9,9 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import geometry, image, lanes, new_potentials, new_spikes, warps_of_block
+from cuslayer.kernels.cuda.images import WARPS, geometry, image, new_potentials, new_spikes
 from cuslayer.kernels.cuda.launch import neuron_constants
-from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
 __all__ = ["pool_neuron"]
 
@@ -35,11 +35,9 @@ def pool_neuron(
     s = new_spikes(x, (rows, columns, x.shape[-1]))
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
     kept = new_potentials(x.words, dtype, steps, s.size // max(steps, 1), keep)
-    block = lanes(warps_of_block(0))
     kernel("pool_neuron", dtype).launch(
-        (-(-samples * rows * out_words // block[1]),),
-        block,
-        0,
+        (-(-samples * rows * out_words // WARPS),),
+        (WORD, WARPS),
         x=x.words,
         u=kept.real,
         half=kept.half,
