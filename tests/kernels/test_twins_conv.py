@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,9 +130,12 @@ SMALL = Case((3, 5), 2, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ring", [True, False])
 @pytest.mark.parametrize("cut", [2, 8, 9, 63, 64, 65, 72, None])
-def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
+def test_filters_of_every_length(cut: int | None, ring: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cuts within a batch of steps, within the 64 spikes in a register, beyond both, and none."""
+    if not ring:
+        monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
     refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
     if cut:
         refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
@@ -187,5 +191,24 @@ def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(images, "most_shared", lambda: size - less)
     shared = shared_bytes_of_launches(monkeypatch)
     check_conv(SMALL, 5, 0.3, "float32", 0)
-    check_conv_neuron(SMALL, 5, 1, 0.3, "float32", 0, *SRM)
-    assert shared == [0 if less else size] * 2
+    assert shared == [0 if less else size]
+
+
+# Rows of 128 bytes for 4 warps: a ring buffer of 16 + 8 steps, or 8 + 8 steps without one. The weights have 216 bytes.
+@pytest.mark.parametrize(("most", "expected"), [(232_448, 24 * 512 + 216), (12_000, 16 * 512 + 216), (8_200, 16 * 512)])
+def test_inputs_in_shared_memory(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "most_shared", lambda: most)
+    shared = shared_bytes_of_launches(monkeypatch)
+    check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, *SRM)
+    assert shared == [expected]
+
+
+def test_many_warps_for_large_weights() -> None:
+    """Blocks are larger, inputs are computed twice, or weights stay in memory, if more warps have room then."""
+    images_of = partial(images.blocks, options=[12_000, 2_048])
+    with emulation():
+        assert images_of(3_200) == (4, 4 * 12_000 + 3_200, True, 0)
+        assert images_of(36_000) == (16, 16 * 12_000 + 36_000, True, 0)
+        assert images_of(73_728) == (8, 8 * 2_048 + 73_728, True, 1)
+        assert images_of(150_000) == (16, 16 * 2_048 + 150_000, True, 1)
+        assert images_of(228_000) == (4, 4 * 12_000, False, 0)

@@ -80,7 +80,7 @@ def check_conv_pool(
     st.tuples(alphas, spikings(), alphas, spikings()),
 )
 @example(WIDE, 2, 3, 3, 1, 0.3, "float32", 0, (*SRM, *SRM))
-@example(SMALL, 4, 4, 9, 1, 0.3, "float64", 0, (*SRM, *SRM))
+@example(SMALL, 4, 3, 9, 1, 0.3, "float64", 0, (*SRM, *SRM))
 def test_conv_pool(
     case: Case, height: int, width: int, steps: int, samples: int, rate: float, dtype: str, seed: int, srm: Any
 ) -> None:
@@ -99,22 +99,40 @@ def with_cut(cut: int | None) -> tuple[Alpha, Spiking]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ring", [True, False])
 @pytest.mark.parametrize("cuts", [(2, 7), (9, 64), (63, 8), (65, 16), (80, 65), (64, None), (None, 2)])
-def test_filters_of_every_length(cuts: tuple[int | None, int | None], dtype: str) -> None:
-    """The ring buffer holds the steps that are read later, whichever of the two layers reads the oldest."""
+def test_filters_of_every_length(
+    cuts: tuple[int | None, int | None], ring: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring buffer of spikes holds the steps that are read later, whichever of the two layers reads the oldest."""
+    if not ring:
+        monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
     srm = *with_cut(cuts[0]), *with_cut(cuts[1])
     fired, s = check_conv_pool(SMALL, tiles(2, 2), 15, 100, 1, 0.1, dtype, 0, srm)
     assert 0.02 < fired.mean() < 0.5
     assert 0.02 < s.mean() < 0.5
 
 
-@pytest.mark.parametrize(("bytes_of_a_block", "kept"), [(0, 0), (700, 640), (1500, 216 + 2 * 640), (10**5, 216 + 640)])
-def test_what_fits_in_shared_memory(bytes_of_a_block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing, the ring buffers alone, or ring buffers and weights; of one word of spikes and of several."""
-    monkeypatch.setattr(arguments, "most_shared", lambda: bytes_of_a_block)
+# For a word of spikes: 4 x 24 rows of inputs in ring buffers, or 4 x 16, and a ring buffer of 40 x 4 words of spikes.
+WIDER = SMALL._replace(inputs=8, outputs=16)
+
+
+@pytest.mark.parametrize(
+    ("case", "most", "expected"),
+    [
+        (SMALL, 232_448, 4 * 24 * 128 + 640 + 216),
+        (SMALL, 9_200, 4 * 16 * 128 + 640 + 216),
+        (SMALL, 8_500, 4 * 16 * 128 + 216),
+        (SMALL, 8_200, 4 * 16 * 128),
+        (WIDER, 45_000, 3 * (4 * 24 * 128 + 640) + 4_608),
+    ],
+)
+def test_what_fits_in_shared_memory(case: Case, most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ring buffers and weights, of one word of spikes and of several, or less of them."""
+    monkeypatch.setattr(arguments, "most_shared", lambda: most)
     shared = shared_bytes_of_launches(monkeypatch)
-    check_conv_pool(SMALL, tiles(2, 2), 2, 40, 2, 0.3, "float32", 0, (*SRM, *with_cut(20)))
-    assert shared == [kept]
+    check_conv_pool(case, tiles(2, 2), 2, 40, 2, 0.3, "float32", 0, (*SRM, *with_cut(20)))
+    assert shared == [expected]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -145,12 +163,10 @@ def test_the_fused_pass_of_the_cpu() -> None:
 
 def test_conditions_of_one_pass() -> None:
     x, window = packed_on_host(np.zeros((2, 4, 4, 2), bool), 1), Window.of("conv", 3, 2, 1, 2)
-    assert gpu.fused.conv_kernels(x, window, 2) is gpu.fused.conv_kernels(x, window, 2, True) is gpu_conv
-    assert gpu.fused.pool_kernels(x) is gpu_pool
-    for pool in (tiles(2, 2), tiles(4, 4), tiles(1, 16)):
-        assert gpu.fused.conv_pool_kernels(x, window, 2, pool) is gpu_conv
+    for pool in (tiles(2, 2), tiles(3, 5), tiles(1, 15)):
+        assert gpu.fused.conv_pool_kernels(x, window, 2, pool, True) == gpu.fused.conv_kernels(x, window, 2, True)
     overlapping, padded = Window.of("pool", 3, 2, 0, 1), Window.of("pool", 2, 2, 1, 1)
-    for pool in (overlapping, padded, Window.of("pool", 2, 2, 0, 2), tiles(1, 17)):
+    for pool in (overlapping, padded, Window.of("pool", 2, 2, 0, 2), tiles(4, 4)):
         assert gpu.fused.conv_pool_kernels(x, window, 2, pool) is None
 
 

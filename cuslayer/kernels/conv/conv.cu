@@ -56,7 +56,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv(
     const long long frame_words = (long long)height * words;
     const long long size = (long long)rows * out_columns * outputs;
     const Frames run{x + first * frame_words, frame_words, count};
-    Reader reader(view, run);
+    Reader reader(view, run, 0);
     long long i = first * size + (lane.row * out_columns + lane.column) * outputs + lane.channel;
     for (long long t = 0; t < count; ++t, i += size) {
         real total = 0;

@@ -8,9 +8,9 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.gpu_adjoint import conv_input_adjoint as input_adjoint
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import fits, geometry, image, lanes, warps_of_block
+from cuslayer.kernels.cuda.images import blocks, geometry, image
 from cuslayer.kernels.cuda.launch import contiguous, empty
-from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
@@ -25,14 +25,12 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
     rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
     outputs = w.shape[3]
     y = empty(w, (x.frames, rows, columns, outputs), w.dtype)
-    in_shared = fits(w.nbytes)
-    shared = w.nbytes if in_shared else 0
-    block = lanes(warps_of_block(shared))
+    found = blocks(w.nbytes)
     warps = -(-x.frames // _RUN) * rows * words_of(columns * outputs)
     kernel("conv", w.dtype).launch(
-        (-(-warps // block[1]),),
-        block,
-        shared,
+        (-(-warps // found.groups),),
+        (WORD, found.groups),
+        found.shared,
         x=x.words,
         w=contiguous(w),
         y=y,
@@ -41,7 +39,7 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
         out_columns=columns,
         outputs=outputs,
         groups=groups,
-        in_shared=in_shared,
+        in_shared=found.weights,
         **image(x),
         **geometry(window),
     )

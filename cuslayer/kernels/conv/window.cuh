@@ -81,6 +81,7 @@ struct View {
     int begin;       // the first bit of a line that is covered
     int end;         // the bit after the last
     int across;      // words of a row of the rectangle
+    unsigned inverse;  // 2^31 / across, rounded up
     int items;       // words of the rectangle
     int fields;      // lanes that load the words of a step, or of a part of it
     int steps;       // steps of a round; 1 if a step has several rounds
@@ -100,6 +101,7 @@ struct View {
         end = min(outputs.high * window.across - window.left + reach, image.columns) * image.channels;
         const bool empty = !used || stop <= first_tap || end <= begin;
         across = empty ? 1 : (end - 1) / LANES - begin / LANES + 1;
+        inverse = ((1u << 31) + across - 1) / across;
         items = empty ? 0 : (stop - first_tap) * across;
         fields = empty ? LANES : min(items, LANES);
         steps = LANES / fields;
@@ -110,8 +112,8 @@ struct View {
 
     __device__ __forceinline__ Item item(int number) const
     {
-        const int row = number / across;
-        const int word = begin / LANES + number % across;
+        const int row = number * (unsigned long long)inverse >> 31;  // number / across, as number across < 2^31
+        const int word = begin / LANES + number - row * across;
         const int tap = first_tap + row;
         const int bit = word * LANES;
         const int low = max(begin - bit, 0);
@@ -128,16 +130,16 @@ struct Frames {
     long long steps;
 };
 
-// Visits the spikes of a view step by step, from step 0 on.
+// Visits the spikes of a view step by step.
 struct Reader {
-    int next = 0;          // the step to load
+    int next;              // the step to load
     int loaded = 0;        // its chunks that are loaded
     unsigned queue[ROUNDS];
     int base = 0;          // the first lane of the words of the next step to visit
     unsigned word = 0;     // of the current round
     unsigned present = 0;  // the lanes whose word is not empty
 
-    __device__ __forceinline__ Reader(const View &view, const Frames &frames)
+    __device__ __forceinline__ Reader(const View &view, const Frames &frames, long long first) : next(first)
     {
 #pragma unroll
         for (int i = 0; i < ROUNDS; ++i)
@@ -149,22 +151,11 @@ struct Reader {
         const Item item = view.chunks > 1 ? view.item(loaded * LANES + threadIdx.x) : view.mine;
         const long long step = next + view.step;
         const bool inside = item.kept != 0 && step < frames.steps;
-        const unsigned value = inside ? frames.first[step * frames.stride + item.offset] & item.kept : 0;
         if (++loaded == view.chunks) {
             loaded = 0;
             next += view.steps;
         }
-        return value;
-    }
-
-    __device__ __forceinline__ void next_round(const View &view, const Frames &frames)
-    {
-        word = queue[0];
-#pragma unroll
-        for (int i = 1; i < ROUNDS; ++i)
-            queue[i - 1] = queue[i];
-        queue[ROUNDS - 1] = load(view, frames);
-        present = __ballot_sync(ALL_LANES, word != 0);
+        return inside ? frames.first[step * frames.stride + item.offset] : 0;
     }
 
     // Calls visit(tap, bit) for each spike of the next step: the row of the window, and the place in its line.
@@ -172,10 +163,16 @@ struct Reader {
     __device__ __forceinline__ void step(const View &view, const Frames &frames, Visit visit)
     {
         for (int chunk = 0; chunk < view.chunks; ++chunk) {
-            if (base == 0)
-                next_round(view, frames);
-            unsigned some = present >> base & ALL_LANES >> (LANES - view.fields);
             const Item item = view.chunks > 1 ? view.item(chunk * LANES + threadIdx.x) : view.mine;
+            if (base == 0) {
+                word = queue[0] & item.kept;
+#pragma unroll
+                for (int i = 1; i < ROUNDS; ++i)
+                    queue[i - 1] = queue[i];
+                queue[ROUNDS - 1] = load(view, frames);
+                present = __ballot_sync(ALL_LANES, word != 0);
+            }
+            unsigned some = present >> base & ALL_LANES >> (LANES - view.fields);
             while (some) {
                 const int lane = base + __ffs(some) - 1;
                 unsigned bits = __shfl_sync(ALL_LANES, word, lane);
@@ -196,8 +193,7 @@ struct Reader {
 
 // The weights of the window of a lane.
 struct Taps {
-    const real *w;     // (kernel_h, kernel_w, inputs, outputs)
-    bool in_shared;      // whether the weights are in shared memory
+    const real *weights;  // of this lane's output, the next one `outputs` further
     bool contiguous;   // whether the bits of a row are one range, one bit for each weight
     int first;         // the place of the first bit of the window in a line, negative in the padding
     int span;          // bits of a line from the first to the last of the window; 0 for a lane without output
@@ -207,18 +203,16 @@ struct Taps {
     int inputs;        // input channels of a group
     int first_input;   // the first of them
     int outputs;       // output channels
-    int output;        // the output channel
 
     __device__ __forceinline__ Taps(
         const real *w, bool in_shared, const Image &image, const Window &window, const Outputs &lane, int outputs,
         int groups)
-        : w(w), in_shared(in_shared), contiguous(groups == 1 && window.gap_w == 1), channels(image.channels),
-          gap(window.gap_w), kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs),
-          output(lane.channel)
+        : weights((in_shared ? shared_weights : w) + lane.channel), contiguous(groups == 1 && window.gap_w == 1), channels(image.channels),
+          gap(window.gap_w), kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs)
     {
         first = (lane.column * window.across - window.left) * channels;
         span = lane.used ? ((kernel_w - 1) * gap + 1) * channels : 0;
-        first_input = output / (outputs / groups) * inputs;
+        first_input = lane.channel / (outputs / groups) * inputs;
     }
 
     // Adds the weight of a spike to the total of this lane.
@@ -227,18 +221,14 @@ struct Taps {
         const unsigned offset = bit - first;
         if (offset >= unsigned(span))
             return;
-        if (contiguous)
-            return add_weight(total, tap * span + offset);
+        if (contiguous) {
+            total += weights[(tap * span + offset) * outputs];
+            return;
+        }
         const unsigned column = offset / unsigned(channels);
         const unsigned input = offset % unsigned(channels) - first_input;
         if (column % unsigned(gap) == 0 && input < unsigned(inputs))
-            add_weight(total, (tap * kernel_w + column / unsigned(gap)) * inputs + input);
-    }
-
-    __device__ __forceinline__ void add_weight(real &total, int row) const
-    {
-        const int i = row * outputs + output;
-        total += in_shared ? shared_weights[i] : w[i];
+            total += weights[((tap * kernel_w + column / unsigned(gap)) * inputs + input) * outputs];
     }
 };
 

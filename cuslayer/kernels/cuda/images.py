@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +10,15 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.launch import empty, most_shared
-from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
+from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
-# Warps that a multiprocessor should have at a time, so that one computes while another waits for memory.
-_RESIDENT = 16
-# Warps of a block: at least, and at most.
-_LEAST, MOST = 4, 16
+# Warps that a multiprocessor should have at a time, so that one computes while another waits: three a scheduler.
+_RESIDENT = 12
+# Warps of a block: without shared memory, and those that are tried with it.
+WARPS = 4
+_WARPS = 4, 8, 16
+# Shared memory that the device takes for each block.
+_RESERVED = 1 << 10
 
 
 def image(x: PackedSpikes) -> Mapping[str, int]:
@@ -30,20 +33,42 @@ def geometry(window: Window) -> Mapping[str, int]:
     return dict(zip(names, (size for pair in window for size in pair), strict=True))
 
 
-def warps_of_block(shared: int) -> int:
-    """Return the number of warps of a block that needs some bytes of shared memory."""
-    blocks = most_shared() // max(shared, 1)
-    return min(MOST, max(_LEAST, -(-_RESIDENT // max(blocks, 1))))
+class Blocks(NamedTuple):
+    """The blocks of a launch.
+
+    Attributes:
+        groups: groups of warps in a block.
+        shared: bytes of shared memory of a block.
+        weights: whether the weights are in shared memory.
+        option: the number of the bytes that a group has.
+    """
+
+    groups: int
+    shared: int
+    weights: bool
+    option: int
 
 
-def fits(shared: int) -> bool:
-    """Return whether a block can have some bytes of shared memory."""
-    return shared <= most_shared()
+def blocks(weights: int, options: Sequence[int] = (0,), warps: int = 1) -> Blocks:
+    """Return blocks of which a multiprocessor has many warps at a time.
 
+    Weights in shared memory are preferred to weights in memory, then earlier options to later ones, then small blocks.
 
-def lanes(warps: int) -> tuple[int, int]:
-    """Return the shape of a block of some warps."""
-    return WORD, warps
+    Args:
+        weights: the bytes of the weights.
+        options: bytes of shared memory that a group of warps may have.
+        warps: warps of a group.
+    """
+    most, reached = most_shared(), 0
+    best = Blocks(1, min(options), False, options.index(min(options)))
+    for staged in (True, False):
+        for option, size in enumerate(options):
+            for groups in sorted({max(count // warps, 1) for count in _WARPS}):
+                shared = staged * weights + groups * size
+                resident = (most + _RESERVED) // (shared + _RESERVED) * groups * warps
+                if shared <= most and min(resident, _RESIDENT) > reached:
+                    best, reached = Blocks(groups, shared, staged, option), min(resident, _RESIDENT)
+    return best
 
 
 class Kept(NamedTuple):

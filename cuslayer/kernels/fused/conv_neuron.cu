@@ -8,12 +8,22 @@
 // s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
 // A warp computes one word of a line of s for all steps, a lane one neuron: bit b of word n is the output at place
 // 32 n + b of the line. Neighbouring lanes are neighbouring channels, so that their potentials are one access of 128
-// bytes, and their spikes are one ballot. The words of x that the windows of the warp cover are read once for all lanes,
-// four rounds ahead (window.cuh). A block is some of these warps and shares the weights in shared memory, if they fit.
-// The input that leaves the response after `cut` steps is computed again, from the spikes of step t - cut. A ring buffer
-// would hold cut numbers a neuron: with a cut of 77 steps 308 bytes, too many for shared memory; in global memory it
-// would move 8 bytes a neuron-step, twice those of u. The spikes are some bytes a line, which the second-level cache has
-// still; where nothing fired at step t - cut it costs a few instructions.
+// bytes, and their spikes are one ballot. It goes through time in batches of AHEAD steps:
+//
+//       1. the words of x that its windows cover are visited, step by step, and the weighted inputs are written to
+//          shared memory (window.cuh); words are loaded ROUNDS rounds before they are visited
+//       2. the neurons compute the steps of the batch
+//
+//       lane           0   1   2  ...  31          row (t modulo rows): a number for each lane
+//       row 0          a   a   a       a
+//       ...                                        <- leaves the response: step t - cut
+//       row rows - 1   a   a   a       a           <- enters: step t
+//
+// The input that leaves the response is read from these rows, a ring buffer, if they fit: (cut + 8) 128 bytes a warp, so
+// that a multiprocessor has 20 warps with a cut of 77. With a longer cut the spikes of step t - cut are visited again:
+// they are in the second-level cache still, and no weighted input is written to memory. A ring buffer in memory would
+// move 8 bytes a neuron-step, twice those of u.
+// A block is some of these warps and shares the weights in shared memory, if they fit.
 // Precision: `real`; u and s equal the CPU's to the bit.
 // Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.
 
@@ -46,6 +56,8 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     int gap_h,                       // rows between taps
     int gap_w,                       // columns between taps
     bool in_shared,                  // whether the weights fit in shared memory
+    bool input_ring,                 // whether the rows of inputs are a ring buffer
+    int input_rows,                  // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
     int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
     real theta,                      // threshold
     real decay,                      // exp(-dt / tau_sr)
@@ -71,13 +83,15 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const Taps taps(w, in_shared, image, window, lane, outputs, groups);
     const View view(image, window, lane, true);
     const long long frame_words = (long long)height * words;
-    const long long map = (long long)rows * out_columns * outputs;
     const long long word_stride = samples * rows * out_words;
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
-    Reader now(view, frames), before(view, frames);
+    const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
+    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, cut);
+    Reader now(view, frames, 0);
     const Constants constants{
         theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
     PackedNeuron neuron;
+    const long long map = (long long)rows * out_columns * outputs;
     long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
     for (long long t = 0; t < steps; t += AHEAD) {
         const long long old = t - ref_cut + threadIdx.x;
@@ -86,16 +100,28 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
             neuron.earlier = threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0;
         }
         const int count = min(steps - t, (long long)AHEAD);
-        for (int k = 0; k < count; ++k, i += samples * map) {
-            real entering = 0, leaving = 0;
-            now.step(view, frames, [&](int tap, int bit) { taps.add(entering, tap, bit); });
-            if (t + k >= cut)
-                before.step(view, frames, [&](int tap, int bit) { taps.add(leaving, tap, bit); });
-            const real potential = neuron.step(constants, t, k, entering, leaving, lane.used);
-            if (lane.used)
+        for (int k = 0; k < count; ++k) {
+            real total = 0;
+            now.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
+            inputs.enters(k) = total;
+        }
+        if (!input_ring && t + count > cut) {
+            Reader before(view, frames, max(t - cut, 0ll));
+            for (int k = max(cut - t, 0ll); k < count; ++k) {
+                real total = 0;
+                before.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
+                inputs.leaves(k) = total;
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; ++k, i += samples * map) {
+            const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
+            if (lane.used && k < count)
                 save(potential, keep, u, half, i);
         }
         if (threadIdx.x < count)
             s[(t + threadIdx.x) * word_stride + warp] = neuron.fired;
+        if (input_ring)
+            inputs.turn();
     }
 }

@@ -55,7 +55,7 @@ struct Ring {
     }
 };
 
-extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
+extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     const unsigned *__restrict__ x,   // (steps, samples, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
     real *__restrict__ u,             // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
@@ -89,6 +89,8 @@ extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
     int out_words,                    // words of a line of s
     int ring_steps,                   // steps in the ring buffer, a multiple of AHEAD
     bool in_shared,                   // whether the weights fit in shared memory
+    bool input_ring,                  // whether the rows of inputs are a ring buffer
+    int input_rows,                   // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
     bool ring_in_shared,              // whether the ring buffers fit in shared memory
     int keep,                         // 0: no potentials are saved, 1: as real, 2: as float16
     real theta,                       // threshold
@@ -142,7 +144,7 @@ extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
     const View view(image, window, lane, convolves);
     const long long frame_words = (long long)height * words;
     const Frames frames{x + sample * frame_words, samples * frame_words, steps};
-    Reader now(view, frames), before(view, frames);
+    Reader now(view, frames, 0);
 
     const Constants constants{
         theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
@@ -153,8 +155,13 @@ extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
     const long long frame = (long long)(pools ? pooled_rows : rows) * width * outputs;
     long long i = sample * frame + ((long long)lane.row * width + lane.column) * outputs + lane.channel;
 
-    unsigned *const behind_weights = reinterpret_cast<unsigned *>(shared_weights + (in_shared ? weights : 0));
-    unsigned *const rings = ring_in_shared ? behind_weights : ring;
+    // Shared memory: the weights, the rows of inputs of each warp but the pooling ones, the ring buffers of spikes.
+    real *const first_rows = shared_weights + (in_shared ? weights : 0);
+    const int of_inputs = input_rows * LANES;
+    Inputs inputs(
+        first_rows + (threadIdx.z * tile + position) * of_inputs, pools ? 0 : input_rows, input_ring, cut);
+    unsigned *const behind_inputs = reinterpret_cast<unsigned *>(first_rows + blockDim.z * tile * of_inputs);
+    unsigned *const rings = ring_in_shared ? behind_inputs : ring;
     const long long number = ring_in_shared ? threadIdx.z : word;  // of the ring buffer
     Ring recent{rings + number * ring_steps * tile, ring_steps, tile, 0};
     const long long word_stride = samples * pooled_rows * out_words;
@@ -171,23 +178,36 @@ extern "C" __global__ __launch_bounds__(544, 1) void conv_pool(
         if (!pools && ref_cut > REGISTER_STEPS && threadIdx.x < count && t + threadIdx.x >= ref_cut)
             neuron.earlier = recent.word(threadIdx.x - int(ref_cut), position);
         __syncwarp();
-        for (int k = 0; k < count; ++k, i += frame * samples) {
-            real entering = 0, leaving = 0;
-            if (pools) {
-                entering = real(recent.count(k - AHEAD)) * pool_gain;
-                if (t + k >= pooled_cut)
-                    leaving = real(recent.count(k - AHEAD - int(pooled_cut))) * pool_gain;
+        if (pools) {
+            for (int k = 0; k < count; ++k, i += frame * samples) {
+                const real entering = real(recent.count(k - AHEAD)) * pool_gain;
+                const bool leaves = t + k >= pooled_cut;
+                const real leaving = leaves ? real(recent.count(k - AHEAD - int(pooled_cut))) * pool_gain : real(0);
                 const real potential = neuron.step(pooled, t, k, entering, leaving, lane.used);
                 if (lane.used)
                     save(potential, keep, pooled_u, pooled_half, i);
-            } else {
-                now.step(view, frames, [&](int tap, int bit) { taps.add(entering, tap, bit); });
-                if (t + k >= cut)
-                    before.step(view, frames, [&](int tap, int bit) { taps.add(leaving, tap, bit); });
-                const real potential = neuron.step(constants, t, k, entering, leaving, lane.used);
+            }
+        } else {
+            for (int k = 0; k < count; ++k) {
+                real total = 0;
+                now.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
+                inputs.enters(k) = total;
+            }
+            if (!input_ring && t + count > cut) {
+                Reader before(view, frames, max(t - cut, 0ll));
+                for (int k = max(cut - t, 0ll); k < count; ++k) {
+                    real total = 0;
+                    before.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
+                    inputs.leaves(k) = total;
+                }
+            }
+            for (int k = 0; k < count; ++k, i += frame * samples) {
+                const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
                 if (lane.used)
                     save(potential, keep, u, half, i);
             }
+            if (input_ring)
+                inputs.turn();
         }
         if (threadIdx.x < count) {
             if (pools)

@@ -36,4 +36,4 @@ def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | 
 
 
 def pool_kernels(x: Array) -> None:
-    """Return None: a pooling layer and its neurons are two passes."""
+    """Return None: pooling and its neurons are two passes."""

@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import MOST, fits, geometry, image, lanes, new_potentials, new_spikes, warps_of_block
+from cuslayer.kernels.cuda.images import blocks, geometry, image, new_potentials, new_spikes
 from cuslayer.kernels.cuda.launch import TILE, contiguous, neuron_constants, zeros
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
@@ -18,6 +18,8 @@ __all__ = ["conv_neuron", "conv_pool"]
 
 # The largest cut of the refractory response for which spikes are in a register: REGISTER_STEPS of packed_neuron.cuh.
 _REGISTER_STEPS = 64
+# Positions of a pooling window: a warp each, and one for the pooled neurons, in a block of at most 512 threads.
+_MOST_POSITIONS = 15
 
 
 def conv_neuron(
@@ -45,14 +47,14 @@ def conv_neuron(
     rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
     s = new_spikes(x, (rows, columns, w.shape[3]))
     kept = new_potentials(w, w.dtype, steps, s.size // max(steps, 1), keep)
-    in_shared = fits(w.nbytes)
-    shared = w.nbytes if in_shared else 0
-    block = lanes(warps_of_block(shared))
+    constants = neuron_constants(w.dtype, steps, response, spiking)
+    rows_of_inputs = input_rows(constants["cut"], steps)
+    found = blocks(w.nbytes, [count * WORD * w.dtype.itemsize for count in rows_of_inputs])
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]
     kernel("conv_neuron", w.dtype).launch(
-        (-(-samples * rows * out_words // block[1]),),
-        block,
-        shared,
+        (-(-samples * rows * out_words // found.groups),),
+        (WORD, found.groups),
+        found.shared,
         x=x.words,
         w=contiguous(w),
         u=kept.real,
@@ -65,13 +67,25 @@ def conv_neuron(
         outputs=w.shape[3],
         out_words=out_words,
         groups=groups,
-        in_shared=in_shared,
+        in_shared=found.weights,
+        input_ring=found.option < len(rows_of_inputs) - 1,
+        input_rows=rows_of_inputs[found.option],
         keep=kept.keep,
         **image(x),
         **geometry(window),
-        **neuron_constants(w.dtype, steps, response, spiking),
+        **constants,
     )
     return kept.u, s
+
+
+def input_rows(cut: int, steps: int) -> list[int]:
+    """Return the rows of a ring buffer of inputs, and the rows without one: inputs that enter, and those that leave."""
+    return ([_batches(cut) + TILE] if cut < steps else []) + [2 * TILE]
+
+
+def _batches(steps: int) -> int:
+    """Return a number of steps, rounded up to whole batches."""
+    return -(-steps // TILE) * TILE
 
 
 def conv_pool(
@@ -107,12 +121,16 @@ def conv_pool(
     constants = neuron_constants(w.dtype, steps, response, spiking)
     constants |= neuron_constants(w.dtype, steps, pooling.response, pooling.spiking, "pooled_")
     tile, ring_steps = tile_h * tile_w, _ring_steps(steps, constants)
-    in_shared, ring_in_shared, block_words = _blocks(w.nbytes, tile, 4 * tile * ring_steps)
     words = samples * pooled_rows * out_words
+    rows_of_inputs = input_rows(constants["cut"], steps)
+    inputs, ring = [tile * count * WORD * w.dtype.itemsize for count in rows_of_inputs], 4 * tile * ring_steps
+    # Ring buffers of spikes are in memory only if they are too long for shared memory.
+    found = blocks(w.nbytes, [size + ring for size in inputs] + inputs[-1:], tile + 1)
+    ring_in_shared, option = found.option < len(inputs), min(found.option, len(inputs) - 1)
     kernel("conv_pool", w.dtype).launch(
-        (-(-words // block_words),),
-        (WORD, tile + 1, block_words),
-        in_shared * w.nbytes + ring_in_shared * block_words * 4 * tile * ring_steps,
+        (-(-words // found.groups),),
+        (WORD, tile + 1, found.groups),
+        found.shared,
         x=x.words,
         w=contiguous(w),
         u=kept.real,
@@ -133,7 +151,9 @@ def conv_pool(
         pooled_columns=s.shape[2],
         out_words=out_words,
         ring_steps=ring_steps,
-        in_shared=in_shared,
+        in_shared=found.weights,
+        input_ring=option < len(inputs) - 1,
+        input_rows=rows_of_inputs[option],
         ring_in_shared=ring_in_shared,
         keep=kept.keep,
         pool_gain=w.dtype.type(pooling.gain),
@@ -145,31 +165,13 @@ def conv_pool(
 
 
 def pools_in_one_pass(pool: Window) -> bool:
-    """Return whether `conv_pool` takes a pooling window: windows side by side, of at most MOST numbers."""
+    """Return whether `conv_pool` takes a pooling window: windows side by side, with at most 15 positions."""
     tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
-    return tiles and pool.kernel[0] * pool.kernel[1] <= MOST
+    return tiles and pool.kernel[0] * pool.kernel[1] <= _MOST_POSITIONS
 
 
 def _ring_steps(steps: int, constants: Mapping[str, Any]) -> int:
-    """Return the steps of the ring buffer, a multiple of TILE: those that are read later, and two batches."""
+    """Return the steps of the ring buffer of spikes: those that are read later, and two batches."""
     cut, ref_cut = constants["pooled_cut"], constants["ref_cut"]
     read = max(cut if cut < steps else 0, ref_cut if _REGISTER_STEPS < ref_cut < steps else 0)
-    return -(-read // TILE) * TILE + 2 * TILE
-
-
-def _blocks(weights: int, tile: int, ring: int) -> tuple[bool, bool, int]:
-    """Return whether weights and rings are in shared memory, and the words of spikes that a block computes.
-
-    Args:
-        weights: the bytes of the weights.
-        tile: the positions of a pooling window.
-        ring: the bytes of a ring buffer.
-    """
-    ring_in_shared = fits(ring)
-    rings = ring if ring_in_shared else 0
-    in_shared = fits(weights + rings)
-    shared = in_shared * weights
-    words = max(1, warps_of_block(shared + rings) // (tile + 1))
-    while words > 1 and not fits(shared + words * rings):
-        words -= 1
-    return in_shared, ring_in_shared, words
+    return _batches(read) + 2 * TILE

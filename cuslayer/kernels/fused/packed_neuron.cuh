@@ -4,6 +4,38 @@
 // The largest cut of the refractory response for which the spikes of a lane are kept in a register.
 constexpr long long REGISTER_STEPS = 64;
 
+// The weighted input of this lane at the steps of the current batch, and at those that leave the response meanwhile: a
+// column of shared memory. With a ring buffer, row (t modulo rows) has the input of step t, and rows >= cut + AHEAD.
+// Without, the first AHEAD rows have the inputs that enter, the others those that leave.
+struct Inputs {
+    real *column;
+    int rows;     // a multiple of AHEAD
+    int entering; // the row of the first step of the batch
+    int leaving;  // the row of the input that leaves at this step
+
+    __device__ __forceinline__ Inputs(real *rows_of_warp, int rows, bool ring, long long cut)
+        : column(rows_of_warp + threadIdx.x), rows(rows), entering(0), leaving(ring ? rows - int(cut) : AHEAD)
+    {
+        for (int i = 0; i < rows; ++i)
+            column[i * LANES] = 0;
+    }
+
+    __device__ __forceinline__ real &enters(int i) const { return column[(entering + i) * LANES]; }
+
+    __device__ __forceinline__ real &leaves(int i) const
+    {
+        const int row = leaving + i;
+        return column[(row < rows ? row : row - rows) * LANES];
+    }
+
+    // Turns a ring buffer to the next batch.
+    __device__ __forceinline__ void turn()
+    {
+        entering = entering + AHEAD < rows ? entering + AHEAD : 0;
+        leaving = leaving + AHEAD < rows ? leaving + AHEAD : leaving + AHEAD - rows;
+    }
+};
+
 // How potentials are saved: not at all, as `real`, or as float16.
 constexpr int KEEP_NONE = 0;
 constexpr int KEEP_REAL = 1;

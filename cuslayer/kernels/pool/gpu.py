@@ -10,12 +10,12 @@ from cuslayer.backend import Array
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import geometry, image, lanes, warps_of_block
+from cuslayer.kernels.cuda.images import WARPS, geometry, image
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
 from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
 from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
 from cuslayer.kernels.spikes.gpu import synapse_input
-from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
 
@@ -28,12 +28,10 @@ def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     dtype = np.dtype(np.float32)
     rows, columns = window.outputs("pool", x.shape[-3:-1], ceil=True)
     y = empty(x.words, (x.frames, rows, columns, x.shape[-1]), dtype)
-    block = lanes(warps_of_block(0))
     warps = -(-x.frames // TILE) * rows * words_of(columns * x.shape[-1])
     kernel("pool", dtype).launch(
-        (-(-warps // block[1]),),
-        block,
-        0,
+        (-(-warps // WARPS),),
+        (WORD, WARPS),
         x=x.words,
         y=y,
         frames=x.frames,
