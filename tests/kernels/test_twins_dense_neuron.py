@@ -172,14 +172,22 @@ def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) 
             assert gpu_dense._block(9000, 999, 512, cut, itemsize).shared <= 64 << 10
 
 
-def test_a_long_silence() -> None:
-    """States that decay become 0 on both devices."""
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_long_silence(flush: bool) -> None:
+    """States that decay become 0 on both devices, before they are subnormal numbers, which a GPU may flush."""
     x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
     x[:3] = True
     neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
-    u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
-    same_bits(u, cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)[0])
+    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
+    with emulation(flush):
+        u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
+        found = [gpu_dense.dense_neuron_adjoint(g, u, 600, *neurons, exact) for exact in (False, True)]
+    same_bits(u, potential)
     assert (u[-1] == 0).all()
+    for ours, adjoint in zip(found, (cpu.srm.neuron_adjoint, cpu.srm.neuron_adjoint_exact), strict=True):
+        close(ours, adjoint(g, potential, *neurons))
+        assert (ours[0] == 0).all()
 
 
 def check_adjoint(
