@@ -187,19 +187,11 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
                 if (lane.used)
                     save(potential, keep, pooled_u, pooled_half, i);
             }
-        } else {
-            for (int k = 0; k < count; ++k) {
-                real total = 0;
-                now.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-                inputs.enters(k) = total;
-            }
-            if (!input_ring && t + count > cut) {
-                Reader before(view, frames, max(t - cut, 0ll));
-                for (int k = max(cut - t, 0ll); k < count; ++k) {
-                    real total = 0;
-                    before.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-                    inputs.leaves(k) = total;
-                }
+        } else if (count > 0) {
+            taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
+            if (!input_ring && t + AHEAD > cut) {
+                Reader before(view, frames, t - cut);
+                taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
             }
             for (int k = 0; k < count; ++k, i += frame * samples) {
                 const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
