@@ -16,18 +16,39 @@ from cuslayer.kernels.cuda import compile as source
 # Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
 BANDWIDTH = 3.35e12
 
+
+def _several(*ways: tuple[str, str]) -> dict[str, str]:
+    """Return the ways of a launch for 8 arrays of each kind, of which only the first counts: an element is of one."""
+    return {f"{name}{i}": way if i == 0 else way.upper() for name, way in ways for i in range(8)}
+
+
+_NUMBERS = {"constants": "", "rates": "", "step": "W", "arrived": "W"}
+_SCORE = {"labels": "", "error": "", "counts": "W", "fired": "W", "totals": "W", "arrived": "W"}
+_SUMS = {"parts": "W", "totals": "W", "arrived": "W"}
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
 # How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes what does not count: one
 # element a column or a tap, or the same as another array in another type.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
+    "add_parts": {"parts": "r", "sums": "W"},
+    "add_squares": _several(("g", "r")) | _SUMS,
     "conv": {"x": "r", "w": "", "y": "w"},
+    "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
+    "conv_neuron_adjoint": {
+        **{"x": "r", "g": "r", "next_errors": "", "next_weight": "", "u": "r", "half": ""},
+        **{"g_u": "W", "errors": "w", "parts": "W"},
+    },
     "conv_pool": {
         **{"x": "r", "w": "", "u": "w", "half": "W"},
         **{"pooled_u": "w", "pooled_half": "W", "s": "w", "ring": "W"},
     },
-    "count_bits": {"by_neuron": "r", "counts": "W"},
+    "conv_pool_adjoint": {
+        **{"x": "r", "pooled_g": "r", "u": "r", "half": "", "pooled_u": "r", "pooled_half": ""},
+        **{"errors": "w", "parts": "W"},
+    },
+    "conv_weight_adjoint": {"x": "r", "errors": "r", "parts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
@@ -39,13 +60,19 @@ WAYS = {
     "neuron_adjoint_exact": {"g": "r", "u": "r", "g_u": "w", "y": "w"},
     "pack_bits": {"x": "r", "words": "w"},
     "pool": {"x": "r", "y": "w"},
+    "pool_adjoint": {"g": "r", "x": "w"},
     "pool_neuron": {"x": "r", "u": "w", "half": "W", "s": "w"},
+    "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
+    "score_add": {"s": "r", **_SCORE},
+    "score_add_numbers": {"s": "r", **_SCORE},
+    "score_add_packed": {"s": "r", **_SCORE},
     "sgd": {"w": "rw", "g": "r", "v": "rw"},
+    "sgd_all": _several(("w", "rw"), ("g", "r"), ("v", "rw")) | _NUMBERS,
     "shift": {"x": "r", "delay": "", "y": "w"},
     "shift_delay_adjoint": {"g": "r", "x": "r", "delay": "", "y": "W"},
     "shift_linear": {"x": "r", "delay": "", "near": "", "far": "", "y": "w"},
@@ -66,8 +93,12 @@ WAYS = {
 ELEMENTS = {
     ("conv_pool", "pooled_u"): 1 / 4,
     ("conv_pool", "s"): 1 / 4,
+    ("conv_pool_adjoint", "pooled_g"): 1 / 4,
+    ("conv_pool_adjoint", "pooled_u"): 1 / 4,
     ("pool", "x"): 4,
+    ("pool_adjoint", "x"): 4,
     ("pool_neuron", "x"): 4,
+    ("pool_neuron_adjoint", "x"): 4,
 }
 
 

@@ -47,7 +47,7 @@ constexpr int DEPTH = 4;
 // Groups of 32 outputs of a gathering warp, if there are more than 32 outputs.
 constexpr int GROUPS = 4;
 // Threads of a block of dense_neuron: as many as have enough registers.
-constexpr int THREADS = sizeof(real) == 4 ? 640 : 384;
+constexpr int THREADS = sizeof(real) == 4 ? 512 : 384;
 // Warps of a block of dense_neuron_adjoint that compute terms, and the steps of each in a chunk.
 constexpr int TERM_WARPS = 8, TERMS = CHUNK / TERM_WARPS;
 
@@ -61,14 +61,14 @@ struct Frames {
     unsigned frame_words;
     long long steps, samples, first_sample, cut;
     int together, count;  // samples of the block, frames of a chunk
-    int number;           // of the next frame
-    long long begin = 0;  // of its chunk
+    int number;           // of the next frame,
+    int chunk = 0;        // and its chunk
 
     // The words of the next frame; null where there is none.
     __device__ __forceinline__ const unsigned *next() const
     {
         const int row = number / CHUNK, again = row >= together;
-        const long long t = begin + number % CHUNK - (again ? cut : 0);
+        const long long t = (long long)chunk * CHUNK + number % CHUNK - (again ? cut : 0);
         const long long n = first_sample + row - (again ? together : 0);
         return 0 <= t && t < steps && n < samples ? words + (t * samples + n) * frame_words : nullptr;
     }
@@ -78,7 +78,7 @@ struct Frames {
         number += warps;
         if (number >= count) {
             number %= warps;
-            begin += CHUNK;
+            ++chunk;
         }
     }
 };
@@ -113,10 +113,12 @@ struct Walker {
         }
     }
 
-    // A step: returns the potential.
-    __device__ __forceinline__ real step(real entering, real leaving, bool &fires)
+    // Step k of a batch of AHEAD steps: returns the potential.
+    __device__ __forceinline__ real step(int k, real entering, real leaving, bool &fires)
     {
         const real old_spike = queue & 1;
+        response.flush(k);
+        nu.flush(k);
         const real value = response.output(leaving) + nu.output(old_spike);
         fires = value >= theta;
         response.accept(entering, leaving);
@@ -141,8 +143,8 @@ __device__ __forceinline__ void gather(
     Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
     const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
 {
-    const long long begin = frames.begin;
-    while (frames.begin == begin) {
+    const int this_chunk = frames.chunk;
+    while (frames.chunk == this_chunk) {
         const Words<DEPTH> loaded = next;
         const unsigned *const frame = frames.next();
         real *const to = chunk + (frames.number / CHUNK * groups * CHUNK + frames.number % CHUNK) * LANES;
@@ -172,6 +174,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     long long lines,                     // of a frame of the input
     long long line_words,                // words of a line
     long long line,                      // inputs of a line
+    int groups,                          // groups of 32 outputs of a block, 1 or GROUPS
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
     int keep,                            // which potentials are stored
@@ -187,7 +190,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     real ref_cut_p,                      // ref_decay^ref_cut
     real ref_cut_q)                      // ref_cut ref_decay^ref_cut
 {
-    const int groups = outputs <= LANES ? 1 : GROUPS, walkers = together * groups, gatherers = blockDim.x / LANES - walkers;
+    const int walkers = together * groups, gatherers = blockDim.x / LANES - walkers;
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     const int kept = again || cut >= steps ? 0 : cut, numbers = walkers * CHUNK * LANES;
     const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES);
@@ -195,7 +198,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
 
     SpikeList<DEPTH> *const lists = reinterpret_cast<SpikeList<DEPTH> *>(shared);
     real *const chunks = reinterpret_cast<real *>(lists + gatherers), *const past = chunks + (again ? 4 : 2) * numbers;
-    const auto chunk = [&](long long begin) { return chunks + (begin / CHUNK & 1) * (again ? 2 : 1) * numbers; };
+    const auto chunk = [&](int of) { return chunks + (of & 1) * (again ? 2 : 1) * numbers; };
 
     const Entries entries(line_words, line, 1);
     Frames frames{
@@ -218,23 +221,24 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
         for (int i = 0; i < kept; ++i)
             walker.past[i * LANES] = 0;
 
-    for (long long begin = 0; begin < steps + CHUNK; begin += CHUNK) {
-        if (warp >= walkers && begin < steps && frames.begin == begin) {
+    for (int c = 0; c <= time_words; ++c) {
+        if (warp >= walkers && c < time_words && frames.chunk == c) {
             if (groups == 1)
-                gather<1>(frames, next, chunk(begin), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                gather<1>(frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
             else
                 gather<GROUPS>(
-                    frames, next, chunk(begin), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
         }
-        if (walks && begin > 0) {
-            const long long first = begin - CHUNK, pitch = samples * outputs;
+        if (walks && c > 0) {
+            const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;
             const int count = min((long long)CHUNK, steps - first);
-            const real *const entered = chunk(first) + warp * CHUNK * LANES + lane;
+            const real *const entered = chunk(c - 1) + warp * CHUNK * LANES + lane;
             const real *const left = again ? entered + numbers : nullptr;
             unsigned *const mine = by_neuron + (output * samples + n) * time_words;
             if (exists && ref_cut > CHUNK && ref_cut < steps)
                 walker.queue = spikes_from(mine, first - ref_cut);
             long long at = (first * samples + n) * outputs + output;
+            const bool to_u = exists && keep == KEEP_REAL, to_half = exists && keep == KEEP_HALF;
             unsigned ballots = 0, spikes = 0;
 #pragma unroll 1
             for (int i = 0; i < CHUNK; i += AHEAD) {
@@ -243,21 +247,19 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
 #pragma unroll
                 for (int k = 0; k < AHEAD; ++k) {
                     bool fires;
-                    const real value = walker.step(entering[k], leaving[k], fires);
+                    const real value = walker.step(k, entering[k], leaving[k], fires);
                     spikes = spikes >> 1 | (fires ? 1u << (CHUNK - 1) : 0);
                     const unsigned ballot = __ballot_sync(ALL_LANES, fires && exists);
                     ballots = lane == i + k ? ballot : ballots;
-                    if (exists && i + k < count) {
-                        if (keep == KEEP_REAL)
-                            u[at] = value;
-                        if (keep == KEEP_HALF)
-                            half[at] = to_float16(value);
-                    }
+                    if (to_u && i + k < count)
+                        u[at] = value;
+                    if (to_half && i + k < count)
+                        half[at] = to_float16(value);
                     at += pitch;
                 }
             }
             if (exists)
-                mine[first / CHUNK] = spikes & 0xFFFFFFFF >> (CHUNK - count);
+                mine[c - 1] = spikes & 0xFFFFFFFF >> (CHUNK - count);
             if (lane < count)
                 fired[((first + lane) * samples + n) * out_words + word] = ballots;
         }
@@ -321,7 +323,10 @@ struct WalkerBack {
                 const long long t = begin + i - k;
                 if (!in_advance)
                     read(leaving[k], ref_leaving[k], t);
-                const real value = exact ? rho[k] * (term[k] + nu.output(ref_leaving[k])) : term[k];
+                response.flush(AHEAD - 1 - k);
+                if (exact)
+                    nu.flush(AHEAD - 1 - k);
+                const real value = exact ? flushed(rho[k] * (term[k] + nu.output(ref_leaving[k]))) : term[k];
                 const real filtered = response.output(leaving[k]);
                 response.accept(value, leaving[k]);
                 if (exact)
@@ -369,7 +374,7 @@ struct Terms {
         for (int i = 0; i < TERMS; ++i) {
             const int step = first + i * TERM_WARPS;
             const real rho = begin + step < steps ? surrogate(potential[i], theta, steep, height) : 0;
-            terms[step * LANES] = exact ? grad[i] : rho * grad[i];
+            terms[step * LANES] = exact ? grad[i] : flushed(rho * grad[i]);
             if (exact)
                 terms[(CHUNK + step) * LANES] = rho;
         }

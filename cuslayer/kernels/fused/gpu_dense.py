@@ -9,21 +9,19 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, recurrence, surrogate
-from cuslayer.kernels.dense.gpu import output_tiles
+from cuslayer.kernels.cuda.images import new_potentials
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, neuron_constants, surrogate
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["dense_neuron", "dense_neuron_adjoint"]
 
 # Warps of a block of `dense_neuron` by the bytes of a number, THREADS of the source, and bytes of the list of each.
-_WARPS = {4: 20, 8: 12}
+_WARPS = {4: 16, 8: 12}
 _LIST_BYTES = 4 * (32 + 4 * 32)
 # Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where blocks would be fewer.
 _WALKERS = 4
 _BLOCKS = 128
-# What is stored of the potentials: KEEP_REAL and KEEP_HALF of the source.
-_KEEP_REAL, _KEEP_HALF = 1, 2
 # Threads of a block of `dense_neuron_adjoint`: a warp that walks, eight that compute terms.
 _ADJOINT_THREADS = 288
 # The widest next layer whose product is computed within `dense_neuron_adjoint`. A wider one is computed in advance by
@@ -34,31 +32,33 @@ _WIDEST_PRODUCT = 32
 class _Block(NamedTuple):
     """The work of a block of `dense_neuron`, and bytes of its shared memory."""
 
+    groups: int
     together: int
     again: bool
     shared: int
 
 
 def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
-    """Return the samples of a block, and whether it gathers again what leaves a response after `cut` steps.
+    """Return the groups of 32 outputs and the samples of a block, and whether it gathers again what leaves a response.
 
-    It does if the inputs of so many steps do not fit in shared memory, beside two chunks of them.
+    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. Of several outputs a
+    lane, a list of spikes is built once, which saves more than what gathering again costs.
     """
-    groups = 1 if outputs <= WORD else _WALKERS
-    row = WORD * itemsize
-    kept = cut if cut < steps else 0
+    kept, most = cut if cut < steps else 0, most_shared()
 
-    def shared(together: int, rows: int) -> int:
-        walkers = together * groups
-        return (_WARPS[itemsize] - walkers) * _LIST_BYTES + walkers * rows * row
+    def block(groups: int, together: int, again: bool) -> _Block:
+        walkers, rows = groups * together, 4 * WORD if again else 2 * WORD + kept
+        lists = (_WARPS[itemsize] - walkers) * _LIST_BYTES
+        return _Block(groups, together, again, lists + walkers * rows * WORD * itemsize)
 
-    most = most_shared()
-    again = shared(1, 2 * WORD + kept) > most
-    rows = 4 * WORD if again else 2 * WORD + kept
-    together = _WALKERS // groups
-    while together > 1 and (-(-samples // together) < _BLOCKS or shared(together, rows) > most):
-        together //= 2
-    return _Block(together, again, shared(together, rows))
+    widths = [1] if outputs <= WORD else [_WALKERS, 1]
+    choices = [block(groups, 1, again) for groups in widths for again in (False, True)]
+    best = next((choice for choice in choices if choice.shared <= most), choices[-1])
+    while best.groups * best.together < _WALKERS and samples >= 2 * best.together * _BLOCKS:
+        if (larger := block(best.groups, 2 * best.together, best.again)).shared > most:
+            break
+        best = larger
+    return best
 
 
 def dense_neuron(
@@ -80,25 +80,23 @@ def dense_neuron(
     """
     rows, outputs = x.frames, w.shape[1]
     samples, out_words, time_words = rows // max(steps, 1), words_of(outputs), words_of(steps)
-    half = keep is not None and np.dtype(keep) == np.float16
-    columns = samples * outputs
-    u = empty(w, (0 if keep is None else steps, columns), np.float16 if half else w.dtype)
+    kept = new_potentials(w, w.dtype, steps, samples * outputs, keep)
     s = PackedSpikes(
         empty(w, (rows, 1, out_words), np.uint32),
         (rows, outputs),
         outputs,
         empty(w, (outputs, samples, time_words), np.uint32),
     )
-    constants = recurrence(response, w.dtype, steps)
+    constants = neuron_constants(w.dtype, steps, response, spiking)
     block = _block(steps, samples, outputs, constants["cut"], w.dtype.itemsize)
     kernel("dense_neuron", w.dtype).launch(
-        (output_tiles(outputs) * -(-samples // block.together) if steps else 0,),
+        (-(-out_words // block.groups) * -(-samples // block.together) if steps else 0,),
         (_WARPS[w.dtype.itemsize] * WORD,),
         block.shared,
         words=x.words,
         w=contiguous(w),
-        u=empty(w, (0,), w.dtype) if half else u,
-        half=u if half else empty(w, (0,), np.float16),
+        u=kept.real,
+        half=kept.half,
         fired=s.words,
         by_neuron=s.by_neuron,
         steps=steps,
@@ -107,14 +105,13 @@ def dense_neuron(
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
+        groups=block.groups,
         together=block.together,
         again=block.again,
-        keep=0 if keep is None else _KEEP_HALF if half else _KEEP_REAL,
-        theta=surrogate(spiking, w.dtype)["theta"],
+        keep=kept.keep,
         **constants,
-        **recurrence(spiking.refractory, w.dtype, steps, "ref_"),
     )
-    return u, s
+    return kept.u, s
 
 
 def dense_neuron_adjoint(
@@ -136,8 +133,8 @@ def dense_neuron_adjoint(
     columns, half = rows // max(steps, 1) * outputs, u.dtype == np.float16
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
     next_outputs = weight.shape[1]
-    constants = recurrence(response, dtype, steps), recurrence(spiking.refractory, dtype, steps, "ref_")
-    cuts = [constants[0]["cut"]] + [constants[1]["ref_cut"]] * exact
+    constants = {**neuron_constants(dtype, steps, response, spiking), **surrogate(spiking, dtype)}
+    cuts = [constants["cut"], constants["ref_cut"] if exact else 0]
     length = max([1, *(cut for cut in cuts if cut < steps)])
     step = WORD * dtype.itemsize
     always = ((4 if exact else 2) * WORD + next_outputs) * step
@@ -150,8 +147,8 @@ def dense_neuron_adjoint(
         always + length * step,
         g=contiguous(given),
         next_weight=contiguous(weight),
-        u=empty(given, (0,), dtype) if half else u,
-        half=u if half else empty(given, (0,), np.float16),
+        u=empty(given, (0,), dtype) if half else contiguous(u),
+        half=contiguous(u) if half else empty(given, (0,), np.float16),
         past=empty(given, (0 if length else rows, outputs), dtype),
         errors=errors,
         steps=steps,
@@ -161,8 +158,6 @@ def dense_neuron_adjoint(
         exact=exact,
         from_half=half,
         length=length,
-        **surrogate(spiking, dtype),
-        **constants[0],
-        **constants[1],
+        **constants,
     )
     return errors

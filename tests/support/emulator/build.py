@@ -37,7 +37,9 @@ _KERNELS = (
 )
 _COUNTED = ("-fsanitize-coverage=trace-pc",)
 # Every declaration of dynamic shared memory is made to name the same array.
-_DYNAMIC_SHARED = re.compile(r"\bextern\s+__shared__(\s[^;\[\]]*\b(\w+)\s*\[\s*\]\s*;)")
+_DYNAMIC_SHARED = re.compile(
+    r"\bextern\b((?:[^;()\[\]{}]|\(\d+\))*)\b__shared__\b([^;\[\]{}]*\b(\w+)\s*\[\s*\][^;{}]*;)"
+)
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
@@ -108,10 +110,9 @@ def kernels(text: str, names: Iterable[str], counting: bool) -> ctypes.CDLL:
     It has a function launch_NAME for each kernel, and two arrays with an element for each parameter: constant_NAME,
     whether it is a pointer to const, and sizes_NAME, its bytes.
     """
-    dynamic = "".join(
-        f"EMULATOR_DYNAMIC({name})\n" for name in sorted({name for _, name in _DYNAMIC_SHARED.findall(text)})
-    )
-    text = _DYNAMIC_SHARED.sub(r"extern\1", text)
+    arrays = sorted({name for *_, name in _DYNAMIC_SHARED.findall(text)})
+    dynamic = "".join(f"EMULATOR_DYNAMIC({name})\n" for name in arrays)
+    text = _DYNAMIC_SHARED.sub(r"extern\1\2", text)
     exported = 'extern "C" __attribute__((visibility("default")))'
     doors = "".join(
         f"{exported} emulator::Outcome launch_{name}(emulator::Launch &launch)"

@@ -19,13 +19,14 @@ The compiler inserts a call at every memory access (build.py), which checks the 
 accesses of other threads (memory.cpp). Each launch runs twice, with threads and blocks in ascending and descending
 order and different poison in uninitialized memory, a third time if threads wait for one another; the results must be
 the same to the bit (launch.py). Threads are plain calls; once a kernel reaches a barrier they are fibers (threads.cpp).
+On request it counts what the accesses of warps would cost on a GPU (counts.py).
 
 Not detected: the alignment of structures that are no vectors of CUDA's, the rounding of CUDA's exp and of __expf, other
 lanes in __activemask() than those with which the warp began, memcpy, accesses past the end of a local or static shared
 array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a __threadfence().
-Subnormal numbers are flushed only on request (`Emulator`). A thread that spins until another has written waits forever.
-It needs a POSIX system with makecontext; it is tested on Linux, and macOS is supported but not tested (there, static
-shared memory does not count).
+Subnormal numbers are flushed only on request (`Emulator`), and not by fabs, fmin, fmax and a change of sign. A thread
+that spins until another has written waits forever. It needs a POSIX system with makecontext; it is tested on Linux, and
+macOS is supported but not tested (there, static shared memory does not count).
 """
 
 from __future__ import annotations

@@ -151,6 +151,8 @@ class Kernel:
         return int(touched(ctypes.c_size_t(len(sizes)), table(*offsets), table(*sizes)))
 
     def _check_shared(self, dynamic: int, static: int) -> None:
+        if static > SHARED:
+            raise EmulationError(f"a kernel has {static} bytes of static shared memory, more than {SHARED}")
         most = SHARED - static if self._most_dynamic is None else self._most_dynamic
         if dynamic > most or static + dynamic > MOST_SHARED:
             limit = MOST_SHARED if static + dynamic > MOST_SHARED else most + static

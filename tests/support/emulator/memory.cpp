@@ -319,7 +319,11 @@ extern "C" std::size_t emulator_touched(std::size_t count, const std::size_t *of
     const auto touched = [](const Cell &cell) { return cell.written.spread != NOBODY; };
     std::size_t size = 0;
     for (std::size_t i = 0; i < count; ++i) {
-        const auto first = shared.begin() + (library.low + offsets[i] - library.variables);
+        const char *variable = library.low + offsets[i];
+        // Others are constants.
+        if (!within(variable, library.variables, library.variables_end - sizes[i] + 1))
+            continue;
+        const Cell *first = &shared[variable - library.variables];
         if (std::any_of(first, first + sizes[i], touched))
             size += sizes[i];
     }
