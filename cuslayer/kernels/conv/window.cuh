@@ -203,8 +203,9 @@ struct Taps {
     __device__ __forceinline__ Taps(
         const real *w, bool in_shared, const Image &image, const Window &window, const Outputs &lane, int outputs,
         int groups)
-        : weights((in_shared ? shared_weights : w) + lane.channel), contiguous(groups == 1 && window.gap_w == 1), channels(image.channels),
-          gap(window.gap_w), kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs)
+        : weights((in_shared ? shared_weights : w) + lane.channel),
+          contiguous(groups == 1 && window.gap_w == 1), channels(image.channels), gap(window.gap_w),
+          kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs)
     {
         first = (lane.column * window.across - window.left) * channels;
         span = lane.used ? ((kernel_w - 1) * gap + 1) * channels : 0;
