@@ -216,6 +216,29 @@ def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> N
     assert emulator.launches[:2] == ["pool_neuron_adjoint", "conv_neuron_adjoint"]
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
+    """Gradients of the last step only, whose errors fade over a long time before it."""
+    case, steps = Case((4, 4), 1, 2, 1, Window((3, 3), (1, 1), (1, 1), (1, 1))), 300
+    x = packed_on_host(case.spikes(0, steps, 0.3), 1)
+    response, spiking = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    u, pooled_u = normal(0, (steps, *case.maps), "float32", 10), normal(1, (steps, 2, 2, 2), "float32", 10)
+    g, pooled_g = np.zeros_like(u), np.zeros_like(pooled_u)
+    g[-1] = pooled_g[-1] = 1
+    pooling = Pooling(Window((2, 2), (2, 2), (0, 0), (1, 1)), 0.5, response, spiking)
+    options = (case.window, case.groups, response, spiking)
+    found = []
+    for flush in (False, True):
+        with emulation(flush=flush):
+            found += gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
+            found += gpu_conv_adjoint.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+    for plain, flushed in zip(found[:4], found[4:], strict=True):
+        assert plain is not None
+        assert flushed is not None
+        assert plain.any()
+        same_bits(plain, flushed)
+
+
 @drawn
 @given(cases(), batches, st.integers(0, 3), dtypes, kept, st.booleans(), st.booleans(), constants, seeds)
 def test_pool_neuron_adjoint(
