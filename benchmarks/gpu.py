@@ -238,7 +238,7 @@ def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], 
 
 def _words(graphs: Graphs) -> str:
     between = f"; between them {', '.join(sorted(graphs.outside))}" if graphs.outside else ""
-    return f"graphs: {graphs.graphs}{between}; the rates of Adam are those of the first 256 steps, then of the last of them"
+    return f"graphs: {graphs.graphs}{between}; after 256 steps the rates of Adam stay what they are"
 
 
 def report(card: Card, networks: dict[str, Callable[[], cs.Sequential]], shape: tuple[int, ...]) -> dict[str, Any]:
