@@ -71,7 +71,6 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
-        "count_bits": lambda: gpu.spikes.counts(packed, steps, 0, steps),
         "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
@@ -238,7 +237,8 @@ def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], 
 
 def _words(graphs: Graphs) -> str:
     between = f"; between them {', '.join(sorted(graphs.outside))}" if graphs.outside else ""
-    return f"graphs: {graphs.graphs}{between}; after 256 steps the rates of Adam stay what they are"
+    rates = "the rates of Adam are those of the first 256 steps, then of the last of them"
+    return f"graphs: {graphs.graphs}{between}; {rates}"
 
 
 def report(card: Card, networks: dict[str, Callable[[], cs.Sequential]], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -49,7 +49,6 @@ WAYS = {
         **{"errors": "w", "parts": "W"},
     },
     "conv_weight_adjoint": {"x": "r", "errors": "r", "parts": "W"},
-    "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
