@@ -1,26 +1,28 @@
-"""Accesses of kernels to memory, counted by the emulator on small cases of gpu.py: sectors, conflicts, divergence."""
+"""Accesses of a step's kernels to memory, counted by the emulator in small: sectors, bank conflicts, divergence."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import gpu
+import step_costs
+
+import cuslayer as cs
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.support.emulator.counts import LaunchCounts
-from tests.support.emulator.driver import emulation
+from tests.support.fake_cupy import strict
 
-# The arrays of the case: (STEPS, COLUMNS) of float32, a block of threads for kernels with a thread a column.
-STEPS, COLUMNS = 20, 128
+# The step is computed for one recording of few steps: a word of packed spikes.
+STEPS, BATCH = 32, 1
 
 
 @dataclass(frozen=True)
 class Accesses:
-    """The accesses of one launch.
+    """The accesses of a kernel.
 
     Attributes:
         sectors: the 32-byte sectors that warps read, write and change atomically; each access counts its own.
@@ -42,26 +44,29 @@ class Accesses:
         return self.ideal / self.sectors if self.sectors else 1.0
 
 
-def of_launch(launch: LaunchCounts) -> Accesses:
-    """Return the accesses of a launch, summed over its arrays."""
-    arrays = launch.sectors.values()
+def total(launches: Iterable[LaunchCounts]) -> Accesses:
+    """Return the accesses of launches, summed over them and their arrays."""
+    launches = list(launches)
+    arrays = [x for launch in launches for x in launch.sectors.values()]
+    accesses = sum(launch.accesses for launch in launches)
     return Accesses(
         sum(x.read + x.written + x.changed for x in arrays),
         sum(x.ideal_read + x.ideal_written + x.ideal_changed for x in arrays),
-        launch.shared_accesses,
-        launch.conflicts,
-        launch.divergence,
+        sum(launch.shared_accesses for launch in launches),
+        sum(launch.conflicts for launch in launches),
+        sum(launch.partial for launch in launches) / accesses if accesses else 0.0,
     )
 
 
-def accesses(names: Iterable[str]) -> dict[str, Accesses]:
-    """Return the accesses of kernels by name, for those of which gpu.py has a launch."""
-    found = {}
-    with emulation(counting=True) as emulator:
-        launches = gpu.launches("float32", STEPS, COLUMNS)
-        for name in names:
-            if name in launches:
-                emulator.counts.clear()
-                launches[name]()
-                found[name] = next(of_launch(launch) for launch in emulator.counts if launch.kernel == name)
-    return found
+def of_step(make: Callable[[], cs.Sequential], shape: tuple[int, ...]) -> dict[str, Accesses]:
+    """Return the accesses of each kernel of a training step of a network, by the kernel's name."""
+    with strict(counting=True) as emulator:
+        cs.use("cuda")
+        try:
+            trainer, loader = step_costs.prepared(make, shape, STEPS, BATCH, 1)
+            emulator.counts.clear()
+            trainer.train(loader)
+        finally:
+            cs.use("cpu")
+        names = dict.fromkeys(launch.kernel for launch in emulator.counts)
+        return {name: total(launch for launch in emulator.counts if launch.kernel == name) for name in names}

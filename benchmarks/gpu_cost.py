@@ -9,8 +9,8 @@ none (step_costs.py). The table has operations, matrix products, reads back to t
 operations, by phase and layer.
 
 For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
-(occupancy.py), and the emulator counts sectors, bank conflicts and divergence on a small case (accesses.py); --quick
-leaves both out.
+(occupancy.py), and the emulator counts sectors, bank conflicts and divergence in a step of one short recording
+(accesses.py), which takes some minutes; --quick leaves both out.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured.
@@ -90,12 +90,12 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
     ]
 
 
-def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
-    """Return launches and bytes of each own kernel; unless quick also its resources, blocks a multiprocessor, accesses.
+def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[dict[str, Any]]:
+    """Return launches and bytes of each own kernel; with counts also its resources, blocks a multiprocessor, accesses.
 
-    Those of the accesses are None for a kernel of which gpu.py has no launch.
+    The accesses are None for a kernel that the small step of the counts does not launch.
     """
-    rows, counts = [], {} if quick else accesses.accesses(costs.own())
+    rows = []
     for (_, name), part in costs.by("kind", "name").items():
         launch = max(part.operations, key=lambda o: o.bytes)
         if launch.kind != "own":
@@ -103,7 +103,7 @@ def kernels(costs: Costs, quick: bool) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
         row["microseconds"] = microseconds(part)
         row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
-        if not quick:
+        if counts is not None:
             needed = occupancy.resources(name)
             row |= asdict(needed)
             row["blocks"] = occupancy.blocks(needed, launch.block, launch.shared)
@@ -122,9 +122,11 @@ def network(name: str) -> tuple[Callable[[], cs.Sequential], tuple[int, ...]]:
 
 def measure(name: str, steps: int, batch: int, quick: bool) -> dict[str, Any]:
     """Return everything about a training step of a network."""
-    costs = step_costs.count(*network(name), steps, batch)
+    make, shape = network(name)
+    costs = step_costs.count(make, shape, steps, batch)
+    counts = None if quick else accesses.of_step(make, shape)
     found = {"network": name, "steps": steps, "batch": batch, **totals(costs)}
-    return found | {"parts": parts(costs), "kernels": kernels(costs, quick)}
+    return found | {"parts": parts(costs), "kernels": kernels(costs, counts)}
 
 
 def size(number: float) -> str:

@@ -29,8 +29,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.support.fake_cupy import Costs, counted, strict
 
-# The events of a recording: N-MNIST's have 4,172 on average.
-EVENTS = 4000
+# Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
+EVENTS = 4000 / 300
 
 # The step that is counted: the first ones compile kernels and allocate memory, and every fourth records gradients.
 COUNTED = 4
@@ -46,15 +46,7 @@ def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int,
     with strict(compute=False):
         cs.use("cuda")
         try:
-            net, srm = make(), cs.SRM()
-            with cs.no_grad():
-                outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
-            recordings = [_recording(number, shape, steps) for number in range(batch)]
-            labels = np.arange(batch) % outputs
-            data = Arrays(recordings * (COUNTED + 1), np.tile(labels, COUNTED + 1), shape=shape)
-            loader = Loader(data, batch, steps=steps)
-            loss = cs.SpikeCountLoss(srm, true=60, false=10)
-            trainer = Trainer(net, loss, cs.Adam(net.parameters(), amsgrad=True), calibrate=None)
+            trainer, loader = prepared(make, shape, steps, batch, COUNTED + 1)
             marks = list[int]()
             with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
                 trainer.train(_batches(costs, loader, marks))
@@ -63,10 +55,24 @@ def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int,
             cs.use("cpu")
 
 
+def prepared(
+    make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int, batches: int
+) -> tuple[Trainer, Loader]:
+    """Return a trainer of a network and a loader of batches of recordings, both on the device in use."""
+    net = make()
+    with cs.no_grad():
+        outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
+    recordings = [_recording(number, shape, steps) for number in range(batch)]
+    labels = np.arange(batch) % outputs
+    data = Arrays(recordings * batches, np.tile(labels, batches), shape=shape)
+    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=60, false=10), cs.Adam(net.parameters(), amsgrad=True)
+    return Trainer(net, loss, optimizer, calibrate=None), Loader(data, batch, steps=steps)
+
+
 def _recording(seed: int, shape: tuple[int, ...], steps: int) -> Events:
     """Return a recording of steps of 1 ms from a camera (H, W, 2), or for shape (N,) from N channels."""
-    rng = np.random.default_rng(seed)
-    t, *places = np.sort(rng.uniform(0, steps, EVENTS)), *(rng.integers(0, side, EVENTS) for side in shape)
+    rng, events = np.random.default_rng(seed), round(EVENTS * steps)
+    t, *places = np.sort(rng.uniform(0, steps, events)), *(rng.integers(0, side, events) for side in shape)
     return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
 
 

@@ -6,11 +6,14 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from tests.support.emulator.counts import ArrayCounts, LaunchCounts
 from tests.support.fake_cupy import Costs, Operation
 
@@ -70,7 +73,7 @@ def test_the_step_is_counted_by_phase_and_layer() -> None:
     assert {phase for phase, _ in parts} >= {"input", "forward", "loss", "backward", "optimizer"}
     assert all(name.startswith("adam") for name in parts["optimizer", ""].own())
     # The events, 4 bytes each.
-    assert parts["input", ""].bytes_up >= 4 * step_costs.EVENTS * gpu_cost.BATCHES["MLP"]
+    assert parts["input", ""].bytes_up >= 4 * 4000 * gpu_cost.BATCHES["MLP"]
 
 
 def test_layers_of_nested_networks_have_their_address() -> None:
@@ -119,23 +122,48 @@ def test_blocks_of_a_multiprocessor(needed: Resources, block: tuple[int, ...], d
     assert occupancy.blocks(needed, block, dynamic) == blocks
 
 
-def test_accesses_of_a_kernel() -> None:
-    found = accesses.accesses(["adam", "none of gpu.py"])
-    assert list(found) == ["adam"]
-    # Five arrays are read and four written: 4 sectors an access of a warp to float32.
-    assert found["adam"] == Accesses(9 * accesses.STEPS * accesses.COLUMNS // 8, found["adam"].sectors, 0, 0, 0.0)
+def test_accesses_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every second element, and of words of one bank; the launches before the step do not count."""
+    every_second = cs.kernel(
+        """
+        extern "C" __global__ void every_second(const real *x, real *y)
+        {
+            __shared__ real s[32 * 128];
+            s[32 * threadIdx.x] = x[2 * threadIdx.x];
+            __syncthreads();
+            y[threadIdx.x] = s[32 * (threadIdx.x ^ 1)];
+        }
+        """,
+        "every_second",
+    )
+
+    def prepared(*_: Any) -> Any:
+        x, y = (backend.to_device(np.ones(size, np.float32)) for size in (256, 128))
+        every_second(128, x=x, y=y)
+        return SimpleNamespace(train=lambda _: every_second(128, x=x, y=y)), None
+
+    monkeypatch.setattr(step_costs, "prepared", prepared)
+    found = accesses.of_step(lambda: cs.Sequential(), (1,))
+    warps = 4
+    assert found == {"every_second": Accesses(warps * (8 + 4), warps * (4 + 4), warps * 2, warps * 2 * 31, 0.0)}
+    assert found["every_second"].efficiency == 2 / 3
+    assert backend.device() == "cpu"
 
 
-def test_accesses_of_a_launch_are_sums_over_its_arrays() -> None:
+def test_accesses_are_sums_over_launches_and_arrays() -> None:
     arrays = {"x": ArrayCounts(read=8, ideal_read=4), "y": ArrayCounts(written=2, ideal_written=1)}
     arrays["z"] = ArrayCounts(changed=30, ideal_changed=15)
-    launch = LaunchCounts(
-        "k", (1, 1, 1), (32, 1, 1), 64, arrays, accesses=4, partial=1, lanes=9, shared_accesses=2, conflicts=6
-    )
-    found = accesses.of_launch(launch)
-    assert found == Accesses(40, 20, 2, 6, 0.25)
-    assert found.efficiency == 0.5
-    assert Accesses(0, 0, 0, 0, 0.0).efficiency == 1.0
+    numbers = {"accesses": 4, "partial": 1, "lanes": 9, "shared_accesses": 2, "conflicts": 6}
+    launches = [LaunchCounts("k", (1, 1, 1), (32, 1, 1), 64, some, **numbers) for some in (arrays, {"x": arrays["x"]})]
+    assert accesses.total(launches) == Accesses(48, 24, 4, 12, 0.25)
+    assert accesses.total([]) == Accesses(0, 0, 0, 0, 0.0)
+    assert accesses.total([]).efficiency == 1.0
+
+
+def test_resources_of_a_kernel() -> None:
+    found = occupancy.resources("psp")
+    assert 16 <= found.registers <= 64
+    assert (found.shared, found.spilled) == (0, 0)
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,12 +183,13 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
             assert kernel["launches"] >= 1
             assert kernel["moved"] > 0
             assert "registers" not in kernel
-    assert first["bytes_up"] >= 2 * 4 * step_costs.EVENTS
+    assert first["bytes_up"] >= 2 * 4 * round(10 * step_costs.EVENTS)
 
 
 def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(gpu_cost, "BATCHES", {"5-4-3": 2})
-    monkeypatch.setattr(accesses, "accesses", lambda names: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
+    monkeypatch.setattr(accesses, "of_step", lambda *_: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
+    monkeypatch.setattr(occupancy, "resources", lambda name: Resources(48, 1, 2))
     docs = tmp_path / "page.md"
     docs.write_text("Before.\n<!-- gpu-cost -->\n<!-- /gpu-cost -->\nAfter.\n")
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
@@ -170,10 +199,9 @@ def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert said.strip() in text
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in said.splitlines() if "`" in line]
     kernels = {name: cells for name, *cells in rows}
-    network, launches, _, _, _, threads, _, registers, static, spilled, blocks, *counts = kernels["adam_all"]
-    assert (network, launches, threads, spilled) == ("5-4-3", "1", "256", "0")
-    assert int(blocks) == occupancy.blocks(Resources(int(registers), int(static), 0), (256,))
-    assert counts == ["75%", "0.25", "25%"]
+    network, launches, _, _, _, threads, *resources = kernels["adam_all"]
+    assert (network, launches, threads) == ("5-4-3", "1", "256")
+    assert resources == ["0", "48", "1", "2", "5", "75%", "0.25", "25%"]
     assert kernels["dense_neuron"][-3:] == ["", "", ""]
     gpu_cost.main(["--quick", "--docs", "nowhere", *TINY])
     assert "registers" not in capsys.readouterr().out

@@ -25,6 +25,11 @@ _SETTERS = 8, 128
 _ALIGNMENT = 512
 
 
+def packed(x: Array | PackedSpikes) -> PackedSpikes:
+    """Return spikes (frames, ...) as packed spikes."""
+    return x if isinstance(x, PackedSpikes) else pack(x)
+
+
 def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
     """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers as they are."""
     return pack(x) if not isinstance(x, PackedSpikes) and x.dtype == bool else x

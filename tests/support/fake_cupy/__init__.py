@@ -76,16 +76,17 @@ class _CuPy(ModuleType):
 
 
 @contextmanager
-def strict(*, memory: int | None = None, compute: bool = True) -> Iterator[Emulator]:
+def strict(*, memory: int | None = None, compute: bool = True, counting: bool = False) -> Iterator[Emulator]:
     """Replace CuPy and the device "cuda"; the emulator's `launches` lists the kernels that ran.
 
     Args:
         memory: the bytes of a device's memory; an allocation beyond them raises OutOfMemoryError. None for no limit.
         compute: whether operations are computed. If not, arrays have any contents, what is read back is 0, and a step
             of a large network takes the time of its Python code; `counted` counts the same.
+        counting: whether the emulator counts the accesses of own kernels to memory, in its `counts`.
     """
     # CuPy compiles with -ftz=true, see `RawModule`.
-    emulator = Emulator(flush=compute and bool(emulator_build.runtime().emulator_flushes()))
+    emulator = Emulator(compute and bool(emulator_build.runtime().emulator_flushes()), counting)
     cupy = _CuPy(emulator)
     with pytest.MonkeyPatch.context() as patch, fresh(compute, memory):
         patch.setitem(sys.modules, "cupy", cupy)
