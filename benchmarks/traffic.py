@@ -16,12 +16,23 @@ from cuslayer.kernels.cuda import compile as source
 # Bytes a second of an H100's memory (SXM, HBM3), from its data sheet.
 BANDWIDTH = 3.35e12
 
+
+def _several(*ways: tuple[str, str]) -> dict[str, str]:
+    """Return the ways of a launch for 8 arrays of each kind, of which only the first counts: an element is of one."""
+    return {f"{name}{i}": way if i == 0 else way.upper() for name, way in ways for i in range(8)}
+
+
+_NUMBERS = {"constants": "", "rates": "", "step": "W", "arrived": "W"}
+_SCORE = {"labels": "", "error": "", "counts": "W", "fired": "W", "totals": "W", "arrived": "W"}
+_SUMS = {"parts": "W", "totals": "W", "arrived": "W"}
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
 # How each kernel accesses its arrays: r reads an element, w writes it, rw updates it; W writes what does not count: one
 # element a column or a tap, or the same as another array in another type.
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
+    "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
     "add_parts": {"parts": "r", "sums": "W"},
+    "add_squares": _several(("g", "r")) | _SUMS,
     "conv": {"x": "r", "w": "", "y": "w"},
     "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
@@ -38,7 +49,6 @@ WAYS = {
         **{"errors": "w", "parts": "W"},
     },
     "conv_weight_adjoint": {"x": "r", "errors": "r", "parts": "W"},
-    "count_bits": {"by_neuron": "r", "counts": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
@@ -58,7 +68,11 @@ WAYS = {
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
+    "score_add": {"s": "r", **_SCORE},
+    "score_add_numbers": {"s": "r", **_SCORE},
+    "score_add_packed": {"s": "r", **_SCORE},
     "sgd": {"w": "rw", "g": "r", "v": "rw"},
+    "sgd_all": _several(("w", "rw"), ("g", "r"), ("v", "rw")) | _NUMBERS,
     "shift": {"x": "r", "delay": "", "y": "w"},
     "shift_delay_adjoint": {"g": "r", "x": "r", "delay": "", "y": "W"},
     "shift_linear": {"x": "r", "delay": "", "near": "", "far": "", "y": "w"},

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import metadata
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -188,6 +188,8 @@ def namespace(x: Any) -> Any:
 def to_device(x: Any) -> Array:
     """Return x as a C-contiguous array on the device in use, copied only if necessary."""
     if device() == "cuda":
+        if namespace(x) is np:
+            check_upload()
         return cupy().asarray(x, order="C")
     return np.asarray(to_numpy(x), order="C")
 
@@ -269,3 +271,17 @@ class Setting(Generic[T]):
             yield
         finally:
             self._local.value = before
+
+
+_capturing = Setting(False)
+
+
+def capture() -> AbstractContextManager[None]:
+    """Refuse, within the block and this thread, to send arrays to a GPU: a graph would send the same at each run."""
+    return _capturing.set(True)
+
+
+def check_upload() -> None:
+    """Raise RuntimeError if a CUDA graph is being captured."""
+    if _capturing.get():
+        raise RuntimeError("capture: an array of the host cannot be sent to the GPU in a step that is captured")

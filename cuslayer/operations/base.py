@@ -60,6 +60,11 @@ def numeric(x: Array) -> Array:
     return x.astype(np.float32) if x.dtype.kind == "b" else x
 
 
+def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of numbers of a type, float32 for spikes."""
+    return np.dtype(np.float32) if dtype.kind == "b" else dtype
+
+
 def truth(x: Array) -> Array:
     """Return where x is not 0."""
     return x if x.dtype == bool else x != 0

@@ -68,6 +68,10 @@ class GradientFlow:
         for k, squares in self._squares.items():
             k.score.add_squares(squares, [None if g is None or kernels.of(g) is not k else g for g in grads])
 
+    def count(self) -> None:
+        """Count a step whose gradients a captured graph adds."""
+        self._steps += 1
+
     def end_epoch(self) -> dict[str, float]:
         """End the epoch: append its sizes to `epochs`, and return them.
 

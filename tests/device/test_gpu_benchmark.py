@@ -93,12 +93,12 @@ def test_a_replay_is_the_step(notation: str, launched: list[str]) -> None:
         "response.psp",
         "pool.forward",
         "pool.adjoint",
-        "optim.adam",
+        "optim.adam_all",
     }
     assert graphs.graphs > len(graphs.outside)
     before = len(launched)
     assert benchmark.difference(net, step, graphs) < 1e-6
-    assert {"neuron", "neuron_adjoint", "adam"} <= set(launched[before:])
+    assert {"neuron", "neuron_adjoint", "adam_all"} <= set(launched[before:])
     assert all(backend.to_numpy(p.grad).any() for p in net.parameters())
     weights = [p.numpy() for p in net.parameters()]
     graphs()

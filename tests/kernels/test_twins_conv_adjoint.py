@@ -48,6 +48,15 @@ def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, s
     held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
 
 
+def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread reads several pieces, of which there are more than bits in a mask."""
+    monkeypatch.setattr(tap_sums, "_THREADS", 1)
+    case = Case((6, 6), 2, 1, 2, Window((6, 6), (1, 1), (0, 0), (1, 1)))
+    x, errors = case.spikes(0, 9, 0.2), normal(0, (9, *case.maps), "float32")
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+
+
 @drawn
 @given(cases(), st.integers(0, 20), dtypes, seeds)
 @example(WIDE, 2, "float32", 0)
@@ -139,17 +148,19 @@ def test_several_blocks_and_blocks_with_several_shares(exact: bool, monkeypatch:
 
 def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
     case = Case((3, 3), 40, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
-    monkeypatch.setattr(type(emulator), "shared_bytes", lambda self: 48 << 10)
-    tap_sums._blocks.cache_clear()
+    monkeypatch.setattr(tap_sums, "most_shared", lambda: 48 << 10)
     emulator.launches.clear()
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(tap_sums, "most_shared", lambda: 48 << 10)
-            for keep in (False, True):
-                compare_conv_neuron(case, (9, 2), 0.3, "float32", "half", (keep, False, 0), DEFAULT, 0)
-    finally:
-        tap_sums._blocks.cache_clear()
-    assert "conv_weight_adjoint" in emulator.launches
+    for keep in (False, True):
+        compare_conv_neuron(case, (9, 2), 0.3, "float32", "half", (keep, False, 0), DEFAULT, 0)
+    assert emulator.launches.count("conv_weight_adjoint") == 2
+
+
+def test_a_device_without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap_sums, "most_shared", lambda: 64)
+    x, errors = packed_on_host(np.ones((2, 3, 3, 1), bool), 1), np.ones((2, 3, 3, 1), np.float32)
+    message = "^conv_weight_adjoint: a block must have shared memory for 9 taps, got 64 bytes$"
+    with pytest.raises(ValueError, match=message):
+        gpu.conv.weight_adjoint(x, errors, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1)
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Dense layers of packed spikes on emulated CUDA: forward equal to the CPU's to the bit, gradients to their rounding."""
+"""Dense layers of packed spikes on emulated CUDA: forward equal to the CPU's to the bit, gradients to rounding."""
 
 from __future__ import annotations
 

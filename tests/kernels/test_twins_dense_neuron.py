@@ -191,7 +191,7 @@ def check_adjoint(
     for exact, neuron_adjoint, spike_adjoint in twins:
         given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
         ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, response, spiking, exact)
-        # A filter may be cut so short that the rounding of its two states is all that is left, and a product may cancel.
+        # A filter may be cut so short that only the rounding of its two states is left, and a product may cancel.
         factors = norm(g.errors) * norm(g.weight) if following else 0
         least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
         close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least)
@@ -222,6 +222,6 @@ def test_adjoint_filters_of_every_length(
     """With and without room for the gradients of the potential in shared memory."""
     monkeypatch.setattr(gpu_dense, "most_shared", lambda: room)
     check_adjoint(Sizes(104, 2, 17), None, dtype, 0, *filters(cut), half=False)
-    response, spiking = filters(cut)
+    response = filters(cut)[0]
     other = Spiking(10, filters(9)[1].refractory, 10, 0.1)
     check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, response, other, half=True)

@@ -104,23 +104,6 @@ def test_with_neurons_fills_what_is_missing() -> None:
     same(gpu.with_neurons(PackedSpikes(whole.words, whole.shape, whole.line), 40).by_neuron, whole.by_neuron)
 
 
-@few
-@given(batches, st.integers(0, 71), st.integers(0, 71), seeds)
-def test_count_bits(shape: tuple[int, ...], first: int, last: int, seed: int) -> None:
-    steps, samples = shape[:2]
-    x, first, last = train(seed, shape), min(first, steps), min(last, steps)
-    theirs = x[first:last].sum(0, dtype=np.float32).reshape(samples, math.prod(shape[2:]))
-    if steps:
-        same(gpu.counts(packed_on_host(x), steps, first, last), theirs)
-
-
-def test_any_spike() -> None:
-    x = np.zeros((3, 2, 40), bool)
-    assert not gpu.any_spike(packed_on_host(x))
-    x[2, 1, 39] = True
-    assert gpu.any_spike(packed_on_host(x))
-
-
 @st.composite
 def recorded(draw: st.DrawFn) -> tuple[list[Events], tuple[int, ...], int, float, str]:
     """Return recordings, some of them empty, with events at the borders of bins, and a window that may cut them."""
@@ -190,6 +173,8 @@ def test_packed_spikes_show_themselves_as_booleans() -> None:
     assert np.asarray(spikes, np.float32).dtype == np.float32
     same(spikes[1:, 0], x[1:, 0])
     same(spikes.unpack(), x)
+    assert spikes.any()
+    assert not packed_on_host(np.zeros((3, 2, 40), bool)).any()
     assert (len(spikes), spikes.ndim, spikes.size, spikes.dtype) == (4, 5, x.size, bool)
     assert repr(spikes) == "PackedSpikes(shape (4, 3, 5, 7, 2))"
     same(spikes.reshape(12, 5, 7, 2).unpack(), x.reshape(12, 5, 7, 2))

@@ -144,25 +144,30 @@ struct Errors {
     }
 };
 
-// Reads numbers from shared memory, 16 bytes at a time where they are as many.
+// Numbers that are read or written together: 16 bytes, or as many as there are.
 template <int COUNT>
-__device__ __forceinline__ void read_numbers(real (&numbers)[COUNT], const real *from)
+struct alignas((COUNT * sizeof(real) < 16 ? COUNT * sizeof(real) : 16)) Vector {
+    static constexpr int SIZE = COUNT * sizeof(real) < 16 ? COUNT : 16 / sizeof(real);
+    real of[SIZE];
+};
+
+// Reads numbers from shared memory, vectors that are `step` numbers apart.
+template <int COUNT>
+__device__ __forceinline__ void read_vectors(real (&numbers)[COUNT], const real *from, int step)
 {
-    constexpr int EACH = COUNT * sizeof(real) < 16 ? COUNT : 16 / sizeof(real);
-    struct alignas(EACH * sizeof(real)) Vector {
-        real of[EACH];
-    };
+    constexpr int SIZE = Vector<COUNT>::SIZE;
 #pragma unroll
-    for (int i = 0; i < COUNT; i += EACH) {
-        const Vector vector = *reinterpret_cast<const Vector *>(from + i);
+    for (int i = 0; i < COUNT / SIZE; ++i) {
+        const Vector<COUNT> vector = *reinterpret_cast<const Vector<COUNT> *>(from + i * step);
 #pragma unroll
-        for (int k = 0; k < EACH; ++k)
-            numbers[i + k] = vector.of[k];
+        for (int k = 0; k < SIZE; ++k)
+            numbers[i * SIZE + k] = vector.of[k];
     }
 }
 
-// Computes blockDim.x PIXELS CHANNELS elements of the input gradient: `across` threads side by side have the channels,
-// CHANNELS each, and THREADS / across threads the pixels, PIXELS each.
+// Computes THREADS PIXELS CHANNELS elements of the input gradient: `side` threads side by side have the channels,
+// CHANNELS each, and THREADS / side threads the pixels, PIXELS each. The channels of a thread are vectors, between which
+// lie those of its neighbours, so that threads side by side write to successive addresses.
 template <int CHANNELS>
 __device__ __forceinline__ void add_taps(
     const Errors &from, const real *__restrict__ w, real *__restrict__ x, int kernel_h, int kernel_w, int group, int groups,
@@ -172,7 +177,8 @@ __device__ __forceinline__ void add_taps(
     real *const errors = reinterpret_cast<real *>(shared);             // (DEPTH, pixels + 4): writes meet no bank twice
     real *const weights = errors + DEPTH * row;                        // (DEPTH, side CHANNELS)
     long long *const source = reinterpret_cast<long long *>(weights + DEPTH * side * CHANNELS);  // (pixels)
-    const int t = threadIdx.x, mine = t / side * PIXELS, channel = t % side * CHANNELS;
+    constexpr int SIZE = Vector<CHANNELS>::SIZE;
+    const int t = threadIdx.x, mine = t / side * PIXELS, channel = t % side * SIZE;
     const int block_channel = blockIdx.y / groups * side * CHANNELS;
     const long long first = (long long)blockIdx.x * pixels, outputs = (long long)groups * of_group;
     real sums[PIXELS][CHANNELS] = {};
@@ -194,8 +200,8 @@ __device__ __forceinline__ void add_taps(
 #pragma unroll
             for (int k = 0; k < DEPTH; ++k) {
                 real error[PIXELS], weight[CHANNELS];
-                read_numbers(error, errors + k * row + mine);
-                read_numbers(weight, weights + k * side * CHANNELS + channel);
+                read_vectors(error, errors + k * row + mine, Vector<PIXELS>::SIZE);
+                read_vectors(weight, weights + k * side * CHANNELS + channel, side * SIZE);
 #pragma unroll
                 for (int p = 0; p < PIXELS; ++p)
 #pragma unroll
@@ -208,11 +214,21 @@ __device__ __forceinline__ void add_taps(
 #pragma unroll
     for (int p = 0; p < PIXELS; ++p)
 #pragma unroll
-        for (int c = 0; c < CHANNELS; ++c) {
+        for (int i = 0; i < CHANNELS / SIZE; ++i) {
             const long long pixel = first + mine + p;
-            const int input = block_channel + channel + c;
-            if (pixel < from.pixels && input < inputs)
-                x[(pixel * groups + group) * inputs + input] = sums[p][c];
+            const int input = block_channel + i * side * SIZE + channel;
+            if (pixel >= from.pixels || input >= inputs)
+                continue;
+            real *const to = x + (pixel * groups + group) * inputs + input;
+            Vector<CHANNELS> vector;
+#pragma unroll
+            for (int k = 0; k < SIZE; ++k)
+                vector.of[k] = sums[p][i * SIZE + k];
+            if (inputs % SIZE == 0)
+                *reinterpret_cast<Vector<CHANNELS> *>(to) = vector;
+            else
+                for (int k = 0; k < SIZE && input + k < inputs; ++k)
+                    to[k] = vector.of[k];
         }
 }
 

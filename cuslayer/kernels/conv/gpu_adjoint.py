@@ -31,6 +31,9 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
         errors: (frames, rows, columns, outputs), the gradient of the convolution's output.
         window: any.
         groups: the number of groups of channels.
+
+    Raises:
+        ValueError: the device has too little shared memory.
     """
     channels, dtype = x.shape[-1], errors.dtype
     rows, columns, outputs = errors.shape[-3:]
@@ -39,11 +42,7 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
         return zeros(errors, shape, dtype)
     bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
     slice_pieces = -(-pieces // -(-bits // _SLICE))
-    found = blocks(min(bits, 32 * slice_pieces), slice_pieces, outputs // groups, dtype.itemsize)
-    if found is None:
-        raise ValueError(
-            f"conv_weight_adjoint: the device must have shared memory for {32 * slice_pieces} taps a thread"
-        )
+    found = blocks("conv_weight_adjoint", min(bits, 32 * slice_pieces), slice_pieces, outputs // groups, dtype.itemsize)
     items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
     parts = empty(errors, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(

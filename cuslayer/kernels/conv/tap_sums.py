@@ -56,8 +56,27 @@ def pieces_of(window: Window, channels: int, groups: int) -> int:
     return window.kernel[0] * runs * -(-(window.kernel[1] // runs) * (channels // groups) // WORD)
 
 
-def blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int = 1, ring: int = 0) -> Blocks | None:
-    """Return the blocks that keep most threads on a multiprocessor; None where too few are left.
+def blocks(op: str, bits: int, pieces: int, outputs: int, itemsize: int) -> Blocks:
+    """Return the blocks that keep most threads on a multiprocessor, a tile a pixel.
+
+    Args:
+        op: the operation, for the error.
+        bits: taps that a thread sums.
+        pieces: the pieces that they are in.
+        outputs: output channels of a group.
+        itemsize: bytes of a number.
+
+    Raises:
+        ValueError: a block has no room for one thread.
+    """
+    found = _blocks(bits, pieces, outputs, itemsize, 1, 0, most_shared())
+    if found is None:
+        raise ValueError(f"{op}: a block must have shared memory for {bits} taps, got {most_shared()} bytes")
+    return found
+
+
+def blocks_of_sweep(bits: int, pieces: int, outputs: int, itemsize: int, tile: int = 1, ring: int = 0) -> Blocks | None:
+    """Return the blocks of a sweep over time; None where a second pass over stored errors is faster.
 
     Args:
         bits: taps that a thread sums.
@@ -67,7 +86,8 @@ def blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int = 1, r
         tile: pixels of a tile.
         ring: numbers of shared memory for each tile and output channel.
     """
-    return _blocks(bits, pieces, outputs, itemsize, tile, ring, most_shared())
+    found = _blocks(bits, pieces, outputs, itemsize, tile, ring, most_shared())
+    return found if found and found.resident >= _LEAST_RESIDENT else None
 
 
 @lru_cache(maxsize=256)
@@ -82,21 +102,17 @@ def _blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int, ring
             shared = itemsize * numbers + 4 * (TILE * places * (2 * pieces + 3) + pieces)
             resident = min(most // (shared + _RESERVED) * places * lanes, _RESIDENT)
             found = Blocks(tiles, lanes, places * lanes, shared, resident)
-            if shared <= most and (best is None or _better(found, best)):
+            if shared <= most and (best is None or _worth(found) > _worth(best)):
                 best = found
         if lanes == 1:
             break
         parts *= 2
-    return best if best and best.resident >= _LEAST_RESIDENT else None
+    return best
 
 
-def _better(found: Blocks, best: Blocks) -> bool:
-    """Return whether blocks are better than others: more threads at a time, more channels, nearer to 128 threads."""
-    return (found.resident, found.lanes, -abs(found.threads - 128)) > (
-        best.resident,
-        best.lanes,
-        -abs(best.threads - 128),
-    )
+def _worth(found: Blocks) -> tuple[float, int]:
+    """Return what blocks are compared by: threads at a time, twice where a warp has one window; then 128 threads."""
+    return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
 
 
 def count_parts(items: int, part_bytes: int) -> int:

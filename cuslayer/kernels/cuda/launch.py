@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, check_upload, namespace
 from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
@@ -51,6 +51,7 @@ def numbers(x: Array) -> Array:
 
 def samples(taps: Array, beside: Array) -> Array:
     """Return the samples of a filter in the type and on the device of the signal; see `flushed_taps`."""
+    check_upload()
     return namespace(beside).asarray(flushed_taps(taps, beside.dtype), order="C")
 
 

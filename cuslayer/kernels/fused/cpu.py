@@ -11,7 +11,7 @@ from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
 
 
 def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool = False) -> ModuleType | None:
@@ -33,3 +33,7 @@ def conv_pool_kernels(
 def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed, as in training."""
     return dense_neuron if isinstance(x, SpikeList) and not training else None
+
+
+def pool_kernels(x: Array) -> None:
+    """Return None: pooling and its neurons are two passes."""

@@ -9,10 +9,10 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.dense.product import Product
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
 
 # Potentials are kept in the layout of the spikes.
 from_blocks = None
@@ -101,3 +101,8 @@ def conv_pool_kernels(
 def dense_kernels(x: PackedSpikes | Array, training: bool = False) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
     return gpu_dense if isinstance(x, PackedSpikes) else None
+
+
+def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+    """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
+    return gpu_pool if x.dtype == bool else None

@@ -8,7 +8,7 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint, without_columns
-from cuslayer.kernels.conv.tap_sums import add_parts, bits_of, blocks, count_parts, pieces_of
+from cuslayer.kernels.conv.tap_sums import add_parts, bits_of, blocks, blocks_of_sweep, count_parts, pieces_of
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import geometry
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
@@ -50,6 +50,9 @@ def conv_neuron_adjoint(
         spiking: threshold, refractory response and surrogate.
         keep: whether the first gradient is wanted.
         exact: whether the gradient includes the path through refraction.
+
+    Raises:
+        ValueError: the device has too little shared memory.
     """
     if isinstance(g, Product) and g.errors.shape[1] > _MOST_INPUTS:
         g = g.materialize()
@@ -62,12 +65,9 @@ def conv_neuron_adjoint(
     if 0 in map_shape:
         return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
     bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
-    found = blocks(bits, pieces, outputs // groups, dtype.itemsize)
+    found = blocks_of_sweep(bits, pieces, outputs // groups, dtype.itemsize)
     in_sweep = found is not None
-    if found is None:
-        found = blocks(0, 0, outputs // groups, dtype.itemsize)
-    if found is None:
-        raise ValueError("conv_neuron_adjoint: the device has no shared memory")
+    found = found or blocks("conv_neuron_adjoint", 0, 0, outputs // groups, dtype.itemsize)
     count = count_parts(-(-samples * rows * columns // found.tiles), bits * outputs * dtype.itemsize)
     parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
     errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
@@ -149,7 +149,7 @@ def conv_pool_adjoint(
     constants = adjoint_constants(dtype, steps, response, spiking)
     ring_rows = _ring_rows(steps, constants["cut"])
     bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
-    found = blocks(bits, pieces, outputs // groups, dtype.itemsize, tile_h * tile_w, ring_rows)
+    found = blocks_of_sweep(bits, pieces, outputs // groups, dtype.itemsize, tile_h * tile_w, ring_rows)
     if exact or found is None:
         pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)

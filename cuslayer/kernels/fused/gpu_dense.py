@@ -41,8 +41,8 @@ class _Block(NamedTuple):
 def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
     """Return the groups of 32 outputs and the samples of a block, and whether it gathers again what leaves a response.
 
-    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. Of several outputs a lane,
-    a list of spikes is built once, which saves more than what gathering again costs.
+    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. Of several outputs a
+    lane, a list of spikes is built once, which saves more than what gathering again costs.
     """
     kept, most = cut if cut < steps else 0, most_shared()
 
@@ -133,7 +133,7 @@ def dense_neuron_adjoint(
     columns, half = rows // max(steps, 1) * outputs, u.dtype == np.float16
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
     next_outputs = weight.shape[1]
-    constants = neuron_constants(dtype, steps, response, spiking) | surrogate(spiking, dtype)
+    constants = {**neuron_constants(dtype, steps, response, spiking), **surrogate(spiking, dtype)}
     cuts = [constants["cut"], constants["ref_cut"] if exact else 0]
     length = max([1, *(cut for cut in cuts if cut < steps)])
     step = WORD * dtype.itemsize

@@ -11,13 +11,21 @@ from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import WARPS, geometry, image, new_potentials, new_spikes
 from cuslayer.kernels.cuda.launch import neuron_constants
+from cuslayer.kernels.fused.gpu_pool_adjoint import pool_neuron_adjoint
+from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
-__all__ = ["pool_neuron"]
+__all__ = ["pool_neuron", "pool_neuron_adjoint"]
 
 
 def pool_neuron(
-    x: PackedSpikes, steps: int, window: Window, gain: Any, response: Alpha, spiking: Spiking, keep: Any
+    x: PackedSpikes | Array,
+    steps: int,
+    window: Window,
+    gain: Any,
+    response: Alpha,
+    spiking: Spiking,
+    keep: Any,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, C), in float32.
 
@@ -30,7 +38,7 @@ def pool_neuron(
         spiking: threshold and refractory response.
         keep: the type in which u is saved, float32 or float16; None for an empty u.
     """
-    dtype = np.dtype(np.float32)
+    x, dtype = packed(x), np.dtype(np.float32)
     rows, columns = window.outputs("pool", x.shape[-3:-1], ceil=True)
     s = new_spikes(x, (rows, columns, x.shape[-1]))
     samples, out_words = x.frames // max(steps, 1), s.words.shape[2]

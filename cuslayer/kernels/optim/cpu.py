@@ -109,9 +109,11 @@ def sgd_all(
         v: their velocities.
         constants: (weights, 4): momentum, weight decay, and the bounds of each.
         rates: (rows, weights, 1): the learning rates of some steps.
-        step: (1,) int64, the row of this step; advanced.
+        step: (1,) int64, the row of this step, at most the last; advanced.
     """
-    for i, ((momentum, decay, least, most), (rate,)) in enumerate(zip(constants, rates[step[0]], strict=True)):
+    for i, ((momentum, decay, least, most), (rate,)) in enumerate(
+        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
+    ):
         sgd(w[i], g[i], v[i], rate, momentum, decay)
         w[i].clip(least, most, out=w[i])
     step += 1
@@ -137,9 +139,11 @@ def adam_all(
         peak: the largest v so far (AMSGrad), or None.
         constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
         rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (1,) int64, the row of this step; advanced.
+        step: (1,) int64, the row of this step, at most the last; advanced.
     """
-    for i, ((*betas, eps, decay, least, most), numbers) in enumerate(zip(constants, rates[step[0]], strict=True)):
+    for i, ((*betas, eps, decay, least, most), numbers) in enumerate(
+        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
+    ):
         rate_m, rate_g, scale_v = numbers
         options = {"rate_m": rate_m, "rate_g": rate_g, "scale_v": scale_v, "eps": eps, "decay": decay}
         adam(w[i], g[i], m[i], v[i], peak[i], betas=(betas[0], betas[1]), **options)

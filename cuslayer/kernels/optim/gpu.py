@@ -75,7 +75,7 @@ def sgd_all(
         v: their velocities.
         constants: (weights, 4): momentum, weight decay, and the bounds of each.
         rates: (rows, weights, 1): the learning rates of some steps.
-        step: (1,) int64, the row of this step; advanced.
+        step: (1,) int64, the row of this step, at most the last; advanced.
     """
     _launches("sgd_all", {"w": w, "g": g, "v": v}, constants, rates, step)
 
@@ -100,7 +100,7 @@ def adam_all(
         peak: the largest v so far (AMSGrad), or None.
         constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
         rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (1,) int64, the row of this step; advanced.
+        step: (1,) int64, the row of this step, at most the last; advanced.
     """
     peaks = [square if largest is None else largest for square, largest in zip(v, peak, strict=True)]
     _launches("adam_all", {"w": w, "g": g, "m": m, "v": v, "peak": peaks}, constants, rates, step)
@@ -125,6 +125,7 @@ def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array
             rates=rates,
             step=step,
             arrived=arrived(step),
+            rows=rates.shape[0],
             columns=columns,
             first=first,
             last_launch=first + _ARRAYS >= columns,

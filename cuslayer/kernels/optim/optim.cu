@@ -131,6 +131,12 @@ __device__ __forceinline__ real clipped(real x, real least, real most)
     return above != above || above < most ? above : most;
 }
 
+// The row of this step: the last one for a graph that is run more often than its table has rows.
+__device__ __forceinline__ long long row_of(const long long *step, long long rows)
+{
+    return *step < rows ? *step : rows - 1;
+}
+
 // Advances the counter of steps once all blocks have read it.
 __device__ __forceinline__ void end_step(long long *step, unsigned *arrived, bool last_launch)
 {
@@ -175,6 +181,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
     const real *__restrict__ rates,      // (rows, columns, 1): learning rate
     long long *__restrict__ step,        // (1,), row of the rates of this step, advanced by the last launch
     unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
+    long long rows,                      // steps of the table
     long long columns,                   // arrays of all launches of this step
     long long first,                     // those of earlier launches
     bool last_launch)                    // whether this is the last launch of this step
@@ -190,7 +197,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
     if (work.tile * TILE < work.mine.size) {
         const Weights mine = work.mine;
         const real *constant = constants + (first + work.number) * 4;
-        const SgdNumbers of{rates[*step * columns + first + work.number], constant[0], constant[1]};
+        const SgdNumbers of{rates[row_of(step, rows) * columns + first + work.number], constant[0], constant[1]};
 
         real w[EACH], g[EACH], v[EACH];
         const long long begin = work.tile * TILE + threadIdx.x;
@@ -268,6 +275,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
     const real *__restrict__ rates,      // (rows, columns, 3): rate_m, rate_g, scale_v
     long long *__restrict__ step,        // (1,), row of the rates of this step, advanced by the last launch
     unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
+    long long rows,                      // steps of the table
     long long columns,                   // arrays of all launches of this step
     long long first,                     // those of earlier launches
     bool last_launch)                    // whether this is the last launch of this step
@@ -283,7 +291,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
     if (work.tile * TILE < work.mine.size) {
         const Weights mine = work.mine;
         const bool keep_peak = mine.peak != mine.v;
-        const real *rate = rates + (*step * columns + first + work.number) * 3;
+        const real *rate = rates + (row_of(step, rows) * columns + first + work.number) * 3;
         const real *constant = constants + (first + work.number) * 6;
         const AdamNumbers of{constant[0], constant[1], rate[0], rate[1], rate[2], constant[2], constant[3]};
 

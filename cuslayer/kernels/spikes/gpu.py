@@ -25,6 +25,11 @@ _SETTERS = 8, 128
 _ALIGNMENT = 512
 
 
+def packed(x: Array | PackedSpikes) -> PackedSpikes:
+    """Return spikes (frames, ...) as packed spikes."""
+    return x if isinstance(x, PackedSpikes) else pack(x)
+
+
 def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
     """Return the input x (frames, ...) of a dense or convolutional layer: spikes packed, numbers as they are."""
     return pack(x) if not isinstance(x, PackedSpikes) and x.dtype == bool else x
@@ -108,20 +113,3 @@ def transpose(spikes: PackedSpikes, steps: int) -> Array:
 def with_neurons(spikes: PackedSpikes, steps: int) -> PackedSpikes:
     """Return packed spikes with `by_neuron`, transposed if no kernel wrote it."""
     return spikes if spikes.by_neuron is not None else replace(spikes, by_neuron=transpose(spikes, steps))
-
-
-def counts(spikes: PackedSpikes, steps: int, first: int, last: int) -> Array:
-    """Return the number of spikes of each neuron in steps first <= t < last, float32 (samples, features)."""
-    by_neuron = transpose(spikes, steps) if spikes.by_neuron is None else spikes.by_neuron
-    features, samples, time_words = by_neuron.shape
-    if first >= last:
-        return zeros(spikes.words, (samples, features), np.float32)
-    found = empty(spikes.words, (samples, features), np.float32)
-    sizes = {"features": features, "samples": samples, "time_words": time_words}
-    kernel("count_bits", _REAL)(features * samples, by_neuron=by_neuron, counts=found, **sizes, first=first, last=last)
-    return found
-
-
-def any_spike(spikes: PackedSpikes) -> Array:
-    """Return whether there is a spike, as a boolean () on the GPU, without a read-back."""
-    return spikes.words.any()  # type: ignore[return-value]

@@ -78,6 +78,10 @@ class PackedSpikes:
         found: Array = kernels.gpu.spikes.unpack(self)
         return found
 
+    def any(self) -> Any:
+        """Return whether there is a spike, on the GPU, without unpacking."""
+        return self.words.any()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(to_numpy(self.unpack()), dtype)
 

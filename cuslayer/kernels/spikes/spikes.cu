@@ -1,20 +1,19 @@
-// Packed spikes: a boolean array as bits, and back; bits from events; time along the bits; counts.
+// Packed spikes: a boolean array as bits, and back; bits from events; time along the bits.
 //
 //   pack_bits, unpack_bits      bit b of words[r, w] = x[r, 32 w + b]
 //   set_bits                    the bit of each event, 1 in both layouts
 //   transpose_bits              bit b of by_neuron[f, n, v] = bit of feature f in frame (32 v + b, n)
-//   count_bits                  counts[n, f] = sum_t s[t, n, f] for first <= t < last
 //
 // Layout: a frame is cut into lines, each of which begins with a word of its own: words (frames, lines, per_line), where
 // frames are ordered by step, then sample. by_neuron (features, samples, time_words) has time along the bits; feature f
 // is place f % line of line f / line. The bits past the end of a line and past the last step are 0. C-contiguous.
 // An event is one word, step << feature_bits | feature, or two, feature and step.
 //
-// A warp packs and unpacks 32 consecutive words: at each of 32 steps its lanes access the 32 bytes of one word, a sector,
-// and the words themselves are 128 consecutive bytes. A thread sets the bits of one event after another: an atomic OR of
-// bits is exact in any order, and every other output has one owner. A warp of transpose_bits reads 32 steps of 8 words
-// of a sample, transposes 8 matrices of 32 x 32 bits by shuffles, and its block of 8 warps writes 8 words together, so
-// that reads and writes are whole sectors. A thread of count_bits counts one neuron of one sample.
+// A warp packs and unpacks 32 consecutive words, 128 bytes. It reads the range of x that they are sector by sector, and
+// writes at each of 32 steps the 32 bytes of one word. A thread sets the bits of one event after another: an atomic OR
+// of bits is exact in any order, and every other output has one owner. A warp of transpose_bits reads 32 steps of 8
+// words of a sample and transposes 8 matrices of 32 x 32 bits by shuffles. Its block of 8 warps writes 8 words of a
+// feature together: reads and writes are whole sectors where rows of words begin at one.
 // Precision: integers. Twins: tests/support/packed_bits.py. Tests: tests/kernels/test_twins_spikes.py.
 
 constexpr int WORD = 32;
@@ -22,8 +21,8 @@ constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 
 // Words of a frame and columns, pairs of sample and time word, that a block of transpose_bits takes.
 constexpr int SIDE = 8;
-// Words of a row of its shared memory: one more than SIDE, so that the lanes of a warp access different banks.
-constexpr int PITCH = SIDE + 1;
+// Rows of SIDE words that a warp accesses together.
+constexpr int ROWS = WORD / SIDE;
 // Bytes that a lane of pack_bits loads before it uses the first.
 constexpr int LOADS = 8;
 
@@ -50,23 +49,33 @@ extern "C" __global__ void pack_bits(
     const long long threads = (long long)gridDim.x * blockDim.x;
     for (long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x - lane; first < count; first += threads) {
         const long long mine = first + lane;
-        const Bits bits = mine < count ? bits_of(mine, per_line, line) : Bits{0, 0};
-        unsigned word = 0;
-        for (int i = 0; i < WORD; i += LOADS) {
+        const Bits bits = bits_of(min(mine, count - 1), per_line, line);
+        // The words of the warp are a range of x. Votes on 32 elements of a sector each are this range as bits: lane i
+        // keeps vote i, all lanes the last. A word has bits of two votes.
+        const long long begin = __shfl_sync(ALL_LANES, bits.first, 0);
+        const long long end = __shfl_sync(ALL_LANES, bits.first + bits.count, WORD - 1);
+        const long long from = begin / WORD * WORD;
+        unsigned vote = 0, last_vote = 0;
+        for (int i = 0; from + i * WORD < end; i += LOADS) {
             bool spikes[LOADS];
 #pragma unroll
             for (int j = 0; j < LOADS; ++j) {
-                const long long from = __shfl_sync(ALL_LANES, bits.first, i + j);
-                spikes[j] = lane < __shfl_sync(ALL_LANES, bits.count, i + j) && x[from + lane];
+                const long long place = from + (i + j) * WORD + lane;
+                spikes[j] = begin <= place && place < end && x[place];
             }
 #pragma unroll
             for (int j = 0; j < LOADS; ++j) {
-                const unsigned packed = __ballot_sync(ALL_LANES, spikes[j]);
-                word = lane == i + j ? packed : word;
+                const unsigned made = __ballot_sync(ALL_LANES, spikes[j]);
+                vote = lane == i + j ? made : vote;
+                last_vote = i + j == WORD ? made : last_vote;
             }
         }
+        const int skipped = int(bits.first - from), source = skipped / WORD;
+        const unsigned low = __shfl_sync(ALL_LANES, vote, source);
+        const unsigned next = __shfl_sync(ALL_LANES, vote, (source + 1) % WORD);
+        const unsigned word = __funnelshift_r(low, source + 1 < WORD ? next : last_vote, skipped % WORD);
         if (mine < count)
-            words[mine] = word;
+            words[mine] = word & ALL_LANES >> (WORD - bits.count);
     }
 }
 
@@ -134,6 +143,13 @@ __device__ __forceinline__ unsigned transposed(unsigned word, int lane)
     return word;
 }
 
+// The place of a word in the shared memory of transpose_bits. Its columns are permuted from row to row: the 32 words of
+// one column, and those of ROWS rows, lie in different banks.
+__device__ __forceinline__ int cell(int row, int column)
+{
+    return row * SIDE + (column ^ row / ROWS % SIDE);
+}
+
 extern "C" __global__ void transpose_bits(
     const unsigned *__restrict__ words,  // (steps x samples, lines, per_line)
     unsigned *__restrict__ by_neuron,    // (lines x line, samples, time_words), written
@@ -144,7 +160,7 @@ extern "C" __global__ void transpose_bits(
     long long line,                      // bits of a line
     long long time_words)                // words of all steps
 {
-    __shared__ unsigned tile[SIDE * WORD * PITCH];
+    __shared__ unsigned tile[SIDE * WORD * SIDE];
     const long long frame = lines * per_line, columns = samples * time_words, across = (columns + SIDE - 1) / SIDE;
     const long long first_word = blockIdx.x / across * SIDE, first_column = blockIdx.x % across * SIDE;
     const int lane = threadIdx.x % WORD, warp = threadIdx.x / WORD;
@@ -153,52 +169,30 @@ extern "C" __global__ void transpose_bits(
     const long long column = first_column + warp, word = first_word + lane % SIDE;
     const long long n = column / time_words, first_step = column % time_words * WORD;
 #pragma unroll
-    for (int i = 0; i < WORD; i += WORD / SIDE) {
+    for (int i = 0; i < WORD; i += ROWS) {
         const int row = i + lane / SIDE;
         const bool inside = column < columns && word < frame && first_step + row < steps;
-        tile[(warp * WORD + row) * PITCH + lane % SIDE] =
+        tile[cell(warp * WORD + row, lane % SIDE)] =
             inside ? words[((first_step + row) * samples + n) * frame + word] : 0;
     }
     __syncwarp();
     unsigned bits[SIDE];
 #pragma unroll
     for (int j = 0; j < SIDE; ++j)
-        bits[j] = transposed(tile[(warp * WORD + lane) * PITCH + j], lane);
+        bits[j] = transposed(tile[cell(warp * WORD + lane, j)], lane);
     __syncthreads();
     // Row 32 j + b of the tile is bit b of word j, its places are the columns.
 #pragma unroll
     for (int j = 0; j < SIDE; ++j)
-        tile[(j * WORD + lane) * PITCH + warp] = bits[j];
+        tile[cell(j * WORD + lane, warp)] = bits[j];
     __syncthreads();
     // Warp k writes the bits of word k, SIDE lanes a bit.
     const long long owned = first_word + warp, first_place = owned % per_line * WORD;
     const long long first_feature = owned / per_line * line + first_place, to = first_column + lane % SIDE;
 #pragma unroll
-    for (int i = 0; i < WORD; i += WORD / SIDE) {
+    for (int i = 0; i < WORD; i += ROWS) {
         const int bit = i + lane / SIDE;
         if (owned < frame && first_place + bit < line && to < columns)
-            by_neuron[(first_feature + bit) * columns + to] = tile[(warp * WORD + bit) * PITCH + lane % SIDE];
-    }
-}
-
-extern "C" __global__ void count_bits(
-    const unsigned *__restrict__ by_neuron,  // (features, samples, time_words)
-    real *__restrict__ counts,               // (samples, features), written
-    long long features,                      // neurons of a sample
-    long long samples,                       // samples
-    long long time_words,                    // words of all steps
-    long long first,                         // the first step that counts
-    long long last)                          // the step after the last that counts, above `first`
-{
-    GRID_STRIDE(i, features * samples) {
-        const long long begin = first / WORD, end = (last - 1) / WORD;
-        int count = 0;
-        for (long long word = begin; word <= end; ++word) {
-            unsigned bits = by_neuron[i * time_words + word];
-            bits &= word == begin ? ALL_LANES << first % WORD : ALL_LANES;
-            bits &= word == end ? ALL_LANES >> (WORD - 1 - (last - 1) % WORD) : ALL_LANES;
-            count += __popc(bits);
-        }
-        counts[i % samples * features + i / samples] = real(count);
+            by_neuron[(first_feature + bit) * columns + to] = tile[cell(warp * WORD + bit, lane % SIDE)];
     }
 }
