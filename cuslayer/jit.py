@@ -13,6 +13,7 @@ check at run time that no two overlap, and gives up after a few.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -51,11 +52,12 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @cache
-def _stamp() -> tuple[tuple[str, int, int], ...]:
-    """Return the name, time and size of each file of the package that has kernels or what they are compiled from."""
+def _stamp() -> str:
+    """Return a digest of the name, time and size of each file that has kernels or what they are compiled from."""
     package = Path(__file__).parent
     files = sorted([*package.glob("*.py"), *package.glob("kernels/**/*.py"), *package.glob("data/**/*.py")])
-    return tuple((str(f.relative_to(package)), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+    described = [(str(f.relative_to(package)), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
 @cache
