@@ -225,6 +225,8 @@ def check_adjoint(
     spikings(),
     st.booleans(),
 )
+@example(Sizes(33, 2, 10), 3, "float32", 0, *SRM, True)
+@example(Sizes(9, 2, 33), 0, "float64", 0, *SRM, False)
 def test_dense_neuron_adjoint(
     sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:
