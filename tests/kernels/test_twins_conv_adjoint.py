@@ -42,6 +42,8 @@ def held(ours: Array, theirs: Array, errors: Array) -> None:
 @example(WIDE_GROUPS, 70, 0.3, "float64", 0)
 @example(OUTSIDE, 33, 0.5, "float32", 0)
 @example(Case((3, 2), 1, 70, 1, Window((2, 2), (1, 1), (1, 1), (1, 1))), 9, 0.5, "float32", 0)
+@example(Case((8, 2), 70, 2, 1, Window((7, 1), (1, 1), (0, 0), (1, 1))), 9, 0.1, "float32", 0)
+@example(Case((4, 3), 1, 2, 41, Window((2, 2), (1, 1), (1, 1), (1, 1))), 9, 0.5, "float32", 0)
 def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
     x, errors = case.spikes(seed, frames, rate), normal(seed, (frames, *case.maps), dtype)
     ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
@@ -51,6 +53,7 @@ def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, s
 def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread reads several pieces, of which there are more than bits in a mask."""
     monkeypatch.setattr(tap_sums, "_THREADS", 1)
+    monkeypatch.setattr(tap_sums, "_blocks", tap_sums._blocks.__wrapped__)
     case = Case((6, 6), 2, 1, 2, Window((6, 6), (1, 1), (0, 0), (1, 1)))
     x, errors = case.spikes(0, 9, 0.2), normal(0, (9, *case.maps), "float32")
     ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
@@ -138,12 +141,24 @@ def test_conv_neuron_adjoint(
 DEFAULT = Alpha(1, 3, 1, 0.05), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
 
 
+SHORT = Alpha(1, 1, 1, 0.3), Spiking(10, Alpha(-20, 0.5, 1, 0.3), 10, 0.1)
+
+
 @pytest.mark.parametrize("exact", [False, True])
-def test_several_blocks_and_blocks_with_several_shares(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case((7, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+@pytest.mark.parametrize("constants", [DEFAULT, SHORT])
+def test_several_blocks_and_blocks_with_several_shares(
+    exact: bool, constants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     for most in (1, 4 * 27 * 18 * 3, 1 << 24):
         monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
-        compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, exact, 0), DEFAULT, 0)
+        compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, exact, 0), constants, 0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool) -> None:
+    case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
+    compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, exact, 10), SHORT, 0)
 
 
 def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
@@ -202,9 +217,9 @@ def test_conv_pool_adjoint(
     compare_conv_pool(case, times, kept, keep, exact, pool, both, seed)
 
 
-@pytest.mark.parametrize("most", [1, 4 * 27 * 18 * 3, 1 << 24])
-def test_several_blocks_of_pooling_windows(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case((7, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+@pytest.mark.parametrize(("most", "outputs"), [(1, 18), (4 * 27 * 18 * 3, 18), (1 << 24, 4)])
+def test_several_blocks_of_pooling_windows(most: int, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case((5, 6), 3, outputs, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
     monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
     compare_conv_pool(case, (41, 3), "half", True, False, ((2, 2), 0.5), (*DEFAULT, *DEFAULT), 0)
 
@@ -214,6 +229,29 @@ def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> N
     emulator.launches.clear()
     compare_conv_pool(case, (5, 1), "half", False, False, ((17, 17), 0.5), (*DEFAULT, *DEFAULT), 0)
     assert emulator.launches[:2] == ["pool_neuron_adjoint", "conv_neuron_adjoint"]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
+    """Gradients of the last step only, whose errors fade over a long time before it."""
+    case, steps = Case((4, 4), 1, 2, 1, Window((3, 3), (1, 1), (1, 1), (1, 1))), 300
+    x = packed_on_host(case.spikes(0, steps, 0.3), 1)
+    response, spiking = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    u, pooled_u = normal(0, (steps, *case.maps), "float32", 10), normal(1, (steps, 2, 2, 2), "float32", 10)
+    g, pooled_g = np.zeros_like(u), np.zeros_like(pooled_u)
+    g[-1] = pooled_g[-1] = 1
+    pooling = Pooling(Window((2, 2), (2, 2), (0, 0), (1, 1)), 0.5, response, spiking)
+    options = (case.window, case.groups, response, spiking)
+    found = []
+    for flush in (False, True):
+        with emulation(flush=flush):
+            found += gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
+            found += gpu_conv_adjoint.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+    for plain, flushed in zip(found[:4], found[4:], strict=True):
+        assert plain is not None
+        assert flushed is not None
+        assert plain.any()
+        same_bits(plain, flushed)
 
 
 @drawn

@@ -56,7 +56,7 @@ extern "C" __global__ void conv_weight_adjoint(
     long long out_columns,               // columns of the map
     long long outputs,                   // output channels
     int groups,                          // groups of channels
-    int lanes,                           // output channels of a block
+    int lanes,                           // output channels of a block: of a group, or all of several groups
     int slice,                           // pieces of the window of a block
     int height,                          // lines of a frame of x
     int words,                           // words of a line of x
@@ -75,8 +75,8 @@ extern "C" __global__ void conv_weight_adjoint(
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
     const int places = blockDim.x / lanes;
     const int first = blockIdx.z * slice, last = min(first + slice, window.pieces());
-    TapSums sums{window, {int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1}, places, lanes};
-    sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, first, last - first, 1);
+    TapSums sums{window, {int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1}, places, lanes, mine, channels / groups};
+    sums.begin(reinterpret_cast<real *>(shared), first, last - first, 1);
 
     const long long tiles = (rows * out_columns + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
     for (long long item = blockIdx.x; item < tiles * chunks; item += gridDim.x) {
@@ -88,7 +88,7 @@ extern "C" __global__ void conv_weight_adjoint(
         sums.tile = item % tiles * places;
         sums.sum(stored, begin, end);
     }
-    sums.write(parts + (long long)blockIdx.x * window.first_bit(window.pieces()) * outputs, outputs, mine);
+    sums.write(parts + (long long)blockIdx.x * window.first_bit(window.pieces()) * outputs, outputs);
 }
 
 // Rows of threads that add parts side by side.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.tap_sums import add_parts, bits_of, blocks, count_parts, pieces_of
+from cuslayer.kernels.conv.tap_sums import add_parts, blocks, count_parts, sums_of
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import geometry
 from cuslayer.kernels.cuda.images import image as image_sizes
 from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
-from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
 
 __all__ = ["conv_input_adjoint", "conv_weight_adjoint"]
 
@@ -40,13 +40,14 @@ def conv_weight_adjoint(x: PackedSpikes, errors: Array, window: Window, groups: 
     shape = (*window.kernel, channels // groups, outputs)
     if errors.size == 0:
         return zeros(errors, shape, dtype)
-    bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, pieces = sums.bits, sums.pieces
     slice_pieces = -(-pieces // -(-bits // _SLICE))
-    found = blocks("conv_weight_adjoint", min(bits, 32 * slice_pieces), slice_pieces, outputs // groups, dtype.itemsize)
+    found = blocks("conv_weight_adjoint", sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
     items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
     parts = empty(errors, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(
-        (len(parts), groups * -(-outputs // groups // found.lanes), -(-pieces // slice_pieces)),
+        (len(parts), found.across, -(-pieces // slice_pieces)),
         (found.threads,),
         found.shared,
         x=x.words,

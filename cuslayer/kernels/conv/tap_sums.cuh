@@ -60,16 +60,20 @@ struct Piece {
     __device__ __forceinline__ Piece() {}
 };
 
-// The output channels of a block: `lanes` of a group, or those that are left of it.
+// The output channels of a block: `lanes` of a group, or those that are left of it, or all of several small groups.
 struct Lanes {
-    int group, first, used;
+    int group, groups;  // the first group, and the number of groups
+    int width;          // channels of each
+    int first, used;    // the first output channel, and the number of channels
 
-    __device__ __forceinline__ Lanes(int outputs, int groups, int lanes, int block)
+    __device__ __forceinline__ Lanes(int outputs, int all_groups, int lanes, int block)
     {
-        const int of_group = outputs / groups, blocks = (of_group + lanes - 1) / lanes;
-        group = block / blocks;
+        const int of_group = outputs / all_groups, blocks = (of_group + lanes - 1) / lanes;
+        groups = max(lanes / of_group, 1);
+        width = min(lanes, of_group);
+        group = block / blocks * groups;
         first = group * of_group + block % blocks * lanes;
-        used = min(lanes, of_group - block % blocks * lanes);
+        used = min(lanes, groups > 1 ? (all_groups - group) * of_group : of_group - block % blocks * lanes);
     }
 };
 
@@ -104,19 +108,22 @@ struct Place {
 // its output to its own column of shared memory, for each spike of its window: columns[bit][thread], so that the
 // threads of a warp write to different banks and no sum is shared.
 //
-//     columns   [bits][threads]            sums of each thread
-//     pieces    [2][AHEAD][places][count]  the window's spikes at AHEAD frames, and at those that are read meanwhile
-//     busy      [3][AHEAD][places]         bit b: one of the pieces b, b + 32, ... has a spike
-//     first     [count]                    the first bit of each piece
-//     errors    [AHEAD][threads]           the errors of the batch
+//     errors    [AHEAD][threads]            the errors of the batch
+//     columns   [bits][threads]             sums of each thread
+//     pieces    [2][AHEAD][windows][count]  the windows' spikes at AHEAD frames, and at those that are read meanwhile
+//     busy      [3][AHEAD][windows]         bit b: one of the pieces b, b + 32, ... has a spike
+//     first     [count]                     the first bit of each piece
 //
-// All lanes of a place have the same spikes: where they fill a warp, it does not diverge. Threads e = 0, 1, ... read a
-// batch of AHEAD frames, a piece of a place each, while the batch before is added.
+// The block has a window for each place and group of channels. All lanes of a window have the same spikes: where they
+// fill a warp, it does not diverge. Threads e = 0, 1, ... read a batch of AHEAD frames, a piece of a window each, while
+// the batch before is added.
 struct TapSums {
     PackedWindow window;
     Tiles tiles;
     int places, lanes;
-    int channel = 0;            // the first input channel of the block's outputs
+    Lanes of;
+    int inputs;                 // channels of a group of the input
+    int windows = 0;            // of the block
     int piece = 0, count = 0;   // the first piece that this block sums, and the number of pieces
     int bits = 0;               // of these pieces
     long long frame_words = 0;  // from a frame to the next one in time
@@ -128,13 +135,13 @@ struct TapSums {
     // The piece that this thread reads, and what it has read.
     Piece mine = {};
     const unsigned *frames = nullptr;
-    int my_place = 0;
+    int my_window = 0;
     unsigned low[AHEAD] = {}, high[AHEAD] = {};
 
-    // Begins with a block's channels and pieces. Its arrays are laid out in shared memory and cleared.
-    __device__ __forceinline__ void begin(real *shared, int from_channel, int from_piece, int pieces_of_block, long long frames)
+    // Begins with the pieces of a block. Its arrays are laid out in shared memory and cleared.
+    __device__ __forceinline__ void begin(real *shared, int from_piece, int pieces_of_block, long long frames)
     {
-        channel = from_channel;
+        windows = places * of.groups;
         piece = from_piece;
         count = pieces_of_block;
         bits = window.first_bit(piece + count) - window.first_bit(piece);
@@ -142,11 +149,11 @@ struct TapSums {
         errors = shared;
         columns = errors + AHEAD * blockDim.x;
         pieces = reinterpret_cast<unsigned *>(columns + bits * blockDim.x);
-        busy = pieces + 2 * AHEAD * places * count;
-        first = reinterpret_cast<int *>(busy + 3 * AHEAD * places);
+        busy = pieces + 2 * AHEAD * windows * count;
+        first = reinterpret_cast<int *>(busy + 3 * AHEAD * windows);
         for (int i = threadIdx.x; i < bits * int(blockDim.x); i += blockDim.x)
             columns[i] = 0;
-        for (int i = threadIdx.x; i < 3 * AHEAD * places; i += blockDim.x)
+        for (int i = threadIdx.x; i < 3 * AHEAD * windows; i += blockDim.x)
             busy[i] = 0;
         for (int q = threadIdx.x; q < count; q += blockDim.x)
             first[q] = window.first_bit(piece + q) - window.first_bit(piece);
@@ -160,15 +167,16 @@ struct TapSums {
         return {tiles, tile + number % tiles_of_block(), number / tiles_of_block()};
     }
 
-    // Finds piece e of all places.
+    // Finds piece e of all windows.
     __device__ __forceinline__ void find(int e)
     {
         mine = {};
-        if (e >= places * count)
+        if (e >= windows * count)
             return;
-        my_place = e / count;
-        const Place at = place(my_place);
-        if (at.inside)
+        my_window = e / count;
+        const Place at = place(my_window / of.groups);
+        const int channel = (of.group + my_window % of.groups) * inputs;
+        if (at.inside && channel < window.channels)
             mine = {window, at.y, at.x, channel, piece + e % count};
         frames = window.x + at.sample * window.height * window.words;
     }
@@ -187,9 +195,9 @@ struct TapSums {
     // Puts what `read` has read into shared memory, and reads the pieces for which there is no thread.
     __device__ __forceinline__ void put(long long frame, long long end)
     {
-        unsigned *const spikes = pieces + (batch & 1) * AHEAD * places * count;
-        unsigned *const any = busy + batch % 3 * AHEAD * places;
-        for (int e = threadIdx.x; e < places * count; e += blockDim.x) {
+        unsigned *const spikes = pieces + (batch & 1) * AHEAD * windows * count;
+        unsigned *const any = busy + batch % 3 * AHEAD * windows;
+        for (int e = threadIdx.x; e < windows * count; e += blockDim.x) {
             if (e >= blockDim.x) {
                 find(e);
                 read(frame, end);
@@ -197,26 +205,27 @@ struct TapSums {
 #pragma unroll
             for (int j = 0; j < AHEAD; ++j) {
                 const unsigned found = __funnelshift_r(low[j], high[j], mine.shift) & mine.mask;
-                spikes[j * places * count + e] = found;
+                spikes[j * windows * count + e] = found;
                 if (found)
-                    atomicOr(&any[j * places + my_place], 1u << (e % count & 31));
+                    atomicOr(&any[j * windows + my_window], 1u << (e % count & 31));
             }
         }
-        if (places * count > blockDim.x)
+        if (windows * count > blockDim.x)
             find(threadIdx.x);
         // The masks of the batch after this one: those of the batch before, which nobody reads any more.
-        for (int i = threadIdx.x; i < AHEAD * places; i += blockDim.x)
-            busy[(batch + 1) % 3 * AHEAD * places + i] = 0;
+        for (int i = threadIdx.x; i < AHEAD * windows; i += blockDim.x)
+            busy[(batch + 1) % 3 * AHEAD * windows + i] = 0;
         ++batch;
     }
 
     // Adds the error at frame j of the batch to the sums of all spikes of this thread's window.
     __device__ __forceinline__ void add(int j)
     {
-        const int here = threadIdx.x / lanes, last = batch - 1;
-        const unsigned *const window_pieces = pieces + (((last & 1) * AHEAD + j) * places + here) * count;
+        const int lane = threadIdx.x % lanes, last = batch - 1;
+        const int here = threadIdx.x / lanes * of.groups + lane / of.width;
+        const unsigned *const window_pieces = pieces + (((last & 1) * AHEAD + j) * windows + here) * count;
         real *const column = columns + threadIdx.x;
-        for (unsigned rest = busy[(last % 3 * AHEAD + j) * places + here]; rest; rest &= rest - 1)
+        for (unsigned rest = busy[(last % 3 * AHEAD + j) * windows + here]; rest; rest &= rest - 1)
             for (int q = __ffs(rest) - 1; q < count; q += 32)
                 for (unsigned spikes = window_pieces[q]; spikes; spikes &= spikes - 1)
                     column[(first[q] + __ffs(spikes) - 1) * blockDim.x] += errors[j * blockDim.x + threadIdx.x];
@@ -260,7 +269,7 @@ struct TapSums {
     }
 
     // Writes the sums over the places of the block, in their order, to (bits of a window, outputs).
-    __device__ __forceinline__ void write(real *part, long long outputs, const Lanes &of) const
+    __device__ __forceinline__ void write(real *part, long long outputs) const
     {
         real *const out = part + window.first_bit(piece) * outputs + of.first;
         for (int i = threadIdx.x; i < bits * lanes; i += blockDim.x) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ from cuslayer.kernels.spikes.packed import WORD
 _THREADS, _RESIDENT = 256, 384
 # With fewer threads on a multiprocessor a second pass over stored errors is faster.
 _LEAST_RESIDENT = 64
-# Output channels of a block at most and, where a group has more, at least.
-_LANES, _LEAST_LANES = 64, 8
+# Output channels of a block at most.
+_LANES = 64
 # Bytes that the driver takes of each block's shared memory.
 _RESERVED = 1024
 # Bytes of all parts at most: they are written and read once.
@@ -32,7 +33,8 @@ class Blocks(NamedTuple):
 
     Attributes:
         tiles: tiles of a block; a tile is a pooling window, or one pixel.
-        lanes: output channels of a block.
+        lanes: output channels of a block, of a group or all of several groups.
+        across: the blocks that all output channels take.
         threads: tiles x pixels of a tile x lanes.
         shared: bytes of shared memory.
         resident: threads of a multiprocessor at a time, as far as shared memory allows.
@@ -40,74 +42,87 @@ class Blocks(NamedTuple):
 
     tiles: int
     lanes: int
+    across: int
     threads: int
     shared: int
     resident: int
 
 
-def bits_of(window: Window, channels: int) -> int:
-    """Return the number of taps of a window for some channels."""
-    return window.kernel[0] * window.kernel[1] * channels
+class Sums(NamedTuple):
+    """What the threads of a block sum.
 
-
-def pieces_of(window: Window, channels: int, groups: int) -> int:
-    """Return the number of pieces of 32 bits at most that a window over some channels is cut into."""
-    runs = 1 if window.dilation[1] == 1 and groups == 1 else window.kernel[1]
-    return window.kernel[0] * runs * -(-(window.kernel[1] // runs) * (channels // groups) // WORD)
-
-
-def blocks(op: str, bits: int, pieces: int, outputs: int, itemsize: int) -> Blocks:
-    """Return the blocks that keep most threads on a multiprocessor, a tile a pixel.
-
-    Args:
-        op: the operation, for the error.
-        bits: taps that a thread sums.
-        pieces: the pieces that they are in.
+    Attributes:
+        bits: taps that a thread sums; 0 for none.
+        pieces: the pieces of 32 bits at most that they are in.
         outputs: output channels of a group.
-        itemsize: bytes of a number.
-
-    Raises:
-        ValueError: a block has no room for one thread.
-    """
-    found = _blocks(bits, pieces, outputs, itemsize, 1, 0, most_shared())
-    if found is None:
-        raise ValueError(f"{op}: a block must have shared memory for {bits} taps, got {most_shared()} bytes")
-    return found
-
-
-def blocks_of_sweep(bits: int, pieces: int, outputs: int, itemsize: int, tile: int = 1, ring: int = 0) -> Blocks | None:
-    """Return the blocks of a sweep over time; None where a second pass over stored errors is faster.
-
-    Args:
-        bits: taps that a thread sums.
-        pieces: the pieces that they are in.
-        outputs: output channels of a group.
+        groups: the number of groups of channels.
         itemsize: bytes of a number.
         tile: pixels of a tile.
         ring: numbers of shared memory for each tile and output channel.
     """
-    found = _blocks(bits, pieces, outputs, itemsize, tile, ring, most_shared())
+
+    bits: int
+    pieces: int
+    outputs: int
+    groups: int
+    itemsize: int
+    tile: int = 1
+    ring: int = 0
+
+
+def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: int) -> Sums:
+    """Return the sums of a convolution's weight gradient, channels and outputs those of all groups."""
+    runs = 1 if window.dilation[1] == 1 and groups == 1 else window.kernel[1]
+    run = window.kernel[1] // runs * (channels // groups)
+    return Sums(
+        window.kernel[0] * runs * run, window.kernel[0] * runs * -(-run // WORD), outputs // groups, groups, itemsize
+    )
+
+
+def blocks(op: str, sums: Sums) -> Blocks:
+    """Return the blocks that keep most threads on a multiprocessor.
+
+    Raises:
+        ValueError: a block has no room for one thread.
+    """
+    found = _blocks(sums, most_shared())
+    if found is None:
+        raise ValueError(f"{op}: a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
+    return found
+
+
+def blocks_of_sweep(sums: Sums) -> Blocks | None:
+    """Return the blocks of a sweep over time; None where a second pass over stored errors is faster."""
+    found = _blocks(sums, most_shared())
     return found if found and found.resident >= _LEAST_RESIDENT else None
 
 
 @lru_cache(maxsize=256)
-def _blocks(bits: int, pieces: int, outputs: int, itemsize: int, tile: int, ring: int, most: int) -> Blocks | None:
+def _blocks(sums: Sums, most: int) -> Blocks | None:
     best: Blocks | None = None
-    parts = -(-outputs // _LANES)
-    while best is None or -(-outputs // parts) >= _LEAST_LANES:
-        lanes = -(-outputs // parts)
-        for tiles in range(1, _THREADS // (tile * lanes) + 1):
-            places = tile * tiles
-            numbers = places * lanes * (TILE + bits) + tiles * lanes * ring
-            shared = itemsize * numbers + 4 * (TILE * places * (2 * pieces + 3) + pieces)
-            resident = min(most // (shared + _RESERVED) * places * lanes, _RESIDENT)
-            found = Blocks(tiles, lanes, places * lanes, shared, resident)
+    for lanes, together, across in _lanes(sums.outputs, sums.groups):
+        for tiles in range(1, _THREADS // (sums.tile * lanes) + 1):
+            windows, threads = sums.tile * tiles * together, sums.tile * tiles * lanes
+            numbers = threads * (TILE + sums.bits) + tiles * lanes * sums.ring
+            shared = sums.itemsize * numbers + 4 * (TILE * windows * (2 * sums.pieces + 3) + sums.pieces)
+            resident = min(most // (shared + _RESERVED) * threads, _RESIDENT)
+            found = Blocks(tiles, lanes, across, threads, shared, resident)
             if shared <= most and (best is None or _worth(found) > _worth(best)):
                 best = found
-        if lanes == 1:
-            break
-        parts *= 2
     return best
+
+
+def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the output channels that a block may have, the groups that they are of, and the blocks that all take."""
+    for together in range(2, min(groups, _LANES // outputs) + 1):
+        yield together * outputs, together, -(-groups // together)
+    parts = -(-outputs // _LANES)
+    while True:
+        lanes = -(-outputs // parts)
+        yield lanes, 1, groups * -(-outputs // lanes)
+        if lanes == 1:
+            return
+        parts *= 2
 
 
 def _worth(found: Blocks) -> tuple[float, int]:

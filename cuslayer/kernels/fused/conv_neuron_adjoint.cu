@@ -66,7 +66,7 @@ extern "C" __global__ void conv_neuron_adjoint(
     bool keep,                                 // whether errors are written
     bool with_weight,                          // whether sums are written
     int groups,                                // groups of channels
-    int lanes,                                 // output channels of a block
+    int lanes,                                 // output channels of a block: of a group, or all of several groups
     int height,                                // lines of a frame of x
     int words,                                 // words of a line of x
     int channels,                              // channels of x
@@ -97,8 +97,8 @@ extern "C" __global__ void conv_neuron_adjoint(
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
     const AdjointConstants of{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
     const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
-    TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes};
-    sums.begin(reinterpret_cast<real *>(shared), channels / groups * mine.group, 0, with_weight ? window.pieces() : 0, samples);
+    TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes, mine, channels / groups};
+    sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? window.pieces() : 0, samples);
 
     const long long neurons = samples * rows * out_columns * outputs;
     for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * out_columns;
@@ -117,5 +117,5 @@ extern "C" __global__ void conv_neuron_adjoint(
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }
-    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs, mine);
+    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
 }

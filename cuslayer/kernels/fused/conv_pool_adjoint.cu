@@ -102,7 +102,7 @@ extern "C" __global__ void conv_pool_adjoint(
     bool stored_half,                          // whether `half` and `pooled_half` are the potentials
     bool keep,                                 // whether errors are written
     int groups,                                // groups of channels
-    int lanes,                                 // output channels of a block
+    int lanes,                                 // output channels of a block: of a group, or all of several groups
     int height,                                // lines of a frame of x
     int words,                                 // words of a line of x
     int channels,                              // channels of x
@@ -138,10 +138,10 @@ extern "C" __global__ void conv_pool_adjoint(
     const AdjointConstants pooled{pooled_theta, pooled_steep, pooled_rho_height, pooled_decay, pooled_gain, pooled_cut, pooled_cut_p, pooled_cut_q};
     const Tiles tiles{
         rows, out_columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (out_columns + tile_w - 1) / tile_w, samples};
-    TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes};
+    TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes, mine, channels / groups};
     real *const ring = reinterpret_cast<real *>(shared);
     const int step = sums.tiles_of_block(), width = step * lanes, lane = threadIdx.x % lanes, column = threadIdx.x % width;
-    sums.begin(ring + ring_rows * width, channels / groups * mine.group, 0, window.pieces(), samples);
+    sums.begin(ring + ring_rows * width, 0, window.pieces(), samples);
 
     const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
     const long long neurons = samples * rows * out_columns * outputs;
@@ -166,5 +166,5 @@ extern "C" __global__ void conv_pool_adjoint(
             active && keep ? errors + m : nullptr};
         sums.sum(of_neuron, 0, steps);
     }
-    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs, mine);
+    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
 }

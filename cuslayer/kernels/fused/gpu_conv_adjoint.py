@@ -8,7 +8,7 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint, without_columns
-from cuslayer.kernels.conv.tap_sums import add_parts, bits_of, blocks, blocks_of_sweep, count_parts, pieces_of
+from cuslayer.kernels.conv.tap_sums import add_parts, blocks, blocks_of_sweep, count_parts, sums_of
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import geometry
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
@@ -64,10 +64,10 @@ def conv_neuron_adjoint(
     nothing = empty(u, (0,), dtype)
     if 0 in map_shape:
         return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
-    bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
-    found = blocks_of_sweep(bits, pieces, outputs // groups, dtype.itemsize)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums)
     in_sweep = found is not None
-    found = found or blocks("conv_neuron_adjoint", 0, 0, outputs // groups, dtype.itemsize)
+    found = found or blocks("conv_neuron_adjoint", sums._replace(bits=0, pieces=0))
     count = count_parts(-(-samples * rows * columns // found.tiles), bits * outputs * dtype.itemsize)
     parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
     errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
@@ -77,7 +77,7 @@ def conv_neuron_adjoint(
     else:
         arrays["g"] = contiguous(g)
     kernel("conv_neuron_adjoint", dtype).launch(
-        (count, groups * -(-outputs // groups // found.lanes)),
+        (count, found.across),
         (found.threads,),
         found.shared,
         x=x.words,
@@ -148,8 +148,8 @@ def conv_pool_adjoint(
         return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
     constants = adjoint_constants(dtype, steps, response, spiking)
     ring_rows = _ring_rows(steps, constants["cut"])
-    bits, pieces = bits_of(window, channels // groups), pieces_of(window, channels, groups)
-    found = blocks_of_sweep(bits, pieces, outputs // groups, dtype.itemsize, tile_h * tile_w, ring_rows)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
     if exact or found is None:
         pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
@@ -160,7 +160,7 @@ def conv_pool_adjoint(
     errors = empty(u, map_shape, dtype) if keep else None
     constants |= adjoint_constants(dtype, steps, pooling.response, pooling.spiking, "pooled_")
     kernel("conv_pool_adjoint", dtype).launch(
-        (count, groups * -(-outputs // groups // found.lanes)),
+        (count, found.across),
         (found.threads,),
         found.shared,
         x=x.words,
