@@ -28,10 +28,11 @@ from card import Card, Cuda, Graphs, Work
 
 import cuslayer as cs
 from cuslayer import backend, functions
+from cuslayer.backend import Array
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import ClassCounts, Pooling, Window
 from cuslayer.kernels.conv.tap_sums import add_parts
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_pool, gpu_pool_adjoint
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
     return {
         **conv,
+        **dense_layers(backend.to_device((drawn > 2.5).reshape(steps, columns // 128, 128)), g.reshape(-1, 128), u),
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
@@ -140,6 +142,21 @@ def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Wo
         "pool_neuron_adjoint": lambda: gpu_pool_adjoint.pool_neuron_adjoint(
             errors, u, steps, *pool, response, spiking, False
         ),
+    }
+
+
+def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
+    """Return a launch of each kernel of dense layers of as many outputs as inputs, x (steps, samples, inputs)."""
+    steps, outputs, srm = len(x), x.shape[2], cs.SRM()
+    spikes = gpu.spikes.with_neurons(gpu.spikes.pack(x, 2), steps)
+    drawn = np.random.default_rng(0).standard_normal((outputs, outputs), np.float32).astype(g.dtype)
+    w, constants = backend.to_device(drawn * srm.theta), (srm.filter, srm.spiking)
+    return {
+        "dense": lambda: gpu.dense.forward(spikes, w),
+        "dense_weight_adjoint": lambda: gpu.dense.weight_adjoint(spikes, g),
+        "dense_input_adjoint": lambda: gpu.dense.input_adjoint(g, w),
+        "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
+        "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
     }
 
 

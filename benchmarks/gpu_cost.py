@@ -1,6 +1,7 @@
 """What a training step asks of a GPU, counted without one, and a model of its time.
 
     python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
+    python benchmarks/gpu_cost.py --quick                      # without the resources and accesses of kernels
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
     python benchmarks/gpu_cost.py --json                       # for programs
 
@@ -10,7 +11,7 @@ operations, by phase and layer.
 
 For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
 (occupancy.py), and the emulator counts sectors, bank conflicts and divergence in a step of one short recording
-(accesses.py), which takes some minutes; --quick leaves both out.
+(accesses.py), which takes some minutes.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured.
@@ -197,12 +198,12 @@ def of_accesses(counts: dict[str, Any] | None) -> list[str]:
     return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
 
 
-def text(rows: list[dict[str, Any]]) -> list[str]:
-    """Return all tables as lines of Markdown."""
+def of_networks(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of totals, and a table by phase and layer for each network."""
     lines = of_totals(rows)
     for row in rows:
         lines += ["", *of_parts(row)]
-    return [*lines, "", *of_kernels(rows)]
+    return lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,8 +212,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=gpu.STEPS)
     parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
     parser.add_argument("--json", action="store_true", help="print JSON, write no page")
-    parser.add_argument("--quick", action="store_true", help="without the compiler's figures")
-    parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the marks <!-- gpu-cost -->")
+    parser.add_argument("--quick", action="store_true", help="without resources and accesses of kernels")
+    parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the tables")
     options = parser.parse_args(arguments)
     names = options.network or list(BATCHES)
     rows = [
@@ -224,10 +225,12 @@ def main(arguments: list[str] | None = None) -> None:
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return
-    lines = text(rows)
-    print("\n".join(lines))
-    if options.network is None and not options.quick:
-        page.fill(options.docs, "gpu-cost", lines, None, "")
+    costs, own = of_networks(rows), of_kernels(rows)
+    print("\n".join([*costs, "", *own]))
+    if options.network is None:
+        page.fill(options.docs, "gpu-cost", costs, None, "")
+        if not options.quick:
+            page.fill(options.docs, "gpu-kernels", own, None, "")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ WAYS = {
         **{"errors": "w", "parts": "W"},
     },
     "conv_weight_adjoint": {"x": "r", "errors": "r", "parts": "W"},
+    "dense": {"words": "r", "w": "", "out": "w"},
+    "dense_input_adjoint": {"errors": "r", "w": "", "g_x": "w"},
+    "dense_neuron": {"words": "r", "w": "", "u": "w", "half": "W", "fired": "w", "by_neuron": "w"},
+    "dense_neuron_adjoint": {"g": "r", "next_weight": "", "u": "r", "half": "", "past": "W", "errors": "w"},
+    "dense_weight_adjoint": {"by_neuron": "r", "errors": "r", "g_w": "W"},
     "filter_bank": {"x": "r", "w": "", "y": "w"},
     "filter_bank_adjoint": {"g": "r", "w": "", "y": "w"},
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
@@ -88,8 +93,8 @@ WAYS = {
     "unpack_bits": {"words": "r", "x": "w"},
 }
 
-# The elements of an array for each element-step, where it is not one: with pooling windows of 2 x 2. Convolutions have
-# as many outputs as inputs.
+# The elements of an array for each element-step, where it is not one: with pooling windows of 2 x 2. Convolutions and
+# dense layers have as many outputs as inputs.
 ELEMENTS = {
     ("conv_pool", "pooled_u"): 1 / 4,
     ("conv_pool", "s"): 1 / 4,

@@ -22,7 +22,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace, to_device
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import DeferredGradient, Gradient, Operation, Pullback, as_array, numeric
+from cuslayer.operations.base import DeferredGradient, Gradient, Number, Operation, Pullback, as_array, numeric
 from cuslayer.operations.methods import ArrayMethods
 from cuslayer.operations.numpy_calls import NumpyCalls
 
@@ -148,12 +148,13 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
     @staticmethod
     def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
-        tensors = [as_tensor(x) for x in arrays]
         packed = getattr(operation, "takes_packed", False)
-        data, pullback = operation(*(t.stored if packed else t.data for t in tensors), **options)
-        if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
+        tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
+        given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
+        data, pullback = operation(*given, **options)
+        if pullback is None or not (grad_enabled() and any(t is not None and t.requires_grad for t in tensors)):
             return _tensor(data)
-        inputs = tuple((t if t.node is None else t.node) if t.requires_grad else None for t in tensors)
+        inputs = tuple(None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
         return _tensor(data, Node(pullback, inputs, data.shape, getattr(operation, "takes_deferred", False)))
 
     def _needs_gradient(self) -> bool:

@@ -70,11 +70,34 @@ def truth(x: Array) -> Array:
     return x if x.dtype == bool else x != 0
 
 
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
+
+    Attributes:
+        value: the number as NumPy's scalar, which has a type, a shape of () and no device.
+    """
+
+    value: Any
+
+
 def number_like(value: Any, x: Any) -> Any:
-    """Return value; a plain number is converted to the type of numbers in x, so that it does not widen a result."""
+    """Return value; a plain number becomes a `Number` of the type of x's numbers, so that no result is wider."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)
+        return Number(np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)[()])
     return value
+
+
+def namespace_of(*arrays: Any) -> Any:
+    """Return the module of arrays on one device, some of which may be numbers."""
+    return namespace(next((x for x in arrays if not isinstance(x, np.generic)), arrays[0]))
+
+
+def where_each(chosen: Any, a: Any, b: Any) -> Any:
+    """Return a where chosen, and b elsewhere; all may be numbers."""
+    if isinstance(chosen, np.generic):
+        return a if chosen else b
+    return namespace(chosen).where(chosen, a, b)
 
 
 def elementwise(op: str, function: Callable[..., Array], *arrays: Array) -> Array:

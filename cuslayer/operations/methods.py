@@ -32,7 +32,7 @@ class ArrayMethods(Conversions, Generic[TensorT]):
         if not isinstance(other, Conversions):
             if not isinstance(other, _NUMBERS) and not hasattr(other, "__array__"):
                 return NotImplemented
-            other = number_like(other, self.data)
+            other = number_like(other, self)
         return self._apply(operation, other, self) if reflected else self._apply(operation, self, other)
 
     def __add__(self, other: Any) -> TensorT:

@@ -187,11 +187,11 @@ def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("less", [0, 1])
 def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = SMALL.weights(0, "float32").nbytes
-    monkeypatch.setattr(images, "most_shared", lambda: size - less)
+    sums, weights = 4 * 8 * 128, SMALL.weights(0, "float32").nbytes
+    monkeypatch.setattr(images, "most_shared", lambda: sums + weights - less)
     shared = shared_bytes_of_launches(monkeypatch)
     check_conv(SMALL, 5, 0.3, "float32", 0)
-    assert shared == [0 if less else size]
+    assert shared == [sums if less else sums + weights]
 
 
 # Rows of 128 bytes for 4 warps: a ring buffer of 16 + 8 steps, or 8 + 8 steps without one. The weights have 216 bytes.

@@ -172,6 +172,24 @@ def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) 
             assert gpu_dense._block(9000, 999, 512, cut, itemsize).shared <= 64 << 10
 
 
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_long_silence(flush: bool) -> None:
+    """States that decay become 0 on both devices, before they are subnormal numbers, which a GPU may flush."""
+    x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
+    x[:3] = True
+    neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
+    with emulation(flush):
+        u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
+        found = [gpu_dense.dense_neuron_adjoint(g, u, 600, *neurons, exact) for exact in (False, True)]
+    same_bits(u, potential)
+    assert (u[-1] == 0).all()
+    for ours, adjoint in zip(found, (cpu.srm.neuron_adjoint, cpu.srm.neuron_adjoint_exact), strict=True):
+        close(ours, adjoint(g, potential, *neurons))
+        assert (ours[0] == 0).all()
+
+
 def check_adjoint(
     sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:
@@ -191,7 +209,7 @@ def check_adjoint(
     for exact, neuron_adjoint, spike_adjoint in twins:
         given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
         ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, response, spiking, exact)
-        # A filter may be cut so short that only the rounding of its two states is left, and a product may cancel.
+        # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
         factors = norm(g.errors) * norm(g.weight) if following else 0
         least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
         close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least)
@@ -222,6 +240,5 @@ def test_adjoint_filters_of_every_length(
     """With and without room for the gradients of the potential in shared memory."""
     monkeypatch.setattr(gpu_dense, "most_shared", lambda: room)
     check_adjoint(Sizes(104, 2, 17), None, dtype, 0, *filters(cut), half=False)
-    response = filters(cut)[0]
-    other = Spiking(10, filters(9)[1].refractory, 10, 0.1)
-    check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, response, other, half=True)
+    # Two filters of different lengths.
+    check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, filters(cut)[0], filters(9)[1], half=True)

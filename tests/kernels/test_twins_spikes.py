@@ -70,6 +70,12 @@ def test_unpack_bits(shape: tuple[int, ...], seed: int) -> None:
     same(unpacked_on_host(spikes), x)
 
 
+def test_pack_long_lines() -> None:
+    # 32 whole words of the second line begin within a sector, and so are 33 sectors.
+    x = train(0, (2, 3076), 0.5)
+    same(gpu.pack(x).words, packed_on_host(x, axes=1).words)
+
+
 def test_pack_takes_frames_as_layers_have_them_and_strided_arrays() -> None:
     x = train(0, (30, 5, 7, 2))
     same(gpu.pack(x).words, packed_on_host(x, axes=1).words)

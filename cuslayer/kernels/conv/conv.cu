@@ -6,9 +6,10 @@
 //
 // Layout: the bits of a line of x are (columns, channels) of one row of a frame; y is (frames, rows, out_columns,
 // outputs), C-contiguous.
-// A warp computes 32 neighbouring numbers of one row of a map, a lane each, for RUN frames one after the other: the
-// words that their windows cover are read once, and every spike in them adds a weight to the lanes whose windows it is
-// in (window.cuh). A block is some of these warps and shares the weights in shared memory, if they fit.
+// A warp computes 32 neighbouring numbers of one row of a map, a lane each, for RUN frames, AHEAD at a time: the words
+// that their windows cover are read once, and every spike in them adds a weight to the lanes whose windows it is in
+// (window.cuh). The totals are gathered in shared memory. A block is some of these warps and shares the weights in
+// shared memory, if they fit.
 // Precision: `real`; weights are added one by one in the CPU's order, so y equals the CPU's to the bit.
 // Twin: kernels/conv/spikes.py. Tests: tests/kernels/test_twins_conv.py.
 
@@ -57,11 +58,14 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv(
     const long long size = (long long)rows * out_columns * outputs;
     const Frames run{x + first * frame_words, frame_words, count};
     Reader reader(view, run, 0);
+    const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
+    real *const sums = shared_weights + weights + threadIdx.y * AHEAD * LANES + threadIdx.x;
     long long i = first * size + (lane.row * out_columns + lane.column) * outputs + lane.channel;
-    for (long long t = 0; t < count; ++t, i += size) {
-        real total = 0;
-        reader.step(view, run, [&](int tap, int bit) { taps.add(total, tap, bit); });
-        if (lane.used)
-            y[i] = total;
+    for (long long t = 0; t < count; t += AHEAD) {
+        taps.weigh(reader, view, run, [&](int k) -> real & { return sums[k * LANES]; });
+#pragma unroll
+        for (int k = 0; k < AHEAD; ++k, i += size)
+            if (lane.used && t + k < count)
+                y[i] = sums[k * LANES];
     }
 }

@@ -9,7 +9,7 @@ from cuslayer.kernels.conv.gpu_adjoint import conv_input_adjoint as input_adjoin
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import blocks, geometry, image
-from cuslayer.kernels.cuda.launch import contiguous, empty
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["forward", "input_adjoint", "weight_adjoint"]
@@ -25,7 +25,7 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
     rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
     outputs = w.shape[3]
     y = empty(w, (x.frames, rows, columns, outputs), w.dtype)
-    found = blocks(w.nbytes)
+    found = blocks(w.nbytes, [TILE * WORD * w.dtype.itemsize])
     warps = -(-x.frames // _RUN) * rows * words_of(columns * outputs)
     kernel("conv", w.dtype).launch(
         (-(-warps // found.groups),),

@@ -84,7 +84,7 @@ struct View {
     unsigned inverse;  // 2^31 / across, rounded up
     int items;       // words of the rectangle
     int fields;      // lanes that load the words of a step, or of a part of it
-    int steps;       // steps of a round; 1 if a step has several rounds
+    int steps;       // steps of a round, which divide AHEAD; 1 if a step has several rounds
     int chunks;      // rounds of a step
     int step;        // the step of the round that this lane loads
     Item mine;       // the word that this lane loads in every round, if a step has one round
@@ -104,7 +104,7 @@ struct View {
         inverse = ((1u << 31) + across - 1) / across;
         items = empty ? 0 : (stop - first_tap) * across;
         fields = empty ? LANES : min(items, LANES);
-        steps = LANES / fields;
+        steps = LANES / fields >= AHEAD ? AHEAD : LANES / fields >= 4 ? 4 : LANES / fields >= 2 ? 2 : 1;
         chunks = max((items + LANES - 1) / LANES, 1);
         step = threadIdx.x / fields;
         mine = step < steps ? item(threadIdx.x % fields) : Item{};
@@ -130,15 +130,13 @@ struct Frames {
     long long steps;
 };
 
-// Visits the spikes of a view step by step.
+// Visits the spikes of a view in batches of AHEAD steps.
 struct Reader {
-    int next;              // the step to load
-    int loaded = 0;        // its chunks that are loaded
+    int next;        // the step to load
+    int loaded = 0;  // its chunks that are loaded
     unsigned queue[ROUNDS];
-    int base = 0;          // the first lane of the words of the next step to visit
-    unsigned word = 0;     // of the current round
-    unsigned present = 0;  // the lanes whose word is not empty
 
+    // Begins at step `first`; there is nothing before step 0.
     __device__ __forceinline__ Reader(const View &view, const Frames &frames, long long first) : next(first)
     {
 #pragma unroll
@@ -150,7 +148,7 @@ struct Reader {
     {
         const Item item = view.chunks > 1 ? view.item(loaded * LANES + threadIdx.x) : view.mine;
         const long long step = next + view.step;
-        const bool inside = item.kept != 0 && step < frames.steps;
+        const bool inside = item.kept != 0 && 0 <= step && step < frames.steps;
         if (++loaded == view.chunks) {
             loaded = 0;
             next += view.steps;
@@ -158,35 +156,33 @@ struct Reader {
         return inside ? frames.first[step * frames.stride + item.offset] : 0;
     }
 
-    // Calls visit(tap, bit) for each spike of the next step: the row of the window, and the place in its line.
+    // Calls visit(k, bits, tap, bit) for each word with spikes of the next AHEAD steps: the step within the batch, the
+    // word, the row of the window, and the place of the word in its line.
     template <typename Visit>
-    __device__ __forceinline__ void step(const View &view, const Frames &frames, Visit visit)
+    __device__ __forceinline__ void batch(const View &view, const Frames &frames, Visit visit)
     {
-        for (int chunk = 0; chunk < view.chunks; ++chunk) {
+        int chunk = 0;
+        for (int k = 0; k < AHEAD;) {
             const Item item = view.chunks > 1 ? view.item(chunk * LANES + threadIdx.x) : view.mine;
-            if (base == 0) {
-                word = queue[0] & item.kept;
+            const unsigned word = queue[0] & item.kept;
 #pragma unroll
-                for (int i = 1; i < ROUNDS; ++i)
-                    queue[i - 1] = queue[i];
-                queue[ROUNDS - 1] = load(view, frames);
-                present = __ballot_sync(ALL_LANES, word != 0);
-            }
-            unsigned some = present >> base & ALL_LANES >> (LANES - view.fields);
-            while (some) {
-                const int lane = base + __ffs(some) - 1;
-                unsigned bits = __shfl_sync(ALL_LANES, word, lane);
+            for (int i = 1; i < ROUNDS; ++i)
+                queue[i - 1] = queue[i];
+            queue[ROUNDS - 1] = load(view, frames);
+            unsigned present = __ballot_sync(ALL_LANES, word != 0);
+            while (present) {
+                const int lane = __ffs(present) - 1;
+                const int step = __shfl_sync(ALL_LANES, view.step, lane);
+                const unsigned bits = __shfl_sync(ALL_LANES, word, lane);
                 const int tap = __shfl_sync(ALL_LANES, item.tap, lane);
                 const int bit = __shfl_sync(ALL_LANES, item.bit, lane);
-                some &= some - 1;
-                while (bits) {
-                    visit(tap, bit + __ffs(bits) - 1);
-                    bits &= bits - 1;
-                }
+                visit(k + step, bits, tap, bit);
+                present &= present - 1;
             }
-            base += view.fields;
-            if (base + view.fields > LANES)
-                base = 0;
+            if (++chunk == view.chunks) {
+                chunk = 0;
+                k += view.steps;
+            }
         }
     }
 };
@@ -207,8 +203,9 @@ struct Taps {
     __device__ __forceinline__ Taps(
         const real *w, bool in_shared, const Image &image, const Window &window, const Outputs &lane, int outputs,
         int groups)
-        : weights((in_shared ? shared_weights : w) + lane.channel), contiguous(groups == 1 && window.gap_w == 1), channels(image.channels),
-          gap(window.gap_w), kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs)
+        : weights((in_shared ? shared_weights : w) + lane.channel),
+          contiguous(groups == 1 && window.gap_w == 1), channels(image.channels), gap(window.gap_w),
+          kernel_w(window.kernel_w), inputs(image.channels / groups), outputs(outputs)
     {
         first = (lane.column * window.across - window.left) * channels;
         span = lane.used ? ((kernel_w - 1) * gap + 1) * channels : 0;
@@ -229,6 +226,27 @@ struct Taps {
         const unsigned input = offset % unsigned(channels) - first_input;
         if (column % unsigned(gap) == 0 && input < unsigned(inputs))
             total += weights[((tap * kernel_w + column / unsigned(gap)) * inputs + input) * outputs];
+    }
+
+    // Writes the totals of the next AHEAD steps of a reader to row(0), row(1), ...
+    template <typename Row>
+    __device__ __forceinline__ void weigh(Reader &reader, const View &view, const Frames &frames, Row row) const
+    {
+#pragma unroll
+        for (int k = 0; k < AHEAD; ++k)
+            row(k) = 0;
+        real total = 0;
+        int step = 0;
+        reader.batch(view, frames, [&](int k, unsigned bits, int tap, int bit) {
+            if (k != step) {
+                row(step) = total;
+                total = 0;
+                step = k;
+            }
+            for (; bits; bits &= bits - 1)
+                add(total, tap, bit + __ffs(bits) - 1);
+        });
+        row(step) = total;
     }
 };
 

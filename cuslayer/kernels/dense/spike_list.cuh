@@ -1,8 +1,8 @@
 // Lists of the spikes among packed bits, and sums over them in the order of the CPU's `gather` (kernels/dense/cpu.py).
 //
-// A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp does
-// not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane p, which
-// searches the word where the sum of the counts passes p:
+// A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp
+// does not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane
+// p, which searches the word where the sum of the counts passes p:
 //
 //     lane            0        1        2        3
 //     words        ..0100   ..0000   ..1001   ..0010
@@ -10,7 +10,8 @@
 //     sum so far      1        1        3        4
 //     list         [  2,      64,      67,      97 ]      place 2 is in lane 2, whose sum is the first above 2
 //
-// The list has 32 places. It is filled completely before it is used, except at the end: so the fours of a sum stay together.
+// The list has 32 places. It is filled completely before it is used, except at the end: so the fours of a sum stay
+// together.
 
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
@@ -57,9 +58,9 @@ struct __align__(16) SpikeList {
     unsigned list[LANES];
     unsigned words[LANES * depth];
 
-    // Calls use(list, size) for the entries of the bits in `count` words, in ascending order of the bits: size is 32, and
-    // at the end less, which may be 0. `loaded` are the first words, from `first` on; the warp goes from one group of
-    // 32 depth words to that `stride` words later. All lanes of a warp call it together.
+    // Calls use(list, size) for the entries of the bits in `count` words, in ascending order of the bits: size is 32,
+    // and at the end less, which may be 0. `loaded` are the first words, from `first` on; the warp goes from one group
+    // of 32 depth words to that `stride` words later. All lanes of a warp call it together.
     template <typename Use>
     __device__ __forceinline__ void for_each(
         Words<depth> loaded, const unsigned *from, unsigned count, unsigned first, unsigned stride,
@@ -184,8 +185,8 @@ __device__ __forceinline__ void add_rows(
     }
 }
 
-// Adds the rows of a list to the totals of a lane, one for each of its columns, 32 apart: in fours, (a + b) + (c + d), the
-// rest one by one. `table` is (rows, columns); the columns of the warp begin at `column`.
+// Adds the rows of a list to the totals of a lane, one for each of its columns, 32 apart: in fours, (a + b) + (c + d),
+// the rest one by one. `table` is (rows, columns); the columns of the warp begin at `column`.
 template <int groups>
 __device__ __forceinline__ void add_in_fours(
     real (&total)[groups], const unsigned *list, int size, const real *table, long long columns, long long column)

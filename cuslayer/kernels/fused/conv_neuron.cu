@@ -10,7 +10,7 @@
 // 32 n + b of the line. Neighbouring lanes are neighbouring channels, so that their potentials are one access of 128
 // bytes, and their spikes are one ballot. It goes through time in batches of AHEAD steps:
 //
-//       1. the words of x that its windows cover are visited, step by step, and the weighted inputs are written to
+//       1. the spikes of x that its windows cover are visited, and the weighted inputs of AHEAD steps are written to
 //          shared memory (window.cuh); words are loaded ROUNDS rounds before they are visited
 //       2. the neurons compute the steps of the batch
 //
@@ -19,10 +19,10 @@
 //       ...                                        <- leaves the response: step t - cut
 //       row rows - 1   a   a   a       a           <- enters: step t
 //
-// The input that leaves the response is read from these rows, a ring buffer, if they fit: (cut + 8) 128 bytes a warp, so
-// that a multiprocessor has 20 warps with a cut of 77. With a longer cut the spikes of step t - cut are visited again:
-// they are in the second-level cache still, and no weighted input is written to memory. A ring buffer in memory would
-// move 8 bytes a neuron-step, twice those of u.
+// The input that leaves the response is read from these rows, a ring buffer, if they fit: 128 (cut + 8) bytes a warp,
+// so that a multiprocessor of an H100 has 20 warps with a cut of 77. Otherwise the spikes of step t - cut are visited
+// again: their words are in the second-level cache still. A ring buffer in memory would move 8 bytes a neuron-step,
+// twice those of u. The weighted input never reaches memory.
 // A block is some of these warps and shares the weights in shared memory, if they fit.
 // Precision: `real`; u and s equal the CPU's to the bit.
 // Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.
@@ -100,18 +100,10 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
             neuron.earlier = threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0;
         }
         const int count = min(steps - t, (long long)AHEAD);
-        for (int k = 0; k < count; ++k) {
-            real total = 0;
-            now.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-            inputs.enters(k) = total;
-        }
-        if (!input_ring && t + count > cut) {
-            Reader before(view, frames, max(t - cut, 0ll));
-            for (int k = max(cut - t, 0ll); k < count; ++k) {
-                real total = 0;
-                before.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-                inputs.leaves(k) = total;
-            }
+        taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
+        if (!input_ring && t + AHEAD > cut) {
+            Reader before(view, frames, t - cut);
+            taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
         }
 #pragma unroll
         for (int k = 0; k < AHEAD; ++k, i += samples * map) {

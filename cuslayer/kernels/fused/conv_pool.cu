@@ -5,8 +5,8 @@
 //
 // Layout: as in conv_neuron.cu; s and the potentials of the pooled neurons have the shape of the pooled map.
 // A word of a line of s needs the 32 pooled neurons of its bits, and each of them the tile_h tile_w neurons of its
-// window. That is one warp for each position in the window, lane i of it for the window of pooled neuron i, and one more
-// warp for the pooled neurons:
+// window. There is one warp for each position in the window, whose lane i has the neuron at this position of the window
+// of pooled neuron i, and one more warp for the pooled neurons:
 //
 //       warp (0, 0)     row 2 r,      column 2 c      of the map   --ballot-->  word 0 \                    .
 //       warp (0, 1)     row 2 r,      column 2 c + 1               --ballot-->  word 1  \  bit i of all four, added,
@@ -14,11 +14,11 @@
 //       warp (1, 1)     row 2 r + 1,  column 2 c + 1               --ballot-->  word 3 /
 //       last warp       pooled neuron (r, c), AHEAD steps later
 //
-// So pooling needs no shuffles, and outputs whose windows reach beyond the map have lanes that never fire. The words of
-// the last steps are in a ring buffer. In each pass of the loop over time the first warps compute AHEAD steps while the
-// last one computes the AHEAD steps before; one barrier a pass separates them. The buffer holds as many steps as a spike
-// stays in the pooled response, or in the refractory response if that is longer than 64 steps; it is in shared memory,
-// or, if it does not fit, in `ring`. The spikes of the map are stored nowhere else.
+// So pooling needs no shuffles, and positions beyond the edge of the map have lanes that never fire. The words of the
+// last steps are in a ring buffer. In each pass of the loop over time the first warps compute AHEAD steps, as those of
+// conv_neuron.cu do, while the last one computes the AHEAD steps before; one barrier a pass separates them. The buffer
+// holds as many steps as a spike stays in the pooled response, or in the refractory response if that is longer than 64
+// steps. It is in shared memory, or, if it does not fit, in `ring`. The spikes of the map are stored nowhere else.
 // threadIdx is (lane, position in the window, word of s within the block); a block computes blockDim.z words of s.
 // Precision: `real`; all results equal the CPU's to the bit.
 // Twins: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_pool.py.
@@ -26,7 +26,7 @@
 #include "window.cuh"
 #include "packed_neuron.cuh"
 
-// The spikes of the positions of a window at some steps before the current batch: word (t modulo steps) tile + position.
+// The spikes of the positions of a window at the last steps: word (t modulo steps) tile + position is that of step t.
 struct Ring {
     unsigned *words;
     int steps;  // a multiple of AHEAD
@@ -90,7 +90,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     int ring_steps,                   // steps in the ring buffer, a multiple of AHEAD
     bool in_shared,                   // whether the weights fit in shared memory
     bool input_ring,                  // whether the rows of inputs are a ring buffer
-    int input_rows,                   // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
+    int input_rows,                   // rows of inputs of a warp: >= cut + AHEAD, or 2 AHEAD without a ring buffer
     bool ring_in_shared,              // whether the ring buffers fit in shared memory
     int keep,                         // 0: no potentials are saved, 1: as real, 2: as float16
     real theta,                       // threshold
@@ -148,8 +148,9 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
 
     const Constants constants{
         theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
-    const Constants pooled{pooled_theta,     pooled_decay,    pooled_gain,    pooled_cut,       pooled_cut_p,    pooled_cut_q,
-                           pooled_ref_decay, pooled_ref_gain, pooled_ref_cut, pooled_ref_cut_p, pooled_ref_cut_q};
+    const Constants pooled{
+        pooled_theta,     pooled_decay,    pooled_gain,    pooled_cut,       pooled_cut_p,    pooled_cut_q,
+        pooled_ref_decay, pooled_ref_gain, pooled_ref_cut, pooled_ref_cut_p, pooled_ref_cut_q};
     PackedNeuron neuron;
     const int width = pools ? pooled_columns : out_columns;
     const long long frame = (long long)(pools ? pooled_rows : rows) * width * outputs;
@@ -187,19 +188,11 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
                 if (lane.used)
                     save(potential, keep, pooled_u, pooled_half, i);
             }
-        } else {
-            for (int k = 0; k < count; ++k) {
-                real total = 0;
-                now.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-                inputs.enters(k) = total;
-            }
-            if (!input_ring && t + count > cut) {
-                Reader before(view, frames, max(t - cut, 0ll));
-                for (int k = max(cut - t, 0ll); k < count; ++k) {
-                    real total = 0;
-                    before.step(view, frames, [&](int tap, int bit) { taps.add(total, tap, bit); });
-                    inputs.leaves(k) = total;
-                }
+        } else if (count > 0) {
+            taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
+            if (!input_ring && t + AHEAD > cut) {
+                Reader before(view, frames, t - cut);
+                taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
             }
             for (int k = 0; k < count; ++k, i += frame * samples) {
                 const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);

@@ -1,39 +1,29 @@
-// A dense layer of packed spikes and its neurons in one pass; the gradient of its weighted input in one pass.
+// A dense layer of packed spikes and its neurons in one pass.
 //
-//   dense_neuron           x[t] = spikes[t] w, u = neuron(x), s = (u >= theta): dense.cu and srm.cu in one kernel
-//   dense_neuron_adjoint   errors = neuron_adjoint(g, u) or neuron_adjoint_exact(g, u) of srm.cu; g may be given as a
-//                          product, g[t, j] = sum_k next_errors[t, k] next_weight[j, k], and is then never stored
+//   dense_neuron   x[t] = spikes[t] w,  u[t] = psp(x)[t] + sum over earlier spikes f of nu[t-f],  s[t] = (u[t] >= theta)
 //
-// Layout: a column is a neuron of a sample, m = sample outputs + output; u, half, g, past and errors are (steps, columns).
-// Spikes are packed, in as in dense.cu, out as words of a flat layer: fired (steps, samples, out_words) and by_neuron
-// (outputs, samples, time_words). C-contiguous.
+// with the sums of kernels/dense/dense.cu, which are never written, and the response and nu as recurrences.
 //
-// A weighted input needs no other step, a potential needs all earlier ones. So a block goes through time in chunks of 32
-// steps. Some of its warps compute what is parallel in time, for the next chunk; the others walk the last one, and a barrier
-// for each chunk is between them:
+// Layout: u and half are (steps, samples, outputs). Spikes are packed, in as in dense.cu, out as words of a flat layer:
+// fired (steps, samples, out_words) and by_neuron (outputs, samples, time_words). C-contiguous.
 //
-//     dense_neuron                                      chunk c            chunk c + 1         shared memory
-//       warp of a sample (up to 4), lanes: 32 outputs   walks c - 1        walks c             inputs  [2][samples][32][32]
-//         response, refraction, threshold; u, ballots                                          past    [samples][cut][32]
-//       the other warps, a frame each                   gathers c          gathers c + 1       lists   [warps][64]
-//         list of its spikes, sum of rows of w                                                 weights [inputs][32]
+// A weighted input needs no other step, a potential needs all earlier ones. So a block goes through time in chunks of
+// 32 steps. Some of its warps gather the inputs of a chunk while the others walk the chunk before; a barrier follows:
 //
-//     dense_neuron_adjoint                              chunk c            chunk c - 1
-//       first warp, lanes: 32 columns                   walks c + 1        walks c             terms   [2][1 or 2][32][32]
-//         adjoint filters; errors                                                              past    [longest cut][32]
-//       8 warps, 4 steps each                           terms of c         terms of c - 1      weight  [next][32]
-//         product, surrogate
+//     pass c                                                      shared memory
+//     4 walking warps: 32 outputs of a    walk chunk c - 1        inputs  [2][walkers][32 steps][32 outputs]
+//       sample, a lane each                                       past    [walkers][cut][32 outputs]
+//     the other warps: a frame after      gather chunk c          lists   [gathering warps]
+//       another, 1 or 4 outputs a lane
 //
-// A ballot of the 32 outputs is a word of `fired`; after 32 steps each lane has a word of `by_neuron`. What leaves a
-// filter after `cut` steps stays in shared memory (past). Where it does not fit, dense_neuron gathers the frame of
-// `cut` steps ago again, and dense_neuron_adjoint writes and reads past in memory.
-// Weights that do not fit come from the L1 cache: most inputs spike seldom, and those of a block are 128 bytes each.
+// The walking warps are those of 128 outputs of a sample, or, of a layer with up to 32 outputs, those of up to 4
+// samples. The ballot of a warp is a word of `fired`; after 32 steps each lane has a word of by_neuron. The input that
+// leaves the response after `cut` steps stays in shared memory (past). Where it does not fit, the frame of `cut` steps
+// ago is gathered again: its words and its weights are fewer bytes than weighted inputs, written and read.
 //
-// Cost: dense.cu has that of a frame. A step of a walk is about 40 instructions of a warp; 32 outputs x 32 steps of 100
-// inputs that spike at 1 % take three times as many in the gathering warps.
+// Cost, in instructions of a warp on sm_90 in float32: dense.cu has that of a frame; 32 neurons take 50 for a step.
 //
-// Precision: `real` throughout; compiled without fused multiply-add, u and the spikes equal the CPU's to the bit. The
-// adjoint differs from the CPU's by the rounding of exp, and by the order of the product.
+// Precision: `real` throughout; u and s equal the CPU's to the bit.
 // Twins: kernels/dense/cpu.py, then kernels/srm/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "spike_list.cuh"
@@ -48,14 +38,12 @@ constexpr int DEPTH = 4;
 constexpr int GROUPS = 4;
 // Threads of a block of dense_neuron: as many as have enough registers.
 constexpr int THREADS = sizeof(real) == 4 ? 512 : 384;
-// Warps of a block of dense_neuron_adjoint that compute terms, and the steps of each in a chunk.
-constexpr int TERM_WARPS = 8, TERMS = CHUNK / TERM_WARPS;
 
 // What dense_neuron stores of the potentials.
 constexpr int KEEP_REAL = 1, KEEP_HALF = 2;
 
-// The frames of a chunk that a gathering warp sums. They are numbered by part, then sample, then step: part 0 is the chunk;
-// part 1, if inputs are gathered again, is the same `cut` steps earlier.
+// The frames of a chunk that a gathering warp sums. They are numbered by part, then sample, then step: part 0 is the
+// chunk; part 1, if inputs are gathered again, is the same `cut` steps earlier.
 struct Frames {
     const unsigned *words;
     unsigned frame_words;
@@ -136,8 +124,9 @@ __device__ __forceinline__ unsigned spikes_from(const unsigned *words, long long
     return ((unsigned long long)high << 32 | low) >> (first & 31);
 }
 
-// Sums the frames of a chunk, each for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32, groups, 32
-// steps, 32 outputs). `loaded` are the words of the warp's first frame, and then of the first of the next chunk.
+// Sums this warp's frames of a chunk, for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32,
+// groups, 32 steps, 32 outputs). `next` has the words of the first of them, and then those of the first in the next
+// chunk.
 template <int groups>
 __device__ __forceinline__ void gather(
     Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
@@ -164,8 +153,8 @@ __device__ __forceinline__ void gather(
 extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const unsigned *__restrict__ words,  // (steps, samples, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
-    real *__restrict__ u,                // (steps, samples, outputs), potential, written if keep is KEEP_REAL, else empty
-    float16 *__restrict__ half,          // (steps, samples, outputs), potential, written if keep is KEEP_HALF, else empty
+    real *__restrict__ u,                // (steps, samples, outputs), potential; empty unless keep is KEEP_REAL
+    float16 *__restrict__ half,          // (steps, samples, outputs), potential; empty unless keep is KEEP_HALF
     unsigned *__restrict__ fired,        // (steps, samples, out_words), spikes, written
     unsigned *by_neuron,                 // (outputs, samples, time_words), spikes, written and read back
     long long steps,                     // time steps
@@ -265,185 +254,4 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
         }
         __syncthreads();
     }
-}
-
-// The gradient of the potential of one column at the last steps: a ring of rows in shared memory, or the rows of an array.
-// A thread reads only what it has written.
-struct Past {
-    real *mine;
-    long long pitch;
-    int length;   // rows
-    int row = 0;  // of this step
-
-    // The row of `steps` steps later.
-    __device__ __forceinline__ int later(long long steps) const { return (row + steps) % length; }
-
-    __device__ __forceinline__ void back(int &of) const { of = of ? of - 1 : length - 1; }
-
-    __device__ __forceinline__ real at(int of) const { return mine[of * pitch]; }
-};
-
-// The filters of a column, and where its gradients of the potential leave them.
-template <bool exact>
-struct WalkerBack {
-    Recurrence response;
-    Recurrence nu;
-    Past past;
-    long long steps, cut, ref_cut;  // steps: 0 for a lane that has no column
-    int leaves = past.later(cut);
-    int ref_leaves = exact ? past.later(ref_cut) : 0;
-
-    // Reads what leaves the filters at step t.
-    __device__ __forceinline__ void read(real &leaving, real &ref_leaving, long long t)
-    {
-        leaving = t + cut < steps ? past.at(leaves) : 0;
-        past.back(leaves);
-        if (exact) {
-            ref_leaving = t + ref_cut < steps ? past.at(ref_leaves) : 0;
-            past.back(ref_leaves);
-        }
-    }
-
-    // Goes through a chunk of 32 steps, from the last to the first, and writes its errors.
-    __device__ __forceinline__ void walk(const real *terms, real *errors, long long begin, long long columns)
-    {
-        // What leaves can be read in advance unless it belongs to the current batch.
-        const bool in_advance = cut >= AHEAD && (!exact || ref_cut >= AHEAD);
-        for (int i = CHUNK - 1; i >= 0; i -= AHEAD) {
-            real term[AHEAD], rho[AHEAD], leaving[AHEAD], ref_leaving[AHEAD];
-#pragma unroll
-            for (int k = 0; k < AHEAD; ++k) {
-                term[k] = terms[(i - k) * LANES];
-                rho[k] = exact ? terms[(CHUNK + i - k) * LANES] : 0;
-                if (in_advance)
-                    read(leaving[k], ref_leaving[k], begin + i - k);
-            }
-#pragma unroll
-            for (int k = 0; k < AHEAD; ++k) {
-                const long long t = begin + i - k;
-                if (!in_advance)
-                    read(leaving[k], ref_leaving[k], t);
-                response.flush(AHEAD - 1 - k);
-                if (exact)
-                    nu.flush(AHEAD - 1 - k);
-                const real value = exact ? flushed(rho[k] * (term[k] + nu.output(ref_leaving[k]))) : term[k];
-                const real filtered = response.output(leaving[k]);
-                response.accept(value, leaving[k]);
-                if (exact)
-                    nu.accept(value, ref_leaving[k]);
-                if (t < steps) {
-                    past.mine[past.row * past.pitch] = value;
-                    errors[t * columns] = filtered;
-                }
-                past.back(past.row);
-            }
-        }
-    }
-};
-
-// What needs no other step of a column: the gradient of its spikes, and the surrogate.
-struct Terms {
-    const real *g, *u, *weight;
-    const float16 *half;
-    long long steps, columns, outputs, next, m;
-    bool from_half;
-    real theta, steep, height;
-
-    // Writes the terms of the steps `first`, first + 8, ... of a chunk: exact, the gradient and dt rho(u), 32 rows later;
-    // else their product. 0 behind the last step.
-    template <bool exact>
-    __device__ __forceinline__ void write(real *terms, long long begin, int first) const
-    {
-        real grad[TERMS] = {}, potential[TERMS];
-        long long row[TERMS];
-#pragma unroll
-        for (int i = 0; i < TERMS; ++i) {
-            row[i] = min(begin + first + i * TERM_WARPS, steps - 1);
-            potential[i] = from_half ? from_float16(half[row[i] * columns + m]) : u[row[i] * columns + m];
-            if (!next)
-                grad[i] = g[row[i] * columns + m];
-            row[i] = (row[i] * (columns / outputs) + m / outputs) * next;
-        }
-        for (long long k = 0; k < next; ++k) {
-            const real factor = weight[k * LANES];
-#pragma unroll
-            for (int i = 0; i < TERMS; ++i)
-                grad[i] = fma(g[row[i] + k], factor, grad[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < TERMS; ++i) {
-            const int step = first + i * TERM_WARPS;
-            const real rho = begin + step < steps ? surrogate(potential[i], theta, steep, height) : 0;
-            terms[step * LANES] = exact ? grad[i] : flushed(rho * grad[i]);
-            if (exact)
-                terms[(CHUNK + step) * LANES] = rho;
-        }
-    }
-};
-
-// Goes through all chunks, from the last to the first: the first warp walks a chunk while the others compute the terms of
-// the chunk before it in time. `chunks`: this lane's part of two chunks of terms.
-template <bool exact>
-__device__ __forceinline__ void sweep_back(const Terms &terms, WalkerBack<exact> walker, real *chunks, real *errors)
-{
-    const int warp = threadIdx.x / LANES;
-    const long long last = (terms.steps - 1) / CHUNK * CHUNK;
-    for (long long begin = last; begin >= -CHUNK; begin -= CHUNK) {
-        const auto chunk = [&](long long of) { return chunks + (of / CHUNK & 1) * (exact ? 2 : 1) * CHUNK * LANES; };
-        if (warp > 0 && begin >= 0)
-            terms.write<exact>(chunk(begin), begin, warp - 1);
-        if (warp == 0 && begin < last)
-            walker.walk(chunk(begin + CHUNK), errors, begin + CHUNK, terms.columns);
-        __syncthreads();
-    }
-}
-
-extern "C" __global__ void dense_neuron_adjoint(
-    const real *__restrict__ g,            // (steps, columns), gradient of the spikes; if next > 0, next_errors
-                                           // (steps, samples, next)
-    const real *__restrict__ next_weight,  // (outputs, next), weight of the next layer
-    const real *__restrict__ u,            // (steps, columns), potential; empty if half has it
-    const float16 *__restrict__ half,      // (steps, columns), potential; empty if u has it
-    real *past,                            // (steps, columns), written and read back; empty if length > 0
-    real *__restrict__ errors,             // (steps, columns), gradient of the weighted input, written
-    long long steps,                       // time steps
-    long long columns,                     // samples x outputs
-    long long outputs,                     // neurons of the layer
-    long long next,                        // neurons of the next layer, or 0
-    bool exact,                            // whether the gradient goes through the refractory response
-    bool from_half,                        // whether the potentials are float16
-    int length,                            // rows of shared memory for the gradient of the potential, or 0
-    real theta,                            // threshold
-    real steep,                            // 1 / (tau_rho theta)
-    real height,                           // dt scale_rho / (tau_rho theta)
-    real decay,                            // exp(-dt / tau_sr)
-    real gain,                             // amplitude e dt / tau_sr
-    long long cut,                         // steps until an input leaves the response; none if >= steps
-    real cut_p,                            // decay^cut
-    real cut_q,                            // cut decay^cut
-    real ref_decay,                        // exp(-dt / tau_ref)
-    real ref_gain,                         // amplitude e dt / tau_ref, negative
-    long long ref_cut,                     // steps until a spike leaves the refractory response; none if >= steps
-    real ref_cut_p,                        // ref_decay^ref_cut
-    real ref_cut_q)                        // ref_cut ref_decay^ref_cut
-{
-    const int lane = threadIdx.x % LANES;
-    const long long column = (long long)blockIdx.x * LANES + lane;
-    // A lane behind the last column computes the terms of the last, and does not walk.
-    const long long m = min(column, columns - 1);
-    real *const chunks = reinterpret_cast<real *>(shared) + lane;
-    real *const ring = chunks + (exact ? 4 : 2) * CHUNK * LANES, *const weight = ring + length * LANES;
-    for (long long k = threadIdx.x / LANES; k < next; k += blockDim.x / LANES)
-        weight[k * LANES] = next_weight[m % outputs * next + k];
-    __syncthreads();
-
-    const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, from_half, theta, steep, height};
-    const Recurrence response{decay, gain, cut_p, cut_q}, nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
-    Past kept = length ? Past{ring, LANES, length} : Past{past + m, columns, int(steps)};
-    kept.row = ((steps - 1) / CHUNK * CHUNK + CHUNK - 1) % kept.length;
-    const long long mine = column < columns ? steps : 0;
-    if (exact)
-        sweep_back<true>(terms, {response, nu, kept, mine, cut, ref_cut}, chunks, errors + m);
-    else
-        sweep_back<false>(terms, {response, nu, kept, mine, cut, ref_cut}, chunks, errors + m);
 }

@@ -1,4 +1,4 @@
-"""Launchers of `dense_neuron.cu`: a dense layer of packed spikes and its neurons in one pass, and its gradient."""
+"""Launchers of `dense_neuron.cu` and `dense_neuron_adjoint.cu`: a dense layer and its neurons in one pass."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class _Block(NamedTuple):
 def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
     """Return the groups of 32 outputs and the samples of a block, and whether it gathers again what leaves a response.
 
-    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. Of several outputs a
-    lane, a list of spikes is built once, which saves more than what gathering again costs.
+    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. With several groups a
+    list of spikes is built once for all of them, which saves more than gathering again costs.
     """
     kept, most = cut if cut < steps else 0, most_shared()
 

@@ -62,7 +62,7 @@ struct PackedNeuron {
     real ref_q = 0;
     real ref_p = 0;
     unsigned long long recent = 0;  // the last 64 spikes of this lane
-    unsigned earlier = 0;           // lane i < AHEAD: the word of step t - ref_cut + i, for the batch of steps t, t + 1, ...
+    unsigned earlier = 0;           // lane i < AHEAD, in the batch from step t on: the word of step t - ref_cut + i
     unsigned fired = 0;             // lane i < AHEAD: the word of step t + i
 
     // The potential of step t + i of the batch of AHEAD steps that begins at t, a multiple of AHEAD.

@@ -6,8 +6,8 @@
 //
 // Layout: the bits of a line of x are (columns, channels) of one row of a frame; y is (frames, rows, out_columns,
 // channels), C-contiguous.
-// A warp computes 32 neighbouring numbers of one row, a lane each, for AHEAD frames whose words are loaded together; the
-// words of the lanes are neighbours in a line of x.
+// A warp computes 32 neighbouring numbers of one row, a lane each, for AHEAD frames whose words are loaded together.
+// The words of the lanes are neighbours in a line of x.
 // Precision: a count is exact, its product with the gain is `real`: y equals the CPU's to the bit.
 // Twin: kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
 

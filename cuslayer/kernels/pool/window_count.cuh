@@ -1,8 +1,8 @@
 // Counts of spikes in pooling windows on packed images, for the warps of pool.cu and pool_neuron.cu.
 //
-// A lane is an output: place p of a line of the result, column p / channels, channel p % channels. The bits of its window
-// in a line of x are `channels gap_w` apart: where they span no more than 32 places, they are cut out of two words and
-// counted by one instruction.
+// A lane is an output: place p of a line of the result, column p / channels, channel p % channels. The bits of its
+// window in a line of x are `channels gap_w` apart: where they span no more than 32 places, they are cut out of two
+// words and counted by one instruction.
 
 constexpr int LANES = 32;
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
