@@ -140,8 +140,8 @@ extern "C" __global__ void dense_weight_adjoint(
 constexpr int SIDE = 64;
 constexpr int EACH = 4;
 constexpr int TOGETHER = 16;
-// One more than SIDE: the threads of a warp then write different banks.
-constexpr int PITCH = SIDE + 1;
+// Not SIDE: the threads of a warp write 16 columns of two successive rows, or in double of one, to different banks.
+constexpr int PITCH = SIDE + (sizeof(real) == 4 ? 2 : 1);
 
 // Puts SIDE rows of a matrix (rows, outputs), from row `first` on, into shared memory, transposed: TOGETHER columns
 // from `output` on, 0 outside of the matrix.

@@ -108,10 +108,20 @@ private:
         for (int i = 0; i < depth; ++i)
             words[LANES * i + lane] = loaded.word[i];
         __syncwarp();
+        unsigned successive[depth];
+        if constexpr (depth == 4) {
+            const uint4 four = *reinterpret_cast<const uint4 *>(words + 4 * lane);
+            successive[0] = four.x;
+            successive[1] = four.y;
+            successive[2] = four.z;
+            successive[3] = four.w;
+        } else {
+            successive[0] = words[lane];
+        }
 #pragma unroll
         for (int k = 0; k < depth; ++k) {
             counts.before |= counts.mine << 8 * k;
-            counts.mine += __popc(words[depth * lane + k]);
+            counts.mine += __popc(successive[k]);
         }
         counts.sum = counts.mine;
 #pragma unroll

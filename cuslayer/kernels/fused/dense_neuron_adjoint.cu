@@ -192,13 +192,15 @@ extern "C" __global__ void dense_neuron_adjoint(
     real ref_cut_q)                        // ref_cut ref_decay^ref_cut
 {
     const int lane = threadIdx.x % LANES;
-    const long long column = (long long)blockIdx.x * LANES + lane;
+    const long long first = (long long)blockIdx.x * LANES, column = first + lane;
     // A lane behind the last column computes the terms of the last, and does not walk.
     const long long m = min(column, columns - 1);
     real *const chunks = reinterpret_cast<real *>(shared) + lane;
     real *const ring = chunks + (exact ? 4 : 2) * CHUNK * LANES, *const weight = ring + length * LANES;
-    for (long long k = threadIdx.x / LANES; k < next; k += blockDim.x / LANES)
-        weight[k * LANES] = next_weight[m % outputs * next + k];
+    for (int i = threadIdx.x; i < LANES * next; i += blockDim.x) {
+        const int k = i % int(next), of = i / int(next);
+        weight[k * LANES + of - lane] = next_weight[min(first + of, columns - 1) % outputs * next + k];
+    }
     __syncthreads();
 
     const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, from_half, theta, steep, height};
