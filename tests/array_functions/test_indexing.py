@@ -30,6 +30,7 @@ INDICES: dict[str, Any] = {
     "with a step": (slice(None, None, 2), np.array([1, 1])),
     "apart": (np.array([1, 1, 2]), slice(None), np.array([0, 0, 2])),
     "apart by a new axis": (np.array([1, 1, 2]), None, np.array([0, 0, 2])),
+    "apart behind a slice": (slice(1, None), np.array([1, 1, 2]), None, np.array([0, 0, 2])),
     "with an integer": (np.array([1, 1, 2]), 3),
     "with an integer apart": (2, slice(None), np.array([1, 1])),
     "with NumPy's integer": (np.int64(-1), [0, 0]),

@@ -86,7 +86,7 @@ def test_pool_adjoint(case: Case, frames: int, channels: int, dtype: str, seed: 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_add_parts(count: int, size: int, dtype: str) -> None:
     parts = normal(count, (count, size), dtype)
-    close(tap_sums.add_parts(parts, (1, size)), parts.sum(axis=0, keepdims=True), least=norm(parts))
+    close(tap_sums.add_parts(parts, (size, 1)), parts.sum(axis=0)[:, None], least=norm(parts))
 
 
 def potentials(seed: int, shape: tuple[int, ...], dtype: str, kept: str, theta: float) -> tuple[Array, Array]:

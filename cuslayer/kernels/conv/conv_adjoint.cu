@@ -2,19 +2,19 @@
 //
 //   conv_weight_adjoint  g_w[i, j, c, o] = sum_{f, r, k} x[f, stride r + gap i - top, ...] errors[f, r, k, o]
 //   add_parts            the sum of the partial sums of the blocks, in their order
-//   conv_input_adjoint   g_x[f, y, z, c] = sum_{i, j, o} w[i, j, c, o] errors[f, r, k, o], stride r + gap i - top = y, ...
+//   conv_input_adjoint   g_x[f, y, z, c] = sum_{i, j, o} w[i, j, c, o] errors[f, r, k, o], stride r + gap i - top = y
 //
-// Layout: spikes are packed by rows, (frames, H, words of W C bits); errors are (frames, rows, columns, outputs), weights
-// (kh, kw, C / groups, outputs), x (frames, H, W, C). C-contiguous.
+// Layout: spikes are packed by rows, (frames, H, words of W C bits); errors are (frames, rows, columns, outputs),
+// weights (kh, kw, C / groups, outputs), x (frames, H, W, C). C-contiguous.
 //
-// conv_weight_adjoint: block (part, channels, slice) takes `places` pixels of the map, `lanes` output channels of a group,
-// some pieces of the window, and chunks of frames; TapSums in tap_sums.cuh says how it adds. Only spikes cost additions.
+// conv_weight_adjoint: block (part, channels, slice) takes `places` pixels of the map, `lanes` output channels,
+// some pieces of the window, and chunks of frames; see TapSums in tap_sums.cuh. Only spikes cost additions.
 // add_parts: a block of 32 x 16 threads adds 32 neighbouring elements; row r adds the parts r, r + 16, ...
 // conv_input_adjoint: a product of the matrices errors (pixels of x, taps x outputs of a group), which is gathered, not
-// stored, and w (taps x outputs, channels of a group). A block of 128 threads computes 8,192 elements in float, 4,096 in
-// double, a thread PIXELS x CHANNELS of them in registers; errors and weights of DEPTH outputs of a tap are in shared
-// memory. Arithmetic intensity: 8 x 8 fused multiply-adds for 16 numbers read from shared memory; for 32 channels, 28
-// for each number that is read from L1 or L2, where all taps find the errors again.
+// stored, and w (taps x outputs, channels of a group). A block of 128 threads computes 8,192 elements in float, 4,096
+// in double, a thread PIXELS x CHANNELS of them in registers; errors and weights of DEPTH outputs of a tap are in
+// shared memory. Arithmetic intensity: 8 x 8 fused multiply-adds for 16 numbers read from shared memory; for 32
+// channels, 28 for each number that is read from L1 or L2, where all taps find the errors again.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twins: kernels/conv/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
@@ -75,7 +75,8 @@ extern "C" __global__ void conv_weight_adjoint(
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
     const int places = blockDim.x / lanes;
     const int first = blockIdx.z * slice, last = min(first + slice, window.pieces());
-    TapSums sums{window, {int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1}, places, lanes, mine, channels / groups};
+    const Tiles map{int(rows), int(out_columns), 1, 1, int(rows), int(out_columns), 1};
+    TapSums sums{window, map, places, lanes, mine, channels / groups};
     sums.begin(reinterpret_cast<real *>(shared), first, last - first, 1);
 
     const long long tiles = (rows * out_columns + places - 1) / places, chunks = (frames + chunk - 1) / chunk;
@@ -84,7 +85,8 @@ extern "C" __global__ void conv_weight_adjoint(
         const int lane = threadIdx.x % lanes;
         const bool active = pixel < rows * out_columns && lane < mine.used;
         const long long begin = item / tiles * chunk, end = min(begin + chunk, frames);
-        StoredErrors stored{active ? errors + pixel * outputs + mine.first + lane : nullptr, end, rows * out_columns * outputs};
+        const real *const column = errors + pixel * outputs + mine.first + lane;
+        StoredErrors stored{active ? column : nullptr, end, rows * out_columns * outputs};
         sums.tile = item % tiles * places;
         sums.sum(stored, begin, end);
     }
@@ -166,12 +168,12 @@ __device__ __forceinline__ void read_vectors(real (&numbers)[COUNT], const real 
 }
 
 // Computes THREADS PIXELS CHANNELS elements of the input gradient: `side` threads side by side have the channels,
-// CHANNELS each, and THREADS / side threads the pixels, PIXELS each. The channels of a thread are vectors, between which
-// lie those of its neighbours, so that threads side by side write to successive addresses.
+// CHANNELS each, and THREADS / side threads the pixels, PIXELS each. The channels of a thread are vectors, between
+// which lie those of its neighbours, so that threads side by side write to successive addresses.
 template <int CHANNELS>
 __device__ __forceinline__ void add_taps(
-    const Errors &from, const real *__restrict__ w, real *__restrict__ x, int kernel_h, int kernel_w, int group, int groups,
-    int inputs, int of_group, int side)
+    const Errors &from, const real *__restrict__ w, real *__restrict__ x, int kernel_h, int kernel_w, int group,
+    int groups, int inputs, int of_group, int side)
 {
     const int pixels = THREADS / side * PIXELS, row = pixels + 4;
     real *const errors = reinterpret_cast<real *>(shared);             // (DEPTH, pixels + 4): writes meet no bank twice
@@ -190,7 +192,8 @@ __device__ __forceinline__ void add_taps(
             const int d = t % DEPTH;
             const long long output = (long long)group * of_group + o + d;
             for (int p = t / DEPTH; p < pixels; p += THREADS / DEPTH)
-                errors[d * row + p] = source[p] >= 0 && o + d < of_group ? from.errors[source[p] * outputs + output] : 0;
+                errors[d * row + p] =
+                    source[p] >= 0 && o + d < of_group ? from.errors[source[p] * outputs + output] : 0;
             for (int c = t / DEPTH; c < side * CHANNELS; c += THREADS / DEPTH) {
                 const bool used = block_channel + c < inputs && o + d < of_group;
                 const long long at = ((long long)tap * inputs + block_channel + c) * outputs + output;

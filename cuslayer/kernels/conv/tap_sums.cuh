@@ -2,8 +2,8 @@
 // conv_pool_adjoint.cu.
 
 // A convolution's window over packed spikes whose lines are the rows (W, C) of an image. Its bits are numbered as the
-// elements of a weight (kh, kw, C / groups). They are runs of successive bits of a line: those of all taps of a row, or,
-// with a dilation or groups, those of each tap. A run is cut into pieces of 32 bits.
+// elements of a weight (kh, kw, C / groups). They are runs of successive bits of a line: those of all taps of a row,
+// or, with a dilation or groups, those of each tap. A run is cut into pieces of 32 bits.
 struct PackedWindow {
     const unsigned *x;  // (frames, height, words)
     int height;         // lines of a frame
@@ -14,10 +14,10 @@ struct PackedWindow {
     int run;            // bits of a run
 
     __device__ __forceinline__ PackedWindow(
-        const unsigned *x, int height, int words, int channels, int groups, int kernel_h, int kernel_w, int down, int across,
-        int top, int left, int gap_h, int gap_w)
-        : x(x), height(height), words(words), channels(channels), kernel_h(kernel_h), down(down), across(across), top(top),
-          left(left), gap_h(gap_h), gap_w(gap_w)
+        const unsigned *x, int height, int words, int channels, int groups, int kernel_h, int kernel_w, int down,
+        int across, int top, int left, int gap_h, int gap_w)
+        : x(x), height(height), words(words), channels(channels), kernel_h(kernel_h), down(down), across(across),
+          top(top), left(left), gap_h(gap_h), gap_w(gap_w)
     {
         runs = gap_w == 1 && groups == 1 ? 1 : kernel_w;
         run = kernel_w / runs * (channels / groups);
@@ -77,7 +77,7 @@ struct Lanes {
     }
 };
 
-// The outputs of a convolution in tiles: pooling windows, or single pixels. Tiles are numbered by sample, row and column.
+// The outputs of a convolution in tiles, pooling windows or single pixels, numbered by sample, row and column.
 struct Tiles {
     int rows, columns;            // of a map
     int height, width;            // of a tile
@@ -231,10 +231,10 @@ struct TapSums {
                     column[(first[q] + __ffs(spikes) - 1) * blockDim.x] += errors[j * blockDim.x + threadIdx.x];
     }
 
-    // Adds the errors of the outputs of the block's tiles at the frames [begin, end), from the last to the first; `begin`
-    // is a multiple of AHEAD. All threads call these functions of `source`:
+    // Adds the errors of the outputs of the block's tiles at the frames [begin, end), from the last to the first;
+    // `begin` is a multiple of AHEAD. All threads call these functions of `source`:
     //     prepare(frame)        what a barrier has to separate from `compute`
-    //     read(frame)           reads global memory for the AHEAD frames from this one on, while the batch before is added
+    //     read(frame)           reads of global memory for AHEAD frames, while the batch before is added
     //     compute(frame, sums)  the errors at these frames
     template <typename Source>
     __device__ __forceinline__ void sum(Source &source, long long begin, long long end)

@@ -66,7 +66,7 @@ def blocks(weights: int, options: Sequence[int] = (0,), warps: int = 1) -> Block
             for groups in sorted({max(count // warps, 1) for count in _WARPS}):
                 shared = staged * weights + groups * size
                 resident = (most + _RESERVED) // (shared + _RESERVED) * groups * warps
-                if shared <= most and min(resident, _RESIDENT) > reached:
+                if min(resident, _RESIDENT) > reached:
                     best, reached = Blocks(groups, shared, staged, option), min(resident, _RESIDENT)
     return best
 

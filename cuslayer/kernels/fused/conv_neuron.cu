@@ -94,10 +94,10 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const long long map = (long long)rows * out_columns * outputs;
     long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
     for (long long t = 0; t < steps; t += AHEAD) {
-        const long long old = t - ref_cut + threadIdx.x;
         if (ref_cut > REGISTER_STEPS) {
+            const long long old = t - ref_cut + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
-            neuron.earlier = threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0;
+            neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
         const int count = min(steps - t, (long long)AHEAD);
         taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });

@@ -1,21 +1,21 @@
-// Gradients of a convolution of spikes and its neurons in one sweep back over time: of the weighted input, and the weight.
+// Gradients of a convolution of spikes and its neurons in one sweep back over time.
 //
 //   errors = neuron_adjoint(g, u), or neuron_adjoint_exact, of kernels/srm/srm.cu
 //   g_w    = conv_weight_adjoint(x, errors) of kernels/conv/conv_adjoint.cu, in partial sums that add_parts adds
 //
-// Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`, float16:
-// the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times next_weight
-// transposed: the gradient of the input of a narrow dense layer, which is then never stored.
+// Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`,
+// float16: the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times
+// next_weight transposed: the gradient of the input of a narrow dense layer, which is then never stored.
 //
-//     block (part, channels): `places` pixels x `lanes` output channels of a group; then those gridDim.x blocks further
+//     block (part, channels): `places` pixels x `lanes` output channels; then those gridDim.x blocks further
 //     warp: channels of one pixel, which have the same window, hence the same spikes
 //     thread: one neuron                                       t = steps - 1 ... 0
 //         g[t], u[t], read a batch ahead -> response -> error -> columns[bit][thread] += error, for each spike
 //                                                        '-----> errors[t], if keep
 //
-// The states of a neuron stay in registers. TapSums in tap_sums.cuh says how the spikes of a window are found and added.
-// What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2 cache; exact
-// gradients are stored in g_u and read again.
+// The states of a neuron stay in registers. TapSums in tap_sums.cuh says how the spikes of a window are found and
+// added. What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2
+// cache; exact gradients are stored in g_u and read again.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
@@ -95,7 +95,8 @@ extern "C" __global__ void conv_neuron_adjoint(
     const PackedWindow window(
         x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
-    const AdjointConstants of{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
+                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
     const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
     TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes, mine, channels / groups};
     sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? window.pieces() : 0, samples);
@@ -109,7 +110,9 @@ extern "C" __global__ void conv_neuron_adjoint(
         const long long m = place.sample * ((long long)rows * out_columns * outputs) + feature;
         const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
         NeuronErrors of_neuron{
-            {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons}, next_weight + feature * inputs, inputs},
+            {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons},
+             next_weight + feature * inputs,
+             inputs},
             {of,
              {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
              active && exact ? g_u + m : nullptr,

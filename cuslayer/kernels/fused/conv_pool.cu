@@ -170,16 +170,11 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
     for (long long pass = 0; pass < steps + AHEAD; pass += AHEAD) {
         const long long t = pass - delay;
         const int count = inside && 0 <= t && t < steps ? int(min(steps - t, (long long)AHEAD)) : 0;
-        neuron.earlier = 0;
-        if (pools && pooled_ref_cut > REGISTER_STEPS) {
-            const long long old = t - pooled_ref_cut + threadIdx.x;
-            if (threadIdx.x < count && old >= 0)
-                neuron.earlier = s[old * word_stride + word];
-        }
-        if (!pools && ref_cut > REGISTER_STEPS && threadIdx.x < count && t + threadIdx.x >= ref_cut)
-            neuron.earlier = recent.word(threadIdx.x - int(ref_cut), position);
-        __syncwarp();
+        const long long old = t + threadIdx.x - (pools ? pooled_ref_cut : ref_cut);
+        const bool recalls = threadIdx.x < count && old >= 0;
         if (pools) {
+            if (pooled_ref_cut > REGISTER_STEPS)
+                neuron.recall(recalls ? s[old * word_stride + word] : 0);
             for (int k = 0; k < count; ++k, i += frame * samples) {
                 const real entering = real(recent.count(k - AHEAD)) * pool_gain;
                 const bool leaves = t + k >= pooled_cut;
@@ -189,6 +184,8 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_pool(
                     save(potential, keep, pooled_u, pooled_half, i);
             }
         } else if (count > 0) {
+            if (ref_cut > REGISTER_STEPS)
+                neuron.recall(recalls ? recent.word(threadIdx.x - int(ref_cut), position) : 0);
             taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
             if (!input_ring && t + AHEAD > cut) {
                 Reader before(view, frames, t - cut);

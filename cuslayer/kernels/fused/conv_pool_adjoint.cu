@@ -4,22 +4,22 @@
 //   errors = neuron_adjoint(gain times the pooled error of the tile, u)
 //   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
 //
-// with neuron_adjoint of kernels/srm/srm.cu. The pooling windows tile the map; the last ones of a row or column may be cut
-// off.
+// with neuron_adjoint of kernels/srm/srm.cu. The pooling windows tile the map; the last ones of a row or column may be
+// cut off.
 //
 // Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
 // (steps, samples, rows, columns, outputs), C-contiguous; potentials are `real` or, as `half`, float16: the other two
 // arrays are empty. Spikes are packed by rows.
 //
-//     block (part, channels): some tiles x `lanes` output channels of a group; then those gridDim.x blocks further
+//     block (part, channels): some tiles x `lanes` output channels; then those gridDim.x blocks further
 //     threads of one pixel of each tile: pooled_g, pooled_u -> response -> pooled error -> ring[t][tile][lane]
 //     all threads, a neuron each, a batch of AHEAD steps later:
 //         gain ring[t], u[t] -> response -> error -> columns[bit][thread] += error, for each spike of the window
 //                                             '----> errors[t], if keep
 //
 // The ring in shared memory holds the pooled errors of two batches and of the `cut` steps after which they leave the
-// response; a barrier a batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that the
-// blocks of a multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
+// response; a barrier a batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that
+// the blocks of a multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
 // What leaves a response is computed again from g and u, which mostly come from the L2 cache.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twin: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
@@ -36,7 +36,10 @@ struct RingGradient {
     real gain;         // of the pooling layer
     long long steps, cut;
 
-    __device__ __forceinline__ real at(long long frame, int j) const { return ring ? gain * ring[row(frame, j) * width] : 0; }
+    __device__ __forceinline__ real at(long long frame, int j) const
+    {
+        return ring ? gain * ring[row(frame, j) * width] : 0;
+    }
 
     __device__ __forceinline__ real later(long long frame, int j) const
     {
@@ -135,12 +138,14 @@ extern "C" __global__ void conv_pool_adjoint(
         x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
     const Lanes mine(outputs, groups, lanes, blockIdx.y);
     const AdjointConstants neuron{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q};
-    const AdjointConstants pooled{pooled_theta, pooled_steep, pooled_rho_height, pooled_decay, pooled_gain, pooled_cut, pooled_cut_p, pooled_cut_q};
+    const AdjointConstants pooled{pooled_theta, pooled_steep, pooled_rho_height, pooled_decay,
+                                  pooled_gain,  pooled_cut,   pooled_cut_p,      pooled_cut_q};
     const Tiles tiles{
         rows, out_columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (out_columns + tile_w - 1) / tile_w, samples};
     TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes, mine, channels / groups};
     real *const ring = reinterpret_cast<real *>(shared);
-    const int step = sums.tiles_of_block(), width = step * lanes, lane = threadIdx.x % lanes, column = threadIdx.x % width;
+    const int step = sums.tiles_of_block(), width = step * lanes;
+    const int lane = threadIdx.x % lanes, column = threadIdx.x % width;
     sums.begin(ring + ring_rows * width, 0, window.pieces(), samples);
 
     const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
@@ -155,8 +160,8 @@ extern "C" __global__ void conv_pool_adjoint(
         PooledErrors of_neuron{
             {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
             {pooled,
-             {pools && !stored_half ? pooled_u + pooled_m : nullptr, pools && stored_half ? pooled_half + pooled_m : nullptr,
-              steps, pooled_neurons},
+             {pools && !stored_half ? pooled_u + pooled_m : nullptr,
+              pools && stored_half ? pooled_half + pooled_m : nullptr, steps, pooled_neurons},
              nullptr},
             pools ? ring + column : nullptr,
             {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, cut},

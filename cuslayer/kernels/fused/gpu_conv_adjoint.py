@@ -68,7 +68,8 @@ def conv_neuron_adjoint(
     bits, found = sums.bits, blocks_of_sweep(sums)
     in_sweep = found is not None
     found = found or blocks("conv_neuron_adjoint", sums._replace(bits=0, pieces=0))
-    count = count_parts(-(-samples * rows * columns // found.tiles), bits * outputs * dtype.itemsize)
+    part_bytes = bits * outputs * dtype.itemsize if in_sweep else 0
+    count = count_parts(-(-samples * rows * columns // found.tiles), part_bytes)
     parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
     errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
     arrays = {"g": nothing, "next_errors": nothing, "next_weight": nothing}

@@ -62,8 +62,17 @@ struct PackedNeuron {
     real ref_q = 0;
     real ref_p = 0;
     unsigned long long recent = 0;  // the last 64 spikes of this lane
-    unsigned earlier = 0;           // lane i < AHEAD, in the batch from step t on: the word of step t - ref_cut + i
+    unsigned past = 0;              // bit i, in the batch from step t on: whether this lane fired at step t - ref_cut + i
     unsigned fired = 0;             // lane i < AHEAD: the word of step t + i
+
+    // Takes the past spikes from words of memory; that of step t - ref_cut + i is given by lane i.
+    __device__ __forceinline__ void recall(unsigned word)
+    {
+        past = 0;
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            past |= (__shfl_sync(ALL_LANES, word, i) >> threadIdx.x & 1) << i;
+    }
 
     // The potential of step t + i of the batch of AHEAD steps that begins at t, a multiple of AHEAD.
     __device__ __forceinline__ real step(
@@ -71,9 +80,8 @@ struct PackedNeuron {
     {
         Recurrence response{c.decay, c.gain, c.cut_p, c.cut_q, q, p};
         Recurrence refractory{c.ref_decay, c.ref_gain, c.ref_cut_p, c.ref_cut_q, ref_q, ref_p};
-        const bool in_register = c.ref_cut <= REGISTER_STEPS;
-        const real old_spike = in_register ? int(recent >> (c.ref_cut - 1) & 1)
-                                           : int(__shfl_sync(ALL_LANES, earlier, i) >> threadIdx.x & 1);
+        const unsigned in_register = recent >> (min(c.ref_cut, REGISTER_STEPS) - 1);
+        const real old_spike = int((c.ref_cut <= REGISTER_STEPS ? in_register : past >> i) & 1);
         response.flush(t + i);
         refractory.flush(t + i);
         const real u = response.output(leaving) + refractory.output(old_spike);

@@ -68,10 +68,10 @@ extern "C" __global__ __launch_bounds__(512, 1) void pool_neuron(
     PackedNeuron neuron;
     long long at = ((long long)sample * rows + row) * width + place;
     for (long long t = 0; t < steps; t += AHEAD) {
-        const long long old = t - ref_cut + threadIdx.x;
         if (ref_cut > REGISTER_STEPS) {
+            const long long old = t - ref_cut + threadIdx.x;
             __syncwarp();  // other lanes wrote the words
-            neuron.earlier = threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0;
+            neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
         }
         int entering[AHEAD], leaving[AHEAD];
         count(entering, frames, t, steps, samples * frame_words);

@@ -7,9 +7,9 @@
 //
 // Layout: g and u are (steps, samples, tile_rows, tile_columns, channels), x is (steps, samples, height, columns,
 // channels), C-contiguous; u is `real` or, as `half`, float16: the other of the two arrays is empty.
-// A thread computes one pooled neuron, from the last step to the first, and writes gain times its error to the pixels of
-// its tile. Neighbouring threads have neighbouring channels. The states stay in registers; g and u are read a batch of
-// AHEAD steps ahead. What leaves the response after `cut` steps is computed again from them.
+// A thread computes one pooled neuron, from the last step to the first, and writes gain times its error to its tile.
+// Neighbouring threads have neighbouring channels. The states stay in registers; g and u are read a batch of AHEAD
+// steps ahead. What leaves the response after `cut` steps is computed again from them.
 // Precision: `real`.
 // Twins: kernels/srm/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
@@ -45,7 +45,8 @@ extern "C" __global__ void pool_neuron_adjoint(
     real ref_cut_p,                    // ref_decay^ref_cut
     real ref_cut_q)                    // ref_cut ref_decay^ref_cut
 {
-    const AdjointConstants of{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
+                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
     const int tile_rows = (height + tile_h - 1) / tile_h, tile_columns = (columns + tile_w - 1) / tile_w;
     const long long neurons = samples * tile_rows * tile_columns * channels;
     const long long step = samples * height * columns * channels;
@@ -57,7 +58,10 @@ extern "C" __global__ void pool_neuron_adjoint(
         const int below = min(tile_h, height - top), beside = min(tile_w, columns - left);
         Gradient gradient{{g + m, steps, neurons}, nullptr, 0};
         NeuronAdjoint<bool> neuron{
-            of, {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, neurons}, exact ? g_u + m : nullptr, exact};
+            of,
+            {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, neurons},
+            exact ? g_u + m : nullptr,
+            exact};
         const long long last = (steps - 1) / AHEAD * AHEAD;
         gradient.read(last, neuron.again());
         neuron.read(last);

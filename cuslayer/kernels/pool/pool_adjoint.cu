@@ -1,6 +1,8 @@
 // The gradient of the input of sum pooling, from gradients of its output.
 //
-//   pool_adjoint   g_x[f, y, z, c] = gain sum_{i, j} g[f, r, k, c],   down r + gap_h i - top = y, across k + gap_w j - left = z
+//   pool_adjoint   g_x[f, y, z, c] = gain sum_{i, j} g[f, r, k, c]
+//
+// over the outputs (r, k) with down r + gap_h i - top = y and across k + gap_w j - left = z.
 //
 // Layout: g is (frames, rows, out_columns, channels), x (frames, height, columns, channels), C-contiguous.
 // A thread computes one element of x, neighbouring threads neighbouring channels and columns. The windows that have it

@@ -1,5 +1,5 @@
-// Neurons from the last step to the first, a batch of AHEAD steps at a time, for the fused gradients: neuron_adjoint and
-// neuron_adjoint_exact of srm.cu.
+// Neurons from the last step to the first, a batch of AHEAD steps at a time, for the fused gradients: neuron_adjoint
+// and neuron_adjoint_exact of srm.cu.
 
 // The constants of a layer of neurons.
 struct AdjointConstants {
@@ -122,8 +122,8 @@ struct Never {
     __device__ __forceinline__ constexpr operator bool() const { return false; }
 };
 
-// One neuron. `exact` is constant where a kernel has no exact gradient. Then g_u is the gradient of the potential, which is
-// written and read again; it is null for a thread without a neuron.
+// One neuron. `exact` is constant where a kernel has no exact gradient. Then g_u is the gradient of the potential,
+// which is written and read again; it is null for a thread without a neuron.
 template <typename Exact>
 struct NeuronAdjoint {
     const AdjointConstants &of;
