@@ -57,7 +57,7 @@ def pool_neuron(
     >>> x = np.zeros((6, 1, 2, 2, 1), bool); x[0] = True
     >>> s = pool_neuron(x, kernel_size=2, gain=11.0, response=srm.filter, spiking=srm.spiking)
     >>> s.data.ravel().tolist()
-    [False, True, True, True, True, True]
+    [False, True, True, False, False, True]
     """
     check_frames("pool_neuron", x.shape)
     gain = check.number("pool_neuron", "gain", gain)
