@@ -18,7 +18,7 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     """Return a CUDA kernel from its source, to be called on CuPy arrays.
 
     The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types ``real``,
-    ``bool`` and ``long long``; ``real`` is float or double, by the arrays of a call. The common header,
+    ``double``, ``bool``, ``int``, ``unsigned`` and ``long long``, and arrays of ``float16``; ``real`` is float or double, by the arrays of a call. The common header,
     `cuslayer/kernels/cuda/common.cuh`, stands in front of the source: ``GRID_STRIDE(i, count)`` visits every i. The
     source is parsed here, which needs no GPU, and compiled at the first call for a number type and device.
 
