@@ -44,11 +44,6 @@ def pack(x: Array, axes: int = 1) -> PackedSpikes:
     return PackedSpikes(words, x.shape, line)
 
 
-def unpacked(x: Array | PackedSpikes) -> Array:
-    """Return spikes as a boolean array, and any other array as it is."""
-    return unpack(x) if isinstance(x, PackedSpikes) else x
-
-
 def unpack(spikes: PackedSpikes) -> Array:
     """Return packed spikes as a boolean array."""
     x, count, per_line = empty(spikes.words, spikes.shape, bool), spikes.words.size, spikes.words.shape[2]
