@@ -100,7 +100,7 @@ SPIKES = {"spike_count_error_packed", "dense_neuron", "dense_neuron_adjoint", "d
 def test_a_replay_is_the_step(
     make: Any, shape: tuple[int, ...], outside: set[str], parts: int, kernels: set[str], launched: list[str]
 ) -> None:
-    """A step of spikes is one graph. A kernel that cannot be captured runs between two graphs, wherever it is called."""
+    """A step of spikes is one graph. A kernel that cannot be captured runs between two, wherever it is called."""
     net = make()
     for p in net.parameters():
         p.data *= 10.0
