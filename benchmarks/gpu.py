@@ -272,12 +272,12 @@ def tables(found: dict[str, Any]) -> str:
     lines = [
         f"{found['card']}: a copy moves {measured['copy_bytes_per_second'] / 1e9:.0f} GB/s; "
         f"arrays ({measured['steps']}, {measured['columns']})",
-        f"{'kernel':22}{'type':9}{'us':>10}{'GB/s':>8}{'of a copy':>11}",
+        f"{'kernel':30}{'type':9}{'us':>10}{'GB/s':>8}{'of a copy':>11}",
     ]
     for row in measured["rows"]:
         speed = row["bytes_per_second"] / 1e9
         lines.append(
-            f"{row['kernel']:22}{row['dtype']:9}{row['microseconds']:10.1f}{speed:8.0f}{row['of_a_copy']:11.0%}"
+            f"{row['kernel']:30}{row['dtype']:9}{row['microseconds']:10.1f}{speed:8.0f}{row['of_a_copy']:11.0%}"
         )
     lines += ["", f"{'training step':22}{'ms':>9}{'graphs, ms':>12}"]
     for row in found["training"]:

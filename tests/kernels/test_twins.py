@@ -16,7 +16,9 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.emulator.driver import Emulator, emulation
+from tests.support.packed_bits import unpacked_on_host
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -289,8 +291,12 @@ def test_fused() -> None:
 
 
 def test_synapse_input() -> None:
-    for x in (train(0, (3, 4)), normal(0, (3, 4), "float32")):
-        assert gpu.spikes.synapse_input(x) is x
+    numbers, spikes = normal(0, (3, 4), "float32"), train(0, (3, 4))
+    assert gpu.spikes.synapse_input(numbers) is numbers
+    packed = gpu.spikes.synapse_input(spikes)
+    assert isinstance(packed, PackedSpikes)
+    same_bits(unpacked_on_host(packed), spikes)
+    assert gpu.spikes.synapse_input(packed).words is packed.words
 
 
 @few

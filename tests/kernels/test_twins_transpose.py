@@ -1,4 +1,4 @@
-"""Transposed convolution by the GPU's matrix products against the CPU's loop over the spikes."""
+"""Transposed convolution on emulated CUDA, and the gradient of its weight, against the CPU's loop over the spikes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
 from tests.kernels import test_twins
 from tests.kernels.test_twins import close, dtypes, few, images, norm, normal, seeds, train
+from tests.kernels.test_twins import emulator as emulator
 
 
 def result(drawn: Any) -> tuple[tuple[int, int, int], Window, tuple[int, int]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import cache, wraps
-from inspect import isfunction
+from inspect import isfunction, ismethod
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,8 +19,11 @@ import pytest
 
 from cuslayer import backend, kernels
 from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import ClassCounts
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused.gpu import OnePass
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.operations.base import DeferredGradient
 
 
 class Bridge:
@@ -30,44 +34,57 @@ class Bridge:
 
 
 class _Topic:
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
+    """Functions of the device with NumPy arrays: those of a module, or the methods of an object that has kernels."""
+
+    def __init__(self, functions: ModuleType | OnePass) -> None:
+        self._functions = functions
 
     def __getattr__(self, name: str) -> Any:
-        thing = getattr(self._module, name)
-        return _across(thing) if isfunction(thing) else thing
+        thing = getattr(self._functions, name)
+        return _across(thing) if isfunction(thing) or ismethod(thing) else thing
 
 
 def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(kernel)
     def call(*arrays: Any, **options: Any) -> Any:
         cupy = backend.cupy()
-        moved = [(x, cupy.asarray(x)) for x in _flat(arrays) if isinstance(x, np.ndarray)]
+        # Arrays of the host and their copies on the device, by the identity of the first.
+        moved: dict[int, tuple[Any, Any]] = {}
 
         def there(x: Any) -> Any:
-            if isinstance(x, (list, ClassCounts)):
-                return type(x)(*map(there, x)) if isinstance(x, ClassCounts) else list(map(there, x))
-            return next((on_device for here, on_device in moved if here is x), x)
+            if not isinstance(x, np.ndarray):
+                return x
+            if id(x) not in moved:
+                moved[id(x)] = x, cupy.asarray(x)
+            return moved[id(x)][1]
 
-        def back(out: Any) -> Any:
-            for here, on_device in moved:
-                if out is on_device:
-                    return here
-            return cupy.asnumpy(out) if isinstance(out, cupy.ndarray) else out
+        def back(x: Any) -> Any:
+            if isinstance(x, (ModuleType, OnePass)):
+                return _Topic(x)
+            if not isinstance(x, cupy.ndarray):
+                return x
+            given = [here for here, on_device in moved.values() if x is on_device]
+            return given[0] if given else cupy.asnumpy(x)
 
-        out = kernel(*map(there, arrays), **options)
-        for here, on_device in moved:
+        out = kernel(*_each(there, arrays), **_each(there, options))
+        for here, on_device in moved.values():
             if here.flags.writeable:
                 here[...] = cupy.asnumpy(on_device)
-        return tuple(map(back, out)) if type(out) is tuple else back(out)
+        return _each(back, out)
 
     return call
 
 
-def _flat(arguments: Any) -> Iterator[Any]:
-    """Yield arguments, and those within lists."""
-    for x in arguments:
-        yield from _flat(x) if isinstance(x, (list, ClassCounts)) else [x]
+def _each(change: Callable[[Any], Any], x: Any) -> Any:
+    """Return x with each array changed, also in lists, tuples, dictionaries and what holds arrays of a device."""
+    if isinstance(x, dict):
+        return {name: _each(change, value) for name, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        parts = [_each(change, part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, (PackedSpikes, Product, DeferredGradient)):
+        return replace(x, **{field.name: _each(change, getattr(x, field.name)) for field in fields(x)})
+    return change(x)
 
 
 class _Watched(source.Cuda):
@@ -110,4 +127,6 @@ def bridged() -> Iterator[Any]:
     bridge = Bridge()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "of", lambda _: bridge)
+        # Packed spikes are unpacked by the kernels of the GPU, whoever has them.
+        patch.setattr(kernels, "gpu", bridge)
         yield source.library.driver
