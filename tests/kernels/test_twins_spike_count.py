@@ -80,7 +80,8 @@ def test_spike_count_error_adjoint(case: Any, response: Any, dtype: str) -> None
     ours = gpu.spike_count.error_adjoint(e, g, response)
     # Where a response is long, float32 has an error in the CPU's recurrence, not here.
     theirs = cpu.spike_count.error_adjoint(e.astype(np.float64), g, response).astype(dtype)
-    close(ours, theirs, least=np.abs(response.samples()).max(initial=0) * norm(e))
+    # A response whose samples are all 0 leaves the rounding of its recurrence.
+    close(ours, theirs, least=(np.abs(response.samples()).max(initial=0) + 1e-6) * norm(e))
 
 
 def test_the_usual_response_is_that_of_the_cpu_in_float32() -> None:
