@@ -16,6 +16,7 @@ from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_conv_adjoint, gpu_pool_adjoint
 from tests.kernels.test_twins import (
+    CLOSE,
     Array,
     alphas,
     close,
