@@ -110,6 +110,11 @@ def kept(rows: list[Row]) -> str:
     return f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
 
 
+def named(ways: dict[str, str], letter: str) -> list[str]:
+    """Return the arrays that are accessed in a way; of several of a kind, w0 to w7, the first."""
+    return [name for name, way in ways.items() if letter in way.lower() and not re.fullmatch(r"[a-z]+[1-7]", name)]
+
+
 def moved() -> str:
     """Return the table of bytes moved and of the time that this takes at least."""
     lines = []
@@ -121,8 +126,8 @@ def moved() -> str:
         lines.append(
             [
                 f"`{kernel}`",
-                *(", ".join(f"`{name}`" for name, way in ways.items() if letter in way.lower()) for letter in "rw"),
-                *(f"{size} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
+                *(", ".join(f"`{name}`" for name in named(ways, letter)) for letter in "rw"),
+                *(f"{size:g} B, {time:.1f} ps" for size, time in zip(sizes, times, strict=True)),
                 f"{times[0] * elements / 1e6:.1f} µs ({what})",
             ]
         )

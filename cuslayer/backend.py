@@ -1,6 +1,6 @@
 """Devices, arrays and the random generator.
 
-The only module that imports CuPy, after it has found a CUDA driver: a machine without one does not need CuPy.
+The only module that imports CuPy, after it has found a CUDA driver. CuPy is not needed on a CPU.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from importlib import metadata
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -29,6 +30,11 @@ _device = os.environ.get("CUSLAYER_DEVICE", "auto")
 _generator = np.random.default_rng()
 
 
+# Doubles each element of an array of one block.
+_TRIAL = 'extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }'
+_INSTALL = "pip install 'cuslayer[cuda12]', or 'cuslayer[cuda13]' for CUDA 13"
+
+
 @cache
 def _driver_problem() -> str | None:
     """Return why CUDA cannot be used on this machine, or None if it can."""
@@ -41,16 +47,60 @@ def _driver_problem() -> str | None:
         import cupy
 
         count = cupy.cuda.runtime.getDeviceCount()
+    except ModuleNotFoundError as problem:
+        if problem.name == "cupy":
+            return f"CuPy is not installed: {_INSTALL}"
+        return duplicate_cupy() or f"CuPy cannot be used ({_reason(problem)})"
     except Exception as problem:  # a broken installation of CuPy raises any error of its libraries
-        return f"CuPy cannot be used ({type(problem).__name__}: {str(problem).splitlines()[0]})"
-    return None if count else "the CUDA driver finds no device"
+        return duplicate_cupy() or f"CuPy cannot be used ({_reason(problem)})"
+    if not count:
+        return "the CUDA driver finds no device"
+    failure = _trial(cupy)
+    return failure and (duplicate_cupy() or failure)
+
+
+def _trial(cupy: Any) -> str | None:
+    """Return what fails on the device: a kernel that is compiled and run, or a product of matrices; None if nothing."""
+    x = np.arange(4, dtype=np.float32).reshape(2, 2)
+    what = "a kernel cannot be compiled and run"
+    try:
+        there = cupy.asarray(x)
+        cupy.RawModule(code=_TRIAL).get_function("twice")((1,), (x.size,), (there,))
+        if not np.array_equal(cupy.asnumpy(there), 2 * x):
+            return "a kernel that was compiled computes wrong results"
+        what = "matrices cannot be multiplied"
+        product = cupy.asnumpy(there @ there)
+    except Exception as problem:  # as above
+        return f"{what} ({_reason(problem)})"
+    return None if np.array_equal(product, 4 * x @ x) else "the product of two matrices is wrong"
+
+
+def _reason(problem: Exception) -> str:
+    """Return the type of an error and the first line of its message that has any."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return ": ".join([type(problem).__name__, *lines[:1]])
+
+
+def duplicate_cupy() -> str | None:
+    """Return a line that names the packages of CuPy and what to do, if more than one is installed; else None.
+
+    They are installed in one folder, where each replaces files of the other.
+    """
+    names = {found.metadata["Name"] or "" for found in metadata.distributions()}
+    packages = sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
+    if len(packages) < 2:
+        return None
+    return (
+        f"{' and '.join(packages)} are in one folder and replace each other's files: "
+        f"pip uninstall {' '.join(packages)}, then {_INSTALL}"
+    )
 
 
 def cupy() -> Any:
     """Return the module cupy.
 
     Raises:
-        ValueError: this machine has no CUDA driver or no working CuPy.
+        ValueError: this machine has no CUDA driver, no CuPy or a CuPy that does not work.
     """
     problem = _driver_problem()
     if problem:
@@ -64,7 +114,7 @@ def use(device: str) -> None:
     """Set the device of new arrays and of operations.
 
     Args:
-        device: "cpu", "cuda", or "auto" (cuda if there is a driver).
+        device: "cpu", "cuda", or "auto" (cuda if it works: a kernel is compiled and two matrices are multiplied once).
 
     Raises:
         ValueError: the name is unknown, or cuda is not available.
@@ -112,6 +162,16 @@ def device_name() -> str:
     return f"cpu ({cores()} cores)"
 
 
+def free_memory() -> int:
+    """Return the bytes of the GPU's memory that are free or unused in CuPy's pool.
+
+    Raises:
+        ValueError: as `cupy`.
+    """
+    module = cupy()
+    return int(module.cuda.runtime.memGetInfo()[0]) + int(module.get_default_memory_pool().free_bytes())
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -128,6 +188,8 @@ def namespace(x: Any) -> Any:
 def to_device(x: Any) -> Array:
     """Return x as a C-contiguous array on the device in use, copied only if necessary."""
     if device() == "cuda":
+        if namespace(x) is np:
+            check_upload()
         return cupy().asarray(x, order="C")
     return np.asarray(to_numpy(x), order="C")
 
@@ -209,3 +271,17 @@ class Setting(Generic[T]):
             yield
         finally:
             self._local.value = before
+
+
+_capturing = Setting(False)
+
+
+def capture() -> AbstractContextManager[None]:
+    """Refuse, within the block and this thread, to send arrays to a GPU: a graph would send the same at each run."""
+    return _capturing.set(True)
+
+
+def check_upload() -> None:
+    """Raise RuntimeError if a CUDA graph is being captured."""
+    if _capturing.get():
+        raise RuntimeError("capture: an array of the host cannot be sent to the GPU in a step that is captured")

@@ -13,11 +13,13 @@ check at run time that no two overlap, and gives up after a few.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -35,6 +37,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable
         return cast("Callable[P, R]", numba.njit(**options)(function))
+    # Numba recompiles a kernel whose own file has changed, but not one that has inlined a function of that file.
+    dispatcher._cache._cache_file._source_stamp = _stamp()
     load, flush = dispatcher._cache.load_overload, dispatcher._cache.flush
 
     def load_overload(*arguments: Any) -> Any:
@@ -45,6 +49,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     dispatcher._cache.load_overload = load_overload
     return cast("Callable[P, R]", dispatcher)
+
+
+@cache
+def _stamp() -> str:
+    """Return a digest of the name, time and size of each file that has kernels or what they are compiled from."""
+    package = Path(__file__).parent
+    files = sorted([*package.glob("*.py"), *package.glob("kernels/**/*.py"), *package.glob("data/**/*.py")])
+    described = [(str(f.relative_to(package)), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
 @cache

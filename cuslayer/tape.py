@@ -13,14 +13,16 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace, to_device
-from cuslayer.operations.base import Gradient, Operation, Pullback, numeric
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.operations.base import DeferredGradient, Gradient, Number, Operation, Pullback, as_array, numeric
 from cuslayer.operations.methods import ArrayMethods
 from cuslayer.operations.numpy_calls import NumpyCalls
 
@@ -36,6 +38,8 @@ __all__ = [
     "grad_enabled",
     "no_grad",
     "numeric",
+    "takes_deferred",
+    "takes_packed",
 ]
 
 _serial = itertools.count()
@@ -45,17 +49,24 @@ _grad_enabled = Setting(True)
 class Node:
     """A graph node: an operation's pullback and its inputs.
 
-    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required.
+    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required. The pullback
+    takes a `DeferredGradient` if `takes_deferred`, else arrays only.
     """
 
-    __slots__ = ("inputs", "pullback", "serial", "shape")
+    __slots__ = ("inputs", "pullback", "serial", "shape", "takes_deferred")
 
-    def __init__(self, pullback: Pullback, inputs: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        pullback: Pullback,
+        inputs: tuple[Node | Tensor | None, ...],
+        shape: tuple[int, ...],
+        takes_deferred: bool = False,
+    ) -> None:
         self.serial = next(_serial)
         self.pullback: Pullback | None = pullback
-        self.inputs, self.shape = inputs, shape
+        self.inputs, self.shape, self.takes_deferred = inputs, shape, takes_deferred
 
-    def input_gradients(self, grad: list[Array]) -> list[tuple[Node | Tensor, Array]]:
+    def input_gradients(self, grad: list[Any]) -> list[tuple[Node | Tensor, Any]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 
         `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
@@ -90,25 +101,29 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "grad", "node", "requires_grad", "stored")
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already")
-        given = getattr(data, "dtype", None)
-        array = to_device(data)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"Tensor: data must be real numbers or booleans, got {array.dtype}")
-        if given not in (np.float32, np.float64) and array.dtype != bool:
-            array = array.astype(np.float32)
-        self.data: Array = array
+        self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
 
+    @property
+    def data(self) -> Array:
+        """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access."""
+        stored = self.stored
+        return stored.unpack() if isinstance(stored, PackedSpikes) else stored
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        self.stored = array
+
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
-        return _tensor(self.data)
+        return _tensor(self.stored)
 
     def backward(self, grad: Any = None) -> None:
         """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
@@ -123,9 +138,9 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         """
         if not self.requires_grad:
             raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
-        if grad is None and self.data.size != 1:
+        if grad is None and self.size != 1:
             raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
-        start = namespace(self.data).ones(self.shape, numeric(self.data).dtype) if grad is None else to_device(grad)
+        start = _ones(self.data) if grad is None else to_device(grad)
         _backpropagate(self if self.node is None else self.node, start)
 
     def __repr__(self) -> str:
@@ -133,12 +148,14 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
     @staticmethod
     def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
-        tensors = [as_tensor(x) for x in arrays]
-        data, pullback = operation(*(t.data for t in tensors), **options)
-        if pullback is None or not (grad_enabled() and any(t.requires_grad for t in tensors)):
+        packed = getattr(operation, "takes_packed", False)
+        tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
+        given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
+        data, pullback = operation(*given, **options)
+        if pullback is None or not (grad_enabled() and any(t is not None and t.requires_grad for t in tensors)):
             return _tensor(data)
-        inputs = tuple((t if t.node is None else t.node) if t.requires_grad else None for t in tensors)
-        return _tensor(data, Node(pullback, inputs, data.shape))
+        inputs = tuple(None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
+        return _tensor(data, Node(pullback, inputs, data.shape, getattr(operation, "takes_deferred", False)))
 
     def _needs_gradient(self) -> bool:
         return self.requires_grad and grad_enabled()
@@ -148,12 +165,33 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 apply = Tensor._apply
 
 
-def _tensor(data: Array, node: Node | None = None) -> Tensor:
+def _ones(x: Array) -> Array:
+    """Return the gradient 1 of x, which has one element; a GPU has one array for all of a shape and type."""
+    xp, dtype = namespace(x), numeric(x).dtype
+    return xp.ones(x.shape, dtype) if xp is np else _ones_on_device(xp, x.data.device_id, x.shape, dtype)  # type: ignore[attr-defined]
+
+
+@cache
+def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    ones: Array = xp.ones(shape, dtype)
+    return ones
+
+
+def _as_data(data: Any) -> Array:
+    """Return an array of float32, float64 or booleans on the device in use."""
+    given = getattr(data, "dtype", None)
+    array = to_device(data)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Tensor: data must be real numbers or booleans, got {array.dtype}")
+    return array.astype(np.float32) if given not in (np.float32, np.float64) and array.dtype != bool else array
+
+
+def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     """Return a tensor of an array that needs no conversion: the type, the layout and the device are right."""
     tensor = Tensor.__new__(Tensor)
     if isinstance(data, np.generic):
         data = np.asarray(data)
-    tensor.data, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
+    tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
     return tensor
 
 
@@ -164,28 +202,35 @@ def as_tensor(x: Any) -> Tensor:
 
 def _backpropagate(start: Node | Tensor, grad: Array) -> None:
     """Visit the graph of `start` in descending order of serial numbers and accumulate the gradients of its leaves."""
-    pending: dict[int, tuple[Node, list[Array]]] = {}
+    pending: dict[int, tuple[Node, list[Any]]] = {}
     queue: list[int] = []
 
-    def accumulate(target: Node | Tensor, g: Array, shared: list[int]) -> None:
+    def accumulate(target: Node | Tensor, g: Array | DeferredGradient, shared: bool) -> None:
         check.same_shape("backward", "a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
+            g = as_array(g)
             # Shared arrays are copied, so that editing one gradient in place does not change another.
-            dtype = g.dtype if target.data.dtype == bool else target.data.dtype
-            g = g.astype(dtype, copy=g.base is not None or id(g) in shared)
+            dtype = g.dtype if target.dtype == bool else target.dtype
+            g = g.astype(dtype, copy=g.base is not None or shared)
             target.grad = g if target.grad is None else target.grad + g
         elif target.serial in pending:
-            pending[target.serial][1][0] = pending[target.serial][1][0] + g
+            pending[target.serial][1][0] = as_array(pending[target.serial][1][0]) + as_array(g)
         else:
-            pending[target.serial] = target, [g]
+            pending[target.serial] = target, [g if target.takes_deferred else as_array(g)]
             heapq.heappush(queue, -target.serial)
 
-    accumulate(start, grad, [id(grad)])
+    accumulate(start, grad, True)
     while queue:
         node, gradient = pending.pop(-heapq.heappop(queue))
-        source, found = id(gradient[0]), node.input_gradients(gradient)
+        source, found = _weak(gradient[0]), node.input_gradients(gradient)
         while found:
-            accumulate(*found.pop(0), [source, *(id(g) for _, g in found)])
+            target, g = found.pop(0)
+            accumulate(target, g, g is source() or any(g is other for _, other in found))
+
+
+def _weak(x: Array | DeferredGradient) -> Callable[[], Any]:
+    """Return a function that returns x as long as others refer to it; always if x may be a scalar of NumPy."""
+    return ref(x) if x.shape else lambda: x
 
 
 @contextmanager
@@ -205,6 +250,18 @@ def no_grad(active: bool = True) -> Iterator[None]:
 def grad_enabled() -> bool:
     """Return whether operations build a graph: False within `no_grad`."""
     return _grad_enabled.get()
+
+
+def takes_deferred(operation: Operation) -> Operation:
+    """Mark an operation whose pullback takes a `DeferredGradient` in the place of an array."""
+    operation.takes_deferred = True  # type: ignore[attr-defined]
+    return operation
+
+
+def takes_packed(operation: Operation) -> Operation:
+    """Mark an operation that takes `PackedSpikes` in the place of a boolean array, and may return them."""
+    operation.takes_packed = True  # type: ignore[attr-defined]
+    return operation
 
 
 def differentiable(operation: Operation) -> Callable[..., Tensor]:

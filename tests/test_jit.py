@@ -37,6 +37,35 @@ def run(folder, name):
     return found.stdout.split(), found.stderr[-500:]
 
 
+INLINED = """
+from cuslayer import jit
+
+jit._stamp = lambda: "{stamp}"
+
+@jit.compiled
+def doubled(x):
+    return 2.0 * x
+
+print(doubled(3.0), sum(doubled.stats.cache_hits.values()))
+"""
+
+
+def test_a_kernel_is_compiled_anew_when_any_source_has_changed(tmp_path):
+    """A kernel has inlined the functions of other files, whose changes Numba does not see."""
+    found = []
+    for stamp in ("a", "a", "b"):
+        (tmp_path / "inlined.py").write_text(INLINED.format(stamp=stamp))
+        os.utime(tmp_path / "inlined.py", (1e9, 1e9))
+        path = os.pathsep.join([str(ROOT), str(tmp_path)])
+        command = [sys.executable, "-c", "import inlined"]
+        run = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+        found.append(run.stdout.split())
+    assert found == [["6.0", "0"], ["6.0", "1"], ["6.0", "0"]]
+    digest = jit._stamp()
+    assert len(digest) == 64
+    assert jit._stamp() == digest
+
+
 def test_a_cache_of_another_version_is_compiled_anew(tmp_path):
     """Numba's index names the classes of arguments: where one is gone, the kept code is of no use."""
     assert run(tmp_path, "First") == (["6.0", "0"], "")

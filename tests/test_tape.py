@@ -354,3 +354,24 @@ def test_what_an_index_returns_is_contiguous():
 
 def test_halves_become_float32():
     assert Tensor(np.ones(2, np.float16)).dtype == np.float32
+
+
+def test_a_new_gradient_is_not_copied():
+    """Also where it is at the address of the gradient from which it was computed, which was freed."""
+    made = []
+
+    def pullback(g):
+        # Nobody else refers to g: its object is free for the next array.
+        del g
+        made.clear()
+        made.append(np.ones(3))
+        return made[-1]
+
+    @differentiable
+    def double(x, /):
+        return 2 * x, pullback
+
+    for _ in range(20):
+        x = Tensor(np.ones(3), requires_grad=True)
+        double(double(x)).backward(np.ones(3))
+        assert x.grad is made[-1]

@@ -21,6 +21,9 @@ def run(options: argparse.Namespace) -> None:
     rows += [(name, installed(name)) for name in ("numpy", "numba")]
     problem = backend._driver_problem()
     rows += [("cupy", problem or backend.cupy().__version__), ("device", backend.device_name())]
+    duplicate = backend.duplicate_cupy()
+    if duplicate and duplicate != problem:
+        rows.append(("warning", duplicate))
     for name, value in rows:
         print(f"{name:<10}{value}")
 

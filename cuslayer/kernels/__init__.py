@@ -36,5 +36,5 @@ cpu, gpu = Kernels("cpu"), Kernels("gpu")
 
 
 def of(x: Any) -> Kernels:
-    """Return the kernels for the device of x: the CPU for a NumPy array, the GPU for a CuPy array."""
-    return cpu if namespace(x).__name__ == "numpy" else gpu
+    """Return the kernels for the device of x: the CPU for a NumPy array, the GPU for a CuPy array or packed spikes."""
+    return cpu if namespace(getattr(x, "words", x)).__name__ == "numpy" else gpu

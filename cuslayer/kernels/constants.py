@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 
 
 class Window(NamedTuple):
@@ -68,6 +68,24 @@ class Window(NamedTuple):
                     raise ValueError(f"{op}: {what} must have {name}, got {count}")
             sizes.append(size)
         return sizes[0], sizes[1]
+
+
+def least_state(dtype: Any) -> float:
+    """Return the absolute value under which kernels replace a state of a recurrence by 0: 2^-66 in float32.
+
+    The difference of two larger states, times a constant of `least_factor` at least, is not subnormal.
+    """
+    return float(np.finfo(dtype).tiny) / (least_factor(dtype) * float(np.finfo(dtype).eps))
+
+
+def least_factor(dtype: Any) -> float:
+    """Return the value under which a constant of a recurrence is taken for 0: 2^-37 in float32."""
+    return float(np.finfo(dtype).eps) * 2.0**-14
+
+
+def flushed_taps(taps: Array, dtype: Any) -> Array:
+    """Return the samples of a filter in a number type, 0 where they are under `least_state`."""
+    return namespace(taps).where(abs(taps) < least_state(dtype), taps.dtype.type(0), taps).astype(dtype)
 
 
 class Recurrence(NamedTuple):
@@ -133,10 +151,12 @@ class Alpha:
 
     def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
         """Return the recurrence in a number type for `steps` steps; a cut after the last step is left out."""
-        real = dtype.type
+        real, least = dtype.type, least_factor(dtype)
         decay = math.exp(-self.dt / self.tau)
+        decay = decay if decay >= least else 0.0
         cut = self.taps if self.taps < steps else 0
         tail = decay**cut if cut else 0.0
+        tail = tail if tail >= least else 0.0
         gain = self.amplitude * math.e * self.dt / self.tau
         return Recurrence(real(decay), real(gain), cut, real(tail), real(cut * tail))
 
@@ -218,3 +238,17 @@ class Pooling(NamedTuple):
     gain: float
     response: Alpha
     spiking: Spiking
+
+
+class ClassCounts(NamedTuple):
+    """Desired spike counts of classes by label.
+
+    Attributes:
+        labels: the class of each sample, (N,) int64, on the device of the spikes.
+        true: the desired count of the labelled class.
+        false: the desired count of the others.
+    """
+
+    labels: Array
+    true: float
+    false: float

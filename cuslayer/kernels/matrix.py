@@ -151,19 +151,6 @@ def scatter_patches(patches: Array, x: Array, window: Window) -> None:
     x[...] = padded[_inside(window, image)]
 
 
-def conv_transpose(x: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the transposed convolution (frames, H, W, groups x w.shape[2]) of x (frames, rows, columns, C).
-
-    It is the adjoint of conv with the same w (kh, kw, outputs / groups, C); spikes count as 1.
-    """
-    return conv_input_adjoint(x.astype(w.dtype, copy=False), w, image, window, groups)
-
-
-def conv_transpose_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Array:
-    """Return the gradient (kh, kw, outputs / groups, C) of the weight, x as conv_transpose takes, g as it returns."""
-    return conv_weight_adjoint(g, x.astype(g.dtype, copy=False), window, groups)
-
-
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype

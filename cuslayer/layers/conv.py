@@ -9,7 +9,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
 def prepare(
@@ -41,6 +41,7 @@ def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
 
 
 @differentiable
+@takes_packed
 def conv(
     x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:

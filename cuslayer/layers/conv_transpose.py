@@ -10,7 +10,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Pair, Shape, WeightHooks, changed_options, check_frames
 from cuslayer.layers.conv import Convolution, check_channels
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
 def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[int, int]:
@@ -31,6 +31,7 @@ def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[in
 
 
 @differentiable
+@takes_packed
 def conv_transpose(
     x: Array,
     weight: Array,

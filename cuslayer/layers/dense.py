@@ -8,7 +8,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
-from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
 def check_dense(op: str, x: Array, weight: Array) -> None:
@@ -27,6 +27,7 @@ def _check_features(op: str, shape: Shape, expected: int) -> None:
 
 
 @differentiable
+@takes_packed
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 

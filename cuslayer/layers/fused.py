@@ -15,7 +15,8 @@ from cuslayer.layers.base import Pair
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
-from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled
+from cuslayer.operations.base import DeferredGradient, as_array
+from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_deferred, takes_packed
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -32,19 +33,28 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spikin
     return adjoint(g, u.reshape(flat), response, spiking, overwrite=True).reshape(u.shape)
 
 
+def deferred_or(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a gradient as an array of a shape (frames, ...) and type, or a deferred one as the matrix that it is."""
+    if isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
+        return g.value
+    return as_array(g).astype(dtype, copy=False).reshape(shape)
+
+
 def _by_steps(x: Array, steps: int) -> tuple[int, int]:
     return steps, x.size // max(steps, 1)
 
 
 @differentiable
+@takes_packed
+@takes_deferred
 def dense_neuron(
     x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``.
 
-    The list of spikes and the potential are saved for backward, where the gradient overwrites the potential. Without
-    gradients nothing is saved: on the CPU, a spike input then runs through weights, filter and threshold in one pass,
-    whose memory besides input and output does not grow with T.
+    The list of spikes and the potential are saved for backward, where the gradient overwrites the potential. On a GPU
+    a spike input runs through weights, filter and threshold in one pass; on the CPU it does without gradients, when
+    nothing is saved and the memory besides input and output does not grow with T.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
@@ -72,17 +82,21 @@ def dense_neuron(
     check_dense("dense_neuron", x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    fused = None if grad_enabled() else k.fused.dense_kernels(rows)
+    fused = k.fused.dense_kernels(rows, training=grad_enabled())
     if fused:
-        u, s = weight[:0], fused.dense_neuron(rows, shape[0], weight, response, spiking)
+        u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
     else:
         u, s = fire(k, k.dense.forward(rows, weight), shape[0], response, spiking)
     potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
+        if fused:
+            g = deferred_or(g, s.shape, weight.dtype)
+            errors = fused.dense_neuron_adjoint(g, potential(), shape[0], response, spiking, exact)
+        else:
+            errors = fire_adjoint(k, as_array(g), potential(), shape[0], response, spiking, exact)
         return (
-            lambda: k.dense.input_adjoint(errors, weight).reshape(shape),
+            lambda: k.dense.deferred_input_adjoint(errors, weight, shape),
             lambda: k.dense.weight_adjoint(rows, errors),
         )
 
@@ -90,6 +104,8 @@ def dense_neuron(
 
 
 @differentiable
+@takes_packed
+@takes_deferred
 def conv_neuron(
     x: Array,
     weight: Array,
@@ -139,7 +155,7 @@ def conv_neuron(
     """
     k, frames, window, groups = prepare("conv_neuron", x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
-    fused = None if exact else k.fused.conv_kernels(frames, window, groups)
+    fused = k.fused.conv_kernels(frames, window, groups, exact)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, response, spiking, wanted_dtype(weight.dtype))
     else:
@@ -150,7 +166,7 @@ def conv_neuron(
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
-        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
+        errors = fire_adjoint(k, as_array(g), potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array) -> Array:
@@ -175,7 +191,7 @@ def _pullback(
     """
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g, weights = g.astype(dtype, copy=False).reshape(fired), list[Array]()
+        g, weights = deferred_or(g, fired, dtype), list[Array]()
 
         def for_input() -> Array:
             errors, of_weight = adjoint(g, True)
@@ -188,6 +204,7 @@ def _pullback(
 
 
 @differentiable
+@takes_packed
 def conv_pool(
     x: Array,
     weight: Array,
@@ -241,8 +258,8 @@ def conv_pool(
     k, frames, window, groups = prepare("conv_pool", x, weight, stride, padding, dilation, groups)
     shape, steps = x.shape, x.shape[0]
     # Pooling sums spikes in float32, whatever the type of the weights, and its neurons follow it.
-    fuse = not exact and weight.dtype == np.float32
-    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window) if fuse else None
+    fuse = weight.dtype == np.float32
+    fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window, exact) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
         u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted_dtype(weight.dtype))

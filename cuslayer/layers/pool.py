@@ -11,10 +11,11 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
-from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, differentiable, numeric, takes_packed
 
 
 @differentiable
+@takes_packed
 def pool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:

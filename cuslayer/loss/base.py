@@ -42,14 +42,14 @@ class ClassLoss:
             raise ValueError(f"{op}: the spikes come first, then the labels, got shapes {spikes.shape}, {labels.shape}")
         check.time_first(op, "spikes", spikes, least_dimensions=3)
         try:
-            chosen = one_hot(op, labels, spikes.shape[1:])
+            chosen = self._targets(op, labels, spikes)
         except ValueError as problem:
             shape = tuple(labels.shape) if hasattr(labels, "shape") else np.shape(labels)
-            if shape[:1] != (len(spikes),) or len(spikes) == spikes.shape[1]:
+            if shape[:1] != spikes.shape[:1] or spikes.shape[0] == spikes.shape[1]:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        return self._error(spikes, chosen, *within(op, self.region, len(spikes), self.neuron.dt))
+        return self._error(spikes, chosen, *within(op, self.region, spikes.shape[0], self.neuron.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
@@ -61,7 +61,11 @@ class ClassLoss:
         """
         return None
 
-    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
+    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Any:
+        """Return labels in the form that `_error` takes."""
+        return one_hot(op, labels, spikes.shape[1:])
+
+    def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
         raise TypeError(f"{type(self).__name__}: a loss of classes must define _error")
 
@@ -109,6 +113,11 @@ def within(op: str, region: tuple[int, int] | None, steps: int, dt: float) -> tu
 
 def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
+    return class_labels(op, labels, shape)[:, None] == np.arange(shape[-1])
+
+
+def class_labels(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
+    """Return labels, integers (N,) or one-hot (N, classes), as integers on the CPU, for a shape (N, classes)."""
     if labels is None:
         raise TypeError(f"{op}: labels must be (N,) integers or one-hot (N, classes), got None")
     given = _whole(op, labels) if isinstance(labels, Tensor) else to_numpy(labels)
@@ -116,12 +125,12 @@ def one_hot(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     if given.shape == shape and len(shape) == 2 and given.ndim == 2:
         if not ((given == 0) | (given == 1)).all() or not (given.sum(axis=1) == 1).all():
             raise ValueError(f"{op}: labels (N, classes) must hold one 1 a sample and 0 elsewhere")
-        return given.astype(bool)
+        return given.argmax(axis=1)
     if len(shape) != 2 or given.shape != (samples,):
         raise ValueError(
             f"{op}: labels have shape {given.shape}, spikes {('T', *shape)} expect ({samples},) or {shape}"
         )
-    return integers(op, given, most)[:, None] == np.arange(most)
+    return integers(op, given, most)
 
 
 def _whole(op: str, labels: Tensor) -> Array:

@@ -107,7 +107,12 @@ def _running(op: str, spikes: Any, window: float | None, dt: float) -> Array:
 def _output(op: str, spikes: Any) -> Array:
     """Return the output's spikes, or raise ValueError unless they are (T, N, classes)."""
     data = as_tensor(spikes).data
-    check.time_first(op, "spikes", data, least_dimensions=3)
-    if data.ndim != 3 or data.shape[2] == 0:
-        raise ValueError(f"{op}: spikes must be (T, N, classes), got shape {data.shape}")
+    check_output(op, data)
     return data
+
+
+def check_output(op: str, spikes: Any) -> None:
+    """Raise ValueError unless spikes are an array (T, N, classes)."""
+    check.time_first(op, "spikes", spikes, least_dimensions=3)
+    if spikes.ndim != 3 or spikes.shape[2] == 0:
+        raise ValueError(f"{op}: spikes must be (T, N, classes), got shape {spikes.shape}")

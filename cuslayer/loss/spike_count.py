@@ -8,18 +8,19 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.kernels.constants import Alpha, Sampled
-from cuslayer.loss.base import ClassLoss, within
+from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
+from cuslayer.loss.base import ClassLoss, class_labels, one_hot, within
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Pullback, Tensor, differentiable, numeric
+from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
 
 @differentiable
+@takes_packed
 def spike_count_error(
     s: Array,
     /,
     *,
-    desired: Array,
+    desired: Array | ClassCounts,
     region: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float = 1.0,
@@ -39,7 +40,7 @@ def spike_count_error(
 
     Args:
         s: (T, N, neurons), spikes or numbers.
-        desired: (N, neurons), the desired counts.
+        desired: (N, neurons), the desired counts; or the labels and the counts of classes.
         region: the first step, and the last step plus one.
         response: the spike response, with its dt in ms.
         count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
@@ -61,30 +62,18 @@ def spike_count_error(
     1.25
     """
     check.time_first("spike_count_error", "s", s, least_dimensions=3)
-    if desired.shape != s.shape[1:]:
-        raise ValueError(f"spike_count_error: desired has shape {desired.shape}, s expects {s.shape[1:]}")
+    expected, shape = s.shape[1:], desired.labels.shape if isinstance(desired, ClassCounts) else desired.shape
+    if isinstance(desired, ClassCounts):
+        expected = expected[:1] if s.ndim == 3 else ()
+    if shape != expected:
+        name = "desired.labels have" if isinstance(desired, ClassCounts) else "desired has"
+        raise ValueError(f"spike_count_error: {name} shape {shape}, s expects {expected}")
     first, last = region
-    if not 0 <= first < last <= len(s):
-        raise ValueError(f"spike_count_error: region must lie within 0 and {len(s)} steps, got {first} to {last}")
-    s = numeric(s)
-    real = s.dtype.type
-    k = kernels.of(s)
-    e = _outside(k, s, first, last, response)
-    counts = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first) * real(count_scale)
-    e[first:last] = counts if piecewise else e[first:last] + counts
-    dt = real(response.dt)
-    error = namespace(s).asarray((e * e).sum() * (dt / 2), dtype=s.dtype)
-    return error, lambda g: response.adjoint(k, e * (g * dt))
-
-
-def _outside(k: Any, s: Array, first: int, last: int, response: Alpha | Sampled) -> Array:
-    """Return the response to the spikes outside the steps [first, last), in the type of s (T, ...)."""
-    if last - first == len(s):
-        return namespace(s).zeros_like(s)
-    # In float32 the recurrence of a long response has an error of some 1e-6, more than the sum of the squares.
-    outside = s.astype(np.float64)
-    outside[first:last] = 0
-    return response.apply(k, outside).astype(s.dtype, copy=False)
+    if not 0 <= first < last <= s.shape[0]:
+        raise ValueError(f"spike_count_error: region must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
+    k = kernels.of(s).spike_count
+    error, e = k.error(s, desired, region, response, count_scale, piecewise)
+    return error, lambda g: k.error_adjoint(e, g, response)
 
 
 class SpikeCountLoss(ClassLoss):
@@ -136,10 +125,19 @@ class SpikeCountLoss(ClassLoss):
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
-    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
+    def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array | ClassCounts:
+        """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""
+        shape = spikes.shape[1:]
+        if kernels.of(spikes.stored) is kernels.cpu:
+            return np.where(one_hot(op, labels, shape), self.true, self.false)
+        there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
+        chosen = labels if there else to_device(class_labels(op, labels, shape))
+        return ClassCounts(chosen.astype("int64", copy=False), self.true, self.false)
+
+    def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
         return spike_count_error(
             spikes,
-            desired=to_device(np.where(chosen, self.true, self.false)),
+            desired=desired,
             region=(first, last),
             response=self.neuron.filter,
             count_scale=self.count_scale,

@@ -16,6 +16,7 @@ from cuslayer.backend import Setting
 from cuslayer.kernels.constants import Pooling
 from cuslayer.layers import Conv, Dense, Layer, Pool
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.layers.pool_neuron import pool_neuron
 from cuslayer.network.graph import INPUT, Graph, Part
 from cuslayer.neurons.base import OnePass
 from cuslayer.tape import Tensor, as_tensor, grad_enabled
@@ -75,7 +76,17 @@ def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     return dense_neuron(x, layers[0].effective_weight(), **neurons[0]._asdict())
 
 
-FUSIONS = (Fusion((Conv, Pool), _conv_pool, condition=_same_gradient), Fusion((Conv,), _conv), Fusion((Dense,), _dense))
+def _pool(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    pool = layers[0]
+    return pool_neuron(x, kernel_size=pool.kernel_size, gain=pool.gain, **neurons[0]._asdict(), **pool.geometry())
+
+
+FUSIONS = (
+    Fusion((Conv, Pool), _conv_pool, condition=_same_gradient),
+    Fusion((Conv,), _conv),
+    Fusion((Dense,), _dense),
+    Fusion((Pool,), _pool),
+)
 # The most stages that run as one.
 _LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
 

@@ -14,6 +14,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Setting
 from cuslayer.data.events import Events
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.tape import Tensor, as_tensor
 
 _inside = Setting(False)
@@ -26,7 +27,7 @@ def as_input(x: Any) -> Tensor:
     Raises:
         TypeError: x is not made of numbers or booleans.
     """
-    if isinstance(x, (Tensor, np.ndarray)) and x.dtype.kind in "biuf":
+    if isinstance(x, (Tensor, np.ndarray, PackedSpikes)) and x.dtype.kind in "biuf":
         return as_tensor(x)
     got = _not_an_array(x)
     if got:

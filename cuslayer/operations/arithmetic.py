@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import operator
 
+import numpy as np
+
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Pullback, elementwise, masked, numeric, to_shape, truth
+from cuslayer.operations.base import Pullback, elementwise, masked, namespace_of, numeric, to_shape, truth, where_each
 
 
 def add(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a + b."""
     out = elementwise("add", operator.add, numeric(a), numeric(b))
-    return out, lambda g: (to_shape(g, a.shape), to_shape(g, b.shape))
+    return out, lambda g: (lambda: to_shape(g, a.shape), lambda: to_shape(g, b.shape))
 
 
 def subtract(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a - b."""
     out = elementwise("subtract", operator.sub, numeric(a), numeric(b))
-    return out, lambda g: (to_shape(g, a.shape), lambda: -to_shape(g, b.shape))
+    return out, lambda g: (lambda: to_shape(g, a.shape), lambda: -to_shape(g, b.shape))
 
 
 def multiply(a: Array, b: Array, /) -> tuple[Array, Pullback]:
@@ -36,14 +38,15 @@ def divide(a: Array, b: Array, /) -> tuple[Array, Pullback]:
 def power(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a to the power of b."""
     a, b = numeric(a), numeric(b)
-    xp = namespace(a)
+    xp = namespace_of(a, b)
     out = elementwise("power", operator.pow, a, b)
 
     def of_base() -> Array:
-        return b * a ** xp.where(b == 0, b + 1, b - 1)  # 0 at b = 0, where a may be 0 too
+        return b * a ** where_each(b == 0, b + 1, b - 1)  # 0 at b = 0, where a may be 0 too
 
     def of_exponent() -> Array:
-        return xp.where(a == 0, out * 0, out * xp.log(xp.where(a == 0, a + 1, a)))
+        base = where_each(a == 0, a + 1, a)
+        return where_each(a == 0, out * 0, out * (np.log(base) if isinstance(a, np.generic) else xp.log(base)))
 
     return out, lambda g: (lambda: to_shape(g * of_base(), a.shape), lambda: to_shape(g * of_exponent(), b.shape))
 
@@ -51,15 +54,15 @@ def power(a: Array, b: Array, /) -> tuple[Array, Pullback]:
 def maximum(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return the larger of a and b; where they are equal, each has half the gradient."""
     a, b = numeric(a), numeric(b)
-    out = elementwise("maximum", namespace(a).maximum, a, b)
-    return out, lambda g: (lambda: _chosen(g, a > b, a == b, a.shape), lambda: _chosen(g, b > a, a == b, b.shape))
+    out = elementwise("maximum", namespace_of(a, b).maximum, a, b)
+    return out, lambda g: (lambda: _chosen(g, a > b, a == b, a.shape), lambda: _chosen(g, b > a, b == a, b.shape))
 
 
 def minimum(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return the smaller of a and b; where they are equal, each has half the gradient."""
     a, b = numeric(a), numeric(b)
-    out = elementwise("minimum", namespace(a).minimum, a, b)
-    return out, lambda g: (lambda: _chosen(g, a < b, a == b, a.shape), lambda: _chosen(g, b < a, a == b, b.shape))
+    out = elementwise("minimum", namespace_of(a, b).minimum, a, b)
+    return out, lambda g: (lambda: _chosen(g, a < b, a == b, a.shape), lambda: _chosen(g, b < a, b == a, b.shape))
 
 
 def _chosen(g: Array, chosen: Array, tie: Array, shape: tuple[int, ...]) -> Array:

@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace
+
+
+class Deferred(Protocol):
+    """A gradient that is computed where it is used, such as `kernels.dense.product.Product`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+
+    def materialize(self) -> Array:
+        """Return the array."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeferredGradient:
+    """A deferred gradient in the shape of its tensor, for the pullback of an operation that takes it as it is.
+
+    Attributes:
+        value: the gradient, a matrix.
+        shape: the shape of the tensor.
+    """
+
+    value: Deferred
+    shape: tuple[int, ...]
+
+    def materialize(self) -> Array:
+        """Return the gradient as an array."""
+        return self.value.materialize().reshape(self.shape)
+
 
 # The gradient of one array: an array, None if there is none, or a function that computes it and is called on demand.
 Gradient: TypeAlias = "Array | Callable[[], Array] | None"
@@ -20,9 +50,19 @@ Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
 Axis: TypeAlias = "int | Sequence[int] | None"
 
 
+def as_array(g: Any) -> Array:
+    """Return a gradient as an array, computed if it was deferred."""
+    return g.materialize() if isinstance(g, DeferredGradient) else g
+
+
 def numeric(x: Array) -> Array:
     """Return x with spikes counted as 1.0, in float32."""
     return x.astype(np.float32) if x.dtype.kind == "b" else x
+
+
+def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of numbers of a type, float32 for spikes."""
+    return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
 def truth(x: Array) -> Array:
@@ -30,11 +70,34 @@ def truth(x: Array) -> Array:
     return x if x.dtype == bool else x != 0
 
 
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
+
+    Attributes:
+        value: the number as NumPy's scalar, which has a type, a shape of () and no device.
+    """
+
+    value: Any
+
+
 def number_like(value: Any, x: Any) -> Any:
-    """Return value; a plain number is converted to the type of numbers in x, so that it does not widen a result."""
+    """Return value; a plain number becomes a `Number` of the type of x's numbers, so that no result is wider."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)
+        return Number(np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)[()])
     return value
+
+
+def namespace_of(*arrays: Any) -> Any:
+    """Return the module of arrays on one device, some of which may be numbers."""
+    return namespace(next((x for x in arrays if not isinstance(x, np.generic)), arrays[0]))
+
+
+def where_each(chosen: Any, a: Any, b: Any) -> Any:
+    """Return a where chosen, and b elsewhere; all may be numbers."""
+    if isinstance(chosen, np.generic):
+        return a if chosen else b
+    return namespace(chosen).where(chosen, a, b)
 
 
 def elementwise(op: str, function: Callable[..., Array], *arrays: Array) -> Array:

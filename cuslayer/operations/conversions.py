@@ -14,26 +14,28 @@ class Conversions:
 
     __slots__ = ()
     data: Array
+    # data as it is stored: the array itself, or on a GPU spikes as they are packed.
+    stored: Any
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of data."""
-        return tuple(self.data.shape)
+        return tuple(self.stored.shape)
 
     @property
     def ndim(self) -> int:
         """The number of axes of data."""
-        return self.data.ndim
+        return self.stored.ndim
 
     @property
     def size(self) -> int:
         """The number of elements of data."""
-        return int(self.data.size)
+        return int(self.stored.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of data: float32, float64 or bool."""
-        return self.data.dtype
+        return self.stored.dtype
 
     def numpy(self) -> Array:
         """Return data as a NumPy array, copied only from a GPU."""
@@ -49,7 +51,7 @@ class Conversions:
 
     def _element(self, op: str) -> Any:
         """Return the only element, as a Python number or boolean."""
-        if self.data.size != 1:
+        if self.stored.size != 1:
             raise ValueError(f"{op}: a Tensor must have one element, got shape {self.shape}")
         return self.data.item()
 
@@ -71,7 +73,7 @@ class Conversions:
         return int(self._element("int"))
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        if self.stored.size != 1:
             raise ValueError(f"bool: a Tensor of shape {self.shape} is not one truth value; use .any() or .all()")
         return bool(self.data.item())
 
@@ -82,9 +84,9 @@ class Conversions:
         return round(float(self._element("round")), digits)
 
     def __len__(self) -> int:
-        if not self.data.ndim:
+        if not self.stored.ndim:
             raise TypeError("len: a Tensor of shape () has no length")
-        return len(self.data)
+        return self.shape[0]
 
     def __repr__(self) -> str:
         numbers = np.array2string(self.numpy(), threshold=20, edgeitems=3 if self.ndim < 3 else 1, prefix="Tensor(")

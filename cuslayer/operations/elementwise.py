@@ -66,8 +66,10 @@ def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
     x = numeric(x)
     xp = namespace(x)
     try:
-        low = xp.asarray(-np.inf if least is None else least, x.dtype)
-        high = xp.asarray(np.inf if most is None else most, x.dtype)
+        low, high = (
+            x.dtype.type(bound) if isinstance(bound, (int, float, np.number)) else xp.asarray(bound, x.dtype)
+            for bound in (-np.inf if least is None else least, np.inf if most is None else most)
+        )
     except (TypeError, ValueError):
         raise TypeError(f"clip: bounds must be numbers, arrays or None, got {least!r} and {most!r}") from None
     out = elementwise("clip", lambda x, low, high: xp.minimum(xp.maximum(x, low), high), x, low, high)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.operations import arithmetic, comparison, elementwise, products, reductions, shapes
+from cuslayer.operations import arithmetic, comparison, elementwise, indexing, products, reductions, shapes
 from cuslayer.operations.base import Axis, Operation, number_like
 from cuslayer.operations.conversions import Conversions
 
@@ -32,7 +32,7 @@ class ArrayMethods(Conversions, Generic[TensorT]):
         if not isinstance(other, Conversions):
             if not isinstance(other, _NUMBERS) and not hasattr(other, "__array__"):
                 return NotImplemented
-            other = number_like(other, self.data)
+            other = number_like(other, self)
         return self._apply(operation, other, self) if reflected else self._apply(operation, self, other)
 
     def __add__(self, other: Any) -> TensorT:
@@ -118,7 +118,7 @@ class ArrayMethods(Conversions, Generic[TensorT]):
         return isinstance(found, Conversions) and bool(found.data.any())
 
     def __getitem__(self, index: Any) -> TensorT:
-        return self._apply(shapes.take, self, index=_plain_index(index))
+        return self._apply(indexing.take, self, index=_plain_index(index))
 
     def __iter__(self) -> Iterator[TensorT]:
         return map(self.__getitem__, range(len(self)))

@@ -22,6 +22,9 @@ def matmul(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     if rows.shape[-1] != columns.shape[-2]:
         raise ValueError(f"matmul: a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
     out, pullback = _matrices(numeric(rows), numeric(columns))
+    if a.ndim == b.ndim == 1:
+        # Of two vectors no product of matrices is needed.
+        return out.reshape(()), lambda g: (lambda: g * numeric(b), lambda: g * numeric(a))
     if rows is a and columns is b:
         return out, pullback
     full = out.shape

@@ -6,7 +6,7 @@ import math
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Axis, Pullback, all_axes, masked, numeric, one_axis
+from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, masked, numeric, one_axis
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -114,7 +114,8 @@ def cumsum(x: Array, /, *, axis: int | None = None) -> tuple[Array, Pullback]:
     shape, flat = x.shape, x.reshape(-1) if axis is None else x
     at = 0 if axis is None else one_axis("cumsum", axis, x.ndim)
     backward = (slice(None),) * at + (slice(None, None, -1),)
-    return flat.cumsum(axis=at), lambda g: g[backward].cumsum(axis=at)[backward].reshape(shape)
+    # CuPy's sums along an axis have another order in memory.
+    return contiguous(flat.cumsum(axis=at)), lambda g: contiguous(g[backward].cumsum(axis=at)[backward]).reshape(shape)
 
 
 def softmax(x: Array, /, *, axis: Axis = -1) -> tuple[Array, Pullback]:

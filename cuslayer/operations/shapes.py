@@ -105,32 +105,3 @@ def stack(*arrays: Array, axis: int = 0) -> tuple[Array, Pullback]:
 def copy(x: Array, /) -> tuple[Array, Pullback]:
     """Return a copy of x."""
     return x.copy(), lambda g: g
-
-
-def take(x: Array, /, *, index: Any) -> tuple[Array, Pullback]:
-    """Return x[index], for any index that NumPy accepts."""
-    xp, shape = namespace(x), x.shape
-    parts = index if isinstance(index, tuple) else (index,)
-    plain = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
-    # A mask selects an element at most once.
-    once = plain or any(hasattr(part, "dtype") and part.dtype.kind == "b" for part in parts)
-    try:
-        part = x[index]
-    except IndexError as problem:
-        raise IndexError(f"take: {_one_line(problem)}") from None
-
-    def pullback(g: Array) -> Array:
-        grad = xp.zeros(shape, g.dtype)
-        if once:
-            grad[index] = g
-        else:
-            xp.add.at(grad, index, g)  # an index may name an element twice
-        return grad
-
-    return contiguous(part), pullback
-
-
-def _one_line(problem: IndexError) -> str:
-    """Return the message of NumPy or CuPy in the words of this library."""
-    text = str(problem).splitlines()[0].replace("out of bounds", "out of range")
-    return text[:1].lower() + text[1:]

@@ -1,226 +1,16 @@
-"""The optimizers; their base has parameters in groups, learning rates, frozen parameters, and the state."""
+"""The optimizers."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
-
-from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.optim.groups import (
-    Given,
-    Parameters,
-    Rules,
-    betas,
-    flag,
-    optional_decay,
-    read_groups,
-    root_mean_square,
-    steps,
-)
-from cuslayer.optim.schedules import Rate, Schedule, as_schedule
-from cuslayer.parameter import Bounded
-
-
-class Group:
-    """Parameters of an optimizer that share their options.
-
-    Attributes:
-        params: the tensors.
-        options: the options that differ from the optimizer's, by name.
-
-    >>> from cuslayer.tape import Tensor
-    >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
-    >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
-    >>> [group.lr for group in optimizer.groups]
-    [0.001, 0.1]
-    """
-
-    def __init__(self, optimizer: Optimizer, given: Given) -> None:
-        self._optimizer, (self._name, self.params, self.options) = optimizer, given
-        self.assigned: float | None = None
-
-    @property
-    def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        if "lr" not in self.options:
-            return self._optimizer.lr
-        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
-
-    @lr.setter
-    def lr(self, rate: Rate) -> None:
-        self.options["lr"] = as_schedule(type(self._optimizer).__name__, f"{self._name}lr", rate)
-        self.assigned = None if callable(rate) else float(rate)
-
-    def option(self, name: str) -> Any:
-        """Return the group's own value of an option, or the optimizer's."""
-        return self.options[name] if name in self.options else getattr(self._optimizer, name)
-
-
-class Update(NamedTuple):
-    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
-
-    group: Group
-    steps: int
-    lr: float
-
-
-class Optimizer:
-    """The base of all optimizers.
-
-    ``parameters`` is a list of tensors, or a list of groups: dictionaries with ``"params"``, a list of tensors, and any
-    option of the optimizer that differs for them, such as ``"lr"`` or ``"weight_decay"``. A parameter whose
-    ``requires_grad`` is False is frozen: no step moves it until it is True again.
-
-    ``lr``, of the optimizer or of a group, can be set at any time to a number or to a schedule, a function from the
-    epoch to the rate. Groups without a rate of their own have the optimizer's.
-
-    With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
-    small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
-    With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. A group can have its own of both.
-
-    Attributes:
-        groups: the groups, one if none are given.
-        parameters: the tensors of all groups in order.
-        schedule: the learning rate as a function of the epoch.
-        epoch: the current epoch, from 0; the training loop sets it.
-        steps: the number of steps so far.
-        memory: for each parameter, the arrays of the optimizer's state, by name.
-    """
-
-    rules: ClassVar[Rules] = {"weight_decay": check.not_negative, "relative": flag, "warmup": steps}
-    weight_decay: float
-    relative: bool
-    warmup: int
-
-    def __init__(self, parameters: Parameters, lr: Rate, **options: Any) -> None:
-        op = self._op = type(self).__name__
-        for name, value in options.items():
-            setattr(self, name, self.rules[name](op, name, value))
-        self.epoch = self.steps = 0
-        self.schedule = as_schedule(self._op, "lr", lr)
-        self._assigned: float | None = None
-        self.groups = [Group(self, given) for given in read_groups(op, parameters, self.rules)]
-        self.parameters = [p for group in self.groups for p in group.params]
-        self._check_frozen()
-        self.memory: list[dict[str, Array]] = [
-            {name: namespace(p.data).zeros_like(p.data) for name in self.memory_names(group)}
-            for group in self.groups
-            for p in group.params
-        ]
-        # A parameter that was frozen for some time has taken fewer steps: the corrections of its means begin later.
-        self._taken = [0 for _ in self.parameters]
-        self._sizes: list[float | None] = [None for _ in self.parameters]
-
-    def _check_frozen(self) -> None:
-        """Raise ValueError if all parameters are frozen."""
-        if not any(p.requires_grad for p in self.parameters):
-            raise ValueError(
-                f"{self._op}: a parameter must have requires_grad=True, all {len(self.parameters)} are frozen"
-            )
-
-    def memory_names(self, group: Group) -> tuple[str, ...]:
-        """Return the names of the arrays that a parameter of a group needs."""
-        return ()
-
-    @property
-    def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        return self.rate("lr", self.schedule)
-
-    @lr.setter
-    def lr(self, rate: Rate) -> None:
-        self.schedule = as_schedule(self._op, "lr", rate)
-        self._assigned = None if callable(rate) else float(rate)
-
-    def rate(self, name: str, schedule: Schedule) -> float:
-        """Return the rate of a schedule in the current epoch; `name` is what a message calls it."""
-        return check.not_negative(self._op, name, schedule(self.epoch))
-
-    def zero_grad(self) -> None:
-        """Set the gradients of all parameters to None."""
-        for p in self.parameters:
-            p.grad = None
-
-    def step(self) -> None:
-        """Update every parameter that has a gradient and is not frozen; clip bounded ones to their bounds.
-
-        Raises:
-            ValueError: all parameters are frozen.
-        """
-        self._check_frozen()
-        self.steps += 1
-        numbers = iter(range(len(self.parameters)))
-        for group in self.groups:
-            for p, i in zip(group.params, numbers, strict=False):
-                if p.grad is None or not p.requires_grad:
-                    continue
-                self._taken[i] += 1
-                grad = namespace(p.grad).ascontiguousarray(p.grad)
-                update = Update(group, self._taken[i], self._rate(i, group))
-                self._update(kernels.of(p.data), p.data, grad, self.memory[i], update)
-                if isinstance(p, Bounded):
-                    p.clamp()
-
-    def _rate(self, i: int, group: Group) -> float:
-        """Return the learning rate of parameter i in its present step."""
-        rate, warmup = group.lr, group.option("warmup")
-        if self._taken[i] < warmup:
-            rate *= self._taken[i] / warmup
-        if group.option("relative"):
-            size = self._sizes[i]
-            if size is None:
-                size = self._sizes[i] = root_mean_square(self.parameters[i].data) or 1.0
-            rate *= size
-        return rate
-
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        """Update a weight in place."""
-        raise TypeError(f"{self._op}: an optimizer must define _update")
-
-    def state(self) -> dict[str, Array]:
-        """Return copies of the optimizer's state by name, on the CPU.
-
-        It has the number of steps, the arrays of each parameter, its initial root mean square where rates are relative
-        to it, and each learning rate that was assigned as a number.
-        Schedules are functions: they are not part of it.
-        """
-        found = {"steps": np.array(self.steps)}
-        for i, (memory, taken) in enumerate(zip(self.memory, self._taken, strict=True)):
-            found |= {f"{i}.{name}": to_numpy(a).copy() for name, a in memory.items()}
-            found |= {} if taken == self.steps else {f"{i}.steps": np.array(taken)}
-            found |= {} if self._sizes[i] is None else {f"{i}.size": np.array(self._sizes[i])}
-        rates = {"lr": self._assigned} | {f"group.{n}.lr": group.assigned for n, group in enumerate(self.groups)}
-        return found | {name: np.array(rate) for name, rate in rates.items() if rate is not None}
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        """Load a result of `state`, for the same parameters and groups. A rate that it does not have is not changed.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape differs; the optimizer is unchanged then.
-        """
-        needed = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
-        needed |= {"steps": np.array(self.steps)}
-        optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
-        optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
-        known = needed | dict.fromkeys(optional, np.array(0))
-        for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
-            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in needed else 'unknown'}")
-        for name, array in state.items():
-            check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
-        self.steps = int(state["steps"])
-        for i, memory in enumerate(self.memory):
-            self._taken[i] = int(state.get(f"{i}.steps", state["steps"]))
-            self._sizes[i] = float(state[f"{i}.size"]) if f"{i}.size" in state else None
-            for name, a in memory.items():
-                memory[name] = to_device(state[f"{i}.{name}"].astype(a.dtype))
-        if "lr" in state:
-            self.lr = float(state["lr"])
-        for number, group in enumerate(self.groups):
-            if f"group.{number}.lr" in state:
-                group.lr = float(state[f"group.{number}.lr"])
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.optim.ahead import Numbers
+from cuslayer.optim.base import Group, Optimizer, Update
+from cuslayer.optim.groups import Parameters, Rules, betas, flag, optional_decay
+from cuslayer.optim.schedules import Rate
 
 
 class SGD(Optimizer):
@@ -265,6 +55,17 @@ class SGD(Optimizer):
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
         k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
+
+    def _numbers(self, update: Update) -> Numbers:
+        return (update.lr,)
+
+    def _constants(self, group: Group) -> Numbers:
+        return group.option("momentum"), group.option("weight_decay")
+
+    def _update_all(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+    ) -> None:
+        k.optim.sgd_all(weights, grads, [m["velocity"] for m in memory], *ahead)
 
 
 class Adam(Optimizer):
@@ -317,13 +118,13 @@ class Adam(Optimizer):
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("mean", "square", "peak") if group.option("amsgrad") else ("mean", "square")
 
-    def _rates(self, update: Update) -> tuple[float, float, float]:
+    def _numbers(self, update: Update) -> Numbers:
         """Return the learning rates of the mean and of the gradient, and the factor of sqrt(v), with corrections."""
         b1, b2 = update.group.option("betas")
         return update.lr / (1 - b1**update.steps), 0.0, 1 / math.sqrt(1 - b2**update.steps)
 
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
-        rate_m, rate_g, scale_v = self._rates(update)
+        rate_m, rate_g, scale_v = self._numbers(update)
         k.optim.adam(
             *(weight, grad, memory["mean"], memory["square"], memory.get("peak")),
             betas=update.group.option("betas"),
@@ -333,6 +134,15 @@ class Adam(Optimizer):
             eps=update.group.option("eps"),
             decay=update.group.option("weight_decay"),
         )
+
+    def _constants(self, group: Group) -> Numbers:
+        return (*group.option("betas"), group.option("eps"), group.option("weight_decay"))
+
+    def _update_all(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+    ) -> None:
+        names = ("mean", "square", "peak")
+        k.optim.adam_all(weights, grads, *([m.get(name) for m in memory] for name in names), *ahead)
 
 
 class NAdam(Adam):
@@ -383,7 +193,7 @@ class NAdam(Adam):
         options = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative, "warmup": warmup}
         Optimizer.__init__(self, parameters, lr, betas=betas, eps=eps, **options, momentum_decay=momentum_decay)
 
-    def _rates(self, update: Update) -> tuple[float, float, float]:
+    def _numbers(self, update: Update) -> Numbers:
         (b1, b2), psi, steps = update.group.option("betas"), update.group.option("momentum_decay"), update.steps
         if psi is None:
             rate = update.lr * math.sqrt(1 - b2**steps) / (1 - b1**steps)

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from cuslayer.backend import Array
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.network.container import graph_of
 from cuslayer.network.network import Sequential
 from cuslayer.plot import gradient_flow
@@ -18,8 +21,8 @@ class GradientFlow:
     """Records the size of each layer's gradient per epoch: the root mean square of its elements over the steps.
 
     A layer whose gradient is orders of magnitude below the others' hardly learns: the gradient vanishes in backward.
-    Each step costs a sum of squares per parameter; nothing is copied from a GPU before the epoch ends. `Trainer` has
-    one in `gradients`; in a custom loop::
+    Each step costs a sum of squares per parameter, on a GPU one launch for eight parameters; nothing is copied from a
+    GPU before the epoch ends. `Trainer` has one in `gradients`; in a custom loop::
 
         flow = GradientFlow(net)
         ...
@@ -52,15 +55,22 @@ class GradientFlow:
 
     def _start_epoch(self) -> None:
         self._steps = 0
-        self._squares: dict[str, Array | float] = dict.fromkeys(self._parameters, 0.0)
+        # By the kernels of a device, the sums of squares of the parameters that had a gradient there.
+        self._squares: dict[Any, Array] = {}
 
     def add(self) -> None:
         """Add the gradients of a step, after backward; a parameter without a gradient counts as zero."""
         self._steps += 1
-        for name, p in self._parameters.items():
-            if p.grad is not None:
-                flat = p.grad.reshape(-1)
-                self._squares[name] += (flat @ flat).astype("float64")
+        grads = [p.grad for p in self._parameters.values()]
+        for g in grads:
+            if g is not None and kernels.of(g) not in self._squares:
+                self._squares[kernels.of(g)] = namespace(g).zeros(len(grads), np.float64)
+        for k, squares in self._squares.items():
+            k.score.add_squares(squares, [None if g is None or kernels.of(g) is not k else g for g in grads])
+
+    def count(self) -> None:
+        """Count a step whose gradients a captured graph adds."""
+        self._steps += 1
 
     def end_epoch(self) -> dict[str, float]:
         """End the epoch: append its sizes to `epochs`, and return them.
@@ -70,9 +80,10 @@ class GradientFlow:
         """
         if self._steps == 0:
             raise ValueError("GradientFlow: an epoch must have a step, got none")
+        squares: list[float] = sum(map(to_numpy, self._squares.values()), np.zeros(len(self._parameters))).tolist()
         sizes = {
-            name: math.sqrt(float(square) / (self._steps * max(self._parameters[name].data.size, 1)))
-            for name, square in self._squares.items()
+            name: math.sqrt(square / (self._steps * max(p.data.size, 1)))
+            for (name, p), square in zip(self._parameters.items(), squares, strict=True)
         }
         self.epochs.append(sizes)
         self._start_epoch()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from cuslayer.backend import to_numpy
-from cuslayer.loss import classify
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.loss.decision import check_output
 from cuslayer.tape import Tensor, as_tensor
 
 
@@ -23,10 +26,9 @@ class Score(NamedTuple):
 class Tally:
     """Accumulates the score of an epoch.
 
+    On a GPU the sums are kept there: `add` reads nothing, the other attributes and `score` do.
+
     Attributes:
-        samples: the number of samples so far.
-        right: the number of correctly classified samples.
-        loss: the sum of the losses.
         classes: whether the last targets were classes, not spike trains.
         start: the time of creation, by `time.perf_counter`.
         last: the time of the last batch.
@@ -39,38 +41,92 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.samples = self.right = 0
-        self.loss = 0.0
+        # For each device that had a batch: loss, correctly classified samples, samples, batches with output spikes.
+        self._totals: list[Array] = []
         self.classes = True
         self.start = self.last = time.perf_counter()
 
-    def add(self, spikes: Any, target: Any, loss: Any) -> None:
+    def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
         """Add a batch.
 
         Args:
             spikes: the output (T, N, classes).
             target: classes (N,), one-hot (N, classes), or target spike trains (T, N, ...).
             loss: the loss of the whole batch, a scalar tensor or a number.
+            scale: the factor of the loss.
 
         Raises:
             ValueError: the target has none of these shapes.
         """
-        spikes = as_tensor(spikes)
-        given = to_numpy(target.data if isinstance(target, Tensor) else target)
-        self.classes = given.shape != spikes.shape
-        right = 0
+        output = as_tensor(spikes).stored
+        k = kernels.of(output)
+        labels = _labels(target, output.shape, on_host=k is kernels.cpu)
+        self.classes = labels is not None
         if self.classes:
-            if given.shape == spikes.shape[1:] and given.ndim == 2:
-                given = given.argmax(axis=1)
-            if given.shape != spikes.shape[1:2]:
-                raise ValueError(f"Tally: target has shape {given.shape}, spikes have shape {spikes.shape}")
-            right = int((classify(spikes) == given).sum())
-        self.right += right
-        self.samples += spikes.shape[1]
-        self.loss += loss.item() if isinstance(loss, Tensor) else float(loss)
+            check_output("classify", output)
+        if isinstance(loss, Tensor):
+            # A tensor of several numbers has no item.
+            loss = loss.item() if k is kernels.cpu or loss.size != 1 else loss.data
+        else:
+            loss = float(loss)
+        k.score.add(self._totals_beside(output), output, labels, loss, scale)
         self.last = time.perf_counter()
+
+    def count(self) -> None:
+        """Note the time of a batch that a captured graph adds."""
+        self.last = time.perf_counter()
+
+    def _totals_beside(self, output: Any) -> Array:
+        """Return the totals on the device of an output."""
+        xp = namespace(getattr(output, "words", output))
+        for totals in self._totals:
+            if namespace(totals) is xp:
+                return totals
+        self._totals.append(xp.zeros(4, np.float64))
+        return self._totals[-1]
+
+    def _read(self) -> list[float]:
+        """Return the totals of all devices."""
+        found: list[float] = sum(map(to_numpy, self._totals), np.zeros(4)).tolist()
+        return found
+
+    @property
+    def loss(self) -> float:
+        """The sum of the losses."""
+        return self._read()[0]
+
+    @property
+    def right(self) -> int:
+        """The number of correctly classified samples."""
+        return round(self._read()[1])
+
+    @property
+    def samples(self) -> int:
+        """The number of samples so far."""
+        return round(self._read()[2])
+
+    @property
+    def spiked(self) -> bool:
+        """Whether the output had a spike in any batch."""
+        return self._read()[3] > 0
 
     def score(self) -> Score:
         """Return the score so far; zeros before the first batch."""
-        samples = max(self.samples, 1)
-        return Score(self.loss / samples, self.right / samples if self.classes else None)
+        loss, right, samples, _ = self._read()
+        return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
+
+
+def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
+    """Return the classes (N,) of a target for an output of a shape, or None if it is spike trains.
+
+    Labels that are on a GPU already are not read.
+    """
+    given = target.data if isinstance(target, Tensor) else target
+    given = to_numpy(given) if on_host or namespace(given) is np else given
+    if given.shape == shape:
+        return None
+    if given.shape == shape[1:] and given.ndim == 2:
+        given = given.argmax(axis=1)
+    if given.shape != shape[1:2]:
+        raise ValueError(f"Tally: target has shape {given.shape}, spikes have shape {shape}")
+    return given if on_host else to_device(given).astype(np.int64, copy=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from cuslayer import check
-from cuslayer.backend import to_numpy
+from cuslayer.backend import device
 from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
@@ -20,31 +19,15 @@ from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
-from cuslayer.training.score import Score, Tally
+from cuslayer.training.score import Score
+
+if TYPE_CHECKING:
+    from cuslayer.training.progress import Progress
 
 # The gradients of every fourth step are recorded: recording each step would take 1 % of the time.
 _GRADIENT_INTERVAL = 4
-
-
-class _Progress(Tally):
-    """Accumulates the score of an epoch and shows it in a progress bar."""
-
-    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
-        from tqdm import tqdm
-
-        super().__init__()
-        total = len(batches) if isinstance(batches, Sized) else None
-        if steps is not None:
-            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
-        # disable=None: tqdm draws only on a terminal.
-        self.bar = tqdm(pairs("Trainer", batches), desc=title, total=total, leave=False, disable=None if show else True)
-
-    def add(self, spikes: Any, target: Any, loss: Any) -> None:
-        super().add(spikes, target, loss)
-        score, speed = self.score(), self.samples / (self.last - self.start)
-        accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
-        self.bar.set_postfix_str(f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s", refresh=False)
 
 
 def _first(batches: Iterator[Any]) -> list[Any]:
@@ -70,16 +53,20 @@ class Trainer:
             so that each layer has this mean firing rate in Hz, and the output the rate that the loss desires; see
             `calibrate`. Layers with a weight_scale of their own are kept. None for no calibration.
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
+        graph: whether steps on a GPU are captured as CUDA graphs, which spares the host the launches; by default where
+            it is possible: the input is spikes of a `Loader`, the targets are classes, and no layer needs the host.
 
     Raises:
-        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, or a number is none.
-        ValueError: calibrate or loss_scale is not positive.
+        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, or graph
+            is not a bool.
+        ValueError: calibrate or loss_scale is not positive, or graph is True on the CPU.
 
     Warns:
         UserWarning: the neuron of the loss has another dt than the network's.
 
     Attributes:
         calibration: the result of the calibration; None if there was none.
+        graph_problem: why the steps of the last epoch were not captured as a CUDA graph; None if they were.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -103,6 +90,7 @@ class Trainer:
         progress: bool = False,
         calibrate: float | None = 30.0,
         loss_scale: float = 1.0,
+        graph: bool | None = None,
     ) -> None:
         op = "Trainer"
         check_network(op, net)
@@ -119,6 +107,12 @@ class Trainer:
             check.warn(f"{op}: the network has a dt of {of_net:g} ms, the neuron of the loss one of {of_loss:g} ms")
         self.calibrate = None if calibrate is None else check.positive(op, "calibrate", calibrate)
         self.calibration: Calibration | None = None
+        if graph is not None and not isinstance(graph, bool):
+            raise TypeError(f"{op}: graph must be a bool or None, got {type(graph).__name__}")
+        if graph and device() != "cuda":
+            raise ValueError(f"{op}: graph must not be True on the CPU, a CUDA graph needs a GPU")
+        self.graph = graph
+        self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
 
@@ -179,23 +173,56 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        progress, any_spikes = self._progress(batches, title, steps), False
+        progress = self._progress(batches, title, steps)
         self.net.train()
         self.silent_batch = None
+        graphs = self._step_graphs(progress)
         for step, (x, target) in enumerate(self._calibrated(progress.bar)):
-            spikes = self.net(x)
-            any_spikes = any_spikes or bool(to_numpy(spikes.data.any()))
-            value = self.loss(spikes, target)
-            self.optimizer.zero_grad()
-            value.backward()
-            if step % _GRADIENT_INTERVAL == 0:
-                self.gradients.add()
-            self.optimizer.step()
-            progress.add(spikes, target, value.item() * self.loss_scale)
+            sizes = step % _GRADIENT_INTERVAL == 0
+            if graphs is None or not graphs.run(x, target, sizes):
+                self._step(x, target, sizes, progress)
+        if graphs is not None:
+            self._note_graphs(graphs.refused)
         if progress.samples:
             self.gradients.end_epoch()
-            self.silent_batch = None if any_spikes else (x, target)
+            self.silent_batch = None if progress.spiked else (x, target)
         return progress.score()
+
+    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
+        """Compute the gradients for a batch, and return the output and the loss."""
+        spikes = self.net(x)
+        value = self.loss(spikes, target)
+        self.optimizer.zero_grad()
+        value.backward()
+        return spikes, value
+
+    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress) -> None:
+        """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
+        spikes, value = self._gradient(x, target)
+        if sizes:
+            self.gradients.add()
+        self.optimizer.step()
+        progress.add(spikes, target, value, scale=self.loss_scale)
+
+    def _step_graphs(self, progress: Progress) -> StepGraphs | None:
+        """Return the graphs of an epoch; None where steps are not captured."""
+        if self.graph is False or device() != "cuda":
+            return None
+
+        def count(sizes: bool) -> None:
+            progress.count()
+            if sizes:
+                self.gradients.count()
+
+        def step(x: Any, target: Any, sizes: bool) -> None:
+            self._step(x, target, sizes, progress)
+
+        return StepGraphs(self._gradient, step, count, self.optimizer)
+
+    def _note_graphs(self, refused: str | None) -> None:
+        if refused and refused != self.graph_problem and self.graph:
+            check.warn(f"Trainer: steps are not captured as a CUDA graph: {refused}")
+        self.graph_problem = refused
 
     def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
         """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
@@ -204,11 +231,14 @@ class Trainer:
         with no_grad():
             for x, target in progress.bar:
                 spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target).item() * self.loss_scale)
+                progress.add(spikes, target, self.loss(spikes, target), scale=self.loss_scale)
         return progress.score()
 
-    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> _Progress:
+    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> Progress:
+        # tqdm is imported when it is first needed.
+        from cuslayer.training.progress import Progress
+
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
         self._check_step(batches)
-        return _Progress(batches, title, self.progress, steps)
+        return Progress(batches, title, self.progress, steps)

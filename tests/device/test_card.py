@@ -2,7 +2,7 @@
 
 Their functions are collected here a second time. They ask of the device what they ask of the emulator: forward the bits
 of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STAND_IN=1 has them run on the stand-in
-of tests/support/fake_cupy.py.
+of tests/support/fake_cupy/.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ MODULES = (
 
 pytestmark = pytest.mark.gpu
 
-# What the CPU says of an optimizer that CUDA says of a kernel by its name (test_source.py).
-OF_THE_CPU = ("test_a_weight_that_could_not_be_moved_is_refused",)
+
+def _of_the_cpu(test: Any) -> bool:
+    return any(mark.name == "cpu_only" for mark in getattr(test, "pytestmark", ()))
+
 
 for _module in MODULES:
     for _name, _test in vars(_module).items():
-        if _name.startswith("test_") and _name not in OF_THE_CPU:
+        if _name.startswith("test_") and not _of_the_cpu(_test):
             globals()[f"{_module.__name__.split('.')[-1]}_{_name.removeprefix('test_')}"] = _test
 
 

@@ -31,8 +31,11 @@ def test_a_training_step(notation, gradient, make):
     spikes, grads, weights = step(notation, gradient, make)
     with emulation() as emulator:
         emulated_spikes, emulated_grads, emulated_weights = step(notation, gradient, make)
-    assert {"neuron", "psp", "psp_adjoint"} < set(emulator.launches)
-    assert ("neuron_adjoint_exact" if gradient == "exact" else "neuron_adjoint") in emulator.launches
+    ours = {"dense_neuron", "spike_count_error_packed", "spike_count_error_adjoint", "dense_neuron_adjoint"}
+    assert ours < set(emulator.launches)
+    if "c" in notation:
+        backward = {"pool_neuron_adjoint", "conv_neuron_adjoint"} if gradient == "exact" else {"conv_pool_adjoint"}
+        assert {"conv_pool", *backward} < set(emulator.launches)
     assert spikes.any()
     assert (spikes == emulated_spikes).all()
     for mine, other in zip(grads, emulated_grads, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,8 +236,13 @@ def test_blocks_as_large_as_a_gpu_takes() -> None:
     y = zeros(2048)
     run(y, grid=2, block=1024)
     assert (y == np.arange(2048)).all()
-    with refused("a block of 1025 threads is more than a GPU takes"):
-        run(y, block=1025)
+    for block, size in (1025, "1025"), ((2, 8, 65), "2 x 8 x 65"), ((1, 1, 65), "1 x 1 x 65"), ((0, 1), "0 x 1"):
+        with refused(f"no GPU launches a block of {size}"):
+            run(y, block=block)
+    wide: list[tuple[Any, str]] = [((1, 65536), "1 x 65536"), ((1, 1, 65536), "1 x 1 x 65536")]
+    for grid, size in *wide, (0, "0"), (-1, "-1"), (2**31, str(2**31)):
+        with refused(f"no GPU launches a grid of {size}"):
+            run(y, grid=grid)
 
 
 def test_every_thread_has_a_stack() -> None:

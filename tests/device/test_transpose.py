@@ -91,7 +91,8 @@ def test_a_network_of_hooks_trains_as_on_the_cpu() -> None:
     assert list(state) == list(their_state) == ["0.0", "0.1", "2.0", "2.1"]
     for mine, other in zip([*grads, *state.values()], [*their_grads, *their_state.values()], strict=True):
         assert other.any()
-        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-9 * np.abs(other).max())
+        # The loss of spikes is computed in float32, in another order on each device.
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6 * np.abs(other).max())
 
 
 def test_a_hook_runs_where_its_layer_is() -> None:

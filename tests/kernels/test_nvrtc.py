@@ -27,17 +27,13 @@ each = pytest.mark.parametrize(
 
 
 @each
-def test_compiles_without_warnings(topic: str, dtype: str, arch: str) -> None:
+def test_compiles_without_warnings_and_keeps_everything_in_registers(topic: str, dtype: str, arch: str) -> None:
     code, log = compiled(topic, dtype, arch)
     assert code.startswith(b"\x7fELF")
     warnings = [line for line in log.splitlines() if "warning" in line.lower()]
     # The compiler announces that it will drop the oldest architectures one day.
     assert [line for line in warnings if "deprecated" not in line.lower()] == []
-
-
-@each
-def test_keeps_everything_in_registers(topic: str, dtype: str, arch: str) -> None:
-    rows = rows_of(compiled(topic, dtype, arch)[1], dtype, arch)
+    rows = rows_of(log, dtype, arch)
     kernels = [name for name, home in source.kernel_names().items() if home == topic]
     assert sorted(row.kernel for row in rows) == sorted(kernels)
     assert compile_report.kept(rows) == f"None of the {len(rows)} has a stack frame, a spill store or a spill load."

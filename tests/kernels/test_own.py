@@ -33,7 +33,8 @@ extern "C" __global__ void count(const bool *x, long long *total, long long n)
 
 
 PARAMETER = (
-    "a parameter must be real (float or double, by the arrays of a call), bool or long long, or an array of one of them"
+    "a parameter must be real (float or double, by the arrays of a call), double, bool, int, unsigned or long long, or "
+    "an array of one of them or of float16"
 )
 
 
@@ -140,8 +141,13 @@ def test_arguments_that_do_not_fit(kind, message, changed, tmp_path):
         ),
         (
             ValueError,
-            f"f: {PARAMETER}, got 'unsigned int n'; write long long for int",
-            ('extern "C" __global__ void f(real x, unsigned int n) {}', "f"),
+            f"f: {PARAMETER}, got 'size_t n'; write long long for size_t",
+            ('extern "C" __global__ void f(real x, size_t n) {}', "f"),
+        ),
+        (
+            ValueError,
+            "f: float16 is a type of arrays only, got 'float16 h'",
+            ('extern "C" __global__ void f(float16 h) {}', "f"),
         ),
         (ValueError, f"f: {PARAMETER}, got 'char c'", ('extern "C" __global__ void f(char c) {}', "f")),
     ],

@@ -1,10 +1,11 @@
-"""Transposed convolution by the GPU's matrix products against the CPU's loop over the spikes."""
+"""Transposed convolution on emulated CUDA, and the gradient of its weight, against the CPU's loop over the spikes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
 from tests.kernels import test_twins
 from tests.kernels.test_twins import close, dtypes, few, images, norm, normal, seeds, train
+from tests.kernels.test_twins import emulator as emulator
 
 
 def result(drawn: Any) -> tuple[tuple[int, int, int], Window, tuple[int, int]]:
@@ -61,6 +63,7 @@ def test_conv_transpose_weight_adjoint(
     close(ours, theirs, 1e-5, least=norm(g))
 
 
+@pytest.mark.cpu_only
 def test_a_frame_of_one_spike_is_its_window() -> None:
     x = np.zeros((1, 2, 3, 2), bool)
     x[0, 1, 2, 1] = True

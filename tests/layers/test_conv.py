@@ -147,6 +147,7 @@ def test_errors():
         functions.conv(x, w, stride=(1, 1, 1))
 
 
+@pytest.mark.cpu_only
 @settings(deadline=None, max_examples=80)
 @given(
     frames=st.integers(0, 40),
@@ -170,6 +171,7 @@ def test_winograds_gradient_equals_the_sum(frames, image, padding, channels, dty
     assert np.linalg.norm(x - expected) <= 8 * np.finfo(dtype).eps * size
 
 
+@pytest.mark.cpu_only
 def test_winograd_leaves_other_windows_alone():
     for kernel, stride, dilation, groups in [(5, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 1), (3, 1, 1, 2), ((3, 1), 1, 1, 1)]:
         assert not winograd.fits(Window.of("conv", kernel, stride, 1, dilation), groups)

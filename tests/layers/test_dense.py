@@ -79,6 +79,7 @@ def test_adjoint(dtype, tolerance):
     assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("shape", [(5, 16), (5, 7), (3, 2, 4), (0, 8), (4, 0), (1, 1)])
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_find_spikes(shape, rate):

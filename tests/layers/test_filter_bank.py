@@ -130,6 +130,7 @@ def test_float32_sums_of_many_terms_stay_exact():
     np.testing.assert_allclose(g_w[0], expected, rtol=1e-6)
 
 
+@pytest.mark.cpu_only
 def test_the_same_bits_on_any_number_of_cores(monkeypatch):
     x, w = RNG.random((40, 3, 301)) < 0.2, RNG.standard_normal((2, 9)).astype(np.float32)
     g = RNG.standard_normal((40, 3, 602)).astype(np.float32)

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer import functions
+from cuslayer import functions, kernels
 from cuslayer.inspection.record.selection import Selection
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
@@ -29,6 +29,16 @@ geometries = st.fixed_dictionaries(
 
 def pooling_of(pool, srm):
     return Pooling(pool.window, pool.gain, srm.filter, srm.spiking)
+
+
+def same_gradient(one, two):
+    """Hold two gradients to the same bits on the CPU, and on a GPU, which sums in another order, to its rounding."""
+    assert (one.dtype, one.shape) == (two.dtype, two.shape)
+    if kernels.of(one) is cpu:
+        assert one.tobytes() == two.tobytes()
+    else:
+        bound = {"float32": 1e-5, "float64": 1e-12}[one.dtype.name]
+        assert np.linalg.norm(one - two) <= bound * np.linalg.norm(two)
 
 
 def run(one_pass, srm, x, w, g, geometry):
@@ -73,9 +83,9 @@ def test_one_pass_is_two(geometry, kernel, image, channels, sizes, together, num
         two = run(False, srm, x, w, g, geometry)
     assert (s == two[0]).all()
     assert of_weight.dtype == dtype
-    assert of_weight.tobytes() == two[1].tobytes()
+    same_gradient(of_weight, two[1])
     if numbers:
-        assert of_x.tobytes() == two[2].tobytes()
+        same_gradient(of_x, two[2])
 
 
 @settings(deadline=None, max_examples=100)
@@ -120,9 +130,9 @@ def test_one_pass_is_four(geometry, pool, kernel, image, sizes, together, number
     (s, of_weight, of_x), two = runs
     assert (s == two[0]).all()
     assert of_weight.dtype == dtype
-    assert of_weight.tobytes() == two[1].tobytes()
+    same_gradient(of_weight, two[1])
     if numbers:
-        assert of_x.tobytes() == two[2].tobytes()
+        same_gradient(of_x, two[2])
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -145,9 +155,10 @@ def test_spikes_that_want_a_gradient(pooled):
         grads.append((t.grad, weight.grad))
     assert grads[0][0].any()
     for one, two in zip(*grads, strict=True):
-        assert one.tobytes() == two.tobytes()
+        same_gradient(one, two)
 
 
+@pytest.mark.cpu_only
 def test_the_condition_of_fusion():
     plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
@@ -229,6 +240,7 @@ def test_neurons_before_and_behind_pooling_have_their_own_gradient(gradients):
     np.testing.assert_allclose(found, conv.weight.grad, rtol=0, atol=1e-5 * np.abs(found).max())
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("together", [1, 2 * 4 * 3, 1024])
 def test_potentials_in_blocks_are_those_of_the_map(together, monkeypatch):
     """Blocks of one row, of two rows (the last block reaches past the map's 5 rows), and of all rows."""

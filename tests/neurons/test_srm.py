@@ -214,6 +214,7 @@ def test_the_neuron_calls_the_functions():
     assert (direct.data == srm(x).data).all()
 
 
+@pytest.mark.cpu_only
 def test_the_float32_surrogate_is_exp_to_seven_digits():
     """Over its whole range, down to exp(-40)."""
     from cuslayer.jit import compiled
@@ -235,6 +236,7 @@ def test_the_float32_surrogate_is_exp_to_seven_digits():
     assert (out == 0).all()
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("mode", ["neuron_adjoint", "neuron_adjoint_exact"])
 @pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (16, 5), (37, 2050), (32, 0)])
 def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
@@ -251,6 +253,7 @@ def test_the_gradient_may_take_the_place_of_the_potential(mode, steps, columns):
     assert together.tobytes() == apart.tobytes()
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize(("steps", "columns"), [(0, 3), (1, 1), (40, 5), (90, 2050), (32, 0)])
 @pytest.mark.parametrize("cutoff", [0.0, 0.01, 0.6])
 def test_the_potential_may_take_the_place_of_the_input(steps, columns, cutoff):

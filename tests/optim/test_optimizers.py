@@ -165,6 +165,7 @@ def test_schedules():
     assert cs.Adam([w], lambda epoch: 0.25).lr == 0.25
 
 
+@pytest.mark.cpu_only
 def test_a_weight_that_could_not_be_moved_is_refused():
     """A copy would be moved in its place, in silence."""
     w = cs.Tensor(np.ones((2, 3)), requires_grad=True)

@@ -37,7 +37,10 @@ def test_kernels(tmp_path, capsys):
     kernels.main(["--columns", "512", "--steps", "20", "--repeats", "1", *files(tmp_path, "k.json", "kernels")])
     found = json.loads((tmp_path / "k.json").read_text())
     names = [row["kernel"] for row in found["rows"]]
-    assert {whole_name(*names) for names in NAMES if names[0] != "fused"} <= set(names)
+    # Not what calls a function that is timed, nor what works on few numbers: sums of an epoch, the loss of the output.
+    calls = ("adam_all", "sgd_all", "deferred_input_adjoint")
+    timed = [pair for pair in NAMES if pair[0] not in ("fused", "score", "spike_count") and pair[1] not in calls]
+    assert {whole_name(*names) for names in timed} <= set(names)
     assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
     assert found["machine"]["cores"] >= 1
     printed = capsys.readouterr().out

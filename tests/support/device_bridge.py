@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import cache, wraps
-from inspect import isfunction
+from inspect import isfunction, ismethod
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ import pytest
 from cuslayer import backend, kernels
 from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused.gpu import OnePass
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.operations.base import DeferredGradient
 
 
 class Bridge:
@@ -29,33 +34,57 @@ class Bridge:
 
 
 class _Topic:
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
+    """Functions of the device with NumPy arrays: those of a module, or the methods of an object that has kernels."""
+
+    def __init__(self, functions: ModuleType | OnePass) -> None:
+        self._functions = functions
 
     def __getattr__(self, name: str) -> Any:
-        thing = getattr(self._module, name)
-        return _across(thing) if isfunction(thing) else thing
+        thing = getattr(self._functions, name)
+        return _across(thing) if isfunction(thing) or ismethod(thing) else thing
 
 
 def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(kernel)
     def call(*arrays: Any, **options: Any) -> Any:
         cupy = backend.cupy()
-        there = [cupy.asarray(x) if isinstance(x, np.ndarray) else x for x in arrays]
+        # Arrays of the host and their copies on the device, by the identity of the first.
+        moved: dict[int, tuple[Any, Any]] = {}
 
-        def back(out: Any) -> Any:
-            for here, moved in zip(arrays, there, strict=True):
-                if out is moved:
-                    return here
-            return cupy.asnumpy(out) if isinstance(out, cupy.ndarray) else out
+        def there(x: Any) -> Any:
+            if not isinstance(x, np.ndarray):
+                return x
+            if id(x) not in moved:
+                moved[id(x)] = x, cupy.asarray(x)
+            return moved[id(x)][1]
 
-        out = kernel(*there, **options)
-        for here, moved in zip(arrays, there, strict=True):
-            if isinstance(here, np.ndarray) and here.flags.writeable:
-                here[...] = cupy.asnumpy(moved)
-        return tuple(map(back, out)) if type(out) is tuple else back(out)
+        def back(x: Any) -> Any:
+            if isinstance(x, (ModuleType, OnePass)):
+                return _Topic(x)
+            if not isinstance(x, cupy.ndarray):
+                return x
+            given = [here for here, on_device in moved.values() if x is on_device]
+            return given[0] if given else cupy.asnumpy(x)
+
+        out = kernel(*_each(there, arrays), **_each(there, options))
+        for here, on_device in moved.values():
+            if here.flags.writeable:
+                here[...] = cupy.asnumpy(on_device)
+        return _each(back, out)
 
     return call
+
+
+def _each(change: Callable[[Any], Any], x: Any) -> Any:
+    """Return x with each array changed, also in lists, tuples, dictionaries and what holds arrays of a device."""
+    if isinstance(x, dict):
+        return {name: _each(change, value) for name, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        parts = [_each(change, part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, (PackedSpikes, Product, DeferredGradient)):
+        return replace(x, **{field.name: _each(change, getattr(x, field.name)) for field in fields(x)})
+    return change(x)
 
 
 class _Watched(source.Cuda):
@@ -68,11 +97,12 @@ class _Watched(source.Cuda):
         return {name: self._noted(name, launch) for name, launch in super().build(text, names).items()}
 
     def _noted(self, name: str, launch: source.Launch) -> source.Launch:
-        def noted(*arguments: Any) -> None:
+        def noted(*arguments: Any, **options: Any) -> None:
             self.launches.append(name)
-            launch(*arguments)
+            launch.max_dynamic_shared_size_bytes = options.get("shared_mem", 0)
+            launch(*arguments, **options)
 
-        return noted
+        return cast(source.Launch, noted)
 
 
 @cache
@@ -97,4 +127,6 @@ def bridged() -> Iterator[Any]:
     bridge = Bridge()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "of", lambda _: bridge)
+        # Packed spikes are unpacked by the kernels of the GPU, whoever has them.
+        patch.setattr(kernels, "gpu", bridge)
         yield source.library.driver

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import pickle
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+
+from cuslayer.files import write_whole
 
 
 def missing(reason: str) -> NoReturn:
@@ -43,6 +48,10 @@ def compile(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes,
     nvrtc = _library()
     if nvrtc is None:
         missing("the package nvidia-cuda-nvrtc-cu12 is not installed")
+    known = _kept(text, arch, options, nvrtc)
+    if known.exists():
+        found: tuple[bytes, str] = pickle.loads(known.read_bytes())
+        return found
     program = ctypes.c_void_p()
     flags = [f"-arch={arch}".encode(), *(option.encode() for option in options)]
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None))
@@ -51,9 +60,22 @@ def compile(text: str, arch: str, options: tuple[str, ...] = ()) -> tuple[bytes,
         log = _read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program).rstrip(b"\0").decode()
         if outcome:
             raise CompileError(log)
-        return _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program), log
+        made = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program), log
+        data = pickle.dumps(made)
+        write_whole(known, lambda file: file.write(data))
+        return made
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _kept(text: str, arch: str, options: tuple[str, ...], nvrtc: Any) -> Path:
+    """Return the temporary file of a compilation: the processes that run tests compile each source once together."""
+    version = ctypes.c_int(), ctypes.c_int()
+    _check(nvrtc.nvrtcVersion(*map(ctypes.byref, version)))
+    key = repr((text, arch, options, *(number.value for number in version)))
+    folder = Path(tempfile.gettempdir()) / f"cuslayer-nvrtc-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _check(outcome: int) -> None:

@@ -9,6 +9,76 @@
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (count); \
          i += (long long)gridDim.x * blockDim.x)
 
+// Whether this block is the last of the grid to arrive; it then sees what all blocks wrote. `arrived` counts the blocks: it
+// is 0 before a launch, and again after it. Which block is last depends on the device; what it adds, and in which order,
+// must not.
+__device__ __forceinline__ bool is_last_block(unsigned *arrived)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0) {
+        last = atomicAdd(arrived, 1u) == gridDim.x - 1;
+        if (last)
+            *arrived = 0;
+    }
+    __syncthreads();
+    if (last)
+        __threadfence();
+    return last;
+}
+
+// One signal of a matrix (steps, columns): x(t) is its value at a step.
+template <typename Number>
+struct Column {
+    const Number *first;
+    long long columns;
+
+    __device__ __forceinline__ Column(const Number *x, long long columns, long long m) : first(x + m), columns(columns) {}
+    __device__ __forceinline__ Number operator()(long long t) const { return first[t * columns]; }
+};
+
+// One neuron of packed spikes (steps, samples, words of a sample): bit b of word w is neuron 32 w + b.
+struct PackedColumn {
+    const unsigned *first;
+    long long words;
+    int bit;
+
+    __device__ __forceinline__ PackedColumn(
+        const unsigned *x, long long samples, long long neurons, long long sample, long long neuron)
+        : words(samples * ((neurons + 31) / 32)), bit(int(neuron % 32))
+    {
+        first = x + sample * ((neurons + 31) / 32) + neuron / 32;
+    }
+    __device__ __forceinline__ bool operator()(long long t) const { return first[t * words] >> bit & 1; }
+};
+
+// A number of 16 bits as arrays keep it; arithmetic is in `real`. Rounds to nearest, ties to even; numbers beyond 65,504
+// become the largest: kernels/float16/cpu.py has the same steps.
+struct float16 {
+    unsigned short bits;
+};
+
+__device__ __forceinline__ float16 to_float16(real number)
+{
+    const float value = float(number);
+    const float size = fminf(fabsf(value), 65504.0f);
+    const int bits = __float_as_int(size);
+    // The exponents are biased by 127 and by 15. Below 2^-14, float16 is a multiple of 2^-24, the step of float above 1/2.
+    const int normal = (bits - (112 << 23) + 0xFFF + (bits >> 13 & 1)) >> 13;
+    const int small = __float_as_int(size + 0.5f) - 0x3F000000;
+    const int sign = __float_as_int(value) >> 16 & 0x8000;
+    return {(unsigned short)((size < 6.103515625e-5f ? small : normal) | sign)};
+}
+
+__device__ __forceinline__ real from_float16(float16 stored)
+{
+    const int size = stored.bits & 0x7FFF;
+    const float normal = __int_as_float((size << 13) + (112 << 23));
+    const float value = size < 0x400 ? float(size) * 5.9604644775390625e-8f : normal;
+    return stored.bits & 0x8000 ? -value : value;
+}
+
 // Rows that a thread loads before it uses the first: enough to hide the latency of memory where columns are few, and
 // few enough to stay in registers.
 constexpr int AHEAD = 8;
@@ -29,6 +99,13 @@ __device__ __forceinline__ void read_rows(
 #pragma unroll
     for (int i = 0; i < AHEAD; ++i)
         rows[i] = read_row(x, t + direction * i, steps, columns, m);
+}
+
+// The last step of the batch of AHEAD steps that has step t. A backward sweep begins here, so that its batches are those
+// of the forward sweep; the rows after the last step are read as 0 and change no state.
+__device__ __forceinline__ long long end_of_batch(long long t)
+{
+    return t | (AHEAD - 1);
 }
 
 // Adds the direct sum of a filter over column m of x to the AHEAD outputs t, t + direction, ... of a tile:
@@ -71,12 +148,30 @@ __device__ __forceinline__ void write_tile(
             a[(t + direction * i) * columns + m] = sums[i];
 }
 
+// The absolute value under which a state of a recurrence, or a gradient of a potential, becomes 0: `least_state` of
+// kernels/constants.py. CuPy compiles with -ftz=true, which replaces subnormal floats by 0 and the CPU does not: with
+// this bound, subnormals do not arise on either.
+constexpr real LEAST_STATE = sizeof(real) == 4 ? real(0x1p-66) : real(0x1p-904);
+
+__device__ __forceinline__ real flushed(real x)
+{
+    return fabs(x) < LEAST_STATE ? real(0) : x;
+}
+
+// The surrogate gradient of spikes times the time step, dt rho(u) = height exp(-|u - theta| steep). In float, 0 replaces
+// exp(x) for x < -40, as on the CPU.
+__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
+{
+    const real x = -fabs(u - theta) * steep;
+    return sizeof(real) == 8 || x >= -40 ? height * exp(x) : real(0);
+}
+
 // An alpha function as a recurrence of two states, which begin at 0; `old` is the input that leaves the filter at this
 // step, 0 if none does:
 //     q[t] = decay (q[t-1] + p[t-1]) - cut_q old
 //     p[t] = decay p[t-1] + x[t]     - cut_p old
 //     a[t] = gain q[t]
-// a[t] does not depend on x[t]: a step is `output`, then `accept`.
+// a[t] does not depend on x[t]: a step t is `flush(t)`, `output`, then `accept`.
 struct Recurrence {
     real decay;
     real gain;
@@ -84,6 +179,16 @@ struct Recurrence {
     real cut_q;
     real q = 0;
     real p = 0;
+
+    // Replaces small states by 0: before each step t that is a multiple of AHEAD, in backward sweeps too, and before
+    // every step if the states can lose more than a factor of 1e8 within AHEAD steps.
+    __device__ __forceinline__ void flush(long long t)
+    {
+        if ((t & (AHEAD - 1)) == 0 || decay < real(0.1)) {
+            q = flushed(q);
+            p = flushed(p);
+        }
+    }
 
     __device__ __forceinline__ real output(real old)
     {

@@ -9,22 +9,19 @@ The only module that uses RawModule. `Driver` is the interface to CUDA, so that 
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from cuslayer import backend
+from cuslayer.kernels.cuda import bind
 
 DType: TypeAlias = "np.dtype[Any]"
-Launch: TypeAlias = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
-Bind: TypeAlias = Callable[[Any], Any]
 
 # Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on one of them
 # only. The kernels are bound by memory, not by arithmetic: the option costs nothing.
@@ -38,9 +35,34 @@ _MOST_BLOCKS = 1 << 16
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
 _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
-_PARAMETER = re.compile(r"(?:const )?(real|bool|long long) ?(\*)? ?(?:__restrict__ )?(\w+)")
-_INSTEAD = {"float": "real", "double": "real", "int": "long long", "size_t": "long long", "long": "long long"}
+_KINDS = "real|double|bool|long long|int|unsigned|float16"
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
+_PARAMETER = re.compile(rf"(?:const )?({_KINDS}) ?(\*)? ?(?:__restrict__ )?(\w+)")
+_INSTEAD = {"float": "real", "half": "float16", "size_t": "long long", "long": "long long"}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_DTYPES: dict[str, DType] = {
+    "double": np.dtype(np.float64),
+    "bool": np.dtype(np.bool_),
+    "long long": np.dtype(np.int64),
+    "int": np.dtype(np.int32),
+    "unsigned": np.dtype(np.uint32),
+    "float16": np.dtype(np.float16),
+}
+
+
+# Dynamic shared memory that every kernel may use; for more, an attribute of the function must be set.
+_SHARED = 48 << 10
+
+
+class Launch(Protocol):
+    """A compiled kernel, as CuPy's RawKernel."""
+
+    max_dynamic_shared_size_bytes: int
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        """Launch the kernel with some bytes of dynamic shared memory."""
 
 
 class Driver(Protocol):
@@ -54,6 +76,11 @@ class Driver(Protocol):
 
     def device_of(self, x: Any) -> int:
         """Return the number of an array's device."""
+
+    def shared_bytes(self) -> int:
+        """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+
+    def __hash__(self) -> int: ...
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
         """Compile a source for the device in use and return a launch function for each of its kernels."""
@@ -73,6 +100,10 @@ class Cuda:
     def device_of(self, x: Any) -> int:
         """Return the number of a CuPy array's device."""
         return x.data.device_id
+
+    def shared_bytes(self) -> int:
+        """Return the device attribute MaxSharedMemoryPerBlockOptin."""
+        return int(backend.cupy().cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, Launch]:
         """Compile a source with NVRTC, or load it from CuPy's cache on disk."""
@@ -108,8 +139,17 @@ def text(topic: str, dtype: DType) -> str:
 
 
 def with_header(file: str, code: str, dtype: DType) -> str:
-    """Return the text that is compiled for a source: the type `real`, the common header, the source."""
-    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{code}'
+    """Return the text that is compiled for a source: the type `real`, the common header, the source.
+
+    A line ``#include "NAME.cuh"`` is replaced by the text of that header of the library.
+    """
+
+    def included(match: re.Match[str]) -> str:
+        line = code.count("\n", 0, match.start()) + 1
+        return f'#line 1 "{match[1]}"\n{_files()[match[1]]}#line {line + 1} "{file}"'
+
+    text = _INCLUDE.sub(included, code)
+    return f'typedef {REALS[dtype]} real;\n#line 1 "common.cuh"\n{_files()["common.cuh"]}#line 1 "{file}"\n{text}'
 
 
 def signatures(code: str) -> dict[str, list[Parameter]]:
@@ -135,15 +175,17 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
 
 
 def _parameter(kernel: str, line: str) -> Parameter:
-    declaration = " ".join(line.replace("*", " * ").split())
+    declaration = " ".join(line.replace("*", " * ").split()).replace("unsigned int ", "unsigned ")
     match = _PARAMETER.fullmatch(declaration)
     if not match:
         words = line.replace("*", " ").split()
         instead = next((f"; write {_INSTEAD[word]} for {word}" for word in words if word in _INSTEAD), "")
         raise ValueError(
-            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), bool or long long, or an "
-            f"array of one of them, got '{' '.join(line.split())}'{instead}"
+            f"{kernel}: a parameter must be real (float or double, by the arrays of a call), double, bool, int, "
+            f"unsigned or long long, or an array of one of them or of float16, got '{' '.join(line.split())}'{instead}"
         )
+    if match[1] == "float16" and not match[2]:
+        raise ValueError(f"{kernel}: float16 is a type of arrays only, got '{declaration}'")
     return Parameter(match[3], match[1], bool(match[2]))
 
 
@@ -163,14 +205,20 @@ class Kernel:
         self._names = [parameter.name for parameter in parameters]
         self._array_type: Any = driver.array_type()
         self._device, self._device_of = driver.device(), driver.device_of
-        dtypes = {"real": dtype, "bool": np.dtype(np.bool_), "long long": np.dtype(np.int64)}
-        binds = {"real": _real, "bool": _bool, "long long": _integer}
+        self._shared_bytes = driver.shared_bytes
+        dtypes = {"real": dtype} | _DTYPES
+        binds = {"real": bind.real, "double": bind.real, "bool": bind.boolean} | dict.fromkeys(
+            ("long long", "int", "unsigned"), bind.integer
+        )
         places = list(enumerate(parameters))
         self._arrays = [(place, dtypes[p.kind]) for place, p in places if p.array]
         # For each number its place, the type that is passed as it is, and the conversion of any other type.
         self._numbers = [
-            (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtype)) for place, p in places if not p.array
+            (place, dtypes[p.kind].type, binds[p.kind](self._label(place), dtypes[p.kind]))
+            for place, p in places
+            if not p.array
         ]
+        self._shared = _SHARED
 
     def __call__(self, threads: int, /, **arguments: Any) -> None:
         """Check the arguments and run the kernel.
@@ -183,6 +231,34 @@ class Kernel:
             TypeError: a name is missing or unknown, or an argument is of the wrong type.
             ValueError: an array is not C-contiguous or on another device, or a number does not fit its type.
         """
+        bound = self._bound(arguments)
+        if threads > 0:
+            blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
+            self._launch((blocks,), (BLOCK,), bound)
+
+    def launch(self, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0, /, **arguments: Any) -> None:
+        """Check the arguments and run the kernel with a number of blocks of its own choice.
+
+        Args:
+            grid: the numbers of blocks along x, y, z; with a 0 the arguments are only checked.
+            block: the numbers of threads of a block along x, y, z.
+            shared: bytes of dynamic shared memory.
+            arguments: as for a call.
+
+        Raises:
+            TypeError: as for a call.
+            ValueError: as for a call, or the device has less shared memory.
+        """
+        bound = self._bound(arguments)
+        if shared > self._shared:
+            if shared > (most := self._shared_bytes()):
+                raise ValueError(f"{self.name}: shared must be at most {most} bytes on this device, got {shared}")
+            self._launch.max_dynamic_shared_size_bytes = self._shared = shared
+        if 0 not in grid:
+            self._launch(grid, block, bound, shared_mem=shared)
+
+    def _bound(self, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the arguments in the order of the parameters, checked and converted."""
         # Every launch pays for these lines: no name is looked up twice within the loops.
         try:
             bound = [arguments[name] for name in self._names]
@@ -206,12 +282,10 @@ class Kernel:
                 raise ValueError(
                     f"{self._label(place)} is on device {device_of(x)}, the kernel runs on device {device}"
                 )
-        for place, exact, bind in self._numbers:
+        for place, exact, convert in self._numbers:
             if type(bound[place]) is not exact:
-                bound[place] = bind(bound[place])
-        if threads > 0:
-            blocks = min(-(-threads // BLOCK), _MOST_BLOCKS)
-            self._launch((blocks,), (BLOCK,), tuple(bound))
+                bound[place] = convert(bound[place])
+        return tuple(bound)
 
     def _wrong_names(self, arguments: Mapping[str, Any]) -> TypeError:
         missing = ", ".join(name for name in self._names if name not in arguments)
@@ -225,65 +299,6 @@ class Kernel:
 
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__name__}"
-
-
-def _real(label: str, dtype: DType) -> Bind:
-    exact = dtype.type
-    largest = float(np.finfo(dtype).max)
-    # An optimizer passes the same float objects at every launch, and a conversion to float32 is slow.
-    known: tuple[Any, Any] = (math.nan, exact(math.nan))
-
-    def bind(value: Any) -> Any:
-        nonlocal known
-        last, bound = known
-        if value is last:
-            return bound
-        if type(value) is float and abs(value) <= largest:
-            bound = exact(value)
-            known = value, bound
-            return bound
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{label} must be a number, got {type(value).__name__}")
-        try:
-            number = float(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit {dtype}, got an integer past every float") from None
-        # Infinity fits, unless it is the result of rounding a wider float.
-        if abs(number) > largest and abs(value) != math.inf:
-            raise ValueError(f"{label} does not fit {dtype}, got {value!s}")
-        return exact(number)
-
-    return bind
-
-
-# Sizes and cuts are the same at every launch, and a look-up is faster than a conversion to int64.
-_int64 = lru_cache(maxsize=1024)(np.int64)
-
-
-def _integer(label: str, _: DType) -> Bind:
-    def bind(value: Any) -> Any:
-        if type(value) is not int:
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}")
-            try:
-                value = operator.index(value)
-            except TypeError:
-                raise TypeError(f"{label} must be an integer, got {type(value).__name__}") from None
-        try:
-            return _int64(value)
-        except OverflowError:
-            raise ValueError(f"{label} does not fit int64, got {value}") from None
-
-    return bind
-
-
-def _bool(label: str, _: DType) -> Bind:
-    def bind(value: Any) -> Any:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{label} must be a bool, got {type(value).__name__}")
-        return np.bool_(value)
-
-    return bind
 
 
 class Library:

@@ -6,16 +6,22 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Surrogate
+from cuslayer.backend import Array, check_upload, namespace
+from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
+from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.operations.base import numeric
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
+
+# For each library of kernels, the counter of each device; see `arrived`.
+_arrived: WeakKeyDictionary[source.Library, dict[int, Array]] = WeakKeyDictionary()
 
 
 def sizes(x: Array) -> tuple[int, int]:
@@ -26,6 +32,11 @@ def sizes(x: Array) -> tuple[int, int]:
 def empty(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an uninitialized array on the device of another."""
     return namespace(beside).empty(shape, dtype)
+
+
+def zeros(beside: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of zeros on the device of another."""
+    return namespace(beside).zeros(shape, dtype)
 
 
 def contiguous(x: Array) -> Array:
@@ -39,8 +50,38 @@ def numbers(x: Array) -> Array:
 
 
 def samples(taps: Array, beside: Array) -> Array:
-    """Return the samples of a filter in the type and on the device of the signal."""
-    return namespace(beside).asarray(taps, beside.dtype, order="C")
+    """Return the samples of a filter in the type and on the device of the signal; see `flushed_taps`."""
+    check_upload()
+    return namespace(beside).asarray(flushed_taps(taps, beside.dtype), order="C")
+
+
+def arrived(beside: Array) -> Array:
+    """Return the counter of blocks of the device in use, (1,) uint32: 0 before and after each launch that takes it.
+
+    There is one for all kernels, which run one after another in the current stream.
+    """
+    counters = _arrived.setdefault(source.library, {})
+    device = source.library.driver.device()
+    if device not in counters:
+        counters[device] = namespace(beside).zeros((1,), np.uint32)
+    return counters[device]
+
+
+def train(op: str, s: Array | PackedSpikes) -> tuple[str, Array, np.dtype[Any]]:
+    """Return of a signal (T, N, ...) the suffix of its kernel's name, the array that the kernel takes, and its `real`.
+
+    Booleans and packed spikes are read as they are and give float32.
+
+    Raises:
+        ValueError: packed spikes are images, whose frames have several lines.
+    """
+    if isinstance(s, PackedSpikes):
+        if s.lines != 1:
+            raise ValueError(f"{op}: packed spikes must have one line a frame, got {s.lines}")
+        return "_packed", s.words, np.dtype(np.float32)
+    if s.dtype == bool:
+        return "", contiguous(s), np.dtype(np.float32)
+    return "_numbers", contiguous(numeric(s)), numeric(s).dtype
 
 
 @lru_cache(maxsize=256)
@@ -59,6 +100,29 @@ def surrogate(spiking: Surrogate, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     """Return the threshold and the surrogate's constants by the names of the kernels' parameters."""
     theta, steep, height = spiking.surrogate(dtype)
     return {"theta": theta, "steep": steep, "height": height}
+
+
+def most_shared() -> int:
+    """Return the largest number of bytes of shared memory that a block can have on the device in use."""
+    driver = source.library.driver
+    return _most_shared(driver, driver.device())
+
+
+@lru_cache(maxsize=16)
+def _most_shared(driver: source.Driver, device: int) -> int:
+    # CuPy reads all attributes of a device to return one.
+    return driver.shared_bytes()
+
+
+def neuron_constants(
+    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
+) -> dict[str, Any]:
+    """Return the threshold, the response and the refractory response by the names of the kernels' parameters."""
+    return {
+        f"{prefix}theta": surrogate(spiking, dtype)["theta"],
+        **recurrence(response, dtype, steps, prefix),
+        **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
+    }
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:

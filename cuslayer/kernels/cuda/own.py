@@ -17,10 +17,11 @@ from cuslayer.kernels.cuda.compile import REALS, Kernel, signatures, with_header
 def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
     """Return a CUDA kernel from its source, to be called on CuPy arrays.
 
-    The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types ``real``,
-    ``bool`` and ``long long``; ``real`` is float or double, by the arrays of a call. The common header,
-    `cuslayer/kernels/cuda/common.cuh`, stands in front of the source: ``GRID_STRIDE(i, count)`` visits every i. The
-    source is parsed here, which needs no GPU, and compiled at the first call for a number type and device.
+    The kernel is ``extern "C" __global__ void name(...)``. Its parameters are arrays and numbers of the types
+    ``real``, ``double``, ``bool``, ``int``, ``unsigned`` and ``long long``, and arrays of ``float16``; ``real`` is
+    float or double, by the arrays of a call. The common header, `cuslayer/kernels/cuda/common.cuh`, stands in front
+    of the source: ``GRID_STRIDE(i, count)`` visits every i. The source is parsed here, which needs no GPU, and
+    compiled at the first call for a number type and device.
 
     Args:
         text_or_path: the source, or the path of a file ``.cu`` that has it.

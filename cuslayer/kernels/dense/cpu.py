@@ -59,6 +59,11 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     return w
 
 
+def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> Array:
+    """Return g w' in a shape; a GPU computes it where it is used."""
+    return input_adjoint(g, w).reshape(shape)
+
+
 def input_adjoint(g: Array, w: Array) -> Array:
     """Return g w', g (rows, outputs): the gradient of x in x w."""
     return matmul(g, w.T)

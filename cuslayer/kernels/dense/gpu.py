@@ -1,7 +1,95 @@
-"""The dense layer on a GPU: matrix products."""
+"""The dense layer on a GPU: launchers of `dense.cu` for packed spikes, matrix products for numbers."""
 
-from cuslayer.kernels.matrix import dense as forward
-from cuslayer.kernels.matrix import dense_input_adjoint as input_adjoint
-from cuslayer.kernels.matrix import dense_weight_adjoint as weight_adjoint
+from __future__ import annotations
 
-__all__ = ["forward", "input_adjoint", "weight_adjoint"]
+from cuslayer.backend import Array
+from cuslayer.kernels import matrix
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import contiguous, empty
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.spikes.gpu import transpose
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
+from cuslayer.operations.base import DeferredGradient
+
+__all__ = ["deferred_input_adjoint", "forward", "input_adjoint", "weight_adjoint"]
+
+# Warps of a block of `dense` and of `dense_weight_adjoint`: WARPS and PARTS.
+_WARPS = 8
+# Outputs of a block of both, if there are more than a word of them.
+_OUTPUTS = 128
+# Blocks of `dense` at most: several for each multiprocessor.
+_BLOCKS = 2048
+# Threads of a block of `dense_input_adjoint`, and rows and columns of its tile, SIDE.
+_TILE_THREADS = 256
+_TILE = 64
+
+
+def output_tiles(outputs: int) -> int:
+    """Return the number of blocks that the outputs of a layer are divided into."""
+    return -(-outputs // (WORD if outputs <= WORD else _OUTPUTS))
+
+
+def forward(x: PackedSpikes | Array, w: Array) -> Array:
+    """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
+    if not isinstance(x, PackedSpikes):
+        return matrix.dense(x, w)
+    rows, outputs = x.frames, w.shape[1]
+    out = empty(w, (rows, outputs), w.dtype)
+    tiles = output_tiles(outputs)
+    kernel("dense", w.dtype).launch(
+        (tiles * min(-(-rows // _WARPS), max(1, _BLOCKS // max(1, tiles))),),
+        (_WARPS * WORD,),
+        words=x.words,
+        w=contiguous(w),
+        out=out,
+        rows=rows,
+        outputs=outputs,
+        lines=x.lines,
+        line_words=x.words.shape[2],
+        line=x.line,
+    )
+    return out
+
+
+def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
+    """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
+    if not isinstance(x, PackedSpikes):
+        return matrix.dense_weight_adjoint(x, g)
+    # Any samples and steps do that number the frames: without by_neuron, a single sample.
+    by_neuron = transpose(x, x.frames) if x.by_neuron is None else x.by_neuron
+    inputs, samples, time_words = by_neuron.shape
+    outputs = g.shape[1]
+    g_w = empty(g, (inputs, outputs), g.dtype)
+    kernel("dense_weight_adjoint", g.dtype).launch(
+        (inputs * output_tiles(outputs),),
+        (_WARPS * WORD,),
+        by_neuron=by_neuron,
+        errors=contiguous(g),
+        g_w=g_w,
+        samples=samples,
+        time_words=time_words,
+        outputs=outputs,
+    )
+    return g_w
+
+
+def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> DeferredGradient:
+    """Return g w' in a shape, computed where it is used."""
+    return DeferredGradient(Product(g, w), shape)
+
+
+def input_adjoint(g: Array, w: Array) -> Array:
+    """Return g w', g (rows, outputs): the gradient of x in x w."""
+    rows, (inputs, outputs) = len(g), w.shape
+    g_x = empty(g, (rows, inputs), g.dtype)
+    kernel("dense_input_adjoint", g.dtype).launch(
+        (-(-rows // _TILE) * -(-inputs // _TILE),),
+        (_TILE_THREADS,),
+        errors=contiguous(g),
+        w=contiguous(w),
+        g_x=g_x,
+        rows=rows,
+        inputs=inputs,
+        outputs=outputs,
+    )
+    return g_x

@@ -70,8 +70,10 @@ def _forward(
                     s[row, at : at + size] = fired[k % len(fired), i * size : (i + 1) * size]
 
 
-def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: Spiking) -> Array:
-    """Return the spikes (rows, outputs) of a dense layer's neurons, x (rows, inputs), w (inputs, outputs).
+def dense_neuron(
+    x: SpikeList, steps: int, w: Array, response: Alpha, spiking: Spiking, keep: None = None
+) -> tuple[Array, Array]:
+    """Return no potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are those of all samples at a step, one after the other, for each of the steps.
     """
@@ -82,4 +84,4 @@ def dense_neuron(x: SpikeList, steps: int, w: Array, response: Alpha, spiking: S
     constants = forward_constants(w.dtype, steps, response, spiking)
     blocks = -(-outputs // width) * -(-samples // b.together)
     parallel_for(_forward, blocks, b, x.start, x.index, w, s.view(np.uint8), constants, grain=1)
-    return s
+    return w[:0], s

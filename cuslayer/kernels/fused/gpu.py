@@ -1,20 +1,108 @@
-"""The GPU has no fused passes: matrix products are CuPy's, so each layer and its neurons are separate passes."""
+"""Decide which layers, neurons and pooling layers run in one pass on a GPU: those whose input is packed spikes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Window
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
+from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
 
-
-def conv_kernels(x: Array, window: Window, groups: int) -> None:
-    """Return None: a convolution is a matrix product, and its neurons are a separate pass."""
-
-
-def conv_pool_kernels(x: Array, window: Window, groups: int, pool: Window) -> None:
-    """Return None, as `conv_kernels` does."""
+# Potentials are kept in the layout of the spikes.
+from_blocks = None
 
 
-def dense_kernels(x: Array) -> None:
-    """Return None, as `conv_kernels` does."""
+@dataclass(frozen=True)
+class OnePass:
+    """The passes of a convolution and its neurons, with the CPU's arguments.
+
+    Attributes:
+        groups: the number of groups of channels.
+        exact: whether gradients include the path through refraction.
+    """
+
+    groups: int
+    exact: bool
+
+    def conv_neuron(
+        self, x: PackedSpikes, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
+    ) -> tuple[Array, PackedSpikes]:
+        """Return the potential and the spikes; see `gpu_conv.conv_neuron`."""
+        return gpu_conv.conv_neuron(x, steps, w, window, self.groups, response, spiking, keep)
+
+    def conv_neuron_adjoint(
+        self,
+        x: PackedSpikes,
+        steps: int,
+        g: Array | Product,
+        u: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_neuron_adjoint`."""
+        constants = window, self.groups, response, spiking
+        return gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *constants, keep, self.exact)
+
+    def conv_pool(
+        self,
+        x: PackedSpikes,
+        steps: int,
+        w: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        pooling: Pooling,
+        keep: Any,
+    ) -> tuple[Array, Array, PackedSpikes]:
+        """Return both potentials and the spikes after pooling; see `gpu_conv.conv_pool`."""
+        return gpu_conv.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
+
+    def conv_pool_adjoint(
+        self,
+        x: PackedSpikes,
+        steps: int,
+        g: Array,
+        u: Array,
+        pooled_u: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        pooling: Pooling,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the weighted input and of the weight; see `gpu_conv_adjoint.conv_pool_adjoint`."""
+        constants = window, self.groups, response, spiking, pooling
+        return gpu_conv_adjoint.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep, self.exact)
+
+
+def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int, exact: bool = False) -> OnePass | None:
+    """Return the passes of a convolution and its neurons; None if two are needed."""
+    return OnePass(groups, exact) if isinstance(x, PackedSpikes) else None
+
+
+def conv_pool_kernels(
+    x: PackedSpikes | Array, window: Window, groups: int, pool: Window, exact: bool = False
+) -> OnePass | None:
+    """Return the passes of a convolution, its neurons, pooling and its neurons; None without one.
+
+    The pooling windows must lie side by side, without padding and dilation, and have at most 15 positions.
+    """
+    return conv_kernels(x, window, groups, exact) if gpu_conv.pools_in_one_pass(pool) else None
+
+
+def dense_kernels(x: PackedSpikes | Array, training: bool = False) -> ModuleType | None:
+    """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
+    return gpu_dense if isinstance(x, PackedSpikes) else None
+
+
+def pool_kernels(x: PackedSpikes | Array) -> ModuleType | None:
+    """Return the module that runs pooling of spikes and its neurons in one pass; None if two are needed."""
+    return gpu_pool if x.dtype == bool else None

@@ -12,8 +12,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers
 
 _UNIT = 4096  # decays are multiples of 1 / 2^12
@@ -82,7 +84,7 @@ def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: A
             voltage = u[t, low : low + width]
             row = g_u[t * _NARROW : t * _NARROW + width]
             for j in range(width):
-                row[j] = height * exp_of_negative(-abs(voltage[j] - theta) * steep) * grad[j]
+                row[j] = flushed(height * exp_of_negative(-abs(voltage[j] - theta) * steep) * grad[j])
         for t in range(0, steps, 2):
             sums[:] = 0
             for k in range(0, min(taps.size + 1, steps - t), 4):
@@ -100,7 +102,7 @@ def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat = columns(g)
-    taps = constants.samples.astype(g.dtype)
+    taps = flushed_taps(constants.samples, g.dtype)
     arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
     parallel_for(_adjoint, flat.shape[1], *arguments, grain=GRAIN)
     return y

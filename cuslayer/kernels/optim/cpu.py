@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,61 @@ def adam(
     arrays = (_flat(name, a) for name, a in arguments.items())
     numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
     parallel_for(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)
+
+
+def sgd_all(
+    w: Sequence[Array],
+    g: Sequence[Array],
+    v: Sequence[Array],
+    constants: Array,
+    rates: Array,
+    step: Array,
+) -> None:
+    """Take a step of `sgd` for several weights w, then clip them to their bounds.
+
+    Args:
+        w: the weights.
+        g: their gradients.
+        v: their velocities.
+        constants: (weights, 4): momentum, weight decay, and the bounds of each.
+        rates: (rows, weights, 1): the learning rates of some steps.
+        step: (1,) int64, the row of this step, at most the last; advanced.
+    """
+    for i, ((momentum, decay, least, most), (rate,)) in enumerate(
+        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
+    ):
+        sgd(w[i], g[i], v[i], rate, momentum, decay)
+        w[i].clip(least, most, out=w[i])
+    step += 1
+
+
+def adam_all(
+    w: Sequence[Array],
+    g: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    peak: Sequence[Array | None],
+    constants: Array,
+    rates: Array,
+    step: Array,
+) -> None:
+    """Take a step of `adam` for several weights w, then clip them to their bounds.
+
+    Args:
+        w: the weights.
+        g: their gradients.
+        m: the means of the gradients.
+        v: the means of the squared gradients.
+        peak: the largest v so far (AMSGrad), or None.
+        constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
+        rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
+        step: (1,) int64, the row of this step, at most the last; advanced.
+    """
+    for i, ((*betas, eps, decay, least, most), numbers) in enumerate(
+        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
+    ):
+        rate_m, rate_g, scale_v = numbers
+        options = {"rate_m": rate_m, "rate_g": rate_g, "scale_v": scale_v, "eps": eps, "decay": decay}
+        adam(w[i], g[i], m[i], v[i], peak[i], betas=(betas[0], betas[1]), **options)
+        w[i].clip(least, most, out=w[i])
+    step += 1

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous
+from cuslayer.kernels.cuda.launch import arrived, contiguous
 
-__all__ = ["adam", "sgd"]
+__all__ = ["adam", "adam_all", "sgd", "sgd_all"]
+
+# The weight arrays of a launch, and what optim.cu has for a block: its threads, and the elements of its tile.
+_ARRAYS, _THREADS, _TILE = 8, 256, 1024
 
 
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
@@ -51,3 +57,77 @@ def adam(
         eps=eps,
         decay=decay,
     )
+
+
+def sgd_all(
+    w: Sequence[Array],
+    g: Sequence[Array],
+    v: Sequence[Array],
+    constants: Array,
+    rates: Array,
+    step: Array,
+) -> None:
+    """Take a step of `sgd` for several weights w, 8 to a launch, then clip them.
+
+    Args:
+        w: the weights.
+        g: their gradients.
+        v: their velocities.
+        constants: (weights, 4): momentum, weight decay, and the bounds of each.
+        rates: (rows, weights, 1): the learning rates of some steps.
+        step: (1,) int64, the row of this step, at most the last; advanced.
+    """
+    _launches("sgd_all", {"w": w, "g": g, "v": v}, constants, rates, step)
+
+
+def adam_all(
+    w: Sequence[Array],
+    g: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    peak: Sequence[Array | None],
+    constants: Array,
+    rates: Array,
+    step: Array,
+) -> None:
+    """Take a step of `adam` for several weights w, 8 to a launch, then clip them.
+
+    Args:
+        w: the weights.
+        g: their gradients.
+        m: the means of the gradients.
+        v: the means of the squared gradients.
+        peak: the largest v so far (AMSGrad), or None.
+        constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
+        rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
+        step: (1,) int64, the row of this step, at most the last; advanced.
+    """
+    peaks = [square if largest is None else largest for square, largest in zip(v, peak, strict=True)]
+    _launches("adam_all", {"w": w, "g": g, "m": m, "v": v, "peak": peaks}, constants, rates, step)
+
+
+def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array, rates: Array, step: Array) -> None:
+    """Launch a kernel for each 8 weights; the names of the arrays are followed by their number in the launch."""
+    columns = len(arrays["w"])
+    launch = kernel(name, rates.dtype).launch
+    for first in range(0, columns, _ARRAYS):
+        sizes = [w.size for w in arrays["w"][first : first + _ARRAYS]]
+        given: dict[str, Any] = {}
+        for letter, of_all in arrays.items():
+            some = [contiguous(x) if letter == "g" else x for x in of_all[first : first + _ARRAYS]]
+            # The places past the last array have any array, and no elements.
+            given |= {f"{letter}{i}": x for i, x in enumerate(some + some[:1] * (_ARRAYS - len(some)))}
+        given |= {f"size{i}": size for i, size in enumerate(sizes + [0] * (_ARRAYS - len(sizes)))}
+        launch(
+            (max(1, sum(-(-size // _TILE) for size in sizes)),),
+            (_THREADS,),
+            constants=constants,
+            rates=rates,
+            step=step,
+            arrived=arrived(step),
+            rows=rates.shape[0],
+            columns=columns,
+            first=first,
+            last_launch=first + _ARRAYS >= columns,
+            **given,
+        )

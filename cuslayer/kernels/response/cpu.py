@@ -11,8 +11,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import Alpha, Recurrence
+from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.underflow import flush
 from cuslayer.operations.base import numeric
 
 
@@ -29,6 +30,7 @@ def _psp(first: int, last: int, x: Any, a: Any, f: Recurrence, backward: bool) -
             new = x[t, low:high]
             old = x[t + f.cut if backward else t - f.cut, low:high] if 0 < f.cut <= k else zeros[: high - low]
             out = a[t, low:high]
+            flush(t, state, f.decay)
             for j in range(high - low):
                 q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
                 state[j] = q
@@ -82,7 +84,9 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 def _summed(x: Array, taps: Array, *, backward: bool) -> Array:
     out = empty(x.shape, x.dtype)
-    parallel_for(_fir, columns(x).shape[1], columns(x), taps.astype(x.dtype), columns(out), backward, grain=GRAIN)
+    parallel_for(
+        _fir, columns(x).shape[1], columns(x), flushed_taps(taps, x.dtype), columns(out), backward, grain=GRAIN
+    )
     return out
 
 

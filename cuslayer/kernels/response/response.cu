@@ -18,7 +18,7 @@ __device__ __forceinline__ void filter(
     const real *__restrict__ x, real *__restrict__ a, long long steps, long long columns, long long m, long long cut,
     Recurrence f)
 {
-    const long long start = direction > 0 ? 0 : steps - 1;
+    const long long start = direction > 0 ? 0 : end_of_batch(steps - 1);
     for (long long k = 0; k < steps; k += AHEAD) {
         const long long t = start + direction * k;
         real entering[AHEAD], leaving[AHEAD];
@@ -26,9 +26,10 @@ __device__ __forceinline__ void filter(
         read_rows<direction>(leaving, x, t - direction * cut, steps, columns, m);
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
+            f.flush(t + direction * i);
             const real value = f.output(leaving[i]);
             f.accept(entering[i], leaving[i]);
-            if (k + i < steps)
+            if (t + direction * i < steps)
                 a[(t + direction * i) * columns + m] = value;
         }
     }

@@ -11,8 +11,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
 
@@ -40,7 +42,7 @@ def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
     ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``, ``s[t] = (u[t] >= theta)``.
     """
     u, s = empty(a.shape, a.dtype), empty(a.shape, bool)
-    flat, taps = columns(a), spiking.refractory.astype(a.dtype)
+    flat, taps = columns(a), flushed_taps(spiking.refractory, a.dtype)
     arguments = flat, taps, columns(u), columns(s.view(np.uint8)), spiking.surrogate(a.dtype)[0]
     parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
@@ -64,13 +66,14 @@ def _spike_adjoint_exact(
                 for j in range(high - low):
                     out[j] += tap * later[j]
             for j in range(high - low):
-                out[j] *= height * exp_of_negative(-abs(potential[j] - theta) * steep)
+                rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
+                out[j] = flushed(rho * out[j])
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
-    flat, taps = columns(g), spiking.refractory.astype(g.dtype)
+    flat, taps = columns(g), flushed_taps(spiking.refractory, g.dtype)
     arguments = flat, columns(u), taps, columns(y), *spiking.surrogate(g.dtype)
     parallel_for(_spike_adjoint_exact, flat.shape[1], *arguments, grain=GRAIN)
     return y

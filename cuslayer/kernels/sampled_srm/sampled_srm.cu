@@ -10,7 +10,7 @@
 // A thread computes one column step by step, backward in the adjoint, and reads what it wrote up to `count` steps ago
 // once for each sample, mostly from the L2 cache.
 // Precision: `real` throughout; compiled without fused multiply-add, u and s equal the CPU's to the bit. The adjoint
-// differs by the rounding of exp, and in float where exp(x) < exp(-40), which the CPU replaces by 0.
+// differs by the rounding of exp. Gradients of u under LEAST_STATE are 0.
 // Twins: kernels/sampled_srm/cpu.py. Tests: tests/kernels/test_twins_sampled_srm.py.
 
 extern "C" __global__ void sampled_spike(
@@ -51,7 +51,7 @@ extern "C" __global__ void sampled_spike_adjoint_exact(
             real through = g[t * columns + m];
             for (long long k = 1; k < count && t + k < steps; ++k)
                 through += taps[k] * y[(t + k) * columns + m];
-            y[t * columns + m] = through * (height * exp(-fabs(u[t * columns + m] - theta) * steep));
+            y[t * columns + m] = flushed(through * surrogate(u[t * columns + m], theta, steep, height));
         }
     }
 }

@@ -16,6 +16,7 @@ from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
@@ -42,6 +43,8 @@ def forward_block(
         old_spike = s[(t - nu.cut) % len(s), s_at : s_at + width] if 0 < nu.cut <= t else no_spikes
         potential = u[t % len(u), u_at : u_at + width]
         fired = s[t % len(s), s_at : s_at + width]
+        flush(t, state[: 2 * width], f.decay)
+        flush(t, state[2 * width : 4 * width], nu.decay)
         for j in range(width):
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
             r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * old_spike[j]
@@ -129,10 +132,11 @@ def backward_block(
         potential = u[t % len(u), u_at : u_at + width]
         row = ring[t % len(ring), :width]
         out = y[t % len(y), y_at : y_at + width]
+        flush(t, state[: 2 * width], f.decay)
         for j in range(width):
             old = row[j]
             q = f.decay * (state[j] + state[j + width]) - f.cut_q * old
-            value = height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j]
+            value = flushed(height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j])
             state[j] = q
             state[j + width] = f.decay * state[j + width] + value - f.cut_p * old
             row[j] = value
@@ -180,11 +184,13 @@ def _neuron_adjoint_exact(
             old = ring[(t + f.cut) % len(ring)]
             old_refractory = ring[(t + nu.cut) % len(ring)]
             row = ring[t % len(ring)]
+            flush(t, state[: 2 * BLOCK], f.decay)
+            flush(t, state[2 * BLOCK :], nu.decay)
             for j in range(high - low):
                 q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
                 r = nu.decay * (state[j + 2 * BLOCK] + state[j + 3 * BLOCK]) - nu.cut_q * old_refractory[j]
                 rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
-                value = rho * (grad[j] + nu.gain * r)
+                value = flushed(rho * (grad[j] + nu.gain * r))
                 state[j] = q
                 state[j + BLOCK] = f.decay * state[j + BLOCK] + value - f.cut_p * old[j]
                 state[j + 2 * BLOCK] = r
@@ -217,6 +223,7 @@ def _spike(first: int, last: int, a: Any, u: Any, s: Any, theta: Any, nu: Recurr
             old = s[t - nu.cut, low:high] if 0 < nu.cut <= t else zeros[: high - low]
             potential = u[t, low:high]
             fired = s[t, low:high]
+            flush(t, state, nu.decay)
             for j in range(high - low):
                 q = nu.decay * (state[j] + state[j + BLOCK]) - nu.cut_q * old[j]
                 value = given[j] + nu.gain * q
@@ -247,7 +254,7 @@ def _spike_adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, st
         potential = u[t, first:last]
         out = y[t, first:last]
         for j in range(last - first):
-            out[j] = height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j]
+            out[j] = flushed(height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j])
 
 
 def spike_adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
@@ -274,10 +281,11 @@ def _spike_adjoint_exact(
             potential = u[t, low:high]
             old = y[t + nu.cut, low:high] if 0 < nu.cut <= k else zeros[: high - low]
             out = y[t, low:high]
+            flush(t, state, nu.decay)
             for j in range(high - low):
                 q = nu.decay * (state[j] + state[j + BLOCK]) - nu.cut_q * old[j]
                 rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
-                value = rho * (grad[j] + nu.gain * q)
+                value = flushed(rho * (grad[j] + nu.gain * q))
                 state[j] = q
                 state[j + BLOCK] = nu.decay * state[j + BLOCK] + value - nu.cut_p * old[j]
                 out[j] = value

@@ -13,16 +13,11 @@
 // which is elementwise, a thread computes one element at a time.) What leaves a filter after `cut` steps is read a
 // second time, mostly from the L2 cache; the last 64 spikes are kept in a register.
 // Precision: `real` throughout; compiled without fused multiply-add, u and s equal the CPU's to the bit. The adjoints
-// differ by the rounding of exp, and in float where exp(x) < exp(-40), which the CPU replaces by 0.
+// differ by the rounding of exp. Gradients of u under LEAST_STATE are 0.
 // Twins: kernels/srm/cpu.py. Tests: tests/kernels/test_twins.py.
 
 // The largest cut of the refractory response for which spikes are kept in a register.
 constexpr long long REGISTER_STEPS = 64;
-
-__device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
-{
-    return height * exp(-fabs(u - theta) * steep);
-}
 
 // The refractory response of one column, and the spike of `cut` steps ago, which leaves the response at this step. The
 // last 64 spikes are the bits of a register; older ones are read from s, where they were written in an earlier batch of
@@ -74,6 +69,7 @@ extern "C" __global__ void spike(
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
                 const real old_spike = refractory.leaving(i);
+                refractory.nu.flush(t + i);
                 const real value = given[i] + refractory.nu.output(old_spike);
                 const bool fires = value >= theta;
                 refractory.accept(fires, old_spike);
@@ -115,6 +111,8 @@ extern "C" __global__ void neuron(
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
                 const real old_spike = refractory.leaving(i);
+                response.flush(t + i);
+                refractory.nu.flush(t + i);
                 const real value = response.output(leaving[i]) + refractory.nu.output(old_spike);
                 const bool fires = value >= theta;
                 response.accept(entering[i], leaving[i]);
@@ -138,7 +136,7 @@ extern "C" __global__ void spike_adjoint(
     real height)                 // dt scale_rho / (tau_rho theta)
 {
     GRID_STRIDE(i, size)
-        y[i] = surrogate(u[i], theta, steep, height) * g[i];
+        y[i] = flushed(surrogate(u[i], theta, steep, height) * g[i]);
 }
 
 extern "C" __global__ void spike_adjoint_exact(
@@ -160,7 +158,7 @@ extern "C" __global__ void spike_adjoint_exact(
     const bool in_advance = ref_cut >= AHEAD;
     GRID_STRIDE(m, columns) {
         Recurrence nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
-        for (long long t = steps - 1; t >= 0; t -= AHEAD) {
+        for (long long t = end_of_batch(steps - 1); t >= 0; t -= AHEAD) {
             real grad[AHEAD], potential[AHEAD], old_g_u[AHEAD];
             read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
@@ -171,9 +169,10 @@ extern "C" __global__ void spike_adjoint_exact(
                 if (!in_advance)
                     old_g_u[i] = read_row(y, t - i + ref_cut, steps, columns, m);
                 const real rho = surrogate(potential[i], theta, steep, height);
-                const real value = rho * (grad[i] + nu.output(old_g_u[i]));
+                nu.flush(t - i);
+                const real value = flushed(rho * (grad[i] + nu.output(old_g_u[i])));
                 nu.accept(value, old_g_u[i]);
-                if (t - i >= 0)
+                if (t - i < steps)
                     y[(t - i) * columns + m] = value;
             }
         }
@@ -198,18 +197,21 @@ extern "C" __global__ void neuron_adjoint(
     // g_u[t + cut] is computed again from g and u: to store it would cost another write and read.
     GRID_STRIDE(m, columns) {
         Recurrence response{decay, gain, cut_p, cut_q};
-        for (long long t = steps - 1; t >= 0; t -= AHEAD) {
+        for (long long t = end_of_batch(steps - 1); t >= 0; t -= AHEAD) {
             real grad[AHEAD], potential[AHEAD], old_grad[AHEAD], old_potential[AHEAD];
             read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
             read_rows<-1>(old_grad, g, t + cut, steps, columns, m);
             read_rows<-1>(old_potential, u, t + cut, steps, columns, m);
 #pragma unroll
+            for (int i = 0; i < AHEAD; ++i)
+                old_grad[i] = flushed(surrogate(old_potential[i], theta, steep, height) * old_grad[i]);
+#pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                const real leaving = surrogate(old_potential[i], theta, steep, height) * old_grad[i];
-                const real value = response.output(leaving);
-                response.accept(surrogate(potential[i], theta, steep, height) * grad[i], leaving);
-                if (t - i >= 0)
+                response.flush(t - i);
+                const real value = response.output(old_grad[i]);
+                response.accept(flushed(surrogate(potential[i], theta, steep, height) * grad[i]), old_grad[i]);
+                if (t - i < steps)
                     y[(t - i) * columns + m] = value;
             }
         }
@@ -243,7 +245,7 @@ extern "C" __global__ void neuron_adjoint_exact(
     GRID_STRIDE(m, columns) {
         Recurrence response{decay, gain, cut_p, cut_q};
         Recurrence nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
-        for (long long t = steps - 1; t >= 0; t -= AHEAD) {
+        for (long long t = end_of_batch(steps - 1); t >= 0; t -= AHEAD) {
             real grad[AHEAD], potential[AHEAD], leaving[AHEAD], old_g_u[AHEAD];
             read_rows<-1>(grad, g, t, steps, columns, m);
             read_rows<-1>(potential, u, t, steps, columns, m);
@@ -258,11 +260,13 @@ extern "C" __global__ void neuron_adjoint_exact(
                 if (!ref_in_advance)
                     old_g_u[i] = read_row(g_u, t - i + ref_cut, steps, columns, m);
                 const real rho = surrogate(potential[i], theta, steep, height);
-                const real value = rho * (grad[i] + nu.output(old_g_u[i]));
+                response.flush(t - i);
+                nu.flush(t - i);
+                const real value = flushed(rho * (grad[i] + nu.output(old_g_u[i])));
                 const real filtered = response.output(leaving[i]);
                 response.accept(value, leaving[i]);
                 nu.accept(value, old_g_u[i]);
-                if (t - i >= 0) {
+                if (t - i < steps) {
                     g_u[(t - i) * columns + m] = value;
                     y[(t - i) * columns + m] = filtered;
                 }

@@ -1,7 +1,7 @@
 """Compilation of the CUDA sources and of the emulator by the host's C++ compiler, with a cache on disk.
 
 The kernels are compiled with -fsanitize=thread and linked without the sanitizer: the calls that it puts before every
-access to memory go to memory.cpp instead.
+access to memory go to compiler_calls.cpp instead.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,17 +21,29 @@ from pathlib import Path
 from tests.support.nvrtc import missing
 
 _HERE = Path(__file__).parent
-_PARTS = ("threads.cpp", "memory.cpp")
-_HEADERS = ("emulator.h", "runtime.h", "state.h", "record.h")
+_PARTS = ("threads.cpp", "memory.cpp", "compiler_calls.cpp", "counts.cpp", "loops.cpp")
+_HEADERS = tuple(sorted(file.name for file in _HERE.glob("*.h")))
 
 # _longjmp leaves one stack for another, which a fortified one takes for an attack.
 _FLAGS = ("-std=c++17", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{_HERE}")
 _RUNTIME = (*_FLAGS, "-O2", "-Wall", "-Wextra", "-fno-exceptions")
 _KERNELS = (
     *(*_FLAGS, "-O1", "-w", "-fsanitize=thread", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden"),
+    "-fno-strict-aliasing",
+    # What a shift or a division does then differs between CPU and GPU.
+    "-fsanitize=shift-exponent,integer-divide-by-zero",
     # Of vectors of 32 bytes and more nothing is announced.
     *("-fno-tree-vectorize", "-fno-tree-slp-vectorize"),
 )
+_COUNTED = ("-fsanitize-coverage=trace-pc",)
+# Every declaration of dynamic shared memory is made to name the same array.
+_DYNAMIC_SHARED = re.compile(
+    r"\bextern\b((?:[^;()\[\]{}]|\(\d+\))*)\b__shared__\b([^;\[\]{}]*\b(\w+)\s*\[\s*\][^;{}]*;)"
+)
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_BOUNDS = re.compile(r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)")
+_KERNEL = re.compile(r"__global__\s+void\s+(\w+)\s*\(([^)]*)\)")
 _LINK = ("-shared", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)
 
 
@@ -80,18 +93,41 @@ def runtime() -> ctypes.CDLL:
 
 
 @cache
-def _kernels(text: str) -> ctypes.CDLL:
+def _kernels(text: str, counting: bool) -> ctypes.CDLL:
     runtime()
-    return ctypes.CDLL(str(_built([("kernels.cpp", text)], _KERNELS)))
+    return ctypes.CDLL(str(_built([("kernels.cpp", text)], _KERNELS + _COUNTED * counting)))
 
 
-def kernels(text: str, names: Iterable[str]) -> ctypes.CDLL:
-    """Return a CUDA source as a library, with a function launch_NAME and an array constant_NAME for each kernel."""
+def signatures(text: str) -> dict[str, list[str]]:
+    """Return the names of the parameters of each kernel in a source."""
+    found = _KERNEL.findall(_BOUNDS.sub("", _COMMENT.sub("", text)))
+    return {name: re.findall(r"(\w+)\s*(?:,|$)", parameters.replace("void", "")) for name, parameters in found}
+
+
+def kernels(text: str, names: Iterable[str], counting: bool) -> ctypes.CDLL:
+    """Return a CUDA source as a library, which says what blocks of code it runs if its accesses are to be counted.
+
+    It has a function launch_NAME for each kernel, and two arrays with an element for each parameter: constant_NAME,
+    whether it is a pointer to const, and sizes_NAME, its bytes.
+    """
+    arrays = sorted({name for *_, name in _DYNAMIC_SHARED.findall(text)})
+    dynamic = "".join(f"EMULATOR_DYNAMIC({name})\n" for name in arrays)
+    text = _DYNAMIC_SHARED.sub(r"extern\1\2", text)
+    exported = 'extern "C" __attribute__((visibility("default")))'
     doors = "".join(
-        f'extern "C" __attribute__((visibility("default"))) emulator::Outcome launch_{name}(emulator::Launch &launch)'
+        f"{exported} emulator::Outcome launch_{name}(emulator::Launch &launch)"
         f" {{ return emulator::Kernel<{name}>::run(launch); }}\n"
-        f'extern "C" __attribute__((visibility("default"))) const auto &constant_{name} ='
-        f" emulator::Kernel<{name}>::constant;\n"
+        f"{exported} const auto &constant_{name} = emulator::Kernel<{name}>::constant;\n"
+        f"{exported} const auto &sizes_{name} = emulator::Kernel<{name}>::sizes;\n"
         for name in names
     )
-    return _kernels(f'#include "emulator.h"\n#line 1 "kernels.cu"\n{text}\n{doors}')
+    return _kernels(f'#include "emulator.h"\n#line 1 "kernels.cu"\n{text}\n{dynamic}{doors}', counting)
+
+
+@cache
+def variables(library: str) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the offsets and the sizes of the variables of a library, shared memory among them; none without `nm`."""
+    nm = shutil.which("nm")
+    listed = subprocess.run([nm, "-S", library], capture_output=True, text=True).stdout if nm else ""
+    found = re.findall(r"^([0-9a-f]+) ([0-9a-f]+) [bBdDuVvW] ", listed, re.MULTILINE)
+    return tuple(int(offset, 16) for offset, _ in found), tuple(int(size, 16) for _, size in found)

@@ -3,21 +3,30 @@
 It is a driver of `kernels.cuda.compile`, so that NumPy arrays pass through all of `kernels.gpu`: the launchers, the
 binding of arguments, the index arithmetic of every thread. A fault that is undefined on a GPU raises `EmulationError`:
 
-- an access outside of every argument, or a write to a const one;
-- a read of uninitialized memory, an output that is not completely written, a bool that is neither True nor False;
+- an access outside of every argument or past the dynamic shared memory of the launch, or a write to a const argument;
+- an access to a number of 2 to 8 bytes, or to a whole vector of CUDA's, at an address that is no multiple of its size;
+- a read of uninitialized memory (shared memory too, of each block anew), an output that is not completely written, a
+  bool that is neither True nor False;
 - a barrier that some threads of a block do not reach, a shuffle from an inactive lane;
 - a data race: two threads access an element without a barrier between them, and one of them writes it;
-- a result that depends on the order of threads, such as a sum of floats by atomicAdd.
+- a result that depends on the order of threads, such as a sum of floats by atomicAdd;
+- a shift by a negative number or by all bits, a division of integers by zero;
+- a grid or block that no GPU launches;
+- more shared memory than the launch may have: 48 KiB or what `max_dynamic_shared_size_bytes` was set to, and 227 KiB.
+  A static variable counts where the launch touches it.
 
 The compiler inserts a call at every memory access (build.py), which checks the bounds of the argument and the earlier
 accesses of other threads (memory.cpp). Each launch runs twice, with threads and blocks in ascending and descending
 order and different poison in uninitialized memory, a third time if threads wait for one another; the results must be
 the same to the bit (launch.py). Threads are plain calls; once a kernel reaches a barrier they are fibers (threads.cpp).
+On request it counts what the accesses of warps would cost on a GPU (counts.py).
 
-Not detected: the alignment of wide accesses, the rounding of CUDA's exp, memcpy, accesses past the end of a local or
-shared array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a
-__threadfence(). A thread that spins until another has written waits forever. It needs a POSIX system with makecontext;
-it is tested on Linux, and macOS is supported but not tested.
+Not detected: the alignment of structures that are no vectors of CUDA's, the rounding of CUDA's exp and of __expf, other
+lanes in __activemask() than those with which the warp began, memcpy, accesses past the end of a local or static shared
+array that reach another variable, aliases of __restrict__ pointers, and races between blocks after a __threadfence().
+Subnormal numbers are flushed only on request (`Emulator`), and not by fabs, fmin, fmax and a change of sign. A thread
+that spins until another has written waits forever. It needs a POSIX system with makecontext; it is tested on Linux, and
+macOS is supported but not tested (there, static shared memory does not count).
 """
 
 from __future__ import annotations
@@ -34,6 +43,7 @@ from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from tests.support.emulator import build as emulator_build
+from tests.support.emulator.counts import LaunchCounts
 from tests.support.emulator.launch import Kernel
 from tests.support.emulator.memory import Blank, EmulationError
 
@@ -41,12 +51,28 @@ __all__ = ["EmulationError", "Emulator", "emulated", "emulation"]
 
 
 class Emulator:
-    """A driver for `source.Library` that runs kernels on NumPy arrays."""
+    """A driver for `source.Library` that runs kernels on NumPy arrays.
 
-    def __init__(self) -> None:
+    Attributes:
+        flush: whether subnormal numbers become 0, as arguments and as results of arithmetic: CuPy compiles with
+            ``-ftz=true``. On a GPU that holds for float only. A CPU flushes double too, so a kernel with a double
+            among its parameters runs without it; in the other kernels doubles are flushed below 2.2e-308.
+            Only an x86 CPU can do so; elsewhere the test is skipped.
+        built: the sources that were compiled.
+        counting: whether accesses are counted, by kernels that are built from then on; it takes ten times as long.
+        launches: the names of the kernels that ran.
+        counts: for each of them, if counting, what its accesses would cost on a GPU; see `counts.py`.
+    """
+
+    def __init__(self, flush: bool = False, counting: bool = False) -> None:
+        if flush and not emulator_build.runtime().emulator_flushes():
+            pytest.skip("this CPU cannot flush subnormal numbers to 0")
+        self.flush = flush
+        self.counting = counting
         self.built: list[str] = []
         self.launches: list[str] = []
-        self._blank = Blank()
+        self.counts: list[LaunchCounts] = []
+        self.blank = Blank()
 
     def array_type(self) -> type:
         return np.ndarray
@@ -57,22 +83,18 @@ class Emulator:
     def device_of(self, x: Any) -> int:
         return 0
 
+    def shared_bytes(self) -> int:
+        return 232_448
+
     def empty(self, shape: Any, dtype: Any) -> Any:
         """Return an array of poison, for a kernel to write."""
-        return self._blank.empty(shape, dtype)
+        return self.blank.empty(shape, dtype)
 
     def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
-        parameters = source.signatures(text)
-        library = emulator_build.kernels(text, parameters)
+        parameters = emulator_build.signatures(text)
+        library = emulator_build.kernels(text, parameters, self.counting)
         self.built.append(text)
-        return {name: self._launcher(Kernel(name, parameters[name], library, self._blank)) for name in names}
-
-    def _launcher(self, kernel: Kernel) -> source.Launch:
-        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
-            self.launches.append(kernel.name)
-            kernel(grid, block, arguments)
-
-        return launch
+        return {name: Kernel(name, parameters[name], library, self) for name in names}
 
 
 class _Namespace:
@@ -86,9 +108,14 @@ class _Namespace:
 
 
 @contextmanager
-def emulation() -> Iterator[Emulator]:
-    """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays."""
-    emulator = Emulator()
+def emulation(flush: bool = False, counting: bool = False) -> Iterator[Emulator]:
+    """Run all kernels of cuslayer by `kernels.gpu` and emulated CUDA, with NumPy arrays.
+
+    Args:
+        flush: see `Emulator`.
+        counting: see `Emulator`.
+    """
+    emulator = Emulator(flush, counting)
     namespace = _Namespace(emulator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "library", source.Library(emulator))

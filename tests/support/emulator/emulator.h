@@ -1,12 +1,14 @@
 // What the kernels use of CUDA, for a compiler of C++17 on the CPU. tests/support/emulator/build.py puts it in front of them.
 //
-// Left out: extern __shared__, __device__ variables that are not const, and everything not named here.
+// Left out: __device__ variables that are not const, and everything not named here. build.py replaces the declarations of
+// dynamic shared memory (extern __shared__).
 
 #pragma once
 
+#include "functions.h"
 #include "runtime.h"
+#include "vectors.h"
 
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -25,62 +27,10 @@ constexpr int warpSize = emulator::WARP;
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __align__(size) __attribute__((aligned(size)))
 // One copy serves all blocks, which run one after another. Without `used`, one that is never written would be folded
 // into its zeros.
 #define __shared__ static __attribute__((used))
-
-using std::abs;
-using std::ceil;
-using std::cos;
-using std::exp;
-using std::exp2;
-using std::expm1;
-using std::fabs;
-using std::floor;
-using std::fma;
-using std::fmax;
-using std::fmin;
-using std::fmod;
-using std::isfinite;
-using std::isinf;
-using std::isnan;
-using std::log;
-using std::log1p;
-using std::log2;
-using std::pow;
-using std::rint;
-using std::round;
-using std::sin;
-using std::sqrt;
-using std::tanh;
-using std::trunc;
-
-inline float rsqrt(float x) { return 1 / std::sqrt(x); }
-inline double rsqrt(double x) { return 1 / std::sqrt(x); }
-inline float rsqrtf(float x) { return rsqrt(x); }
-
-template <typename One, typename Other>
-inline std::common_type_t<One, Other> min(One a, Other b)
-{
-    if constexpr (std::is_floating_point_v<std::common_type_t<One, Other>>)
-        return std::fmin(a, b);
-    else
-        return std::common_type_t<One, Other>(b) < std::common_type_t<One, Other>(a) ? b : a;
-}
-
-template <typename One, typename Other>
-inline std::common_type_t<One, Other> max(One a, Other b)
-{
-    if constexpr (std::is_floating_point_v<std::common_type_t<One, Other>>)
-        return std::fmax(a, b);
-    else
-        return std::common_type_t<One, Other>(a) < std::common_type_t<One, Other>(b) ? b : a;
-}
-
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
-inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
 
 template <typename Number>
 inline Number __ldg(const Number *address)
@@ -100,13 +50,32 @@ inline void __threadfence() { emulator::fence(); }
 #define __ballot_sync emulator::At{__LINE__}.ballot
 #define __any_sync emulator::At{__LINE__}.any
 #define __all_sync emulator::At{__LINE__}.all
+#define __reduce_add_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_ADD>
+#define __reduce_min_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_MIN>
+#define __reduce_max_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_MAX>
+#define __reduce_and_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_AND>
+#define __reduce_or_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_OR>
+#define __reduce_xor_sync emulator::At{__LINE__}.reduce<emulator::REDUCE_XOR>
 #define __shfl_sync emulator::At{__LINE__}.shuffle<emulator::SHFL>
 #define __shfl_up_sync emulator::At{__LINE__}.shuffle<emulator::SHFL_UP>
 #define __shfl_down_sync emulator::At{__LINE__}.shuffle<emulator::SHFL_DOWN>
 #define __shfl_xor_sync emulator::At{__LINE__}.shuffle<emulator::SHFL_XOR>
 
+// Makes an array that is declared as dynamic shared memory another name of the array in memory.cpp.
+#define EMULATOR_DYNAMIC(name) __asm__(".set " EMULATOR_SYMBOL(name) ", " EMULATOR_SYMBOL(emulator_dynamic));
+#define EMULATOR_SYMBOL(name) EMULATOR_TEXT(__USER_LABEL_PREFIX__) #name
+#define EMULATOR_TEXT(prefix) EMULATOR_QUOTED(prefix)
+#define EMULATOR_QUOTED(prefix) #prefix
+
 // What the compiler must not announce: the emulator's own memory, and accesses that the emulator has announced.
-#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread")))
+#ifdef __clang__
+#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread", "coverage")))
+#else
+#define EMULATOR_UNSEEN __attribute__((no_sanitize("thread"), no_sanitize_coverage))
+#endif
+
+// The lanes that the hardware runs together are at most these; a kernel must not depend on which.
+inline unsigned __activemask() { return emulator::lanes(); }
 
 namespace emulator {
 
@@ -168,7 +137,45 @@ struct At {
         return value;
     }
 
+    // In hardware since compute capability 8.0.
+    template <Wait wait, typename Number>
+    EMULATOR_UNSEEN Number reduce(unsigned mask, Number value) const
+    {
+        constexpr bool bits = wait == REDUCE_AND || wait == REDUCE_OR || wait == REDUCE_XOR;
+        static_assert(std::is_same_v<Number, unsigned> || (std::is_same_v<Number, int> && !bits));
+        const Exchange &brought = wait_for_warp(wait, line, mask, static_cast<unsigned>(value));
+        bool begun = false;
+        Number result = 0;
+        for (unsigned i = 0; i < WARP; ++i) {
+            if (!(brought.lanes >> i & 1))
+                continue;
+            const Number other = static_cast<Number>(brought.values[i]);
+            result = begun ? reduced<wait>(result, other) : other;
+            begun = true;
+        }
+        return result;
+    }
+
 private:
+    template <Wait wait, typename Number>
+    static Number reduced(Number one, Number other)
+    {
+        switch (wait) {
+        case REDUCE_ADD:
+            return static_cast<unsigned>(one) + static_cast<unsigned>(other);
+        case REDUCE_MIN:
+            return other < one ? other : one;
+        case REDUCE_MAX:
+            return one < other ? other : one;
+        case REDUCE_AND:
+            return one & other;
+        case REDUCE_OR:
+            return one | other;
+        default:
+            return one ^ other;
+        }
+    }
+
     // The lanes that voted, and those whose predicate holds.
     struct Votes {
         unsigned cast;
@@ -213,6 +220,34 @@ Number atomicAdd(Number *address, emulator::As<Number> value)
 }
 
 template <typename Number>
+Number atomicSub(Number *address, emulator::As<Number> value)
+{
+    static_assert(emulator::is_one<Number, int, unsigned>);
+    return emulator::atomically(address, [=](Number old) { return old - value; });
+}
+
+template <typename Number>
+Number atomicAnd(Number *address, emulator::As<Number> value)
+{
+    static_assert(emulator::is_one<Number, int, unsigned, unsigned long long>);
+    return emulator::atomically(address, [=](Number old) { return old & value; });
+}
+
+template <typename Number>
+Number atomicOr(Number *address, emulator::As<Number> value)
+{
+    static_assert(emulator::is_one<Number, int, unsigned, unsigned long long>);
+    return emulator::atomically(address, [=](Number old) { return old | value; });
+}
+
+template <typename Number>
+Number atomicXor(Number *address, emulator::As<Number> value)
+{
+    static_assert(emulator::is_one<Number, int, unsigned, unsigned long long>);
+    return emulator::atomically(address, [=](Number old) { return old ^ value; });
+}
+
+template <typename Number>
 Number atomicMin(Number *address, emulator::As<Number> value)
 {
     static_assert(emulator::is_one<Number, int, unsigned, long long, unsigned long long>);
@@ -249,8 +284,18 @@ struct Kernel;
 template <typename... Types, void (*kernel)(Types...)>
 struct Kernel<kernel> {
     static constexpr bool constant[] = {std::is_const_v<std::remove_pointer_t<Types>>...};
+    static constexpr unsigned sizes[] = {sizeof(Types)...};
 
-    static Outcome run(Launch &launch) { return emulator::run(enter, launch); }
+    // CUDA flushes subnormals of float only. The CPU flushes those of double with them, so that a kernel of doubles keeps
+    // all.
+    static constexpr bool flushes =
+        !(std::is_same_v<std::remove_cv_t<std::remove_pointer_t<Types>>, double> || ...);
+
+    EMULATOR_UNSEEN static Outcome run(Launch &launch)
+    {
+        launch.flush = launch.flush && flushes;
+        return emulator::run(enter, launch);
+    }
 
     static void enter(void **arguments) { call(arguments, std::index_sequence_for<Types...>()); }
 

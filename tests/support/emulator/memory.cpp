@@ -1,9 +1,10 @@
 // The memory of emulated kernels: where an argument may be touched, and who has touched it since which barrier.
 //
-// The kernels are compiled with -fsanitize=thread, which makes the compiler announce every access to memory by a call
-// of a __tsan function. These functions are defined here; the sanitizer's own library is not linked.
+// compiler_calls.cpp announces every access to memory.
 
+#include "counts.h"
 #include "record.h"
+#include "vectors.h"
 
 #ifdef __APPLE__
 #include <dlfcn.h>
@@ -20,10 +21,13 @@
 #include <string>
 #include <vector>
 
+// Dynamic shared memory, and behind the most that a block can have (227 KiB) what no access may touch.
+extern "C" {
+alignas(1024) char emulator_dynamic[1 << 20];
+}
+
 namespace emulator {
 namespace {
-
-enum Access { READ, WRITE, ATOMIC };
 
 // An argument lies in the middle of a stretch of addresses where nothing else is.
 struct Argument {
@@ -36,7 +40,8 @@ struct Argument {
     std::vector<Cell> cells;  // one an element; none where an argument is only read, and was all written before
 };
 
-constexpr std::size_t ARGUMENTS = 32;
+constexpr std::size_t ARGUMENTS = 64;
+static_assert(ARGUMENTS <= SHARED_SPACE);
 constexpr unsigned STRETCH_BITS = 33;
 constexpr std::size_t STRETCH = std::size_t(1) << STRETCH_BITS;
 constexpr std::size_t LARGEST = STRETCH / 4;
@@ -52,8 +57,9 @@ struct Image {
     const char *variables_end = nullptr;
 };
 
-Image library, own;        // of the running kernel, and of the emulator
-std::vector<Cell> shared;  // one a byte of the library's variables
+Image library;              // of the running kernel
+std::vector<Cell> shared;   // one a byte of the library's variables
+std::vector<Cell> dynamic;  // one a byte of dynamic shared memory
 
 bool within(const void *address, const void *low, const void *high)
 {
@@ -171,9 +177,8 @@ void touch_argument(const char *address, std::size_t size, Access access)
             touch(argument.cells[i], access, name, i);
 }
 
-void touch_shared(const char *address, std::size_t size, Access access)
+void touch_shared(Cell *cells, std::size_t size, Access access)
 {
-    Cell *cells = &shared[address - library.variables];
     for (std::size_t i = 0; i < size; ++i) {
         // The shared memory of an earlier block was another.
         if (cells[i].written.other_block())
@@ -184,36 +189,69 @@ void touch_shared(const char *address, std::size_t size, Access access)
     }
 }
 
-inline void touch(const void *pointer, std::size_t size, Access access)
+void touch_dynamic(std::size_t offset, std::size_t size, Access access)
 {
-    const char *address = static_cast<const char *>(pointer);
-    if (std::size_t(address - arena) < ARGUMENTS * STRETCH)
-        return touch_argument(address, size, access);
-    if (within(address, library.variables, library.variables_end - size + 1))
-        return touch_shared(address, size, access);
+    if (offset + size > dynamic.size())
+        refuse("%s byte %zu of dynamic shared memory, outside of its %zu bytes", verb(access), offset, dynamic.size());
+    touch_shared(&dynamic[offset], size, access);
+}
+
+template <typename Variable>
+bool within(const void *address, const Variable &variable)
+{
+    return within(address, &variable, &variable + 1);
+}
+
+// The thread's stack, constants of the kernel, and the place in the grid.
+void touch_own(const void *address, Access access)
+{
     if (within(address, stack.low, stack.high))
         return;
-    // Constants of the kernel, and threadIdx.
-    if (access == READ && (within(address, library.low, library.high) || within(address, own.low, own.high)))
+    if (access == READ &&
+        (within(address, library.low, library.high) || within(address, threadIdx) || within(address, blockIdx) ||
+         within(address, blockDim) || within(address, gridDim)))
         return;
     refuse_stray(access);
 }
 
 }  // namespace
 
-void begin_shared(Enter kernel)
+void touch(const void *pointer, std::size_t size, Access access, const void *instruction)
+{
+    const char *address = static_cast<const char *>(pointer);
+    unsigned space = SHARED_SPACE;
+    if (std::size_t(address - arena) < ARGUMENTS * STRETCH) {
+        touch_argument(address, size, access);
+        space = (address - arena) >> STRETCH_BITS;
+    } else if (within(address, library.variables, library.variables_end - size + 1))
+        touch_shared(&shared[address - library.variables], size, access);
+    else if (within(address, emulator_dynamic))
+        touch_dynamic(address - emulator_dynamic, size, access);
+    else
+        return touch_own(address, access);
+    if (counting == COUNT)
+        count(space, address, size, access, instruction);
+}
+
+void refuse_misaligned(bool reads, const void *address, std::size_t size)
+{
+    const Access access = reads ? READ : WRITE;
+    touch(address, 1, access, nullptr);
+    refuse("%s %zu bytes at an address that is no multiple of %zu", verb(access), size, size);
+}
+
+void begin_shared(Enter kernel, std::size_t bytes)
 {
     const void *inside = reinterpret_cast<const void *>(kernel);
-    if (!own.low)
-        own = image_around(&now);
     if (!within(inside, library.low, library.high))
         library = image_around(inside);
     shared.assign(library.variables_end - library.variables, Cell());
+    dynamic.assign(bytes, Cell());
 }
 
 void atomic(const void *address, std::size_t size)
 {
-    touch(address, size, ATOMIC);
+    touch(address, size, ATOMIC, __builtin_return_address(0));
 }
 
 }  // namespace emulator
@@ -221,11 +259,12 @@ void atomic(const void *address, std::size_t size)
 using namespace emulator;
 
 // Makes room for an argument behind those of lower numbers, and for no other; returns its address, or null where there
-// is no room. `unwritten` marks the elements that nothing wrote so far, one byte each; null: none.
+// is no room. It is `offset` bytes past a multiple of all alignments. `unwritten` marks the elements that nothing wrote so far, one byte each; null: none.
 extern "C" void *emulator_place(
     unsigned number,
     const char *name,
     std::size_t size,
+    std::size_t offset,
     std::size_t item,
     int constant,
     const unsigned char *unwritten)
@@ -242,14 +281,15 @@ extern "C" void *emulator_place(
         arguments[i].data = nullptr;
     Argument &argument = arguments[number];
     // Not at equal distances: an index that overflowed by a power of two must not meet another argument.
-    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 128);
-    if (size > argument.committed) {
+    argument.data = arena + number * STRETCH + STRETCH / 2 + number * (STRETCH / 256);
+    if (offset + size > argument.committed) {
         const std::size_t page = sysconf(_SC_PAGESIZE);
-        const std::size_t pages = std::max(size, 2 * argument.committed) / page + 1;
+        const std::size_t pages = std::max(offset + size, 2 * argument.committed) / page + 1;
         if (mprotect(argument.data, pages * page, PROT_READ | PROT_WRITE))
             return nullptr;
         argument.committed = pages * page;
     }
+    argument.data += offset;
     argument.name = name;
     argument.size = size;
     argument.item = item;
@@ -272,57 +312,20 @@ extern "C" std::size_t emulator_unwritten(unsigned number, std::size_t *first)
     return std::count_if(cells.begin(), cells.end(), nobody);
 }
 
-extern "C" {
-void __tsan_init() {}
-void __tsan_func_entry(void *) {}
-void __tsan_func_exit() {}
-
-#define ANNOUNCED(name, size)                                                \
-    void __tsan_read##name(const void *address) { touch(address, size, READ); } \
-    void __tsan_write##name(const void *address) { touch(address, size, WRITE); }
-ANNOUNCED(1, 1)
-ANNOUNCED(2, 2)
-ANNOUNCED(4, 4)
-ANNOUNCED(8, 8)
-ANNOUNCED(16, 16)
-#undef ANNOUNCED
-
-#define ANNOUNCED(size)                                                                    \
-    void __tsan_unaligned_read##size(const void *address) { touch(address, size, READ); }   \
-    void __tsan_unaligned_write##size(const void *address) { touch(address, size, WRITE); }
-ANNOUNCED(2)
-ANNOUNCED(4)
-ANNOUNCED(8)
-ANNOUNCED(16)
-#undef ANNOUNCED
-
-void __tsan_read_range(const void *address, std::size_t size)
+// Returns the size of those variables of the running kernel's library, at given offsets and of given sizes, that its
+// last pass touched.
+extern "C" std::size_t emulator_touched(std::size_t count, const std::size_t *offsets, const std::size_t *sizes)
 {
-    touch(address, size, READ);
-}
-
-void __tsan_write_range(const void *address, std::size_t size)
-{
-    touch(address, size, WRITE);
-}
-
-void *__tsan_memcpy(void *to, const void *from, std::size_t size)
-{
-    touch(from, size, READ);
-    touch(to, size, WRITE);
-    return std::memcpy(to, from, size);
-}
-
-void *__tsan_memmove(void *to, const void *from, std::size_t size)
-{
-    touch(from, size, READ);
-    touch(to, size, WRITE);
-    return std::memmove(to, from, size);
-}
-
-void *__tsan_memset(void *to, int value, std::size_t size)
-{
-    touch(to, size, WRITE);
-    return std::memset(to, value, size);
-}
+    const auto touched = [](const Cell &cell) { return cell.written.spread != NOBODY; };
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const char *variable = library.low + offsets[i];
+        // Others are constants.
+        if (!within(variable, library.variables, library.variables_end - sizes[i] + 1))
+            continue;
+        const Cell *first = &shared[variable - library.variables];
+        if (std::any_of(first, first + sizes[i], touched))
+            size += sizes[i];
+    }
+    return size;
 }

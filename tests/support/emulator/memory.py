@@ -15,6 +15,11 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 # The bytes of uninitialized memory: NaN as a real, neither True nor False as a bool.
 POISON = 0xFF
+# Words of spikes may have any value, all ones among them; this one is as good as never met.
+_POISON_WORD = 0xA5C3_96E1_5B3D_7C29
+
+# CuPy's allocations begin at multiples of this, in bytes.
+_ALIGNMENT = 512
 
 
 class EmulationError(Exception):
@@ -28,7 +33,8 @@ def address_of(x: Array) -> int:
 class Blank:
     """Arrays that may still contain uninitialized elements, marked by poison.
 
-    An integer of -1 equals poison: written by NumPy it counts as uninitialized, written by a kernel it does not.
+    An integer of 1 or 2 bytes that are all ones equals poison: written by NumPy it counts as uninitialized, written by
+    a kernel it does not.
     """
 
     def __init__(self) -> None:
@@ -36,7 +42,8 @@ class Blank:
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         out = np.empty(shape, dtype)
-        out.reshape(-1).view(np.uint8)[:] = POISON
+        bits, poison = _poison(out.dtype)
+        out.reshape(-1).view(bits)[:] = poison
         self._arrays[id(out)] = out
         return out
 
@@ -44,8 +51,8 @@ class Blank:
         """Return for each element of x whether it is uninitialized; None if none is."""
         if self._owner(x) is None:
             return None
-        bits = np.dtype(f"u{x.itemsize}")
-        marks: Array = x.reshape(-1).view(bits) == np.iinfo(bits).max
+        bits, poison = _poison(x.dtype)
+        marks: Array = x.reshape(-1).view(bits) == poison
         if marks.any():
             return marks
         self.written(x)
@@ -58,9 +65,21 @@ class Blank:
             del self._arrays[id(owner)]
 
     def _owner(self, x: Array) -> Array | None:
-        while isinstance(x.base, np.ndarray):
-            x = x.base
-        return x if self._arrays.get(id(x)) is x else None
+        owner = _owner(x)
+        return owner if self._arrays.get(id(owner)) is owner else None
+
+
+def _owner(x: Array) -> Array:
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def _poison(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
+    """Return poison for elements of a type, as an unsigned integer of its size, and the type of that integer."""
+    bits = np.dtype(f"u{dtype.itemsize}")
+    most = int(np.iinfo(bits).max)
+    return bits, _POISON_WORD & most if dtype.kind in "iu" and dtype.itemsize >= 4 else most
 
 
 @dataclass(eq=False)
@@ -103,6 +122,7 @@ class Memory:
             ctypes.c_uint(self.number),
             ctypes.c_char_p(self.name.encode()),
             ctypes.c_size_t(self.array.nbytes),
+            ctypes.c_size_t((self.address - address_of(_owner(self.array))) % _ALIGNMENT),
             ctypes.c_size_t(self.array.itemsize),
             ctypes.c_int(self.constant),
             ctypes.c_void_p(None if self.unwritten is None else address_of(self.unwritten)),

@@ -29,8 +29,11 @@ struct Launch {
     dim3 grid;
     dim3 block;
     void **arguments;   // as cuLaunchKernel has them: the addresses of the arguments
+    unsigned shared;    // bytes of dynamic shared memory
     unsigned order;     // of threads and blocks: ascending, descending, shuffled
     unsigned fibers;    // whether threads can wait
+    unsigned flush;     // whether subnormal numbers become 0
+    unsigned counting;  // what the pass does for counts.cpp
     char message[256];  // why the pass was refused
 };
 
@@ -54,7 +57,13 @@ enum Wait : unsigned {
     SHFL_XOR,
     BALLOT,
     ANY,
-    ALL
+    ALL,
+    REDUCE_ADD,
+    REDUCE_MIN,
+    REDUCE_MAX,
+    REDUCE_AND,
+    REDUCE_OR,
+    REDUCE_XOR
 };
 
 constexpr unsigned WARP = 32;
@@ -72,6 +81,9 @@ unsigned wait_for_block(Wait wait, int line, bool predicate);
 const Exchange &wait_for_warp(Wait wait, int line, unsigned mask, std::uint64_t value);
 
 unsigned lane();
+
+// The lanes with which the warp began.
+unsigned lanes();
 
 // Announces an atomic access.
 void atomic(const void *address, std::size_t size);

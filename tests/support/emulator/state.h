@@ -30,7 +30,13 @@ struct Stack {
 
 extern Stack stack;
 
-// Forgets what the shared memory of a kernel's library held.
-void begin_shared(Enter kernel);
+enum Access { READ, WRITE, ATOMIC };
+
+// Refuses an access of the running thread, by the instruction at an address, to memory that is not its own to touch, or
+// not yet.
+void touch(const void *address, std::size_t size, Access access, const void *instruction);
+
+// Forgets what the shared memory of a kernel's library held, and makes room for some bytes of dynamic shared memory.
+void begin_shared(Enter kernel, std::size_t dynamic);
 
 }  // namespace emulator

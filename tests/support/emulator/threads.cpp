@@ -8,6 +8,9 @@
 #define _DARWIN_C_SOURCE
 #endif
 
+#include "counts.h"
+#include "flush.h"
+#include "order.h"
 #include "state.h"
 
 #include <setjmp.h>
@@ -19,7 +22,6 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,8 @@ constexpr const char *NAMES[] = {
     "__syncthreads()", "__syncthreads_count()", "__syncthreads_and()", "__syncthreads_or()",
     "__syncwarp()",    "__shfl_sync()",         "__shfl_up_sync()",    "__shfl_down_sync()",
     "__shfl_xor_sync()", "__ballot_sync()",     "__any_sync()",        "__all_sync()",
+    "__reduce_add_sync()", "__reduce_min_sync()", "__reduce_max_sync()",
+    "__reduce_and_sync()", "__reduce_or_sync()", "__reduce_xor_sync()",
 };
 
 enum State { READY, WAITING, OVER };
@@ -87,32 +91,6 @@ void make_fibers()
         fibers[i].stack = {low + guard, low + each};
     }
 }
-
-// The numbers 0 to count - 1 in the order of this pass.
-class Order {
-public:
-    void begin(unsigned count)
-    {
-        numbers_.resize(count);
-        for (unsigned i = 0; i < count; ++i)
-            numbers_[i] = launch->order == 1 ? count - 1 - i : i;
-        again();
-    }
-
-    // A shuffled order is another one after every barrier.
-    void again()
-    {
-        if (launch->order == 2)
-            std::shuffle(numbers_.begin(), numbers_.end(), random_);
-    }
-
-    auto begin() const { return numbers_.begin(); }
-    auto end() const { return numbers_.end(); }
-
-private:
-    std::vector<unsigned> numbers_;
-    std::mt19937 random_{20180907};
-};
 
 Order blocks, turns;
 
@@ -183,6 +161,8 @@ bool release_block()
         count += fiber.value;
     }
     ++now.interval;
+    if (counting)
+        end_accesses();
     for (unsigned t = 0; t < threads; ++t) {
         fibers[t].state = READY;
         fibers[t].value = count;
@@ -278,24 +258,61 @@ void run_fibers()
             if (fibers[t].state == READY)
                 resume(t);
         if (std::all_of(fibers, fibers + threads, [](const Fiber &fiber) { return fiber.state == OVER; }))
-            return;
+            break;
         if (!release())
             refuse_stall();
         turns.again();
     }
+    if (counting)
+        end_accesses();
 }
 
 void run_block()
 {
     now.first = ++now.interval;
     blockIdx = position(block_number, launch->grid);
-    turns.begin(threads);
+    turns.begin(threads, launch->order);
+    if (counting)
+        begin_block();
     if (launch->fibers)
-        return run_fibers();
-    for (const unsigned t : turns) {
-        enter(t, 0);
-        kernel(launch->arguments);
+        run_fibers();
+    else
+        for (const unsigned t : turns) {
+            enter(t, 0);
+            kernel(launch->arguments);
+            if (counting && (t % WARP == WARP - 1 || t == threads - 1))
+                end_accesses();
+        }
+}
+
+Outcome run_pass()
+{
+    blockDim = launch->block;
+    gridDim = launch->grid;
+    threads = blockDim.x * blockDim.y * blockDim.z;
+    now = Now();
+    const char *here = static_cast<const char *>(__builtin_frame_address(0));
+    stack = {here - CALLERS_STACK, here};
+    const int outcome = _setjmp(door);
+    if (outcome) {
+        // The fibers of a refused pass hang in the middle of the kernel.
+        for (std::size_t t = 0; fibers && t < MOST_THREADS; ++t)
+            fibers[t].begun = false;
+        return static_cast<Outcome>(outcome);
     }
+    if (launch->fibers && !fibers)
+        make_fibers();
+    positions.resize(threads);
+    for (unsigned t = 0; t < threads; ++t)
+        positions[t] = position(t, launch->block);
+    begin_shared(kernel, launch->shared);
+    begin_counting(static_cast<Counting>(launch->counting));
+    blocks.begin(gridDim.x * gridDim.y * gridDim.z, launch->order);
+    for (const unsigned number : blocks) {
+        block_number = number;
+        run_block();
+    }
+    return ENDED;
 }
 
 }  // namespace
@@ -314,35 +331,12 @@ void refuse(const char *format, ...)
 
 Outcome run(Enter entered, Launch &asked)
 {
+    const Flushing flushing(asked.flush);
     kernel = entered;
     launch = &asked;
-    blockDim = launch->block;
-    gridDim = launch->grid;
-    threads = blockDim.x * blockDim.y * blockDim.z;
-    now = Now();
-    const char *here = static_cast<const char *>(__builtin_frame_address(0));
-    stack = {here - CALLERS_STACK, here};
-    const int outcome = _setjmp(door);
-    if (outcome) {
-        // The fibers of a refused pass hang in the middle of the kernel.
-        for (std::size_t t = 0; fibers && t < MOST_THREADS; ++t)
-            fibers[t].begun = false;
-        return static_cast<Outcome>(outcome);
-    }
-    if (threads > MOST_THREADS)
-        refuse_launch("a block of %u threads is more than a GPU takes", threads, "");
-    if (launch->fibers && !fibers)
-        make_fibers();
-    positions.resize(threads);
-    for (unsigned t = 0; t < threads; ++t)
-        positions[t] = position(t, launch->block);
-    begin_shared(kernel);
-    blocks.begin(gridDim.x * gridDim.y * gridDim.z);
-    for (const unsigned number : blocks) {
-        block_number = number;
-        run_block();
-    }
-    return ENDED;
+    const Outcome outcome = run_pass();
+    counting = OFF;
+    return outcome;
 }
 
 unsigned wait_for_block(Wait wait, int line, bool predicate)
@@ -368,9 +362,21 @@ unsigned lane()
     return now.thread % WARP;
 }
 
+unsigned lanes()
+{
+    const unsigned left = threads - now.thread / WARP * WARP;
+    return left < WARP ? (1u << left) - 1 : 0xffffffff;
+}
+
 void fence()
 {
     now.fenced = true;
 }
 
 }  // namespace emulator
+
+// Returns whether the CPU can flush subnormal numbers to 0.
+extern "C" int emulator_flushes()
+{
+    return emulator::Flushing::possible;
+}

@@ -52,7 +52,7 @@ def function(text: str, name: str) -> tuple[int, int]:
     Raises:
         ValueError: it is not defined exactly once.
     """
-    head = rf"^( *)(?:def |.*\b__(?:global|device)__ .*){re.escape(name)}\("
+    head = rf"^( *)(?:def |.*\b__(?:global|device)__ .*\b){re.escape(name)}\("
     starts = list(re.finditer(head, text, re.MULTILINE))
     if len(starts) != 1:
         raise ValueError(f"'{name}' is defined {len(starts)} times")

@@ -1,0 +1,72 @@
+"""Accesses of a step's kernels to memory, counted by the emulator in small: sectors, bank conflicts, divergence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import step_costs
+
+import cuslayer as cs
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from tests.support.emulator.counts import LaunchCounts
+from tests.support.fake_cupy import strict
+
+# The step is computed for one recording of few steps: a word of packed spikes.
+STEPS, BATCH = 32, 1
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """The accesses of a kernel.
+
+    Attributes:
+        sectors: the 32-byte sectors that warps read, write and change atomically; each access counts its own.
+        ideal: the fewest sectors that hold the bytes.
+        shared: the warp accesses to shared memory.
+        conflicts: the further passes that they need because lanes want different words of a bank.
+        divergence: the share of accesses in which only a part of a warp's lanes takes part.
+    """
+
+    sectors: int
+    ideal: int
+    shared: int
+    conflicts: int
+    divergence: float
+
+    @property
+    def efficiency(self) -> float:
+        """The share of the sectors that is needed; 1 without accesses."""
+        return self.ideal / self.sectors if self.sectors else 1.0
+
+
+def total(launches: Iterable[LaunchCounts]) -> Accesses:
+    """Return the accesses of launches, summed over them and their arrays."""
+    launches = list(launches)
+    arrays = [x for launch in launches for x in launch.sectors.values()]
+    accesses = sum(launch.accesses for launch in launches)
+    return Accesses(
+        sum(x.read + x.written + x.changed for x in arrays),
+        sum(x.ideal_read + x.ideal_written + x.ideal_changed for x in arrays),
+        sum(launch.shared_accesses for launch in launches),
+        sum(launch.conflicts for launch in launches),
+        sum(launch.partial for launch in launches) / accesses if accesses else 0.0,
+    )
+
+
+def of_step(make: Callable[[], cs.Sequential], shape: tuple[int, ...]) -> dict[str, Accesses]:
+    """Return the accesses of each kernel of a training step of a network, by the kernel's name."""
+    with strict(counting=True) as emulator:
+        cs.use("cuda")
+        try:
+            trainer, loader = step_costs.prepared(make, shape, STEPS, BATCH, 1)
+            emulator.counts.clear()
+            trainer.train(loader)
+        finally:
+            cs.use("cpu")
+        names = dict.fromkeys(launch.kernel for launch in emulator.counts)
+        return {name: total(launch for launch in emulator.counts if launch.kernel == name) for name in names}

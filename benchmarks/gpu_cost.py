@@ -1,0 +1,237 @@
+"""What a training step asks of a GPU, counted without one, and a model of its time.
+
+    python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
+    python benchmarks/gpu_cost.py --quick                      # without the resources and accesses of kernels
+    python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
+    python benchmarks/gpu_cost.py --json                       # for programs
+
+A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
+none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
+operations, by phase and layer.
+
+For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
+(occupancy.py), and the emulator counts sectors, bank conflicts and divergence in a step of one short recording
+(accesses.py), which takes some minutes.
+
+The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
+the rate of float32; they follow one another. Nothing of it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import accesses
+import gpu
+import occupancy
+import page
+import step_costs
+import traffic
+from step_costs import Costs
+
+import cuslayer as cs
+
+PAGE = Path(__file__).parents[1] / "docs" / "kernels.md"
+
+# Of an H100: bytes a second of its memory, operations a second in float32; seconds of a launch through CuPy, and of one
+# within a graph; bytes a second from ordinary memory of the host.
+BANDWIDTH = traffic.BANDWIDTH
+FLOPS = 50e12
+LAUNCH = 5e-6
+LAUNCH_IN_GRAPH = 2e-6
+TRANSFER = 8.5e9
+
+BATCHES = {"MLP": 32, "CNN": 8}
+TOTALS = {
+    "operations": "operations (launches, memsets, products, copies)",
+    "products": "matrix products",
+    "readbacks": "reads back to the host",
+    "bytes_up": "bytes sent to the device",
+    "moved": "bytes moved on the device",
+    "flops": "floating-point operations of products",
+    "microseconds": "model: time on the device",
+    "microseconds_up": "model: time of the transfers before",
+}
+
+# The same totals before spikes were packed and layers had kernels of their own.
+BEFORE: dict[str, dict[str, float]] = {
+    name: dict(zip(TOTALS, numbers, strict=True))
+    for name, numbers in (
+        ("MLP", (42, 5, 3, 22197760, 725638509, 45750681600, 1201.5, 2611.5)),
+        ("CNN", (6102, 318, 3, 5549440, 13629627005, 42428006400, 31591.2, 652.9)),
+    )
+}
+
+
+def microseconds(costs: Costs) -> float:
+    """Return the model's time of the operations on the device, one after the other."""
+    launched = (o for o in costs.operations if o.kind not in ("upload", "readback"))
+    return 1e6 * sum(
+        max(LAUNCH_IN_GRAPH if o.graph else LAUNCH, o.bytes / BANDWIDTH, o.flops / FLOPS) for o in launched
+    )
+
+
+def totals(costs: Costs) -> dict[str, float]:
+    """Return the totals of costs by the names of TOTALS."""
+    numbers: dict[str, float] = {"operations": costs.launches, "microseconds": microseconds(costs)}
+    numbers["microseconds_up"] = 1e6 * costs.bytes_up / TRANSFER
+    return {name: numbers[name] if name in numbers else getattr(costs, name) for name in TOTALS}
+
+
+def parts(costs: Costs) -> list[dict[str, Any]]:
+    """Return the totals of each phase and layer, in the order of the step."""
+    return [
+        {"phase": phase, "layer": layer, **totals(part)} for (phase, layer), part in costs.by("phase", "layer").items()
+    ]
+
+
+def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[dict[str, Any]]:
+    """Return launches and bytes of each own kernel; with counts also its resources, blocks a multiprocessor, accesses.
+
+    The accesses are None for a kernel that the small step of the counts does not launch.
+    """
+    rows = []
+    for (_, name), part in costs.by("kind", "name").items():
+        launch = max(part.operations, key=lambda o: o.bytes)
+        if launch.kind != "own":
+            continue
+        row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
+        row["microseconds"] = microseconds(part)
+        row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
+        if counts is not None:
+            needed = occupancy.resources(name)
+            row |= asdict(needed)
+            row["blocks"] = occupancy.blocks(needed, launch.block, launch.shared)
+            row["accesses"] = asdict(counts[name]) if name in counts else None
+        rows.append(row)
+    return rows
+
+
+def network(name: str) -> tuple[Callable[[], cs.Sequential], tuple[int, ...]]:
+    """Return a function that makes a network, "MLP", "CNN" or a notation, and the shape of its input."""
+    if name in gpu.NETWORKS:
+        return gpu.NETWORKS[name], (34, 34, 2)
+    made = cs.Network(name, cs.SRM())
+    return lambda: cs.Network(name, cs.SRM()), made.input_shape
+
+
+def measure(name: str, steps: int, batch: int, quick: bool) -> dict[str, Any]:
+    """Return everything about a training step of a network."""
+    make, shape = network(name)
+    costs = step_costs.count(make, shape, steps, batch)
+    counts = None if quick else accesses.of_step(make, shape)
+    found = {"network": name, "steps": steps, "batch": batch, **totals(costs)}
+    return found | {"parts": parts(costs), "kernels": kernels(costs, counts)}
+
+
+def size(number: float) -> str:
+    """Return a number of bytes or operations with three digits and a prefix."""
+    for unit in ("", " k", " M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} G"
+
+
+def shown(name: str, number: float) -> str:
+    """Return a number of TOTALS as text."""
+    if name.startswith("microseconds"):
+        return f"{number:,.0f} µs"
+    return f"{number:,.0f}" if name in ("operations", "products", "readbacks") else size(number)
+
+
+def of_totals(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of totals, beside those before."""
+    heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
+    for row in rows:
+        usual = row["steps"] == gpu.STEPS and row["batch"] == BATCHES.get(row["network"])
+        before = BEFORE.get(row["network"]) if usual else None
+        heads += [f"{row['network']}, T {row['steps']}, batch {row['batch']}", *(["before"] if before else [])]
+        for line, name in zip(cells, TOTALS, strict=True):
+            line += [shown(name, row[name]), *([shown(name, before[name])] if before else [])]
+    return page.table(heads, cells, 1)
+
+
+def of_parts(row: dict[str, Any]) -> list[str]:
+    """Return the table of a network by phase and layer."""
+    names = list(TOTALS)
+    cells = [
+        [part["phase"], part["layer"], *(shown(name, part[name]) if part[name] else "" for name in names)]
+        for part in row["parts"]
+    ]
+    heads = ["operations", "products", "reads back", "sent", "moved", "flops", "time", "to send"]
+    return page.table([f"{row['network']}: phase", "layer", *heads], cells, 2)
+
+
+def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the own kernels of all networks."""
+    quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
+    heads = ["kernel", "network", "launches", "moved", "time", "blocks", "threads", "dynamic shared"]
+    if not quick:
+        heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
+        heads += ["sectors needed", "bank conflicts", "divergent"]
+    cells = []
+    for row in rows:
+        for kernel in row["kernels"]:
+            threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
+            numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
+            numbers += [grid, threads, size(kernel["dynamic_shared"])]
+            if not quick:
+                numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
+                numbers += of_accesses(kernel["accesses"])
+            cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
+    return page.table(heads, cells, 2)
+
+
+def of_accesses(counts: dict[str, Any] | None) -> list[str]:
+    """Return the cells of accesses: sectors needed of those accessed, conflicts a shared access, divergent accesses."""
+    if counts is None:
+        return ["", "", ""]
+    found = accesses.Accesses(**counts)
+    conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
+    return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
+
+
+def of_networks(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of totals, and a table by phase and layer for each network."""
+    lines = of_totals(rows)
+    for row in rows:
+        lines += ["", *of_parts(row)]
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
+    parser.add_argument("--steps", type=int, default=gpu.STEPS)
+    parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
+    parser.add_argument("--json", action="store_true", help="print JSON, write no page")
+    parser.add_argument("--quick", action="store_true", help="without resources and accesses of kernels")
+    parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the tables")
+    options = parser.parse_args(arguments)
+    names = options.network or list(BATCHES)
+    rows = [
+        measure(name, options.steps, options.batch or BATCHES.get(name, gpu.BATCH), options.quick) for name in names
+    ]
+    if options.json:
+        model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
+        model["launch_in_graph"] = LAUNCH_IN_GRAPH
+        json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
+        print()
+        return
+    costs, own = of_networks(rows), of_kernels(rows)
+    print("\n".join([*costs, "", *own]))
+    if options.network is None:
+        page.fill(options.docs, "gpu-cost", costs, None, "")
+        if not options.quick:
+            page.fill(options.docs, "gpu-kernels", own, None, "")
+
+
+if __name__ == "__main__":
+    main()

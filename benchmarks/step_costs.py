@@ -1,0 +1,138 @@
+"""The operations of a training step on a GPU, counted on the stand-in for CuPy, by phase and layer.
+
+The step is that of a `Trainer` with a `Loader` of recordings of an event camera: events from the host, forward, loss,
+backward, gradient flow, optimizer and score. Nothing is computed, so that a step of any network takes about as long as
+its Python code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import traffic
+
+import cuslayer as cs
+from cuslayer.data import Arrays, Events, Loader
+from cuslayer.network.container import Container, graph_of
+from cuslayer.network.fusion import observe
+from cuslayer.tape import Node, Tensor
+from cuslayer.training import Trainer
+from cuslayer.training.score import Tally
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from tests.support.fake_cupy import Costs, counted, strict
+
+# Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
+EVENTS = 4000 / 300
+
+# The step that is counted: the first ones compile kernels and allocate memory, and every fourth records gradients.
+COUNTED = 4
+
+# The arrays that a kernel reads and writes.
+UPDATED = {
+    name: {x for x, way in ways.items() if {"r", "w"} <= set(way.lower())} for name, ways in traffic.WAYS.items()
+}
+
+
+def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int) -> Costs:
+    """Return the costs of a training step of a network on a batch of recordings of events, of so many steps."""
+    with strict(compute=False):
+        cs.use("cuda")
+        try:
+            trainer, loader = prepared(make, shape, steps, batch, COUNTED + 1)
+            marks = list[int]()
+            with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
+                trainer.train(_batches(costs, loader, marks))
+            return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
+        finally:
+            cs.use("cpu")
+
+
+def prepared(
+    make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int, batches: int
+) -> tuple[Trainer, Loader]:
+    """Return a trainer of a network and a loader of batches of recordings, both on the device in use."""
+    net = make()
+    with cs.no_grad():
+        outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
+    recordings = [_recording(number, shape, steps) for number in range(batch)]
+    labels = np.arange(batch) % outputs
+    data = Arrays(recordings * batches, np.tile(labels, batches), shape=shape)
+    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=60, false=10), cs.Adam(net.parameters(), amsgrad=True)
+    return Trainer(net, loss, optimizer, calibrate=None), Loader(data, batch, steps=steps)
+
+
+def _recording(seed: int, shape: tuple[int, ...], steps: int) -> Events:
+    """Return a recording of steps of 1 ms from a camera (H, W, 2), or for shape (N,) from N channels."""
+    rng, events = np.random.default_rng(seed), round(EVENTS * steps)
+    t, *places = np.sort(rng.uniform(0, steps, events)), *(rng.integers(0, side, events) for side in shape)
+    return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
+
+
+def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:
+    """Yield the batches of a loader, and list the numbers of operations before each of them and at the end."""
+    batches = iter(loader)
+    for _ in range(COUNTED + 1):
+        marks.append(len(costs.operations))
+        with costs.phase("input"):
+            batch = next(batches)
+        with costs.phase("trainer"):
+            yield batch
+    marks.append(len(costs.operations))
+
+
+@contextmanager
+def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
+    """Label the operations of a trainer's steps within the block."""
+    layers: dict[int, str] = {}
+    nodes = graph_of(trainer.net).nodes
+
+    def forward(run: Callable[..., Tensor], step: Any, *inputs: Tensor) -> Tensor:
+        layer = f"{nodes[step.start]} {' + '.join(type(stage).__name__ for stage in step.stages)}"
+        with costs.phase(layer=layer):
+            out = run(step, *inputs)
+        _label_nodes(out.node, layer, layers)
+        return out
+
+    gradients = Node.input_gradients
+
+    def backward_of_node(self: Node, grad: list[Any]) -> Any:
+        with costs.phase(layer=layers.get(self.serial, "loss")):
+            return gradients(self, grad)
+
+    def phase(name: str, work: Callable[..., Any], layer: str = "") -> Callable[..., Any]:
+        def labelled(*arguments: Any, **options: Any) -> Any:
+            with costs.phase(name, layer):
+                return work(*arguments, **options)
+
+        return labelled
+
+    with ExitStack() as stack:
+        for owner, attribute, name, layer in (
+            (Container, "__call__", "forward", "input"),
+            (trainer, "loss", "loss", "loss"),
+            (Tensor, "backward", "backward", ""),
+            (trainer.gradients, "add", "gradient flow", ""),
+            (trainer.optimizer, "step", "optimizer", ""),
+            (Tally, "add", "score", ""),
+        ):
+            labelled = phase(name, getattr(owner, attribute), layer)
+            stack.enter_context(mock.patch.object(owner, attribute, labelled))
+        stack.enter_context(mock.patch.object(Node, "input_gradients", backward_of_node))
+        stack.enter_context(observe(trainer.net, forward))
+        yield
+
+
+def _label_nodes(node: Node | Tensor | None, layer: str, layers: dict[int, str]) -> None:
+    """Label the nodes of the graph that a layer made: those behind its output that no layer before has."""
+    if isinstance(node, Node) and node.serial not in layers:
+        layers[node.serial] = layer
+        for other in node.inputs:
+            _label_nodes(other, layer, layers)

@@ -1,0 +1,147 @@
+"""Blocks of the kernels that add errors over the spikes under windows, and the sum of their parts: `tap_sums.cuh`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Window
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import TILE, empty, most_shared
+from cuslayer.kernels.spikes.packed import WORD
+
+# Threads of a block at most, and those that a multiprocessor has room for, by its registers.
+_THREADS, _RESIDENT = 256, 384
+# With fewer threads on a multiprocessor a second pass over stored errors is faster.
+_LEAST_RESIDENT = 64
+# Output channels of a block at most.
+_LANES = 64
+# Bytes that the driver takes of each block's shared memory.
+_RESERVED = 1024
+# Bytes of all parts at most: they are written and read once.
+_PART_BYTES = 24 << 20
+# PART_ROWS of conv_adjoint.cu.
+_PART_ROWS = 16
+# Blocks of a launch at most along x.
+_MOST_BLOCKS = 1 << 16
+
+
+class Blocks(NamedTuple):
+    """The shape of a block.
+
+    Attributes:
+        tiles: tiles of a block; a tile is a pooling window, or one pixel.
+        lanes: output channels of a block, of a group or all of several groups.
+        across: the blocks that all output channels take.
+        threads: tiles x pixels of a tile x lanes.
+        shared: bytes of shared memory.
+        resident: threads of a multiprocessor at a time, as far as shared memory allows.
+    """
+
+    tiles: int
+    lanes: int
+    across: int
+    threads: int
+    shared: int
+    resident: int
+
+
+class Sums(NamedTuple):
+    """What the threads of a block sum.
+
+    Attributes:
+        bits: taps that a thread sums; 0 for none.
+        pieces: the pieces of 32 bits at most that they are in.
+        outputs: output channels of a group.
+        groups: the number of groups of channels.
+        itemsize: bytes of a number.
+        tile: pixels of a tile.
+        ring: numbers of shared memory for each tile and output channel.
+    """
+
+    bits: int
+    pieces: int
+    outputs: int
+    groups: int
+    itemsize: int
+    tile: int = 1
+    ring: int = 0
+
+
+def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: int) -> Sums:
+    """Return the sums of a convolution's weight gradient, channels and outputs those of all groups."""
+    runs = 1 if window.dilation[1] == 1 and groups == 1 else window.kernel[1]
+    run = window.kernel[1] // runs * (channels // groups)
+    return Sums(
+        window.kernel[0] * runs * run, window.kernel[0] * runs * -(-run // WORD), outputs // groups, groups, itemsize
+    )
+
+
+def blocks(op: str, sums: Sums) -> Blocks:
+    """Return the blocks that keep most threads on a multiprocessor.
+
+    Raises:
+        ValueError: a block has no room for one thread.
+    """
+    found = _blocks(sums, most_shared())
+    if found is None:
+        raise ValueError(f"{op}: a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
+    return found
+
+
+def blocks_of_sweep(sums: Sums) -> Blocks | None:
+    """Return the blocks of a sweep over time; None where a second pass over stored errors is faster."""
+    found = _blocks(sums, most_shared())
+    return found if found and found.resident >= _LEAST_RESIDENT else None
+
+
+@lru_cache(maxsize=256)
+def _blocks(sums: Sums, most: int) -> Blocks | None:
+    best: Blocks | None = None
+    for lanes, together, across in _lanes(sums.outputs, sums.groups):
+        for tiles in range(1, _THREADS // (sums.tile * lanes) + 1):
+            windows, threads = sums.tile * tiles * together, sums.tile * tiles * lanes
+            numbers = threads * (TILE + sums.bits) + tiles * lanes * sums.ring
+            shared = sums.itemsize * numbers + 4 * (TILE * windows * (2 * sums.pieces + 3) + sums.pieces)
+            resident = min(most // (shared + _RESERVED) * threads, _RESIDENT)
+            found = Blocks(tiles, lanes, across, threads, shared, resident)
+            if shared <= most and (best is None or _worth(found) > _worth(best)):
+                best = found
+    return best
+
+
+def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the output channels that a block may have, the groups that they are of, and the blocks that all take."""
+    for together in range(2, min(groups, _LANES // outputs) + 1):
+        yield together * outputs, together, -(-groups // together)
+    parts = -(-outputs // _LANES)
+    while True:
+        lanes = -(-outputs // parts)
+        yield lanes, 1, groups * -(-outputs // lanes)
+        if lanes == 1:
+            return
+        parts *= 2
+
+
+def _worth(found: Blocks) -> tuple[float, int]:
+    """Return what blocks are compared by: threads at a time, twice where a warp has one window; then 128 threads."""
+    return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
+
+
+def count_parts(items: int, part_bytes: int) -> int:
+    """Return the number of parts of a sum: one an item, or as few as their memory allows, with equal shares."""
+    most = max(1, min(items, _PART_BYTES // max(part_bytes, 1), _MOST_BLOCKS))
+    return -(-items // -(-items // most))
+
+
+def add_parts(parts: Array, shape: tuple[int, ...]) -> Array:
+    """Return the sum of parts (count, elements), in their order, in a shape."""
+    count, size = parts.shape
+    if count == 1:
+        return parts.reshape(shape)
+    sums = empty(parts, shape, parts.dtype)
+    grid = (min(-(-size // 32), _MOST_BLOCKS),)
+    kernel("add_parts", parts.dtype).launch(grid, (32, _PART_ROWS), 0, parts=parts, sums=sums, count=count, size=size)
+    return sums

@@ -1,0 +1,210 @@
+// Lists of the spikes among packed bits, and sums over them in the order of the CPU's `gather` (kernels/dense/cpu.py).
+//
+// A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp
+// does not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane
+// p, which searches the word where the sum of the counts passes p:
+//
+//     lane            0        1        2        3
+//     words        ..0100   ..0000   ..1001   ..0010
+//     count           1        0        2        1
+//     sum so far      1        1        3        4
+//     list         [  2,      64,      67,      97 ]      place 2 is in lane 2, whose sum is the first above 2
+//
+// The list has 32 places. It is filled completely before it is used, except at the end: so the fours of a sum stay
+// together.
+
+constexpr unsigned ALL_LANES = 0xFFFFFFFF;
+constexpr int LANES = 32;
+
+// Which entry a bit stands for: bit b of word w is entry outer (w / period) + inner (32 (w % period) + b).
+struct Entries {
+    unsigned period;
+    unsigned outer;
+    unsigned inner;
+    unsigned inverse;  // 2^32 / period, rounded down
+
+    __device__ __forceinline__ Entries(unsigned period, unsigned outer, unsigned inner)
+        : period(period), outer(outer), inner(inner), inverse(0xFFFFFFFF / max(period, 1u))
+    {
+    }
+
+    __device__ __forceinline__ unsigned at(unsigned word, unsigned bit) const
+    {
+        // A division takes twenty instructions; the product is the quotient, or one less.
+        unsigned group = (unsigned long long)word * inverse >> 32;
+        group += word - group * period >= period;
+        return outer * group + inner * (LANES * (word - group * period) + bit);
+    }
+};
+
+// `depth` words of each lane, 1 or 4: the words first + 32 i + lane of `count` for each i, 0 behind the last.
+template <int depth>
+struct Words {
+    unsigned word[depth];
+
+    __device__ __forceinline__ Words(const unsigned *words, unsigned count, unsigned first)
+    {
+        const unsigned at = first + threadIdx.x % LANES;
+        const unsigned *const mine = words + at;
+#pragma unroll
+        for (int i = 0; i < depth; ++i)
+            word[i] = at + LANES * i < count ? mine[LANES * i] : 0;
+    }
+};
+
+// What a warp has in shared memory.
+template <int depth>
+struct __align__(16) SpikeList {
+    unsigned list[LANES];
+    unsigned words[LANES * depth];
+
+    // Calls use(list, size) for the entries of the bits in `count` words, in ascending order of the bits: size is 32,
+    // and at the end less, which may be 0. `loaded` are the first words, from `first` on; the warp goes from one group
+    // of 32 depth words to that `stride` words later. All lanes of a warp call it together.
+    template <typename Use>
+    __device__ __forceinline__ void for_each(
+        Words<depth> loaded, const unsigned *from, unsigned count, unsigned first, unsigned stride,
+        const Entries &entries, Use use)
+    {
+        unsigned filled = 0;
+        for (unsigned at = first;; at += stride) {
+            const bool ends = at >= count;
+            if (at != first && !ends)
+                loaded = Words<depth>(from, count, at);
+            const Counts counts = ends ? Counts() : count_bits(loaded);
+            for (unsigned begin = 0; ends || begin < counts.all;) {
+                const unsigned taken = min(LANES - filled, counts.all - begin);
+                if (!ends)
+                    fill(begin + threadIdx.x % LANES - filled, threadIdx.x % LANES >= filled, counts, at, entries);
+                filled += taken;
+                begin += taken;
+                if (filled == LANES || ends) {
+                    __syncwarp();
+                    use(list, int(filled));
+                    __syncwarp();
+                    filled = 0;
+                }
+                if (ends)
+                    return;
+            }
+        }
+    }
+
+private:
+    // The bits of the words of all lanes.
+    struct Counts {
+        unsigned all = 0;     // in all lanes
+        unsigned sum = 0;     // in this lane and those before it
+        unsigned mine = 0;    // in this lane, which has `depth` successive words
+        unsigned before = 0;  // byte k: before word k of these
+    };
+
+    __device__ __forceinline__ Counts count_bits(const Words<depth> &loaded)
+    {
+        const unsigned lane = threadIdx.x % LANES;
+        Counts counts;
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < depth; ++i)
+            words[LANES * i + lane] = loaded.word[i];
+        __syncwarp();
+        unsigned successive[depth];
+        if constexpr (depth == 4) {
+            const uint4 four = *reinterpret_cast<const uint4 *>(words + 4 * lane);
+            successive[0] = four.x;
+            successive[1] = four.y;
+            successive[2] = four.z;
+            successive[3] = four.w;
+        } else {
+            successive[0] = words[lane];
+        }
+#pragma unroll
+        for (int k = 0; k < depth; ++k) {
+            counts.before |= counts.mine << 8 * k;
+            counts.mine += __popc(successive[k]);
+        }
+        counts.sum = counts.mine;
+#pragma unroll
+        for (int distance = 1; distance < LANES; distance *= 2) {
+            const unsigned other = __shfl_up_sync(ALL_LANES, counts.sum, distance);
+            counts.sum += lane >= distance ? other : 0;
+        }
+        counts.all = __shfl_sync(ALL_LANES, counts.sum, LANES - 1);
+        return counts;
+    }
+
+    // Puts bit `place` of the warp's words into the list, at the place of this lane.
+    __device__ __forceinline__ void fill(
+        unsigned place, bool fills, const Counts &counts, unsigned at, const Entries &entries)
+    {
+        unsigned source = 0;
+#pragma unroll
+        for (int distance = LANES / 2; distance > 0; distance /= 2)
+            source += __shfl_sync(ALL_LANES, counts.sum, source + distance - 1) <= place ? distance : 0;
+        unsigned bit = place - __shfl_sync(ALL_LANES, counts.sum - counts.mine, source), k = 0;
+        if (depth > 1) {
+            const unsigned before = __shfl_sync(ALL_LANES, counts.before, source);
+#pragma unroll
+            for (int i = 1; i < depth; ++i)
+                k += bit >= (before >> 8 * i & 0xFF);
+            bit -= before >> 8 * k & 0xFF;
+        }
+        if (fills && place < counts.all) {
+            unsigned word = words[depth * source + k];
+#pragma unroll 1
+            for (; bit > 0; --bit)
+                word &= word - 1;
+            list[threadIdx.x % LANES] = entries.at(at + depth * source + k, __ffs(word) - 1);
+        }
+    }
+};
+
+// The elements of a row at a lane's columns, 32 apart, 0 at columns that do not exist.
+template <int groups, bool all>
+__device__ __forceinline__ void read_columns(real (&row)[groups], const real *from, int count)
+{
+#pragma unroll
+    for (int k = 0; k < groups; ++k)
+        row[k] = all || k * LANES < count ? from[k * LANES] : 0;
+}
+
+template <int groups, bool all>
+__device__ __forceinline__ void add_rows(
+    real (&total)[groups], const unsigned *list, int size, const real *first, unsigned columns, int count)
+{
+    int e = 0;
+#pragma unroll (4 / groups)
+    for (; e + 4 <= size; e += 4) {
+        const uint4 four = *reinterpret_cast<const uint4 *>(list + e);
+        real a[groups], b[groups], c[groups], d[groups];
+        read_columns<groups, all>(a, first + (unsigned long long)four.x * columns, count);
+        read_columns<groups, all>(b, first + (unsigned long long)four.y * columns, count);
+        read_columns<groups, all>(c, first + (unsigned long long)four.z * columns, count);
+        read_columns<groups, all>(d, first + (unsigned long long)four.w * columns, count);
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] += (a[k] + b[k]) + (c[k] + d[k]);
+    }
+#pragma unroll 1
+    for (; e < size; ++e) {
+        real a[groups];
+        read_columns<groups, all>(a, first + (unsigned long long)list[e] * columns, count);
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] += a[k];
+    }
+}
+
+// Adds the rows of a list to the totals of a lane, one for each of its columns, 32 apart: in fours, (a + b) + (c + d),
+// the rest one by one. `table` is (rows, columns); the columns of the warp begin at `column`.
+template <int groups>
+__device__ __forceinline__ void add_in_fours(
+    real (&total)[groups], const unsigned *list, int size, const real *table, long long columns, long long column)
+{
+    const int lane = threadIdx.x % LANES;
+    const long long left = columns - column;
+    if (left >= groups * LANES)
+        add_rows<groups, true>(total, list, size, table + column + lane, columns, 0);
+    else
+        add_rows<groups, false>(total, list, size, table + column + lane, columns, int(left) - lane);
+}

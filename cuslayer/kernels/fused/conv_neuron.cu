@@ -1,0 +1,119 @@
+// A convolution of packed spikes and its neurons in one pass over time.
+//
+//   conv_neuron   u[t] = psp(conv(x))[t] + sum over earlier spikes f of nu[t-f],   s[t] = (u[t] >= theta)
+//
+// with the convolution of kernels/conv/conv.cu, which is never written, and the response and nu as recurrences.
+//
+// Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
+// s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.
+// A warp computes one word of a line of s for all steps, a lane one neuron: bit b of word n is the output at place
+// 32 n + b of the line. Neighbouring lanes are neighbouring channels, so that their potentials are one access of 128
+// bytes, and their spikes are one ballot. It goes through time in batches of AHEAD steps:
+//
+//       1. the spikes of x that its windows cover are visited, and the weighted inputs of AHEAD steps are written to
+//          shared memory (window.cuh); words are loaded ROUNDS rounds before they are visited
+//       2. the neurons compute the steps of the batch
+//
+//       lane           0   1   2  ...  31          row (t modulo rows): a number for each lane
+//       row 0          a   a   a       a
+//       ...                                        <- leaves the response: step t - cut
+//       row rows - 1   a   a   a       a           <- enters: step t
+//
+// The input that leaves the response is read from these rows, a ring buffer, if they fit: 128 (cut + 8) bytes a warp,
+// so that a multiprocessor of an H100 has 20 warps with a cut of 77. Otherwise the spikes of step t - cut are visited
+// again: their words are in the second-level cache still. A ring buffer in memory would move 8 bytes a neuron-step,
+// twice those of u. The weighted input never reaches memory.
+// A block is some of these warps and shares the weights in shared memory, if they fit.
+// Precision: `real`; u and s equal the CPU's to the bit.
+// Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.
+
+#include "window.cuh"
+#include "packed_neuron.cuh"
+
+extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
+    const unsigned *__restrict__ x,  // (steps, samples, height, words), spikes, columns x channels bits a line
+    const real *__restrict__ w,      // (kernel_h, kernel_w, channels / groups, outputs)
+    real *__restrict__ u,            // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
+    float16 *__restrict__ half,      // the same, written if keep is 2
+    unsigned *__restrict__ s,        // (steps, samples, rows, out_words), spikes, written
+    long long steps,                 // time steps
+    long long samples,               // frames of a step
+    int height,                      // lines of a frame of x
+    int columns,                     // columns of x
+    int channels,                    // channels of x
+    int words,                       // words of a line of x
+    int rows,                        // rows of s
+    int out_columns,                 // columns of s
+    int outputs,                     // channels of s
+    int out_words,                   // words of a line of s
+    int groups,                      // groups of channels
+    int kernel_h,                    // rows of the window
+    int kernel_w,                    // columns of the window
+    int down,                        // rows between windows
+    int across,                      // columns between windows
+    int top,                         // rows of padding
+    int left,                        // columns of padding
+    int gap_h,                       // rows between taps
+    int gap_w,                       // columns between taps
+    bool in_shared,                  // whether the weights fit in shared memory
+    bool input_ring,                 // whether the rows of inputs are a ring buffer
+    int input_rows,                  // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
+    int keep,                        // 0: no potentials are saved, 1: in u, 2: in half
+    real theta,                      // threshold
+    real decay,                      // exp(-dt / tau_sr)
+    real gain,                       // amplitude e dt / tau_sr
+    long long cut,                   // steps until an input leaves the response; none if >= steps
+    real cut_p,                      // decay^cut
+    real cut_q,                      // cut decay^cut
+    real ref_decay,                  // exp(-dt / tau_ref)
+    real ref_gain,                   // amplitude e dt / tau_ref, negative
+    long long ref_cut,               // steps until a spike leaves the refractory response; none if >= steps
+    real ref_cut_p,                  // ref_decay^ref_cut
+    real ref_cut_q)                  // ref_cut ref_decay^ref_cut
+{
+    if (in_shared)
+        copy_weights(w, kernel_h * kernel_w * (channels / groups) * outputs);
+    const unsigned warp = blockIdx.x * blockDim.y + threadIdx.y;
+    const unsigned sample = warp / out_words / rows;
+    if (sample >= samples)
+        return;
+    const Image image{height, columns, channels, words};
+    const Window window{kernel_h, kernel_w, down, across, top, left, gap_h, gap_w};
+    const Outputs lane = outputs_of_word(warp / out_words % rows, warp % out_words, out_columns, outputs);
+    const Taps taps(w, in_shared, image, window, lane, outputs, groups);
+    const View view(image, window, lane, true);
+    const long long frame_words = (long long)height * words;
+    const long long word_stride = samples * rows * out_words;
+    const Frames frames{x + sample * frame_words, samples * frame_words, steps};
+    const int weights = in_shared ? kernel_h * kernel_w * (channels / groups) * outputs : 0;
+    Inputs inputs(shared_weights + weights + threadIdx.y * input_rows * LANES, input_rows, input_ring, cut);
+    Reader now(view, frames, 0);
+    const Constants constants{
+        theta, decay, gain, cut, cut_p, cut_q, ref_decay, ref_gain, ref_cut, ref_cut_p, ref_cut_q};
+    PackedNeuron neuron;
+    const long long map = (long long)rows * out_columns * outputs;
+    long long i = sample * map + (lane.row * out_columns + lane.column) * outputs + lane.channel;
+    for (long long t = 0; t < steps; t += AHEAD) {
+        if (ref_cut > REGISTER_STEPS) {
+            const long long old = t - ref_cut + threadIdx.x;
+            __syncwarp();  // other lanes wrote the words
+            neuron.recall(threadIdx.x < AHEAD && old >= 0 ? s[old * word_stride + warp] : 0);
+        }
+        const int count = min(steps - t, (long long)AHEAD);
+        taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
+        if (!input_ring && t + AHEAD > cut) {
+            Reader before(view, frames, t - cut);
+            taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; ++k, i += samples * map) {
+            const real potential = neuron.step(constants, t, k, inputs.enters(k), inputs.leaves(k), lane.used);
+            if (lane.used && k < count)
+                save(potential, keep, u, half, i);
+        }
+        if (threadIdx.x < count)
+            s[(t + threadIdx.x) * word_stride + warp] = neuron.fired;
+        if (input_ring)
+            inputs.turn();
+    }
+}

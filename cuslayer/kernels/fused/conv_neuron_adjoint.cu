@@ -1,0 +1,124 @@
+// Gradients of a convolution of spikes and its neurons in one sweep back over time.
+//
+//   errors = neuron_adjoint(g, u), or neuron_adjoint_exact, of kernels/srm/srm.cu
+//   g_w    = conv_weight_adjoint(x, errors) of kernels/conv/conv_adjoint.cu, in partial sums that add_parts adds
+//
+// Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`,
+// float16: the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times
+// next_weight transposed: the gradient of the input of a narrow dense layer, which is then never stored.
+//
+//     block (part, channels): `places` pixels x `lanes` output channels; then those gridDim.x blocks further
+//     warp: channels of one pixel, which have the same window, hence the same spikes
+//     thread: one neuron                                       t = steps - 1 ... 0
+//         g[t], u[t], read a batch ahead -> response -> error -> columns[bit][thread] += error, for each spike
+//                                                        '-----> errors[t], if keep
+//
+// The states of a neuron stay in registers. TapSums in tap_sums.cuh says how the spikes of a window are found and
+// added. What leaves the response after `cut` steps is computed again from g and u, which mostly come from the L2
+// cache; exact gradients are stored in g_u and read again.
+// Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
+// Twin: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+
+#include "neuron_adjoint.cuh"
+#include "tap_sums.cuh"
+
+extern __shared__ __align__(16) unsigned char shared[];
+
+// The errors of a neuron after a convolution.
+struct NeuronErrors {
+    Gradient g;
+    NeuronAdjoint<bool> neuron;
+    real *errors;  // of this neuron; null if they are not stored
+
+    __device__ __forceinline__ void read(long long frame)
+    {
+        g.read(frame, neuron.again());
+        neuron.read(frame);
+    }
+
+    __device__ __forceinline__ void prepare(long long) {}
+
+    __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
+    {
+        neuron.compute(frame, g, sums);
+        neuron.write(errors, frame, sums);
+    }
+};
+
+extern "C" __global__ void conv_neuron_adjoint(
+    const unsigned *__restrict__ x,            // (steps samples, height, words), packed spikes
+    const real *__restrict__ g,                // (steps, samples, rows, columns, outputs), or empty for a product
+    const real *__restrict__ next_errors,      // (steps, samples, inputs), errors after a dense layer, or empty
+    const real *__restrict__ next_weight,      // (rows, columns, outputs, inputs), weight of the dense layer, or empty
+    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,          // the potential as float16, or empty
+    real *__restrict__ g_u,                    // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ errors,                 // like g, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                           // time steps
+    long long samples,                         // samples of a batch
+    int rows,                                  // rows of the map
+    int out_columns,                          // columns of the map
+    int outputs,                               // output channels
+    int inputs,                                // inputs of the product; 0 without one
+    bool stored_half,                          // whether `half` is the potential
+    bool exact,                                // whether the path through refraction is included
+    bool keep,                                 // whether errors are written
+    bool with_weight,                          // whether sums are written
+    int groups,                                // groups of channels
+    int lanes,                                 // output channels of a block: of a group, or all of several groups
+    int height,                                // lines of a frame of x
+    int words,                                 // words of a line of x
+    int channels,                              // channels of x
+    int kernel_h,                              // rows of the window
+    int kernel_w,                              // columns of the window
+    int down,                                  // rows between windows
+    int across,                                // columns between windows
+    int top,                                   // padding above
+    int left,                                  // padding to the left
+    int gap_h,                                 // rows between taps
+    int gap_w,                                 // columns between taps
+    real theta,                                // threshold
+    real steep,                                // 1 / (tau_rho theta)
+    real rho_height,                           // dt scale_rho / (tau_rho theta)
+    real decay,                                // exp(-dt / tau_sr)
+    real gain,                                 // amplitude e dt / tau_sr
+    long long cut,                             // steps until an input leaves the response; none if >= steps
+    real cut_p,                                // decay^cut
+    real cut_q,                                // cut decay^cut
+    real ref_decay,                            // exp(-dt / tau_ref)
+    real ref_gain,                             // amplitude e dt / tau_ref, negative
+    long long ref_cut,                         // steps until a spike leaves the refractory response
+    real ref_cut_p,                            // ref_decay^ref_cut
+    real ref_cut_q)                            // ref_cut ref_decay^ref_cut
+{
+    const PackedWindow window(
+        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
+    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
+                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
+    const int places = blockDim.x / lanes, lane = threadIdx.x % lanes;
+    TapSums sums{window, {rows, out_columns, 1, 1, rows, out_columns, samples}, places, lanes, mine, channels / groups};
+    sums.begin(reinterpret_cast<real *>(shared), 0, with_weight ? window.pieces() : 0, samples);
+
+    const long long neurons = samples * rows * out_columns * outputs;
+    for (sums.tile = (long long)blockIdx.x * places; sums.tile < samples * rows * out_columns;
+         sums.tile += (long long)gridDim.x * places) {
+        const Place place = sums.place(threadIdx.x / lanes);
+        const bool active = place.inside && lane < mine.used;
+        const long long feature = ((long long)place.y * out_columns + place.x) * outputs + mine.first + lane;
+        const long long m = place.sample * ((long long)rows * out_columns * outputs) + feature;
+        const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
+        NeuronErrors of_neuron{
+            {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons},
+             next_weight + feature * inputs,
+             inputs},
+            {of,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
+             active && exact ? g_u + m : nullptr,
+             exact},
+            active && keep ? errors + m : nullptr};
+        sums.sum(of_neuron, 0, steps);
+    }
+    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
+}

@@ -1,0 +1,175 @@
+// Gradients of a convolution of spikes, its neurons, a pooling layer and its neurons, in one sweep back over time.
+//
+//   pooled = neuron_adjoint(pooled_g, pooled_u)                       errors of the pooled neurons
+//   errors = neuron_adjoint(gain times the pooled error of the tile, u)
+//   g_w    = conv_weight_adjoint(x, errors), in partial sums that add_parts adds
+//
+// with neuron_adjoint of kernels/srm/srm.cu. The pooling windows tile the map; the last ones of a row or column may be
+// cut off.
+//
+// Layout: pooled_g and pooled_u are (steps, samples, tile_rows, tile_columns, outputs), u and errors
+// (steps, samples, rows, columns, outputs), C-contiguous; potentials are `real` or, as `half`, float16: the other two
+// arrays are empty. Spikes are packed by rows.
+//
+//     block (part, channels): some tiles x `lanes` output channels; then those gridDim.x blocks further
+//     threads of one pixel of each tile: pooled_g, pooled_u -> response -> pooled error -> ring[t][tile][lane]
+//     all threads, a neuron each, a batch of AHEAD steps later:
+//         gain ring[t], u[t] -> response -> error -> columns[bit][thread] += error, for each spike of the window
+//                                             '----> errors[t], if keep
+//
+// The ring in shared memory holds the pooled errors of two batches and of the `cut` steps after which they leave the
+// response; a barrier a batch suffices. Pixel blockIdx.x modulo the pixels of a tile has the pooled neurons, so that
+// the blocks of a multiprocessor give that work to different warps. TapSums in tap_sums.cuh says how spikes are added.
+// What leaves a response is computed again from g and u, which mostly come from the L2 cache.
+// Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
+// Twin: kernels/fused/conv_pool.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+
+#include "neuron_adjoint.cuh"
+#include "tap_sums.cuh"
+
+extern __shared__ __align__(16) unsigned char shared[];
+
+// The gradient of one neuron's spikes: gain times the error of its tile, from the ring.
+struct RingGradient {
+    const real *ring;  // of the pooled neuron; null for a thread without a neuron
+    int rows, width;   // of the ring
+    real gain;         // of the pooling layer
+    long long steps, cut;
+
+    __device__ __forceinline__ real at(long long frame, int j) const
+    {
+        return ring ? gain * ring[row(frame, j) * width] : 0;
+    }
+
+    __device__ __forceinline__ real later(long long frame, int j) const
+    {
+        return ring && frame + j + cut < steps ? gain * ring[row(frame, j + cut) * width] : 0;
+    }
+
+    __device__ __forceinline__ int row(long long frame, int after) const
+    {
+        const int found = int(frame) % rows + after;
+        return found < rows ? found : found - rows;
+    }
+};
+
+// The errors of a neuron, and for some threads those of a pooled neuron.
+struct PooledErrors {
+    Gradient pooled_g;
+    NeuronAdjoint<Never> pooled;
+    real *ring;  // of the pooled neuron; null for threads that have none
+    RingGradient g;
+    NeuronAdjoint<Never> neuron;
+    real *errors;  // of this neuron; null if they are not stored
+
+    __device__ __forceinline__ void read(long long frame) { neuron.read(frame); }
+
+    __device__ __forceinline__ void prepare(long long frame)
+    {
+        if (!ring)
+            return;
+        real sums[AHEAD];
+        pooled_g.read(frame, pooled.again());
+        pooled.read(frame);
+        pooled.compute(frame, pooled_g, sums);
+#pragma unroll
+        for (int j = 0; j < AHEAD; ++j)
+            ring[(int(frame) % g.rows + j) * g.width] = sums[j];
+    }
+
+    __device__ __forceinline__ void compute(long long frame, real (&sums)[AHEAD])
+    {
+        neuron.compute(frame, g, sums);
+        neuron.write(errors, frame, sums);
+    }
+};
+
+extern "C" __global__ void conv_pool_adjoint(
+    const unsigned *__restrict__ x,            // (steps samples, height, words), packed spikes
+    const real *__restrict__ pooled_g,         // (steps, samples, tile_rows, tile_columns, outputs)
+    const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
+    const float16 *__restrict__ half,          // the potential as float16, or empty
+    const real *__restrict__ pooled_u,         // like pooled_g, potential after pooling, or empty
+    const float16 *__restrict__ pooled_half,   // this potential as float16, or empty
+    real *__restrict__ errors,                 // like u, gradient of the weighted input if keep, written
+    real *__restrict__ parts,                  // (gridDim.x, kh, kw, channels / groups, outputs), written
+    long long steps,                           // time steps
+    long long samples,                         // samples of a batch
+    int rows,                                  // rows of the map
+    int out_columns,                          // columns of the map
+    int outputs,                               // output channels
+    int tile_h,                                // rows of a pooling window
+    int tile_w,                                // columns of a pooling window
+    real pool_gain,                            // weight of the pooling layer
+    int ring_rows,                             // steps of the ring buffer, a multiple of AHEAD
+    bool stored_half,                          // whether `half` and `pooled_half` are the potentials
+    bool keep,                                 // whether errors are written
+    int groups,                                // groups of channels
+    int lanes,                                 // output channels of a block: of a group, or all of several groups
+    int height,                                // lines of a frame of x
+    int words,                                 // words of a line of x
+    int channels,                              // channels of x
+    int kernel_h,                              // rows of the window
+    int kernel_w,                              // columns of the window
+    int down,                                  // rows between windows
+    int across,                                // columns between windows
+    int top,                                   // padding above
+    int left,                                  // padding to the left
+    int gap_h,                                 // rows between taps
+    int gap_w,                                 // columns between taps
+    real theta,                                // threshold
+    real steep,                                // 1 / (tau_rho theta)
+    real rho_height,                           // dt scale_rho / (tau_rho theta)
+    real decay,                                // exp(-dt / tau_sr)
+    real gain,                                 // amplitude e dt / tau_sr
+    long long cut,                             // steps until an input leaves the response; none if >= steps
+    real cut_p,                                // decay^cut
+    real cut_q,                                // cut decay^cut
+    real pooled_theta,                         // threshold
+    real pooled_steep,                         // 1 / (tau_rho theta)
+    real pooled_rho_height,                    // dt scale_rho / (tau_rho theta)
+    real pooled_decay,                         // exp(-dt / tau_sr)
+    real pooled_gain,                          // amplitude e dt / tau_sr
+    long long pooled_cut,                      // steps until an input leaves the response; none if >= steps
+    real pooled_cut_p,                         // decay^cut
+    real pooled_cut_q)                         // cut decay^cut
+{
+    const PackedWindow window(
+        x, height, words, channels, groups, kernel_h, kernel_w, down, across, top, left, gap_h, gap_w);
+    const Lanes mine(outputs, groups, lanes, blockIdx.y);
+    const AdjointConstants neuron{theta, steep, rho_height, decay, gain, cut, cut_p, cut_q};
+    const AdjointConstants pooled{pooled_theta, pooled_steep, pooled_rho_height, pooled_decay,
+                                  pooled_gain,  pooled_cut,   pooled_cut_p,      pooled_cut_q};
+    const Tiles tiles{
+        rows, out_columns, tile_h, tile_w, (rows + tile_h - 1) / tile_h, (out_columns + tile_w - 1) / tile_w, samples};
+    TapSums sums{window, tiles, int(blockDim.x) / lanes, lanes, mine, channels / groups};
+    real *const ring = reinterpret_cast<real *>(shared);
+    const int step = sums.tiles_of_block(), width = step * lanes;
+    const int lane = threadIdx.x % lanes, column = threadIdx.x % width;
+    sums.begin(ring + ring_rows * width, 0, window.pieces(), samples);
+
+    const long long count = samples * tiles.tile_rows * tiles.tile_columns, pooled_neurons = count * outputs;
+    const long long neurons = samples * rows * out_columns * outputs;
+    for (sums.tile = (long long)blockIdx.x * step; sums.tile < count; sums.tile += (long long)gridDim.x * step) {
+        const Place place = sums.place(threadIdx.x / lanes);
+        const bool active = place.inside && lane < mine.used;
+        const long long m =
+            ((place.sample * rows + place.y) * out_columns + place.x) * outputs + mine.first + lane;
+        const long long tile = sums.tile + column / lanes, pooled_m = tile * outputs + mine.first + lane;
+        const bool pools = threadIdx.x / width == blockIdx.x % (tile_h * tile_w) && lane < mine.used && tile < count;
+        PooledErrors of_neuron{
+            {{pools ? pooled_g + pooled_m : nullptr, steps, pooled_neurons}, nullptr, 0},
+            {pooled,
+             {pools && !stored_half ? pooled_u + pooled_m : nullptr,
+              pools && stored_half ? pooled_half + pooled_m : nullptr, steps, pooled_neurons},
+             nullptr},
+            pools ? ring + column : nullptr,
+            {active ? ring + column : nullptr, ring_rows, width, pool_gain, steps, cut},
+            {neuron,
+             {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},
+             nullptr},
+            active && keep ? errors + m : nullptr};
+        sums.sum(of_neuron, 0, steps);
+    }
+    sums.write(parts + (long long)blockIdx.x * sums.bits * outputs, outputs);
+}

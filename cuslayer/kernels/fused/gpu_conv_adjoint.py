@@ -1,0 +1,194 @@
+"""Launchers of `conv_neuron_adjoint.cu` and `conv_pool_adjoint.cu`: gradients of convolutions of packed spikes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint, without_columns
+from cuslayer.kernels.conv.tap_sums import add_parts, blocks, blocks_of_sweep, count_parts, sums_of
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.images import geometry
+from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused.gpu_pool_adjoint import adjoint_constants, pool_neuron_adjoint, stored_potential
+from cuslayer.kernels.spikes.packed import PackedSpikes
+
+__all__ = ["conv_neuron_adjoint", "conv_pool_adjoint"]
+
+# Inputs of a product up to which it is computed again at each step instead of being stored.
+_MOST_INPUTS = 32
+
+
+def conv_neuron_adjoint(
+    x: PackedSpikes,
+    steps: int,
+    g: Array | Product,
+    u: Array,
+    window: Window,
+    groups: int,
+    response: Alpha,
+    spiking: Spiking,
+    keep: bool,
+    exact: bool,
+) -> tuple[Array | None, Array]:
+    """Return the gradients of the weighted input, None without `keep`, and of the weight.
+
+    Where the sums of a window do not fit in shared memory, the errors are stored and read again for the weight.
+
+    Args:
+        x: (frames, H, W, C), the frames of all samples at a step one after the other.
+        steps: the number of steps of the frames.
+        g: the gradient of the spikes, (frames, rows, columns, outputs), or a product of (frames, k) and
+            (rows x columns x outputs, k).
+        u: the potential of these neurons, in g's type or float16.
+        window: the window of the convolution.
+        groups: the number of groups of channels.
+        response: the spike response.
+        spiking: threshold, refractory response and surrogate.
+        keep: whether the first gradient is wanted.
+        exact: whether the gradient includes the path through refraction.
+
+    Raises:
+        ValueError: the device has too little shared memory.
+    """
+    if isinstance(g, Product) and g.errors.shape[1] > _MOST_INPUTS:
+        g = g.materialize()
+    channels, dtype = x.shape[-1], g.dtype
+    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    samples = x.frames // max(steps, 1)
+    outputs = math.prod(g.shape[1:]) // (rows * columns)
+    shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
+    nothing = empty(u, (0,), dtype)
+    if 0 in map_shape:
+        return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums)
+    in_sweep = found is not None
+    found = found or blocks("conv_neuron_adjoint", sums._replace(bits=0, pieces=0))
+    part_bytes = bits * outputs * dtype.itemsize if in_sweep else 0
+    count = count_parts(-(-samples * rows * columns // found.tiles), part_bytes)
+    parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
+    errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
+    arrays = {"g": nothing, "next_errors": nothing, "next_weight": nothing}
+    if isinstance(g, Product):
+        arrays |= {"next_errors": contiguous(g.errors), "next_weight": contiguous(g.weight)}
+    else:
+        arrays["g"] = contiguous(g)
+    kernel("conv_neuron_adjoint", dtype).launch(
+        (count, found.across),
+        (found.threads,),
+        found.shared,
+        x=x.words,
+        **arrays,
+        **stored_potential(u, dtype),
+        g_u=empty(u, map_shape, dtype) if exact else nothing,
+        errors=nothing if errors is None else errors,
+        parts=parts,
+        steps=steps,
+        samples=samples,
+        rows=rows,
+        out_columns=columns,
+        outputs=outputs,
+        inputs=g.errors.shape[1] if isinstance(g, Product) else 0,
+        exact=exact,
+        keep=errors is not None,
+        with_weight=in_sweep,
+        groups=groups,
+        lanes=found.lanes,
+        **without_columns(x),
+        **geometry(window),
+        **adjoint_constants(dtype, steps, response, spiking),
+    )
+    if errors is not None and not in_sweep:
+        return errors if keep else None, conv_weight_adjoint(x, errors, window, groups)
+    return errors, add_parts(parts, shape)
+
+
+def conv_pool_adjoint(
+    x: PackedSpikes,
+    steps: int,
+    g: Array,
+    u: Array,
+    pooled_u: Array,
+    window: Window,
+    groups: int,
+    response: Alpha,
+    spiking: Spiking,
+    pooling: Pooling,
+    keep: bool,
+    exact: bool,
+) -> tuple[Array | None, Array]:
+    """Return the gradients of the weighted input, None without `keep`, and of the weight.
+
+    One sweep computes both layers of neurons; two do if the gradient is exact, or if the sums of a window and the
+    errors of the pooled neurons do not fit in shared memory.
+
+    Args:
+        x: see `conv_neuron_adjoint`, as for all arguments but these.
+        steps: the number of steps.
+        g: the gradient of the spikes after pooling, (frames, tile rows, tile columns, outputs).
+        u: the potential of the neurons before pooling.
+        pooled_u: the potential of the neurons after pooling.
+        window: the window of the convolution.
+        groups: the number of groups of channels.
+        response: the spike response before pooling.
+        spiking: the constants of these neurons.
+        pooling: windows that tile the map, their gain, and the neurons after pooling.
+        keep: whether the first gradient is wanted.
+        exact: whether the gradient includes the path through refraction of both layers.
+    """
+    channels, dtype = x.shape[-1], g.dtype
+    rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
+    tile_h, tile_w = pooling.window.kernel
+    samples, outputs = x.frames // max(steps, 1), g.shape[-1]
+    shape, map_shape = (*window.kernel, channels // groups, outputs), (x.frames, rows, columns, outputs)
+    if 0 in map_shape:
+        return empty(u, map_shape, dtype) if keep else None, zeros(u, shape, dtype)
+    constants = adjoint_constants(dtype, steps, response, spiking)
+    ring_rows = _ring_rows(steps, constants["cut"])
+    sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
+    bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
+    if exact or found is None:
+        pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
+        of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
+        return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)
+    tiles = samples * -(-rows // tile_h) * -(-columns // tile_w)
+    count = count_parts(-(-tiles // found.tiles), bits * outputs * dtype.itemsize)
+    parts, nothing = empty(u, (count, bits * outputs), dtype), empty(u, (0,), dtype)
+    errors = empty(u, map_shape, dtype) if keep else None
+    constants |= adjoint_constants(dtype, steps, pooling.response, pooling.spiking, "pooled_")
+    kernel("conv_pool_adjoint", dtype).launch(
+        (count, found.across),
+        (found.threads,),
+        found.shared,
+        x=x.words,
+        pooled_g=contiguous(g),
+        **stored_potential(u, dtype),
+        **stored_potential(pooled_u, dtype, "pooled_"),
+        errors=nothing if errors is None else errors,
+        parts=parts,
+        steps=steps,
+        samples=samples,
+        rows=rows,
+        out_columns=columns,
+        outputs=outputs,
+        tile_h=tile_h,
+        tile_w=tile_w,
+        pool_gain=dtype.type(pooling.gain),
+        ring_rows=ring_rows,
+        keep=keep,
+        groups=groups,
+        lanes=found.lanes,
+        **without_columns(x),
+        **geometry(window),
+        **{name: value for name, value in constants.items() if "ref_" not in name},
+    )
+    return errors, add_parts(parts, shape)
+
+
+def _ring_rows(steps: int, cut: Any) -> int:
+    """Return the steps of the ring buffer: two batches, and those after which an error leaves the response."""
+    return 2 * TILE + (-(-int(cut) // TILE) * TILE if cut < steps else 0)

@@ -1,0 +1,163 @@
+"""Launchers of `dense_neuron.cu` and `dense_neuron_adjoint.cu`: a dense layer and its neurons in one pass."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.images import new_potentials
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, neuron_constants, surrogate
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
+
+__all__ = ["dense_neuron", "dense_neuron_adjoint"]
+
+# Warps of a block of `dense_neuron` by the bytes of a number, THREADS of the source, and bytes of the list of each.
+_WARPS = {4: 16, 8: 12}
+_LIST_BYTES = 4 * (32 + 4 * 32)
+# Walking warps of a block at most, and blocks that occupy a GPU: fewer samples a block where blocks would be fewer.
+_WALKERS = 4
+_BLOCKS = 128
+# Threads of a block of `dense_neuron_adjoint`: a warp that walks, eight that compute terms.
+_ADJOINT_THREADS = 288
+# The widest next layer whose product is computed within `dense_neuron_adjoint`. A wider one is computed in advance by
+# `dense_input_adjoint`, which reads each of its errors for 64 outputs at a time.
+_WIDEST_PRODUCT = 32
+
+
+class _Block(NamedTuple):
+    """The work of a block of `dense_neuron`, and bytes of its shared memory."""
+
+    groups: int
+    together: int
+    again: bool
+    shared: int
+
+
+def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _Block:
+    """Return the groups of 32 outputs and the samples of a block, and whether it gathers again what leaves a response.
+
+    It does if the inputs of `cut` steps do not fit in shared memory, beside two chunks of them. With several groups a
+    list of spikes is built once for all of them, which saves more than gathering again costs.
+    """
+    kept, most = cut if cut < steps else 0, most_shared()
+
+    def block(groups: int, together: int, again: bool) -> _Block:
+        walkers, rows = groups * together, 4 * WORD if again else 2 * WORD + kept
+        lists = (_WARPS[itemsize] - walkers) * _LIST_BYTES
+        return _Block(groups, together, again, lists + walkers * rows * WORD * itemsize)
+
+    widths = [1] if outputs <= WORD else [_WALKERS, 1]
+    choices = [block(groups, 1, again) for groups in widths for again in (False, True)]
+    best = next((choice for choice in choices if choice.shared <= most), choices[-1])
+    while best.groups * best.together < _WALKERS and samples >= 2 * best.together * _BLOCKS:
+        if (larger := block(best.groups, 2 * best.together, best.again)).shared > most:
+            break
+        best = larger
+    return best
+
+
+def dense_neuron(
+    x: PackedSpikes, steps: int, w: Array, response: Alpha, spiking: Spiking, keep: Any
+) -> tuple[Array, PackedSpikes]:
+    """Return the potentials and the spikes of a dense layer's neurons.
+
+    Args:
+        x: spikes (rows, inputs); the rows are those of all samples at a step, for each of the steps.
+        steps: time steps.
+        w: (inputs, outputs).
+        response: the spike response of the neurons.
+        spiking: their threshold and refractory response.
+        keep: the type of the potentials, w.dtype or float16; None stores none.
+
+    Returns:
+        The potentials (steps, samples x outputs), without rows if none are stored, and the spikes (rows, outputs), with
+        `by_neuron`.
+    """
+    rows, outputs = x.frames, w.shape[1]
+    samples, out_words, time_words = rows // max(steps, 1), words_of(outputs), words_of(steps)
+    kept = new_potentials(w, w.dtype, steps, samples * outputs, keep)
+    s = PackedSpikes(
+        empty(w, (rows, 1, out_words), np.uint32),
+        (rows, outputs),
+        outputs,
+        empty(w, (outputs, samples, time_words), np.uint32),
+    )
+    constants = neuron_constants(w.dtype, steps, response, spiking)
+    block = _block(steps, samples, outputs, constants["cut"], w.dtype.itemsize)
+    kernel("dense_neuron", w.dtype).launch(
+        (-(-out_words // block.groups) * -(-samples // block.together) if steps else 0,),
+        (_WARPS[w.dtype.itemsize] * WORD,),
+        block.shared,
+        words=x.words,
+        w=contiguous(w),
+        u=kept.real,
+        half=kept.half,
+        fired=s.words,
+        by_neuron=s.by_neuron,
+        steps=steps,
+        samples=samples,
+        outputs=outputs,
+        lines=x.lines,
+        line_words=x.words.shape[2],
+        line=x.line,
+        groups=block.groups,
+        together=block.together,
+        again=block.again,
+        keep=kept.keep,
+        **constants,
+    )
+    return kept.u, s
+
+
+def dense_neuron_adjoint(
+    g: Array | Product, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool
+) -> Array:
+    """Return the gradient (rows, outputs) of the weighted input of a dense layer.
+
+    Args:
+        g: the gradient of the spikes (rows, outputs), or the product that it is.
+        u: the potentials, (steps, samples x outputs), also as float16.
+        steps: time steps.
+        response: the spike response of the neurons.
+        spiking: their threshold, refractory response and surrogate.
+        exact: whether the gradient goes through the refractory response.
+    """
+    if isinstance(g, Product) and not 0 < g.errors.shape[1] <= _WIDEST_PRODUCT:
+        g = g.materialize()
+    (rows, outputs), dtype = g.shape, g.dtype
+    columns, half = rows // max(steps, 1) * outputs, u.dtype == np.float16
+    given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
+    next_outputs = weight.shape[1]
+    constants = {**neuron_constants(dtype, steps, response, spiking), **surrogate(spiking, dtype)}
+    cuts = [constants["cut"], constants["ref_cut"] if exact else 0]
+    length = max([1, *(cut for cut in cuts if cut < steps)])
+    step = WORD * dtype.itemsize
+    always = ((4 if exact else 2) * WORD + next_outputs) * step
+    if always + length * step > most_shared():
+        length = 0
+    errors = empty(given, (rows, outputs), dtype)
+    kernel("dense_neuron_adjoint", dtype).launch(
+        (-(-columns // WORD) if steps else 0,),
+        (_ADJOINT_THREADS,),
+        always + length * step,
+        g=contiguous(given),
+        next_weight=contiguous(weight),
+        u=empty(given, (0,), dtype) if half else contiguous(u),
+        half=contiguous(u) if half else empty(given, (0,), np.float16),
+        past=empty(given, (0 if length else rows, outputs), dtype),
+        errors=errors,
+        steps=steps,
+        columns=columns,
+        outputs=outputs,
+        next=next_outputs,
+        exact=exact,
+        from_half=half,
+        length=length,
+        **constants,
+    )
+    return errors

@@ -1,0 +1,84 @@
+// The gradient of the input of a pooling layer and its neurons, in one sweep back over time.
+//
+//   pool_neuron_adjoint   pool_adjoint(neuron_adjoint(g, u)), or of neuron_adjoint_exact, of kernels/srm/srm.cu
+//
+// for pooling windows that tile the image, so that each pixel is in one window; the last ones of a row or column may be
+// cut off.
+//
+// Layout: g and u are (steps, samples, tile_rows, tile_columns, channels), x is (steps, samples, height, columns,
+// channels), C-contiguous; u is `real` or, as `half`, float16: the other of the two arrays is empty.
+// A thread computes one pooled neuron, from the last step to the first, and writes gain times its error to its tile.
+// Neighbouring threads have neighbouring channels. The states stay in registers; g and u are read a batch of AHEAD
+// steps ahead. What leaves the response after `cut` steps is computed again from them.
+// Precision: `real`.
+// Twins: kernels/srm/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+
+#include "neuron_adjoint.cuh"
+
+extern "C" __global__ void pool_neuron_adjoint(
+    const real *__restrict__ g,        // (steps, samples, tile_rows, tile_columns, channels)
+    const real *__restrict__ u,        // the same, potential, or empty
+    const float16 *__restrict__ half,  // the potential as float16, or empty
+    real *__restrict__ g_u,            // like g, gradient of the potential if exact, written and read back
+    real *__restrict__ x,              // (steps, samples, height, columns, channels), written
+    long long steps,                   // time steps
+    long long samples,                 // samples of a batch
+    int height,                        // rows of x
+    int columns,                       // columns of x
+    int channels,                      // channels
+    int tile_h,                        // rows of a window
+    int tile_w,                        // columns of a window
+    real pool_gain,                    // weight of each input
+    bool stored_half,                  // whether `half` is the potential
+    bool exact,                        // whether the path through refraction is included
+    real theta,                        // threshold
+    real steep,                        // 1 / (tau_rho theta)
+    real rho_height,                   // dt scale_rho / (tau_rho theta)
+    real decay,                        // exp(-dt / tau_sr)
+    real gain,                         // amplitude e dt / tau_sr
+    long long cut,                     // steps until an input leaves the response; none if >= steps
+    real cut_p,                        // decay^cut
+    real cut_q,                        // cut decay^cut
+    real ref_decay,                    // exp(-dt / tau_ref)
+    real ref_gain,                     // amplitude e dt / tau_ref, negative
+    long long ref_cut,                 // steps until a spike leaves the refractory response
+    real ref_cut_p,                    // ref_decay^ref_cut
+    real ref_cut_q)                    // ref_cut ref_decay^ref_cut
+{
+    const AdjointConstants of{theta, steep,     rho_height, decay,   gain,      cut,      cut_p,
+                              cut_q, ref_decay, ref_gain,   ref_cut, ref_cut_p, ref_cut_q};
+    const int tile_rows = (height + tile_h - 1) / tile_h, tile_columns = (columns + tile_w - 1) / tile_w;
+    const long long neurons = samples * tile_rows * tile_columns * channels;
+    const long long step = samples * height * columns * channels;
+    GRID_STRIDE(m, neurons) {
+        const long long tile = m / channels;
+        const int top = tile / tile_columns % tile_rows * tile_h, left = tile % tile_columns * tile_w;
+        const long long row = tile / tile_columns / tile_rows * height + top;
+        real *const first = x + (row * columns + left) * channels + m % channels;
+        const int below = min(tile_h, height - top), beside = min(tile_w, columns - left);
+        Gradient gradient{{g + m, steps, neurons}, nullptr, 0};
+        NeuronAdjoint<bool> neuron{
+            of,
+            {stored_half ? nullptr : u + m, stored_half ? half + m : nullptr, steps, neurons},
+            exact ? g_u + m : nullptr,
+            exact};
+        const long long last = (steps - 1) / AHEAD * AHEAD;
+        gradient.read(last, neuron.again());
+        neuron.read(last);
+        for (long long frame = last; frame >= 0; frame -= AHEAD) {
+            real errors[AHEAD];
+            neuron.compute(frame, gradient, errors);
+            if (frame > 0) {
+                gradient.read(frame - AHEAD, neuron.again());
+                neuron.read(frame - AHEAD);
+            }
+            const int left_over = steps_left(true, frame, steps);
+            for (int i = 0; i < below; ++i)
+                for (int k = 0; k < beside; ++k)
+#pragma unroll
+                    for (int j = 0; j < AHEAD; ++j)
+                        if (j < left_over)
+                            first[(frame + j) * step + ((long long)i * columns + k) * channels] = pool_gain * errors[j];
+        }
+    }
+}

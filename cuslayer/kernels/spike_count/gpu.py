@@ -1,0 +1,116 @@
+"""Launchers of `spike_count.cu`: the error of spike counts and its gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.kernels import gpu
+from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, recurrence, sizes, train
+from cuslayer.kernels.spikes.packed import PackedSpikes
+
+__all__ = ["error", "error_adjoint"]
+
+# LANES and RUNS of spike_count.cu: the columns of a block, and the parts of its time.
+_LANES, _RUNS = 32, 16
+
+_DOUBLE = np.dtype(np.float64)
+# Filters nothing: of a sampled response the kernel computes the error of counts alone.
+_NO_RESPONSE = {"decay": 0.0, "gain": 0.0, "cut": 1 << 62, "cut_p": 0.0, "cut_q": 0.0, "run_decay": 0.0}
+
+
+def error(
+    s: Array | PackedSpikes,
+    desired: Array | ClassCounts,
+    region: tuple[int, int],
+    response: Alpha | Sampled,
+    count_scale: float,
+    piecewise: bool,
+) -> tuple[Array, Array]:
+    """Return ``E = dt / 2 sum e^2``, a scalar, and the error signal e (T, N, ...) of spikes s (T, N, ...).
+
+    ``e = a + count_scale (count - desired) / R`` in the region of R steps (without a if piecewise), ``e = a`` outside
+    of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
+    """
+    value, e = _launch(s, desired, region, response, count_scale, piecewise)
+    first, last = region
+    if isinstance(response, Alpha) or last - first == len(e):
+        return value, e
+    outside = (s.unpack() if isinstance(s, PackedSpikes) else s).astype("float64")
+    outside[first:last] = 0
+    a = response.apply(gpu, outside)
+    if piecewise:
+        a[first:last] = 0
+    e += a.astype(e.dtype)
+    return (e * e).sum() * e.dtype.type(response.dt / 2), e
+
+
+def _launch(
+    s: Array | PackedSpikes,
+    desired: Array | ClassCounts,
+    region: tuple[int, int],
+    response: Alpha | Sampled,
+    count_scale: float,
+    piecewise: bool,
+) -> tuple[Array, Array]:
+    form, words, dtype = train("spike_count_error", s)
+    steps, columns = s.shape[0], math.prod(s.shape[1:])
+    blocks = max(1, -(-columns // _LANES))
+    e, value = empty(words, s.shape, dtype), empty(words, (), dtype)
+    if isinstance(desired, ClassCounts):
+        goal = {"desired": e, "labels": contiguous(desired.labels), "by_label": True}
+        goal |= {"of_label": desired.true, "of_others": desired.false}
+    else:
+        unread = empty(words, (0,), "int64")
+        goal = {"desired": contiguous(desired.astype(dtype, copy=False)), "labels": unread, "by_label": False}
+        goal |= {"of_label": 0.0, "of_others": 0.0}
+    kernel(f"spike_count_error{form}", dtype).launch(
+        (blocks,),
+        (_LANES, _RUNS),
+        s=words,
+        e=e,
+        parts=empty(words, (blocks,), _DOUBLE),
+        error=value,
+        arrived=arrived(words),
+        steps=steps,
+        samples=s.shape[1],
+        neurons=math.prod(s.shape[2:]),
+        first=region[0],
+        last=region[1],
+        count_scale=count_scale,
+        piecewise=piecewise,
+        dt=float(response.dt),
+        **goal,
+        **(_constants(response, steps) if isinstance(response, Alpha) else _NO_RESPONSE),
+    )
+    return value, e
+
+
+def _constants(response: Alpha, steps: int) -> dict[str, Any]:
+    """Return the recurrence of a response in float64, and its decay over a run of steps."""
+    constants = recurrence(response, _DOUBLE, steps)
+    return {**constants, "run_decay": constants["decay"] ** -(-steps // _RUNS)}
+
+
+def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
+    """Return the gradient of the spikes, ``dt g sum_k eps[k] e[t+k]``, of e (T, N, ...) and a scalar g."""
+    if isinstance(response, Sampled):
+        return response.adjoint(gpu, e * (g * e.dtype.type(response.dt)))
+    (steps, columns), y = sizes(e), empty(e, e.shape, e.dtype)
+    kernel("spike_count_error_adjoint", e.dtype).launch(
+        (-(-columns // _LANES),),
+        (_LANES, _RUNS),
+        e=contiguous(e),
+        g=contiguous(g),
+        y=y,
+        steps=steps,
+        columns=columns,
+        dt=float(response.dt),
+        **_constants(response, steps),
+    )
+    return y

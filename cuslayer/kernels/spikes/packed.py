@@ -1,0 +1,117 @@
+"""Spike trains on a GPU, packed: one bit for each neuron and step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, to_numpy
+
+# Bits of a word.
+WORD = 32
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PackedSpikes:
+    """A boolean array (frames, ...) as words of 32 bits.
+
+    A frame is cut into lines: the rows of an image (H, W, C), or all neurons of a flat layer as one line. Each line
+    begins with a word of its own. Bit b of word w is place ``32 w + b`` of the line; the bits past its end are 0.
+
+    An index, ``len`` and NumPy's functions see the boolean array, which is unpacked for them.
+
+    Attributes:
+        words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
+        shape: the shape of the boolean array; the product of its first axes is the number of frames.
+        line: the number of bits of a line.
+        by_neuron: the same spikes with time along the bits, (lines x line, samples, words of all steps), uint32: bit b
+            of word w is step ``32 w + b``; None if no kernel wrote it.
+    """
+
+    words: Array
+    shape: tuple[int, ...]
+    line: int
+    by_neuron: Array | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the unpacked array, boolean."""
+        return np.dtype(bool)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of the unpacked array."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements of the unpacked array."""
+        return math.prod(self.shape)
+
+    @property
+    def frames(self) -> int:
+        """The number of frames."""
+        return int(self.words.shape[0])
+
+    @property
+    def lines(self) -> int:
+        """The number of lines of a frame."""
+        return int(self.words.shape[1])
+
+    def reshape(self, *shape: int) -> PackedSpikes:
+        """Return the same spikes in another shape whose first axes still number the frames.
+
+        Raises:
+            ValueError: frames would be cut or joined.
+        """
+        frames = {math.prod(shape[:axes]) for axes in range(1, len(shape) + 1)}
+        if self.frames not in frames or math.prod(shape) != self.size:
+            raise ValueError(f"reshape: packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
+        return replace(self, shape=shape)
+
+    def unpack(self) -> Array:
+        """Return the boolean array on the GPU."""
+        found: Array = kernels.gpu.spikes.unpack(self)
+        return found
+
+    def any(self) -> Any:
+        """Return whether there is a spike, on the GPU, without unpacking."""
+        return self.words.any()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(to_numpy(self.unpack()), dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.unpack()[index]
+
+    def __repr__(self) -> str:
+        return f"PackedSpikes(shape {self.shape})"
+
+
+def lines_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the number of lines of a frame of a shape, and the bits of a line: rows for (H, W, C), else one line."""
+    return (shape[0], shape[1] * shape[2]) if len(shape) == 3 else (1, math.prod(shape))
+
+
+def words_of(bits: int) -> int:
+    """Return the number of words for some bits."""
+    return -(-bits // WORD)
+
+
+def event_fields(steps: int, features: int) -> tuple[int, int]:
+    """Return the words of an event, and the bits of its feature.
+
+    An event is the word ``step << bits | feature`` where both fit into 32 bits, else the two words feature and step.
+
+    >>> event_fields(300, 34 * 34 * 2)
+    (1, 12)
+    """
+    bits = max(features - 1, 0).bit_length()
+    return (1 if bits < WORD and bits + max(steps - 1, 0).bit_length() <= WORD else 2), bits

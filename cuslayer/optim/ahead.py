@@ -1,0 +1,60 @@
+"""The numbers of an optimizer's next steps, on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cuslayer.backend import Array, namespace
+
+Numbers: TypeAlias = tuple[float, ...]
+
+# Steps whose numbers are sent at once: a transfer costs more than their computation, which the GPU does not wait for.
+STEPS = 256
+
+
+class StepsAhead:
+    """A table of the numbers of the next steps, and a counter of these steps, on the device.
+
+    A kernel reads the row of the counter and advances it: a step needs no number from the host, in a captured graph
+    neither. The host knows what it has sent. It sends another table when the last row is used, or when the numbers of
+    a step are not those of its row: another learning rate, another epoch, a parameter that is frozen or not any more.
+
+    Attributes:
+        arrays: the constants (weights, ...) and the table (STEPS, weights, ...) in the weights' type, and the row of
+            the next step, (1,) int64. The arrays of another table are the same, for as many weights.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._constants: list[Numbers] = []
+        self._rows: list[list[Numbers]] = []
+        self._next = 0
+        self.arrays: list[Array] = []
+
+    def prepare(self, row: Callable[[int], list[Numbers]], constants: list[Numbers], beside: Array) -> None:
+        """Send a new table unless the present one has the numbers of the next step.
+
+        Args:
+            row: a function from the number of a step, 0 for the next, to the numbers of each weight in it.
+            constants: the numbers of each weight that do not change from step to step.
+            beside: an array on the device.
+        """
+        fits = self._next < len(self._rows) and self._rows[self._next] == row(0) and self._constants == constants
+        if fits and self.arrays and namespace(self.arrays[0]) is namespace(beside):
+            return
+        self._constants, self._rows, self._next = constants, [row(n) for n in range(STEPS)], 0
+        found = np.array(constants, self._dtype), np.array(self._rows, self._dtype), np.zeros(1, np.int64)
+        sent = [namespace(beside).asarray(x) for x in found]
+        if [x.shape for x in self.arrays] == [x.shape for x in sent] and type(self.arrays[0]) is type(sent[0]):
+            # A captured graph has their addresses.
+            for old, new in zip(self.arrays, sent, strict=True):
+                old[...] = new
+        else:
+            self.arrays = sent
+
+    def advance(self) -> None:
+        """Count a step of the kernel."""
+        self._next += 1

@@ -1,0 +1,143 @@
+"""Training steps as CUDA graphs: what the host would launch again and again is recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array, capture, cupy, preserved_generator
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.optim.base import Optimizer
+
+Step = Callable[[PackedSpikes, Array, bool], None]
+
+
+class _Graph(NamedTuple):
+    """A captured step: its input, the number of classes, the gradients that it writes, and its launch."""
+
+    x: PackedSpikes
+    labels: Array
+    classes: int
+    gradients: list[Array | None]
+    launch: Callable[[], None]
+
+
+class StepGraphs:
+    """The steps of an epoch as CUDA graphs, one for each shape of a batch and kind of step.
+
+    The first step of a kind runs as it is, which compiles its kernels; the second is captured; all later ones are
+    launches of the graph. The same kernels run in the same order on the same numbers: the bits are those of steps that
+    are not captured.
+
+    Args:
+        gradient: computes the gradients for a batch, without any other effect, and returns the output and the loss.
+        step: takes a whole step for a batch; the last argument is whether the sizes of gradients are added.
+        count: counts on the host a step that a graph takes; with the same last argument.
+        optimizer: the optimizer.
+
+    Attributes:
+        refused: why the steps cannot be captured; None if they can, or if none was tried.
+    """
+
+    def __init__(
+        self,
+        gradient: Callable[[PackedSpikes, Array], tuple[Any, Any]],
+        step: Step,
+        count: Callable[[bool], None],
+        optimizer: Optimizer,
+    ) -> None:
+        self._gradient, self._step, self._count, self._optimizer = gradient, step, count, optimizer
+        self._graphs: dict[Any, _Graph | None] = {}
+        self._stream: Any = None
+        self._pool: Any = None
+        self.refused: str | None = None
+
+    def run(self, x: Any, target: Any, sizes: bool) -> bool:
+        """Take a step for a batch by a graph and return True; return False, without any effect, if there is none.
+
+        Args:
+            x: the input.
+            target: the classes (N,).
+            sizes: whether the sizes of gradients are added.
+        """
+        if self.refused or not isinstance(x, PackedSpikes) or np.ndim(target) != 1 or target.dtype.kind not in "iu":
+            return False
+        flags = tuple(p.requires_grad for p in self._optimizer.parameters)
+        key = x.shape, x.by_neuron is None, sizes, flags
+        if key not in self._graphs:
+            self._graphs[key] = None
+            return False
+        graph = self._graphs[key]
+        if graph is None:
+            graph = self._graphs[key] = self._captured(x, target, sizes)
+            if graph is None:
+                return False
+        elif not _are_classes(target, graph.classes):
+            return False
+        else:
+            self._send(graph, x, target)
+            for p, g in zip(self._optimizer.parameters, graph.gradients, strict=True):
+                p.grad = g
+            self._optimizer.count_step()
+            self._count(sizes)
+        graph.launch()
+        return True
+
+    def _captured(self, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
+        """Return the graph of a step for batches like this, with this batch as its input; None if it is refused."""
+        module = cupy()
+        if self._pool is None:
+            # A graph writes to the addresses of its capture: no other work may get this memory.
+            self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
+        words, by_neuron = x.words.copy(), None if x.by_neuron is None else x.by_neuron.copy()
+        held = PackedSpikes(words, x.shape, x.line, by_neuron)
+        labels = module.asarray(np.asarray(target, np.int64))
+        parameters = self._optimizer.parameters
+        before = [p.grad for p in parameters]
+        self._optimizer.prepare()
+        module.cuda.Device().synchronize()
+        classes = []
+
+        def gradient() -> None:
+            classes.append(self._gradient(held, labels)[0].shape[-1])
+
+        with preserved_generator():
+            # A step that is refused halfway would have counted; its gradients alone change nothing.
+            self.refused = self._record(gradient)[1]
+        if self.refused or not _are_classes(target, classes[0]):
+            for p, g in zip(parameters, before, strict=True):
+                p.grad = g
+            return None
+        launch, problem = self._record(lambda: self._step(held, labels, sizes))
+        if launch is None:
+            raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
+        return _Graph(held, labels, classes[0], [p.grad for p in parameters], launch)
+
+    def _record(self, work: Callable[[], None]) -> tuple[Callable[[], None] | None, str | None]:
+        """Return the launch of the graph of some work, or why it cannot be captured."""
+        with self._stream, cupy().cuda.using_allocator(self._pool.malloc), capture():
+            self._stream.begin_capture()
+            try:
+                work()
+                return self._stream.end_capture().launch, None
+            except Exception as problem:  # of CUDA, of CuPy, or of a layer that needs the host
+                # A stream in an unfinished capture accepts no other work.
+                with suppress(Exception):
+                    self._stream.end_capture()
+                lines = str(problem).splitlines() or [""]
+                return None, f"{type(problem).__name__}: {lines[0]}"
+
+    def _send(self, graph: _Graph, x: PackedSpikes, target: Any) -> None:
+        """Copy a batch to the input of a graph."""
+        graph.x.words[...] = x.words
+        if graph.x.by_neuron is not None:
+            graph.x.by_neuron[...] = x.by_neuron
+        graph.labels[...] = cupy().asarray(np.asarray(target, np.int64))
+
+
+def _are_classes(target: Any, classes: int) -> bool:
+    """Return whether labels are classes; the error of others is that of a step as it is."""
+    return bool(len(target) == 0 or (target.min() >= 0 and target.max() < classes))

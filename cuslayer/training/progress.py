@@ -1,0 +1,53 @@
+"""The progress bar of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sized
+from itertools import islice
+from typing import Any
+
+from tqdm import tqdm
+
+from cuslayer.data.batches import pairs
+from cuslayer.training.score import Tally
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """A progress bar that asks for its text when it is drawn, a few times a second at most."""
+
+    def __init__(self, batches: Iterable[Any], text: Callable[[], str], **options: Any) -> None:
+        self._text = text
+        super().__init__(batches, **options)
+
+    def display(self, *arguments: Any, **options: Any) -> Any:
+        self.postfix = self._text()
+        return super().display(*arguments, **options)
+
+
+class Progress(Tally):
+    """Accumulates the score of an epoch and shows it in a progress bar.
+
+    Args:
+        batches: the batches, which `bar` yields.
+        title: the title of the bar.
+        show: whether to show it on a terminal.
+        steps: stop after so many batches; None for all.
+    """
+
+    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
+        super().__init__()
+        total = len(batches) if isinstance(batches, Sized) else None
+        if steps is not None:
+            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
+        # disable=None: tqdm draws only on a terminal.
+        options = {"desc": title, "total": total, "leave": False, "disable": None if show else True}
+        self.bar = _Bar(pairs("Trainer", batches), self._text, **options)
+
+    def _text(self) -> str:
+        """Return what the bar shows; empty before the first batch."""
+        samples = self.samples
+        if not samples:
+            return ""
+        score, speed = self.score(), samples / (self.last - self.start)
+        accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
+        return f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s"

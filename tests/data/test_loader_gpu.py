@@ -1,0 +1,345 @@
+"""`Loader` on a GPU, of which a stand-in takes the place: the spikes of the CPU's batches, packed; what is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader, Subset, write_events
+from cuslayer.data import packed as packing
+from cuslayer.data.fast_binning import pack_recordings
+from cuslayer.kernels.spikes.packed import PackedSpikes
+from tests.support.fake_cupy import strict
+from tests.support.packed_bits import packed_on_host
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+RESIDENT = (None, "cuda")
+DEVICES = ["stand-in", *([] if backend._driver_problem() else [pytest.param("cuda", marks=pytest.mark.gpu)])]
+
+
+@contextmanager
+def on_cuda(device: str = "stand-in") -> Iterator[Any]:
+    """The device "cuda" is in use, a stand-in takes its place unless a card is wanted."""
+    with strict() if device == "stand-in" else nullcontext() as driver:
+        cs.use("cuda")
+        try:
+            yield driver
+        finally:
+            cs.use("cpu")
+
+
+def refuses(message: str, kind: type[Exception] = ValueError) -> Any:
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+def recording(seed: int, count: int, shape: tuple[int, ...] = (3, 34, 2)) -> Events:
+    """Return events, half of them at the borders of bins, some after 40 ms and some twice."""
+    rng = np.random.default_rng((seed, count))
+    t = np.where(rng.random(count) < 0.5, rng.integers(0, 60, count), rng.uniform(0, 50, count))
+    places = [rng.integers(0, side, count) for side in shape]
+    again = rng.integers(0, max(count, 1), count // 4)
+    t, places = np.append(t, t[again]), [np.append(place, place[again]) for place in places]
+    return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
+
+
+def images() -> Arrays:
+    """Return recordings of an event camera, two of them without an event."""
+    sizes = (30, 0, 200, 1, 0, 7, 90, 3, 12, 40)
+    return Arrays([recording(0, count) for count in sizes], np.arange(10) % 3, shape=(3, 34, 2))
+
+
+def flat() -> Arrays:
+    return Arrays([recording(1, count, (33,)) for count in (30, 0, 200, 1, 5)], np.arange(5), shape=33)
+
+
+def dense(*shape: int) -> Arrays:
+    """Return arrays of spikes of unequal length."""
+    rng = np.random.default_rng(2)
+    return Arrays([rng.random((steps, *shape)) < 0.3 for steps in (40, 9, 40, 1, 31)], np.arange(5))
+
+
+def trains() -> Arrays:
+    """Return recordings whose targets are spike trains."""
+    targets = np.random.default_rng(3).random((4, 30, 2)) < 0.1
+    return Arrays([recording(3, count, (9,)) for count in (30, 0, 20, 4)], targets, shape=9)
+
+
+def signals() -> Arrays:
+    return Arrays(np.random.default_rng(4).standard_normal((4, 20, 3)), np.arange(4))
+
+
+class Own:
+    """A data set of Events and arrays, without labels of its own, which counts what is read."""
+
+    shape, classes = (2, 5, 2), 4
+
+    def __init__(self, kinds: tuple[type, ...] = (Events, np.ndarray)) -> None:
+        self.kinds, self.read = kinds, 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        self.read += 1
+        events = recording(index, 9, self.shape)
+        return (events if self.kinds[index % len(self.kinds)] is Events else events.to_spikes(self.shape, 60)), index
+
+
+DATA: dict[str, Callable[[], Any]] = {
+    "images": images,
+    "flat": flat,
+    "dense": lambda: dense(33),
+    "dense images": lambda: dense(3, 17, 2),
+    "trains": trains,
+    "own": lambda: Own((Events,)),
+    "digits": lambda: Subset(Digits("test"), [3, 50, 7, 0, 100]),
+}
+
+
+def batches(data: Any, **options: Any) -> list[tuple[Any, Array]]:
+    return list(Loader(data, 3, steps=40, seed=2, **options))
+
+
+def same_as(ours: Any, theirs: Array) -> None:
+    """Check spikes on the GPU, in both layouts, against the booleans of the CPU."""
+    assert isinstance(ours, PackedSpikes)
+    expected = packed_on_host(theirs)
+    assert (ours.shape, ours.line) == (expected.shape, expected.line)
+    assert isinstance(ours.words, backend.cupy().ndarray)
+    np.testing.assert_array_equal(backend.to_numpy(ours.words), expected.words)
+    if ours.by_neuron is not None:
+        np.testing.assert_array_equal(backend.to_numpy(ours.by_neuron), expected.by_neuron)
+    if theirs.size < 20_000:  # the emulator is slow
+        np.testing.assert_array_equal(np.asarray(ours), theirs)
+
+
+@pytest.mark.parametrize("resident", RESIDENT)
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("device", DEVICES)
+def test_batches_are_those_of_the_cpu(device: str, name: str, shuffle: bool, resident: str | None) -> None:
+    data = DATA[name]()
+    theirs = batches(data, shuffle=shuffle)
+    with on_cuda(device):
+        ours = batches(data, shuffle=shuffle, resident=resident)
+        assert len(ours) == len(theirs) > 1
+        for (x, labels), (frames, wanted) in zip(ours, theirs, strict=True):
+            same_as(x, frames)
+            assert (x.by_neuron is None) == name.startswith("dense")
+            assert (type(labels), labels.dtype) == (np.ndarray, wanted.dtype)
+            np.testing.assert_array_equal(labels, wanted)
+
+
+@pytest.mark.parametrize("resident", RESIDENT)
+def test_epochs_and_single_batches(resident: str | None) -> None:
+    data = images()
+    loader = Loader(data, 4, steps=40, shuffle=True, seed=1, drop_last=True)
+    theirs = [list(loader) for _ in range(2)]
+    with on_cuda():
+        loader = Loader(data, 4, steps=40, shuffle=True, seed=1, drop_last=True, resident=resident)
+        x, labels = loader[1]
+        same_as(x, theirs[0][1][0])
+        assert loader.epoch == 0
+        for epoch in theirs:
+            for (x, labels), (frames, wanted) in zip(loader, epoch, strict=True):
+                same_as(x, frames)
+                assert labels.tolist() == wanted.tolist()
+        labels[:] = 7  # a batch may be written to
+        assert 7 not in loader[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "notation"), [("images", "3x34x2-6-3"), ("images", "3x34x2-4c3-3"), ("dense", "33-6-5")]
+)
+def test_networks_take_the_batches(name: str, notation: str) -> None:
+    def outputs(resident: str | None) -> list[Array]:
+        cs.seed(0)
+        net = cs.Network(notation, cs.SRM())
+        for weight in net.parameters():
+            weight.data *= 6.0
+        return [backend.to_numpy(net(x).data) for x, _ in batches(DATA[name](), resident=resident)]
+
+    theirs = outputs(None)
+    assert any(frames.any() for frames in theirs)
+    with on_cuda():
+        for resident in RESIDENT:
+            for ours, frames in zip(outputs(resident), theirs, strict=True):
+                np.testing.assert_array_equal(ours, frames)
+
+
+@pytest.mark.parametrize("rounding", ["floor", "nearest"])
+@pytest.mark.parametrize("dt", [0.1, 0.3, 7.0])
+def test_bins_of_files_and_of_events_are_the_cpus(dt: float, rounding: str, tmp_path: Any) -> None:
+    for number in range(3):
+        recorded = recording(number, 200, (6, 11, 2))
+        write_events(tmp_path / f"{number}.bs2", recorded)
+    (tmp_path / "list.txt").write_text("0 0\n1 1\n2 2")
+    data = EventFolder(tmp_path, tmp_path / "list.txt", shape=(6, 11, 2))
+    (theirs, _), *_ = Loader(data, 3, steps=35, dt=dt, rounding=rounding)
+    with on_cuda() as driver:
+        loader = Loader(data, 3, steps=35, dt=dt, rounding=rounding)
+        same_as(loader[0][0], theirs)
+        loader._fast_binning = lambda samples, misfits: None  # type: ignore[method-assign]
+        same_as(loader[0][0], theirs)
+        assert driver.launches.count("set_bits") == 2
+
+
+def test_a_transform_is_the_cpus() -> None:
+    data = images()
+    options = {"transform": cs.data.RandomShift(5), "shuffle": True}
+    theirs = batches(data, **options)
+    with on_cuda():
+        for (x, _), (frames, _) in zip(batches(data, **options), theirs, strict=True):
+            same_as(x, frames)
+
+
+def test_events_and_arrays_together_are_sent_as_bits() -> None:
+    theirs = batches(Own())
+    with on_cuda():
+        for (x, _), (frames, _) in zip(batches(Own()), theirs, strict=True):
+            same_as(x, frames)
+
+
+def test_signals_stay_arrays() -> None:
+    with on_cuda():
+        x, _ = Loader(signals(), 4)[0]
+        assert (type(x), x.dtype) == (np.ndarray, np.float64)
+
+
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list to which the bytes of each copy to the device are added."""
+    sent: list[int] = []
+    cupy = backend.cupy()
+    asarray = cupy.asarray
+
+    def noted(x: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            sent.append(x.nbytes)
+        return asarray(x, *arguments, **options)
+
+    monkeypatch.setattr(cupy, "asarray", noted, raising=False)
+    return sent
+
+
+def test_a_batch_of_events_is_one_copy_and_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images()
+    with on_cuda() as driver:
+        sent = copies(monkeypatch)
+        Loader(data, 10, steps=60)[0]
+        assert driver.launches == ["set_bits"]
+        # Four bytes an event, and eight for each place and number of a recording.
+        assert sent == [4 * sum(len(data[i][0]) for i in range(10)) + 8 * (11 + 10)]
+
+
+def test_a_batch_of_arrays_is_one_copy_of_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_cuda() as driver:
+        sent = copies(monkeypatch)
+        Loader(dense(33), 5, steps=40)[0]
+        assert driver.launches == []
+        assert sent == [40 * 5 * 8]
+
+
+@pytest.mark.parametrize("name", ["images", "dense"])
+def test_batches_of_resident_recordings_send_their_numbers_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_cuda():
+        loader = Loader(DATA[name](), 4, steps=40, shuffle=True, seed=0, resident="cuda")
+        loader[0]
+        sent = copies(monkeypatch)
+        assert sent == []
+        lengths = [8 * len(labels) for _ in range(2) for _, labels in loader]
+        assert sent == lengths
+
+
+def test_recordings_are_read_once_if_resident() -> None:
+    data = Own((Events,))
+    with on_cuda():
+        loader = Loader(data, 2, steps=40, resident="cuda")
+        assert data.read == 0
+        list(loader), list(loader), loader[0]
+        assert data.read == 4
+
+
+def test_what_resident_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images()
+    with refuses("Loader: resident must be the device in use, cpu, got cuda"):
+        Loader(data, 2, steps=9, resident="cuda")
+    with on_cuda():
+        with refuses("Loader: resident must be one of cuda, got 'cpu'"):
+            Loader(data, 2, steps=9, resident="cpu")
+        with refuses("Loader: transform must be None with resident, got FromStart"):
+            Loader(data, 2, steps=9, resident="cuda", transform=FromStart())
+        with refuses("Loader: resident recordings must be events or spikes, got float64", TypeError):
+            Loader(signals(), 2, resident="cuda")[0]
+        with refuses("Loader: resident recordings must be Events or arrays throughout, got both"):
+            Loader(Own(), 1, steps=9, resident="cuda")[0]
+        monkeypatch.setattr(backend, "free_memory", lambda: 10**6)
+        big = Arrays([Events(np.zeros(200_000), np.zeros(200_000, int)) for _ in range(4)], np.arange(4), shape=3)
+        with refuses("Loader: resident recordings must fit into the GPU's 1.0 MB free, got 1.6 MB or more"):
+            next(iter(Loader(big, 1, steps=9, resident="cuda")))
+
+
+def test_free_memory_is_that_of_the_device_and_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_cuda():
+        cupy = backend.cupy()
+        monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (100, 900))
+        monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: SimpleNamespace(free_bytes=lambda: 20))
+        assert backend.free_memory() == 120
+    with refuses("device: cuda is out of reach: no driver"):
+        monkeypatch.setattr(backend, "_driver_problem", lambda: "no driver")
+        backend.free_memory()
+
+
+def test_errors_and_warnings_are_the_cpus() -> None:
+    outside = Arrays([Events([1.0], [9], [0], [0])], [0], shape=(3, 10, 2))
+    outside.shape = (3, 9, 2)
+    late = Arrays([Events([5000.0], [3])], [0], shape=4)
+    with on_cuda():
+        for resident in RESIDENT:
+            with pytest.raises(ValueError, match=r"^Loader: sample 0: events must lie within the sensor"):
+                Loader(outside, 1, steps=9, resident=resident)[0]
+        with pytest.warns(UserWarning, match=r"^Loader: sample 0: all of the 1 events lie past the window"):
+            Loader(late, 1, steps=9, resident="cuda")[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.booleans())
+def test_wide_events_hold_step_and_neuron(counts: list[int], seed: int, wide: bool) -> None:
+    rng = np.random.default_rng(seed)
+    binned = [(rng.integers(0, 40, count), rng.integers(0, 70, count)) for count in counts]
+    with pytest.MonkeyPatch.context() as patch:
+        if wide:
+            patch.setattr(packing, "event_fields", lambda steps, features: (2, 33))
+        found = packing.pack_bins(binned, 40, 70)
+    assert found.events.shape == (sum(counts), 1 + wide)
+    for i, (step, feature) in enumerate(binned):
+        part = found.events[found.begin[i] : found.begin[i + 1]]
+        expected = np.stack([feature, step], axis=1) if wide else (step << 7 | feature)[:, None]
+        np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_bytes_of_files_are_packed_as_their_events(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wide:
+        monkeypatch.setattr(packing, "event_fields", lambda steps, features: (2, 33))
+        monkeypatch.setattr("cuslayer.data.fast_binning.event_fields", lambda steps, features: (2, 33))
+    raw = bytes([3, 1]) + (1 << 23 | 7900).to_bytes(3, "big"), bytes([0, 2]) + (9000).to_bytes(3, "big")
+    found = pack_recordings([raw[0] + raw[1], raw[1]], (3, 4, 2), 9, 1.0, "floor")
+    assert found is not None
+    empty = np.empty(0, np.int64)
+    expected = packing.pack_bins([(np.array([7]), np.array([(4 + 3) * 2 + 1])), (empty, empty)], 9, 24)
+    np.testing.assert_array_equal(found[0].events, expected.events)
+    assert found[0].begin.tolist() == expected.begin.tolist() == [0, 1, 1]
+    assert found[1].tolist() == [1, 0]
+    assert pack_recordings([raw[0], b""], (3, 4, 2), 9, 1.0, "floor") is None
+    assert pack_recordings([raw[0]], (1, 4, 2), 9, 1.0, "floor") is None

@@ -1,0 +1,227 @@
+"""Optimizers on a device: the bits of the CPU, one launch a step, and nothing sent for many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.optim import ahead
+from cuslayer.parameter import Bounded
+from tests.device.test_operations import device as device
+from tests.support.fake_cupy import begin_capture, counted, end_capture
+
+STEPS = 11
+
+
+def parameters(dtype: str = "float32") -> list[cs.Tensor]:
+    rng = np.random.default_rng(4)
+    found = [cs.Tensor(rng.standard_normal(n).astype(dtype), requires_grad=True) for n in (5, 1, 0, 1030)]
+    return [*found, Bounded(rng.random(3).astype(dtype), least=0.2, most=0.6)]
+
+
+def change_rate(step: int, optimizer: Any) -> None:
+    if step == 3:
+        optimizer.lr = 0.3
+
+
+def change_epoch(step: int, optimizer: Any) -> None:
+    optimizer.epoch = step // 3
+
+
+def freeze(step: int, optimizer: Any) -> None:
+    optimizer.parameters[0].requires_grad = step not in (2, 3, 8)
+
+
+def lose_a_gradient(step: int, optimizer: Any) -> None:
+    if step in (1, 4):
+        optimizer.parameters[3].grad = None
+
+
+def change_options(step: int, optimizer: Any) -> None:
+    if step == 5:
+        optimizer.weight_decay = 0.25
+
+
+def load(step: int, optimizer: Any) -> None:
+    if step == 6:
+        state = optimizer.state()
+        state["steps"] = np.array(2)
+        optimizer.load_state(state)
+
+
+def nothing(step: int, optimizer: Any) -> None:
+    pass
+
+
+def grouped(p: list[cs.Tensor], **options: Any) -> list[dict[str, Any]]:
+    return [{"params": p[:2], **options}, {"params": p[2:], "weight_decay": 0.1, "warmup": 5, "relative": True}]
+
+
+MAKERS: dict[str, Callable[[list[cs.Tensor]], Any]] = {
+    "sgd": lambda p: cs.SGD(p, 0.1),
+    "sgd in groups": lambda p: cs.SGD(grouped(p, momentum=0.7, lr=0.2), 0.1, momentum=0.5),
+    "adam": lambda p: cs.Adam(p, lambda epoch: 0.1 / (1 + epoch), weight_decay=0.1),
+    "adam in groups": lambda p: cs.Adam(grouped(p, betas=(0.5, 0.7), amsgrad=True, eps=0.1), 0.1),
+    "amsgrad": lambda p: cs.Adam(p, 0.1, amsgrad=True, warmup=4, relative=True),
+    "nadam": lambda p: cs.NAdam(p, 0.1, amsgrad=True),
+    "slayer's nadam": lambda p: cs.NAdam(p, 0.1, momentum_decay=None),
+}
+CHANGES = [nothing, change_rate, change_epoch, freeze, lose_a_gradient, change_options, load]
+
+
+def path(where: str, make: Callable[..., Any], change: Callable[..., None], dtype: str = "float32") -> list[bytes]:
+    """Return the weights after each step, and the state after the last."""
+    cs.use(where)
+    optimizer = make(parameters(dtype))
+    rng, found = np.random.default_rng(5), []
+    for step in range(STEPS):
+        for p in optimizer.parameters:
+            p.grad = backend.to_device(rng.standard_normal(p.shape).astype(dtype))
+        change(step, optimizer)
+        optimizer.step()
+        found += [backend.to_numpy(p.data).tobytes() for p in optimizer.parameters]
+    state = optimizer.state()
+    return [*found, *(f"{name} {array.tolist()}".encode() for name, array in sorted(state.items()))]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_bits_of_the_cpu(name: str, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "STEPS", 4)
+    assert path("cuda", MAKERS[name], change) == path("cpu", MAKERS[name], change)
+
+
+@pytest.mark.parametrize("name", ["sgd", "nadam"])
+def test_the_bits_in_float64(name: str) -> None:
+    assert path("cuda", MAKERS[name], nothing, "float64") == path("cpu", MAKERS[name], nothing, "float64")
+
+
+def with_gradients(make: Callable[..., Any]) -> Any:
+    optimizer = make(parameters())
+    for p in optimizer.parameters:
+        p.grad = backend.to_device(np.ones(p.shape, np.float32))
+    return optimizer
+
+
+@pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_step_is_one_launch(name: str, device: None) -> None:
+    optimizer = with_gradients(MAKERS[name])
+    optimizer.step()
+    with counted() as costs:
+        for _ in range(20):
+            optimizer.step()
+    assert costs.own() == {"sgd_all" if "sgd" in name else "adam_all": 20}
+    assert (costs.launches, costs.uploads, costs.readbacks) == (20, 0, 0)
+
+
+@pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+def test_numbers_are_sent_when_they_run_out_or_change(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "STEPS", 5)
+    optimizer = with_gradients(lambda p: cs.Adam(p, 0.1))
+    sent = []
+    for step in range(12):
+        if step == 7:
+            optimizer.lr = 0.2
+        with counted() as costs:
+            optimizer.step()
+        sent.append(costs.uploads)
+    assert sent == [3, 0, 0, 0, 0, 3, 0, 3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+@pytest.mark.parametrize("change", [nothing, change_rate, change_epoch, load], ids=lambda change: change.__name__)
+def test_a_captured_step_takes_the_next_rates(
+    change: Callable[..., None], device: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "STEPS", 4)
+
+    def moved(captured: bool) -> list[Any]:
+        optimizer, launch, found = with_gradients(MAKERS["adam"]), None, []
+        for step in range(STEPS):
+            if change is load and step == 6:
+                # The arrays of the state are others then: a graph would have to be captured again.
+                optimizer.steps, optimizer._taken = 2, [2 for _ in optimizer.parameters]
+            elif change is not load:
+                change(step, optimizer)
+            if not captured:
+                optimizer.step()
+            elif launch is None:
+                optimizer.prepare()
+                begin_capture()
+                optimizer.step()
+                launch = end_capture()
+                launch()
+            else:
+                optimizer.count_step()
+                launch()
+            found.append([backend.to_numpy(p.data).tobytes() for p in optimizer.parameters])
+        return [*found, {name: array.tolist() for name, array in optimizer.state().items()}]
+
+    assert moved(True) == moved(False)
+
+
+def test_a_captured_step_needs_all_parameters_on_a_gpu() -> None:
+    cs.use("cpu")
+    optimizer = with_gradients(MAKERS["adam"])
+    optimizer.prepare()
+    with pytest.raises(ValueError, match=r"^Adam: a step can be captured only if all parameters are on a GPU$"):
+        optimizer.count_step()
+
+
+def test_parameters_of_two_types_and_devices_move_together() -> None:
+    found = []
+    for where in ("cuda", "cpu"):
+        cs.use("cpu")
+        p = [cs.Tensor(np.ones(3), requires_grad=True)]
+        cs.use(where)
+        p += [cs.Tensor(np.ones(4, dtype), requires_grad=True) for dtype in (np.float32, np.float64, np.float32)]
+        p[0].grad = np.full(3, 2.0)
+        for other in p[1:]:
+            other.grad = backend.to_device(np.full(4, 3.0, other.dtype))
+        optimizer = cs.Adam(p, 0.1)
+        optimizer.step()
+        optimizer.step()
+        found.append([backend.to_numpy(each.data).tolist() for each in p])
+    assert found[0] == found[1]
+
+
+class Signs(cs.SGD):
+    """An optimizer with an `_update` of its own."""
+
+    def _update(self, k: Any, weight: Any, grad: Any, memory: Any, update: Any) -> None:
+        weight -= update.lr * ((grad > 0) * 1.0 - (grad < 0) * 1.0)
+
+
+class Rounded(Bounded):
+    """A parameter that is clipped in another way."""
+
+    def clamp(self) -> None:
+        self.data[...] = self.data.clip(0.0, 1.0) * 0.5
+
+
+@pytest.mark.parametrize("make", [lambda p: Signs(p, 0.1), lambda p: cs.SGD(p, 0.1)])
+def test_what_users_override_is_called(make: Callable[..., Any]) -> None:
+    found = []
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        p = Rounded([-3.0, 0.5, 2.0])
+        p.grad = backend.to_device(np.array([1.0, -2.0, 0.0], np.float32))
+        make([p]).step()
+        found.append(backend.to_numpy(p.data).tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["_numbers", "_constants"])
+def test_an_optimizer_of_ones_own_defines_its_numbers(name: str) -> None:
+    own = type("Own", (cs.SGD,), {})
+    setattr(own, name, getattr(cs.optim.Optimizer, name))
+    w = cs.Tensor([1.0], requires_grad=True)
+    w.grad = backend.to_device(np.ones(1, np.float32))
+    with pytest.raises(TypeError, match=rf"^Own: an optimizer with _update_all must define {name}$"):
+        own([w]).step()

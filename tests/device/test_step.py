@@ -1,0 +1,150 @@
+"""A training step on a device reads nothing back; the score of an epoch is the CPU's."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.training import Score, Tally, Trainer, progress
+from tests.device.test_operations import device as device
+from tests.support.fake_cupy import counted
+
+SRM = cs.SRM(tau_sr=4.0)
+ON_STAND_IN = pytest.mark.parametrize("device", ["stand-in"], indirect=True)
+
+
+def batches(count: int = 6, target: str = "labels") -> list[tuple[Any, Any]]:
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(count):
+        labels = rng.integers(3, size=4)
+        trains = rng.random((20, 4, 3)) < 0.2
+        targets = {"labels": labels, "one-hot": np.eye(3, dtype=int)[labels], "trains": trains}
+        found.append((rng.random((20, 4, 6)) < 0.4, targets[target]))
+    return found
+
+
+def trainer(loss: Any = None, scale: float = 30.0) -> Trainer:
+    cs.seed(1)
+    net = cs.Sequential(cs.Dense(6, 3, weight_scale=scale), SRM)
+    loss = loss or cs.SpikeCountLoss(SRM, true=6, false=1, region=(5, 20))
+    return Trainer(net, loss, cs.Adam(net.parameters(), 0.01), calibrate=None, loss_scale=0.5)
+
+
+def steps_of(found: list[tuple[int, int]]) -> Iterator[Any]:
+    """Yield batches on the device; note the transfers down and up of each step but the first, which makes tables."""
+    for number, (x, labels) in enumerate(batches()):
+        batch = cs.Tensor(x), backend.to_device(labels)
+        with counted() as costs:
+            yield batch
+        if number:
+            found.append((costs.readbacks, costs.uploads))
+
+
+@ON_STAND_IN
+def test_a_step_reads_nothing(device: None) -> None:
+    found: list[tuple[int, int]] = []
+    assert trainer().train(steps_of(found)).accuracy is not None
+    # Spikes and labels are there. Every fourth step is added to the gradient flow.
+    assert found == [(0, 0)] * 5
+
+
+@ON_STAND_IN
+def test_labels_of_the_host_are_sent_as_integers(device: None) -> None:
+    t = trainer()
+    x, labels = batches(1)[0]
+    x = cs.Tensor(x)
+    out = t.net(x)
+    with counted() as costs:
+        t.loss(out, labels)
+    assert (costs.readbacks, costs.bytes_up) == (0, 8 * len(labels))
+    assert costs.own() == {"spike_count_error": 1} or costs.own() == {"spike_count_error_packed": 1}
+
+
+@ON_STAND_IN
+def test_the_bar_reads_when_it_is_drawn(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    made: list[Any] = []
+
+    class Bar(progress._Bar):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            made.append(self)
+            super().__init__(*arguments, **options | {"disable": False, "mininterval": 3600, "file": io.StringIO()})
+
+        def display(self, *arguments: Any, **options: Any) -> Any:
+            shown = super().display(*arguments, **options)
+            drawn.append(self.postfix)
+            return shown
+
+    monkeypatch.setattr(progress, "_Bar", Bar)
+    found: list[tuple[int, int]] = []
+    score = trainer().train(steps_of(found))
+    assert found == [(0, 0)] * 5
+    assert drawn[0] == ""
+    made[0].refresh()
+    assert drawn[-1].startswith(f"loss {score.loss:.4g}, accuracy {score.accuracy:.1%}, ")
+    assert drawn[-1].endswith(" samples/s")
+
+
+@pytest.mark.parametrize("target", ["labels", "one-hot", "trains"])
+def test_the_score_of_an_epoch_is_that_of_the_cpu(target: str) -> None:
+    found = []
+    for where in ("cuda", "cpu"):
+        cs.use(where)
+        t = trainer(cs.SpikeTimeLoss(SRM) if target == "trains" else None)
+        scores = [t.train(batches(3, target)), t.test(batches(2, target))]
+        found.append((scores, t.silent_batch is None, t.gradients.epochs[0]))
+    (ours, fired, flow), (theirs, expected, their_flow) = found
+    assert fired is expected is True
+    assert [score.accuracy for score in ours] == [score.accuracy for score in theirs]
+    assert [score.loss for score in ours] == pytest.approx([score.loss for score in theirs], rel=1e-5)
+    assert flow == pytest.approx(their_flow, rel=1e-5)
+
+
+def test_an_output_that_is_silent_all_the_epoch_is_noticed() -> None:
+    t = trainer(scale=1e-6)
+    given = batches(3)
+    t.train(given)
+    assert t.silent_batch is not None
+    assert t.silent_batch[0] is given[-1][0]
+
+
+def test_a_tally_of_batches_on_both_devices() -> None:
+    tally, (x, labels) = Tally(), batches(1)[0]
+    s = x[:, :, :3]
+    right = int((s.sum(axis=0).argmax(axis=1) == labels).sum())
+    for where, loss in (("cuda", cs.Tensor(3.0)), ("cpu", 5.0)):
+        cs.use(where)
+        tally.add(cs.Tensor(s), labels, loss)
+    cs.use("cuda")
+    tally.add(cs.Tensor(s.astype(np.float64)), cs.Tensor(labels), 4, scale=0.25)
+    assert (tally.samples, tally.right, tally.loss, tally.spiked) == (12, 3 * right, 9.0, True)
+    assert tally.score() == Score(9.0 / 12, 3 * right / 12)
+
+
+def test_what_a_tally_refuses() -> None:
+    tally, s = Tally(), cs.Tensor(np.zeros((5, 2, 3), bool))
+    with pytest.raises(ValueError, match=r"^Tally: target has shape \(3,\), spikes have shape \(5, 2, 3\)$"):
+        tally.add(s, [0, 1, 2], 1.0)
+    with pytest.raises(ValueError, match=r"^classify: spikes must be \(T, N, classes\), got shape \(5, 2, 0\)$"):
+        tally.add(cs.Tensor(np.zeros((5, 2, 0), bool)), [0, 1], 1.0)
+    with pytest.raises(ValueError, match=r"size 1|one element"):
+        tally.add(s, [0, 1], cs.Tensor([1.0, 2.0]))
+    assert (tally.samples, tally.loss, tally.spiked) == (0, 0.0, False)
+
+
+def test_labels_of_the_device_that_are_no_class_give_no_number() -> None:
+    s, loss = cs.Tensor(np.zeros((20, 2, 3), bool)), cs.SpikeCountLoss(SRM)
+    assert np.isnan(loss(s, backend.to_device(np.array([0, 3]))).item())
+    with pytest.raises(ValueError, match=r"^SpikeCountLoss: label 3 of sample 1 is none of 3 classes$"):
+        loss(s, np.array([0, 3]))
+    with pytest.raises(ValueError, match=r"^SpikeCountLoss: labels have shape \(3,\), spikes"):
+        loss(s, backend.to_device(np.array([0, 1, 2])))
+    with pytest.raises(TypeError, match=r"^SpikeCountLoss: labels must be integers, got float64"):
+        loss(s, backend.to_device(np.array([0.0, 1.0])))

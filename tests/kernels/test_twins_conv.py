@@ -1,0 +1,214 @@
+"""Convolution of packed spikes on emulated CUDA, alone and with its neurons: equal to the CPU's to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.cuda import images
+from cuslayer.kernels.cuda.compile import Kernel
+from cuslayer.kernels.fused import gpu_conv
+from tests.kernels.test_twins import Array, alphas, dtypes, same_bits, seeds, spikings
+from tests.support.emulator.driver import Emulator, emulation
+from tests.support.packed_bits import packed_on_host, unpacked_on_host
+
+drawn = settings(max_examples=40, deadline=None)
+# No spikes, a few, many, all.
+rates = st.sampled_from([0, 0.05, 0.4, 1])
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    with emulation() as running:
+        yield running
+
+
+class Case(NamedTuple):
+    """A convolution: images (H, W), channels of each group, groups, and the window."""
+
+    image: tuple[int, int]
+    inputs: int
+    outputs: int
+    groups: int
+    window: Window
+
+    @property
+    def maps(self) -> tuple[int, int, int]:
+        return *self.window.outputs("conv", self.image, ceil=False), self.outputs * self.groups
+
+    def spikes(self, seed: int, frames: int, rate: float) -> Array:
+        shape = frames, *self.image, self.inputs * self.groups
+        return np.random.default_rng(seed).random(shape) < rate
+
+    def weights(self, seed: int, dtype: str, scale: float = 1) -> Array:
+        shape = *self.window.kernel, self.inputs, self.outputs * self.groups
+        return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(dtype)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    kernel, gaps = draw(pairs), draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2), (2, 3)]))
+    window = Window(kernel, draw(pairs), draw(st.tuples(st.integers(0, 3), st.integers(0, 3))), gaps)
+    reach = [gap * (size - 1) + 1 - 2 * pad for gap, size, pad in zip(gaps, kernel, window.padding, strict=True)]
+    height, width = (draw(st.integers(max(least, 1), max(least, 1) + 5)) for least in reach)
+    groups, inputs, outputs = draw(
+        st.sampled_from([(1, 1, 1), (1, 2, 16), (1, 3, 2), (1, 12, 3), (1, 2, 33), (1, 33, 1), (2, 1, 2), (3, 2, 4)])
+    )
+    return Case((height, width), inputs, outputs, groups, window)
+
+
+# More than 32 words in a window, so that a step takes several rounds of loads: contiguous taps, and others.
+WIDE = Case((5, 8), 48, 3, 1, Window((5, 5), (1, 1), (1, 2), (1, 1)))
+WIDE_GROUPS = Case((9, 9), 24, 2, 2, Window((4, 3), (1, 2), (0, 0), (2, 3)))
+# A row of windows that lies in the padding as a whole, and a column.
+OUTSIDE = Case((1, 2), 2, 5, 1, Window((1, 1), (1, 2), (2, 3), (1, 1)))
+
+
+@drawn
+@given(cases(), st.integers(0, 40), rates, dtypes, seeds)
+@example(WIDE, 3, 0.3, "float32", 0)
+@example(WIDE_GROUPS, 2, 0.3, "float64", 0)
+@example(OUTSIDE, 33, 0.5, "float32", 0)
+def test_conv_of_packed_spikes(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+    check_conv(case, min(frames, 1 + 4000 // math.prod(case.maps)), rate, dtype, seed)
+
+
+def check_conv(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+    x, w = case.spikes(seed, frames, rate), case.weights(seed, dtype)
+    ours = gpu.conv.forward(packed_on_host(x, 1), w, case.window, case.groups)
+    same_bits(ours, cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups))
+
+
+def neurons_of(weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
+    """Return the CPU's potentials (steps, numbers of a step) and the spikes (frames, ...) for a weighted input."""
+    u, s = cpu.srm.neuron(weighted.reshape(steps, weighted.size // max(steps, 1)), response, spiking)
+    return u, s.reshape(weighted.shape)
+
+
+def same_neurons(ours: tuple[Array, Any], theirs: tuple[Array, Array]) -> None:
+    same_bits(ours[0], theirs[0])
+    assert (ours[1].dtype, ours[1].shape) == (bool, theirs[1].shape)
+    np.testing.assert_array_equal(unpacked_on_host(ours[1]), theirs[1])
+
+
+def check_conv_neuron(
+    case: Case, steps: int, samples: int, rate: float, dtype: str, seed: int, response: Alpha, spiking: Spiking
+) -> Array:
+    x = case.spikes(seed, steps * samples, rate)
+    w = case.weights(seed, dtype, spiking.theta)
+    ours = gpu_conv.conv_neuron(
+        packed_on_host(x, 1), steps, w, case.window, case.groups, response, spiking, np.dtype(dtype)
+    )
+    weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)
+    theirs = neurons_of(weighted, steps, response, spiking)
+    same_neurons(ours, theirs)
+    return theirs[1]
+
+
+@drawn
+@given(cases(), st.integers(0, 20), st.integers(0, 2), rates, dtypes, seeds, alphas, spikings())
+@example(WIDE, 3, 1, 0.3, "float32", 0, Alpha(1, 2, 1, 0.3), Spiking(5, Alpha(-5, 1, 1, 1), 5, 0.1))
+def test_conv_neuron(
+    case: Case, steps: int, samples: int, rate: float, dtype: str, seed: int, response: Alpha, spiking: Spiking
+) -> None:
+    steps = min(steps, 1 + 4000 // (math.prod(case.maps) * max(samples, 1)))
+    check_conv_neuron(case, steps, samples, rate, dtype, seed, response, spiking)
+
+
+SRM = Alpha(1, 3, 1, 0.1), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+SMALL = Case((3, 5), 2, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ring", [True, False])
+@pytest.mark.parametrize("cut", [2, 8, 9, 63, 64, 65, 72, None])
+def test_filters_of_every_length(cut: int | None, ring: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts within a batch of steps, within the 64 spikes in a register, beyond both, and none."""
+    if not ring:
+        monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
+    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
+    if cut:
+        refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
+        response = Alpha(0.5, cut / 2, 1, response.value(cut - 1))
+        assert refractory.taps == response.taps == cut
+    s = check_conv_neuron(SMALL, 100, 1, 0.1, dtype, 0, response, Spiking(10, refractory, 10, 0.1))
+    assert 0.02 < s.mean() < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kept_potentials(dtype: str) -> None:
+    x, w = packed_on_host(SMALL.spikes(0, 18, 0.3), 1), SMALL.weights(0, dtype, 10)
+    whole, s = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(dtype))
+    half, same = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, np.dtype(np.float16))
+    none, again = gpu_conv.conv_neuron(x, 9, w, SMALL.window, 1, *SRM, None)
+    same_bits(half, cpu.float16.store(whole))
+    assert (none.size, none.dtype) == (0, whole.dtype)
+    np.testing.assert_array_equal(s.words, same.words)
+    np.testing.assert_array_equal(s.words, again.words)
+
+
+SILENT = Alpha(2, 2, 1, 0), Spiking(10, Alpha(-5, 0.3, 1, 0), 10, 0.1)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_long_silence(flush: bool) -> None:
+    """The states decay to 0 by the same steps with and without subnormal numbers."""
+    x, w = SMALL.spikes(0, 160, 0.5), SMALL.weights(0, "float32", 5)
+    x[10:] = False
+    with emulation(flush):
+        ours = gpu_conv.conv_neuron(packed_on_host(x, 1), 160, w, SMALL.window, 1, *SILENT, w.dtype)
+    theirs = neurons_of(cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, 1), 160, *SILENT)
+    same_neurons(ours, theirs)
+    assert theirs[1].any()
+    assert not theirs[0][120:].any()
+
+
+def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the bytes of shared memory of each launch."""
+    found, launch = list[int](), Kernel.launch
+
+    def noted(self: Kernel, grid: Any, block: Any, shared: int = 0, /, **arguments: Any) -> None:
+        found.append(shared)
+        launch(self, grid, block, shared, **arguments)
+
+    monkeypatch.setattr(Kernel, "launch", noted)
+    return found
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, weights = 4 * 8 * 128, SMALL.weights(0, "float32").nbytes
+    monkeypatch.setattr(images, "most_shared", lambda: sums + weights - less)
+    shared = shared_bytes_of_launches(monkeypatch)
+    check_conv(SMALL, 5, 0.3, "float32", 0)
+    assert shared == [sums if less else sums + weights]
+
+
+# Rows of 128 bytes for 4 warps: a ring buffer of 16 + 8 steps, or 8 + 8 steps without one. The weights have 216 bytes.
+@pytest.mark.parametrize(("most", "expected"), [(232_448, 24 * 512 + 216), (12_000, 16 * 512 + 216), (8_200, 16 * 512)])
+def test_inputs_in_shared_memory(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "most_shared", lambda: most)
+    shared = shared_bytes_of_launches(monkeypatch)
+    check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, *SRM)
+    assert shared == [expected]
+
+
+def test_many_warps_for_large_weights() -> None:
+    """Blocks are larger, inputs are computed twice, or weights stay in memory, if more warps have room then."""
+    images_of = partial(images.blocks, options=[12_000, 2_048])
+    with emulation():
+        assert images_of(3_200) == (4, 4 * 12_000 + 3_200, True, 0)
+        assert images_of(36_000) == (16, 16 * 12_000 + 36_000, True, 0)
+        assert images_of(73_728) == (8, 8 * 2_048 + 73_728, True, 1)
+        assert images_of(150_000) == (16, 16 * 2_048 + 150_000, True, 1)
+        assert images_of(228_000) == (4, 4 * 12_000, False, 0)

@@ -1,0 +1,292 @@
+"""Gradients of convolution and pooling on emulated CUDA, from packed spikes and errors, against the CPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv import tap_sums
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused import gpu_conv_adjoint, gpu_pool_adjoint
+from tests.kernels.test_twins import (
+    CLOSE,
+    Array,
+    alphas,
+    close,
+    dtypes,
+    norm,
+    normal,
+    same_bits,
+    seeds,
+    spikings,
+)
+from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
+from tests.support.emulator.driver import Emulator, emulation
+from tests.support.packed_bits import packed_on_host
+
+drawn = settings(max_examples=12, deadline=None)
+times = st.one_of(st.integers(0, 18), st.sampled_from([1, 8, 9, 16, 17]))
+kept = st.sampled_from(["numbers", "half"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    with emulation() as running:
+        yield running
+
+
+def held(ours: Array, theirs: Array, errors: Array) -> None:
+    """Compare sums of errors to the rounding of the errors, of which little is left where they cancel."""
+    close(ours, theirs, least=norm(errors))
+
+
+@drawn
+@given(cases(), st.integers(0, 20), rates, dtypes, seeds)
+@example(WIDE, 3, 0.3, "float32", 0)
+@example(WIDE_GROUPS, 70, 0.3, "float64", 0)
+@example(OUTSIDE, 33, 0.5, "float32", 0)
+@example(Case((3, 2), 1, 70, 1, Window((2, 2), (1, 1), (1, 1), (1, 1))), 9, 0.5, "float32", 0)
+@example(Case((8, 2), 70, 2, 1, Window((7, 1), (1, 1), (0, 0), (1, 1))), 9, 0.1, "float32", 0)
+@example(Case((4, 3), 1, 2, 41, Window((2, 2), (1, 1), (1, 1), (1, 1))), 9, 0.5, "float32", 0)
+def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+    x, errors = case.spikes(seed, frames, rate), normal(seed, (frames, *case.maps), dtype)
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+
+
+def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread reads several pieces, of which there are more than bits in a mask."""
+    monkeypatch.setattr(tap_sums, "_THREADS", 1)
+    monkeypatch.setattr(tap_sums, "_blocks", tap_sums._blocks.__wrapped__)
+    case = Case((6, 6), 2, 1, 2, Window((6, 6), (1, 1), (0, 0), (1, 1)))
+    x, errors = case.spikes(0, 9, 0.2), normal(0, (9, *case.maps), "float32")
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+
+
+@drawn
+@given(cases(), st.integers(0, 20), dtypes, seeds)
+@example(WIDE, 2, "float32", 0)
+@example(WIDE_GROUPS, 2, "float64", 0)
+@example(OUTSIDE, 33, "float32", 0)
+@example(Case((3, 3), 70, 9, 1, Window((3, 3), (1, 1), (1, 1), (1, 1))), 1, "float32", 0)
+@example(Case((9, 9), 3, 2, 1, Window((3, 3), (2, 2), (1, 1), (1, 1))), 15, "float32", 0)
+def test_conv_input_adjoint(case: Case, frames: int, dtype: str, seed: int) -> None:
+    g, w = normal(seed, (frames, *case.maps), dtype), case.weights(seed, dtype)
+    arguments = g, w, case.image, case.window, case.groups
+    # The CPU's transforms for windows of 3 x 3 round more often.
+    close(gpu.conv.input_adjoint(*arguments), cpu.conv.input_adjoint(*arguments), 4 * CLOSE[dtype], least=norm(g))
+
+
+@drawn
+@given(cases(), st.integers(0, 9), st.integers(0, 3), dtypes, seeds)
+def test_pool_adjoint(case: Case, frames: int, channels: int, dtype: str, seed: int) -> None:
+    shape = (frames, *case.window.outputs("pool", case.image, ceil=True), channels)
+    arguments = normal(seed, shape, dtype), case.image, case.window, 1.7
+    same_bits(gpu.pool.adjoint(*arguments), cpu.pool.adjoint(*arguments))
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 3), (2, 33), (40, 65), (17, 32)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_add_parts(count: int, size: int, dtype: str) -> None:
+    parts = normal(count, (count, size), dtype)
+    close(tap_sums.add_parts(parts, (size, 1)), parts.sum(axis=0)[:, None], least=norm(parts))
+
+
+def potentials(seed: int, shape: tuple[int, ...], dtype: str, kept: str, theta: float) -> tuple[Array, Array]:
+    """Return potentials about the threshold as they are saved, and as numbers."""
+    u = normal(seed, shape, dtype, theta) + np.dtype(dtype).type(theta / 2)
+    saved = u.astype(np.float16) if kept == "half" else u
+    return saved, saved.astype(dtype)
+
+
+def neuron_adjoint(g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
+    adjoint = cpu.srm.neuron_adjoint_exact if exact else cpu.srm.neuron_adjoint
+    shape = (steps, g.size // max(steps, 1))
+    return adjoint(g.reshape(shape), u.reshape(shape), response, spiking).reshape(g.shape)
+
+
+def compare_conv_neuron(
+    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
+) -> None:
+    (steps, samples), (keep, exact, product), (response, spiking) = times, flags, constants
+    x = case.spikes(seed, steps * samples, rate)
+    u, numbers = potentials(seed, (steps * samples, *case.maps), dtype, kept, spiking.theta)
+    g: Any = normal(seed + 1, u.shape, dtype)
+    whole = g
+    if product:
+        features = int(np.prod(case.maps))
+        g = Product(normal(seed, (steps * samples, product), dtype), normal(seed, (features, product), dtype))
+        whole = (g.errors @ g.weight.T).reshape(u.shape)
+    expected = neuron_adjoint(whole, numbers, steps, response, spiking, exact)
+    of_weight = cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), expected, case.window, case.groups)
+    packed = packed_on_host(x, 1)
+    options = (case.window, case.groups, response, spiking, keep, exact)
+    errors, ours = gpu_conv_adjoint.conv_neuron_adjoint(packed, steps, g, u, *options)
+    held(ours, of_weight, expected)
+    assert (errors is not None) == keep
+    if errors is not None:
+        close(errors, expected, least=norm(whole) * (spiking.height if product else 0))
+
+
+flags = st.tuples(st.booleans(), st.booleans(), st.sampled_from([0, 0, 3, 33]))
+batches = st.tuples(times, st.integers(1, 3))
+constants = st.tuples(alphas, spikings())
+
+
+@drawn
+@given(cases(), batches, rates, dtypes, kept, flags, constants, seeds)
+def test_conv_neuron_adjoint(
+    case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
+) -> None:
+    compare_conv_neuron(case, times, rate, dtype, kept, flags, constants, seed)
+
+
+DEFAULT = Alpha(1, 3, 1, 0.05), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+
+
+SHORT = Alpha(1, 1, 1, 0.3), Spiking(10, Alpha(-20, 0.5, 1, 0.3), 10, 0.1)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("constants", [DEFAULT, SHORT])
+def test_several_blocks_and_blocks_with_several_shares(
+    exact: bool, constants: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    for most in (1, 4 * 27 * 18 * 3, 1 << 24):
+        monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
+        compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, exact, 0), constants, 0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool) -> None:
+    case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
+    compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, exact, 10), SHORT, 0)
+
+
+def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    case = Case((3, 3), 40, 3, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    monkeypatch.setattr(tap_sums, "most_shared", lambda: 48 << 10)
+    emulator.launches.clear()
+    for keep in (False, True):
+        compare_conv_neuron(case, (9, 2), 0.3, "float32", "half", (keep, False, 0), DEFAULT, 0)
+    assert emulator.launches.count("conv_weight_adjoint") == 2
+
+
+def test_a_device_without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap_sums, "most_shared", lambda: 64)
+    x, errors = packed_on_host(np.ones((2, 3, 3, 1), bool), 1), np.ones((2, 3, 3, 1), np.float32)
+    message = "^conv_weight_adjoint: a block must have shared memory for 9 taps, got 64 bytes$"
+    with pytest.raises(ValueError, match=message):
+        gpu.conv.weight_adjoint(x, errors, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[tuple[int, int], float]:
+    return draw(st.sampled_from([(2, 2), (1, 1), (2, 3), (3, 1), (4, 4)])), draw(st.floats(0.1, 3))
+
+
+def compare_conv_pool(
+    case: Case, times: tuple[int, int], kept: str, keep: bool, exact: bool, pool: Any, constants: Any, seed: int
+) -> None:
+    (steps, samples), (tile, gain), (response, spiking, pooled_response, pooled_spiking) = times, pool, constants
+    pooling = Pooling(Window(tile, tile, (0, 0), (1, 1)), gain, pooled_response, pooled_spiking)
+    rows, columns, outputs = case.maps
+    x = case.spikes(seed, steps * samples, 0.3)
+    u, numbers = potentials(seed, (steps * samples, *case.maps), "float32", kept, spiking.theta)
+    shape = (steps * samples, -(-rows // tile[0]), -(-columns // tile[1]), outputs)
+    pooled_u, pooled_numbers = potentials(seed + 1, shape, "float32", kept, pooled_spiking.theta)
+    g = normal(seed, shape, "float32")
+    pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact)
+    of_spikes = cpu.pool.adjoint(pooled, (rows, columns), pooling.window, gain)
+    expected = neuron_adjoint(of_spikes, numbers, steps, response, spiking, exact)
+    of_weight = cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), expected, case.window, case.groups)
+    options = (case.window, case.groups, response, spiking, pooling, keep, exact)
+    errors, ours = gpu_conv_adjoint.conv_pool_adjoint(packed_on_host(x, 1), steps, g, u, pooled_u, *options)
+    held(ours, of_weight, expected)
+    assert (errors is not None) == keep
+    if errors is not None:
+        close(errors, expected)
+
+
+both = st.tuples(alphas, spikings(), alphas, spikings())
+
+
+@drawn
+@given(cases(), batches, kept, st.booleans(), st.sampled_from([False, False, True]), pools(), both, seeds)
+def test_conv_pool_adjoint(
+    case: Case, times: tuple[int, int], kept: str, keep: bool, exact: bool, pool: Any, both: Any, seed: int
+) -> None:
+    compare_conv_pool(case, times, kept, keep, exact, pool, both, seed)
+
+
+@pytest.mark.parametrize(("most", "outputs"), [(1, 18), (4 * 27 * 18 * 3, 18), (1 << 24, 4)])
+def test_several_blocks_of_pooling_windows(most: int, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case((5, 6), 3, outputs, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
+    compare_conv_pool(case, (41, 3), "half", True, False, ((2, 2), 0.5), (*DEFAULT, *DEFAULT), 0)
+
+
+def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> None:
+    case = Case((18, 18), 1, 2, 1, Window((1, 1), (1, 1), (0, 0), (1, 1)))
+    emulator.launches.clear()
+    compare_conv_pool(case, (5, 1), "half", False, False, ((17, 17), 0.5), (*DEFAULT, *DEFAULT), 0)
+    assert emulator.launches[:2] == ["pool_neuron_adjoint", "conv_neuron_adjoint"]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_flush_to_zero_changes_no_bit(exact: bool) -> None:
+    """Gradients of the last step only, whose errors fade over a long time before it."""
+    case, steps = Case((4, 4), 1, 2, 1, Window((3, 3), (1, 1), (1, 1), (1, 1))), 300
+    x = packed_on_host(case.spikes(0, steps, 0.3), 1)
+    response, spiking = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    u, pooled_u = normal(0, (steps, *case.maps), "float32", 10), normal(1, (steps, 2, 2, 2), "float32", 10)
+    g, pooled_g = np.zeros_like(u), np.zeros_like(pooled_u)
+    g[-1] = pooled_g[-1] = 1
+    pooling = Pooling(Window((2, 2), (2, 2), (0, 0), (1, 1)), 0.5, response, spiking)
+    options = (case.window, case.groups, response, spiking)
+    found = []
+    for flush in (False, True):
+        with emulation(flush=flush):
+            found += gpu_conv_adjoint.conv_neuron_adjoint(x, steps, g, u, *options, True, exact)
+            found += gpu_conv_adjoint.conv_pool_adjoint(x, steps, pooled_g, u, pooled_u, *options, pooling, True, exact)
+    for plain, flushed in zip(found[:4], found[4:], strict=True):
+        assert plain is not None
+        assert flushed is not None
+        assert plain.any()
+        same_bits(plain, flushed)
+
+
+@drawn
+@given(cases(), batches, st.integers(0, 3), dtypes, kept, st.booleans(), st.booleans(), constants, seeds)
+def test_pool_neuron_adjoint(
+    case: Case,
+    times: tuple[int, int],
+    channels: int,
+    dtype: str,
+    kept: str,
+    tiles: bool,
+    exact: bool,
+    constants: Any,
+    seed: int,
+) -> None:
+    (steps, samples), (response, spiking) = times, constants
+    window = Window(case.window.kernel, case.window.kernel, (0, 0), (1, 1)) if tiles else case.window
+    assume(all(size >= 1 for size in case.image))
+    shape = (steps * samples, *window.outputs("pool", case.image, ceil=True), channels)
+    u, numbers = potentials(seed, shape, dtype, kept, spiking.theta)
+    g = normal(seed + 1, shape, dtype)
+    expected = neuron_adjoint(g, numbers, steps, response, spiking, exact)
+    options = (window, 0.7, case.image, response, spiking, exact)
+    close(
+        gpu_pool_adjoint.pool_neuron_adjoint(g, u, steps, *options),
+        cpu.pool.adjoint(expected, case.image, window, 0.7),
+    )

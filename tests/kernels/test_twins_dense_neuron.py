@@ -1,0 +1,246 @@
+"""Dense layers and their neurons in one pass on emulated CUDA, and the gradient, against the CPU's two passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import Alpha, Spiking
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.fused import gpu_dense
+from tests.kernels.test_twins import Array, alphas, close, dtypes, norm, normal, same_bits, seeds, spikings, train
+from tests.support.emulator.driver import Emulator, emulation
+from tests.support.packed_bits import packed_on_host
+
+drawn = settings(max_examples=20, deadline=None)
+steps_drawn = st.one_of(st.integers(1, 9), st.sampled_from([31, 32, 33, 70]))
+samples_drawn = st.integers(0, 3)
+# Within a word, of several words, of two blocks.
+outputs_drawn = st.sampled_from([0, 1, 10, 32, 33, 130])
+frames_drawn = st.sampled_from([(0,), (1,), (40,), (3, 5, 2), (9, 33, 1)])
+kept_types = st.sampled_from(["real", "float16", None])
+SRM = Alpha(1, 5, 1, 0.01), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    with emulation() as running:
+        yield running
+
+
+class Sizes(NamedTuple):
+    steps: int
+    samples: int
+    outputs: int
+
+    @property
+    def by_row(self) -> tuple[int, int]:
+        return self.steps * self.samples, self.outputs
+
+    @property
+    def by_step(self) -> tuple[int, int]:
+        return self.steps, self.samples * self.outputs
+
+
+def stored(u: Array, keep: str | None) -> Array:
+    """Return potentials as the kernel stores them: float64 becomes float16 by way of float32."""
+    if keep is None:
+        return np.empty((0, 0), u.dtype)
+    return cpu.float16.store(u.astype(np.float32)) if keep == "float16" else u
+
+
+def check_neuron(
+    sizes: Sizes,
+    frame: tuple[int, ...],
+    rate: float,
+    dtype: str,
+    seed: int,
+    response: Alpha,
+    spiking: Spiking,
+    keep: str | None = "real",
+) -> Array:
+    """Hold potentials and both layouts of the spikes against the CPU's, and return its potentials."""
+    x = train(seed, (sizes.steps, sizes.samples, *frame), rate)
+    w = normal(seed, (math.prod(frame), sizes.outputs), dtype, spiking.theta)
+    wanted = None if keep is None else np.dtype(keep if keep == "float16" else dtype)
+    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, response, spiking, wanted)
+    rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], math.prod(frame)))
+    potential, fired = cpu.srm.neuron(cpu.dense.forward(rows, w).reshape(sizes.by_step), response, spiking)
+    same_bits(u, stored(potential, keep))
+    expected = packed_on_host(fired.reshape(sizes))
+    assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
+    same_bits(s.words, expected.words)
+    same_bits(s.by_neuron, expected.by_neuron)
+    assert not fired.size or rate == 0 or fired.any() or sizes.steps < 10 or math.prod(frame) < 10
+    return potential
+
+
+@drawn
+@given(
+    st.builds(Sizes, steps_drawn, samples_drawn, outputs_drawn),
+    frames_drawn,
+    st.sampled_from([0, 0.1, 1]),
+    dtypes,
+    seeds,
+    alphas,
+    spikings(),
+    kept_types,
+)
+@example(Sizes(40, 1, 3), (4500,), 0.02, "float32", 0, *SRM, None)
+def test_dense_neuron(
+    sizes: Sizes,
+    frame: tuple[int, ...],
+    rate: float,
+    dtype: str,
+    seed: int,
+    response: Alpha,
+    spiking: Spiking,
+    keep: str | None,
+) -> None:
+    potential = check_neuron(sizes, frame, rate, dtype, seed, response, spiking, keep)
+    assert potential.shape == sizes.by_step
+
+
+def test_no_steps() -> None:
+    """Without rows there is no number of samples either."""
+    x = packed_on_host(np.zeros((0, 3, 7), bool))
+    u, s = gpu_dense.dense_neuron(x, 0, normal(0, (7, 5), "float32"), *SRM, np.dtype("float32"))
+    assert (u.shape, s.words.shape, s.shape) == ((0, 0), (0, 1, 1), (0, 5))
+    g = gpu_dense.dense_neuron_adjoint(normal(0, (0, 5), "float32"), u, 0, *SRM, True)
+    assert (g.shape, g.dtype) == ((0, 5), np.float32)
+
+
+def filters(cut: int | None) -> tuple[Alpha, Spiking]:
+    """Return neurons whose filters are both cut after `cut` steps, or never."""
+    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
+    if cut:
+        refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
+        response = Alpha(0.5, cut / 2, 1, response.value(cut - 1))
+        assert refractory.taps == response.taps == cut
+    return response, Spiking(10, refractory, 10, 0.1)
+
+
+# Cuts within a batch of steps and a word of spikes, at their edges, beyond both, and none.
+cuts = pytest.mark.parametrize("cut", [2, 8, 9, 31, 32, 33, 64, 65, None])
+both = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@both
+@cuts
+def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
+    potential = check_neuron(Sizes(104, 2, 10), (40,), 0.1, dtype, 0, *filters(cut))
+    assert 0.02 < (potential >= 10).mean() < 0.9
+
+
+@both
+@pytest.mark.parametrize("cut", [2, 33, 65])
+@pytest.mark.parametrize("outputs", [10, 130])
+def test_inputs_that_do_not_fit_are_gathered_again(
+    outputs: int, cut: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
+    assert gpu_dense._block(104, 2, outputs, cut, 4)[:3] == (1, 1, True)
+    check_neuron(Sizes(104, 2, outputs), (40,), 0.1, dtype, 0, *filters(cut))
+
+
+@both
+@pytest.mark.parametrize("samples", [1, 4, 5])
+def test_several_samples_in_a_block(samples: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_dense, "_BLOCKS", 1)
+    assert gpu_dense._block(40, 5, 10, 20, 4).together == 4
+    check_neuron(Sizes(40, samples, 10), (3, 5, 2), 0.2, dtype, 0, *SRM)
+
+
+def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Steps, samples, outputs, cut: four groups of outputs, or four samples where there are enough of them.
+    assert gpu_dense._block(300, 32, 512, 77, 4)[:3] == (4, 1, False)
+    assert gpu_dense._block(300, 32, 10, 77, 4)[:3] == (1, 1, False)
+    assert gpu_dense._block(300, 512, 10, 77, 4)[:3] == (1, 4, False)
+    assert gpu_dense._block(9000, 32, 512, 770, 4)[:3] == (4, 1, True)
+    assert gpu_dense._block(300, 32, 512, 770, 4)[:3] == (4, 1, False)  # never cut
+    monkeypatch.setattr(gpu_dense, "most_shared", lambda: 64 << 10)
+    assert gpu_dense._block(300, 32, 512, 77, 4)[:3] == (1, 1, False)
+    for itemsize in (4, 8):
+        for cut in (77, 770, 7700):
+            assert gpu_dense._block(9000, 999, 512, cut, itemsize).shared <= 64 << 10
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_long_silence(flush: bool) -> None:
+    """States that decay become 0 on both devices, before they are subnormal numbers, which a GPU may flush."""
+    x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
+    x[:3] = True
+    neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
+    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
+    with emulation(flush):
+        u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))
+        found = [gpu_dense.dense_neuron_adjoint(g, u, 600, *neurons, exact) for exact in (False, True)]
+    same_bits(u, potential)
+    assert (u[-1] == 0).all()
+    for ours, adjoint in zip(found, (cpu.srm.neuron_adjoint, cpu.srm.neuron_adjoint_exact), strict=True):
+        close(ours, adjoint(g, potential, *neurons))
+        assert (ours[0] == 0).all()
+
+
+def check_adjoint(
+    sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
+) -> None:
+    """Hold both kinds of gradient against the CPU's; g is a product with the weight of a layer if `following`."""
+    u = normal(seed, sizes.by_step, dtype, 3 * spiking.theta)
+    kept = stored(u, "float16") if half else u
+    g: Any = normal(seed + 1, sizes.by_row, dtype)
+    if following is not None:
+        g = Product(
+            normal(seed + 1, (sizes.by_row[0], following), dtype), normal(seed + 2, (sizes.outputs, following), dtype)
+        )
+    matrix = g if following is None else (g.errors.astype(np.float64) @ g.weight.T.astype(np.float64)).astype(dtype)
+    twins: list[tuple[bool, Callable[..., Array], Callable[..., Array]]] = [
+        (False, cpu.srm.neuron_adjoint, cpu.srm.spike_adjoint),
+        (True, cpu.srm.neuron_adjoint_exact, cpu.srm.spike_adjoint_exact),
+    ]
+    for exact, neuron_adjoint, spike_adjoint in twins:
+        given_ = matrix.reshape(sizes.by_step), kept.astype(dtype)
+        ours = gpu_dense.dense_neuron_adjoint(g, kept, sizes.steps, response, spiking, exact)
+        # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
+        factors = norm(g.errors) * norm(g.weight) if following else 0
+        least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
+        close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least)
+
+
+@drawn
+@given(
+    st.builds(Sizes, steps_drawn, samples_drawn, outputs_drawn),
+    st.sampled_from([None, 0, 1, 10, 32, 33]),
+    dtypes,
+    seeds,
+    alphas,
+    spikings(),
+    st.booleans(),
+)
+@example(Sizes(33, 2, 10), 3, "float32", 0, *SRM, True)
+@example(Sizes(9, 2, 33), 0, "float64", 0, *SRM, False)
+def test_dense_neuron_adjoint(
+    sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
+) -> None:
+    check_adjoint(sizes, following, dtype, seed, response, spiking, half)
+
+
+@both
+@pytest.mark.parametrize("room", [232_448, 0])
+@cuts
+def test_adjoint_filters_of_every_length(
+    cut: int | None, room: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without room for the gradients of the potential in shared memory."""
+    monkeypatch.setattr(gpu_dense, "most_shared", lambda: room)
+    check_adjoint(Sizes(104, 2, 17), None, dtype, 0, *filters(cut), half=False)
+    # Two filters of different lengths.
+    check_adjoint(Sizes(70, 1, 33), 3, dtype, 0, filters(cut)[0], filters(9)[1], half=True)

@@ -1,0 +1,109 @@
+"""Steps of an optimizer for several weights in one launch: emulated CUDA against the CPU, to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from tests.kernels.test_twins import Array, dtypes, same_bits, seeds
+from tests.support.emulator.driver import Emulator, emulation
+
+
+@pytest.fixture(autouse=True, scope="module")
+def emulator() -> Iterator[Emulator]:
+    with emulation() as running:
+        yield running
+
+
+# A tile has 1,024 elements, a launch 8 arrays.
+sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), min_size=1, max_size=10)
+
+
+def drawn(rng: Any, shapes: list[int], dtype: str) -> list[Array]:
+    return [rng.standard_normal(size).astype(dtype) for size in shapes]
+
+
+def bounds(rng: Any, count: int) -> Array:
+    """Return the bounds of each array, some of them none."""
+    found = np.sort(rng.standard_normal((count, 2)), axis=1)
+    found[rng.random(count) < 0.5] = -math.inf, math.inf
+    return found
+
+
+def copies(arrays: list[Any]) -> list[Any]:
+    return [None if a is None else a.copy() for a in arrays]
+
+
+def both(name: str, arrays: dict[str, list[Any]], constants: Array, rates: Array, steps: int, row: int) -> None:
+    """Take steps on both devices, one more than the table has rows, and compare every array, the counter too."""
+    found = []
+    for kernels in (cpu, gpu):
+        given, step = {key: copies(value) for key, value in arrays.items()}, np.array([row])
+        for _ in range(steps):
+            getattr(kernels.optim, name)(**given, constants=constants, rates=rates, step=step)
+        assert step.tolist() == [row + steps]
+        found.append(given)
+    for key in arrays:
+        for ours, theirs in zip(found[1][key], found[0][key], strict=True):
+            if theirs is not None:
+                same_bits(ours, theirs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, dtypes, seeds)
+def test_sgd_all(shapes: list[int], dtype: str, seed: int) -> None:
+    rng, count = np.random.default_rng(seed), len(shapes)
+    arrays = {key: drawn(rng, shapes, dtype) for key in "wgv"}
+    constants = np.concatenate([rng.random((count, 2)), bounds(rng, count)], axis=1).astype(dtype)
+    both("sgd_all", arrays, constants, rng.random((3, count, 1)).astype(dtype), 3, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, dtypes, seeds)
+def test_adam_all(shapes: list[int], dtype: str, seed: int) -> None:
+    rng, count = np.random.default_rng(seed), len(shapes)
+    arrays: dict[str, list[Any]] = {key: drawn(rng, shapes, dtype) for key in ("w", "g", "m", "v", "peak")}
+    arrays["v"] = [abs(v) for v in arrays["v"]]
+    arrays["peak"] = [abs(peak) if rng.random() < 0.5 else None for peak in arrays["peak"]]
+    constants = np.concatenate([rng.random((count, 4)), bounds(rng, count)], axis=1).astype(dtype)
+    rates = rng.random((3, count, 3)).astype(dtype)
+    both("adam_all", arrays, constants, rates, 3, 1)
+
+
+def test_clipping_is_numpys() -> None:
+    w = np.array([-0.0, 0.0, -1.0, 1.0, math.nan], np.float32)
+    zeros = np.zeros_like(w)
+    for least, most in ((0.0, 0.5), (-0.5, -0.0), (-math.inf, math.inf)):
+        given, step = w.copy(), np.array([0])
+        constants = np.array([[0, 0, least, most]], np.float32)
+        gpu.optim.sgd_all([given], [zeros], [zeros.copy()], constants, np.zeros((1, 1, 1), np.float32), step)
+        np.testing.assert_array_equal(given, w.clip(least, most))
+
+
+def test_eight_arrays_a_launch(emulator: Emulator) -> None:
+    for count, launches in ((1, 1), (8, 1), (9, 2), (17, 3)):
+        w, g, v = ([np.ones(3, np.float32) for _ in range(count)] for _ in range(3))
+        emulator.launches.clear()
+        step = np.array([0])
+        gpu.optim.sgd_all(w, g, v, np.zeros((count, 4), np.float32), np.ones((1, count, 1), np.float32), step)
+        assert emulator.launches == ["sgd_all"] * launches
+        assert step.tolist() == [1]
+
+
+def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator: Emulator) -> None:
+    w, g, v = ([np.ones(3, np.float32), np.ones(4, np.float32)] for _ in range(3))
+    constants, rates, step = np.zeros((2, 4), np.float32), np.ones((1, 2, 1), np.float32), np.array([0])
+    emulator.launches.clear()
+    with pytest.raises(TypeError, match=r"^sgd_all: g1 is float64, the kernel wants float32$"):
+        gpu.optim.sgd_all(w, [g[0], g[1].astype(float)], v, constants, rates, step)
+    with pytest.raises(ValueError, match=r"^sgd_all: w1 must be C-contiguous"):
+        gpu.optim.sgd_all([w[0], np.ones(8, np.float32)[::2]], g, v, constants, rates, step)
+    assert emulator.launches == []
+    assert step.tolist() == [0]

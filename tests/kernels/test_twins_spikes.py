@@ -1,0 +1,188 @@
+"""Emulated CUDA kernels of packed spikes against NumPy and the CPU's binning: equal to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuslayer.data.events import Events, flat_bins
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.spikes import gpu
+from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields, lines_of, words_of
+from tests.support.emulator.driver import Emulator, emulation
+from tests.support.packed_bits import packed_on_host, unpacked_on_host
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[Emulator]:
+    # Two blocks at most, so that the larger of these arrays take several passes of the grid.
+    with pytest.MonkeyPatch.context() as patch, emulation() as running:
+        patch.setattr(source, "_MOST_BLOCKS", 2)
+        yield running
+
+
+few = settings(max_examples=60, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+# Bits of a line around a word; N-MNIST's rows have 34 x 2.
+widths = st.one_of(st.integers(0, 70), st.sampled_from([0, 1, 31, 32, 33, 64, 68, 300]))
+steps_of = st.one_of(st.integers(0, 70), st.sampled_from([0, 1, 31, 32, 33]))
+images = st.tuples(st.integers(0, 9), st.integers(0, 17), st.sampled_from([1, 2, 4]))
+frames = st.one_of(st.tuples(widths), images)
+batches = st.tuples(steps_of, st.integers(0, 9), frames).map(lambda parts: (*parts[:2], *parts[2]))
+
+
+def train(seed: int, shape: tuple[int, ...], rate: float = 0.3) -> Array:
+    return np.random.default_rng(seed).random(shape) < rate
+
+
+def same(ours: Array | None, theirs: Array | None) -> None:
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@few
+@given(batches, seeds)
+def test_pack_bits(shape: tuple[int, ...], seed: int) -> None:
+    x = train(seed, shape)
+    theirs = packed_on_host(x)
+    ours = gpu.pack(x, axes=2)
+    same(ours.words, theirs.words)
+    assert (ours.shape, ours.line, ours.by_neuron) == (x.shape, theirs.line, None)
+    assert ours.words.shape[1:] == (lines_of(shape[2:])[0], words_of(ours.line))
+
+
+@few
+@given(batches, seeds)
+def test_unpack_bits(shape: tuple[int, ...], seed: int) -> None:
+    x = train(seed, shape)
+    spikes = packed_on_host(x)
+    same(gpu.unpack(spikes), x)
+    same(unpacked_on_host(spikes), x)
+
+
+def test_pack_long_lines() -> None:
+    # 32 whole words of the second line begin within a sector, and so are 33 sectors.
+    x = train(0, (2, 3076), 0.5)
+    same(gpu.pack(x).words, packed_on_host(x, axes=1).words)
+
+
+def test_pack_takes_frames_as_layers_have_them_and_strided_arrays() -> None:
+    x = train(0, (30, 5, 7, 2))
+    same(gpu.pack(x).words, packed_on_host(x, axes=1).words)
+    same(gpu.pack(x[::2, :, ::-1]).words, packed_on_host(x[::2, :, ::-1], axes=1).words)
+
+
+def test_synapse_input_packs_spikes_only() -> None:
+    x = train(0, (6, 40))
+    ours = gpu.synapse_input(x)
+    assert isinstance(ours, PackedSpikes)
+    same(unpacked_on_host(ours), x)
+    assert gpu.synapse_input(ours) is ours
+    number = x.astype(np.float32)
+    assert gpu.synapse_input(number) is number
+
+
+@few
+@given(batches, seeds)
+def test_transpose_bits(shape: tuple[int, ...], seed: int) -> None:
+    x = train(seed, shape)
+    theirs = packed_on_host(x)
+    steps = shape[0]
+    if steps:
+        same(gpu.transpose(theirs, steps), theirs.by_neuron)
+    else:
+        assert gpu.transpose(theirs, 0).size == 0
+
+
+def test_with_neurons_fills_what_is_missing() -> None:
+    whole = packed_on_host(train(0, (40, 3, 50)))
+    assert gpu.with_neurons(whole, 40) is whole
+    same(gpu.with_neurons(PackedSpikes(whole.words, whole.shape, whole.line), 40).by_neuron, whole.by_neuron)
+
+
+@st.composite
+def recorded(draw: st.DrawFn) -> tuple[list[Events], tuple[int, ...], int, float, str]:
+    """Return recordings, some of them empty, with events at the borders of bins, and a window that may cut them."""
+    one = draw(st.booleans())
+    sensor = (draw(st.sampled_from([1, 5, 32, 33, 70])),) if one else draw(images.filter(lambda s: 0 not in s))
+    steps, dt = draw(st.sampled_from([1, 2, 31, 32, 33, 40])), draw(st.sampled_from([0.1, 0.3, 1.0, 7.0]))
+    rounding = draw(st.sampled_from(["floor", "nearest"]))
+    rng = np.random.default_rng(draw(seeds))
+    recordings = []
+    for count in draw(st.lists(st.sampled_from([0, 1, 3, 200]), min_size=1, max_size=4)):
+        borders = rng.integers(0, 2 * steps + 3, count) * dt / 2
+        t = np.where(rng.random(count) < 0.5, borders, rng.random(count) * steps * dt * 1.2)
+        if one:
+            recordings.append(Events(t, rng.integers(0, sensor[0], count)))
+        else:
+            y, x, p = (rng.integers(0, side, count) for side in sensor)
+            recordings.append(Events(t, x, y, p))
+    return recordings, sensor, steps, dt, rounding
+
+
+def as_fields(recordings: list[Events], sensor: tuple[int, ...], steps: int, dt: float, rounding: str) -> Any:
+    """Return the events of recordings in the fields that the kernel takes, and the first event of each."""
+    words, bits = event_fields(steps, math.prod(sensor))
+    assert words == 1
+    parts = [flat_bins(each, sensor, steps, dt, rounding) for each in recordings]
+    begin = np.concatenate([[0], np.cumsum([len(step) for step, _ in parts], dtype=np.int64)])
+    return np.concatenate([step << bits | feature for step, feature in parts]).astype(np.uint32)[:, None], begin
+
+
+@pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # windows past which all events may lie
+@few
+@given(recorded(), seeds)
+def test_set_bits(case: Any, seed: int) -> None:
+    recordings, sensor, steps, dt, rounding = case
+    events, begin = as_fields(recordings, sensor, steps, dt, rounding)
+    # A batch of any recordings, in any order, some of them twice.
+    chosen = np.random.default_rng(seed).integers(0, len(recordings), 3)
+    frames = [recordings[i].to_spikes(sensor, steps, dt, rounding=rounding) for i in chosen]
+    theirs = packed_on_host(np.stack(frames, axis=1))
+    ours = gpu.from_events(events, begin, chosen, (steps, len(chosen), *sensor))
+    same(ours.words, theirs.words)
+    same(ours.by_neuron, theirs.by_neuron)
+    assert (ours.shape, ours.line) == (theirs.shape, theirs.line)
+
+
+def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert event_fields(1 << 12, 1 << 20) == (1, 20)
+    assert event_fields((1 << 12) + 1, 1 << 20) == (2, 20)
+    assert event_fields(1 << 12, (1 << 20) + 1) == (2, 21)
+    assert event_fields(1, 1 << 32) == (2, 32)
+    assert event_fields(1, 1) == event_fields(0, 0) == (1, 0)
+    rng = np.random.default_rng(0)
+    step, feature = rng.integers(0, 40, 300), rng.integers(0, 5 * 14, 300)
+    x = np.zeros((40, 1, 5, 7, 2), bool)
+    x.reshape(40, 70)[step, feature] = True
+    monkeypatch.setattr(gpu, "event_fields", lambda steps, features: (2, 33))
+    events = np.stack([feature, step], axis=1).astype(np.uint32)
+    ours = gpu.from_events(events, np.array([0, 300]), np.array([0]), x.shape)
+    same(ours.words, packed_on_host(x).words)
+    same(ours.by_neuron, packed_on_host(x).by_neuron)
+
+
+def test_packed_spikes_show_themselves_as_booleans() -> None:
+    x = train(0, (4, 3, 5, 7, 2))
+    spikes = packed_on_host(x)
+    same(np.asarray(spikes), x)
+    assert np.asarray(spikes, np.float32).dtype == np.float32
+    same(spikes[1:, 0], x[1:, 0])
+    same(spikes.unpack(), x)
+    assert spikes.any()
+    assert not packed_on_host(np.zeros((3, 2, 40), bool)).any()
+    assert (len(spikes), spikes.ndim, spikes.size, spikes.dtype) == (4, 5, x.size, bool)
+    assert repr(spikes) == "PackedSpikes(shape (4, 3, 5, 7, 2))"
+    same(spikes.reshape(12, 5, 7, 2).unpack(), x.reshape(12, 5, 7, 2))
+    with pytest.raises(ValueError, match=r"^reshape: packed spikes of shape .* keep 12 frames, got \(840,\)$"):
+        spikes.reshape(840)

@@ -1,0 +1,228 @@
+"""States that decay become 0 before they are subnormal, by the same rule on both devices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.constants import Alpha, flushed_taps, least_factor, least_state
+from cuslayer.kernels.cuda import compile as source
+from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.neurons import SRM
+from tests.support.emulator.driver import emulation
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+FLOATS = ("float32", "float64")
+# (tau, dt); the first two lose more than a factor of 10 in a step.
+FILTERS = [(0.2, 1.0), (0.2, 0.5), (1.0, 1.0), (1.0, 0.5), (10.0, 1.0), (10.0, 0.5)]
+# float64 takes longer to fall to its bound.
+STEPS = {"float32": 2_000, "float64": 14_000}
+
+
+def srm_of(tau: float, dt: float, cutoff: float = 0.01) -> SRM:
+    # A narrow surrogate: gradients fall by many orders of magnitude at each neuron.
+    return SRM(tau_sr=tau, tau_ref=tau, dt=dt, tau_rho=0.1, cutoff=cutoff, ref_cutoff=cutoff)
+
+
+def ends_in_silence(columns: int, dtype: str, steps: int) -> Array:
+    """Return 50 steps of input before silence; the columns differ by up to 30 orders of magnitude."""
+    x = np.zeros((steps, columns), dtype)
+    x[:50] = np.random.default_rng(0).normal(100, 200, (50, columns)) * np.logspace(0, -30, columns)
+    return x
+
+
+def subnormal(x: Array) -> int:
+    return int(np.count_nonzero((x != 0) & (np.abs(x) < np.finfo(x.dtype).tiny)))
+
+
+def forward(k: Any, srm: SRM, x: Array) -> dict[str, Array]:
+    """Return what the kernels of a device compute forward: bits are the same on all."""
+    u, s = k.srm.neuron(x.copy(), srm.filter, srm.spiking)
+    alone, fired = k.srm.spike(x, srm.spiking)
+    backward = np.ascontiguousarray(x[::-1])
+    psp, psp_adjoint = k.response.psp(x, srm.filter), k.response.psp_adjoint(backward, srm.filter)
+    return {"u": u, "s": s, "alone": alone, "fired": fired, "psp": psp, "psp_adjoint": psp_adjoint}
+
+
+def backward(k: Any, srm: SRM, x: Array, u: Array) -> dict[str, Array]:
+    """Return the gradients of a loss that depends on the last 50 steps only."""
+    g = x[::-1] * x.dtype.type(1e-8)
+    return {
+        "slayer": k.srm.neuron_adjoint(g, u.copy(), srm.filter, srm.spiking),
+        "exact": k.srm.neuron_adjoint_exact(g, u.copy(), srm.filter, srm.spiking),
+        "spike": k.srm.spike_adjoint(g, u, srm.spiking),
+        "spike_exact": k.srm.spike_adjoint_exact(g, u, srm.spiking),
+    }
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("cutoff", [0.0, 0.01])
+@pytest.mark.parametrize(("tau", "dt"), FILTERS)
+def test_a_long_silence_has_no_subnormal_number(tau: float, dt: float, cutoff: float, dtype: str) -> None:
+    srm, x = srm_of(tau, dt, cutoff), ends_in_silence(24, dtype, STEPS[dtype])
+    found = forward(cpu, srm, x)
+    assert found["s"][:60].any()
+    assert {name: subnormal(y) for name, y in found.items() if y.dtype != bool} == dict.fromkeys(
+        ("u", "alone", "psp", "psp_adjoint"), 0
+    )
+    gradients = backward(cpu, srm, x, found["u"])
+    assert {name: subnormal(y) for name, y in gradients.items()} == dict.fromkeys(gradients, 0)
+    assert not found["u"][-1].any()
+    assert not gradients["slayer"][0].any()
+
+
+def test_gradients_of_deep_networks_have_no_subnormal_number() -> None:
+    net = cs.Sequential(*(part for _ in range(4) for part in (cs.Dense(8, 8), srm_of(2.0, 1.0))))
+    x = np.zeros((300, 2, 8), bool)
+    x[:20] = x[-20:] = np.random.default_rng(0).random((20, 2, 8)) < 0.5
+    given = cs.Tensor(x.astype(np.float32), requires_grad=True)
+    net(given)[-20:].sum().backward()
+    assert given.grad is not None
+    for gradient in (given.grad, *(p.grad for p in net.parameters())):
+        assert subnormal(gradient) == 0
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("tau", "dt"), FILTERS)
+def test_both_devices_have_the_same_bits(tau: float, dt: float, dtype: str) -> None:
+    """Whether the device replaces subnormal numbers by 0 or not."""
+    srm, x = srm_of(tau, dt), ends_in_silence(5, dtype, 501)
+    here = forward(cpu, srm, x)
+    gradients = backward(cpu, srm, x, here["u"])
+    runs = []
+    for flush_to_zero in (False, True):
+        with emulation(flush=flush_to_zero):
+            runs.append(forward(gpu, srm, x) | backward(gpu, srm, x, here["u"]))
+    for there in runs:
+        assert {name for name, y in here.items() if y.tobytes() != there[name].tobytes()} == set()
+        for name, y in gradients.items():
+            # Where one is 0, the other is, but for the rounding of exp.
+            assert np.abs(y - there[name]).max() <= 1e-6 * np.abs(y).max()
+            assert np.count_nonzero((y == 0) != (there[name] == 0)) <= 2
+            assert subnormal(there[name]) == 0
+    assert {name for name, y in runs[0].items() if y.tobytes() != runs[1][name].tobytes()} == set()
+
+
+@pytest.mark.parametrize("srm", [SRM(), SRM(dt=0.5, tau_sr=1.0), SRM(gradient="exact", cutoff=0, ref_cutoff=0)])
+def test_the_bits_of_a_usual_neuron_after_its_input(srm: SRM) -> None:
+    x = np.zeros((2000, 1, 16), np.float32)
+    x[:50] = np.random.default_rng(1).normal(1, 4, (50, 1, 16))
+    u, s = cpu.srm.neuron(x, srm.filter, srm.spiking)
+    assert s.any()
+    for flush_to_zero in (False, True):
+        with emulation(flush=flush_to_zero):
+            potential, fired = gpu.srm.neuron(x, srm.filter, srm.spiking)
+        assert (fired == s).all()
+        assert potential.tobytes() == u.tobytes()
+
+
+def test_a_fused_pass_has_the_bits_of_separate_ones() -> None:
+    """A pass in chunks of time knows the number of its step."""
+    x = np.zeros((301, 2, 6, 6, 2), bool)
+    x[:30] = np.random.default_rng(0).random((30, 2, 6, 6, 2)) < 0.3
+    srm = srm_of(1.0, 1.0)
+    conv = cs.Conv(2, 3, 3)
+    net = cs.Sequential(conv, srm)
+    with cs.record(net) as seen:
+        spikes = net(x)
+    u, s = cpu.srm.neuron(conv(x).data, srm.filter, srm.spiking)
+    assert (s == spikes.data).all()
+    assert seen[1].potential.tobytes() == u.tobytes()
+    g = np.zeros(s.shape, np.float32)
+    g[-20:] = np.random.default_rng(1).standard_normal(g[-20:].shape)
+    spikes.backward(g)
+    found = conv.weight.grad
+    assert found is not None
+    conv.weight.grad = None
+    conv(x).backward(cpu.srm.neuron_adjoint(g, u, srm.filter, srm.spiking))
+    assert found.tobytes() == conv.weight.grad.tobytes()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_bound_leaves_room_for_eight_steps(dtype: str) -> None:
+    info, least = np.finfo(dtype), least_state(dtype)
+    # The difference of two states at the bound has a last digit of eps; eight steps take 1e-8 of it at most.
+    assert least * float(info.eps) * 1e-8 >= float(info.tiny)
+    assert least * float(info.eps) * least_factor(dtype) >= float(info.tiny)
+    bounds = re.search(r"\? real\((\S+)\) : real\((\S+)\)", source._files()["common.cuh"])
+    assert bounds is not None
+    assert float.fromhex(bounds[1 + FLOATS.index(dtype)]) == least
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_small_states_are_flushed_at_every_eighth_step(dtype: str) -> None:
+    real = np.dtype(dtype).type
+    least = real(least_state(dtype))
+    given = np.array([least, np.nextafter(least, real(0)), -least / 2, 0, np.nan, np.inf, -1], dtype)
+    kept = np.array([least, 0, 0, 0, np.nan, np.inf, -1], dtype)
+
+    def after(t: int, decay: float) -> Array:
+        states = given.copy()
+        flush(t, states, real(decay))
+        return states
+
+    for t in (0, 8, 800):
+        np.testing.assert_array_equal(after(t, 0.9), kept)
+    for t in (1, 7, 9, 804):
+        np.testing.assert_array_equal(after(t, 0.9), given)
+        np.testing.assert_array_equal(after(t, 0.1), given)
+        np.testing.assert_array_equal(after(t, 0.09), kept)
+    assert [flushed(x) for x in (1e-300, -2.0)] == [0.0, -2.0] if dtype == "float64" else True
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_constants_that_make_subnormals_are_0(dtype: str) -> None:
+    fast = Alpha(1.0, 0.01, 1.0, 0.0).recurrence(np.dtype(dtype), 100)
+    assert (fast.decay, fast.gain > 0) == (0, True)
+    late = Alpha(1.0, 1.0, 1.0, 1e-30).recurrence(np.dtype(dtype), 100)
+    assert late.cut > 0
+    assert (late.cut_p, late.cut_q) == (0, 0)
+    usual = Alpha(1.0, 10.0, 1.0, 0.01).recurrence(np.dtype(dtype), 100)
+    assert usual.decay == np.dtype(dtype).type(np.exp(-0.1))
+    assert usual.cut_q == np.dtype(dtype).type(usual.cut * np.exp(-0.1) ** usual.cut)
+
+
+@pytest.mark.parametrize("run", [lambda k, x, h: k.response.fir(x, h), lambda k, x, h: k.response.fir_adjoint(x, h)])
+def test_taps_under_the_bound_are_0(run: Callable[[Any, Array, Array], Array]) -> None:
+    taps = np.array([0.5, 1e-40, -1e-30, 1e-19])
+    assert flushed_taps(taps, np.float32).tolist() == [0.5, 0, 0, float(np.float32(1e-19))]
+    assert flushed_taps(taps, np.float64).tolist() == taps.tolist()
+    x = np.zeros((9, 3), np.float32)
+    x[4] = 1
+    here = run(cpu, x, taps)
+    with emulation():
+        there = run(gpu, x, taps)
+    assert here.tobytes() == there.tobytes()
+    assert np.count_nonzero(here) == 6
+
+
+def test_samples_of_a_refractory_response_under_the_bound_are_0() -> None:
+    neuron = cs.SampledSRM(np.array([0.0, 1.0]), np.array([0.0, -1.0, -1e-40]), theta=1.0, gradient="exact")
+    a = np.zeros((6, 1), np.float32)
+    a[0] = 1
+    here = cpu.sampled_srm.sampled_spike(a, neuron.spiking)[0]
+    with emulation():
+        there = gpu.sampled_srm.sampled_spike(a, neuron.spiking)[0]
+    assert here.tobytes() == there.tobytes()
+    assert here.ravel().tolist() == [1, -1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("distance", "passes"), [(39.9, True), (40.1, False)])
+def test_the_surrogate_ends_where_exp_does_on_both_devices(distance: float, passes: bool) -> None:
+    spiking = SRM(theta=1.0).spiking
+    u = np.array([[1 + distance], [1 - distance]], np.float32)
+    g = np.full_like(u, 1.0)
+    with emulation():
+        both = [k.srm.spike_adjoint(g, u, spiking) for k in (cpu, gpu)]
+        both += [k.srm.neuron_adjoint_exact(g, u, SRM().filter, spiking)[:1] for k in (cpu, gpu)]
+    for y in both:
+        assert (y != 0).all() == passes
+        assert (y == 0).all() == (not passes)
+    assert (cpu.srm.spike_adjoint(g.astype(float), u.astype(float), spiking) != 0).all()
