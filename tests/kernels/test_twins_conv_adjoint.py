@@ -166,6 +166,14 @@ def test_several_blocks_and_blocks_with_several_shares(
         compare_conv_neuron(case, (21, 3), 0.3, "float32", "half", (True, exact, 0), constants, 0)
 
 
+def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap_sums, "_PART_BYTES", 1)
+    case = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    x, errors = case.spikes(0, 300, 0.3), normal(0, (300, *case.maps), "float32")
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool) -> None:
     case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
