@@ -22,7 +22,16 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace, to_device
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import DeferredGradient, Gradient, Number, Operation, Pullback, as_array, numeric
+from cuslayer.operations.base import (
+    DeferredGradient,
+    Gradient,
+    Number,
+    Operation,
+    Pullback,
+    as_array,
+    numeric,
+    numeric_type,
+)
 from cuslayer.operations.methods import ArrayMethods
 from cuslayer.operations.numpy_calls import NumpyCalls
 
@@ -167,7 +176,7 @@ apply = Tensor._apply
 
 def _ones(x: Array) -> Array:
     """Return the gradient 1 of x, which has one element; a GPU has one array for all of a shape and type."""
-    xp, dtype = namespace(x), numeric(x).dtype
+    xp, dtype = namespace(x), numeric_type(x.dtype)
     return xp.ones(x.shape, dtype) if xp is np else _ones_on_device(xp, x.data.device_id, x.shape, dtype)  # type: ignore[attr-defined]
 
 

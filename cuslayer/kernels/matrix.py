@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
+from cuslayer.operations.base import numeric_type
 
 # Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20
@@ -153,7 +152,7 @@ def scatter_patches(patches: Array, x: Array, window: Window) -> None:
 
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
-    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    dtype = numeric_type(x.dtype)
     rows, columns = window.outputs("pool", x.shape[1:3], ceil=True)
     padded = _padded(x, window, (rows, columns))
     out = namespace(x).zeros((len(x), rows, columns, x.shape[3]), dtype)

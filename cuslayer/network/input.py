@@ -99,7 +99,7 @@ def _range(op: str, name: str, x: Tensor) -> tuple[float, float] | None:
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    if x.dtype == bool or not x.data.size:
+    if x.dtype == bool or not x.size:
         return None
     low, high = float(x.data.min()), float(x.data.max())
     check.finite_range(op, name, low, high)

@@ -57,7 +57,7 @@ def as_array(g: Any) -> Array:
 
 def numeric(x: Array) -> Array:
     """Return x with spikes counted as 1.0, in float32."""
-    return x.astype(np.float32) if x.dtype.kind == "b" else x
+    return x.astype(numeric_type(x.dtype), copy=False)
 
 
 def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -84,7 +84,7 @@ class Number:
 def number_like(value: Any, x: Any) -> Any:
     """Return value; a plain number becomes a `Number` of the type of x's numbers, so that no result is wider."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return Number(np.asarray(value, np.float32 if x.dtype.kind == "b" else x.dtype)[()])
+        return Number(np.asarray(value, numeric_type(x.dtype))[()])
     return value
 
 

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 from cuslayer.kernels.cuda import compile as source
-from tests.kernels.test_launch import SINGLE, Recorder, psp
-
-
-@pytest.fixture
-def driver() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def library(driver: Recorder) -> source.Library:
-    return source.Library(driver)
+from tests.kernels.test_launch import SINGLE
+from tests.support.recorder import Recorder, psp
 
 
 def test_blocks_and_shared_memory_of_ones_own_choice(library: source.Library, driver: Recorder) -> None:

@@ -14,18 +14,9 @@ from cuslayer.kernels.cuda import launch
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.neurons.loihi import Loihi
-from tests.kernels.test_launch import SINGLE, Recorder
+from tests.kernels.test_launch import SINGLE
 from tests.support.counted import calls
-
-
-@pytest.fixture
-def driver() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def library(driver: Recorder) -> source.Library:
-    return source.Library(driver)
+from tests.support.recorder import Recorder
 
 
 def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from cuslayer.kernels.constants import Alpha, Spiking, Surrogate, flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.operations.base import numeric
+from cuslayer.operations.base import numeric, numeric_type
 
 # AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
 TILE = 8
@@ -133,7 +133,7 @@ def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **
     steps, columns = sizes(x)
     threads = -(-steps // TILE) * columns if tiled else columns
     arguments[out] = y = empty(x, x.shape, x.dtype)
-    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    dtype = numeric_type(x.dtype)
     kernel(name, dtype)(threads, steps=steps, columns=columns, **arguments)
     return y
 

@@ -12,6 +12,7 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
 from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
+from cuslayer.operations.base import numeric_type
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
 
@@ -78,7 +79,7 @@ def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, g
 
 def forward(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
-    dtype = np.dtype(np.float32) if x.dtype == bool else x.dtype
+    dtype = numeric_type(x.dtype)
     out = empty((len(x), *window.outputs("pool", x.shape[1:3], ceil=True), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
     parallel_for(_pool, len(x), numbers, out, window, dtype.type(gain), grain=1)

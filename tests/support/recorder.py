@@ -1,0 +1,51 @@
+"""A driver of kernels that records their launches, and arguments to launch one with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer.kernels.cuda import compile as source
+
+
+class Recorder:
+    """A driver that compiles nothing and records its calls; `places` has the devices of arrays, by default 0."""
+
+    def __init__(self) -> None:
+        self.current = 0
+        self.places: dict[int, int] = {}
+        self.built: list[tuple[str, int]] = []
+        self.launches: list[tuple[str, Any, Any, tuple[Any, ...]]] = []
+
+    def array_type(self) -> type:
+        return np.ndarray
+
+    def device(self) -> int:
+        return self.current
+
+    def device_of(self, x: Any) -> int:
+        return self.places.get(id(x), 0)
+
+    def shared_bytes(self) -> int:
+        return 100_000
+
+    def build(self, text: str, names: Iterable[str]) -> Mapping[str, source.Launch]:
+        self.built.append((text, self.current))
+        return {name: self._launch(name) for name in names}
+
+    def _launch(self, name: str) -> source.Launch:
+        def launch(*call: Any, shared_mem: int | None = None) -> None:
+            limit = getattr(launch, "max_dynamic_shared_size_bytes", 48 << 10)
+            assert (shared_mem or 0) <= limit
+            self.launches.append((name, *call) if shared_mem is None else (name, *call, shared_mem))
+
+        return cast(source.Launch, launch)
+
+
+def psp(**changed: Any) -> dict[str, Any]:
+    """Return arguments that the kernel psp takes, except for those changed."""
+    x = np.zeros((4, 3), np.float32)
+    fitting = {"x": x, "a": x, "steps": 4, "columns": 3, "decay": 0.9, "gain": 1.0, "cut": 4, "cut_p": 0, "cut_q": 0}
+    return fitting | changed
