@@ -14,7 +14,7 @@ import cuslayer as cs
 sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.support.emulator.counts import LaunchCounts
-from tests.support.fake_cupy import strict
+from tests.support.fake_cupy import in_use
 
 # The step is computed for one recording of few steps: a word of packed spikes.
 STEPS, BATCH = 32, 1
@@ -60,13 +60,9 @@ def total(launches: Iterable[LaunchCounts]) -> Accesses:
 
 def of_step(make: Callable[[], cs.Sequential], shape: tuple[int, ...]) -> dict[str, Accesses]:
     """Return the accesses of each kernel of a training step of a network, by the kernel's name."""
-    with strict(counting=True) as emulator:
-        cs.use("cuda")
-        try:
-            trainer, loader = step_costs.prepared(make, shape, STEPS, BATCH, 1)
-            emulator.counts.clear()
-            trainer.train(loader)
-        finally:
-            cs.use("cpu")
+    with in_use(counting=True) as emulator:
+        trainer, loader = step_costs.prepared(make, shape, STEPS, BATCH, 1)
+        emulator.counts.clear()
+        trainer.train(loader)
         names = dict.fromkeys(launch.kernel for launch in emulator.counts)
         return {name: total(launch for launch in emulator.counts if launch.kernel == name) for name in names}

@@ -94,7 +94,8 @@ class Graphs:
     """A step as graphs, and between them the kernels that cannot be captured, such as CuPy's matrix products.
 
     A capture records addresses and numbers, and does nothing. So a replay computes the step again from what now lies in
-    the weights and inputs, with every number from the host, a learning rate, as it was.
+    the weights and inputs, with every number from the host as it was. The rates of an optimizer are read from its table
+    on the device (cuslayer/optim/ahead.py), from the last row again once it is used up.
 
     Attributes:
         outside: the functions of `kernels.gpu` that run between the graphs.

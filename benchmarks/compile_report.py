@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import page
 import traffic
 
 from cuslayer.kernels.cuda import compile as source
@@ -139,13 +140,6 @@ def between(text: str, mark: str) -> str:
     return re.split(rf"<!-- /?{mark} -->\n", text)[1]
 
 
-def written(text: str, tables: dict[str, str]) -> str:
-    """Return a page with tables between their marks."""
-    for mark, content in tables.items():
-        text = text.replace(f"<!-- {mark} -->\n{between(text, mark)}", f"<!-- {mark} -->\n\n{content}\n\n")
-    return text
-
-
 def save(rows: list[Row], folder: Path) -> None:
     """Write the report to a folder, as a table and as JSON."""
     folder.mkdir(exist_ok=True)
@@ -155,8 +149,8 @@ def save(rows: list[Row], folder: Path) -> None:
 
 
 def main() -> None:
-    page = PAGE.read_text("utf-8")
-    PAGE.write_text(written(page, {"registers": registers(report()), "traffic": moved()}), "utf-8")
+    page.fill(PAGE, "registers", [registers(report())], None, "")
+    page.fill(PAGE, "traffic", [moved()], None, "")
     print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, NVRTC {compiler()}")
 
 

@@ -13,7 +13,6 @@ from cuslayer.kernels.cuda import compile as source
 
 # Of an H100 (compute capability 9.0), from NVIDIA's occupancy tables.
 ARCHITECTURE = "sm_90"
-MULTIPROCESSORS = 132
 REGISTERS = 65536
 THREADS = 2048
 BLOCKS = 32

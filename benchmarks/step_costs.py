@@ -27,7 +27,7 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, strict
+from tests.support.fake_cupy import Costs, counted, in_use
 
 # Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
 EVENTS = 4000 / 300
@@ -43,16 +43,12 @@ UPDATED = {
 
 def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int) -> Costs:
     """Return the costs of a training step of a network on a batch of recordings of events, of so many steps."""
-    with strict(compute=False):
-        cs.use("cuda")
-        try:
-            trainer, loader = prepared(make, shape, steps, batch, COUNTED + 1)
-            marks = list[int]()
-            with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
-                trainer.train(_batches(costs, loader, marks))
-            return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
-        finally:
-            cs.use("cpu")
+    with in_use(compute=False):
+        trainer, loader = prepared(make, shape, steps, batch, COUNTED + 1)
+        marks = list[int]()
+        with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
+            trainer.train(_batches(costs, loader, marks))
+        return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
 
 
 def prepared(

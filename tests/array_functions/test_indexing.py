@@ -11,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.operations.indexing import add_at
-from tests.support.fake_cupy import strict
+from tests.support.fake_cupy import in_use
 
 MASK = np.random.default_rng(0).random(5) < 0.5
 MASK[:2] = True
@@ -60,10 +60,8 @@ OUT_OF_RANGE: dict[str, Any] = {
 @pytest.fixture
 def device() -> Iterator[None]:
     """The device "cuda", of the stand-in for CuPy."""
-    with strict():
-        cs.use("cuda")
+    with in_use():
         yield
-        cs.use("cpu")
 
 
 def gradient(x: np.ndarray[Any, Any], index: Any) -> tuple[Any, Any, Any]:

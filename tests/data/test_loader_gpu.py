@@ -256,7 +256,6 @@ def test_batches_of_resident_recordings_send_their_numbers_only(name: str, monke
         loader = Loader(DATA[name](), 4, steps=40, shuffle=True, seed=0, resident="cuda")
         loader[0]
         sent = copies(monkeypatch)
-        assert sent == []
         lengths = [8 * len(labels) for _ in range(2) for _, labels in loader]
         assert sent == lengths
 

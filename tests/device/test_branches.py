@@ -8,18 +8,14 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend, functions
 from tests.support.branches import FRAMES, NETWORKS, spikes
-from tests.support.fake_cupy import strict
+from tests.support.fake_cupy import in_use
 
 
 def on_both(run):
     """Return what a function returns on the CPU and on the device, as NumPy arrays."""
     here = run()
-    with strict():
-        cs.use("cuda")
-        try:
-            there = [backend.to_numpy(x) for x in run()]
-        finally:
-            cs.use("cpu")
+    with in_use():
+        there = [backend.to_numpy(x) for x in run()]
     return zip(here, there, strict=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from tests.support.fake_cupy import counted, strict
+from tests.support.fake_cupy import counted, in_use
 
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
 UNARY: dict[str, Callable[[Any], Any]] = {
@@ -48,10 +48,8 @@ COMPARISONS: dict[str, Callable[[Any], Any]] = {
 @pytest.fixture(autouse=True)
 def device() -> Iterator[None]:
     """The device "cuda", of the stand-in for CuPy."""
-    with strict():
-        cs.use("cuda")
+    with in_use():
         yield
-        cs.use("cpu")
 
 
 def both(run: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> list[tuple[Any, Any]]:

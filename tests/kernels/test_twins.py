@@ -169,17 +169,21 @@ def test_neuron(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Sp
     same_spikes(gpu.srm.neuron(x, response, spiking), cpu.srm.neuron(x, response, spiking))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 63, 64, 65, 72, 150, None])
-def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
-    # Within a batch of rows, within the 64 steps that a register remembers, at both edges, beyond, and never cut.
-    refractory = Alpha(-5, (cut or 30) / 2, 1, 0)
-    response = Alpha(0.5, (cut or 30) / 2, 1, 0)
+def filters(cut: int | None) -> tuple[Alpha, Spiking]:
+    """Return a response and neurons whose filters are both cut after `cut` steps, or never."""
+    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
     if cut:
         refractory = replace(refractory, cutoff=abs(refractory.value(cut - 1)))
         response = replace(response, cutoff=response.value(cut - 1))
         assert refractory.taps == response.taps == cut
-    spiking = Spiking(10, refractory, 10, 0.1)
+    return response, Spiking(10, refractory, 10, 0.1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cut", [2, 7, 8, 9, 16, 63, 64, 65, 72, 150, None])
+def test_filters_of_every_length(cut: int | None, dtype: str) -> None:
+    # Within a batch of rows, within the 64 steps that a register remembers, at both edges, beyond, and never cut.
+    response, spiking = filters(cut)
     a = normal(7, (200, 33), dtype, 15)
     u, s = cpu.srm.spike(a, spiking)
     assert 0.02 < s.mean() < 0.5

@@ -17,7 +17,7 @@ from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import images
 from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
-from tests.kernels.test_twins import Array, alphas, dtypes, same_bits, seeds, spikings
+from tests.kernels.test_twins import Array, alphas, dtypes, filters, same_bits, seeds, spikings
 from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
@@ -136,12 +136,7 @@ def test_filters_of_every_length(cut: int | None, ring: bool, dtype: str, monkey
     """Cuts within a batch of steps, within the 64 spikes in a register, beyond both, and none."""
     if not ring:
         monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
-    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
-    if cut:
-        refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
-        response = Alpha(0.5, cut / 2, 1, response.value(cut - 1))
-        assert refractory.taps == response.taps == cut
-    s = check_conv_neuron(SMALL, 100, 1, 0.1, dtype, 0, response, Spiking(10, refractory, 10, 0.1))
+    s = check_conv_neuron(SMALL, 100, 1, 0.1, dtype, 0, *filters(cut))
     assert 0.02 < s.mean() < 0.5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from tests.kernels.test_twins import (
     spikings,
 )
 from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
+from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import packed_on_host
 
@@ -36,15 +36,15 @@ times = st.one_of(st.integers(0, 18), st.sampled_from([1, 8, 9, 16, 17]))
 kept = st.sampled_from(["numbers", "half"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
-
-
 def held(ours: Array, theirs: Array, errors: Array) -> None:
     """Compare sums of errors to the rounding of the errors, of which little is left where they cancel."""
     close(ours, theirs, least=norm(errors))
+
+
+def compare_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
+    x, errors = case.spikes(seed, frames, rate), normal(seed, (frames, *case.maps), dtype)
+    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
+    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
 
 
 @drawn
@@ -56,9 +56,7 @@ def held(ours: Array, theirs: Array, errors: Array) -> None:
 @example(Case((8, 2), 70, 2, 1, Window((7, 1), (1, 1), (0, 0), (1, 1))), 9, 0.1, "float32", 0)
 @example(Case((4, 3), 1, 2, 41, Window((2, 2), (1, 1), (1, 1), (1, 1))), 9, 0.5, "float32", 0)
 def test_conv_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
-    x, errors = case.spikes(seed, frames, rate), normal(seed, (frames, *case.maps), dtype)
-    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
-    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+    compare_weight_adjoint(case, frames, rate, dtype, seed)
 
 
 def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,9 +64,7 @@ def test_more_pieces_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tap_sums, "_THREADS", 1)
     monkeypatch.setattr(tap_sums, "_blocks", tap_sums._blocks.__wrapped__)
     case = Case((6, 6), 2, 1, 2, Window((6, 6), (1, 1), (0, 0), (1, 1)))
-    x, errors = case.spikes(0, 9, 0.2), normal(0, (9, *case.maps), "float32")
-    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
-    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+    compare_weight_adjoint(case, 9, 0.2, "float32", 0)
 
 
 @drawn
@@ -169,9 +165,7 @@ def test_several_blocks_and_blocks_with_several_shares(
 def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tap_sums, "_PART_BYTES", 1)
     case = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
-    x, errors = case.spikes(0, 300, 0.3), normal(0, (300, *case.maps), "float32")
-    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
-    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+    compare_weight_adjoint(case, 300, 0.3, "float32", 0)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.cuda import images as arguments
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
 from cuslayer.kernels.spikes.cpu import find_spikes
-from tests.kernels.test_twins import Array, alphas, dtypes, images, same_bits, seeds, spikings, train
+from tests.kernels.test_twins import Array, alphas, dtypes, filters, images, same_bits, seeds, spikings, train
 from tests.kernels.test_twins_conv import (
     SMALL,
     SRM,
@@ -29,16 +28,10 @@ from tests.kernels.test_twins_conv import (
     same_neurons,
     shared_bytes_of_launches,
 )
-from tests.support.emulator.driver import Emulator, emulation
+from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
 channels = st.sampled_from([1, 2, 3, 12, 16, 33])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
 
 
 def tiles(height: int, width: int) -> Window:
@@ -88,16 +81,6 @@ def test_conv_pool(
     check_conv_pool(case, tiles(height, width), 1.5 * srm[3].theta, steps, samples, rate, dtype, seed, srm)
 
 
-def with_cut(cut: int | None) -> tuple[Alpha, Spiking]:
-    """Return filters of so many steps."""
-    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
-    if cut:
-        refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
-        response = Alpha(0.5, cut / 2, 1, response.value(cut - 1))
-        assert refractory.taps == response.taps == cut
-    return response, Spiking(10, refractory, 10, 0.1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("ring", [True, False])
 @pytest.mark.parametrize("cuts", [(2, 7), (9, 64), (63, 8), (65, 16), (80, 65), (64, None), (None, 2)])
@@ -107,7 +90,7 @@ def test_filters_of_every_length(
     """The ring buffer of spikes holds the steps that are read later, whichever of the two layers reads the oldest."""
     if not ring:
         monkeypatch.setattr(gpu_conv, "input_rows", lambda cut, steps: [16])
-    srm = *with_cut(cuts[0]), *with_cut(cuts[1])
+    srm = *filters(cuts[0]), *filters(cuts[1])
     fired, s = check_conv_pool(SMALL, tiles(2, 2), 15, 100, 1, 0.1, dtype, 0, srm)
     assert 0.02 < fired.mean() < 0.5
     assert 0.02 < s.mean() < 0.5
@@ -131,7 +114,7 @@ def test_what_fits_in_shared_memory(case: Case, most: int, expected: int, monkey
     """Ring buffers and weights, of one word of spikes and of several, or less of them."""
     monkeypatch.setattr(arguments, "most_shared", lambda: most)
     shared = shared_bytes_of_launches(monkeypatch)
-    check_conv_pool(case, tiles(2, 2), 2, 40, 2, 0.3, "float32", 0, (*SRM, *with_cut(20)))
+    check_conv_pool(case, tiles(2, 2), 2, 40, 2, 0.3, "float32", 0, (*SRM, *filters(20)))
     assert shared == [expected]
 
 
@@ -198,7 +181,7 @@ def test_pool_neuron(
 @pytest.mark.parametrize("cut", [2, 8, 64, 65, 72, None])
 def test_pool_neuron_with_filters_of_every_length(cut: int | None) -> None:
     x = train(0, (100, 4, 5, 3), 0.1)
-    response, spiking = with_cut(cut)
+    response, spiking = filters(cut)
     u, s = gpu_pool.pool_neuron(packed_on_host(x, 1), 100, tiles(2, 2), 12, response, spiking, np.dtype(np.float32))
     theirs = neurons_of(cpu.pool.forward(x, tiles(2, 2), 12), 100, response, spiking)
     assert 0.02 < theirs[1].mean() < 0.5

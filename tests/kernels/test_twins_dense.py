@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.dense.product import Product
 from tests.kernels.test_twins import Array, close, dtypes, norm, normal, same_bits, seeds, train
-from tests.support.emulator.driver import Emulator, emulation
+from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host
 
 drawn = settings(max_examples=30, deadline=None)
@@ -26,12 +25,6 @@ frames_drawn = st.sampled_from([(0,), (1,), (31,), (32,), (100,), (3, 5, 2), (2,
 outputs_drawn = st.sampled_from([0, 1, 10, 32, 33, 64, 128, 130])
 # No spikes, a few, many, all.
 rates = st.sampled_from([0, 0.05, 0.4, 1])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
 
 
 def listed(x: Array) -> cpu.spikes.SpikeList:

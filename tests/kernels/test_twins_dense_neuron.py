@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,21 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_dense
-from tests.kernels.test_twins import Array, alphas, close, dtypes, norm, normal, same_bits, seeds, spikings, train
-from tests.support.emulator.driver import Emulator, emulation
+from tests.kernels.test_twins import (
+    Array,
+    alphas,
+    close,
+    dtypes,
+    filters,
+    norm,
+    normal,
+    same_bits,
+    seeds,
+    spikings,
+    train,
+)
+from tests.kernels.test_twins_conv import emulator as emulator
+from tests.support.emulator.driver import emulation
 from tests.support.packed_bits import packed_on_host
 
 drawn = settings(max_examples=20, deadline=None)
@@ -27,12 +40,6 @@ outputs_drawn = st.sampled_from([0, 1, 10, 32, 33, 130])
 frames_drawn = st.sampled_from([(0,), (1,), (40,), (3, 5, 2), (9, 33, 1)])
 kept_types = st.sampled_from(["real", "float16", None])
 SRM = Alpha(1, 5, 1, 0.01), Spiking(10, Alpha(-20, 1, 1, 0.1), 10, 0.1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
 
 
 class Sizes(NamedTuple):
@@ -78,7 +85,9 @@ def check_neuron(
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
     same_bits(s.words, expected.words)
     same_bits(s.by_neuron, expected.by_neuron)
-    assert not fired.size or rate == 0 or fired.any() or sizes.steps < 10 or math.prod(frame) < 10
+    # A few neurons may all have a sum of weights under 0.
+    enough = rate > 0 and sizes.steps >= 10 and sizes.outputs >= 32 and math.prod(frame) >= 10
+    assert not fired.size or not enough or fired.any()
     return potential
 
 
@@ -115,16 +124,6 @@ def test_no_steps() -> None:
     assert (u.shape, s.words.shape, s.shape) == ((0, 0), (0, 1, 1), (0, 5))
     g = gpu_dense.dense_neuron_adjoint(normal(0, (0, 5), "float32"), u, 0, *SRM, True)
     assert (g.shape, g.dtype) == ((0, 5), np.float32)
-
-
-def filters(cut: int | None) -> tuple[Alpha, Spiking]:
-    """Return neurons whose filters are both cut after `cut` steps, or never."""
-    refractory, response = Alpha(-5, (cut or 30) / 2, 1, 0), Alpha(0.5, (cut or 30) / 2, 1, 0)
-    if cut:
-        refractory = Alpha(-5, cut / 2, 1, abs(refractory.value(cut - 1)))
-        response = Alpha(0.5, cut / 2, 1, response.value(cut - 1))
-        assert refractory.taps == response.taps == cut
-    return response, Spiking(10, refractory, 10, 0.1)
 
 
 # Cuts within a batch of steps and a word of spikes, at their edges, beyond both, and none.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,10 +9,9 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.cuda import compile as source
 from tests.kernels.test_twins import close, normal, same_spikes, shapes
+from tests.kernels.test_twins import emulator as emulator
 from tests.support import reference
-from tests.support.emulator.driver import Emulator, emulation
 
 many = settings(max_examples=150, deadline=None)
 dtypes = st.sampled_from(["float32", "float64"])
@@ -31,13 +28,6 @@ neurons = st.builds(
     first_bin=st.booleans(),
     surrogate_at=st.sampled_from(["before_reset", "recorded"]),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with pytest.MonkeyPatch.context() as patch, emulation() as running:
-        patch.setattr(source, "_MOST_BLOCKS", 2)
-        yield running
 
 
 @many

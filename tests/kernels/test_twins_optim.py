@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,8 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from tests.kernels.test_twins import Array, dtypes, same_bits, seeds
-from tests.support.emulator.driver import Emulator, emulation
-
-
-@pytest.fixture(autouse=True, scope="module")
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
-
+from tests.kernels.test_twins_conv import emulator as emulator
+from tests.support.emulator.driver import Emulator
 
 # A tile has 1,024 elements, a launch 8 arrays.
 sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), min_size=1, max_size=10)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from tests.kernels.test_twins import close, dtypes, few, many, normal, same_spikes, seeds, shapes
+from tests.kernels.test_twins import emulator as emulator
 from tests.support import reference
-from tests.support.emulator.driver import Emulator, emulation
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    with pytest.MonkeyPatch.context() as patch, emulation() as running:
-        patch.setattr(source, "_MOST_BLOCKS", 2)
-        yield running
 
 
 @st.composite

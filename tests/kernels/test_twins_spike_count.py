@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,29 +14,20 @@ import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import ClassCounts, Sampled
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from tests.kernels.test_twins import Array, alphas, dtypes, norm, seeds
-from tests.support.emulator.driver import Emulator, emulation
-
-
-@pytest.fixture(autouse=True, scope="module")
-def emulator() -> Iterator[Emulator]:
-    with emulation() as running:
-        yield running
+from tests.kernels.test_twins import CLOSE, Array, alphas, dtypes, norm, seeds
+from tests.kernels.test_twins_conv import emulator as emulator
+from tests.support.emulator.driver import Emulator
+from tests.support.packed_bits import packed_on_host
 
 
 def packed(s: Array) -> PackedSpikes:
     """Return booleans (T, N, neurons) as packed spikes."""
-    neurons, words_of_a_line = s.shape[2], -(-s.shape[2] // 32)
-    bits = np.zeros((s.shape[0] * s.shape[1], 1, words_of_a_line * 32), bool)
-    bits[:, 0, :neurons] = s.reshape(-1, neurons) if neurons else False
-    words = np.packbits(bits, axis=2, bitorder="little").view(np.uint32).reshape(len(bits), 1, words_of_a_line)
-    return PackedSpikes(words, s.shape, neurons)
+    return replace(packed_on_host(s), by_neuron=None)
 
 
 def close(ours: Array, theirs: Array, least: float = 0.0) -> None:
     assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-    bound = {"float32": 1e-6, "float64": 1e-12}[theirs.dtype.name]
-    assert norm(ours - theirs) <= bound * max(norm(theirs), least)
+    assert norm(ours - theirs) <= CLOSE[theirs.dtype.name] * max(norm(theirs), least)
 
 
 @st.composite
@@ -91,7 +82,7 @@ def test_the_usual_response_is_that_of_the_cpu_in_float32() -> None:
     close(gpu.spike_count.error_adjoint(e, g, response), cpu.spike_count.error_adjoint(e, g, response))
 
 
-def test_the_sum_has_the_same_bits_each_time(emulator: Emulator) -> None:
+def test_the_sum_has_the_same_bits_each_time() -> None:
     """The emulator runs blocks in three orders; which of them ends last differs, and E does not."""
     s = np.random.default_rng(2).random((40, 7, 33)) < 0.2
     labels = ClassCounts(np.arange(7), 12.0, 3.0)

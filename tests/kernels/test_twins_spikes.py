@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,21 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data.events import Events, flat_bins
-from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.spikes import gpu
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields, lines_of, words_of
-from tests.support.emulator.driver import Emulator, emulation
+from tests.kernels.test_twins import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def emulator() -> Iterator[Emulator]:
-    # Two blocks at most, so that the larger of these arrays take several passes of the grid.
-    with pytest.MonkeyPatch.context() as patch, emulation() as running:
-        patch.setattr(source, "_MOST_BLOCKS", 2)
-        yield running
 
 
 few = settings(max_examples=60, deadline=None)

@@ -16,27 +16,25 @@ from tests.support import fake_cupy
 
 @pytest.fixture(autouse=True)
 def cuda() -> Any:
-    with fake_cupy.strict() as emulator:
-        cs.use("cuda")
+    with fake_cupy.in_use() as emulator:
         yield emulator
-        cs.use("cpu")
 
 
-def data(samples: int = 14, classes: int = 3) -> Arrays:
+def data() -> Arrays:
     generator = np.random.default_rng(3)
-    return Arrays(generator.random((samples, 12, 4, 4, 2)) < 0.3, generator.integers(0, classes, samples))
+    return Arrays(generator.random((14, 12, 4, 4, 2)) < 0.3, generator.integers(0, 3, 14))
 
 
-def trained(notation: str, graph: bool | None, make: Any = cs.Adam, epochs: int = 2, **options: Any) -> Any:
+def trained(notation: str, graph: bool, make: Any = cs.Adam, potentials: str = "full", **options: Any) -> Any:
     cs.seed(1)
     srm = cs.SRM(tau_sr=3.0)
-    net = cs.Network(notation, srm)
+    net = cs.Network(notation, srm, potentials=potentials)
     optimizer = make(net.parameters(), lr=0.02, **options)
     loss = cs.SpikeCountLoss(srm, true=6, false=1)
     trainer = Trainer(net, loss, optimizer, graph=graph)
     loader = Loader(data(), 2, steps=12, shuffle=True, seed=0)
     scores = []
-    for epoch in range(epochs):
+    for epoch in range(2):
         optimizer.epoch = epoch
         scores.append(trainer.train(loader))
     return scores, [to_numpy(p.data) for p in net.parameters()], trainer
@@ -74,14 +72,14 @@ def test_schedules_and_options(options: Any) -> None:
 
 
 def test_momentum_and_float16_potentials() -> None:
-    def run(graph: bool) -> Any:
-        return trained("4x4x2-3c3-2a-3", graph, lambda p, lr: cs.SGD(p, lr=lr, momentum=0.9))
+    def make(parameters: Any, lr: float) -> Any:
+        return cs.SGD(parameters, lr=lr, momentum=0.9)
 
-    same(run(True), run(False))
+    same(*(trained("4x4x2-3c3-2a-3", graph, make, potentials="float16") for graph in (True, False)))
 
 
-def epoch_of(trainer: Trainer, **options: Any) -> Any:
-    return trainer.train(Loader(data(), 4, steps=12, seed=0), **options)
+def epoch_of(trainer: Trainer) -> Any:
+    return trainer.train(Loader(data(), 4, steps=12, seed=0))
 
 
 def _freezing(parameter: cs.Tensor, batches: Any) -> Any:

@@ -47,6 +47,7 @@ __all__ = [
     "begin_capture",
     "counted",
     "end_capture",
+    "in_use",
     "strict",
 ]
 
@@ -97,3 +98,14 @@ def strict(*, memory: int | None = None, compute: bool = True, counting: bool = 
             yield emulator
         finally:
             end_capture()
+
+
+@contextmanager
+def in_use(**options: Any) -> Iterator[Emulator]:
+    """Use the device "cuda" of `strict`, with its options, and the CPU afterwards."""
+    with strict(**options) as emulator:
+        backend.use("cuda")
+        try:
+            yield emulator
+        finally:
+            backend.use("cpu")
