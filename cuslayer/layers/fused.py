@@ -33,9 +33,9 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, response: Alpha, spikin
     return adjoint(g, u.reshape(flat), response, spiking, overwrite=True).reshape(u.shape)
 
 
-def deferred_or(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a gradient as an array of a shape (frames, ...) and type, or a deferred one as the matrix that it is."""
-    if isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
+def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
+    """Return a gradient as an array of a shape (frames, ...) and type; if `deferred`, as the matrix that it may be."""
+    if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
         return g.value
     return as_array(g).astype(dtype, copy=False).reshape(shape)
 
@@ -90,11 +90,11 @@ def dense_neuron(
     potential = save_for_backward(k, u)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
+        g = received(g, s.shape, weight.dtype, deferred=bool(fused))
         if fused:
-            g = deferred_or(g, s.shape, weight.dtype)
             errors = fused.dense_neuron_adjoint(g, potential(), shape[0], response, spiking, exact)
         else:
-            errors = fire_adjoint(k, as_array(g), potential(), shape[0], response, spiking, exact)
+            errors = fire_adjoint(k, g, potential(), shape[0], response, spiking, exact)
         return (
             lambda: k.dense.deferred_input_adjoint(errors, weight, shape),
             lambda: k.dense.weight_adjoint(rows, errors),
@@ -166,13 +166,14 @@ def conv_neuron(
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
             return fused.conv_neuron_adjoint(frames, steps, g, potential(), window, response, spiking, keep)
-        errors = fire_adjoint(k, as_array(g), potential(), steps, response, spiking, exact)
+        errors = fire_adjoint(k, g, potential(), steps, response, spiking, exact)
         return errors, k.conv.weight_adjoint(frames, errors, window, groups, steps)
 
     def of_input(errors: Array) -> Array:
         return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
 
-    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, s.shape, weight.dtype)
+    pullback = _pullback(adjoint, of_input, s.shape, weight.dtype, deferred=bool(fused))
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def _pullback(
@@ -180,6 +181,8 @@ def _pullback(
     of_input: Callable[[Array], Array],
     fired: tuple[int, ...],
     dtype: Any,
+    *,
+    deferred: bool = False,
 ) -> Callable[[Array], tuple[Gradient, Gradient]]:
     """Return the pullback to input and weight; it calls `adjoint` once if both gradients are needed.
 
@@ -188,10 +191,11 @@ def _pullback(
         of_input: returns the gradient of the input from the errors.
         fired: the shape of the spikes, (frames, ...).
         dtype: the dtype of the gradients.
+        deferred: whether `adjoint` takes a gradient that is a product of matrices as it is.
     """
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g, weights = deferred_or(g, fired, dtype), list[Array]()
+        g, weights = received(g, fired, dtype, deferred=deferred), list[Array]()
 
         def for_input() -> Array:
             errors, of_weight = adjoint(g, True)

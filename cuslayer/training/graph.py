@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array, capture, cupy, preserved_generator
+from cuslayer.backend import Array, capture, cupy, preserved_generator, to_device
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
 
@@ -63,7 +63,7 @@ class StepGraphs:
             target: the classes (N,).
             sizes: whether the sizes of gradients are added.
         """
-        if self.refused or not isinstance(x, PackedSpikes) or np.ndim(target) != 1 or target.dtype.kind not in "iu":
+        if self.refused or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
         key = x.shape, x.by_neuron is None, sizes, flags
@@ -94,7 +94,7 @@ class StepGraphs:
             self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
         words, by_neuron = x.words.copy(), None if x.by_neuron is None else x.by_neuron.copy()
         held = PackedSpikes(words, x.shape, x.line, by_neuron)
-        labels = module.asarray(np.asarray(target, np.int64))
+        labels = to_device(target).astype(np.int64)
         parameters = self._optimizer.parameters
         before = [p.grad for p in parameters]
         self._optimizer.prepare()
@@ -135,9 +135,15 @@ class StepGraphs:
         graph.x.words[...] = x.words
         if graph.x.by_neuron is not None:
             graph.x.by_neuron[...] = x.by_neuron
-        graph.labels[...] = cupy().asarray(np.asarray(target, np.int64))
+        graph.labels[...] = to_device(target)
 
 
-def _are_classes(target: Any, classes: int) -> bool:
-    """Return whether labels are classes; the error of others is that of a step as it is."""
-    return bool(len(target) == 0 or (target.min() >= 0 and target.max() < classes))
+def _are_labels(target: Any, samples: int) -> bool:
+    """Return whether targets are an array of integers, one for each sample."""
+    return getattr(target, "shape", None) == (samples,) and target.dtype.kind in "iu"
+
+
+def _are_classes(labels: Any, classes: int) -> bool:
+    """Return whether labels are classes; others are left to a step as it is. Labels on a GPU are not read."""
+    on_host = isinstance(labels, np.ndarray)
+    return not on_host or not labels.size or bool(labels.min() >= 0 and labels.max() < classes)

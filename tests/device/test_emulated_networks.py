@@ -46,6 +46,20 @@ def test_a_training_step(notation, gradient, make):
         assert np.mean(np.abs(mine - other) > 1e-6) < 0.01
 
 
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_numbers_before_a_convolution_and_a_dense_layer(gradient, emulated):
+    """The convolution of numbers takes an array where the dense layer of its spikes defers its gradient."""
+    cs.seed(7)
+    srm = cs.SRM(gradient=gradient)
+    net = cs.Sequential(cs.Conv(2, 3, 3, weight_scale=60.0), srm, cs.Dense((4, 4, 3), 3), srm)
+    x = np.random.default_rng(0).random((20, 2, 6, 6, 2), np.float32)
+    spikes = net(x)
+    spikes.backward(np.ones(spikes.shape, np.float32))
+    assert "dense_neuron" in emulated.launches
+    assert "conv_neuron" not in emulated.launches
+    assert all(p.grad.any() for p in net.parameters())
+
+
 def test_spike_time_and_delay(emulated):
     srm = cs.SRM()
     x = np.random.default_rng(1).random((25, 1, 6)) < 0.3

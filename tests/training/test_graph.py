@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Loader
 from cuslayer.training import Trainer
@@ -130,6 +131,22 @@ def test_what_is_not_spikes_and_classes_runs_as_it_is() -> None:
     trainer = Trainer(net, cs.SpikeTimeLoss(srm), cs.SGD(net.parameters(), lr=1e-4), graph=True, calibrate=None)
     assert trainer.train([(x, target)] * 3).accuracy is None
     assert trainer.graph_problem is None
+
+
+@pytest.mark.parametrize("form", ["list", "device"])
+def test_labels_in_other_forms(form: str) -> None:
+    """Labels on the device are captured too; lists are read by each step."""
+    found = []
+    for graph in (True, False):
+        cs.seed(1)
+        net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
+        trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=graph)
+        batches = [
+            (x, backend.to_device(y) if form == "device" else y.tolist())
+            for x, y in Loader(data(), 2, steps=12, seed=0)
+        ]
+        found.append((trainer.train(batches), [to_numpy(p.data).tobytes() for p in net.parameters()]))
+    assert found[0] == found[1]
 
 
 def test_a_label_that_is_no_class_is_refused_after_the_capture() -> None:

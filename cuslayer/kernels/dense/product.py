@@ -10,6 +10,10 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 
+# The widest next layer whose product is computed within a kernel, again at each step. A wider one is computed in
+# advance by `dense_input_adjoint`, which reads each of its errors for 64 outputs at a time.
+WIDEST = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Product:
@@ -39,3 +43,8 @@ class Product:
         """Return the matrix."""
         g: Array = kernels.of(self.errors).dense.input_adjoint(self.errors, self.weight)
         return g
+
+
+def narrow(g: Array | Product) -> Array | Product:
+    """Return a gradient as it is, but a product of no inputs, or of more than `WIDEST`, as an array."""
+    return g.materialize() if isinstance(g, Product) and not 0 < g.errors.shape[1] <= WIDEST else g

@@ -12,14 +12,11 @@ from cuslayer.kernels.conv.tap_sums import add_parts, blocks, blocks_of_sweep, c
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import geometry
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.fused.gpu_pool_adjoint import adjoint_constants, pool_neuron_adjoint, stored_potential
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["conv_neuron_adjoint", "conv_pool_adjoint"]
-
-# Inputs of a product up to which it is computed again at each step instead of being stored.
-_MOST_INPUTS = 32
 
 
 def conv_neuron_adjoint(
@@ -54,8 +51,7 @@ def conv_neuron_adjoint(
     Raises:
         ValueError: the device has too little shared memory.
     """
-    if isinstance(g, Product) and g.errors.shape[1] > _MOST_INPUTS:
-        g = g.materialize()
+    g = narrow(g)
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs("conv", x.shape[-3:-1], ceil=False)
     samples = x.frames // max(steps, 1)

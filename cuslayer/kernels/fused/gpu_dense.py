@@ -11,7 +11,7 @@ from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import new_potentials
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, neuron_constants, surrogate
-from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
 __all__ = ["dense_neuron", "dense_neuron_adjoint"]
@@ -24,9 +24,6 @@ _WALKERS = 4
 _BLOCKS = 128
 # Threads of a block of `dense_neuron_adjoint`: a warp that walks, eight that compute terms.
 _ADJOINT_THREADS = 288
-# The widest next layer whose product is computed within `dense_neuron_adjoint`. A wider one is computed in advance by
-# `dense_input_adjoint`, which reads each of its errors for 64 outputs at a time.
-_WIDEST_PRODUCT = 32
 
 
 class _Block(NamedTuple):
@@ -127,8 +124,7 @@ def dense_neuron_adjoint(
         spiking: their threshold, refractory response and surrogate.
         exact: whether the gradient goes through the refractory response.
     """
-    if isinstance(g, Product) and not 0 < g.errors.shape[1] <= _WIDEST_PRODUCT:
-        g = g.materialize()
+    g = narrow(g)
     (rows, outputs), dtype = g.shape, g.dtype
     columns, half = rows // max(steps, 1) * outputs, u.dtype == np.float16
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
