@@ -209,6 +209,12 @@ def finite_range(op: str, name: str, low: float, high: float) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
 
 
+def one_hot(op: str, name: str, x: Any) -> None:
+    """Raise ValueError unless each row of an array (samples, classes) has one 1, and 0 elsewhere."""
+    if not ((x == 0) | (x == 1)).all() or not (x.sum(axis=1) == 1).all():
+        raise ValueError(f"{op}: {name} must hold one 1 a sample and 0 elsewhere")
+
+
 def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:
     """Return a warning if the numbers of an array look like pixels from 0 to 255, and not like currents.
 

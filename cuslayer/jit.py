@@ -56,7 +56,8 @@ def _stamp() -> str:
     """Return a digest of the name, time and size of each file that has kernels or what they are compiled from."""
     package = Path(__file__).parent
     files = sorted([*package.glob("*.py"), *package.glob("kernels/**/*.py"), *package.glob("data/**/*.py")])
-    described = [(str(f.relative_to(package)), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    found = [(str(file.relative_to(package)), file.stat()) for file in files]
+    described = [(name, about.st_mtime_ns, about.st_size) for name, about in found]
     return hashlib.sha256(repr(described).encode()).hexdigest()
 
 

@@ -171,8 +171,7 @@ def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
 def _labels(op: str, y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,), and the least number of classes."""
     if y.ndim == 2:
-        if not ((y == 0) | (y == 1)).all() or not (y.sum(axis=1) == 1).all():
-            raise ValueError(f"{op}: y (samples, classes) must hold one 1 a sample and 0 elsewhere")
+        check.one_hot(op, "y (samples, classes)", y)
         labels, least = y.argmax(axis=1).astype(np.int64), y.shape[1]
     else:
         if y.dtype.kind == "f" and not (of_tensor and (y == np.floor(y)).all()):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.data.events import EDGE
-from cuslayer.data.packed import PackedEvents
+from cuslayer.data.packed import PackedEvents, begins
 from cuslayer.jit import compiled
 from cuslayer.kernels.spikes.packed import event_fields
 
@@ -144,7 +144,7 @@ def pack_recordings(
     kept = np.zeros(len(recordings), np.int64)
     if not _pack_events(raw, ends, events, kept, bits, *shape, steps, dt, rounding == "nearest"):
         return None
-    begin = np.concatenate([[0], np.cumsum(kept)])
+    begin = begins(kept)
     return PackedEvents(events[: begin[-1]], begin), kept
 
 

@@ -203,7 +203,11 @@ class Loader:
         order = np.arange(len(self.dataset))
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
-        return epoch, [order[i * self.batch : (i + 1) * self.batch] for i in range(len(self))]
+        return epoch, self._cut(order)[: len(self)]
+
+    def _cut(self, samples: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return samples in batches, of which the last may be smaller."""
+        return [samples[first : first + self.batch] for first in range(0, len(samples), self.batch)]
 
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         """Yield a batch for each part."""
@@ -220,8 +224,7 @@ class Loader:
     def _on_device(self) -> Resident:
         """Return all recordings on the GPU."""
         if self._held is None:
-            samples = np.arange(len(self.dataset))
-            parts = [samples[first : first + self.batch] for first in range(0, len(samples), self.batch)]
+            parts = self._cut(np.arange(len(self.dataset)))
             self._held = Resident("Loader", self._on_host(parts, 0), self.steps, self.shape)
         return self._held
 

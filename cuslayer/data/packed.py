@@ -52,6 +52,15 @@ def spikes_of(words: Any, shape: tuple[int, ...]) -> PackedSpikes:
     return PackedSpikes(words.reshape(-1, *words.shape[2:]), shape, lines_of(shape[2:])[1])
 
 
+def begins(lengths: Any) -> Ints:
+    """Return the first place of each of several parts that follow one another, and the end of the last.
+
+    >>> begins([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64, copy=False)
+
+
 def pack_bins(binned: Sequence[tuple[Ints, Ints]], steps: int, features: int) -> PackedEvents:
     """Pack the bins of recordings, each given as the step and the neuron of its events.
 
@@ -61,8 +70,7 @@ def pack_bins(binned: Sequence[tuple[Ints, Ints]], steps: int, features: int) ->
            [14]], dtype=uint32), begin=array([0, 1, 3]))
     """
     words, bits = event_fields(steps, features)
-    begin = np.zeros(len(binned) + 1, np.int64)
-    np.cumsum([len(step) for step, _ in binned], out=begin[1:])
+    begin = begins([len(step) for step, _ in binned])
     events = np.empty((int(begin[-1]), words), np.uint32)
     for i, (step, feature) in enumerate(binned):
         part = events[begin[i] : begin[i + 1]]

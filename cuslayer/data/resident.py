@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, kernels
-from cuslayer.data.packed import PackedBits, PackedEvents, spikes_of
+from cuslayer.data.packed import PackedBits, PackedEvents, begins, spikes_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 
@@ -50,7 +50,7 @@ class Resident:
         self._begin: Any = None
         if isinstance(found[0], PackedEvents):
             lengths = np.concatenate([np.diff(x.begin) for x in found])
-            self._begin = backend.cupy().asarray(np.concatenate([[0], np.cumsum(lengths)]))
+            self._begin = backend.cupy().asarray(begins(lengths))
             self._held = _joined([x.events for x in found], axis=0)
         else:
             self._held = _joined([x.words for x in found], axis=1)

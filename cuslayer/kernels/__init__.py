@@ -35,6 +35,11 @@ class Kernels:
 cpu, gpu = Kernels("cpu"), Kernels("gpu")
 
 
+def module_of(x: Any) -> Any:
+    """Return the module of an array, or of the words of packed spikes: numpy or cupy."""
+    return namespace(getattr(x, "words", x))
+
+
 def of(x: Any) -> Kernels:
     """Return the kernels for the device of x: the CPU for a NumPy array, the GPU for a CuPy array or packed spikes."""
-    return cpu if namespace(getattr(x, "words", x)).__name__ == "numpy" else gpu
+    return cpu if module_of(x).__name__ == "numpy" else gpu

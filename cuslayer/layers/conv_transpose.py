@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Pair, Shape, WeightHooks, changed_options, check_frames
 from cuslayer.layers.conv import Convolution, check_channels
+from cuslayer.operations.base import contiguous
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -93,7 +94,7 @@ def conv_transpose(
     def of_input(g: Array) -> Array:
         # With a dilation, an output padding of a stride or more holds windows that belong to no input.
         windows = k.conv.forward(g, weight, window, groups)[:, : shape[2], : shape[3]]
-        return namespace(g).ascontiguousarray(windows).reshape(shape)
+        return contiguous(windows).reshape(shape)
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g = g.reshape(maps)

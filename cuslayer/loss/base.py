@@ -123,8 +123,7 @@ def class_labels(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     given = _whole(op, labels) if isinstance(labels, Tensor) else to_numpy(labels)
     samples, most = shape[0], shape[-1]
     if given.shape == shape and len(shape) == 2 and given.ndim == 2:
-        if not ((given == 0) | (given == 1)).all() or not (given.sum(axis=1) == 1).all():
-            raise ValueError(f"{op}: labels (N, classes) must hold one 1 a sample and 0 elsewhere")
+        check.one_hot(op, "labels (N, classes)", given)
         return given.argmax(axis=1)
     if len(shape) != 2 or given.shape != (samples,):
         raise ValueError(
@@ -136,10 +135,12 @@ def class_labels(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
 def _whole(op: str, labels: Tensor) -> Array:
     """Return labels in a tensor, which holds no integers, as integers if they are whole numbers."""
     given = to_numpy(labels.data)
-    wrong = given[given != np.floor(given)] if given.dtype.kind == "f" else given[:0]
+    if given.dtype.kind != "f":
+        return given
+    wrong = given[given != np.floor(given)]
     if wrong.size:
         raise TypeError(f"{op}: labels must be integers, got {wrong[0]:g}")
-    return given.astype(np.int64) if given.dtype.kind == "f" else given
+    return given.astype(np.int64)
 
 
 def integers(op: str, labels: Array, most: int) -> Array:

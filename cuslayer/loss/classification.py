@@ -6,6 +6,7 @@ from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.loss.base import ClassLoss, window_counts, window_steps
 from cuslayer.neurons.base import Neuron
+from cuslayer.operations.base import contiguous
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 PROBABILITIES = ("softmax", "ratio")
@@ -89,7 +90,7 @@ def moving_count(x: Array, /, *, window: int) -> tuple[Array, Pullback]:
     """
     check.time_first("moving_count", "x", x)
     window = check.integer("moving_count", "window", window, least=1)
-    return _window_sum(x, window), lambda g: namespace(g).ascontiguousarray(_window_sum(g[::-1], window)[::-1])
+    return _window_sum(x, window), lambda g: contiguous(_window_sum(g[::-1], window)[::-1])
 
 
 def _window_sum(x: Array, window: int) -> Array:

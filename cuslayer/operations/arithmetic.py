@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import operator
 
-import numpy as np
-
 from cuslayer.backend import Array, namespace
 from cuslayer.operations.base import Pullback, elementwise, masked, namespace_of, numeric, to_shape, truth, where_each
 
@@ -38,7 +36,6 @@ def divide(a: Array, b: Array, /) -> tuple[Array, Pullback]:
 def power(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a to the power of b."""
     a, b = numeric(a), numeric(b)
-    xp = namespace_of(a, b)
     out = elementwise("power", operator.pow, a, b)
 
     def of_base() -> Array:
@@ -46,7 +43,7 @@ def power(a: Array, b: Array, /) -> tuple[Array, Pullback]:
 
     def of_exponent() -> Array:
         base = where_each(a == 0, a + 1, a)
-        return where_each(a == 0, out * 0, out * (np.log(base) if isinstance(a, np.generic) else xp.log(base)))
+        return where_each(a == 0, out * 0, out * namespace(base).log(base))
 
     return out, lambda g: (lambda: to_shape(g * of_base(), a.shape), lambda: to_shape(g * of_exponent(), b.shape))
 

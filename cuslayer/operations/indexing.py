@@ -60,7 +60,7 @@ def _picked(x: Array, index: tuple[Any, ...]) -> Array:
 
 def _is_basic(part: Any) -> bool:
     """Return whether a part of an index selects by integers, slices and new axes, so that no element occurs twice."""
-    return part is None or part is Ellipsis or isinstance(part, (int, slice))
+    return part is Ellipsis or isinstance(part, int) or _is_axis(part)
 
 
 def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
@@ -108,7 +108,7 @@ def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
     """
     entries: list[Any] = []
     for part in index:
-        if part is None or part is Ellipsis or isinstance(part, slice):
+        if part is Ellipsis or _is_axis(part):
             entries.append(part)
             continue
         array = np.asarray(part)

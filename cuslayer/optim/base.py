@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -152,15 +153,13 @@ class Optimizer:
         Raises:
             ValueError: all parameters are frozen.
         """
-        together = self._count()
-        for i, group, p in self._moving():
-            k = kernels.of(p.data)
-            if not self._updates_together(k):
-                grad = namespace(p.grad).ascontiguousarray(p.grad)
-                update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
-                self._update(k, p.data, grad, self.memory[i], update)
-                if isinstance(p, Bounded):
-                    p.clamp()
+        alone, together = self._count()
+        for i, group, p in alone:
+            grad = namespace(p.grad).ascontiguousarray(p.grad)
+            update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
+            self._update(kernels.of(p.data), p.data, grad, self.memory[i], update)
+            if isinstance(p, Bounded):
+                p.clamp()
         for dtype, moving in together.items():
             ahead = self._prepared(dtype, moving, 0)
             numbers, _, parameters = zip(*moving, strict=True)
@@ -181,39 +180,41 @@ class Optimizer:
         Raises:
             ValueError: all parameters are frozen, or they are not all updated together on a GPU.
         """
-        together = self._count()
-        if sum(map(len, together.values())) < len(self._moving()):
+        alone, together = self._count()
+        if alone:
             raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
         for dtype, moving in together.items():
             self._prepared(dtype, moving, 0).advance()
 
     def prepare(self) -> None:
         """Send the rates of the next steps to the GPU, so that the next `step` sends nothing and can be captured."""
-        for dtype, moving in self._together().items():
+        for dtype, moving in self._moving()[1].items():
             self._prepared(dtype, moving, 1)
 
-    def _moving(self) -> list[Moving]:
-        """Return the parameters that have a gradient and are not frozen."""
-        numbers = iter(range(len(self.parameters)))
-        moving = [(i, group, p) for group in self.groups for p, i in zip(group.params, numbers, strict=False)]
-        return [(i, group, p) for i, group, p in moving if p.grad is not None and p.requires_grad]
+    def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
+        """Return the parameters that have a gradient and are not frozen.
 
-    def _count(self) -> dict[np.dtype[Any], list[Moving]]:
-        """Count a step, of the optimizer and of each parameter that moves; return those updated together by type."""
+        Returns:
+            Those that are updated one by one, and those that are updated together on a GPU, by type.
+        """
+        numbers = iter(range(len(self.parameters)))
+        alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
+        for group in self.groups:
+            for p, i in zip(group.params, numbers, strict=False):
+                if p.grad is None or not p.requires_grad:
+                    continue
+                moving = together.setdefault(p.dtype, []) if self._updates_together(kernels.of(p.data)) else alone
+                moving.append((i, group, p))
+        return alone, together
+
+    def _count(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
+        """Count a step, of the optimizer and of each parameter that moves; return these as `_moving` does."""
         self._check_frozen()
         self.steps += 1
-        for i, _, _ in self._moving():
+        alone, together = self._moving()
+        for i, _, _ in chain(alone, *together.values()):
             self._taken[i] += 1
-        return self._together()
-
-    def _together(self) -> dict[np.dtype[Any], list[Moving]]:
-        """Return the parameters that move and are updated together on a GPU, by type."""
-        found: dict[np.dtype[Any], list[Moving]] = {}
-        for moving in self._moving():
-            data = moving[2].data
-            if self._updates_together(kernels.of(data)):
-                found.setdefault(data.dtype, []).append(moving)
-        return found
+        return alone, together
 
     def _updates_together(self, k: Any) -> bool:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array, capture, cupy, preserved_generator, to_device
+from cuslayer.backend import Array, capture, check_upload, cupy, preserved_generator, to_device
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
 
@@ -19,7 +19,7 @@ class _Graph(NamedTuple):
     """A captured step: its input, the number of classes, the gradients that it writes, and its launch."""
 
     x: PackedSpikes
-    labels: Array
+    labels: Any
     classes: int
     gradients: list[Array | None]
     launch: Callable[[], None]
@@ -135,7 +135,11 @@ class StepGraphs:
         graph.x.words[...] = x.words
         if graph.x.by_neuron is not None:
             graph.x.by_neuron[...] = x.by_neuron
-        graph.labels[...] = to_device(target)
+        if isinstance(target, np.ndarray):
+            check_upload()
+            graph.labels.set(target.astype(np.int64, copy=False))
+        else:
+            graph.labels[...] = target
 
 
 def _are_labels(target: Any, samples: int) -> bool:

@@ -42,7 +42,7 @@ class Tally:
 
     def __init__(self) -> None:
         # For each device that had a batch: loss, correctly classified samples, samples, batches with output spikes.
-        self._totals: list[Array] = []
+        self._totals: dict[Any, Array] = {}
         self.classes = True
         self.start = self.last = time.perf_counter()
 
@@ -69,25 +69,18 @@ class Tally:
             loss = loss.item() if k is kernels.cpu or loss.size != 1 else loss.data
         else:
             loss = float(loss)
-        k.score.add(self._totals_beside(output), output, labels, loss, scale)
+        if k not in self._totals:
+            self._totals[k] = kernels.module_of(output).zeros(4, np.float64)
+        k.score.add(self._totals[k], output, labels, loss, scale)
         self.last = time.perf_counter()
 
     def count(self) -> None:
         """Note the time of a batch that a captured graph adds."""
         self.last = time.perf_counter()
 
-    def _totals_beside(self, output: Any) -> Array:
-        """Return the totals on the device of an output."""
-        xp = namespace(getattr(output, "words", output))
-        for totals in self._totals:
-            if namespace(totals) is xp:
-                return totals
-        self._totals.append(xp.zeros(4, np.float64))
-        return self._totals[-1]
-
     def _read(self) -> list[float]:
         """Return the totals of all devices."""
-        found: list[float] = sum(map(to_numpy, self._totals), np.zeros(4)).tolist()
+        found: list[float] = sum(map(to_numpy, self._totals.values()), np.zeros(4)).tolist()
         return found
 
     @property

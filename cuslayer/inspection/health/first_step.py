@@ -74,7 +74,7 @@ class Steps:
                 error = (loss or default_loss(net, y, target))(y, target)
             error.backward()
             self.value = error.item() / max(self.x.shape[1], 1)
-            self.fires = bool(to_numpy(y.data.any()))
+            self.fires = bool(to_numpy(y.stored.any()))
             self.gradients: list[Array | None] = [p.grad for p in own.parameters]
 
     def take(
@@ -115,7 +115,7 @@ class Steps:
         with eval_mode(net), no_grad():
             y = flow(graph.nodes, graph.output, {INPUT: self.x}, run)
             loss = (self.loss or default_loss(net, y, self.target))(y, self.target).item()
-        return loss / max(self.x.shape[1], 1), rates, bool(to_numpy(y.data.any()))
+        return loss / max(self.x.shape[1], 1), rates, bool(to_numpy(y.stored.any()))
 
 
 @dataclass(frozen=True)

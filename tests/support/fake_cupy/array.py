@@ -77,6 +77,21 @@ class DeviceArray:
     def tolist(self) -> Any:
         return read(self).tolist()
 
+    def set(self, x: np.ndarray[Any, Any]) -> None:
+        """Copy a NumPy array of the same shape and type from the host."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"Only numpy.ndarray can be set to cupy.ndarray, got {type(x).__name__}")
+        if x.dtype != self.dtype:
+            raise TypeError(f"{x.dtype} array cannot be set to {self.dtype} array")
+        if x.shape != self.shape:
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {x.shape}")
+        if not self.host.flags.c_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")
+        check_transfer()
+        np.copyto(self.host, x)
+        if x.size:
+            record(costs.Operation("upload", "upload", bytes_written=x.nbytes))
+
     def __bool__(self) -> bool:
         return bool(read(self))
 
