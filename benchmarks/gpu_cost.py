@@ -14,7 +14,8 @@ For each own kernel NVRTC says registers, shared memory and spills, hence how ma
 (accesses.py), which takes some minutes.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
-the rate of float32; they follow one another. Nothing of it is measured.
+the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
+files of benchmarks/results/, is written beside it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 import accesses
 import example_networks
+import gpu_report
 import occupancy
 import page
 import step_costs
@@ -233,6 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join([*costs, "", *own]))
     if options.network is None:
         page.fill(options.docs, "gpu-cost", costs, None, "")
+        measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
+        page.fill(options.docs, "gpu-card", measured, None, "")
         if not options.quick:
             page.fill(options.docs, "gpu-kernels", own, None, "")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import page
+import traffic
 from example_networks import BATCHES
 from gpu_peers import TITLES
 
@@ -98,7 +99,8 @@ def _of_model(model: Mapping[str, Found]) -> dict[str, str]:
     if "MLP" in model:
         seconds = EPOCH / BATCHES["MLP"] * model["MLP"]["microseconds"] / 1e6
         cells[f"MLP: an epoch of {EPOCH:,} recordings"] = f"{seconds:.2f} s"
-    return cells | dict.fromkeys(("a copy", "an empty launch; one in a graph", "tests", "bits of equal steps"), "")
+    cells["a copy"] = f"{traffic.BANDWIDTH / 1e9:,.0f} GB/s"
+    return cells | dict.fromkeys(("an empty launch; one in a graph", "tests", "bits of equal steps"), "")
 
 
 def _ms(microseconds: float) -> str:

@@ -207,7 +207,7 @@ def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     monkeypatch.setattr(accesses, "of_step", lambda *_: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
     monkeypatch.setattr(occupancy, "resources", lambda name: Resources(48, 1, 2))
     docs = tmp_path / "page.md"
-    marks = [mark for name in ("gpu-cost", "gpu-kernels") for mark in page.marks(name)]
+    marks = [mark for name in ("gpu-cost", "gpu-kernels", "gpu-card") for mark in page.marks(name)]
     docs.write_text("\n".join(["Before.", *marks, "After.\n"]))
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
     text, said = docs.read_text(), capsys.readouterr().out
