@@ -157,16 +157,19 @@ def test_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_is_no_graph_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_dropout() -> cs.Sequential:
-        srm = cs.SRM()
-        return cs.Sequential(cs.Dense((4, 4, 2), 4), srm, cs.Dropout(0.5), cs.Dense(4, 10), srm)
+    def reads(x: cs.Tensor) -> cs.Tensor:
+        return x * float(x.numpy().any())
 
-    made = {"MLP": Network(with_dropout, (4, 4, 2), 2, [], 0.4)}
+    def that_reads() -> cs.Sequential:
+        srm = cs.SRM()
+        return cs.Sequential(cs.Dense((4, 4, 2), 4), srm, reads, cs.Dense(4, 10), srm)
+
+    made = {"MLP": Network(that_reads, (4, 4, 2), 2, [], 0.4)}
     monkeypatch.setattr(gpu_steps, "modelled", lambda: (None, "no stand-in"))
     with pytest.warns(UserWarning, match="not captured"):
         found = found_by("steps", networks=made)
     assert not any(met(found).values())
-    assert found["checks"][0]["found"].startswith("RuntimeError: capture: ")
+    assert found["checks"][0]["found"].startswith("RuntimeError: cudaErrorStreamCaptureUnsupported: ")
     assert found["model_problem"] == "no stand-in"
 
 
