@@ -11,6 +11,7 @@ together.
 | stage | what |
 | --- | --- |
 | probe | a kernel is compiled and run, matrices are multiplied; a neuron has the CPU's bits over a long silence |
+| compile | every kernel is compiled, in several processes, for all the stages that follow |
 | tests | `pytest -m gpu`, the fastest first, until the time is over |
 | networks | drawn networks on the GPU and on the CPU: equal spikes, gradients to rounding |
 | speed | bandwidth of a copy, cost of launches, the kernel `neuron` for several numbers of columns |
@@ -39,6 +40,7 @@ from typing import Any
 
 import gpu_report
 from card import Cuda
+from gpu_compile import compile_all
 from gpu_kernels import kernels
 from gpu_peers import peers
 from gpu_probe import probe
@@ -53,12 +55,13 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("probe", "the GPU computes, and has the CPU's bits", 30, probe),
-        Stage("tests", "pytest -m gpu", 110, tests),
-        Stage("networks", "drawn networks against the CPU", 40, networks),
-        Stage("speed", "memory, launches, neurons", 30, speed),
-        Stage("steps", "training steps of MLP and CNN", 60, steps),
+        Stage("compile", "every kernel", 45, compile_all),
+        Stage("tests", "pytest -m gpu", 90, tests),
+        Stage("networks", "drawn networks against the CPU", 35, networks),
+        Stage("speed", "memory, launches, neurons", 25, speed),
+        Stage("steps", "training steps of MLP and CNN", 50, steps),
         Stage("peers", "the same steps in other libraries", 90, peers),
-        Stage("bits", "equal steps have equal bits", 30, bits),
+        Stage("bits", "equal steps have equal bits", 25, bits),
         Stage("epoch", "an epoch of 60,000 recordings", 40, epoch),
         Stage("kernels", "each kernel against its bytes", 40, kernels),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ sys.path.append(str(BENCHMARKS))
 
 import example_networks  # noqa: E402
 import gpu  # noqa: E402
+import gpu_compile  # noqa: E402
 import gpu_cost  # noqa: E402
 import gpu_probe  # noqa: E402
 import gpu_speed  # noqa: E402
@@ -95,6 +98,35 @@ def test_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_probe.cpu.srm, "neuron", other_zero)
     found = found_by("probe")
     assert [check["found"] for check in found["checks"] if not check["met"]] == ["1 of 51,200 differ"]
+
+
+def test_all_sources_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads of this process, since the stand-in is here; one source does not compile."""
+    build, one_thread = source.Cuda.build, lambda: ThreadPoolExecutor(1)
+    texts = []
+
+    def noted(self: source.Cuda, text: str, names: Any) -> Any:
+        texts.append(text)
+        if "void loihi(" in text and "typedef double" in text:
+            raise RuntimeError("nvrtc: error\nline 2")
+        return build(self, text, names)
+
+    monkeypatch.setattr(source.Cuda, "build", noted)
+    monkeypatch.setattr(source, "topics", lambda: ["optim", "loihi", "srm"])
+    run = Run(Card(), Sizes(**SMALL), 60.0)
+    gpu_compile.compile_all(run, one_thread)
+    assert len(set(texts)) == len(texts) == run.found["of"] == 6
+    assert run.found["compiled"] == len(texts) - 1
+    assert [row["source"] for row in run.found["slowest"]] != []
+    assert run.found["checks"][0]["found"] == "loihi, float64: RuntimeError: nvrtc: error"
+    run = Run(Card(), Sizes(**SMALL), 0.0)
+    gpu_compile.compile_all(run, one_thread)
+    assert run.found["stopped"] == "out of time"
+
+
+def test_sources_are_compiled_in_other_processes() -> None:
+    with gpu_compile.processes() as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
 
 
 def test_speed() -> None:
