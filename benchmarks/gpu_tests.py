@@ -21,6 +21,8 @@ from cuslayer import backend
 ROOT = Path(__file__).parents[1]
 # Names of failing tests, and seeds of networks, that are saved.
 NAMED = 20
+# Seconds that the process of the tests may need after its last test.
+ENDING = 5.0
 # Of the largest gradient, in a type of numbers: the tolerance of tests/device/test_drawn_networks.py.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
@@ -46,8 +48,7 @@ def tests(run: Run) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with tempfile.TemporaryDirectory() as folder:
         results, log = Path(folder) / "tests.jsonl", Path(folder) / "log"
-        # The process may take a while to end after its last test.
-        limit = [f"--gpu-results={results}", f"--gpu-seconds={max(run.left() - 5.0, 0.0)}"]
+        limit = [f"--gpu-results={results}", f"--gpu-seconds={max(run.left() - ENDING, 0.0)}"]
         with (
             log.open("w") as said,
             subprocess.Popen(
