@@ -50,7 +50,9 @@ class Topic:
         setattr(self._functions, name, getattr(value, "of_device", value))
 
     def __delattr__(self, name: str) -> None:
-        setattr(self._functions, name, self._before.pop(name))
+        # Once for each time that it was set.
+        if name in self._before:
+            setattr(self._functions, name, self._before.pop(name))
 
     def __getattr__(self, name: str) -> Any:
         thing = getattr(self._functions, name)
