@@ -1,4 +1,4 @@
-"""Dense layers, convolution and pooling as matrix products, for NumPy and CuPy: of numbers, and on a GPU of spikes.
+"""Dense layers and convolution of numbers as matrix products, and pooling as sums of shifted views, for NumPy and CuPy.
 
 Convolution copies the patches of one block of frames at a time.
 """

@@ -1,5 +1,6 @@
 // Common code of the CUDA kernels. kernels/cuda/compile.py puts this file in front of every *.cu, after the line that
-// defines `real` as float or double. Nothing is #included: the key of CuPy's cache of compiled code is this text.
+// defines `real` as float or double, and the text of a header in the place of its #include: the key of CuPy's cache of
+// compiled code is the whole text.
 //
 // Signals are a matrix (steps, columns); a time step is a contiguous row. In a loop over time a thread computes one
 // column and neighbouring threads neighbouring columns: each step of a warp is one coalesced access to a row.

@@ -17,7 +17,7 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.operations.base import numeric, numeric_type
 
-# AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
+# Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8
 
 # For each library of kernels, the counter of each device; see `arrived`.

@@ -58,7 +58,7 @@ extern "C" __global__ void conv_neuron_adjoint(
     long long steps,                           // time steps
     long long samples,                         // samples of a batch
     int rows,                                  // rows of the map
-    int out_columns,                          // columns of the map
+    int out_columns,                           // columns of the map
     int outputs,                               // output channels
     int inputs,                                // inputs of the product; 0 without one
     bool stored_half,                          // whether `half` is the potential

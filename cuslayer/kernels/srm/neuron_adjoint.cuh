@@ -122,8 +122,8 @@ struct Never {
     __device__ __forceinline__ constexpr operator bool() const { return false; }
 };
 
-// One neuron. `exact` is constant where a kernel has no exact gradient. Then g_u is the gradient of the potential,
-// which is written and read again; it is null for a thread without a neuron.
+// One neuron. `exact` is constant where a kernel has no exact gradient. If it is true, g_u is the gradient of the
+// potential, which is written and read again, or null for a thread without a neuron; otherwise g_u is not accessed.
 template <typename Exact>
 struct NeuronAdjoint {
     const AdjointConstants &of;
