@@ -169,10 +169,14 @@ def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool) -> None:
+def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
     for inputs in (0, 10):
         compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, exact, inputs), SHORT, 0)
+    several = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    for most in (1, 1 << 24):
+        monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
+        compare_conv_neuron(several, (9, 3), 0.3, "float64", "numbers", (False, exact, 5), SHORT, 0)
 
 
 def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
