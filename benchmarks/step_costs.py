@@ -27,7 +27,9 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, in_use
+from tests.support.fake_cupy import Costs, Operation, counted, in_use
+
+__all__ = ["EVENTS", "Costs", "Operation", "count", "prepared"]
 
 # Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
 EVENTS = 4000 / 300

@@ -121,8 +121,8 @@ def conv_pool_adjoint(
 ) -> tuple[Array | None, Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight.
 
-    One sweep computes both layers of neurons; two do if the gradient is exact, or if the sums of a window and the
-    errors of the pooled neurons do not fit in shared memory.
+    One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
+    map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
 
     Args:
         x: see `conv_neuron_adjoint`, as for all arguments but these.
@@ -134,7 +134,7 @@ def conv_pool_adjoint(
         groups: the number of groups of channels.
         response: the spike response before pooling.
         spiking: the constants of these neurons.
-        pooling: windows that tile the map, their gain, and the neurons after pooling.
+        pooling: any windows, their gain, and the neurons after pooling.
         keep: whether the first gradient is wanted.
         exact: whether the gradient includes the path through refraction of both layers.
     """
@@ -149,7 +149,7 @@ def conv_pool_adjoint(
     ring_rows = _ring_rows(steps, constants["cut"])
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
-    if exact or found is None:
+    if exact or found is None or not pooling.window.tiles:
         pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
         return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)
