@@ -5,13 +5,8 @@ from __future__ import annotations
 # The share of needed sectors below which an array or a kernel needs a reason.
 LEAST = 0.8
 
-_WINDOWS = (
-    "a window is one to three words of each of some lines, which are not neighbours; "
-    "memory sends the words of a frame once, the caches serve all windows"
-)
-_VOTES = (
-    "a warp has a word of each step; the second-level cache joins those of neighbouring warps before memory gets them"
-)
+_WINDOWS = "a window is a few words of each of some lines; memory sends a frame once, the caches serve all its windows"
+_VOTES = "a warp writes a word of each step; the second-level cache joins them with those of neighbouring warps"
 
 # By kernel and array. Where a kernel needs a reason, it is that of the array with most sectors that are not needed.
 REASONS = {
@@ -19,6 +14,9 @@ REASONS = {
     ("set_bits", "words"): "the neurons of successive events lie anywhere in a frame",
     ("set_bits", "by_neuron"): "successive events are those of different neurons, each with words of its own",
     ("dense_neuron", "fired"): _VOTES,
+    ("dense_neuron", "by_neuron"): (
+        "a lane writes a word of its neuron every 32 steps; the second-level cache joins them with the next ones"
+    ),
     ("conv", "x"): _WINDOWS,
     ("conv_neuron", "x"): _WINDOWS,
     ("conv_neuron", "s"): _VOTES,
@@ -30,7 +28,7 @@ REASONS = {
     ("conv_weight_adjoint", "x"): _WINDOWS,
     ("conv_neuron_adjoint", "x"): _WINDOWS,
     ("conv_neuron_adjoint", "next_weight"): (
-        "a thread reads the row of its neuron, once before the steps; in the steps it reads a copy in another order"
+        "a thread copies the row of its neuron once; in the steps neighbouring threads read neighbours of the copy"
     ),
     ("conv_pool_adjoint", "x"): _WINDOWS,
 }
