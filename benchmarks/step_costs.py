@@ -27,7 +27,9 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, in_use
+from tests.support.fake_cupy import Costs, Operation, counted, in_use
+
+__all__ = ["EVENTS", "Costs", "Operation", "count", "prepared"]
 
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
