@@ -20,6 +20,7 @@ SHIPPED = (".cu", ".cuh", ".npz", ".typed", ".js", ".css", ".html")
 LEVELS = {
     "check": 1,
     "extras": 1,
+    "kernel_cache": 1,
     "files": 1,
     "backend": 2,
     "jit": 3,
