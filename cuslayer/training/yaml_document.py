@@ -20,7 +20,8 @@ _MOST_VALUES = 4000
 _DEEPEST = 32
 _LONGEST_KEY = 100
 _LONGEST_VALUE = 4096
-_LARGEST_INTEGER = 2**63
+# Seeds of 128 bits are in use.
+_LARGEST_INTEGER = 2**128
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
 _CORE = "tag:yaml.org,2002:"
@@ -151,8 +152,8 @@ class _Document:
         if tag == "bool":
             return yaml.SafeLoader.bool_values[text.lower()]
         if tag == "int" and _INTEGER.fullmatch(text):
-            if len(text) > 20 or abs(int(text)) > _LARGEST_INTEGER:
-                raise Refused(f"{_at(path)}an integer must lie within 2**63 of 0, got {text[:20]}...")
+            if len(text) > 40 or abs(int(text)) > _LARGEST_INTEGER:
+                raise Refused(f"{_at(path)}an integer must lie within 2**128 of 0, got {text[:20]}...")
             return int(text)
         if tag == "float":
             word = text.lower().lstrip("+-")
