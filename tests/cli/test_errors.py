@@ -95,7 +95,7 @@ def test_a_reader_that_ends_is_no_error(arguments):
 
 def test_names_that_are_not_utf_8(command, tmp_path, finished):
     name = os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.bs2")
-    Path(name).write_bytes(b"\1\1\1\1\1")
+    Path(name).write_bytes(b"\1\1\0\0\1")
     code, out, err = command("convert", name, name.replace("/a", "/b"))
     assert (code, err) == (0, "")
     code, out, err = command("predict", finished, name)
