@@ -8,6 +8,7 @@ processes that compile at the same time may give two kernels the same file.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from contextlib import suppress
 from typing import Any
@@ -49,11 +50,13 @@ class CheckedCacheFile(IndexDataCacheFile):
 
     def save(self, key: Any, data: Any) -> None:
         """Store a kernel."""
-        super().save(key, (key, data))
+        files: Any = super()  # Numba has no types
+        files.save(key, (key, data))
 
     def load(self, key: Any) -> Any:
         """Return a kernel, or None if it is not there, is damaged, or is that of another key."""
-        found = super().load(key)
+        files: Any = super()
+        found = files.load(key)
         return found[1] if found is not None and found[0] == key else None
 
     def _load_index(self) -> Any:
@@ -66,14 +69,15 @@ class CheckedCacheFile(IndexDataCacheFile):
         self._write(self._index_path, (self._version, self._source_stamp, overloads))
 
     def _load_data(self, name: str) -> Any:
-        return _read(self._data_path(name))
+        return _read(os.path.join(self._cache_path, name))
 
     def _save_data(self, name: str, data: Any) -> None:
-        self._write(self._data_path(name), data)
+        self._write(os.path.join(self._cache_path, name), data)
 
     def _write(self, path: str, content: Any) -> None:
-        raw = self._dump(content)
-        with self._open_for_write(path) as file:
+        files: Any = self
+        raw = files._dump(content)
+        with files._open_for_write(path) as file:
             file.write(raw + hashlib.sha256(raw).digest())
 
 

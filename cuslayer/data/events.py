@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -222,11 +223,12 @@ class Events:
         dt = check.time_step("to_spikes", "dt", dt)
         check.one_of("to_spikes", "binning", binning, BINNINGS)
         check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
+        check.memory("to_spikes", "the bins", (steps, *sensor))
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         found = misfit(self._t, len(step), steps, dt)
         if found:
             check.warn(f"to_spikes: {found[1]}")
-        features = int(np.prod(sensor))
+        features = math.prod(sensor)
         index = step * features + feature
         if binning == "or":
             spikes = np.zeros(steps * features, dtype=np.bool_)

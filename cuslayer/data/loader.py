@@ -170,6 +170,7 @@ class Loader:
             raise ValueError(f"{op}: dataset must hold a recording, got none")
         if not len(self):
             raise ValueError(f"{op}: batch must be at most {len(dataset)} for drop_last to leave one, got {batch}")
+        check.memory(op, "a batch", (self.steps, min(self.batch, len(dataset)), *self.shape))
         drawn = int(backend.generator().integers(2**63)) if seed is None else seed
         self.seed = check.integer(op, "seed", drawn, least=0)
         self.epoch = 0

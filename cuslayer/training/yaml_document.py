@@ -59,7 +59,7 @@ class _Document:
 
     def __init__(self, text: str) -> None:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-        self._resolver = yaml.SafeLoader("")
+        self._resolver: Any = yaml.SafeLoader("")
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._values = 0
 
@@ -74,7 +74,7 @@ class _Document:
                 content = self._value(next(self._events), "", 0)
         return content
 
-    def _value(self, event: yaml.Event, path: str, depth: int) -> Any:
+    def _value(self, event: Any, path: str, depth: int) -> Any:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
                 raise yaml.YAMLError(f"{_at(path)}*{check.one_line(event.anchor)[1:-1]} must follow its anchor")
