@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ _INTEGER, _FLOAT, _STRING, _ENUM, _VARIABLE = 0, 1, 3, 8, 9
 # The properties of IEEE numbers: bits of the number, exponent and mantissa, and the exponent's bias.
 _IEEE = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
 _MOST_DIMENSIONS = 32
+# Elements that an array can have.
+_LARGEST = 1 << 59
 
 
 class Type(NamedTuple):
@@ -43,6 +46,8 @@ def shape_of(cursor: Cursor) -> tuple[int, ...]:
     elif cursor.integer(1) == 2:
         return (0,)
     shape = tuple(cursor.length() for _ in range(rank))
+    if math.prod(side or 1 for side in shape) > _LARGEST:
+        raise Damaged(f"a dataspace has the shape {shape}")
     cursor.skip(cursor.source.length_size * rank if flags & 1 else 0)
     return shape
 
@@ -124,8 +129,7 @@ def _attribute_value(source: Source, cursor: Cursor, name: str) -> Any:
         raise Damaged(f"the attribute {name} has a type elsewhere, which is not read")
     kind = type_of(Cursor(source, parts[1], 0))
     shape = shape_of(Cursor(source, parts[2], 0))
-    count = int(np.prod(shape, dtype=object)) if shape else 1
-    values = np.frombuffer(cursor.take(count * kind.dtype.itemsize), kind.dtype)
+    values = np.frombuffer(cursor.take(math.prod(shape) * kind.dtype.itemsize), kind.dtype)
     return as_plain(source, kind, values.reshape(shape))
 
 
