@@ -213,6 +213,14 @@ def test_a_part_that_ends_too_early():
         cursor.integer(4)
 
 
+def test_a_wrong_checksum_of_metadata(tmp_path, refused):
+    write_events(tmp_path / "a.h5", Events([1.0], [2], [3], [1]))
+    raw = bytearray((tmp_path / "a.h5").read_bytes())
+    raw[raw.index(b"OHDR") + 8] ^= 1
+    (tmp_path / "a.h5").write_bytes(raw)
+    refused("cannot be read as HDF5 (the checksum of its part at 48 is wrong)")
+
+
 def test_a_file_that_is_cut_off(tmp_path, refused):
     write_events(tmp_path / "a.h5", Events([1.0], [2], [3], [1]))
     raw = (tmp_path / "a.h5").read_bytes()
