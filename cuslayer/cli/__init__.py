@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 options = _parser().parse_args(arguments)
                 command = COMMANDS[options.command]
-                command.run(options)
+                code: int | None = command.run(options)
             finally:  # also after --help
                 if sys.stdout is not None:
                     sys.stdout.flush()
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as problem:
             if os.environ.get(errors.TRACEBACK):
                 raise
-            line, code = errors.describe(problem)
+            line, exit_code = errors.describe(problem)
             errors.say(line)
-            return code
-    return 0
+            return exit_code
+    return code or 0
 
 
 @contextmanager

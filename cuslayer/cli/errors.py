@@ -68,7 +68,7 @@ def _of_system(problem: OSError) -> str:
     elif type(problem) is OSError and problem.errno in _WRITING:  # files are written by functions that name them
         close(sys.stdout)
         text = f"standard output cannot be written ({problem.strerror})"
-    if problem.errno in _FULL:
+    if problem.errno in _FULL and "; " not in text:  # the error may have advice of its own
         return f"{text}; free some space, or write to another folder"
     return text or type(problem).__name__
 

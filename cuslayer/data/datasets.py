@@ -275,8 +275,8 @@ def _read_bytes(path: Path) -> bytes | None:
 
 def _folder(op: str, path: PathLike) -> Path:
     folder = check.path(op, "folder", path)
-    if not folder.is_dir():
-        raise ValueError(f"{op}: folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{op}: folder {folder} {'is not a folder' if os.path.exists(folder) else 'does not exist'}")
     return folder
 
 
@@ -300,8 +300,8 @@ def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:
 
 def _read_list(op: str, path: Path, folder: Path, files: int) -> tuple[list[int], list[int]]:
     """Return the numbers and classes of a list for a folder with a number of files."""
-    if not path.is_file():
-        raise ValueError(f"{op}: list {path} {'is not a file' if path.exists() else 'does not exist'}")
+    if not os.path.isfile(path):
+        raise ValueError(f"{op}: list {path} {'is not a file' if os.path.exists(path) else 'does not exist'}")
     size, most = path.stat().st_size, _LIST_BYTES + _LINE_BYTES * files
     if size > most:
         rule = f"must have at most {most} bytes for the {files} files of {folder}"

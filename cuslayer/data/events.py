@@ -107,6 +107,7 @@ class Events:
         found = np.nonzero(data)
         if data.dtype != np.bool_:
             counts = data[found]
+            check.memory(op, "the events", (int(counts.sum(dtype=np.float64)), 4), 8)
             found = tuple(np.repeat(index, counts) for index in found)
         step, *place = (index.astype(np.int64, copy=False) for index in found)
         t: Floats = step * np.float64(dt)

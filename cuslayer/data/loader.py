@@ -308,7 +308,7 @@ class Loader:
             got += "; of a one-hot label take the argmax" if np.size(label) > 1 else ""
             raise TypeError(f"{op}: label must be the class, an integer from 0, got {got}") from None
         classes = getattr(self.dataset, "classes", None)
-        if found < 0 or (classes is not None and found >= classes):
+        if found < 0 or found >= 2**63 or (classes is not None and found >= classes):
             rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
             raise ValueError(f"{op}: label must be {rule}, got {found}")
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def read_yaml(op: str, path: str | Path) -> Any:
         ValueError: the file is missing, is not YAML, or is refused by `document_of`.
     """
     path = check.path(op, "source", path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"{op}: {path} is no file")
     try:
         with path.open("rb") as file:

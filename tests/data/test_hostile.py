@@ -214,6 +214,7 @@ def test_the_limit_of_events_of_a_folder(folder):
         (lambda: ONE.to_spikes((2**20, 2**20, 1), 1, binning="sum"), "to_spikes: the bins"),
         (lambda: ONE.to_spikes((34, 34, 2), 10**15), "to_spikes: the bins"),
         (lambda: ONE.to_spikes((2**31, 2**31, 2**31), 2**31), "to_spikes: the bins"),
+        (lambda: Events.from_spikes(np.full((1, 4), 2**61)), "from_spikes: the events"),
         (lambda: cs.encode_poisson(np.ones((1, 9)), steps=10**15, rate=1.0), "encode_poisson: the spikes"),
         (lambda: cs.encode_latency(np.ones((1, 9)), steps=10**15), "encode_latency: the spikes"),
         (lambda: cs.replicate(np.ones((1, 9)), steps=10**15), "replicate: the result"),
@@ -230,3 +231,39 @@ def test_batches_that_are_larger_than_memory(folder):
         ValueError, match=r"^Loader: a batch must fit into memory, got shape \(10, 1, 1048576, 1048576, 1"
     ):
         Loader(data, 4, steps=10)
+
+
+def test_labels_that_are_too_large(folder):
+    class Data:
+        shape = (3,)
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return np.zeros((5, 3), bool), 10**30
+
+    with refuses(f"Loader: sample 0: label must be an integer from 0, got {10**30}"):
+        list(Loader(Data(), 1, steps=5))
+
+
+def test_names_that_are_too_long(folder):
+    name = "a" * 5000
+    with pytest.raises(ValueError, match=r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$"):
+        read_events(f"{name}.bs2")
+    with refuses(f"open_folder: folder {name} does not exist"):
+        open_folder(name)
+    with refuses(f"EventFolder: list {name} does not exist"):
+        EventFolder(folder, name)
+    for read in (cs.import_hdf5, cs.training.load_config):
+        with refuses(f"{read.__name__}: {name} is no file"):
+            read(name)
+
+
+def test_logs_are_regular_files(tmp_path):
+    for name in ("loss.txt", "metrics.csv"):
+        os.mkfifo(tmp_path / name)
+    with refuses(f"load_stats: {tmp_path}/metrics.csv is no file"):
+        cs.Stats.load(tmp_path / "metrics.csv")
+    with refuses(f"Stats: {tmp_path}/loss.txt is no file"):
+        cs.Stats.load_slayer(f"{tmp_path}/")

@@ -95,6 +95,20 @@ def test_groups_of_any_size(version, members):
     assert found.get("other") is None
 
 
+def test_many_long_names():
+    """More than the half megabyte of names that the first level of a fractal heap holds."""
+    raw, file = written(("latest", "latest"))
+    names = [f"{i:0200d}" for i in range(3000)]
+    with file:
+        group = file.create_group("g")
+        group[names[0]] = 7
+        for name in names[1:]:
+            group[name] = group[names[0]]
+    found = root(raw).get("g")
+    assert found.names() == names
+    assert found.get(names[-1]).read() == 7
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_attributes(version):
     raw, file = written(version)

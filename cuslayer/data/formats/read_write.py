@@ -173,8 +173,8 @@ def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
 
 def _why(path: Path, problem: OSError) -> str:
     """Return why a file cannot be read or written."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return "is a folder, not a file"
     if problem.errno == errno.ENOENT:
-        return "does not exist" if path.parent.is_dir() else f"has no folder {path.parent} to be in"
+        return "does not exist" if os.path.isdir(path.parent) else f"has no folder {path.parent} to be in"
     return f"cannot be opened ({problem.strerror or type(problem).__name__})"

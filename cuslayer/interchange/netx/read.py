@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential
     ValueError: import_hdf5: no/such.net is no file
     """
     path = check.path("import_hdf5", "path", path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"import_hdf5: {path} is no file")
     op = f"import_hdf5: {path}"
     try:
