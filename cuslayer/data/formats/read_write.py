@@ -175,6 +175,8 @@ def _why(path: Path, problem: OSError) -> str:
     """Return why a file cannot be read or written."""
     if os.path.isdir(path):
         return "is a folder, not a file"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is a device or a pipe, not a file"
     if problem.errno == errno.ENOENT:
         return "does not exist" if os.path.isdir(path.parent) else f"has no folder {path.parent} to be in"
     return f"cannot be opened ({problem.strerror or type(problem).__name__})"
