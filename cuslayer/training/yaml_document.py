@@ -18,6 +18,7 @@ from cuslayer import check
 LARGEST_FILE = 1 << 18
 _MOST_VALUES = 4000
 _DEEPEST = 32
+_TOO_DEEP = f"the document must not be nested deeper than {_DEEPEST} levels"
 _LONGEST_KEY = 100
 _LONGEST_VALUE = 4096
 # Seeds of 128 bits are in use.
@@ -54,11 +55,21 @@ def document_of(text: str) -> Any:
     return _Document(text).content()
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's scanner, whose time grows with the square of the depth of brackets, with a limit of this depth."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level > _DEEPEST:
+            raise Refused(_TOO_DEEP)
+        scanner: Any = super()  # PyYAML's types leave it out
+        scanner.fetch_flow_collection_start(token)
+
+
 class _Document:
     """Builds the values of one document from the events of the parser."""
 
     def __init__(self, text: str) -> None:
-        self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+        self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_Loader))
         self._resolver: Any = yaml.SafeLoader("")
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._values = 0
@@ -84,7 +95,7 @@ class _Document:
         first = self._values
         self._count(1, path)
         if depth > _DEEPEST:
-            raise Refused(f"{_at(path)}the document must not be nested deeper than {_DEEPEST} levels")
+            raise Refused(f"{_at(path)}{_TOO_DEEP}")
         tag = getattr(event, "tag", None)
         if tag is not None:
             raise yaml.YAMLError(f"{_at(path)}tags are not allowed, got {check.one_line(tag)}")
