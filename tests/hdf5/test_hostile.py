@@ -229,3 +229,29 @@ def test_a_file_that_is_cut_off(tmp_path, refused):
     for end in range(0, len(raw), 97):
         (tmp_path / "a.h5").write_bytes(raw[:end])
         refused("cannot be read as HDF5 (")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("layer", 3, "layer must be a group, got 3"),
+        ("layer/1/shape", "many", "layer/1/shape must be three numbers from 1, got 'many'"),
+        ("layer/1/shape", np.inf, "layer/1/shape must be three numbers from 1, got inf"),
+        ("layer/1/shape", np.ones(10**6), "layer/1/shape must be three numbers from 1, got array("),
+        ("layer/1/shape", 2**40, "layer/1/weight has shape (2, 3), its layer expects 3298534883328 numbers"),
+        ("layer/0/shape", [2**40, 1, 1], "layer/1/weight has shape (2, 3), its layer expects 2199023255552 numbers"),
+        ("layer/1/weight", "none", "layer/1/weight must be numbers, got <U4"),
+        ("layer/1/delay", "late", "layer/1 is wrong: "),
+        ("layer/1/delayShift", [True, False], "layer/1 is wrong: "),
+        ("layer/1/neuron", 3, "layer/1 is wrong: "),
+        ("simulation/Ts", "fast", "simulation/Ts must be a number, got str"),
+    ],
+)
+def test_entries_of_a_network_that_are_of_another_kind(tmp_path, name, value, message):
+    cs.export_hdf5(cs.Network("3-2", cs.SRM()), tmp_path / "a.net")
+    with h5py.File(tmp_path / "a.net", "a") as file:
+        if name in file:
+            del file[name]
+        file[name] = value
+    with pytest.raises((ValueError, TypeError), match=f"^import_hdf5: {re.escape(f'{tmp_path}/a.net: {message}')}"):
+        cs.import_hdf5(tmp_path / "a.net")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential
         raise ValueError(f"{op} is damaged or no HDF5: {problem}") from None
     dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
     layers = _entry(document, op, "layer")
+    if not isinstance(layers, dict):
+        raise ValueError(f"{op}: layer must be a group, got {check.one_line(layers)}")
     stages: list[Any] = []
     shape: tuple[int, ...] = ()
     for number in range(len(layers)):
@@ -75,11 +78,21 @@ def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential
         given = "frame" if kind == "input" and "frame" in entry else "shape"
         after = _shape(op, f"{at}/{given}", _entry(entry, op, f"{at}/{given}"))
         if kind != "input":
-            stages += _stages(op, at, kind, entry, shape, after, dt)
+            stages += _checked(op, at, kind, entry, shape, after, dt)
         elif number:
             raise ValueError(f"{op}: {at}/type is input, which must be the first layer")
         shape = after
     return Sequential(*stages)
+
+
+def _checked(op: str, at: str, *arguments: Any) -> list[Any]:
+    """Return the layer of an entry, as `_stages` does; errors of what is no number or no shape name the entry."""
+    try:
+        return _stages(op, at, *arguments)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
+        if str(problem).startswith(op):
+            raise
+        raise ValueError(f"{op}: {at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
 
 
 def _stages(
@@ -109,10 +122,13 @@ def _stages(
 
 def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> Any:
     weight = np.asarray(_entry(entry, op, f"{at}/weight"))
+    if weight.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: {at}/weight must be numbers, got {weight.dtype}")
     if kind == "dense":
         features = before or (weight.size // after[0],)
+        _check_size(op, at, weight, math.prod(features) * after[0])
         dense = Dense(features, after[0])
-        return _with_weight(op, at, dense, weight, (after[0], int(np.prod(features))))
+        return _with_weight(op, at, dense, weight, (after[0], math.prod(features)))
     geometry: dict[str, Any] = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
     kernel = _pair(op, entry, at, "kernelSize")
     if kind in ("pool", "unpool"):
@@ -123,9 +139,16 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
     options = geometry | {"groups": int(_entry(entry, op, f"{at}/groups"))}
     if kind == "convT":
         options["output_padding"] = _pair(op, entry, at, "outputPadding")
+    _check_size(op, at, weight, inputs * outputs * math.prod(kernel) // max(1, options["groups"]))
     layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, **options)
     kernel_h, kernel_w, inner, outer = layer.weight.shape
     return _with_weight(op, at, layer, weight, (outer, inner, kernel_h, kernel_w))
+
+
+def _check_size(op: str, at: str, weight: Array, size: int) -> None:
+    """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
+    if size > max(weight.size, _FEW):
+        raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {size} numbers")
 
 
 def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
@@ -178,7 +201,10 @@ def _pair(op: str, entry: dict[str, Any], at: str, name: str) -> tuple[int, int]
 
 def _shape(op: str, name: str, value: Any) -> tuple[int, ...]:
     """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
-    numbers = [int(n) for n in np.atleast_1d(value)]
+    array = np.atleast_1d(value)
+    if array.dtype.kind not in "iuf" or array.size > 3 or not np.isfinite(array).all():
+        raise ValueError(f"{op}: {name} must be three numbers from 1, got {check.one_line(value)}")
+    numbers = [int(n) for n in array.ravel()]
     if len(numbers) not in (1, 3) or min(numbers) < 1:
         raise ValueError(f"{op}: {name} must be three numbers from 1, got {numbers}")
     if len(numbers) == 1 or numbers[1:] == [1, 1]:
