@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from tests.support.fake_cupy import Costs, Operation, counted, in_use
 
-__all__ = ["EVENTS", "Costs", "Operation", "count", "prepared"]
+__all__ = ["Costs", "Operation", "count", "prepared"]
 
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8

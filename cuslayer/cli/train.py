@@ -9,6 +9,7 @@ from cuslayer.cli.arguments import add_device, use_device
 HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
+_LARGEST = 2**63
 INTERRUPTED = "; --resume goes on from the last whole epoch"
 
 
@@ -51,6 +52,9 @@ def run(options: argparse.Namespace) -> None:
         check.positive("train", "--lr", options.lr)
     if options.seed is not None:
         check.integer("train", "--seed", options.seed, least=0)
+    for name in ("epochs", "batch", "seed"):
+        if (getattr(options, name) or 0) >= _LARGEST:
+            raise ValueError(f"train: --{name} must be under 2**63, got {check.one_line(getattr(options, name), 40)}")
     path = options.config
     if options.resume:
         folder = training.find_run(options.out)
