@@ -24,20 +24,20 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for invalid input, 130 if interrupted."""
+    """Run a command and return its exit code: 0, 2 for invalid input, 130 if interrupted, 143 if terminated."""
     options = _parser().parse_args(arguments)
     command = COMMANDS[options.command]
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            command.run(options)
+            code: int | None = command.run(options)
         except (ValueError, TypeError, LookupError, OSError, ImportError, MemoryError) as problem:
             print(f"cuslayer: {_one_line(problem) or type(problem).__name__}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print(f"cuslayer: interrupted{getattr(command, 'INTERRUPTED', '')}", file=sys.stderr)
             return 130
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:

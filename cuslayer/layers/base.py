@@ -141,13 +141,18 @@ class Layer:
         Raises:
             ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
         """
+        self.check_state(state)
+        loaded = [(p, to_device(state[name].astype(p.dtype))) for name, p in self.named_parameters().items()]
+        for p, data in loaded:
+            p.data = data
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
         mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
         for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
             raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
         for name, p in mine.items():
             check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
-        for name, p in mine.items():
-            p.data = to_device(state[name].astype(p.dtype))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of the output after T and N, without running the layer.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cuslayer import backend
+from cuslayer.archive import Refused, read_archive, write_archive
 from cuslayer.backend import Array
-from cuslayer.files import read_archive, write_archive
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
@@ -117,6 +117,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         about, arrays = read_archive(path)
         about = dict(about)
+    except Refused as problem:
+        raise ValueError(f"load: {path} {problem}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
         raise ValueError(f"load: {path} is damaged or no saved network ({type(problem).__name__})") from None
     if "epoch" in about and "generator" in about:

@@ -21,6 +21,7 @@ LEVELS = {
     "check": 1,
     "extras": 1,
     "files": 1,
+    "archive": 2,
     "backend": 2,
     "jit": 3,
     "operations": 3,

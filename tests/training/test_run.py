@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -10,7 +11,16 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.training import Config, find_run, load_checkpoint, load_config, load_stats, train
+from cuslayer.training import (
+    Config,
+    data_of_run,
+    figures_of_run,
+    find_run,
+    load_checkpoint,
+    load_config,
+    load_stats,
+    train,
+)
 from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
 from tests.support.tiny import (
@@ -82,7 +92,7 @@ def test_the_log_has_the_score_of_the_checkpoint(config):
     out = train(config, log=silent)
     net = config.network()
     net.load_state(load_checkpoint(out / "checkpoint.npz").network)
-    _, tests = run_module.open_folder(config.data)
+    _, tests = data_of_run.open_folder(config.data)
     x = np.stack([events.to_spikes((34, 34, 2), 30) for events, _ in tests], axis=1)
     with cs.no_grad():
         spikes = net(x)
@@ -197,10 +207,10 @@ def test_spike_times(pair, pictures):
 
 def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
-    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
+    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
+    monkeypatch.setattr(figures_of_run, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
     train(pair, log=silent)
-    events = run_module.read_events(os.path.join(pair.data, "input.bs1"))
+    events = data_of_run.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
 
 
@@ -215,12 +225,14 @@ def test_spike_times_resume(pair, tmp_path):
 
 def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
-    monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
-    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
+    monkeypatch.setattr(
+        figures_of_run, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None)
+    )
+    monkeypatch.setattr(figures_of_run, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
+    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
     out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
-    _, tests = run_module.open_folder(config.data)
+    _, tests = data_of_run.open_folder(config.data)
     events, label = tests[0]
     (first, x), (hidden, h), (last, y) = drawn["trains"]
     assert (first, hidden, last) == (f"input, class {label}", "after Dense((34, 34, 2), 8)", "output")
@@ -314,17 +326,21 @@ def test_invalid_output_folders_raise(config, tmp_path):
     (tmp_path / "file").write_text("")
     fails(config, r"train: out .*file is a file, not a folder", out=str(tmp_path / "file"))
     fails(config, "Not a directory|exists|cannot find", OSError, out=str(tmp_path / "file" / "out"))
-    for name in ("metrics.csv", "checkpoint.npz"):
-        folder = tmp_path / name.split(".")[0]
-        folder.mkdir()
-        (folder / name).write_text("")
-        fails(config, "holds a run already; resume it, or name another folder", out=str(folder))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.npz").write_text("")
+    fails(config, "holds a run already; resume it, or name another folder", out=str(tmp_path / "run"))
 
 
 def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ValueError, match=r"train: out .* cannot be written to"):
-        train(config, log=silent)
+    real = os.open
+
+    def read_only(path, *flags, **options):
+        if os.path.basename(path) == "lock":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, *flags, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    fails(config, r"^train: .*out/lock cannot be written \(Read-only file system\); write elsewhere$")
 
 
 def test_nothing_to_resume(config, tmp_path, monkeypatch):
@@ -346,7 +362,9 @@ def test_resuming_with_a_checkpoint_that_does_not_fit_raises(config):
         assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
     refused("train: the network of a resumed run cannot change", layers=("34x34x2", "9", "3"))
-    refused("load_state: optimizer's", optimizer=OptimizerConfig(type="SGD"))
+    sgd = r"^train: training\.optimizer\.type of a resumed run cannot change, .*out has 'Adam', got 'SGD'$"
+    refused(sgd, optimizer=OptimizerConfig(type="SGD"))
+
     before["metrics.csv"] = b"".join(before["metrics.csv"].splitlines(keepends=True)[:2])
     (out / "metrics.csv").write_bytes(before["metrics.csv"])
     refused(r"train: .*metrics\.csv has 1 epochs, the checkpoint has 2")
@@ -365,7 +383,13 @@ def test_an_error_keeps_the_last_complete_epoch(config, tmp_path):
     with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
         train(config, log=spoil)
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "best.npz",
+        "checkpoint.npz",
+        "config.yaml",
+        "gradients.csv",
+        "metrics.csv",
+    ]
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
 
@@ -375,7 +399,7 @@ def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypa
 
     def full(file, **arrays):
         count.append(1)
-        if len(count) == 2:
+        if len(count) == 3:  # the checkpoint and the best one of the first epoch, and a checkpoint
             file.write(b"half")
             raise OSError(28, "No space left on device")
         real(file, **arrays)
@@ -384,7 +408,13 @@ def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         train(config, log=silent)
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "best.npz",
+        "checkpoint.npz",
+        "config.yaml",
+        "gradients.csv",
+        "metrics.csv",
+    ]
     assert load_checkpoint(out / "checkpoint.npz").epoch == 1
     # The log is written first; its additional epochs are dropped.
     assert len(load_stats(out / "metrics.csv")) == 2
