@@ -60,7 +60,8 @@ def write_whole(
         path: the file; an existing one is replaced.
         write: called with the open file.
         op: the operation that begins the message of an error; None for none.
-        durable: whether to wait until the file is on the disk, so that it also survives a loss of power.
+        durable: whether to wait until the content is on the disk, so that a loss of power leaves the old file or the
+            new one; which of them, `sync_folder` decides.
 
     Raises:
         NotWritten: the folder is missing, full or not writable, or path is a folder; path is unchanged.
@@ -73,8 +74,6 @@ def write_whole(
             if durable:
                 _sync(file)
         os.replace(beside, path)
-        if durable:
-            _sync_folder(path.parent)
     except OSError as problem:
         _remove(beside)
         # The name of the temporary file means nothing to the caller.
@@ -137,7 +136,7 @@ def _sync(file: BinaryIO) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until the names of a folder are on the disk, where the system can do that."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive, Refused, open_archive, write_archive
+from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
 from cuslayer.training.place import Place
@@ -106,6 +107,7 @@ class Checkpoint:
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
         write_archive(Path(path), about, arrays, op=op, durable=True)
+        sync_folder(Path(path).parent)
 
 
 def load_checkpoint(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,13 @@ class Record:
     digests: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: Config, rows: list[EpochStats], before: tuple[str, ...] = ()) -> Record:
-        """Return the record of a run; `before` has digests of what its configuration file may still be."""
-        digest = sha256(config.to_yaml().encode())
-        return cls(document(config), tuple(rows), (digest, *(each for each in before if each != digest)))
+    def of(cls, config: Config, rows: list[EpochStats]) -> Record:
+        """Return the record of a run."""
+        return cls(document(config), tuple(rows), (sha256(config.to_yaml().encode()),))
+
+    def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> Record:
+        """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
+        return replace(self, rows=tuple(rows), digests=(self.digests[0], *(d for d in before if d != self.digests[0])))
 
     @classmethod
     def of_json(cls, given: Any, epoch: int) -> Record:

@@ -66,7 +66,7 @@ class Saver:
     ) -> None:
         self._out, self._config, self._trainer, self._stats, self._stop = out, config, trainer, stats, stop
         self._batches = batches
-        self._text = config.to_yaml().encode()
+        self._record = Record.of(config, [])
         self._begun = resumed is not None
         self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
         # What the configuration file may be until this run has written it.
@@ -117,7 +117,7 @@ class Saver:
 
     def _checkpoint(self, place: Place | None) -> Checkpoint:
         trainer, epochs = self._trainer, self._stats.epochs
-        record = Record.of(self._config, epochs, self._digests)
+        record = self._record.with_rows(epochs, self._digests)
         return Checkpoint.of(len(epochs), trainer.net, trainer.optimizer, place=place, record=record)
 
     def _save(self, place: Place | None) -> None:
@@ -137,7 +137,8 @@ class Saver:
         self._steps, self._time = 0, time.monotonic()
 
     def _write_config(self) -> None:
-        self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(self._text), durable=True))
+        text = self._config.to_yaml().encode()
+        self._write(CONFIG, lambda path: write_whole(path, lambda file: file.write(text), durable=True))
         self._written, self._digests = True, ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
