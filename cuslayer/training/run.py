@@ -113,10 +113,10 @@ def _train(
             log(line)
         if saver.place is not None:
             log(f"it goes on in epoch {len(stats.epochs) + 1} after {saver.place.batches} of {saver.place.of} batches")
-        saver.check_stop()
         calibration = trainer.prepare(data.train)
         if calibration is not None:
             log(str(calibration))
+        saver.check_stop()
         _run_epochs(config, trainer, data, stats, saver, log)
     save_figures(out, net, config, stats, trainer.gradients, data.example)
     return out

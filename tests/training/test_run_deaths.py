@@ -95,7 +95,7 @@ def test_other_options_survive_a_death(whole, tmp_path):
     config, _, _ = whole
     longer = config.with_options(epochs=3)
     expected, out = None, tmp_path / "out"
-    for at in [None, *range(0, 20)]:
+    for at in [None, *range(4, 18, 2)]:
         train(config.with_options(out=str(out)), log=silent)
         if at is not None:
             assert dies(lambda: train(longer.with_options(out=str(out)), resume=True, log=silent), at)
