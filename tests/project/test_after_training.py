@@ -32,7 +32,8 @@ def here(tmp_path, monkeypatch):
     net = config.network()
     run = tmp_path / "runs" / "1"
     run.mkdir(parents=True)
-    Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(run / "checkpoint.npz")
+    for name in ("checkpoint.npz", "best.npz"):
+        Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(run / name)
     (run / "config.yaml").write_text(config.to_yaml())
     Stats([EpochStats(1, 2.0, 0.5, 1.5, 0.75, 3.0)]).save(run / "metrics.csv")
     for name in folder.FIGURES:

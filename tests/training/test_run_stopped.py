@@ -178,3 +178,15 @@ def test_states_of_scores_and_gradients():
         other.load_state(sizes | {"steps": 1.5})
     with pytest.raises(ValueError, match=r"^load_state: the gradient flow must have 1 sums of a device, got"):
         other.load_state({"steps": 1, "squares": {"cpu": [1.0, 2.0]}})
+
+
+def test_a_test_goes_on_in_its_middle(tmp_path, monkeypatch):
+    config = tiny(tmp_path, batch=1, out=str(tmp_path / "out"), checkpoint_steps=None)
+    assert stopped(config, 5).batches == 4  # before the first step, after four of them, and after a step of the test
+    place = load_checkpoint(tmp_path / "out" / "checkpoint.npz").place
+    assert (place.batches, place.of, place.tested["batches"]) == (4, 4, 1)
+    tested = []
+    add = Tally.add
+    monkeypatch.setattr(Tally, "add", lambda self, *given, **options: tested.append(1) or add(self, *given, **options))
+    assert stopped(config, 1, resume=True).batches == 4
+    assert len(tested) == 1
