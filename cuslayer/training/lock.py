@@ -22,7 +22,7 @@ _RETRIES = 100
 
 
 class Taken(ValueError):
-    """Another process has the lock."""
+    """Another process has the lock, or its file is another's."""
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def _acquire(path: Path) -> int:
     """Return the number of the locked file."""
     for _ in range(_RETRIES):
         try:
-            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as problem:
             raise not_written(f"train: {path}", problem) from None
         if not _lock(number):
@@ -66,6 +66,9 @@ def _acquire(path: Path) -> int:
             raise Taken(f"train: {path.parent} is in use by {owner}")
         # The process that had the lock may have removed the file after it was opened here.
         if _is_at(number, path):
+            if os.fstat(number).st_size and not _read(number):
+                os.close(number)
+                raise Taken(f"train: {path} is not the lock of a run; remove it, or name another folder")
             try:
                 _write(number)
             except OSError as problem:

@@ -66,15 +66,18 @@ class Record:
         if not isinstance(rows, list) or len(rows) != epoch:
             count = len(rows) if isinstance(rows, list) else 0
             raise ValueError(f"load_state: epoch must be the number of rows of statistics, {count}, got {epoch}")
-        found = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
+        statistics = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
         digests = given["sha256"][CONFIG]
         if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
             raise ValueError(f"load_state: the digests must be a list of texts, got {check.one_line(digests)}")
-        if given["sha256"][METRICS] != sha256(stats_text(found).encode()):
+        if given["sha256"][METRICS] != sha256(stats_text(statistics).encode()):
             raise ValueError(f"load_state: the statistics of {epoch} epochs have another digest")
         if not isinstance(given["config"], dict):
             raise ValueError(f"load_state: the configuration must be a mapping, got {check.one_line(given['config'])}")
-        return cls(given["config"], found, tuple(digests))
+        found = cls(given["config"], statistics, tuple(digests))
+        # What is no configuration, however deep, ends here.
+        found.settings()
+        return found
 
     def json(self) -> dict[str, Any]:
         """Return the record as JSON has it."""

@@ -103,6 +103,22 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         pass
 
 
+def test_a_file_of_this_name_that_is_no_lock(tmp_path):
+    (tmp_path / "lock").write_text("mine")
+    with (
+        pytest.raises(ValueError, match=r"^train: .*lock is not the lock of a run; remove it, or name"),
+        locked(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "lock").read_text() == "mine"
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"^train: .*lock cannot be written \(.*symbolic links\)"), locked(tmp_path):
+        pass
+    assert (tmp_path / "other").read_text() == "mine"
+
+
 def test_a_lock_that_names_no_process(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_RETRIES", 2)
     with (tmp_path / "lock").open("w") as file:
