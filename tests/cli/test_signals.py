@@ -22,6 +22,14 @@ from tests.support.tiny import no_figures, silent
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+@pytest.fixture(autouse=True)
+def _not_ignored():
+    """Tests that run in the background may have been told to ignore SIGINT, which processes inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Start a run and send signals to it in its second step; return the arguments and the expected results."""
@@ -101,8 +109,8 @@ def test_signals_that_are_ignored_stay_ignored():
 
 
 def program(*arguments, **options):
-    """Start the program in a process; it says when its first line runs."""
-    code = "import sys; print(flush=True); sys.argv[0] = 'cuslayer'; from cuslayer_main import main; sys.exit(main())"
+    """Start the program in a process; return when its first line runs."""
+    code = "import sys; from cuslayer_main import main; print(flush=True); sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
