@@ -105,8 +105,12 @@ def entry(about, name):
         ),
         (lambda a: entry(a, "SRM")["options"].update(tau=1), "SRM cannot be made: .*unexpected keyword argument 'tau'"),
         (
-            lambda a: entry(a, "Dense")["options"].update(in_features=5),
+            lambda a: entry(a, "Dense")["options"].update(in_features=2),
             r"Dense's weight has shape \(4, 3\), its constr",
+        ),
+        (
+            lambda a: entry(a, "Dense")["options"].update(in_features=10**6),
+            r"Dense cannot be made: Dense: a parameter of shape \(1000000, 3\) is larger than the arrays of its file$",
         ),
         (
             lambda a: entry(a, "Dense")["state"].append([["a", "b"], 1]),

@@ -24,11 +24,12 @@ _DEAD = 99
 
 
 class Disk:
-    """Counts what a run changes on the disk, and calls a function at one of the changes.
+    """Counts what a run changes in its folder, and calls a function at one of the changes.
 
     A change is a call of the system, or the first write to a file that was opened, of which only a part is written.
 
     Args:
+        folder: the folder; what others, such as a compiler's cache, write elsewhere does not count.
         at: the number of the change, from 0; None to count only.
         happens: called there, before the call, or after a part of a write.
 
@@ -36,8 +37,8 @@ class Disk:
         changes: the name of each change so far.
     """
 
-    def __init__(self, at: int | None = None, happens: Callable[[], Any] = lambda: None) -> None:
-        self._at, self._happens = at, happens
+    def __init__(self, folder: pathlib.Path, at: int | None = None, happens: Callable[[], Any] = lambda: None) -> None:
+        self._folder, self._at, self._happens = str(folder), at, happens
         self.changes: list[str] = []
 
     def change(self, name: str) -> None:
@@ -52,16 +53,21 @@ class Disk:
         opened = pathlib.Path.open
 
         def open_file(path: pathlib.Path, mode: str = "r", *more: Any, **options: Any) -> Any:
-            if "x" not in mode and "w" not in mode:
+            if ("x" not in mode and "w" not in mode) or not self._is_in(path):
                 return opened(path, mode, *more, **options)
             self.change(f"create {path.name.split('.')[1]}")
             return _File(opened(path, mode, *more, **options), self)
 
         monkeypatch.setattr(pathlib.Path, "open", open_file)
 
+    def _is_in(self, path: Any) -> bool:
+        return os.fspath(path).startswith(self._folder)
+
     def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            self.change(name)
+            # A number is that of a file that is open.
+            if isinstance(arguments[0], int) or self._is_in(arguments[0]):
+                self.change(name)
             return real(*arguments, **options)
 
         return call
@@ -94,8 +100,8 @@ class _File:
         return getattr(self._file, name)
 
 
-def dies(work: Callable[[], Any], at: int, *, killed: bool = True) -> bool:
-    """Run some work in a process that ends at a change of the disk; return whether there was such a change."""
+def dies(work: Callable[[], Any], folder: pathlib.Path, at: int) -> bool:
+    """Run some work in a process that ends at a change of a folder; return whether there was such a change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that other threads of this process do not go on in a fork
         child = os.fork()
@@ -103,7 +109,7 @@ def dies(work: Callable[[], Any], at: int, *, killed: bool = True) -> bool:
         code = 1
         try:
             with pytest.MonkeyPatch.context() as patch:
-                Disk(at, lambda: os._exit(_DEAD)).patch(patch)
+                Disk(folder, at, lambda: os._exit(_DEAD)).patch(patch)
                 work()
             code = 0
         except BaseException:

@@ -27,7 +27,7 @@ def whole(tmp_path, monkeypatch):
     with_dropout(monkeypatch)
     config = tiny(tmp_path)
     train(config.with_options(out=str(tmp_path / "warm")), log=silent)
-    disk = Disk()
+    disk = Disk(tmp_path / "whole")
     with monkeypatch.context() as patch:
         disk.patch(patch)
         out = train(config.with_options(out=str(tmp_path / "whole")), log=silent)
@@ -46,7 +46,7 @@ def test_a_death_at_every_change_of_the_disk(whole, tmp_path):
     assert {"mkdir", "open", "ftruncate", "write", "write a part", "fsync", "unlink"} < set(changes)
     out = tmp_path / "out"
     for at in range(len(changes)):
-        assert dies(lambda: train(config.with_options(out=str(out)), log=silent), at), changes[at]
+        assert dies(lambda: train(config.with_options(out=str(out)), log=silent), out, at), changes[at]
         go_on(config, out)
         assert results(out) == expected, (at, changes[at])
         shutil.rmtree(out)
@@ -62,7 +62,7 @@ def test_a_full_disk_at_every_change(whole, tmp_path, monkeypatch, capsys):
 
     for at in range(len(changes)):
         with monkeypatch.context() as patch:
-            Disk(at, full).patch(patch)
+            Disk(out, at, full).patch(patch)
             code = main(["train", str(file), "--out", str(out)])
         said = capsys.readouterr().err
         # Where only a name is removed or a folder is synchronized, nothing is lost.
@@ -83,7 +83,7 @@ def test_deaths_of_a_run_that_is_resumed(whole, tmp_path):
     config, expected, _ = whole
     out, deaths = tmp_path / "out", 0
     for at in range(9, 200, 7):
-        if not dies(lambda: go_on(config, out), at):
+        if not dies(lambda: go_on(config, out), out, at):
             break
         deaths += 1
     assert deaths > 3
@@ -98,7 +98,7 @@ def test_other_options_survive_a_death(whole, tmp_path):
     for at in [None, *range(4, 18, 2)]:
         train(config.with_options(out=str(out)), log=silent)
         if at is not None:
-            assert dies(lambda: train(longer.with_options(out=str(out)), resume=True, log=silent), at)
+            assert dies(lambda: train(longer.with_options(out=str(out)), resume=True, log=silent), out, at)
         resume = ["train", "--resume", "--out", str(out)]
         first = at is None or "epochs: 3" not in (out / "config.yaml").read_text()
         assert main([*resume, "--epochs", "3"] if first else resume) == 0
