@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
-from cuslayer.layers.base import Layer, changed_options
+from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.layers.base import Layer, changed_options, draw_uniform
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
 
@@ -221,7 +221,7 @@ class Delay(Layer):
         self.max_delay = None if max_delay is None else check.not_negative("Delay", "max_delay", max_delay)
         self.mode = check.one_of("Delay", "mode", mode, MODES)
         longest = 1.0 if self.max_delay is None else min(1.0, self.max_delay)
-        start = generator().uniform(0.0, longest, self.features).astype(np.float32)
+        start = draw_uniform("Delay", 0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
     def _first_parameters(self) -> list[Tensor]:

@@ -139,9 +139,16 @@ class Container(Layer):
         """
         numbers = self._numbers()
         given = {name: check.number("load_state", name, state[name]) for name in numbers if name in state}
-        super().load_state({name: a for name, a in state.items() if name not in given})
+        super().load_state(state)
         for name, value in given.items():
             setattr(*numbers[name], value)
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        numbers = self._numbers()
+        for name in state.keys() & numbers.keys():
+            if state[name].shape:
+                raise ValueError(f"load_state: {name} has shape {tuple(state[name].shape)}, it must be a number")
+        super().check_state({name: a for name, a in state.items() if name not in numbers})
 
     def _numbers(self) -> dict[str, tuple[Layer, str]]:
         """Return the layer and attribute of each number that belongs to the state, by name."""

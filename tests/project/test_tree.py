@@ -23,6 +23,7 @@ LEVELS = {
     "kernel_cache": 1,
     "hdf5": 2,
     "files": 1,
+    "archive": 2,
     "backend": 2,
     "jit": 3,
     "operations": 3,
