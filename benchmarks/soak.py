@@ -16,13 +16,11 @@ tried again replaces its earlier row. The exit code is 1 if anything differs. Li
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import random
 import sys
 import tempfile
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from faults import clock
 
 clock.install()
 
+import faults.runs  # noqa: E402
 import machine  # noqa: E402
 import page  # noqa: E402
 from faults import campaigns, interrupts, memory  # noqa: E402
@@ -72,7 +71,6 @@ def option(name: str) -> str:
 
 def disturb(runs: Runs, name: str, r: random.Random, count: int) -> Tally:
     """Try a fault so often, and count what it cost."""
-    # What the undisturbed parent prints has been printed.
     tally = FAULTS[name][0](runs, r, count)
     limit = LOST.get(name, campaigns.lost_at_most())
     if tally.lost_seconds > limit:
@@ -160,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--memory-steps", type=int, default=MEMORY_STEPS, metavar="N")
     parser.add_argument("--only", action="store_true", help="leave out the faults that are not named")
     parser.add_argument("--minutes", type=float, metavar="M", help="try all faults in turn for so long")
-    parser.add_argument("--no-figures", action="store_true", help="write figures of a few bytes: drawing takes long")
+    parser.add_argument("--no-figures", action="store_true", help="draw no figures, which takes most of the time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--page", type=Path, help="the page with the table; by default docs/reliability.md for --out")
@@ -178,15 +176,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.no_figures:
         from matplotlib.figure import Figure
 
+        faults.runs.figures = False
         Figure.savefig = lambda self, file, **_: file.write(b"figure")  # type: ignore[method-assign]
     if options.memory:
         for name in memory.NETWORKS:
             found["memory"][name] = in_a_child(lambda name=name: memory.growth(name, options.memory_steps))
     if options.minutes or any(counts.values()):
         with tempfile.TemporaryDirectory(prefix="cuslayer-soak") as folder:
-            with redirect_stdout(io.StringIO()):
-                runs = Runs(Path(folder).resolve())
-            soak(runs, found, counts, options)
+            soak(Runs(Path(folder).resolve()), found, counts, options)
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     lines, bad = table(found), failures(found)
     print("\n".join([*lines, *bad]))
