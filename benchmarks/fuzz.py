@@ -25,18 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import machine
-import page
+import reliability
 from fuzzing.readers import Reader, readers
 from fuzzing.worker import Problem, Worker, judged, write_case
 
-ROOT = Path(__file__).parents[1]
-OUT = ROOT / "benchmarks" / "results" / "fuzz.json"
-PAGE = ROOT / "docs" / "reliability.md"
 COUNT = 200_000
 # A process reads so many files.
 _PART = 1000
 _POLL = 0.02
-KINDS = ("crash", "hang", "memory", "error")
 
 
 class Results:
@@ -49,7 +45,7 @@ class Results:
     def add(self, worker: Worker, until: int, problems: list[Problem]) -> None:
         """Add the cases of a process, up to a number."""
         _, refused, peak, slowest = worker.progress()
-        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(KINDS, 0)}
+        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(reliability.KINDS, 0)}
         row = self.rows.setdefault(worker.name, empty)
         row["files"] += until - worker.first
         row["refused"] += refused
@@ -103,29 +99,6 @@ def keep(every: dict[str, Reader], seed: int, problems: list[Problem], folder: P
         (folder / name).write_bytes(reader.content(seed, problem.number))
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """Return the lines of the table of a file of results."""
-    heads = [
-        "reader",
-        "files",
-        "refused",
-        "crashes",
-        "hangs",
-        "too much memory",
-        "other errors",
-        "slowest",
-        "most memory",
-    ]
-    names = ("files", "refused", *KINDS)
-    rows = [
-        [name, *(f"{row[each]:,}" for each in names), f"{row['slowest_ms']:.0f} ms", f"{row['most_mb']:.0f} MB"]
-        for name, row in found["readers"].items()
-    ]
-    sums = {name: sum(row[name] for row in found["readers"].values()) for name in names}
-    rows.append(["all", *(f"{sums[name]:,}" for name in names), "", ""])
-    return [*page.table(heads, rows, 1), "", machine.said(found["machine"], found["command"])]
-
-
 def again(reader: Reader, path: Path) -> int:
     """Read a kept file once more, and print what happens."""
     with tempfile.TemporaryDirectory() as folder:
@@ -142,8 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "cuslayer-fuzz"), metavar="DIR")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--page", type=Path, help="the page with the table; by default docs/reliability.md for --out")
+    parser.add_argument("--out", type=Path, default=reliability.FUZZ)
     parser.add_argument("--again", type=Path, metavar="FILE", help="read a kept file by the reader of --only")
     parser.add_argument("--atheris", metavar="READER", help="search by coverage, with atheris")
     options, rest = parser.parse_known_args(arguments)
@@ -163,20 +135,18 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as scratch:
         results = fuzz(every, options.seed, options.count, options.jobs, Path(scratch))
     keep(every, options.seed, results.problems, options.keep)
-    command = " ".join(["python benchmarks/fuzz.py", *(arguments if arguments is not None else sys.argv[1:])])
+    command = machine.command("fuzz.py", sys.argv[1:] if arguments is None else arguments)
     found = {"command": command, "machine": machine.describe("h5py", "pyyaml"), "seed": options.seed}
     found["readers"] = {name: results.rows[name] for name in every}
     found["problems"] = [[p.reader, p.number, p.kind, p.what] for p in results.problems[:100]]
     options.out.write_text(json.dumps(found, indent=1) + "\n")
-    lines = table(found)
-    print("\n".join(lines))
+    print("\n".join(reliability.fuzzed(found)))
     for problem in results.problems[:100]:
         print(f"{problem.reader} {problem.number}: {problem.kind}: {problem.what}")
     if results.problems:
         print(f"{len(results.problems)} files are in {options.keep}")
-    fill = options.page or (PAGE if options.out == OUT else None)
-    if fill:
-        page.fill(fill, "fuzz", lines, None, "")
+    if options.out == reliability.FUZZ:
+        reliability.fill()
     return int(bool(results.problems))
 
 

@@ -31,14 +31,11 @@ clock.install()
 
 import faults.runs  # noqa: E402
 import machine  # noqa: E402
-import page  # noqa: E402
+import reliability  # noqa: E402
 from faults import campaigns, interrupts, memory  # noqa: E402
 from faults.runs import Runs  # noqa: E402
 from faults.tally import Tally  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
-OUT = ROOT / "benchmarks" / "results" / "soak.json"
-PAGE = ROOT / "docs" / "reliability.md"
 # Each fault: its function, how often it is tried, and how often in each turn of --minutes.
 FAULTS = {
     "kills": (campaigns.kills, 300, 30),
@@ -49,16 +46,6 @@ FAULTS = {
     "contenders": (campaigns.contenders, 40, 4),
     "signals": (campaigns.signals, 60, 6),
     "interrupts": (interrupts.interrupts, 200, 4),
-}
-WORDS = {
-    "kills": "killed at a random moment",
-    "deaths": "dead before, in or after a write, rename or removal",
-    "full disks": "disk full from a chosen write or rename on",
-    "recordings": "recording missing, cut, or of another kind",
-    "clocks": "clock set forward and back, half of them killed",
-    "contenders": "two trainings in one folder",
-    "signals": "SIGINT or SIGTERM at a random moment",
-    "interrupts": "SIGINT in the first seconds of the command",
 }
 # The most training that a fault may cost, in seconds by the clocks of the run; the others may cost what a kill does.
 LOST = {"signals": 0.0}
@@ -105,42 +92,6 @@ def in_a_child(work) -> Any:
     return json.loads(found)
 
 
-def rows(found: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of the table of faults."""
-    names = ("times", "runs", "differences", "left_over", "dead_ends", "wrong_exits", "hangs")
-    return [
-        [WORDS[name], *(f"{each[n]:,}" for n in names), f"{each['lost_seconds']:.0f} s"]
-        for name, each in found["faults"].items()
-    ]
-
-
-def table(found: dict[str, Any]) -> list[str]:
-    """Return the lines of the tables of a file of results."""
-    lines: list[str] = []
-    if found["faults"]:
-        heads = [
-            "fault",
-            "times",
-            "trainings",
-            "differences",
-            "left over",
-            "dead ends",
-            "wrong exits",
-            "hangs",
-            "most lost",
-        ]
-        lines += page.table(heads, rows(found), 1)
-    if found["memory"]:
-        heads = ["resident memory of", "steps", "first", "last", "most", "growth"]
-        memories = []
-        for name, m in found["memory"].items():
-            sizes = [f"{m[f'{n}_mb']:.1f} MB" for n in ("first", "last", "most")]
-            memories.append([name, f"{m['steps']:,}", *sizes, f"{m['growth']:.1%}"])
-        lines += [""] * bool(lines) + page.table(heads, memories, 1)
-    where = found["machine"]
-    return [*lines, "", machine.said(where, found["command"])]
-
-
 def failures(found: dict[str, Any]) -> list[str]:
     """Return what was not as it should be."""
     bad = [f"{name}: {problem}" for name, each in found["faults"].items() for problem in each["failures"]]
@@ -153,15 +104,15 @@ def failures(found: dict[str, Any]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (_, times, _) in FAULTS.items():
-        parser.add_argument(f"--{name.replace(' ', '-')}", type=int, metavar="N", help=f"{WORDS[name]}; {times}")
+        words = reliability.FAULTS[name]
+        parser.add_argument(f"--{name.replace(' ', '-')}", type=int, metavar="N", help=f"{words}; {times}")
     parser.add_argument("--memory", action="store_true", help="also measure the resident memory of many steps")
     parser.add_argument("--memory-steps", type=int, default=MEMORY_STEPS, metavar="N")
     parser.add_argument("--only", action="store_true", help="leave out the faults that are not named")
     parser.add_argument("--minutes", type=float, metavar="M", help="try all faults in turn for so long")
     parser.add_argument("--no-figures", action="store_true", help="draw no figures, which takes most of the time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--page", type=Path, help="the page with the table; by default docs/reliability.md for --out")
+    parser.add_argument("--out", type=Path, default=reliability.SOAK)
     options = parser.parse_args(arguments)
     counts = {name: getattr(options, option(name)) for name in FAULTS}
     if not options.only and not any(v is not None for v in counts.values()):
@@ -170,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = {"faults": {}, "memory": {}}
     if options.out.exists():
         found |= json.loads(options.out.read_text())
-    command = " ".join(["python benchmarks/soak.py", *(arguments if arguments is not None else sys.argv[1:])])
+    command = machine.command("soak.py", sys.argv[1:] if arguments is None else arguments)
     found |= {"command": command, "machine": machine.describe(), "seed": options.seed}
 
     if options.no_figures:
@@ -185,11 +136,10 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="cuslayer-soak") as folder:
             soak(Runs(Path(folder).resolve()), found, counts, options)
     options.out.write_text(json.dumps(found, indent=1) + "\n")
-    lines, bad = table(found), failures(found)
-    print("\n".join([*lines, *bad]))
-    fill = options.page or (PAGE if options.out == OUT else None)
-    if fill:
-        page.fill(fill, "soak", lines, None, "")
+    bad = failures(found)
+    print("\n".join([*reliability.soaked(found), *bad]))
+    if options.out == reliability.SOAK:
+        reliability.fill()
     return int(bool(bad))
 
 

@@ -185,6 +185,23 @@ def _exported(folder: Path) -> list[bytes]:
     return contents
 
 
+def _run_config(folder: Path) -> Config:
+    options = {"layers": ("6x6x2", "3", "2"), "true": 3.0, "false": 1.0}
+    paths = {"data": str(folder / "recordings"), "out": str(folder / "run")}
+    return Config(duration=10.0, region=(0.0, 10.0), epochs=2, batch=2, **options, **paths)
+
+
+def _parts() -> tuple[Any, Any]:
+    """Return a network and an optimizer that a checkpoint of `_run` fits."""
+    config = _run_config(Path())
+    net = config.network()
+    return net, config.make_optimizer(net.parameters(), steps=4)
+
+
+def _restore(net: Any, optimizer: Any, path: Path) -> None:
+    load_checkpoint(path).restore(net, optimizer)
+
+
 def _run(folder: Path) -> dict[str, bytes]:
     """Return the files of a short run."""
     out, data = folder / "run", folder / "recordings"
@@ -192,8 +209,7 @@ def _run(folder: Path) -> dict[str, bytes]:
     _lists(data)
     (data / "train.txt").write_text("1 0\n2 1\n3 1\n")
     (data / "test.txt").write_text("4 0\n")
-    options = {"layers": ("6x6x2", "3", "2"), "true": 3.0, "false": 1.0, "data": str(data), "out": str(out)}
-    config = Config(duration=10.0, region=(0.0, 10.0), epochs=2, batch=2, **options)
+    config = _run_config(folder)
     train(config, log=lambda line: None)
     return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.suffix in (".npz", ".csv", ".yaml")}
 
@@ -228,7 +244,7 @@ def readers() -> dict[str, Reader]:
         }
         checkpoint = files["checkpoint.npz"]
         bombs = hostile.archives(checkpoint)
-        found["load_checkpoint"] = Reader(".npz", load_checkpoint, [checkpoint], of_zip, bombs)
+        found["load_checkpoint"] = Reader(".npz", partial(_restore, *_parts()), [checkpoint], of_zip, bombs)
         mutations = {".npz": of_zip, ".csv": of_text, ".yaml": of_text}
         for each, content in files.items():
             suffix = Path(each).suffix
