@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -120,9 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--atheris", metavar="READER", help="search by coverage, with atheris")
     options, rest = parser.parse_known_args(arguments)
     if options.atheris:
-        from fuzzing.coverage import search
-
-        return search(options.atheris, rest)
+        # A process in which the package is not imported yet: it is instrumented while it is.
+        paths = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", "fuzzing.coverage", options.atheris, *rest]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": paths})
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     every = readers()

@@ -104,7 +104,7 @@ PROMISES = [
     Promise(
         "So is a network, a checkpoint or the folder of a run.",
         "mutated archives, descriptions, arrays and tables",
-        ("fuzz", "cs.load", "load_checkpoint", "load_run", "load_stats", "import_hdf5"),
+        ("fuzz", "cs.load", "load_checkpoint", "load_run", "load_stats", "GradientFlow", "import_hdf5"),
         ("tests/training/test_refused_checkpoints.py", "tests/project/test_fuzz.py"),
     ),
     Promise(

@@ -6,6 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+# Numba compiles their functions from the bytecode, which must be as it is.
+_COMPILED = ["cuslayer.kernels", "cuslayer.data.fast_binning", "cuslayer.data.simulated_camera"]
+
 
 def search(name: str, arguments: list[str]) -> int:
     """Search for inputs at which a reader fails; ends at the first, or never.
@@ -18,7 +21,7 @@ def search(name: str, arguments: list[str]) -> int:
         import atheris
     except ImportError:
         raise SystemExit("fuzz: --atheris needs the package atheris: pip install atheris") from None
-    with atheris.instrument_imports(include=["cuslayer"]):
+    with atheris.instrument_imports(include=["cuslayer"], exclude=_COMPILED):
         from fuzzing.readers import readers
         from fuzzing.worker import judged, write_case
 
@@ -43,6 +46,10 @@ def search(name: str, arguments: list[str]) -> int:
     folders = [] if any(not each.startswith("-") for each in arguments) else [str(folder / "found")]
     for each in folders:
         Path(each).mkdir()
-    atheris.Setup([sys.argv[0], "-timeout=2", "-rss_limit_mb=2048", *arguments, *folders, str(seeds)], one)
+    atheris.Setup([name, "-timeout=2", "-rss_limit_mb=2048", *arguments, *folders, str(seeds)], one)
     atheris.Fuzz()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(search(sys.argv[1], sys.argv[2:]))

@@ -18,6 +18,7 @@ import cuslayer as cs
 from cuslayer.data import EventFolder, Events, SpikeCounts, read_counts, write_counts, write_events
 from cuslayer.interchange import export_hdf5, import_hdf5
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
+from cuslayer.training.gradient_flow import GradientFlow
 from fuzzing import hostile
 from fuzzing.mutate import Mutation, mutated, of_bytes, of_npy, of_text, of_zip
 
@@ -220,9 +221,13 @@ def _write_files(files: dict[str, bytes], folder: Path) -> None:
 
 
 def _read_run(name: str, path: Path) -> None:
-    """Put a file into the place of one of a run's, and read the run."""
+    """Put a file into the place of one of a run's, and read the run; of checkpoints, this one."""
     os.replace(path, path.parent / name)
-    load_run(path.parent)
+    load_run(path.parent / name if path.suffix == ".npz" else path.parent)
+
+
+def _read_gradients(net: Any, path: Path) -> None:
+    GradientFlow(net).load(path)
 
 
 def readers() -> dict[str, Reader]:
@@ -245,6 +250,8 @@ def readers() -> dict[str, Reader]:
         checkpoint = files["checkpoint.npz"]
         bombs = hostile.archives(checkpoint)
         found["load_checkpoint"] = Reader(".npz", partial(_restore, *_parts()), [checkpoint], of_zip, bombs)
+        gradients = files.pop("gradients.csv")
+        found["GradientFlow.load"] = Reader(".csv", partial(_read_gradients, _parts()[0]), [gradients], of_text)
         mutations = {".npz": of_zip, ".csv": of_text, ".yaml": of_text}
         for each, content in files.items():
             suffix = Path(each).suffix
@@ -254,6 +261,6 @@ def readers() -> dict[str, Reader]:
                 [content],
                 mutations[suffix],
                 bombs if suffix == ".npz" else [],
-                partial(_write_files, files),
+                partial(_write_files, dict(files)),
             )
         return found
