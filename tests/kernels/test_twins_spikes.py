@@ -133,11 +133,15 @@ def as_fields(recordings: list[Events], sensor: tuple[int, ...], steps: int, dt:
 
 
 @contextmanager
-def tiles(pairs: int, threads: int = 256) -> Iterator[None]:
-    """Let blocks of set_bits have so many pairs of a word of a frame and a word of time, and so many threads."""
+def tiles(pairs: int, threads: int, most: int = 1 << 30) -> Iterator[None]:
+    """Let blocks of set_bits have so many pairs of a word of a frame and a word of time, and so many threads.
+
+    With more than `most` tiles of a sample they have all shared memory.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "_TILE", gpu._PAIR * pairs)
         patch.setattr(gpu, "_SETTERS", threads)
+        patch.setattr(gpu, "_TILES", most)
         yield
 
 
@@ -201,8 +205,8 @@ def test_set_bits_of_many_steps_and_of_large_frames(shape: Any, counts: list[int
 @few
 @given(st.integers(0, 3000), st.integers(0, 500), st.sampled_from([1, 5, 192, 900]))
 def test_tiles_fit_into_shared_memory(frame: int, time_words: int, pairs: int) -> None:
-    with tiles(pairs):
-        words, times = gpu._tile(frame, time_words)
+    count, words, times = gpu._tiles(frame, time_words, gpu._PAIR * pairs)
+    assert count == -(-frame // words) * -(-time_words // times)
     assert 1 <= words <= max(frame, 1)
     assert 1 <= times <= max(time_words, 1)
     assert words * times <= pairs
@@ -211,6 +215,21 @@ def test_tiles_fit_into_shared_memory(frame: int, time_words: int, pairs: int) -
     # As many words as there is room for, but for what makes the parts of a frame equal.
     parts = -(-frame // words)
     assert parts < 2 or -(-frame // (parts - 1)) * max(1, min(time_words, 16)) > pairs
+
+
+def test_set_bits_of_many_tiles_takes_all_shared_memory() -> None:
+    """Each tile reads all events: few large tiles are better than many."""
+    arguments, x = drawn_events(0, (70, 2, 40, 32, 1), [500, 20])
+    theirs, grids = packed_on_host(x), []
+    # 40 words of a frame and 3 of time. The emulator has 227 KB.
+    for pairs, most in ((3, 39), (3, 40), (900, 0)):
+        with tiles(pairs, 64, most), emulation(counting=True) as emulator:
+            ours = gpu.from_events(*arguments)
+            same(ours.words, theirs.words)
+        same(ours.by_neuron, theirs.by_neuron)
+        (launch,) = emulator.counts
+        grids.append((launch.grid[0], launch.block[0], launch.shared_bytes))
+    assert grids == [(2, 512, 120 * 256), (2 * 40, 64, 3 * 256), (2, 512, 120 * 256)]
 
 
 def test_set_bits_writes_whole_words_of_memory_once() -> None:

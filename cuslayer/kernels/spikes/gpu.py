@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
 # Of the functions that both devices have; packed spikes are the GPU's.
@@ -19,10 +19,12 @@ __all__ = ["synapse_input"]
 _REAL = np.dtype(np.float32)
 # Words of a frame, and columns of samples and time words, that a block of transpose_bits takes: SIDE of spikes.cu.
 _SIDE = 8
-# Threads of a block of set_bits, and its shared memory, which every GPU has: 32 words of each of the two layouts for a
-# word of a frame and a word of time.
-_SETTERS, _TILE, _PAIR = 256, 48 << 10, 2 * 4 * WORD
-# The words of time of its tile where the frame has many words: two sectors.
+# Bytes of the tile of a block of set_bits for a word of a frame and a word of time: 32 words in each layout.
+_PAIR = 2 * 4 * WORD
+# Bytes of its tile, which every GPU has, and its threads. Each tile of a sample reads all its events: where there are
+# more than _TILES, a tile takes all shared memory, and a block has more threads.
+_TILE, _SETTERS, _TILES, _MORE_SETTERS = 48 << 10, 256, 64, 512
+# The words of time of a tile where the frame has many words: two sectors.
 _TIMES = 16
 
 
@@ -70,11 +72,12 @@ def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -
     (_, lines, per_line), (steps, samples) = to.words.shape, to.shape[:2]
     frame, time_words = lines * per_line, words_of(steps)
     event_words, feature_bits = event_fields(steps, lines * to.line)
-    tile_words, tile_times = _tile(frame, time_words)
-    tiles = -(-frame // tile_words) * -(-time_words // tile_times)
+    (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, _TILE), _SETTERS
+    if tiles > _TILES:
+        (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, most_shared()), _MORE_SETTERS
     kernel("set_bits", _REAL).launch(
         (samples * tiles,),
-        (_SETTERS,),
+        (threads,),
         _PAIR * tile_words * tile_times,
         events=events,
         begin=begin,
@@ -94,19 +97,21 @@ def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -
     )
 
 
-def _tile(frame: int, time_words: int) -> tuple[int, int]:
-    """Return how many words of a frame and of time a block of set_bits takes, at least 1.
+def _tiles(frame: int, time_words: int, shared: int) -> tuple[int, int, int]:
+    """Return the number of tiles of a sample, and how many words of a frame and of time a tile has, at least 1.
 
-    They are the lengths of the rows that it writes, in one layout and in the other: both should be long.
+    They are the lengths of the rows that a block of set_bits writes, in one layout and in the other: both should be
+    long.
     """
-    most = _TILE // _PAIR
+    most = shared // _PAIR
     words = max(1, min(frame, most // max(1, min(time_words, _TIMES))))
     # Of a frame of few words, more steps. Parts of the time begin at a sector.
     times = max(1, min(time_words, most // words))
     if times < time_words:
         times = max(1, times // _SIDE * _SIDE)
     # Parts of the frame of equal size.
-    return -(-frame // -(-frame // words)) if frame else 1, times
+    across, down = -(-frame // words), -(-time_words // times)
+    return across * down, -(-frame // max(1, across)) or 1, times
 
 
 def transpose(spikes: PackedSpikes, steps: int) -> Array:
