@@ -90,7 +90,9 @@ def test_labels_are_sent_once_for_loss_and_score(form: str, device: None) -> Non
     assert scores == (again.train(batches(3)), again.test(batches(3)))
 
 
-@pytest.mark.parametrize("labels", [[0, 3, 1, 1], np.array([0.0, 1.0, 0.0, 1.0]), [0, 1], None, np.ones((4, 3), int)])
+@pytest.mark.parametrize(
+    "labels", [[0, 3, 1, 1], np.array([0.0, 1.0, 0.0, 1.0]), [0, 1], [0] * 20, None, np.ones((4, 3), int)]
+)
 def test_labels_that_are_refused_are_refused_in_the_words_of_the_loss(labels: Any, device: None) -> None:
     t, (x, _) = trainer(), batches(1)[0]
     with pytest.raises((TypeError, ValueError)) as expected:
