@@ -36,6 +36,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     bits = event_fields(steps, columns)[1]
     step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
+    empty = packed.reshape(steps, 1, columns).empty_like()
     counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, :1] * 1.0
     labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(4))
     desired = ClassCounts(labels, 60.0, 10.0)
@@ -49,7 +50,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
-        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
+        "set_bits": lambda: gpu.spikes.set_bits(events, whole, recording, empty),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
         "fir": lambda: gpu.response.fir(x, taps),

@@ -33,7 +33,7 @@ class StepGraphs:
     are not captured.
 
     Args:
-        gradient: computes the gradients for a batch, without any other effect, and returns the output and the loss.
+        gradient: computes the gradients for a batch, without any other effect, and returns the output first.
         step: takes a whole step for a batch; the last argument is whether the sizes of gradients are added.
         count: counts on the host a step that a graph takes; with the same last argument.
         optimizer: the optimizer.
@@ -44,7 +44,7 @@ class StepGraphs:
 
     def __init__(
         self,
-        gradient: Callable[[PackedSpikes, Array], tuple[Any, Any]],
+        gradient: Callable[[PackedSpikes, Array], tuple[Any, ...]],
         step: Step,
         count: Callable[[bool], None],
         optimizer: Optimizer,
@@ -66,7 +66,7 @@ class StepGraphs:
         if self.refused or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
-        key = x.shape, x.by_neuron is None, sizes, flags
+        key = x.shape, x.has_neurons, sizes, flags
         if key not in self._graphs:
             self._graphs[key] = None
             return False
@@ -92,8 +92,8 @@ class StepGraphs:
         if self._pool is None:
             # A graph writes to the addresses of its capture: no other work may get this memory.
             self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
-        words, by_neuron = x.words.copy(), None if x.by_neuron is None else x.by_neuron.copy()
-        held = PackedSpikes(words, x.shape, x.line, by_neuron)
+        held = x.empty_like()
+        x.write(held)
         labels = to_device(target).astype(np.int64)
         parameters = self._optimizer.parameters
         before = [p.grad for p in parameters]
@@ -131,10 +131,8 @@ class StepGraphs:
                 return None, f"{type(problem).__name__}: {lines[0]}"
 
     def _send(self, graph: _Graph, x: PackedSpikes, target: Any) -> None:
-        """Copy a batch to the input of a graph."""
-        graph.x.words[...] = x.words
-        if graph.x.by_neuron is not None:
-            graph.x.by_neuron[...] = x.by_neuron
+        """Write a batch to the input of a graph."""
+        x.write(graph.x)
         if isinstance(target, np.ndarray):
             check_upload()
             graph.labels.set(target.astype(np.int64, copy=False))

@@ -12,6 +12,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
+from cuslayer.loss.base import sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
@@ -203,17 +204,22 @@ class Trainer:
             self.silent_batch = None if progress.spiked else batch
         return progress.score()
 
-    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-        """Compute the gradients for a batch, and return the output and the loss."""
+    def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+        """Return the output for a batch, the target where loss and score need it, and the loss."""
         spikes = self.net(x)
-        value = self.loss(spikes, target)
+        target = sent_labels(self.loss, target, spikes)
+        return spikes, target, self.loss(spikes, target)
+
+    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+        """Compute the gradients for a batch, and return what `_forward` does."""
+        found = self._forward(x, target)
         self.optimizer.zero_grad()
-        value.backward()
-        return spikes, value
+        found[-1].backward()
+        return found
 
     def _step(self, x: Any, target: Any, sizes: bool, progress: Progress) -> None:
         """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
-        spikes, value = self._gradient(x, target)
+        spikes, target, value = self._gradient(x, target)
         if sizes:
             self.gradients.add()
         self.optimizer.step()
@@ -253,8 +259,7 @@ class Trainer:
         self.net.train(False)
         with no_grad():
             for x, target in progress.bar:
-                spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target), scale=self.loss_scale)
+                progress.add(*self._forward(x, target), scale=self.loss_scale)
                 if after_step is not None:
                     after_step(progress)
         return progress.score()

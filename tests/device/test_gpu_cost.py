@@ -53,8 +53,8 @@ def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: 
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("MLP", {"operations": 15, "readbacks": 0, "upload": 0.52e6, "moved": 178e6}),
-        ("CNN", {"operations": 24, "readbacks": 0, "upload": 0.13e6, "moved": 1.11e9}),
+        ("MLP", {"operations": 12, "readbacks": 0, "upload": 0.52e6, "moved": 157e6}),
+        ("CNN", {"operations": 21, "readbacks": 0, "upload": 0.13e6, "moved": 1.1e9}),
     ],
 )
 def test_a_training_step_keeps_its_budget(name: str, limits: dict[str, Any]) -> None:
