@@ -33,7 +33,7 @@ class Checkpoint:
     @classmethod
     def of(cls, epoch: int, network: Sequential, optimizer: SGD | Adam) -> Checkpoint:
         """Return a checkpoint of the current state."""
-        return cls(epoch, network.state(), optimizer.state(), dict(backend.generator().bit_generator.state))
+        return cls(epoch, network.state(), optimizer.state(), backend.generator_state())
 
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
         """Load the state into network, optimizer and random number generator.
@@ -48,7 +48,7 @@ class Checkpoint:
         except ValueError:
             network.load_state(before)
             raise
-        backend.generator().bit_generator.state = self.generator
+        backend.load_generator_state(self.generator)
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint as an npz file, atomically."""
