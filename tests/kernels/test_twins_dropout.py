@@ -46,6 +46,13 @@ def test_dropout_scale(shape: tuple[int, ...], dtype: str) -> None:
         assert backend.generator_state()["device"] == [key, draw + 2 * bool(columns)]
 
 
+def test_a_neuron_is_silent_if_its_word_is_below_the_bound() -> None:
+    word = philox.philox(np.zeros((1, 4), int), (5, 0))[0, 0]
+    for bound, silent in ((word, False), (word + 1, True)):
+        backend.load_generator_state(backend.generator_state() | {"device": [5, 0]})
+        assert (test_twins.gpu.dropout.scale(np.zeros((1, 1, 1)), int(bound) / 2**32) == 0).all() == silent
+
+
 def test_the_share_of_silent_neurons() -> None:
     """Within four standard deviations, for neurons and for each of them over draws; draws are independent."""
     backend.seed(3)

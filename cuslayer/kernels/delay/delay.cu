@@ -7,13 +7,14 @@
 // where x is 0 outside its steps. The adjoint of shift_linear is shift_linear with -delay - 1 as the delay, and near
 // and far exchanged.
 //
-// A delay that is a multiple of dt, up to the rounding errors of its type, is that multiple. So the steps of trained delays
-// are computed where the delays are, and a step of training reads none back.
+// A delay that is a multiple of dt, up to the rounding errors of its type, is that multiple. So the steps of trained
+// delays are computed where the delays are, and a step of training reads none back.
 //
 // Layout: x, g, y of shift_linear (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
-// A thread of delay_steps computes those of one column. A thread of shift_linear computes AHEAD steps of one column, a thread of shift_delay_adjoint the sum of one column:
-// nothing is added atomically.
-// Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the results are the CPU's to the bit.
+// A thread of delay_steps computes those of one column. A thread of shift_linear computes AHEAD steps of one column, a
+// thread of shift_delay_adjoint the sum of one column: nothing is added atomically.
+// Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the
+// results are the CPU's to the bit.
 // Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins_delay.py.
 
 extern "C" __global__ void delay_steps(

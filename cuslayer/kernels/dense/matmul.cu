@@ -3,12 +3,13 @@
 //   matmul   c[p, i, j] = sum of a[i, k] b[k, j] over the chunk p of k
 //
 // where a is stored as (rows, inner), or transposed as (inner, rows). With several chunks, add_parts of
-// kernels/conv/conv_adjoint.cu adds the parts: a product with few outputs and a long sum, as the gradient of a weight, has
-// enough blocks.
+// kernels/conv/conv_adjoint.cu adds the parts: a product with few outputs and a long sum, as the gradient of a weight,
+// has enough blocks.
 //
-// Layout: matrices of `real`, C-contiguous. A block computes a tile of 64 x 64 of one part, a thread 4 x 4 of it, in rows and
-// columns that are 16 apart: a warp reads 16 neighbouring numbers of a row of shared memory and 2 of a column, and writes
-// whole sectors. It goes through its chunk 16 numbers at a time, which are read while the 16 before are used:
+// Layout: matrices of `real`, C-contiguous. A block computes a tile of 64 x 64 of one part, a thread 4 x 4 of it, in
+// rows and columns that are 16 apart: a warp reads 16 neighbouring numbers of a row of shared memory and 2 of a column,
+// and writes whole sectors. It goes through its chunk 16 numbers at a time, which are read while the 16 before are
+// used:
 //
 //                 columns j                     registers    16 rows of b, 16 columns of a: on their way
 //               +-----------+                   shared       those that are multiplied now
@@ -45,8 +46,8 @@ struct Tile {
         return transposed ? place % SIDE : place / DEPTH;
     }
 
-    // Reads rows `k`, k + 1, ... up to `last` and the columns from `first` on, of `width`: of a matrix (inner, width) if it
-    // is transposed, or else (width, inner).
+    // Reads rows `k`, k + 1, ... up to `last` and the columns from `first` on, of `width`: of a matrix (inner, width)
+    // if it is transposed, or else (width, inner).
     __device__ __forceinline__ void read(
         const real *from, long long k, long long last, long long first, long long width, long long inner)
     {

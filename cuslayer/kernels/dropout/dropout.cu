@@ -2,17 +2,18 @@
 //
 //   dropout_scale   scale[m] = 0 with probability silent / 2^32, else factor
 //
-// The random words are those of Philox4x32-10, a counter-based generator: four words of 32 bits are a function of a counter
-// of four words and a key of two, in ten rounds of two multiplications each. There is no state that threads would share
-// or that would have to be stored: each lane computes its words from its place. The counter is
+// The random words are those of Philox4x32-10, a counter-based generator: four words of 32 bits are a function of a
+// counter of four words and a key of two, in ten rounds of two multiplications each. There is no state that threads
+// would share or that would have to be stored: each lane computes its words from its place. The counter is
 //
 //     (group, group >> 32, draw, draw >> 32)      group: of four columns; draw: the number of this launch
 //
-// Key and number of the draw are on the device. The last block of a launch advances the number, so that a captured graph
-// draws other factors at each launch.
+// Key and number of the draw are on the device. The last block of a launch advances the number, so that a captured
+// graph draws other factors at each launch.
 //
-// Layout: scale is (columns,), C-contiguous. A warp writes 128 columns: lane l has the group 32 w + l of warp w, whose words
-// belong to the columns 128 w + l, 32 further, 64 and 96, so that each write of a warp is 32 columns side by side.
+// Layout: scale is (columns,), C-contiguous. A warp writes 128 columns: lane l has the group 32 w + l of warp w, whose
+// words belong to the columns 128 w + l, 32 further, 64 and 96, so that each write of a warp is 32 columns side by
+// side.
 //
 //     lane          0     1    ...   31
 //     word 0   m    0     1    ...   31
@@ -20,8 +21,8 @@
 //     word 2       64    65    ...   95
 //     word 3       96    97    ...  127
 //
-// Precision: a column is silent if its word is less than `silent`. So the probability is a multiple of 2^-32. The factor is
-// given in `real`.
+// Precision: a column is silent if its word is less than `silent`. So the probability is a multiple of 2^-32. The
+// factor is given in `real`.
 // Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 // The CPU draws from NumPy's generator: its factors are others. Twin: tests/support/philox.py. Tests:
 // tests/kernels/test_twins_dropout.py.
