@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import ClassCounts, Pooling, Window
 from cuslayer.kernels.conv.tap_sums import add_parts
+from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
@@ -57,6 +58,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "fir_adjoint": lambda: gpu.response.fir_adjoint(g, taps),
         "shift": lambda: gpu.response.shift(x, delay),
         "shift_spikes": lambda: gpu.response.shift_spikes(s, delay),
+        "delay_steps": lambda: gpu.delay.delay_steps(near, (columns,), 1.0, steps),
+        "dropout_scale": lambda: gpu.dropout.scale(x.reshape(1, -1), 0.5),
         "shift_linear": lambda: gpu.delay.shift_linear(x, delay, near, far),
         "shift_delay_adjoint": lambda: gpu.delay.shift_delay_adjoint(g, x, delay),
         "filter_bank": lambda: gpu.filter_bank.forward(x, bank),
@@ -132,6 +135,7 @@ def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
         "dense": lambda: gpu.dense.forward(spikes, w),
         "dense_weight_adjoint": lambda: gpu.dense.weight_adjoint(spikes, g),
         "dense_input_adjoint": lambda: gpu.dense.input_adjoint(g, w),
+        "matmul": lambda: matmul(g, w),
         "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
         "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
     }

@@ -8,22 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.operations.base import numeric_type
 
 # Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20
 
 
+def product(a: Array, b: Array) -> Array:
+    """Return a b, a (rows, inner), b (inner, columns); on a GPU by a kernel that a CUDA graph may have."""
+    return a @ b if namespace(a) is np else matmul(a, b)
+
+
+def product_of_transposed(a: Array, b: Array) -> Array:
+    """Return a' b, a (inner, rows), b (inner, columns), in the same way."""
+    return a.T @ b if namespace(a) is np else matmul(a, b, transposed=True)
+
+
 def dense(x: Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs)."""
-    return x.astype(w.dtype, copy=False) @ w
+    return product(x.astype(w.dtype, copy=False), w)
 
 
 def dense_weight_adjoint(x: Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): the gradient of w in x w."""
-    return x.T.astype(g.dtype, copy=False) @ g
+    return product_of_transposed(x.astype(g.dtype, copy=False), g)
 
 
 def _blocks(frames: int, bytes_per_frame: int) -> Iterator[slice]:
@@ -91,8 +104,8 @@ def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
         for group in range(groups):
             part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
             mine = slice(group * outputs, (group + 1) * outputs)
-            product = part @ w[..., mine].reshape(taps * inputs, outputs)
-            out[block, ..., mine] = product.reshape(-1, rows, columns, outputs)
+            found = product(part, w[..., mine].reshape(taps * inputs, outputs))
+            out[block, ..., mine] = found.reshape(-1, rows, columns, outputs)
     return out
 
 
@@ -107,8 +120,8 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
         for group in range(groups):
             part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
             mine = slice(group * outputs, (group + 1) * outputs)
-            product = part.T @ g[block, ..., mine].reshape(-1, outputs)
-            w[..., mine] += product.reshape(*window.kernel, inputs, outputs)
+            found = product_of_transposed(part, g[block, ..., mine].reshape(-1, outputs))
+            w[..., mine] += found.reshape(*window.kernel, inputs, outputs)
     return w
 
 
@@ -119,8 +132,8 @@ def _patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
     patches = namespace(g).empty((*g.shape[:3], *window.kernel, inputs * groups), g.dtype)
     for group in range(groups):
         mine = slice(group * outputs, (group + 1) * outputs)
-        product = g[..., mine].reshape(-1, outputs) @ w[..., mine].reshape(taps * inputs, outputs).T
-        patches[..., group * inputs : (group + 1) * inputs] = product.reshape(*g.shape[:3], *window.kernel, inputs)
+        found = product(g[..., mine].reshape(-1, outputs), w[..., mine].reshape(taps * inputs, outputs).T)
+        patches[..., group * inputs : (group + 1) * inputs] = found.reshape(*g.shape[:3], *window.kernel, inputs)
     return patches
 
 

@@ -56,8 +56,7 @@ class Checkpoint:
         record: Record | None = None,
     ) -> Checkpoint:
         """Return a checkpoint of the current state."""
-        generator = dict(backend.generator().bit_generator.state)
-        return cls(epoch, network.state(), optimizer.state(), generator, place, record)
+        return cls(epoch, network.state(), optimizer.state(), backend.generator_state(), place, record)
 
     @property
     def batches(self) -> int:
@@ -84,7 +83,7 @@ class Checkpoint:
             network.load_state(before)
             optimizer.load_state(memory)
             raise
-        backend.generator().bit_generator.state = self.generator
+        backend.load_generator_state(self.generator)
 
     def save(self, path: str | Path, *, op: str | None = None) -> None:
         """Write the checkpoint as an npz file, atomically; it is on the disk then.
@@ -210,13 +209,16 @@ def _check_generator(state: Any) -> None:
     name = state.get("bit_generator") if isinstance(state, Mapping) else state
     if name != kind.__name__:
         raise _Wrong(f"generator must be the state of {kind.__name__}, got {check.one_line(name)}")
-    trial = kind(0)
+    trial, own = kind(0), {key: value for key, value in state.items() if key != "device"}
     try:
-        trial.state = state
-        same = trial.state == state
+        trial.state = own
+        same = trial.state == own
     except Exception:  # NumPy raises many types
         same = False
-    if not same:
+    # A key and the number of the next draw, if a GPU has drawn.
+    of_device = state.get("device", [0, 0])
+    known = isinstance(of_device, list) and [type(each) for each in of_device] == [int, int]
+    if not same or not known or not all(0 <= each < 2**63 for each in of_device):
         raise _Wrong(f"generator has a state that {kind.__name__} cannot have")
 
 

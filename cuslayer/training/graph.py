@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array, capture, check_upload, cupy, preserved_generator, to_device
+from cuslayer.backend import (
+    Array,
+    capture,
+    check_upload,
+    cupy,
+    device_draws,
+    preserved_generator,
+    random_state,
+    to_device,
+)
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
 
@@ -16,13 +25,17 @@ Step = Callable[[PackedSpikes, Array, bool], None]
 
 
 class _Graph(NamedTuple):
-    """A captured step: its input, the number of classes, the gradients that it writes, and its launch."""
+    """A captured step: its input, the number of classes, the gradients that it writes, and its launch.
+
+    It draws if it has kernels that advance the random generator of the GPU.
+    """
 
     x: PackedSpikes
     labels: Any
     classes: int
     gradients: list[Array | None]
     launch: Callable[[], None]
+    draws: bool
 
 
 class StepGraphs:
@@ -53,6 +66,7 @@ class StepGraphs:
         self._graphs: dict[Any, _Graph | None] = {}
         self._stream: Any = None
         self._pool: Any = None
+        self._draws = device_draws()
         self.refused: str | None = None
 
     def run(self, x: Any, target: Any, sizes: bool) -> bool:
@@ -83,6 +97,9 @@ class StepGraphs:
                 p.grad = g
             self._optimizer.count_step()
             self._count(sizes)
+            if graph.draws:
+                # After a seed it begins with another key, which is sent here.
+                random_state(graph.x.words)
         graph.launch()
         return True
 
@@ -98,6 +115,8 @@ class StepGraphs:
         parameters = self._optimizer.parameters
         before = [p.grad for p in parameters]
         self._optimizer.prepare()
+        if device_draws() != self._draws:
+            random_state(held.words)
         module.cuda.Device().synchronize()
         classes = []
 
@@ -111,10 +130,12 @@ class StepGraphs:
             for p, g in zip(parameters, before, strict=True):
                 p.grad = g
             return None
+        drawn = device_draws()
         launch, problem = self._record(lambda: self._step(held, labels, sizes))
         if launch is None:
             raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
-        return _Graph(held, labels, classes[0], [p.grad for p in parameters], launch)
+        gradients = [p.grad for p in parameters]
+        return _Graph(held, labels, classes[0], gradients, launch, draws=device_draws() != drawn)
 
     def _record(self, work: Callable[[], None]) -> tuple[Callable[[], None] | None, str | None]:
         """Return the launch of the graph of some work, or why it cannot be captured."""

@@ -19,6 +19,7 @@ SHIPPED = (".cu", ".cuh", ".npz", ".typed", ".js", ".css", ".html")
 # Each module or folder of the package and its level: imports run to a lower level, or within a folder.
 LEVELS = {
     "check": 1,
+    "device_random": 1,
     "extras": 1,
     "kernel_cache": 1,
     "hdf5": 2,
