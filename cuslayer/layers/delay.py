@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, changed_options, draw_uniform
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
