@@ -114,6 +114,9 @@ NETWORK = ("socket.", "http.client.", "urllib.", "ftplib.", "smtplib.", "poplib.
 seen = []
 
 def watch(event, arguments):
+    # A lock has the name of the computer, which the system knows.
+    if event == "socket.gethostname":
+        return
     if event.startswith(NETWORK) or event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
         seen.append(event)
 
