@@ -140,7 +140,7 @@ class Runs:
         self.recordings = write_recordings(root / "data")
         self.config = root / "config.yaml"
         self.config.write_text(CONFIG % (root / "data"))
-        self._folders = 0
+        self._folders = self._started = 0
         _noise = noise
         # In this process: it loads the kernels, and the children have them.
         with redirect_stdout(io.StringIO()):
@@ -166,7 +166,8 @@ class Runs:
 
     def start(self, out: Path, prepare: Callable[[], Any] = lambda: None) -> Child:
         """Begin a run in a folder or go on with it, in a child process that calls `prepare` first."""
-        log, arguments = self.root / f"{out.name}.log", self.arguments(out)
+        self._started += 1
+        log, arguments = self.root / f"{out.name}.{self._started}.log", self.arguments(out)
         log.write_text("")
         sys.stdout.flush()
         pid = os.fork()
