@@ -61,7 +61,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
     counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, :1] * 1.0
-    labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(4))
+    labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(7))
     desired = ClassCounts(labels, 60.0, 10.0)
     moved = cs.Tensor(x * 0.01, requires_grad=True)
     moved.grad = g

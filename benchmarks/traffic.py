@@ -22,7 +22,7 @@ def _several(*ways: tuple[str, str]) -> dict[str, str]:
     return {f"{name}{i}": way if i == 0 else way.upper() for name, way in ways for i in range(8)}
 
 
-_NUMBERS = {"constants": "", "rates": "", "step": "W", "arrived": "W"}
+_NUMBERS = {"constants": "", "rates": "", "step": "W", "watch": "W", "arrived": "W"}
 _SCORE = {"labels": "", "error": "", "counts": "W", "fired": "W", "totals": "W", "arrived": "W"}
 _SUMS = {"parts": "W", "totals": "W", "arrived": "W"}
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
+from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.groups import Given, Parameters, Rules, flag, read_groups, root_mean_square, steps
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.parameter import Bounded
@@ -116,6 +118,8 @@ class Optimizer:
         self._taken = [0 for _ in self.parameters]
         self._sizes: list[float | None] = [None for _ in self.parameters]
         self._ahead: dict[np.dtype[Any], StepsAhead] = {}
+        self._group_of = [group for group in self.groups for _ in group.params]
+        self._check = StepCheck()
 
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
@@ -191,6 +195,52 @@ class Optimizer:
         for dtype, moving in self._moving()[1].items():
             self._prepared(dtype, moving, 1)
 
+    def check_gradients(self) -> NotFinite | None:
+        """Return which gradient of the step to come is not finite, of several the last; None if all are.
+
+        Gradients on a GPU are not read: its kernels note what is not finite; see `not_finite`.
+        """
+        wrong = self._check.gradients(
+            [(i, p.grad) for i, _, p in self._moving()[0] if kernels.of(p.grad) is kernels.cpu]
+        )
+        return None if wrong is None else NotFinite(self.steps + 1, wrong, "gradient")
+
+    def not_finite(self) -> NotFinite | None:
+        """Return the first number that is not finite since the last call: of a gradient, a weight or the state.
+
+        Of gradients that are not finite in one step, the last, which backward computes first. For parameters on a GPU
+        this waits for the device. For those on the CPU it looks at the last step, if `check_gradients` was called
+        before it.
+        """
+        found = [each for ahead in self._ahead.values() for each in ahead.not_finite()]
+        for i, gradient in self._check.taken():
+            if not self._check.stays(i, self.parameters[i].data, self.memory[i], partial(self._grow_one, i, gradient)):
+                found.append(NotFinite(self.steps, i, "update"))
+        order = {"gradient": -1, "update": 1}
+        return min(found, key=lambda x: (x.step, order[x.what], order[x.what] * x.parameter), default=None)
+
+    def restart_check(self) -> None:
+        """Let the next check read all parameters: they may have changed otherwise than by steps."""
+        self._check.forget()
+
+    def _grow_one(self, i: int, gradient: float, bounds: Bounds) -> None:
+        """Let the bounds of parameter i hold after a step with a gradient of at most a size."""
+        p, group, taken = self.parameters[i], self._group_of[i], self._taken[i]
+        if not issubclass(self._definer("_grow"), self._definer("_update")):
+            bounds.weight = math.inf
+            return
+        self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
+        if isinstance(p, Bounded):
+            bounds.weight = max(bounds.weight, *(abs(x) for x in (p.least, p.most) if math.isfinite(x)))
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        """Let bounds hold after a step; by default they are unknown then."""
+        bounds.weight = math.inf
+
+    def _definer(self, name: str) -> type:
+        """Return the class that defines a method of this optimizer."""
+        return next(c for c in type(self).__mro__ if name in vars(c))
+
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
         """Return the parameters that have a gradient and are not frozen.
 
@@ -220,7 +270,7 @@ class Optimizer:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
         if k is kernels.cpu:
             return False
-        one, many = (next(c for c in type(self).__mro__ if name in vars(c)) for name in ("_update", "_update_all"))
+        one, many = self._definer("_update"), self._definer("_update_all")
         # Not where a subclass has only an _update of its own.
         return many is not Optimizer and issubclass(many, one)
 
@@ -228,7 +278,8 @@ class Optimizer:
         """Return the table of parameters that move, with the numbers of `start` steps after the last counted."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
         constants = [self._constants(group) + (_bounds(p) or (-math.inf, math.inf)) for _, group, p in moving]
-        ahead.prepare(self._rows(moving, start), constants, moving[0][2].data)
+        numbers = tuple(i for i, _, _ in moving)
+        ahead.prepare(self._rows(moving, start), constants, moving[0][2].data, numbers, self.steps - 1 + start)
         return ahead
 
     def _rows(self, moving: list[Moving], start: int) -> Callable[[int], list[Numbers]]:
@@ -308,6 +359,9 @@ class Optimizer:
         for name, array in state.items():
             check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
         self.steps = int(state["steps"])
+        for ahead in self._ahead.values():
+            ahead.expire()
+        self.restart_check()
         for i, memory in enumerate(self.memory):
             self._taken[i] = int(state.get(f"{i}.steps", state["steps"]))
             self._sizes[i] = float(state[f"{i}.size"]) if f"{i}.size" in state else None

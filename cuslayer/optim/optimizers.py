@@ -9,8 +9,14 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.optim.ahead import Numbers
 from cuslayer.optim.base import Group, Optimizer, Update
+from cuslayer.optim.finite import Bounds
 from cuslayer.optim.groups import Parameters, Rules, betas, flag, optional_decay
 from cuslayer.optim.schedules import Rate
+
+# Its square is finite in float32.
+_LARGEST_SLOPE = 1e18
+# A smaller one may be 0 in float32.
+_LEAST_EPS = 1e-37
 
 
 class SGD(Optimizer):
@@ -55,6 +61,11 @@ class SGD(Optimizer):
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
         k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
+        bounds.moment = momentum * bounds.moment + gradient + decay * bounds.weight
+        bounds.weight += update.lr * bounds.moment
 
     def _numbers(self, update: Update) -> Numbers:
         return (update.lr,)
@@ -134,6 +145,14 @@ class Adam(Optimizer):
             eps=update.group.option("eps"),
             decay=update.group.option("weight_decay"),
         )
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        slope = gradient + update.group.option("weight_decay") * bounds.weight
+        # The square of the slope is to be finite, too, in float32.
+        bounds.moment = max(bounds.moment, slope) if slope < _LARGEST_SLOPE else math.inf
+        rate_m, rate_g, _ = self._numbers(update)
+        eps = update.group.option("eps")
+        bounds.weight += (rate_m * bounds.moment + rate_g * slope) / eps if eps > _LEAST_EPS else math.inf
 
     def _constants(self, group: Group) -> Numbers:
         return (*group.option("betas"), group.option("eps"), group.option("weight_decay"))

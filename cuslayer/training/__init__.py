@@ -2,6 +2,7 @@
 
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
+from cuslayer.training.finite import NotFiniteError
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.load import Run, evaluate, load_run
 from cuslayer.training.params import Params
@@ -18,6 +19,7 @@ __all__ = [
     "Config",
     "EpochStats",
     "GradientFlow",
+    "NotFiniteError",
     "Params",
     "Prediction",
     "Run",

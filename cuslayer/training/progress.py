@@ -32,10 +32,14 @@ class Progress(Tally):
         title: the title of the bar.
         show: whether to show it on a terminal.
         steps: stop after so many batches; None for all.
+        look: called with this object before the bar is drawn; what it raises ends the epoch.
     """
 
-    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
+    def __init__(
+        self, batches: Iterable[Any], title: str, show: bool, steps: int | None, look: Callable[[Tally], None]
+    ) -> None:
         super().__init__()
+        self._look = look
         total = len(batches) if isinstance(batches, Sized) else None
         if steps is not None:
             batches, total = islice(batches, steps), steps if total is None else min(total, steps)
@@ -45,6 +49,7 @@ class Progress(Tally):
 
     def _text(self) -> str:
         """Return what the bar shows; empty before the first batch."""
+        self._look(self)
         samples = self.samples
         if not samples:
             return ""

@@ -41,7 +41,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        # For each device that had a batch: loss, correctly classified samples, samples, batches with output spikes.
+        # For each device that had a batch, the totals of `kernels.score.add`.
         self._totals: dict[Any, Array] = {}
         self.classes = True
         self.start = self.last = time.perf_counter()
@@ -70,7 +70,7 @@ class Tally:
         else:
             loss = float(loss)
         if k not in self._totals:
-            self._totals[k] = kernels.module_of(output).zeros(4, np.float64)
+            self._totals[k] = kernels.module_of(output).zeros(7, np.float64)
         k.score.add(self._totals[k], output, labels, loss, scale)
         self.last = time.perf_counter()
 
@@ -80,7 +80,7 @@ class Tally:
 
     def _read(self) -> list[float]:
         """Return the totals of all devices."""
-        found: list[float] = sum(map(to_numpy, self._totals.values()), np.zeros(4)).tolist()
+        found: list[float] = sum(map(to_numpy, self._totals.values()), np.zeros(7)).tolist()
         return found
 
     @property
@@ -103,9 +103,17 @@ class Tally:
         """Whether the output had a spike in any batch."""
         return self._read()[3] > 0
 
+    def not_finite(self) -> dict[str, int]:
+        """Return the number, from 1, of the first batch whose loss or output is not finite; 0 if there is none.
+
+        Of batches on a CPU the caller knows: the numbers are those of a GPU, 0 without one.
+        """
+        found = [to_numpy(totals) for k, totals in self._totals.items() if k is not kernels.cpu]
+        return {name: int(found[0][place]) if found else 0 for name, place in (("loss", 5), ("output", 6))}
+
     def score(self) -> Score:
         """Return the score so far; zeros before the first batch."""
-        loss, right, samples, _ = self._read()
+        loss, right, samples, *_ = self._read()
         return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
 
 

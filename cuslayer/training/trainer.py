@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cuslayer import check
 from cuslayer.backend import device
 from cuslayer.data.batches import pairs, preserved_epoch
@@ -18,6 +20,7 @@ from cuslayer.network.network import Sequential
 from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.finite import FiniteCheck
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
@@ -135,7 +138,8 @@ class Trainer:
 
     def _calibrate(self, batches: list[Any]) -> None:
         if self.calibrate is not None and batches:
-            self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
 
     def _calibrated(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield batches, the first after calibration."""
@@ -166,6 +170,9 @@ class Trainer:
             steps: stop after so many batches; None for all.
 
         Raises:
+            NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the step of that batch is not
+                taken, unless it makes a weight infinite; on a GPU it is noticed when the progress bar is drawn, or at
+                the end.
             ValueError: steps is less than 1.
             TypeError: steps is not an integer, or batches are not pairs.
 
@@ -173,14 +180,18 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        progress = self._progress(batches, title, steps)
+        finite = FiniteCheck("train", self.net, self.optimizer)
+        progress = self._progress(batches, title, steps, finite)
         self.net.train()
         self.silent_batch = None
-        graphs = self._step_graphs(progress)
-        for step, (x, target) in enumerate(self._calibrated(progress.bar)):
-            sizes = step % _GRADIENT_INTERVAL == 0
+        graphs = self._step_graphs(progress, finite)
+        batch = 0
+        for batch, (x, target) in enumerate(self._calibrated(progress.bar), start=1):
+            sizes = batch % _GRADIENT_INTERVAL == 1
             if graphs is None or not graphs.run(x, target, sizes):
-                self._step(x, target, sizes, progress)
+                self._step(x, target, sizes, progress, finite, batch)
+        finite.look(progress)
+        finite.parameters(batch)
         if graphs is not None:
             self._note_graphs(graphs.refused)
         if progress.samples:
@@ -188,23 +199,30 @@ class Trainer:
             self.silent_batch = None if progress.spiked else (x, target)
         return progress.score()
 
-    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
+    def _gradient(
+        self, x: Any, target: Any, before_backward: Callable[[Tensor, Tensor], None] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compute the gradients for a batch, and return the output and the loss."""
         spikes = self.net(x)
         value = self.loss(spikes, target)
+        if before_backward is not None:
+            before_backward(spikes, value)
         self.optimizer.zero_grad()
         value.backward()
         return spikes, value
 
-    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress) -> None:
+    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress, finite: FiniteCheck, batch: int) -> None:
         """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
-        spikes, value = self._gradient(x, target)
-        if sizes:
-            self.gradients.add()
-        self.optimizer.step()
-        progress.add(spikes, target, value, scale=self.loss_scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
+            spikes, value = self._gradient(x, target, lambda *found: finite.loss(batch, x, *found))
+            finite.gradients(batch, x)
+            if sizes:
+                self.gradients.add()
+            self.optimizer.step()
+            finite.updates(batch)
+            progress.add(spikes, target, value, scale=self.loss_scale)
 
-    def _step_graphs(self, progress: Progress) -> StepGraphs | None:
+    def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""
         if self.graph is False or device() != "cuda":
             return None
@@ -215,7 +233,7 @@ class Trainer:
                 self.gradients.count()
 
         def step(x: Any, target: Any, sizes: bool) -> None:
-            self._step(x, target, sizes, progress)
+            self._step(x, target, sizes, progress, finite, 0)  # what is on a GPU is not looked at here
 
         return StepGraphs(self._gradient, step, count, self.optimizer)
 
@@ -225,20 +243,29 @@ class Trainer:
         self.graph_problem = refused
 
     def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
-        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
-        progress = self._progress(batches, title, steps)
+        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`.
+
+        Raises:
+            NotFiniteError: a parameter, an output or a loss is not finite.
+            ValueError, TypeError: as `train`.
+        """
+        finite = FiniteCheck("test", self.net, self.optimizer)
+        progress = self._progress(batches, title, steps, finite)
         self.net.train(False)
-        with no_grad():
-            for x, target in progress.bar:
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+            for batch, (x, target) in enumerate(progress.bar, start=1):
                 spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target), scale=self.loss_scale)
+                value = self.loss(spikes, target)
+                finite.loss(batch, x, spikes, value)
+                progress.add(spikes, target, value, scale=self.loss_scale)
+        finite.look(progress)
         return progress.score()
 
-    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> Progress:
+    def _progress(self, batches: Iterable[Any], title: str, steps: int | None, finite: FiniteCheck) -> Progress:
         # tqdm is imported when it is first needed.
         from cuslayer.training.progress import Progress
 
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
         self._check_step(batches)
-        return Progress(batches, title, self.progress, steps)
+        return Progress(batches, title, self.progress, steps, finite.look)

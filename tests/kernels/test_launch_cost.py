@@ -66,8 +66,12 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
             gpu.spike_count.error(form, DESIRED, (5, 200), response, 1.0, False)
         gpu.score.add(TOTALS, form, np.zeros(2, np.int64), SCALAR, 1.0)
     gpu.score.add_squares(TOTALS, [x, x])
-    gpu.optim.sgd_all([x, x], [x, x], [x, x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(1, np.int64))
-    gpu.optim.adam_all([x], [x], [x], [x], [x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(1, np.int64))
+    gpu.optim.sgd_all(
+        [x, x], [x, x], [x, x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(2, np.int64), np.zeros((2, 2), np.int64)
+    )
+    gpu.optim.adam_all(
+        [x], [x], [x], [x], [x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(2, np.int64), np.zeros((2, 2), np.int64)
+    )
     gpu.spike_count.error_adjoint(counted, SCALAR, response)
     gpu.optim.sgd(x, x, x, rate, MOMENTUM, 0.0)
     gpu.optim.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)

@@ -66,6 +66,7 @@ def sgd_all(
     constants: Array,
     rates: Array,
     step: Array,
+    watch: Array,
 ) -> None:
     """Take a step of `sgd` for several weights w, 8 to a launch, then clip them.
 
@@ -75,9 +76,11 @@ def sgd_all(
         v: their velocities.
         constants: (weights, 4): momentum, weight decay, and the bounds of each.
         rates: (rows, weights, 1): the learning rates of some steps.
-        step: (1,) int64, the row of this step, at most the last; advanced.
+        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
+        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
+            that is not finite; 0 if there was none.
     """
-    _launches("sgd_all", {"w": w, "g": g, "v": v}, constants, rates, step)
+    _launches("sgd_all", {"w": w, "g": g, "v": v}, constants, rates, step, watch)
 
 
 def adam_all(
@@ -89,6 +92,7 @@ def adam_all(
     constants: Array,
     rates: Array,
     step: Array,
+    watch: Array,
 ) -> None:
     """Take a step of `adam` for several weights w, 8 to a launch, then clip them.
 
@@ -100,13 +104,17 @@ def adam_all(
         peak: the largest v so far (AMSGrad), or None.
         constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
         rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (1,) int64, the row of this step, at most the last; advanced.
+        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
+        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
+            that is not finite; 0 if there was none.
     """
     peaks = [square if largest is None else largest for square, largest in zip(v, peak, strict=True)]
-    _launches("adam_all", {"w": w, "g": g, "m": m, "v": v, "peak": peaks}, constants, rates, step)
+    _launches("adam_all", {"w": w, "g": g, "m": m, "v": v, "peak": peaks}, constants, rates, step, watch)
 
 
-def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array, rates: Array, step: Array) -> None:
+def _launches(
+    name: str, arrays: Mapping[str, Sequence[Array]], constants: Array, rates: Array, step: Array, watch: Array
+) -> None:
     """Launch a kernel for each 8 weights; the names of the arrays are followed by their number in the launch."""
     columns = len(arrays["w"])
     launch = kernel(name, rates.dtype).launch
@@ -124,6 +132,7 @@ def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array
             constants=constants,
             rates=rates,
             step=step,
+            watch=watch,
             arrived=arrived(step),
             rows=rates.shape[0],
             columns=columns,
