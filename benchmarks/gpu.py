@@ -102,6 +102,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "score_add_numbers": lambda: gpu.score.add(totals, counted, labels, scalar, 1.0),
         "score_add_packed": lambda: gpu.score.add(totals, packed.reshape(steps, 1, columns), labels, scalar, 1.0),
         "add_squares": lambda: gpu.score.add_squares(totals, [g]),
+        "clip_norm": lambda: gpu.optim.clip_norm([g], 1.0),
+        "clip_values": lambda: gpu.optim.clip_values([g], 1.0),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "sgd_all": cs.SGD([moved], momentum=0.9).step,
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),

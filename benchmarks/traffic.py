@@ -33,6 +33,8 @@ WAYS = {
     "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
     "add_parts": {"parts": "r", "sums": "W"},
     "add_squares": _several(("g", "r")) | _SUMS,
+    "clip_norm": _several(("g", "r"), ("y", "w")) | {"totals": ""},
+    "clip_values": _several(("g", "r"), ("y", "w")),
     "conv": {"x": "r", "w": "", "y": "w"},
     "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},

@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
     parser.add_argument("--lr", type=float, metavar="X", help="initial learning rate")
+    parser.add_argument(
+        "--clip-norm", type=float, metavar="X", help="scale the gradients if their common norm is larger than this"
+    )
+    parser.add_argument("--clip-value", type=float, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, sample order and dropout")
     parser.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
@@ -47,8 +51,9 @@ def run(options: argparse.Namespace) -> None:
     for name in ("epochs", "batch"):
         if getattr(options, name) is not None:
             check.integer("train", f"--{name}", getattr(options, name), least=1)
-    if options.lr is not None:
-        check.positive("train", "--lr", options.lr)
+    for name in ("lr", "clip_norm", "clip_value"):
+        if getattr(options, name) is not None:
+            check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
     if options.seed is not None:
         check.integer("train", "--seed", options.seed, least=0)
     path = options.config
@@ -58,6 +63,6 @@ def run(options: argparse.Namespace) -> None:
         # The configuration of the run is used unless another is given.
         path = path or folder / training.CONFIG
     config = training.load_config(path) if path else training.Config()
-    names = ("network", "data", "epochs", "batch", "lr", "seed", "out")
+    names = ("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out")
     config = config.with_options(**{name: getattr(options, name) for name in names})
     training.train(config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True))

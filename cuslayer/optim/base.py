@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,58 +14,19 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
-from cuslayer.optim.groups import Given, Parameters, Rules, flag, read_groups, root_mean_square, steps
+from cuslayer.optim.group import Group, Moving, Update
+from cuslayer.optim.groups import (
+    Parameters,
+    Rules,
+    flag,
+    optional_positive,
+    read_groups,
+    root_mean_square,
+    steps,
+)
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
-
-
-class Group:
-    """Parameters of an optimizer that share their options.
-
-    Attributes:
-        params: the tensors.
-        options: the options that differ from the optimizer's, by name.
-
-    >>> from cuslayer.optim.optimizers import SGD
-    >>> from cuslayer.tape import Tensor
-    >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
-    >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
-    >>> [group.lr for group in optimizer.groups]
-    [0.001, 0.1]
-    """
-
-    def __init__(self, optimizer: Optimizer, given: Given) -> None:
-        self._optimizer, (self._name, self.params, self.options) = optimizer, given
-        self.assigned: float | None = None
-
-    @property
-    def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        if "lr" not in self.options:
-            return self._optimizer.lr
-        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
-
-    @lr.setter
-    def lr(self, rate: Rate) -> None:
-        self.options["lr"] = as_schedule(type(self._optimizer).__name__, f"{self._name}lr", rate)
-        self.assigned = None if callable(rate) else float(rate)
-
-    def option(self, name: str) -> Any:
-        """Return the group's own value of an option, or the optimizer's."""
-        return self.options[name] if name in self.options else getattr(self._optimizer, name)
-
-
-class Update(NamedTuple):
-    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
-
-    group: Group
-    steps: int
-    lr: float
-
-
-# The number of a parameter that moves, its group, and the parameter.
-Moving: TypeAlias = tuple[int, Group, Tensor]
 
 
 class Optimizer:
@@ -81,6 +42,10 @@ class Optimizer:
     With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
     small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
     With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. A group can have its own of both.
+
+    With ``clip_value`` a step first clips each element of the gradients to this absolute value. With ``clip_norm`` it
+    then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
+    those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
 
     On a GPU all parameters are updated together, 8 to a launch, with rates that were sent for many steps ahead; see
     `StepsAhead`. A step reads nothing from the device, except for the first step of a relative rate.
@@ -99,8 +64,18 @@ class Optimizer:
     relative: bool
     warmup: int
 
-    def __init__(self, parameters: Parameters, lr: Rate, **options: Any) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Rate,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        **options: Any,
+    ) -> None:
         op = self._op = type(self).__name__
+        self._clip_norm = optional_positive(op, "clip_norm", clip_norm)
+        self._clip_value = optional_positive(op, "clip_value", clip_value)
         for name, value in options.items():
             setattr(self, name, self.rules[name](op, name, value))
         self.epoch = self.steps = 0
@@ -133,6 +108,16 @@ class Optimizer:
         return ()
 
     @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together; None for no limit."""
+        return self._clip_norm
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest absolute value of an element of a gradient; None for no limit."""
+        return self._clip_value
+
+    @property
     def lr(self) -> float:
         """The learning rate in the current epoch. A number or a schedule can be assigned."""
         return self.rate("lr", self.schedule)
@@ -158,6 +143,7 @@ class Optimizer:
             ValueError: all parameters are frozen.
         """
         alone, together = self._count()
+        self._clip([p for _, _, p in chain(alone, *together.values())])
         for i, group, p in alone:
             grad = namespace(p.grad).ascontiguousarray(p.grad)
             update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
@@ -174,6 +160,21 @@ class Optimizer:
             for p in parameters:
                 if isinstance(p, Bounded) and not _bounds(p):
                     p.clamp()
+
+    def _clip(self, moving: list[Tensor]) -> None:
+        """Clip the gradients of the parameters that move."""
+        limits = ("clip_values", self._clip_value), ("clip_norm", self._clip_norm)
+        if not moving or all(limit is None for _, limit in limits):
+            return
+        grads: list[Any] = [p.grad for p in moving]
+        k = kernels.of(grads[0])
+        if any(kernels.of(g) is not k for g in grads):
+            raise ValueError(f"{self._op}: clip_norm and clip_value need all parameters on one device, got two")
+        for name, limit in limits:
+            if limit is not None:
+                grads = getattr(k.optim, name)(grads, limit)
+        for p, g in zip(moving, grads, strict=True):
+            p.grad = g
 
     def count_step(self) -> None:
         """Count a step that a captured graph is about to take, and send its rates if they are not on the device yet.
@@ -200,9 +201,8 @@ class Optimizer:
 
         Gradients on a GPU are not read: its kernels note what is not finite; see `not_finite`.
         """
-        wrong = self._check.gradients(
-            [(i, p.grad) for i, _, p in self._moving()[0] if kernels.of(p.grad) is kernels.cpu]
-        )
+        grads = [(i, p.grad) for i, _, p in self._moving()[0] if p.grad is not None]
+        wrong = self._check.gradients([(i, g) for i, g in grads if kernels.of(g) is kernels.cpu])
         return None if wrong is None else NotFinite(self.steps + 1, wrong, "gradient")
 
     def not_finite(self) -> NotFinite | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,15 @@ from cuslayer.optim.finite import NotFinite, first_not_finite
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.score import Tally
 
-_ADVICE = "lower the learning rate or clip gradients"
+# What may help, by what is not finite.
+_ADVICE = {
+    "step": "lower the learning rate or clip gradients",
+    "loss": "check the targets and the scale of the loss, or lower the learning rate",
+    "layer": "check the scale of inputs, weights and the neurons' constants, or lower the learning rate",
+    "start": "set the weights anew or load others",
+}
+# Longer descriptions of layers are left out of messages.
+_LONGEST = 48
 
 
 class NotFiniteError(ValueError):
@@ -36,24 +46,35 @@ class NotFiniteError(ValueError):
         self.epoch, self.batch = epoch, batch
 
 
+@contextmanager
+def naming_checkpoint(path: Path) -> Iterator[None]:
+    """Let an error of a number that is not finite within the block say whether a checkpoint is kept."""
+    try:
+        yield
+    except NotFiniteError as problem:
+        kept = f"the last good checkpoint, {path}, is kept" if path.exists() else "there was no checkpoint yet"
+        raise NotFiniteError(f"{problem}; {kept}", problem.epoch, problem.batch) from None
+
+
 class FiniteCheck:
     """Checks the numbers of an epoch.
 
     On a CPU every batch is checked: the loss before backward, the gradients before the weights change, the weights and
     the state of the optimizer after it. The surrogate of a potential that is not finite is NaN, and so are the
-    gradients behind it. On a GPU the kernels note the first step in which they see such a number, and `look` reads that.
+    gradients behind it. On a GPU the kernels note the first step in which they see such a number, which `look` reads.
 
     Args:
         op: "train" or "test".
         net: the network.
         optimizer: the optimizer.
+        scale: the factor of the loss in scores.
 
     Raises:
         NotFiniteError: a parameter is not finite before the first batch.
     """
 
-    def __init__(self, op: str, net: Sequential, optimizer: Optimizer) -> None:
-        self._op, self._net, self._optimizer = op, net, optimizer
+    def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float) -> None:
+        self._op, self._net, self._optimizer, self._scale = op, net, optimizer, scale
         self._before = optimizer.steps
         optimizer.restart_check()
         self.parameters(0)
@@ -65,56 +86,68 @@ class FiniteCheck:
         wrong = first_not_finite([p.data for p in given])
         if wrong is not None:
             what = f"{self._name(given[wrong])} is not finite ({_first(given[wrong].data)})"
-            self._stop(batch, what, None if batch == 0 else _ADVICE)
+            self._stop(batch, what, "step" if batch else "start")
+
+    def first(self, x: Any) -> None:
+        """Check the first batch of an epoch layer by layer if gradients do not tell of all potentials.
+
+        None passes through frozen layers, and hooks can make any weight of finite parameters.
+        """
+        frozen = any(not p.requires_grad for p in self._net.parameters())
+        if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
+            found = self._layer(x)
+            if found:
+                self._stop(1, found, "layer")
 
     def loss(self, batch: int, x: Any, output: Tensor, value: Any) -> None:
         """Check the loss and the output of a batch, if they are on the CPU."""
         if kernels.of(as_array(output)) is not kernels.cpu:
             return
         number = value.data.item() if isinstance(value, Tensor) and value.size == 1 else value
-        wrong = isinstance(number, (int, float)) and not math.isfinite(number)
+        number = number * self._scale if isinstance(number, (int, float)) else 0.0
+        wrong = not math.isfinite(number)
         if not wrong and (output.dtype == bool or math.isfinite(float(output.data.sum(dtype=np.float64)))):
             return
         found = self._layer(x)
-        self._stop(
-            batch, found or (f"the loss is not finite ({number:g})" if wrong else "the output is not finite"), _ADVICE
-        )
+        if found or not wrong:
+            self._stop(batch, found or "the output is not finite", "layer")
+        self._stop(batch, f"the loss is not finite ({number:g})", "loss")
 
     def gradients(self, batch: int, x: Any) -> None:
         """Check the gradients of a batch before the step."""
         found = self._optimizer.check_gradients()
         if found is not None:
-            self._stop(batch, self._layer(x) or self._described(found), _ADVICE)
+            layer = self._layer(x)
+            self._stop(batch, layer or self._described(found), "layer" if layer else "step")
 
     def updates(self, batch: int) -> None:
         """Check the parameters and the state of the optimizer after the step of a batch, if they are on the CPU."""
         if not self._on_gpu():
             found = self._optimizer.not_finite()
             if found is not None:
-                self._stop(batch, self._described(found), _ADVICE)
+                self._stop(batch, self._described(found), "step")
 
     def look(self, tally: Tally) -> None:
         """Check what was noted on a GPU; this waits for the device. On the CPU there is nothing to look at."""
         noted = tally.not_finite()
         found = self._optimizer.not_finite() if self._op == "train" and self._on_gpu() else None
         late = math.inf if found is None else found.step - self._before
-        first = min((batch for batch in noted.values() if batch), default=math.inf)
-        if min(first, late) == math.inf:
+        batch = min([late, *noted.values()])
+        if batch == math.inf:
             return
-        batch = int(min(first, late))
-        what = "the output" if noted["output"] == batch else "the loss" if noted["loss"] == batch else ""
-        if what:
-            self._stop(batch, f"{what} is not finite", _ADVICE)
-        elif found is not None:
-            self._stop(batch, self._described(found), _ADVICE)
+        for what, advice in (("output", "layer"), ("loss", "loss")):
+            if noted.get(what) == batch:
+                self._stop(int(batch), f"the {what} is not finite", advice)
+        if found is not None:
+            self._stop(int(batch), self._described(found), "step")
 
     def _on_gpu(self) -> bool:
         return any(kernels.of(p.data) is not kernels.cpu for p in self._optimizer.parameters)
 
-    def _stop(self, batch: int, what: str, advice: str | None) -> None:
+    def _stop(self, batch: int, what: str, advice: str) -> None:
         epoch = self._optimizer.epoch + 1
         where = f"epoch {epoch}, batch {batch}" if batch else f"epoch {epoch}, before the first batch"
-        raise NotFiniteError(f"{self._op}: {where}: {what}{(advice and '; ' + advice) or ''}", epoch, batch)
+        raise NotFiniteError(f"{self._op}: {where}: {what}; {_ADVICE[advice]}", epoch, batch)
 
     def _described(self, found: NotFinite) -> str:
         p = self._optimizer.parameters[found.parameter]
@@ -133,7 +166,7 @@ class FiniteCheck:
             own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
             if any(p is each for each in own):
                 names = [name.lstrip("_") for name, value in vars(node.stage).items() if value is p]
-                return f"{node}.{names[0] if names else 'parameter'} ({check.one_line(node.stage, 80)})"
+                return f"{node}.{names[0] if names else 'parameter'} ({_short(node.stage)})"
         number = next(i for i, each in enumerate(self._optimizer.parameters) if each is p)
         return f"parameter {number} of the optimizer"
 
@@ -146,15 +179,19 @@ class FiniteCheck:
             for what, array in numbers:
                 number = None if array is None or found else _first(array)
                 if number:
-                    found.append(
-                        f"the {what} of layer {node} ({check.one_line(node.stage, 80)}) is not finite ({number})"
-                    )
+                    found.append(f"the {what} of layer {node} ({_short(node.stage)}) is not finite ({number})")
             return y
 
         graph = graph_of(self._net)
         with suppress(MemoryError), no_grad(), preserved_generator(), np.errstate(all="ignore"):
             run_nodes(graph.nodes, graph.output, as_input(x), after)
         return found[0] if found else None
+
+
+def _short(stage: Any) -> str:
+    """Return a description of a layer, only its class if it is long."""
+    text = check.one_line(stage)
+    return text if len(text) <= _LONGEST else type(stage).__name__
 
 
 def as_array(output: Any) -> Any:

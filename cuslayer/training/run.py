@@ -29,6 +29,7 @@ from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
+from cuslayer.training.finite import naming_checkpoint
 from cuslayer.training.read_config import load_config
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
 from cuslayer.training.trainer import Trainer
@@ -101,7 +102,7 @@ def train(config: Config, *, resume: bool = False, progress: bool = False, log: 
         calibration = trainer.prepare(data.train)
         if calibration is not None:
             log(str(calibration))
-    with _output_folder(out):
+    with _output_folder(out), naming_checkpoint(out / CHECKPOINT):
         _run_epochs(config, out, trainer, data, stats, log)
     if stats.epochs:
         save_figure(out / "curves.png", lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))

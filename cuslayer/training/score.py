@@ -99,17 +99,26 @@ class Tally:
         return round(self._read()[2])
 
     @property
+    def batches(self) -> int:
+        """The number of batches so far."""
+        return round(self._read()[4])
+
+    @property
     def spiked(self) -> bool:
         """Whether the output had a spike in any batch."""
         return self._read()[3] > 0
 
     def not_finite(self) -> dict[str, int]:
-        """Return the number, from 1, of the first batch whose loss or output is not finite; 0 if there is none.
+        """Return the numbers, from 1, of the first batches whose "loss" and whose "output" are not finite, if any.
 
-        Of batches on a CPU the caller knows: the numbers are those of a GPU, 0 without one.
+        The loss is not finite either where the sum of the losses so far is not.
         """
-        found = [to_numpy(totals) for k, totals in self._totals.items() if k is not kernels.cpu]
-        return {name: int(found[0][place]) if found else 0 for name, place in (("loss", 5), ("output", 6))}
+        found: dict[str, int] = {}
+        for totals in map(to_numpy, self._totals.values()):
+            found |= {name: int(totals[place]) for name, place in (("loss", 5), ("output", 6)) if totals[place]}
+            if not found and not np.isfinite(totals[0]):
+                found["loss"] = int(totals[4])
+        return found
 
     def score(self) -> Score:
         """Return the score so far; zeros before the first batch."""

@@ -118,6 +118,8 @@ class Trainer:
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
+        # The check and the progress of the epoch that runs.
+        self._running: tuple[FiniteCheck, Progress] | None = None
 
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
@@ -180,24 +182,37 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        finite = FiniteCheck("train", self.net, self.optimizer)
+        finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, finite)
+        self._running = finite, progress
         self.net.train()
         self.silent_batch = None
         graphs = self._step_graphs(progress, finite)
-        batch = 0
         for batch, (x, target) in enumerate(self._calibrated(progress.bar), start=1):
             sizes = batch % _GRADIENT_INTERVAL == 1
+            if batch == 1:
+                finite.first(x)
             if graphs is None or not graphs.run(x, target, sizes):
                 self._step(x, target, sizes, progress, finite, batch)
-        finite.look(progress)
-        finite.parameters(batch)
+        self.check_finite()
+        self._running = None
         if graphs is not None:
             self._note_graphs(graphs.refused)
         if progress.samples:
             self.gradients.end_epoch()
             self.silent_batch = None if progress.spiked else (x, target)
         return progress.score()
+
+    def check_finite(self) -> None:
+        """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
+
+        Raises:
+            NotFiniteError: a number of the epoch, or a parameter, is not finite.
+        """
+        if self._running is not None:
+            finite, progress = self._running
+            finite.look(progress)
+            finite.parameters(progress.batches)
 
     def _gradient(
         self, x: Any, target: Any, before_backward: Callable[[Tensor, Tensor], None] | None = None
@@ -249,7 +264,7 @@ class Trainer:
             NotFiniteError: a parameter, an output or a loss is not finite.
             ValueError, TypeError: as `train`.
         """
-        finite = FiniteCheck("test", self.net, self.optimizer)
+        finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, finite)
         self.net.train(False)
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):

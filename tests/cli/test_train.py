@@ -257,6 +257,8 @@ def test_a_bad_configuration(refused, tmp_path, yaml):
         (("--lr", "-0.1"), "train: --lr must be positive, got -0.1"),
         (("--lr", "0"), "train: --lr must be positive, got 0"),
         (("--lr", "nan"), "train: --lr must be finite, got nan"),
+        (("--clip-norm", "0"), "train: --clip-norm must be positive, got 0"),
+        (("--clip-value", "inf"), "train: --clip-value must be finite, got inf"),
         (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
         (("--resume",), "train: no checkpoint to resume from in"),
     ],

@@ -66,7 +66,7 @@ def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
 def store(x: Array) -> Array:
     """Return x, float32 or float64, as float16."""
     if x.dtype != np.float32:
-        return np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.inf).astype(np.float16)
+        return np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), x).astype(np.float16)
     half = empty(x.shape, np.float16)
     parallel_for(encode_bits, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half

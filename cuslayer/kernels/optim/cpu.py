@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`."""
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.optim.clip import clip_norm, clip_values
+
+__all__ = ["adam", "adam_all", "clip_norm", "clip_values", "sgd", "sgd_all"]
 
 _GRAIN = 4096
 
@@ -94,7 +97,7 @@ def adam(
 
 
 def _note(watch: Array, step: Array, gradient: list[Array], update: list[Array]) -> None:
-    """Store the number of this step in the places (2,) of a weight for arrays that are not finite for the first time."""
+    """Store the number of this step in the places (2,) of a weight, if arrays are not finite for the first time."""
     for place, arrays in enumerate((gradient, update)):
         if not watch[place] and not all(np.isfinite(a).all() for a in arrays):
             watch[place] = step.sum() + 1

@@ -1,15 +1,18 @@
-"""Launchers of `optim.cu`: steps of the optimizers."""
+"""Launchers of `optim.cu` and `clip.cu`: steps of the optimizers, and clipping of gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import arrived, contiguous
+from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, zeros
+from cuslayer.kernels.score.gpu import add_squares
 
-__all__ = ["adam", "adam_all", "sgd", "sgd_all"]
+__all__ = ["adam", "adam_all", "clip_norm", "clip_values", "sgd", "sgd_all"]
 
 # The weight arrays of a launch, and what optim.cu has for a block: its threads, and the elements of its tile.
 _ARRAYS, _THREADS, _TILE = 8, 256, 1024
@@ -112,6 +115,56 @@ def adam_all(
     _launches("adam_all", {"w": w, "g": g, "m": m, "v": v, "peak": peaks}, constants, rates, step, watch)
 
 
+def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
+    return _clip("clip_values", gradients, limit=limit)
+
+
+def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
+    """Return gradients scaled so that their common Euclidean norm is at most `limit`; the given arrays do not change.
+
+    A gradient that is not finite becomes NaN, and the others are not scaled by its norm. Nothing is read from the
+    device.
+    """
+    if not gradients:
+        return []
+    totals = zeros(gradients[0], (len(gradients),), np.float64)
+    add_squares(totals, gradients)
+    return _clip("clip_norm", gradients, totals=totals, arrays=len(gradients), limit=limit)
+
+
+def _clip(name: str, gradients: Sequence[Array], **arguments: Any) -> list[Array]:
+    """Launch a kernel for each 8 neighbouring gradients of a type, and return what it writes."""
+    clipped = [empty(g, g.shape, g.dtype) for g in gradients]
+    first = 0
+    while first < len(gradients):
+        dtype = gradients[first].dtype
+        last = first + 1
+        while last < min(first + _ARRAYS, len(gradients)) and gradients[last].dtype == dtype:
+            last += 1
+        given, sizes = _places({"g": list(map(contiguous, gradients[first:last])), "y": clipped[first:last]})
+        if name == "clip_norm":
+            given["first"] = first
+        kernel(name, dtype).launch((_tiles(sizes),), (_THREADS,), **given, **arguments)
+        first = last
+    return clipped
+
+
+def _places(arrays: Mapping[str, Sequence[Array]]) -> tuple[dict[str, Any], list[int]]:
+    """Return up to 8 arrays of each kind by the names of a kernel's parameters, with their sizes, and the sizes."""
+    given: dict[str, Any] = {}
+    for letter, some in arrays.items():
+        # The places past the last array have any array, and no elements.
+        given |= {f"{letter}{i}": x for i, x in enumerate([*some, *[some[0]] * (_ARRAYS - len(some))])}
+    sizes = [x.size for x in next(iter(arrays.values()))]
+    return given | {f"size{i}": size for i, size in enumerate(sizes + [0] * (_ARRAYS - len(sizes)))}, sizes
+
+
+def _tiles(sizes: Sequence[int]) -> int:
+    """Return the number of blocks for arrays of some sizes."""
+    return max(1, sum(-(-size // _TILE) for size in sizes))
+
+
 def _launches(
     name: str, arrays: Mapping[str, Sequence[Array]], constants: Array, rates: Array, step: Array, watch: Array
 ) -> None:
@@ -119,15 +172,10 @@ def _launches(
     columns = len(arrays["w"])
     launch = kernel(name, rates.dtype).launch
     for first in range(0, columns, _ARRAYS):
-        sizes = [w.size for w in arrays["w"][first : first + _ARRAYS]]
-        given: dict[str, Any] = {}
-        for letter, of_all in arrays.items():
-            some = [contiguous(x) if letter == "g" else x for x in of_all[first : first + _ARRAYS]]
-            # The places past the last array have any array, and no elements.
-            given |= {f"{letter}{i}": x for i, x in enumerate(some + some[:1] * (_ARRAYS - len(some)))}
-        given |= {f"size{i}": size for i, size in enumerate(sizes + [0] * (_ARRAYS - len(sizes)))}
+        some = {letter: of_all[first : first + _ARRAYS] for letter, of_all in arrays.items()}
+        given, sizes = _places(some | {"g": [contiguous(x) for x in some["g"]]})
         launch(
-            (max(1, sum(-(-size // _TILE) for size in sizes)),),
+            (_tiles(sizes),),
             (_THREADS,),
             constants=constants,
             rates=rates,
