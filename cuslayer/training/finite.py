@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import kernels
 from cuslayer.backend import Array, preserved_generator, to_numpy
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.network.container import graph_of
@@ -29,8 +29,6 @@ _ADVICE = {
     "layer": "check the scale of inputs, weights and the neurons' constants, or lower the learning rate",
     "start": "set the weights anew or load others",
 }
-# Longer descriptions of layers are left out of messages.
-_LONGEST = 48
 
 
 class NotFiniteError(ValueError):
@@ -166,7 +164,7 @@ class FiniteCheck:
             own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
             if any(p is each for each in own):
                 names = [name.lstrip("_") for name, value in vars(node.stage).items() if value is p]
-                return f"{node}.{names[0] if names else 'parameter'} ({_short(node.stage)})"
+                return f"{node}.{names[0] if names else 'parameter'} ({node.described})"
         number = next(i for i, each in enumerate(self._optimizer.parameters) if each is p)
         return f"parameter {number} of the optimizer"
 
@@ -179,19 +177,13 @@ class FiniteCheck:
             for what, array in numbers:
                 number = None if array is None or found else _first(array)
                 if number:
-                    found.append(f"the {what} of layer {node} ({_short(node.stage)}) is not finite ({number})")
+                    found.append(f"the {what} of layer {node} ({node.described}) is not finite ({number})")
             return y
 
         graph = graph_of(self._net)
         with suppress(MemoryError), no_grad(), preserved_generator(), np.errstate(all="ignore"):
             run_nodes(graph.nodes, graph.output, as_input(x), after)
         return found[0] if found else None
-
-
-def _short(stage: Any) -> str:
-    """Return a description of a layer, only its class if it is long."""
-    text = check.one_line(stage)
-    return text if len(text) <= _LONGEST else type(stage).__name__
 
 
 def as_array(output: Any) -> Any:

@@ -16,6 +16,7 @@ from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
+from cuslayer.network.memory import step_error
 from cuslayer.network.network import Sequential
 from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
@@ -223,7 +224,10 @@ class Trainer:
         if before_backward is not None:
             before_backward(spikes, value)
         self.optimizer.zero_grad()
-        value.backward()
+        try:
+            value.backward()
+        except MemoryError:
+            raise step_error("train", graph_of(self.net), as_input(x).shape) from None
         return spikes, value
 
     def _step(self, x: Any, target: Any, sizes: bool, progress: Progress, finite: FiniteCheck, batch: int) -> None:
