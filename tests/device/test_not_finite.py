@@ -149,3 +149,20 @@ def test_clipping_in_a_graph_has_the_bits_of_plain_steps(limits: Any) -> None:
         # The gradient flow has the sizes before clipping.
         assert max(t.gradients.epochs[0].values()) > 0.01
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("notation", ["6x6x2-5-3", "6x6x2-4c3-3", "6x6x2-4c3-2a-3"])
+@pytest.mark.parametrize("potentials", ["full", "float16"])
+def test_gradients_of_fused_layers(notation: str, potentials: str) -> None:
+    found = []
+    for channel in (None, 1):
+        net = cs.Network(notation, SRM, potentials=potentials)
+        for p in net.parameters():
+            p.data[...] = 1.0
+        if channel is not None:
+            net.parameters()[0].data[..., channel] = 3e38
+        net(np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.4).sum().backward()
+        found.append(to_numpy(net.parameters()[0].grad))
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1][..., 1]).any()
+    assert np.isfinite(np.delete(found[1], 1, axis=-1)).all()

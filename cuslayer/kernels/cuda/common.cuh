@@ -166,7 +166,7 @@ __device__ __forceinline__ real surrogate(real u, real theta, real steep, real h
     const real x = -fabs(u - theta) * steep;
     if (sizeof(real) == 4)
         return x >= -40 ? height * exp(x) : x - x;
-    return height * (exp(x) + (x - x));
+    return height * exp(x + (x - x));
 }
 
 // An alpha function as a recurrence of two states, which begin at 0; `old` is the input that leaves the filter at this

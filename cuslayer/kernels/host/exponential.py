@@ -38,7 +38,7 @@ def exp_of_negative(x: float) -> float:
 
     So the surrogate of a potential that is not finite is NaN, and so is every gradient that depends on it.
     """
-    return math.exp(x) + (x - x)
+    return math.exp(x + (x - x))
 
 
 @overload(exp_of_negative, inline="always")
@@ -46,7 +46,7 @@ def _exp_of_negative(x: Any) -> Any:
     if x is not types.float32:
 
         def library(x: Any) -> Any:
-            return math.exp(x) + (x - x)
+            return math.exp(x + (x - x))
 
         return library
 
