@@ -12,6 +12,7 @@ without Chromium, is left out with the reason.
 | import | `import cuslayer` in a new process, after NumPy |
 | explain | `explain` of one neuron of the MLP 34x34x2-512-10 at 300 steps |
 | launch | finding a CUDA kernel and binding its arguments, for the slowest of some kernels, without running it |
+| stream | a step of the MLP 34x34x2-512-10 for one recording, from events to output spikes |
 | read | reading a million events of a `.bs2` file |
 | page | opening the report of a network with over a million spikes, until everything is drawn |
 | notebooks | running the slowest of the examples' notebooks |
@@ -141,6 +142,22 @@ def launched(repeats: int) -> float:
     return slowest
 
 
+def streamed(repeats: int) -> float:
+    net, steps = cs.Network("34x34x2-512-10", cs.SRM()), 300
+    frame, stream = np.zeros((1, 34, 34, 2), bool), net.stream()
+    rng = np.random.default_rng(0)
+    events = [tuple(rng.integers(0, side, 14) for side in (34, 34, 2)) for _ in range(steps)]
+
+    def run() -> None:
+        for y, x, p in events:
+            frame[0, y, x, p] = True
+            stream.step(frame)
+            frame[0, y, x, p] = False
+
+    run()
+    return least(run, repeats) / steps
+
+
 def read(repeats: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.bs2"
@@ -197,6 +214,7 @@ BARS = {
     "import": Bar("import cuslayer", 1.0, imported, 3),
     "explain": Bar("explain, MLP at 300 steps", 50e-3, explained, 10),
     "launch": Bar("launch of a CUDA kernel", 5e-6, launched, 3),
+    "stream": Bar("step of a stream, MLP", 100e-6, streamed, 5),
     "read": Bar("read a million events", 50e-3, read, 5),
     "page": Bar("page of a million spikes", 3.0, opened, 3),
     "notebooks": Bar("slowest notebook", 60.0, notebooks, 1),

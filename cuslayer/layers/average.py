@@ -30,6 +30,7 @@ class Average(Layer):
     [[[1.0, 0.5]]]
     """
 
+    memory = 0
     keeps_steps = True
 
     def __init__(self, groups: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
+from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
@@ -33,6 +34,8 @@ class Layer:
         keeps_steps: whether step t of the output is the same time as step t of the input, as in all layers of the
             library; neurons before and after the layer must then have the same dt.
         state_numbers: the names of attributes that are numbers and belong to the state of a network, such as a gain.
+        memory: the number of earlier steps of the input on which a step of the output depends, in evaluation; None if
+            it may be any step. A class that defines `__call__` must define it anew.
 
     >>> from cuslayer.layers import Dense
     >>> class Gated(Layer):
@@ -49,6 +52,12 @@ class Layer:
     keeps_shape = False
     keeps_steps = False
     state_numbers: tuple[str, ...] = ()
+    if TYPE_CHECKING:  # a subclass may define it as an attribute or a property
+
+        @property
+        def memory(self) -> int | None: ...
+    else:
+        memory = None
 
     @property
     def scalable(self) -> bool:
@@ -162,6 +171,21 @@ class Layer:
             ValueError: an input of this shape does not fit the layer.
         """
         return shape if self.keeps_shape else None
+
+    def streamed(self) -> Callable[..., Array] | None:
+        """Return the layer with a state of its own, for `stream`; None if it cannot keep a state.
+
+        It is called with one chunk (T, N, ...) of the input after the other, as arrays on the CPU, and returns the
+        output.
+        """
+        owner = next(c for c in type(self).__mro__ if "__call__" in vars(c) or "memory" in vars(c))
+        if self.memory is None or "memory" not in {*vars(owner), *vars(self)}:
+            return None
+
+        def run(*inputs: Array) -> Array:
+            return self(*inputs).data
+
+        return Remembering(run, self.memory) if self.memory else run
 
     def __call__(self, x: Any) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""

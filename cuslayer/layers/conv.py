@@ -160,6 +160,8 @@ class Conv(Convolution):
     ((5, 5, 2, 16), (3, 1, 32, 32, 16))
     """
 
+    memory = 0
+
     def __call__(self, x: Any) -> Tensor:
         return conv(x, self.effective_weight(), **self.geometry())
 

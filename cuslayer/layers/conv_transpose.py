@@ -130,6 +130,8 @@ class ConvTranspose(Convolution):
     ((4, 4, 2, 16), (3, 1, 34, 34, 2))
     """
 
+    memory = 0
+
     def __init__(
         self,
         in_channels: int,

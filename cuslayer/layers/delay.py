@@ -142,6 +142,12 @@ class _Shift:
         return k.response.shift(g, -self.steps)
 
 
+def _memory(delay: Any, dt: float) -> int | None:
+    """Return the number of earlier steps on which a step of the output depends; None if it depends on later ones."""
+    steps = whole_steps(delay, dt)[0]
+    return int(steps.max()) + 1 if steps.min() >= 0 else None
+
+
 class Shift(Layer):
     """A fixed delay of all neurons: ``y[t] = x[t - floor(delay / dt)]``; see `functions.shift`.
 
@@ -163,6 +169,10 @@ class Shift(Layer):
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("Shift", "delay", delay)
         self.dt = check.time_step("Shift", "dt", dt)
+
+    @property
+    def memory(self) -> int | None:
+        return _memory(self.delay, self.dt)
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt)
@@ -216,6 +226,10 @@ class Delay(Layer):
 
     def _first_parameters(self) -> list[Tensor]:
         return [self.delay]
+
+    @property
+    def memory(self) -> int | None:
+        return _memory(to_numpy(self.delay.data), self.dt)
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt, mode=self.mode)

@@ -84,6 +84,8 @@ class Dense(Synapse):
     ((4, 3), (5, 1, 3))
     """
 
+    memory = 0
+
     def __init__(
         self,
         in_features: int | tuple[int, ...],

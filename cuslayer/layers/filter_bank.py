@@ -123,6 +123,10 @@ class TemporalFilter(Layer):
         response = as_neuron("TemporalFilter", neuron).response
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
+    @property
+    def memory(self) -> int:
+        return len(self.weight) - 1
+
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
 
@@ -164,6 +168,10 @@ class FilterBank(Layer):
         bound = check.positive("FilterBank", "scale", scale) / math.sqrt(self.taps)
         start = generator().uniform(-bound, bound, (self.count, self.taps)).astype(np.float32)
         self.weight = Tensor(start, requires_grad=True)
+
+    @property
+    def memory(self) -> int:
+        return self.taps - 1
 
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight]

@@ -154,6 +154,8 @@ class Pool(Windowed):
     [44.0, 44.0, 44.0, 44.0]
     """
 
+    memory = 0
+
     def __call__(self, x: Any) -> Tensor:
         if self.weight_hook:
             return weighted_pool(x, self.effective_weight(), **self.geometry())
@@ -184,6 +186,8 @@ class Unpool(Windowed):
     >>> Unpool(2, gain=11.0)(np.ones((1, 1, 17, 17, 3), bool)).shape
     (1, 1, 34, 34, 3)
     """
+
+    memory = 0
 
     def __call__(self, x: Any) -> Tensor:
         if self.weight_hook:

@@ -18,6 +18,7 @@ from cuslayer.network.join import Join
 from cuslayer.network.memory import with_memory_errors
 from cuslayer.network.shapes import shape_after
 from cuslayer.network.steps import output_step
+from cuslayer.network.stream import Stream
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor
 
@@ -68,7 +69,7 @@ class Container(Layer):
             UserWarning: x looks like pixels from 0 to 255; once for a network.
         """
         x = as_input(x)
-        self._check_input(x)
+        self.check_input(x)
         check.time_first("network", "x", x)
         graph = graph_of(self)
         run = with_memory_errors(observed(self, graph.parts), graph, x.shape)
@@ -76,8 +77,16 @@ class Container(Layer):
         with checked_input(self, x), saved:
             return flow(plan(graph), graph.output, {INPUT: x}, run)
 
-    def _check_input(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
+
+    def stream(self) -> Stream:
+        """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
+
+        Raises:
+            ValueError: the network is on a GPU, or a stage cannot keep a state.
+        """
+        return Stream(self, graph_of(self))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         shapes: dict[int, Shape | None] = {INPUT: shape}

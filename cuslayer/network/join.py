@@ -61,6 +61,7 @@ class Join(Layer):
         how: "add" or "concatenate".
     """
 
+    memory = 0
     keeps_steps = True
 
     def __init__(self, how: str) -> None:

@@ -109,7 +109,7 @@ class Network(Sequential):
         self.input_shape, stages = build(words, neuron)
         super().__init__(*stages, potentials=potentials)
 
-    def _check_input(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
         if x.shape[2:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             hint = shape_hint(x.shape, self.input_shape)

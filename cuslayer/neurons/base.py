@@ -15,7 +15,7 @@ Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -163,6 +163,14 @@ class Neuron:
 
         The numbers are exactly those of the CPU kernels in float32, and ``kind`` names the function of
         ``cuslayer/inspection/demo/neurons.js``.
+        """
+        return None
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        """Return the neurons with a state of their own, for `stream`; None if they cannot keep a state.
+
+        It is called with one chunk (T, N, ...) of the weighted input after the other, as arrays on the CPU, and returns
+        its spikes.
         """
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -215,6 +217,21 @@ class Loihi(Neuron):
         integers = self.constants.recurrence(np.dtype(np.float32))._asdict()
         numbers = {name: float(value) for name, value in integers.items()}
         return {"kind": "fixed point", "first": self.constants.first, **numbers}
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        if type(self).__call__ is not Loihi.__call__:
+            return None
+        constants, steps, states = self.constants, 0, None
+
+        def run(x: Array) -> Array:
+            nonlocal steps, states
+            if states is None:
+                states = np.zeros((3, math.prod(x.shape[1:])), x.dtype)
+            begin, steps = max(constants.first - steps, 0), steps + len(x)
+            spikes: Array = kernels.cpu.loihi.forward(x, constants, states, begin)[1]
+            return spikes
+
+        return run
 
     def fires(self, u: Array) -> Array:
         """Return where voltages u make a spike: ``u > theta``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, laplace_density
 from cuslayer.neurons.potential import save_for_backward
+from cuslayer.neurons.streamed import Remembering
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
@@ -138,6 +140,23 @@ class SampledSRM(Neuron):
     def surrogate(self, u: Array) -> Array:
         """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
         return laplace_density(u, self.theta, self.width, self.spiking.height / self.dt)
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        own = ("__call__", "psp", "spike")
+        if any(getattr(type(self), name) is not getattr(SampledSRM, name) for name in own):
+            return None
+        earlier, before = len(self.refractory) - 1, np.zeros((0, 0), bool)
+        psp = Remembering(lambda x: kernels.cpu.response.fir(x, self.response), len(self.response) - 1)
+
+        def run(x: Array) -> Array:
+            nonlocal before
+            first = before if before.size else np.zeros((earlier, *x.shape[1:]), bool)
+            s = kernels.cpu.sampled_srm.sampled_spike_after(first, psp(x), self.spiking)[1]
+            before = s[len(x) :].copy()
+            spikes: Array = s[earlier:]
+            return spikes
+
+        return run
 
     def with_gradient(self, mode: str) -> SampledSRM:
         return replace(self, gradient=mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -217,6 +218,13 @@ class SRM(Neuron):
         found = {name: filter.recurrence(single, steps)._asdict() for name, filter in filters.items()}
         numbers = {name: {each: float(value) for each, value in given.items()} for name, given in found.items()}
         return {"kind": "alpha", "theta": float(self.spiking.surrogate(single)[0]), **numbers}
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        if self.one_pass is None:
+            return None
+        from cuslayer.kernels.srm.stream import StreamedNeurons  # imports Numba
+
+        return StreamedNeurons(self.filter, self.spiking)
 
     @property
     def width(self) -> float:

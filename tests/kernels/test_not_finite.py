@@ -10,6 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
+from tests.kernels.test_twins_conv import emulator as emulator
 
 WRONG = (math.nan, math.inf, -math.inf)
 SAMPLED = cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -20.0])

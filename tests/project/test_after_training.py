@@ -58,7 +58,7 @@ def test_the_commands(here, capsys):
 def test_the_code_runs_from_top_to_bottom(here):
     space: dict[str, object] = {"__name__": "page"}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         for number, block in enumerate(blocks):

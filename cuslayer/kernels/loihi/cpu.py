@@ -25,7 +25,7 @@ _NARROW = 64
 
 
 @compiled
-def _forward(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integers) -> None:
+def _forward(first: int, last: int, states: Any, x: Any, u: Any, s: Any, begin: int, c: Integers) -> None:
     real = x.dtype.type
     unit, unit_inverse, most = real(_UNIT), real(1 / _UNIT), real(_MOST)
     zero, one = real(0), real(1)
@@ -33,7 +33,8 @@ def _forward(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integ
     zeros = np.zeros(BLOCK, x.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
-        state[:] = 0
+        for i in range(3):
+            state[i * BLOCK : i * BLOCK + high - low] = states[i, low:high]
         for t in range(x.shape[0]):
             given = x[t, low:high] if t >= begin else zeros[: high - low]
             recorded = u[t, low:high]
@@ -57,13 +58,27 @@ def _forward(first: int, last: int, x: Any, u: Any, s: Any, begin: int, c: Integ
                 state[j + 2 * BLOCK] = c.hold if fires else held - one
                 recorded[j] = c.mark if fires and c.mark != zero else value
                 fired[j] = fires
+        for i in range(3):
+            states[i, low:high] = state[i * BLOCK : i * BLOCK + high - low]
 
 
-def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
-    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...)."""
+def forward(
+    x: Array, constants: FixedPoint, states: Array | None = None, begin: int | None = None
+) -> tuple[Array, Array]:
+    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...).
+
+    Args:
+        x: the weighted input.
+        constants: the constants of the neurons.
+        states: current, voltage and steps of refraction before the first step, (3, columns), which become those after
+            the last; None for 0.
+        begin: the first step whose input has an effect; None for that of the constants.
+    """
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
-    arguments = flat, columns(u), columns(s.view(np.uint8)), constants.first, constants.recurrence(x.dtype)
+    states = np.zeros((3, flat.shape[1]), x.dtype) if states is None else states
+    begin = constants.first if begin is None else begin
+    arguments = states, flat, columns(u), columns(s.view(np.uint8)), begin, constants.recurrence(x.dtype)
     parallel_for(_forward, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 

@@ -19,17 +19,18 @@ from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 
 
 @compiled
-def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, theta: Any) -> None:
+def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int, theta: Any) -> None:
+    """The first `before` rows of s are the spikes of earlier steps."""
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         for t in range(a.shape[0]):
             given = a[t, low:high]
             potential = u[t, low:high]
-            fired = s[t, low:high]
+            fired = s[before + t, low:high]
             potential[:] = given
-            for k in range(1, min(t + 1, taps.size)):
+            for k in range(1, min(before + t + 1, taps.size)):
                 tap = taps[k]
-                earlier = s[t - k, low:high]
+                earlier = s[before + t - k, low:high]
                 for j in range(high - low):
                     potential[j] += tap * earlier[j]
             for j in range(high - low):
@@ -41,9 +42,15 @@ def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
 
     ``u[t] = a[t] + sum_{k>=1} nu[k] s[t-k]``, ``s[t] = (u[t] >= theta)``.
     """
-    u, s = empty(a.shape, a.dtype), empty(a.shape, bool)
+    return sampled_spike_after(empty((0, *a.shape[1:]), bool), a, spiking)
+
+
+def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
+    """Return the potential (T, ...) of the input a after earlier spikes (K, ...), and all spikes (K + T, ...)."""
+    u, s = empty(a.shape, a.dtype), empty((len(before) + len(a), *a.shape[1:]), bool)
+    s[: len(before)] = before
     flat, taps = columns(a), flushed_taps(spiking.refractory, a.dtype)
-    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), spiking.surrogate(a.dtype)[0]
+    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), len(before), spiking.surrogate(a.dtype)[0]
     parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
     return u, s
 

@@ -49,27 +49,42 @@ def _count(first: int, last: int, words: Any, x: Any, start: Any) -> None:
 
 
 @compiled
+def list_row(row: int, words: Any, x: Any, index: Any, e: int) -> int:
+    """Write the spikes of a row of x to index, from entry e on, and return the entry after the last.
+
+    x is uint8 (rows, columns), words are its columns as uint64, without those past the last multiple of eight.
+    """
+    for word in range(words.shape[1]):
+        rest = words[row, word]
+        while rest:
+            index[e] = 8 * word + int(trailing_zeros(rest)) // 8
+            e += 1
+            rest &= rest - np.uint64(1)
+    for column in range(8 * words.shape[1], x.shape[1]):
+        if x[row, column]:
+            index[e] = column
+            e += 1
+    return e
+
+
+@compiled
 def _fill(first: int, last: int, words: Any, x: Any, start: Any, index: Any) -> None:
     for row in range(first, last):
-        e = start[row]
-        for word in range(words.shape[1]):
-            rest = words[row, word]
-            while rest:
-                index[e] = 8 * word + int(trailing_zeros(rest)) // 8
-                e += 1
-                rest &= rest - np.uint64(1)
-        for column in range(8 * words.shape[1], x.shape[1]):
-            if x[row, column]:
-                index[e] = column
-                e += 1
+        list_row(row, words, x, index, start[row])
+
+
+def as_words(x: Array) -> tuple[Array, Array]:
+    """Return a boolean matrix as words of eight columns, without words if its rows do not divide, and as uint8."""
+    flat = np.ascontiguousarray(x).view(np.uint8)
+    words = flat.view(np.uint64) if flat.size and flat.shape[1] % 8 == 0 else np.empty((len(flat), 0), np.uint64)
+    return words, flat
 
 
 def find_spikes(x: Array) -> SpikeList:
     """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C)."""
     split = x.ndim // 2
     lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
-    flat = np.ascontiguousarray(x).view(np.uint8).reshape(lines, places)
-    words = flat.view(np.uint64) if flat.size and places % 8 == 0 else np.empty((lines, 0), np.uint64)
+    words, flat = as_words(x.reshape(lines, places))
     start = np.zeros(lines + 1, np.int64)
     parallel_for(_count, lines, words, flat, start, grain=32)
     np.cumsum(start, out=start)

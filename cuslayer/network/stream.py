@@ -1,0 +1,131 @@
+"""`Stream`: a network that takes one step, or one chunk of steps, at a time and keeps its state between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.layers import Dense
+from cuslayer.network.fusion import Step, one_pass, plan
+from cuslayer.network.graph import INPUT, Graph
+from cuslayer.network.input import as_input, finite_input
+from cuslayer.neurons.base import is_neuron
+from cuslayer.tape import no_grad
+
+# Runs a stage on one chunk (T, N, ...) after the other.
+Run: TypeAlias = "Callable[..., Array]"
+
+
+class _Item(NamedTuple):
+    """A stage or a dense layer with its neurons: its function, the numbers of its inputs, and that of its output."""
+
+    run: Run
+    inputs: tuple[int, ...]
+    number: int
+
+
+class Stream:
+    """A network in evaluation that takes one step, or one chunk of steps, at a time; made by ``net.stream()``.
+
+    The spikes are those of ``net(x)`` for the whole input at once: to the bit where layers take spikes, and up to
+    rounding where they take numbers. Memory does not grow with the number of steps. The weights are those that the
+    network has when the stream is made or reset. Streams run on the CPU.
+
+    Args:
+        net: a network on the CPU, of layers and neurons that can keep a state: those of the library, but for a delay
+            below 0; a layer of one's own says so by its attribute `memory` or its method `streamed`.
+
+    Attributes:
+        steps: the number of steps since the start.
+
+    Raises:
+        ValueError: the network is on a GPU, or a stage cannot keep a state.
+
+    >>> import numpy as np
+    >>> from cuslayer.layers import Dense
+    >>> from cuslayer.network import Sequential
+    >>> from cuslayer.neurons import SRM
+    >>> net = Sequential(Dense(4, 3, weight_scale=60.0), SRM())
+    >>> x = np.random.default_rng(0).random((50, 1, 4)) < 0.3
+    >>> stream = net.stream()
+    >>> found = [stream.step(frame) for frame in x]
+    >>> found[0].shape, np.array_equal(found, net(x).data), stream.steps
+    ((1, 3), True, 50)
+    """
+
+    def __init__(self, net: Any, graph: Graph) -> None:
+        self._net, self._graph = net, graph
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: no input has been seen, and the weights are those that the network has now."""
+        for name, p in self._net.named_parameters().items():
+            if not isinstance(p.data, np.ndarray):
+                raise ValueError(f"stream: the network must be on the CPU, {name} is on a GPU")
+        self._items = [item for step in plan(self._graph) for item in _items(self._graph, step)]
+        self._shape: tuple[int, ...] | None = None
+        self.steps = 0
+
+    def step(self, x: Any) -> Array:
+        """Return the output (N, ...) for one step of the input, (N, ...); see `__call__`."""
+        return self(as_input(x).data[None])[0]
+
+    def __call__(self, x: Any) -> Array:
+        """Return the output (T, N, ...) for the next T steps of the input.
+
+        Args:
+            x: spikes or numbers (T, N, ...), on the CPU; N and the shape of a step are those of the first call.
+
+        Returns:
+            Spikes, or numbers where the network ends in a layer, as a NumPy array.
+
+        Raises:
+            TypeError: x is not made of numbers or booleans.
+            ValueError: x does not fit the network or the calls before, holds NaN or an infinity, or is on a GPU.
+        """
+        given = as_input(x)
+        check.time_first("stream", "x", given)
+        if not isinstance(given.data, np.ndarray):
+            raise ValueError("stream: x must be on the CPU, got an array on a GPU")
+        if self._shape is None:
+            self._net.check_input(given)
+        elif given.shape[1:] != self._shape:
+            raise ValueError(f"stream: x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
+        if given.dtype != bool:
+            finite_input("stream", "x", given)
+        values = {INPUT: given.data}
+        with no_grad():
+            for run, inputs, number in self._items:
+                values[number] = run(*(values[each] for each in inputs))
+        self._shape = given.shape[1:]
+        self.steps += len(given)
+        return values[self._graph.output]
+
+    def __repr__(self) -> str:
+        return f"Stream(after {self.steps} steps, {self._net!r})"
+
+
+def _items(graph: Graph, step: Step) -> list[_Item]:
+    """Return a step of a plan with a state: a dense layer and its neurons together, other stages one by one."""
+    if step.fusion is not None and step.fusion.layers == (Dense,):
+        from cuslayer.kernels.srm.stream import StreamedDense  # imports Numba
+
+        layer, neuron = step.stages
+        of_neuron: Any = one_pass(neuron)
+        weight = layer.effective_weight().data
+        return [_Item(StreamedDense(weight, of_neuron.response, of_neuron.spiking), step.inputs, step.last)]
+    return [_Item(_streamed(graph, part), part.inputs, part.last) for part in step.parts()]
+
+
+def _streamed(graph: Graph, step: Step) -> Run:
+    """Return a stage with a state."""
+    stage = step.stages[0]
+    run: Run | None = stage.streamed() if hasattr(stage, "streamed") else None
+    if run is None:
+        what = "the neurons have no method streamed" if is_neuron(stage) else "it may depend on any other step"
+        raise ValueError(f"stream: layer {graph.nodes[step.start]} {check.one_line(stage)} keeps no state: {what}")
+    return run

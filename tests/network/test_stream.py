@@ -1,0 +1,201 @@
+"""`net.stream()`: one step or chunk at a time gives the spikes of the whole input, to the bit."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.layers import Layer
+from cuslayer.neurons.base import Neuron
+from tests.support.fake_cupy import in_use
+
+SRM = cs.SRM()
+FRAME = (6, 5, 2)
+
+
+def dense(inputs, outputs):
+    return cs.Dense(inputs, outputs, weight_scale=60.0)
+
+
+NETWORKS = {
+    "dense": lambda: cs.Sequential(dense(FRAME, 9), SRM, dense(9, 3), SRM),
+    "convolutions": lambda: cs.Sequential(
+        *(cs.Conv(2, 3, 3, padding=1, weight_scale=60.0), SRM, cs.Pool(2, gain=11.0), SRM),
+        *(cs.ConvTranspose(3, 2, 2, weight_scale=60.0), SRM, cs.Unpool(2, gain=11.0), SRM, dense((8, 8, 2), 3), SRM),
+    ),
+    "delays": lambda: cs.Sequential(
+        *(dense(FRAME, 9), SRM, cs.Delay(9, dt=1.0, max_delay=20.0), cs.Shift(2.0), cs.Dropout(0.5), dense(9, 3), SRM)
+    ),
+    "linear delays": lambda: cs.Sequential(dense(FRAME, 9), cs.Delay(9, dt=1.0, mode="linear"), SRM, dense(9, 3), SRM),
+    "filters": lambda: cs.Sequential(
+        dense(FRAME, 4), SRM, cs.FilterBank(2, 7), cs.TemporalFilter(SRM), dense(8, 4), SRM, cs.Average(2)
+    ),
+    "Loihi": lambda: cs.Sequential(
+        *(cs.Dense(FRAME, 9, weight_scale=1000.0), cs.Loihi(ref_delay=3)),
+        *(cs.Dense(9, 3, weight_scale=1000.0), cs.Loihi(first_bin=False)),
+    ),
+    "samples": lambda: cs.Sequential(
+        dense(FRAME, 9), cs.SampledSRM(SRM.response, SRM.refractory), dense(9, 3), cs.SampledSRM([0.0, 1.0])
+    ),
+    "branches": lambda: cs.Sequential(
+        cs.Parallel(cs.Sequential(dense(FRAME, 9), SRM), cs.Sequential(dense(FRAME, 2), SRM), join="concatenate"),
+        cs.Parallel(cs.Sequential(dense(11, 11), SRM), cs.Sequential()),
+        *(dense(11, 3), SRM),
+    ),
+    "short filters, half steps": lambda: cs.Sequential(
+        *(dense(FRAME, 9), cs.SRM(dt=0.5, tau_sr=1.0), dense(9, 3)),
+        cs.SRM(dt=0.5, tau_sr=2.0, cutoff=0.0, ref_cutoff=0.0),
+    ),
+    "more neurons than a block": lambda: cs.Sequential(dense(FRAME, 3000), SRM, dense(3000, 2), SRM),
+    "empty": lambda: cs.Sequential(),
+}
+
+
+def spikes(seed=0, steps=120, samples=2, share=0.1):
+    return np.random.default_rng(seed).random((steps, samples, *FRAME)) < share
+
+
+def in_chunks(stream, x, sizes):
+    places = np.cumsum([0, *sizes])
+    assert places[-1] == len(x)
+    return np.concatenate([stream(x[first:last]) for first, last in pairwise(places)])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("sizes", [[1] * 120, [120], [3, 0, 17, 16, 1, 63, 20]], ids=["steps", "whole", "chunks"])
+def test_the_spikes_are_those_of_the_whole_input(name, sizes):
+    cs.seed(3)
+    net, x = NETWORKS[name](), spikes()
+    net.train(False)
+    with cs.no_grad():
+        whole = net(x).data
+    net.train()
+    stream = net.stream()
+    found = in_chunks(stream, x, sizes)
+    assert found.dtype == whole.dtype
+    np.testing.assert_array_equal(found, whole)
+    assert 0 < whole.mean() < 1
+    assert stream.steps == 120
+
+
+def test_the_blocks_of_a_chip_keep_their_states():
+    net = cs.Sequential(cs.Loihi(ref_delay=3))
+    x = np.random.default_rng(0).integers(-20, 60, (30, 1, 20_000)).astype(np.float32)
+    np.testing.assert_array_equal(in_chunks(net.stream(), x, [1, 20, 9]), net(x).data)
+
+
+def test_numbers_and_spikes_may_alternate():
+    cs.seed(3)
+    net, x = cs.Sequential(dense(FRAME, 2000), SRM, dense(2000, 3), SRM), spikes()
+    stream = net.stream()
+    found = [stream(x[:50]), stream(x[50:90].astype(np.float32)), stream(x[90:])]
+    # A product of matrices adds in another order.
+    assert np.mean(np.concatenate(found) != net(x).data) < 0.02
+
+
+def test_a_thousand_steps_at_a_time():
+    """States are flushed, and filters cut, at the same steps as in the whole."""
+    cs.seed(3)
+    net = NETWORKS["dense"]()
+    x = spikes(steps=2000, share=0.02)
+    x[50:1200] = False
+    np.testing.assert_array_equal(in_chunks(net.stream(), x, [7] * 285 + [5]), net(x).data)
+
+
+def test_a_reset_begins_anew_with_the_weights_of_now():
+    cs.seed(3)
+    net, x = NETWORKS["dense"](), spikes()
+    stream = net.stream()
+    first = stream(x)
+    net[0].weight.data = net[0].weight.data * np.float32(2)
+    stream.reset()
+    assert stream.steps == 0
+    second = stream(x)
+    np.testing.assert_array_equal(second, net(x).data)
+    assert (first != second).any()
+    assert (stream(x) != second).any()
+
+
+def test_a_step_is_a_frame_of_all_samples():
+    cs.seed(3)
+    net, x = NETWORKS["dense"](), spikes(steps=3, samples=4)
+    stream = net.stream()
+    assert stream.step(x[0]).shape == (4, 3)
+    assert repr(stream).startswith("Stream(after 1 steps, Sequential(")
+
+
+def test_a_stream_needs_no_samples():
+    assert NETWORKS["dense"]().stream()(spikes(samples=0)).shape == (120, 0, 3)
+
+
+class Differences(Layer):
+    memory = 1
+
+    def __call__(self, x):
+        x = cs.Tensor(np.asarray(x.data if isinstance(x, cs.Tensor) else x, np.float32))
+        before = np.concatenate([np.zeros_like(x.data[:1]), x.data[:-1]])
+        return x - before
+
+
+class Louder(cs.Dense):
+    def __call__(self, x):
+        return super().__call__(x) * 2.0
+
+
+def test_layers_of_ones_own_say_what_they_remember():
+    cs.seed(3)
+    net, x = cs.Sequential(Differences(), dense(FRAME, 4), SRM), spikes()
+    found = in_chunks(net.stream(), x, [40, 1, 79])
+    assert np.mean(found != net(x).data) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        (lambda x: x, "it may depend on any other step"),
+        (cs.Shift(-1.0), "it may depend on any other step"),
+        (Louder(FRAME, 4), "it may depend on any other step"),
+        (
+            type("Mine", (Neuron,), {"theta": 1.0, "__call__": lambda self, x: x})(),
+            "the neurons have no method streamed",
+        ),
+        (type("Own", (cs.SRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+        (type("Chip", (cs.Loihi,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+        (type("Fir", (cs.SampledSRM,), {"__call__": lambda self, x: x})(), "the neurons have no method streamed"),
+    ],
+)
+def test_stages_that_keep_no_state(stage, why):
+    with pytest.raises(ValueError, match=rf"^stream: layer 1 .* keeps no state: {why}$"):
+        cs.Sequential(dense(FRAME, 4), stage).stream()
+
+
+def test_inputs_that_do_not_fit():
+    net = cs.Network("6x5x2-3", SRM)
+    stream = net.stream()
+    with pytest.raises(ValueError, match=r"^network: x must be \(T, N, 6, 5, 2\)"):
+        stream(spikes()[..., :1])
+    stream(spikes())
+    with pytest.raises(ValueError, match=r"^stream: x must be \(T, 2, 6, 5, 2\), got shape \(120, 3, 6, 5, 2\)$"):
+        stream(spikes(samples=3))
+    with pytest.raises(ValueError, match=r"^stream: x must be \(T, N, \.\.\.\)"):
+        stream(np.ones(3, bool))
+    with pytest.raises(TypeError, match=r"^network: x must be an array"):
+        stream(None)
+    with pytest.raises(ValueError, match=r"^stream: x must be finite"):
+        stream(np.full((1, 2, *FRAME), np.nan))
+    with pytest.raises(ValueError, match=r"^dense: x must have 60 inputs, got shape"):
+        NETWORKS["dense"]().stream()(np.ones((4, 1, 7), bool))
+
+
+def test_arrays_on_a_gpu():
+    cs.seed(3)
+    net = NETWORKS["dense"]()
+    stream = net.stream()
+    with in_use():
+        with pytest.raises(ValueError, match=r"^stream: x must be on the CPU, got an array on a GPU$"):
+            stream(cs.Tensor(spikes()))
+        with pytest.raises(ValueError, match=r"^stream: the network must be on the CPU, 0\.0 is on a GPU$"):
+            NETWORKS["dense"]().stream()
