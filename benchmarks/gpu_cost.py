@@ -14,7 +14,8 @@ For each own kernel NVRTC says registers, shared memory and spills, hence how ma
 (accesses.py), which takes some minutes.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
-the rate of float32; they follow one another. Nothing of it is measured.
+the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
+files of benchmarks/results/, is written beside it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import accesses
-import gpu
+import example_networks
+import gpu_report
 import occupancy
 import page
 import step_costs
 import traffic
+from example_networks import BATCHES, SHAPE, Make, with_float16
 from step_costs import Costs
 
 import cuslayer as cs
@@ -47,7 +49,6 @@ LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
 
-BATCHES = {"MLP": 32, "CNN": 8}
 TOTALS = {
     "operations": "operations (launches, memsets, products, copies)",
     "products": "matrix products",
@@ -113,10 +114,10 @@ def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[d
     return rows
 
 
-def network(name: str) -> tuple[Callable[[], cs.Sequential], tuple[int, ...]]:
+def network(name: str) -> tuple[Make, tuple[int, ...]]:
     """Return a function that makes a network, "MLP", "CNN" or a notation, and the shape of its input."""
-    if name in gpu.NETWORKS:
-        return gpu.NETWORKS[name], (34, 34, 2)
+    if name in example_networks.NETWORKS:
+        return example_networks.NETWORKS[name], SHAPE
     made = cs.Network(name, cs.SRM())
     return lambda: cs.Network(name, cs.SRM()), made.input_shape
 
@@ -125,8 +126,9 @@ def measure(name: str, steps: int, batch: int, quick: bool) -> dict[str, Any]:
     """Return everything about a training step of a network."""
     make, shape = network(name)
     costs = step_costs.count(make, shape, steps, batch)
+    half = step_costs.count(with_float16(make), shape, steps, batch)
     counts = None if quick else accesses.of_step(make, shape)
-    found = {"network": name, "steps": steps, "batch": batch, **totals(costs)}
+    found = {"network": name, "steps": steps, "batch": batch, **totals(costs), "float16": totals(half)}
     return found | {"parts": parts(costs), "kernels": kernels(costs, counts)}
 
 
@@ -147,14 +149,17 @@ def shown(name: str, number: float) -> str:
 
 
 def of_totals(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of totals, beside those before."""
+    """Return the table of totals, beside those with potentials as float16 and those before."""
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
-        usual = row["steps"] == gpu.STEPS and row["batch"] == BATCHES.get(row["network"])
-        before = BEFORE.get(row["network"]) if usual else None
-        heads += [f"{row['network']}, T {row['steps']}, batch {row['batch']}", *(["before"] if before else [])]
+        usual = row["steps"] == example_networks.STEPS and row["batch"] == BATCHES.get(row["network"])
+        columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
+        columns["potentials as float16"] = row["float16"]
+        if usual and row["network"] in BEFORE:
+            columns["before"] = BEFORE[row["network"]]
+        heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
-            line += [shown(name, row[name]), *([shown(name, before[name])] if before else [])]
+            line += [shown(name, column[name]) for column in columns.values()]
     return page.table(heads, cells, 1)
 
 
@@ -209,7 +214,7 @@ def of_networks(rows: list[dict[str, Any]]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
-    parser.add_argument("--steps", type=int, default=gpu.STEPS)
+    parser.add_argument("--steps", type=int, default=example_networks.STEPS)
     parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
     parser.add_argument("--json", action="store_true", help="print JSON, write no page")
     parser.add_argument("--quick", action="store_true", help="without resources and accesses of kernels")
@@ -217,7 +222,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     names = options.network or list(BATCHES)
     rows = [
-        measure(name, options.steps, options.batch or BATCHES.get(name, gpu.BATCH), options.quick) for name in names
+        measure(name, options.steps, options.batch or BATCHES.get(name, example_networks.BATCH), options.quick)
+        for name in names
     ]
     if options.json:
         model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
@@ -229,6 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join([*costs, "", *own]))
     if options.network is None:
         page.fill(options.docs, "gpu-cost", costs, None, "")
+        measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
+        page.fill(options.docs, "gpu-card", measured, None, "")
         if not options.quick:
             page.fill(options.docs, "gpu-kernels", own, None, "")
 

@@ -21,6 +21,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import accesses  # noqa: E402
+import example_networks  # noqa: E402
 import gpu_cost  # noqa: E402
 import occupancy  # noqa: E402
 import page  # noqa: E402
@@ -33,8 +34,10 @@ TINY = ["--steps", "10", "--batch", "2", "--network", "6x6x2-3c3-2a-3"]
 
 
 @cache
-def costs_of(name: str) -> Costs:
-    return step_costs.count(*gpu_cost.network(name), 300, gpu_cost.BATCHES[name])
+def costs_of(name: str, potentials: str = "full") -> Costs:
+    make, shape = gpu_cost.network(name)
+    make = make if potentials == "full" else example_networks.with_float16(make)
+    return step_costs.count(make, shape, 300, gpu_cost.BATCHES[name])
 
 
 def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: float) -> None:
@@ -54,6 +57,16 @@ def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: 
 )
 def test_a_training_step_keeps_its_budget(name: str, limits: dict[str, Any]) -> None:
     budget(costs_of(name), **limits)
+
+
+@pytest.mark.parametrize(("name", "moved"), [("MLP", 158e6), ("CNN", 770e6)])
+def test_a_training_step_with_float16_potentials_moves_less(name: str, moved: float) -> None:
+    """Nothing but the potentials changes: the same operations, and 2 bytes less for each that is written or read."""
+    full, half = costs_of(name), costs_of(name, "float16")
+    assert half.moved <= moved
+    assert half.own() == full.own()
+    assert half.launches == full.launches
+    assert half.bytes_up == full.bytes_up
 
 
 def test_a_budget_that_is_exceeded_fails() -> None:
@@ -179,12 +192,14 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     for row in (first, second):
         for name in gpu_cost.TOTALS:
             assert sum(part[name] for part in row["parts"]) == pytest.approx(row[name])
+        assert row["float16"]["moved"] < row["moved"]
+        assert row["float16"].keys() == gpu_cost.TOTALS.keys()
         assert row["kernels"]
         for kernel in row["kernels"]:
             assert kernel["launches"] >= 1
             assert kernel["moved"] > 0
             assert "registers" not in kernel
-    assert first["bytes_up"] >= 2 * 4 * round(10 * step_costs.EVENTS)
+    assert first["bytes_up"] >= 2 * 4 * round(10 * example_networks.EVENTS)
 
 
 def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -192,7 +207,7 @@ def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     monkeypatch.setattr(accesses, "of_step", lambda *_: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
     monkeypatch.setattr(occupancy, "resources", lambda name: Resources(48, 1, 2))
     docs = tmp_path / "page.md"
-    marks = [mark for name in ("gpu-cost", "gpu-kernels") for mark in page.marks(name)]
+    marks = [mark for name in ("gpu-cost", "gpu-kernels", "gpu-card") for mark in page.marks(name)]
     docs.write_text("\n".join(["Before.", *marks, "After.\n"]))
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
     text, said = docs.read_text(), capsys.readouterr().out
@@ -220,6 +235,7 @@ def test_the_page_has_the_counts() -> None:
     for name, batch in gpu_cost.BATCHES.items():
         costs = costs_of(name)
         rows.append({"network": name, "steps": 300, "batch": batch, **gpu_cost.totals(costs)})
+        rows[-1]["float16"] = gpu_cost.totals(costs_of(name, "float16"))
         rows[-1]["parts"] = gpu_cost.parts(costs)
         assert "\n".join(gpu_cost.of_parts(rows[-1])) in text
     assert "\n".join(gpu_cost.of_totals(rows)) in text
