@@ -81,7 +81,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
 MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
 # The topics whose launchers run above; all kernels bind their arguments alike.
 OVER_TIME = ("response", "srm", "loihi", "sampled_srm", "delay", "filter_bank", "optim")
-TOTALS = np.zeros(4)
+TOTALS = np.zeros(7)
 DESIRED, SCALAR = np.ones((2, 2), np.float32), np.array(1, np.float32)
 
 

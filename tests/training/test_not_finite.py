@@ -238,6 +238,20 @@ def test_bounds_spare_the_reading_of_weights(monkeypatch: pytest.MonkeyPatch) ->
         assert len(read) == 2 * (2 + 5 + 1 + state)
 
 
+def test_a_rate_that_is_assigned_within_an_epoch() -> None:
+    """The bounds know of it, and the weights are read."""
+    net = mlp()
+    trainer = Trainer(net, counts(), cs.SGD(net.parameters()), calibrate=None)
+
+    def batches() -> Any:
+        for number in range(4):
+            trainer.optimizer.lr = 1e39 if number == 2 else 0.01
+            yield SPIKES, LABELS
+
+    with pytest.raises(NotFiniteError, match=rf"^train: epoch 1, batch 3: {WEIGHT}{STEP}$"):
+        trainer.train(batches())
+
+
 def test_the_check_of_a_running_epoch() -> None:
     net = mlp()
     trainer = Trainer(net, counts(), cs.SGD(net.parameters()), calibrate=None)
