@@ -22,7 +22,10 @@ INTERRUPTED = "; --resume goes on from the last checkpoint"
 
 
 # The options that replace values of the configuration.
-_OPTIONS = ("network", "data", "epochs", "batch", "lr", "seed", "out", "checkpoint_minutes", "checkpoint_steps")
+_OPTIONS = (
+    *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
+    *("checkpoint_minutes", "checkpoint_steps"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
     parser.add_argument("--lr", type=float, metavar="X", help="initial learning rate")
+    parser.add_argument(
+        "--clip-norm", type=float, metavar="X", help="scale the gradients if their common norm is larger than this"
+    )
+    parser.add_argument("--clip-value", type=float, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, sample order and dropout")
     parser.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
@@ -85,7 +92,7 @@ def _config(options: argparse.Namespace) -> Config:
     for name in ("epochs", "batch", "checkpoint_steps"):
         if getattr(options, name) is not None:
             check.integer("train", f"--{name.replace('_', '-')}", getattr(options, name), least=1)
-    for name in ("lr", "checkpoint_minutes"):
+    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
         if getattr(options, name) is not None:
             check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
     if options.seed is not None:
