@@ -35,7 +35,7 @@ import page
 import step_costs
 import traffic
 from example_networks import BATCHES, SHAPE, Make, with_float16
-from step_costs import Costs
+from step_costs import Costs, Operation
 
 import cuslayer as cs
 
@@ -48,6 +48,10 @@ FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
+# Instructions a second of its warps: four a cycle of 132 multiprocessors at 1.755 GHz. Instructions of a warp of
+# sm_90 for 32 neurons at a step, in float32, where docs/kernels.md has them: those of the neurons alone.
+ISSUE = 4 * 132 * 1.755e9
+INSTRUCTIONS = {"conv_neuron": 70, "conv_pool": 70 * 5 / 4, "dense_neuron": 50}
 
 TOTALS = {
     "operations": "operations (launches, memsets, products, copies)",
@@ -92,6 +96,16 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
     ]
 
 
+def bound(launch: Operation) -> str:
+    """Return what takes longest of a kernel in the model; "not known" where its instructions may, or its bytes."""
+    if (LAUNCH_IN_GRAPH if launch.graph else LAUNCH) >= launch.bytes / BANDWIDTH:
+        return "launch"
+    if launch.name not in INSTRUCTIONS:
+        return "not known"
+    of_bytes = 32 * traffic.bytes_per_element(launch.name, "float32") / BANDWIDTH
+    return "instructions" if INSTRUCTIONS[launch.name] / ISSUE > of_bytes else "memory"
+
+
 def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[dict[str, Any]]:
     """Return launches and bytes of each own kernel; with counts also its resources, blocks a multiprocessor, accesses.
 
@@ -103,7 +117,7 @@ def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[d
         if launch.kind != "own":
             continue
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
-        row["microseconds"] = microseconds(part)
+        row["microseconds"], row["bound"] = microseconds(part), bound(launch)
         row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
         if counts is not None:
             needed = occupancy.resources(name)
@@ -177,30 +191,49 @@ def of_parts(row: dict[str, Any]) -> list[str]:
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
     quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
-    heads = ["kernel", "network", "launches", "moved", "time", "blocks", "threads", "dynamic shared"]
+    heads = ["kernel", "network", "launches", "moved", "time", "bound by", "blocks", "threads", "dynamic shared"]
     if not quick:
         heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
-        heads += ["sectors needed", "bank conflicts", "divergent"]
+        heads += ["sectors needed", "bank conflicts", "divergent", "reason"]
     cells = []
     for row in rows:
         for kernel in row["kernels"]:
             threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
             numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
-            numbers += [grid, threads, size(kernel["dynamic_shared"])]
+            numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
             if not quick:
                 numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
-                numbers += of_accesses(kernel["accesses"])
+                numbers += of_accesses(kernel["kernel"], kernel["accesses"])
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
     return page.table(heads, cells, 2)
 
 
-def of_accesses(counts: dict[str, Any] | None) -> list[str]:
-    """Return the cells of accesses: sectors needed of those accessed, conflicts a shared access, divergent accesses."""
+def of_accesses(kernel: str, counts: dict[str, Any] | None) -> list[str]:
+    """Return the cells of accesses: sectors needed of those accessed, and why if few; conflicts; divergent accesses."""
     if counts is None:
-        return ["", "", ""]
+        return ["", "", "", ""]
     found = accesses.Accesses(**counts)
     conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
-    return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
+    return [share(found.ideal, found.sectors), conflicts, f"{found.divergence:.0%}", found.reason(kernel)]
+
+
+def share(part: int, whole: int) -> str:
+    """Return the percentage of a part, rounded down: what is shown as 80% is no less."""
+    return f"{100 * part // whole if whole else 100}%"
+
+
+def of_arrays(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the arrays of which few sectors are needed."""
+    cells = []
+    for row in rows:
+        for kernel in row["kernels"]:
+            if kernel.get("accesses"):
+                found, name = accesses.Accesses(**kernel["accesses"]), kernel["kernel"]
+                for array in found.wasteful():
+                    sectors, ideal = found.arrays[array]
+                    cells.append([f"`{name}`", row["network"], f"`{array}`", accesses.reason(name, array)])
+                    cells[-1] += [share(ideal, sectors), share(sectors, found.sectors)]
+    return page.table(["kernel", "network", "array", "reason", "sectors needed", "of the kernel's"], cells, 4)
 
 
 def of_networks(rows: list[dict[str, Any]]) -> list[str]:
@@ -231,14 +264,15 @@ def main(arguments: list[str] | None = None) -> None:
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return
-    costs, own = of_networks(rows), of_kernels(rows)
-    print("\n".join([*costs, "", *own]))
+    costs, own, arrays = of_networks(rows), of_kernels(rows), [] if options.quick else of_arrays(rows)
+    print("\n".join([*costs, "", *own, *(["", *arrays] if arrays else [])]))
     if options.network is None:
         page.fill(options.docs, "gpu-cost", costs, None, "")
         measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
         page.fill(options.docs, "gpu-card", measured, None, "")
         if not options.quick:
             page.fill(options.docs, "gpu-kernels", own, None, "")
+            page.fill(options.docs, "gpu-sectors", arrays, None, "")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels import gpu
 from cuslayer.kernels.constants import ClassCounts, Pooling, Window
 from cuslayer.kernels.conv.tap_sums import add_parts
+from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
@@ -36,6 +37,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     bits = event_fields(steps, columns)[1]
     step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
+    empty = packed.reshape(steps, 1, columns).empty_like()
     counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, :1] * 1.0
     labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(4))
     desired = ClassCounts(labels, 60.0, 10.0)
@@ -49,13 +51,15 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "pack_bits": lambda: gpu.spikes.pack(s),
         "unpack_bits": packed.unpack,
         "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
-        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
+        "set_bits": lambda: gpu.spikes.set_bits(events, whole, recording, empty),
         "psp": lambda: gpu.response.psp(x, response),
         "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
         "fir": lambda: gpu.response.fir(x, taps),
         "fir_adjoint": lambda: gpu.response.fir_adjoint(g, taps),
         "shift": lambda: gpu.response.shift(x, delay),
         "shift_spikes": lambda: gpu.response.shift_spikes(s, delay),
+        "delay_steps": lambda: gpu.delay.delay_steps(near, (columns,), 1.0, steps),
+        "dropout_scale": lambda: gpu.dropout.scale(x.reshape(1, -1), 0.5),
         "shift_linear": lambda: gpu.delay.shift_linear(x, delay, near, far),
         "shift_delay_adjoint": lambda: gpu.delay.shift_delay_adjoint(g, x, delay),
         "filter_bank": lambda: gpu.filter_bank.forward(x, bank),
@@ -131,6 +135,7 @@ def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
         "dense": lambda: gpu.dense.forward(spikes, w),
         "dense_weight_adjoint": lambda: gpu.dense.weight_adjoint(spikes, g),
         "dense_input_adjoint": lambda: gpu.dense.input_adjoint(g, w),
+        "matmul": lambda: matmul(g, w),
         "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
         "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
     }

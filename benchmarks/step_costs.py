@@ -23,11 +23,14 @@ from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
 from cuslayer.tape import Node, Tensor
 from cuslayer.training import Trainer
+from cuslayer.training.graph import StepGraphs
 from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, in_use
+from tests.support.fake_cupy import Costs, Operation, counted, in_use
+
+__all__ = ["Costs", "Operation", "count", "prepared"]
 
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
@@ -88,6 +91,7 @@ def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
 
     with ExitStack() as stack:
         for owner, attribute, name, layer in (
+            (StepGraphs, "_send", "input", ""),
             (Container, "__call__", "forward", "input"),
             (trainer, "loss", "loss", "loss"),
             (Tensor, "backward", "backward", ""),

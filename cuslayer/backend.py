@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import metadata
@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from cuslayer import check
+from cuslayer.device_random import DeviceRandom
 
 # An array of NumPy or CuPy, used through their common interface.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -28,7 +29,7 @@ _GPU_WORDS = ("gpu", "nvidia", "cuda", "cupy", "geforce", "rtx", "tesla")
 
 _device = os.environ.get("CUSLAYER_DEVICE", "auto")
 _generator = np.random.default_rng()
-
+_device_random = DeviceRandom()
 
 # Doubles each element of an array of one block.
 _TRIAL = 'extern "C" __global__ void twice(float *x) { x[threadIdx.x] *= 2; }'
@@ -205,7 +206,8 @@ def to_numpy(x: Any) -> Array:
 def seed(value: int) -> None:
     """Seed the random generator of weights, dropout and shuffling.
 
-    It runs on the CPU, so that a seed gives the same weights on every device.
+    It runs on the CPU, so that a seed gives the same weights on every device. A GPU draws the neurons of dropout
+    itself, with a key from this generator; see `random_state`.
 
     Args:
         value: an integer of at least 0.
@@ -220,6 +222,7 @@ def seed(value: int) -> None:
     """
     global _generator
     _generator = np.random.default_rng(check.integer("seed", "value", value, least=0))
+    _device_random.restart()
 
 
 def generator() -> np.random.Generator:
@@ -227,12 +230,55 @@ def generator() -> np.random.Generator:
     return _generator
 
 
+def random_state(beside: Array) -> Array:
+    """Return the state of the generator of a GPU, (2,) int64 on the device: a key, and the number of the next draw.
+
+    The key is drawn from the library's generator at the first use after `seed`. A kernel that draws advances the
+    number.
+
+    Args:
+        beside: an array on the device.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured, and the state is not on the device yet.
+    """
+    module = namespace(beside)
+    # The tests run kernels on arrays of NumPy.
+    number, allow = (0, lambda: None) if module is np else (module.cuda.Device().id, check_upload)
+    return _device_random.array(module, number, lambda: int(_generator.integers(2**63)), allow)
+
+
+def device_draws() -> int:
+    """Return how many draws of a GPU have been launched or captured."""
+    return _device_random.uses
+
+
+def generator_state() -> dict[str, Any]:
+    """Return the state of the random generator, and under "device" that of a GPU's if it has been used."""
+    state, on_device = dict(_generator.bit_generator.state), _device_random.state(to_numpy)
+    return state if on_device is None else state | {"device": list(on_device)}
+
+
+def load_generator_state(state: Mapping[str, Any]) -> None:
+    """Continue with a state that `generator_state` has returned.
+
+    Raises:
+        ValueError: the state is that of another kind of generator; nothing is changed then.
+    """
+    on_device = state.get("device")
+    if on_device is not None and not (len(on_device) == 2 and all(type(number) is int for number in on_device)):
+        raise ValueError(f"load_generator_state: device must be a key and a number, got {on_device!r}")
+    _generator.bit_generator.state = {name: value for name, value in state.items() if name != "device"}
+    _device_random.restart(on_device and tuple(on_device))
+
+
 @contextmanager
 def preserved_generator() -> Iterator[None]:
-    """Let nothing that the block draws change the random generator."""
+    """Let nothing that the block draws change the random generator, nor that of a GPU."""
     state = _generator.bit_generator.state
     try:
-        yield
+        with _device_random.preserved():
+            yield
     finally:
         _generator.bit_generator.state = state
 

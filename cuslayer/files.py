@@ -1,15 +1,30 @@
-"""Atomic writes of files, and archives of arrays with a JSON description."""
+"""Atomic writes of files, and what is left of a write whose process has died."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+# Of each error of the system, what to do.
+_ADVICE = {
+    errno.ENOSPC: "free space there, or write elsewhere",
+    errno.EDQUOT: "free some of your quota there, or write elsewhere",
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: "get the right to write there, or write elsewhere",
+    errno.EPERM: "get the right to write there, or write elsewhere",
+}
+# Some file systems cannot be asked to put a file on the disk.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
+# The temporary files of this process.
+_unfinished: set[Path] = set()
 
 
 class NotWritten(OSError, ValueError):
@@ -27,13 +42,26 @@ class NotWritten(OSError, ValueError):
         return self.message
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object], *, op: str | None = None) -> None:
+def not_written(what: str, problem: OSError) -> NotWritten:
+    """Return the error of a file or folder that the system refuses to write: the reason and what to do."""
+    advice = _ADVICE.get(problem.errno or 0)
+    why = problem.strerror or type(problem).__name__
+    return NotWritten(f"{what} cannot be written ({why}){f'; {advice}' if advice else ''}", problem)
+
+
+def write_whole(
+    path: Path, write: Callable[[BinaryIO], object], *, op: str | None = None, durable: bool = False
+) -> None:
     """Write a file under a temporary name, then rename it to path: a reader never sees an incomplete file.
+
+    The temporary name is ``.NAME.PID.TOKEN``, with the number of this process.
 
     Args:
         path: the file; an existing one is replaced.
         write: called with the open file.
         op: the operation that begins the message of an error; None for none.
+        durable: whether to wait until the content is on the disk, so that a loss of power leaves the old file or the
+            new one; which of them, `sync_folder` decides.
 
     Raises:
         NotWritten: the folder is missing, full or not writable, or path is a folder, a device or a pipe; path is
@@ -43,38 +71,84 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, op: str | No
         # The rename would put a file in the place of a device, such as /dev/null.
         what = f"{path} is a device or a pipe, not a file"
         raise NotWritten(f"{op}: {what}" if op else what, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+    _unfinished.add(beside)
     try:
         with beside.open("xb") as file:
             write(file)
+            if durable:
+                _sync(file)
         os.replace(beside, path)
     except OSError as problem:
         _remove(beside)
-        why = problem.strerror or type(problem).__name__
-        reason = "is a folder, not a file" if path.is_dir() else f"cannot be written ({why})"
         # The name of the temporary file means nothing to the caller.
-        raise NotWritten(f"{op}: {path} {reason}" if op else f"{path} {reason}", problem) from None
+        what = f"{op}: {path}" if op else str(path)
+        if path.is_dir():
+            raise NotWritten(f"{what} is a folder, not a file", problem) from None
+        raise not_written(what, problem) from None
     except BaseException:
         _remove(beside)
         raise
+    finally:
+        _unfinished.discard(beside)
 
 
-def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, op: str | None = None) -> None:
-    """Write an npz file of arrays and the JSON text `about`, atomically; errors are those of `write_whole`."""
-    import numpy as np
-
-    text = np.array(json.dumps(about))
-    write_whole(path, lambda file: np.savez(file, about=text, **arrays), op=op)
+def discard_unfinished() -> None:
+    """Remove the temporary files of writes that are not finished, before the process ends at once."""
+    for path in list(_unfinished):
+        _remove(path)
 
 
-def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
-    """Return what `write_archive` wrote. A damaged file raises any error of the readers of zip, npy and JSON."""
-    import numpy as np
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove temporary files of processes that have died, or that this process has left.
 
-    # np.load leaves a damaged file open if it opened the file itself. Without pickle no code in the file can run.
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return json.loads(str(arrays.pop("about"))), arrays
+    Args:
+        folder: the folder.
+        names: the names of the files that were to be written; temporary files of others are kept.
+    """
+    known = "|".join(map(re.escape, names))
+    pattern = re.compile(rf"\.(?:{known})\.([0-9]{{1,10}})\.[0-9a-f]{{16}}")
+    for path in folder.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found and path not in _unfinished and (int(found[1]) == os.getpid() or not alive(int(found[1]))):
+            _remove(path)
+
+
+def alive(process: int) -> bool:
+    """Return whether a process of this machine runs; on Windows False, where a file in use cannot be removed."""
+    if sys.platform == "win32":
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    with suppress(OSError, IndexError):
+        # A process that has ended, whose parent has not asked for its exit code yet, is in state Z.
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in ("Z", "X")
+    return True
+
+
+def _sync(file: BinaryIO) -> None:
+    """Wait until a file is on the disk."""
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as problem:
+        if problem.errno not in _NO_SYNC:
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder are on the disk, where the system can do that."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _remove(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.files import write_whole
+from cuslayer.files import NotWritten, discard_unfinished, write_whole
 from cuslayer.interchange import export_hdf5
 from cuslayer.training import EpochStats, Stats
 
@@ -46,6 +47,51 @@ def test_a_device_is_not_replaced(tmp_path):
         cs.data.write_events(tmp_path / "a.bs2", cs.Events([1.0], [2], [3], [1]))
     assert str(error.value) == f"write_events: {tmp_path}/a.bs2 is a device or a pipe, not a file"
     assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "; free space there, or write elsewhere"),
+        (errno.EDQUOT, "; free some of your quota there, or write elsewhere"),
+        (errno.EROFS, "; write elsewhere"),
+        (errno.EACCES, "; get the right to write there, or write elsewhere"),
+        (errno.EIO, ""),
+    ],
+)
+def test_what_to_do_is_said(tmp_path, number, advice):
+    def fail(file):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(NotWritten) as error:
+        write_whole(tmp_path / "a", fail)
+    assert str(error.value) == f"{tmp_path / 'a'} cannot be written ({os.strerror(number)}){advice}"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "a", []
+
+    def fsync(number):
+        (beside,) = tmp_path.iterdir()
+        seen.append((beside.name.split(".")[1:3], beside.read_bytes(), path.exists()))
+        raise OSError(errno.EINVAL, "this file system cannot do that")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(path, lambda file: file.write(b"content"), durable=True)
+    assert seen == [(["a", str(os.getpid())], b"content", False)]
+    assert path.read_bytes() == b"content"
+
+
+def test_files_that_are_not_finished_are_discarded(tmp_path):
+    """As where a process ends at once, by the handler of a signal."""
+
+    def write(file):
+        discard_unfinished()
+        assert [*tmp_path.iterdir()] == []
+
+    with pytest.raises(NotWritten):
+        write_whole(tmp_path / "a", write)
 
 
 def test_what_is_written_by_name(tmp_path):

@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     The code is 0; 2 for what the user can change, such as invalid input or a full disk; 1 for an error in cuslayer; 130
-    if interrupted; 141 if the reader of the output has ended. An error is one line, unless the environment variable
-    CUSLAYER_TRACEBACK is set.
+    if interrupted, 143 if terminated; 141 if the reader of the output has ended. An error is one line, unless the
+    environment variable CUSLAYER_TRACEBACK is set.
     """
     command: Any = None
     with warnings.catch_warnings(), _any_file_name():

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cuslayer import backend
 
+if TYPE_CHECKING:
+    from cuslayer.training import Run
+
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the argument RUN."""
+    """Add the argument RUN and the option --best."""
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/1, or a checkpoint file in it")
+    parser.add_argument("--best", action="store_true", help="use the weights of the best epoch, not the last ones")
+
+
+def run_of(options: argparse.Namespace) -> Run:
+    """Return the run of the argument RUN."""
+    from cuslayer.training import load_run
+
+    return load_run(options.run, best=options.best)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

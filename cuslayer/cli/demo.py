@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.arguments import add_page, add_run, page_of
+from cuslayer.cli.arguments import add_page, add_run, page_of, run_of
 
 HELP = "write an HTML page in which the network recognizes drawn digits"
 DESCRIPTION = """Write one HTML page, which works without a network connection: draw a digit in it, an event camera is
@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from cuslayer import training
     from cuslayer.inspection import demo
 
-    found = training.load_run(options.run)
+    found = run_of(options)
     print(demo(found.net, page_of(options, "demo", found.folder), duration=found.config.duration))

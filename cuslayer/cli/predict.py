@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import add_device, add_run, use_device
+from cuslayer.cli.arguments import add_device, add_run, run_of, use_device
 
 if TYPE_CHECKING:
     from cuslayer.training import Prediction
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer import training
 
     use_device(options)
-    found = training.predict(training.load_run(options.run), options.files)
+    found = training.predict(run_of(options), options.files)
     if options.json:
         rows = [{"file": p.file, "class": p.label, "counts": p.counts, "time_ms": p.time} for p in found]
         print("[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]", sep="\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cuslayer.cli.arguments import add_data, add_device, add_page, add_run, page_of, use_device
+from cuslayer.cli.arguments import add_data, add_device, add_page, add_run, page_of, run_of, use_device
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer.inspection import report
 
     use_device(options)
-    found = training.load_run(options.run)
+    found = run_of(options)
     if options.files and options.data:
         raise ValueError("report: --data must not be given with files")
     if options.files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.arguments import add_data, add_device, add_run, use_device
+from cuslayer.cli.arguments import add_data, add_device, add_run, run_of, use_device
 
 HELP = "show the loss and the accuracy of a run on its test set"
 
@@ -21,8 +21,9 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer import training
 
     use_device(options)
-    found = training.load_run(options.run)
+    found = run_of(options)
     score, recordings = training.evaluate(found, data=options.data, progress=True)
     accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
     what = f"{recordings} recording{'' if recordings == 1 else 's'}"
-    print(f"{options.run} at epoch {found.epoch}: {what}, loss {score.loss:.4g}{accuracy}")
+    within = f" and {found.batches} batches" if found.batches else ""
+    print(f"{options.run} at epoch {found.epoch}{within}: {what}, loss {score.loss:.4g}{accuracy}")

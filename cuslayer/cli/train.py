@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_device, use_device
+from cuslayer.cli.signals import deferred
+
+if TYPE_CHECKING:
+    from cuslayer.training import Config, Stopped
 
 HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
 _LARGEST = 2**63
-INTERRUPTED = "; --resume goes on from the last whole epoch"
+INTERRUPTED = "; --resume goes on from the last checkpoint"
+
+
+# The options that replace values of the configuration.
+_OPTIONS = ("network", "data", "epochs", "batch", "lr", "seed", "out", "checkpoint_minutes", "checkpoint_steps")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,30 +50,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in --out, by default the last one under runs/"
     )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        metavar="X",
+        help="write a checkpoint after so many minutes, also within an epoch, by default 5",
+    )
+    parser.add_argument("--checkpoint-steps", type=int, metavar="N", help="write a checkpoint after so many steps, too")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run the command."""
-    from cuslayer import check, training
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return the exit code: 0, or 130 and 143 if SIGINT or SIGTERM has stopped it."""
+    from cuslayer import training
 
     use_device(options)
-    for name in ("epochs", "batch"):
+    config = _config(options)
+    with deferred() as stop:
+        try:
+            out = training.train(
+                config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True), stop=stop
+            )
+        except training.Stopped as stopped:
+            print(f"cuslayer: interrupted{_how_to_go_on(options, stopped)}", file=sys.stderr)
+        else:
+            if stop():
+                print(f"cuslayer: interrupted; the run in {out} is complete", file=sys.stderr)
+    return stop.exit_code
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """Return the configuration of the arguments."""
+    from cuslayer import check, training
+
+    for name in ("epochs", "batch", "checkpoint_steps"):
         if getattr(options, name) is not None:
-            check.integer("train", f"--{name}", getattr(options, name), least=1)
-    if options.lr is not None:
-        check.positive("train", "--lr", options.lr)
+            check.integer("train", f"--{name.replace('_', '-')}", getattr(options, name), least=1)
+    for name in ("lr", "checkpoint_minutes"):
+        if getattr(options, name) is not None:
+            check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
     if options.seed is not None:
         check.integer("train", "--seed", options.seed, least=0)
-    for name in ("epochs", "batch", "seed"):
+    for name in ("epochs", "batch", "seed", "checkpoint_steps"):
         if (getattr(options, name) or 0) >= _LARGEST:
-            raise ValueError(f"train: --{name} must be under 2**63, got {check.one_line(getattr(options, name), 40)}")
-    path = options.config
+            got = check.one_line(getattr(options, name), 40)
+            raise ValueError(f"train: --{name.replace('_', '-')} must be under 2**63, got {got}")
     if options.resume:
-        folder = training.find_run(options.out)
-        options.out = str(folder)
-        # The configuration of the run is used unless another is given.
-        path = path or folder / training.CONFIG
-    config = training.load_config(path) if path else training.Config()
-    names = ("network", "data", "epochs", "batch", "lr", "seed", "out")
-    config = config.with_options(**{name: getattr(options, name) for name in names})
-    training.train(config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True))
+        options.out = str(training.find_run(options.out))
+    # The configuration of the run is used unless another is given.
+    if options.config or not options.resume:
+        config = training.load_config(options.config) if options.config else training.Config()
+    else:
+        config = training.config_of_run(Path(options.out))
+    return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
+
+
+def _how_to_go_on(options: argparse.Namespace, stopped: Stopped) -> str:
+    """Return where a run stands that was stopped, and the command that goes on."""
+    if not stopped.saved:
+        return " before the first checkpoint; the same command begins anew"
+    device = ["--device", options.device] if options.device else []
+    command = shlex.join(["cuslayer", "train", "--resume", "--out", str(stopped.folder), *device])
+    within = f", batch {stopped.batches} of epoch {stopped.epoch + 1}" if stopped.batches else ""
+    return f" after epoch {stopped.epoch}{within}; to go on: {command}"

@@ -181,9 +181,20 @@ class Loader:
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.batches_from(0)
+
+    def batches_from(self, first: int) -> Iterator[Batch]:
+        """Return an iterator over the batches of the next epoch from number `first` on, to resume within an epoch.
+
+        >>> from cuslayer.data.digits import Digits
+        >>> loader = Loader(Digits("test"), 100, steps=30)
+        >>> [len(labels) for x, labels in loader.batches_from(2)]
+        [100, 60]
+        """
+        first = check.integer("Loader", "first", first, least=0)
         epoch, parts = self._parts()
         self.epoch = epoch + 1
-        return self._batches(parts, epoch)
+        return self._batches(parts[first:], epoch)
 
     def __getitem__(self, index: SupportsIndex, /) -> Batch:
         """Return batch `index` of the next epoch; `epoch` does not change.
@@ -212,6 +223,8 @@ class Loader:
 
     def _batches(self, parts: list[npt.NDArray[np.int64]], epoch: int) -> Iterator[Batch]:
         """Yield a batch for each part."""
+        if not parts:
+            return
         if self.resident:
             yield from map(self._on_device().batch, parts)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, kernels
-from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, event_fields, lines_of, words_of
+from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
 Words = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
@@ -27,7 +27,10 @@ class PackedEvents(NamedTuple):
     begin: Ints
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
-        """Return the spikes (steps, recordings, *shape) on the GPU; events and their places are one copy to it."""
+        """Return the spikes (steps, recordings, *shape) on the GPU; events and their places are one copy to it.
+
+        The bits are set when they are needed.
+        """
         count = len(self.begin) - 1
         places = np.concatenate([self.begin, np.arange(count)]).view(np.uint32)
         sent = backend.cupy().asarray(np.concatenate([places, self.events.reshape(-1)]))
@@ -43,13 +46,13 @@ class PackedBits(NamedTuple):
     words: Words
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
-        """Return the spikes (steps, recordings, *shape) on the GPU."""
-        return spikes_of(backend.cupy().asarray(self.words), (steps, self.words.shape[1], *shape))
+        """Return the spikes (steps, recordings, *shape) for the GPU, to which they are sent when they are needed."""
+        recordings = self.words.shape[1]
+        return DeferredSpikes(backend.cupy(), (steps, recordings, *shape), False, self._send)
 
-
-def spikes_of(words: Any, shape: tuple[int, ...]) -> PackedSpikes:
-    """Return words (steps, recordings, lines, words of a line) on the GPU as spikes (steps, recordings, ...)."""
-    return PackedSpikes(words.reshape(-1, *words.shape[2:]), shape, lines_of(shape[2:])[1])
+    def _send(self, to: PackedSpikes) -> None:
+        backend.check_upload()
+        to.words.set(self.words.reshape(to.words.shape))  # type: ignore[attr-defined]
 
 
 def begins(lengths: Any) -> Ints:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, kernels
-from cuslayer.data.packed import PackedBits, PackedEvents, begins, spikes_of
-from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.data.packed import PackedBits, PackedEvents, begins
+from cuslayer.kernels.spikes.packed import DeferredSpikes, PackedSpikes
 
 
 class Resident:
@@ -64,9 +65,14 @@ class Resident:
         """Return the spikes (steps, samples, ...) of the recordings whose numbers an int64 array on the GPU has."""
         shape = (self._steps, len(samples), *self._shape)
         if self._begin is None:
-            return spikes_of(self._held[:, samples], shape)
+            return DeferredSpikes(backend.cupy(), shape, False, partial(self._take, samples))
         found: PackedSpikes = kernels.gpu.spikes.from_events(self._held, self._begin, samples, shape)
         return found
+
+    def _take(self, samples: Any, to: PackedSpikes) -> None:
+        """Write the bits of some recordings to packed spikes."""
+        frames = len(self._held), len(samples), *self._held.shape[2:]
+        self._held.take(samples, axis=1, out=to.words.reshape(frames))
 
 
 def _joined(arrays: list[npt.NDArray[Any]], axis: int) -> Any:

@@ -1,4 +1,4 @@
-"""Dense layers, convolution and pooling as matrix products, for NumPy and CuPy: of numbers, and on a GPU of spikes.
+"""Dense layers and convolution of numbers as matrix products, and pooling as sums of shifted views, for NumPy and CuPy.
 
 Convolution copies the patches of one block of frames at a time.
 """
@@ -8,27 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.operations.base import numeric_type
 
 # Bytes of the patches of a block: enough for a fast product, little compared with the memory of a network.
 _BLOCK_BYTES = 8 << 20
 
 
+def product(a: Array, b: Array) -> Array:
+    """Return a b, a (rows, inner), b (inner, columns); on a GPU by a kernel that a CUDA graph may have."""
+    return a @ b if namespace(a) is np else matmul(a, b)
+
+
+def product_of_transposed(a: Array, b: Array) -> Array:
+    """Return a' b, a (inner, rows), b (inner, columns), in the same way."""
+    return a.T @ b if namespace(a) is np else matmul(a, b, transposed=True)
+
+
 def dense(x: Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs)."""
-    return x.astype(w.dtype, copy=False) @ w
-
-
-def dense_input_adjoint(g: Array, w: Array) -> Array:
-    """Return g w', g (rows, outputs): the gradient of x in x w."""
-    return g @ w.T
+    return product(x.astype(w.dtype, copy=False), w)
 
 
 def dense_weight_adjoint(x: Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): the gradient of w in x w."""
-    return x.T.astype(g.dtype, copy=False) @ g
+    return product_of_transposed(x.astype(g.dtype, copy=False), g)
 
 
 def _blocks(frames: int, bytes_per_frame: int) -> Iterator[slice]:
@@ -96,8 +104,8 @@ def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
         for group in range(groups):
             part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
             mine = slice(group * outputs, (group + 1) * outputs)
-            product = part @ w[..., mine].reshape(taps * inputs, outputs)
-            out[block, ..., mine] = product.reshape(-1, rows, columns, outputs)
+            found = product(part, w[..., mine].reshape(taps * inputs, outputs))
+            out[block, ..., mine] = found.reshape(-1, rows, columns, outputs)
     return out
 
 
@@ -112,20 +120,20 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
         for group in range(groups):
             part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
             mine = slice(group * outputs, (group + 1) * outputs)
-            product = part.T @ g[block, ..., mine].reshape(-1, outputs)
-            w[..., mine] += product.reshape(*window.kernel, inputs, outputs)
+            found = product_of_transposed(part, g[block, ..., mine].reshape(-1, outputs))
+            w[..., mine] += found.reshape(*window.kernel, inputs, outputs)
     return w
 
 
-def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
+def _patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
     """Return the gradient (frames, rows, columns, kh, kw, C) of the patches, g as conv returns."""
     inputs, outputs = w.shape[2], w.shape[3] // groups
     taps = window.kernel[0] * window.kernel[1]
     patches = namespace(g).empty((*g.shape[:3], *window.kernel, inputs * groups), g.dtype)
     for group in range(groups):
         mine = slice(group * outputs, (group + 1) * outputs)
-        product = g[..., mine].reshape(-1, outputs) @ w[..., mine].reshape(taps * inputs, outputs).T
-        patches[..., group * inputs : (group + 1) * inputs] = product.reshape(*g.shape[:3], *window.kernel, inputs)
+        found = product(g[..., mine].reshape(-1, outputs), w[..., mine].reshape(taps * inputs, outputs).T)
+        patches[..., group * inputs : (group + 1) * inputs] = found.reshape(*g.shape[:3], *window.kernel, inputs)
     return patches
 
 
@@ -135,12 +143,12 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
     x = namespace(g).empty((len(g), *image, channels), g.dtype)
     taps = window.kernel[0] * window.kernel[1]
     for block in _blocks(len(g), g.shape[1] * g.shape[2] * taps * channels * g.dtype.itemsize):
-        patches = conv_patches_adjoint(g[block], w, window, groups)
-        scatter_patches(patches, x[block], window)
+        patches = _patches_adjoint(g[block], w, window, groups)
+        _scatter_patches(patches, x[block], window)
     return x
 
 
-def scatter_patches(patches: Array, x: Array, window: Window) -> None:
+def _scatter_patches(patches: Array, x: Array, window: Window) -> None:
     """Write to x (frames, H, W, C) the sums of the overlapping patches (frames, rows, columns, kh, kw, C)."""
     rows, columns = patches.shape[1:3]
     image = (x.shape[1], x.shape[2])
@@ -159,15 +167,6 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
     for _, _, down, across in _taps(window, rows, columns):
         out += padded[:, down, across]
     return out * dtype.type(gain)
-
-
-def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
-    """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
-    rows, columns = g.shape[1:3]
-    padded = _canvas(g, image, g.shape[3], window, (rows, columns))
-    for _, _, down, across in _taps(window, rows, columns):
-        padded[:, down, across] += g
-    return padded[_inside(window, image)] * g.dtype.type(gain)
 
 
 def weighted_pool(x: Array, w: Array, window: Window) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, generator, to_device, to_numpy
+from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
@@ -19,6 +19,10 @@ WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
 Pair: TypeAlias = "int | tuple[int, int]"
+
+
+# The most elements of a parameter that is drawn. While a network is read from a file, those of its largest array.
+most_drawn: Setting[float] = Setting(math.inf)
 
 
 class Layer:
@@ -150,13 +154,18 @@ class Layer:
         Raises:
             ValueError: a name is missing or unknown, or a shape differs; nothing changes then.
         """
+        self.check_state(state)
+        loaded = [(p, to_device(state[name].astype(p.dtype))) for name, p in self.named_parameters().items()]
+        for p, data in loaded:
+            p.data = data
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
         mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
         for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
             raise ValueError(f"load_state: parameter {name} is {'missing' if name in mine else 'unknown'}")
         for name, p in mine.items():
             check.same_shape("load_state", f"parameter {name}", state[name], "the network's", p)
-        for name, p in mine.items():
-            p.data = to_device(state[name].astype(p.dtype))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of the output after T and N, without running the layer.
@@ -297,10 +306,7 @@ class Synapse(Hooked):
         scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
-        try:
-            drawn = generator().uniform(-bound, bound, shape).astype(np.float32)
-        except (MemoryError, ValueError, OverflowError):
-            raise ValueError(f"{type(self).__name__}: a weight of shape {shape} does not fit into memory") from None
+        drawn = draw_uniform(type(self).__name__, -bound, bound, shape)
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
         self._attach_hooks(weight_hook)
@@ -318,6 +324,20 @@ class Synapse(Hooked):
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
         return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
+
+
+def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:
+    """Return the initial values of a parameter, float32, drawn from the library's generator.
+
+    Raises:
+        ValueError: they do not fit into memory, or are more than `most_drawn`.
+    """
+    if math.prod(shape) > most_drawn.get():
+        raise ValueError(f"{op}: a parameter of shape {shape} is larger than the arrays of its file")
+    try:
+        return generator().uniform(low, high, shape).astype(np.float32)
+    except (MemoryError, ValueError, OverflowError):
+        raise ValueError(f"{op}: a weight of shape {shape} does not fit into memory") from None
 
 
 def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:

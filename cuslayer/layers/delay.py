@@ -8,31 +8,13 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
-from cuslayer.layers.base import Layer, changed_options
+from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.layers.base import Layer, changed_options, draw_uniform
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
 
 MODES = ("floor", "linear")
-
-
-def whole_steps(delay: Any, dt: float) -> tuple[Array, Array]:
-    """Return ``floor(delay / dt)`` as int64, and the remainder as a fraction of a step.
-
-    A delay that is a multiple of dt up to rounding errors of its number type counts as that multiple.
-
-    >>> [n.item() for n, _ in (whole_steps(d, 0.1) for d in (13 * 0.1, np.float32(1.3), 1.29, -0.05))]
-    [13, 13, 12, -1]
-    >>> whole_steps(2.25, 0.5)[1].item()
-    0.5
-    """
-    given = np.asarray(delay)
-    tolerance = 5e-7 if given.dtype == np.float32 else 1e-9
-    ratio = given.astype(np.float64) / dt
-    nearest = np.rint(ratio)
-    meant = np.abs(ratio - nearest) <= tolerance * np.maximum(1.0, np.abs(ratio))
-    whole = np.where(meant, nearest, np.floor(ratio))
-    return whole.astype(np.int64), np.where(meant, 0.0, ratio - whole)
 
 
 def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
@@ -57,6 +39,9 @@ def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Ten
     Returns:
         The delayed signal, of x's shape and type. In the linear mode spikes become float32, or the type of a delay
         that is a tensor.
+
+    Delays that are on a GPU already, as those of a layer, are not read back: one that is not finite is no error there.
+    Its spikes never arrive, and its numbers are NaN.
 
     Raises:
         ValueError: x is not (T, N, ...), delay is not finite or fits neither channels nor neurons, dt is not positive,
@@ -89,7 +74,7 @@ def _trained(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array,
     move = _Shift(x, delay, dt, mode)
     y = move.forward(x, delay.dtype)
     # The floor mode saves y rather than x: the next operation keeps y anyway.
-    saved, steps = (x, move.steps) if mode == "linear" else (y, 0 * move.steps)
+    saved, steps = (x, move.steps) if mode == "linear" else (y, namespace(y).zeros_like(move.steps))
 
     def of_delay(g: Array) -> Array:
         of_columns = kernels.of(g).delay.shift_delay_adjoint(g, saved, steps)
@@ -106,24 +91,22 @@ class _Shift:
         check.time_first("shift", "x", x)
         dt = check.time_step("shift", "dt", dt)
         self.linear = check.one_of("shift", "mode", mode, MODES) == "linear"
-        # On the CPU: there are few delays, and they are validated.
-        given = np.asarray(to_numpy(delay))
+        on_device = namespace(delay) is not np and delay.dtype.kind == "f"
+        given = delay if on_device else np.asarray(to_numpy(delay))
         if given.dtype.kind not in "iuf":
             raise TypeError(f"shift: delay must be numbers, got {given.dtype}")
-        if not np.isfinite(given).all():
+        if not on_device and not np.isfinite(given).all():
             raise ValueError("shift: delay must be finite")
         neuron = x.shape[2:]
         if given.shape not in ((), neuron[-1:], neuron):
             raise ValueError(f"shift: delay has shape {given.shape}, a neuron of x each has shape {neuron}")
-        whole, fraction = whole_steps(given, dt)
-        self.steps = self._columns(x, whole)
-        self.weights = (self._columns(x, 1 - fraction), self._columns(x, fraction)) if self.linear else ()
-
-    @staticmethod
-    def _columns(x: Array, of_neurons: Array) -> Array:
-        """Return the values of neurons for each column of x, on the current device."""
-        values = to_device(of_neurons)
-        return namespace(values).broadcast_to(values, x.shape[1:]).ravel()
+        given = given if given.dtype == np.float32 else given.astype(np.float64)
+        if namespace(x) is not namespace(given):
+            # A single number is an argument of a kernel, which a captured step may have; an array is sent.
+            one = given.size == 1
+            given = namespace(x).zeros(given.shape, given.dtype) + given.item() if one else to_device(given)
+        self.steps, fraction = kernels.of(x).delay.delay_steps(given, x.shape[1:], dt, len(x) + 1)
+        self.weights = (1 - fraction, fraction) if self.linear else ()
 
     def forward(self, x: Array, spikes_as: Any) -> Array:
         """Return x delayed; in the linear mode spikes become numbers of type `spikes_as`."""
@@ -221,7 +204,7 @@ class Delay(Layer):
         self.max_delay = None if max_delay is None else check.not_negative("Delay", "max_delay", max_delay)
         self.mode = check.one_of("Delay", "mode", mode, MODES)
         longest = 1.0 if self.max_delay is None else min(1.0, self.max_delay)
-        start = generator().uniform(0.0, longest, self.features).astype(np.float32)
+        start = draw_uniform("Delay", 0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
     def _first_parameters(self) -> list[Tensor]:

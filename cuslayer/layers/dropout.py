@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from cuslayer import check
-from cuslayer.backend import Array, generator, to_device
+from cuslayer import check, kernels
+from cuslayer.backend import Array
 from cuslayer.layers.base import Layer
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
@@ -17,7 +15,8 @@ from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """Silence each neuron of each sample with probability p at all steps; scale the others by ``1 / (1 - p)``.
 
-    The neurons are drawn from the seeded generator. The output holds numbers: a scaled spike is not a spike.
+    The neurons are drawn by the seeded generator; a GPU draws others than the CPU, the same for the same seed. The
+    output holds numbers: a scaled spike is not a spike.
 
     Args:
         x: (T, N, ...), spikes (taken as float32) or numbers.
@@ -37,8 +36,7 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     check.time_first("dropout", "x", x)
     p = check.fraction("dropout", "p", p)
     x = numeric(x)
-    active = generator().random(x.shape[1:]) >= p
-    scale = to_device((active / (1 - p)).astype(np.dtype(x.dtype)))
+    scale = kernels.of(x).dropout.scale(x, p)
     return x * scale, lambda g: g * scale
 
 

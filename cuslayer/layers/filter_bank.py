@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, generator
-from cuslayer.layers.base import Layer, Shape
+from cuslayer.backend import Array
+from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
@@ -166,7 +166,7 @@ class FilterBank(Layer):
         self.count = check.integer("FilterBank", "count", count, least=1)
         self.taps = check.integer("FilterBank", "taps", taps, least=1)
         bound = check.positive("FilterBank", "scale", scale) / math.sqrt(self.taps)
-        start = generator().uniform(-bound, bound, (self.count, self.taps)).astype(np.float32)
+        start = draw_uniform("FilterBank", -bound, bound, (self.count, self.taps))
         self.weight = Tensor(start, requires_grad=True)
 
     @property

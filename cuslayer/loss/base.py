@@ -61,6 +61,13 @@ class ClassLoss:
         """
         return None
 
+    def send_labels(self, labels: Any, spikes: Any) -> Any:
+        """Return labels where the loss needs them, so that a loss and a score send them to a GPU once.
+
+        Those that the loss would refuse are returned as they are.
+        """
+        return labels
+
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes."""
         return one_hot(op, labels, spikes.shape[1:])
@@ -161,3 +168,8 @@ def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | No
         return None
     rate = loss.desired_rate(target, outputs, steps)
     return None if rate is None or not math.isfinite(rate) else float(rate)
+
+
+def sent_labels(loss: Any, target: Any, spikes: Any) -> Any:
+    """Return a target where any loss needs it, by `ClassLoss.send_labels`; as it is if the loss has no such method."""
+    return loss.send_labels(target, spikes) if callable(getattr(loss, "send_labels", None)) else target

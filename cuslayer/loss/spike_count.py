@@ -11,7 +11,7 @@ from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
 from cuslayer.loss.base import ClassLoss, class_labels, one_hot, within
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 
 
 @differentiable
@@ -124,6 +124,16 @@ class SpikeCountLoss(ClassLoss):
         first, last = within(type(self).__name__, self.region, steps, self.neuron.dt)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
+
+    def send_labels(self, labels: Any, spikes: Any) -> Any:
+        spikes = as_tensor(spikes)
+        if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
+            return labels
+        try:
+            chosen = class_labels(type(self).__name__, labels, spikes.shape[1:])
+        except (TypeError, ValueError):
+            return labels
+        return to_device(chosen).astype("int64", copy=False)
 
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""

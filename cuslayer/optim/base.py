@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -296,8 +296,29 @@ class Optimizer:
         """Load a result of `state`, for the same parameters and groups. A rate that it does not have is not changed.
 
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs; the optimizer is unchanged then.
+            ValueError: a name is missing or unknown, a shape differs, or a number is out of range; the optimizer is
+                unchanged then.
         """
+        self.check_state(state)
+        op = "load_state"
+        steps = {n: check.integer(op, f"optimizer's {n}", a[()], least=0) for n, a in state.items() if _is_steps(n)}
+        rates = {n: check.not_negative(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "lr"}
+        sizes = {n: check.positive(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "size"}
+        memory = [
+            {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}
+            for i, memory in enumerate(self.memory)
+        ]
+        self.memory, self.steps = memory, steps["steps"]
+        self._taken = [steps.get(f"{i}.steps", self.steps) for i in range(len(memory))]
+        self._sizes = [sizes.get(f"{i}.size") for i in range(len(memory))]
+        if "lr" in rates:
+            self.lr = rates["lr"]
+        for number, group in enumerate(self.groups):
+            if f"group.{number}.lr" in rates:
+                group.lr = rates[f"group.{number}.lr"]
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise the errors of `load_state` for what has the names and the shapes of a state."""
         needed = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
         needed |= {"steps": np.array(self.steps)}
         optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
@@ -307,17 +328,10 @@ class Optimizer:
             raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in needed else 'unknown'}")
         for name, array in state.items():
             check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
-        self.steps = int(state["steps"])
-        for i, memory in enumerate(self.memory):
-            self._taken[i] = int(state.get(f"{i}.steps", state["steps"]))
-            self._sizes[i] = float(state[f"{i}.size"]) if f"{i}.size" in state else None
-            for name, a in memory.items():
-                memory[name] = to_device(state[f"{i}.{name}"].astype(a.dtype))
-        if "lr" in state:
-            self.lr = float(state["lr"])
-        for number, group in enumerate(self.groups):
-            if f"group.{number}.lr" in state:
-                group.lr = float(state[f"group.{number}.lr"])
+
+
+def _is_steps(name: str) -> bool:
+    return name.split(".")[-1] == "steps"
 
 
 def _bounds(p: Tensor) -> Numbers | None:

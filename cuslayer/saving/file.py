@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cuslayer import backend
+from cuslayer.archive import Refused, read_archive, write_archive
 from cuslayer.backend import Array
-from cuslayer.files import read_archive, write_archive
 from cuslayer.layers import Layer
+from cuslayer.layers.base import most_drawn
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
 from cuslayer.saving.describe import Description
@@ -88,7 +89,8 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
     own = _by_name(classes)
     about, arrays = _read(Path(path))
     try:
-        with backend.preserved_generator():
+        largest = max((array.size for array in arrays.values()), default=0)
+        with backend.preserved_generator(), most_drawn.set(largest):
             return Rebuilt(about, arrays, own).root
     except ValueError as problem:
         raise ValueError(f"load: {path}: {str(problem).removeprefix('load: ')}") from problem
@@ -117,6 +119,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         about, arrays = read_archive(path)
         about = dict(about)
+    except Refused as problem:
+        raise ValueError(f"load: {path} {problem}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
         raise ValueError(f"load: {path} is damaged or no saved network ({type(problem).__name__})") from None
     if "epoch" in about and "generator" in about:

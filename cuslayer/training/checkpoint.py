@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cuslayer import backend
-from cuslayer.files import read_archive, write_archive
+import numpy as np
+
+from cuslayer import backend, check
+from cuslayer.archive import Archive, Refused, open_archive, write_archive
+from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
+from cuslayer.training.place import Place
+from cuslayer.training.record import Record
 
-_FORMAT = 1
+_FORMAT = 2
+# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run.
+_FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
+_FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
+_PARTS = ("network", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -23,59 +34,222 @@ class Checkpoint:
         network: the parameters by name.
         optimizer: the state of the optimizer by name.
         generator: the state of the random number generator.
+        place: the place in the next epoch; None between epochs.
+        record: the configuration and the statistics of the run; None for a checkpoint of something else.
     """
 
     epoch: int
     network: dict[str, backend.Array]
     optimizer: dict[str, backend.Array]
     generator: dict[str, Any]
+    place: Place | None = None
+    record: Record | None = None
 
     @classmethod
-    def of(cls, epoch: int, network: Sequential, optimizer: SGD | Adam) -> Checkpoint:
+    def of(
+        cls,
+        epoch: int,
+        network: Sequential,
+        optimizer: SGD | Adam,
+        *,
+        place: Place | None = None,
+        record: Record | None = None,
+    ) -> Checkpoint:
         """Return a checkpoint of the current state."""
-        return cls(epoch, network.state(), optimizer.state(), dict(backend.generator().bit_generator.state))
+        return cls(epoch, network.state(), optimizer.state(), backend.generator_state(), place, record)
+
+    @property
+    def batches(self) -> int:
+        """The number of batches that were trained after the completed epochs."""
+        return 0 if self.place is None else self.place.batches
 
     def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
         """Load the state into network, optimizer and random number generator.
 
         Raises:
-            ValueError: the state does not fit the network or the optimizer; nothing is changed then.
+            ValueError: the state does not fit the network, the optimizer or the generator; nothing is changed then.
         """
-        before = network.state()
-        network.load_state(self.network)
         try:
+            _check_layout({"network": self.network, "optimizer": self.optimizer}, network, optimizer)
+            _check_finite(self.network, self.optimizer)
+            _check_generator(self.generator)
+        except _Wrong as problem:
+            raise ValueError(f"restore: {problem}") from None
+        before, memory = network.state(), optimizer.state()
+        try:
+            network.load_state(self.network)
             optimizer.load_state(self.optimizer)
-        except ValueError:
+        except BaseException:
             network.load_state(before)
+            optimizer.load_state(memory)
             raise
-        backend.generator().bit_generator.state = self.generator
+        backend.load_generator_state(self.generator)
 
-    def save(self, path: str | Path) -> None:
-        """Write the checkpoint as an npz file, atomically."""
+    def save(self, path: str | Path, *, op: str | None = None) -> None:
+        """Write the checkpoint as an npz file, atomically; it is on the disk then.
+
+        Args:
+            path: the file.
+            op: the operation that begins the message of an error; None for none.
+
+        Raises:
+            ValueError: a number in it is not finite; no file is written then.
+            NotWritten: the file cannot be written.
+        """
+        try:
+            _check_finite(self.network, self.optimizer)
+        except _Wrong as problem:
+            raise ValueError(f"{op or 'Checkpoint'}: {problem}, {path} is not written") from None
         about = {"format": _FORMAT, "epoch": self.epoch, "generator": self.generator}
+        about["place"] = None if self.place is None else self.place.json()
+        about["run"] = None if self.record is None else self.record.json()
         arrays: dict[str, Any] = {f"network/{name}": a for name, a in self.network.items()}
         arrays |= {f"optimizer/{name}": a for name, a in self.optimizer.items()}
-        write_archive(Path(path), about, arrays)
+        write_archive(Path(path), about, arrays, op=op, durable=True)
+        sync_folder(Path(path).parent)
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(
+    path: str | Path, network: Sequential | None = None, optimizer: SGD | Adam | None = None
+) -> Checkpoint:
     """Read a checkpoint.
 
+    Names, shapes and types of its arrays are compared before one of them is read.
+
+    Args:
+        path: the file.
+        network: the network that its parameters must fit; None for any.
+        optimizer: the optimizer that its state must fit; None for any.
+
     Raises:
-        ValueError: the file is missing, damaged, or of another format.
+        ValueError: the file is missing, damaged or of another format, a value in it is out of range, or its arrays do
+            not fit the network or the optimizer.
     """
+    with _opened(path) as archive:
+        epoch, generator, place, record = _description(archive)
+        layout = {part: dict[str, Any]() for part in _PARTS}
+        for name, header in archive.headers.items():
+            part, _, rest = name.partition("/")
+            if part not in layout:
+                raise _Wrong(f"array {name} is unknown")
+            layout[part][rest] = header
+        _check_layout(layout, network, optimizer)
+        if network is None or optimizer is None:
+            archive.check_size()
+        arrays = {part: {name: archive.read(f"{part}/{name}") for name in layout[part]} for part in _PARTS}
+        _check_finite(**arrays)
+    return Checkpoint(epoch, **arrays, generator=generator, place=place, record=record)
+
+
+class Summary(NamedTuple):
+    """What a checkpoint says without its arrays: completed epochs, batches after them, and the record of its run."""
+
+    epoch: int
+    batches: int
+    record: Record | None
+
+
+def read_summary(path: str | Path) -> Summary:
+    """Read what a checkpoint says, without its arrays. Errors are those of `load_checkpoint`."""
+    with _opened(path) as archive:
+        epoch, _, place, record = _description(archive)
+        return Summary(epoch, 0 if place is None else place.batches, record)
+
+
+class _Wrong(ValueError):
+    """What a checkpoint has in it is wrong."""
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Archive]:
+    """Open a checkpoint for the block, and let all errors in it name the operation and the file."""
+    op = f"load_checkpoint: {path}"
+    if not Path(path).is_file() and not Path(path).is_dir():
+        raise ValueError(f"{op} is no file")
     try:
-        about, arrays = read_archive(path)
-        version = about["format"]
-        epoch, generator = (about["epoch"], about["generator"]) if version == _FORMAT else (0, {})
-    except FileNotFoundError:
-        raise ValueError(f"load_checkpoint: {path} is no file") from None
+        with open_archive(path) as archive:
+            yield archive
+    except Refused as problem:
+        raise ValueError(f"{op} {problem}") from None
+    except _Wrong as problem:
+        raise ValueError(f"{op}: {problem}") from None
+    except ValueError as problem:
+        # Those of `load_state` say what does not fit.
+        text = str(problem)
+        if not text.startswith("load_state: "):
+            raise ValueError(f"{op} is damaged or no checkpoint ({type(problem).__name__})") from None
+        raise ValueError(f"{op}: {text.removeprefix('load_state: ')}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
-        raise ValueError(f"load_checkpoint: {path} is damaged or no checkpoint ({type(problem).__name__})") from None
-    if version != _FORMAT:
-        raise ValueError(f"load_checkpoint: {path} has format {version}, this version reads {_FORMAT}")
+        raise ValueError(f"{op} is damaged or no checkpoint ({type(problem).__name__})") from None
 
-    def part(prefix: str) -> dict[str, backend.Array]:
-        return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
-    return Checkpoint(epoch, part("network/"), part("optimizer/"), generator)
+def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, Record | None]:
+    """Return the epoch, the state of the generator, the place and the record of a checkpoint, all of them checked."""
+    about = dict(archive.about())
+    version = about["format"]
+    if type(version) is not int or version not in _FIELDS:
+        raise Refused(f"has format {check.one_line(version)}, this version reads 1 and {_FORMAT}")
+    missing = sorted(_FIELDS[version] - about.keys())
+    if missing:
+        raise KeyError(missing[0])
+    for name in sorted(about.keys() - _FIELDS[version]):
+        raise _Wrong(f"{check.one_line(name)} is unknown in format {version}")
+    epoch = about["epoch"]
+    if type(epoch) is not int or not 0 <= epoch < 2**31:
+        raise _Wrong(f"epoch must be an integer from 0 to {2**31 - 1}, got {check.one_line(epoch)}")
+    _check_generator(about["generator"])
+    place = None if about.get("place") is None else Place.of_json(about["place"])
+    record = None if about.get("run") is None else Record.of_json(about["run"], epoch)
+    return epoch, about["generator"], place, record
+
+
+def _check_generator(state: Any) -> None:
+    """Raise ValueError unless a state is one of the library's kind of generator."""
+    kind = type(backend.generator().bit_generator)
+    name = state.get("bit_generator") if isinstance(state, Mapping) else state
+    if name != kind.__name__:
+        raise _Wrong(f"generator must be the state of {kind.__name__}, got {check.one_line(name)}")
+    trial, own = kind(0), {key: value for key, value in state.items() if key != "device"}
+    try:
+        trial.state = own
+        same = trial.state == own
+    except Exception:  # NumPy raises many types
+        same = False
+    # A key and the number of the next draw, if a GPU has drawn.
+    of_device = state.get("device", [0, 0])
+    known = isinstance(of_device, list) and [type(each) for each in of_device] == [int, int]
+    if not same or not known or not all(0 <= each < 2**63 for each in of_device):
+        raise _Wrong(f"generator has a state that {kind.__name__} cannot have")
+
+
+def _check_layout(
+    layout: Mapping[str, Mapping[str, Any]], network: Sequential | None, optimizer: SGD | Adam | None
+) -> None:
+    """Raise ValueError unless names, shapes and types are those of a network and an optimizer."""
+    if network is not None:
+        network.check_state(layout["network"])
+        parameters = network.named_parameters()
+        for name, x in layout["network"].items():
+            _check_type(f"parameter {name}", x, parameters[name].dtype if name in parameters else None)
+    if optimizer is not None:
+        optimizer.check_state(layout["optimizer"])
+        types = {f"{i}.{name}": a.dtype for i, memory in enumerate(optimizer.memory) for name, a in memory.items()}
+        for name, x in layout["optimizer"].items():
+            _check_type(f"optimizer's {name}", x, types.get(name))
+    for part, arrays in layout.items():
+        for name, x in arrays.items():
+            if x.dtype.kind not in "fiu":
+                raise _Wrong(f"{part}'s {name} has type {x.dtype}, which is no number")
+
+
+def _check_type(name: str, x: Any, wanted: Any) -> None:
+    if wanted is not None and x.dtype != wanted:
+        raise _Wrong(f"{name} has type {x.dtype}, the network's has {wanted}")
+
+
+def _check_finite(network: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
+    """Raise ValueError if a number is not finite."""
+    for what, arrays in (("parameter", network), ("optimizer's", optimizer)):
+        for name, a in arrays.items():
+            if not np.isfinite(a).all():
+                raise _Wrong(f"{what} {name} has NaN or an infinity")

@@ -108,6 +108,8 @@ class Config:
         initialization: "calibrated", for weights that `calibrate` scales before the first step, except those of layers
             with a weight_scale of their own; or "slayer", for SLAYER's scales.
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
+        checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
+        checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
         data: the folder of recordings; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
@@ -130,6 +132,8 @@ class Config:
     seed: int = 0
     initialization: str = "calibrated"
     firing_rate: float = 30.0
+    checkpoint_minutes: float = 5.0
+    checkpoint_steps: int | None = None
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -223,6 +227,9 @@ class Config:
         training: dict[str, Any] = {"error": error, "optimizer": optimizer}
         training |= {"epochs": self.epochs, "batch": self.batch, "seed": self.seed}
         training |= {"initialization": self.initialization, "firingRate": self.firing_rate}
+        training["checkpoint"] = {"minutes": self.checkpoint_minutes}
+        if self.checkpoint_steps is not None:
+            training["checkpoint"]["steps"] = self.checkpoint_steps
         training["path"] = {name: value for name, value in paths.items() if value is not None}
         document = {
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},

@@ -10,11 +10,13 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.check import one_line
 from cuslayer.network.container import graph_of
 from cuslayer.network.network import Sequential
 from cuslayer.plot import gradient_flow
 from cuslayer.tape import Tensor
 from cuslayer.training.stats import read_table, write_table
+from cuslayer.training.sums import check_fields, devices_of_sums, sums_on_devices
 
 
 class GradientFlow:
@@ -72,6 +74,23 @@ class GradientFlow:
         """Count a step whose gradients a captured graph adds."""
         self._steps += 1
 
+    def state(self) -> dict[str, Any]:
+        """Return the sums of the epoch so far as numbers, lists and dictionaries; on a GPU this reads them."""
+        return {"steps": self._steps, "squares": devices_of_sums(self._squares)}
+
+    def load_state(self, state: Any) -> None:
+        """Load a result of `state`, to go on with the next step.
+
+        Raises:
+            ValueError: it is none of this network; nothing changes then.
+        """
+        check_fields("gradient flow", state, ("steps", "squares"))
+        steps = state["steps"]
+        if type(steps) is not int or steps < 0:
+            raise ValueError(f"load_state: the gradient flow's steps must be an integer from 0, got {one_line(steps)}")
+        squares = sums_on_devices("gradient flow", state["squares"], len(self._parameters))
+        self._steps, self._squares = steps, squares
+
     def end_epoch(self) -> dict[str, float]:
         """End the epoch: append its sizes to `epochs`, and return them.
 
@@ -100,11 +119,16 @@ class GradientFlow:
         """
         return gradient_flow(self, ax)
 
-    def save(self, path: str | Path) -> None:
-        """Write the epochs as CSV: the columns ``epoch`` and the parameters' names, one row per epoch."""
+    def save(self, path: str | Path, *, durable: bool = False) -> None:
+        """Write the epochs as CSV: the columns ``epoch`` and the parameters' names, one row per epoch.
+
+        Args:
+            path: the file.
+            durable: whether to wait until the file is on the disk.
+        """
         numbered = enumerate(self.epochs, start=1)
         rows = ([epoch, *(sizes.get(name) for name in self._parameters)] for epoch, sizes in numbered)
-        write_table(path, ["epoch", *self._parameters], rows)
+        write_table(path, ["epoch", *self._parameters], rows, durable=durable)
 
     def load(self, path: str | Path, epochs: int | None = None) -> None:
         """Replace `epochs` by those that `save` wrote.

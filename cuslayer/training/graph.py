@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array, capture, check_upload, cupy, preserved_generator, to_device
+from cuslayer.backend import (
+    Array,
+    capture,
+    check_upload,
+    cupy,
+    device_draws,
+    preserved_generator,
+    random_state,
+    to_device,
+)
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
 
@@ -16,13 +25,17 @@ Step = Callable[[PackedSpikes, Array, bool], None]
 
 
 class _Graph(NamedTuple):
-    """A captured step: its input, the number of classes, the gradients that it writes, and its launch."""
+    """A captured step: its input, the number of classes, the gradients that it writes, and its launch.
+
+    It draws if it has kernels that advance the random generator of the GPU.
+    """
 
     x: PackedSpikes
     labels: Any
     classes: int
     gradients: list[Array | None]
     launch: Callable[[], None]
+    draws: bool
 
 
 class StepGraphs:
@@ -33,7 +46,7 @@ class StepGraphs:
     are not captured.
 
     Args:
-        gradient: computes the gradients for a batch, without any other effect, and returns the output and the loss.
+        gradient: computes the gradients for a batch, without any other effect, and returns the output first.
         step: takes a whole step for a batch; the last argument is whether the sizes of gradients are added.
         count: counts on the host a step that a graph takes; with the same last argument.
         optimizer: the optimizer.
@@ -44,7 +57,7 @@ class StepGraphs:
 
     def __init__(
         self,
-        gradient: Callable[[PackedSpikes, Array], tuple[Any, Any]],
+        gradient: Callable[[PackedSpikes, Array], tuple[Any, ...]],
         step: Step,
         count: Callable[[bool], None],
         optimizer: Optimizer,
@@ -53,6 +66,7 @@ class StepGraphs:
         self._graphs: dict[Any, _Graph | None] = {}
         self._stream: Any = None
         self._pool: Any = None
+        self._draws = device_draws()
         self.refused: str | None = None
 
     def run(self, x: Any, target: Any, sizes: bool) -> bool:
@@ -66,7 +80,7 @@ class StepGraphs:
         if self.refused or not isinstance(x, PackedSpikes) or not _are_labels(target, x.shape[1]):
             return False
         flags = tuple(p.requires_grad for p in self._optimizer.parameters)
-        key = x.shape, x.by_neuron is None, sizes, flags
+        key = x.shape, x.has_neurons, sizes, flags
         if key not in self._graphs:
             self._graphs[key] = None
             return False
@@ -83,6 +97,9 @@ class StepGraphs:
                 p.grad = g
             self._optimizer.count_step()
             self._count(sizes)
+            if graph.draws:
+                # After a seed it begins with another key, which is sent here.
+                random_state(graph.x.words)
         graph.launch()
         return True
 
@@ -92,12 +109,14 @@ class StepGraphs:
         if self._pool is None:
             # A graph writes to the addresses of its capture: no other work may get this memory.
             self._stream, self._pool = module.cuda.Stream(non_blocking=True), module.cuda.MemoryPool()
-        words, by_neuron = x.words.copy(), None if x.by_neuron is None else x.by_neuron.copy()
-        held = PackedSpikes(words, x.shape, x.line, by_neuron)
+        held = x.empty_like()
+        x.write(held)
         labels = to_device(target).astype(np.int64)
         parameters = self._optimizer.parameters
         before = [p.grad for p in parameters]
         self._optimizer.prepare()
+        if device_draws() != self._draws:
+            random_state(held.words)
         module.cuda.Device().synchronize()
         classes = []
 
@@ -111,10 +130,12 @@ class StepGraphs:
             for p, g in zip(parameters, before, strict=True):
                 p.grad = g
             return None
+        drawn = device_draws()
         launch, problem = self._record(lambda: self._step(held, labels, sizes))
         if launch is None:
             raise RuntimeError(f"Trainer: a step cannot be captured: {problem}")
-        return _Graph(held, labels, classes[0], [p.grad for p in parameters], launch)
+        gradients = [p.grad for p in parameters]
+        return _Graph(held, labels, classes[0], gradients, launch, draws=device_draws() != drawn)
 
     def _record(self, work: Callable[[], None]) -> tuple[Callable[[], None] | None, str | None]:
         """Return the launch of the graph of some work, or why it cannot be captured."""
@@ -131,10 +152,8 @@ class StepGraphs:
                 return None, f"{type(problem).__name__}: {lines[0]}"
 
     def _send(self, graph: _Graph, x: PackedSpikes, target: Any) -> None:
-        """Copy a batch to the input of a graph."""
-        graph.x.words[...] = x.words
-        if graph.x.by_neuron is not None:
-            graph.x.by_neuron[...] = x.by_neuron
+        """Write a batch to the input of a graph."""
+        x.write(graph.x)
         if isinstance(target, np.ndarray):
             check_upload()
             graph.labels.set(target.astype(np.int64, copy=False))

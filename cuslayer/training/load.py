@@ -8,10 +8,12 @@ from pathlib import Path
 
 from cuslayer import backend
 from cuslayer.network.network import Network
-from cuslayer.training.checkpoint import load_checkpoint
+from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config
+from cuslayer.training.data_of_run import load_data
+from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, METRICS
 from cuslayer.training.read_config import load_config
-from cuslayer.training.run import CHECKPOINT, CONFIG, METRICS, load_data
+from cuslayer.training.record import ALL, NETWORK, PATHS
 from cuslayer.training.score import Score
 from cuslayer.training.stats import Stats, load_stats
 from cuslayer.training.trainer import Trainer
@@ -27,6 +29,7 @@ class Run:
         stats: one row of scores for each epoch, and `stats.best`.
         epoch: the number of completed epochs.
         folder: the folder of the run.
+        batches: the number of batches of the next epoch that the network was trained on.
     """
 
     net: Network
@@ -34,9 +37,10 @@ class Run:
     stats: Stats
     epoch: int
     folder: Path
+    batches: int = 0
 
 
-def load_run(path: str | os.PathLike[str]) -> Run:
+def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     """Read a run that `cuslayer train` or `cuslayer.training.train` wrote.
 
     The network is made from the configuration and has the weights of the checkpoint, on the device in use. The random
@@ -44,10 +48,11 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 
     Args:
         path: the folder of the run, such as ``"runs/1"``, or a checkpoint file in it.
+        best: whether to take the weights of the best epoch, not the last ones; see `Stats.best`.
 
     Raises:
         ValueError: the folder, its checkpoint, its configuration or its metrics are missing or damaged, or do not
-            belong together.
+            belong together; or path is a file and best is True.
 
     >>> load_run("no/such/run")
     Traceback (most recent call last):
@@ -57,23 +62,34 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     given = Path(path)
     if not given.exists():
         raise ValueError(f"load_run: {given} does not exist")
-    folder, file = (given, given / CHECKPOINT) if given.is_dir() else (given.parent, given)
-    for needed in (file, folder / CONFIG, folder / METRICS):
+    if best and not given.is_dir():
+        raise ValueError(f"load_run: path must be a folder for the best epoch, got the file {given}")
+    folder, file = (given, given / (BEST if best else CHECKPOINT)) if given.is_dir() else (given.parent, given)
+    for needed in (file, folder / CONFIG):
         if not needed.is_file():
             raise ValueError(f"load_run: {folder} has no {needed.name}")
-    checkpoint, config = load_checkpoint(file), load_config(folder / CONFIG)
+    summary, config = read_summary(file), load_config(folder / CONFIG)
+    if summary.epoch and not (folder / METRICS).is_file():
+        raise ValueError(f"load_run: {folder} has no {METRICS}")
+    if summary.record is not None:
+        # A run that was resumed with other options has another configuration than its best checkpoint.
+        of = ALL if file.name == CHECKPOINT else NETWORK
+        summary.record.check_files("load_run", folder, free=PATHS, of=of)
     with backend.preserved_generator():
         net = config.network()
     try:
-        net.load_state(checkpoint.network)
+        checkpoint = load_checkpoint(file, net)
     except ValueError as problem:
-        reason = str(problem).removeprefix("load_state: ")
+        reason = str(problem).removeprefix(f"load_checkpoint: {file}: ")
+        if reason == str(problem):
+            raise
         raise ValueError(f"load_run: {file} does not fit {folder / CONFIG}: {reason}") from None
+    net.load_state(checkpoint.network)
     net.train(False)
-    rows = load_stats(folder / METRICS)[: checkpoint.epoch]
+    rows = load_stats(folder / METRICS)[: checkpoint.epoch] if checkpoint.epoch else []
     if len(rows) < checkpoint.epoch:
         raise ValueError(f"load_run: {folder / METRICS} has {len(rows)} epochs, the checkpoint has {checkpoint.epoch}")
-    return Run(net, config, Stats(rows), checkpoint.epoch, folder)
+    return Run(net, config, Stats(rows), checkpoint.epoch, folder, checkpoint.batches)
 
 
 def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tuple[Score, int]:

@@ -12,8 +12,8 @@ from cuslayer.backend import Array
 from cuslayer.data import read_events
 from cuslayer.loss import classify, decision_time
 from cuslayer.tape import no_grad
+from cuslayer.training.data_of_run import load_data
 from cuslayer.training.load import Run
-from cuslayer.training.run import load_data
 
 
 class Prediction(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cuslayer.data.batches import pairs
+from cuslayer.data.loader import Loader
 from cuslayer.training.score import Tally
 
 
@@ -32,15 +33,22 @@ class Progress(Tally):
         title: the title of the bar.
         show: whether to show it on a terminal.
         steps: stop after so many batches; None for all.
+        state: the score of the first batches of the epoch, as `state` has it, which are left out; None for none.
     """
 
-    def __init__(self, batches: Iterable[Any], title: str, show: bool, steps: int | None) -> None:
+    def __init__(
+        self, batches: Iterable[Any], title: str, show: bool, steps: int | None, state: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        total = len(batches) if isinstance(batches, Sized) else None
+        if state is not None:
+            self.load_state(state)
+        total, first = len(batches) if isinstance(batches, Sized) else None, self.batches
+        if first:
+            batches = batches.batches_from(first) if isinstance(batches, Loader) else islice(batches, first, None)
         if steps is not None:
-            batches, total = islice(batches, steps), steps if total is None else min(total, steps)
+            batches, total = islice(batches, max(steps - first, 0)), steps if total is None else min(total, steps)
         # disable=None: tqdm draws only on a terminal.
-        options = {"desc": title, "total": total, "leave": False, "disable": None if show else True}
+        options = {"desc": title, "total": total, "leave": False, "disable": None if show else True, "initial": first}
         self.bar = _Bar(pairs("Trainer", batches), self._text, **options)
 
     def _text(self) -> str:
@@ -48,6 +56,6 @@ class Progress(Tally):
         samples = self.samples
         if not samples:
             return ""
-        score, speed = self.score(), samples / (self.last - self.start)
+        score, speed = self.score(), samples / max(self.last - self.start, 1e-9)
         accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
         return f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s"

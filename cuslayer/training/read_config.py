@@ -18,7 +18,7 @@ from cuslayer.training.config import INITIALIZATIONS, LAYER_OPTIONS, Config, Opt
 from cuslayer.training.params import Params
 from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
 
-_TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate")
+_TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate", "checkpoint")
 # SLAYER's sections, of which a file has all or none; `training` holds the last.
 _SLAYERS = ("simulation", "neuron", "training", "training.error")
 _ALL_OR_NONE = (
@@ -36,7 +36,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
     ProbSpikes with tgtSpikeRegion and probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``,
     ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``,
-    ``training.initialization`` (calibrated or slayer) and ``training.firingRate`` (Hz).
+    ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz) and ``training.checkpoint``
+    (minutes, steps: how often a checkpoint is written).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
@@ -159,7 +160,7 @@ def _read(op: str, document: Any) -> Config:
         seed=training.integer("seed", default.seed, least=0),
         initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
         firing_rate=training.number("firingRate", check.positive, default.firing_rate),
-        **{**_error(training), **_paths(training)},
+        **{**_error(training), **_paths(training), **_checkpoint(training)},
     )
 
 
@@ -267,6 +268,15 @@ def _optimizer(training: Section) -> OptimizerConfig:
 def _optional(section: Section, key: str, read: Callable[[], Any]) -> Any:
     """Return the value of a key, None if it is missing."""
     return None if section.mapping.get(key) is None else read()
+
+
+def _checkpoint(training: Section) -> dict[str, Any]:
+    default = Config().checkpoint_minutes
+    section = training.section("checkpoint", ("minutes", "steps"), default={"minutes": default})
+    return {
+        "checkpoint_minutes": section.number("minutes", check.positive, default),
+        "checkpoint_steps": _optional(section, "steps", lambda: section.integer("steps")),
+    }
 
 
 def _paths(training: Section) -> dict[str, Any]:

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer import kernels
+from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.loss.decision import check_output
 from cuslayer.tape import Tensor, as_tensor
+from cuslayer.training.sums import check_fields, devices_of_sums, is_number, sums_on_devices
+
+# Loss, correctly classified samples, samples, and batches with output spikes.
+_TOTALS = 4
 
 
 class Score(NamedTuple):
@@ -29,8 +33,9 @@ class Tally:
     On a GPU the sums are kept there: `add` reads nothing, the other attributes and `score` do.
 
     Attributes:
+        batches: the number of batches so far.
         classes: whether the last targets were classes, not spike trains.
-        start: the time of creation, by `time.perf_counter`.
+        start: the time of creation, by `time.perf_counter`; earlier by the duration of batches that were loaded.
         last: the time of the last batch.
 
     >>> import numpy as np
@@ -41,9 +46,9 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        # For each device that had a batch: loss, correctly classified samples, samples, batches with output spikes.
+        # The totals of each device that had a batch.
         self._totals: dict[Any, Array] = {}
-        self.classes = True
+        self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
 
     def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
@@ -70,13 +75,40 @@ class Tally:
         else:
             loss = float(loss)
         if k not in self._totals:
-            self._totals[k] = kernels.module_of(output).zeros(4, np.float64)
+            self._totals[k] = kernels.module_of(output).zeros(_TOTALS, np.float64)
         k.score.add(self._totals[k], output, labels, loss, scale)
-        self.last = time.perf_counter()
+        self.count()
 
     def count(self) -> None:
-        """Note the time of a batch that a captured graph adds."""
+        """Count a batch; also one that a captured graph adds."""
+        self.batches += 1
         self.last = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """Return the score so far as numbers, lists and dictionaries; on a GPU this reads the sums."""
+        totals = devices_of_sums(self._totals)
+        return {"batches": self.batches, "classes": self.classes, "seconds": self.last - self.start, "totals": totals}
+
+    def load_state(self, state: Any) -> None:
+        """Load a result of `state`, to go on with the next batch.
+
+        Raises:
+            ValueError: it is none; nothing changes then.
+        """
+        check_fields("score", state, ("batches", "classes", "seconds", "totals"))
+        batches, seconds = state["batches"], state["seconds"]
+        if type(batches) is not int or batches < 0:
+            raise ValueError(
+                f"load_state: the score's batches must be an integer from 0, got {check.one_line(batches)}"
+            )
+        if type(state["classes"]) is not bool:
+            raise ValueError(f"load_state: the score's classes must be a bool, got {check.one_line(state['classes'])}")
+        if not is_number(seconds) or seconds < 0:
+            raise ValueError(f"load_state: the score's seconds must not be negative, got {check.one_line(seconds)}")
+        totals = sums_on_devices("score", state["totals"], _TOTALS)
+        self.batches, self.classes, self._totals = batches, state["classes"], totals
+        self.last = time.perf_counter()
+        self.start = self.last - seconds
 
     def _read(self) -> list[float]:
         """Return the totals of all devices."""

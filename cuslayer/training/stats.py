@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -227,9 +227,14 @@ def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     return found
 
 
-def save_stats(path: str | Path, rows: list[EpochStats]) -> None:
-    """Write the log as CSV, atomically."""
-    write_table(path, _NAMES, map(astuple, rows))
+def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
+    """Write the log as CSV, atomically; with `durable`, wait until it is on the disk."""
+    _write_text(path, stats_text(rows), durable=durable)
+
+
+def stats_text(rows: Sequence[EpochStats]) -> str:
+    """Return the log as CSV."""
+    return table_text(_NAMES, map(astuple, rows))
 
 
 def load_stats(path: str | Path) -> list[EpochStats]:
@@ -251,18 +256,25 @@ def load_stats(path: str | Path) -> list[EpochStats]:
     return found
 
 
-def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[float | None]]) -> None:
-    """Write rows of numbers as CSV, atomically; None becomes an empty field."""
+def write_table(
+    path: str | Path, header: list[str], rows: Iterable[Iterable[float | None]], *, durable: bool = False
+) -> None:
+    """Write rows of numbers as CSV, atomically; with `durable`, wait until they are on the disk."""
+    _write_text(path, table_text(header, rows), durable=durable)
+
+
+def table_text(header: list[str], rows: Iterable[Iterable[float | None]]) -> str:
+    """Return rows of numbers as CSV; None becomes an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
         writer.writerow("" if value is None else f"{value:.10g}" for value in row)
-    _write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def _write_text(path: str | Path, text: str) -> None:
-    write_whole(Path(path), lambda file: file.write(text.encode()))
+def _write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
+    write_whole(Path(path), lambda file: file.write(text.encode()), durable=durable)
 
 
 def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
+from cuslayer.loss.base import sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.network import Sequential
@@ -21,7 +22,7 @@ from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
-from cuslayer.training.score import Score
+from cuslayer.training.score import Score, Tally
 
 if TYPE_CHECKING:
     from cuslayer.training.progress import Progress
@@ -66,7 +67,8 @@ class Trainer:
 
     Attributes:
         calibration: the result of the calibration; None if there was none.
-        graph_problem: why the steps of the last epoch were not captured as a CUDA graph; None if they were.
+        graph_problem: why a step of the last epoch could not be captured as a CUDA graph; None if it was, or if none
+            was tried.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -157,13 +159,24 @@ class Trainer:
         """Return the time steps in ms of the loss and of the network's output; None where they are unknown."""
         return getattr(getattr(self.loss, "neuron", None), "dt", None), output_step("Trainer", graph_of(self.net))
 
-    def train(self, batches: Iterable[Any], *, title: str = "train", steps: int | None = None) -> Score:
+    def train(
+        self,
+        batches: Iterable[Any],
+        *,
+        title: str = "train",
+        steps: int | None = None,
+        state: dict[str, Any] | None = None,
+        after_step: Callable[[Tally], None] | None = None,
+    ) -> Score:
         """Take an optimizer step for each batch and return the score during training.
 
         Args:
             batches: pairs of spikes (T, N, ...) and classes (N,), or target spike trains for a loss of spike times.
             title: the title of the progress bar.
             steps: stop after so many batches; None for all.
+            state: to resume within an epoch: the score of its first batches, as `Tally.state` has it, which are left
+                out. The state of `gradients` is loaded by the caller.
+            after_step: called after each step with the score so far; what it raises ends the epoch.
 
         Raises:
             ValueError: steps is less than 1.
@@ -173,32 +186,40 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        progress = self._progress(batches, title, steps)
+        progress = self._progress(batches, title, steps, state)
         self.net.train()
-        self.silent_batch = None
+        self.silent_batch = batch = None
         graphs = self._step_graphs(progress)
-        for step, (x, target) in enumerate(self._calibrated(progress.bar)):
+        for step, batch in enumerate(self._calibrated(progress.bar), start=progress.batches):
+            x, target = batch
             sizes = step % _GRADIENT_INTERVAL == 0
             if graphs is None or not graphs.run(x, target, sizes):
                 self._step(x, target, sizes, progress)
+            if after_step is not None:
+                after_step(progress)
         if graphs is not None:
             self._note_graphs(graphs.refused)
         if progress.samples:
             self.gradients.end_epoch()
-            self.silent_batch = None if progress.spiked else (x, target)
+            self.silent_batch = None if progress.spiked else batch
         return progress.score()
 
-    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-        """Compute the gradients for a batch, and return the output and the loss."""
+    def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+        """Return the output for a batch, the target where loss and score need it, and the loss."""
         spikes = self.net(x)
-        value = self.loss(spikes, target)
+        target = sent_labels(self.loss, target, spikes)
+        return spikes, target, self.loss(spikes, target)
+
+    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+        """Compute the gradients for a batch, and return what `_forward` does."""
+        found = self._forward(x, target)
         self.optimizer.zero_grad()
-        value.backward()
-        return spikes, value
+        found[-1].backward()
+        return found
 
     def _step(self, x: Any, target: Any, sizes: bool, progress: Progress) -> None:
         """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
-        spikes, value = self._gradient(x, target)
+        spikes, target, value = self._gradient(x, target)
         if sizes:
             self.gradients.add()
         self.optimizer.step()
@@ -224,21 +245,32 @@ class Trainer:
             check.warn(f"Trainer: steps are not captured as a CUDA graph: {refused}")
         self.graph_problem = refused
 
-    def test(self, batches: Iterable[Any], *, title: str = "test", steps: int | None = None) -> Score:
+    def test(
+        self,
+        batches: Iterable[Any],
+        *,
+        title: str = "test",
+        steps: int | None = None,
+        state: dict[str, Any] | None = None,
+        after_step: Callable[[Tally], None] | None = None,
+    ) -> Score:
         """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
-        progress = self._progress(batches, title, steps)
+        progress = self._progress(batches, title, steps, state)
         self.net.train(False)
         with no_grad():
             for x, target in progress.bar:
-                spikes = self.net(x)
-                progress.add(spikes, target, self.loss(spikes, target), scale=self.loss_scale)
+                progress.add(*self._forward(x, target), scale=self.loss_scale)
+                if after_step is not None:
+                    after_step(progress)
         return progress.score()
 
-    def _progress(self, batches: Iterable[Any], title: str, steps: int | None) -> Progress:
+    def _progress(
+        self, batches: Iterable[Any], title: str, steps: int | None, state: dict[str, Any] | None
+    ) -> Progress:
         # tqdm is imported when it is first needed.
         from cuslayer.training.progress import Progress
 
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
         self._check_step(batches)
-        return Progress(batches, title, self.progress, steps)
+        return Progress(batches, title, self.progress, steps, state)

@@ -12,7 +12,7 @@ from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
 from cuslayer.extras import optional
-from cuslayer.training import Config, load_checkpoint, load_config, load_stats
+from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, saver, train
 from cuslayer.training import run as run_module
 from tests.support.tiny import FILES, HEADER, recording, silent, weights, write_folder, write_pair
 from tests.training.test_run import _quick as _quick
@@ -97,7 +97,7 @@ def test_the_function_equals_the_command(run, tmp_path, yaml):
     code, _, _ = run("--out", tmp_path / "out")
     assert code == 0
     config = load_config(yaml).with_options(out=str(tmp_path / "again"))
-    assert weights(run_module.train(config, log=silent)) == weights(tmp_path / "out")
+    assert weights(train(config, log=silent)) == weights(tmp_path / "out")
 
 
 def test_resume(run, tmp_path):
@@ -257,6 +257,8 @@ def test_a_bad_configuration(refused, tmp_path, yaml):
         (("--lr", "-0.1"), "train: --lr must be positive, got -0.1"),
         (("--lr", "0"), "train: --lr must be positive, got 0"),
         (("--lr", "nan"), "train: --lr must be finite, got nan"),
+        (("--checkpoint-steps", "0"), "train: --checkpoint-steps must be at least 1, got 0"),
+        (("--checkpoint-minutes", "0"), "train: --checkpoint-minutes must be positive, got 0"),
         (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
         (("--resume",), "train: no checkpoint to resume from in"),
     ],
@@ -307,13 +309,13 @@ def test_resuming_another_network(run, refused, tmp_path, yaml):
 
 def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
     # A recording is truncated after the first epoch.
-    save = run_module.save_stats
+    save = saver.save_stats
 
-    def spoil(path, rows):
-        save(path, rows)
+    def spoil(path, rows, **options):
+        save(path, rows, **options)
         (data / "2.bs2").write_bytes(b"1234567")
 
-    monkeypatch.setattr(run_module, "save_stats", spoil)
+    monkeypatch.setattr(saver, "save_stats", spoil)
     code, _, err = run("--out", tmp_path / "out", "--epochs", 3)
     assert code == 2
     assert err == f"cuslayer: read_events: {data / '2.bs2'} is 7 bytes, not a multiple of 5\n"
@@ -321,7 +323,7 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == whole
     assert load_checkpoint(tmp_path / "out" / "checkpoint.npz").epoch == 1
     assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 1
-    monkeypatch.setattr(run_module, "save_stats", save)
+    monkeypatch.setattr(saver, "save_stats", save)
     write_events(data / "2.bs2", recording(1, np.random.default_rng(0)))
     assert run("--out", tmp_path / "out", "--epochs", 3, "--resume", config=None)[0] == 0
     assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 3
@@ -329,7 +331,7 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
 
 def test_a_missing_library_is_one_line(refused, monkeypatch):
     monkeypatch.setattr(
-        run_module, "open_folder", lambda *lists, shape: optional("read_events", "no_such_library", "hdf5")
+        data_of_run, "open_folder", lambda *lists, shape: optional("read_events", "no_such_library", "hdf5")
     )
     refused("read_events: no_such_library is not installed; pip install 'cuslayer[hdf5]'")
 
@@ -340,7 +342,7 @@ def test_an_interrupt(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module.Trainer, "train", interrupt)
     code, _, err = run("--out", tmp_path / "out")
-    assert (code, err) == (130, "cuslayer: interrupted; --resume goes on from the last whole epoch\n")
+    assert (code, err) == (130, "cuslayer: interrupted; --resume goes on from the last checkpoint\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -56,6 +56,7 @@ def test_bytes_of_an_aedat3_file(tmp_path):
     [
         (b"", "is empty"),
         (b"#!AER-DAT2.0\r\n", "is AEDAT 2.0, not 3.1 or 4.0"),
+        (b"#!AER-DAT3.1\r\x1d\x85\n", r"is AEDAT 3.1\r\x1d\x85, not 3.1 or 4.0"),
         (b"x" + HEADER, "is no AEDAT file: its first line must begin with #!AER-DAT"),
         (HEADER[:40], "must have a header of lines that begin with #, up to #!END-HEADER"),
         (HEADER.replace(b"#Source", b"Source"), "must have a header of lines that begin with #, up to #!END-HEADER"),

@@ -19,7 +19,7 @@ from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader
 from cuslayer.data import packed as packing
 from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from tests.support.fake_cupy import strict
+from tests.support.fake_cupy import Costs, counted, strict
 from tests.support.packed_bits import packed_on_host
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -217,47 +217,68 @@ def test_signals_stay_arrays() -> None:
         assert (type(x), x.dtype) == (np.ndarray, np.float64)
 
 
-def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list to which the bytes of each copy to the device are added."""
-    sent: list[int] = []
-    cupy = backend.cupy()
-    asarray = cupy.asarray
-
-    def noted(x: Any, *arguments: Any, **options: Any) -> Any:
-        if isinstance(x, np.ndarray):
-            sent.append(x.nbytes)
-        return asarray(x, *arguments, **options)
-
-    monkeypatch.setattr(cupy, "asarray", noted, raising=False)
-    return sent
+def uploads(costs: Costs) -> list[int]:
+    """Return the bytes of each copy to the device."""
+    return [operation.bytes for operation in costs.operations if operation.kind == "upload"]
 
 
-def test_a_batch_of_events_is_one_copy_and_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def launched(costs: Costs) -> list[str]:
+    """Return the names of all operations on the device."""
+    return [operation.name for operation in costs.operations if operation.kind != "upload"]
+
+
+def test_a_batch_of_events_is_one_copy_and_one_kernel() -> None:
     data = images()
-    with on_cuda() as driver:
-        sent = copies(monkeypatch)
-        Loader(data, 10, steps=60)[0]
-        assert driver.launches == ["set_bits"]
+    with on_cuda(), counted() as costs:
+        x, _ = Loader(data, 10, steps=60)[0]
         # Four bytes an event, and eight for each place and number of a recording.
-        assert sent == [4 * sum(len(data[i][0]) for i in range(10)) + 8 * (11 + 10)]
+        assert uploads(costs) == [4 * sum(len(data[i][0]) for i in range(10)) + 8 * (11 + 10)]
+        assert (x.shape, x.ndim, len(x), x.dtype, x.line) == ((60, 10, 3, 34, 2), 5, 60, bool, 68)
+        assert (x.has_neurons, repr(x)) == (True, "PackedSpikes(shape (60, 10, 3, 34, 2))")
+        assert launched(costs) == []
+        assert (x.words.shape, x.by_neuron.shape) == ((600, 3, 3), (204, 10, 2))
+        x.reshape(600, 204), cs.Tensor(x).stored.words, x.frames, x.lines
+        assert launched(costs) == ["set_bits"]
+        assert len(uploads(costs)) == 1
 
 
-def test_a_batch_of_arrays_is_one_copy_of_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    with on_cuda() as driver:
-        sent = copies(monkeypatch)
-        Loader(dense(33), 5, steps=40)[0]
-        assert driver.launches == []
-        assert sent == [40 * 5 * 8]
+def test_a_batch_of_arrays_is_one_copy_of_their_bits() -> None:
+    with on_cuda(), counted() as costs:
+        x, _ = Loader(dense(33), 5, steps=40)[0]
+        assert (x.has_neurons, x.words.shape) == (False, (200, 1, 2))
+        assert launched(costs) == []
+        assert uploads(costs) == [40 * 5 * 8]
 
 
-@pytest.mark.parametrize("name", ["images", "dense"])
-def test_batches_of_resident_recordings_send_their_numbers_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "kernel"), [("images", "set_bits"), ("dense", "take")])
+def test_batches_of_resident_recordings_send_their_numbers_only(name: str, kernel: str) -> None:
     with on_cuda():
         loader = Loader(DATA[name](), 4, steps=40, shuffle=True, seed=0, resident="cuda")
         loader[0]
-        sent = copies(monkeypatch)
-        lengths = [8 * len(labels) for _ in range(2) for _, labels in loader]
-        assert sent == lengths
+        with counted() as costs:
+            lengths = [8 * len(labels) for _ in range(2) for x, labels in loader if len(x.words)]
+        assert uploads(costs) == lengths
+        assert launched(costs) == [kernel] * len(lengths)
+
+
+@pytest.mark.parametrize("resident", RESIDENT)
+@pytest.mark.parametrize("name", ["images", "flat", "dense", "dense images"])
+def test_batches_are_written_straight_into_the_memory_of_others(name: str, resident: str | None) -> None:
+    """Of one whole batch after another, as into the input of a captured step."""
+    theirs = batches(DATA[name](), shuffle=True, drop_last=True)
+    with on_cuda():
+        ours = batches(DATA[name](), shuffle=True, drop_last=True, resident=resident)
+        held = ours[0][0].empty_like()
+        for (x, _), (frames, _) in zip(ours, theirs, strict=True):
+            with counted() as costs:
+                x.write(held)
+            assert len(costs.operations) == 1
+            same_as(held, frames)
+        # Spikes that are there already are copied, in the same layouts.
+        again = held.empty_like()
+        PackedSpikes(x.words, x.shape, x.line, x.by_neuron).write(again)
+        same_as(again, frames)
+        assert (again.by_neuron is None) == name.startswith("dense")
 
 
 def test_recordings_are_read_once_if_resident() -> None:

@@ -131,8 +131,6 @@ OPERATIONS: dict[str, tuple[Callable[..., cs.Tensor], list[Any], bool]] = {
     "filter bank": (functions.filter_bank, [normal(20, 2, 2, 3, 2), normal(3, 7)], True),
     "filter bank of spikes": (functions.filter_bank, [spikes(20, 2, 5), normal(3, 7)], True),
     "filter bank of nothing": (functions.filter_bank, [normal(0, 2, 5), normal(3, 7)], True),
-    "dropout": (lambda x: functions.dropout(x, p=0.3), [normal(5, 4, 6)], True),
-    "dropout of spikes": (lambda x: functions.dropout(x, p=0.3), [spikes(5, 4, 6)], True),
     "time loss": (cs.SpikeTimeLoss(SRM), [normal(30, 2, 5), spikes(30, 2, 5)], False),
     "count loss": (lambda s: cs.SpikeCountLoss(SRM, region=(5, 25))(s, [1, 4]), [normal(30, 2, 5)], False),
     "arithmetic": (lambda a, b: (a * 2.0 - b) / (abs(b) + 1.0) + (-a).exp(), [normal(3, 4), normal(3, 1)], False),
@@ -160,7 +158,7 @@ def test_an_operation(name: str, dtype: str) -> None:
         np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
 
 
-SMOOTH = [n for n in OPERATIONS if not n.startswith(("neuron", "spike", "dropout")) and n[-4:] not in ("rons", "loss")]
+SMOOTH = [n for n in OPERATIONS if not n.startswith(("neuron", "spike")) and n[-4:] not in ("rons", "loss")]
 
 
 @pytest.mark.parametrize("name", SMOOTH)

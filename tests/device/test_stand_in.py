@@ -84,6 +84,17 @@ def test_an_index_array_out_of_range_wraps_around(cupy: Any) -> None:
         x[0, 0, np.array([0])]
 
 
+def test_take_writes_to_an_array_that_fits(cupy: Any) -> None:
+    x, chosen = cupy.asarray(np.arange(6.0).reshape(2, 3)), cupy.asarray(np.array([2, -3, 0, 4]))
+    out = cupy.empty((2, 4), np.float64)
+    assert x.take(chosen, axis=1, out=out) is out
+    assert out.tolist() == [[2, 0, 0, 1], [5, 3, 3, 4]]
+    with pytest.raises(TypeError, match="Output dtype mismatch"):
+        x.take(chosen, axis=1, out=cupy.empty((2, 4), np.float32))
+    with pytest.raises(ValueError, match="Output shape mismatch"):
+        x.take(chosen, axis=0, out=out)
+
+
 def test_masks_and_empty_lists(cupy: Any) -> None:
     host = np.arange(6.0).reshape(2, 3)
     x, mask = cupy.asarray(host), host > 1

@@ -68,6 +68,43 @@ def test_labels_of_the_host_are_sent_as_integers(device: None) -> None:
 
 
 @ON_STAND_IN
+@pytest.mark.parametrize("form", ["array", "list", "one-hot", "tensor", "device"])
+def test_labels_are_sent_once_for_loss_and_score(form: str, device: None) -> None:
+    forms = {"list": np.ndarray.tolist, "tensor": lambda y: cs.Tensor(y.astype(float)), "device": backend.to_device}
+    found: list[tuple[int, int]] = []
+
+    def given() -> Iterator[Any]:
+        for x, labels in batches(3, "one-hot" if form == "one-hot" else "labels"):
+            batch = cs.Tensor(x), forms.get(form, np.asarray)(labels)
+            with counted() as costs:
+                yield batch
+            found.append((costs.uploads, costs.bytes_up))
+
+    t = trainer()
+    t.graph = False
+    scores = t.train(given()), t.test(given())
+    # The first step sends tables of the optimizer.
+    assert found[1:] == [(0, 0) if form == "device" else (1, 8 * 4)] * 5
+    again = trainer()
+    again.graph = False
+    assert scores == (again.train(batches(3)), again.test(batches(3)))
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 3, 1, 1], np.array([0.0, 1.0, 0.0, 1.0]), [0, 1], [0] * 20, None, np.ones((4, 3), int)]
+)
+def test_labels_that_are_refused_are_refused_in_the_words_of_the_loss(labels: Any, device: None) -> None:
+    t, (x, _) = trainer(), batches(1)[0]
+    with pytest.raises((TypeError, ValueError)) as expected:
+        t.loss(t.net(x), labels)
+    assert str(expected.value).startswith("SpikeCountLoss: label")
+    for run in (t.train, t.test):
+        with pytest.raises(expected.type) as found:
+            run([(x, labels)])
+        assert str(found.value) == str(expected.value)
+
+
+@ON_STAND_IN
 def test_the_bar_reads_when_it_is_drawn(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     made: list[Any] = []

@@ -360,7 +360,7 @@ def test_a_layer_that_fires_again_may_be_warned_of_again(config, monkeypatch):
         run_module, "_silence_warning", lambda trainer: "warning: silent" if trainer.silent_batch else None
     )
 
-    def one_epoch(self, batches, *, title):
+    def one_epoch(self, batches, *, title, **options):
         self.silent_batch = (None, None) if next(quiet) else None
         return Score(1.0, 0.5)
 

@@ -55,6 +55,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     for run in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):
         run(x, x, response, spiking)
     delay, w = np.zeros(4, np.int64), np.ones((2, 5), np.float32)
+    gpu.delay.delay_steps(x[0], (4,), 1.0, 301)
     gpu.delay.shift_linear(x, delay, x[0], x[1])
     gpu.delay.shift_delay_adjoint(x, x, delay)
     gpu.filter_bank.forward(x, w)

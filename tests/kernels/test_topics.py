@@ -13,13 +13,13 @@ from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_po
 
 # Of each topic the functions that both devices have, and what the topic's plain names are called in tests and sources.
 NAMES = [(topic, name) for topic in TOPICS for name in getattr(gpu, topic).__all__]
-# Kernels of packed spikes, which the CPU does not have.
-GPU_ONLY = {"add_parts", "pack_bits", "set_bits", "transpose_bits", "unpack_bits"}
+# Kernels of packed spikes, which the CPU does not have, and products, for which it has BLAS.
+GPU_ONLY = {"add_parts", "matmul", "pack_bits", "set_bits", "transpose_bits", "unpack_bits"}
 # Fused passes are in modules that the functions `..._kernels` return.
 FUSED = [gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint]
 GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
-PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add"}
+PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
 # A function whose input has several forms has a kernel for each.
 FORMS = ("_numbers", "_packed")
 

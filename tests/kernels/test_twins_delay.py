@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu
 from tests.kernels import test_twins
@@ -24,3 +29,27 @@ def test_shift_delay_adjoint(shape: tuple[int, ...], dtype: str, seed: int) -> N
     g, delay = normal(seed, shape, dtype), delays(seed, shape)
     for x in (normal(seed + 1, shape, dtype), train(seed, shape)):
         same_bits(test_twins.gpu.delay.shift_delay_adjoint(g, x, delay), cpu.delay.shift_delay_adjoint(g, x, delay))
+
+
+@many
+@given(st.sampled_from([(), (3,), (4, 3), (2, 4, 3)]), dtypes, st.sampled_from([1.0, 0.1, 0.3, 2.0]), seeds)
+def test_delay_steps(of: tuple[int, ...], dtype: str, dt: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Half of the delays are multiples of dt, with the errors of their type.
+    multiples = (rng.integers(-20, 90, of) * dt).astype(dtype) * (1 + rng.uniform(-1e-6, 1e-6, of))
+    delay = np.asarray(np.where(rng.random(of) < 0.5, multiples, rng.uniform(-9, 40, of))).astype(dtype)
+    shape = (5, 2, 4, 3)
+    ours = test_twins.gpu.delay.delay_steps(delay, shape, dt, 41)
+    for mine, theirs in zip(ours, cpu.delay.delay_steps(delay, shape, dt, 41), strict=True):
+        same_bits(mine, theirs)
+    assert np.abs(ours[0]).max() <= 41
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_delays_that_are_longer_than_the_signal_or_no_numbers(dtype: str) -> None:
+    delay = np.array([1e30, -1e30, 12.25, math.inf, -math.inf, math.nan], dtype)
+    steps, fraction = test_twins.gpu.delay.delay_steps(delay, (2, 6), 0.5, 21)
+    assert steps.tolist() == [21, -21, 21, 21, -21, -21] * 2
+    assert np.isnan(fraction.reshape(2, 6)).tolist() == [[False, False, False, True, True, True]] * 2
+    assert fraction[2] == 0.5
+    assert [x.size for x in test_twins.gpu.delay.delay_steps(delay[:0], (2, 0), 0.5, 21)] == [0, 0]

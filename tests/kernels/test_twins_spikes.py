@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data.events import Events, flat_bins
 from cuslayer.kernels.spikes import gpu
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields, lines_of, words_of
 from tests.kernels.test_twins import emulator as emulator
+from tests.support.emulator.driver import emulation
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -129,20 +132,120 @@ def as_fields(recordings: list[Events], sensor: tuple[int, ...], steps: int, dt:
     return np.concatenate([step << bits | feature for step, feature in parts]).astype(np.uint32)[:, None], begin
 
 
+@contextmanager
+def tiles(pairs: int, threads: int, most: int = 1 << 30) -> Iterator[None]:
+    """Let blocks of set_bits have so many pairs of a word of a frame and a word of time, and so many threads.
+
+    With more than `most` tiles of a sample they have all shared memory.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "_TILE", gpu._PAIR * pairs)
+        patch.setattr(gpu, "_SETTERS", threads)
+        patch.setattr(gpu, "_TILES", most)
+        yield
+
+
 @pytest.mark.filterwarnings("ignore:to_spikes:UserWarning")  # windows past which all events may lie
 @few
-@given(recorded(), seeds)
-def test_set_bits(case: Any, seed: int) -> None:
+@given(recorded(), seeds, st.sampled_from([(192, 256), (1, 64), (2, 32), (3, 96), (5, 64)]))
+def test_set_bits(case: Any, seed: int, sizes: tuple[int, int]) -> None:
     recordings, sensor, steps, dt, rounding = case
     events, begin = as_fields(recordings, sensor, steps, dt, rounding)
     # A batch of any recordings, in any order, some of them twice.
     chosen = np.random.default_rng(seed).integers(0, len(recordings), 3)
     frames = [recordings[i].to_spikes(sensor, steps, dt, rounding=rounding) for i in chosen]
     theirs = packed_on_host(np.stack(frames, axis=1))
-    ours = gpu.from_events(events, begin, chosen, (steps, len(chosen), *sensor))
-    same(ours.words, theirs.words)
+    with tiles(*sizes):
+        ours = gpu.from_events(events, begin, chosen, (steps, len(chosen), *sensor))
+        same(ours.words, theirs.words)
     same(ours.by_neuron, theirs.by_neuron)
     assert (ours.shape, ours.line) == (theirs.shape, theirs.line)
+
+
+def drawn_events(seed: int, shape: tuple[int, ...], counts: list[int]) -> tuple[Any, Array]:
+    """Return the arguments of from_events for a sample of each number of events, and the boolean array."""
+    rng, (steps, samples, *frame) = np.random.default_rng(seed), shape
+    neurons = math.prod(frame)
+    words, bits = event_fields(steps, neurons)
+    assert words == 1
+    x, parts = np.zeros((steps, samples, neurons), bool), []
+    for n, count in enumerate(counts):
+        step, feature = rng.integers(0, max(steps, 1), count), rng.integers(0, max(neurons, 1), count)
+        x[step, n, feature] = True
+        parts.append(step << bits | feature)
+    events = np.concatenate([*parts, np.empty(0, int)]).astype(np.uint32)[:, None]
+    begin = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+    return (events, begin, np.arange(samples), shape), x.reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "counts", "blocks"),
+    [
+        # 375 words of time: two tiles of 192 and 183 words.
+        ((12_000, 1, 1), [900], 2),
+        ((12_000, 2, 3, 11, 1), [400, 0], 2 * 6),
+        # A frame of 204 words: two tiles of half of it; of 102 words and 10 of time: six tiles.
+        ((20, 1, 68, 34, 2), [1500], 2),
+        ((300, 1, 34, 34, 2), [4000], 6),
+        ((33, 0, 40), [], 0),
+        ((0, 2, 40), [0, 0], 0),
+        ((5, 2, 0), [0, 0], 0),
+        ((1, 1, 1), [3], 1),
+    ],
+)
+def test_set_bits_of_many_steps_and_of_large_frames(shape: Any, counts: list[int], blocks: int) -> None:
+    arguments, x = drawn_events(0, shape, counts)
+    ours, theirs = gpu.from_events(*arguments), packed_on_host(x)
+    with emulation(counting=True) as emulator:
+        same(ours.words, theirs.words)
+        assert [(launch.kernel, launch.grid) for launch in emulator.counts] == [("set_bits", (blocks, 1, 1))][:blocks]
+    same(ours.by_neuron, theirs.by_neuron)
+
+
+@few
+@given(st.integers(0, 3000), st.integers(0, 500), st.sampled_from([1, 5, 192, 900]))
+@example(5, 100, 192)
+def test_tiles_fit_into_shared_memory(frame: int, time_words: int, pairs: int) -> None:
+    count, words, times = gpu._tiles(frame, time_words, gpu._PAIR * pairs)
+    assert count == -(-frame // words) * -(-time_words // times)
+    assert 1 <= words <= max(frame, 1)
+    assert 1 <= times <= max(time_words, 1)
+    assert words * times <= pairs
+    # Parts of the time begin at a sector of 8 words, where there is room for one.
+    assert times >= time_words or times % 8 == 0 or times < 8
+    # As many words as there is room for, but for what makes the parts of a frame equal.
+    parts = -(-frame // words)
+    assert parts < 2 or -(-frame // (parts - 1)) * max(1, min(time_words, 16)) > pairs
+
+
+def test_set_bits_of_many_tiles_takes_all_shared_memory() -> None:
+    """Each tile reads all events: few large tiles are better than many."""
+    arguments, x = drawn_events(0, (70, 2, 40, 32, 1), [500, 20])
+    theirs, grids = packed_on_host(x), []
+    # 40 words of a frame and 3 of time. The emulator has 227 KB.
+    for pairs, most in ((3, 39), (3, 40), (900, 0)):
+        with tiles(pairs, 64, most), emulation(counting=True) as emulator:
+            ours = gpu.from_events(*arguments)
+            same(ours.words, theirs.words)
+        same(ours.by_neuron, theirs.by_neuron)
+        (launch,) = emulator.counts
+        grids.append((launch.grid[0], launch.block[0], launch.shared_bytes))
+    assert grids == [(2, 512, 120 * 256), (2 * 40, 64, 3 * 256), (2, 512, 120 * 256)]
+
+
+def test_set_bits_writes_whole_words_of_memory_once() -> None:
+    (events, begin, *_), _ = drawn_events(0, (32, 2, 34, 34, 2), [3, 430])
+    with emulation(counting=True) as emulator:
+        assert gpu.from_events(events, begin, np.array([1]), (32, 1, 34, 34, 2)).words is not None
+        (launch,) = emulator.counts
+    assert launch.shared_bytes <= 48 << 10
+    for name in ("words", "by_neuron"):
+        found = launch.sectors[name]
+        assert (found.reads, found.atomics) == (0, 0)
+        assert found.ideal_written >= 0.9 * found.written
+        assert found.written <= 1.2 * found.distinct_written
+    read = launch.sectors["events"]
+    assert read.read == read.ideal_read == read.distinct_read == 55
 
 
 def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +260,11 @@ def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPat
     x.reshape(40, 70)[step, feature] = True
     monkeypatch.setattr(gpu, "event_fields", lambda steps, features: (2, 33))
     events = np.stack([feature, step], axis=1).astype(np.uint32)
-    ours = gpu.from_events(events, np.array([0, 300]), np.array([0]), x.shape)
-    same(ours.words, packed_on_host(x).words)
-    same(ours.by_neuron, packed_on_host(x).by_neuron)
+    for sizes in ((192, 256), (2, 64)):
+        with tiles(*sizes):
+            ours = gpu.from_events(events, np.array([0, 300]), np.array([0]), x.shape)
+            same(ours.words, packed_on_host(x).words)
+        same(ours.by_neuron, packed_on_host(x).by_neuron)
 
 
 def test_packed_spikes_show_themselves_as_booleans() -> None:

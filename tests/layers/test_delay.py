@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer.layers.delay import whole_steps
+from cuslayer.kernels.delay.steps import whole_steps
 from tests.support import reference
 
 RNG = np.random.default_rng(41)
@@ -217,8 +217,9 @@ def test_errors():
     for delay in (np.ones(2), np.ones((2, 3)), np.ones((3, 2, 2)), cs.Tensor(np.ones(2), requires_grad=True)):
         with pytest.raises(ValueError, match=message):
             cs.shift(x, delay=delay)
-    with pytest.raises(ValueError, match="shift: delay must be finite"):
-        cs.shift(x, delay=cs.Tensor(np.nan, requires_grad=True))
+    for delay in (np.nan, [0.0, np.inf, 1.0], cs.Tensor(np.nan, requires_grad=True)):
+        with pytest.raises(ValueError, match="shift: delay must be finite"):
+            cs.shift(x, delay=delay)
     with pytest.raises(TypeError, match="shift: delay must be numbers, got bool"):
         cs.shift(x, delay=cs.Tensor(np.ones(3, bool), requires_grad=True))
     with pytest.raises(ValueError, match="shift: mode must be one of floor, linear, got 'liner'; did you mean linear"):

@@ -14,8 +14,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.cli import COMMANDS, main
 from cuslayer.data import Digits, write_events
-from cuslayer.training import Config, Stats
-from cuslayer.training import run as run_module
+from cuslayer.training import Config, Stats, folder
 from cuslayer.training.checkpoint import Checkpoint
 from cuslayer.training.stats import EpochStats
 from tests.support.tiny import write_folder
@@ -31,13 +30,14 @@ def here(tmp_path, monkeypatch):
     config = Config(epochs=1, seed=1)
     cs.seed(1)
     net = config.network()
-    folder = tmp_path / "runs" / "1"
-    folder.mkdir(parents=True)
-    Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(folder / "checkpoint.npz")
-    (folder / "config.yaml").write_text(config.to_yaml())
-    Stats([EpochStats(1, 2.0, 0.5, 1.5, 0.75, 3.0)]).save(folder / "metrics.csv")
-    for name in run_module.FIGURES:
-        (folder / name).touch()
+    run = tmp_path / "runs" / "1"
+    run.mkdir(parents=True)
+    for name in ("checkpoint.npz", "best.npz"):
+        Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(run / name)
+    (run / "config.yaml").write_text(config.to_yaml())
+    Stats([EpochStats(1, 2.0, 0.5, 1.5, 0.75, 3.0)]).save(run / "metrics.csv")
+    for name in folder.FIGURES:
+        (run / name).touch()
     write_folder(tmp_path / "recordings", duration=300.0)
     write_events(tmp_path / "recordings" / "1.bs2", Digits("test")[0][0])
     return tmp_path

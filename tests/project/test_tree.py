@@ -19,10 +19,12 @@ SHIPPED = (".cu", ".cuh", ".npz", ".typed", ".js", ".css", ".html")
 # Each module or folder of the package and its level: imports run to a lower level, or within a folder.
 LEVELS = {
     "check": 1,
+    "device_random": 1,
     "extras": 1,
     "kernel_cache": 1,
     "hdf5": 2,
     "files": 1,
+    "archive": 2,
     "backend": 2,
     "jit": 3,
     "operations": 3,

@@ -105,8 +105,12 @@ def entry(about, name):
         ),
         (lambda a: entry(a, "SRM")["options"].update(tau=1), "SRM cannot be made: .*unexpected keyword argument 'tau'"),
         (
-            lambda a: entry(a, "Dense")["options"].update(in_features=5),
+            lambda a: entry(a, "Dense")["options"].update(in_features=2),
             r"Dense's weight has shape \(4, 3\), its constr",
+        ),
+        (
+            lambda a: entry(a, "Dense")["options"].update(in_features=10**6),
+            r"Dense cannot be made: Dense: a parameter of shape \(1000000, 3\) is larger than the arrays of its file$",
         ),
         (
             lambda a: entry(a, "Dense")["state"].append([["a", "b"], 1]),
@@ -132,7 +136,9 @@ def test_folders_that_do_not_exist_and_a_disk_that_is_full(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(ValueError, match=r"^save: .*net\.npz cannot be written \(No space left on device\)$"):
+    with pytest.raises(
+        ValueError, match=r"^save: .*net\.npz cannot be written \(No space left on device\); free space"
+    ):
         cs.save(net, saved)
     assert [p.name for p in saved.parent.iterdir()] == ["net.npz"]
     assert saved.read_bytes() == old

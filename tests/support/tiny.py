@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, write_events
-from cuslayer.training import load_checkpoint, train
-from cuslayer.training import run as run_module
+from cuslayer.training import figures_of_run, load_checkpoint, train
 
 HEADER = "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
-FILES = ["checkpoint.npz", "config.yaml", "curves.png", "gradients.csv", "gradients.png", "metrics.csv", "raster.png"]
+FILES = [
+    "best.npz",
+    "checkpoint.npz",
+    "config.yaml",
+    "curves.png",
+    "gradients.csv",
+    "gradients.png",
+    "metrics.csv",
+    "raster.png",
+]
 
 
 def recording(label, rng, events=60, duration=30.0):
@@ -48,7 +56,7 @@ def write_pair(folder, neurons=5, steps=30, rate=8):
 
 def no_figures(monkeypatch):
     """Do not draw the figures of a run, which takes longer than the training of the tests; make empty files."""
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.touch())
+    monkeypatch.setattr(figures_of_run, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 def silent(line):

@@ -85,6 +85,8 @@ OTHER = Config(
     train_list="a.txt",
     test_list="b.txt",
     out="results/1",
+    checkpoint_minutes=0.5,
+    checkpoint_steps=7,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.backend import to_numpy
-from cuslayer.data import Arrays, Loader
+from cuslayer.data import Arrays, Events, Loader
+from cuslayer.tape import as_tensor
 from cuslayer.training import Trainer
 from tests.support import fake_cupy
+from tests.support.fake_cupy import Costs
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +28,15 @@ def cuda() -> Any:
 def data() -> Arrays:
     generator = np.random.default_rng(3)
     return Arrays(generator.random((14, 12, 4, 4, 2)) < 0.3, generator.integers(0, 3, 14))
+
+
+def recordings() -> Arrays:
+    """Return recordings of events, one of them without any."""
+    generator, found = np.random.default_rng(4), []
+    for count in (90, 60, 0, 120, *[80] * 10):
+        y, x, p = (generator.integers(0, side, count) for side in (4, 4, 2))
+        found.append(Events(generator.uniform(0, 12, count), x, y, p))
+    return Arrays(found, generator.integers(0, 3, 14), shape=(4, 4, 2))
 
 
 def trained(notation: str, graph: bool, make: Any = cs.Adam, potentials: str = "full", **options: Any) -> Any:
@@ -72,6 +85,42 @@ def test_schedules_and_options(options: Any) -> None:
     same(*(trained("4x4x2-5-3", graph, make, **options) for graph in (True, False)))
 
 
+def ten_batches(loader: Loader, marks: list[int], costs: Costs) -> Iterator[Any]:
+    """Yield the batches of two epochs, the last two looked at before, and note the operations before each."""
+    for number, batch in enumerate(islice((batch for _ in range(2) for batch in loader), 10)):
+        if number >= 8:
+            assert np.asarray(batch[0]).shape == (12, 2, 4, 4, 2)
+        marks.append(len(costs.operations))
+        yield batch
+
+
+@pytest.mark.parametrize(
+    ("make", "resident", "written"),
+    [(recordings, None, "set_bits"), (recordings, "cuda", "set_bits"), (data, "cuda", "take")],
+)
+def test_batches_are_written_into_the_input_of_a_graph(make: Any, resident: Any, written: str) -> None:
+    """By one operation; the bits are those of plain steps, where a batch is written once too."""
+    found = []
+    for graph in (True, False):
+        cs.seed(1)
+        net = cs.Network("4x4x2-5-3", cs.SRM(tau_sr=3.0))
+        trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters()), graph=graph)
+        loader, marks = Loader(make(), 2, steps=12, shuffle=True, seed=0, resident=resident), list[int]()
+        trainer.prepare(loader)
+        with fake_cupy.counted() as costs:
+            score = trainer.train(ten_batches(loader, marks, costs))
+        found.append((score, [to_numpy(p.data).tobytes() for p in net.parameters()]))
+        # Of steps that are launches of a graph, what is not in it: the batch, the labels, and what the loader sends of
+        # the next batch.
+        for step in range(5, 9) if graph else ():
+            outside = [o.name for o in costs.operations[marks[step] : marks[step + 1]] if not o.graph]
+            assert outside[:2] == [written, "upload"]
+            assert step >= 7 or outside[2:] == ["upload"]
+        if not graph:
+            assert [o.name for o in costs.operations].count(written) == 10
+    assert found[0] == found[1]
+
+
 def test_momentum_and_float16_potentials() -> None:
     def make(parameters: Any, lr: float) -> Any:
         return cs.SGD(parameters, lr=lr, momentum=0.9)
@@ -105,12 +154,19 @@ def test_a_parameter_frozen_within_an_epoch() -> None:
         assert a.tobytes() == b.tobytes()
 
 
+class Noise(cs.Layer):
+    """Multiplies by numbers that the host draws."""
+
+    def __call__(self, x: Any) -> cs.Tensor:
+        return as_tensor(x) * cs.Tensor(backend.generator().random(x.shape, np.float32))
+
+
 def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
     found = []
     for graph in (True, False, None):
         cs.seed(1)
         srm = cs.SRM(tau_sr=3.0)
-        net = cs.Sequential(cs.Dense((4, 4, 2), 5), srm, cs.Dropout(0.5), cs.Dense(5, 3), srm)
+        net = cs.Sequential(cs.Dense((4, 4, 2), 5), srm, Noise(), cs.Dense(5, 3), srm)
         trainer = Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), cs.Adam(net.parameters(), lr=0.02), graph=graph)
         if graph:
             with pytest.warns(UserWarning, match="^Trainer: steps are not captured as a CUDA graph: RuntimeError: "):

@@ -10,13 +10,20 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.training import Config, find_run, load_checkpoint, load_config, load_stats, train
-from cuslayer.training import run as run_module
+from cuslayer.training import (
+    Config,
+    data_of_run,
+    figures_of_run,
+    find_run,
+    load_checkpoint,
+    load_config,
+    load_stats,
+    train,
+)
 from cuslayer.training.config import OptimizerConfig
 from tests.support.tiny import (
     FILES,
     HEADER,
-    fails,
     memory,
     no_figures,
     rows_without_seconds,
@@ -82,7 +89,7 @@ def test_the_log_has_the_score_of_the_checkpoint(config):
     out = train(config, log=silent)
     net = config.network()
     net.load_state(load_checkpoint(out / "checkpoint.npz").network)
-    _, tests = run_module.open_folder(config.data)
+    _, tests = data_of_run.open_folder(config.data)
     x = np.stack([events.to_spikes((34, 34, 2), 30) for events, _ in tests], axis=1)
     with cs.no_grad():
         spikes = net(x)
@@ -197,10 +204,10 @@ def test_spike_times(pair, pictures):
 
 def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
     drawn = []
-    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
+    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.extend(trains))
+    monkeypatch.setattr(figures_of_run, "save_figure", lambda path, draw, *, size: "raster" in path.name and draw(None))
     train(pair, log=silent)
-    events = run_module.read_events(os.path.join(pair.data, "input.bs1"))
+    events = data_of_run.read_events(os.path.join(pair.data, "input.bs1"))
     assert np.array_equal(drawn[0][1], events.to_spikes(5, 30, rounding="nearest"))
 
 
@@ -215,12 +222,14 @@ def test_spike_times_resume(pair, tmp_path):
 
 def test_the_figures_show_the_run(config, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(run_module, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None))
-    monkeypatch.setattr(run_module, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
-    monkeypatch.setattr(run_module, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
+    monkeypatch.setattr(
+        figures_of_run, "save_figure", lambda path, draw, *, size: path.stem == "gradients" or draw(None)
+    )
+    monkeypatch.setattr(figures_of_run, "draw_curves", lambda figure, rows: drawn.update(rows=list(rows)))
+    monkeypatch.setattr(figures_of_run, "draw_rasters", lambda figure, trains, dt: drawn.update(trains=trains, dt=dt))
     out = train(config, log=silent)
     assert [row.epoch for row in drawn["rows"]] == [1, 2]
-    _, tests = run_module.open_folder(config.data)
+    _, tests = data_of_run.open_folder(config.data)
     events, label = tests[0]
     (first, x), (hidden, h), (last, y) = drawn["trains"]
     assert (first, hidden, last) == (f"input, class {label}", "after Dense((34, 34, 2), 8)", "output")
@@ -251,150 +260,3 @@ def test_given_lists(config, tmp_path, monkeypatch):
         assert sorted(p.name for p in train(named, log=silent).iterdir()) == FILES
     with pytest.raises(ValueError, match=r"list .*none\.txt does not exist"):
         train(config.with_options(train_list="none.txt", test_list="other.txt", out="new"), log=silent)
-
-
-@pytest.mark.parametrize("which", ["1", "9"])
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        (b"", r"read_events: .*\.bs2 is empty"),
-        (b"1234567", r"read_events: .*\.bs2 is 7 bytes, not a multiple of 5"),
-        (
-            bytes([40, 2, 0, 0, 1]),
-            r"Loader: .*[19]\.bs2: events must lie within the sensor \(34, 34, 2\) .* is at x=40, y=2",
-        ),
-    ],
-)
-def test_an_invalid_recording_leaves_no_folder(config, tmp_path, which, raw, message):
-    (tmp_path / "data" / f"{which}.bs2").write_bytes(raw)
-    fails(config, message, out=str(tmp_path / "new" / "deep" / "out"))
-
-
-def test_a_failed_first_epoch_keeps_an_existing_folder(config, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "data" / "9.bs2").write_bytes(b"")
-    fails(config, "is empty")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"layers": ("34x34x2", "8", "2")}, "train: the network has 2 outputs, the recordings have 3 classes"),
-        (
-            {"layers": ("34x2x2", "3")},
-            r"train: the network expects input \(2, 34, 2\), .*7.bs2 has another: events must",
-        ),
-        ({"layers": ("34x34x2", "4c5")}, r"train: the network must end in a dense layer, its output is \(34, 34, 4\)"),
-        ({"layers": ("34x34x2", "8d", "3")}, "Word: '8d' is no layer"),
-        ({"region": (0.0, 31.0)}, "train: tgtSpikeRegion reaches to 31 ms, tSample is 30 ms"),
-        ({"region": (9.0, 9.0)}, "SpikeCountLoss: region must hold a step"),
-        ({"data": "nowhere"}, "open_folder: folder nowhere does not exist"),
-        ({"duration": 0.1, "region": (0.0, 0.1)}, "steps must be at least 1, got 0"),
-    ],
-)
-def test_configurations_that_do_not_fit_raise(config, options, message):
-    fails(config, message, **options)
-
-
-def test_spike_times_that_do_not_fit(pair, config, tmp_path):
-    fails(pair, r"read_events: .*input\.bs1 does not exist", data=config.data)
-    fails(pair, r"events must lie within 4 neurons", layers=("4", "5"))
-    fails(pair, r"events must lie within 4 neurons", layers=("5", "4"))
-    fails(pair, r"train: SpikeTime expects a network of \(N,\) inputs, got \(34, 34, 2\)", layers=("34x34x2", "5"))
-    missing = Config(**{**vars(pair), "data": None})
-    fails(missing, "train: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
-
-
-def test_an_empty_test_list(config, tmp_path):
-    (tmp_path / "data" / "test.txt").write_text("# none\n")
-    fails(config, r"list .*test\.txt must name a recording, got none")
-
-
-def test_invalid_output_folders_raise(config, tmp_path):
-    (tmp_path / "file").write_text("")
-    fails(config, r"train: out .*file is a file, not a folder", out=str(tmp_path / "file"))
-    fails(config, "Not a directory|exists|cannot find", OSError, out=str(tmp_path / "file" / "out"))
-    for name in ("metrics.csv", "checkpoint.npz"):
-        folder = tmp_path / name.split(".")[0]
-        folder.mkdir()
-        (folder / name).write_text("")
-        fails(config, "holds a run already; resume it, or name another folder", out=str(folder))
-
-
-def test_a_folder_that_cannot_be_written_to(config, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ValueError, match=r"train: out .* cannot be written to"):
-        train(config, log=silent)
-
-
-def test_nothing_to_resume(config, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"train: no checkpoint to resume from in .*out$"):
-        train(config, resume=True, log=silent)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"no checkpoint to resume from in runs"):
-        find_run(None)
-
-
-def test_resuming_with_a_checkpoint_that_does_not_fit_raises(config):
-    out = train(config, log=silent)
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
-
-    def refused(message, **options):
-        with pytest.raises(ValueError, match=message):
-            train(config.with_options(epochs=3, **options), resume=True, log=silent)
-        assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-
-    refused("train: the network of a resumed run cannot change", layers=("34x34x2", "9", "3"))
-    refused("load_state: optimizer's", optimizer=OptimizerConfig(type="SGD"))
-    before["metrics.csv"] = b"".join(before["metrics.csv"].splitlines(keepends=True)[:2])
-    (out / "metrics.csv").write_bytes(before["metrics.csv"])
-    refused(r"train: .*metrics\.csv has 1 epochs, the checkpoint has 2")
-    before["checkpoint.npz"] = b"damaged"
-    (out / "checkpoint.npz").write_bytes(b"damaged")
-    refused(r"load_checkpoint: .* is damaged or no checkpoint")
-
-
-def test_an_error_keeps_the_last_complete_epoch(config, tmp_path):
-    whole = train(config.with_options(epochs=1, out=str(tmp_path / "whole")), log=silent)
-
-    def spoil(line):
-        if line.startswith("epoch   1"):
-            (tmp_path / "data" / "3.bs2").write_bytes(b"1234567")
-
-    with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
-        train(config, log=spoil)
-    out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
-    assert rows_without_seconds(out) == rows_without_seconds(whole)
-    assert weights(out) == weights(whole)
-
-
-def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypatch):
-    real, count = np.savez, []
-
-    def full(file, **arrays):
-        count.append(1)
-        if len(count) == 2:
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-        real(file, **arrays)
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left"):
-        train(config, log=silent)
-    out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
-    assert load_checkpoint(out / "checkpoint.npz").epoch == 1
-    # The log is written first; its additional epochs are dropped.
-    assert len(load_stats(out / "metrics.csv")) == 2
-    train(config, resume=True, log=silent)
-    assert len(load_stats(out / "metrics.csv")) == 2
-
-
-def test_an_interrupt_in_the_first_epoch_leaves_no_folder(config, monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt("stop")
-
-    monkeypatch.setattr(run_module.Trainer, "test", interrupt)
-    fails(config, "^stop$", KeyboardInterrupt)

@@ -9,9 +9,9 @@ import numpy as np
 
 from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
+from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
-from cuslayer.layers.delay import whole_steps
 from cuslayer.network.graph import Node, feeds
 from cuslayer.network.join import Join
 

@@ -14,7 +14,7 @@ from cuslayer.extras import optional
 from cuslayer.files import write_whole
 from cuslayer.interchange.axes import conv_outward, dense_outward
 from cuslayer.interchange.netx.blocks import Block, blocks_of
-from cuslayer.layers.delay import whole_steps
+from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.tape import no_grad

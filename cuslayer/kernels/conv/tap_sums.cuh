@@ -225,10 +225,13 @@ struct TapSums {
         const int here = threadIdx.x / lanes * of.groups + lane / of.width;
         const unsigned *const window_pieces = pieces + (((last & 1) * AHEAD + j) * windows + here) * count;
         real *const column = columns + threadIdx.x;
+        const real error = errors[j * blockDim.x + threadIdx.x];
         for (unsigned rest = busy[(last % 3 * AHEAD + j) * windows + here]; rest; rest &= rest - 1)
-            for (int q = __ffs(rest) - 1; q < count; q += 32)
+            for (int q = __ffs(rest) - 1; q < count; q += 32) {
+                const int begin = first[q] - 1;
                 for (unsigned spikes = window_pieces[q]; spikes; spikes &= spikes - 1)
-                    column[(first[q] + __ffs(spikes) - 1) * blockDim.x] += errors[j * blockDim.x + threadIdx.x];
+                    column[(begin + __ffs(spikes)) * blockDim.x] += error;
+            }
     }
 
     // Adds the errors of the outputs of the block's tiles at the frames [begin, end), from the last to the first;

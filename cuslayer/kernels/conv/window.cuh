@@ -20,6 +20,8 @@ constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 
 // Rounds that a warp loads before it uses the first.
 constexpr int ROUNDS = 4;
+// Spikes of a word above which every place of it is tried.
+constexpr int MANY = 16;
 
 // Weights in dynamic shared memory, and behind them what else a kernel keeps there.
 extern __shared__ real shared_weights[];
@@ -228,6 +230,24 @@ struct Taps {
             total += weights[((tap * kernel_w + column / unsigned(gap)) * inputs + input) * outputs];
     }
 
+    // Adds the weights of the spikes of a word to the total of this lane, in ascending order. Of a word with many spikes
+    // every place is tried, which takes 12 instructions for a place against 21 for a spike, and reads 4 weights at a time.
+    // The sum has the same terms in the same order.
+    __device__ __forceinline__ void add_word(real &total, unsigned bits, int tap, int bit) const
+    {
+        if (!contiguous || __popc(bits) <= MANY) {
+            for (; bits; bits &= bits - 1)
+                add(total, tap, bit + __ffs(bits) - 1);
+            return;
+        }
+        unsigned offset = bit - first;
+        const real *weight = weights + (tap * span + bit - first) * outputs;
+#pragma unroll 4
+        for (int place = 0; place < LANES; ++place, bits >>= 1, ++offset, weight += outputs)
+            if ((bits & 1) && offset < unsigned(span))
+                total += *weight;
+    }
+
     // Writes the totals of the next AHEAD steps of a reader to row(0), row(1), ...
     template <typename Row>
     __device__ __forceinline__ void weigh(Reader &reader, const View &view, const Frames &frames, Row row) const
@@ -243,8 +263,7 @@ struct Taps {
                 total = 0;
                 step = k;
             }
-            for (; bits; bits &= bits - 1)
-                add(total, tap, bit + __ffs(bits) - 1);
+            add_word(total, bits, tap, bit);
         });
         row(step) = total;
     }

@@ -8,7 +8,24 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.host.memory import empty
+
+
+def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
+    """Return the whole steps of a delay for each column, (columns,) int64, and the rest in steps, (columns,) float64.
+
+    See `whole_steps`. The steps are clipped to ``-limit .. limit``.
+
+    Args:
+        delay: ms, float32 or float64, of a shape that broadcasts to that of the columns, and is a last part of it.
+        shape: the shape of the columns.
+        dt: the step, ms.
+        limit: steps.
+    """
+    whole, fraction = whole_steps(delay, dt)
+    steps = whole.clip(-limit, limit)
+    return np.broadcast_to(steps, shape).ravel(), np.broadcast_to(fraction, shape).ravel()
 
 
 @compiled

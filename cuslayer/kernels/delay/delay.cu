@@ -1,16 +1,41 @@
 // Trained delays, and delays between two steps.
 //
+//   delay_steps          steps[m] = floor(delay / dt), fraction[m] = delay / dt - steps[m], of the delay m % size
 //   shift_linear         y[t, m] = near[m] x[t - delay[m], m] + far[m] x[t - delay[m] - 1, m]
 //   shift_delay_adjoint  y[m] = sum_t g[t, m] (x[t - delay[m] - 1, m] - x[t - delay[m], m])
 //
 // where x is 0 outside its steps. The adjoint of shift_linear is shift_linear with -delay - 1 as the delay, and near
 // and far exchanged.
 //
+// A delay that is a multiple of dt, up to the rounding errors of its type, is that multiple. So the steps of trained
+// delays are computed where the delays are, and a step of training reads none back.
+//
 // Layout: x, g, y of shift_linear (steps, columns); delay, near, far, the other y (columns,). C-contiguous.
-// A thread of shift_linear computes AHEAD steps of one column, a thread of shift_delay_adjoint the sum of one column:
-// nothing is added atomically.
-// Precision: `real` throughout; compiled without fused multiply-add, the results are the CPU's to the bit.
+// A thread of delay_steps computes those of one column. A thread of shift_linear computes AHEAD steps of one column, a
+// thread of shift_delay_adjoint the sum of one column: nothing is added atomically.
+// Precision: `real` throughout, but for delay_steps, which computes in double; compiled without fused multiply-add, the
+// results are the CPU's to the bit.
 // Twins: kernels/delay/cpu.py. Tests: tests/kernels/test_twins_delay.py.
+
+extern "C" __global__ void delay_steps(
+    const real *__restrict__ delay,  // (size,), ms
+    long long *__restrict__ steps,   // (columns,), written
+    double *__restrict__ fraction,   // (columns,), written, of a step
+    long long size,                  // delays; a column shares its delay with those a multiple of size further
+    long long columns,               // signals
+    long long limit,                 // the steps are within -limit .. limit
+    double dt,                       // ms
+    double tolerance)                // how far from a multiple of dt a delay of one step is still that multiple
+{
+    GRID_STRIDE(m, columns) {
+        const double ratio = double(delay[m % size]) / dt, nearest = rint(ratio);
+        const bool meant = fabs(ratio - nearest) <= tolerance * fmax(1.0, fabs(ratio));
+        const double whole = meant ? nearest : floor(ratio);
+        // A delay that is no number has -limit steps, and no number as its fraction.
+        steps[m] = (long long)fmin(fmax(whole, -double(limit)), double(limit));
+        fraction[m] = meant ? 0.0 : ratio - whole;
+    }
+}
 
 extern "C" __global__ void shift_linear(
     const real *__restrict__ x,           // (steps, columns)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, over_time, sizes
+from cuslayer.kernels.delay.steps import tolerance
 
-__all__ = ["shift_delay_adjoint", "shift_linear"]
+__all__ = ["delay_steps", "shift_delay_adjoint", "shift_linear"]
+
+
+def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
+    """Return the whole steps of a delay for each column, (columns,) int64, and the rest in steps, (columns,) float64.
+
+    See `whole_steps`. The steps are clipped to ``-limit .. limit``.
+
+    Args:
+        delay: ms, float32 or float64, of a shape that broadcasts to that of the columns, and is a last part of it.
+        shape: the shape of the columns.
+        dt: the step, ms.
+        limit: steps.
+    """
+    columns = math.prod(shape)
+    steps, fraction = empty(delay, (columns,), np.int64), empty(delay, (columns,), np.float64)
+    kernel("delay_steps", delay.dtype)(
+        columns,
+        delay=contiguous(delay),
+        steps=steps,
+        fraction=fraction,
+        size=delay.size,
+        columns=columns,
+        limit=limit,
+        dt=dt,
+        tolerance=tolerance(delay.dtype),
+    )
+    return steps, fraction
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:

@@ -23,15 +23,34 @@
 // dense_weight_adjoint: a warp takes 32 words of the input at a time, every 8th group of them. dense_input_adjoint: a
 // block computes a tile of 64 x 64, a thread 4 x 4 of it, and goes through the outputs 16 at a time.
 //
+// Busy inputs: dense_weight_adjoint has another way for them. Four successive inputs are a group, and each of their
+// four blocks counts the bits of the group. If more than a third of them are 1, no spikes are listed: the blocks share
+// the outputs, 32 for each, and a warp reads the rows of all steps of its words and multiplies them by the bits, 0 or
+// 1:
+//
+//     block of input      0           1           2           3
+//     outputs          0 to 31    32 to 63    64 to 95    96 to 127    for the inputs 0, 1, 2, 3 of the group
+//     a warp: every 8th word of 32 steps;  part[i] += (bit of input i at step t) * errors[t, output]
+//
+// Which way a group takes depends on its bits alone, and so do the sums. A term that is not finite makes those of all
+// inputs of a busy group no numbers, since 0 times infinity is none.
+//
 // Cost, in instructions of a warp on sm_90 in float32, for a frame and 128 outputs: 120 for the words of a frame (4,096
-// inputs), 75 to list 32 spikes, 15 to add a spike. A product of matrices takes 4 for each input, at its best. So
-// walking the spikes pays while less than a fifth of the inputs spike at a step; spikes of trained networks are at 1 to
-// 6 %. Nothing measures the activity: a layer of more activity is correct, and slower than a product. Memory: `dense`
-// reads a row of w for each spike, dense_weight_adjoint a row of errors, both mostly from the caches.
+// inputs), 75 to list 32 spikes, 15 to add a spike: 17 for each. A row for a spike is 512 bytes. A busy group takes 13
+// instructions and 128 bytes for each input and step, whether it spikes. A multiprocessor of an H100 issues 4
+// instructions a cycle, and gets about 27 bytes a cycle from the L2 cache: 4 and 19 cycles for a spike, 3 and 5 for a
+// step of a busy group. So the busy way is faster above 5 / 19 = a quarter of all steps if all rows come from the L2
+// cache, and above a third if half of the rows of spikes are in the L1 cache, which the four blocks of a multiprocessor
+// share: they are not in step, and more rows than that are not found there. Where all inputs spike, it is 4 times as
+// fast by these numbers. To count costs each block 5 loads a thread and a barrier, for 32 samples of 300 steps.
+//
+// `dense` has no such way: its sums are the CPU's to the bit, in fours of those that spike, which a product does not
+// know. A product takes 4 instructions for each input, at its best: it would be faster where more than a quarter of the
+// inputs spike at a step, and at most 4 times as fast. Spikes of trained networks are at 1 to 6 %.
 //
 // Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoints
 // add in other orders, which do not depend on the device.
-// Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py.
+// Twins: kernels/dense/cpu.py. Tests: tests/kernels/test_twins_dense.py, test_twins_dense_busy.py.
 
 #include "spike_list.cuh"
 
@@ -88,18 +107,18 @@ extern "C" __global__ void dense(
         add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, entries, mine);
 }
 
-// The sum of this warp's part for `groups` groups of outputs, from `output` on.
+// The sum of this warp's part for `groups` groups of outputs, from `output` on. `loaded` are its first words.
 template <int groups>
 __device__ __forceinline__ void add_errors(
-    real *sums, const unsigned *steps, const real *errors, long long samples, long long time_words, long long outputs,
-    long long output, SpikeList<1> &spikes)
+    real *sums, const Words<1> &loaded, const unsigned *steps, const real *errors, long long samples,
+    long long time_words, long long outputs, long long output, SpikeList<1> &spikes)
 {
     const unsigned lane = threadIdx.x % LANES, first = threadIdx.x / LANES * LANES, count = samples * time_words;
     real total[groups] = {};
     // Word v of sample n has the frames (32 v + b) samples + n.
     const Entries entries(time_words, 1, samples);
     spikes.for_each(
-        Words<1>(steps, count, first), steps, count, first, PARTS * LANES, entries,
+        loaded, steps, count, first, PARTS * LANES, entries,
         [&](const unsigned *list, int size) {
             add_in_fours(total, list, size, errors, outputs, output);
         });
@@ -108,32 +127,123 @@ __device__ __forceinline__ void add_errors(
         sums[k * LANES + lane] = total[k];
 }
 
-extern "C" __global__ void dense_weight_adjoint(
+// Whether more than a third of the bits of `count` words are 1. All threads of a block call it together.
+__device__ __forceinline__ bool are_busy(const unsigned *words, long long count, unsigned (&counted)[PARTS])
+{
+    unsigned mine = 0;
+    for (long long i = threadIdx.x; i < count; i += PARTS * LANES)
+        mine += __popc(words[i]);
+#pragma unroll
+    for (int distance = LANES / 2; distance > 0; distance /= 2)
+        mine += __shfl_xor_sync(ALL_LANES, mine, distance);
+    if (threadIdx.x % LANES == 0)
+        counted[threadIdx.x / LANES] = mine;
+    __syncthreads();
+    long long all = 0;
+#pragma unroll
+    for (int i = 0; i < PARTS; ++i)
+        all += counted[i];
+    return 3 * all > LANES * count;
+}
+
+// The bits of a word of each of GROUPS inputs as numbers, 0 or 1, for each step.
+struct __align__(16) Masks {
+    real of[LANES][GROUPS];
+};
+
+// The sums of this warp's part for `inputs` inputs and 32 outputs from `output` on: every row of errors is read, and
+// multiplied by the bits. The steps of a word are added up first, so that the sums are as exact as those in fours.
+__device__ __forceinline__ void add_products(
+    real *sums, const unsigned *by_neuron, int inputs, const real *errors, long long steps, long long samples,
+    long long time_words, long long outputs, long long output, Masks &masks)
+{
+    const unsigned lane = threadIdx.x % LANES, count = samples * time_words, words = time_words;
+    const long long stride = samples * outputs;
+    // Lanes without an output compute the last one again, and so do places without an input.
+    const long long column = min(output + lane, outputs - 1);
+    const unsigned *of_input[GROUPS];
+#pragma unroll
+    for (int i = 0; i < GROUPS; ++i)
+        of_input[i] = by_neuron + (long long)min(i, inputs - 1) * count;
+    real total[GROUPS] = {};
+    for (unsigned word = threadIdx.x / LANES; word < count; word += PARTS) {
+        const unsigned sample = word / words, step = (word - sample * words) * LANES;
+#pragma unroll
+        for (int i = 0; i < GROUPS; ++i)
+            masks.of[lane][i] = of_input[i][word] >> lane & 1 ? real(1) : real(0);
+        __syncwarp();
+        const real *row = errors + (step * samples + sample) * outputs + column;
+        const int left = int(min(steps - step, (long long)LANES));
+        real part[GROUPS] = {};
+#pragma unroll 8
+        for (int b = 0; b < left; ++b, row += stride) {
+            const real error = *row;
+#pragma unroll
+            for (int i = 0; i < GROUPS; ++i)
+                part[i] = fma(masks.of[b][i], error, part[i]);
+        }
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < GROUPS; ++i)
+            total[i] += part[i];
+    }
+#pragma unroll
+    for (int i = 0; i < GROUPS; ++i)
+        sums[i * LANES + lane] = total[i];
+}
+
+// Element `at` of the sums of all parts, in their order.
+__device__ __forceinline__ real sum_of_parts(const real (&sums)[PARTS][GROUPS * LANES], int at)
+{
+    real total = 0;
+#pragma unroll
+    for (int i = 0; i < PARTS; ++i)
+        total += sums[i][at];
+    return total;
+}
+
+// As many blocks a multiprocessor as shared memory and registers allow to walk spikes.
+extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 3) void dense_weight_adjoint(
     const unsigned *__restrict__ by_neuron,  // (inputs, samples, time_words), spikes
     const real *__restrict__ errors,         // (steps, samples, outputs), gradient of the weighted input
     real *__restrict__ g_w,                  // (inputs, outputs), written
+    long long inputs,                        // rows of the weight
+    long long steps,                         // time steps
     long long samples,                       // samples of the batch
     long long time_words,                    // words of all steps
     long long outputs)                       // neurons of the layer
 {
     __shared__ SpikeList<1> spikes[PARTS];
     __shared__ real sums[PARTS][GROUPS * LANES];
+    __shared__ Masks masks[PARTS];
+    __shared__ unsigned counted[PARTS];
     const long long width = outputs <= LANES ? LANES : GROUPS * LANES, tiles = (outputs + width - 1) / width;
-    const long long input = blockIdx.x / tiles, output = blockIdx.x % tiles * width;
-    const unsigned *const steps = by_neuron + input * samples * time_words;
-    const int part = threadIdx.x / LANES;
-    if (outputs <= LANES)
-        add_errors<1>(sums[part], steps, errors, samples, time_words, outputs, output, spikes[part]);
-    else
-        add_errors<GROUPS>(sums[part], steps, errors, samples, time_words, outputs, output, spikes[part]);
-    __syncthreads();
-    if (threadIdx.x < width && output + threadIdx.x < outputs) {
-        real total = 0;
-#pragma unroll
-        for (int i = 0; i < PARTS; ++i)
-            total += sums[i][threadIdx.x];
-        g_w[input * outputs + output + threadIdx.x] = total;
+    const long long input = blockIdx.x / tiles, output = blockIdx.x % tiles * width, count = samples * time_words;
+    const int part = threadIdx.x / LANES, member = int(input % GROUPS);
+    const long long first = input - member;
+    const int members = int(min(inputs - first, (long long)GROUPS));
+    const unsigned *const group = by_neuron + first * count, *const mine = by_neuron + input * count;
+    const Words<1> loaded(mine, unsigned(count), part * LANES);
+    if (are_busy(group, members * count, counted)) {
+        for (long long k = member; k * LANES < width && output + k * LANES < outputs; k += members) {
+            const long long column = output + k * LANES + threadIdx.x % LANES;
+            add_products(
+                sums[part], group, members, errors, steps, samples, time_words, outputs, output + k * LANES,
+                masks[part]);
+            __syncthreads();
+            if (part < members && column < outputs)
+                g_w[(first + part) * outputs + column] = sum_of_parts(sums, threadIdx.x);
+            __syncthreads();
+        }
+        return;
     }
+    if (outputs <= LANES)
+        add_errors<1>(sums[part], loaded, mine, errors, samples, time_words, outputs, output, spikes[part]);
+    else
+        add_errors<GROUPS>(sums[part], loaded, mine, errors, samples, time_words, outputs, output, spikes[part]);
+    __syncthreads();
+    if (threadIdx.x < width && output + threadIdx.x < outputs)
+        g_w[input * outputs + output + threadIdx.x] = sum_of_parts(sums, threadIdx.x);
 }
 
 // Rows and columns of a block's tile of dense_input_adjoint, those of a thread, and outputs that are loaded together.

@@ -66,6 +66,8 @@ def weight_adjoint(x: PackedSpikes | Array, g: Array) -> Array:
         by_neuron=by_neuron,
         errors=contiguous(g),
         g_w=g_w,
+        inputs=inputs,
+        steps=len(g) // max(1, samples),
         samples=samples,
         time_words=time_words,
         outputs=outputs,

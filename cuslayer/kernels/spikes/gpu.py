@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
-from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, event_fields, lines_of, words_of
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
+from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
 # Of the functions that both devices have; packed spikes are the GPU's.
 __all__ = ["synapse_input"]
@@ -19,10 +19,13 @@ __all__ = ["synapse_input"]
 _REAL = np.dtype(np.float32)
 # Words of a frame, and columns of samples and time words, that a block of transpose_bits takes: SIDE of spikes.cu.
 _SIDE = 8
-# Threads that set the bits of one sample: blocks and threads of a block.
-_SETTERS = 8, 128
-# Both layouts of a batch are one array. Each begins at a multiple of these bytes, as an array of its own does.
-_ALIGNMENT = 512
+# Bytes of the tile of a block of set_bits for a word of a frame and a word of time: 32 words in each layout.
+_PAIR = 2 * 4 * WORD
+# Bytes of its tile, which every GPU has, and its threads. Each tile of a sample reads all its events: where there are
+# more than _TILES, a tile takes all shared memory, and a block has more threads.
+_TILE, _SETTERS, _TILES, _MORE_SETTERS = 48 << 10, 256, 64, 512
+# The words of time of a tile where the frame has many words: two sectors.
+_TIMES = 16
 
 
 def packed(x: Array | PackedSpikes) -> PackedSpikes:
@@ -51,8 +54,8 @@ def unpack(spikes: PackedSpikes) -> Array:
     return x
 
 
-def from_events(events: Array, begin: Array, recordings: Array, shape: tuple[int, ...]) -> PackedSpikes:
-    """Return a batch of recordings of events as packed spikes, in both layouts.
+def from_events(events: Array, begin: Array, recordings: Array, shape: tuple[int, ...]) -> DeferredSpikes:
+    """Return a batch of recordings of events as packed spikes in both layouts, whose bits are set when they are needed.
 
     Args:
         events: the events of all recordings one after another, uint32 (events, words of an event), in the fields of
@@ -61,32 +64,54 @@ def from_events(events: Array, begin: Array, recordings: Array, shape: tuple[int
         recordings: the recording of each sample of the batch, int64 (samples,).
         shape: the shape of the batch, (steps, samples, ...).
     """
-    steps, samples, (lines, line) = shape[0], shape[1], lines_of(shape[2:])
-    rows = steps * samples, lines, words_of(line)
-    neurons = lines * line, samples, words_of(steps)
-    event_words, feature_bits = event_fields(steps, lines * line)
-    # One array for both layouts is one memset.
-    begin_neurons = -(-4 * math.prod(rows) // _ALIGNMENT) * (_ALIGNMENT // 4)
-    both = zeros(events, (begin_neurons + math.prod(neurons),), np.uint32)
-    words, by_neuron = both[: math.prod(rows)].reshape(rows), both[begin_neurons:].reshape(neurons)
-    blocks, threads = _SETTERS
+    return DeferredSpikes(namespace(events), shape, True, partial(set_bits, events, begin, recordings))
+
+
+def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -> None:
+    """Write a batch of recordings of events, as `from_events` takes them, to packed spikes with both layouts."""
+    (_, lines, per_line), (steps, samples) = to.words.shape, to.shape[:2]
+    frame, time_words = lines * per_line, words_of(steps)
+    event_words, feature_bits = event_fields(steps, lines * to.line)
+    (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, _TILE), _SETTERS
+    if tiles > _TILES:
+        (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, most_shared()), _MORE_SETTERS
     kernel("set_bits", _REAL).launch(
-        (samples, blocks),
+        (samples * tiles,),
         (threads,),
+        _PAIR * tile_words * tile_times,
         events=events,
         begin=begin,
         recordings=recordings,
-        words=words,
-        by_neuron=by_neuron,
+        words=to.words,
+        by_neuron=to.by_neuron,
         event_words=event_words,
         feature_bits=feature_bits,
+        steps=steps,
         samples=samples,
         lines=lines,
-        per_line=rows[2],
-        line=line,
-        time_words=neurons[2],
+        per_line=per_line,
+        line=to.line,
+        time_words=time_words,
+        tile_words=tile_words,
+        tile_times=tile_times,
     )
-    return PackedSpikes(words, shape, line, by_neuron)
+
+
+def _tiles(frame: int, time_words: int, shared: int) -> tuple[int, int, int]:
+    """Return the number of tiles of a sample, and how many words of a frame and of time a tile has, at least 1.
+
+    They are the lengths of the rows that a block of set_bits writes, in one layout and in the other: both should be
+    long.
+    """
+    most = shared // _PAIR
+    words = max(1, min(frame, most // max(1, min(time_words, _TIMES))))
+    # Of a frame of few words, more steps. Parts of the time begin at a sector.
+    times = max(1, min(time_words, most // words))
+    if times < time_words:
+        times = max(1, times // _SIDE * _SIDE)
+    # Parts of the frame of equal size.
+    across, down = -(-frame // words), -(-time_words // times)
+    return across * down, -(-frame // max(1, across)) or 1, times
 
 
 def transpose(spikes: PackedSpikes, steps: int) -> Array:
@@ -112,4 +137,6 @@ def transpose(spikes: PackedSpikes, steps: int) -> Array:
 
 def with_neurons(spikes: PackedSpikes, steps: int) -> PackedSpikes:
     """Return packed spikes with `by_neuron`, transposed if no kernel wrote it."""
-    return spikes if spikes.by_neuron is not None else replace(spikes, by_neuron=transpose(spikes, steps))
+    if spikes.by_neuron is not None:
+        return spikes
+    return PackedSpikes(spikes.words, spikes.shape, spikes.line, transpose(spikes, steps))

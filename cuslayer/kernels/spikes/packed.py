@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array, namespace, to_numpy
 
 # Bits of a word.
 WORD = 32
@@ -22,7 +24,7 @@ class PackedSpikes:
     A frame is cut into lines: the rows of an image (H, W, C), or all neurons of a flat layer as one line. Each line
     begins with a word of its own. Bit b of word w is place ``32 w + b`` of the line; the bits past its end are 0.
 
-    An index, ``len`` and NumPy's functions see the boolean array, which is unpacked for them.
+    An index and NumPy's functions see the boolean array, which is unpacked for them; ``len`` is its first axis.
 
     Attributes:
         words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.
@@ -71,7 +73,25 @@ class PackedSpikes:
         frames = {math.prod(shape[:axes]) for axes in range(1, len(shape) + 1)}
         if self.frames not in frames or math.prod(shape) != self.size:
             raise ValueError(f"reshape: packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
-        return replace(self, shape=shape)
+        return PackedSpikes(self.words, shape, self.line, self.by_neuron)
+
+    @property
+    def has_neurons(self) -> bool:
+        """Whether there is `by_neuron`."""
+        return self.by_neuron is not None
+
+    def empty_like(self) -> PackedSpikes:
+        """Return packed spikes of the same shape and layouts in memory of their own, which is not written."""
+        empty, by_neuron = namespace(self.words).empty, self.by_neuron
+        words = empty(self.words.shape, np.uint32)
+        neurons = None if by_neuron is None else empty(by_neuron.shape, np.uint32)
+        return PackedSpikes(words, self.shape, self.line, neurons)
+
+    def write(self, to: PackedSpikes) -> None:
+        """Write the spikes into the memory of others, made by `empty_like`."""
+        to.words[...] = self.words
+        if to.by_neuron is not None:
+            to.by_neuron[...] = self.by_neuron
 
     def unpack(self) -> Array:
         """Return the boolean array on the GPU."""
@@ -93,6 +113,59 @@ class PackedSpikes:
 
     def __repr__(self) -> str:
         return f"PackedSpikes(shape {self.shape})"
+
+
+class DeferredSpikes(PackedSpikes):
+    """Packed spikes (steps, samples, ...) that are written at the first use of `words` or `by_neuron`.
+
+    What only asks for their shape does not write them; `write` writes straight into the memory of others.
+
+    Args:
+        module: numpy or cupy, whose arrays they are.
+        shape: the shape of the boolean array.
+        has_neurons: whether there is `by_neuron`.
+        write: writes the spikes to the arrays of packed spikes.
+    """
+
+    def __init__(
+        self, module: Any, shape: tuple[int, ...], has_neurons: bool, write: Callable[[PackedSpikes], None]
+    ) -> None:
+        for name, value in (("shape", shape), ("line", lines_of(shape[2:])[1])):
+            object.__setattr__(self, name, value)
+        self._module, self._has_neurons, self._write = module, has_neurons, write
+
+    @cached_property
+    def _written(self) -> PackedSpikes:
+        spikes = self.empty_like()
+        self._write(spikes)
+        return spikes
+
+    @property
+    def words(self) -> Array:
+        """As of `PackedSpikes`."""
+        return self._written.words
+
+    @property
+    def by_neuron(self) -> Array | None:
+        """As of `PackedSpikes`."""
+        return self._written.by_neuron
+
+    @property
+    def has_neurons(self) -> bool:
+        """Whether there is `by_neuron`."""
+        return self._has_neurons
+
+    def empty_like(self) -> PackedSpikes:
+        """Return packed spikes of the same shape and layouts in memory of their own, which is not written."""
+        (steps, samples, *frame), empty = self.shape, self._module.empty
+        lines, line = lines_of(tuple(frame))
+        words = empty((steps * samples, lines, words_of(line)), np.uint32)
+        by_neuron = empty((lines * line, samples, words_of(steps)), np.uint32) if self._has_neurons else None
+        return PackedSpikes(words, self.shape, line, by_neuron)
+
+    def write(self, to: PackedSpikes) -> None:
+        """Write the spikes into the memory of others, made by `empty_like`."""
+        self._write(to)
 
 
 def lines_of(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -10,10 +10,16 @@
 // An event is one word, step << feature_bits | feature, or two, feature and step.
 //
 // A warp packs and unpacks 32 consecutive words, 128 bytes. It reads the range of x that they are sector by sector, and
-// writes at each of 32 steps the 32 bytes of one word. A thread sets the bits of one event after another: an atomic OR
-// of bits is exact in any order, and every other output has one owner. A warp of transpose_bits reads 32 steps of 8
-// words of a sample and transposes 8 matrices of 32 x 32 bits by shuffles. Its block of 8 warps writes 8 words of a
-// feature together: reads and writes are whole sectors where rows of words begin at one.
+// writes at each of 32 steps the 32 bytes of one word. A warp of transpose_bits reads 32 steps of 8 words of a sample and
+// transposes 8 matrices of 32 x 32 bits by shuffles. Its block of 8 warps writes 8 words of a feature together: reads and
+// writes are whole sectors where rows of words begin at one.
+//
+// A block of set_bits owns a tile of one sample, some words of a frame by some words of time, which it has in shared
+// memory in both layouts. A thread takes one event of the sample after another, and sets the two bits of those in the
+// tile: an atomic OR of bits is exact in any order. Then the block writes the tile, lanes along the rows of each layout.
+// They are as long as shared memory allows with enough blocks for the device, and begin anywhere in a sector: of 300
+// steps of 34 x 34 x 2 neurons they are 68 and 40 bytes, and 61 % of the sectors written are needed. What two blocks
+// write of a sector is joined by the L2 cache.
 // Precision: integers. Twins: tests/support/packed_bits.py. Tests: tests/kernels/test_twins_spikes.py.
 
 constexpr int WORD = 32;
@@ -23,8 +29,8 @@ constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int SIDE = 8;
 // Rows of SIDE words that a warp accesses together.
 constexpr int ROWS = WORD / SIDE;
-// Bytes that a lane of pack_bits loads before it uses the first.
-constexpr int LOADS = 8;
+// Bytes that a lane of pack_bits loads before it uses the first, and events that a thread of set_bits loads.
+constexpr int LOADS = 8, EVENTS = 4;
 
 // Where a word has its bits in the boolean array, and how many.
 struct Bits {
@@ -102,30 +108,118 @@ extern "C" __global__ void unpack_bits(
     }
 }
 
+// The row and the column of a place of a matrix, of those that a thread visits at equal distances: the distance is added
+// to both, which takes no division.
+struct Place {
+    unsigned row;
+    unsigned column;
+
+    __device__ __forceinline__ Place(unsigned place, unsigned columns) : row(place / columns), column(place % columns) {}
+    __device__ __forceinline__ void advance(const Place &distance, unsigned columns)
+    {
+        row += distance.row;
+        column += distance.column;
+        if (column >= columns) {
+            column -= columns;
+            ++row;
+        }
+    }
+};
+
+struct Event {
+    unsigned step;
+    unsigned feature;
+};
+
+__device__ __forceinline__ Event event_at(const unsigned *event, int event_words, int feature_bits)
+{
+    const unsigned word = event[0];
+    return event_words > 1 ? Event{event[1], word} : Event{word >> feature_bits, word & ((1u << feature_bits) - 1)};
+}
+
+extern __shared__ unsigned shared[];
+
 extern "C" __global__ void set_bits(
     const unsigned *__restrict__ events,       // (events, event_words), of all recordings
     const long long *__restrict__ begin,       // (recordings + 1,), the first event of each
     const long long *__restrict__ recordings,  // (samples,), the recording of each sample
-    unsigned *__restrict__ words,              // (steps x samples, lines, per_line), its bits are set
-    unsigned *__restrict__ by_neuron,          // (lines x line, samples, time_words), its bits are set
+    unsigned *__restrict__ words,              // (steps x samples, lines, per_line), written
+    unsigned *__restrict__ by_neuron,          // (lines x line, samples, time_words), written
     int event_words,                           // words of an event, 1 or 2
     int feature_bits,                          // bits of an event of one word that are its feature, below 32
-    long long samples,                         // samples of the batch, the first extent of the grid
+    long long steps,                           // time steps
+    long long samples,                         // samples of the batch
     long long lines,                           // lines of a frame
     long long per_line,                        // words of a line
     long long line,                            // bits of a line
-    long long time_words)                      // words of all steps
+    long long time_words,                      // words of all steps
+    int tile_words,                            // words of a frame that a tile has
+    int tile_times)                            // words of time that a tile has
 {
-    const long long n = blockIdx.x, recording = recordings[n], end = begin[recording + 1];
-    const long long threads = (long long)gridDim.y * blockDim.x;
-    const long long thread = (long long)blockIdx.y * blockDim.x + threadIdx.x;
-    for (long long e = begin[recording] + thread; e < end; e += threads) {
-        const unsigned event = events[e * event_words];
-        const unsigned step = event_words > 1 ? events[e * event_words + 1] : event >> feature_bits;
-        const unsigned feature = event_words > 1 ? event : event & ((1u << feature_bits) - 1);
-        const unsigned row = feature / unsigned(line), place = feature % unsigned(line);
-        atomicOr(words + ((step * samples + n) * lines + row) * per_line + place / WORD, 1u << place % WORD);
-        atomicOr(by_neuron + (feature * samples + n) * time_words + step / WORD, 1u << step % WORD);
+    const unsigned thread = threadIdx.x, threads = blockDim.x;
+    const long long frame = lines * per_line;
+    const long long across = (frame + tile_words - 1) / tile_words, down = (time_words + tile_times - 1) / tile_times;
+    const long long tile = blockIdx.x % (across * down), n = blockIdx.x / (across * down);
+    const long long first_word = tile % across * tile_words, first_time = tile / across * tile_times;
+    const long long first_step = first_time * WORD;
+    // What the tile has of the frame, of the words of time and of the steps: less at the ends.
+    const unsigned width = min((long long)tile_words, frame - first_word);
+    const unsigned times = min((long long)tile_times, time_words - first_time);
+    const unsigned height = min((long long)times * WORD, steps - first_step);
+    unsigned *const frames = shared;                                   // (height, width)
+    unsigned *const neurons = shared + WORD * tile_times * tile_words;  // (width x 32, times)
+
+    for (unsigned i = thread; i < height * width; i += threads)
+        frames[i] = 0;
+    for (unsigned i = thread; i < width * WORD * times; i += threads)
+        neurons[i] = 0;
+    __syncthreads();
+
+    const long long recording = recordings[n], first = begin[recording], end = begin[recording + 1];
+    const unsigned tile_step = unsigned(first_step);
+    // From a whole sector of events.
+    for (long long e = first / SIDE * SIDE + thread; e < end; e += EVENTS * threads) {
+        Event found[EVENTS];
+#pragma unroll
+        for (int j = 0; j < EVENTS; ++j) {
+            const long long at = e + (long long)j * threads;
+            const bool inside = first <= at && at < end;
+            found[j] = inside ? event_at(events + at * event_words, event_words, feature_bits)
+                              : Event{tile_step + height, 0};
+        }
+#pragma unroll
+        for (int j = 0; j < EVENTS; ++j) {
+            // Differences of unsigned numbers: what is before the tile is large, as what is after it.
+            const unsigned step = found[j].step - tile_step;
+            if (step >= height)
+                continue;
+            const unsigned row = found[j].feature / unsigned(line), place = found[j].feature % unsigned(line);
+            const unsigned word = row * unsigned(per_line) + place / WORD - unsigned(first_word), bit = place % WORD;
+            if (word >= width)
+                continue;
+            atomicOr(frames + step * width + word, 1u << bit);
+            atomicOr(neurons + (word * WORD + bit) * times + step / WORD, 1u << step % WORD);
+        }
+    }
+    __syncthreads();
+
+    unsigned *const to = words + (first_step * samples + n) * frame + first_word;
+    const Place apart(threads, width);
+    Place at(thread, width);
+    for (unsigned i = thread; i < height * width; i += threads) {
+        to[at.row * (samples * frame) + at.column] = frames[i];
+        at.advance(apart, width);
+    }
+    const unsigned lane = thread % WORD;
+    const Place lanes_apart(WORD, times);
+    for (unsigned w = thread / WORD; w < width; w += threads / WORD) {
+        const Bits bits = bits_of(first_word + w, per_line, line);
+        const unsigned *const from = neurons + w * WORD * times;
+        Place mine(lane, times);
+        for (unsigned i = lane; i < bits.count * times; i += WORD) {
+            by_neuron[((bits.first + mine.row) * samples + n) * time_words + first_time + mine.column] = from[i];
+            mine.advance(lanes_apart, times);
+        }
     }
 }
 

@@ -116,6 +116,19 @@ def getitem(self: DeviceArray, index: Any) -> DeviceArray:
     return made("take", lambda: host[_hosts(parts, host.shape)], [source, *_arrays(parts)], out)
 
 
+def take(self: DeviceArray, indices: DeviceArray, axis: int, out: DeviceArray) -> DeviceArray:
+    """Copy the elements of indices along an axis to out, an array of their type and shape."""
+    host = self.host
+    shape = (*host.shape[:axis], *indices.shape, *host.shape[axis + 1 :])
+    if out.dtype != host.dtype:
+        raise TypeError("Output dtype mismatch")
+    if out.shape != shape:
+        raise ValueError("Output shape mismatch")
+    # Of a large array only the elements that are named are read.
+    source = self if host.nbytes < out.host.nbytes else view(self, out.host)
+    return made("take", lambda: host.take(_wrapped(indices.host, host.shape[axis]), axis), [source, indices], out)
+
+
 def setitem(self: DeviceArray, index: Any, value: Any) -> None:
     """Write an array or a number, which broadcasts, to a part of x."""
     parts = _prepared(index)
@@ -165,4 +178,5 @@ def _scatter(
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {"__getitem__": getitem, "__setitem__": setitem}
+METHODS: dict[str, Callable[..., Any]] = {"take": take}
 FUNCTIONS: dict[str, Any] = {"add": SimpleNamespace(at=add_at)}

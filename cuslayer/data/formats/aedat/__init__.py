@@ -16,7 +16,8 @@ def read(file: BinaryIO, size: int, unit: str, most: int | None = None) -> Event
     first = file.readline(64)
     if first not in _READERS:
         if first.startswith(b"#!AER-DAT"):
-            raise base.Unreadable(f"is AEDAT {first[9:].strip().decode(errors='replace')}, not 3.1 or 4.0")
+            version = first[9:].strip().decode("latin1").encode("unicode_escape").decode("ascii")
+            raise base.Unreadable(f"is AEDAT {version}, not 3.1 or 4.0")
         raise base.Unreadable("is no AEDAT file: its first line must begin with #!AER-DAT" if size else "is empty")
     return _READERS[first](file, size, base.Limit(size, most))
 

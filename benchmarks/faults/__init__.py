@@ -1,0 +1,1 @@
+"""Faults for `soak.py`: deaths, full disks, damaged recordings, clocks that jump, signals, two runs in one folder."""

@@ -1,0 +1,146 @@
+"""Archives of arrays with a JSON description: npz files that are checked before they are read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer.files import write_whole
+
+_ABOUT = "about"
+# Bytes that are read at a time.
+_CHUNK = 1 << 20
+
+
+class Refused(ValueError):
+    """An archive has something that `write_archive` does not write; the message says what, after the name of a file."""
+
+
+class Header(NamedTuple):
+    """The shape and the type of an array in an archive."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+
+    @property
+    def bytes(self) -> int:
+        """The size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Archive:
+    """An open npz file.
+
+    Its names, shapes and types are read first. An array takes the memory that its shape says, whatever the file unfolds
+    to; without pickle no code in the file can run.
+
+    Args:
+        file: the open file.
+
+    Attributes:
+        headers: the shape and the type of each array by name.
+
+    Raises:
+        Refused: the file has a name twice, or another size than the shape of an array.
+        Exception: the file is damaged or has Python objects; the readers of zip and npy raise many types.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._size = os.fstat(file.fileno()).st_size
+        self._zip = zipfile.ZipFile(file)
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
+        if len(self._members) != len(self._zip.infolist()):
+            raise Refused("has an array twice")
+        self.headers = {name: self._header(name, info) for name, info in self._members.items()}
+
+    def _header(self, name: str, info: zipfile.ZipInfo) -> Header:
+        """Return the header of an array, whose size must be that of its file in the archive."""
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Refused(f"has array {name} compressed in a way that is not read")
+        with self._zip.open(info) as member:
+            header, start = _read_header(member)
+        if header.dtype.hasobject:
+            raise ValueError(f"array {name} has Python objects")
+        if start + header.bytes != info.file_size:
+            raise Refused(f"has another size of array {name} than its shape {header.shape} of {header.dtype} says")
+        return header
+
+    def about(self) -> Any:
+        """Return the description."""
+        header = self.headers.pop(_ABOUT)
+        if header.shape or header.dtype.kind != "U":
+            raise ValueError("the description is no text")
+        if header.bytes > self._size:
+            raise Refused(f"has a description of {header.bytes:,} bytes in a file of {self._size:,}")
+        return json.loads(str(self._read(_ABOUT, header)))
+
+    def check_size(self) -> None:
+        """Raise Refused if the arrays are larger than the file: `write_archive` does not compress."""
+        total = sum(header.bytes for header in self.headers.values())
+        if total > self._size:
+            raise Refused(f"has arrays of {total:,} bytes in a file of {self._size:,}")
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """Return an array."""
+        return self._read(name, self.headers[name])
+
+    def _read(self, name: str, header: Header) -> npt.NDArray[Any]:
+        content = memoryview(bytearray(header.bytes))
+        with self._zip.open(self._members[name]) as member:
+            _read_header(member)
+            place = 0
+            while place < header.bytes:
+                part = member.read(min(_CHUNK, header.bytes - place))
+                if not part:
+                    raise EOFError(name)
+                content[place : place + len(part)] = part
+                place += len(part)
+            # The end of the file is where its checksum is compared.
+            if member.read(1):
+                raise Refused(f"has more in array {name} than its shape says")
+        return np.ndarray(header.shape, header.dtype, content, order="F" if header.fortran else "C")
+
+
+def _read_header(member: Any) -> tuple[Header, int]:
+    """Return the header of an npy file, and its length."""
+    version = np.lib.format.read_magic(member)
+    # In later versions, the header itself may be of any size.
+    if version != (1, 0):
+        raise Refused(f"has npy arrays of version {'.'.join(map(str, version))}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    if any(size < 0 for size in shape):
+        raise Refused(f"has an array of shape {shape}")
+    return Header(shape, dtype, fortran), member.tell()
+
+
+@contextmanager
+def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
+    """Open an archive for the block; errors are those of `Archive`, and of opening a file."""
+    with open(path, "rb") as file:
+        yield Archive(file)
+
+
+def write_archive(
+    path: Path, about: Any, arrays: Mapping[str, Any], *, op: str | None = None, durable: bool = False
+) -> None:
+    """Write an npz file of arrays and the JSON text `about`; arguments and errors are those of `write_whole`."""
+    text = np.array(json.dumps(about))
+    write_whole(path, lambda file: np.savez(file, about=text, **arrays), op=op, durable=durable)
+
+
+def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
+    """Return what `write_archive` wrote; errors are those of `open_archive`."""
+    with open_archive(path) as archive:
+        about = archive.about()
+        archive.check_size()
+        return about, {name: archive.read(name) for name in archive.headers}

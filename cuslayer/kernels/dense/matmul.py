@@ -1,0 +1,52 @@
+"""Launcher of `matmul.cu`: products of matrices of numbers on a GPU."""
+
+from __future__ import annotations
+
+from cuslayer.backend import Array
+from cuslayer.kernels.conv.tap_sums import add_parts
+from cuslayer.kernels.cuda.compile import kernel
+from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
+
+__all__ = ["matmul"]
+
+# SIDE and THREADS of matmul.cu.
+_SIDE, _THREADS = 64, 256
+# The blocks that keep a GPU busy, where there are not more tiles; and the fewest terms of a part.
+_BLOCKS, _LEAST = 256, 256
+# DEPTH of matmul.cu: terms that are read together.
+_DEPTH = 16
+
+
+def matmul(a: Array, b: Array, transposed: bool = False) -> Array:
+    """Return a b, or a' b, of matrices of one type of numbers.
+
+    A sum of many terms is computed in parts where the product is small; their number depends on the shapes only.
+
+    Args:
+        a: (rows, inner), or (inner, rows) if it is transposed.
+        b: (inner, columns).
+        transposed: whether a' is multiplied.
+    """
+    rows, inner = a.shape[::-1] if transposed else a.shape
+    columns = b.shape[1]
+    if not rows * inner * columns:
+        return zeros(b, (rows, columns), b.dtype)
+    tiles = -(-rows // _SIDE) * -(-columns // _SIDE)
+    parts = min(max(1, _BLOCKS // tiles), max(1, inner // _LEAST))
+    chunk = -(-inner // (parts * _DEPTH)) * _DEPTH
+    parts = -(-inner // chunk)
+    c = empty(b, (parts, rows, columns), b.dtype)
+    kernel("matmul", b.dtype).launch(
+        (tiles, parts),
+        (_THREADS,),
+        0,
+        a=contiguous(a),
+        b=contiguous(b),
+        c=c,
+        rows=rows,
+        inner=inner,
+        columns=columns,
+        chunk=chunk,
+        transposed=transposed,
+    )
+    return add_parts(c.reshape(parts, rows * columns), (rows, columns))

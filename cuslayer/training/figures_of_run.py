@@ -1,0 +1,59 @@
+"""The figures of a run: learning curves, gradient flow, and a recording in all layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cuslayer.backend import Array
+from cuslayer.inspection.forward import run_nodes
+from cuslayer.inspection.structure import units
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Node
+from cuslayer.network.network import Network
+from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.config import Config
+from cuslayer.training.figures import draw_curves, draw_rasters, save_figure
+from cuslayer.training.folder import FIGURES
+from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.stats import Stats
+
+
+def save_figures(
+    out: Path, net: Network, config: Config, stats: Stats, gradients: GradientFlow, example: tuple[str, Array, Any]
+) -> None:
+    """Draw the figures of a run and write them to its folder.
+
+    Args:
+        out: the folder.
+        net: the trained network.
+        config: the configuration.
+        stats: the statistics.
+        gradients: the sizes of gradients.
+        example: a recording: title, spikes (T, ...), target.
+    """
+    curves, flow, rasters = (out / name for name in FIGURES)
+    if stats.epochs:
+        save_figure(curves, lambda figure: draw_curves(figure, stats.epochs), size=(9, 3.5))
+        save_figure(flow, lambda figure: gradients.plot(figure.subplots()), size=(6, 3.5))
+    title, spikes, _ = example
+    trains = [(title, spikes), *_layer_spikes(net, spikes)]
+    save_figure(rasters, lambda f: draw_rasters(f, trains, config.neuron.dt), size=(8, 2 + 1.6 * len(trains)))
+
+
+def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
+    """Return a title and the spikes of each layer of neurons for one recording (T, ...)."""
+    found = list[tuple[str, Array]]()
+    before = {unit.neurons.number: unit.layer for unit in units(net) if unit.neurons is not None}
+
+    def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+        if node.number in before:
+            layer = before[node.number]
+            found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", y.numpy()[:, 0]))
+        return y
+
+    net.train(False)
+    graph = graph_of(net)
+    with no_grad():
+        run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
+    return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

@@ -1,0 +1,30 @@
+"""The program `cuslayer`. It stands beside the package, whose import takes a while in which Ctrl-C must work, too."""
+
+# The module of the interpreter itself: `signal` imports others, and until they are there Ctrl-C would be a traceback.
+import _signal
+import os
+import sys
+
+
+def _leave(number: int, frame: object) -> None:
+    """End the process at once: an exception could be lost, or abort a library that is being imported."""
+    unfinished = getattr(sys.modules.get("cuslayer.files"), "discard_unfinished", None)
+    if unfinished is not None:
+        unfinished()
+    os.write(2, b"cuslayer: interrupted\n")
+    os._exit(128 + number)
+
+
+def main() -> int:
+    """Run the command line; SIGINT and SIGTERM end it with the exit codes 130 and 143."""
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        # A program that runs in the background may have been told to ignore SIGINT.
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _leave)
+    from cuslayer.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The same seed gives the same bits: in another process, on other numbers of cores, with other seeds of hashes.
+
+On a GPU the spikes are those of the CPU to the bit and the gradients differ by rounding, because their sums have
+another order, which is fixed too: tests/device/test_drawn_networks.py and tests/device/test_emulated_networks.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from benchmarks import same_bits
+from tests.support import trained
+from tests.support.emulator.driver import emulation
+
+ROOT = Path(__file__).parents[2]
+
+
+def in_a_process(cores, *, hash_seed, blas):
+    """Return the hashes of a process with a number of cores."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": hash_seed,
+        "OPENBLAS_NUM_THREADS": blas,
+        "CUSLAYER_DEVICE": "cpu",
+    }
+    command = [sys.executable, "-m", "tests.support.trained", str(cores)]
+    found = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+@pytest.fixture(scope="module")
+def one_core():
+    return in_a_process(1, hash_seed="0", blas="1")
+
+
+@pytest.mark.parametrize(("cores", "hash_seed", "blas"), [(2, "1", "2"), (5, "random", "4")])
+def test_cores_and_hash_seeds_change_no_bit(one_core, cores, hash_seed, blas):
+    other = in_a_process(cores, hash_seed=hash_seed, blas=blas)
+    assert other.keys() == one_core.keys()
+    for name, hashes in one_core.items():
+        assert [each for each in hashes if other[name][each] != hashes[each]] == [], name
+        assert len(hashes) > 10
+
+
+def test_a_process_that_has_done_other_things_has_the_same_bits(one_core):
+    """Nothing of an earlier training is left in caches, pools of memory or generators."""
+    np.random.default_rng().random(3)
+    assert trained.hashes() == one_core
+
+
+def test_the_networks_learn(one_core):
+    """A network without a spike would have the same bits too."""
+    for net, loss, optimizer in trained.networks().values():
+        for x, labels in trained.batches():
+            out = net(x)
+            assert out.numpy().any()
+            before = [p.data.copy() for p in net.parameters()]
+            optimizer.zero_grad()
+            loss(out, labels).backward()
+            optimizer.step()
+            assert all((p.data != b).any() for p, b in zip(net.parameters(), before, strict=True))
+    assert len({tuple(each.values()) for each in one_core.values()}) == len(one_core)
+
+
+def test_emulated_cuda_twice_and_beside_the_cpu():
+    """Two runs on emulated CUDA have the same bits; the first spikes are the CPU's."""
+
+    def run():
+        cs.seed(0)
+        net = cs.Network("6x6x2-40-3", cs.SRM())
+        for p in net.parameters():
+            p.data = p.data * 3
+        assert net(trained.batches()[0][0]).numpy().any()
+        loss = cs.SpikeCountLoss(cs.SRM(), true=8, false=1)
+        return same_bits.trained(net, loss, cs.Adam(net.parameters(), lr=0.01), trained.batches()[:2])
+
+    with emulation():
+        once, again = run(), run()
+    assert once == again
+    assert once["0 spikes"] == run()["0 spikes"]

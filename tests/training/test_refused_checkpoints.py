@@ -1,0 +1,360 @@
+"""Checkpoints that are not what this library writes are refused by one line, and change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import archive, backend
+from cuslayer.cli import main
+from cuslayer.training import Checkpoint, load_checkpoint, load_run, train
+from tests.support.deaths import results, tiny
+from tests.support.tiny import no_figures, silent
+from tests.test_archive import npy
+from tests.training.test_run_stopped import stopped
+
+SRM = cs.SRM(tau_sr=4.0)
+
+
+@pytest.fixture
+def net():
+    return cs.Sequential(cs.Dense(6, 4), SRM, cs.Pool(2, gain=1.5))
+
+
+@pytest.fixture
+def optimizer(net):
+    return cs.Adam(net.parameters(), 0.01)
+
+
+@pytest.fixture
+def path(tmp_path, net, optimizer):
+    Checkpoint.of(1, net, optimizer).save(tmp_path / "c.npz")
+    return tmp_path / "c.npz"
+
+
+@pytest.fixture
+def refused(path, net, optimizer):
+    """Write the checkpoint with other content, and check that one line refuses it and that nothing changes."""
+
+    def refused(message, change=None, **arrays):
+        about, found = archive.read_archive(path)
+        if change is not None:
+            change(about)
+        found |= arrays
+        other = path.with_name("other.npz")
+        np.savez(other, about=np.array(json.dumps(about)), **{n: a for n, a in found.items() if a is not None})
+        before = state(net, optimizer)
+        for fits in ((net, optimizer), ()):
+            with pytest.raises(ValueError) as error:
+                load_checkpoint(other, *fits).restore(net, optimizer)
+            text = str(error.value)
+            heads = ("", f"load_checkpoint: {other} ", f"load_checkpoint: {other}: ", "restore: ", "load_state: ")
+            assert any(text.startswith(head + message) for head in heads), text
+            assert "\n" not in text
+            assert state(net, optimizer) == before
+
+    return refused
+
+
+def state(net, optimizer):
+    arrays = {**net.state(), **optimizer.state()}
+    return {name: a.tobytes() for name, a in arrays.items()}, backend.generator().bit_generator.state
+
+
+@pytest.mark.parametrize(
+    ("epoch", "got"),
+    [(-1, "-1"), ("2", "'2'"), (1.5, "1.5"), (True, "True"), (None, "None"), (2**31, "2147483648"), ([1], r"[1]")],
+)
+def test_epochs(refused, epoch, got):
+    refused(f"epoch must be an integer from 0 to 2147483647, got {got}", lambda about: about.update(epoch=epoch))
+
+
+def test_generators(refused):
+    foreign = json.loads(json.dumps(np.random.PCG64DXSM(0).state))
+    refused("generator must be the state of PCG64, got 'PCG64DXSM'", lambda about: about.update(generator=foreign))
+    for wrong in (3, [], None):
+        refused(f"generator must be the state of PCG64, got {wrong}", lambda about, w=wrong: about.update(generator=w))
+    for key, value in (("state", 3), ("has_uint32", "x"), ("uinteger", 2**70), ("more", 1)):
+        refused(
+            "generator has a state that PCG64 cannot have",
+            lambda about, k=key, v=value: about["generator"].update({k: v}),
+        )
+
+
+def test_fields(refused):
+    refused("has format 'two', this version reads 1 and 2", lambda about: about.update(format="two"))
+    refused("has format True, this version reads 1 and 2", lambda about: about.update(format=True))
+    refused("'extra' is unknown in format 2", lambda about: about.update(extra=1))
+    refused("is damaged or no checkpoint (KeyError)", lambda about: about.pop("place"))
+    refused("the place must have of, trained, gradients, tested, got 3", lambda about: about.update(place=3))
+    refused("the run must have config, statistics, sha256, got {}", lambda about: about.update(run={}))
+
+
+def test_names_shapes_and_types(refused, net, optimizer):
+    weight = net[0].weight.data
+    refused("parameter 0.0 is missing", **{"network/0.0": None})
+    refused("parameter 0.0 has shape (4, 6), the network's has shape (6, 4)", **{"network/0.0": weight.T.copy()})
+    refused("parameter 0.0 has type float64, the network's has float32", **{"network/0.0": weight.astype(float)})
+    refused("parameter 7.0 is unknown", **{"network/7.0": weight})
+    refused("2.gain has shape (2,), it must be a number", **{"network/2.gain": np.ones(2)})
+    refused(
+        "optimizer's 0.mean has shape (3,), the parameter's has shape (6, 4)", **{"optimizer/0.mean": np.ones(3, "f4")}
+    )
+    refused(
+        "optimizer's 0.mean has type int64, the network's has float32", **{"optimizer/0.mean": np.ones((6, 4), int)}
+    )
+    refused("optimizer's steps has type <U1, which is no number", **{"optimizer/steps": np.array("a")})
+
+
+def test_numbers(refused, net):
+    for wrong in (np.nan, np.inf, -np.inf):
+        weight = net[0].weight.data.copy()
+        weight[3, 2] = wrong
+        refused("parameter 0.0 has NaN or an infinity", **{"network/0.0": weight})
+        refused("optimizer's 0.square has NaN or an infinity", **{"optimizer/0.square": weight})
+    refused("load_state: optimizer's steps must be at least 0, got -1", **{"optimizer/steps": np.array(-1)})
+    refused("load_state: optimizer's lr must not be negative, got -1", **{"optimizer/lr": np.array(-1.0)})
+    refused("load_state: optimizer's 0.size must be positive, got 0", **{"optimizer/0.size": np.array(0.0)})
+
+
+def test_arrays_that_are_unknown(refused):
+    refused("array other/0 is unknown", **{"other/0": np.zeros(2)})
+
+
+def test_a_network_that_is_not_finite_is_not_saved(path, net, optimizer):
+    before = path.read_bytes()
+    net[0].weight.data[0, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"^Checkpoint: parameter 0\.0 has NaN or an infinity, .*c\.npz is not written$"
+    ):
+        Checkpoint.of(2, net, optimizer).save(path)
+    assert path.read_bytes() == before
+
+
+def test_restore_changes_all_or_nothing(path, net, optimizer, monkeypatch):
+    checkpoint = load_checkpoint(path)
+    for p in net.parameters():
+        p.data = p.data * 2
+    net[2].gain = 7.0
+    before = state(net, optimizer)
+
+    def full(given):
+        raise MemoryError
+
+    from cuslayer.optim import base
+
+    monkeypatch.setattr(base, "to_device", full)
+    load = optimizer.load_state
+    # The state before the attempt is loaded again without an error.
+    monkeypatch.setattr(optimizer, "load_state", lambda given: load(given) if given is checkpoint.optimizer else None)
+    with pytest.raises(MemoryError):
+        checkpoint.restore(net, optimizer)
+    assert state(net, optimizer) == before
+
+
+def test_what_unfolds_is_refused_without_memory(path, net, optimizer):
+    """200 MB of zeros in a file of 0.2 MB."""
+    size = 200 << 20
+    shape = (size // 4,)
+
+    def zeros(file):
+        file.write(npy(shape))
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+
+    whole = path.read_bytes()
+    for name, content, message in (
+        ("network/0.0.npy", zeros, f"parameter 0.0 has shape ({shape[0]},), the network's has shape (6, 4)"),
+        ("other.npy", zeros, "array other is unknown"),
+    ):
+        path.write_bytes(whole)
+        replace_member(path, name, content)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"^load_checkpoint: ") as error:
+            load_checkpoint(path, net, optimizer)
+        with pytest.raises(ValueError, match=r"^load_checkpoint: "):
+            load_checkpoint(path)
+        with pytest.raises(ValueError, match=r"^load: "):
+            cs.load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert message in str(error.value)
+        assert peak < 4 << 20
+
+
+def replace_member(path, name, content):
+    with zipfile.ZipFile(path) as old:
+        files = {n: old.read(n) for n in old.namelist() if n != name}
+    with zipfile.ZipFile(path, "w") as new:
+        for n, each in files.items():
+            new.writestr(n, each)
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with new.open(info, "w", force_zip64=True) as file:
+            content(file)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of two epochs."""
+    no_figures(monkeypatch)
+    return train(tiny(tmp_path, out=str(tmp_path / "run")), log=silent)
+
+
+def resumed(run, capsys, *options):
+    code = main(["train", "--resume", "--out", str(run), *options])
+    said = capsys.readouterr()
+    assert said.err.count("\n") == (code != 0)
+    return code, said.out, said.err
+
+
+def test_a_configuration_that_was_edited_is_named(run, capsys):
+    file = run / "config.yaml"
+    text = file.read_text()
+    before = results(run)
+    for old, new, said in (
+        ("lr: 0.05", "lr: 0.5", "training.optimizer.lr is 0.5, was 0.05"),
+        ("theta: 1.0", "theta: 2.0", "neuron.theta is 2.0, was 1.0"),
+        ("dim: '4'", "dim: '5'", "layer[1].dim is '5', was '4'"),
+        ("    'true': 4.0", "    'true': 5.0", "training.error.tgtSpikeCount.true is 5.0, was 4.0"),
+        ("epochs: 2", "epochs: 9", "training.epochs is 9, was 2"),
+    ):
+        new_text = text.replace(old.replace("'true'", "true"), new.replace("'true'", "true"))
+        assert new_text != text
+        file.write_text(new_text)
+        message = f"train: {file} was changed since the checkpoint: {said}; write it back, or change it by options"
+        code, _, err = resumed(run, capsys, "--epochs", "3")
+        assert code == 2
+        assert message in err
+        with pytest.raises(ValueError, match=r"^load_run: .* was changed since the checkpoint: "):
+            load_run(run)
+    # Comments, the places of files and how often checkpoints are written change nothing.
+    file.write_text("# mine\n" + text.replace("minutes: 5.0", "minutes: 7.0"))
+    assert load_run(run).epoch == 2
+    assert results(run) == before
+    assert resumed(run, capsys)[0] == 0
+
+
+def test_options_that_change_on_purpose_are_said(run, capsys):
+    code, out, _ = resumed(run, capsys, "--epochs", "3", "--lr", "0.01")
+    assert code == 0
+    assert "\nwarning: training.optimizer.lr is 0.01, was 0.05\nwarning: training.epochs is 3, was 2\n" in out
+    # What has changed is the configuration of the run now; the best checkpoint of before is still one of it.
+    assert "warning" not in resumed(run, capsys, "--epochs", "3")[1]
+    assert load_run(run).config.epochs == 3
+    assert load_run(run, best=True).epoch <= 3
+
+
+def test_what_cannot_change(run, tmp_path, capsys):
+    config = tmp_path / "other.yaml"
+    for old, new, said in (
+        ("theta: 1.0", "theta: 2.0", "neuron.theta of a resumed run cannot change, {} has 1.0, got 2.0"),
+        ("type: SGD", "type: Adam", "training.optimizer.type of a resumed run cannot change, {} has 'SGD', got 'Adam'"),
+        ("Ts: 1.0", "Ts: 0.5", "simulation.Ts of a resumed run cannot change, {} has 1.0, got 0.5"),
+    ):
+        config.write_text((run / "config.yaml").read_text().replace(old, new))
+        code, _, err = resumed(run, capsys, str(config), "--epochs", "3")
+        assert (code, err) == (2, f"cuslayer: train: {said.format(run)}\n")
+
+
+def test_what_cannot_change_within_an_epoch(tmp_path, monkeypatch, capsys):
+    no_figures(monkeypatch)
+    run = tmp_path / "run"
+    assert stopped(tiny(tmp_path, out=str(run)), 1).batches == 1
+    for option, said in (("--batch", "training.batch"), ("--seed", "training.seed")):
+        code, _, err = resumed(run, capsys, option, "1")
+        assert code == 2
+        assert err.startswith(f"cuslayer: train: {said} cannot change in the middle of an epoch, {run} has ")
+    (tmp_path / "data" / "train.txt").write_text("0 0\n")
+    code, _, err = resumed(run, capsys)
+    message = f"train: the checkpoint of {run} is within an epoch of 2 batches, the recordings make 1"
+    assert (code, err) == (2, f"cuslayer: {message}\n")
+
+
+def test_statistics_that_were_edited_are_named(run, capsys):
+    file = run / "metrics.csv"
+    text = file.read_text()
+    header, first, second = text.splitlines()
+    file.write_text("\n".join((header, first.replace("1,", "1,9", 1), second)) + "\n")
+    _, _, err = resumed(run, capsys)
+    assert err.startswith(f"cuslayer: train: {file} line 2 was changed since the checkpoint: '1,9")
+    assert f", was '{first}'\n" in err
+    file.unlink()
+    assert resumed(run, capsys)[2] == f"cuslayer: train: {file} is missing, the checkpoint has 2 epochs\n"
+    file.write_text(text)
+    rewrite_run(run, lambda about: about["run"]["statistics"][0].__setitem__(1, 9.0))
+    assert "checkpoint.npz: the statistics of 2 epochs have another digest" in resumed(run, capsys)[2]
+
+
+def rewrite_run(run, change):
+    about, arrays = archive.read_archive(run / "checkpoint.npz")
+    change(about)
+    archive.write_archive(run / "checkpoint.npz", about, arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: run["statistics"].pop(), "epoch must be the number of rows of statistics, 1, got 2"),
+        (lambda run: run.update(statistics=3), "epoch must be the number of rows of statistics, 0, got 2"),
+        (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 6 numbers, got [1, "),
+        (lambda run: run["sha256"].update({"config.yaml": 3}), "the digests must be a list of texts, got 3"),
+        (lambda run: run.update(config=[]), "the configuration must be a mapping, got []"),
+    ],
+)
+def test_records(run, capsys, change, said):
+    rewrite_run(run, lambda about: change(about["run"]))
+    code, _, err = resumed(run, capsys)
+    assert code == 2
+    assert f"load_checkpoint: {run / 'checkpoint.npz'}: {said}" in err
+
+
+def test_places(tmp_path, monkeypatch, capsys):
+    no_figures(monkeypatch)
+    run = tmp_path / "run"
+    assert stopped(tiny(tmp_path, out=str(run)), 1).batches == 1
+    whole = (run / "checkpoint.npz").read_bytes()
+    for change, said in (
+        (lambda place: place.update(of=0), "batches must be from 1 to 0, got 1"),
+        (lambda place: place.update(of=True), "batches must be from 1 to True, got 1"),
+        (lambda place: place["trained"].update(batches=3), "batches must be from 1 to 2, got 3"),
+        (lambda place: place.update(tested=place["trained"]), "batches must be 2 where the test has begun, got 1"),
+        (lambda place: place.update(gradients={}), "the gradient flow must have steps, squares, got {}"),
+    ):
+        rewrite_run(run, lambda about, c=change: c(about["place"]))
+        assert f": {said}\n" in resumed(run, capsys)[2]
+        (run / "checkpoint.npz").write_bytes(whole)
+    assert resumed(run, capsys)[0] == 0
+
+
+def test_a_checkpoint_of_the_first_format(run, capsys):
+    """Those of earlier versions go on after a whole epoch."""
+    rewrite_run(run, lambda about: [about.pop("place"), about.pop("run"), about.update(format=1)])
+    (run / "best.npz").unlink()
+    assert load_run(run).epoch == 2
+    code, out, _ = resumed(run, capsys, "--epochs", "3")
+    assert code == 0
+    assert "warning: training.epochs is 3, was 2" in out
+    assert load_run(run).epoch == 3
+    assert os.path.exists(run / "checkpoint.npz")
+
+
+def test_the_best_epoch(run, capsys):
+    best = load_run(run, best=True)
+    assert best.epoch == load_run(run).stats.best.epoch
+    assert best.stats.epochs == load_run(run).stats.epochs[: best.epoch]
+    saved = load_checkpoint(run / "best.npz").network
+    assert all((saved[name] == a).all() for name, a in best.net.state().items())
+    assert main(["test", str(run), "--best"]) == 0
+    assert capsys.readouterr().out.startswith(f"{run} at epoch {best.epoch}: ")
+    with pytest.raises(ValueError, match=r"^load_run: path must be a folder for the best epoch, got the file "):
+        load_run(run / "best.npz", best=True)
+    (run / "best.npz").unlink()
+    with pytest.raises(ValueError, match=r"^load_run: .* has no best\.npz$"):
+        load_run(run, best=True)

@@ -1,0 +1,192 @@
+"""A run that is stopped within an epoch goes on at the next batch, and ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.data import Loader
+from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, train
+from cuslayer.training.config import OptimizerConfig
+from tests.support import fake_cupy
+from tests.support.deaths import results, tiny, with_dropout
+from tests.support.tiny import no_figures, silent
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    no_figures(monkeypatch)
+    with_dropout(monkeypatch)
+
+
+class Stop:
+    """Answers that a run is to stop, at one question."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def stopped(config, at, log=silent, **options):
+    """Run until the run asks for the `at`-th time whether it is to stop; return the exception, or None at the end."""
+    try:
+        train(config, stop=Stop(at), log=log, **options)
+    except Stopped as problem:
+        return problem
+    return None
+
+
+OPTIMIZERS = {
+    "SGD": OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="cosine"),
+    "Adam": OptimizerConfig(),
+    "NAdam": OptimizerConfig("NAdam", 0.02, schedule="step", every=1, factor=0.5, warmup=3, relative=True),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_run_that_is_stopped_again_and_again(tmp_path, kind):
+    """Within training, within the test and between epochs; the first layer is calibrated before the first step."""
+    config = tiny(tmp_path, optimizer=OPTIMIZERS[kind], batch=1, initialization="calibrated", checkpoint_steps=None)
+    expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
+    assert len({row.split(",", 1)[1] for row in expected["metrics.csv"]}) == 3
+    places = set()
+    for first in (1, 4):
+        config = config.with_options(out=str(tmp_path / f"out{first}"))
+        found = stopped(config, first)
+        while found is not None:
+            assert found.saved
+            places.add((found.epoch, found.batches))
+            checkpoint = load_checkpoint(found.folder / "checkpoint.npz")
+            assert (checkpoint.epoch, checkpoint.batches) == (found.epoch, found.batches)
+            backend.generator().random(3)  # what is drawn in between does not matter
+            found = stopped(config, 2, resume=True)
+        assert results(tmp_path / f"out{first}") == expected
+    assert {epoch for epoch, _ in places} == {0, 1, 2}
+    assert {batches for _, batches in places} >= {1, 2, 3, 4}
+
+
+def test_a_stop_before_the_first_step_leaves_no_folder(tmp_path):
+    found = stopped(tiny(tmp_path, out=str(tmp_path / "out")), 0)
+    assert (found.saved, found.epoch, found.batches) == (False, 0, 0)
+    assert str(found) == f"train: {tmp_path / 'out'} is stopped, it has no checkpoint yet"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_stopped_is_a_run(tmp_path):
+    config = tiny(tmp_path, out=str(tmp_path / "out"), checkpoint_steps=None)
+    found = stopped(config, 2)
+    assert str(found).endswith("its checkpoint has 0 epochs and 2 batches of the next, --resume goes on from there")
+    run = load_run(tmp_path / "out")
+    assert (run.epoch, run.batches, run.stats.epochs) == (0, 2, [])
+    said = []
+    assert stopped(config, 0, resume=True, log=said.append).batches == 2
+    assert said[1:] == ["it goes on in epoch 1 after 2 of 2 batches"]
+
+
+def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
+    saved = []
+    from cuslayer.training import saver
+
+    save = saver.Saver._save
+    monkeypatch.setattr(
+        saver.Saver, "_save", lambda self, place: saved.append(place and place.batches) or save(self, place)
+    )
+
+    def places(**options):
+        saved.clear()
+        config = tiny(tmp_path, batch=1, epochs=1, checkpoint_steps=None)
+        train(config.with_options(out=str(tmp_path / str(len(list(tmp_path.iterdir()))))), log=silent, **options)
+        return saved
+
+    assert places() == [None]
+    assert places(checkpoint_steps=3) == [3, None]
+    assert places(checkpoint_steps=2) == [2, 4, None]
+    # A clock that moves by half a minute from one look to the next: at the begin, after a step, after a save.
+    clock = iter(range(0, 10**6, 30))
+    monkeypatch.setattr(saver.time, "monotonic", lambda: next(clock))
+    assert places(checkpoint_minutes=1.5) == [3, None]
+    assert places(checkpoint_minutes=1e6) == [None]
+
+
+@pytest.mark.parametrize("resident", [None, "cuda"])
+def test_a_loader_goes_on_within_an_epoch(resident):
+    generator = np.random.default_rng(3)
+    data = cs.data.Arrays(generator.random((7, 12, 4)) < 0.3, generator.integers(0, 3, 7))
+
+    def batches(loader, first):
+        loader.epoch = 2
+        found = [(np.asarray(x).tobytes(), y.tobytes()) for x, y in loader.batches_from(first)]
+        assert loader.epoch == 3
+        return found
+
+    with fake_cupy.in_use():
+        loader = Loader(data, 2, shuffle=True, seed=4, resident=resident)
+        whole = batches(loader, 0)
+        assert len(whole) == 4
+        assert [batches(loader, first) for first in (1, 3, 4)] == [whole[1:], whole[3:], []]
+    with pytest.raises(ValueError, match=r"^Loader: first must be at least 0, got -1$"):
+        loader.batches_from(-1)
+
+
+def test_captured_steps_go_on_within_an_epoch(tmp_path, monkeypatch):
+    config = tiny(tmp_path, batch=1, duration=4.0, region=(0.0, 4.0), checkpoint_steps=None)
+    monkeypatch.undo()
+    no_figures(monkeypatch)
+    with fake_cupy.in_use():
+        expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
+        config = config.with_options(out=str(tmp_path / "out"))
+        assert stopped(config, 2).batches == 2
+        assert stopped(config, 6, resume=True).epoch == 1
+        train(config, resume=True, log=silent)
+        assert results(tmp_path / "out") == expected
+
+
+def test_states_of_scores_and_gradients():
+    net = cs.Sequential(cs.Dense(2, 2))
+    tally, flow = Tally(), GradientFlow(net)
+    tally.add(np.ones((1, 2, 2), bool), [0, 1], 0.1)
+    net(np.ones((1, 1, 2))).sum().backward()
+    flow.add()
+    score, sizes = tally.state(), flow.state()
+    again = Tally()
+    again.load_state(score)
+    assert (again.score(), again.batches, again.samples) == (tally.score(), 1, 2)
+    other = GradientFlow(net)
+    other.load_state(sizes)
+    assert other.end_epoch() == flow.end_epoch() == {"0 Dense": 1.0}
+    before = again.state()
+    for wrong, message in (
+        ({}, "the score must have batches, classes, seconds, totals, got {}"),
+        (score | {"batches": -1}, "the score's batches must be an integer from 0, got -1"),
+        (score | {"batches": True}, "the score's batches must be an integer from 0, got True"),
+        (score | {"classes": 1}, "the score's classes must be a bool, got 1"),
+        (score | {"seconds": -1.0}, "the score's seconds must not be negative, got -1.0"),
+        (score | {"seconds": np.inf}, "the score's seconds must not be negative, got inf"),
+        (score | {"totals": [1]}, r"the score must have \d sums of a device, got \[1\]"),
+        (score | {"totals": {"tpu": [0.0] * 4}}, r"the score must have \d sums of a device, got {'tpu'"),
+        (score | {"totals": {"cpu": [0.0] * 3}}, r"the score must have \d sums of a device, got {'cpu'"),
+    ):
+        with pytest.raises(ValueError, match=f"^load_state: {message}"):
+            again.load_state(wrong)
+    assert again.state()["totals"] == before["totals"]
+    with pytest.raises(ValueError, match=r"^load_state: the gradient flow's steps must be an integer from 0, got 1.5$"):
+        other.load_state(sizes | {"steps": 1.5})
+    with pytest.raises(ValueError, match=r"^load_state: the gradient flow must have 1 sums of a device, got"):
+        other.load_state({"steps": 1, "squares": {"cpu": [1.0, 2.0]}})
+
+
+def test_a_test_goes_on_in_its_middle(tmp_path, monkeypatch):
+    config = tiny(tmp_path, batch=1, out=str(tmp_path / "out"), checkpoint_steps=None)
+    assert stopped(config, 5).batches == 4  # before the first step, after four of them, and after a step of the test
+    place = load_checkpoint(tmp_path / "out" / "checkpoint.npz").place
+    assert (place.batches, place.of, place.tested["batches"]) == (4, 4, 1)
+    tested = []
+    add = Tally.add
+    monkeypatch.setattr(Tally, "add", lambda self, *given, **options: tested.append(1) or add(self, *given, **options))
+    assert stopped(config, 1, resume=True).batches == 4
+    assert len(tested) == 1
