@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import step_costs
+from sector_reasons import LEAST, reason
 
 import cuslayer as cs
 
@@ -16,8 +17,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from tests.support.emulator.counts import LaunchCounts
 from tests.support.fake_cupy import in_use
 
-# The step is computed for one recording of few steps: a word of packed spikes.
-STEPS, BATCH = 32, 1
+# The step is computed for one recording of few steps: more than those after which the response of SRM() is cut.
+STEPS, BATCH = 96, 1
 
 
 @dataclass(frozen=True)
@@ -25,33 +26,54 @@ class Accesses:
     """The accesses of a kernel.
 
     Attributes:
-        sectors: the 32-byte sectors that warps read, write and change atomically; each access counts its own.
-        ideal: the fewest sectors that hold the bytes.
+        arrays: for each array the 32-byte sectors that warps read, write and change atomically, each access its own,
+            and the fewest sectors that hold the bytes.
         shared: the warp accesses to shared memory.
         conflicts: the further passes that they need because lanes want different words of a bank.
         divergence: the share of accesses in which only a part of a warp's lanes takes part.
     """
 
-    sectors: int
-    ideal: int
+    arrays: dict[str, tuple[int, int]]
     shared: int
     conflicts: int
     divergence: float
+
+    @property
+    def sectors(self) -> int:
+        """The sectors of all arrays."""
+        return sum(sectors for sectors, _ in self.arrays.values())
+
+    @property
+    def ideal(self) -> int:
+        """The sectors of all arrays that are needed."""
+        return sum(ideal for _, ideal in self.arrays.values())
 
     @property
     def efficiency(self) -> float:
         """The share of the sectors that is needed; 1 without accesses."""
         return self.ideal / self.sectors if self.sectors else 1.0
 
+    def wasteful(self) -> list[str]:
+        """Return the arrays of which less than `LEAST` of the sectors are needed, that with most others first."""
+        found = {name: sectors - ideal for name, (sectors, ideal) in self.arrays.items() if ideal < LEAST * sectors}
+        return sorted(found, key=lambda name: -found[name])
+
+    def reason(self, kernel: str) -> str:
+        """Return why less than `LEAST` of the sectors are needed; '' if more are."""
+        return reason(kernel, self.wasteful()[0]) if self.efficiency < LEAST else ""
+
 
 def total(launches: Iterable[LaunchCounts]) -> Accesses:
     """Return the accesses of launches, summed over them and their arrays."""
     launches = list(launches)
-    arrays = [x for launch in launches for x in launch.sectors.values()]
+    arrays = dict[str, tuple[int, int]]()
+    for name, x in (item for launch in launches for item in launch.sectors.items()):
+        sectors, ideal = arrays.get(name, (0, 0))
+        sectors += x.read + x.written + x.changed
+        arrays[name] = sectors, ideal + x.ideal_read + x.ideal_written + x.ideal_changed
     accesses = sum(launch.accesses for launch in launches)
     return Accesses(
-        sum(x.read + x.written + x.changed for x in arrays),
-        sum(x.ideal_read + x.ideal_written + x.ideal_changed for x in arrays),
+        arrays,
         sum(launch.shared_accesses for launch in launches),
         sum(launch.conflicts for launch in launches),
         sum(launch.partial for launch in launches) / accesses if accesses else 0.0,

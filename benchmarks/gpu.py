@@ -1,326 +1,178 @@
-"""Time the CUDA kernels and a training step on the GPU of this machine.
+"""Measure cuslayer on the GPU of this machine: one command, eight minutes, one file.
 
-    python benchmarks/gpu.py              # kernels and steps: one or two minutes
-    python benchmarks/gpu.py --tests      # `pytest -m gpu` first: less than eight minutes together
+    python benchmarks/gpu.py                              # all stages, into benchmarks/results/gpu-CARD.json
+    python benchmarks/gpu.py --stages probe,steps,peers   # some of them; the others' results stay in the file
 
-Each kernel is timed with events, after a first call, on arrays larger than the L2 cache; the bytes a second that it
-must move (traffic.py) are compared with a copy on the device. A training step of the examples' networks is timed as it
-is and as CUDA graphs, after a replay has reproduced the gradients of the step. Prints tables and writes them, with the
-name of the GPU, to benchmarks/results/gpu-CARD.json.
+Commit the file: the table of docs/kernels.md is made of it. Each stage runs in a process of its own with a limit of
+time, and its results are saved as they are found. A stage that fails or takes too long is noted, with the reason, and
+the next one runs; so is one that lacks something, such as torch for the other libraries. The limits are eight minutes
+together.
+
+| stage | what |
+| --- | --- |
+| probe | a kernel is compiled and run, matrices are multiplied; a neuron has the CPU's bits over a long silence |
+| compile | every kernel is compiled, in several processes, for all the stages that follow |
+| tests | `pytest -m gpu`, the fastest first, until the time is over |
+| networks | drawn networks on the GPU and on the CPU: equal spikes, gradients to rounding |
+| speed | bandwidth of a copy, cost of launches, the kernel `neuron` for several numbers of columns |
+| steps | training steps of the examples' MLP and CNN, launched one by one and as a CUDA graph |
+| peers | the same steps in SpikingJelly, snnTorch, and SLAYER's equations in torch |
+| bits | steps from the same seed have equal bits, one by one and as a graph |
+| epoch | an epoch of 60,000 recordings of N-MNIST's size |
+| kernels | each kernel's time, in the training steps and on large arrays, against the bytes that it must move |
+
+Exits with 2 where there is no GPU, with 1 where a stage failed or something is not as demanded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
+import os
 import re
-import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import traffic
-from card import Card, Cuda, Graphs, Work
+import gpu_report
+from card import Cuda
+from gpu_compile import compile_all
+from gpu_kernels import kernels
+from gpu_peers import peers
+from gpu_probe import probe
+from gpu_speed import speed
+from gpu_stages import Sizes, Stage, perform, read, write
+from gpu_steps import bits, epoch, steps
+from gpu_tests import networks, tests
 
 import cuslayer as cs
-from cuslayer import backend, functions
-from cuslayer.backend import Array
-from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import ClassCounts, Pooling, Window
-from cuslayer.kernels.conv.tap_sums import add_parts
-from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
-from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
 
-ROOT = Path(__file__).parents[1]
-STEPS = 300
-BATCH = 8
-DTYPES = ("float32", "float64")
-
-
-def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
-    """Return a launch of each kernel on arrays (steps, columns) of a number type."""
-    srm = cs.SRM()
-    response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
-    sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
-    drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
-    x = backend.to_device(drawn * srm.theta)
-    g, u, s = x * 0.1, x + 1.0, x > srm.theta
-    taps = backend.to_device(response.samples().astype(dtype))
-    delay = backend.to_device(np.arange(columns) % 50)
-    near, far, bank = x[0] * 1.0, g[0] * 1.0, taps.reshape(1, -1)  # a bank of one: an output for each input
-    w, m, v, peak = x * 0.01, g * 1.0, g * g, u * u
-    rates: dict[str, Any] = {"betas": (0.9, 0.999), "rate_m": 1e-3, "rate_g": 0.0, "scale_v": 1.0, "eps": 1e-8}
-    packed = gpu.spikes.with_neurons(gpu.spikes.pack(s), steps)
-    recording, whole = backend.to_device(np.arange(1)), backend.to_device(np.array([0, steps * columns // 100]))
-    # An event in a hundred bits, spread over all steps and columns.
-    bits = event_fields(steps, columns)[1]
-    step, feature = np.divmod(np.arange(steps * columns // 100) * 100, columns)
-    events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
-    counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, :1] * 1.0
-    labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(4))
-    desired = ClassCounts(labels, 60.0, 10.0)
-    moved = cs.Tensor(x * 0.01, requires_grad=True)
-    moved.grad = g
-    goal = desired, (steps // 4, steps), response, 1.0, False
-    conv = images(gpu.spikes.pack(s.reshape(steps, 2, columns // 32, 16)), dtype, steps, cs.SRM())
-    return {
-        **conv,
-        **dense_layers(backend.to_device((drawn > 2.5).reshape(steps, columns // 128, 128)), g.reshape(-1, 128), u),
-        "pack_bits": lambda: gpu.spikes.pack(s),
-        "unpack_bits": packed.unpack,
-        "transpose_bits": lambda: gpu.spikes.transpose(packed, steps),
-        "set_bits": lambda: gpu.spikes.from_events(events, whole, recording, (steps, 1, columns)),
-        "psp": lambda: gpu.response.psp(x, response),
-        "psp_adjoint": lambda: gpu.response.psp_adjoint(g, response),
-        "fir": lambda: gpu.response.fir(x, taps),
-        "fir_adjoint": lambda: gpu.response.fir_adjoint(g, taps),
-        "shift": lambda: gpu.response.shift(x, delay),
-        "shift_spikes": lambda: gpu.response.shift_spikes(s, delay),
-        "shift_linear": lambda: gpu.delay.shift_linear(x, delay, near, far),
-        "shift_delay_adjoint": lambda: gpu.delay.shift_delay_adjoint(g, x, delay),
-        "filter_bank": lambda: gpu.filter_bank.forward(x, bank),
-        "filter_bank_adjoint": lambda: gpu.filter_bank.adjoint(g, bank),
-        "filter_bank_weight_adjoint": lambda: gpu.filter_bank.weight_adjoint(x, g, bank.shape),
-        "spike": lambda: gpu.srm.spike(x, spiking),
-        "neuron": lambda: gpu.srm.neuron(x, response, spiking),
-        "loihi": lambda: gpu.loihi.forward(x, chip),
-        "spike_adjoint": lambda: gpu.srm.spike_adjoint(g, u, spiking),
-        "spike_adjoint_exact": lambda: gpu.srm.spike_adjoint_exact(g, u, spiking),
-        "sampled_spike": lambda: gpu.sampled_srm.sampled_spike(x, sampled),
-        "sampled_spike_adjoint_exact": lambda: gpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
-        "neuron_adjoint": lambda: gpu.srm.neuron_adjoint(g, u, response, spiking),
-        "neuron_adjoint_exact": lambda: gpu.srm.neuron_adjoint_exact(g, u, response, spiking),
-        "spike_count_error": lambda: gpu.spike_count.error(fired, *goal),
-        "spike_count_error_adjoint": lambda: gpu.spike_count.error_adjoint(counted, scalar, response),
-        "spike_count_error_numbers": lambda: gpu.spike_count.error(counted, *goal),
-        "spike_count_error_packed": lambda: gpu.spike_count.error(packed.reshape(steps, 1, columns), *goal),
-        "score_add": lambda: gpu.score.add(totals, fired, labels, scalar, 1.0),
-        "score_add_numbers": lambda: gpu.score.add(totals, counted, labels, scalar, 1.0),
-        "score_add_packed": lambda: gpu.score.add(totals, packed.reshape(steps, 1, columns), labels, scalar, 1.0),
-        "add_squares": lambda: gpu.score.add_squares(totals, [g]),
-        "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
-        "sgd_all": cs.SGD([moved], momentum=0.9).step,
-        "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),
-        "adam_all": cs.Adam([moved], amsgrad=True).step,
-    }
-
-
-def images(x: PackedSpikes, dtype: str, steps: int, srm: cs.SRM) -> dict[str, Work]:
-    """Return a launch of each kernel on packed images x, a sample of as many neurons as a step has columns."""
-    rows, columns, channels = x.shape[1:]
-    response, spiking, keep = srm.filter, srm.spiking, np.dtype(dtype)
-    window, tiles = Window.of("conv", 3, 1, 1, 1), Window.of("pool", 2, 2, 0, 1)
-    w = np.random.default_rng(0).standard_normal((3, 3, channels, channels), np.float32).astype(dtype)
-    weight, pooling = backend.to_device(w * srm.theta), Pooling(tiles, srm.pool_gain, response, spiking)
-    large = gpu.spikes.pack(backend.to_device(np.zeros((steps, 2 * rows, 2 * columns, channels), bool)))
-    constants = window, 1, response, spiking
-    drawn = np.random.default_rng(1).standard_normal((steps, rows, columns, channels), np.float32).astype(dtype)
-    errors = backend.to_device(drawn)
-    u = errors + srm.theta
-    pooled = backend.to_device(np.ascontiguousarray(drawn[:, ::2, ::2]))
-    pool = tiles, srm.pool_gain, (2 * rows, 2 * columns)
-    return {
-        "add_parts": lambda: add_parts(errors.reshape(steps, -1), (rows * columns * channels,)),
-        "conv": lambda: gpu.conv.forward(x, weight, window, 1),
-        "conv_input_adjoint": lambda: gpu.conv.input_adjoint(errors, weight, (rows, columns), window, 1),
-        "conv_neuron": lambda: gpu_conv.conv_neuron(x, steps, weight, *constants, keep),
-        "conv_neuron_adjoint": lambda: gpu_conv_adjoint.conv_neuron_adjoint(
-            x, steps, errors, u, *constants, True, False
-        ),
-        "conv_pool": lambda: gpu_conv.conv_pool(x, steps, weight, *constants, pooling, keep),
-        "conv_pool_adjoint": lambda: gpu_conv_adjoint.conv_pool_adjoint(
-            x, steps, pooled, u, pooled, *constants, pooling, True, False
-        ),
-        "conv_weight_adjoint": lambda: gpu.conv.weight_adjoint(x, errors, window, 1),
-        "pool": lambda: gpu.pool.forward(large, tiles, srm.pool_gain),
-        "pool_adjoint": lambda: gpu.pool.adjoint(errors, pool[2], *pool[:2]),
-        "pool_neuron": lambda: gpu_pool.pool_neuron(large, steps, tiles, srm.pool_gain, response, spiking, np.float32),
-        "pool_neuron_adjoint": lambda: gpu_pool_adjoint.pool_neuron_adjoint(
-            errors, u, steps, *pool, response, spiking, False
-        ),
-    }
-
-
-def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
-    """Return a launch of each kernel of dense layers of as many outputs as inputs, x (steps, samples, inputs)."""
-    steps, outputs, srm = len(x), x.shape[2], cs.SRM()
-    spikes = gpu.spikes.with_neurons(gpu.spikes.pack(x, 2), steps)
-    drawn = np.random.default_rng(0).standard_normal((outputs, outputs), np.float32).astype(g.dtype)
-    w, constants = backend.to_device(drawn * srm.theta), (srm.filter, srm.spiking)
-    return {
-        "dense": lambda: gpu.dense.forward(spikes, w),
-        "dense_weight_adjoint": lambda: gpu.dense.weight_adjoint(spikes, g),
-        "dense_input_adjoint": lambda: gpu.dense.input_adjoint(g, w),
-        "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
-        "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
-    }
-
-
-def copy(card: Card, columns: int) -> float:
-    """Return the bytes a second that a copy of (STEPS, columns) float32 moves, reading and writing."""
-    x = backend.to_device(np.zeros((STEPS, columns), np.float32))
-    y = backend.cupy().zeros_like(x)
-    return 2 * x.nbytes / card.seconds(lambda: backend.cupy().copyto(y, x))
-
-
-def kernels(card: Card) -> dict[str, Any]:
-    """Return the time and bandwidth of each kernel, on arrays of at least twice the L2 cache."""
-    columns = 128 * math.ceil(2 * card.l2 / (4 * STEPS * 128))
-    reached = copy(card, columns)
-    rows = []
-    for dtype in DTYPES:
-        for kernel, work in launches(dtype, STEPS, columns).items():
-            seconds = card.seconds(work)
-            moved = traffic.bytes_per_element(kernel, dtype) * STEPS * columns
-            speed = moved / seconds
-            rows.append(
-                {
-                    "kernel": kernel,
-                    "dtype": dtype,
-                    "bytes": moved,
-                    "microseconds": 1e6 * seconds,
-                    "bytes_per_second": speed,
-                    "of_a_copy": speed / reached,
-                }
-            )
-    return {"steps": STEPS, "columns": columns, "copy_bytes_per_second": reached, "rows": rows}
-
-
-def example(name: str) -> Callable[[], cs.Sequential]:
-    """Return a function that makes the network of an example."""
-    return lambda: runpy.run_path(str(ROOT / "examples" / name))["network"](cs.SRM())
-
-
-NETWORKS = {"MLP": example("nmnist_mlp.py"), "CNN": example("nmnist_cnn.py")}
-
-
-def training_step(net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> Work:
-    """Return a training step on a batch on the device, without transfers to or from the device."""
-    drawn = np.random.default_rng(0).random((steps, batch, *shape), np.float32) < 0.006
-    x = cs.Tensor(drawn)
-    optimizer = cs.Adam(net.parameters(), lr=1e-4, amsgrad=True)
-    with cs.no_grad():
-        outputs = net(x).shape[-1]
-    desired = ClassCounts(backend.to_device(np.arange(batch) % outputs), 60.0, 10.0)
-    response = cs.SRM().filter
-
-    def step() -> None:
-        error = functions.spike_count_error(net(x), desired=desired, region=(0, steps), response=response)
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-
-    return step
-
-
-def difference(net: cs.Sequential, step: Work, again: Work) -> float:
-    """Return the largest difference of the gradients of a replay and of the step, from the same weights."""
-    parameters = net.parameters()
-    for p in parameters:
-        p.data *= 0.9  # other weights than those of the capture
-    before = [p.data.copy() for p in parameters]
-    again()
-    replayed = [backend.to_numpy(p.grad) for p in parameters]
-    for p, data in zip(parameters, before, strict=True):
-        p.data[...] = data
-    step()
-    plain = [backend.to_numpy(p.grad) for p in parameters]
-    return max(
-        float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) if np.isfinite(a).all() else math.inf
-        for a, b in zip(replayed, plain, strict=True)
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("probe", "the GPU computes, and has the CPU's bits", 30, probe),
+        Stage("compile", "every kernel", 45, compile_all),
+        Stage("tests", "pytest -m gpu", 90, tests),
+        Stage("networks", "drawn networks against the CPU", 35, networks),
+        Stage("speed", "memory, launches, neurons", 25, speed),
+        Stage("steps", "training steps of MLP and CNN", 50, steps),
+        Stage("peers", "the same steps in other libraries", 90, peers),
+        Stage("bits", "equal steps have equal bits", 25, bits),
+        Stage("epoch", "an epoch of 60,000 recordings", 40, epoch),
+        Stage("kernels", "each kernel against its bytes", 40, kernels),
     )
-
-
-def training(card: Card, name: str, net: cs.Sequential, shape: tuple[int, ...], steps: int, batch: int) -> dict:
-    """Return the time of a step as it is, and as graphs, or why it was not captured."""
-    step = training_step(net, shape, steps, batch)
-    row: dict[str, Any] = {"network": name, "steps": steps, "batch": batch, "milliseconds": 1e3 * card.seconds(step)}
-    try:
-        graphs = Graphs(card, step)
-        off = difference(net, step, graphs)
-        if off > 1e-4:
-            raise ValueError(f"a replay gives other gradients, by {off:.1e}")
-        row["graph_milliseconds"] = 1e3 * card.seconds(graphs)
-        row["note"] = _words(graphs)
-    except Exception as problem:  # any failure of a capture: the other measurements remain valid
-        row["graph_milliseconds"] = None
-        row["note"] = f"not captured: {type(problem).__name__}: {problem}".splitlines()[0]
-    return row
-
-
-def _words(graphs: Graphs) -> str:
-    between = f"; between them {', '.join(sorted(graphs.outside))}" if graphs.outside else ""
-    rates = "the rates of Adam are those of the first 256 steps, then of the last of them"
-    return f"graphs: {graphs.graphs}{between}; {rates}"
-
-
-def report(card: Card, networks: dict[str, Callable[[], cs.Sequential]], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return all measurements."""
-    found: dict[str, Any] = {"card": card.name, "l2_bytes": card.l2, "versions": card.versions}
-    found["kernels"] = kernels(card)
-    found["training"] = [training(card, name, make(), shape, STEPS, BATCH) for name, make in networks.items()]
-    return found
-
-
-def tables(found: dict[str, Any]) -> str:
-    """Return the measurements as text."""
-    measured = found["kernels"]
-    lines = [
-        f"{found['card']}: a copy moves {measured['copy_bytes_per_second'] / 1e9:.0f} GB/s; "
-        f"arrays ({measured['steps']}, {measured['columns']})",
-        f"{'kernel':30}{'type':9}{'us':>10}{'GB/s':>8}{'of a copy':>11}",
-    ]
-    for row in measured["rows"]:
-        speed = row["bytes_per_second"] / 1e9
-        lines.append(
-            f"{row['kernel']:30}{row['dtype']:9}{row['microseconds']:10.1f}{speed:8.0f}{row['of_a_copy']:11.0%}"
-        )
-    lines += ["", f"{'training step':22}{'ms':>9}{'graphs, ms':>12}"]
-    for row in found["training"]:
-        graphs = row["graph_milliseconds"]
-        shown = "-" if graphs is None else f"{graphs:.3f}"
-        lines.append(f"{row['network']:22}{row['milliseconds']:9.3f}{shown:>12}  {row['note']}")
-    return "\n".join(lines)
-
-
-def tests() -> dict[str, Any]:
-    """Run the tests of the device and return their summary."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"]
-    outcome = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    print(outcome.stdout)
-    return {"passed": outcome.returncode == 0, "summary": outcome.stdout.strip().splitlines()[-1]}
-
-
-def write(found: dict[str, Any], out: str | None) -> Path:
-    """Write the measurements to a file, by default named after the GPU."""
-    card = re.sub(r"[^a-z0-9]+", "-", found["card"].lower()).strip("-")
-    path = Path(out) if out else ROOT / "benchmarks" / "results" / f"gpu-{card}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    return path
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
+    options = parsed(arguments)
+    if options.child:
+        return child(options.child, options.out)
+    card = described()
+    if card is None:
+        return 2
+    names = [name for name in STAGES if name in options.stages]
+    out = options.out or gpu_report.RESULTS / f"gpu-{slug(card['card'])}.json"
+    found: dict[str, Any] = {"card": card["card"], "stages": read(out).get("stages", {})}
+    print(f"{card['card']}: at most {sum(STAGES[name].seconds for name in names)} s; results in {out}", flush=True)
+    for name in names:
+        print(f"\n{name}: {STAGES[name].title}, at most {STAGES[name].seconds} s", flush=True)
+        found["stages"][name] = in_process(STAGES[name])
+        write(out, found)
+        print("\n".join(gpu_report.text(name, found["stages"][name])), flush=True)
+    missed = gpu_report.unmet({name: found["stages"][name] for name in names})
+    print("\n".join(["", f"results: {out}", *(missed or ["everything is as demanded"])]))
+    return 1 if missed else 0
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+
+    def some(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in STAGES:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(STAGES)}")
+        return names
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", help="the file of results; left out: benchmarks/results/gpu-CARD.json")
-    parser.add_argument("--tests", action="store_true", help="run pytest -m gpu first")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--stages", type=some, default=list(STAGES), help="stages, separated by commas; default: all")
+    parser.add_argument("--out", type=Path, help="the file of results; by default benchmarks/results/gpu-CARD.json")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def slug(card: str) -> str:
+    """Return the name of a card in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-")
+
+
+def command(name: str, out: Path) -> list[str]:
+    """Return the command of the process of a stage, or of the description of the card."""
+    return [sys.executable, str(Path(__file__).resolve()), f"--child={name}", f"--out={out}"]
+
+
+def child(name: str, out: Path) -> int:
+    """Run a stage in this process, or describe the card, and write the result to a file."""
+    began = time.monotonic()
     try:
         cs.use("cuda")
     except ValueError as problem:
         print(f"gpu: {problem}", file=sys.stderr)
-        return 1
-    tested = tests() if options.tests else None
-    found = report(Cuda(), NETWORKS, (34, 34, 2))
-    if tested is not None:
-        found["tests"] = tested
-    print(tables(found))
-    print(f"\nwritten to {write(found, options.out)}")
-    return 0 if tested is None or tested["passed"] else 1
+        return 2
+    if name == "card":
+        write(out, Cuda().describe())
+    else:
+        card = Cuda()
+        perform(STAGES[name], card, Sizes(), lambda entry: write(out, entry), time.monotonic() - began)
+    return 0
+
+
+def described() -> dict[str, Any] | None:
+    """Return the description of the card, or None if there is none, after its process has said why.
+
+    This process does not use the GPU, so that a stage has all of it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "card.json"
+        subprocess.run(command("card", path), check=False)
+        return read(path) or None
+
+
+def in_process(stage: Stage) -> dict[str, Any]:
+    """Run a stage in a process of its own, at most for its limit of time, and return its entry of the results."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "entry.json"
+        process = subprocess.Popen(command(stage.name, path), start_new_session=True)
+        try:
+            ended: int | None = process.wait(stage.seconds)
+        except subprocess.TimeoutExpired:
+            ended = None
+        finally:
+            # Also what the process has started, and where this one is interrupted.
+            kill(process)
+        entry = read(path)
+    entry = {"status": "running", "limit": stage.seconds, "found": {}} | entry
+    if entry["status"] == "running":
+        entry |= {"status": "stopped", "reason": f"the limit of {stage.seconds} s"}
+        if ended is not None:
+            entry |= {"status": "failed", "reason": f"the process ended with {ended}"}
+    return entry | {"seconds": time.monotonic() - began}
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
 
 
 if __name__ == "__main__":

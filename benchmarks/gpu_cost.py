@@ -14,7 +14,8 @@ For each own kernel NVRTC says registers, shared memory and spills, hence how ma
 (accesses.py), which takes some minutes.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
-the rate of float32; they follow one another. Nothing of it is measured.
+the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
+files of benchmarks/results/, is written beside it.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import accesses
-import gpu
+import example_networks
+import gpu_report
 import occupancy
 import page
 import step_costs
 import traffic
-from step_costs import Costs
+from example_networks import BATCHES, SHAPE, Make, with_float16
+from step_costs import Costs, Operation
 
 import cuslayer as cs
 
@@ -46,8 +48,11 @@ FLOPS = 50e12
 LAUNCH = 5e-6
 LAUNCH_IN_GRAPH = 2e-6
 TRANSFER = 8.5e9
+# Instructions a second of its warps: four a cycle of 132 multiprocessors at 1.755 GHz. Instructions of a warp of
+# sm_90 for 32 neurons at a step, in float32, where docs/kernels.md has them: those of the neurons alone.
+ISSUE = 4 * 132 * 1.755e9
+INSTRUCTIONS = {"conv_neuron": 70, "conv_pool": 70 * 5 / 4, "dense_neuron": 50}
 
-BATCHES = {"MLP": 32, "CNN": 8}
 TOTALS = {
     "operations": "operations (launches, memsets, products, copies)",
     "products": "matrix products",
@@ -91,6 +96,16 @@ def parts(costs: Costs) -> list[dict[str, Any]]:
     ]
 
 
+def bound(launch: Operation) -> str:
+    """Return what takes longest of a kernel in the model; "not known" where its instructions may, or its bytes."""
+    if (LAUNCH_IN_GRAPH if launch.graph else LAUNCH) >= launch.bytes / BANDWIDTH:
+        return "launch"
+    if launch.name not in INSTRUCTIONS:
+        return "not known"
+    of_bytes = 32 * traffic.bytes_per_element(launch.name, "float32") / BANDWIDTH
+    return "instructions" if INSTRUCTIONS[launch.name] / ISSUE > of_bytes else "memory"
+
+
 def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[dict[str, Any]]:
     """Return launches and bytes of each own kernel; with counts also its resources, blocks a multiprocessor, accesses.
 
@@ -102,7 +117,7 @@ def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[d
         if launch.kind != "own":
             continue
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
-        row["microseconds"] = microseconds(part)
+        row["microseconds"], row["bound"] = microseconds(part), bound(launch)
         row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
         if counts is not None:
             needed = occupancy.resources(name)
@@ -113,10 +128,10 @@ def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[d
     return rows
 
 
-def network(name: str) -> tuple[Callable[[], cs.Sequential], tuple[int, ...]]:
+def network(name: str) -> tuple[Make, tuple[int, ...]]:
     """Return a function that makes a network, "MLP", "CNN" or a notation, and the shape of its input."""
-    if name in gpu.NETWORKS:
-        return gpu.NETWORKS[name], (34, 34, 2)
+    if name in example_networks.NETWORKS:
+        return example_networks.NETWORKS[name], SHAPE
     made = cs.Network(name, cs.SRM())
     return lambda: cs.Network(name, cs.SRM()), made.input_shape
 
@@ -125,8 +140,9 @@ def measure(name: str, steps: int, batch: int, quick: bool) -> dict[str, Any]:
     """Return everything about a training step of a network."""
     make, shape = network(name)
     costs = step_costs.count(make, shape, steps, batch)
+    half = step_costs.count(with_float16(make), shape, steps, batch)
     counts = None if quick else accesses.of_step(make, shape)
-    found = {"network": name, "steps": steps, "batch": batch, **totals(costs)}
+    found = {"network": name, "steps": steps, "batch": batch, **totals(costs), "float16": totals(half)}
     return found | {"parts": parts(costs), "kernels": kernels(costs, counts)}
 
 
@@ -147,14 +163,17 @@ def shown(name: str, number: float) -> str:
 
 
 def of_totals(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of totals, beside those before."""
+    """Return the table of totals, beside those with potentials as float16 and those before."""
     heads, cells = ["a training step"], [[title] for title in TOTALS.values()]
     for row in rows:
-        usual = row["steps"] == gpu.STEPS and row["batch"] == BATCHES.get(row["network"])
-        before = BEFORE.get(row["network"]) if usual else None
-        heads += [f"{row['network']}, T {row['steps']}, batch {row['batch']}", *(["before"] if before else [])]
+        usual = row["steps"] == example_networks.STEPS and row["batch"] == BATCHES.get(row["network"])
+        columns = {f"{row['network']}, T {row['steps']}, batch {row['batch']}": row}
+        columns["potentials as float16"] = row["float16"]
+        if usual and row["network"] in BEFORE:
+            columns["before"] = BEFORE[row["network"]]
+        heads += columns
         for line, name in zip(cells, TOTALS, strict=True):
-            line += [shown(name, row[name]), *([shown(name, before[name])] if before else [])]
+            line += [shown(name, column[name]) for column in columns.values()]
     return page.table(heads, cells, 1)
 
 
@@ -172,30 +191,49 @@ def of_parts(row: dict[str, Any]) -> list[str]:
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
     quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
-    heads = ["kernel", "network", "launches", "moved", "time", "blocks", "threads", "dynamic shared"]
+    heads = ["kernel", "network", "launches", "moved", "time", "bound by", "blocks", "threads", "dynamic shared"]
     if not quick:
         heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
-        heads += ["sectors needed", "bank conflicts", "divergent"]
+        heads += ["sectors needed", "bank conflicts", "divergent", "reason"]
     cells = []
     for row in rows:
         for kernel in row["kernels"]:
             threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
             numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
-            numbers += [grid, threads, size(kernel["dynamic_shared"])]
+            numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
             if not quick:
                 numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
-                numbers += of_accesses(kernel["accesses"])
+                numbers += of_accesses(kernel["kernel"], kernel["accesses"])
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
     return page.table(heads, cells, 2)
 
 
-def of_accesses(counts: dict[str, Any] | None) -> list[str]:
-    """Return the cells of accesses: sectors needed of those accessed, conflicts a shared access, divergent accesses."""
+def of_accesses(kernel: str, counts: dict[str, Any] | None) -> list[str]:
+    """Return the cells of accesses: sectors needed of those accessed, and why if few; conflicts; divergent accesses."""
     if counts is None:
-        return ["", "", ""]
+        return ["", "", "", ""]
     found = accesses.Accesses(**counts)
     conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
-    return [f"{found.efficiency:.0%}", conflicts, f"{found.divergence:.0%}"]
+    return [share(found.ideal, found.sectors), conflicts, f"{found.divergence:.0%}", found.reason(kernel)]
+
+
+def share(part: int, whole: int) -> str:
+    """Return the percentage of a part, rounded down: what is shown as 80% is no less."""
+    return f"{100 * part // whole if whole else 100}%"
+
+
+def of_arrays(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the arrays of which few sectors are needed."""
+    cells = []
+    for row in rows:
+        for kernel in row["kernels"]:
+            if kernel.get("accesses"):
+                found, name = accesses.Accesses(**kernel["accesses"]), kernel["kernel"]
+                for array in found.wasteful():
+                    sectors, ideal = found.arrays[array]
+                    cells.append([f"`{name}`", row["network"], f"`{array}`", accesses.reason(name, array)])
+                    cells[-1] += [share(ideal, sectors), share(sectors, found.sectors)]
+    return page.table(["kernel", "network", "array", "reason", "sectors needed", "of the kernel's"], cells, 4)
 
 
 def of_networks(rows: list[dict[str, Any]]) -> list[str]:
@@ -209,7 +247,7 @@ def of_networks(rows: list[dict[str, Any]]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="append", help="MLP, CNN or a notation, several times; by default both")
-    parser.add_argument("--steps", type=int, default=gpu.STEPS)
+    parser.add_argument("--steps", type=int, default=example_networks.STEPS)
     parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
     parser.add_argument("--json", action="store_true", help="print JSON, write no page")
     parser.add_argument("--quick", action="store_true", help="without resources and accesses of kernels")
@@ -217,7 +255,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     names = options.network or list(BATCHES)
     rows = [
-        measure(name, options.steps, options.batch or BATCHES.get(name, gpu.BATCH), options.quick) for name in names
+        measure(name, options.steps, options.batch or BATCHES.get(name, example_networks.BATCH), options.quick)
+        for name in names
     ]
     if options.json:
         model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
@@ -225,12 +264,15 @@ def main(arguments: list[str] | None = None) -> None:
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return
-    costs, own = of_networks(rows), of_kernels(rows)
-    print("\n".join([*costs, "", *own]))
+    costs, own, arrays = of_networks(rows), of_kernels(rows), [] if options.quick else of_arrays(rows)
+    print("\n".join([*costs, "", *own, *(["", *arrays] if arrays else [])]))
     if options.network is None:
         page.fill(options.docs, "gpu-cost", costs, None, "")
+        measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
+        page.fill(options.docs, "gpu-card", measured, None, "")
         if not options.quick:
             page.fill(options.docs, "gpu-kernels", own, None, "")
+            page.fill(options.docs, "gpu-sectors", arrays, None, "")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import traffic
+from example_networks import prepared
 
 import cuslayer as cs
-from cuslayer.data import Arrays, Events, Loader
+from cuslayer.data import Loader
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.fusion import observe
 from cuslayer.tape import Node, Tensor
@@ -27,10 +27,9 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, counted, in_use
+from tests.support.fake_cupy import Costs, Operation, counted, in_use
 
-# Events of a recording in a step of 1 ms: N-MNIST's have 4,172 in 300 ms on average.
-EVENTS = 4000 / 300
+__all__ = ["Costs", "Operation", "count", "prepared"]
 
 # The step that is counted: every fourth records gradients; the first of them compiles kernels, the second is captured.
 COUNTED = 8
@@ -49,27 +48,6 @@ def count(make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int,
         with counted(updated=UPDATED) as costs, _labelled(trainer, costs):
             trainer.train(_batches(costs, loader, marks))
         return Costs(costs.operations[marks[COUNTED] : marks[COUNTED + 1]])
-
-
-def prepared(
-    make: Callable[[], cs.Sequential], shape: tuple[int, ...], steps: int, batch: int, batches: int
-) -> tuple[Trainer, Loader]:
-    """Return a trainer of a network and a loader of batches of recordings, both on the device in use."""
-    net = make()
-    with cs.no_grad():
-        outputs = net(np.zeros((1, 1, *shape), bool)).shape[-1]
-    recordings = [_recording(number, shape, steps) for number in range(batch)]
-    labels = np.arange(batch) % outputs
-    data = Arrays(recordings * batches, np.tile(labels, batches), shape=shape)
-    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=60, false=10), cs.Adam(net.parameters(), amsgrad=True)
-    return Trainer(net, loss, optimizer, calibrate=None), Loader(data, batch, steps=steps)
-
-
-def _recording(seed: int, shape: tuple[int, ...], steps: int) -> Events:
-    """Return a recording of steps of 1 ms from a camera (H, W, 2), or for shape (N,) from N channels."""
-    rng, events = np.random.default_rng(seed), round(EVENTS * steps)
-    t, *places = np.sort(rng.uniform(0, steps, events)), *(rng.integers(0, side, events) for side in shape)
-    return Events(t, places[0]) if len(shape) == 1 else Events(t, places[1], places[0], places[2])
 
 
 def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:

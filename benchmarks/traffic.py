@@ -37,7 +37,7 @@ WAYS = {
     "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},
     "conv_neuron_adjoint": {
-        **{"x": "r", "g": "r", "next_errors": "", "next_weight": "", "u": "r", "half": ""},
+        **{"x": "r", "g": "r", "next_errors": "", "next_weight": "", "weights": "W", "u": "r", "half": ""},
         **{"g_u": "W", "errors": "w", "parts": "W"},
     },
     "conv_pool": {

@@ -234,10 +234,30 @@ def pixels(op: str, name: str, low: float, high: float, whole: Callable[[], bool
 
 
 def path(op: str, name: str, value: Any) -> Path:
-    """Return value as a path; raise TypeError if it is none."""
+    """Return value as a path; raise TypeError if it is none, ValueError if it holds a zero byte."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{op}: {name} must be a path, got {type(value).__name__}")
+    if "\0" in os.fsdecode(value):
+        raise ValueError(f"{op}: {name} must not hold a zero byte, got {one_line(os.fsdecode(value))}")
     return Path(value)
+
+
+def memory(op: str, what: str, shape: tuple[int, ...], itemsize: int = 1) -> None:
+    """Raise ValueError if an array, which `what` names, is larger than the memory of this machine."""
+    needed, there = math.prod(shape) * itemsize, _machine_memory()
+    if needed > there:
+        raise ValueError(
+            f"{op}: {what} must fit into memory, got shape {shape} of {needed / 2**30:.4g} GiB, this machine has "
+            f"{there / 2**30:.4g} GiB"
+        )
+
+
+def _machine_memory() -> int:
+    """Return the bytes of this machine's memory; the largest size of an array where that is not known."""
+    try:
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), sys.maxsize)
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize
 
 
 def one_line(value: Any, most: int = 200) -> str:

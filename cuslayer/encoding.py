@@ -56,6 +56,7 @@ def encode_poisson(
     else:
         _check_batch(op, values)
         shape = (check.integer(op, "steps", steps, least=1), *values.shape)
+    check.memory(op, "the spikes", shape)
     # Values of more than one spike a step: rates in Hz, given with rate=1, are none.
     high = float(values.max(initial=0))
     if high * per_step > 1:
@@ -130,6 +131,7 @@ def encode_latency(
         with np.errstate(divide="ignore", invalid="ignore"):
             time = np.floor(tau / dt * np.log(exact / (exact - threshold)))
         fires &= time < steps
+    check.memory(op, "the spikes", (steps, *values.shape))
     spikes = np.zeros((steps, math.prod(values.shape)), bool)
     column = np.flatnonzero(fires)
     spikes[time.ravel()[column].astype(np.int64), column] = True
@@ -195,6 +197,7 @@ def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     """
     _check_batch("replicate", x)
     steps = check.integer("replicate", "steps", steps, least=0)
+    check.memory("replicate", "the result", (steps, *x.shape), x.dtype.itemsize)
     xp = namespace(x)
     return xp.broadcast_to(x, (steps, *x.shape)).copy(), lambda g: g.sum(axis=0)
 

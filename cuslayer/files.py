@@ -64,8 +64,13 @@ def write_whole(
             new one; which of them, `sync_folder` decides.
 
     Raises:
-        NotWritten: the folder is missing, full or not writable, or path is a folder; path is unchanged.
+        NotWritten: the folder is missing, full or not writable, or path is a folder, a device or a pipe; path is
+            unchanged.
     """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        # The rename would put a file in the place of a device, such as /dev/null.
+        what = f"{path} is a device or a pipe, not a file"
+        raise NotWritten(f"{op}: {what}" if op else what, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     _unfinished.add(beside)
     try:

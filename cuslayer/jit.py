@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 
 from cuslayer.backend import Array, cores
+from cuslayer.kernel_cache import check_files
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,16 +39,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     except RuntimeError:  # no folder for the cache is writable
         return cast("Callable[P, R]", numba.njit(**options)(function))
     # Numba recompiles a kernel whose own file has changed, but not one that has inlined a function of that file.
-    dispatcher._cache._cache_file._source_stamp = _stamp()
-    load, flush = dispatcher._cache.load_overload, dispatcher._cache.flush
-
-    def load_overload(*arguments: Any) -> Any:
-        try:
-            return load(*arguments)
-        except (ImportError, AttributeError):  # kept by a version whose classes have moved since
-            return flush()
-
-    dispatcher._cache.load_overload = load_overload
+    check_files(dispatcher, _stamp())
     return cast("Callable[P, R]", dispatcher)
 
 

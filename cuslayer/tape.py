@@ -110,12 +110,14 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "grad", "node", "requires_grad", "stored")
+    __slots__ = ("__weakref__", "grad", "node", "requires_grad", "stored", "unpacked")
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: data is a Tensor already")
         self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
+        # The booleans of packed spikes, once they were unpacked; None if they are not kept. See `keep_unpacked`.
+        self.unpacked: list[Array] | None = None
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
@@ -124,11 +126,17 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     def data(self) -> Array:
         """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access."""
         stored = self.stored
-        return stored.unpack() if isinstance(stored, PackedSpikes) else stored
+        if not isinstance(stored, PackedSpikes):
+            return stored
+        if self.unpacked is None:
+            return stored.unpack()
+        if not self.unpacked:
+            self.unpacked.append(stored.unpack())
+        return self.unpacked[0]
 
     @data.setter
     def data(self, array: Array) -> None:
-        self.stored = array
+        self.stored, self.unpacked = array, None
 
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
@@ -201,6 +209,7 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     if isinstance(data, np.generic):
         data = np.asarray(data)
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
+    tensor.unpacked = None
     return tensor
 
 
@@ -259,6 +268,14 @@ def no_grad(active: bool = True) -> Iterator[None]:
 def grad_enabled() -> bool:
     """Return whether operations build a graph: False within `no_grad`."""
     return _grad_enabled.get()
+
+
+def keep_unpacked(x: Tensor, keep: bool = True) -> None:
+    """Keep the booleans of packed spikes from the first access to them on, for several uses; or keep them no longer."""
+    if not keep:
+        x.unpacked = None
+    elif x.unpacked is None and isinstance(x.stored, PackedSpikes):
+        x.unpacked = []
 
 
 def takes_deferred(operation: Operation) -> Operation:

@@ -66,6 +66,10 @@ class Worker:
         self.last = sum(seconds.values())
         return seconds
 
+    def measure(self) -> dict:
+        """Return the seconds of a training step on the device of the network."""
+        return self.network.measure()
+
     def peak(self, steps: int) -> dict:
         """Train, and return the peak memory minus the memory after the imports."""
         if self.imported is None:
@@ -76,7 +80,7 @@ class Worker:
         return {"bytes": memory("VmHWM") - self.imported}
 
     def answer(self, do: str, **arguments: Any) -> dict:
-        if do in ("hello", "build", "step", "peak"):
+        if do in ("hello", "build", "step", "measure", "peak"):
             return getattr(self, do)(**arguments)
         return self.module.JOBS[do](self.network, **arguments)
 

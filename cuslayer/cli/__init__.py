@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from cuslayer.cli import convert, demo, info, predict, report, test, train
+from cuslayer.cli import convert, demo, errors, info, predict, report, test, train
 from cuslayer.cli.info import installed
 
 # A new command is a file in this folder and its name here.
@@ -24,20 +26,50 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 for invalid input, 130 if interrupted, 143 if terminated."""
-    options = _parser().parse_args(arguments)
-    command = COMMANDS[options.command]
-    with warnings.catch_warnings():
+    """Run a command and return its exit code.
+
+    The code is 0; 2 for what the user can change, such as invalid input or a full disk; 1 for an error in cuslayer; 130
+    if interrupted, 143 if terminated; 141 if the reader of the output has ended. An error is one line, unless the
+    environment variable CUSLAYER_TRACEBACK is set.
+    """
+    command: Any = None
+    with warnings.catch_warnings(), _any_file_name():
         warnings.showwarning = _show_warning
         try:
-            code: int | None = command.run(options)
-        except (ValueError, TypeError, LookupError, OSError, ImportError, MemoryError) as problem:
-            print(f"cuslayer: {_one_line(problem) or type(problem).__name__}", file=sys.stderr)
-            return 2
+            try:
+                options = _parser().parse_args(arguments)
+                command = COMMANDS[options.command]
+                code: int | None = command.run(options)
+            finally:  # also after --help
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except KeyboardInterrupt:
-            print(f"cuslayer: interrupted{getattr(command, 'INTERRUPTED', '')}", file=sys.stderr)
-            return 130
+            errors.say(f"interrupted{getattr(command, 'INTERRUPTED', '')}")
+            return errors.INTERRUPTED
+        except BrokenPipeError:
+            errors.close(sys.stdout)
+            return errors.BROKEN_PIPE
+        except Exception as problem:
+            if os.environ.get(errors.TRACEBACK):
+                raise
+            line, exit_code = errors.describe(problem)
+            errors.say(line)
+            return exit_code
     return code or 0
+
+
+@contextmanager
+def _any_file_name() -> Iterator[None]:
+    """Print the characters that the terminal does not know as escapes, such as those of a name that is not UTF-8."""
+    before = getattr(sys.stdout, "errors", None)
+    if before is None or not hasattr(sys.stdout, "reconfigure"):
+        yield
+        return
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        sys.stdout.reconfigure(errors=before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,9 +82,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one_line(text: Any) -> str:
-    return " ".join(str(text).split())
-
-
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
-    print(f"cuslayer: warning: {_one_line(message)}", file=sys.stderr)
+    errors.say(f"warning: {errors.one_line(message)}")

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unit", choices=("s", "ms", "us", "ns"), help="unit of the times in IN, for .npy (by default ms) and HDF5"
     )
     parser.add_argument(
+        "--max-events", type=int, metavar="N", help="largest number of events to read, for compressed files"
+    )
+    parser.add_argument(
         "--from-start", action="store_true", help="let the first event be at 0 ms, for formats that hold a few seconds"
     )
 
@@ -30,11 +33,11 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from cuslayer.data import Events, read_events, write_events
 
-    events = read_events(options.input, unit=options.unit)
+    events = read_events(options.input, unit=options.unit, max_events=options.max_events)
     if options.from_start and len(events):
         events = Events(events.t - events.t.min(), events.x, events.y, events.p)
     write_events(options.output, events)
-    lost = losses(events, read_events(options.output))
+    lost = losses(events, read_events(options.output, max_events=len(events)))
     print(f"{options.output}: {len(events)} events, {'; '.join(lost) if lost else 'nothing lost'}")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_device, use_device
+from cuslayer.cli.errors import say
 from cuslayer.cli.signals import deferred
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
 INTERRUPTED = "; --resume goes on from the last checkpoint"
-
-
+_LARGEST = 2**63
 # The options that replace values of the configuration.
 _OPTIONS = ("network", "data", "epochs", "batch", "lr", "seed", "out", "checkpoint_minutes", "checkpoint_steps")
 
@@ -70,10 +69,10 @@ def run(options: argparse.Namespace) -> int:
                 config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True), stop=stop
             )
         except training.Stopped as stopped:
-            print(f"cuslayer: interrupted{_how_to_go_on(options, stopped)}", file=sys.stderr)
+            say(f"interrupted{_how_to_go_on(options, stopped)}")
         else:
             if stop():
-                print(f"cuslayer: interrupted; the run in {out} is complete", file=sys.stderr)
+                say(f"interrupted; the run in {out} is complete")
     return stop.exit_code
 
 
@@ -89,6 +88,9 @@ def _config(options: argparse.Namespace) -> Config:
             check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
     if options.seed is not None:
         check.integer("train", "--seed", options.seed, least=0)
+    for name in ("epochs", "batch", "seed"):
+        if (getattr(options, name) or 0) >= _LARGEST:
+            raise ValueError(f"train: --{name} must be under 2**63, got {check.one_line(getattr(options, name), 40)}")
     if options.resume:
         options.out = str(training.find_run(options.out))
     # The configuration of the run is used unless another is given.

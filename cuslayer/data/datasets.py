@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, TypeAlias
@@ -19,6 +20,10 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _CAMERA_SUFFIXES = (".bs2", ".bin")
 _NMNIST_SHAPE = (34, 34, 2)
 _NMNIST_CLASSES = 10
+# A list may have so many bytes, and so many more for each file in the folder: a line has some 10, or a comment.
+_LIST_BYTES, _LINE_BYTES = 1 << 20, 100
+# Numbers and classes of a list are below these.
+_MOST_NUMBER, _MOST_CLASS = 10**18, 2**31
 # Three saccades; some recordings are a few ms longer.
 _NMNIST_MS = 300.0
 
@@ -65,7 +70,13 @@ class _Files:
     """Recordings in files, read at each access; the operating system caches the files."""
 
     def __init__(
-        self, paths: list[Path], labels: list[int], shape: tuple[int, ...], classes: int, duration: float
+        self,
+        paths: list[Path],
+        labels: list[int],
+        shape: tuple[int, ...],
+        classes: int,
+        duration: float,
+        max_events: int | None = None,
     ) -> None:
         self.shape = shape
         self.classes = classes
@@ -73,18 +84,19 @@ class _Files:
         self.labels = np.array(labels, dtype=np.int64)
         self.labels.setflags(write=False)
         self._paths = paths
+        self._max_events = max_events
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
         place = check.position(type(self).__name__, index, len(self))
-        return read_events(self._paths[place]), int(self.labels[place])
+        return read_events(self._paths[place], max_events=self._max_events), int(self.labels[place])
 
     def recording(self, index: int) -> bytes | None:
         """Return the bytes of a `.bs2` or `.bin` file, for fast binning; None for other files."""
         path = self._paths[index]
-        if path.suffix.lower() not in _CAMERA_SUFFIXES:
+        if path.suffix.lower() not in _CAMERA_SUFFIXES or self._max_events is not None:
             return None
         try:
             return _read_bytes(path)
@@ -112,10 +124,12 @@ class EventFolder(_Files):
             several the first in the table of `read_events`.
         classes: the number of classes; None: the highest class in the list plus one.
         duration: the duration of a recording in ms.
+        max_events: the largest number of events of a recording, as of `read_events`.
 
     Raises:
-        TypeError: shape, classes or duration is not a number.
-        ValueError: the folder, the list or a recording is missing, or a line of the list is malformed.
+        TypeError: shape, classes, duration or max_events is not a number.
+        ValueError: the folder, the list or a recording is missing, a line of the list is malformed, or a number is in
+            two lines.
 
     >>> EventFolder("nowhere", "nowhere/train.txt")
     Traceback (most recent call last):
@@ -131,6 +145,7 @@ class EventFolder(_Files):
         *,
         classes: int | None = None,
         duration: float = _NMNIST_MS,
+        max_events: int | None = None,
     ) -> None:
         op = "EventFolder"
         folder = _folder(op, folder)
@@ -138,12 +153,14 @@ class EventFolder(_Files):
         if suffix is not None:
             check.one_of(op, "suffix", suffix, FORMATS)
         duration = check.positive(op, "duration", duration)
-        numbers, labels = _read_list(op, check.path(op, "list_file", list_file))
+        if max_events is not None:
+            check.integer(op, "max_events", max_events, least=0)
+        present = set(os.listdir(folder))
+        numbers, labels = _read_list(op, check.path(op, "list_file", list_file), folder, len(present))
         highest = max(labels)
         classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=1)
         if highest >= classes:
             raise ValueError(f"{op}: classes must be above each class in {list_file}, got {classes} and {highest}")
-        present = set(os.listdir(folder))
         suffix = suffix or _find_suffix(present, numbers)
         names = [f"{number}{suffix}" for number in numbers]
         missing = [name for name in names if name not in present]
@@ -152,7 +169,7 @@ class EventFolder(_Files):
                 f"{op}: {folder} must hold all of {list_file}, {missing[0]} is missing"
                 f" ({len(missing)} of {len(names)} are)"
             )
-        super().__init__([folder / name for name in names], labels, shape, classes, duration)
+        super().__init__([folder / name for name in names], labels, shape, classes, duration, max_events)
 
 
 class NMNIST(_Files):
@@ -192,6 +209,7 @@ def open_folder(
     *,
     shape: int | tuple[int, ...] | None = None,
     suffix: str | None = None,
+    max_events: int | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Return the training and test recordings of a folder, which has one of two layouts.
 
@@ -207,9 +225,10 @@ def open_folder(
             sensor of N-MNIST.
         suffix: the suffix of numbered recordings, one of those of `read_events`; None: that of the files whose numbers
             are in the lists, of several the first in the table of `read_events`.
+        max_events: the largest number of events of a numbered recording, as of `read_events`.
 
     Raises:
-        TypeError: shape is not made of integers.
+        TypeError: shape is not made of integers, or max_events is not an integer.
         ValueError: the folder is missing or has neither layout, shape or suffix is not that of N-MNIST for its layout,
             or as in `NMNIST` and `EventFolder`.
 
@@ -231,28 +250,33 @@ def open_folder(
             raise ValueError(f"{op}: {layout}: its suffix must be .bin, got {suffix}")
         return NMNIST(folder / "Train"), NMNIST(folder / "Test")
     lists = [_find_list(folder, "train", train_list), _find_list(folder, "test", test_list)]
-    numbers, labels = zip(*(_read_list(op, file) for file in lists), strict=True)
-    suffix = suffix or _find_suffix(set(os.listdir(folder)), [*chain(*numbers)])
+    present = set(os.listdir(folder))
+    numbers, labels = zip(*(_read_list(op, file, folder, len(present)) for file in lists), strict=True)
+    suffix = suffix or _find_suffix(present, [*chain(*numbers)])
     classes = max(map(max, labels)) + 1
-    train, test = (EventFolder(folder, file, sensor, suffix, classes=classes) for file in lists)
+    options: dict[str, Any] = {"classes": classes, "max_events": max_events}
+    train, test = (EventFolder(folder, file, sensor, suffix, **options) for file in lists)
     return train, test
 
 
 def _read_bytes(path: Path) -> bytes | None:
-    """Return the bytes of a file, None if one read does not return all; `open` takes twice the system calls."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    """Return the bytes of a file, None if it is no regular file or one read does not return all.
+
+    `open` takes twice the system calls.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        size = os.fstat(descriptor).st_size
-        raw = os.read(descriptor, size)
+        status = os.fstat(descriptor)
+        raw = os.read(descriptor, status.st_size) if stat.S_ISREG(status.st_mode) else None
     finally:
         os.close(descriptor)
-    return raw if len(raw) == size else None
+    return raw if raw is not None and len(raw) == status.st_size else None
 
 
 def _folder(op: str, path: PathLike) -> Path:
     folder = check.path(op, "folder", path)
-    if not folder.is_dir():
-        raise ValueError(f"{op}: folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{op}: folder {folder} {'is not a folder' if os.path.exists(folder) else 'does not exist'}")
     return folder
 
 
@@ -274,24 +298,36 @@ def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:
     )
 
 
-def _read_list(op: str, path: Path) -> tuple[list[int], list[int]]:
-    """Return the numbers and classes of a list."""
-    if not path.is_file():
-        raise ValueError(f"{op}: list {path} {'is not a file' if path.exists() else 'does not exist'}")
+def _read_list(op: str, path: Path, folder: Path, files: int) -> tuple[list[int], list[int]]:
+    """Return the numbers and classes of a list for a folder with a number of files."""
+    if not os.path.isfile(path):
+        raise ValueError(f"{op}: list {path} {'is not a file' if os.path.exists(path) else 'does not exist'}")
+    size, most = path.stat().st_size, _LIST_BYTES + _LINE_BYTES * files
+    if size > most:
+        rule = f"must have at most {most} bytes for the {files} files of {folder}"
+        raise ValueError(f"{op}: list {path} {rule}, got {size}")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{op}: list {path} must be text, got bytes that are not UTF-8") from None
-    numbers: list[int] = []
+    rows: dict[int, int] = {}
     labels: list[int] = []
     for row, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
-            raise ValueError(f"{op}: {path} line {row} must be 'number class', got {line.strip()!r}")
-        numbers.append(int(words[0]))
+            raise ValueError(f"{op}: {path} line {row} must be 'number class', got {check.one_line(line.strip())}")
+        for word, what, limit in zip(words, ("number", "class"), (_MOST_NUMBER, _MOST_CLASS), strict=True):
+            # Python refuses to convert thousands of digits.
+            if len(word) > 30 or int(word) >= limit:
+                got = check.one_line(word, 50)[1:-1]
+                raise ValueError(f"{op}: {path} line {row} must have a {what} below {limit}, got {got}")
+        number = int(words[0])
+        if number in rows:
+            raise ValueError(f"{op}: {path} line {row} must name another recording, {number} is in line {rows[number]}")
+        rows[number] = row
         labels.append(int(words[1]))
-    if not numbers:
+    if not rows:
         raise ValueError(f"{op}: list {path} must name a recording, got none")
-    return numbers, labels
+    return list(rows), labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,6 +107,7 @@ class Events:
         found = np.nonzero(data)
         if data.dtype != np.bool_:
             counts = data[found]
+            check.memory(op, "the events", (int(counts.sum(dtype=np.float64)), 4), 8)
             found = tuple(np.repeat(index, counts) for index in found)
         step, *place = (index.astype(np.int64, copy=False) for index in found)
         t: Floats = step * np.float64(dt)
@@ -222,11 +224,12 @@ class Events:
         dt = check.time_step("to_spikes", "dt", dt)
         check.one_of("to_spikes", "binning", binning, BINNINGS)
         check.one_of("to_spikes", "rounding", rounding, ROUNDINGS)
+        check.memory("to_spikes", "the bins", (steps, *sensor))
         step, feature = flat_bins(self, sensor, steps, dt, rounding)
         found = misfit(self._t, len(step), steps, dt)
         if found:
             check.warn(f"to_spikes: {found[1]}")
-        features = int(np.prod(sensor))
+        features = math.prod(sensor)
         index = step * features + feature
         if binning == "or":
             spikes = np.zeros(steps * features, dtype=np.bool_)

@@ -170,6 +170,7 @@ class Loader:
             raise ValueError(f"{op}: dataset must hold a recording, got none")
         if not len(self):
             raise ValueError(f"{op}: batch must be at most {len(dataset)} for drop_last to leave one, got {batch}")
+        check.memory(op, "a batch", (self.steps, min(self.batch, len(dataset)), *self.shape))
         drawn = int(backend.generator().integers(2**63)) if seed is None else seed
         self.seed = check.integer(op, "seed", drawn, least=0)
         self.epoch = 0
@@ -320,7 +321,7 @@ class Loader:
             got += "; of a one-hot label take the argmax" if np.size(label) > 1 else ""
             raise TypeError(f"{op}: label must be the class, an integer from 0, got {got}") from None
         classes = getattr(self.dataset, "classes", None)
-        if found < 0 or (classes is not None and found >= classes):
+        if found < 0 or found >= 2**63 or (classes is not None and found >= classes):
             rule = "an integer from 0" if classes is None else f"a class from 0 to {classes - 1}"
             raise ValueError(f"{op}: label must be {rule}, got {found}")
         return found

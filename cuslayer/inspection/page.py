@@ -45,7 +45,7 @@ def write_page(
     # One substitution for all parts, so that text inside a part is never taken for a placeholder.
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read(template))
     where = Path(path)
-    write_whole(where, lambda file: file.write(page.encode("utf-8")))
+    write_whole(where, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
     return where
 
 

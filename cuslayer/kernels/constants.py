@@ -31,6 +31,11 @@ class Window(NamedTuple):
             check.pair(op, "dilation", dilation, least=1),
         )
 
+    @property
+    def tiles(self) -> bool:
+        """Whether the windows lie side by side, without padding and dilation."""
+        return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
+
     def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of rows and columns of windows on an image (H, W).
 

@@ -1,4 +1,4 @@
-"""Dense layers, convolution and pooling as matrix products, for NumPy and CuPy: of numbers, and on a GPU of spikes.
+"""Dense layers and convolution of numbers as matrix products, and pooling as sums of shifted views, for NumPy and CuPy.
 
 Convolution copies the patches of one block of frames at a time.
 """
@@ -19,11 +19,6 @@ _BLOCK_BYTES = 8 << 20
 def dense(x: Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs)."""
     return x.astype(w.dtype, copy=False) @ w
-
-
-def dense_input_adjoint(g: Array, w: Array) -> Array:
-    """Return g w', g (rows, outputs): the gradient of x in x w."""
-    return g @ w.T
 
 
 def dense_weight_adjoint(x: Array, g: Array) -> Array:
@@ -117,7 +112,7 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
     return w
 
 
-def conv_patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
+def _patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
     """Return the gradient (frames, rows, columns, kh, kw, C) of the patches, g as conv returns."""
     inputs, outputs = w.shape[2], w.shape[3] // groups
     taps = window.kernel[0] * window.kernel[1]
@@ -135,12 +130,12 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Windo
     x = namespace(g).empty((len(g), *image, channels), g.dtype)
     taps = window.kernel[0] * window.kernel[1]
     for block in _blocks(len(g), g.shape[1] * g.shape[2] * taps * channels * g.dtype.itemsize):
-        patches = conv_patches_adjoint(g[block], w, window, groups)
-        scatter_patches(patches, x[block], window)
+        patches = _patches_adjoint(g[block], w, window, groups)
+        _scatter_patches(patches, x[block], window)
     return x
 
 
-def scatter_patches(patches: Array, x: Array, window: Window) -> None:
+def _scatter_patches(patches: Array, x: Array, window: Window) -> None:
     """Write to x (frames, H, W, C) the sums of the overlapping patches (frames, rows, columns, kh, kw, C)."""
     rows, columns = patches.shape[1:3]
     image = (x.shape[1], x.shape[2])
@@ -159,15 +154,6 @@ def pool(x: Array, window: Window, gain: Any) -> Array:
     for _, _, down, across in _taps(window, rows, columns):
         out += padded[:, down, across]
     return out * dtype.type(gain)
-
-
-def pool_adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
-    """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
-    rows, columns = g.shape[1:3]
-    padded = _canvas(g, image, g.shape[3], window, (rows, columns))
-    for _, _, down, across in _taps(window, rows, columns):
-        padded[:, down, across] += g
-    return padded[_inside(window, image)] * g.dtype.type(gain)
 
 
 def weighted_pool(x: Array, w: Array, window: Window) -> Array:

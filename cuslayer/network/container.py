@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
-from cuslayer.network.fusion import observed, plan
+from cuslayer.network.fusion import Run, observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
@@ -19,7 +19,7 @@ from cuslayer.network.steps import output_step
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potential_format
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, keep_unpacked
 
 _DEEPEST = 50
 
@@ -70,10 +70,12 @@ class Container(Layer):
         self.check_input(x)
         check.time_first("network", "x", x)
         graph = graph_of(self)
-        run = observed(self, graph.parts)
+        observed_run = observed(self, graph.parts)
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
-        with checked_input(self, x), saved:
-            return flow(plan(graph), graph.output, {INPUT: x}, run)
+        with checked_input(self, x), saved, _unpacked_once(observed_run, graph, x) as run:
+            y = flow(plan(graph), graph.output, {INPUT: x}, run)
+        keep_unpacked(y, False)
+        return y
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks that know the shape of their input."""
@@ -197,6 +199,26 @@ class Container(Layer):
         """Return a line for each stage, the lines of nested networks indented."""
         lines = "".join(f"\n{position}: {stage!r}" for position, stage in enumerate(self.stages))
         return lines.replace("\n", "\n  ") + "\n" if lines else ""
+
+
+@contextmanager
+def _unpacked_once(run: Run, graph: Graph, x: Tensor) -> Iterator[Run]:
+    """Yield a function that runs steps, for a graph with the input x.
+
+    Packed spikes that several steps take are unpacked at the first step that needs booleans, and kept for the others.
+    """
+    uses = graph.uses()
+
+    def kept(number: int, output: Tensor) -> Tensor:
+        if uses[number] > 1:
+            keep_unpacked(output)
+        return output
+
+    try:
+        kept(INPUT, x)
+        yield lambda step, *inputs: kept(step.last, run(step, *inputs))
+    finally:
+        keep_unpacked(x, False)
 
 
 def graph_of(net: Container) -> Graph:

@@ -64,7 +64,8 @@ def check_stage(op: str, name: str, stage: Any) -> None:
 def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     """Check the numbers of a network's input, and within the block those of no network, which is part of this one.
 
-    Only the smallest and the largest number are looked at. Spikes need no check.
+    The smallest and the largest number are looked at, and all others where these are those of pixels. Spikes need no
+    check.
 
     Raises:
         ValueError: a number is NaN or infinite.

@@ -24,6 +24,7 @@ _SLAYERS = ("simulation", "neuron", "training", "training.error")
 _ALL_OR_NONE = (
     "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
 )
+_MOST_STEPS = 2**31
 _GRAMMAR = GRAMMAR.replace("HxWxC", "WxHxC")
 
 
@@ -144,10 +145,14 @@ def _read(op: str, document: Any) -> Config:
     training = top.section("training", _TRAINING)
     dt = simulation.number("Ts", check.positive)
     default = Config()
+    duration = simulation.number("tSample", check.positive)
+    if duration / dt >= _MOST_STEPS:
+        rule = f"must be less than 2**31 steps of {simulation.path('Ts')}"
+        raise ValueError(f"{op}: {simulation.path('tSample')} {rule}, got {duration:g} ms in steps of {dt:g} ms")
     return replace(
         default,
         neuron=_neuron(top, dt),
-        duration=simulation.number("tSample", check.positive),
+        duration=duration,
         layers=_layers(top, dt),
         optimizer=_optimizer(training),
         epochs=training.integer("epochs", default.epochs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -206,6 +207,8 @@ def _number(value: float | None) -> float:
 def _read_slayer(path: str) -> list[tuple[float | None, float | None]]:
     """Return the rows of one of SLAYER's two files; None for nan."""
     try:
+        if not os.path.isfile(path):  # of a pipe, reading may never end
+            raise FileNotFoundError
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         raise ValueError(f"Stats: {path} is no file") from None
@@ -281,6 +284,8 @@ def read_table(op: str, path: str | Path, header: list[str]) -> list[list[str]]:
         ValueError: the file is missing, is not CSV, or has another header.
     """
     try:
+        if not os.path.isfile(path):  # of a pipe, reading may never end
+            raise FileNotFoundError
         with open(path, newline="", encoding="utf-8") as file:
             first, *rows = list(csv.reader(file)) or [[]]
     except OSError:

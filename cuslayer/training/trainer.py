@@ -66,7 +66,8 @@ class Trainer:
 
     Attributes:
         calibration: the result of the calibration; None if there was none.
-        graph_problem: why the steps of the last epoch were not captured as a CUDA graph; None if they were.
+        graph_problem: why a step of the last epoch could not be captured as a CUDA graph; None if it was, or if none
+            was tried.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `health`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.

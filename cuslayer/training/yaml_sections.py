@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cuslayer import check
+from cuslayer.training.yaml_document import LARGEST_FILE, Refused, document_of, number_of
 
 
 def read_yaml(op: str, path: str | Path) -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        ValueError: the file is missing or is not YAML.
+        ValueError: the file is missing, is not YAML, or is refused by `document_of`.
     """
     path = check.path(op, "source", path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"{op}: {path} is no file")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
+            raise Refused(f"a configuration must have at most {LARGEST_FILE} bytes, got more")
+        return document_of(raw.decode("utf-8-sig"))
+    except OSError as problem:
+        raise ValueError(f"{op}: {path} cannot be read ({problem.strerror or type(problem).__name__})") from None
+    except Refused as problem:
+        raise ValueError(f"{op}: {path}: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ValueError(f"{op}: {path} is no YAML: {' '.join(str(problem).split())}") from None
 
@@ -96,14 +105,12 @@ class Section:
 
 
 def plain_number(value: Any) -> Any:
-    """Convert a string that is a number to float, and return any other value unchanged.
+    """Convert a string that is a decimal number to float, and return any other value unchanged.
 
     YAML 1.1 reads 1e-3, which has no dot, as a string.
 
     >>> plain_number("1e-3"), plain_number("exact")
     (0.001, 'exact')
     """
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return value
+    number = number_of(value) if isinstance(value, str) else None
+    return value if number is None else number

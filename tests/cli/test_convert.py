@@ -98,3 +98,10 @@ def test_usage(arguments, capsys):
         main(arguments)
     assert stop.value.code == 2
     assert "usage: cuslayer" in capsys.readouterr().err
+
+
+def test_the_limit_of_events(command, refused, tmp_path):
+    cs.data.write_events(tmp_path / "a.bs2", cs.Events([1.0, 2.0], [1, 2], [1, 2], [0, 1]))
+    few = ("convert", tmp_path / "a.bs2", tmp_path / "b.npy", "--max-events")
+    refused("must hold at most 1 events, got 2; max_events=2 reads them", *few, 1)
+    assert command(*few, 2) == (0, f"{tmp_path}/b.npy: 2 events, nothing lost\n", "")

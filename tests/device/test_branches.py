@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
-from tests.support.branches import FRAMES, NETWORKS, spikes
+from tests.support.branches import FRAMES, NETWORKS, SRM, spikes
 from tests.support.fake_cupy import in_use
 
 
@@ -34,6 +34,30 @@ def test_a_join(how, kinds):
     for here, there in on_both(run):
         assert here.dtype == there.dtype
         np.testing.assert_array_equal(here, there)
+
+
+def test_spikes_are_unpacked_once_for_all_branches():
+    """The booleans are those of the first branch that takes no packed spikes; dense branches take them packed."""
+
+    def network():
+        cs.seed(0)
+        dense = cs.Sequential(cs.Dense(4, 4, weight_scale=30.0), SRM)
+        branches = cs.Parallel(cs.Sequential(), cs.Delay(4, dt=1.0), dense, cs.Delay(4, dt=1.0), join="concatenate")
+        return dense, branches, cs.Sequential(dense, branches, cs.Dense(16, 2, weight_scale=30.0), SRM)
+
+    x = spikes(4)
+    here = network()[2](x).data
+    assert here.any()
+    with in_use() as emulator:
+        dense, branches, net = network()
+        for given, call, unpacked, packed in ((x, net, 2, 2), (dense(x), branches, 2, 0)):
+            emulator.launches.clear()
+            out = call(given)
+            assert emulator.launches.count("unpack_bits") == unpacked
+            assert emulator.launches.count("pack_bits") == packed
+            assert out.unpacked is None
+        assert given.unpacked is None
+        np.testing.assert_array_equal(backend.to_numpy(net(x).data), here)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,16 +8,36 @@ of tests/support/fake_cupy/.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from cuslayer import backend
+from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from tests.device import test_emulated_networks
-from tests.kernels import test_twins, test_twins_delay, test_twins_filter, test_twins_transpose
+from tests.kernels import (
+    test_twins,
+    test_twins_conv,
+    test_twins_conv_adjoint,
+    test_twins_conv_pool,
+    test_twins_delay,
+    test_twins_dense,
+    test_twins_dense_neuron,
+    test_twins_filter,
+    test_twins_loihi,
+    test_twins_optim,
+    test_twins_pool,
+    test_twins_sampled_srm,
+    test_twins_score,
+    test_twins_spike_count,
+    test_twins_spikes,
+    test_twins_transpose,
+)
 from tests.layers import (
     test_conv,
     test_conv_transpose,
@@ -33,7 +53,7 @@ from tests.layers import (
 from tests.loss import test_losses
 from tests.neurons import test_response, test_srm
 from tests.optim import test_optimizers
-from tests.support.device_bridge import Bridge, bridged, watched
+from tests.support.device_bridge import Bridge, Topic, bridged, watched
 from tests.support.fake_cupy import strict
 from tests.training import test_trainer
 
@@ -41,12 +61,29 @@ STAND_IN = os.environ.get("CUSLAYER_STAND_IN") == "1"
 if backend._driver_problem() and not STAND_IN:
     pytest.skip(f"no CUDA device: {backend._driver_problem()}", allow_module_level=True)
 
-MODULES = (
-    *(test_twins, test_response, test_srm, test_shift, test_dense, test_conv, test_fused, test_pool),
-    *(test_delay, test_filter_bank, test_twins_delay, test_twins_filter),
-    *(test_layers, test_losses, test_optimizers, test_emulated_networks, test_trainer),
-    *(test_conv_transpose, test_unpool, test_twins_transpose),
+TWINS = (
+    *(test_twins, test_twins_spikes, test_twins_dense, test_twins_dense_neuron, test_twins_conv),
+    *(test_twins_conv_adjoint, test_twins_conv_pool, test_twins_loihi, test_twins_sampled_srm, test_twins_optim),
+    *(test_twins_score, test_twins_spike_count, test_twins_delay, test_twins_filter, test_twins_pool),
+    test_twins_transpose,
 )
+MODULES = (
+    *TWINS,
+    *(test_response, test_srm, test_shift, test_dense, test_conv, test_fused, test_pool),
+    *(test_delay, test_filter_bank),
+    *(test_layers, test_losses, test_optimizers, test_emulated_networks, test_trainer),
+    *(test_conv_transpose, test_unpool),
+)
+
+# Tests of the host: of arguments and modules that are returned or refused as they are, which the bridge copies, and of
+# what a block has with an H100's shared memory.
+OF_THE_HOST = (
+    *("test_synapse_input_packs_spikes_only", "test_with_neurons_fills_what_is_missing"),
+    *("test_conditions_of_one_pass", "test_an_array_that_does_not_fit_is_refused_by_its_name"),
+    *("test_what_a_block_has_by_its_shared_memory", "test_many_warps_for_large_weights"),
+)
+# Modules of functions that launch kernels.
+LAUNCHERS = re.compile(r"cuslayer\.kernels\.\w+\.(gpu\w*|tap_sums)")
 
 pytestmark = pytest.mark.gpu
 
@@ -57,14 +94,21 @@ def _of_the_cpu(test: Any) -> bool:
 
 for _module in MODULES:
     for _name, _test in vars(_module).items():
-        if _name.startswith("test_") and not _of_the_cpu(_test):
+        if _name.startswith("test_") and _name not in OF_THE_HOST and not _of_the_cpu(_test):
             globals()[f"{_module.__name__.split('.')[-1]}_{_name.removeprefix('test_')}"] = _test
 
 
 @pytest.fixture(autouse=True)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """NumPy arrays go through the device, wherever the test sends them through the emulator or the CPU."""
-    monkeypatch.setattr(test_twins, "gpu", Bridge())
+    for module in TWINS:
+        if hasattr(module, "emulation"):
+            monkeypatch.setattr(module, "emulation", lambda *_, **__: nullcontext())
+        for name, launchers in list(vars(module).items()):
+            if launchers is gpu:
+                monkeypatch.setattr(module, name, Bridge())
+            elif isinstance(launchers, ModuleType) and LAUNCHERS.fullmatch(launchers.__name__):
+                monkeypatch.setattr(module, name, Topic(launchers))
     monkeypatch.setattr(test_emulated_networks, "emulation", bridged)
     # As in test_twins: two blocks at most, so that larger arrays take several passes of the grid.
     monkeypatch.setattr(source, "_MOST_BLOCKS", 2)

@@ -49,3 +49,17 @@ def test_what_only_the_cpu_does_is_left_out(collected: set[str], name: str) -> N
     prefix = name.rpartition(".")[2]
     found = {test: f"{prefix}_{test.removeprefix('test_')}" in collected for test in tests}
     assert found == taken
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "kernels").glob("test_twins*.py")), ids=lambda path: path.stem
+)
+def test_the_twins_of_every_topic_are_taken_up(collected: set[str], path: Path) -> None:
+    module = importlib.import_module(f"tests.kernels.{path.stem}")
+    names = [name.removeprefix("test_") for name in vars(module) if name.startswith("test_")]
+    assert any(f"{path.stem}_{name}" in collected for name in names)
+
+
+def test_what_tests_the_host_is_left_out(collected: set[str]) -> None:
+    assert "test_twins_spikes_set_bits" in collected
+    assert "test_twins_spikes_with_neurons_fills_what_is_missing" not in collected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +22,11 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import accesses  # noqa: E402
+import example_networks  # noqa: E402
 import gpu_cost  # noqa: E402
 import occupancy  # noqa: E402
 import page  # noqa: E402
+import sector_reasons  # noqa: E402
 import step_costs  # noqa: E402
 import traffic  # noqa: E402
 from accesses import Accesses  # noqa: E402
@@ -33,8 +36,10 @@ TINY = ["--steps", "10", "--batch", "2", "--network", "6x6x2-3c3-2a-3"]
 
 
 @cache
-def costs_of(name: str) -> Costs:
-    return step_costs.count(*gpu_cost.network(name), 300, gpu_cost.BATCHES[name])
+def costs_of(name: str, potentials: str = "full") -> Costs:
+    make, shape = gpu_cost.network(name)
+    make = make if potentials == "full" else example_networks.with_float16(make)
+    return step_costs.count(make, shape, 300, gpu_cost.BATCHES[name])
 
 
 def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: float) -> None:
@@ -54,6 +59,16 @@ def budget(costs: Costs, operations: int, readbacks: int, upload: float, moved: 
 )
 def test_a_training_step_keeps_its_budget(name: str, limits: dict[str, Any]) -> None:
     budget(costs_of(name), **limits)
+
+
+@pytest.mark.parametrize(("name", "moved"), [("MLP", 158e6), ("CNN", 770e6)])
+def test_a_training_step_with_float16_potentials_moves_less(name: str, moved: float) -> None:
+    """Nothing but the potentials changes: the same operations, and 2 bytes less for each that is written or read."""
+    full, half = costs_of(name), costs_of(name, "float16")
+    assert half.moved <= moved
+    assert half.own() == full.own()
+    assert half.launches == full.launches
+    assert half.bytes_up == full.bytes_up
 
 
 def test_a_budget_that_is_exceeded_fails() -> None:
@@ -146,8 +161,10 @@ def test_accesses_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_costs, "prepared", prepared)
     found = accesses.of_step(lambda: cs.Sequential(), (1,))
     warps = 4
-    assert found == {"every_second": Accesses(warps * (8 + 4), warps * (4 + 4), warps * 2, warps * 2 * 31, 0.0)}
+    arrays = {"x": (warps * 8, warps * 4), "y": (warps * 4, warps * 4)}
+    assert found == {"every_second": Accesses(arrays, warps * 2, warps * 2 * 31, 0.0)}
     assert found["every_second"].efficiency == 2 / 3
+    assert found["every_second"].wasteful() == ["x"]
     assert backend.device() == "cpu"
 
 
@@ -156,9 +173,54 @@ def test_accesses_are_sums_over_launches_and_arrays() -> None:
     arrays["z"] = ArrayCounts(changed=30, ideal_changed=15)
     numbers = {"accesses": 4, "partial": 1, "lanes": 9, "shared_accesses": 2, "conflicts": 6}
     launches = [LaunchCounts("k", (1, 1, 1), (32, 1, 1), 64, some, **numbers) for some in (arrays, {"x": arrays["x"]})]
-    assert accesses.total(launches) == Accesses(48, 24, 4, 12, 0.25)
-    assert accesses.total([]) == Accesses(0, 0, 0, 0, 0.0)
+    total = accesses.total(launches)
+    assert total == Accesses({"x": (16, 8), "y": (2, 1), "z": (30, 15)}, 4, 12, 0.25)
+    assert (total.sectors, total.ideal, total.wasteful()) == (48, 24, ["z", "x", "y"])
+    assert accesses.total([]) == Accesses({}, 0, 0, 0.0)
     assert accesses.total([]).efficiency == 1.0
+
+
+@pytest.mark.parametrize(("ideal", "needs"), [(79, True), (80, False)])
+def test_a_kernel_needs_a_reason_where_few_sectors_are_needed(ideal: int, needs: bool) -> None:
+    """It is that of the array with most sectors that are not needed."""
+    found = Accesses({"x=y": (60, ideal - 34), "s": (10, 6), "u": (30, 28)}, 0, 0, 0.0)
+    assert found.reason("conv_pool") == (sector_reasons.REASONS["conv_pool", "x"] if needs else "")
+    assert gpu_cost.of_accesses("conv_pool", asdict(found))[0] == f"{ideal}%"
+
+
+def test_reasons_are_of_arrays_of_kernels() -> None:
+    for kernel, array in sector_reasons.REASONS:
+        assert array in traffic.WAYS[kernel]
+    assert sector_reasons.reason("conv_pool", "w") == sector_reasons.reason("no_kernel", "x") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "what"),
+    [
+        ("adam_all", 1000, "launch"),
+        ("adam_all", 10**9, "not known"),
+        ("conv_neuron", 1000, "launch"),
+        ("conv_neuron", 10**9, "instructions"),
+        ("dense_neuron", 10**9, "instructions"),
+    ],
+)
+def test_what_a_kernel_is_bound_by(name: str, size: int, what: str) -> None:
+    assert gpu_cost.bound(Operation(name, "own", size, size, graph=True)) == what
+
+
+def test_the_page_has_a_reason_for_each_kernel_and_array_of_few_needed_sectors() -> None:
+    """`python benchmarks/gpu_cost.py` writes them."""
+    text, few = gpu_cost.PAGE.read_text("utf-8"), 0
+    for mark, share, reason, least in (("gpu-kernels", -4, -1, 2), ("gpu-sectors", -2, -3, 2)):
+        _, _, rest = text.partition(page.marks(mark)[0])
+        lines = rest.partition(page.marks(mark)[1])[0].splitlines()
+        rows = [line[1:-1].split("|") for line in lines if "`" in line]
+        assert len(rows) >= least
+        for cells in rows:
+            under = int(cells[share].strip(" %")) < 100 * sector_reasons.LEAST
+            assert bool(cells[reason].strip()) == under, cells
+            few += under
+    assert few > 2
 
 
 def test_resources_of_a_kernel() -> None:
@@ -179,33 +241,40 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     for row in (first, second):
         for name in gpu_cost.TOTALS:
             assert sum(part[name] for part in row["parts"]) == pytest.approx(row[name])
+        assert row["float16"]["moved"] < row["moved"]
+        assert row["float16"].keys() == gpu_cost.TOTALS.keys()
         assert row["kernels"]
         for kernel in row["kernels"]:
             assert kernel["launches"] >= 1
             assert kernel["moved"] > 0
             assert "registers" not in kernel
-    assert first["bytes_up"] >= 2 * 4 * round(10 * step_costs.EVENTS)
+    assert first["bytes_up"] >= 2 * 4 * round(10 * example_networks.EVENTS)
 
 
 def test_the_tables_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(gpu_cost, "BATCHES", {"5-4-3": 2})
-    monkeypatch.setattr(accesses, "of_step", lambda *_: {"adam_all": Accesses(40, 30, 8, 2, 0.25)})
+    counts = {"g": (30, 20), "constants": (10, 10)}
+    monkeypatch.setattr(accesses, "of_step", lambda *_: {"adam_all": Accesses(counts, 8, 2, 0.25)})
+    monkeypatch.setattr(sector_reasons, "REASONS", {("adam_all", "g"): "some reason"})
     monkeypatch.setattr(occupancy, "resources", lambda name: Resources(48, 1, 2))
     docs = tmp_path / "page.md"
-    marks = [mark for name in ("gpu-cost", "gpu-kernels") for mark in page.marks(name)]
+    names = ("gpu-cost", "gpu-kernels", "gpu-sectors", "gpu-card")
+    marks = [mark for name in names for mark in page.marks(name)]
     docs.write_text("\n".join(["Before.", *marks, "After.\n"]))
     gpu_cost.main(["--steps", "10", "--docs", str(docs)])
     text, said = docs.read_text(), capsys.readouterr().out
     assert text.startswith("Before.")
     assert text.endswith("After.\n")
-    totals, parts, own = said.strip().split("\n\n")
+    totals, parts, own, arrays = said.strip().split("\n\n")
     assert text.index(totals) < text.index(parts) < text.index(marks[1]) < text.index(own) < text.index(marks[3])
-    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in said.splitlines() if "`" in line]
+    assert text.index(marks[3]) < text.index(arrays) < text.index(marks[5])
+    assert arrays.splitlines()[-1].split("|")[4:6] == [" some reason ", "            66% "]
+    rows = [[cell.strip(" `") for cell in line[1:-1].split("|")] for line in own.splitlines() if "`" in line]
     kernels = {name: cells for name, *cells in rows}
-    network, launches, _, _, _, threads, *resources = kernels["adam_all"]
-    assert (network, launches, threads) == ("5-4-3", "1", "256")
-    assert resources == ["0", "48", "1", "2", "5", "75%", "0.25", "25%"]
-    assert kernels["dense_neuron"][-3:] == ["", "", ""]
+    network, launches, _, _, bound, _, threads, *resources = kernels["adam_all"]
+    assert (network, launches, bound, threads) == ("5-4-3", "1", "launch", "256")
+    assert resources == ["0", "48", "1", "2", "5", "75%", "0.25", "25%", "some reason"]
+    assert kernels["dense_neuron"][-4:] == ["", "", "", ""]
     gpu_cost.main(["--quick", "--steps", "20", "--docs", str(docs)])
     assert "T 20" in docs.read_text()
     assert own in docs.read_text()
@@ -220,6 +289,7 @@ def test_the_page_has_the_counts() -> None:
     for name, batch in gpu_cost.BATCHES.items():
         costs = costs_of(name)
         rows.append({"network": name, "steps": 300, "batch": batch, **gpu_cost.totals(costs)})
+        rows[-1]["float16"] = gpu_cost.totals(costs_of(name, "float16"))
         rows[-1]["parts"] = gpu_cost.parts(costs)
         assert "\n".join(gpu_cost.of_parts(rows[-1])) in text
     assert "\n".join(gpu_cost.of_totals(rows)) in text

@@ -333,8 +333,17 @@ def test_damaged_files(tmp_path):
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
+    cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "plain")
+    cs.export_hdf5(cs.Network("40-2", SRM), tmp_path / "lzf")
+    weight = np.ones((2, 40), np.float32)
+    with h5py.File(tmp_path / "lzf", "a") as file:
+        del file["layer/1/weight"]
+        file.create_dataset("layer/1/weight", data=weight, compression="lzf")
+    assert (cs.import_hdf5(tmp_path / "lzf")[0].weight.data == 1).all()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    for use in (lambda: cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "a")):
+    cs.import_hdf5(tmp_path / "plain")
+    net = cs.Network("3-2", SRM)
+    for use in (lambda: cs.export_hdf5(net, tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "lzf")):
         with pytest.raises(ImportError, match=r"port_hdf5: h5py is not installed; pip install 'cuslayer\[hdf5\]'"):
             use()
 

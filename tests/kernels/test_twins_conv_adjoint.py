@@ -169,10 +169,14 @@ def test_a_block_with_several_shares_of_a_weight_gradient(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool) -> None:
+def test_the_gradient_of_a_dense_layer_is_multiplied_in_the_sweep(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case((3, 3), 2, 3, 1, Window((2, 2), (1, 1), (0, 0), (1, 1)))
     for inputs in (0, 10):
         compare_conv_neuron(case, (21, 2), 0.3, "float32", "numbers", (True, exact, inputs), SHORT, 0)
+    several = Case((5, 6), 3, 18, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    for most in (1, 1 << 24):
+        monkeypatch.setattr(tap_sums, "_PART_BYTES", most)
+        compare_conv_neuron(several, (9, 3), 0.3, "float64", "numbers", (False, exact, 5), SHORT, 0)
 
 
 def test_errors_are_stored_where_the_sums_do_not_fit(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
@@ -201,11 +205,12 @@ def compare_conv_pool(
     case: Case, times: tuple[int, int], kept: str, keep: bool, exact: bool, pool: Any, constants: Any, seed: int
 ) -> None:
     (steps, samples), (tile, gain), (response, spiking, pooled_response, pooled_spiking) = times, pool, constants
-    pooling = Pooling(Window(tile, tile, (0, 0), (1, 1)), gain, pooled_response, pooled_spiking)
+    window = tile if isinstance(tile, Window) else Window(tile, tile, (0, 0), (1, 1))
+    pooling = Pooling(window, gain, pooled_response, pooled_spiking)
     rows, columns, outputs = case.maps
     x = case.spikes(seed, steps * samples, 0.3)
     u, numbers = potentials(seed, (steps * samples, *case.maps), "float32", kept, spiking.theta)
-    shape = (steps * samples, -(-rows // tile[0]), -(-columns // tile[1]), outputs)
+    shape = (steps * samples, *window.outputs("pool", (rows, columns), ceil=True), outputs)
     pooled_u, pooled_numbers = potentials(seed + 1, shape, "float32", kept, pooled_spiking.theta)
     g = normal(seed, shape, "float32")
     pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact)
@@ -243,6 +248,13 @@ def test_a_window_with_too_many_pixels_takes_two_sweeps(emulator: Emulator) -> N
     emulator.launches.clear()
     compare_conv_pool(case, (5, 1), "half", False, False, ((17, 17), 0.5), (*DEFAULT, *DEFAULT), 0)
     assert emulator.launches[:2] == ["pool_neuron_adjoint", "conv_neuron_adjoint"]
+
+
+@pytest.mark.parametrize("window", [Window((3, 3), (2, 2), (0, 0), (1, 1)), Window((2, 2), (2, 2), (1, 1), (1, 1))])
+def test_windows_that_do_not_tile_the_map_take_two_sweeps(window: Window) -> None:
+    case = Case((5, 6), 3, 4, 1, Window((3, 3), (1, 1), (1, 1), (1, 1)))
+    for kept in ("numbers", "half"):
+        compare_conv_pool(case, (21, 2), kept, True, False, (window, 0.5), (*DEFAULT, *DEFAULT), 0)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -144,13 +144,32 @@ def test_the_fused_pass_of_the_cpu() -> None:
     np.testing.assert_array_equal(unpacked_on_host(ours[2]), theirs[2])
 
 
+OTHERS = Window.of("pool", 3, 2, 0, 1), Window.of("pool", 2, 2, 1, 1), Window.of("pool", 2, 2, 0, 2), tiles(4, 4)
+
+
 def test_conditions_of_one_pass() -> None:
-    x, window = packed_on_host(np.zeros((2, 4, 4, 2), bool), 1), Window.of("conv", 3, 2, 1, 2)
-    for pool in (tiles(2, 2), tiles(3, 5), tiles(1, 15)):
-        assert gpu.fused.conv_pool_kernels(x, window, 2, pool, True) == gpu.fused.conv_kernels(x, window, 2, True)
-    overlapping, padded = Window.of("pool", 3, 2, 0, 1), Window.of("pool", 2, 2, 1, 1)
-    for pool in (overlapping, padded, Window.of("pool", 2, 2, 0, 2), tiles(4, 4)):
-        assert gpu.fused.conv_pool_kernels(x, window, 2, pool) is None
+    assert all(gpu_conv.pools_in_one_pass(pool) for pool in (tiles(2, 2), tiles(3, 5), tiles(1, 15)))
+    assert not any(gpu_conv.pools_in_one_pass(pool) for pool in OTHERS)
+
+
+@pytest.mark.parametrize("pool", OTHERS)
+@pytest.mark.parametrize("keep", [np.float32, np.float16, None])
+def test_windows_that_do_not_tile_the_map_are_pooled_in_a_second_pass(pool: Window, keep: Any) -> None:
+    steps, (response, spiking), gain = 21, SRM, 15
+    x, w = SMALL.spikes(0, 2 * steps, 0.3), SMALL.weights(0, "float32", spiking.theta)
+    passes = gpu.fused.conv_pool_kernels(packed_on_host(x, 1), SMALL.window, SMALL.groups, pool)
+    constants = SMALL.window, response, spiking, Pooling(pool, gain, response, spiking)
+    u, pooled_u, s = passes.conv_pool(packed_on_host(x, 1), steps, w, *constants, keep and np.dtype(keep))
+    weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, SMALL.window, SMALL.groups)
+    before, fired = neurons_of(weighted, steps, response, spiking)
+    after, pooled = neurons_of(sums_of(fired, pool, gain, "float32"), steps, response, spiking)
+    assert pooled.any()
+    np.testing.assert_array_equal(unpacked_on_host(s).reshape(pooled.shape), pooled)
+    for ours, theirs in ((u, before), (pooled_u, after)):
+        if keep:
+            same_bits(ours.reshape(theirs.shape), theirs.astype(keep))
+        else:
+            assert ours.size == 0
 
 
 @drawn

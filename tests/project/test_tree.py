@@ -20,6 +20,8 @@ SHIPPED = (".cu", ".cuh", ".npz", ".typed", ".js", ".css", ".html")
 LEVELS = {
     "check": 1,
     "extras": 1,
+    "kernel_cache": 1,
+    "hdf5": 2,
     "files": 1,
     "archive": 2,
     "backend": 2,

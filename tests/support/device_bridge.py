@@ -30,14 +30,29 @@ class Bridge:
     """The kernels of the GPU with NumPy arrays as arguments and results."""
 
     def __getattr__(self, topic: str) -> Any:
-        return _Topic(getattr(gpu, topic))
+        return Topic(getattr(gpu, topic))
 
 
-class _Topic:
-    """Functions of the device with NumPy arrays: those of a module, or the methods of an object that has kernels."""
+class Topic:
+    """Functions of the device with NumPy arrays: those of a module, or the methods of an object that has kernels.
+
+    A name that a monkeypatch sets is set in the module, and again what it was where the monkeypatch removes it.
+    """
+
+    _functions: ModuleType | OnePass
+    _before: dict[str, Any]
 
     def __init__(self, functions: ModuleType | OnePass) -> None:
-        self._functions = functions
+        self.__dict__.update(_functions=functions, _before={})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._before.setdefault(name, getattr(self._functions, name))
+        setattr(self._functions, name, getattr(value, "of_device", value))
+
+    def __delattr__(self, name: str) -> None:
+        # Once for each time that it was set.
+        if name in self._before:
+            setattr(self._functions, name, self._before.pop(name))
 
     def __getattr__(self, name: str) -> Any:
         thing = getattr(self._functions, name)
@@ -51,8 +66,11 @@ def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
         # Arrays of the host and their copies on the device, by the identity of the first.
         moved: dict[int, tuple[Any, Any]] = {}
 
+        on_device = []
+
         def there(x: Any) -> Any:
             if not isinstance(x, np.ndarray):
+                on_device.append(isinstance(x, cupy.ndarray))
                 return x
             if id(x) not in moved:
                 moved[id(x)] = x, cupy.asarray(x)
@@ -60,18 +78,20 @@ def _across(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
         def back(x: Any) -> Any:
             if isinstance(x, (ModuleType, OnePass)):
-                return _Topic(x)
+                return Topic(x)
             if not isinstance(x, cupy.ndarray):
                 return x
-            given = [here for here, on_device in moved.values() if x is on_device]
+            given = [here for here, copied in moved.values() if x is copied]
             return given[0] if given else cupy.asnumpy(x)
 
         out = kernel(*_each(there, arrays), **_each(there, options))
-        for here, on_device in moved.values():
+        for here, copied in moved.values():
             if here.flags.writeable:
-                here[...] = cupy.asnumpy(on_device)
-        return _each(back, out)
+                here[...] = cupy.asnumpy(copied)
+        # A launcher that calls another one has the arrays on the device already.
+        return out if any(on_device) else _each(back, out)
 
+    call.of_device = kernel  # type: ignore[attr-defined]
     return call
 
 

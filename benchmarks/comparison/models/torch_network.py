@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,17 @@ from comparison.models import stages
 
 Note = Callable[[int, torch.Tensor], None]
 
+# Seconds of the steps that are timed together on a GPU, and how often they are.
+_SECONDS, _REPEATS = 0.1, 5
+
 
 class TorchNetwork:
     """A network that is trained towards given firing rates; subclasses run it with a library.
 
+    Its work may name a device of torch's; by default it is the CPU.
+
     Attributes:
+        device: where it runs.
         time_axis, batch_axis: those of what `layout` returns, and of the output.
         synapses: the layers without their neurons.
         neurons: what is behind each of them.
@@ -30,18 +37,20 @@ class TorchNetwork:
     def __init__(self, work: dict, form: str, spikes: np.ndarray, labels: np.ndarray) -> None:
         torch.manual_seed(0)
         torch.set_num_threads(work["threads"])
+        self.device = torch.device(work.get("device", "cpu"))
         self.layers, self.form = work["layers"], form
         befores = [before for before, _ in stages.shapes(self.layers, spikes.shape[2:])]
         self.synapses = nn.ModuleList(
             [self.synapse(before, *layer) for layer, before in zip(self.layers, befores, strict=True)]
-        )
-        self.neurons = nn.ModuleList([self.neuron(threshold(*layer)) for layer in self.layers])
+        ).to(self.device)
+        self.neurons = nn.ModuleList([self.neuron(threshold(*layer)) for layer in self.layers]).to(self.device)
         self.neurons.requires_grad_(False)
-        x = torch.from_numpy(spikes)
+        x = torch.from_numpy(spikes).to(self.device)
         self.x = self.layout(x.flatten(2) if self.layers[0][0] == "dense" else x.movedim(-1, 2))
-        self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1]))
+        self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1])).to(self.device)
         weights = [p for p in self.synapses.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(weights, lr=stages.LEARNING_RATE, fused=True)
+        captured = self.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(weights, lr=stages.LEARNING_RATE, fused=True, capturable=captured)
 
     def synapse(self, shape: stages.Shape, kind: str, size: int, *rest: int) -> nn.Module:
         """Return a layer without its neurons for an input of a shape (H, W, C) or (C,)."""
@@ -91,6 +100,56 @@ class TorchNetwork:
     def train(self) -> None:
         """Take a training step."""
         self.step()
+
+    def measure(self) -> dict[str, Any]:
+        """Return the median seconds of a training step, and on a GPU those of a CUDA graph of it.
+
+        Where it cannot be captured, ``graph_problem`` says why.
+        """
+        found: dict[str, Any] = {"seconds": self._seconds(self.train), "graph_seconds": None}
+        if self.device.type != "cuda":
+            return found | {"graph_problem": "not on a GPU"}
+        try:
+            found["graph_seconds"] = self._seconds(self._graph())
+        except Exception as problem:  # of the library or of CUDA: the step as it is was measured
+            found["graph_problem"] = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
+        return found
+
+    def _graph(self) -> Callable[[], None]:
+        """Return the launch of a CUDA graph of a training step, captured as torch's documentation shows."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self.train()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad()
+        with torch.cuda.graph(graph):
+            self.train()
+        launch: Callable[[], None] = graph.replay
+        return launch
+
+    def _seconds(self, work: Callable[[], Any]) -> float:
+        """Return the median seconds of some work after a first call."""
+        self._elapsed(work, 2)
+        times = max(1, min(1000, round(_SECONDS / max(self._elapsed(work, 1), 1e-6))))
+        return median(self._elapsed(work, times) for _ in range(_REPEATS))
+
+    def _elapsed(self, work: Callable[[], Any], times: int) -> float:
+        """Return the seconds of one of several calls: on a GPU between two events, else by the clock."""
+        if self.device.type != "cuda":
+            start = time.perf_counter()
+            for _ in range(times):
+                work()
+            return (time.perf_counter() - start) / times
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(times):
+            work()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / times
 
 
 class SteppedNetwork(TorchNetwork):

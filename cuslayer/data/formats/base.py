@@ -18,22 +18,51 @@ EXACT = 2**51
 BLOCK = 1 << 15
 # The largest initial capacity of `Packets` in events, which is 2 GB.
 _LARGEST_CAPACITY = 1 << 26
+# Files of any size may hold so many events, whose columns take 16 MB.
+_FEW = 1 << 19
 
 
 class Unreadable(ValueError):
     """An invalid file; the message follows the name of the file, such as "is empty"."""
 
 
+class Limit:
+    """The number of events that a file may hold, which is checked before memory is taken for them.
+
+    By default it is 524,288, or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if
+    that is more: no file holds more without compression, and the events take at most eight times the size of the file.
+
+    Args:
+        size: the size of the file in bytes.
+        most: the number of events; None for the default.
+    """
+
+    def __init__(self, size: int, most: int | None) -> None:
+        self._size, self._most = size, most
+
+    def most(self, columns: int = 4) -> int:
+        """Return the number of events for a number of columns."""
+        return max(_FEW, self._size // columns) if self._most is None else self._most
+
+    def check(self, count: int, columns: int = 4) -> None:
+        """Raise Unreadable if the count is too high."""
+        if count > self.most(columns):
+            raise Unreadable(
+                f"must hold at most {self.most(columns)} events, got {count}; max_events={count} reads them"
+            )
+
+
 class Format(NamedTuple):
     """A file format.
 
     Attributes:
-        read: a function of an open file, its size in bytes and a unit; returns events or raises Unreadable.
+        read: a function of an open file, its size in bytes, a unit and, by default None, the largest number of events
+            of `Limit`; returns events or raises Unreadable.
         write: a function of an open file, events, the suffix and a unit; raises ValueError.
         unit: the default unit of times; None if the format has only one unit.
     """
 
-    read: Callable[[BinaryIO, int, str], Events]
+    read: Callable[..., Events]
     write: Callable[[BinaryIO, Events, str, str], None]
     unit: str | None = None
 
@@ -42,28 +71,31 @@ class Packets:
     """Collects events packet by packet.
 
     The capacity is an estimate and may be much too high: the operating system allocates only pages that are written.
+
+    Attributes:
+        count: the number of events so far.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._count = 0
+        self.count = 0
         kinds = (np.float64, np.int64, np.int64, np.int64)
         capacity = min(max(capacity, 1), _LARGEST_CAPACITY)
         self._columns: list[npt.NDArray[Any]] = [np.empty(capacity, dtype=kind) for kind in kinds]
 
     def add(self, t: Floats, x: npt.NDArray[Any], y: npt.NDArray[Any], p: npt.NDArray[Any]) -> int:
         """Append a packet of events and return their number."""
-        first, self._count = self._count, self._count + len(t)
+        first, self.count = self.count, self.count + len(t)
         for i, values in enumerate((t, x, y, p)):
-            if self._count > len(self._columns[i]):
-                larger = np.empty(2 * self._count, dtype=self._columns[i].dtype)
+            if self.count > len(self._columns[i]):
+                larger = np.empty(2 * self.count, dtype=self._columns[i].dtype)
                 larger[:first] = self._columns[i][:first]
                 self._columns[i] = larger
-            self._columns[i][first : self._count] = values
+            self._columns[i][first : self.count] = values
         return len(t)
 
     def joined(self) -> Events:
         """Return the events of all packets."""
-        return Events._own(*(column[: self._count] for column in self._columns))
+        return Events._own(*(column[: self.count] for column in self._columns))
 
 
 def read_block(file: BinaryIO, size: int) -> bytes:

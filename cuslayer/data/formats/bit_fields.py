@@ -44,17 +44,18 @@ class Packed:
             self._shifts[name] = (shift, 2**width - 1 if 8 * size > width + shift else 0)
         self._record = np.dtype({"names": list(bits), "formats": formats, "offsets": offsets, "itemsize": self.bytes})
 
-    def read(self, file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
+    def read(self, file: BinaryIO, size: int, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
         """Read the columns of a file of `size` bytes.
 
         Raises:
-            Unreadable: the file is empty or ends within a record.
+            Unreadable: the file is empty, ends within a record, or has more than `most` records.
         """
         if not size:
             raise base.Unreadable("is empty")
         if size % self.bytes:
             raise base.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
         count = size // self.bytes
+        base.Limit(size, most).check(count)
         columns = self._empty(count)
         for first in range(0, count, base.BLOCK):
             some = min(base.BLOCK, count - first)

@@ -1,12 +1,14 @@
 """HDF5: data sets `events/x`, `events/y`, `events/p` and `events/t` of equal length, as in DSEC and others.
 
 Times are whole microseconds unless the attribute `unit` of `events/t`, or the caller, gives another unit. A file
-without `events/y` is a one-dimensional recording. Files are written with checksums.
+without `events/y` is a one-dimensional recording. Files are read by `cuslayer.hdf5`, without the C library, and written
+by h5py with checksums.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,52 +17,56 @@ import numpy.typing as npt
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 from cuslayer.extras import optional
+from cuslayer.hdf5 import Damaged, Dataset, Group, open_root
 
 _CHUNK = 1 << 16
 
 
-def read(file: BinaryIO, size: int, unit: str) -> Events:
+def read(file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
     """Read the events of an HDF5 file; unit "" means the unit of the file."""
-    h5py = optional("read_events", "h5py", "hdf5")
     try:
-        with h5py.File(file, "r") as opened:
-            return _events(h5py, opened, unit)
-    except base.Unreadable:
-        raise
-    except Exception as problem:  # h5py raises many types for errors of HDF5
-        raise base.Unreadable(f"cannot be read as HDF5 ({' '.join(str(problem).split())})") from None
+        return _events(open_root("read_events", file, size), unit, base.Limit(size, most))
+    except Damaged as problem:
+        text = str(problem)
+        raise base.Unreadable(text if text.startswith("must ") else f"cannot be read as HDF5 ({text})") from None
 
 
-def _events(h5py: Any, opened: Any, unit: str) -> Events:
-    group = opened.get("events")
-    if not isinstance(group, h5py.Group):
+def _events(root: Group, unit: str, limit: base.Limit) -> Events:
+    group = root.get("events")
+    if not isinstance(group, Group):
         raise base.Unreadable("must hold a group events with x, y, p and t")
-    columns = {name: group.get(name) for name in ("t", "x", "y", "p")}
-    if columns["y"] is None:
-        del columns["y"]
-    for name, column in columns.items():
-        if not isinstance(column, h5py.Dataset) or column.ndim != 1 or column.dtype.kind not in "biuf":
+    found = {name: group.get(name) for name in ("t", "x", "y", "p")}
+    if found["y"] is None:
+        del found["y"]
+    columns: dict[str, Dataset] = {}
+    for name, column in found.items():
+        if not isinstance(column, Dataset) or len(column.shape) != 1 or column.type.dtype.kind not in "iuf":
             raise base.Unreadable(f"must hold numbers of shape (events,) in events/{name}")
-        if len(column) != len(columns["t"]):
-            raise base.Unreadable(
-                f"must hold as much in events/{name} as in events/t, got {len(column)} and {len(columns['t'])}"
-            )
-        if not _complete(column):
-            raise base.Unreadable(f"must hold all of events/{name}, a part is missing")
-    own = columns["t"].attrs.get("unit", "us")
-    if not unit and own not in base.PER_MS:
-        raise base.Unreadable(f"must give the unit of events/t as one of {', '.join(base.PER_MS)}, got {own!r}")
-    t = base.times(columns["t"][()], unit or own)
-    x, p = (base.integers(name, columns[name][()]) for name in ("x", "p"))
-    y = base.integers("y", columns["y"][()]) if "y" in columns else None
-    return Events._own(t, x, y, p)
+        columns[name] = column
+        count = columns["t"].size
+        if column.size != count:
+            raise base.Unreadable(f"must hold as much in events/{name} as in events/t, got {column.size} and {count}")
+    limit.check(count, len(columns))
+    if not unit:
+        own = columns["t"].attribute("unit")
+        unit = "us" if own is None else own
+        if not isinstance(unit, str) or unit not in base.PER_MS:
+            raise base.Unreadable(f"must give the unit of events/t as one of {', '.join(base.PER_MS)}, got {own!r}")
+    t = _column(columns["t"], np.float64, lambda values, first: base.times(values, unit, first))
+    x, p = (_positions(name, columns[name]) for name in ("x", "p"))
+    return Events._own(t, x, _positions("y", columns["y"]) if "y" in columns else None, p)
 
 
-def _complete(column: Any) -> bool:
-    """Return whether a data set was written completely: HDF5 reads missing parts as zeros."""
-    if column.chunks is not None:
-        return bool(column.id.get_num_chunks() == -(-len(column) // column.chunks[0]))
-    return bool(column.id.get_storage_size() == column.size * column.dtype.itemsize)
+def _positions(name: str, column: Dataset) -> npt.NDArray[np.int64]:
+    return _column(column, np.int64, lambda values, first: base.integers(name, values, first))
+
+
+def _column(column: Dataset, dtype: Any, convert: Callable[[npt.NDArray[Any], int], Any]) -> npt.NDArray[Any]:
+    """Return a column, converted part by part."""
+    whole = np.empty(column.size, dtype)
+    for (first,), values in column.blocks():
+        whole[first : first + len(values)] = convert(values, first)
+    return whole
 
 
 def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
@@ -78,7 +84,8 @@ def write(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
             # A chunk cannot be empty, so a file without events is not chunked.
             chunks = {"chunks": (min(_CHUNK, len(values)),), "fletcher32": True} if len(values) else {}
             group.create_dataset(name, data=values, **chunks)
-        group["t"].attrs["unit"] = unit
+        # Of a fixed length: text of a variable length is in a part of the file that has no checksum.
+        group["t"].attrs.create("unit", unit, dtype=h5py.string_dtype("ascii", len(unit)))
     file.write(memory.getbuffer())
 
 

@@ -25,9 +25,10 @@ _SHAPE = re.compile(rb"'shape': *\((\d{1,18}), *([34]),?\)")
 _EXACT_INTEGER = 2**53
 
 
-def read(file: BinaryIO, size: int, unit: str) -> Events:
+def read(file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
     """Read the events of a `.npy` file."""
     count, columns, dtype, fortran_order = _header(file, size)
+    base.Limit(size, most).check(count, columns)
     t = np.empty(count)
     positions = [np.empty(count, dtype=np.int64) for _ in range(columns - 1)]
     names = ("x", "y", "p") if columns == 4 else ("x", "p")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -28,7 +29,7 @@ FORMATS = {
 T = TypeVar("T")
 
 
-def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Events:
+def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_events: int | None = None) -> Events:
     """Read the events of a file, in the order and with the channels of the file, times in ms.
 
     | suffix | events | bytes per event |
@@ -44,14 +45,19 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Eve
     Times are as in the file: those of AEDAT 4 count from 1970; `cuslayer.data.FromStart` makes them start at 0.
 
     Args:
-        path: the file. HDF5 needs h5py (extra hdf5), compressed AEDAT 4 needs lz4 or zstandard (extra aedat).
+        path: the file. Compressed AEDAT 4 needs lz4 or zstandard (extra aedat); HDF5 with other filters than gzip,
+            shuffle and checksums needs h5py (extra hdf5).
         unit: "s", "ms", "us" or "ns": the unit of the times in a `.npy` file (default ms) or an HDF5 file (default: as
             the file says, or us).
+        max_events: the largest number of events to read, which is checked before memory is taken. By default 524,288,
+            or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if that is more: only a
+            file that is compressed to less needs this argument.
 
     Raises:
         ImportError: the library that the format needs is not installed.
-        ValueError: the file is missing, empty, truncated, a folder, of another format, or inconsistent; or unit is
-            unknown or given for a format that has its own.
+        TypeError: max_events is not an integer.
+        ValueError: the file is missing, empty, truncated, a folder, a device, of another format, inconsistent, or holds
+            more events than max_events; or unit is unknown or given for a format that has its own.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -61,10 +67,12 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None) -> Eve
     """
     op = "read_events"
     file_path = check.path(op, "path", path)
+    if max_events is not None:
+        check.integer(op, "max_events", max_events, least=0)
 
     def read(file: BinaryIO, size: int) -> Events:
         known = _format(op, file_path)
-        return known.read(file, size, _unit(op, file_path, known, unit))
+        return known.read(file, size, _unit(op, file_path, known, unit), max_events)
 
     return read_file(op, file_path, read)
 
@@ -101,12 +109,38 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
 def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
     """Return `read(file, size)` of an open file; raise ValueError that names the file."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return read(file, os.fstat(file.fileno()).st_size)
     except OSError as problem:
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
     except base.Unreadable as problem:
         raise ValueError(f"{op}: {path} {problem}") from None
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading; a named pipe or a device, of which reading may never end, is none.
+
+    Raises:
+        OSError: the file cannot be opened.
+        Unreadable: it is no regular file.
+    """
+    _check_regular(os.stat(path))  # opening some devices has an effect
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(descriptor))
+    except base.Unreadable:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _check_regular(status: os.stat_result) -> None:
+    """Raise Unreadable for what is no regular file."""
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+        raise base.Unreadable(f"is a {names.get(kind, 'device')}, not a file")
 
 
 def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -139,8 +173,10 @@ def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
 
 def _why(path: Path, problem: OSError) -> str:
     """Return why a file cannot be read or written."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return "is a folder, not a file"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is a device or a pipe, not a file"
     if problem.errno == errno.ENOENT:
-        return "does not exist" if path.parent.is_dir() else f"has no folder {path.parent} to be in"
+        return "does not exist" if os.path.isdir(path.parent) else f"has no folder {path.parent} to be in"
     return f"cannot be opened ({problem.strerror or type(problem).__name__})"

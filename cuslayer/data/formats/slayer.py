@@ -55,8 +55,8 @@ def _events(columns: dict[str, npt.NDArray[Any]]) -> Events:
     return Events._own(columns["t"], columns["x"], columns.get("y"), columns["p"])
 
 
-def _read(layout: Packed, file: BinaryIO, size: int, unit: str) -> Events:
-    return _events(layout.read(file, size))
+def _read(layout: Packed, file: BinaryIO, size: int, unit: str, most: int | None = None) -> Events:
+    return _events(layout.read(file, size, most))
 
 
 def _write(layout: Packed, file: BinaryIO, events: Events, suffix: str, unit: str) -> None:

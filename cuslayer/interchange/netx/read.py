@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
-from cuslayer.extras import optional
+from cuslayer.hdf5 import Damaged, Group, open_root
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
@@ -17,8 +19,12 @@ from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.names import make_neuron
 
+# Bytes of arrays that any file may unfold to.
+_FEW = 1 << 24
+_DEEPEST = 8
 
-def import_hdf5(path: str | Path) -> Sequential:
+
+def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential:
     """Read a network from a file of `export_hdf5`, SLAYER-PyTorch's genModel, or the same layout.
 
     The output is that of the exported network.
@@ -27,30 +33,40 @@ def import_hdf5(path: str | Path) -> Sequential:
 
     Args:
         path: the file.
+        max_bytes: the largest number of bytes of all arrays in the file together, which is checked before memory is
+            taken; by default 16 MB or eight times the size of the file, if that is more.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: the file is missing or not HDF5, an entry is missing or unknown, or a shape does not fit.
-        ImportError: h5py is not installed.
+        ValueError: the file is missing, damaged or not HDF5, has data in or links to other files, or more than
+            max_bytes; an entry is missing or unknown; or a shape does not fit.
+        TypeError: max_bytes is not an integer.
+        ImportError: h5py is not installed, which data needs that is compressed otherwise than by gzip.
 
     >>> import_hdf5("no/such.net")
     Traceback (most recent call last):
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    library = optional("import_hdf5", "h5py", "hdf5")
-    if not Path(path).is_file():
+    path = check.path("import_hdf5", "path", path)
+    if not os.path.isfile(path):
         raise ValueError(f"import_hdf5: {path} is no file")
-    try:
-        with library.File(path, "r") as file:
-            document = _plain(file)
-    except Exception as problem:  # a damaged file may raise any type
-        raise ValueError(f"import_hdf5: {path} is damaged or no HDF5 ({type(problem).__name__})") from None
     op = f"import_hdf5: {path}"
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            most = max(_FEW, 8 * size) if max_bytes is None else check.integer(op, "max_bytes", max_bytes, least=0)
+            document = _plain(open_root("import_hdf5", file, size), [most])
+    except OSError as problem:
+        raise ValueError(f"{op} cannot be read ({problem.strerror or type(problem).__name__})") from None
+    except Damaged as problem:
+        raise ValueError(f"{op} is damaged or no HDF5: {problem}") from None
     dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
     layers = _entry(document, op, "layer")
+    if not isinstance(layers, dict):
+        raise ValueError(f"{op}: layer must be a group, got {check.one_line(layers)}")
     stages: list[Any] = []
     shape: tuple[int, ...] = ()
     for number in range(len(layers)):
@@ -62,11 +78,21 @@ def import_hdf5(path: str | Path) -> Sequential:
         given = "frame" if kind == "input" and "frame" in entry else "shape"
         after = _shape(op, f"{at}/{given}", _entry(entry, op, f"{at}/{given}"))
         if kind != "input":
-            stages += _stages(op, at, kind, entry, shape, after, dt)
+            stages += _checked(op, at, kind, entry, shape, after, dt)
         elif number:
             raise ValueError(f"{op}: {at}/type is input, which must be the first layer")
         shape = after
     return Sequential(*stages)
+
+
+def _checked(op: str, at: str, *arguments: Any) -> list[Any]:
+    """Return the layer of an entry, as `_stages` does; errors of what is no number or no shape name the entry."""
+    try:
+        return _stages(op, at, *arguments)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
+        if str(problem).startswith(op):
+            raise
+        raise ValueError(f"{op}: {at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
 
 
 def _stages(
@@ -96,10 +122,13 @@ def _stages(
 
 def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> Any:
     weight = np.asarray(_entry(entry, op, f"{at}/weight"))
+    if weight.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: {at}/weight must be numbers, got {weight.dtype}")
     if kind == "dense":
         features = before or (weight.size // after[0],)
+        _check_size(op, at, weight, math.prod(features) * after[0])
         dense = Dense(features, after[0])
-        return _with_weight(op, at, dense, weight, (after[0], int(np.prod(features))))
+        return _with_weight(op, at, dense, weight, (after[0], math.prod(features)))
     geometry: dict[str, Any] = {name: _pair(op, entry, at, name) for name in ("stride", "padding", "dilation")}
     kernel = _pair(op, entry, at, "kernelSize")
     if kind in ("pool", "unpool"):
@@ -110,9 +139,16 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
     options = geometry | {"groups": int(_entry(entry, op, f"{at}/groups"))}
     if kind == "convT":
         options["output_padding"] = _pair(op, entry, at, "outputPadding")
+    _check_size(op, at, weight, inputs * outputs * math.prod(kernel) // max(1, options["groups"]))
     layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, **options)
     kernel_h, kernel_w, inner, outer = layer.weight.shape
     return _with_weight(op, at, layer, weight, (outer, inner, kernel_h, kernel_w))
+
+
+def _check_size(op: str, at: str, weight: Array, size: int) -> None:
+    """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
+    if size > max(weight.size, _FEW):
+        raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {size} numbers")
 
 
 def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
@@ -127,17 +163,27 @@ def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[in
     return layer
 
 
-def _plain(group: Any) -> dict[str, Any]:
-    """Return a group of the file as a dictionary of numbers, strings and arrays."""
-    return {name: _plain(value) if hasattr(value, "keys") else _value(value[()]) for name, value in group.items()}
+def _plain(group: Group, left: list[int], depth: int = 0) -> dict[str, Any]:
+    """Return a group of the file as a dictionary of numbers, strings and arrays.
 
-
-def _value(value: Any) -> Any:
-    array = np.asarray(value)
-    if array.dtype.kind in "SO":
-        word = array.ravel()[0]
-        return word.decode("ascii") if isinstance(word, bytes) else str(word)
-    return array.item() if array.ndim == 0 else array
+    Args:
+        group: the group.
+        left: the bytes that the arrays of the file may still take, in a list of one.
+        depth: the number of groups around it.
+    """
+    if depth > _DEEPEST:
+        raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
+    found: dict[str, Any] = {}
+    for name in group.names():
+        member = group.get(name)
+        if isinstance(member, Group):
+            found[name] = _plain(member, left, depth + 1)
+        elif member is not None:
+            left[0] -= member.nbytes
+            if left[0] < 0:
+                raise Damaged(f"{member.name} has {member.nbytes} bytes, more than may be left; max_bytes= reads them")
+            found[name] = member.read()
+    return found
 
 
 def _entry(group: Any, op: str, path: str) -> Any:
@@ -155,7 +201,10 @@ def _pair(op: str, entry: dict[str, Any], at: str, name: str) -> tuple[int, int]
 
 def _shape(op: str, name: str, value: Any) -> tuple[int, ...]:
     """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
-    numbers = [int(n) for n in np.atleast_1d(value)]
+    array = np.atleast_1d(value)
+    if array.dtype.kind not in "iuf" or array.size > 3 or not np.isfinite(array).all():
+        raise ValueError(f"{op}: {name} must be three numbers from 1, got {check.one_line(value)}")
+    numbers = [int(n) for n in array.ravel()]
     if len(numbers) not in (1, 3) or min(numbers) < 1:
         raise ValueError(f"{op}: {name} must be three numbers from 1, got {numbers}")
     if len(numbers) == 1 or numbers[1:] == [1, 1]:

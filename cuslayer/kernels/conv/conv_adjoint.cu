@@ -5,16 +5,17 @@
 //   conv_input_adjoint   g_x[f, y, z, c] = sum_{i, j, o} w[i, j, c, o] errors[f, r, k, o], stride r + gap i - top = y
 //
 // Layout: spikes are packed by rows, (frames, H, words of W C bits); errors are (frames, rows, columns, outputs),
-// weights (kh, kw, C / groups, outputs), x (frames, H, W, C). C-contiguous.
+// weights (kh, kw, C / groups, outputs), the gradient of the input (frames, H, W, C). C-contiguous.
 //
 // conv_weight_adjoint: block (part, channels, slice) takes `places` pixels of the map, `lanes` output channels,
 // some pieces of the window, and chunks of frames; see TapSums in tap_sums.cuh. Only spikes cost additions.
 // add_parts: a block of 32 x 16 threads adds 32 neighbouring elements; row r adds the parts r, r + 16, ...
 // conv_input_adjoint: a product of the matrices errors (pixels of x, taps x outputs of a group), which is gathered, not
 // stored, and w (taps x outputs, channels of a group). A block of 128 threads computes 8,192 elements in float, 4,096
-// in double, a thread PIXELS x CHANNELS of them in registers; errors and weights of DEPTH outputs of a tap are in
-// shared memory. Arithmetic intensity: 8 x 8 fused multiply-adds for 16 numbers read from shared memory; for 32
-// channels, 28 for each number that is read from L1 or L2, where all taps find the errors again.
+// in double, a fourth of them with few channels: a thread PIXELS x CHANNELS of them in registers; errors and weights of
+// DEPTH outputs of a tap are in shared memory. Arithmetic intensity in float: 8 x 8 fused multiply-adds for 16 numbers
+// read from shared memory; for 32 channels, 28 for each number that is read from L1 or L2, where all taps find the
+// errors again.
 // Precision: `real`. The order of each sum depends on the shapes alone: no float is added atomically.
 // Twins: kernels/conv/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
@@ -238,7 +239,7 @@ __device__ __forceinline__ void add_taps(
 extern "C" __global__ void conv_input_adjoint(
     const real *__restrict__ errors,  // (frames, rows, columns, outputs)
     const real *__restrict__ w,       // (kernel_h, kernel_w, channels / groups, outputs)
-    real *__restrict__ x,             // (frames, height, width, channels), written
+    real *__restrict__ x,             // (frames, height, columns, channels), written
     long long frames,                 // frames
     int rows,                         // rows of the map
     int out_columns,                  // columns of the map

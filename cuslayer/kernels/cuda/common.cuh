@@ -1,5 +1,6 @@
 // Common code of the CUDA kernels. kernels/cuda/compile.py puts this file in front of every *.cu, after the line that
-// defines `real` as float or double. Nothing is #included: the key of CuPy's cache of compiled code is this text.
+// defines `real` as float or double, and the text of a header in the place of its #include: the key of CuPy's cache of
+// compiled code is the whole text.
 //
 // Signals are a matrix (steps, columns); a time step is a contiguous row. In a loop over time a thread computes one
 // column and neighbouring threads neighbouring columns: each step of a warp is one coalesced access to a row.
@@ -27,31 +28,6 @@ __device__ __forceinline__ bool is_last_block(unsigned *arrived)
         __threadfence();
     return last;
 }
-
-// One signal of a matrix (steps, columns): x(t) is its value at a step.
-template <typename Number>
-struct Column {
-    const Number *first;
-    long long columns;
-
-    __device__ __forceinline__ Column(const Number *x, long long columns, long long m) : first(x + m), columns(columns) {}
-    __device__ __forceinline__ Number operator()(long long t) const { return first[t * columns]; }
-};
-
-// One neuron of packed spikes (steps, samples, words of a sample): bit b of word w is neuron 32 w + b.
-struct PackedColumn {
-    const unsigned *first;
-    long long words;
-    int bit;
-
-    __device__ __forceinline__ PackedColumn(
-        const unsigned *x, long long samples, long long neurons, long long sample, long long neuron)
-        : words(samples * ((neurons + 31) / 32)), bit(int(neuron % 32))
-    {
-        first = x + sample * ((neurons + 31) / 32) + neuron / 32;
-    }
-    __device__ __forceinline__ bool operator()(long long t) const { return first[t * words] >> bit & 1; }
-};
 
 // A number of 16 bits as arrays keep it; arithmetic is in `real`. Rounds to nearest, ties to even; numbers beyond 65,504
 // become the largest: kernels/float16/cpu.py has the same steps.

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.cuda.launch import empty, most_shared
+from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
 
 # Warps that a multiprocessor should have at a time, so that one computes while another waits: three a scheduler.
@@ -95,6 +95,23 @@ def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int
         return Kept(nothing, nothing, no_half, 0)
     u = empty(beside, (steps, neurons), keep)
     return Kept(u, nothing, u, 2) if u.dtype == np.float16 else Kept(u, u, no_half, 1)
+
+
+def stored_potential(u: Array, dtype: np.dtype[Any], prefix: str = "") -> Mapping[str, Any]:
+    """Return a saved potential by the names of the kernels' parameters.
+
+    Args:
+        u: the potential, in the kernel's number type or float16.
+        dtype: the kernel's number type.
+        prefix: of the names; without one, `stored_half` says which of the two arrays the potential is.
+
+    Returns:
+        Two arrays of which one is empty, for numbers and for float16.
+    """
+    half = u.dtype == np.float16
+    real = empty(u, (0,), dtype) if half else contiguous(u)
+    bits = contiguous(u) if half else empty(u, (0,), np.float16)
+    return {f"{prefix}u": real, f"{prefix}half": bits, **({} if prefix else {"stored_half": half})}
 
 
 def new_spikes(x: PackedSpikes, frame: tuple[int, int, int]) -> PackedSpikes:

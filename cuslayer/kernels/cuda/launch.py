@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,8 +17,10 @@ from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.operations.base import numeric, numeric_type
 
-# AHEAD of common.cuh: the steps that one thread of fir and shift computes. Only the number of threads depends on it.
+# Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8
+# The arrays of a kind that a launch for several weights takes: optim.cu, score.cu.
+ARRAYS = 8
 
 # For each library of kernels, the counter of each device; see `arrived`.
 _arrived: WeakKeyDictionary[source.Library, dict[int, Array]] = WeakKeyDictionary()
@@ -123,6 +125,23 @@ def neuron_constants(
         **recurrence(response, dtype, steps, prefix),
         **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
     }
+
+
+def adjoint_constants(
+    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
+) -> dict[str, Any]:
+    """Return what `neuron_constants` does, and the surrogate, by the names of the kernels' parameters."""
+    found = surrogate(spiking, dtype)
+    return {
+        **neuron_constants(dtype, steps, response, spiking, prefix),
+        f"{prefix}steep": found["steep"],
+        f"{prefix}rho_height": found["height"],
+    }
+
+
+def numbered(name: str, values: Sequence[Any], rest: Any) -> dict[str, Any]:
+    """Return the values for `ARRAYS` parameters, name0, name1, ..., of which the last have the value `rest`."""
+    return {f"{name}{i}": value for i, value in enumerate([*values, *[rest] * (ARRAYS - len(values))])}
 
 
 def over_time(name: str, x: Array, out: str = "y", /, *, tiled: bool = False, **arguments: Any) -> Array:

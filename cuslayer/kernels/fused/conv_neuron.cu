@@ -19,10 +19,10 @@
 //       ...                                        <- leaves the response: step t - cut
 //       row rows - 1   a   a   a       a           <- enters: step t
 //
-// The input that leaves the response is read from these rows, a ring buffer, if they fit: 128 (cut + 8) bytes a warp,
-// so that a multiprocessor of an H100 has 20 warps with a cut of 77. Otherwise the spikes of step t - cut are visited
-// again: their words are in the second-level cache still. A ring buffer in memory would move 8 bytes a neuron-step,
-// twice those of u. The weighted input never reaches memory.
+// The input that leaves the response is read from these rows, a ring buffer, if they fit: in float with a cut of 77
+// steps 88 rows, 11 KB a warp, so that a multiprocessor of an H100 has 20 warps, or fewer beside large weights.
+// Otherwise the spikes of step t - cut are visited again: their words are in the second-level cache still. A ring buffer
+// in memory would move 8 bytes a neuron-step, twice those of u. The weighted input never reaches memory.
 // A block is some of these warps and shares the weights in shared memory, if they fit.
 // Precision: `real`; u and s equal the CPU's to the bit.
 // Twins: kernels/fused/conv_neuron.py. Tests: tests/kernels/test_twins_conv.py.

@@ -5,7 +5,9 @@
 //
 // Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`,
 // float16: the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times
-// next_weight transposed: the gradient of the input of a narrow dense layer, which is then never stored.
+// next_weight transposed: the gradient of the input of a narrow dense layer, which is then never stored. Each batch of
+// steps needs the weights of the block's neurons, a row of next_weight each. A block has a copy of its own (weights) in
+// which those of neighbouring threads are neighbours.
 //
 //     block (part, channels): `places` pixels x `lanes` output channels; then those gridDim.x blocks further
 //     warp: channels of one pixel, which have the same window, hence the same spikes
@@ -50,6 +52,8 @@ extern "C" __global__ void conv_neuron_adjoint(
     const real *__restrict__ g,                // (steps, samples, rows, columns, outputs), or empty for a product
     const real *__restrict__ next_errors,      // (steps, samples, inputs), errors after a dense layer, or empty
     const real *__restrict__ next_weight,      // (rows, columns, outputs, inputs), weight of the dense layer, or empty
+    real *weights,                             // (gridDim.x, gridDim.y, inputs, blockDim.x), rows of next_weight,
+                                               // written and read back; or empty
     const real *__restrict__ u,                // (steps, samples, rows, columns, outputs), potential, or empty
     const float16 *__restrict__ half,          // the potential as float16, or empty
     real *__restrict__ g_u,                    // like g, gradient of the potential if exact, written and read back
@@ -58,7 +62,7 @@ extern "C" __global__ void conv_neuron_adjoint(
     long long steps,                           // time steps
     long long samples,                         // samples of a batch
     int rows,                                  // rows of the map
-    int out_columns,                          // columns of the map
+    int out_columns,                           // columns of the map
     int outputs,                               // output channels
     int inputs,                                // inputs of the product; 0 without one
     bool stored_half,                          // whether `half` is the potential
@@ -109,9 +113,14 @@ extern "C" __global__ void conv_neuron_adjoint(
         const long long feature = ((long long)place.y * out_columns + place.x) * outputs + mine.first + lane;
         const long long m = place.sample * ((long long)rows * out_columns * outputs) + feature;
         const real *const from = inputs ? next_errors + place.sample * inputs : g + m;
+        const long long block = (long long)blockIdx.x * gridDim.y + blockIdx.y;
+        real *const of_thread = weights + block * inputs * blockDim.x + threadIdx.x;
+#pragma unroll 1
+        for (int i = 0; i < inputs; ++i)
+            of_thread[i * blockDim.x] = active ? next_weight[feature * inputs + i] : 0;
         NeuronErrors of_neuron{
             {{active ? from : nullptr, steps, inputs ? samples * inputs : neurons},
-             next_weight + feature * inputs,
+             of_thread,
              inputs},
             {of,
              {active && !stored_half ? u + m : nullptr, active && stored_half ? half + m : nullptr, steps, neurons},

@@ -96,7 +96,7 @@ extern "C" __global__ void conv_pool_adjoint(
     long long steps,                           // time steps
     long long samples,                         // samples of a batch
     int rows,                                  // rows of the map
-    int out_columns,                          // columns of the map
+    int out_columns,                           // columns of the map
     int outputs,                               // output channels
     int tile_h,                                // rows of a pooling window
     int tile_w,                                // columns of a pooling window

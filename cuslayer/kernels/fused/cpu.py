@@ -26,8 +26,7 @@ def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pool: Window, exact: bool = False
 ) -> ModuleType | None:
     """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one."""
-    tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
-    return conv_pool if tiles and conv_kernels(x, window, groups, exact) else None
+    return conv_pool if pool.tiles and conv_kernels(x, window, groups, exact) else None
 
 
 def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | None:

@@ -153,8 +153,8 @@ __device__ __forceinline__ void gather(
 extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const unsigned *__restrict__ words,  // (steps, samples, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
-    real *__restrict__ u,                // (steps, samples, outputs), potential; empty unless keep is KEEP_REAL
-    float16 *__restrict__ half,          // (steps, samples, outputs), potential; empty unless keep is KEEP_HALF
+    real *__restrict__ u,                // (steps, samples, outputs), potential, written; empty unless keep is KEEP_REAL
+    float16 *__restrict__ half,          // (steps, samples, outputs), potential, written; empty unless keep is KEEP_HALF
     unsigned *__restrict__ fired,        // (steps, samples, out_words), spikes, written
     unsigned *by_neuron,                 // (outputs, samples, time_words), spikes, written and read back
     long long steps,                     // time steps

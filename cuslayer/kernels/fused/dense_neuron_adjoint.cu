@@ -110,7 +110,7 @@ struct Terms {
     const real *g, *u, *weight;
     const float16 *half;
     long long steps, columns, outputs, next, m;
-    bool from_half;
+    bool stored_half;
     real theta, steep, height;
 
     // Writes the terms of the steps `first`, first + 8, ... of a chunk: exact, the gradient and dt rho(u), 32 rows
@@ -123,7 +123,7 @@ struct Terms {
 #pragma unroll
         for (int i = 0; i < TERMS; ++i) {
             row[i] = min(begin + first + i * TERM_WARPS, steps - 1);
-            potential[i] = from_half ? from_float16(half[row[i] * columns + m]) : u[row[i] * columns + m];
+            potential[i] = stored_half ? from_float16(half[row[i] * columns + m]) : u[row[i] * columns + m];
             if (!next)
                 grad[i] = g[row[i] * columns + m];
             row[i] = (row[i] * (columns / outputs) + m / outputs) * next;
@@ -175,11 +175,11 @@ extern "C" __global__ void dense_neuron_adjoint(
     long long outputs,                     // neurons of the layer
     long long next,                        // neurons of the next layer, or 0
     bool exact,                            // whether the gradient goes through the refractory response
-    bool from_half,                        // whether the potentials are float16
+    bool stored_half,                      // whether the potentials are float16
     int length,                            // rows of shared memory for the gradient of the potential, or 0
     real theta,                            // threshold
     real steep,                            // 1 / (tau_rho theta)
-    real height,                           // dt scale_rho / (tau_rho theta)
+    real rho_height,                       // dt scale_rho / (tau_rho theta)
     real decay,                            // exp(-dt / tau_sr)
     real gain,                             // amplitude e dt / tau_sr
     long long cut,                         // steps until an input leaves the response; none if >= steps
@@ -203,7 +203,7 @@ extern "C" __global__ void dense_neuron_adjoint(
     }
     __syncthreads();
 
-    const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, from_half, theta, steep, height};
+    const Terms terms{g, u, weight, half, steps, columns, outputs, next, m, stored_half, theta, steep, rho_height};
     const Recurrence response{decay, gain, cut_p, cut_q}, nu{ref_decay, ref_gain, ref_cut_p, ref_cut_q};
     Past kept = length ? Past{ring, LANES, length} : Past{past + m, columns, int(steps)};
     kept.row = ((steps - 1) / CHUNK * CHUNK + CHUNK - 1) % kept.length;

@@ -20,7 +20,7 @@ from_blocks = None
 
 @dataclass(frozen=True)
 class OnePass:
-    """The passes of a convolution and its neurons, with the CPU's arguments.
+    """The passes of a convolution, its neurons and what follows them, with the CPU's arguments.
 
     Attributes:
         groups: the number of groups of channels.
@@ -62,8 +62,14 @@ class OnePass:
         pooling: Pooling,
         keep: Any,
     ) -> tuple[Array, Array, PackedSpikes]:
-        """Return both potentials and the spikes after pooling; see `gpu_conv.conv_pool`."""
-        return gpu_conv.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
+        """Return both potentials and the spikes after pooling; see `gpu_conv.conv_pool`.
+
+        Windows that it does not take are pooled in a second pass.
+        """
+        if gpu_conv.pools_in_one_pass(pooling.window):
+            return gpu_conv.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
+        u, fired = self.conv_neuron(x, steps, w, window, response, spiking, keep)
+        return u, *gpu_pool.pool_neuron(fired, steps, *pooling, keep)
 
     def conv_pool_adjoint(
         self,
@@ -91,11 +97,8 @@ def conv_kernels(x: PackedSpikes | Array, window: Window, groups: int, exact: bo
 def conv_pool_kernels(
     x: PackedSpikes | Array, window: Window, groups: int, pool: Window, exact: bool = False
 ) -> OnePass | None:
-    """Return the passes of a convolution, its neurons, pooling and its neurons; None without one.
-
-    The pooling windows must lie side by side, without padding and dilation, and have at most 15 positions.
-    """
-    return conv_kernels(x, window, groups, exact) if gpu_conv.pools_in_one_pass(pool) else None
+    """Return the passes of a convolution, its neurons, pooling and its neurons; None for numbers."""
+    return conv_kernels(x, window, groups, exact)
 
 
 def dense_kernels(x: PackedSpikes | Array, training: bool = False) -> ModuleType | None:

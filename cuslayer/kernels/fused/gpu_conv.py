@@ -166,8 +166,7 @@ def conv_pool(
 
 def pools_in_one_pass(pool: Window) -> bool:
     """Return whether `conv_pool` takes a pooling window: windows side by side, with at most 15 positions."""
-    tiles = pool.stride == pool.kernel and pool.padding == (0, 0) and pool.dilation == (1, 1)
-    return tiles and pool.kernel[0] * pool.kernel[1] <= _MOST_POSITIONS
+    return pool.tiles and pool.kernel[0] * pool.kernel[1] <= _MOST_POSITIONS
 
 
 def _ring_steps(steps: int, constants: Mapping[str, Any]) -> int:

@@ -10,10 +10,10 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv.gpu_adjoint import conv_weight_adjoint, without_columns
 from cuslayer.kernels.conv.tap_sums import add_parts, blocks, blocks_of_sweep, count_parts, sums_of
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import geometry
-from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
+from cuslayer.kernels.cuda.images import geometry, stored_potential
+from cuslayer.kernels.cuda.launch import TILE, adjoint_constants, contiguous, empty, zeros
 from cuslayer.kernels.dense.product import Product, narrow
-from cuslayer.kernels.fused.gpu_pool_adjoint import adjoint_constants, pool_neuron_adjoint, stored_potential
+from cuslayer.kernels.fused.gpu_pool_adjoint import pool_neuron_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["conv_neuron_adjoint", "conv_pool_adjoint"]
@@ -68,9 +68,11 @@ def conv_neuron_adjoint(
     count = count_parts(-(-samples * rows * columns // found.tiles), part_bytes)
     parts = empty(u, (count if in_sweep else 0, bits * outputs), dtype)
     errors = empty(u, map_shape, dtype) if keep or not in_sweep else None
-    arrays = {"g": nothing, "next_errors": nothing, "next_weight": nothing}
+    arrays, inputs = {"g": nothing, "next_errors": nothing, "next_weight": nothing, "weights": nothing}, 0
     if isinstance(g, Product):
+        inputs = g.errors.shape[1]
         arrays |= {"next_errors": contiguous(g.errors), "next_weight": contiguous(g.weight)}
+        arrays["weights"] = empty(u, (count * found.across, inputs, found.threads), dtype)
     else:
         arrays["g"] = contiguous(g)
     kernel("conv_neuron_adjoint", dtype).launch(
@@ -88,7 +90,7 @@ def conv_neuron_adjoint(
         rows=rows,
         out_columns=columns,
         outputs=outputs,
-        inputs=g.errors.shape[1] if isinstance(g, Product) else 0,
+        inputs=inputs,
         exact=exact,
         keep=errors is not None,
         with_weight=in_sweep,
@@ -119,8 +121,8 @@ def conv_pool_adjoint(
 ) -> tuple[Array | None, Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weight.
 
-    One sweep computes both layers of neurons; two do if the gradient is exact, or if the sums of a window and the
-    errors of the pooled neurons do not fit in shared memory.
+    One sweep computes both layers of neurons; two do if the gradient is exact, if the pooling windows do not tile the
+    map, or if the sums of a window and the errors of the pooled neurons do not fit in shared memory.
 
     Args:
         x: see `conv_neuron_adjoint`, as for all arguments but these.
@@ -132,7 +134,7 @@ def conv_pool_adjoint(
         groups: the number of groups of channels.
         response: the spike response before pooling.
         spiking: the constants of these neurons.
-        pooling: windows that tile the map, their gain, and the neurons after pooling.
+        pooling: any windows, their gain, and the neurons after pooling.
         keep: whether the first gradient is wanted.
         exact: whether the gradient includes the path through refraction of both layers.
     """
@@ -147,7 +149,7 @@ def conv_pool_adjoint(
     ring_rows = _ring_rows(steps, constants["cut"])
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
     bits, found = sums.bits, blocks_of_sweep(sums._replace(tile=tile_h * tile_w, ring=ring_rows))
-    if exact or found is None:
+    if exact or found is None or not pooling.window.tiles:
         pooled = (pooling.window, pooling.gain, (rows, columns), pooling.response, pooling.spiking, exact)
         of_spikes = pool_neuron_adjoint(g, pooled_u, steps, *pooled)
         return conv_neuron_adjoint(x, steps, of_spikes, u, window, groups, response, spiking, keep, exact)

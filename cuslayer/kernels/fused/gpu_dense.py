@@ -9,8 +9,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.images import new_potentials
-from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared, neuron_constants, surrogate
+from cuslayer.kernels.cuda.images import new_potentials, stored_potential
+from cuslayer.kernels.cuda.launch import adjoint_constants, contiguous, empty, most_shared, neuron_constants
 from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
@@ -126,10 +126,10 @@ def dense_neuron_adjoint(
     """
     g = narrow(g)
     (rows, outputs), dtype = g.shape, g.dtype
-    columns, half = rows // max(steps, 1) * outputs, u.dtype == np.float16
+    columns = rows // max(steps, 1) * outputs
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))
     next_outputs = weight.shape[1]
-    constants = {**neuron_constants(dtype, steps, response, spiking), **surrogate(spiking, dtype)}
+    constants = adjoint_constants(dtype, steps, response, spiking)
     cuts = [constants["cut"], constants["ref_cut"] if exact else 0]
     length = max([1, *(cut for cut in cuts if cut < steps)])
     step = WORD * dtype.itemsize
@@ -143,8 +143,7 @@ def dense_neuron_adjoint(
         always + length * step,
         g=contiguous(given),
         next_weight=contiguous(weight),
-        u=empty(given, (0,), dtype) if half else contiguous(u),
-        half=contiguous(u) if half else empty(given, (0,), np.float16),
+        **stored_potential(u, dtype),
         past=empty(given, (0 if length else rows, outputs), dtype),
         errors=errors,
         steps=steps,
@@ -152,7 +151,6 @@ def dense_neuron_adjoint(
         outputs=outputs,
         next=next_outputs,
         exact=exact,
-        from_half=half,
         length=length,
         **constants,
     )

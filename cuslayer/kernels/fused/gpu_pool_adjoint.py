@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, recurrence, surrogate
+from cuslayer.kernels.cuda.images import stored_potential
+from cuslayer.kernels.cuda.launch import adjoint_constants, contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
 from cuslayer.kernels.pool import gpu as pool
 from cuslayer.kernels.srm import gpu as srm
 
 __all__ = ["pool_neuron_adjoint"]
-
-
-def adjoint_constants(
-    dtype: np.dtype[Any], steps: int, response: Alpha, spiking: Spiking, prefix: str = ""
-) -> dict[str, Any]:
-    """Return the surrogate, the response and the refractory response by the names of the kernels' parameters."""
-    found = surrogate(spiking, dtype)
-    return {
-        f"{prefix}theta": found["theta"],
-        f"{prefix}steep": found["steep"],
-        f"{prefix}rho_height": found["height"],
-        **recurrence(response, dtype, steps, prefix),
-        **recurrence(spiking.refractory, dtype, steps, f"{prefix}ref_"),
-    }
-
-
-def stored_potential(u: Array, dtype: np.dtype[Any], prefix: str = "") -> Mapping[str, Any]:
-    """Return a potential as the two arrays that the kernels take, one of them empty; without a prefix, also which."""
-    half = u.dtype == np.float16
-    real = empty(u, (0,), dtype) if half else contiguous(u)
-    bits = contiguous(u) if half else empty(u, (0,), np.float16)
-    return {f"{prefix}u": real, f"{prefix}half": bits, **({} if prefix else {"stored_half": half})}
 
 
 def pool_neuron_adjoint(
@@ -66,7 +42,7 @@ def pool_neuron_adjoint(
     """
     channels, dtype = g.shape[-1], g.dtype
     frames = g.shape[0]
-    if window.stride != window.kernel or window.padding != (0, 0) or window.dilation != (1, 1):
+    if not window.tiles:
         by_steps = (steps, g.size // max(steps, 1))
         potential = u if u.dtype == dtype else float16.load(u, dtype)
         adjoint = srm.neuron_adjoint_exact if exact else srm.neuron_adjoint

@@ -36,7 +36,7 @@ struct Inputs {
     }
 };
 
-// How potentials are saved: not at all, as `real`, or as float16.
+// How potentials are saved: not at all, as `real`, or, with any other number, as float16.
 constexpr int KEEP_NONE = 0;
 constexpr int KEEP_REAL = 1;
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import arrived, contiguous
+from cuslayer.kernels.cuda.launch import ARRAYS, arrived, contiguous, numbered
 
 __all__ = ["adam", "adam_all", "sgd", "sgd_all"]
 
-# The weight arrays of a launch, and what optim.cu has for a block: its threads, and the elements of its tile.
-_ARRAYS, _THREADS, _TILE = 8, 256, 1024
+# What optim.cu has for a block: its threads, and the elements of its tile.
+_THREADS, _TILE = 256, 1024
 
 
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
@@ -110,14 +110,14 @@ def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array
     """Launch a kernel for each 8 weights; the names of the arrays are followed by their number in the launch."""
     columns = len(arrays["w"])
     launch = kernel(name, rates.dtype).launch
-    for first in range(0, columns, _ARRAYS):
-        sizes = [w.size for w in arrays["w"][first : first + _ARRAYS]]
+    for first in range(0, columns, ARRAYS):
+        sizes = [w.size for w in arrays["w"][first : first + ARRAYS]]
         given: dict[str, Any] = {}
         for letter, of_all in arrays.items():
-            some = [contiguous(x) if letter == "g" else x for x in of_all[first : first + _ARRAYS]]
+            some = [contiguous(x) if letter == "g" else x for x in of_all[first : first + ARRAYS]]
             # The places past the last array have any array, and no elements.
-            given |= {f"{letter}{i}": x for i, x in enumerate(some + some[:1] * (_ARRAYS - len(some)))}
-        given |= {f"size{i}": size for i, size in enumerate(sizes + [0] * (_ARRAYS - len(sizes)))}
+            given |= numbered(letter, some, some[0])
+        given |= numbered("size", sizes, 0)
         launch(
             (max(1, sum(-(-size // _TILE) for size in sizes)),),
             (_THREADS,),
@@ -128,6 +128,6 @@ def _launches(name: str, arrays: Mapping[str, Sequence[Array]], constants: Array
             rows=rates.shape[0],
             columns=columns,
             first=first,
-            last_launch=first + _ARRAYS >= columns,
+            last_launch=first + ARRAYS >= columns,
             **given,
         )

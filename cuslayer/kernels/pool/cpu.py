@@ -89,7 +89,6 @@ def forward(x: Array, window: Window, gain: Any) -> Array:
 def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
-    tiles = window.stride == window.kernel and window.padding == (0, 0) and window.dilation == (1, 1)
-    kernel = _pool_adjoint_of_tiles if tiles else _pool_adjoint
+    kernel = _pool_adjoint_of_tiles if window.tiles else _pool_adjoint
     parallel_for(kernel, len(g), g, x, window, g.dtype.type(gain), grain=1)
     return x

@@ -10,16 +10,15 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, train
+from cuslayer.kernels.cuda.launch import ARRAYS, arrived, contiguous, empty, numbered, train
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 __all__ = ["add", "add_squares"]
 
 # LANES and PARTS of score.cu: the columns of a block, and the parts of its time.
 _LANES, _PARTS = 32, 16
-# The gradients of a launch, and the threads of a block; a thread adds _EACH squares unless that takes more than _MOST
-# blocks for a gradient.
-_ARRAYS, _THREADS, _EACH, _MOST = 8, 256, 16, 64
+# The threads of a block; a thread adds _EACH squares unless that takes more than _MOST blocks for a gradient.
+_THREADS, _EACH, _MOST = 256, 16, 64
 
 
 def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Array | float, scale: float) -> None:
@@ -62,8 +61,8 @@ def add(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Arr
 def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
     """Add the sum of the squares of each gradient to totals (gradients,), float64; None counts as zero."""
     for dtype in sorted({g.dtype for g in gradients if g is not None}):
-        for first in range(0, len(gradients), _ARRAYS):
-            some = [None if g is None or g.dtype != dtype else g for g in gradients[first : first + _ARRAYS]]
+        for first in range(0, len(gradients), ARRAYS):
+            some = [None if g is None or g.dtype != dtype else g for g in gradients[first : first + ARRAYS]]
             if any(g is not None for g in some):
                 _add_squares(totals, some, first, dtype)
 
@@ -73,9 +72,6 @@ def _add_squares(totals: Array, gradients: list[Array | None], first: int, dtype
     unread, largest = empty(totals, (0,), dtype), max(0 if g is None else g.size for g in gradients)
     blocks = min(max(-(-largest // (_THREADS * _EACH)), 1), _MOST)
     given = [unread if g is None else contiguous(g) for g in gradients]
-    given += [unread] * (_ARRAYS - len(given))
-    arguments: dict[str, Any] = {f"g{i}": g for i, g in enumerate(given)}
-    arguments |= {f"size{i}": g.size for i, g in enumerate(given)}
     kernel("add_squares", dtype).launch(
         (len(gradients) * blocks,),
         (_THREADS,),
@@ -85,5 +81,6 @@ def _add_squares(totals: Array, gradients: list[Array | None], first: int, dtype
         first=first,
         arrays=len(gradients),
         blocks=blocks,
-        **arguments,
+        **numbered("g", given, unread),
+        **numbered("size", [g.size for g in given], 0),
     )

@@ -14,11 +14,11 @@
 // Precision: counts, squares and totals are double; counts are compared as `real`.
 // Twins: kernels/score/cpu.py. Tests: tests/kernels/test_twins_score.py.
 
-constexpr int LANES = 32;
+#include "columns.cuh"
+
 constexpr int PARTS = 16;
 // Rows that a thread loads before it uses the first.
 constexpr int BATCH = 8;
-constexpr unsigned ALL = 0xffffffffu;
 
 // The most frequent class so far.
 struct Most {
@@ -42,11 +42,11 @@ __device__ __forceinline__ long long most_frequent(const double *counts, long lo
     for (long long j = threadIdx.x; j < neurons; j += LANES)
         most.meet(real(counts[j]), j);
     for (int distance = LANES / 2; distance > 0; distance /= 2) {
-        const real other = __shfl_down_sync(ALL, most.count, distance);
-        const long long number = __shfl_down_sync(ALL, most.neuron, distance);
+        const real other = __shfl_down_sync(ALL_LANES, most.count, distance);
+        const long long number = __shfl_down_sync(ALL_LANES, most.neuron, distance);
         most.meet(other, number);
     }
-    return __shfl_sync(ALL, most.neuron, 0);
+    return __shfl_sync(ALL_LANES, most.neuron, 0);
 }
 
 template <typename Train>
@@ -124,10 +124,9 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add(
     bool with_error,                       // the loss is in an array
     double factor)                         // factor of the loss; without an array, the loss itself
 {
-    const long long columns = samples * neurons, here = blockIdx.x * (long long)LANES + threadIdx.x;
-    const long long m = here < columns ? here : 0;
+    const Place place(samples, neurons);
     add_batch(
-        Column<bool>(s, columns, m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
+        Column<bool>(s, samples * neurons, place.m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
         by_class, with_error, factor);
 }
 
@@ -146,10 +145,9 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_numbers
     bool with_error,                       // the loss is in an array
     double factor)                         // factor of the loss; without an array, the loss itself
 {
-    const long long columns = samples * neurons, here = blockIdx.x * (long long)LANES + threadIdx.x;
-    const long long m = here < columns ? here : 0;
+    const Place place(samples, neurons);
     add_batch(
-        Column<real>(s, columns, m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
+        Column<real>(s, samples * neurons, place.m), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
         by_class, with_error, factor);
 }
 
@@ -168,23 +166,14 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_packed(
     bool with_error,                       // the loss is in an array
     double factor)                         // factor of the loss; without an array, the loss itself
 {
-    const long long columns = samples * neurons, here = blockIdx.x * (long long)LANES + threadIdx.x;
-    const long long m = here < columns ? here : 0;
+    const Place place(samples, neurons);
     add_batch(
-        PackedColumn(s, samples, neurons, columns ? m / neurons : 0, columns ? m % neurons : 0), labels, error, counts, fired, totals, arrived, steps, samples, neurons,
-        by_class, with_error, factor);
+        PackedColumn(s, samples, neurons, place.sample, place.neuron), labels, error, counts, fired, totals, arrived, steps,
+        samples, neurons, by_class, with_error, factor);
 }
 
 constexpr int ARRAYS = 8;
 constexpr int THREADS = ARRAYS * LANES;
-
-// The sum over a warp, in a fixed order; lane 0 has it.
-__device__ __forceinline__ double warp_sum(double value)
-{
-    for (int distance = LANES / 2; distance > 0; distance /= 2)
-        value += __shfl_down_sync(ALL, value, distance);
-    return value;
-}
 
 // A gradient and its size.
 struct Gradient {

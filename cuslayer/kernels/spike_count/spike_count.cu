@@ -19,12 +19,13 @@
 // Precision: states and sums are double, c and the result are `real`.
 // Twins: kernels/spike_count/cpu.py. Tests: tests/kernels/test_twins_spike_count.py.
 
-constexpr int LANES = 32;
+#include "columns.cuh"
+
 constexpr int RUNS = 16;
 // Rows that a thread loads before it uses the first; AHEAD would take more registers than 512 threads have.
 constexpr int BATCH = 4;
 
-// The recurrence of common.cuh in double.
+// The recurrence of common.cuh in double, which needs no `flush`: -ftz=true changes floats only.
 struct Response {
     double decay;
     double gain;
@@ -86,8 +87,7 @@ __device__ __forceinline__ void start_run(
 __device__ __forceinline__ double block_sum(double value)
 {
     __shared__ double of_warps[RUNS];
-    for (int distance = LANES / 2; distance > 0; distance /= 2)
-        value += __shfl_down_sync(0xffffffffu, value, distance);
+    value = warp_sum(value);
     __syncthreads();
     if (threadIdx.x == 0)
         of_warps[threadIdx.y] = value;
@@ -170,23 +170,6 @@ __device__ __forceinline__ void error_of(
             *error = real(all * (dt / 2));
     }
 }
-
-// The column of a thread; the first one where it has none.
-struct Place {
-    bool exists;
-    long long m;
-    long long sample;
-    long long neuron;
-
-    __device__ __forceinline__ Place(long long samples, long long neurons)
-    {
-        const long long here = blockIdx.x * (long long)LANES + threadIdx.x;
-        exists = here < samples * neurons;
-        m = exists ? here : 0;
-        sample = exists ? here / neurons : 0;
-        neuron = exists ? here % neurons : 0;
-    }
-};
 
 // The desired count of a column: its own, or that of its class. A label that is no class makes it NaN.
 __device__ __forceinline__ real desired_count(

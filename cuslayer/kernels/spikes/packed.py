@@ -22,7 +22,7 @@ class PackedSpikes:
     A frame is cut into lines: the rows of an image (H, W, C), or all neurons of a flat layer as one line. Each line
     begins with a word of its own. Bit b of word w is place ``32 w + b`` of the line; the bits past its end are 0.
 
-    An index, ``len`` and NumPy's functions see the boolean array, which is unpacked for them.
+    An index and NumPy's functions see the boolean array, which is unpacked for them; ``len`` is its first axis.
 
     Attributes:
         words: (frames, lines, words of a line), uint32. Frames are ordered by step, then sample.

@@ -7,7 +7,15 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Surrogate
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time, recurrence, surrogate
+from cuslayer.kernels.cuda.launch import (
+    contiguous,
+    empty,
+    neuron_constants,
+    neurons_over_time,
+    over_time,
+    recurrence,
+    surrogate,
+)
 
 __all__ = ["neuron", "neuron_adjoint", "neuron_adjoint_exact", "spike", "spike_adjoint", "spike_adjoint_exact"]
 
@@ -26,9 +34,7 @@ def neuron(x: Array, response: Alpha, spiking: Spiking, overwrite: bool = False)
 
     x is never overwritten here.
     """
-    theta, refractory = surrogate(spiking, x.dtype)["theta"], recurrence(spiking.refractory, x.dtype, len(x), "ref_")
-    constants = recurrence(response, x.dtype, len(x))
-    return neurons_over_time("neuron", x, x=contiguous(x), theta=theta, **constants, **refractory)
+    return neurons_over_time("neuron", x, x=contiguous(x), **neuron_constants(x.dtype, len(x), response, spiking))
 
 
 def spike_adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:

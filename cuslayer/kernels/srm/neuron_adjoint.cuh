@@ -79,10 +79,10 @@ struct Potential {
 };
 
 // The gradient of one neuron's spikes: a column of an array or, with `inputs`, of the product of next_errors
-// (steps, samples, inputs) and the transpose of next_weight (neurons, inputs).
+// (steps, samples, inputs) and the weights of the block's neurons (inputs, threads).
 struct Gradient {
-    Rows g;                 // for a product, next_errors of this sample
-    const real *next_weight;  // of this neuron
+    Rows g;               // for a product, next_errors of this sample
+    const real *weights;  // of this neuron, blockDim.x apart
     int inputs;
     real now[AHEAD], old[AHEAD];
 
@@ -101,7 +101,7 @@ struct Gradient {
         const int left = steps_left(g.x, frame, g.steps), left_later = cut ? steps_left(g.x, frame + cut, g.steps) : 0;
 #pragma unroll 1
         for (int i = 0; i < inputs; ++i) {
-            const real weight = g.x ? next_weight[i] : 0;
+            const real weight = weights[i * blockDim.x];
             const real *const errors = g.x + frame * g.columns + i, *const later = errors + cut * g.columns;
 #pragma unroll
             for (int j = 0; j < AHEAD; ++j) {
@@ -122,8 +122,8 @@ struct Never {
     __device__ __forceinline__ constexpr operator bool() const { return false; }
 };
 
-// One neuron. `exact` is constant where a kernel has no exact gradient. Then g_u is the gradient of the potential,
-// which is written and read again; it is null for a thread without a neuron.
+// One neuron. `exact` is constant where a kernel has no exact gradient. If it is true, g_u is the gradient of the
+// potential, which is written and read again, or null for a thread without a neuron; otherwise g_u is not accessed.
 template <typename Exact>
 struct NeuronAdjoint {
     const AdjointConstants &of;

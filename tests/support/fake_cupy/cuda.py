@@ -82,6 +82,7 @@ def namespace() -> SimpleNamespace:
             getDeviceProperties=lambda device: about,
             runtimeGetVersion=lambda: 12000,
             driverGetVersion=lambda: 12000,
+            deviceGetPCIBusId=lambda device: f"0000:{device:02d}:00.0",
             memGetInfo=lambda: state().memory(),
         ),
         driver=SimpleNamespace(CUDADriverError=modules.CUDADriverError),

@@ -16,11 +16,11 @@ from cuslayer.data.formats import base
 class Table:
     """A table in a buffer at a byte position."""
 
-    raw: bytes
+    raw: bytes | bytearray
     position: int
 
     @classmethod
-    def root(cls, raw: bytes, name: bytes) -> Table:
+    def root(cls, raw: bytes | bytearray, name: bytes) -> Table:
         """Return the root table of a size-prefixed buffer.
 
         Raises:

@@ -36,10 +36,10 @@ _POSITION_BITS = 15
 _PACKET = 8192
 
 
-def read(file: BinaryIO, size: int, unit: str) -> Events:
+def read(file: BinaryIO, size: int, limit: base.Limit) -> Events:
     """Read the polarity events of a file after its first line."""
     _skip_header(file)
-    packets = base.Packets(size // _EVENT.itemsize)
+    packets = base.Packets(min(size // _EVENT.itemsize, limit.most()))
     sources: set[int] = set()
     position = file.tell()
     while position < size:
@@ -58,6 +58,7 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
             if each != _EVENT.itemsize or head["offset"] != _TIME_OFFSET or head["overflow"] < 0:
                 raise base.Unreadable(f"has a packet at byte {position} whose header contradicts itself")
             sources.add(int(head["source"]))
+            limit.check(packets.count + int(head["valid"]))
             packets.add(*_polarities(raw, position, int(head["overflow"]), int(head["valid"])))
         position += _HEADER.itemsize + len(raw)
     if not sources:

@@ -12,21 +12,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cuslayer.data.events import Events, Floats, Ints
+from cuslayer.data.events import Events
 from cuslayer.data.formats import base
+from cuslayer.data.formats.aedat.decompress import decompress
 from cuslayer.data.formats.aedat.flatbuffer import Table
-from cuslayer.extras import optional
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 EVENT = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
-_NONE, _LZ4, _LZ4_HIGH, _ZSTD, _ZSTD_HIGH = range(5)
-# The largest decompressed packet in bytes: 16 million events. DV's packets have some thousand.
-_LARGEST = 1 << 28
+# Bytes of a packet beside its events, and of the table of packets for each packet, with room for other writers.
+_OVERHEAD, _ENTRY = 1 << 12, 1 << 8
 
 
-def read(file: BinaryIO, size: int, unit: str) -> Events:
+def read(file: BinaryIO, size: int, limit: base.Limit) -> Events:
     """Read the polarity events of a file after its first line."""
     start = file.read(4)
     rest = size - file.tell()
@@ -39,7 +38,8 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
         raise base.Unreadable(f"is cut off at byte {size}, its table of packets should be at byte {end}")
     streams, stream = _streams(header)
     counts: dict[int, int] = {}
-    packets = base.Packets(size // EVENT.itemsize)
+    packets = base.Packets(min(size // EVENT.itemsize, limit.most()))
+    number_of_packets = 0
     position = file.tell()
     while position < (size if end < 0 else end):
         if size - position < 8:
@@ -51,11 +51,21 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
         raw = base.read_block(file, length)
         if number not in streams:
             raise base.Unreadable(f"has a packet at byte {position} of a stream that its header does not list")
+        number_of_packets += 1
         if number == stream:
-            counts[position + 8] = packets.add(*_polarities(_decompress(raw, compression), position))
+            most = EVENT.itemsize * (limit.most() - packets.count) + _OVERHEAD
+            content = decompress(raw, compression, most)
+            if content is None:
+                raise base.Unreadable(
+                    f"must hold at most {limit.most()} events, got more; max_events= raises the limit"
+                )
+            counts[position + 8] = _add_polarities(packets, content, position)
+            limit.check(packets.count)
         position += 8 + length
     if position < size:
-        table = _decompress(base.read_block(file, size - position), compression)
+        table = decompress(base.read_block(file, size - position), compression, _OVERHEAD + _ENTRY * number_of_packets)
+        if table is None:
+            raise base.Unreadable(f"must have a table of its {number_of_packets} packets, got one that is larger")
         _check_counts(Table.root(table, b"FTAB"), stream, counts)
     return packets.joined()
 
@@ -63,8 +73,11 @@ def read(file: BinaryIO, size: int, unit: str) -> Events:
 def _streams(header: Table) -> tuple[set[int], int]:
     """Return the streams listed in the header's XML, and the one of polarity events."""
     start, length = header.vector(2, 1)
+    text = header.raw[start : start + length]
     try:
-        tree = ElementTree.fromstring(header.raw[start : start + length])
+        if b"<!" in text:  # a document type may define words that unfold to gigabytes
+            raise ValueError
+        tree = ElementTree.fromstring(text)
         nodes = tree.findall("./node[@name='outInfo']/node")
         kinds = {int(node.attrib["name"]): node.findtext("./attr[@key='typeIdentifier']") for node in nodes}
     except (ElementTree.ParseError, ValueError, KeyError):
@@ -75,42 +88,20 @@ def _streams(header: Table) -> tuple[set[int], int]:
     return set(kinds), ours[0]
 
 
-def _decompress(raw: bytes, compression: int) -> bytes:
-    if compression == _NONE:
-        return raw
-    if compression in (_LZ4, _LZ4_HIGH):
-        frame = optional("read_events", "lz4.frame", "aedat")
-        try:
-            decompressor = frame.LZ4FrameDecompressor()
-            content = bytes(decompressor.decompress(raw, max_length=_LARGEST))
-            complete = decompressor.eof and not decompressor.unused_data
-        except (RuntimeError, MemoryError, EOFError):
-            complete = False
-    elif compression in (_ZSTD, _ZSTD_HIGH):
-        zstandard = optional("read_events", "zstandard", "aedat")
-        try:
-            # A truncated frame is shorter than the length in its content, which the caller checks.
-            content = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=False).read(_LARGEST)
-            complete = True
-        except (zstandard.ZstdError, MemoryError):
-            complete = False
-    else:
-        raise base.Unreadable(f"has a compression of an unknown kind, {compression}")
-    if not complete:
-        raise base.Unreadable("has a packet that cannot be unpacked")
-    return content
-
-
-def _polarities(raw: bytes, position: int) -> tuple[Floats, Ints, Ints, Ints]:
-    """Return t, x, y, p of the events of a packet, which must end with its last event."""
+def _add_polarities(packets: base.Packets, raw: bytes | bytearray, position: int) -> int:
+    """Add the events of a packet, which must end with its last event; return their number."""
     start, count = Table.root(raw, b"EVTS").vector(0, EVENT.itemsize)
     if count and not 0 <= len(raw) - (start + count * EVENT.itemsize) < EVENT.itemsize:
         raise base.Unreadable(f"has a packet at byte {position} of {len(raw)} bytes for {count} events")
     events = np.frombuffer(raw, dtype=EVENT, count=count, offset=start)
     if count and events["p"].max() > 1:
         raise base.Unreadable(f"has a packet at byte {position} with a polarity of {events['p'].max()}")
-    t = base.times(events["t"].astype(np.int64), "us")
-    return t, base.integers("x", events["x"]), base.integers("y", events["y"]), events["p"].astype(np.int64)
+    for first in range(0, count, base.BLOCK):
+        some = events[first : first + base.BLOCK]
+        t = base.times(some["t"].astype(np.int64), "us", first)
+        x, y = (base.integers(name, some[name], first) for name in ("x", "y"))
+        packets.add(t, x, y, some["p"].astype(np.int64))
+    return count
 
 
 def _check_counts(table: Table, stream: int, counts: dict[int, int]) -> None:

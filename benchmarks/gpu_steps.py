@@ -1,0 +1,180 @@
+"""Stages 4 to 6 of benchmarks/gpu.py: training steps, equal bits of equal steps, and an epoch.
+
+A step is that of a `Trainer`: input bits from events on the device, forward, loss, backward, gradient flow, optimizer
+and score; launched one by one, or as the Trainer's own CUDA graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain, islice, pairwise, repeat
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from example_networks import BATCHES, STEPS, prepared, with_float16
+from gpu_stages import Network, Run, one_line
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.data import Loader
+from cuslayer.data.packed import PackedEvents
+from cuslayer.data.resident import Resident
+from cuslayer.kernels.spikes.packed import event_fields
+from cuslayer.training import Trainer
+
+# Hz of each layer's neurons in the steps that are timed, by calibration.
+RATE = 30.0
+# A learning rate so small that they stay what they are.
+TINY = 1e-7
+# Batches that are on the device, one after another.
+HELD = 4
+# Recordings that are drawn at a time, and the bytes of the GPU's memory that they leave for the training step.
+DRAWN, SPARED = 1000, 2 << 30
+DEMANDED_EPOCH = 2.0
+COST = Path(__file__).parent / "gpu_cost.py"
+
+
+def trained(network: Network, steps: int, graph: bool, **options: Any) -> tuple[Trainer, Loader]:
+    """Return a calibrated trainer of a network and a loader of recordings that are on the device."""
+    cs.seed(0)
+    sizes = network.shape, steps, network.batch, HELD
+    trainer, loader = prepared(network.make, *sizes, resident="cuda", graph=graph, **options)
+    trainer.calibrate = RATE
+    trainer.prepare(loader)
+    return trainer, loader
+
+
+def endless(loader: Loader, count: int) -> Iterator[Any]:
+    """Yield so many batches of a loader, epoch after epoch."""
+    return islice(chain.from_iterable(repeat(loader)), count)
+
+
+def step_milliseconds(run: Run, network: Network, graph: bool) -> dict[str, Any]:
+    """Return the median and the least time of a training step, and why it is no graph if it should be one."""
+    trainer, loader = trained(network, run.sizes.steps, graph, lr=TINY)
+    warm, timed, windows = run.sizes.warm, run.sizes.timed, run.sizes.windows
+    marks = []
+
+    def batches() -> Iterator[Any]:
+        for number, batch in enumerate(endless(loader, warm + timed * windows)):
+            if number >= warm and (number - warm) % timed == 0:
+                marks.append(run.card.mark())
+            yield batch
+        marks.append(run.card.mark())
+
+    trainer.train(batches())
+    times = [1e3 * run.card.between(begin, end) / timed for begin, end in pairwise(marks)]
+    return {"milliseconds": median(times), "least": min(times), "problem": trainer.graph_problem if graph else None}
+
+
+def steps(run: Run) -> None:
+    """Time the training step of each network, eager and as a graph, with both formats of potentials."""
+    model, problem = modelled()
+    run.note(model=model, model_problem=problem)
+    for name, network in run.sizes.networks.items():
+        for potentials in ("full", "float16"):
+            made = network if potentials == "full" else network._replace(make=with_float16(network.make))
+            row: dict[str, Any] = {"network": name, "batch": network.batch, "potentials": potentials}
+            row["eager"] = step_milliseconds(run, made, False)
+            row["graph"] = step_milliseconds(run, made, True)
+            run.add("rows", row)
+        full = next(row for row in run.found["rows"] if row["network"] == name)
+        run.check(f"{name}: the step is a graph", full["graph"]["problem"] is None, full["graph"]["problem"] or "")
+        demand(run, name, full["graph"]["milliseconds"])
+
+
+def demand(run: Run, name: str, milliseconds: float) -> None:
+    """Check the time of a network's step as a graph, which is demanded of an H100."""
+    most = run.sizes.networks[name].milliseconds
+    what = f"{name}: a step as a graph takes under {most:g} ms on an H100"
+    if "H100" in run.card.name:
+        run.check(what, milliseconds < most, f"{milliseconds:.3f} ms")
+
+
+def modelled() -> tuple[dict[str, dict[str, float]] | None, str | None]:
+    """Return the model's milliseconds of a step by network and format of potentials, or None and why not."""
+    command = [sys.executable, str(COST), "--json", "--quick", f"--steps={STEPS}"]
+    command += [f"--network={name}" for name in BATCHES]
+    # What counts is the stand-in for CuPy, in a process that leaves the GPU alone.
+    environment = os.environ | {"CUSLAYER_DEVICE": "cpu"}
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+    except (OSError, subprocess.SubprocessError) as problem:
+        return None, one_line(problem)
+    if said.returncode:
+        return None, (said.stderr.strip().splitlines() or [f"gpu_cost.py ended with {said.returncode}"])[-1]
+    rows = json.loads(said.stdout)["networks"]
+    times = {row["network"]: {"full": row, "float16": row["float16"]} for row in rows}
+    return {name: {of: found["microseconds"] / 1e3 for of, found in each.items()} for name, each in times.items()}, None
+
+
+def bits(run: Run) -> None:
+    """Train each network several times from one seed, eager and as a graph: the bits must be equal."""
+    for name, network in run.sizes.networks.items():
+        found = {way: [digest(run, network, way == "graph") for _ in range(2)] for way in ("eager", "graph")}
+        run.add("rows", {"network": name, **found})
+        for way, (first, second) in found.items():
+            run.check(f"{name}: {way}, two runs from one seed have equal bits", first == second)
+        run.check(f"{name}: eager and graph have equal bits", found["eager"] == found["graph"])
+
+
+def digest(run: Run, network: Network, graph: bool) -> str:
+    """Return a digest of the weights and the score after some steps, which are not those before."""
+    trainer, loader = trained(network, run.sizes.steps, graph)
+    before = [p.numpy().copy() for p in trainer.net.parameters()]
+    score = trainer.train(endless(loader, run.sizes.compared))
+    if graph and trainer.graph_problem:
+        raise ValueError(f"the step is not a graph: {trainer.graph_problem}")
+    after = [p.numpy() for p in trainer.net.parameters()]
+    if any((x == y).all() for x, y in zip(before, after, strict=True)):
+        raise ValueError("a weight was not trained")
+    found = hashlib.sha256(repr(score).encode())
+    for weights in after:
+        found.update(weights.tobytes())
+    return found.hexdigest()[:16]
+
+
+def epoch(run: Run) -> None:
+    """Train the MLP for an epoch of drawn recordings, all of them on the device."""
+    network, steps = run.sizes.networks["MLP"], run.sizes.steps
+    recording = 4 * run.sizes.events
+    fit = max(network.batch, (backend.free_memory() - SPARED) // recording)
+    count = min(run.sizes.recordings, int(fit))
+    run.note(recordings=count, events=run.sizes.events, batch=network.batch, bytes=count * recording)
+    if count < run.sizes.recordings:
+        run.note(fewer=f"{run.sizes.recordings:,} do not fit into the free memory")
+    start = time.perf_counter()
+    held = Resident("gpu", drawn(count, run.sizes.events, steps, network.shape), steps, network.shape)
+    run.note(load_seconds=time.perf_counter() - start)
+    trainer, _ = trained(network, steps, True, lr=1e-4)
+    order = np.random.default_rng(0).permutation(count)
+    parts = [order[first : first + network.batch] for first in range(0, count, network.batch)]
+    trainer.train(map(held.batch, parts[: run.sizes.warm]))
+    start = time.perf_counter()
+    score = trainer.train(map(held.batch, parts))
+    seconds = time.perf_counter() - start
+    run.note(epoch_seconds=seconds, steps=len(parts), loss=score.loss, problem=trainer.graph_problem)
+    if count == run.sizes.recordings:
+        what = f"MLP: an epoch of {count:,} recordings takes under {DEMANDED_EPOCH:g} s"
+        run.check(what, seconds < DEMANDED_EPOCH, f"{seconds:.2f} s")
+
+
+def drawn(count: int, events: int, steps: int, shape: tuple[int, ...]) -> Iterator[tuple[PackedEvents, Any]]:
+    """Yield recordings of so many events each, in the order of time, and their labels of ten classes."""
+    features, generator = int(np.prod(shape)), np.random.default_rng(0)
+    bits = event_fields(steps, features)[1]
+    for first in range(0, count, DRAWN):
+        recordings = min(DRAWN, count - first)
+        size = recordings, events
+        step, feature = (generator.integers(0, most, size, np.uint32) for most in (steps, features))
+        packed = np.sort(step << np.uint32(bits) | feature, axis=1)
+        labels = np.arange(first, first + recordings) % 10
+        yield PackedEvents(packed.reshape(-1, 1), np.arange(recordings + 1) * events), labels

@@ -1,0 +1,82 @@
+"""What the command line says of an error: one line, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+# Exit codes: those of a shell for a program that a signal has ended, and those of errors.
+INVALID, BUG, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+# With this variable an error is shown as Python shows it.
+TRACEBACK = "CUSLAYER_TRACEBACK"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRITING = (*_FULL, errno.EFBIG, errno.EBADF)
+
+
+def one_line(text: Any) -> str:
+    """Return a text in one line."""
+    return " ".join(str(text).split())
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, if there is one."""
+    if sys.stderr is None:
+        return
+    shown = line.encode("utf-8", "backslashreplace").decode()  # of a file name that is not UTF-8
+    try:
+        print(f"cuslayer: {shown}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        close(sys.stderr)
+
+
+def describe(problem: BaseException) -> tuple[str, int]:
+    """Return the line for an error and the exit code: `INVALID` for what the user can change, `BUG` otherwise."""
+    text = one_line(problem)
+    if isinstance(problem, OSError):
+        return _of_system(problem), INVALID
+    if isinstance(problem, MemoryError):
+        own = text and text.partition(": ")[0].isidentifier()
+        return text if own else f"not enough memory{text and ': ' + text}; a smaller --batch needs less", INVALID
+    if isinstance(problem, OverflowError):
+        return f"a number is too large: {text}", INVALID
+    if isinstance(problem, RecursionError):
+        return f"the input is nested too deeply: {text}", INVALID
+    if isinstance(problem, (ValueError, TypeError, LookupError, ImportError)):
+        return text or type(problem).__name__, INVALID
+    line = f"error in cuslayer{_where(problem)}: {type(problem).__name__}{text and ': ' + text}"
+    return f"{line}; please report it with what {TRACEBACK}=1 shows", BUG
+
+
+def close(stream: Any) -> None:
+    """Drop what is still to be written to standard output or error, so that the end of the program does not fail."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+        stream.flush()
+
+
+def _of_system(problem: OSError) -> str:
+    """Return the line for an error of the operating system, with the file, and with advice if the disk is full."""
+    text = one_line(problem)
+    if problem.filename is not None and problem.strerror:
+        text = f"{one_line(os.fsdecode(problem.filename))}: {problem.strerror}"
+    elif type(problem) is OSError and problem.errno in _WRITING:  # files are written by functions that name them
+        close(sys.stdout)
+        text = f"standard output cannot be written ({problem.strerror})"
+    if problem.errno in _FULL and "; " not in text:  # the error may have advice of its own
+        return f"{text}; free some space, or write to another folder"
+    return text or type(problem).__name__
+
+
+def _where(problem: BaseException) -> str:
+    """Return the innermost place in this package at which an error was raised."""
+    package = os.path.dirname(os.path.dirname(__file__))
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename.startswith(package)]
+    if not frames:
+        return ""
+    return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"

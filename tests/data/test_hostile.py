@@ -1,0 +1,269 @@
+"""Recordings, lists and shapes that are made to do harm: each is refused by one line, in little time and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import lz4.frame
+import numpy as np
+import pytest
+import zstandard
+
+import cuslayer as cs
+from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
+from cuslayer.data.formats import FORMATS
+from cuslayer.data.formats.aedat.flatbuffer import Table
+
+FILES = Path(__file__).parents[1] / "support" / "files"
+ONE = Events([1.0], [2], [3], [1])
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+# What is no file
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, ".bsn"])
+def test_what_is_no_file_is_not_opened(tmp_path, suffix):
+    read = read_counts if suffix == ".bsn" else read_events
+    pipe, to_device, folder, plug = (tmp_path / f"{name}{suffix}" for name in ("pipe", "device", "folder", "plug"))
+    os.mkfifo(pipe)
+    to_device.symlink_to("/dev/zero")
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind(str(plug))
+        for path, what in ((pipe, "named pipe"), (to_device, "device"), (folder, "folder"), (plug, "socket")):
+            with refuses(f"{read.__name__}: {path} is a {what}, not a file"):
+                read(path)
+    with pytest.raises(ValueError, match=rf"^{read.__name__}: path must not hold a zero byte, got "):
+        read(f"a\0{suffix}")
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.bs2"
+    path.write_bytes(bytes(5))
+    status = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr("os.stat", lambda _: status)
+    with refuses(f"read_events: {path} is a named pipe, not a file"):
+        read_events(path)
+
+
+def test_a_pipe_in_a_folder_of_recordings(tmp_path):
+    """The loader reads the bytes of `.bs2` files itself."""
+    for number in (1, 2):
+        write_events(tmp_path / f"{number}.bs2", ONE)
+    (tmp_path / "train.txt").write_text("1 0\n2 1\n")
+    data = EventFolder(tmp_path, tmp_path / "train.txt", (34, 34, 2))
+    (tmp_path / "2.bs2").unlink()
+    os.mkfifo(tmp_path / "2.bs2")
+    problems = []
+
+    def read():
+        try:
+            list(Loader(data, 2, steps=10))
+        except ValueError as problem:
+            problems.append(str(problem))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert problems == [f"read_events: {tmp_path}/2.bs2 is a named pipe, not a file"]
+
+
+# Limits of events
+
+
+@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4"])
+def test_the_limit_of_events_of_every_format(tmp_path, suffix):
+    path, n = tmp_path / f"a{suffix}", 20
+    zeros = np.zeros(n, int)
+    write_events(path, Events(np.arange(n), zeros, None if suffix == ".bs1" else zeros, zeros))
+    assert len(read_events(path, max_events=n)) == n
+    rule = f"read_events: {path} must hold at most {n - 1} events, got "
+    for most in (n - 1, 0):
+        with pytest.raises(
+            ValueError, match="^" + re.escape(rule.replace(str(n - 1), str(most))) + "(20; max|more; max)"
+        ):
+            read_events(path, max_events=most)
+    with refuses("read_events: max_events must be at least 0, got -1"):
+        read_events(path, max_events=-1)
+    with refuses("read_events: max_events must be an integer, got float", TypeError):
+        read_events(path, max_events=1.5)
+
+
+def test_files_without_compression_need_no_argument(tmp_path):
+    n = (1 << 19) + 5
+    for columns in (3, 4):
+        np.save(tmp_path / "a.npy", np.zeros((n, columns), np.uint8))
+        assert len(read_events(tmp_path / "a.npy")) == n
+
+
+def aedat4(path, kind, content):
+    """Replace the packet of events of a file by DV."""
+    raw = (FILES / f"dv_{kind}.aedat4").read_bytes()
+    packed = {"lz4": lz4.frame.compress, "zstd": zstandard.ZstdCompressor(level=19).compress}[kind](content)
+    header = 14 + 4 + int.from_bytes(raw[14:18], "little")
+    table = Table.root(raw[14:header], b"IOHE").integer(1, 8)
+    start = raw[:header].replace(table.to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True))
+    path.write_bytes(start + (0).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + packed)
+    return path
+
+
+def packet(events):
+    """Return a packet of events at 0."""
+    content = np.array([0, 6, 8, 4], "<u2").tobytes() + np.array([6, 4, events], "<i4").tobytes() + bytes(16 * events)
+    whole = (16).to_bytes(4, "little") + b"EVTS" + content
+    return len(whole).to_bytes(4, "little") + whole
+
+
+@pytest.mark.parametrize("kind", ["lz4", "zstd"])
+def test_a_packet_that_unfolds_is_refused_in_steps(tmp_path, kind):
+    assert len(read_events(aedat4(tmp_path / "a.aedat4", kind, packet(1000)))) == 1000
+    path = aedat4(tmp_path / "a.aedat4", kind, packet(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        with pytest.raises(ValueError, match=r"must hold at most 524288 events, got more; max_events= raises"):
+            read_events(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 2
+
+
+def test_words_of_a_header_do_not_unfold(tmp_path):
+    """A document type defines words of XML, each ten of the one before."""
+    raw = (FILES / "dv_none.aedat4").read_bytes()
+    text = raw[raw.index(b"<dv") : raw.index(b"</dv>") + 5]
+    own = b'<!DOCTYPE d [<!ENTITY a "b">]><dv>&a;'
+    (tmp_path / "a.aedat4").write_bytes(raw.replace(text, own.ljust(len(text) - 5) + b"</dv>"))
+    with refuses(f"read_events: {tmp_path}/a.aedat4 has no list of its streams in its header"):
+        read_events(tmp_path / "a.aedat4")
+
+
+# Lists
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in (1, 2, 3):
+        write_events(tmp_path / f"{number}.bs2", ONE)
+    (tmp_path / "test.txt").write_text("3 0\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"1 {10**30}\n", f"line 1 must have a class below {2**31}, got 1{'0' * 30}"),
+        ("1 0\n2 2147483648\n", "line 2 must have a class below 2147483648, got 2147483648"),
+        (f"{'9' * 5000} 0\n", f"line 1 must have a number below {10**18}, got {'9' * 46}.."),
+        ("1 0\n# again\n1 1\n", "line 3 must name another recording, 1 is in line 1"),
+        ("1 0\n01 0\n", "line 2 must name another recording, 1 is in line 1"),
+    ],
+)
+def test_lines_of_a_list(folder, text, message):
+    (folder / "train.txt").write_text(text)
+    with refuses(f"open_folder: {folder}/train.txt {message}"):
+        open_folder(folder)
+    with refuses(f"EventFolder: {folder}/train.txt {message}"):
+        EventFolder(folder, folder / "train.txt")
+
+
+def test_a_list_of_more_lines_than_recordings(folder):
+    with (folder / "train.txt").open("wb") as file:
+        file.truncate(10**9)  # takes no room on the disk
+    size = (1 << 20) + 100 * 5
+    with refuses(
+        f"open_folder: list {folder}/train.txt must have at most {size} bytes for the 5 files of {folder}, got {10**9}"
+    ):
+        open_folder(folder)
+
+
+def test_the_limit_of_events_of_a_folder(folder):
+    (folder / "train.txt").write_text("1 0\n2 1\n")
+    train, test = open_folder(folder, max_events=0)
+    for data in (train, test, EventFolder(folder, folder / "train.txt", max_events=0)):
+        with pytest.raises(ValueError, match=r"must hold at most 0 events, got 1; max_events=1 reads them$"):
+            data[0]
+        with pytest.raises(ValueError, match=r"must hold at most 0 events, got 1; max_events=1 reads them$"):
+            list(Loader(data, 1, steps=10))
+    assert len(open_folder(folder, max_events=1)[0][0][0]) == 1
+    with refuses("EventFolder: max_events must be an integer, got str", TypeError):
+        open_folder(folder, max_events="1")
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: ONE.to_spikes((2**20, 2**20, 1), 1), "to_spikes: the bins"),
+        (lambda: ONE.to_spikes((2**20, 2**20, 1), 1, binning="sum"), "to_spikes: the bins"),
+        (lambda: ONE.to_spikes((34, 34, 2), 10**15), "to_spikes: the bins"),
+        (lambda: ONE.to_spikes((2**31, 2**31, 2**31), 2**31), "to_spikes: the bins"),
+        (lambda: Events.from_spikes(np.full((1, 4), 2**61)), "from_spikes: the events"),
+        (lambda: cs.encode_poisson(np.ones((1, 9)), steps=10**15, rate=1.0), "encode_poisson: the spikes"),
+        (lambda: cs.encode_latency(np.ones((1, 9)), steps=10**15), "encode_latency: the spikes"),
+        (lambda: cs.replicate(np.ones((1, 9)), steps=10**15), "replicate: the result"),
+    ],
+)
+def test_arrays_that_are_larger_than_memory(make, shape):
+    with pytest.raises(ValueError, match=rf"^{shape} must fit into memory, got shape .* GiB, this machine has .* GiB$"):
+        make()
+
+
+def test_batches_that_are_larger_than_memory(folder):
+    data = EventFolder(folder, folder / "test.txt", (2**20, 2**20, 1))
+    with pytest.raises(
+        ValueError, match=r"^Loader: a batch must fit into memory, got shape \(10, 1, 1048576, 1048576, 1"
+    ):
+        Loader(data, 4, steps=10)
+
+
+def test_labels_that_are_too_large(folder):
+    class Data:
+        shape = (3,)
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return np.zeros((5, 3), bool), 10**30
+
+    with refuses(f"Loader: sample 0: label must be an integer from 0, got {10**30}"):
+        list(Loader(Data(), 1, steps=5))
+
+
+def test_names_that_are_too_long(folder):
+    name = "a" * 5000
+    with pytest.raises(ValueError, match=r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$"):
+        read_events(f"{name}.bs2")
+    with refuses(f"open_folder: folder {name} does not exist"):
+        open_folder(name)
+    with refuses(f"EventFolder: list {name} does not exist"):
+        EventFolder(folder, name)
+    for read in (cs.import_hdf5, cs.training.load_config):
+        with refuses(f"{read.__name__}: {name} is no file"):
+            read(name)
+
+
+def test_logs_are_regular_files(tmp_path):
+    for name in ("loss.txt", "metrics.csv"):
+        os.mkfifo(tmp_path / name)
+    with refuses(f"load_stats: {tmp_path}/metrics.csv is no file"):
+        cs.Stats.load(tmp_path / "metrics.csv")
+    with refuses(f"Stats: {tmp_path}/loss.txt is no file"):
+        cs.Stats.load_slayer(f"{tmp_path}/")
