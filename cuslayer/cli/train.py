@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_device, use_device
+from cuslayer.cli.errors import say
 from cuslayer.cli.signals import deferred
 
 if TYPE_CHECKING:
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
-_LARGEST = 2**63
 INTERRUPTED = "; --resume goes on from the last checkpoint"
-
-
+_LARGEST = 2**63
 # The options that replace values of the configuration.
 _OPTIONS = (
     *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
@@ -78,10 +76,10 @@ def run(options: argparse.Namespace) -> int:
                 config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True), stop=stop
             )
         except training.Stopped as stopped:
-            print(f"cuslayer: interrupted{_how_to_go_on(options, stopped)}", file=sys.stderr)
+            say(f"interrupted{_how_to_go_on(options, stopped)}")
         else:
             if stop():
-                print(f"cuslayer: interrupted; the run in {out} is complete", file=sys.stderr)
+                say(f"interrupted; the run in {out} is complete")
     return stop.exit_code
 
 
