@@ -123,7 +123,7 @@ def moved() -> str:
         ways = traffic.WAYS[kernel]
         sizes = [traffic.bytes_per_element(kernel, dtype) for dtype in DTYPES]
         times = [traffic.picoseconds(kernel, dtype) for dtype in DTYPES]
-        elements, what = (WEIGHTS, "weights") if topic == "optim" else (NEURON_STEPS, "layer")
+        elements, what = (WEIGHTS, "weights") if topic in ("optim", "clip") else (NEURON_STEPS, "layer")
         lines.append(
             [
                 f"`{kernel}`",

@@ -39,7 +39,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     events = backend.to_device((step << bits | feature).astype(np.uint32)[:, None])
     empty = packed.reshape(steps, 1, columns).empty_like()
     counted, fired, scalar = x.reshape(steps, 1, columns), s.reshape(steps, 1, columns), x[0, :1] * 1.0
-    labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(4))
+    labels, totals = backend.to_device(np.zeros(1, np.int64)), backend.to_device(np.zeros(7))
     desired = ClassCounts(labels, 60.0, 10.0)
     moved = cs.Tensor(x * 0.01, requires_grad=True)
     moved.grad = g
@@ -82,6 +82,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "score_add_numbers": lambda: gpu.score.add(totals, counted, labels, scalar, 1.0),
         "score_add_packed": lambda: gpu.score.add(totals, packed.reshape(steps, 1, columns), labels, scalar, 1.0),
         "add_squares": lambda: gpu.score.add_squares(totals, [g]),
+        "clip_norm": lambda: gpu.optim.clip_norm([g], 1.0),
+        "clip_values": lambda: gpu.optim.clip_values([g], 1.0),
         "sgd": lambda: gpu.optim.sgd(w, g, m, 1e-3, 0.9, 0.0),
         "sgd_all": cs.SGD([moved], momentum=0.9).step,
         "adam": lambda: gpu.optim.adam(w, g, m, v, peak, **rates, decay=0.0),

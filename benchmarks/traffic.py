@@ -22,7 +22,7 @@ def _several(*ways: tuple[str, str]) -> dict[str, str]:
     return {f"{name}{i}": way if i == 0 else way.upper() for name, way in ways for i in range(8)}
 
 
-_NUMBERS = {"constants": "", "rates": "", "step": "W", "arrived": "W"}
+_NUMBERS = {"constants": "", "rates": "", "step": "W", "watch": "W", "arrived": "W"}
 _SCORE = {"labels": "", "error": "", "counts": "W", "fired": "W", "totals": "W", "arrived": "W"}
 _SUMS = {"parts": "W", "totals": "W", "arrived": "W"}
 _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "arrived": "W"}
@@ -33,6 +33,8 @@ WAYS = {
     "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
     "add_parts": {"parts": "r", "sums": "W"},
     "add_squares": _several(("g", "r")) | _SUMS,
+    "clip_norm": _several(("g", "r"), ("y", "w")) | {"totals": ""},
+    "clip_values": _several(("g", "r"), ("y", "w")),
     "conv": {"x": "r", "w": "", "y": "w"},
     "conv_input_adjoint": {"errors": "r", "w": "", "x": "w"},
     "conv_neuron": {"x": "r", "w": "", "u": "w", "half": "W", "s": "w"},

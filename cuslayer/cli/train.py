@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_device, use_device
+from cuslayer.cli.errors import say
 from cuslayer.cli.signals import deferred
 
 if TYPE_CHECKING:
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
-_LARGEST = 2**63
 INTERRUPTED = "; --resume goes on from the last checkpoint"
-
-
+_LARGEST = 2**63
 # The options that replace values of the configuration.
-_OPTIONS = ("network", "data", "epochs", "batch", "lr", "seed", "out", "checkpoint_minutes", "checkpoint_steps")
+_OPTIONS = (
+    *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
+    *("checkpoint_minutes", "checkpoint_steps"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
     parser.add_argument("--lr", type=float, metavar="X", help="initial learning rate")
+    parser.add_argument(
+        "--clip-norm", type=float, metavar="X", help="scale the gradients if their common norm is larger than this"
+    )
+    parser.add_argument("--clip-value", type=float, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, sample order and dropout")
     parser.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
@@ -71,10 +76,10 @@ def run(options: argparse.Namespace) -> int:
                 config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True), stop=stop
             )
         except training.Stopped as stopped:
-            print(f"cuslayer: interrupted{_how_to_go_on(options, stopped)}", file=sys.stderr)
+            say(f"interrupted{_how_to_go_on(options, stopped)}")
         else:
             if stop():
-                print(f"cuslayer: interrupted; the run in {out} is complete", file=sys.stderr)
+                say(f"interrupted; the run in {out} is complete")
     return stop.exit_code
 
 
@@ -85,7 +90,7 @@ def _config(options: argparse.Namespace) -> Config:
     for name in ("epochs", "batch", "checkpoint_steps"):
         if getattr(options, name) is not None:
             check.integer("train", f"--{name.replace('_', '-')}", getattr(options, name), least=1)
-    for name in ("lr", "checkpoint_minutes"):
+    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
         if getattr(options, name) is not None:
             check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
     if options.seed is not None:

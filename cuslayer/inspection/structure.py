@@ -12,9 +12,10 @@ import numpy as np
 from cuslayer import check
 from cuslayer.layers import Layer, TemporalFilter
 from cuslayer.layers.base import Shape
-from cuslayer.network.container import Container, graph_of, shape_after
+from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, Node, as_address
 from cuslayer.network.network import Sequential
+from cuslayer.network.shapes import shape_after
 from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
 from cuslayer.tape import Tensor
 

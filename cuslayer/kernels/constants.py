@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
+from cuslayer.kernels.host.available import available_memory, in_words
 
 
 class Window(NamedTuple):
@@ -135,14 +137,33 @@ class Alpha:
         return self._first_under(self.cutoff)
 
     def _first_under(self, level: float) -> int:
-        k = math.floor(self.tau / self.dt)
-        while k * self.dt <= self.tau or abs(self.value(k)) >= level:
-            k += 1
-        return k
+        """Return the first k behind the peak with a sample under a level: behind the peak they only fall."""
+
+        def under(k: int) -> bool:
+            return k * self.dt > self.tau and not abs(self.value(k)) >= level
+
+        low = math.floor(self.tau / self.dt)
+        high = low + 1
+        while not under(high):
+            low, high = high, high + 2 * (high - low)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if under(middle) else (middle + 1, high)
+        return low
 
     def samples(self) -> Array:
-        """Return the samples before the cut in float64; without a cut, those above float64 rounding."""
+        """Return the samples before the cut in float64; without a cut, those above float64 rounding.
+
+        Raises:
+            MemoryError: there are more than memory can hold.
+        """
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
+        needed, left = 4 * 8 * taps, available_memory()
+        if taps > sys.maxsize // 64 or (left is not None and needed > left):
+            free = "" if left is None else f", {in_words(left)} are free"
+            raise MemoryError(
+                f"response: {taps:,} samples for tau={self.tau:g} and dt={self.dt:g} need {in_words(needed)}{free}"
+            )
         x = np.arange(taps) * (self.dt / self.tau)
         return self.amplitude * x * np.exp(1 - x)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -15,9 +15,10 @@ from cuslayer.network.fusion import Run, observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
+from cuslayer.network.memory import with_memory_errors
+from cuslayer.network.shapes import shape_after
 from cuslayer.network.steps import output_step
 from cuslayer.network.stream import Stream
-from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor, keep_unpacked
 
@@ -62,6 +63,7 @@ class Container(Layer):
         Raises:
             TypeError: x is not made of numbers or booleans.
             ValueError: x does not fit the first layer, or holds NaN or an infinity.
+            MemoryError: there is not enough memory; the message names the layer and a batch that would fit.
 
         Warns:
             UserWarning: x looks like pixels from 0 to 255; once for a network.
@@ -70,7 +72,7 @@ class Container(Layer):
         self.check_input(x)
         check.time_first("network", "x", x)
         graph = graph_of(self)
-        observed_run = observed(self, graph.parts)
+        observed_run = with_memory_errors(observed(self, graph.parts), graph, x.shape)
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
         with checked_input(self, x), saved, _unpacked_once(observed_run, graph, x) as run:
             y = flow(plan(graph), graph.output, {INPUT: x}, run)
@@ -264,16 +266,3 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
     output = stage.expand(graph, path, source)
     graph.parts.append(Part(stage, path, first, len(graph.nodes), output))
     return output
-
-
-def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None where it is unknown.
-
-    Raises:
-        ValueError: the shapes do not fit the stage.
-    """
-    if isinstance(stage, Join):
-        return stage.joined_shape(shapes)
-    if is_neuron(stage):
-        return shapes[0]
-    return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from cuslayer import check
 from cuslayer.neurons.base import is_neuron
 from cuslayer.tape import Tensor, as_tensor
 
+# Longer descriptions of stages are left out of messages.
+_LONGEST = 60
 # The number of a network's input among the inputs of a node.
 INPUT = -1
 
@@ -50,6 +53,12 @@ class Node:
     def last(self) -> int:
         """The number of the node itself, as `flow` asks for it."""
         return self.number
+
+    @property
+    def described(self) -> str:
+        """The stage in messages: as its repr, or only its class where that is long or has no other."""
+        text = check.one_line(self.stage)
+        return type(self.stage).__name__ if len(text) > _LONGEST or text.startswith("<") else text
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the output of the stage."""

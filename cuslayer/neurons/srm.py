@@ -97,6 +97,9 @@ _RULES = {
     "dt": check.time_step,
 }
 
+# Beyond this share of dt, the numbers of neighbouring steps are the same in float64.
+_LONGEST = 1e15
+
 
 @dataclass(frozen=True)
 class SRM(Neuron):
@@ -162,6 +165,10 @@ class SRM(Neuron):
             if field.name != "gradient":
                 rule = _RULES.get(field.name, check.positive)
                 object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
+        for name in ("tau_sr", "tau_ref"):
+            if getattr(self, name) > _LONGEST * self.dt:
+                got = f"got {getattr(self, name):g} and {self.dt:g}, both in ms"
+                raise ValueError(f"SRM: {name} must be at most {_LONGEST:g} dt, {got}")
         if 5 * self.tau_sr < self.dt < 1e3:  # beyond, `check.time_step` has warned
             got = f"got {self.dt:g} and {self.tau_sr:g}, both in ms"
             check.warn(f"SRM: dt must be less than 5 tau_sr for the response to have a sample near its peak, {got}")

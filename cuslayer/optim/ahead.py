@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.optim.finite import NotFinite
 
 Numbers: TypeAlias = tuple[float, ...]
 
@@ -23,8 +24,10 @@ class StepsAhead:
     a step are not those of its row: another learning rate, another epoch, a parameter that is frozen or not any more.
 
     Attributes:
-        arrays: the constants (weights, ...) and the table (STEPS, weights, ...) in the weights' type, and the row of
-            the next step, (1,) int64. The arrays of another table are the same, for as many weights.
+        arrays: the constants (weights, ...) and the table (STEPS, weights, ...) in the weights' type; (2,) int64, the
+            row of the next step and the number of steps before row 0; and (weights, 2) int64, the first steps in which
+            the gradient and the update of each were not finite. The arrays of another table are the same, for as many
+            weights.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -32,29 +35,63 @@ class StepsAhead:
         self._constants: list[Numbers] = []
         self._rows: list[list[Numbers]] = []
         self._next = 0
+        self._parameters: tuple[int, ...] = ()
+        # What was noted for weights of an earlier table.
+        self._noted: list[tuple[tuple[int, ...], Array]] = []
         self.arrays: list[Array] = []
 
-    def prepare(self, row: Callable[[int], list[Numbers]], constants: list[Numbers], beside: Array) -> None:
+    def prepare(
+        self,
+        row: Callable[[int], list[Numbers]],
+        constants: list[Numbers],
+        beside: Array,
+        parameters: tuple[int, ...],
+        taken: int,
+    ) -> None:
         """Send a new table unless the present one has the numbers of the next step.
 
         Args:
             row: a function from the number of a step, 0 for the next, to the numbers of each weight in it.
             constants: the numbers of each weight that do not change from step to step.
             beside: an array on the device.
+            parameters: the numbers of the weights among the optimizer's parameters.
+            taken: the number of steps before the next.
         """
         fits = self._next < len(self._rows) and self._rows[self._next] == row(0) and self._constants == constants
-        if fits and self.arrays and namespace(self.arrays[0]) is namespace(beside):
+        same = parameters == self._parameters
+        if fits and same and self.arrays and namespace(self.arrays[0]) is namespace(beside):
             return
         self._constants, self._rows, self._next = constants, [row(n) for n in range(STEPS)], 0
-        found = np.array(constants, self._dtype), np.array(self._rows, self._dtype), np.zeros(1, np.int64)
+        with np.errstate(over="ignore"):  # a rate past float32 is infinite, which the check of the weights finds
+            found = [np.array(constants, self._dtype), np.array(self._rows, self._dtype)]
+        found += [np.array([0, taken]), np.zeros((len(parameters), 2), np.int64)]
         sent = [namespace(beside).asarray(x) for x in found]
+        if self.arrays and not same:
+            self._noted.append((self._parameters, self.arrays[-1].copy()))
         if [x.shape for x in self.arrays] == [x.shape for x in sent] and type(self.arrays[0]) is type(sent[0]):
             # A captured graph has their addresses.
-            for old, new in zip(self.arrays, sent, strict=True):
+            for old, new in zip(self.arrays, sent[:-1] if same else sent, strict=not same):
                 old[...] = new
         else:
             self.arrays = sent
+        self._parameters = parameters
 
     def advance(self) -> None:
         """Count a step of the kernel."""
         self._next += 1
+
+    def expire(self) -> None:
+        """Send a new table before the next step, since the optimizer has another number of steps."""
+        self._rows = []
+
+    def not_finite(self) -> list[NotFinite]:
+        """Return what the kernels have noted, and forget it; this waits for the device."""
+        found = []
+        for parameters, noted in [*self._noted, (self._parameters, self.arrays[-1])] if self.arrays else []:
+            steps = to_numpy(noted)
+            for place, column in zip(*steps.nonzero(), strict=True):
+                found.append(NotFinite(int(steps[place, column]), parameters[place], ("gradient", "update")[column]))
+            if steps.any():
+                noted[...] = 0
+        self._noted = []
+        return found

@@ -4,66 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
-from cuslayer.optim.groups import Given, Parameters, Rules, flag, read_groups, root_mean_square, steps
+from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
+from cuslayer.optim.group import Group, Moving, Update
+from cuslayer.optim.groups import (
+    Parameters,
+    Rules,
+    flag,
+    optional_positive,
+    read_groups,
+    root_mean_square,
+    steps,
+)
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
-
-
-class Group:
-    """Parameters of an optimizer that share their options.
-
-    Attributes:
-        params: the tensors.
-        options: the options that differ from the optimizer's, by name.
-
-    >>> from cuslayer.optim.optimizers import SGD
-    >>> from cuslayer.tape import Tensor
-    >>> w, v = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
-    >>> optimizer = SGD([{"params": [w], "lr": 0.001}, {"params": [v]}], lr=0.1)
-    >>> [group.lr for group in optimizer.groups]
-    [0.001, 0.1]
-    """
-
-    def __init__(self, optimizer: Optimizer, given: Given) -> None:
-        self._optimizer, (self._name, self.params, self.options) = optimizer, given
-        self.assigned: float | None = None
-
-    @property
-    def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        if "lr" not in self.options:
-            return self._optimizer.lr
-        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
-
-    @lr.setter
-    def lr(self, rate: Rate) -> None:
-        self.options["lr"] = as_schedule(type(self._optimizer).__name__, f"{self._name}lr", rate)
-        self.assigned = None if callable(rate) else float(rate)
-
-    def option(self, name: str) -> Any:
-        """Return the group's own value of an option, or the optimizer's."""
-        return self.options[name] if name in self.options else getattr(self._optimizer, name)
-
-
-class Update(NamedTuple):
-    """The group of a parameter, the number of its step, from 1, and its learning rate in that step."""
-
-    group: Group
-    steps: int
-    lr: float
-
-
-# The number of a parameter that moves, its group, and the parameter.
-Moving: TypeAlias = tuple[int, Group, Tensor]
 
 
 class Optimizer:
@@ -79,6 +42,10 @@ class Optimizer:
     With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step: layers of
     small weights and layers of large ones then change by the same share. A parameter of zeros has the rate ``lr``.
     With ``warmup=n`` the rate rises linearly over the first n steps of a parameter. A group can have its own of both.
+
+    With ``clip_value`` a step first clips each element of the gradients to this absolute value. With ``clip_norm`` it
+    then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
+    those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
 
     On a GPU all parameters are updated together, 8 to a launch, with rates that were sent for many steps ahead; see
     `StepsAhead`. A step reads nothing from the device, except for the first step of a relative rate.
@@ -97,8 +64,18 @@ class Optimizer:
     relative: bool
     warmup: int
 
-    def __init__(self, parameters: Parameters, lr: Rate, **options: Any) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: Rate,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        **options: Any,
+    ) -> None:
         op = self._op = type(self).__name__
+        self._clip_norm = optional_positive(op, "clip_norm", clip_norm)
+        self._clip_value = optional_positive(op, "clip_value", clip_value)
         for name, value in options.items():
             setattr(self, name, self.rules[name](op, name, value))
         self.epoch = self.steps = 0
@@ -116,6 +93,8 @@ class Optimizer:
         self._taken = [0 for _ in self.parameters]
         self._sizes: list[float | None] = [None for _ in self.parameters]
         self._ahead: dict[np.dtype[Any], StepsAhead] = {}
+        self._group_of = [group for group in self.groups for _ in group.params]
+        self._check = StepCheck()
 
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
@@ -127,6 +106,16 @@ class Optimizer:
     def memory_names(self, group: Group) -> tuple[str, ...]:
         """Return the names of the arrays that a parameter of a group needs."""
         return ()
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together; None for no limit."""
+        return self._clip_norm
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest absolute value of an element of a gradient; None for no limit."""
+        return self._clip_value
 
     @property
     def lr(self) -> float:
@@ -154,6 +143,7 @@ class Optimizer:
             ValueError: all parameters are frozen.
         """
         alone, together = self._count()
+        self._clip([p for _, _, p in chain(alone, *together.values())])
         for i, group, p in alone:
             grad = namespace(p.grad).ascontiguousarray(p.grad)
             update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
@@ -170,6 +160,21 @@ class Optimizer:
             for p in parameters:
                 if isinstance(p, Bounded) and not _bounds(p):
                     p.clamp()
+
+    def _clip(self, moving: list[Tensor]) -> None:
+        """Clip the gradients of the parameters that move."""
+        limits = ("clip_values", self._clip_value), ("clip_norm", self._clip_norm)
+        if not moving or all(limit is None for _, limit in limits):
+            return
+        grads: list[Any] = [p.grad for p in moving]
+        k = kernels.of(grads[0])
+        if any(kernels.of(g) is not k for g in grads):
+            raise ValueError(f"{self._op}: clip_norm and clip_value need all parameters on one device, got two")
+        for name, limit in limits:
+            if limit is not None:
+                grads = getattr(k.optim, name)(grads, limit)
+        for p, g in zip(moving, grads, strict=True):
+            p.grad = g
 
     def count_step(self) -> None:
         """Count a step that a captured graph is about to take, and send its rates if they are not on the device yet.
@@ -190,6 +195,51 @@ class Optimizer:
         """Send the rates of the next steps to the GPU, so that the next `step` sends nothing and can be captured."""
         for dtype, moving in self._moving()[1].items():
             self._prepared(dtype, moving, 1)
+
+    def check_gradients(self) -> NotFinite | None:
+        """Return which gradient of the step to come is not finite, of several the last; None if all are.
+
+        Gradients on a GPU are not read: its kernels note what is not finite; see `not_finite`.
+        """
+        grads = [(i, p.grad) for i, _, p in self._moving()[0] if p.grad is not None]
+        wrong = self._check.gradients([(i, g) for i, g in grads if kernels.of(g) is kernels.cpu])
+        return None if wrong is None else NotFinite(self.steps + 1, wrong, "gradient")
+
+    def not_finite(self) -> NotFinite | None:
+        """Return the first number that is not finite since the last call: of a gradient, a weight or the state.
+
+        Of gradients that are not finite in one step, the last, which backward computes first. For parameters on a GPU
+        this waits for the device. For those on the CPU it looks at the last step, if `check_gradients` was called
+        before it.
+        """
+        found = [each for ahead in self._ahead.values() for each in ahead.not_finite()]
+        for i, gradient in self._check.taken():
+            if not self._check.stays(i, self.parameters[i].data, self.memory[i], partial(self._grow_one, i, gradient)):
+                found.append(NotFinite(self.steps, i, "update"))
+        order = {"gradient": -1, "update": 1}
+        return min(found, key=lambda x: (x.step, order[x.what], order[x.what] * x.parameter), default=None)
+
+    def restart_check(self) -> None:
+        """Let the next check read all parameters: they may have changed otherwise than by steps."""
+        self._check.forget()
+
+    def _grow_one(self, i: int, gradient: float, bounds: Bounds) -> None:
+        """Let the bounds of parameter i hold after a step with a gradient of at most a size."""
+        p, group, taken = self.parameters[i], self._group_of[i], self._taken[i]
+        if not issubclass(self._definer("_grow"), self._definer("_update")):
+            bounds.weight = math.inf
+            return
+        self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
+        if isinstance(p, Bounded):
+            bounds.weight = max(bounds.weight, *(abs(x) for x in (p.least, p.most) if math.isfinite(x)))
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        """Let bounds hold after a step; by default they are unknown then."""
+        bounds.weight = math.inf
+
+    def _definer(self, name: str) -> type:
+        """Return the class that defines a method of this optimizer."""
+        return next(c for c in type(self).__mro__ if name in vars(c))
 
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
         """Return the parameters that have a gradient and are not frozen.
@@ -220,7 +270,7 @@ class Optimizer:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
         if k is kernels.cpu:
             return False
-        one, many = (next(c for c in type(self).__mro__ if name in vars(c)) for name in ("_update", "_update_all"))
+        one, many = self._definer("_update"), self._definer("_update_all")
         # Not where a subclass has only an _update of its own.
         return many is not Optimizer and issubclass(many, one)
 
@@ -228,7 +278,8 @@ class Optimizer:
         """Return the table of parameters that move, with the numbers of `start` steps after the last counted."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
         constants = [self._constants(group) + (_bounds(p) or (-math.inf, math.inf)) for _, group, p in moving]
-        ahead.prepare(self._rows(moving, start), constants, moving[0][2].data)
+        numbers = tuple(i for i, _, _ in moving)
+        ahead.prepare(self._rows(moving, start), constants, moving[0][2].data, numbers, self.steps - 1 + start)
         return ahead
 
     def _rows(self, moving: list[Moving], start: int) -> Callable[[int], list[Numbers]]:
@@ -311,6 +362,9 @@ class Optimizer:
         self.memory, self.steps = memory, steps["steps"]
         self._taken = [steps.get(f"{i}.steps", self.steps) for i in range(len(memory))]
         self._sizes = [sizes.get(f"{i}.size") for i in range(len(memory))]
+        for ahead in self._ahead.values():
+            ahead.expire()
+        self.restart_check()
         if "lr" in rates:
             self.lr = rates["lr"]
         for number, group in enumerate(self.groups):

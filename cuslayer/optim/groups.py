@@ -122,6 +122,11 @@ def optional_decay(op: str, name: str, value: Any) -> float | None:
     return None if value is None else check.not_negative(op, name, value)
 
 
+def optional_positive(op: str, name: str, value: Any) -> float | None:
+    """Return value as a float above zero, or None."""
+    return None if value is None else check.positive(op, name, value)
+
+
 def root_mean_square(a: Array) -> float:
     """Return the root of the mean of the squares of an array; 0 for an empty one."""
     return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0

@@ -8,9 +8,16 @@ from typing import Any, ClassVar
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.optim.ahead import Numbers
-from cuslayer.optim.base import Group, Optimizer, Update
+from cuslayer.optim.base import Optimizer
+from cuslayer.optim.finite import Bounds
+from cuslayer.optim.group import Group, Update
 from cuslayer.optim.groups import Parameters, Rules, betas, flag, optional_decay
 from cuslayer.optim.schedules import Rate
+
+# Its square is finite in float32.
+_LARGEST_SLOPE = 1e18
+# A smaller one may be 0 in float32.
+_LEAST_EPS = 1e-37
 
 
 class SGD(Optimizer):
@@ -22,6 +29,7 @@ class SGD(Optimizer):
         momentum: the decay rate of the velocity.
         weight_decay: the factor of the parameter that is added to its gradient.
         relative, warmup: how the rate depends on the parameter and the step; see `optim.Optimizer`.
+        clip_norm, clip_value: the limits of the gradients; see `optim.Optimizer`.
 
     Raises:
         ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
@@ -45,9 +53,11 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         relative: bool = False,
         warmup: int = 0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         options = {"weight_decay": weight_decay, "relative": relative, "warmup": warmup}
-        super().__init__(parameters, lr, momentum=momentum, **options)
+        super().__init__(parameters, lr, clip_norm=clip_norm, clip_value=clip_value, momentum=momentum, **options)
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("velocity",)
@@ -55,6 +65,11 @@ class SGD(Optimizer):
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
         k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
+
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
+        bounds.moment = momentum * bounds.moment + gradient + decay * bounds.weight
+        bounds.weight += update.lr * bounds.moment
 
     def _numbers(self, update: Update) -> Numbers:
         return (update.lr,)
@@ -82,6 +97,7 @@ class Adam(Optimizer):
         weight_decay: the factor of the parameter that is added to its gradient.
         amsgrad: whether to replace v by the largest v so far.
         relative, warmup: how the rate depends on the parameter and the step; see `optim.Optimizer`.
+        clip_norm, clip_value: the limits of the gradients; see `optim.Optimizer`.
 
     Raises:
         ValueError: a constant is out of range, there is no parameter, one is given twice, or all are frozen.
@@ -111,9 +127,11 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         relative: bool = False,
         warmup: int = 0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         options = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative, "warmup": warmup}
-        super().__init__(parameters, lr, betas=betas, eps=eps, **options)
+        super().__init__(parameters, lr, clip_norm=clip_norm, clip_value=clip_value, betas=betas, eps=eps, **options)
 
     def memory_names(self, group: Group) -> tuple[str, ...]:
         return ("mean", "square", "peak") if group.option("amsgrad") else ("mean", "square")
@@ -135,6 +153,14 @@ class Adam(Optimizer):
             decay=update.group.option("weight_decay"),
         )
 
+    def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
+        slope = gradient + update.group.option("weight_decay") * bounds.weight
+        # The square of the slope is to be finite, too, in float32.
+        bounds.moment = max(bounds.moment, slope) if slope < _LARGEST_SLOPE else math.inf
+        rate_m, rate_g, _ = self._numbers(update)
+        eps = update.group.option("eps")
+        bounds.weight += (rate_m * bounds.moment + rate_g * slope) / eps if eps > _LEAST_EPS else math.inf
+
     def _constants(self, group: Group) -> Numbers:
         return (*group.option("betas"), group.option("eps"), group.option("weight_decay"))
 
@@ -155,7 +181,7 @@ class NAdam(Adam):
     ``w = w - lr sqrt(1 - b2^n) / (1 - b1^n) (b1 m + (1 - b1) g) / (sqrt(v) + eps)``.
 
     Args:
-        parameters, betas, eps, weight_decay, amsgrad, relative, warmup: as in `Adam`.
+        parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: as in `Adam`.
         lr: the learning rate, or a function from the epoch to it; by default 0.002, and 0.001 without momentum_decay.
         momentum_decay: psi, the rate at which mu rises to b1; None for the constant momentum of SLAYER-PyTorch.
 
@@ -186,12 +212,15 @@ class NAdam(Adam):
         relative: bool = False,
         warmup: int = 0,
         momentum_decay: float | None = 0.004,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         if lr is None:
             lr = 0.001 if momentum_decay is None else 0.002
         self._products: dict[tuple[float, float], list[float]] = {}
-        options = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative, "warmup": warmup}
-        Optimizer.__init__(self, parameters, lr, betas=betas, eps=eps, **options, momentum_decay=momentum_decay)
+        options: dict[str, Any] = {"weight_decay": weight_decay, "amsgrad": amsgrad, "relative": relative}
+        options |= {"warmup": warmup, "momentum_decay": momentum_decay, "betas": betas, "eps": eps}
+        Optimizer.__init__(self, parameters, lr, clip_norm=clip_norm, clip_value=clip_value, **options)
 
     def _numbers(self, update: Update) -> Numbers:
         (b1, b2), psi, steps = update.group.option("betas"), update.group.option("momentum_decay"), update.steps

@@ -2,6 +2,7 @@
 
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
+from cuslayer.training.finite import NotFiniteError
 from cuslayer.training.folder import find_run
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.load import Run, evaluate, load_run
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "EpochStats",
     "GradientFlow",
+    "NotFiniteError",
     "Params",
     "Prediction",
     "Run",

@@ -58,6 +58,8 @@ class OptimizerConfig:
         relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
         warmup: the number of steps in which the rate rises linearly to lr, in a run at most a tenth of its steps; None
             for the default.
+        clip_norm: the largest norm of all gradients together, to which they are scaled; None for no limit.
+        clip_value: the largest absolute value of an element of a gradient; None for no limit.
     """
 
     type: str = "Adam"
@@ -71,6 +73,8 @@ class OptimizerConfig:
     momentum_decay: float | None = 0.004
     relative: bool | None = None
     warmup: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     def __post_init__(self) -> None:
         plain = self.type == "SGD" or self.lr is not None or self.relative is False
@@ -191,6 +195,7 @@ class Config:
         elif o.schedule == "cosine":
             lr = cosine_decay(first, epochs=self.epochs)
         options: dict[str, Any] = {"weight_decay": o.weight_decay, "relative": o.relative, "warmup": warmup}
+        options |= {"clip_norm": o.clip_norm, "clip_value": o.clip_value}
         if o.type == "SGD":
             return SGD(parameters, lr, momentum=o.momentum, **options)
         if o.type == "NAdam":
@@ -202,13 +207,17 @@ class Config:
     def with_options(self, **options: Any) -> Config:
         """Return a copy with every option that is not None replaced.
 
-        `lr` sets the optimizer's learning rate; `network`, a notation as of `Network`, replaces the layers.
+        `lr` sets the optimizer's learning rate, `clip_norm` and `clip_value` the limits of its gradients; `network`, a
+        notation as of `Network`, replaces the layers.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if "network" in given:
             given["layers"] = tuple(rows_first(word) for word in read_words(given.pop("network")))
         if "lr" in given:
             given["optimizer"] = self.optimizer.with_lr(given.pop("lr"))
+        clip = {name: given.pop(name) for name in ("clip_norm", "clip_value") if name in given}
+        if clip:
+            given["optimizer"] = replace(given.get("optimizer", self.optimizer), **clip)
         return replace(self, **given)
 
     def to_yaml(self) -> str:
@@ -242,7 +251,9 @@ class Config:
 
 def optimizer_key(name: str) -> str:
     """Return the YAML key of an attribute of `OptimizerConfig`."""
-    return {"weight_decay": "weightDecay", "momentum_decay": "momentumDecay"}.get(name, name)
+    known = ("weight_decay", "momentum_decay", "clip_norm", "clip_value")
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest)) if name in known else name
 
 
 def _word_to_yaml(word: Word) -> dict[str, Any]:

@@ -34,12 +34,20 @@ class Progress(Tally):
         show: whether to show it on a terminal.
         steps: stop after so many batches; None for all.
         state: the score of the first batches of the epoch, as `state` has it, which are left out; None for none.
+        look: called with this object before the bar is drawn; what it raises ends the epoch.
     """
 
     def __init__(
-        self, batches: Iterable[Any], title: str, show: bool, steps: int | None, state: dict[str, Any] | None = None
+        self,
+        batches: Iterable[Any],
+        title: str,
+        show: bool,
+        steps: int | None,
+        state: dict[str, Any] | None,
+        look: Callable[[Tally], None],
     ) -> None:
         super().__init__()
+        self._look = look
         if state is not None:
             self.load_state(state)
         total, first = len(batches) if isinstance(batches, Sized) else None, self.batches
@@ -53,6 +61,7 @@ class Progress(Tally):
 
     def _text(self) -> str:
         """Return what the bar shows; empty before the first batch."""
+        self._look(self)
         samples = self.samples
         if not samples:
             return ""

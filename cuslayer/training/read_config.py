@@ -262,6 +262,8 @@ def _optimizer(training: Section) -> OptimizerConfig:
         weight_decay=section.number("weightDecay", check.not_negative, default.weight_decay),
         every=section.integer("every", default.every),
         factor=section.number("factor", check.positive, default.factor),
+        clip_norm=_optional(section, "clipNorm", lambda: section.number("clipNorm", check.positive)),
+        clip_value=_optional(section, "clipValue", lambda: section.number("clipValue", check.positive)),
     )
 
 

@@ -13,6 +13,7 @@ from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, r
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, load_data
 from cuslayer.training.figures_of_run import save_figures
+from cuslayer.training.finite import naming_checkpoint
 from cuslayer.training.folder import (
     CHECKPOINT,
     CONFIG,
@@ -117,7 +118,8 @@ def _train(
         if calibration is not None:
             log(str(calibration))
         saver.check_stop()
-        _run_epochs(config, trainer, data, stats, saver, log)
+        with naming_checkpoint(out / CHECKPOINT):
+            _run_epochs(config, trainer, data, stats, saver, log)
     save_figures(out, net, config, stats, trainer.gradients, data.example)
     return out
 

@@ -88,6 +88,7 @@ class Saver:
         last = score.batches == self._batches
         stop = self._stop()
         if last or stop or self._is_due():
+            self._trainer.check_finite()
             self._trained = Place(self._batches, score.state(), self._trainer.gradients.state())
             # After the last step the epoch itself is saved soon.
             if stop or not last:

@@ -13,8 +13,8 @@ from cuslayer.loss.decision import check_output
 from cuslayer.tape import Tensor, as_tensor
 from cuslayer.training.sums import check_fields, devices_of_sums, is_number, sums_on_devices
 
-# Loss, correctly classified samples, samples, and batches with output spikes.
-_TOTALS = 4
+# The totals of `kernels.score.add`.
+_TOTALS = 7
 
 
 class Score(NamedTuple):
@@ -46,7 +46,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        # The totals of each device that had a batch.
+        # For each device that had a batch, the totals of `kernels.score.add`.
         self._totals: dict[Any, Array] = {}
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
@@ -112,7 +112,7 @@ class Tally:
 
     def _read(self) -> list[float]:
         """Return the totals of all devices."""
-        found: list[float] = sum(map(to_numpy, self._totals.values()), np.zeros(4)).tolist()
+        found: list[float] = sum(map(to_numpy, self._totals.values()), np.zeros(_TOTALS)).tolist()
         return found
 
     @property
@@ -135,9 +135,21 @@ class Tally:
         """Whether the output had a spike in any batch."""
         return self._read()[3] > 0
 
+    def not_finite(self) -> dict[str, int]:
+        """Return the numbers, from 1, of the first batches whose "loss" and whose "output" are not finite, if any.
+
+        The loss is not finite either where the sum of the losses so far is not.
+        """
+        found: dict[str, int] = {}
+        for totals in map(to_numpy, self._totals.values()):
+            found |= {name: int(totals[place]) for name, place in (("loss", 5), ("output", 6)) if totals[place]}
+            if not found and not np.isfinite(totals[0]):
+                found["loss"] = int(totals[4])
+        return found
+
     def score(self) -> Score:
         """Return the score so far; zeros before the first batch."""
-        loss, right, samples, _ = self._read()
+        loss, right, samples, *_ = self._read()
         return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cuslayer import check
 from cuslayer.backend import device
 from cuslayer.data.batches import pairs, preserved_epoch
@@ -15,10 +17,12 @@ from cuslayer.inspection.structure import check_network
 from cuslayer.loss.base import sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
+from cuslayer.network.memory import step_error
 from cuslayer.network.network import Sequential
 from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
 from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.finite import FiniteCheck
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
@@ -117,6 +121,8 @@ class Trainer:
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
+        # The check and the progress of the epoch that runs.
+        self._running: tuple[FiniteCheck, Progress] | None = None
 
     def prepare(self, batches: Iterable[Any]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
@@ -137,7 +143,8 @@ class Trainer:
 
     def _calibrate(self, batches: list[Any]) -> None:
         if self.calibrate is not None and batches:
-            self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.calibration = calibrate_initial(self.net, batches, self.calibrate, self.loss)
 
     def _calibrated(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield batches, the first after calibration."""
@@ -179,6 +186,9 @@ class Trainer:
             after_step: called after each step with the score so far; what it raises ends the epoch.
 
         Raises:
+            NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the step of that batch is not
+                taken, unless it makes a weight infinite; on a GPU it is noticed when the progress bar is drawn, or at
+                the end.
             ValueError: steps is less than 1.
             TypeError: steps is not an integer, or batches are not pairs.
 
@@ -186,17 +196,24 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        progress = self._progress(batches, title, steps, state)
+        first = 0 if state is None else state["batches"]
+        finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale, first)
+        progress = self._progress(batches, title, steps, state, finite)
+        self._running = finite, progress
         self.net.train()
         self.silent_batch = batch = None
-        graphs = self._step_graphs(progress)
+        graphs = self._step_graphs(progress, finite)
         for step, batch in enumerate(self._calibrated(progress.bar), start=progress.batches):
             x, target = batch
             sizes = step % _GRADIENT_INTERVAL == 0
+            if step == first:
+                finite.first(x)
             if graphs is None or not graphs.run(x, target, sizes):
-                self._step(x, target, sizes, progress)
+                self._step(x, target, sizes, progress, finite, step + 1)
             if after_step is not None:
                 after_step(progress)
+        self.check_finite()
+        self._running = None
         if graphs is not None:
             self._note_graphs(graphs.refused)
         if progress.samples:
@@ -204,28 +221,49 @@ class Trainer:
             self.silent_batch = None if progress.spiked else batch
         return progress.score()
 
+    def check_finite(self) -> None:
+        """Check that all numbers of the epoch so far are finite, as before a checkpoint; on a GPU this waits for it.
+
+        Raises:
+            NotFiniteError: a number of the epoch, or a parameter, is not finite.
+        """
+        if self._running is not None:
+            finite, progress = self._running
+            finite.look(progress)
+            finite.parameters(progress.batches)
+
     def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
         """Return the output for a batch, the target where loss and score need it, and the loss."""
         spikes = self.net(x)
         target = sent_labels(self.loss, target, spikes)
         return spikes, target, self.loss(spikes, target)
 
-    def _gradient(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+    def _gradient(
+        self, x: Any, target: Any, before_backward: Callable[[Tensor, Tensor], None] | None = None
+    ) -> tuple[Tensor, Any, Tensor]:
         """Compute the gradients for a batch, and return what `_forward` does."""
-        found = self._forward(x, target)
+        spikes, target, value = self._forward(x, target)
+        if before_backward is not None:
+            before_backward(spikes, value)
         self.optimizer.zero_grad()
-        found[-1].backward()
-        return found
+        try:
+            value.backward()
+        except MemoryError:
+            raise step_error("train", graph_of(self.net), as_input(x).shape) from None
+        return spikes, target, value
 
-    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress) -> None:
+    def _step(self, x: Any, target: Any, sizes: bool, progress: Progress, finite: FiniteCheck, batch: int) -> None:
         """Take an optimizer step for a batch; add the sizes of its gradients if wanted."""
-        spikes, target, value = self._gradient(x, target)
-        if sizes:
-            self.gradients.add()
-        self.optimizer.step()
-        progress.add(spikes, target, value, scale=self.loss_scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
+            spikes, target, value = self._gradient(x, target, lambda *found: finite.loss(batch, x, *found))
+            finite.gradients(batch, x)
+            if sizes:
+                self.gradients.add()
+            self.optimizer.step()
+            finite.updates(batch)
+            progress.add(spikes, target, value, scale=self.loss_scale)
 
-    def _step_graphs(self, progress: Progress) -> StepGraphs | None:
+    def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""
         if self.graph is False or device() != "cuda":
             return None
@@ -236,7 +274,7 @@ class Trainer:
                 self.gradients.count()
 
         def step(x: Any, target: Any, sizes: bool) -> None:
-            self._step(x, target, sizes, progress)
+            self._step(x, target, sizes, progress, finite, 0)  # what is on a GPU is not looked at here
 
         return StepGraphs(self._gradient, step, count, self.optimizer)
 
@@ -254,18 +292,27 @@ class Trainer:
         state: dict[str, Any] | None = None,
         after_step: Callable[[Tally], None] | None = None,
     ) -> Score:
-        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`."""
-        progress = self._progress(batches, title, steps, state)
+        """Return the score of batches (spikes, target) in eval mode, without gradients; arguments as in `train`.
+
+        Raises:
+            NotFiniteError: a parameter, an output or a loss is not finite.
+            ValueError, TypeError: as `train`.
+        """
+        finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
+        progress = self._progress(batches, title, steps, state, finite)
         self.net.train(False)
-        with no_grad():
-            for x, target in progress.bar:
-                progress.add(*self._forward(x, target), scale=self.loss_scale)
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+            for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
+                spikes, target, value = self._forward(x, target)
+                finite.loss(batch, x, spikes, value)
+                progress.add(spikes, target, value, scale=self.loss_scale)
                 if after_step is not None:
                     after_step(progress)
+        finite.look(progress)
         return progress.score()
 
     def _progress(
-        self, batches: Iterable[Any], title: str, steps: int | None, state: dict[str, Any] | None
+        self, batches: Iterable[Any], title: str, steps: int | None, state: dict[str, Any] | None, finite: FiniteCheck
     ) -> Progress:
         # tqdm is imported when it is first needed.
         from cuslayer.training.progress import Progress
@@ -273,4 +320,4 @@ class Trainer:
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
         self._check_step(batches)
-        return Progress(batches, title, self.progress, steps, state)
+        return Progress(batches, title, self.progress, steps, state, finite.look)

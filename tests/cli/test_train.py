@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 
 import numpy as np
 import pytest
@@ -259,6 +260,8 @@ def test_a_bad_configuration(refused, tmp_path, yaml):
         (("--lr", "nan"), "train: --lr must be finite, got nan"),
         (("--checkpoint-steps", "0"), "train: --checkpoint-steps must be at least 1, got 0"),
         (("--checkpoint-minutes", "0"), "train: --checkpoint-minutes must be positive, got 0"),
+        (("--clip-norm", "0"), "train: --clip-norm must be positive, got 0"),
+        (("--clip-value", "inf"), "train: --clip-value must be finite, got inf"),
         (("--seed", "-1"), "train: --seed must be at least 0, got -1"),
         (("--resume",), "train: no checkpoint to resume from in"),
     ],
@@ -375,3 +378,22 @@ def test_info_of_what_is_not_installed(capsys, monkeypatch):
     monkeypatch.setattr(info, "version", none)
     assert main(["info"]) == 0
     assert "numba     not installed\n" in capsys.readouterr().out
+
+
+def test_numbers_that_are_not_finite_stop_a_run_and_keep_the_checkpoint(run, tmp_path):
+    out = tmp_path / "out"
+    code, _, err = run("--out", out, "--lr", 1e39)
+    assert code == 2
+    found = (
+        r"cuslayer: train: epoch 1, batch 1: \d\.weight \(Dense\(.*\)\) is not finite \(-?(inf|nan)\) after the step; "
+    )
+    assert re.fullmatch(found + "lower the learning rate or clip gradients; there was no checkpoint yet\n", err)
+    assert not out.exists()
+    assert run("--out", out, "--clip-norm", 5, "--clip-value", 0.5)[0] == 0
+    optimizer = load_config(out / "config.yaml").optimizer
+    assert (optimizer.clip_norm, optimizer.clip_value) == (5.0, 0.5)
+    before = (out / "checkpoint.npz").read_bytes()
+    code, _, err = run("--resume", "--out", out, "--epochs", 2, "--lr", 1e39)
+    assert code == 2
+    assert re.fullmatch(rf"cuslayer: train: epoch 2, batch 1: .*; the last good checkpoint, {out}/.*, is kept\n", err)
+    assert (out / "checkpoint.npz").read_bytes() == before

@@ -67,8 +67,12 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
             gpu.spike_count.error(form, DESIRED, (5, 200), response, 1.0, False)
         gpu.score.add(TOTALS, form, np.zeros(2, np.int64), SCALAR, 1.0)
     gpu.score.add_squares(TOTALS, [x, x])
-    gpu.optim.sgd_all([x, x], [x, x], [x, x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(1, np.int64))
-    gpu.optim.adam_all([x], [x], [x], [x], [x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(1, np.int64))
+    gpu.optim.sgd_all(
+        [x, x], [x, x], [x, x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(2, np.int64), np.zeros((2, 2), np.int64)
+    )
+    gpu.optim.adam_all(
+        [x], [x], [x], [x], [x], DESIRED, x[:4].reshape(2, 2, 4), np.zeros(2, np.int64), np.zeros((2, 2), np.int64)
+    )
     gpu.spike_count.error_adjoint(counted, SCALAR, response)
     gpu.optim.sgd(x, x, x, rate, MOMENTUM, 0.0)
     gpu.optim.adam(x, x, x, x, x, betas=BETAS, rate_m=rate, rate_g=0.0, scale_v=1 + rate, eps=EPS, decay=0.0)
@@ -78,7 +82,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
 MOMENTUM, BETAS, EPS = 0.9, (0.9, 0.999), 1e-8
 # The topics whose launchers run above; all kernels bind their arguments alike.
 OVER_TIME = ("response", "srm", "loihi", "sampled_srm", "delay", "filter_bank", "optim")
-TOTALS = np.zeros(4)
+TOTALS = np.zeros(7)
 DESIRED, SCALAR = np.ones((2, 2), np.float32), np.array(1, np.float32)
 
 

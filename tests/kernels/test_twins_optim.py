@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from tests.support.emulator.driver import Emulator
 
 # A tile has 1,024 elements, a launch 8 arrays.
 sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), min_size=1, max_size=10)
+
+
+WATCH = np.zeros((17, 2), np.int64)
 
 
 def drawn(rng: Any, shapes: list[int], dtype: str) -> list[Array]:
@@ -38,12 +42,13 @@ def both(name: str, arrays: dict[str, list[Any]], constants: Array, rates: Array
     """Take steps on both devices, one more than the table has rows, and compare every array, the counter too."""
     found = []
     for kernels in (cpu, gpu):
-        given, step = {key: copies(value) for key, value in arrays.items()}, np.array([row])
+        given, step = {key: copies(value) for key, value in arrays.items()}, np.array([row, 40])
+        watch = np.zeros((len(given["w"]), 2), np.int64)
         for _ in range(steps):
-            getattr(kernels.optim, name)(**given, constants=constants, rates=rates, step=step)
-        assert step.tolist() == [row + steps]
-        found.append(given)
-    for key in arrays:
+            getattr(kernels.optim, name)(**given, constants=constants, rates=rates, step=step, watch=watch)
+        assert step.tolist() == [row + steps, 40]
+        found.append({**given, "watch": [watch]})
+    for key in found[0]:
         for ours, theirs in zip(found[1][key], found[0][key], strict=True):
             if theirs is not None:
                 same_bits(ours, theirs)
@@ -74,9 +79,9 @@ def test_clipping_is_numpys() -> None:
     w = np.array([-0.0, 0.0, -1.0, 1.0, math.nan], np.float32)
     zeros = np.zeros_like(w)
     for least, most in ((0.0, 0.5), (-0.5, -0.0), (-math.inf, math.inf)):
-        given, step = w.copy(), np.array([0])
+        given, step = w.copy(), np.zeros(2, np.int64)
         constants = np.array([[0, 0, least, most]], np.float32)
-        gpu.optim.sgd_all([given], [zeros], [zeros.copy()], constants, np.zeros((1, 1, 1), np.float32), step)
+        gpu.optim.sgd_all([given], [zeros], [zeros.copy()], constants, np.zeros((1, 1, 1), np.float32), step, WATCH[:1])
         np.testing.assert_array_equal(given, w.clip(least, most))
 
 
@@ -84,19 +89,52 @@ def test_eight_arrays_a_launch(emulator: Emulator) -> None:
     for count, launches in ((1, 1), (8, 1), (9, 2), (17, 3)):
         w, g, v = ([np.ones(3, np.float32) for _ in range(count)] for _ in range(3))
         emulator.launches.clear()
-        step = np.array([0])
-        gpu.optim.sgd_all(w, g, v, np.zeros((count, 4), np.float32), np.ones((1, count, 1), np.float32), step)
+        step, constants = np.zeros(2, np.int64), np.zeros((count, 4), np.float32)
+        gpu.optim.sgd_all(w, g, v, constants, np.ones((1, count, 1), np.float32), step, WATCH[:count])
         assert emulator.launches == ["sgd_all"] * launches
-        assert step.tolist() == [1]
+        assert step.tolist() == [1, 0]
 
 
 def test_an_array_that_does_not_fit_is_refused_by_its_name(emulator: Emulator) -> None:
     w, g, v = ([np.ones(3, np.float32), np.ones(4, np.float32)] for _ in range(3))
-    constants, rates, step = np.zeros((2, 4), np.float32), np.ones((1, 2, 1), np.float32), np.array([0])
+    constants, rates, step = np.zeros((2, 4), np.float32), np.ones((1, 2, 1), np.float32), np.zeros(2, np.int64)
     emulator.launches.clear()
     with pytest.raises(TypeError, match=r"^sgd_all: g1 is float64, the kernel wants float32$"):
-        gpu.optim.sgd_all(w, [g[0], g[1].astype(float)], v, constants, rates, step)
+        gpu.optim.sgd_all(w, [g[0], g[1].astype(float)], v, constants, rates, step, WATCH[:2])
     with pytest.raises(ValueError, match=r"^sgd_all: w1 must be C-contiguous"):
-        gpu.optim.sgd_all([w[0], np.ones(8, np.float32)[::2]], g, v, constants, rates, step)
+        gpu.optim.sgd_all([w[0], np.ones(8, np.float32)[::2]], g, v, constants, rates, step, WATCH[:2])
     assert emulator.launches == []
-    assert step.tolist() == [0]
+    assert step.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["sgd_all", "adam_all"])
+def test_the_first_step_that_is_not_finite_is_noted(name: str, dtype: str) -> None:
+    """Of ten arrays in two launches: in the last element of a gradient, in a velocity or mean, and in a weight."""
+    keys = ("w", "g", "v") if name == "sgd_all" else ("w", "g", "m", "v", "peak")
+    for kernels in (cpu, gpu):
+        arrays = {key: [np.ones(1030, dtype) for _ in range(10)] for key in keys}
+        momenta = arrays["v" if name == "sgd_all" else "m"]
+        constants = np.zeros((10, 4 if name == "sgd_all" else 6), dtype)
+        constants[:, -2:] = -math.inf, math.inf
+        rates, step = np.ones((4, 10, 1 if name == "sgd_all" else 3), dtype), np.array([0, 300])
+        watch = np.zeros((10, 2), np.int64)
+        if name == "adam_all":
+            arrays["peak"] = [None] * 10
+            constants[:, :3] = 0.5, 0.5, 1.0
+
+        take = partial(getattr(kernels.optim, name), *arrays.values(), constants, rates, step, watch)
+        take()
+        assert not watch.any()
+        arrays["g"][9][-1], momenta[3][1000], arrays["w"][4][7] = math.nan, math.inf, math.inf
+        expected = [[0, 0]] * 10
+        expected[9], expected[4] = [302, 302], [0, 302]
+        expected[3] = [0, 302]
+        with np.errstate(all="ignore"):
+            take()
+        assert watch.tolist() == expected
+        arrays["g"][2][0] = -math.inf
+        expected[2] = [303, 303]
+        with np.errstate(all="ignore"):
+            take()
+        assert watch.tolist() == expected, "later steps do not change what was noted"

@@ -19,7 +19,7 @@ from tests.support.emulator.driver import Emulator
 
 def totals_of(kernels: Any, s: Any, *arguments: Any) -> list[float]:
     """Return the totals after a batch, from others than zero."""
-    totals = np.array([1.5, 2.0, 3.0, 4.0])
+    totals = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0])
     kernels.score.add(totals, s, *arguments)
     return totals.tolist()
 
@@ -56,11 +56,11 @@ def test_the_lowest_of_equal_classes_wins(form: str) -> None:
 
 def test_a_silent_output_is_class_zero_and_noticed() -> None:
     s = np.zeros((20, 3, 40), bool)
-    assert totals_of(gpu, s, np.array([0, 1, 0]), 0.0, 1.0) == [1.5, 4.0, 6.0, 4.0]
+    assert totals_of(gpu, s, np.array([0, 1, 0]), 0.0, 1.0) == [1.5, 4.0, 6.0, 4.0, 6.0, 0.0, 0.0]
     for place in ((0, 0, 0), (19, 2, 39)):
         s[:] = False
         s[place] = True
-        assert totals_of(gpu, s, None, 0.0, 1.0) == [1.5, 2.0, 6.0, 5.0]
+        assert totals_of(gpu, s, None, 0.0, 1.0) == [1.5, 2.0, 6.0, 5.0, 6.0, 0.0, 0.0]
     # Numbers whose sum is zero.
     x = np.zeros((20, 3, 40))
     x[3:5, 1, 1] = 1, -1
@@ -75,6 +75,21 @@ def test_targets_of_more_axes_have_no_classes() -> None:
 def test_a_loss_that_is_no_number_stays_one() -> None:
     found = totals_of(gpu, np.zeros((3, 1, 1), bool), None, np.array(math.nan, np.float32), 1.0)
     assert math.isnan(found[0])
+
+
+@pytest.mark.parametrize("form", ["bool", "packed", "float32", "float64"])
+def test_the_first_batch_that_is_not_finite_is_noted(form: str) -> None:
+    s = np.random.default_rng(0).random((9, 3, 40)) < 0.2
+    for kernels in (cpu, gpu):
+        totals, x = np.zeros(7), s if form in ("bool", "packed") else s.astype(form)
+        given = packed(s) if form == "packed" and kernels is gpu else x
+        real = np.dtype("float32" if form in ("bool", "packed") else form).type
+        errors: list[Any] = [np.array(1.0, real), np.array(math.inf, real), math.nan, np.array(1.0, real), 1.0]
+        for error, noted in zip(errors, ([1, 0, 0], [2, 2, 0], [3, 2, 0], [4, 2, 4], [5, 2, 4]), strict=True):
+            if noted[0] == 4 and x.dtype != bool:
+                x[7, 2, 39] = math.nan
+            kernels.score.add(totals, given, np.zeros(3, np.int64), error, 1.0)
+            assert totals[4:].tolist() == (noted if x.dtype != bool else [*noted[:2], 0])
 
 
 def test_one_launch_a_batch(emulator: Emulator) -> None:

@@ -230,10 +230,11 @@ def test_the_float32_surrogate_is_exp_to_seven_digits():
     fill(x, y)
     exact = np.exp(x.astype(float))
     assert np.abs(y / exact - 1).max() < 2e-7
-    ends = np.array([-40.1, -1000.0, -np.inf], np.float32)
+    ends = np.array([-40.1, -1000.0, -np.inf, np.nan], np.float32)
     out = np.ones_like(ends)
     fill(ends, out)
-    assert (out == 0).all()
+    assert (out[:2] == 0).all()
+    assert np.isnan(out[2:]).all()
 
 
 @pytest.mark.cpu_only

@@ -134,6 +134,8 @@ def test_some_of_slayers_sections_are_not_completed(more, missing):
         ({"firingRate": "fast"}, TypeError, r"training\.firingRate must be a number, got str"),
         ({"optimizer": {"relative": 1}}, TypeError, r"training\.optimizer\.relative must be true or false, got 1"),
         ({"optimizer": {"warmup": -1}}, ValueError, r"training\.optimizer\.warmup must be at least 0, got -1"),
+        ({"optimizer": {"clipNorm": 0}}, ValueError, r"training\.optimizer\.clipNorm must be positive, got 0"),
+        ({"optimizer": {"clipValue": "a"}}, TypeError, r"training\.optimizer\.clipValue must be a number, got"),
         ({"optimizer": {"warmup": 0.5}}, TypeError, r"training\.optimizer\.warmup must be an integer, got float"),
         ({"optimizer": {"lr": 0}}, ValueError, r"training\.optimizer\.lr must be positive, got 0"),
         ({"optimizer": {"lr": "fast"}}, TypeError, r"training\.optimizer\.lr must be a number, got str"),

@@ -29,8 +29,8 @@ __device__ __forceinline__ bool is_last_block(unsigned *arrived)
     return last;
 }
 
-// A number of 16 bits as arrays keep it; arithmetic is in `real`. Rounds to nearest, ties to even; numbers beyond 65,504
-// become the largest: kernels/float16/cpu.py has the same steps.
+// A number of 16 bits as arrays keep it; arithmetic is in `real`. Rounds to nearest, ties to even; finite numbers beyond
+// 65,504 become the largest, all others infinity: kernels/float16/cpu.py has the same steps.
 struct float16 {
     unsigned short bits;
 };
@@ -44,13 +44,14 @@ __device__ __forceinline__ float16 to_float16(real number)
     const int normal = (bits - (112 << 23) + 0xFFF + (bits >> 13 & 1)) >> 13;
     const int small = __float_as_int(size + 0.5f) - 0x3F000000;
     const int sign = __float_as_int(value) >> 16 & 0x8000;
-    return {(unsigned short)((size < 6.103515625e-5f ? small : normal) | sign)};
+    const int finite = size < 6.103515625e-5f ? small : normal;
+    return {(unsigned short)((value - value == 0 ? finite : 0x7C00) | sign)};
 }
 
 __device__ __forceinline__ real from_float16(float16 stored)
 {
     const int size = stored.bits & 0x7FFF;
-    const float normal = __int_as_float((size << 13) + (112 << 23));
+    const float normal = __int_as_float(size < 0x7C00 ? (size << 13) + (112 << 23) : 255 << 23);
     const float value = size < 0x400 ? float(size) * 5.9604644775390625e-8f : normal;
     return stored.bits & 0x8000 ? -value : value;
 }
@@ -135,11 +136,13 @@ __device__ __forceinline__ real flushed(real x)
 }
 
 // The surrogate gradient of spikes times the time step, dt rho(u) = height exp(-|u - theta| steep). In float, 0 replaces
-// exp(x) for x < -40, as on the CPU.
+// exp(x) for x < -40, as on the CPU. It is NaN for a potential that is not finite: x - x is 0 for finite x only.
 __device__ __forceinline__ real surrogate(real u, real theta, real steep, real height)
 {
     const real x = -fabs(u - theta) * steep;
-    return sizeof(real) == 8 || x >= -40 ? height * exp(x) : real(0);
+    if (sizeof(real) == 4)
+        return x >= -40 ? height * exp(x) : x - x;
+    return height * exp(x + (x - x));
 }
 
 // An alpha function as a recurrence of two states, which begin at 0; `old` is the input that leaves the filter at this

@@ -1,6 +1,7 @@
 """Conversion to float16 and back on the CPU, by the bits of float32: NumPy's takes several times as long.
 
-Rounds to nearest, ties to even, as NumPy does; values out of range become the largest float16, not infinity.
+Rounds to nearest, ties to even, as NumPy does; finite values out of range become the largest float16, not infinity.
+Values that are not finite become infinity, so that a potential that is not finite is still noticed in backward.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cuslayer.kernels.host.memory import empty
 
 _GRAIN = 1 << 16
 _LARGEST = np.float32(65504)
+_UNBOUNDED = np.float32(np.inf)
 # Below this, float16 is a multiple of its smallest step, which is the step of float32 between 1/2 and 1.
 _SUBNORMAL = np.float32(2.0**-14)
 _HALF = np.float32(0.5)
@@ -29,6 +31,8 @@ _ONE = np.int32(1)
 _SIGN = np.int32(0x8000)
 _MAGNITUDE = np.int32(0x7FFF)
 _NORMAL = np.int32(0x400)
+_INFINITY = np.int32(0x7C00)
+_FLOAT32_INFINITY = np.int32(255 << 23)
 _TO_SIGN = np.int32(16)
 
 
@@ -43,7 +47,8 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
         normal = (bits - _BIAS + _UNDER_HALF + ((bits >> _DROPPED) & _ONE)) >> _DROPPED
         small = bits_of_float(size + _HALF) - _HALF_BITS
         sign = (bits_of_float(number) >> _TO_SIGN) & _SIGN
-        out[j] = (small if size < _SUBNORMAL else normal) | sign
+        finite = small if size < _SUBNORMAL else normal
+        out[j] = (finite if abs(number) < _UNBOUNDED else _INFINITY) | sign
 
 
 @compiled
@@ -53,7 +58,7 @@ def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
     for j in range(last - first):
         bits = np.int32(halves[j])
         size = bits & _MAGNITUDE
-        normal = float_of_bits((size << _DROPPED) + _BIAS)
+        normal = float_of_bits((size << _DROPPED) + _BIAS if size < _INFINITY else _FLOAT32_INFINITY)
         value = np.float32(size) * _STEP if size < _NORMAL else normal
         out[j] = -value if bits & _SIGN else value
 
@@ -61,7 +66,7 @@ def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
 def store(x: Array) -> Array:
     """Return x, float32 or float64, as float16."""
     if x.dtype != np.float32:
-        return np.clip(x, -_LARGEST, _LARGEST).astype(np.float16)
+        return np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), x).astype(np.float16)
     half = empty(x.shape, np.float16)
     parallel_for(encode_bits, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half

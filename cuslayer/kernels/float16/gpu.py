@@ -12,8 +12,9 @@ __all__ = ["load", "store"]
 
 
 def store(x: Array) -> Array:
-    """Return x as float16; values out of range become the largest float16, not infinity."""
-    return x.clip(-65504, 65504).astype(np.float16)
+    """Return x as float16; finite values out of range become the largest float16, others what is not finite."""
+    # x - x is 0 for finite x, NaN for any other.
+    return (x.clip(-65504, 65504) + (x - x)).astype(np.float16)
 
 
 def load(half: Array, dtype: Any) -> Array:

@@ -23,7 +23,6 @@ _LN2_LOW = np.float32(-2.12194440e-4)
 _LEAST = np.float32(-40.0)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
-_ZERO = np.float32(0)
 _C1 = np.float32(1.9875691500e-4)
 _C2 = np.float32(1.3981999507e-3)
 _C3 = np.float32(8.3334519073e-3)
@@ -35,8 +34,11 @@ _EXPONENT_BIAS = np.int32(127)
 
 
 def exp_of_negative(x: float) -> float:
-    """Return exp(x) for x <= 0; in float32, 0 for x < -40."""
-    return math.exp(x)
+    """Return exp(x) for x <= 0; in float32, 0 for x < -40. The result for -inf and NaN is NaN.
+
+    So the surrogate of a potential that is not finite is NaN, and so is every gradient that depends on it.
+    """
+    return math.exp(x + (x - x))
 
 
 @overload(exp_of_negative, inline="always")
@@ -44,7 +46,7 @@ def _exp_of_negative(x: Any) -> Any:
     if x is not types.float32:
 
         def library(x: Any) -> Any:
-            return math.exp(x)
+            return math.exp(x + (x - x))
 
         return library
 
@@ -55,6 +57,6 @@ def _exp_of_negative(x: Any) -> Any:
         tail = ((((_C1 * r + _C2) * r + _C3) * r + _C4) * r + _C5) * r + _C6
         power = float_of_bits((np.int32(n) + _EXPONENT_BIAS) << _MANTISSA_BITS)
         value = (tail * (r * r) + r + _ONE) * power
-        return value if x >= _LEAST else _ZERO
+        return value if x >= _LEAST else x - x
 
     return polynomial

@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.kernels.host.available import available_memory, in_words
 
 # Smaller arrays are NumPy's.
 _LEAST_BYTES = 1 << 20
+# Of larger blocks it is known whether there is memory for them.
+_LARGE = 1 << 28
 # Allocations begin at multiples of this: a cache line, and the width of the widest SIMD register.
 _ALIGNMENT = 64
 
@@ -28,8 +31,16 @@ class _Block:
     """A piece of memory and its free intervals, in order and not adjacent."""
 
     def __init__(self, size: int) -> None:
+        if size >= _LARGE:
+            # Linux promises more memory than there is, and ends the process when it is used.
+            left = available_memory()
+            if left is not None and size > left:
+                raise MemoryError(f"an array needs {in_words(size)}, {in_words(left)} are free")
         # From the system, which gets it back at once; malloc may keep what it is given back.
-        pages = mmap.mmap(-1, size)
+        try:
+            pages = mmap.mmap(-1, size)
+        except (OSError, OverflowError):
+            raise MemoryError(f"an array needs {in_words(size)}, which the system does not have") from None
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with suppress(OSError):  # the kernel may lack huge pages
                 pages.madvise(mmap.MADV_HUGEPAGE)
@@ -94,17 +105,21 @@ class MemoryPool:
             if not self.in_use and len(self.blocks) > 1:
                 self.combined = max(self.peak, min(self.size, self.combined + self.combined // 8))
                 self.blocks = [_Block(self.combined)]
-            self.in_use += size
-            self.peak = max(self.peak, self.in_use)
             fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best_fit(size))]
             if fits:
                 _, i, best = min(fits)
-                return self.blocks[i], self.blocks[i].take(best, size)
-            for block in [b for b in self.blocks if b.unused]:
-                if self.size + size > 2 * self.peak:
-                    self.blocks.remove(block)
-            self.blocks.append(_Block(size))
-            return self.blocks[-1], self.blocks[-1].take((0, size), size)
+                block, best_fit = self.blocks[i], best
+            else:
+                peak = max(self.peak, self.in_use + size)
+                for block in [b for b in self.blocks if b.unused]:
+                    if self.size + size > 2 * peak:
+                        self.blocks.remove(block)
+                block, best_fit = _Block(size), (0, size)
+                self.blocks.append(block)
+            # Only now: a block that cannot be had must not count as in use.
+            self.in_use += size
+            self.peak = max(self.peak, self.in_use)
+            return block, block.take(best_fit, size)
 
 
 _pool = MemoryPool()
@@ -113,9 +128,11 @@ _pool = MemoryPool()
 class _Allocation:
     """Memory that is released when the last array that refers to it is deleted."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:
-        self.pool = _pool
-        self.part = block, (start, _) = _pool.take(size)
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], pool: MemoryPool, part: tuple[_Block, tuple[int, int]]
+    ) -> None:
+        self.pool, self.part = pool, part
+        block, (start, _) = part
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
@@ -133,4 +150,9 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < _LEAST_BYTES:
         return np.empty(shape, dtype)
-    return np.asarray(_Allocation(shape, dtype, size))
+    return np.asarray(_Allocation(shape, dtype, _pool, _pool.take(size)))
+
+
+def held_memory() -> int:
+    """Return the bytes of the memory pool, used and unused."""
+    return _pool.size

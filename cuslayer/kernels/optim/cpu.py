@@ -1,4 +1,4 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`."""
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.optim.clip import clip_norm, clip_values
+
+__all__ = ["adam", "adam_all", "clip_norm", "clip_values", "sgd", "sgd_all"]
 
 _GRAIN = 4096
 
@@ -93,6 +96,13 @@ def adam(
     parallel_for(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)
 
 
+def _note(watch: Array, step: Array, gradient: list[Array], update: list[Array]) -> None:
+    """Store the number of this step in the places (2,) of a weight, if arrays are not finite for the first time."""
+    for place, arrays in enumerate((gradient, update)):
+        if not watch[place] and not all(np.isfinite(a).all() for a in arrays):
+            watch[place] = step.sum() + 1
+
+
 def sgd_all(
     w: Sequence[Array],
     g: Sequence[Array],
@@ -100,6 +110,7 @@ def sgd_all(
     constants: Array,
     rates: Array,
     step: Array,
+    watch: Array,
 ) -> None:
     """Take a step of `sgd` for several weights w, then clip them to their bounds.
 
@@ -109,14 +120,17 @@ def sgd_all(
         v: their velocities.
         constants: (weights, 4): momentum, weight decay, and the bounds of each.
         rates: (rows, weights, 1): the learning rates of some steps.
-        step: (1,) int64, the row of this step, at most the last; advanced.
+        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
+        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
+            that is not finite; 0 if there was none.
     """
     for i, ((momentum, decay, least, most), (rate,)) in enumerate(
         zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
     ):
         sgd(w[i], g[i], v[i], rate, momentum, decay)
         w[i].clip(least, most, out=w[i])
-    step += 1
+        _note(watch[i], step, [g[i]], [w[i], v[i]])
+    step[0] += 1
 
 
 def adam_all(
@@ -128,6 +142,7 @@ def adam_all(
     constants: Array,
     rates: Array,
     step: Array,
+    watch: Array,
 ) -> None:
     """Take a step of `adam` for several weights w, then clip them to their bounds.
 
@@ -139,7 +154,9 @@ def adam_all(
         peak: the largest v so far (AMSGrad), or None.
         constants: (weights, 6): beta1, beta2, eps, weight decay, and the bounds of each.
         rates: (rows, weights, 3): rate_m, rate_g and scale_v of some steps.
-        step: (1,) int64, the row of this step, at most the last; advanced.
+        step: (2,) int64, the row of this step, at most the last, which is advanced, and the number of earlier steps.
+        watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
+            that is not finite; 0 if there was none.
     """
     for i, ((*betas, eps, decay, least, most), numbers) in enumerate(
         zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
@@ -148,4 +165,5 @@ def adam_all(
         options = {"rate_m": rate_m, "rate_g": rate_g, "scale_v": scale_v, "eps": eps, "decay": decay}
         adam(w[i], g[i], m[i], v[i], peak[i], betas=(betas[0], betas[1]), **options)
         w[i].clip(least, most, out=w[i])
-    step += 1
+        _note(watch[i], step, [g[i]], [w[i], m[i], v[i]])
+    step[0] += 1

@@ -10,7 +10,9 @@
 //
 // sgd and adam take their rates from the host. sgd_all and adam_all read them from a table on the device, in the row that a
 // counter on the device says; the last block of the launch advances the counter. So a captured graph takes its next step
-// with the next rates, without a number from the host.
+// with the next rates, without a number from the host. They also watch for numbers that are not finite: `watch` says for
+// each array the first step in which its gradient had one, and the first in which a weight, a mean or a velocity became
+// one. All threads that see one in a step store the same number, the order does not matter.
 //
 // Layout: weights and what belongs to them are (size,), C-contiguous. A thread of sgd and adam computes one element at a
 // time. A block of sgd_all and adam_all has 256 threads and one tile of 1,024 elements of one array: a thread computes 4
@@ -131,6 +133,33 @@ __device__ __forceinline__ real clipped(real x, real least, real most)
     return above != above || above < most ? above : most;
 }
 
+// The numbers of the first steps in which an array had a number that is not finite, 0 if there was none.
+struct Watch {
+    unsigned long long *gradient, *update;
+    unsigned long long number;  // of this step, from 1
+
+    __device__ __forceinline__ Watch(long long *watch, const long long *step, long long column)
+        : gradient(reinterpret_cast<unsigned long long *>(watch + 2 * column)), update(gradient + 1),
+          number(step[0] + step[1] + 1)
+    {
+    }
+
+    // Notes the step for a sum of x - x over numbers x, which is 0 if all of them are finite.
+    __device__ __forceinline__ void note(real gradients, real updates) const
+    {
+        if (gradients != 0)
+            atomicCAS(gradient, 0ull, number);
+        if (updates != 0)
+            atomicCAS(update, 0ull, number);
+    }
+};
+
+// 0 for a finite number, NaN for any other.
+__device__ __forceinline__ real not_finite(real x)
+{
+    return x - x;
+}
+
 // The row of this step: the last one for a graph that is run more often than its table has rows.
 __device__ __forceinline__ long long row_of(const long long *step, long long rows)
 {
@@ -179,7 +208,9 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
     long long size7,
     const real *__restrict__ constants,  // (columns, 4): momentum, weight decay, least, most
     const real *__restrict__ rates,      // (rows, columns, 1): learning rate
-    long long *__restrict__ step,        // (1,), row of the rates of this step, advanced by the last launch
+    long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
+                                         // before row 0
+    long long *__restrict__ watch,       // (columns, 2), first steps whose gradient or update is not finite, else 0
     unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
     long long rows,                      // steps of the table
     long long columns,                   // arrays of all launches of this step
@@ -199,7 +230,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
         const real *constant = constants + (first + work.number) * 4;
         const SgdNumbers of{rates[row_of(step, rows) * columns + first + work.number], constant[0], constant[1]};
 
-        real w[EACH], g[EACH], v[EACH];
+        const Watch watched(watch, step, first + work.number);
+        real w[EACH], g[EACH], v[EACH], gradients = 0, updates = 0;
         const long long begin = work.tile * TILE + threadIdx.x;
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
@@ -214,10 +246,14 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
         for (int i = 0; i < EACH; ++i) {
             const long long j = begin + i * THREADS;
             if (j < mine.size) {
-                mine.w[j] = clipped(sgd_step(of, w[i], g[i], v[i]), constant[2], constant[3]);
+                const real moved = clipped(sgd_step(of, w[i], g[i], v[i]), constant[2], constant[3]);
+                mine.w[j] = moved;
                 mine.v[j] = v[i];
+                gradients += not_finite(g[i]);
+                updates += not_finite(moved) + not_finite(v[i]);
             }
         }
+        watched.note(gradients, updates);
     }
     end_step(step, arrived, last_launch);
 }
@@ -273,7 +309,9 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
     long long size7,
     const real *__restrict__ constants,  // (columns, 6): beta1, beta2, eps, weight decay, least, most
     const real *__restrict__ rates,      // (rows, columns, 3): rate_m, rate_g, scale_v
-    long long *__restrict__ step,        // (1,), row of the rates of this step, advanced by the last launch
+    long long *__restrict__ step,        // (2,), row of the rates of this step, advanced by the last launch, and the steps
+                                         // before row 0
+    long long *__restrict__ watch,       // (columns, 2), first steps whose gradient or update is not finite, else 0
     unsigned *__restrict__ arrived,      // (1,), blocks that have ended, 0 before and after
     long long rows,                      // steps of the table
     long long columns,                   // arrays of all launches of this step
@@ -295,7 +333,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
         const real *constant = constants + (first + work.number) * 6;
         const AdamNumbers of{constant[0], constant[1], rate[0], rate[1], rate[2], constant[2], constant[3]};
 
-        real w[EACH], g[EACH], m[EACH], v[EACH], peak[EACH];
+        const Watch watched(watch, step, first + work.number);
+        real w[EACH], g[EACH], m[EACH], v[EACH], peak[EACH], gradients = 0, updates = 0;
         const long long begin = work.tile * TILE + threadIdx.x;
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
@@ -312,14 +351,18 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
         for (int i = 0; i < EACH; ++i) {
             const long long j = begin + i * THREADS;
             if (j < mine.size) {
-                const real moved = adam_step(of, w[i], g[i], m[i], v[i], peak[i], keep_peak);
-                mine.w[j] = clipped(moved, constant[4], constant[5]);
+                const real free = adam_step(of, w[i], g[i], m[i], v[i], peak[i], keep_peak);
+                const real moved = clipped(free, constant[4], constant[5]);
+                mine.w[j] = moved;
+                gradients += not_finite(g[i]);
+                updates += not_finite(moved) + not_finite(m[i]) + not_finite(v[i]);
                 mine.m[j] = m[i];
                 mine.v[j] = v[i];
                 if (keep_peak)
                     mine.peak[j] = peak[i];
             }
         }
+        watched.note(gradients, updates);
     }
     end_step(step, arrived, last_launch);
 }

@@ -1,7 +1,9 @@
 // What a batch adds to the score of an epoch, and the squares of gradients, summed on the device.
 //
-//   score_add     totals += (loss, correctly classified samples, samples, 1 if a neuron has a spike)
+//   score_add     totals += (loss, correctly classified samples, samples, 1 if a neuron has a spike, 1)
 //                 a sample's class is the neuron with most spikes; of equal counts, the lowest
+//                 totals[5] is the number of the first batch, from 1, whose loss is not finite, totals[6] that of the
+//                 first whose output is not; 0 if there is none
 //   add_squares   totals[a] += sum of the squares of gradient a, for up to 8 gradients in one launch
 //
 // The output is booleans, numbers (_numbers) or packed spikes (_packed).
@@ -99,13 +101,25 @@ __device__ __forceinline__ void add_batch(
     for (long long i = part * LANES + lane; i < gridDim.x; i += PARTS * LANES)
         any = any || fired[i];
     const bool all_fired = __syncthreads_or(any);
+    // Only numbers can have a sum that is not finite.
+    bool wrong = false;
+    if (sizeof(s(0)) == sizeof(real))
+        for (long long i = part * LANES + lane; i < columns; i += PARTS * LANES)
+            wrong = wrong || counts[i] - counts[i] != 0;
+    const bool output_wrong = __syncthreads_or(wrong);
     if (part == 0 && lane == 0) {
         for (int i = 1; i < PARTS; ++i)
             mine += right[i];
-        totals[0] += with_error ? double(*error) * factor : factor;
+        const double loss = with_error ? double(*error) * factor : factor;
+        totals[0] += loss;
         totals[1] += mine;
         totals[2] += double(samples);
         totals[3] += all_fired;
+        totals[4] += 1;
+        if (loss - loss != 0 && totals[5] == 0)
+            totals[5] = totals[4];
+        if (output_wrong && totals[6] == 0)
+            totals[6] = totals[4];
     }
 }
 
@@ -115,7 +129,7 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add(
     const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
     double *__restrict__ counts,           // (columns,), spikes of each neuron, written
     bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (4,), loss, correct, samples, batches with spikes, updated
+    double *__restrict__ totals,           // (7,), as above, updated
     unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
     long long steps,                       // time steps
     long long samples,                     // samples of the batch
@@ -136,7 +150,7 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_numbers
     const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
     double *__restrict__ counts,           // (columns,), spikes of each neuron, written
     bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (4,), loss, correct, samples, batches with spikes, updated
+    double *__restrict__ totals,           // (7,), as above, updated
     unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
     long long steps,                       // time steps
     long long samples,                     // samples of the batch
@@ -157,7 +171,7 @@ extern "C" __global__ __launch_bounds__(LANES * PARTS, 1) void score_add_packed(
     const real *__restrict__ error,        // (1,), loss of the batch; any array, not accessed, without error
     double *__restrict__ counts,           // (columns,), spikes of each neuron, written
     bool *__restrict__ fired,              // (blocks,), whether a block has seen a spike, written
-    double *__restrict__ totals,           // (4,), loss, correct, samples, batches with spikes, updated
+    double *__restrict__ totals,           // (7,), as above, updated
     unsigned *__restrict__ arrived,        // (1,), blocks that have ended, 0 before and after
     long long steps,                       // time steps
     long long samples,                     // samples of the batch

@@ -1,0 +1,199 @@
+"""The check of training: it stops where a loss, gradient, weight or potential is not finite, and says which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import kernels
+from cuslayer.backend import Array, preserved_generator, to_numpy
+from cuslayer.inspection.forward import run_nodes
+from cuslayer.network.container import graph_of
+from cuslayer.network.graph import Node
+from cuslayer.network.input import as_input
+from cuslayer.network.network import Sequential
+from cuslayer.optim.base import Optimizer
+from cuslayer.optim.finite import NotFinite, first_not_finite
+from cuslayer.tape import Tensor, no_grad
+from cuslayer.training.score import Tally
+
+# What may help, by what is not finite.
+_ADVICE = {
+    "step": "lower the learning rate or clip gradients",
+    "loss": "check the targets and the scale of the loss, or lower the learning rate",
+    "layer": "check the scale of inputs, weights and the neurons' constants, or lower the learning rate",
+    "start": "set the weights anew or load others",
+}
+
+
+class NotFiniteError(ValueError):
+    """A number of training or of a test is not finite, and nothing after it can be right.
+
+    Attributes:
+        epoch: the number of the epoch, from 1.
+        batch: the number of the batch, from 1; 0 before the first.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int) -> None:
+        super().__init__(message)
+        self.epoch, self.batch = epoch, batch
+
+
+@contextmanager
+def naming_checkpoint(path: Path) -> Iterator[None]:
+    """Let an error of a number that is not finite within the block say whether a checkpoint is kept."""
+    try:
+        yield
+    except NotFiniteError as problem:
+        kept = f"the last good checkpoint, {path}, is kept" if path.exists() else "there was no checkpoint yet"
+        raise NotFiniteError(f"{problem}; {kept}", problem.epoch, problem.batch) from None
+
+
+class FiniteCheck:
+    """Checks the numbers of an epoch.
+
+    On a CPU every batch is checked: the loss before backward, the gradients before the weights change, the weights and
+    the state of the optimizer after it. The surrogate of a potential that is not finite is NaN, and so are the
+    gradients behind it. On a GPU the kernels note the first step in which they see such a number, which `look` reads.
+
+    Args:
+        op: "train" or "test".
+        net: the network.
+        optimizer: the optimizer.
+        scale: the factor of the loss in scores.
+        batches: the number of batches of the epoch that were trained before.
+
+    Raises:
+        NotFiniteError: a parameter is not finite before the first batch.
+    """
+
+    def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float, batches: int = 0) -> None:
+        self._op, self._net, self._optimizer, self._scale = op, net, optimizer, scale
+        self._before = optimizer.steps - batches
+        optimizer.restart_check()
+        self.parameters(0)
+
+    def parameters(self, batch: int) -> None:
+        """Check all parameters, also those that are frozen or have no optimizer."""
+        found = {id(p): p for p in (*self._net.parameters(), *self._optimizer.parameters)}
+        given = list(found.values())
+        wrong = first_not_finite([p.data for p in given])
+        if wrong is not None:
+            what = f"{self._name(given[wrong])} is not finite ({_first(given[wrong].data)})"
+            self._stop(batch, what, "step" if batch else "start")
+
+    def first(self, x: Any) -> None:
+        """Check the first batch of an epoch layer by layer if gradients do not tell of all potentials.
+
+        None passes through frozen layers, and hooks can make any weight of finite parameters.
+        """
+        frozen = any(not p.requires_grad for p in self._net.parameters())
+        if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
+            found = self._layer(x)
+            if found:
+                self._stop(1, found, "layer")
+
+    def loss(self, batch: int, x: Any, output: Tensor, value: Any) -> None:
+        """Check the loss and the output of a batch, if they are on the CPU."""
+        if kernels.of(as_array(output)) is not kernels.cpu:
+            return
+        number = value.data.item() if isinstance(value, Tensor) and value.size == 1 else value
+        number = number * self._scale if isinstance(number, (int, float)) else 0.0
+        wrong = not math.isfinite(number)
+        if not wrong and (output.dtype == bool or math.isfinite(float(output.data.sum(dtype=np.float64)))):
+            return
+        found = self._layer(x)
+        if found or not wrong:
+            self._stop(batch, found or "the output is not finite", "layer")
+        self._stop(batch, f"the loss is not finite ({number:g})", "loss")
+
+    def gradients(self, batch: int, x: Any) -> None:
+        """Check the gradients of a batch before the step."""
+        found = self._optimizer.check_gradients()
+        if found is not None:
+            layer = self._layer(x)
+            self._stop(batch, layer or self._described(found), "layer" if layer else "step")
+
+    def updates(self, batch: int) -> None:
+        """Check the parameters and the state of the optimizer after the step of a batch, if they are on the CPU."""
+        if not self._on_gpu():
+            found = self._optimizer.not_finite()
+            if found is not None:
+                self._stop(batch, self._described(found), "step")
+
+    def look(self, tally: Tally) -> None:
+        """Check what was noted on a GPU; this waits for the device. On the CPU there is nothing to look at."""
+        noted = tally.not_finite()
+        found = self._optimizer.not_finite() if self._op == "train" and self._on_gpu() else None
+        late = math.inf if found is None else found.step - self._before
+        batch = min([late, *noted.values()])
+        if batch == math.inf:
+            return
+        for what, advice in (("output", "layer"), ("loss", "loss")):
+            if noted.get(what) == batch:
+                self._stop(int(batch), f"the {what} is not finite", advice)
+        if found is not None:
+            self._stop(int(batch), self._described(found), "step")
+
+    def _on_gpu(self) -> bool:
+        return any(kernels.of(p.data) is not kernels.cpu for p in self._optimizer.parameters)
+
+    def _stop(self, batch: int, what: str, advice: str) -> None:
+        epoch = self._optimizer.epoch + 1
+        where = f"epoch {epoch}, batch {batch}" if batch else f"epoch {epoch}, before the first batch"
+        raise NotFiniteError(f"{self._op}: {where}: {what}; {_ADVICE[advice]}", epoch, batch)
+
+    def _described(self, found: NotFinite) -> str:
+        p = self._optimizer.parameters[found.parameter]
+        name = self._name(p)
+        if found.what == "gradient":
+            number = None if p.grad is None else _first(p.grad)
+            return f"the gradient of {name} is not finite{f' ({number})' if number else ''}"
+        number = _first(p.data)
+        if number:
+            return f"{name} is not finite ({number}) after the step"
+        return f"the optimizer's state of {name} is not finite after the step"
+
+    def _name(self, p: Tensor) -> str:
+        """Return the name of a parameter in messages: its layer's position, its attribute there, and the layer."""
+        for node in graph_of(self._net).nodes:
+            own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
+            if any(p is each for each in own):
+                names = [name.lstrip("_") for name, value in vars(node.stage).items() if value is p]
+                return f"{node}.{names[0] if names else 'parameter'} ({node.described})"
+        number = next(i for i, each in enumerate(self._optimizer.parameters) if each is p)
+        return f"parameter {number} of the optimizer"
+
+    def _layer(self, x: Any) -> str | None:
+        """Run a batch layer by layer; return the first potential or output that is not finite, None if all are."""
+        found: list[str] = []
+
+        def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
+            numbers = [("potential", u), ("output", None if y.dtype == bool else y.data)]
+            for what, array in numbers:
+                number = None if array is None or found else _first(array)
+                if number:
+                    found.append(f"the {what} of layer {node} ({node.described}) is not finite ({number})")
+            return y
+
+        graph = graph_of(self._net)
+        with suppress(MemoryError), no_grad(), preserved_generator(), np.errstate(all="ignore"):
+            run_nodes(graph.nodes, graph.output, as_input(x), after)
+        return found[0] if found else None
+
+
+def as_array(output: Any) -> Any:
+    """Return the array of an output, packed spikes as they are."""
+    return output.stored if isinstance(output, Tensor) else output
+
+
+def _first(x: Array) -> str:
+    """Return the first number that is not finite as text; empty if all are."""
+    numbers = to_numpy(x)
+    wrong = ~np.isfinite(numbers)
+    return f"{numbers[wrong].flat[0]:g}" if wrong.any() else ""

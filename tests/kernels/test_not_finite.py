@@ -1,0 +1,58 @@
+"""A potential that is not finite has a surrogate of NaN, in every kernel: on the CPU and on the emulated GPU."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.kernels import cpu, gpu
+from tests.kernels.test_twins_conv import emulator as emulator
+
+WRONG = (math.nan, math.inf, -math.inf)
+SAMPLED = cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -20.0])
+SRM = cs.SRM()
+LOIHI = cs.Loihi().constants
+
+
+def adjoints(k: Any) -> dict[str, Any]:
+    """Return functions of the gradient of spikes and the potential."""
+    return {
+        "spike": lambda g, u: k.srm.spike_adjoint(g, u, SRM.spiking),
+        "spike, exact": lambda g, u: k.srm.spike_adjoint_exact(g, u, SRM.spiking),
+        "neuron": lambda g, u: k.srm.neuron_adjoint(g, u, SRM.filter, SRM.spiking),
+        "neuron, exact": lambda g, u: k.srm.neuron_adjoint_exact(g, u, SRM.filter, SRM.spiking),
+        "sampled": lambda g, u: k.sampled_srm.sampled_spike_adjoint_exact(g, u, SAMPLED.spiking),
+        "Loihi": lambda g, u: k.loihi.adjoint(g, u, LOIHI),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", adjoints(cpu))
+@pytest.mark.parametrize("k", [cpu, gpu], ids=["cpu", "gpu"])
+def test_the_gradient_of_such_a_neuron_is_nan_and_no_other(k: Any, name: str, dtype: str) -> None:
+    for wrong in WRONG:
+        g, u = np.zeros((20, 2, 3), dtype), np.full((20, 2, 3), 500.0, dtype)
+        u[12, 1, 2] = wrong  # where the gradient is 0, too
+        y = adjoints(k)[name](g, u)
+        of_neuron = np.isnan(y).any(axis=0)
+        assert of_neuron.tolist() == [[False, False, False], [False, False, True]], wrong
+
+
+@pytest.mark.parametrize("notation", ["6x6x2-5-3", "6x6x2-4c3-3", "6x6x2-4c3-2a-3"])
+@pytest.mark.parametrize("potentials", ["full", "float16"])
+def test_gradients_of_fused_layers(notation: str, potentials: str) -> None:
+    net = cs.Network(notation, cs.SRM(tau_sr=3.0), potentials=potentials)
+    for p in net.parameters():
+        p.data[...] = 1.0
+    weight = net.parameters()[0].data
+    weight[..., 1] = 3e38
+    x = np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.4
+    with np.errstate(all="ignore"):
+        net(x).sum().backward()
+    grad = net.parameters()[0].grad
+    assert np.isnan(grad[..., 1]).any()
+    assert np.isfinite(np.delete(grad, 1, axis=-1)).all()

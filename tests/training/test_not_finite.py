@@ -1,0 +1,269 @@
+"""Training stops where a number is not finite, and says which; otherwise it goes on with finite numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.network.hooks import on_gradient
+from cuslayer.training import NotFiniteError, Trainer
+
+RNG = np.random.default_rng(0)
+SPIKES = RNG.random((40, 4, 3)) < 0.3
+IMAGES = RNG.random((40, 4, 6, 6, 2)) < 0.3
+ONES = np.ones((40, 4, 3), np.float32)
+LABELS = np.array([0, 1, 0, 1])
+STEP = "; lower the learning rate or clip gradients"
+
+
+def mlp(srm: Any = None, scale: float = 30.0, **options: Any) -> cs.Sequential:
+    srm = srm or cs.SRM()
+    return cs.Sequential(cs.Dense(3, 5, weight_scale=scale, **options), srm, cs.Dense(5, 2, weight_scale=30.0), srm)
+
+
+def cnn(scale: float = 30.0, gain: float = 11.0) -> cs.Sequential:
+    srm = cs.SRM()
+    return cs.Sequential(cs.Conv(2, 4, 3, weight_scale=scale), srm, cs.Pool(2, gain=gain), srm, cs.Dense(16, 2), srm)
+
+
+def run(net: Any, x: Any = SPIKES, target: Any = LABELS, loss: Any = None, optimizer: Any = None, **more: Any) -> Any:
+    """Train for an epoch of six steps, then test; all weights are finite if nothing is raised."""
+    loss = loss or cs.SpikeCountLoss(net[-1] if isinstance(net[-1], cs.Neuron) else cs.SRM(), true=5, false=0)
+    trainer = Trainer(net, loss, (optimizer or cs.SGD)(net.parameters()), calibrate=None, **more)
+    scores = trainer.train([(x, target)] * 6), trainer.test([(x, target)])
+    assert all(np.isfinite(p.data).all() for p in net.parameters())
+    assert all(math.isfinite(score.loss) for score in scores)
+    return trainer
+
+
+def sgd(lr: float, **options: Any) -> Any:
+    return lambda parameters: cs.SGD(parameters, lr, **options)
+
+
+def adam(lr: float = 0.01, **options: Any) -> Any:
+    return lambda parameters: cs.Adam(parameters, lr, **options)
+
+
+def counts(**options: Any) -> Any:
+    return cs.SpikeCountLoss(cs.SRM(), **{"true": 5, "false": 0, **options})
+
+
+def frozen(net: Any) -> Any:
+    net[0].weight.requires_grad = False
+    return net
+
+
+def half(net: Any) -> Any:
+    net.potentials = "float16"
+    return net
+
+
+def spike_times(value: float) -> dict[str, Any]:
+    return {"loss": cs.SpikeTimeLoss(cs.SRM()), "target": np.full((40, 4, 2), value, np.float32)}
+
+
+SAMPLES = [0.0, 1.0, 3.0]
+POTENTIAL = r"the potential of layer 1 \(SRM\) is not finite \(-?(inf|nan)\)"
+INPUT = r"the output of layer 0 \(Dense\(3, 5\)\) is not finite \((inf|nan|-inf)\)"
+WEIGHT = r"[02]\.weight \(Dense\(\d, \d\)\) is not finite \(-?(inf|nan)\) after the step"
+STATE = r"the optimizer's state of 0\.weight \(Dense\(3, 5\)\) is not finite after the step"
+GRADIENT = r"the gradient of 2\.weight \(Dense\(5, 2\)\) is not finite \(nan\)"
+LOSS = r"the loss is not finite \((inf|nan)\)"
+
+WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "rate past float32": (mlp, {"optimizer": sgd(1e39)}, WEIGHT),
+    "rate of Adam": (mlp, {"optimizer": adam(1e38)}, WEIGHT),
+    "rate of NAdam": (mlp, {"optimizer": lambda p: cs.NAdam(p, 1e39)}, WEIGHT),
+    "momentum": (mlp, {"optimizer": sgd(1e39, momentum=0.9)}, WEIGHT),
+    "weight decay": (mlp, {"optimizer": sgd(0.01, weight_decay=1e38)}, WEIGHT),
+    "weight decay and AMSGrad": (mlp, {"optimizer": adam(amsgrad=True, weight_decay=1e30)}, STATE),
+    "eps of 0 in float32": (mlp, {"optimizer": adam(eps=1e-46), "x": np.zeros_like(SPIKES)}, WEIGHT),
+    "large weights": (lambda: mlp(scale=1e38), {}, POTENTIAL),
+    "large weights, exact": (lambda: mlp(cs.SRM(gradient="exact"), scale=1e38), {}, POTENTIAL),
+    "large weights, few steps": (lambda: mlp(scale=1e38), {"x": SPIKES[:9]}, POTENTIAL),
+    "large weights, float16": (lambda: half(mlp(scale=1e38)), {}, POTENTIAL),
+    "large weights, never cut": (lambda: mlp(cs.SRM(cutoff=0), scale=1e38), {}, POTENTIAL),
+    "large weights, sampled": (lambda: mlp(cs.SampledSRM(SAMPLES), 1e38), {}, POTENTIAL.replace("SRM", "SampledSRM")),
+    "large weights, frozen": (lambda: frozen(mlp(scale=1e38)), {}, POTENTIAL),
+    "large weights of a convolution": (lambda: cnn(1e38), {"x": IMAGES}, POTENTIAL),
+    "large gain": (lambda: cnn(gain=3e38), {"x": IMAGES}, r"the output of layer 2 \(Pool\(.*\) is not finite \(inf\)"),
+    "threshold past float32": (lambda: mlp(cs.SRM(theta=1e39)), {}, POTENTIAL),
+    "threshold": (lambda: mlp(cs.SRM(theta=1e-40)), {"loss": counts()}, GRADIENT),
+    "surrogate": (lambda: mlp(cs.SRM(scale_rho=1e39)), {"loss": counts()}, r"the gradient of "),
+    "refraction": (lambda: mlp(cs.SRM(scale_ref=1e39)), {"loss": counts()}, POTENTIAL),
+    "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
+    "target counts": (mlp, {"loss": counts(true=1e30)}, LOSS),
+    "gradients whose squares overflow": (mlp, {"loss": lambda s, t: counts()(s, t) * 1e24, "optimizer": adam()}, STATE),
+    "scale of the error": (mlp, {"loss": counts(count_scale=1e38)}, LOSS),
+    "target spike trains": (mlp, spike_times(1e30), LOSS),
+    "NaN in target spike trains": (mlp, spike_times(math.nan), LOSS),
+    "input": (mlp, {"x": ONES * 1e38}, INPUT),
+    "loss of a function": (mlp, {"loss": lambda s, t: counts()(s, t) * math.nan}, LOSS),
+    "weight hook": (lambda: mlp(weight_hook=lambda w: w * math.nan), {}, INPUT),
+    "weight hook of Loihi": (lambda: mlp(cs.Loihi(), weight_hook=lambda w: w * math.nan), {}, INPUT),
+    "layers without neurons": (
+        lambda: cs.Sequential(cs.Dense(3, 5, weight_scale=1e38), cs.Dense(5, 2, weight_scale=1e38)),
+        {"x": ONES, "loss": lambda s, t: (s * 0.0).sum()},
+        r"the output of layer \d \(Dense\(\d, \d\)\) is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_stops_at_the_first_batch(way: str) -> None:
+    make, options, message = WAYS[way]
+    cs.seed(0)
+    with pytest.raises(NotFiniteError, match=rf"^train: epoch 1, batch \d: {message}") as raised:
+        run(make(), **options)
+    assert "\n" not in str(raised.value)
+    assert raised.value.epoch == 1
+    assert raised.value.batch >= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": sgd(1e30)},
+        {"optimizer": adam(1e30)},
+        {"optimizer": lambda p: cs.NAdam(p, 1e30)},
+        {"x": ONES * 1e5, "net": half(mlp())},
+        {"net": mlp(cs.SRM(tau_rho=1e-30)), "loss": counts()},
+        {"net": mlp(cs.SRM(scale_ref=1e37)), "loss": counts()},
+        {"net": mlp(cs.Loihi()), "optimizer": sgd(1e30)},
+        {"net": mlp(cs.Loihi(), scale=1e38)},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_training_goes_on_with_finite_numbers(options: Any) -> None:
+    run(options.pop("net", None) or mlp(), **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_input_that_is_not_finite_is_refused(dtype: Any, number: float) -> None:
+    x = ONES.astype(dtype)
+    x[7, 1, 2] = number
+    for given in (x, cs.Tensor(x), x.tolist()):
+        with pytest.raises(ValueError, match=r"^network: x must be finite, got (nan|inf|-inf) in it$"):
+            run(mlp(), x=given)
+
+
+def test_the_gradient_is_found_before_the_weights_change() -> None:
+    net = mlp()
+    calls = []
+
+    def wrong(g: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            g[20] = math.nan
+
+    net = cs.Sequential(net[0], net[1], lambda s: on_gradient(s, callback=wrong), net[2], net[3])
+    trainer = Trainer(net, counts(), cs.Adam(net.parameters()), calibrate=None)
+    trainer.optimizer.epoch = 4
+    trainer.train([(SPIKES, LABELS)] * 2)
+    before = [p.data.copy() for p in net.parameters()]
+    message = f"train: epoch 5, batch 1: the gradient of 0.weight (Dense(3, 5)) is not finite (nan){STEP}"
+    with pytest.raises(NotFiniteError, match=f"^{re.escape(message)}$") as raised:
+        trainer.train([(SPIKES, LABELS)] * 2)
+    assert (raised.value.epoch, raised.value.batch) == (5, 1)
+    for p, old in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.data, old)
+
+
+@pytest.mark.parametrize("part", [0, 2])
+def test_a_parameter_that_is_not_finite_before_the_first_batch(part: int) -> None:
+    net = mlp()
+    net[part].weight.data[1, 1] = math.nan
+    trainer = Trainer(net, counts(), cs.SGD([net[0].weight]))
+    for call in ("train", "test"):
+        message = (
+            rf"^{call}: epoch 1, before the first batch: {part}\.weight \(Dense\(\d, \d\)\) is not finite \(nan\); "
+        )
+        with pytest.raises(NotFiniteError, match=message):
+            getattr(trainer, call)([(SPIKES, LABELS)])
+
+
+def test_a_delay_is_named() -> None:
+    net = cs.Sequential(cs.Dense(3, 5), cs.SRM(), cs.Delay(5, dt=1.0), cs.Dense(5, 2), cs.SRM())
+    net[2].delay.data[...] = math.nan
+    with pytest.raises(NotFiniteError, match=r"first batch: 2\.delay \(Delay\(5, dt=1\)\) is not finite"):
+        run(net)
+
+
+def test_a_test_stops_for_its_loss_and_its_output() -> None:
+    def loss(spikes: Any, target: Any) -> Any:
+        return counts()(spikes, target) * (1.0 if target[0] else math.nan)
+
+    trainer = Trainer(mlp(), loss, cs.SGD(mlp().parameters()))
+    with pytest.raises(
+        NotFiniteError, match=r"^test: epoch 1, batch 2: the loss is not finite \(nan\); check the targ"
+    ):
+        trainer.test([(SPIKES, 1 - LABELS), (SPIKES, LABELS)])
+    net = cs.Sequential(cs.Dense(3, 2, weight_scale=1e38))
+    trainer = Trainer(net, lambda s, t: cs.Tensor(1.0), cs.SGD(net.parameters()))
+    with pytest.raises(
+        NotFiniteError, match=r"^test: epoch 1, batch 1: the output of layer 0 \(Dense\(3, 2\)\) is not"
+    ):
+        trainer.test([(ONES * 10, LABELS)])
+
+
+def test_a_custom_optimizer_is_checked_too() -> None:
+    class Own(cs.SGD):
+        def _update(self, k: Any, weight: Any, grad: Any, memory: Any, update: Any) -> None:
+            weight[0] = math.inf if self.steps == 3 else weight[0]
+
+    with pytest.raises(
+        NotFiniteError, match=r"^train: epoch 1, batch 3: .\.weight \(Dense\(\d, \d\)\) is not finite \(inf\)"
+    ):
+        run(mlp(), optimizer=Own)
+
+
+def test_bounds_spare_the_reading_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    norm = cs.optim.finite.norm
+    monkeypatch.setattr(cs.optim.finite, "norm", lambda x: read.append(x) or norm(x))
+    for optimizer in (sgd(0.01, momentum=0.9), adam(amsgrad=True), lambda p: cs.NAdam(p)):
+        net = mlp()
+        trainer = Trainer(net, counts(), optimizer(net.parameters()), calibrate=None)
+        trainer.train([(SPIKES, LABELS)])
+        read.clear()
+        trainer.train([(SPIKES, LABELS)] * 5)
+        # Two parameters: before and after the epoch, their gradients, and the state once.
+        state = len(trainer.optimizer.memory[0])
+        assert len(read) == 2 * (2 + 5 + 1 + state)
+
+
+def test_a_rate_that_is_assigned_within_an_epoch() -> None:
+    """The bounds know of it, and the weights are read."""
+    net = mlp()
+    trainer = Trainer(net, counts(), cs.SGD(net.parameters()), calibrate=None)
+
+    def batches() -> Any:
+        for number in range(4):
+            trainer.optimizer.lr = 1e39 if number == 2 else 0.01
+            yield SPIKES, LABELS
+
+    with pytest.raises(NotFiniteError, match=rf"^train: epoch 1, batch 3: {WEIGHT}{STEP}$"):
+        trainer.train(batches())
+
+
+def test_the_check_of_a_running_epoch() -> None:
+    net = mlp()
+    trainer = Trainer(net, counts(), cs.SGD(net.parameters()), calibrate=None)
+    trainer.check_finite()
+
+    def batches() -> Any:
+        yield SPIKES, LABELS
+        trainer.check_finite()
+        net[0].weight.data[0] = math.inf
+        with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 1: 0\.weight .* is not finite \(inf\)"):
+            trainer.check_finite()
+        yield SPIKES, LABELS
+
+    with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 2: "):
+        trainer.train(batches())
