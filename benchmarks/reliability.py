@@ -229,7 +229,9 @@ def fuzzed(found: dict[str, Any]) -> list[str]:
 
 
 def fill(path: Path = PAGE) -> None:
-    """Write the tables of the results into a page."""
+    """Write the tables of the results into a page, once both scripts have some."""
+    if not (SOAK.exists() and FUZZ.exists()):
+        return
     soak, fuzz = (json.loads(file.read_text(encoding="utf-8")) for file in (SOAK, FUZZ))
     for name, lines in (("promises", promises(soak, fuzz)), ("soak", soaked(soak)), ("fuzz", fuzzed(fuzz))):
         page.fill(path, name, lines, None, "")
