@@ -239,5 +239,5 @@ def lost_at_most() -> float:
 
 def clear(runs: Runs) -> None:
     """Remove the folders of the runs so far."""
-    for path in runs.root.glob("run*"):
+    for path in (*runs.root.glob("run*"), *runs.root.glob("command*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
