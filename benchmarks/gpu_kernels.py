@@ -130,9 +130,16 @@ def of_step(run: Run, name: str) -> list[dict[str, Any]]:
             network.make, network.shape, run.sizes.steps, network.batch, 1, resident="cuda", graph=False
         )
         trainer.train(loader)
-        recorder.on = True
-        trainer.train(loader, steps=1)
-        recorder.on = False
+        take_step = trainer._step
+
+        def recorded_step(*arguments: Any) -> None:
+            recorder.on = True
+            take_step(*arguments)
+            recorder.on = False
+
+        # An epoch has launches before its first step and after the last.
+        with mock.patch.object(trainer, "_step", recorded_step):
+            trainer.train(loader, steps=1)
         rows: dict[str, dict[str, Any]] = {}
         for launched in recorder.launches:
             row = rows.setdefault(launched.kernel, {"network": name, "kernel": launched.kernel, "launches": 0})

@@ -78,6 +78,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "neuron_adjoint_exact": lambda: cpu.srm.neuron_adjoint_exact(g, u, srm.filter, srm.spiking),
         "sgd": lambda: cpu.optim.sgd(w, g.reshape(-1), v, 1e-3, 0.9, 0.0),
         "adam": lambda: cpu.optim.adam(w, g.reshape(-1), m, v, peak, **rates),
+        "clip_values": lambda: cpu.optim.clip_values([g], 1.0),
+        "clip_norm": lambda: cpu.optim.clip_norm([g], 1.0),
     }
     found = {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
     # Not in traffic.py: on a GPU it is two other kernels.

@@ -228,7 +228,7 @@ class Loihi(Neuron):
             if states is None:
                 states = np.zeros((3, math.prod(x.shape[1:])), x.dtype)
             begin, steps = max(constants.first - steps, 0), steps + len(x)
-            spikes: Array = kernels.cpu.loihi.forward(x, constants, states, begin)[1]
+            spikes: Array = kernels.cpu.loihi.forward_after(states, x, constants, begin)[1]
             return spikes
 
         return run

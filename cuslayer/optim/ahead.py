@@ -64,13 +64,16 @@ class StepsAhead:
         self._constants, self._rows, self._next = constants, [row(n) for n in range(STEPS)], 0
         with np.errstate(over="ignore"):  # a rate past float32 is infinite, which the check of the weights finds
             found = [np.array(constants, self._dtype), np.array(self._rows, self._dtype)]
-        found += [np.array([0, taken]), np.zeros((len(parameters), 2), np.int64)]
-        sent = [namespace(beside).asarray(x) for x in found]
+        module = namespace(beside)
+        sent = [module.asarray(x) for x in (*found, np.array([0, taken]))]
+        here = bool(self.arrays) and namespace(self.arrays[0]) is module
         if self.arrays and not same:
             self._noted.append((self._parameters, self.arrays[-1].copy()))
-        if [x.shape for x in self.arrays] == [x.shape for x in sent] and type(self.arrays[0]) is type(sent[0]):
-            # A captured graph has their addresses.
-            for old, new in zip(self.arrays, sent[:-1] if same else sent, strict=not same):
+        if not (here and same):
+            sent.append(module.zeros((len(parameters), 2), np.int64))
+        if here and all(old.shape == new.shape for old, new in zip(self.arrays, sent, strict=False)):
+            # A captured graph has their addresses. What was noted for the same weights stays.
+            for old, new in zip(self.arrays, sent, strict=False):
                 old[...] = new
         else:
             self.arrays = sent

@@ -175,7 +175,7 @@ __device__ __forceinline__ void add_products(
         const real *row = errors + (step * samples + sample) * outputs + column;
         const int left = int(min(steps - step, (long long)LANES));
         real part[GROUPS] = {};
-#pragma unroll 8
+#pragma unroll 4
         for (int b = 0; b < left; ++b, row += stride) {
             const real error = *row;
 #pragma unroll
@@ -203,7 +203,7 @@ __device__ __forceinline__ real sum_of_parts(const real (&sums)[PARTS][GROUPS * 
 }
 
 // As many blocks a multiprocessor as shared memory and registers allow to walk spikes.
-extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 3) void dense_weight_adjoint(
+extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 2) void dense_weight_adjoint(
     const unsigned *__restrict__ by_neuron,  // (inputs, samples, time_words), spikes
     const real *__restrict__ errors,         // (steps, samples, outputs), gradient of the weighted input
     real *__restrict__ g_w,                  // (inputs, outputs), written
@@ -217,7 +217,8 @@ extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 3
     __shared__ real sums[PARTS][GROUPS * LANES];
     __shared__ Masks masks[PARTS];
     __shared__ unsigned counted[PARTS];
-    const long long width = outputs <= LANES ? LANES : GROUPS * LANES, tiles = (outputs + width - 1) / width;
+    const int width = outputs <= LANES ? LANES : GROUPS * LANES;
+    const long long tiles = (outputs + width - 1) / width;
     const long long input = blockIdx.x / tiles, output = blockIdx.x % tiles * width, count = samples * time_words;
     const int part = threadIdx.x / LANES, member = int(input % GROUPS);
     const long long first = input - member;
@@ -225,7 +226,7 @@ extern "C" __global__ __launch_bounds__(PARTS * LANES, sizeof(real) == 4 ? 4 : 3
     const unsigned *const group = by_neuron + first * count, *const mine = by_neuron + input * count;
     const Words<1> loaded(mine, unsigned(count), part * LANES);
     if (are_busy(group, members * count, counted)) {
-        for (long long k = member; k * LANES < width && output + k * LANES < outputs; k += members) {
+        for (int k = member; k * LANES < width && output + k * LANES < outputs; k += members) {
             const long long column = output + k * LANES + threadIdx.x % LANES;
             add_products(
                 sums[part], group, members, errors, steps, samples, time_words, outputs, output + k * LANES,

@@ -6,6 +6,7 @@ over eight columns or more. (Numba would widen 32-bit integers to 64.)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,22 +63,23 @@ def _forward(first: int, last: int, states: Any, x: Any, u: Any, s: Any, begin: 
             states[i, low:high] = state[i * BLOCK : i * BLOCK + high - low]
 
 
-def forward(
-    x: Array, constants: FixedPoint, states: Array | None = None, begin: int | None = None
-) -> tuple[Array, Array]:
-    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...).
+def forward(x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+    """Return the voltage u and the spikes s, both (T, ...), of the weighted input x (T, ...)."""
+    return forward_after(np.zeros((3, math.prod(x.shape[1:])), x.dtype), x, constants, constants.first)
+
+
+def forward_after(states: Array, x: Array, constants: FixedPoint, begin: int) -> tuple[Array, Array]:
+    """Return the voltage and the spikes of the input x (T, ...) after earlier steps.
 
     Args:
+        states: current, voltage and steps of refraction before the first step, (3, columns), which become those after
+            the last.
         x: the weighted input.
         constants: the constants of the neurons.
-        states: current, voltage and steps of refraction before the first step, (3, columns), which become those after
-            the last; None for 0.
-        begin: the first step whose input has an effect; None for that of the constants.
+        begin: the first step whose input has an effect.
     """
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     flat = columns(x)
-    states = np.zeros((3, flat.shape[1]), x.dtype) if states is None else states
-    begin = constants.first if begin is None else begin
     arguments = states, flat, columns(u), columns(s.view(np.uint8)), begin, constants.recurrence(x.dtype)
     parallel_for(_forward, flat.shape[1], *arguments, grain=GRAIN)
     return u, s

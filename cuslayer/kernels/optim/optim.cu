@@ -230,7 +230,6 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
         const real *constant = constants + (first + work.number) * 4;
         const SgdNumbers of{rates[row_of(step, rows) * columns + first + work.number], constant[0], constant[1]};
 
-        const Watch watched(watch, step, first + work.number);
         real w[EACH], g[EACH], v[EACH], gradients = 0, updates = 0;
         const long long begin = work.tile * TILE + threadIdx.x;
 #pragma unroll
@@ -253,7 +252,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void sgd_all(
                 updates += not_finite(moved) + not_finite(v[i]);
             }
         }
-        watched.note(gradients, updates);
+        Watch(watch, step, first + work.number).note(gradients, updates);
     }
     end_step(step, arrived, last_launch);
 }
@@ -333,7 +332,6 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
         const real *constant = constants + (first + work.number) * 6;
         const AdamNumbers of{constant[0], constant[1], rate[0], rate[1], rate[2], constant[2], constant[3]};
 
-        const Watch watched(watch, step, first + work.number);
         real w[EACH], g[EACH], m[EACH], v[EACH], peak[EACH], gradients = 0, updates = 0;
         const long long begin = work.tile * TILE + threadIdx.x;
 #pragma unroll
@@ -362,7 +360,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void adam_all(
                     mine.peak[j] = peak[i];
             }
         }
-        watched.note(gradients, updates);
+        Watch(watch, step, first + work.number).note(gradients, updates);
     }
     end_step(step, arrived, last_launch);
 }
