@@ -25,7 +25,8 @@ def archives(raw: bytes) -> list[bytes]:
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
             for each, content in members.items():
                 if each != where:
-                    file.writestr(each, content)
+                    # A name alone would add the time.
+                    file.writestr(zipfile.ZipInfo(each), content)
             with file.open(where, "w", force_zip64=True) as member:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (_BOMB // 4,)}
                 np.lib.format.write_array_header_1_0(member, header)

@@ -196,9 +196,11 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
     else:
         members[name] = of_npy(r, members[name])
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", r.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as file:
+    way = r.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(out, "w") as file:
         for each, content in members.items():
-            file.writestr(each or "_", content)
+            # A name alone would add the time.
+            file.writestr(zipfile.ZipInfo(each or "_"), content, way)
     return out.getvalue()
 
 
