@@ -11,8 +11,8 @@ _VOTES = "a warp writes a word of each step; the second-level cache joins them w
 # By kernel and array. Where a kernel needs a reason, it is that of the array with most sectors that are not needed.
 REASONS = {
     ("set_bits", "events"): "the events of a recording begin anywhere in a sector",
-    ("set_bits", "words"): "the neurons of successive events lie anywhere in a frame",
-    ("set_bits", "by_neuron"): "successive events are those of different neurons, each with words of its own",
+    ("set_bits", "words"): "the rows of a block's tile begin anywhere in a sector",
+    ("set_bits", "by_neuron"): "the rows of a block's tile begin anywhere in a sector",
     ("dense_neuron", "fired"): _VOTES,
     ("dense_neuron", "by_neuron"): (
         "a lane writes a word of its neuron every 32 steps; the second-level cache joins them with the next ones"
