@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import cuslayer as cs
+import cuslayer_main
 from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
@@ -170,9 +171,12 @@ class Runs:
         log, arguments = self.root / f"{out.name}.{self._started}.log", self.arguments(out)
         log.write_text("")
         sys.stdout.flush()
+        # Until the child has the handlers of the program, signals wait.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
             _child(log, self.steps_file(out), arguments, self._noise, prepare)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return Child(pid, log)
 
     def steps_file(self, out: Path) -> Path:
@@ -225,6 +229,7 @@ def redone_steps(steps: list[int]) -> int:
 
 
 _write, _step = os.write, cs.Adam.step
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The file for the numbers of steps, and whether steps have noise, in this process.
 _steps: int | None = None
 _noise = False
@@ -251,13 +256,15 @@ def _child(log: Path, steps: Path, arguments: list[str], noise: bool, prepare: C
     global _steps, _noise
     code, _noise = 1, noise
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         _steps = os.open(steps, flags)
         said = os.open(log, flags)
         os.dup2(said, 1)
         os.dup2(said, 2)
         prepare()
+        for number in _SIGNALS:
+            signal.signal(number, cuslayer_main._leave)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = main(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
