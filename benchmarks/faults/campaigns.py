@@ -12,7 +12,7 @@ from pathlib import Path
 import cuslayer as cs
 from faults import clock
 from faults.disk import Disk
-from faults.runs import EPOCHS, STEP_SECONDS, Runs
+from faults.runs import EPOCHS, Runs
 from faults.tally import Tally
 
 # How a process ends that is ended by each signal.
@@ -233,8 +233,8 @@ def signals(runs: Runs, r: random.Random, count: int) -> Tally:
 
 
 def lost_at_most() -> float:
-    """Return what a kill may cost in seconds by the clocks of the run: five minutes and the step under way."""
-    return 300 + STEP_SECONDS
+    """Return what a kill may cost in seconds by the clocks of the run: five minutes."""
+    return 300.0
 
 
 def clear(runs: Runs) -> None:

@@ -76,6 +76,7 @@ class Saver:
         # The training part of an epoch, once it is complete.
         self._trained = self.place
         self._steps, self._time = 0, time.monotonic()
+        self._before = self._time
 
     def check_stop(self) -> None:
         """Raise Stopped if the run is to stop, without saving it."""
@@ -113,8 +114,11 @@ class Saver:
             self._write(BEST, self._checkpoint(None).save)
 
     def _is_due(self) -> bool:
+        """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""
         minutes, steps = self._config.checkpoint_minutes, self._config.checkpoint_steps
-        return time.monotonic() - self._time >= 60 * minutes or (steps is not None and self._steps >= steps)
+        now = time.monotonic()
+        step, self._before = now - self._before, now
+        return now + step - self._time > 60 * minutes or (steps is not None and self._steps >= steps)
 
     def _checkpoint(self, place: Place | None) -> Checkpoint:
         trainer, epochs = self._trainer, self._stats.epochs
@@ -136,6 +140,7 @@ class Saver:
         if not self._written:
             self._write_config()
         self._steps, self._time = 0, time.monotonic()
+        self._before = self._time
 
     def _write_config(self) -> None:
         text = self._config.to_yaml().encode()

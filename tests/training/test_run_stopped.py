@@ -109,7 +109,9 @@ def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
     # A clock that moves by half a minute from one look to the next: at the begin, after a step, after a save.
     clock = iter(range(0, 10**6, 30))
     monkeypatch.setattr(saver.time, "monotonic", lambda: next(clock))
+    # A step more would end after two minutes, where the third ends after one and a half.
     assert places(checkpoint_minutes=1.5) == [3, None]
+    assert places(checkpoint_minutes=1.49) == [2, 4, None]
     assert places(checkpoint_minutes=1e6) == [None]
 
 
