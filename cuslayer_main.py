@@ -23,7 +23,12 @@ def main() -> int:
             _signal.signal(number, _leave)
     from cuslayer.cli import main as run
 
-    return run()
+    code = run()
+    # The results are there. The end of the interpreter would put back the handlers of the system.
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        if _signal.getsignal(number) is _leave:
+            _signal.signal(number, _signal.SIG_IGN)
+    return code
 
 
 if __name__ == "__main__":

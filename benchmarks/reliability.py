@@ -66,7 +66,7 @@ PROMISES = [
     ),
     Promise(
         "So it is in the first second, while modules are imported.",
-        "SIGINT from the start of Python on",
+        "SIGINT from the first lines of the command on",
         ("soak", "interrupts"),
         ("tests/cli/test_signals.py",),
     ),
