@@ -212,10 +212,10 @@ def test_a_training_step(notation: str, gradient: str, make: Callable[..., Any])
 
 
 def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
-    net = cs.Network("34x34x2-16-10", SRM)
+    net = cs.Network("34x34x2-4a-16-10", SRM)
     optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
     trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=30, false=5, region=(0, 100)), optimizer)
-    batches = list(Loader(Digits("test"), 32, steps=100))[:3]
+    batches = list(Loader(Digits("test"), 8, steps=100))[:3]
     scores = [trainer.train(batches) for _ in range(4)]
     assert scores[-1].loss < 0.7 * scores[0].loss
     before = trainer.test(batches)
@@ -223,7 +223,7 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
     assert {type(a) for a in (*state.values(), *memory.values())} == {np.ndarray}
     for where, name in (("cuda", "cupy"), ("cpu", "numpy")):
         cs.use(where)
-        other = cs.Network("34x34x2-16-10", SRM)
+        other = cs.Network("34x34x2-4a-16-10", SRM)
         other.load_state(state)
         taken_up = cs.Adam(other.parameters(), lr=0.01, amsgrad=True)
         taken_up.load_state(memory)
@@ -235,9 +235,10 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
 
 @pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
 def test_a_resumed_run_is_the_run_that_never_stopped(error: str, tmp_path: Path) -> None:
-    write, layers = {"NumSpikes": (write_folder, ("34x34x2", "8", "3")), "SpikeTime": (write_pair, ("5", "8", "5"))}[
-        error
-    ]
+    write, layers = {
+        "NumSpikes": (write_folder, ("34x34x2", "4a", "8", "3")),
+        "SpikeTime": (write_pair, ("5", "8", "5")),
+    }[error]
     data = str(write(tmp_path / "data"))
     config = Config(
         error=error, layers=layers, data=data, duration=30.0, region=(0.0, 30.0), batch=4, true=6.0, false=1.0
@@ -296,7 +297,7 @@ def test_numpy_arrays_cross_the_bridge() -> None:
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
 def test_the_tests_of_a_device_run(device: None) -> None:
     """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up, and what once failed there."""
-    quick = "twins_psp response_shapes srm_shapes shift_shapes dense_adjoint conv_shapes fused_one_pass_is_two"
+    quick = "twins_psp response_shapes srm_shapes shift_shapes dense_adjoint conv_shapes"
     quick += " twins_store fused_potentials fused_spikes losses_spike_time"
     quick += " pool_shapes layers_gradient losses_types optimizers_sgd emulated_networks_a_training_step trainer"
     command = [
