@@ -182,6 +182,8 @@ def of_zip(r: random.Random, raw: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(raw)) as file:
             members = {name: file.read(name) for name in file.namelist()}
     except Exception:
+        members = {}
+    if not members:
         return of_bytes(r, raw)
     name = "about.npy" if "about.npy" in members and r.random() < 0.5 else r.choice(sorted(members))
     kind = r.randrange(8)
