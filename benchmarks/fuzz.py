@@ -52,9 +52,11 @@ class Results:
         row["refused"] += refused
         row["slowest_ms"] = max(row["slowest_ms"], round(1e3 * slowest, 1))
         row["most_mb"] = max(row["most_mb"], round(peak / 1e6, 1))
-        for problem in problems:
+        # A process that ends while it reads cases again has noted the ones after it already.
+        new = [problem for problem in problems if problem not in self.problems]
+        for problem in new:
             row[problem.kind] += 1
-        self.problems += problems
+        self.problems += new
 
 
 def fuzz(every: dict[str, Reader], seed: int, count: int, jobs: int, scratch: Path) -> Results:

@@ -45,7 +45,8 @@ def tests(run: Run) -> None:
     needs_tests()
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "gpu_pytest", "-p", "no:cacheprovider"]
     paths = [str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # Options of the tests around, such as processes, would change the order.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTEST_ADDOPTS": ""}
     with tempfile.TemporaryDirectory() as folder:
         results, log = Path(folder) / "tests.jsonl", Path(folder) / "log"
         limit = [f"--gpu-results={results}", f"--gpu-seconds={max(run.left() - ENDING, 0.0)}"]

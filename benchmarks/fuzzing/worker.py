@@ -150,7 +150,11 @@ class Worker:
             taken = _status("VmHWM") - before
             # Most batches stay below what one file may take; in others, each file is read again by itself.
             if taken > MEMORY:
-                taken = max(self._measure(number) for number in numbers)
+                sizes = []
+                for number in numbers:
+                    self._put(number, refused, peak, slowest)
+                    sizes.append(self._measure(number))
+                taken = max(sizes)
             peak = max(peak, taken)
             self._put(numbers[-1] + 1, refused, peak, slowest)
 
