@@ -87,18 +87,15 @@ def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     from cuslayer import check, training
 
-    for name in ("epochs", "batch", "checkpoint_steps"):
-        if getattr(options, name) is not None:
-            check.integer("train", f"--{name.replace('_', '-')}", getattr(options, name), least=1)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1)):
+        if name in given:
+            value = check.integer("train", _flag(name), given[name], least=least)
+            if value >= _LARGEST:
+                raise ValueError(f"train: {_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
-        if getattr(options, name) is not None:
-            check.positive("train", f"--{name.replace('_', '-')}", getattr(options, name))
-    if options.seed is not None:
-        check.integer("train", "--seed", options.seed, least=0)
-    for name in ("epochs", "batch", "seed", "checkpoint_steps"):
-        if (getattr(options, name) or 0) >= _LARGEST:
-            got = check.one_line(getattr(options, name), 40)
-            raise ValueError(f"train: --{name.replace('_', '-')} must be under 2**63, got {got}")
+        if name in given:
+            check.positive("train", _flag(name), given[name])
     if options.resume:
         options.out = str(training.find_run(options.out))
     # The configuration of the run is used unless another is given.
@@ -107,6 +104,11 @@ def _config(options: argparse.Namespace) -> Config:
     else:
         config = training.config_of_run(Path(options.out))
     return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
+
+
+def _flag(name: str) -> str:
+    """Return an option as it is written."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _how_to_go_on(options: argparse.Namespace, stopped: Stopped) -> str:

@@ -66,15 +66,13 @@ class FiniteCheck:
         net: the network.
         optimizer: the optimizer.
         scale: the factor of the loss in scores.
-        batches: the number of batches of the epoch that were trained before.
 
     Raises:
         NotFiniteError: a parameter is not finite before the first batch.
     """
 
-    def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float, batches: int = 0) -> None:
+    def __init__(self, op: str, net: Sequential, optimizer: Optimizer, scale: float) -> None:
         self._op, self._net, self._optimizer, self._scale = op, net, optimizer, scale
-        self._before = optimizer.steps - batches
         optimizer.restart_check()
         self.parameters(0)
 
@@ -130,7 +128,8 @@ class FiniteCheck:
         """Check what was noted on a GPU; this waits for the device. On the CPU there is nothing to look at."""
         noted = tally.not_finite()
         found = self._optimizer.not_finite() if self._op == "train" and self._on_gpu() else None
-        late = math.inf if found is None else found.step - self._before
+        # A batch is a step: found.step is so many batches before the last.
+        late = math.inf if found is None else tally.batches - (self._optimizer.steps - found.step)
         batch = min([late, *noted.values()])
         if batch == math.inf:
             return

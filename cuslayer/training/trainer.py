@@ -196,14 +196,14 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
-        first = 0 if state is None else state["batches"]
-        finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale, first)
+        finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self._running = finite, progress
         self.net.train()
         self.silent_batch = batch = None
         graphs = self._step_graphs(progress, finite)
-        for step, batch in enumerate(self._calibrated(progress.bar), start=progress.batches):
+        first = progress.batches
+        for step, batch in enumerate(self._calibrated(progress.bar), start=first):
             x, target = batch
             sizes = step % _GRADIENT_INTERVAL == 0
             if step == first:

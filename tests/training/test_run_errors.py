@@ -16,6 +16,8 @@ from tests.training.test_run import _quick as _quick
 from tests.training.test_run import config as config
 from tests.training.test_run import pair as pair
 
+WITHOUT_FIGURES = ["best.npz", "checkpoint.npz", "config.yaml", "gradients.csv", "metrics.csv"]
+
 
 @pytest.mark.parametrize("which", ["1", "9"])
 @pytest.mark.parametrize(
@@ -135,13 +137,7 @@ def test_an_error_keeps_the_last_complete_epoch(config, tmp_path):
     with pytest.raises(ValueError, match=r"3\.bs2 is 7 bytes"):
         train(config, log=spoil)
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == [
-        "best.npz",
-        "checkpoint.npz",
-        "config.yaml",
-        "gradients.csv",
-        "metrics.csv",
-    ]
+    assert sorted(p.name for p in out.iterdir()) == WITHOUT_FIGURES
     assert rows_without_seconds(out) == rows_without_seconds(whole)
     assert weights(out) == weights(whole)
 
@@ -160,13 +156,7 @@ def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         train(config, log=silent)
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == [
-        "best.npz",
-        "checkpoint.npz",
-        "config.yaml",
-        "gradients.csv",
-        "metrics.csv",
-    ]
+    assert sorted(p.name for p in out.iterdir()) == WITHOUT_FIGURES
     assert load_checkpoint(out / "checkpoint.npz").epoch == 1
     # The log is written first; its additional epochs are dropped.
     assert len(load_stats(out / "metrics.csv")) == 2
