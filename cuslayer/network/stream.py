@@ -137,7 +137,7 @@ def _items(graph: Graph, step: Step) -> list[_Item]:
 
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
-    """Return a layer and its neurons, and pooling with its neurons if any, with a state; None if they run one by one."""
+    """Return a layer and its neurons, perhaps pooling and its neurons, with a state; None if they run one by one."""
     from cuslayer.kernels.conv.spikes import runs  # imports Numba
     from cuslayer.kernels.fused.stream import StreamedConv, StreamedDense
 
