@@ -1,6 +1,6 @@
 """Compare the speed of odd sizes, strides, groups, silences, time constants and types with that of their neighbours.
 
-    python benchmarks/cliffs.py                      # about three minutes
+    python benchmarks/cliffs.py                      # about a minute and a half
     python benchmarks/cliffs.py --only inputs silence
 
 Each case is timed in turn with its neighbour, a network that differs in that one option, forward without gradients and
@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     groups = cases()
     parser.add_argument("--only", nargs="+", choices=groups, default=list(groups))
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each case")
+    parser.add_argument("--seconds", type=float, default=0.8, help="for each case")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=page.PERFORMANCE)
     options = parser.parse_args(arguments)

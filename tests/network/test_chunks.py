@@ -59,9 +59,9 @@ def test_chunks_of_any_length_give_the_same(name, size, taken, monkeypatch):
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 @pytest.mark.parametrize("size", [128, 50])
 def test_convolutions(share, dtype, gradient, size, taken, monkeypatch):
-    """The ring buffers are written in place at multiples of 128 steps, from a copy at others."""
+    """The ring buffers, of 256 steps, are written in place at multiples of that, from a copy at others."""
     cs.seed(3)
-    srm = cs.SRM(gradient=gradient)
+    srm = cs.SRM(gradient=gradient, tau_sr=20.0)
     net = cs.Sequential(
         *(cs.Conv(2, 5, 3, padding=1, weight_scale=40.0), srm, cs.Pool(2, gain=11.0), srm),
         *(cs.Conv(5, 4, 3, stride=2, weight_scale=40.0), srm, cs.Pool(2, stride=1, gain=11.0), srm),
