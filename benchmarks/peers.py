@@ -35,6 +35,8 @@ from comparison.works import NAMES, TRAINING, Work
 ROOT = Path(__file__).parents[1]
 PARTS = ("forward", "backward", "optimizer")
 RECORDINGS = 200
+# Samples on which the peers' weights are scaled where the input is random.
+FEW = 2
 # Seconds of a step that is measured only once.
 LONG = 10.0
 

@@ -45,7 +45,7 @@ def sweep(name: str, works: dict) -> list[str]:
     every = list(there.values())
     return [
         f"**{title}, by activity**, a training step in ms, and how many times cuslayer's."
-        f" {gradients(every)}{rounds(every)} {activity(there)}{at_the_ends(there)}",
+        f" {gradients(every)}{rounds(every)} {activity(there)}{slow(name, works)}",
         "",
         *table(["library", "form", *heads], rows, 2),
         *_not_run([row for found in every for row in found["rows"]]),
@@ -96,18 +96,17 @@ def fidelity(there: dict) -> str:
     return f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else ""
 
 
-def at_the_ends(there: dict) -> str:
-    """Return how the times of libraries differ that were measured at the least and the greatest activity alone."""
-    ends = [names[0] for names in (list(there), list(there)[::-1])]
+def slow(name: str, works: dict) -> str:
+    """Return how the times of libraries differ that were measured at the trained and the greatest activity alone."""
     said = []
     for peer in SLOW:
-        measured = {n: r for n, found in there.items() for r in timed(found) if r["peer"] == peer}
-        if set(measured) == set(ends) and len(there) > 2:
-            one, other = (measured[n]["step"] for n in ends)
+        steps = {
+            n: r["step"] for n in (name, *SWEEPS[name][1]) if n in works for r in timed(works[n]) if r["peer"] == peer
+        }
+        if set(steps) == {name, SWEEPS[name][1][-1]}:
+            one, other = steps.values()
             apart = 100 * abs(one - other) / min(one, other)
-            said.append(
-                f" {NAMES[peer]} was measured where the least and the most fire; its times differ by {apart:.0f} %."
-            )
+            said.append(f" {NAMES[peer]} takes as long as at the trained activity within {apart:.0f} %.")
     return "".join(said)
 
 

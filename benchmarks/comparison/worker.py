@@ -18,8 +18,6 @@ import numpy as np
 
 # A step that takes longer than this finds its caches by itself; a shorter one is taken once before it is timed.
 _LONG = 1.0
-# For the search of weights: samples of a network that begins with a convolution, whose forward pass takes long.
-_FEW = 2
 
 
 def memory(name: str) -> int:
@@ -47,14 +45,17 @@ class Worker:
     def hello(self) -> dict:
         return {"versions": {name: version(name) for name in self.module.PACKAGES}}
 
-    def build(self, batch: str, work: dict, form: str, rates: list[float] | None) -> dict:
-        """Build a network and make it fire at given rates on a batch; without rates, it settles as it does."""
+    def build(self, batch: str, work: dict, form: str, rates: list[float] | None, samples: int | None = None) -> dict:
+        """Build a network and make it fire at given rates on a batch, or on its first samples.
+
+        Without rates, it settles as it does.
+        """
         with np.load(batch) as file:
             self.network = self.module.Network(work, form, file["spikes"], file["labels"])
         if rates is None:
-            self.network.settle()
+            self.network.settle(samples)
         else:
-            self.network.calibrate(rates, None if work["layers"][0][0] == "dense" else min(_FEW, work["batch"]))
+            self.network.calibrate(rates, samples)
         self.last = math.inf
         if hasattr(self.network, "warm"):
             self.network.warm()

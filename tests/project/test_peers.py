@@ -245,7 +245,7 @@ def test_every_peer_has_a_model_and_requirements():
     assert set(works.NAMES) - {"ours"} == set(environment.REQUIREMENTS)
     assert set(works.PEERS) == set(environment.REQUIREMENTS)
     for work in works.TRAINING.values():
-        left_out = set() if work.activity is None else {"ours", *works.SLOW}
+        left_out = {"ours", *works.SLOW} if work.like else set()
         assert {peer for peer, _ in work.peers} | left_out == {"ours", *environment.REQUIREMENTS}
         for peer, form in work.peers:
             assert f'"{form}"' in (BENCHMARKS / "comparison" / "models" / f"{peer}.py").read_text()

@@ -123,9 +123,13 @@ def test_layers_are_scaled_until_they_fire_as_wanted():
     for k in (1, 2):
         rates.append(network.fire(k, rates[-1]))
     assert rates == pytest.approx([0.02, 0.5, 0.005], rel=stages.TOLERANCE)
-    # A rate that cannot be reached ends the search.
+    # A rate that cannot be reached ends the search, as soon as it no longer grows.
+    network.gains[0] = 0.01
     stages.calibrate(network, [2.0], 2, lambda x: x)
-    assert network.gains[0] == pytest.approx(0.2 * 2**stages.TRIES, rel=0.2)
+    assert network.gains[0] == pytest.approx(0.01 * 2**11)
+    network.gains[0] = 0.01
+    stages.calibrate(network, [1e-9], 2, lambda x: x)
+    assert network.gains[0] == pytest.approx(0.01 / 2**stages.TRIES)
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.45])

@@ -60,8 +60,8 @@ class Network:
             return cs.Pool(size, gain=stages.POOL_GAIN * self.srm.theta)
         return cs.Dense(shape, size, weight_scale=scale)
 
-    def settle(self) -> None:
-        """Make the layers fire as the work wants it, then set a tiny learning rate."""
+    def settle(self, samples: int | None = None) -> None:
+        """Make the layers fire as the work wants it, on some samples, then set a tiny learning rate."""
         if self.initial == "examples":
             for _ in range(SETTLING):
                 self.train()
@@ -71,7 +71,7 @@ class Network:
                 w += stages.shift(w.std(), math.prod(w.shape[:-1]))
             with cs.no_grad():
                 rates = [float(self.x.mean())] * (len(self.net.layers) // 2)
-                stages.calibrate(self, rates, None, lambda s: float(s.mean()))
+                stages.calibrate(self, rates, samples, lambda s: float(s.mean()))
         self.optimizer.epoch = 1
 
     def input(self, samples: int | None) -> np.ndarray:

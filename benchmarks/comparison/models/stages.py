@@ -70,15 +70,20 @@ class Scalable(Protocol):
 
 
 def calibrate(network: Scalable, rates: list[float], samples: int | None, mean: Callable[[Any], float]) -> None:
-    """Scale one layer after the other until its neurons fire as often as in `rates`, by a mean over some samples."""
+    """Scale one layer after the other until its neurons fire as often as in `rates`, by a mean over some samples.
+
+    The search ends where a rate stays the same however large the gain is: neurons that a spike resets may fire at most
+    once for each spike that they receive.
+    """
     x = network.input(samples)
     for k, wanted_rate in enumerate(rates):
-        gain, low, high = 1.0, 0.0, float("inf")
+        gain, low, high, last = 1.0, 0.0, float("inf"), -1.0
         for _ in range(TRIES):
             spikes = network.fire(k, x)
             rate = mean(spikes)
-            if abs(rate - wanted_rate) <= TOLERANCE * wanted_rate:
+            if abs(rate - wanted_rate) <= TOLERANCE * wanted_rate or 0 < rate == last < wanted_rate:
                 break
+            last = rate
             low, high = (gain, high) if rate < wanted_rate else (low, gain)
             if high == float("inf"):
                 tried = 2 * gain
