@@ -93,6 +93,7 @@ def activity(path: Path, found: dict) -> Path | None:
     if not there:
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure((6.5 * len(there), 5), layout="constrained")
     for axes, (sweep, drawn) in zip(figure.subplots(1, len(there), squeeze=False)[0], there.items(), strict=True):
@@ -103,7 +104,9 @@ def activity(path: Path, found: dict) -> Path | None:
         percents = sorted({percent for points in drawn.values() for percent, _ in points})
         axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
         axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("activity, % of steps in which each input and neuron fires")
         axes.set_ylabel("ms a training step")
         axes.set_title(SWEEPS[sweep][0], fontsize=11, loc="left")
