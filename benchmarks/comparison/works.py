@@ -125,6 +125,6 @@ WORKS = (*TRAINING, "inference", "loading", "stream")
 
 # What is not compared, and why.
 LEFT_OUT = {
-    "eventax and jaxsnn, EventProp on JAX": "they install and run, but in continuous time: an output is a list of times"
+    "eventax and jaxsnn, EventProp on JAX": "they compute in continuous time: an output is a list of times"
     " of spikes, without the steps of 1 ms, the firing rates and the rate loss that are the same for all others.",
 }
