@@ -72,6 +72,11 @@ def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManag
     return _observers.set((*_observers.get(), callback))
 
 
+def potentials_are_observed() -> bool:
+    """Return whether somebody is called with the potentials of layers, in this thread."""
+    return bool(_observers.get())
+
+
 def wanted_dtype(dtype: Any) -> Any:
     """Return the dtype in which a fused pass saves potentials that it computes in `dtype`; None without gradients."""
     if not grad_enabled():

@@ -82,8 +82,52 @@ def test_the_exponent_is_that_of_the_upper_half():
 
     sizes = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
     values = [5.0, 5.0, 5.0, *(3 * np.array(sizes[3:]) ** 0.8)]
-    assert scaling.exponent(sizes, values) == pytest.approx(0.8)
-    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx(2)
+    assert scaling.exponent(sizes, values) == pytest.approx((0.8, 0))
+    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx((2, 0))
+    # Of three points at 1, e, e^2 whose logarithms are 0, 1.5, 2: the slope is 1, the residues are -1/6, 1/3, -1/6.
+    slope, error = scaling.exponent([1.0, np.e, np.e**2], [1.0, np.exp(1.5), np.exp(2.0)])
+    assert slope == pytest.approx(1)
+    assert error == pytest.approx(np.sqrt((1 / 36 + 1 / 9 + 1 / 36) / 2))
+
+
+def test_cliffs(tmp_path, capsys, monkeypatch):
+    import cliffs
+
+    small = {"silence": [cliffs.changed(cliffs.Dense(steps=20, inputs=60, hidden=8), "no spikes", spikes="zeros")]}
+    conv = cliffs.Conv(steps=20, batch=1, side=(6, 6), pool=2)
+    small["types"] = [cliffs.changed(conv, "float64", dtype="float64")]
+    monkeypatch.setattr(cliffs, "cases", lambda: small)
+    cliffs.main(["--seconds", "0", *files(tmp_path, "c.json", "cliffs")])
+    rows = json.loads((tmp_path / "c.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == ["no spikes", "float64"]
+    assert rows[0]["forward_work"] < 1
+    assert rows[1]["training_work"] == 2
+    for row in rows:
+        times = row["training_ms"] / row["neighbour_training_ms"]
+        assert row["training_ratio"] == pytest.approx(times / row["training_work"])
+    page = (tmp_path / "page.md").read_text()
+    assert "no spikes" in capsys.readouterr().out
+    assert "2 cases, " in page
+    assert "`python benchmarks/cliffs.py`" in page
+
+
+def test_all_cases_of_cliffs_differ_from_their_neighbours():
+    import cliffs
+
+    cases = [case for group in cliffs.cases().values() for case in group]
+    assert len({case.name for case in cases}) == len(cases) > 50
+    assert all(case.odd != case.smooth for case in cases)
+
+
+def test_the_work_of_a_dense_layer():
+    import cliffs
+
+    setup = cliffs.Dense(steps=10, batch=1, inputs=4, hidden=3, spikes="zeros")
+    forward = 2 * 40 + 10 * 30 + 2 * 30 + 10 * 100
+    assert cliffs.work(setup, setup.input()) == (forward, forward + 12 * 130 + 30 * 10 / 4)
+    start = cliffs.Dense(steps=160, batch=1, inputs=4, spikes="start", rate=1.1).input()
+    assert start[:2].all()
+    assert not start[2:].any()
 
 
 def test_event_files(tmp_path, capsys):
@@ -101,14 +145,14 @@ def test_latency(tmp_path, capsys, monkeypatch):
 
     # Whether bars are met, this machine does not say while it runs tests.
     monkeypatch.setattr(latency, "BARS", {name: bar._replace(seconds=1e9) for name, bar in latency.BARS.items()})
-    only = ["import", "explain", "launch", "read"]
+    only = ["import", "explain", "launch", "read", "stream-cnn"]
     assert latency.main(["--only", *only, "--repeats", "1", "--out", str(tmp_path / "l.json")]) == 0
     found = json.loads((tmp_path / "l.json").read_text())
     assert list(found) == only
     assert all(seconds > 0 for seconds in found.values())
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["what", "bar", "measured", "met"]
-    assert [row.split()[-1] for row in rows] == 4 * ["yes"]
+    assert [row.split()[-1] for row in rows] == 5 * ["yes"]
     assert all(name in latency.__doc__ for name in latency.BARS)
 
 
