@@ -14,12 +14,12 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_vector, load_word
+from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_to_vectors, load_word
 
 # The part of all bins that have a spike above which these sums are faster than adding the rows one by one, where many
 # lines share the tables, and the lines whose work that of the tables is: measured by benchmarks/crossover.py.
 CROSSING = 0.085
-_TABLE_LINES = 64
+TABLE_LINES = 64
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
@@ -33,7 +33,7 @@ _TOP_BYTE = np.uint64(56)
 
 def pay(spikes: int, lines: int, rows: int) -> bool:
     """Return whether this is faster than adding rows one by one: lines of spikes, each the sum of some of the rows."""
-    return spikes > CROSSING * (lines + _TABLE_LINES) * (-(-rows // _ROWS) * _ROWS)
+    return spikes > CROSSING * (lines + TABLE_LINES) * (-(-rows // _ROWS) * _ROWS)
 
 
 @compiled
@@ -79,11 +79,12 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int) -> Non
         tables[start : start + lanes] = 0
         for i in range(INPUTS):
             row = low + table * INPUTS + i
-            for j in range(used):
-                line[j] = matrix[row, at + j] if row < rows else 0
-            half = start + lanes * (1 << i)
-            for k in range(1 << i):
-                add_vector(tables, start + k * lanes, line, half + k * lanes)
+            if row < rows:
+                for j in range(used):
+                    line[j] = matrix[row, at + j]
+            else:
+                line[:] = 0
+            add_to_vectors(tables, start, 1 << i, line, start + lanes * (1 << i))
 
 
 @compiled

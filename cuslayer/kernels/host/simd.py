@@ -63,23 +63,35 @@ def _add_subsets(typing_context: Any, total: Any, at: Any, code: Any, tables: An
 add_subsets: Any = intrinsic(_add_subsets)
 
 
-def _add_vector(typing_context: Any, x: Any, source: Any, line: Any, target: Any) -> Any:
-    """Set x[target : target + lanes] to x[source : source + lanes] + line[: lanes]."""
+def _add_to_vectors(typing_context: Any, x: Any, source: Any, count: Any, line: Any, target: Any) -> Any:
+    """Write count > 0 vectors of x, from `source` on, plus the vector line[: lanes], to x from `target` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x_, source_, line_, target_ = arguments
+        x_, source_, count_, line_, target_ = arguments
         vector = _vector(context, x)
         align = x.dtype.bitwidth // 8
-        a = _load(builder, _pointer(context, builder, x, x_, source_), vector, align)
-        b = _load(builder, _pointer(context, builder, line, line_, _number(0)), vector, align)
-        place = builder.bitcast(_pointer(context, builder, x, x_, target_), vector.as_pointer())
-        builder.store(builder.fadd(a, b), place).align = align
+        added = _load(builder, _pointer(context, builder, line, line_, _number(0)), vector, align)
+        data = context.make_array(x)(context, builder, x_).data
+        before, body = builder.block, builder.append_basic_block("vectors")
+        after = builder.append_basic_block("written")
+        builder.branch(body)
+        builder.position_at_end(body)
+        at = builder.phi(_I64)
+        at.add_incoming(_number(0), before)
+        place = builder.mul(at, _number(vector.count))
+        found = _load(builder, builder.gep(data, [builder.add(source_, place)]), vector, align)
+        written = builder.bitcast(builder.gep(data, [builder.add(target_, place)]), vector.as_pointer())
+        builder.store(builder.fadd(found, added), written).align = align
+        following = builder.add(at, _number(1))
+        at.add_incoming(following, body)
+        builder.cbranch(builder.icmp_signed("<", following, count_), body, after)
+        builder.position_at_end(after)
         return context.get_dummy_value()
 
-    return types.none(x, types.intp, line, types.intp), generate
+    return types.none(x, types.intp, types.intp, line, types.intp), generate
 
 
-add_vector: Any = intrinsic(_add_vector)
+add_to_vectors: Any = intrinsic(_add_to_vectors)
 
 
 def _load_word(typing_context: Any, x: Any, at: Any) -> Any:
