@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Ways(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A work, the activity above which the library multiplies, as far as sizes matter, and its ways at an activity."""
+    """A work, the activity from which on the library multiplies, over 1 if it never does, and its ways at one."""
 
     name: str
     constant: float
@@ -48,7 +49,7 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     return Ways(
         lambda: cpu.dense.walk(find_spikes(bits), w),
         lambda: subsets.forward(find_spikes(bits).bits, w),
-        cpu.dense.forward_is_busy(find_spikes(bits)),
+        cpu.dense.is_busy(find_spikes(bits), w),
     )
 
 
@@ -57,7 +58,7 @@ def _weight_adjoint(sizes: tuple[int, int, int], rate: float) -> Ways:
     bits, g = generator.random((rows, inputs)) < rate, generator.standard_normal((rows, outputs), np.float32)
     listed: SpikeList = find_spikes(bits)
     _ = listed.index  # forward has built the list
-    busy = subsets.pay(listed.count, inputs, rows)
+    busy = subsets.pay(listed.count, inputs, g, subsets.SORTED)
     return Ways(lambda: cpu.dense.walk_back(listed, g), lambda: subsets.weight_adjoint(bits, g), busy)
 
 
@@ -67,6 +68,12 @@ def works(small: bool) -> list[Work]:
     for sizes in SMALL if small else SIZES:
         rows, inputs, outputs = sizes
         for name, make, lines in (("forward", _forward, rows), ("weight gradient", _weight_adjoint, inputs)):
-            constant = subsets.CROSSING * (1 + subsets.TABLE_LINES / lines)
-            found.append(Work(f"dense {rows} x {inputs} to {outputs}, {name}", constant, partial(make, sizes)))
+            matrix = np.empty((rows * inputs // max(lines, 1), outputs), np.float32)
+            of_spike = subsets.LISTED if make is _forward else subsets.SORTED
+            at = bisect_left(
+                range(rows * inputs + 1), True, key=partial(subsets.pay, lines=lines, matrix=matrix, of_spike=of_spike)
+            )
+            found.append(
+                Work(f"dense {rows} x {inputs} to {outputs}, {name}", at / (rows * inputs), partial(make, sizes))
+            )
     return found

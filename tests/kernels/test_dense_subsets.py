@@ -92,15 +92,32 @@ def test_the_choice_at_its_boundary(monkeypatch):
     monkeypatch.setattr(subsets, "weight_adjoint", lambda x, g: asked.append("weight"))
     rows, inputs = 400, 100
     x, w, g = np.zeros((rows, inputs), bool), np.ones((inputs, 2), np.float32), np.ones((rows, 2), np.float32)
-    # 100 inputs count as three words of 36, 400 rows as 12.
-    limits = {"forward": subsets.CROSSING * (400 + 64) * 108, "weight": subsets.CROSSING * (100 + 64) * 432}
-    for name, limit in limits.items():
-        for count, busy in ((int(limit), False), (int(limit) + 1, True)):
+    kinds = {"forward": (rows, w, subsets.LISTED), "weight": (inputs, g, subsets.SORTED)}
+    for name, kind in kinds.items():
+        limit = next(n for n in range(x.size + 1) if subsets.pay(n, *kind))
+        assert 0.02 * x.size < limit < 0.3 * x.size
+        for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
             x.ravel()[:] = np.arange(x.size) < count
             found, before = cpu.spikes.find_spikes(x), len(asked)
             cpu.dense.forward(found, w) if name == "forward" else cpu.dense.weight_adjoint(found, g)
             assert (asked[before:] == [name]) == busy
-            assert subsets.pay(count, *((rows, inputs) if name == "forward" else (inputs, rows))) == busy
+
+
+@pytest.mark.parametrize(
+    ("spikes", "lines", "shape", "of_spike", "walk", "sums"),
+    [
+        # A word, a vector, a part; two of each; a matrix that is larger than the second cache.
+        (7, 10, (36, 16), 12.0, 7 * 12.8 + 300, 37 + 900 + 200 + 54),
+        (7, 300, (37, 17), 10.0, 7 * 11.6 + 9000, 4 * (300 * 3.7 + 1800) + 12000 + 300 * 72 * 0.15),
+        (90, 1, (200_000, 2), 10.0, 90 * 11.1 + 30, 5556 * 903.7 + 20 + 5556 * 5.4),
+    ],
+)
+def test_the_costs_of_both_ways(spikes, lines, shape, of_spike, walk, sums):
+    matrix = np.zeros(shape, np.float32)
+    a_spike = (walk - 30 * lines) / spikes
+    limit = int((sums - 30 * lines) / a_spike)
+    assert not subsets.pay(limit, lines, matrix, of_spike)
+    assert subsets.pay(limit + 1, lines, matrix, of_spike)
 
 
 def test_what_is_kept_for_backward():
@@ -114,19 +131,12 @@ def test_what_is_kept_for_backward():
             assert [name for name in ("_bits", "_index") if getattr(found, name) is not None] == [held]
 
 
-def test_one_pass_without_gradients_only_where_spikes_are_walked():
-    busy, silent = (cpu.spikes.find_spikes(RNG.random((400, 100)) < rate) for rate in (0.5, 0.01))
-    assert cpu.fused.dense_kernels(busy) is None
-    assert cpu.fused.dense_kernels(silent) is cpu.fused.dense_neuron
-    assert cpu.fused.dense_kernels(silent, training=True) is None
-
-
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.6, 1.0])
 def test_gradients(rate):
-    x, w = RNG.random((40, 2, 50)) < rate, RNG.standard_normal((50, 3))
-    assert subsets.pay(int(x.sum()), 80, 50) == (rate > 0.5)
+    x, w = RNG.random((300, 2, 50)) < rate, RNG.standard_normal((50, 3))
+    assert subsets.pay(int(x.sum()), 600, w, subsets.LISTED) == (rate > 0.5)
     assert cs.gradcheck(lambda w: functions.dense(x, w), w) < 1e-6
-    y = RNG.standard_normal((40, 2, 3))
+    y = RNG.standard_normal((300, 2, 3))
     t = cs.Tensor(w, requires_grad=True)
     ax = functions.dense(x, t)
     ax.backward(y)
@@ -136,7 +146,8 @@ def test_gradients(rate):
 @pytest.mark.parametrize("rate", [0.02, 0.6])
 def test_spikes_with_and_without_gradients_are_the_same(rate):
     srm = cs.SRM(tau_sr=4.0)
-    x, w = RNG.random((60, 3, 50)) < rate, RNG.standard_normal((50, 20), np.float32) * 3
+    x, w = RNG.random((300, 3, 50)) < rate, RNG.standard_normal((50, 20), np.float32) * 3
+    assert cpu.dense.is_busy(cpu.spikes.find_spikes(x.reshape(900, 50)), w) == (rate > 0.5)
     options = {"response": srm.filter, "spiking": srm.spiking}
     trained = functions.dense_neuron(x, cs.Tensor(w, requires_grad=True), **options)
     with cs.no_grad():

@@ -47,7 +47,7 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    return subsets.forward(x.bits, w) if forward_is_busy(x) else walk(x, w)
+    return subsets.forward(x.bits, w) if is_busy(x, w) else walk(x, w)
 
 
 def walk(x: SpikeList, w: Array) -> Array:
@@ -57,17 +57,16 @@ def walk(x: SpikeList, w: Array) -> Array:
     return out
 
 
-def forward_is_busy(x: SpikeList) -> bool:
-    """Return whether `forward` adds subsets of rows for x (rows, inputs)."""
-    return subsets.pay(x.count, *x.shape)
+def is_busy(x: SpikeList, w: Array) -> bool:
+    """Return whether `forward` adds subsets of rows."""
+    return subsets.pay(x.count, x.shape[0], w, subsets.LISTED)
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
-    rows, inputs = x.shape
-    if subsets.pay(x.count, inputs, rows):
+    if subsets.pay(x.count, x.shape[1], g, subsets.SORTED):
         return subsets.weight_adjoint(x.bits, g)
     return walk_back(x, g)
 

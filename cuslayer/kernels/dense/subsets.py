@@ -16,10 +16,13 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_to_vectors, load_word
 
-# The part of all bins that have a spike above which these sums are faster than adding the rows one by one, where many
-# lines share the tables, and the lines whose work that of the tables is: measured by benchmarks/crossover.py.
-CROSSING = 0.085
-TABLE_LINES = 64
+# Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
+# list it forward, to sort it for the weight's gradient, and each vector of its row, from the second cache and beyond.
+LISTED, SORTED = 12.0, 10.0
+_NEAR, _FAR, _NEAR_BYTES = 0.8, 1.1, 1 << 20
+# These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
+# lines, to write a vector of a line, and to make the codes of a bin. And a line that is walked.
+_LOOK_UP, _FILL, _WRITE, _CODE, _LINE = 3.7, 900.0, 20.0, 0.15, 30.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
@@ -31,9 +34,26 @@ _GATHER_BITS = np.uint64(0x0102040810204080)
 _TOP_BYTE = np.uint64(56)
 
 
-def pay(spikes: int, lines: int, rows: int) -> bool:
-    """Return whether this is faster than adding rows one by one: lines of spikes, each the sum of some of the rows."""
-    return spikes > CROSSING * (lines + TABLE_LINES) * (-(-rows // _ROWS) * _ROWS)
+def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
+    """Return whether this is faster than walking spikes, by their number alone.
+
+    Args:
+        spikes: the number of spikes.
+        lines: the lines of spikes, each of which is the sum of some rows of the matrix.
+        matrix: (rows, width).
+        of_spike: LISTED or SORTED.
+    """
+    vectors = -(-matrix.shape[1] * matrix.itemsize // VECTOR_BYTES)
+    words = -(-matrix.shape[0] // _ROWS)
+    parts = -(-lines // _together(lines, vectors))
+    walk = spikes * (of_spike + vectors * (_NEAR if matrix.nbytes <= _NEAR_BYTES else _FAR)) + lines * _LINE
+    sums = words * vectors * (lines * _LOOK_UP + parts * _FILL) + lines * (vectors * _WRITE + words * _ROWS * _CODE)
+    return sums < walk
+
+
+def _together(lines: int, blocks: int) -> int:
+    """Return the lines that share tables, for some blocks of columns."""
+    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // _PARTS)))
 
 
 @compiled
@@ -113,7 +133,7 @@ def _sums(codes: Array, matrix: Array) -> Array:
     out = empty((lines, width), matrix.dtype)
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
-    together = max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // _PARTS)))
+    together = _together(lines, blocks)
     parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, out, grain=1)
     return out
 

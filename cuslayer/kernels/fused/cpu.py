@@ -7,7 +7,6 @@ from types import ModuleType
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.spikes import runs
-from cuslayer.kernels.dense.cpu import forward_is_busy
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -31,12 +30,8 @@ def conv_pool_kernels(
 
 
 def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | None:
-    """Return the module that runs a dense layer and its neurons in one pass; None if two are needed.
-
-    They are in training, and where so many inputs fire that the layer does not walk spikes.
-    """
-    walks = isinstance(x, SpikeList) and not forward_is_busy(x)
-    return dense_neuron if walks and not training else None
+    """Return the module that runs a dense layer and its neurons in one pass; None if two are needed, as in training."""
+    return dense_neuron if isinstance(x, SpikeList) and not training else None
 
 
 def pool_kernels(x: Array) -> None:
