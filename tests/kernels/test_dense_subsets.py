@@ -61,6 +61,17 @@ def test_a_row_that_no_spike_names_does_not_count():
     assert np.flatnonzero(~np.isfinite(subsets.weight_adjoint(x, g)).all(axis=1)).tolist() == [4]
 
 
+def test_a_table_past_the_last_row_has_no_row():
+    w = RNG.standard_normal((2, 3))
+    tables = np.full((subsets.TABLES << subsets.INPUTS) * 8, np.nan)
+    subsets._fill_tables(tables, w, 0, 0, 8)
+    first, *others = tables.reshape(subsets.TABLES, -1, 8)
+    for k, sums in enumerate(first):
+        assert np.array_equal(sums[:3], sum((w[i] for i in range(2) if k >> i & 1), np.zeros(3)))
+        assert not sums[3:].any()
+    assert not np.any(others)
+
+
 def with_threads(monkeypatch, threads, work):
     monkeypatch.setattr(jit, "cores", lambda: threads)
     return work()

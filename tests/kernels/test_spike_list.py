@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from cuslayer.kernels.spikes.cpu import find_spikes
+from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 
 pytestmark = pytest.mark.cpu_only
 RNG = np.random.default_rng(15)
@@ -52,3 +52,13 @@ def test_threads_that_ask_at_once_get_the_same():
             asked = [pool.submit(lambda f=found, i=i: f.bits if i % 2 else f.index) for i in range(16)]
             for i, answer in enumerate(asked):
                 assert np.array_equal(answer.result(), x if i % 2 else expected)
+
+
+def test_a_long_list_is_sorted_in_parts():
+    x = RNG.random((3001, 41)) < 0.5
+    found = find_spikes(x)
+    assert found.count > _LONG
+    begin, rows = by_column(found.start, found.index, 41)
+    columns, expected = np.nonzero(x.T)
+    assert rows.tolist() == expected.tolist()
+    assert np.diff(begin).tolist() == np.bincount(columns, minlength=41).tolist()
