@@ -22,7 +22,7 @@ from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.spikes.cpu import SpikeList, as_words, find_spikes, list_row
+from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # More steps than any stream has: a filter is cut after its last sample.
@@ -116,13 +116,13 @@ def _dense(
 
 @compiled
 def _few_dense(
-    b: Blocks, count: int, begun: int, words: Any, x: Any, w: Any, held: Held, out: Any, constants: Any
+    b: Blocks, count: int, begun: int, x: Any, w: Any, held: Held, out: Any, constants: Any
 ) -> None:
     """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
     start, index = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32)
     start[0] = 0
     for row in range(len(x)):
-        start[row + 1] = list_row(row, words, x, index, start[row])
+        start[row + 1] = list_row(row, x, index, start[row])
     _dense(0, count, b, begun, start, index, w, np.empty((0, 0), w.dtype), held, out, constants)
 
 
@@ -155,7 +155,7 @@ class StreamedDense:
         spikes = out.view(np.uint8).reshape(steps, samples * outputs)
         end: tuple[Any, ...] = held, spikes, self._constants
         if rows.dtype == bool and rows.size + out.size <= _FEW:
-            _few_dense(b, b.number, self._steps, *as_words(rows), self._weight, *end)
+            _few_dense(b, b.number, self._steps, as_bytes(rows), self._weight, *end)
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
             weighted = dense(rows, self._weight) if found is _NO_SPIKES else self._weight[:0]
