@@ -36,47 +36,32 @@ class Tiles(NamedTuple):
 @compiled
 def _pool(first: int, last: int, s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
     """Sum the spikes s of the rows [low, high) tile by tile into x; both are ring buffers over time."""
-    width, outputs = m.columns * m.outputs, m.outputs
-    lines = np.empty(width, x.dtype)
     for t in range(first, last):
         for row in range(-(-(high - low) // tiles.height)):
-            # First the rows of all tiles, which are contiguous. Sums of spikes are exact in any order.
-            lines[:] = 0
-            for y in range(row * tiles.height, min((row + 1) * tiles.height, high - low)):
-                line = s[t % len(s), y * width : (y + 1) * width]
-                for j in range(width):
-                    lines[j] += line[j]
-            totals = x[t % len(x), row * tiles.columns * outputs : (row + 1) * tiles.columns * outputs]
             for column in range(tiles.columns):
-                total = totals[column * outputs : (column + 1) * outputs]
-                at = column * tiles.width * outputs
-                for c in range(outputs):
-                    total[c] = lines[at + c]
-                for z in range(column * tiles.width + 1, min((column + 1) * tiles.width, m.columns)):
-                    for c in range(outputs):
-                        total[c] += lines[z * outputs + c]
-            for j in range(totals.size):
-                totals[j] *= tiles.gain
+                at = (row * tiles.columns + column) * m.outputs
+                total = x[t % len(x), at : at + m.outputs]
+                total[:] = 0
+                for y in range(row * tiles.height, min((row + 1) * tiles.height, high - low)):
+                    for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
+                        pixel = s[t % len(s), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                        for c in range(total.size):
+                            total[c] += pixel[c]
+                for c in range(total.size):
+                    total[c] *= tiles.gain
 
 
 @compiled
 def _pool_adjoint(first: int, last: int, errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
     """Write into g, for each of the rows [low, high), gain times the error of its tile; both are ring buffers."""
-    width, outputs = m.columns * m.outputs, m.outputs
     for t in range(first, last):
         for y in range(high - low):
-            line = g[t % len(g), y * width : (y + 1) * width]
-            if y % tiles.height:
-                above = g[t % len(g), (y - 1) * width : y * width]
-                for j in range(width):
-                    line[j] = above[j]
-                continue
             for column in range(tiles.columns):
-                at = (y // tiles.height * tiles.columns + column) * outputs
-                error = errors[t % len(errors), at : at + outputs]
+                at = (y // tiles.height * tiles.columns + column) * m.outputs
+                error = errors[t % len(errors), at : at + m.outputs]
                 for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
-                    pixel = line[z * outputs : (z + 1) * outputs]
-                    for c in range(outputs):
+                    pixel = g[t % len(g), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
+                    for c in range(pixel.size):
                         pixel[c] = tiles.gain * error[c]
 
 

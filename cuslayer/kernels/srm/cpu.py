@@ -57,7 +57,8 @@ def forward_block(
         flush(t, state[2 * far : 4 * far], nu.decay)
         for j in range(width):
             # A spike chooses between two numbers, which takes less than its conversion and a product.
-            cut_q, cut_p = (nu.cut_q, nu.cut_p) if old_spike[j] else (zero, zero)
+            cut_q = nu.cut_q if old_spike[j] else zero
+            cut_p = nu.cut_p if old_spike[j] else zero
             q = f.decay * (state[j] + state[j + far]) - f.cut_q * old[j]
             r = nu.decay * (state[j + 2 * far] + state[j + 3 * far]) - cut_q
             value = f.gain * q + nu.gain * r
@@ -241,7 +242,8 @@ def _spike(first: int, last: int, a: Any, u: Any, s: Any, theta: Any, nu: Recurr
             fired = s[t, low:high]
             flush(t, state, nu.decay)
             for j in range(high - low):
-                cut_q, cut_p = (nu.cut_q, nu.cut_p) if old[j] else (zero, zero)
+                cut_q = nu.cut_q if old[j] else zero
+                cut_p = nu.cut_p if old[j] else zero
                 q = nu.decay * (state[j] + state[j + far]) - cut_q
                 value = given[j] + nu.gain * q
                 fires = value >= theta
