@@ -85,6 +85,11 @@ def wanted_dtype(dtype: Any) -> Any:
     return dtype if full else np.dtype(np.float16)
 
 
+def recomputable() -> bool:
+    """Return whether backward may compute potentials again: they are wanted in full, and nobody observes them."""
+    return grad_enabled() and _format.get() == FORMATS[0] and not _observers.get()
+
+
 def save_for_backward(
     k: Any, u: Array, *, unit: float = 1.0, from_blocks: Callable[..., Array] | None = None
 ) -> Callable[[], Array]:

@@ -18,7 +18,7 @@ from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward, gather, is_busy
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron
+from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
 
 # Outputs of a block, whose weights fit in the second-level cache, and neurons of a block, of several samples.
 _WIDTH = 256
@@ -47,7 +47,7 @@ def _forward(
     constants: Any,
 ) -> None:
     _, f, nu = constants
-    groups, most = -(-b.samples // b.together), b.width * b.together
+    groups, most = -(-b.samples // b.together), padded(b.width * b.together)
     x = np.empty((f.cut + CHUNK, most), w.dtype)
     u = np.empty((1, most), w.dtype)
     fired = np.empty((nu.cut + CHUNK, most), np.uint8)
