@@ -77,12 +77,13 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
             filter_columns(g, sources, w[i], y, targets, True, i > 0, memory)
 
 
-def adjoint(g: Array, w: Array, overwrite: bool = False) -> Array:
-    """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K).
+def adjoint(g: Array, w: Array) -> Array:
+    """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
+    return adjoint_into(empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype), g, w)
 
-    y overwrites g, of one filter, if `overwrite`.
-    """
-    y = g if overwrite else empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
+
+def adjoint_into(y: Array, g: Array, w: Array) -> Array:
+    """Write `adjoint` to y and return it; where there is one filter, y may be g."""
     parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_GRAIN)
     return y
 

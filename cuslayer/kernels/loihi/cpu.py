@@ -13,9 +13,10 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import flushed_taps
+from cuslayer.kernels.filter_bank.cpu import adjoint_into
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers
-from cuslayer.kernels.response.cpu import fir_adjoint
 from cuslayer.kernels.srm.cpu import spike_adjoint
 
 _UNIT = 4096  # decays are multiples of 1 / 2^12
@@ -84,4 +85,6 @@ def forward_after(states: Array, x: Array, constants: FixedPoint, begin: int) ->
 
 def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
-    return fir_adjoint(spike_adjoint(g, u, constants), constants.samples, overwrite=True)
+    y = spike_adjoint(g, u, constants)
+    adjoint_into(columns(y), columns(y), flushed_taps(constants.samples, y.dtype)[None])
+    return y

@@ -66,12 +66,9 @@ def fir(x: Array, taps: Array) -> Array:
     return bank.forward(columns(x), filters).reshape(x.shape)
 
 
-def fir_adjoint(g: Array, taps: Array, overwrite: bool = False) -> Array:
-    """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``.
-
-    y overwrites g if `overwrite`.
-    """
-    return bank.adjoint(columns(g), flushed_taps(taps, g.dtype)[None], overwrite).reshape(g.shape)
+def fir_adjoint(g: Array, taps: Array) -> Array:
+    """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``."""
+    return bank.adjoint(columns(g), flushed_taps(taps, g.dtype)[None]).reshape(g.shape)
 
 
 @compiled
