@@ -44,6 +44,9 @@ def test_kernels(tmp_path, capsys):
     timed = [pair for pair in NAMES if pair[0] not in few and pair[1] not in (*calls, "delay_steps")]
     assert {whole_name(*names) for names in timed} <= set(names)
     assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
+    bound = {row["kernel"]: row["share_of_arithmetic"] for row in found["rows"]}
+    assert bound["psp"] is None
+    assert all(bound[name] > 0 for name in ("fir", "fir_adjoint", "loihi_adjoint", "dense", "conv_input_adjoint"))
     assert found["machine"]["cores"] >= 1
     printed = capsys.readouterr().out
     page = (tmp_path / "page.md").read_text()
