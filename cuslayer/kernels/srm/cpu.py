@@ -20,8 +20,8 @@ from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
-# Columns of a block, whose states and rows fit in the first-level cache.
-_BLOCK = 1024
+# Columns of a block, whose states fit in a cache near the core.
+_BLOCK = 2048
 # The states of a block, and rows of its buffers, must not lie at distances of a power of two: such lines of a cache
 # displace each other.
 _APART = 16
@@ -39,34 +39,32 @@ def forward_block(
 ) -> None:
     """Run a block of neurons over the steps [first, last).
 
-    The state (4 `padded` or more,), 0 before the first step, is four arrays, each at a quarter of its size. The inputs,
-    potentials and spikes are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t modulo the
-    number of rows: x and s may be ring buffers that hold `cut` steps. c: see `forward_constants`.
+    The state (4 width or more,) is 0 before the first step. Its four arrays lie at distances of the width: a distance
+    that is not the number of passes of the loop would keep the compiler from SIMD. The inputs, potentials and spikes
+    are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s
+    may be ring buffers that hold `cut` steps. c: see `forward_constants`.
     """
     theta, f, nu = c
     zeros = np.zeros(width, x.dtype)
     no_spikes = np.zeros(width, s.dtype)
-    one, zero, far = x.dtype.type(1), x.dtype.type(0), len(state) // 4
+    one = x.dtype.type(1)
     for t in range(first, last):
         new = x[t % len(x), x_at : x_at + width]
         old = x[(t - f.cut) % len(x), x_at : x_at + width] if 0 < f.cut <= t else zeros
         old_spike = s[(t - nu.cut) % len(s), s_at : s_at + width] if 0 < nu.cut <= t else no_spikes
         potential = u[t % len(u), u_at : u_at + width]
         fired = s[t % len(s), s_at : s_at + width]
-        flush(t, state[: 2 * far], f.decay)
-        flush(t, state[2 * far : 4 * far], nu.decay)
+        flush(t, state[: 2 * width], f.decay)
+        flush(t, state[2 * width : 4 * width], nu.decay)
         for j in range(width):
-            # A spike chooses between two numbers, which takes less than its conversion and a product.
-            cut_q = nu.cut_q if old_spike[j] else zero
-            cut_p = nu.cut_p if old_spike[j] else zero
-            q = f.decay * (state[j] + state[j + far]) - f.cut_q * old[j]
-            r = nu.decay * (state[j + 2 * far] + state[j + 3 * far]) - cut_q
+            q = f.decay * (state[j] + state[j + width]) - f.cut_q * old[j]
+            r = nu.decay * (state[j + 2 * width] + state[j + 3 * width]) - nu.cut_q * old_spike[j]
             value = f.gain * q + nu.gain * r
             fires = value >= theta
             state[j] = q
-            state[j + far] = f.decay * state[j + far] + new[j] - f.cut_p * old[j]
-            state[j + 2 * far] = r
-            state[j + 3 * far] = nu.decay * state[j + 3 * far] + (one if fires else zero) - cut_p
+            state[j + width] = f.decay * state[j + width] + new[j] - f.cut_p * old[j]
+            state[j + 2 * width] = r
+            state[j + 3 * width] = nu.decay * state[j + 3 * width] + one * fires - nu.cut_p * old_spike[j]
             potential[j] = value
             fired[j] = fires
 
@@ -135,25 +133,24 @@ def backward_block(
 ) -> None:
     """Run a block of neurons backward over the steps [first, last).
 
-    The state (2 `padded` or more,) is 0 after the last step. The gradients of the spikes g, the potentials u and the
+    The state (2 width or more,) is 0 after the last step. The gradients of the spikes g, the potentials u and the
     gradients of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number
     of rows. The ring buffer (cut, width or more), 0 after the last step, holds the gradients of u within the filter.
     c: see `backward_constants`.
     """
     theta, steep, height, f = c
-    far = len(state) // 2
     for t in range(last - 1, first - 1, -1):
         grad = g[t % len(g), g_at : g_at + width]
         potential = u[t % len(u), u_at : u_at + width]
         row = ring[t % len(ring), :width]
         out = y[t % len(y), y_at : y_at + width]
-        flush(t, state[: 2 * far], f.decay)
+        flush(t, state[: 2 * width], f.decay)
         for j in range(width):
             old = row[j]
-            q = f.decay * (state[j] + state[j + far]) - f.cut_q * old
+            q = f.decay * (state[j] + state[j + width]) - f.cut_q * old
             value = flushed(height * exp_of_negative(-abs(potential[j] - theta) * steep) * grad[j])
             state[j] = q
-            state[j + far] = f.decay * state[j + far] + value - f.cut_p * old
+            state[j + width] = f.decay * state[j + width] + value - f.cut_p * old
             row[j] = value
             out[j] = f.gain * q
 
