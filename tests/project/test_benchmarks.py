@@ -52,6 +52,47 @@ def test_kernels(tmp_path, capsys):
     assert "`python benchmarks/kernels.py`" in page
 
 
+def test_crossover(tmp_path, capsys):
+    import crossover
+
+    options = ["--small", "--repeats", "1", *files(tmp_path, "c.json", "crossover")]
+    assert crossover.main(options) in (0, 1)
+    found = json.loads((tmp_path / "c.json").read_text())
+    works = [work for source in crossover.SOURCES for work in source(True)]
+    assert [row["work"] for row in found["rows"]] == [work.name for work in works]
+    for row in found["rows"]:
+        assert len(row["walk_ms"]) == len(row["product_ms"]) == len(crossover.ACTIVITIES)
+        assert row["loss"] >= 0
+        assert not row["busy"][0]
+        assert row["busy"][-1]
+    printed, page = capsys.readouterr().out, (tmp_path / "page.md").read_text()
+    assert all(work.name in text for work in works for text in (printed, page))
+    assert "`python benchmarks/crossover.py`" in page
+
+
+def test_the_crossing_lies_between_two_activities():
+    import crossover
+
+    activities = [0.01, 0.1, 0.4]
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [2.0, 5.0, 5.0]) == pytest.approx(0.01 * 10**0.5)
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [50.0, 50.0, 50.0]) is None
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [0.5, 0.5, 0.5]) == 0
+    # Where noise lets it cross twice, the last one counts.
+    assert crossover.crossing(activities, [3.0, 4.0, 16.0], [2.0, 8.0, 8.0]) == pytest.approx(0.2)
+
+
+def test_the_choice_that_loses_is_reported(tmp_path, monkeypatch):
+    import crossover
+    from crossover_dense import Ways, Work
+
+    def wrong(rate):
+        calls = []
+        return Ways(lambda: sum(range(200_000)), lambda: calls.append(rate), busy=False)
+
+    monkeypatch.setattr(crossover, "SOURCES", [lambda small: [Work("a work", 0.5, wrong)]])
+    assert crossover.main(["--repeats", "1", *files(tmp_path, "c.json", "crossover")]) == 1
+
+
 def test_recording(tmp_path, capsys):
     import recording
 

@@ -17,6 +17,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import trailing_zeros
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.simd import load_word
 
 
 class SpikeList:
@@ -53,9 +54,9 @@ class SpikeList:
         """The position of each spike within its line, ascending, int32. The boolean array is released."""
         with self._lock:
             if self._index is None:
-                words, flat = as_words(self._lines(self._bits))
-                index = np.empty(self.count, np.int32)
-                parallel_for(_fill, len(flat), words, flat, self.start, index, grain=32)
+                flat = as_bytes(self._lines(self._bits))
+                index = empty((self.count,), np.int32)
+                parallel_for(_fill, len(flat), flat, self.start, index, grain=32)
                 self._index, self._bits = index, None
             return self._index
 
@@ -80,29 +81,30 @@ _TOP_BYTE = np.uint64(56)
 
 
 @compiled
-def _count(first: int, last: int, words: Any, x: Any, start: Any) -> None:
+def _count(first: int, last: int, x: Any, start: Any) -> None:
+    columns, flat = x.shape[1], x.reshape(-1)
+    words = columns // 8
     for row in range(first, last):
         count = 0
-        for word in range(words.shape[1]):
-            count += int((words[row, word] * _SUM) >> _TOP_BYTE)
-        for column in range(8 * words.shape[1], x.shape[1]):
+        for word in range(words):
+            count += int((load_word(flat, row * columns + 8 * word) * _SUM) >> _TOP_BYTE)
+        for column in range(8 * words, columns):
             count += x[row, column]
         start[row + 1] = count
 
 
 @compiled
-def list_row(row: int, words: Any, x: Any, index: Any, e: int) -> int:
-    """Write the spikes of a row of x to index, from entry e on, and return the entry after the last.
-
-    x is uint8 (rows, columns), words are its columns as uint64, without those past the last multiple of eight.
-    """
-    for word in range(words.shape[1]):
-        rest = words[row, word]
+def list_row(row: int, x: Any, index: Any, e: int) -> int:
+    """Write the spikes of a row of x, uint8 (rows, columns), to index, from entry e on; return the entry after them."""
+    columns, flat = x.shape[1], x.reshape(-1)
+    words = columns // 8
+    for word in range(words):
+        rest = load_word(flat, row * columns + 8 * word)
         while rest:
             index[e] = 8 * word + int(trailing_zeros(rest)) // 8
             e += 1
             rest &= rest - np.uint64(1)
-    for column in range(8 * words.shape[1], x.shape[1]):
+    for column in range(8 * words, columns):
         if x[row, column]:
             index[e] = column
             e += 1
@@ -110,9 +112,9 @@ def list_row(row: int, words: Any, x: Any, index: Any, e: int) -> int:
 
 
 @compiled
-def _fill(first: int, last: int, words: Any, x: Any, start: Any, index: Any) -> None:
+def _fill(first: int, last: int, x: Any, start: Any, index: Any) -> None:
     for row in range(first, last):
-        list_row(row, words, x, index, start[row])
+        list_row(row, x, index, start[row])
 
 
 @compiled
@@ -123,38 +125,54 @@ def _scatter(first: int, last: int, start: Any, index: Any, x: Any) -> None:
             x[row, index[e]] = 1
 
 
-def as_words(x: Array) -> tuple[Array, Array]:
-    """Return a boolean matrix as words of eight columns, without words if its rows do not divide, and as uint8."""
-    flat = np.ascontiguousarray(x).view(np.uint8)
-    words = flat.view(np.uint64) if flat.size and flat.shape[1] % 8 == 0 else np.empty((len(flat), 0), np.uint64)
-    return words, flat
+def as_bytes(x: Array) -> Array:
+    """Return a boolean matrix as uint8, contiguous."""
+    return np.ascontiguousarray(x).view(np.uint8)
 
 
 def find_spikes(x: Array) -> SpikeList:
     """Count the spikes of x, boolean (rows, columns) or (frames, H, W, C), and return them; x must not change after."""
     split = x.ndim // 2
     lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
-    words, flat = as_words(x.reshape(lines, places))
+    flat = as_bytes(x.reshape(lines, places))
     start = np.zeros(lines + 1, np.int64)
-    parallel_for(_count, lines, words, flat, start, grain=32)
+    parallel_for(_count, lines, flat, start, grain=32)
     np.cumsum(start, out=start)
     return SpikeList(start, flat.view(bool).reshape(x.shape))
 
 
+# Parts in which a list is sorted, for the threads, if it is at least so long.
+_PARTS, _LONG = 8, 1 << 15
+
+
 @compiled
-def by_column(start: Any, index: Any, columns: int) -> Any:
+def _count_columns(first: int, last: int, bounds: Any, start: Any, index: Any, at: Any) -> None:
+    for part in range(first, last):
+        for e in range(start[bounds[part]], start[bounds[part + 1]]):
+            at[part, index[e]] += 1
+
+
+@compiled
+def _sort(first: int, last: int, bounds: Any, start: Any, index: Any, at: Any, rows: Any) -> None:
+    for part in range(first, last):
+        for row in range(bounds[part], bounds[part + 1]):
+            for e in range(start[row], start[row + 1]):
+                rows[at[part, index[e]]] = row
+                at[part, index[e]] += 1
+
+
+def by_column(start: Array, index: Array, columns: int) -> tuple[Array, Array]:
     """Return the list sorted by column: the first entry of each column, and the row of each spike, ascending."""
+    parts = _PARTS if index.size >= _LONG else 1
+    bounds = np.linspace(0, start.size - 1, parts + 1).astype(np.int64)
+    at = np.zeros((parts, columns), np.int64)
+    parallel_for(_count_columns, parts, bounds, start, index, at, grain=1)
     begin = np.zeros(columns + 1, np.int64)
-    for e in range(index.size):
-        begin[index[e] + 1] += 1
-    for column in range(columns):
-        begin[column + 1] += begin[column]
-    at = begin[:-1].copy()
-    rows = np.empty(index.size, np.int32)
-    for row in range(start.size - 1):
-        for e in range(start[row], start[row + 1]):
-            rows[at[index[e]]] = row
-            at[index[e]] += 1
+    np.cumsum(at.sum(axis=0), out=begin[1:])
+    # Where the spikes of each part and column begin.
+    at = np.cumsum(at, axis=0) - at + begin[:-1]
+    rows = empty((index.size,), np.int32)
+    parallel_for(_sort, parts, bounds, start, index, at, rows, grain=1)
     return begin, rows
 
 

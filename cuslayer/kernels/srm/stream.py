@@ -1,7 +1,7 @@
 """Neurons of the spike response model on the CPU that keep their state from one chunk of time to the next.
 
-Their spikes are those of `neuron` and of a dense layer before it, to the bit. A step of one sample takes a few
-microseconds: one compiled call lists the spikes, adds their rows of the weight and runs the neurons.
+Their spikes are those of `neuron` and of a dense layer before it, to the bit where that walks spikes. A step of one
+sample takes a few microseconds: one compiled call lists the spikes, adds their rows and runs the neurons.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cuslayer.jit import BLOCK, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.spikes.cpu import as_words, list_row
+from cuslayer.kernels.spikes.cpu import as_bytes, list_row
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # Steps that are run at once.
@@ -43,7 +43,6 @@ def _run(first: int, last: int, t: int, x: Any, ring: Any, state: Any, u: Any, f
 def _run_dense(
     t: int,
     steps: int,
-    words: Any,
     x: Any,
     index: Any,
     w: Any,
@@ -58,7 +57,7 @@ def _run_dense(
     for k in range(steps):
         for n in range(samples):
             row = k * samples + n
-            count = list_row(row, words, x, index, 0)
+            count = list_row(row, x, index, 0)
             gather(ring[(t + k) % len(ring), n * outputs : (n + 1) * outputs], 0, count, index, w, 0)
         for low in range(0, samples * outputs, BLOCK):
             width = min(BLOCK, samples * outputs - low)
@@ -131,8 +130,7 @@ class StreamedDense:
             held = self._held = _State(*self._constants, samples * outputs, self._weight.dtype)
         out = np.empty((steps, samples, outputs), bool)
         if x.dtype == bool:
-            words, flat = as_words(rows)
-            arguments = held.steps, steps, words, flat, self._index, self._weight, *held.arrays
+            arguments = held.steps, steps, as_bytes(rows), self._index, self._weight, *held.arrays
             _run_dense(*arguments, columns(out.view(np.uint8)), held.constants)
         else:
             weighted = columns(dense(rows, self._weight).reshape(out.shape))
