@@ -49,7 +49,7 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     return Ways(
         lambda: cpu.dense.walk(find_spikes(bits), w),
         lambda: subsets.forward(find_spikes(bits).bits, w),
-        cpu.dense.is_busy(find_spikes(bits), w),
+        bool(cpu.dense.busy_rows(find_spikes(bits), w).size > rows / 2),
     )
 
 

@@ -97,21 +97,62 @@ def test_a_row_of_the_result_does_not_depend_on_the_others():
         assert (subsets.forward(np.ascontiguousarray(x[rows]), w) == whole[rows]).all()
 
 
-def test_the_choice_at_its_boundary(monkeypatch):
+def test_the_choice_of_the_weight_gradient_at_its_boundary(monkeypatch):
     asked = []
-    monkeypatch.setattr(subsets, "forward", lambda x, w: asked.append("forward"))
     monkeypatch.setattr(subsets, "weight_adjoint", lambda x, g: asked.append("weight"))
-    rows, inputs = 400, 100
-    x, w, g = np.zeros((rows, inputs), bool), np.ones((inputs, 2), np.float32), np.ones((rows, 2), np.float32)
-    kinds = {"forward": (rows, w, subsets.LISTED), "weight": (inputs, g, subsets.SORTED)}
-    for name, kind in kinds.items():
-        limit = next(n for n in range(x.size + 1) if subsets.pay(n, *kind))
-        assert 0.02 * x.size < limit < 0.3 * x.size
-        for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
-            x.ravel()[:] = np.arange(x.size) < count
-            found, before = cpu.spikes.find_spikes(x), len(asked)
-            cpu.dense.forward(found, w) if name == "forward" else cpu.dense.weight_adjoint(found, g)
-            assert (asked[before:] == [name]) == busy
+    x, g = np.zeros((400, 100), bool), np.ones((400, 2), np.float32)
+    limit = next(n for n in range(x.size + 1) if subsets.pay(n, 100, g, subsets.SORTED))
+    assert 0.02 * x.size < limit < 0.3 * x.size
+    for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
+        x.ravel()[:] = np.arange(x.size) < count
+        found, before = cpu.spikes.find_spikes(x), len(asked)
+        cpu.dense.weight_adjoint(found, g)
+        assert (asked[before:] == ["weight"]) == busy
+
+
+def by_six(row, w):
+    """Return the sum of the rows of w that spikes name, those of each six neighbours first."""
+    total = np.zeros(w.shape[1], w.dtype)
+    for group in np.unique(np.flatnonzero(row) // 6):
+        some = np.zeros(w.shape[1], w.dtype)
+        for i in range(6 * group, min(6 * group + 6, len(row))):
+            some = some + w[i] if row[i] else some
+        total = total + some
+    return total
+
+
+@pytest.mark.parametrize("lines", [3, 700])
+def test_each_row_is_summed_in_the_order_that_its_number_of_spikes_has(lines):
+    inputs = 400
+    w = RNG.standard_normal((inputs, 19), np.float32)
+    limit = subsets.busy_above(w)
+    assert 0.01 * inputs < limit < 0.3 * inputs
+    counts = np.array([0, 1, limit, limit + 1, inputs, limit - 1])[np.arange(lines) % 6]
+    x = np.array([RNG.permutation(np.arange(inputs) < count) for count in counts])
+    found = cpu.spikes.find_spikes(x)
+    whole, walked = cpu.dense.forward(found, w), cpu.dense.walk(found, w)
+    assert cpu.dense.busy_rows(found, w).tolist() == np.flatnonzero(counts > limit).tolist()
+    for row in range(min(lines, 40)):
+        assert (whole[row] == (by_six(x[row], w) if counts[row] > limit else walked[row])).all()
+    # All, some or one of the rows, from a list or from the array, with tables or without.
+    for rows in (counts > limit, counts <= limit, np.arange(lines) == 3 % lines):
+        part = cpu.spikes.find_spikes(np.ascontiguousarray(x[rows]))
+        assert (cpu.dense.forward(part, w) == whole[rows]).all()
+
+
+@pytest.mark.parametrize("samples", [1, 40])
+@pytest.mark.parametrize("rate", [0.02, 0.12, 0.6])
+def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
+    cs.seed(3)
+    net = cs.Sequential(cs.Dense(300, 70), cs.SRM(), cs.Dense(70, 9), cs.SRM())
+    x = RNG.random((60, samples, 300)) < rate * RNG.random((60, samples, 1)) * 2
+    with cs.no_grad():
+        whole = net(x).data
+        stream, chunks = net.stream(), net.stream()
+        assert whole.any() == (rate > 0.1)
+        assert (np.concatenate([stream(x[t : t + 1]).data for t in range(60)]) == whole).all()
+        assert (np.concatenate([chunks(x[t : t + 25]).data for t in range(0, 60, 25)]) == whole).all()
+    assert (net(x).data == whole).all()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +186,7 @@ def test_what_is_kept_for_backward():
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.6, 1.0])
 def test_gradients(rate):
     x, w = RNG.random((300, 2, 50)) < rate, RNG.standard_normal((50, 3))
-    assert subsets.pay(int(x.sum()), 600, w, subsets.LISTED) == (rate > 0.5)
+    assert (cpu.dense.busy_rows(cpu.spikes.find_spikes(x.reshape(600, 50)), w).size > 300) == (rate > 0.5)
     assert cs.gradcheck(lambda w: functions.dense(x, w), w) < 1e-6
     y = RNG.standard_normal((300, 2, 3))
     t = cs.Tensor(w, requires_grad=True)
@@ -158,7 +199,7 @@ def test_gradients(rate):
 def test_spikes_with_and_without_gradients_are_the_same(rate):
     srm = cs.SRM(tau_sr=4.0)
     x, w = RNG.random((300, 3, 50)) < rate, RNG.standard_normal((50, 20), np.float32) * 3
-    assert cpu.dense.is_busy(cpu.spikes.find_spikes(x.reshape(900, 50)), w) == (rate > 0.5)
+    assert (cpu.dense.busy_rows(cpu.spikes.find_spikes(x.reshape(900, 50)), w).size > 450) == (rate > 0.5)
     options = {"response": srm.filter, "spiking": srm.spiking}
     trained = functions.dense_neuron(x, cs.Tensor(w, requires_grad=True), **options)
     with cs.no_grad():

@@ -28,6 +28,10 @@ _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
 # that are wanted, for the threads.
 _MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 32
+# Spikes of a row that are walked whatever the sizes are, as on a GPU: they take a tenth of a microsecond.
+_FEW = 8
+# Rows that share the tables where a row's number of spikes alone decides.
+_SHARED = 1024
 # Six bytes of 0 or 1, times this, have their bits in the highest byte.
 _SIX_BYTES = np.uint64(0x0000010101010101)
 _GATHER_BITS = np.uint64(0x0102040810204080)
@@ -49,6 +53,18 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
     walk = spikes * (of_spike + vectors * (_NEAR if matrix.nbytes <= _NEAR_BYTES else _FAR)) + lines * _LINE
     sums = words * vectors * (lines * _LOOK_UP + parts * _FILL) + lines * (vectors * _WRITE + words * _ROWS * _CODE)
     return sums < walk
+
+
+def busy_above(w: Array) -> int:
+    """Return the number of spikes in a row above which they are added in the order of this module, forward.
+
+    It depends on the shape of the weights (inputs, outputs) alone: what this costs where many rows share the tables.
+    """
+    inputs, width = w.shape
+    vectors, words = -(-width * w.itemsize // VECTOR_BYTES), -(-inputs // _ROWS)
+    sums = words * vectors * (_LOOK_UP + _FILL / _SHARED) + vectors * _WRITE + words * _ROWS * _CODE
+    walked = int((sums - _LINE) / (LISTED + vectors * (_NEAR if w.nbytes <= _NEAR_BYTES else _FAR)))
+    return max(walked, _FEW)
 
 
 def _together(lines: int, blocks: int) -> int:
@@ -73,6 +89,16 @@ def _code_rows(first: int, last: int, x: Any, codes: Any) -> None:
                     for i in range(min(INPUTS, columns - at)):
                         code |= np.uint64(x[row, at + i]) << np.uint64(8 * table + i)
             codes[word, row] = code
+
+
+@compiled
+def _code_listed(first: int, last: int, start: Any, index: Any, rows: Any, codes: Any) -> None:
+    """Write the codes (words, rows) of some rows of a list of spikes."""
+    for row in range(first, last):
+        codes[:, row] = 0
+        for e in range(start[rows[row]], start[rows[row] + 1]):
+            word, place = divmod(index[e], _ROWS)
+            codes[word, row] |= np.uint64(1) << np.uint64(place // INPUTS * 8 + place % INPUTS)
 
 
 @compiled
@@ -108,8 +134,8 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int) -> Non
 
 
 @compiled
-def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, out: Any) -> None:
-    lines, width = out.shape
+def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, rows: Any, out: Any) -> None:
+    lines, width = codes.shape[1], out.shape[1]
     parts = -(-lines // together)
     tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
     total = np.empty(together * lanes, matrix.dtype)
@@ -124,29 +150,38 @@ def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: A
                 add_subsets(total, line * lanes, code[low + line], tables)
         for line in range(size):
             for j in range(used):
-                out[low + line, at + j] = total[line * lanes + j]
+                out[rows[low + line], at + j] = total[line * lanes + j]
 
 
-def _sums(codes: Array, matrix: Array) -> Array:
-    """Return the sums (lines, width) of the rows of a matrix (rows, width) that the codes (words, lines) name."""
+def _sums(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
+    """Write to rows of out the sums of the rows of a matrix (rows, width) that the codes (words, lines) name."""
     lines, width = codes.shape[1], matrix.shape[1]
-    out = empty((lines, width), matrix.dtype)
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
     together = _together(lines, blocks)
-    parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, out, grain=1)
-    return out
+    parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
 
 
 def forward(x: Array, w: Array) -> Array:
     """Return x w, x boolean (rows, inputs), w (inputs, outputs)."""
     codes = empty((-(-x.shape[1] // _ROWS), x.shape[0]), np.uint64)
     parallel_for(_code_rows, len(x), x.view(np.uint8), codes, grain=32)
-    return _sums(codes, w)
+    out = empty((len(x), w.shape[1]), w.dtype)
+    _sums(codes, w, np.arange(len(x)), out)
+    return out
+
+
+def forward_rows(start: Array, index: Array, rows: Array, w: Array, out: Array) -> None:
+    """Write to some rows of out those of x w, x a list of spikes."""
+    codes = empty((-(-len(w) // _ROWS), len(rows)), np.uint64)
+    parallel_for(_code_listed, len(rows), start, index, rows, codes, grain=32)
+    _sums(codes, w, rows, out)
 
 
 def weight_adjoint(x: Array, g: Array) -> Array:
     """Return x' g, x boolean (rows, inputs), g (rows, outputs)."""
     codes = empty((-(-x.shape[0] // _ROWS), x.shape[1]), np.uint64)
     parallel_for(_code_columns, len(codes), x.view(np.uint8), codes, grain=1)
-    return _sums(codes, np.ascontiguousarray(g))
+    out = empty((x.shape[1], g.shape[1]), g.dtype)
+    _sums(codes, np.ascontiguousarray(g), np.arange(len(out)), out)
+    return out

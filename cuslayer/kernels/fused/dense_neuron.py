@@ -15,7 +15,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import forward, gather, is_busy
+from cuslayer.kernels.dense.cpu import busy_rows, forward, gather
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
@@ -75,10 +75,10 @@ def dense_neuron(
 ) -> tuple[Array, Array]:
     """Return no potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
-    The rows are those of all samples at a step, one after the other, for each of the steps. Where `dense` does not walk
-    spikes, it and the neurons are two passes.
+    The rows are those of all samples at a step, one after the other, for each of the steps. Where rows are busy,
+    the layer and the neurons are two passes.
     """
-    if is_busy(x, w):
+    if busy_rows(x, w).size:
         weighted = forward(x, w).reshape(steps, -1)
         return w[:0], neuron(weighted, response, spiking, overwrite=True)[1].reshape(x.shape[0], w.shape[1])
     outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)

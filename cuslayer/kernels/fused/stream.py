@@ -18,8 +18,9 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
+from cuslayer.kernels.dense.cpu import add_rows, busy_rows
 from cuslayer.kernels.dense.cpu import forward as dense
-from cuslayer.kernels.dense.cpu import gather
+from cuslayer.kernels.dense.subsets import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
@@ -87,6 +88,7 @@ def _dense(
     start: Any,
     index: Any,
     w: Any,
+    limit: int,
     weighted: Any,
     held: Held,
     out: Any,
@@ -109,19 +111,21 @@ def _dense(
                     for i in range(count):
                         row = k * b.samples + low + i
                         total = ring[(begun + k) % len(ring), i * size : (i + 1) * size]
-                        gather(total, start[row], start[row + 1], index, w, at)
+                        add_rows(total, start[row], start[row + 1], index, w, at, limit)
             forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, constants)
             _give(t, end, begun, fired, 0, out, column, count * size)
 
 
 @compiled
-def _few_dense(b: Blocks, count: int, begun: int, x: Any, w: Any, held: Held, out: Any, constants: Any) -> None:
+def _few_dense(
+    b: Blocks, count: int, begun: int, x: Any, w: Any, limit: int, held: Held, out: Any, constants: Any
+) -> None:
     """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
     start, index = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32)
     start[0] = 0
     for row in range(len(x)):
         start[row + 1] = list_row(row, x, index, start[row])
-    _dense(0, count, b, begun, start, index, w, np.empty((0, 0), w.dtype), held, out, constants)
+    _dense(0, count, b, begun, start, index, w, limit, np.empty((0, 0), w.dtype), held, out, constants)
 
 
 class StreamedDense:
@@ -134,7 +138,7 @@ class StreamedDense:
     """
 
     def __init__(self, weight: Array, response: Alpha, spiking: Spiking) -> None:
-        self._weight = np.ascontiguousarray(weight)
+        self._weight, self._limit = np.ascontiguousarray(weight), busy_above(weight)
         self._constants = forward_constants(weight.dtype, _ENDLESS, response, spiking)
         self._steps = 0
         self._held: Held | None = None
@@ -153,11 +157,14 @@ class StreamedDense:
         spikes = out.view(np.uint8).reshape(steps, samples * outputs)
         end: tuple[Any, ...] = held, spikes, self._constants
         if rows.dtype == bool and rows.size + out.size <= _FEW:
-            _few_dense(b, b.number, self._steps, as_bytes(rows), self._weight, *end)
+            _few_dense(b, b.number, self._steps, as_bytes(rows), self._weight, self._limit, *end)
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
-            weighted = dense(rows, self._weight) if found is _NO_SPIKES else self._weight[:0]
-            end = weighted.reshape(-1, spikes.shape[1] or 1), *end
+            # Rows that share tables are weighted before the neurons run.
+            apart = found is _NO_SPIKES or busy_rows(found, self._weight).size > 0
+            weighted = dense(rows if found is _NO_SPIKES else found, self._weight) if apart else self._weight[:0]
+            end = self._limit, weighted.reshape(-1, spikes.shape[1] or 1), *end
+            found = _NO_SPIKES if apart else found
             parallel_for(_dense, b.number, b, self._steps, found.start, found.index, self._weight, *end, grain=1)
         self._steps += steps
         return out
