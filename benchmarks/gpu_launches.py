@@ -22,6 +22,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     """Return a launch of each kernel on arrays (steps, columns) of a number type."""
     srm = cs.SRM()
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
+    smooth = cs.SRM(surrogate="multi_gaussian").spiking
     sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
     x = backend.to_device(drawn * srm.theta)
@@ -68,6 +69,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "spike": lambda: gpu.srm.spike(x, spiking),
         "neuron": lambda: gpu.srm.neuron(x, response, spiking),
         "loihi": lambda: gpu.loihi.forward(x, chip),
+        "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
+        "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),
         "spike_adjoint": lambda: gpu.srm.spike_adjoint(g, u, spiking),
         "spike_adjoint_exact": lambda: gpu.srm.spike_adjoint_exact(g, u, spiking),
         "sampled_spike": lambda: gpu.sampled_srm.sampled_spike(x, sampled),

@@ -51,6 +51,7 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
     spikes = x > 6
     u, _ = cpu.srm.neuron(x, srm.filter, srm.spiking)
     taps = srm.response.astype(np.float32)
+    smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
     delay = generator.integers(0, 20, columns)
     w, m, v, peak = (np.abs(generator.standard_normal(x.size, np.float32)) for _ in range(4))
@@ -70,6 +71,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "spike": lambda: cpu.srm.spike(x, srm.spiking),
         "spike_adjoint": lambda: cpu.srm.spike_adjoint(g, u, srm.spiking),
         "spike_adjoint_exact": lambda: cpu.srm.spike_adjoint_exact(g, u, srm.spiking),
+        "surrogate_adjoint": lambda: cpu.surrogate.adjoint(g, u, smooth),
+        "surrogate_adjoint_exact": lambda: cpu.surrogate.adjoint_exact(g, u, smooth),
         "neuron": lambda: cpu.srm.neuron(x, srm.filter, srm.spiking),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),

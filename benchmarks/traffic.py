@@ -75,6 +75,8 @@ WAYS = {
     "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
+    "surrogate_adjoint": {"g": "r", "u": "r", "y": "w"},
+    "surrogate_adjoint_exact": {"g": "r", "u": "r", "y": "w"},
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},

@@ -236,6 +236,7 @@ __all__ = [
     "std",
     "step_decay",
     "subtract",
+    "surrogates",
     "swapaxes",
     "tanh",
     "tensordot",

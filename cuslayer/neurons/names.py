@@ -7,10 +7,13 @@ from typing import Any
 
 from cuslayer import check
 from cuslayer.neurons.base import KINDS, Neuron
+from cuslayer.surrogates import Surrogate, as_constant
 
 
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
+
+    The surrogate is left out if it is SLAYER's, the exponential.
 
     Raises:
         TypeError: the kind of neuron has no name in configuration files.
@@ -24,7 +27,12 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
         raise TypeError(
             f"neuron_constants: neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}"
         )
-    return {"type": names.type} | {theirs: getattr(neuron, ours) for theirs, ours in names.all.items()}
+    found = {"type": names.type} | {theirs: getattr(neuron, ours) for theirs, ours in names.all.items()}
+    if isinstance(found.get("surrogate"), Surrogate):
+        found["surrogate"] = as_constant(found["surrogate"])
+        if found["surrogate"] is None:
+            del found["surrogate"]
+    return found
 
 
 def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:

@@ -29,6 +29,7 @@ LEVELS = {
     "jit": 3,
     "operations": 3,
     "tape": 5,
+    "surrogates": 5,
     "kernels": 4,
     "data": 6,
     "array_functions": 6,
