@@ -25,6 +25,8 @@ import traffic
 from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
@@ -51,6 +53,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
     spikes = x > 6
     u, _ = cpu.srm.neuron(x, srm.filter, srm.spiking)
     taps = srm.response.astype(np.float32)
+    lif, keep = LIF(theta=srm.theta, gradient="exact").spiking, np.full(1, 0.9, np.float32)
+    alif = AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
     smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
     delay = generator.integers(0, 20, columns)
@@ -74,6 +78,11 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "surrogate_adjoint": lambda: cpu.surrogate.adjoint(g, u, smooth),
         "surrogate_adjoint_exact": lambda: cpu.surrogate.adjoint_exact(g, u, smooth),
         "neuron": lambda: cpu.srm.neuron(x, srm.filter, srm.spiking),
+        "adaptive": lambda: cpu.adaptive.forward(x, (keep,) * 4, alif, None, True),
+        "adaptive_adjoint": lambda: cpu.adaptive.adjoint(g, u, g, g, (keep,) * 4, alif, None, True),
+        "leaky": lambda: cpu.leaky.forward(x, keep, keep, lif),
+        "leaky_adjoint": lambda: cpu.leaky.adjoint(g, u, keep, keep, lif),
+        "leaky_keep_adjoint": lambda: cpu.leaky.keep_adjoint(g, u, keep, keep, lif),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
         "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),

@@ -110,7 +110,10 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.cuba import CUBA
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
@@ -122,9 +125,12 @@ from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
 __version__ = "0.1.0"
 
 __all__ = [
+    "CUBA",
+    "LIF",
     "SGD",
     "SRM",
     "Adam",
+    "AdaptiveLIF",
     "Average",
     "Conv",
     "ConvTranspose",

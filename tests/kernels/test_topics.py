@@ -46,5 +46,5 @@ def test_twins_take_the_same_arguments(topic: str, name: str) -> None:
 
 
 def test_an_unknown_topic_is_no_attribute() -> None:
-    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: conv, "):
+    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: adaptive, conv, "):
         cpu.densee  # noqa: B018
