@@ -24,6 +24,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
     lif, keep = cs.LIF(theta=srm.theta, gradient="exact").spiking, backend.to_device(np.full(1, 0.9, dtype))
     alif = cs.AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    resonant = cs.ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = cs.SRM(surrogate="multi_gaussian").spiking
     sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
@@ -75,6 +76,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "leaky": lambda: gpu.leaky.forward(x, keep, keep, lif),
         "leaky_adjoint": lambda: gpu.leaky.adjoint(g, u, keep, keep, lif),
         "leaky_keep_adjoint": lambda: gpu.leaky.keep_adjoint(g, u, keep, keep, lif),
+        "resonate": lambda: gpu.resonate.forward(x, keep, keep, resonant, None, True),
+        "resonate_adjoint": lambda: gpu.resonate.adjoint(g, u, v, keep, keep, resonant, None, True),
         "loihi": lambda: gpu.loihi.forward(x, chip),
         "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
         "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),

@@ -28,6 +28,7 @@ from cuslayer.kernels.constants import Window
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 
@@ -55,6 +56,7 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
     taps = srm.response.astype(np.float32)
     lif, keep = LIF(theta=srm.theta, gradient="exact").spiking, np.full(1, 0.9, np.float32)
     alif = AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    resonant = ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
     delay = generator.integers(0, 20, columns)
@@ -83,6 +85,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "leaky": lambda: cpu.leaky.forward(x, keep, keep, lif),
         "leaky_adjoint": lambda: cpu.leaky.adjoint(g, u, keep, keep, lif),
         "leaky_keep_adjoint": lambda: cpu.leaky.keep_adjoint(g, u, keep, keep, lif),
+        "resonate": lambda: cpu.resonate.forward(x, keep, keep * 0, resonant, None, True),
+        "resonate_adjoint": lambda: cpu.resonate.adjoint(g, u, g, keep, keep * 0, resonant, None, True),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
         "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),

@@ -98,6 +98,10 @@ WAYS = {
     "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
+    "resonate": {"x": "r", "re_keep": "", "im_keep": "", "states": "", "u": "w", "s": "w", "real_parts": "w"},
+    "resonate_adjoint": {
+        **{"g": "r", "u": "r", "real_parts": "r", "states": "", "re_keep": "", "im_keep": "", "y": "w", "sums": "W"},
+    },
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},

@@ -115,6 +115,7 @@ from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.cuba import CUBA
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
@@ -150,6 +151,7 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "ResonateAndFire",
     "SampledSRM",
     "Sequential",
     "Shift",

@@ -68,6 +68,7 @@ from cuslayer.network.join import join
 from cuslayer.neurons.adaptive_lif import adaptive
 from cuslayer.neurons.leaky import leaky
 from cuslayer.neurons.loihi import loihi
+from cuslayer.neurons.resonate_and_fire import resonate
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.sampled_srm import sampled_spike
 from cuslayer.neurons.srm import neuron, spike
@@ -136,6 +137,7 @@ __all__ = [
     "ravel",
     "replicate",
     "reshape",
+    "resonate",
     "sampled_spike",
     "shift",
     "sigmoid",

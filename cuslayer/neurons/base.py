@@ -6,6 +6,7 @@ attribute, so that a new kind defines only what differs:
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
+- ``parts`` and ``parts_at`` if the parts of the potential are not those of ``response`` and ``refractory``;
 - ``current(x)`` for neurons with a synaptic current, which `record` then has;
 - ``simulation(steps)`` if a page can run the neurons;
 - its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.

@@ -58,7 +58,7 @@ class States:
 def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
     """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (K,) in x's number type.
 
-    Column m has the constant m % K. Shares under `least_factor` are 0.
+    Column m has the constant m % K. Constants under `least_factor` are 0.
 
     Raises:
         ValueError: they do not broadcast to the neurons.
@@ -69,7 +69,7 @@ def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
     except ValueError:
         raise ValueError(f"{op}: {name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
     flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
-    flat = xp.where(flat < least_factor(x.dtype), 0, flat)
+    flat = xp.where(abs(flat) < least_factor(x.dtype), 0, flat)
     return xp.ascontiguousarray(flat.astype(x.dtype))
 
 
@@ -137,16 +137,22 @@ class Dynamic(Neuron):
         if isinstance(given, Tensor) and (isinstance(given, Bounded) or not self.trained):
             return given
         if self.trained:
-            given = (_LEAST * self.dt, _MOST * self.dt) if self.bounds is None else self.bounds
-            if not isinstance(given, (tuple, list)) or len(given) != 2:
-                raise TypeError(f"{kind}: bounds must be least and most, got {given!r}")
-            least, most = given
-            return Bounded(values.astype(np.float32), least=check.positive(kind, "bounds", least), most=most)
+            least, most = self.bounds_of(name)
+            return Bounded(values.astype(np.float32), least=least, most=most)
         if values.ndim == 0:
             return float(values)
         values = values.astype(np.float64)
         values.setflags(write=False)
         return values
+
+    def bounds_of(self, name: str) -> tuple[float, float]:
+        """Return the least and most of a trained constant."""
+        kind, given = type(self).__name__, self.bounds
+        if given is None:
+            return _LEAST * self.dt, _MOST * self.dt
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise TypeError(f"{kind}: bounds must be least and most, got {given!r}")
+        return check.positive(kind, "bounds", given[0]), check.number(kind, "bounds", given[1])
 
     @property
     def width(self) -> float:
@@ -175,16 +181,26 @@ class Dynamic(Neuron):
         tau = getattr(self, name)
         return (-self.dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-self.dt / np.asarray(tau))
 
+    def value_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
+        """Return a constant of one neuron of a layer of a shape."""
+        return float(np.broadcast_to(self._values(name), shape)[neuron])
+
+    def mean_of(self, name: str) -> float:
+        """Return the mean of a constant over the neurons."""
+        return float(self._values(name).mean())
+
     def keep_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
         """Return the share that a step keeps of a state of one neuron of a layer of a shape."""
-        tau = getattr(self, name)
-        values = np.asarray(to_numpy(tau.data) if isinstance(tau, Tensor) else tau, np.float64)
-        return math.exp(-self.dt / float(np.broadcast_to(values, shape)[neuron]))
+        return math.exp(-self.dt / self.value_of(name, neuron, shape))
 
     def mean_keep(self, name: str) -> float:
         """Return the share that a step keeps of a state for the mean time constant."""
-        tau = getattr(self, name)
-        return math.exp(-self.dt / float(np.mean(to_numpy(tau.data) if isinstance(tau, Tensor) else tau)))
+        return math.exp(-self.dt / self.mean_of(name))
+
+    def _values(self, name: str) -> Array:
+        """Return a constant as an array on the CPU, float64."""
+        value = getattr(self, name)
+        return np.asarray(to_numpy(value.data) if isinstance(value, Tensor) else value, np.float64)
 
     def forget(self) -> None:
         """Begin anew: the next call of stateful neurons starts from states of 0."""

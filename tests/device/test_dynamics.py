@@ -17,6 +17,7 @@ TAUS = np.linspace(2.0, 9.0, 5)
 NEURONS: dict[str, Any] = {
     "LIF": lambda **options: cs.LIF(TAUS, theta=2.0, **options),
     "CUBA": lambda **options: cs.CUBA(3.0, TAUS, theta=2.0, reset="subtract", **options),
+    "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
     "AdaptiveLIF": lambda **options: cs.AdaptiveLIF(3.0, TAUS, 20.0, 4.0, rise=0.3, theta=2.0, **options),
 }
 

@@ -16,6 +16,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from tests.kernels.test_launch import SINGLE
 from tests.support.counted import calls
 from tests.support.recorder import Recorder
@@ -61,6 +62,8 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     lif, keep = LIF(trained=True).spiking, np.ones(1, np.float32)
     alif, shares = AdaptiveLIF().spiking, (keep, keep, keep, keep)
     gpu.adaptive.adjoint(x, *gpu.adaptive.forward(x, shares, alif, None, True)[::2], x, shares, alif)
+    resonant = ResonateAndFire().spiking
+    gpu.resonate.adjoint(x, *gpu.resonate.forward(x, keep, keep, resonant, None, True)[::2], keep, keep, resonant)
     gpu.leaky.forward(x, keep, keep, lif)
     gpu.leaky.adjoint(x, x, keep, keep, lif)
     gpu.leaky.keep_adjoint(x, x, keep, keep, lif)

@@ -284,12 +284,12 @@ def test_constants_of_neurons_round_trip(neuron):
 def test_errors_of_neurons():
     with pytest.raises(
         TypeError,
-        match=r"neuron_constants: neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, SRMALPHA\), got int",
+        match=r"neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, RESONATE, SRMALPHA\), got int",
     ):
         neuron_constants(3)
     with pytest.raises(
         ValueError,
-        match=r"^net: neuron\.type must be one of SRMALPHA, LOIHI, LIF, CUBA, ALIF, got 'LOHI'; did you mean LO",
+        match=r"^net: neuron\.type must be one of SRMALPHA, RESONATE, .*, got 'LOHI'; did you mean LO",
     ):
         make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
     with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):
