@@ -32,7 +32,7 @@ PEERS = (
 )
 TITLES = NAMES | {"slayer": "SLAYER's equations in torch"}
 TIMES = 2.0
-# Recordings of which firing rates are the mean.
+# Recordings of which firing rates are the mean, in both libraries.
 FEW = 2
 # Seconds that a peer may need at least.
 LEAST = 8.0
@@ -76,7 +76,7 @@ def saved(run: Run, network: Network, path: Path) -> dict[str, Any]:
         for count in range(2, len(layers) + 1, 2):
             rates.append(float(cs.Sequential(*layers[:count])(spikes[:, :FEW]).numpy().mean()))
     work = {"layers": network.layers, "batch": network.batch, "threads": backend.cores(), "device": "cuda"}
-    return {"batch": str(path), "work": work, "rates": rates}
+    return {"batch": str(path), "work": work, "rates": rates, "samples": FEW}
 
 
 def measured(process: Process, form: str, description: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,10 @@
 
 Copy and kernels run in turn on all cores, on arrays larger than the last cache; times are medians. An element counts
 once where it is read and once where it is written, as in traffic.py; the weights that a spike-driven kernel reads do
-not count. A ratio under 1 means time for arithmetic, in caches, or for fetching memory that is only written. Prints a
-table and writes it, with versions and machine, to benchmarks/results/kernels.json and docs/performance.md.
+not count. A ratio under 1 means time for arithmetic, in caches, or for fetching memory that is only written: of kernels
+with much arithmetic, the last column is their multiplications and additions (arithmetic.py), as a share of what a loop
+of nothing else does on this machine. Prints a table and writes it, with versions and machine, to
+benchmarks/results/kernels.json and docs/performance.md.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import arithmetic
 import machine
 import numpy as np
 import page
@@ -46,8 +49,12 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
     return lambda: parallel_for(part, len(x), grain=1)
 
 
-def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
-    """Return each kernel of traffic.py with the bytes that it moves."""
+# A kernel with the bytes that it moves, and its multiplications and additions if it has many: 0 if not.
+Timed = tuple[Callable[[], object], float, int]
+
+
+def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
+    """Return each kernel of traffic.py."""
     generator, srm, chip = np.random.default_rng(0), SRM(), Loihi().constants
     x = generator.standard_normal((steps, columns), np.float32) * 3
     g = generator.standard_normal((steps, columns), np.float32)
@@ -97,13 +104,26 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], ob
         "clip_values": lambda: cpu.optim.clip_values([g], 1.0),
         "clip_norm": lambda: cpu.optim.clip_norm([g], 1.0),
     }
-    found = {name: (call, x.size * traffic.bytes_per_element(name, "float32")) for name, call in calls.items()}
+    of_fir = arithmetic.filtered(steps, columns, taps.size)
+    of_spikes = arithmetic.scattered(spikes, taps.size)
+    of_refraction = 2 * (srm.refractory.size - 1) * x.size
+    operations = {
+        **{"fir": of_fir, "fir_adjoint": of_fir, "filter_bank_adjoint": of_fir},
+        **{"filter_bank": of_spikes, "filter_bank_weight_adjoint": of_spikes},
+        **{"sampled_spike": of_refraction, "sampled_spike_adjoint_exact": of_refraction},
+        "loihi": arithmetic.LOIHI * x.size,
+    }
+    found: dict[str, Timed] = {
+        name: (call, x.size * traffic.bytes_per_element(name, "float32"), operations.get(name, 0))
+        for name, call in calls.items()
+    }
     # Not in traffic.py: on a GPU it is two other kernels.
-    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes)}
+    of_response = arithmetic.filtered(steps, columns, chip.samples.size)
+    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes, of_response)}
 
 
-def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], object], int]]:
-    """Return the kernels of dense, convolution and pooling with the bytes of their input and output."""
+def in_space(columns: int, steps: int = STEPS) -> dict[str, Timed]:
+    """Return the kernels of dense, convolution and pooling; their bytes are those of input and output."""
     generator, srm = np.random.default_rng(0), SRM()
     side, channels, outputs = 16, 16, 32
     frames = max(1, steps * columns // (side * side * outputs))
@@ -122,7 +142,7 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
     errors = generator.standard_normal((rows, 512), np.float32)
     whole = cpu.fused.conv_kernels(found, window, 1)
     u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype)
-    return {
+    calls: dict[str, tuple[Callable[[], object], float]] = {
         "synapse_input": (lambda: cpu.spikes.synapse_input(flat), flat.nbytes),
         "dense": (lambda: cpu.dense.forward(flat_found, weights), errors.nbytes),
         "dense_weight_adjoint": (lambda: cpu.dense.weight_adjoint(flat_found, errors), errors.nbytes),
@@ -154,6 +174,16 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, tuple[Callable[[], o
         "store": (lambda: cpu.float16.store(g), g.nbytes * 3 // 2),
         "load": (lambda: cpu.float16.load(half, np.float32), g.nbytes * 3 // 2),
     }
+    # A spike meets each tap and output channel, but for those beyond the edges of the image.
+    of_conv = 2 * int(spikes.sum()) * 9 * outputs
+    of_dense = 2 * int(flat.sum()) * 512
+    operations = {
+        **{"dense": of_dense, "dense_weight_adjoint": of_dense, "dense_input_adjoint": 2 * rows * 2312 * 512},
+        **{"conv": of_conv, "conv_weight_adjoint": of_conv, "conv_neuron": of_conv, "conv_neuron_adjoint": of_conv},
+        **{"conv_transpose": of_conv, "conv_transpose_weight_adjoint": of_conv},
+        "conv_input_adjoint": 2 * frames * side * side * 9 * channels * outputs,
+    }
+    return {name: (*call, operations.get(name, 0)) for name, call in calls.items()}
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -165,9 +195,9 @@ def seconds(call: Callable[[], object]) -> float:
 def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
     """Return a row for each kernel: bytes, median time, bytes a second, and their ratio to a copy timed in turn."""
     x = np.ones((steps, columns), np.float32)
-    copy, rows = copy_of(x), []
+    copy, rows, most = copy_of(x), [], arithmetic.peak()
     for make in (in_time, in_space):
-        for name, (call, moved) in make(columns, steps).items():
+        for name, (call, moved, operations) in make(columns, steps).items():
             call(), copy()
             turns = [(seconds(copy), seconds(call)) for _ in range(repeats)]
             plain, mine = (float(np.median(t)) for t in zip(*turns, strict=True))
@@ -179,17 +209,24 @@ def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
                     "milliseconds": 1e3 * mine,
                     "gigabytes_a_second": speed / 1e9,
                     "share_of_a_copy": speed / (2 * x.nbytes / plain),
+                    "share_of_arithmetic": operations / mine / most if operations else None,
                 }
             )
     return rows
 
 
+def share(row: dict) -> str:
+    """Return the share of the machine's arithmetic that a kernel reaches, or nothing."""
+    found = row["share_of_arithmetic"]
+    return "" if found is None else f"{found:.2f}"
+
+
 def table(rows: list[dict]) -> str:
     """Return the rows as text."""
-    lines = [f"{'kernel':30}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}"]
+    lines = [f"{'kernel':30}{'MB':>9}{'ms':>9}{'GB/s':>8}{'of a copy':>11}{'of arithmetic':>15}"]
     lines += [
         f"{r['kernel']:30}{r['megabytes']:9.1f}{r['milliseconds']:9.2f}{r['gigabytes_a_second']:8.2f}"
-        f"{r['share_of_a_copy']:11.2f}"
+        f"{r['share_of_a_copy']:11.2f}{share(r):>15}"
         for r in rows
     ]
     return "\n".join(lines)
@@ -208,11 +245,11 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.parent.mkdir(exist_ok=True, parents=True)
     where = machine.describe()
     options.out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")
-    heads = ["kernel", "MB moved", "ms", "GB/s", "of a copy"]
+    heads = ["kernel", "MB moved", "ms", "GB/s", "of a copy", "of arithmetic"]
     cells = []
     for r in rows:
         numbers = [f"{r['megabytes']:.1f}", f"{r['milliseconds']:.2f}", f"{r['gigabytes_a_second']:.1f}"]
-        cells.append([f"`{r['kernel']}`", *numbers, f"{r['share_of_a_copy']:.2f}"])
+        cells.append([f"`{r['kernel']}`", *numbers, f"{r['share_of_a_copy']:.2f}", share(r)])
     lines = [*page.table(heads, cells, 1), "", machine.said(where, "python benchmarks/kernels.py")]
     page.fill(options.docs, "kernels", lines, None, "")
 

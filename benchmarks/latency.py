@@ -13,6 +13,7 @@ without Chromium, is left out with the reason.
 | explain | `explain` of one neuron of the MLP 34x34x2-512-10 at 300 steps |
 | launch | finding a CUDA kernel and binding its arguments, for the slowest of some kernels, without running it |
 | stream | a step of the MLP 34x34x2-512-10 for one recording, from events to output spikes |
+| stream-cnn | a step of the CNN 34x34x2-16c5-2a-32c3-2a-64c3-10 in the same way; the limit is its step of 1 ms |
 | read | reading a million events of a `.bs2` file |
 | page | opening the report of a network with over a million spikes, until everything is drawn |
 | notebooks | running the slowest of the examples' notebooks |
@@ -28,6 +29,7 @@ import tempfile
 import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +46,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 DRAWN = "performance.getEntriesByName('drawn')[0].startTime"
 SINGLE = np.dtype(np.float32)
+CNN = "34x34x2-16c5-2a-32c3-2a-64c3-10"
 
 # The number of threads of a launch, and the kernel's arguments by name.
 Launched: TypeAlias = "tuple[int, dict[str, Any]]"
@@ -142,8 +145,8 @@ def launched(repeats: int) -> float:
     return slowest
 
 
-def streamed(repeats: int) -> float:
-    net, steps = cs.Network("34x34x2-512-10", cs.SRM()), 300
+def streamed(repeats: int, notation: str = "34x34x2-512-10") -> float:
+    net, steps = cs.Network(notation, cs.SRM()), 300
     frame, stream = np.zeros((1, 34, 34, 2), bool), net.stream()
     rng = np.random.default_rng(0)
     events = [tuple(rng.integers(0, side, 14) for side in (34, 34, 2)) for _ in range(steps)]
@@ -215,6 +218,7 @@ BARS = {
     "explain": Bar("explain, MLP at 300 steps", 50e-3, explained, 10),
     "launch": Bar("launch of a CUDA kernel", 5e-6, launched, 3),
     "stream": Bar("step of a stream, MLP", 100e-6, streamed, 5),
+    "stream-cnn": Bar("step of a stream, CNN", 1e-3, partial(streamed, notation=CNN), 5),
     "read": Bar("read a million events", 50e-3, read, 5),
     "page": Bar("page of a million spikes", 3.0, opened, 3),
     "notebooks": Bar("slowest notebook", 60.0, notebooks, 1),

@@ -25,9 +25,14 @@ def fill(page: Path, name: str, lines: list[str], chart: Path | None, caption: s
     if not mark or not end:
         raise ValueError(f"{page}: no {begin} and {close}")
     if chart:
-        way = Path(os.path.relpath(chart.resolve(), page.resolve().parent)).as_posix()
-        lines = [f"![{caption}]({way})", "", *lines]
+        lines = [*image(page, chart, caption), *lines]
     page.write_text("\n".join([before + mark, "", *lines, "", end + after]), encoding="utf-8")
+
+
+def image(page: Path, chart: Path, caption: str) -> list[str]:
+    """Return the lines that show a chart on a page."""
+    way = Path(os.path.relpath(chart.resolve(), page.resolve().parent)).as_posix()
+    return [f"![{caption}]({way})", ""]
 
 
 def table(heads: list[str], rows: list[list[str]], left: int) -> list[str]:

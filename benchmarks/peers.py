@@ -1,15 +1,16 @@
-"""Compare cuslayer with other libraries: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx.
+"""Compare cuslayer with other libraries: lava-dl, SpikingJelly, snnTorch, Norse, sinabs, Spyx, brainevent.
 
-    python benchmarks/peers.py --data NMNISTsmall                     # all works: half an hour
-    python benchmarks/peers.py --data NMNISTsmall --works mlp8 memory
+    python benchmarks/peers.py --data NMNISTsmall                     # all works: 25 minutes on two cores
+    python benchmarks/peers.py --data NMNISTsmall --works mlp8 cnn8   # some of them
     python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
 
 `--data` is a folder of .bs2 recordings with a training and a test list; by default some of the embedded digits are
 written to one. The peers are installed from PyPI into a separate environment at the first run (`--env`). Each library
 runs in its own process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
-their neurons fire as often as cuslayer's after a few training steps; from then on the learning rate is tiny. Prints
-tables and writes them with versions, machine and command to `--out`, a chart beside it, and both to `--docs`. A work
-that is measured again replaces its earlier results in the file.
+their neurons fire as often as cuslayer's; the learning rate is tiny. Prints tables and writes them with versions,
+machine and command to `--out`, charts beside it, and all to `--docs`. A work that is measured again replaces its
+earlier results in the file, so that a run may be made in parts. Works over activities take the fastest form of each
+library in `mlp8` and `cnn8`, which therefore are first. The table also has the exponents of benchmarks/scaling.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import datetime
 import json
 import shlex
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -26,25 +28,28 @@ from typing import Any
 
 import machine
 import page
-from comparison import environment, recordings, report, works
+from comparison import charts, environment, recordings, report, works
 from comparison.processes import NotRun, Process
 from comparison.works import NAMES, TRAINING, Work
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("forward", "backward", "optimizer")
 RECORDINGS = 200
-MEMORY_STEPS = 3
+# Samples on which the peers' weights are scaled where the input is random.
+FEW = 2
+# Seconds of a step that is measured only once.
+LONG = 10.0
 
 
 class Comparison:
     """The measurements of one run of the script."""
 
-    def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
-        self.options, self.scratch = options, scratch
+    def __init__(self, options: argparse.Namespace, scratch: Path, found: dict) -> None:
+        self.options, self.scratch, self.found = options, scratch, found
         self.folder = recordings.folder_of(options.data, scratch)
         self.versions: dict[str, str] = {}
         wanted = [name for name in NAMES if name != "ours" and name in options.only]
-        self.problems = environment.install(options.env, wanted) if set(options.works) & _WITH_PEERS else {}
+        self.problems = environment.install(options.env, wanted) if set(options.works) & set(TRAINING) else {}
 
     def start(self, peer: str) -> Process:
         """Start the process of a library.
@@ -64,31 +69,49 @@ class Comparison:
         return process
 
     def build(self, process: Process, work: Work, form: str, rates: list[float] | None = None) -> dict:
-        batch = self.scratch / f"batch{work.batch}.npz"
+        batch = self.scratch / f"batch{work.batch}-{work.activity}.npz"
         if not batch.exists():
-            recordings.save_batch(batch, self.folder, work.batch, self.options.steps)
+            recordings.save_batch(batch, self.folder, work.batch, self.options.steps, work.activity)
         description = {"layers": work.layers, "batch": work.batch, "threads": self.options.threads}
-        return process.ask("build", batch=str(batch), work=description, form=form, rates=rates)
+        return process.ask(
+            "build", batch=str(batch), work=description | {"initial": work.initial}, form=form, rates=rates
+        )
 
     def peers(self, work: Work) -> list[tuple[str, str]]:
-        return [(peer, form) for peer, form in work.peers if peer in {"ours", *self.options.only}]
+        """Return the pairs of library and form that are compared."""
+        wanted = [(peer, form) for peer, form in work.peers if peer in {"ours", *self.options.only}]
+        if work.like is None:
+            return wanted
+        fastest: dict[str, str] = {}
+        rows = [
+            row
+            for row in self.found.get("works", {}).get(work.like, {}).get("rows", ())[1:]
+            if {"step", "key"} <= set(row)
+        ]
+        for row in sorted(rows, key=lambda row: row["step"]):
+            fastest.setdefault(row["peer"], row["key"])
+        return [(peer, form) for peer, form in wanted if peer == "ours" or form == fastest.get(peer, form)]
 
     def training(self, name: str) -> dict:
         """Check cuslayer's gradients, then time steps of cuslayer and each peer in turn."""
-        work, all_ours, rows = TRAINING[name], [], []
+        work, rows = TRAINING[name], []
+        repeats, all_ours = self.options.repeats or work.repeats, []
         with self.start("ours") as ours:
-            mine = {"peer": "ours", **self.build(ours, work, "events")}
+            self.build(ours, work, "default")
             gradients = ours.ask("check")
-            print(f"{name}: gradients off by {gradients['error']:.1e} ({gradients['dtype']})", flush=True)
-            if gradients["error"] > recordings.GRADIENT_TOLERANCE:
-                raise SystemExit(f"peers: {name}: cuslayer's gradients differ from the plain matrix path's")
+        print(f"{name}: gradients off by {gradients['error']:.1e} ({gradients['dtype']})", flush=True)
+        if gradients["error"] > recordings.GRADIENT_TOLERANCE:
+            raise SystemExit(f"peers: {name}: cuslayer's gradients differ from the plain matrix path's")
+        with self.start("ours") as ours:
+            mine = {"peer": "ours", "key": "default", **self.build(ours, work, "default")}
+            ours.ask("step")
             for peer, form in self.peers(work):
-                row: dict[str, Any] = {"peer": peer, "form": form}
+                row: dict[str, Any] = {"peer": peer, "key": form, "form": form}
                 try:
                     with self.start(peer) as other:
                         row |= self.build(other, work, form, None if peer == "ours" else mine["rates"])
-                        steps, theirs = in_turn([ours, other], self.options.repeats)
-                    row |= medians(theirs)
+                        steps, theirs = in_turn([ours, other], repeats)
+                        row |= medians(theirs) | other.ask("peak")
                     row["times"] = row["step"] / medians(steps)["step"]
                     all_ours += steps
                     print(f"  {NAMES[peer]} ({row['form']}): {row['times']:.1f} times", flush=True)
@@ -96,26 +119,9 @@ class Comparison:
                     note(row, problem)
                 rows.append(row)
             if not all_ours:
-                all_ours = in_turn([ours], self.options.repeats)[0]
-        return {"rows": [mine | medians(all_ours), *rows], "gradients": gradients}
-
-    def memory(self) -> dict:
-        """Measure the peak memory of each library, each in its own process."""
-        found: dict[str, list[dict]] = {}
-        for name in works.MEMORY:
-            rates, work = None, TRAINING[name]
-            for peer, form in [("ours", "events"), *self.peers(work)]:
-                row: dict[str, Any] = {"peer": peer, "form": form}
-                try:
-                    with self.start(peer) as process:
-                        row |= self.build(process, work, form, None if peer == "ours" else rates)
-                        row |= process.ask("peak", steps=MEMORY_STEPS)
-                    rates = rates or row["rates"]
-                    print(f"  {name}, {NAMES[peer]} ({row['form']}): {row['bytes'] / 1e6:.0f} MB", flush=True)
-                except NotRun as problem:
-                    note(row, problem)
-                found.setdefault(name, []).append(row)
-        return {"works": found}
+                all_ours = in_turn([ours], repeats)[0]
+            mine |= medians(all_ours) | ours.ask("peak")
+        return {"rows": [mine, *rows], "gradients": gradients}
 
     def ours_alone(self, name: str) -> dict:
         """Measure inference or loading."""
@@ -124,10 +130,24 @@ class Comparison:
         if name == "inference":
             arguments["count"] = RECORDINGS
         else:
-            arguments |= {"batch": work.batch, "repeats": self.options.repeats}
+            arguments |= {"batch": work.batch, "repeats": self.options.repeats or work.repeats}
         with self.start("ours") as ours:
-            built = self.build(ours, work, "events")
+            built = self.build(ours, work, "default")
             return {**ours.ask(name, **arguments), "rates": built["rates"], "batch": work.batch}
+
+    def stream(self) -> dict:
+        """Run benchmarks/latency.py, which measures a step of a stream."""
+        out = self.scratch / "latency.json"
+        command = [sys.executable, str(Path(__file__).with_name("latency.py")), "--only", "stream", "--out", str(out)]
+        # It ends with 1 where its limit is exceeded: the table says that.
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        return {"seconds": json.loads(out.read_text())["stream"]}
+
+    def source(self, name: str) -> str:
+        """Return whose spikes a work has."""
+        if name == "stream" or (name in TRAINING and TRAINING[name].activity is not None):
+            return "random spikes"
+        return "recordings from `--data`" if self.options.data else "the embedded digits"
 
     def measure(self, name: str, command: str) -> dict:
         print(f"{name}:", flush=True)
@@ -135,20 +155,17 @@ class Comparison:
         if name in TRAINING:
             found = self.training(name)
         else:
-            found = self.memory() if name == "memory" else self.ours_alone(name)
+            found = self.stream() if name == "stream" else self.ours_alone(name)
         found["run"] = {
             "date": datetime.date.today().isoformat(),
             "command": command,
-            "recordings": "recordings from `--data`" if self.options.data else "the embedded digits",
+            "recordings": self.source(name),
             "steps": self.options.steps,
             "threads": self.options.threads,
             "machine": machine.describe(),
             "versions": {"Python": machine.describe()["python"], **self.versions},
         }
         return found
-
-
-_WITH_PEERS = {*TRAINING, "memory"}
 
 
 def note(row: dict, problem: NotRun) -> None:
@@ -160,13 +177,19 @@ def note(row: dict, problem: NotRun) -> None:
 
 
 def in_turn(processes: list[Process], repeats: int) -> list[list[dict]]:
-    """Return the seconds of each process's steps, taken in turn, without those of the first round."""
+    """Return the seconds of each process's steps, taken in turn, without those of the first round.
+
+    Where a step of the first round takes long, that round is the only one.
+    """
     seconds: list[list[dict]] = [[] for _ in processes]
     for turn in range(repeats + 1):
         for process, kept in zip(processes, seconds, strict=True):
-            step = process.ask("step")
-            if turn:
-                kept.append(step)
+            kept.append(process.ask("step"))
+        if not turn:
+            if any(sum(kept[0].values()) > LONG for kept in seconds):
+                break
+            for kept in seconds:
+                kept.clear()
     return seconds
 
 
@@ -182,11 +205,12 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     add("--data", help="a folder of .bs2 recordings")
     add("--works", nargs="*", choices=works.WORKS, default=list(works.WORKS))
     add("--only", nargs="*", choices=list(NAMES), default=list(NAMES), help="the libraries beside cuslayer")
-    add("--repeats", type=int, default=7, help="steps that are timed")
+    add("--repeats", type=int, help="steps that are timed; by default 7, 5 or 3, by work")
     add("--steps", type=int, default=works.STEPS, help="of 1 ms")
     add("--threads", type=int, default=machine.describe()["cores"], help="for every library that can be told")
     add("--env", type=Path, default=environment.default_folder(), help="the peers' environment")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
+    add("--scaling", type=Path, default=ROOT / "benchmarks" / "results" / "scaling.json", help="what scaling.py wrote")
     add("--docs", type=Path, default=page.PERFORMANCE, help="a page with the marks of this script")
     return parser.parse_args(arguments)
 
@@ -196,21 +220,29 @@ def main(arguments: list[str] | None = None) -> None:
     options = arguments_of(given)
     command = shlex.join(["python", "benchmarks/peers.py", *_shown(given)])
     found = json.loads(options.out.read_text()) if options.out.exists() else {"works": {}}
+    found["works"] = {name: work for name, work in found["works"].items() if name in works.WORKS}
     with tempfile.TemporaryDirectory() as scratch:
-        comparison = Comparison(options, Path(scratch))
-        for name in options.works:
+        comparison = Comparison(options, Path(scratch), found)
+        # In the order of the works, since some depend on others.
+        for name in (name for name in works.WORKS if name in options.works):
             found["works"][name] = comparison.measure(name, command)
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=2) + "\n")
-    lines = report.text(found)
-    chart = report.draw(options.out.with_suffix(".png"), found)
+    if options.scaling.exists():
+        found["scaling"] = json.loads(options.scaling.read_text())
+    lines, chart = report.text(found), options.out.with_name(f"{options.out.stem}_activity.png")
+    if charts.activity(chart, found):
+        lines = [*page.image(options.docs, chart, "Time of a training step against activity, of each library"), *lines]
+    chart = charts.bars(options.out.with_suffix(".png"), found)
     page.fill(options.docs, "peers", lines, chart, "Times of a training step, and peaks of memory, as bars")
     print("\n".join(lines))
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments with folders by name, without the paths of this machine."""
-    return [Path(a).name if Path(a).is_absolute() else a for a in arguments]
+    """Return the arguments with folders by name, without the paths of this machine and of what is written."""
+    written = {"--out", "--docs", "--env", "--scaling"}
+    kept = [a for i, a in enumerate(arguments) if not written & {a, *arguments[max(i - 1, 0) : i]}]
+    return [Path(a).name if Path(a).is_absolute() else a for a in kept]
 
 
 if __name__ == "__main__":

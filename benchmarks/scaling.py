@@ -4,11 +4,11 @@
     python benchmarks/scaling.py --only T tau    # two of the sweeps
     python benchmarks/scaling.py --small         # a few seconds: a trial
 
-The network is 2312-WIDTH-10, its input random spikes. Each point is measured in its own process: one step that does not
-count, the median time of the others, and the peak memory above that of the imports. The exponent is that of a power law
-fitted to the upper half of each sweep, where the constant cost of a step no longer matters. Prints a table and writes
-it, with versions and machine, to benchmarks/results/scaling.json, the plots to scaling.png, and both into
-docs/performance.md.
+The network is 2312-WIDTH-10, its input random spikes. Each point is measured in its own process: two steps that do not
+count, after which the memory pool has its size, the median time of the others, and the peak memory above that of the
+imports. The exponent is that of a power law fitted to the upper half of each sweep, where the constant cost of a step
+no longer matters, with its standard error. Prints a table and writes it, with versions and machine, to
+benchmarks/results/scaling.json, the plots to scaling.png, and both into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import page
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 USUAL = {"T": 300, "batch": 8, "width": 512, "rate": 0.006, "tau": 10.0}
 SWEEPS = {
-    "T": [100, 300, 1000, 3000, 10000],
+    "T": [100, 300, 1000, 3000, 10000, 30000],
     "batch": [1, 2, 4, 8, 16, 32, 64, 128],
     "width": [128, 256, 512, 1024, 2048, 4096],
     "rate": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3],
@@ -61,7 +61,7 @@ for step in x:
     step.reshape(-1)[generator.integers(0, step.size, int(step.size * p["rate"]))] = True
 labels = np.arange(int(p["batch"])) % 10
 times, spent = [], 0.0
-while len(times) < 4 or (len(times) < 12 and spent < 4):
+while len(times) < 6 or (len(times) < 12 and spent < 4):
     start = time.perf_counter()
     optimizer.zero_grad()
     loss(net(x), labels).backward()
@@ -71,7 +71,7 @@ while len(times) < 4 or (len(times) < 12 and spent < 4):
 # Memory below the peak of the imports counts as one unit, since the axis is logarithmic.
 peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base, 1)
 scale = 1024 * 1024 if sys.platform == "darwin" else 1024
-print(json.dumps({"seconds": float(np.median(times[1:])), "megabytes": peak / scale}))
+print(json.dumps({"seconds": float(np.median(times[2:])), "megabytes": peak / scale}))
 """
 
 
@@ -81,18 +81,25 @@ def point(**changed: float) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def exponent(sizes: list[float], values: list[float]) -> float:
-    """Return the slope of log values over log sizes, by least squares over the upper half."""
+def exponent(sizes: list[float], values: list[float]) -> tuple[float, float]:
+    """Return the slope of log values over log sizes, by least squares over the upper half, and its standard error.
+
+    The error of two points is unknown, and returned as 0.
+    """
     half = len(sizes) // 2 if len(sizes) > 3 else 0
-    return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
+    x, y = np.log(sizes[half:]), np.log(values[half:])
+    slope, at_one = np.polyfit(x, y, 1)
+    residues = y - slope * x - at_one
+    return float(slope), float(np.sqrt((residues**2).sum() / max(len(x) - 2, 1) / ((x - x.mean()) ** 2).sum()))
 
 
 def sweep(name: str, sizes: list[float]) -> dict:
     """Return the points of a sweep and the exponents of time and memory."""
     points = [point(**{name: size}) for size in sizes]
     found = {"sizes": sizes, "seconds": [p["seconds"] for p in points], "megabytes": [p["megabytes"] for p in points]}
-    fits = {f"exponent_of_{what}": exponent(sizes, found[what]) for what in ("seconds", "megabytes")}
-    return found | fits
+    for what in ("seconds", "megabytes"):
+        found[f"exponent_of_{what}"], found[f"error_of_{what}"] = exponent(sizes, found[what])
+    return found
 
 
 def draw(found: dict, path: Path) -> None:
@@ -124,7 +131,7 @@ def text(found: dict) -> list[str]:
         ends = [f"{of['sizes'][0]:g}", f"{of['sizes'][last]:g}"]
         ms = [f"{1e3 * of['seconds'][k]:.1f}" for k in (0, last)]
         mb = [f"{of['megabytes'][k]:.0f}" for k in (0, last)]
-        fits = [f"{of[f'exponent_of_{what}']:.2f}" for what in ("seconds", "megabytes")]
+        fits = [f"{of[f'exponent_of_{what}']:.2f} ± {of[f'error_of_{what}']:.2f}" for what in ("seconds", "megabytes")]
         rows.append([LABELS[name], *(" to ".join(pair) for pair in (ends, ms, mb)), *fits])
     heads = ["what grows", "from, to", "ms a step", "MB above imports", "exponent of time", "of memory"]
     return [*page.table(heads, rows, 1), "", machine.said(found["machine"], "python benchmarks/scaling.py")]
@@ -143,8 +150,11 @@ def main(arguments: list[str] | None = None) -> None:
         for size, s, mb in zip(found[name]["sizes"], found[name]["seconds"], found[name]["megabytes"], strict=True):
             print(f"{name:6}{size:>10g}{1e3 * s:10.1f} ms{mb:9.0f} MB", flush=True)
         print(
-            f"{name:6} exponents: time {found[name]['exponent_of_seconds']:.2f}, "
-            f"memory {found[name]['exponent_of_megabytes']:.2f}",
+            f"{name:6} exponents: "
+            + ", ".join(
+                f"{what} {found[name][f'exponent_of_{key}']:.2f} ± {found[name][f'error_of_{key}']:.2f}"
+                for what, key in (("time", "seconds"), ("memory", "megabytes"))
+            ),
             flush=True,
         )
     options.out.parent.mkdir(exist_ok=True, parents=True)

@@ -13,8 +13,10 @@ REQUIREMENTS: dict[str, list[list[str]]] = {
     "snntorch": [["torch", "numpy", "snntorch"]],
     "spikingjelly": [["torch", "numpy", "spikingjelly"]],
     "norse": [["torch", "numpy", "norse"]],
+    "eventprop": [["torch", "numpy", "norse"]],
     "sinabs": [["torch", "numpy", "sinabs"]],
     "spyx": [["jax", "numpy", "spyx"]],
+    "brainevent": [["jax", "numpy", "optax", "brainevent[cpu]", "braintools"]],
     # Its pins, of Python among others, clash with what the rest needs; its slayer package runs without them.
     "lava": [
         ["torch", "torchvision", "numpy", "h5py", "matplotlib", "pillow", "opencv-python-headless"],

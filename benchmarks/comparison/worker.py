@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from importlib.metadata import version
@@ -15,12 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from comparison.models import stages
-
 # A step that takes longer than this finds its caches by itself; a shorter one is taken once before it is timed.
 _LONG = 1.0
-# For the search of weights: samples of a network whose forward pass takes long.
-_FEW = 2
 
 
 def memory(name: str) -> int:
@@ -43,23 +40,34 @@ class Worker:
     def __init__(self, model: str) -> None:
         self.module = importlib.import_module(f"comparison.models.{model}")
         self.imported = memory("VmRSS") if sys.platform == "linux" else None
-        self.last = 0.0
+        self.last = math.inf
 
     def hello(self) -> dict:
         return {"versions": {name: version(name) for name in self.module.PACKAGES}}
 
-    def build(self, batch: str, work: dict, form: str, rates: list[float] | None) -> dict:
-        """Build a network that fires at given rates on a batch; without rates, one that was trained for a few steps."""
+    def build(self, batch: str, work: dict, form: str, rates: list[float] | None, samples: int | None = None) -> dict:
+        """Build a network and make it fire at given rates on a batch, or on its first samples.
+
+        Without rates, it settles as it does.
+        """
         with np.load(batch) as file:
             self.network = self.module.Network(work, form, file["spikes"], file["labels"])
         if rates is None:
-            self.network.settle()
+            self.network.settle(samples)
         else:
-            samples = None if work["layers"][0][0] == "dense" else min(_FEW, work["batch"])
-            stages.calibrate(work["layers"], rates, lambda: self.network.rates(samples), self.network.scale)
-        return {"rates": self.network.rates(), "form": self.module.FORMS[form]}
+            self.network.calibrate(rates, samples)
+        self.last = math.inf
+        if hasattr(self.network, "warm"):
+            self.network.warm()
+        found = {"rates": self.network.rates(), "form": self.module.FORMS[form]}
+        try:
+            forget_peak()
+        except OSError:  # not Linux, or a container that does not allow it
+            self.imported = None
+        return found
 
     def step(self) -> dict:
+        """Return the seconds of the parts of a training step; a short one follows another that is not timed."""
         if self.last < _LONG:
             self.network.train()
         seconds = self.network.step()
@@ -70,14 +78,9 @@ class Worker:
         """Return the seconds of a training step on the device of the network."""
         return self.network.measure()
 
-    def peak(self, steps: int) -> dict:
-        """Train, and return the peak memory minus the memory after the imports."""
-        if self.imported is None:
-            raise OSError("memory is measured on Linux alone")
-        forget_peak()
-        for _ in range(steps):
-            self.network.train()
-        return {"bytes": memory("VmHWM") - self.imported}
+    def peak(self) -> dict:
+        """Return the peak of memory since the network was built minus the memory after the imports, on Linux."""
+        return {} if self.imported is None else {"bytes": memory("VmHWM") - self.imported}
 
     def answer(self, do: str, **arguments: Any) -> dict:
         if do in ("hello", "build", "step", "measure", "peak"):

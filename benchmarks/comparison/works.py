@@ -1,9 +1,8 @@
-"""The measurements, the libraries and forms that take part, and the aims."""
+"""The measurements, and the libraries and forms that take part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 
 STEPS = 300  # of 1 ms
 
@@ -13,115 +12,119 @@ NAMES = {
     "spikingjelly": "SpikingJelly",
     "snntorch": "snnTorch",
     "norse": "Norse",
+    "eventprop": "Norse's EventProp",
     "sinabs": "sinabs",
     "spyx": "Spyx",
+    "brainevent": "brainevent",
 }
-ON_TORCH = ("lava", "spikingjelly", "snntorch", "norse", "sinabs")
-PEERS = (*ON_TORCH, "spyx")
+ON_TORCH = ("lava", "spikingjelly", "snntorch", "norse", "eventprop", "sinabs")
+ON_JAX = ("spyx", "brainevent")
+PEERS = (*ON_TORCH, *ON_JAX)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A network, the size of a batch, and what is compared with cuslayer's first form: pairs of library and form."""
+    """A network, and what is compared with cuslayer's default on it.
+
+    Attributes:
+        title: the network and the batch.
+        layers: as in `comparison.models.stages`.
+        batch: the number of recordings.
+        peers: pairs of library and form.
+        repeats: the steps that are timed.
+        initial: how cuslayer's weights begin, see `comparison.models.ours.Network`.
+        activity: the share of steps in which each pixel and polarity of a random input fires; None for recordings.
+        like: the work in which the forms were compared: of each library only the fastest one takes part.
+    """
 
     title: str
     layers: list[list]
     batch: int
     peers: tuple[tuple[str, str], ...]
+    repeats: int
+    initial: str = "examples"
+    activity: float | None = None
+    like: str | None = None
 
 
 _MLP = [["dense", 512], ["dense", 10]]
 _CNN = [["conv", 16, 5, 1], ["pool", 2], ["conv", 32, 3, 1], ["pool", 2], ["conv", 64, 3, 1], ["dense", 10]]
 _OF_MLP = (
-    ("ours", "half"),
+    ("ours", "full"),
     ("lava", "multi-step"),
     ("spikingjelly", "multi-step"),
     ("snntorch", "hoisted"),
     ("snntorch", "plain"),
     ("norse", "hoisted"),
+    ("eventprop", "hoisted"),
     ("sinabs", "multi-step"),
     ("spyx", "hoisted"),
     ("spyx", "layers"),
     ("spyx", "plain"),
+    ("brainevent", "events"),
 )
 # One step at a time wins where a step's maps fit in the cache; both forms run where a library has both.
 _OF_CNN = (
-    ("ours", "half"),
+    ("ours", "full"),
     ("lava", "multi-step"),
     ("spikingjelly", "multi-step"),
     ("spikingjelly", "plain"),
     ("snntorch", "hoisted"),
     ("snntorch", "plain"),
     ("norse", "plain"),
+    ("eventprop", "plain"),
     ("sinabs", "multi-step"),
     ("spyx", "layers"),
+    ("brainevent", "events"),
 )
+# The shares of steps in which everything fires, in %.
+ACTIVITIES = (0.5, 2, 10, 30, 60)
+# Libraries whose steps of the CNN take so long that after `cnn8` they are measured at the greatest activity alone.
+SLOW = ("lava", "sinabs")
 
-TRAINING = {
-    "mlp8": Work("MLP 2312-512-10, batch 8", _MLP, 8, _OF_MLP),
-    "mlp32": Work("MLP 2312-512-10, batch 32", _MLP, 32, _OF_MLP),
-    "cnn8": Work("CNN 16c5-2a-32c3-2a-64c3-10, batch 8", _CNN, 8, _OF_CNN),
+MLP, CNN = "MLP 2312-512-10", "CNN 16c5-2a-32c3-2a-64c3-10"
+
+
+def _without(peers: tuple[tuple[str, str], ...], *libraries: str) -> tuple[tuple[str, str], ...]:
+    return tuple((peer, form) for peer, form in peers if peer not in libraries)
+
+
+def _at(name: str, title: str, layers: list[list], peers: tuple[tuple[str, str], ...], repeats: int) -> dict[str, Work]:
+    """Return the works of a network at each activity."""
+    found = {}
+    for percent in ACTIVITIES:
+        slow = SLOW if layers is _CNN and percent != ACTIVITIES[-1] else ()
+        taking_part = _without(peers, "ours", *slow)
+        words = f"{title}, batch 8, {percent:g} % of steps"
+        found[f"{name}-{percent:g}"] = Work(
+            words, layers, 8, taking_part, repeats, initial="activity", activity=percent / 100, like=name
+        )
+    return found
+
+
+# The sweeps over activities: a title, and the names of the works, one for each activity.
+SWEEPS = {
+    "mlp8": (f"{MLP}, batch 8", [f"mlp8-{percent:g}" for percent in ACTIVITIES]),
+    "cnn8": (f"{CNN}, batch 8", [f"cnn8-{percent:g}" for percent in ACTIVITIES]),
 }
-# The works whose peak of memory is measured.
+TRAINING = {
+    "mlp8": Work(f"{MLP}, batch 8", _MLP, 8, _OF_MLP, 7),
+    "mlp32": Work(f"{MLP}, batch 32", _MLP, 32, _OF_MLP, 7),
+    "cnn8": Work(f"{CNN}, batch 8", _CNN, 8, _OF_CNN, 3),
+    "cnn8-initial": Work(
+        f"{CNN}, batch 8, SLAYER's initial scales", _CNN, 8, _without(_OF_CNN, *SLOW), 3, initial="slayer", like="cnn8"
+    ),
+    **_at("mlp8", MLP, _MLP, _OF_MLP, 5),
+    **_at("cnn8", CNN, _CNN, _OF_CNN, 3),
+}
+# The works whose peaks of memory have a table of their own.
 MEMORY = ("mlp32", "cnn8")
 # The networks of the works that need recordings one by one, or in files.
 INFERENCE, LOADING = "mlp8", "mlp32"
-WORKS = (*TRAINING, "memory", "inference", "loading")
+WORKS = (*TRAINING, "inference", "loading", "stream")
 
-# How many times faster than the fastest of some peers; how many times less memory than the leanest; milliseconds.
-_FASTER = (
-    ("mlp8", PEERS, 4.0),
-    ("mlp8", ON_TORCH, 10.0),
-    ("mlp32", PEERS, 4.5),
-    ("mlp32", ON_TORCH, 8.0),
-    ("cnn8", PEERS, 4.0),
-)
-_LEANER, _INFERENCE_MS, _LOADING_MS = 3.0, 3.0, 10.0
-
-
-def aims(found: dict) -> list[dict]:
-    """Return what is aimed at, what was found, and whether that is enough, for the works that were measured.
-
-    Times are compared with the fastest form of the fastest peer, memory with the leanest form of the leanest peer, of
-    those that were measured, which are named.
-    """
-    rows = []
-    for name, peers, factor in _FASTER:
-        ran = [r for r in found.get(name, {}).get("rows", ()) if r["peer"] in peers and "times" in r]
-        if ran:
-            best = min(ran, key=lambda r: r["times"])
-            what = f"{TRAINING[name].title}: faster than {NAMES[best['peer']]}, {_best('fastest', ran)}"
-            rows.append(_row(what, f"{factor:g} times", f"{best['times']:.1f} times", best["times"] >= factor))
-    for name, peaks in found.get("memory", {}).get("works", {}).items():
-        ran = [r for r in peaks if r["peer"] != "ours" and "bytes" in r]
-        if ran:
-            leanest = min(ran, key=lambda r: r["bytes"])
-            ours = min((r for r in peaks if r["peer"] == "ours" and "bytes" in r), key=lambda r: r["bytes"])
-            form, peer = ours["form"].removeprefix("the same, "), NAMES[leanest["peer"]]
-            what = f"{TRAINING[name].title}: less memory ({form}) than {peer} ({leanest['form']})"
-            what += f", {_best('leanest', ran)}"
-            times = leanest["bytes"] / ours["bytes"]
-            rows.append(_row(what, f"{_LEANER:g} times", f"{times:.1f} times", times >= _LEANER))
-    if "inference" in found:
-        ms = 1e3 * median(found["inference"]["seconds"])
-        what = "inference, MLP, batch 1, from events to the class"
-        rows.append(_row(what, f"{_INFERENCE_MS:g} ms", f"{ms:.2f} ms", ms < _INFERENCE_MS))
-    if "loading" in found:
-        seconds = {name: median(values) for name, values in found["loading"]["seconds"].items()}
-        ms = 1e3 * seconds["batch"]
-        what = f"loading, from files to a batch of {found['loading']['batch']}"
-        rows.append(_row(what, f"{_LOADING_MS:g} ms", f"{ms:.2f} ms", ms < _LOADING_MS))
-        extra = seconds["step_from_loader"] - seconds["step_from_memory"]
-        half = seconds["batch"] / 2
-        what = f"loading in the background: added to a step of {1e3 * seconds['step_from_memory']:.1f} ms"
-        rows.append(_row(what, f"{1e3 * half:.1f} ms", f"{1e3 * extra:.2f} ms", extra < half))
-    return rows
-
-
-def _best(word: str, rows: list[dict]) -> str:
-    measured = [NAMES[peer] for peer in PEERS if peer in {r["peer"] for r in rows}]
-    return f"the {word} of {', '.join(measured)}" if len(measured) > 1 else "the only peer measured"
-
-
-def _row(what: str, aim: str, found: str, met: bool) -> dict:
-    return {"what": what, "aim": aim, "found": found, "met": met}
+# What is not compared, and why.
+LEFT_OUT = {
+    "eventax and jaxsnn, EventProp on JAX": "they compute in continuous time: an output is a list of times"
+    " of spikes, without the steps of 1 ms, the firing rates and the rate loss that are the same for all others.",
+}

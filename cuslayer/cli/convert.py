@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 HELP = "write the events of a file in another format"
 DESCRIPTION = """Write the events of a file in another format. The endings of the names are the formats: .bs1, .bs2,
-    .bin, .bs3, .npy, .h5, .hdf5, .aedat or .aedat4. What the other format does not keep, such as parts of a
+    .bin, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4, .dat or .raw. What the other format does not keep, such as parts of a
     microsecond, is said; what it cannot hold at all is refused."""
 
 

@@ -125,39 +125,6 @@ def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Arra
     return w
 
 
-def _patches_adjoint(g: Array, w: Array, window: Window, groups: int) -> Array:
-    """Return the gradient (frames, rows, columns, kh, kw, C) of the patches, g as conv returns."""
-    inputs, outputs = w.shape[2], w.shape[3] // groups
-    taps = window.kernel[0] * window.kernel[1]
-    patches = namespace(g).empty((*g.shape[:3], *window.kernel, inputs * groups), g.dtype)
-    for group in range(groups):
-        mine = slice(group * outputs, (group + 1) * outputs)
-        found = product(g[..., mine].reshape(-1, outputs), w[..., mine].reshape(taps * inputs, outputs).T)
-        patches[..., group * inputs : (group + 1) * inputs] = found.reshape(*g.shape[:3], *window.kernel, inputs)
-    return patches
-
-
-def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W) of conv, g as conv returns."""
-    channels = w.shape[2] * groups
-    x = namespace(g).empty((len(g), *image, channels), g.dtype)
-    taps = window.kernel[0] * window.kernel[1]
-    for block in _blocks(len(g), g.shape[1] * g.shape[2] * taps * channels * g.dtype.itemsize):
-        patches = _patches_adjoint(g[block], w, window, groups)
-        _scatter_patches(patches, x[block], window)
-    return x
-
-
-def _scatter_patches(patches: Array, x: Array, window: Window) -> None:
-    """Write to x (frames, H, W, C) the sums of the overlapping patches (frames, rows, columns, kh, kw, C)."""
-    rows, columns = patches.shape[1:3]
-    image = (x.shape[1], x.shape[2])
-    padded = _canvas(x, image, x.shape[3], window, (rows, columns))
-    for i, j, down, across in _taps(window, rows, columns):
-        padded[:, down, across] += patches[:, :, :, i, j]
-    x[...] = padded[_inside(window, image)]
-
-
 def pool(x: Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)

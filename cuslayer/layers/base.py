@@ -13,7 +13,7 @@ from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, as_tensor
 
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
@@ -192,7 +192,7 @@ class Layer:
             return None
 
         def run(*inputs: Array) -> Array:
-            return self(*inputs).data
+            return as_tensor(self(*map(as_tensor, inputs))).data
 
         return Remembering(run, self.memory) if self.memory else run
 

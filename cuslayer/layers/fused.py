@@ -14,7 +14,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking
 from cuslayer.layers.base import Pair
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
-from cuslayer.neurons.potential import save_for_backward, wanted_dtype
+from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.operations.base import DeferredGradient, as_array
 from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_deferred, takes_packed
 
@@ -226,7 +226,8 @@ def conv_pool(
     """Return ``neuron(pool(neuron(conv(x, weight))))``.
 
     On the CPU this is one pass under the conditions of `conv_neuron`, with float32 weights and pooling windows that
-    tile the map. The list of spikes and both potentials are saved for backward.
+    tile the map. The list of spikes and both potentials are saved for backward; in one pass, if nobody
+    observes the potential before pooling, only its states at every 32nd step, from which backward computes it again.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -266,7 +267,8 @@ def conv_pool(
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window, exact) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, wanted_dtype(weight.dtype))
+        keep = (recomputable() and k.fused.checkpoints) or wanted_dtype(weight.dtype)
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, keep)
         dtype = weight.dtype
     else:
         u, fired = fire(k, k.conv.forward(frames, weight, window, groups), steps, response, spiking)

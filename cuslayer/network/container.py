@@ -11,6 +11,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
+from cuslayer.network.chunks import in_chunks
 from cuslayer.network.fusion import Run, observed, plan
 from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
@@ -60,6 +61,9 @@ class Container(Layer):
     def __call__(self, x: Any) -> Tensor:
         """Return the output for the input x (T, N, ...).
 
+        Without gradients, on the CPU, a long input runs in chunks of time, so that the memory besides input and output
+        does not grow with T; the output is the same to the bit. See `in_chunks` in cuslayer/network/chunks.py.
+
         Raises:
             TypeError: x is not made of numbers or booleans.
             ValueError: x does not fit the first layer, or holds NaN or an infinity.
@@ -75,7 +79,9 @@ class Container(Layer):
         observed_run = with_memory_errors(observed(self, graph.parts), graph, x.shape)
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
         with checked_input(self, x), saved, _unpacked_once(observed_run, graph, x) as run:
-            y = flow(plan(graph), graph.output, {INPUT: x}, run)
+            y = in_chunks(self, graph, x)
+            if y is None:
+                y = flow(plan(graph), graph.output, {INPUT: x}, run)
         keep_unpacked(y, False)
         return y
 

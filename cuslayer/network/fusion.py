@@ -206,6 +206,11 @@ def observed(net: Any, parts: Sequence[Part] = ()) -> Run:
     return run
 
 
+def is_observed(net: Any, parts: Sequence[Part]) -> bool:
+    """Return whether a network or one of its nested networks has an observer in this thread."""
+    return any(other is net for other, _ in _observers.get()) or bool(_observed_parts(parts))
+
+
 def _observed_parts(parts: Sequence[Part]) -> list[tuple[Part, Observer]]:
     """Return the parts that have observers, with each of them."""
     return [(part, observer) for net, observer in _observers.get() for part in parts if part.container is net]

@@ -9,7 +9,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.layers import Dense
+from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.layers import Conv, Dense, Pool
 from cuslayer.network.fusion import Step, one_pass, plan
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.input import as_input, finite_input
@@ -21,11 +22,19 @@ Run: TypeAlias = "Callable[..., Array]"
 
 
 class _Item(NamedTuple):
-    """A stage or a dense layer with its neurons: its function, the numbers of its inputs, and that of its output."""
+    """A stage, or several that run as one.
+
+    Attributes:
+        run: its function.
+        inputs: the numbers of its inputs.
+        last: the number of its output.
+        done: the numbers of the inputs that nothing after it takes.
+    """
 
     run: Run
     inputs: tuple[int, ...]
-    number: int
+    last: int
+    done: tuple[int, ...] = ()
 
 
 class Stream:
@@ -66,7 +75,11 @@ class Stream:
         for name, p in self._net.named_parameters().items():
             if not isinstance(p.data, np.ndarray):
                 raise ValueError(f"stream: the network must be on the CPU, {name} is on a GPU")
-        self._items = [item for step in plan(self._graph) for item in _items(self._graph, step)]
+        items = [item for step in plan(self._graph) for item in _items(self._graph, step)]
+        self._items, taken = list[_Item](), {self._graph.output}
+        for item in reversed(items):
+            self._items.insert(0, item._replace(done=tuple({*item.inputs} - taken)))
+            taken |= {*item.inputs}
         self._shape: tuple[int, ...] | None = None
         self.steps = 0
 
@@ -97,12 +110,18 @@ class Stream:
             raise ValueError(f"stream: x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
         if given.dtype != bool:
             finite_input("stream", "x", given)
-        values = {INPUT: given.data}
-        with no_grad():
-            for run, inputs, number in self._items:
-                values[number] = run(*(values[each] for each in inputs))
         self._shape = given.shape[1:]
-        self.steps += len(given)
+        return self.advance(given.data)
+
+    def advance(self, x: Array) -> Array:
+        """Return the output for the next steps of an array that fits the network and the calls before."""
+        values = {INPUT: x}
+        with no_grad():
+            for run, inputs, number, done in self._items:
+                values[number] = run(*(values[each] for each in inputs))
+                for each in done:
+                    del values[each]
+        self.steps += len(x)
         return values[self._graph.output]
 
     def __repr__(self) -> str:
@@ -110,15 +129,35 @@ class Stream:
 
 
 def _items(graph: Graph, step: Step) -> list[_Item]:
-    """Return a step of a plan with a state: a dense layer and its neurons together, other stages one by one."""
-    if step.fusion is not None and step.fusion.layers == (Dense,):
-        from cuslayer.kernels.srm.stream import StreamedDense  # imports Numba
-
-        layer, neuron = step.stages
-        of_neuron: Any = one_pass(neuron)
-        weight = layer.effective_weight().data
-        return [_Item(StreamedDense(weight, of_neuron.response, of_neuron.spiking), step.inputs, step.last)]
+    """Return a step of a plan with a state: stages that run as one if they can, others one by one."""
+    run = None if step.fusion is None else _fused(step.fusion.layers, *step.stages)
+    if run is not None:
+        return [_Item(run, step.inputs, step.last)]
     return [_Item(_streamed(graph, part), part.inputs, part.last) for part in step.parts()]
+
+
+def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
+    """Return a layer and its neurons, perhaps pooling and its neurons, with a state; None if they run one by one."""
+    from cuslayer.kernels.conv.spikes import runs  # imports Numba
+    from cuslayer.kernels.fused.stream import StreamedConv, StreamedDense
+
+    if kinds == (Pool,):
+        return None
+    weight, (response, spiking, _) = layer.effective_weight().data, one_pass(neuron) or neuron
+    if kinds == (Dense,):
+        return StreamedDense(weight, response, spiking)
+    options = layer.geometry()
+    window = Window.of("conv", weight.shape[:2], options["stride"], options["padding"], options["dilation"])
+    if not runs(window, options["groups"]):
+        return None
+    if kinds == (Conv,):
+        return StreamedConv(weight, window, response, spiking)
+    pool, after = pooled
+    of_pool: Any = one_pass(after)
+    pooling = Pooling(pool.window, pool.gain, of_pool.response, of_pool.spiking)
+    if not pool.window.tiles or weight.dtype != np.float32:
+        return None
+    return StreamedConv(weight, window, response, spiking, pooling)
 
 
 def _streamed(graph: Graph, step: Step) -> Run:

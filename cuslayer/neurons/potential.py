@@ -72,12 +72,22 @@ def on_potential(callback: Callable[[Potentials], None]) -> AbstractContextManag
     return _observers.set((*_observers.get(), callback))
 
 
+def potentials_are_observed() -> bool:
+    """Return whether somebody is called with the potentials of layers, in this thread."""
+    return bool(_observers.get())
+
+
 def wanted_dtype(dtype: Any) -> Any:
     """Return the dtype in which a fused pass saves potentials that it computes in `dtype`; None without gradients."""
     if not grad_enabled():
         return None
     full = _format.get() == FORMATS[0] or _observers.get() or dtype != np.float32
     return dtype if full else np.dtype(np.float16)
+
+
+def recomputable() -> bool:
+    """Return whether backward may compute potentials again: they are wanted in full, and nobody observes them."""
+    return grad_enabled() and _format.get() == FORMATS[0] and not _observers.get()
 
 
 def save_for_backward(

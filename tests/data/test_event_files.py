@@ -16,7 +16,7 @@ from cuslayer.data.formats import FORMATS, base
 from tests.support.counted import calls
 
 SHARED = Path(__file__).parents[3] / "shared/data"
-KNOWN = ".bs2, .bin, .bs1, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4"
+KNOWN = ".bs2, .bin, .bs1, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4, .dat, .raw"
 
 
 def one(t=1.0, x=0, y=0, p=0):

@@ -83,7 +83,7 @@ def test_a_pipe_in_a_folder_of_recordings(tmp_path):
 # Limits of events
 
 
-@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4"])
+@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"])
 def test_the_limit_of_events_of_every_format(tmp_path, suffix):
     path, n = tmp_path / f"a{suffix}", 20
     zeros = np.zeros(n, int)

@@ -125,3 +125,15 @@ def test_bits_do_not_depend_on_the_number_of_cores():
         for cores in (1, 2, 5)
     }
     assert len(found) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_of_fork_has_memory_of_its_own():
+    x = memory.empty((1 << 21,), np.uint8)
+    x[:] = 0
+    child = os.fork()
+    if child == 0:
+        x[:] = 1
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not x.any()

@@ -41,13 +41,13 @@ def test_dense_of_packed_spikes(
     steps: int, samples: int, frame: tuple[int, ...], outputs: int, rate: float, dtype: str, seed: int
 ) -> None:
     x, w = train(seed, (steps, samples, *frame), rate), normal(seed, (math.prod(frame), outputs), dtype)
-    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
+    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.walk(listed(x), w))
 
 
 def test_frames_of_a_warp_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.dense, "_BLOCKS", 1)
     x, w = train(0, (20, 2, 45), 0.3), normal(0, (45, 7), "float32")
-    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
+    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.walk(listed(x), w))
 
 
 @drawn

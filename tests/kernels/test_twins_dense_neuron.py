@@ -79,7 +79,7 @@ def check_neuron(
     wanted = None if keep is None else np.dtype(keep if keep == "float16" else dtype)
     u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, response, spiking, wanted)
     rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], math.prod(frame)))
-    potential, fired = cpu.srm.neuron(cpu.dense.forward(rows, w).reshape(sizes.by_step), response, spiking)
+    potential, fired = cpu.srm.neuron(cpu.dense.walk(rows, w).reshape(sizes.by_step), response, spiking)
     same_bits(u, stored(potential, keep))
     expected = packed_on_host(fired.reshape(sizes))
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
@@ -177,7 +177,7 @@ def test_a_long_silence(flush: bool) -> None:
     x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
     x[:3] = True
     neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
-    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    potential, _ = cpu.srm.neuron(cpu.dense.walk(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
     g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
     with emulation(flush):
         u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))

@@ -103,9 +103,10 @@ def test_both_devices_have_the_same_bits(tau: float, dt: float, dtype: str) -> N
     for there in runs:
         assert {name for name, y in here.items() if y.tobytes() != there[name].tobytes()} == set()
         for name, y in gradients.items():
-            # Where one is 0, the other is, but for the rounding of exp.
+            # Up to the rounding of exp; where one is 0, the other is.
             assert np.abs(y - there[name]).max() <= 1e-6 * np.abs(y).max()
-            assert np.count_nonzero((y == 0) != (there[name] == 0)) <= 2
+            # A state just above the bound on one device alone is replaced by 0 there at the next check, 8 steps later.
+            assert np.count_nonzero((y == 0) != (there[name] == 0)) <= 8
             assert subnormal(there[name]) == 0
     assert {name for name, y in runs[0].items() if y.tobytes() != runs[1][name].tobytes()} == set()
 

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.kernels import matrix
-from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import winograd
 from tests.support import reference
 
 RNG = np.random.default_rng(6)
@@ -145,33 +142,3 @@ def test_errors():
             functions.conv(x, w, **{name: 1.5})
     with pytest.raises(ValueError, match="conv: stride must be one integer or two, got 3"):
         functions.conv(x, w, stride=(1, 1, 1))
-
-
-@pytest.mark.cpu_only
-@settings(deadline=None, max_examples=80)
-@given(
-    frames=st.integers(0, 40),
-    image=st.tuples(st.integers(0, 9), st.integers(0, 9)),
-    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
-    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    dtype=st.sampled_from(["float32", "float64"]),
-)
-def test_winograds_gradient_equals_the_sum(frames, image, padding, channels, dtype):
-    assume(all(size + 2 * pad >= 3 for size, pad in zip(image, padding, strict=True)))
-    window = Window.of("conv", 3, 1, padding, 1)
-    assert winograd.fits(window, 1)
-    generator = np.random.default_rng(0)
-    g = generator.standard_normal((frames, *window.outputs("conv", image, ceil=False), channels[1])).astype(dtype)
-    w = generator.standard_normal((3, 3, *channels)).astype(dtype)
-    x = winograd.conv_input_adjoint(g, w, image, window)
-    assert (x.dtype, x.shape) == (g.dtype, (frames, *image, channels[0]))
-    expected = matrix.conv_input_adjoint(g.astype(np.float64), w.astype(np.float64), image, window, 1)
-    # The norm of a gradient whose terms neither cancel nor lie outside the image: Winograd's sums round all of them.
-    size = max(np.linalg.norm(expected), np.linalg.norm(g) * np.linalg.norm(w) / np.sqrt(channels[1]))
-    assert np.linalg.norm(x - expected) <= 8 * np.finfo(dtype).eps * size
-
-
-@pytest.mark.cpu_only
-def test_winograd_leaves_other_windows_alone():
-    for kernel, stride, dilation, groups in [(5, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 1), (3, 1, 1, 2), ((3, 1), 1, 1, 1)]:
-        assert not winograd.fits(Window.of("conv", kernel, stride, 1, dilation), groups)

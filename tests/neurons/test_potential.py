@@ -96,7 +96,7 @@ def test_the_surrogates_error():
 def test_half_the_memory():
     kept = []
     for potentials in ("full", "float16"):
-        net = cs.Network("16x16x2-8c3-2a-8c3-4", cs.SRM(), potentials=potentials)
+        net = cs.Network("16x16x2-8c3-8c3-4", cs.SRM(), potentials=potentials)
         spikes = net(np.zeros((100, 2, 16, 16, 2), bool))
         node, size = spikes.node, 0
         seen = {}

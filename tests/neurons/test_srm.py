@@ -215,8 +215,11 @@ def test_the_neuron_calls_the_functions():
 
 
 @pytest.mark.cpu_only
-def test_the_float32_surrogate_is_exp_to_seven_digits():
-    """Over its whole range, down to exp(-40)."""
+@pytest.mark.parametrize(
+    ("dtype", "least", "error"), [(np.float32, -40.0, 2e-7), (np.float64, -700.0, 5e-16)], ids=["float32", "float64"]
+)
+def test_the_surrogate_is_exp_to_the_digits_of_its_type(dtype, least, error):
+    """Over its whole range; it is 0 below."""
     from cuslayer.jit import compiled
     from cuslayer.kernels.host.exponential import exp_of_negative
 
@@ -225,12 +228,13 @@ def test_the_float32_surrogate_is_exp_to_seven_digits():
         for j in range(x.size):
             y[j] = exp_of_negative(x[j])
 
-    x = -np.linspace(0, 39.99, 200_001).astype(np.float32)
+    x = (np.linspace(0, 0.9999, 200_001) * least).astype(dtype)
     y = np.empty_like(x)
     fill(x, y)
-    exact = np.exp(x.astype(float))
-    assert np.abs(y / exact - 1).max() < 2e-7
-    ends = np.array([-40.1, -1000.0, -np.inf, np.nan], np.float32)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.abs(y / exact - 1).max() < error
+    assert y[0] == 1
+    ends = np.array([1.001 * least, -1000.0, -np.inf, np.nan], dtype)
     out = np.ones_like(ends)
     fill(ends, out)
     assert (out[:2] == 0).all()

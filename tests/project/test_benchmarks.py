@@ -44,12 +44,56 @@ def test_kernels(tmp_path, capsys):
     timed = [pair for pair in NAMES if pair[0] not in few and pair[1] not in (*calls, "delay_steps")]
     assert {whole_name(*names) for names in timed} <= set(names)
     assert all(row["share_of_a_copy"] > 0 and row["megabytes"] > 0 for row in found["rows"])
+    bound = {row["kernel"]: row["share_of_arithmetic"] for row in found["rows"]}
+    assert bound["psp"] is None
+    assert all(bound[name] > 0 for name in ("fir", "fir_adjoint", "loihi_adjoint", "dense", "conv_input_adjoint"))
     assert found["machine"]["cores"] >= 1
     printed = capsys.readouterr().out
     page = (tmp_path / "page.md").read_text()
     for text in (printed, page):
         assert all(name in text for name in names)
     assert "`python benchmarks/kernels.py`" in page
+
+
+def test_crossover(tmp_path, capsys):
+    import crossover
+
+    options = ["--small", "--repeats", "1", *files(tmp_path, "c.json", "crossover")]
+    assert crossover.main(options) in (0, 1)
+    found = json.loads((tmp_path / "c.json").read_text())
+    works = [work for source in crossover.SOURCES for work in source(True)]
+    assert [row["work"] for row in found["rows"]] == [work.name for work in works]
+    for row in found["rows"]:
+        assert len(row["walk_ms"]) == len(row["product_ms"]) == len(crossover.ACTIVITIES)
+        assert row["loss"] >= 0
+        assert not row["busy"][0]
+        assert row["busy"][-1]
+    printed, page = capsys.readouterr().out, (tmp_path / "page.md").read_text()
+    assert all(work.name in text for work in works for text in (printed, page))
+    assert "`python benchmarks/crossover.py`" in page
+
+
+def test_the_crossing_lies_between_two_activities():
+    import crossover
+
+    activities = [0.01, 0.1, 0.4]
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [2.0, 5.0, 5.0]) == pytest.approx(0.01 * 10**0.5)
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [50.0, 50.0, 50.0]) is None
+    assert crossover.crossing(activities, [1.0, 10.0, 40.0], [0.5, 0.5, 0.5]) == 0
+    # Where noise lets it cross twice, the last one counts.
+    assert crossover.crossing(activities, [3.0, 4.0, 16.0], [2.0, 8.0, 8.0]) == pytest.approx(0.2)
+
+
+def test_the_choice_that_loses_is_reported(tmp_path, monkeypatch):
+    import crossover
+    from crossover_dense import Ways, Work
+
+    def wrong(rate):
+        calls = []
+        return Ways(lambda: sum(range(200_000)), lambda: calls.append(rate), busy=False)
+
+    monkeypatch.setattr(crossover, "SOURCES", [lambda small: [Work("a work", 0.5, wrong)]])
+    assert crossover.main(["--repeats", "1", *files(tmp_path, "c.json", "crossover")]) == 1
 
 
 def test_recording(tmp_path, capsys):
@@ -82,8 +126,52 @@ def test_the_exponent_is_that_of_the_upper_half():
 
     sizes = [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
     values = [5.0, 5.0, 5.0, *(3 * np.array(sizes[3:]) ** 0.8)]
-    assert scaling.exponent(sizes, values) == pytest.approx(0.8)
-    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx(2)
+    assert scaling.exponent(sizes, values) == pytest.approx((0.8, 0))
+    assert scaling.exponent([2.0, 4.0], [3.0, 12.0]) == pytest.approx((2, 0))
+    # Of three points at 1, e, e^2 whose logarithms are 0, 1.5, 2: the slope is 1, the residues are -1/6, 1/3, -1/6.
+    slope, error = scaling.exponent([1.0, np.e, np.e**2], [1.0, np.exp(1.5), np.exp(2.0)])
+    assert slope == pytest.approx(1)
+    assert error == pytest.approx(np.sqrt((1 / 36 + 1 / 9 + 1 / 36) / 2))
+
+
+def test_cliffs(tmp_path, capsys, monkeypatch):
+    import cliffs
+
+    small = {"silence": [cliffs.changed(cliffs.Dense(steps=20, inputs=60, hidden=8), "no spikes", spikes="zeros")]}
+    conv = cliffs.Conv(steps=20, batch=1, side=(6, 6), pool=2)
+    small["types"] = [cliffs.changed(conv, "float64", dtype="float64")]
+    monkeypatch.setattr(cliffs, "cases", lambda: small)
+    cliffs.main(["--seconds", "0", *files(tmp_path, "c.json", "cliffs")])
+    rows = json.loads((tmp_path / "c.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == ["no spikes", "float64"]
+    assert rows[0]["forward_work"] < 1
+    assert rows[1]["training_work"] == 2
+    for row in rows:
+        times = row["training_ms"] / row["neighbour_training_ms"]
+        assert row["training_ratio"] == pytest.approx(times / row["training_work"])
+    page = (tmp_path / "page.md").read_text()
+    assert "no spikes" in capsys.readouterr().out
+    assert "2 cases, " in page
+    assert "`python benchmarks/cliffs.py`" in page
+
+
+def test_all_cases_of_cliffs_differ_from_their_neighbours():
+    import cliffs
+
+    cases = [case for group in cliffs.cases().values() for case in group]
+    assert len({case.name for case in cases}) == len(cases) > 50
+    assert all(case.odd != case.smooth for case in cases)
+
+
+def test_the_work_of_a_dense_layer():
+    import cliffs
+
+    setup = cliffs.Dense(steps=10, batch=1, inputs=4, hidden=3, spikes="zeros")
+    forward = 2 * 40 + 10 * 30 + 2 * 30 + 10 * 100
+    assert cliffs.work(setup, setup.input()) == (forward, forward + 12 * 130 + 30 * 10 / 4)
+    start = cliffs.Dense(steps=160, batch=1, inputs=4, spikes="start", rate=1.1).input()
+    assert start[:2].all()
+    assert not start[2:].any()
 
 
 def test_event_files(tmp_path, capsys):
@@ -101,14 +189,14 @@ def test_latency(tmp_path, capsys, monkeypatch):
 
     # Whether bars are met, this machine does not say while it runs tests.
     monkeypatch.setattr(latency, "BARS", {name: bar._replace(seconds=1e9) for name, bar in latency.BARS.items()})
-    only = ["import", "explain", "launch", "read"]
+    only = ["import", "explain", "launch", "read", "stream-cnn"]
     assert latency.main(["--only", *only, "--repeats", "1", "--out", str(tmp_path / "l.json")]) == 0
     found = json.loads((tmp_path / "l.json").read_text())
     assert list(found) == only
     assert all(seconds > 0 for seconds in found.values())
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["what", "bar", "measured", "met"]
-    assert [row.split()[-1] for row in rows] == 4 * ["yes"]
+    assert [row.split()[-1] for row in rows] == 5 * ["yes"]
     assert all(name in latency.__doc__ for name in latency.BARS)
 
 

@@ -79,6 +79,24 @@ def conv(x, w, stride, padding, dilation, groups):
     return y
 
 
+def conv_input_adjoint(g, w, image, window, groups):
+    """The gradient (frames, H, W, C) of an image (H, W): each error adds its window of weights."""
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = window
+    inputs, outputs = w.shape[2], w.shape[3] // groups
+    g, w = g.astype(np.float64), w.astype(np.float64)
+    x = np.zeros((len(g), *image, inputs * groups))
+    for r in range(g.shape[1]):
+        for c in range(g.shape[2]):
+            for i in range(kh):
+                for j in range(kw):
+                    h, v = r * sh + i * dh - ph, c * sw + j * dw - pw
+                    if 0 <= h < image[0] and 0 <= v < image[1]:
+                        for k in range(groups):
+                            of, to = slice(k * outputs, (k + 1) * outputs), slice(k * inputs, (k + 1) * inputs)
+                            x[:, h, v, to] += g[:, r, c, of] @ w[i, j, :, of].T
+    return x
+
+
 def conv_transpose(x, w, stride, padding, dilation, groups, output_padding):
     """x (frames, H, W, C), w (kh, kw, outputs / groups, C), every constant a pair."""
     (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation

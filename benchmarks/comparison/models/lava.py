@@ -40,13 +40,18 @@ class Network(TorchNetwork):
     def layout(self, x: torch.Tensor) -> torch.Tensor:
         return super().layout(x.movedim(0, -1))
 
+    def weight(self, k: int) -> torch.Tensor:
+        return self.synapses[k].synapse.weight
+
     def scale(self, k: int, factor: float) -> None:
-        with torch.no_grad():
-            self.synapses[k].synapse.weight.mul_(factor)
+        self.weight(k).mul_(factor)
+
+    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        return self.synapses[k](x.flatten(1, -2) if self.layers[k][0] == "dense" else x)
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        for k, block in enumerate(self.synapses):
-            x = block(x.flatten(1, -2) if self.layers[k][0] == "dense" else x)
+        for k in range(len(self.layers)):
+            x = self.fire(k, x)
             if note:
                 note(k, x)
         return x

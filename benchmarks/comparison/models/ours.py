@@ -1,7 +1,8 @@
-"""cuslayer: spikes stay booleans, and each layer runs spike by spike with its neurons in one pass."""
+"""cuslayer: spikes stay booleans, and each layer runs with its neurons in one pass."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,27 +16,36 @@ from cuslayer import Tensor
 from cuslayer.kernels import cpu
 
 PACKAGES = ("cuslayer", "numba", "numpy")
-FORMS = {"events": "SRM, spike by spike", "half": "the same, potentials kept as float16"}
+FORMS = {"default": "SRM, by default", "full": "the same, potentials kept in full"}
 
 # An import that waits for its first use is an import all the same: Numba's waits for the first call of a loop.
 cpu.spikes.synapse_input(np.zeros((1, 1), bool))
 
 # A network that has learned nothing is nearly silent, and silence costs nothing here: it learns for some steps first.
 SETTLING = 20
+# Of weights by kind of layer. The examples' networks have smaller ones, of which the first layer's depends on its kind.
+SLAYERS = {"conv": 100.0, "dense": 10.0}
 
 
 class Network:
-    """The examples' networks: nmnist_mlp.py where the first layer is dense, else nmnist_cnn.py."""
+    """The examples' networks: nmnist_mlp.py where the first layer is dense, else nmnist_cnn.py.
+
+    A work's `initial` says how its weights begin: as in the examples ("examples"), as SLAYER's ("slayer"), or so that
+    each layer fires as often as the input ("activity").
+    """
 
     def __init__(self, work: dict, form: str, spikes: np.ndarray, labels: np.ndarray) -> None:
         cs.seed(0)
+        self.initial = work.get("initial", "examples")
         dense = work["layers"][0][0] == "dense"
         self.srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
         parts: list[Any] = []
         for layer, (before, _) in zip(work["layers"], stages.shapes(work["layers"], spikes.shape[2:]), strict=True):
-            scale = 10 if dense else 7 if not parts else 2 if layer[0] == "dense" else 3
+            scale = SLAYERS.get(layer[0], 1.0)
+            if self.initial == "examples" and not dense:
+                scale = 7 if not parts else 2 if layer[0] == "dense" else 3
             parts += [self.synapse(before, scale, *layer), self.srm]
-        self.net = cs.Sequential(*parts, potentials="float16" if form == "half" else "full")
+        self.net = cs.Sequential(*parts, **({"potentials": "full"} if form == "full" else {}))
         self.loss = cs.SpikeCountLoss(self.srm, true=60, false=10, region=(0, len(spikes)))
         self.x, self.labels = spikes, labels
         quick = 0.01 if dense else 0.002
@@ -50,11 +60,31 @@ class Network:
             return cs.Pool(size, gain=stages.POOL_GAIN * self.srm.theta)
         return cs.Dense(shape, size, weight_scale=scale)
 
-    def settle(self) -> None:
-        """Train for a few steps, then set a tiny learning rate."""
-        for _ in range(SETTLING):
-            self.train()
+    def settle(self, samples: int | None = None) -> None:
+        """Make the layers fire as the work wants it, on some samples, then set a tiny learning rate."""
+        if self.initial == "examples":
+            for _ in range(SETTLING):
+                self.train()
+        elif self.initial == "activity":
+            for parameter in self.net.parameters():
+                w = parameter.data
+                w += stages.shift(w.std(), math.prod(w.shape[:-1]))
+            with cs.no_grad():
+                rates = [float(self.x.mean())] * (len(self.net.layers) // 2)
+                stages.calibrate(self, rates, samples, lambda s: float(s.mean()))
         self.optimizer.epoch = 1
+
+    def input(self, samples: int | None) -> np.ndarray:
+        """Return the spikes of the first samples of the batch, or of all."""
+        return self.x[:, :samples]
+
+    def fire(self, k: int, x: np.ndarray) -> np.ndarray:
+        """Return the spikes of a layer's neurons for the spikes that the layer receives."""
+        return cs.Sequential(*self.net.layers[2 * k : 2 * k + 2])(x).numpy()
+
+    def scale(self, k: int, factor: float) -> None:
+        """Multiply the weights of a layer, or the gain of its pooling."""
+        self.net.layers[2 * k].scale_output(factor)
 
     def train(self) -> None:
         """Take a training step."""
@@ -72,14 +102,13 @@ class Network:
         end = time.perf_counter()
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
 
-    def rates(self, samples: int | None = None) -> list[float]:
-        """Return the share of steps in which each layer's neurons fire, for the first samples of the batch."""
+    def rates(self) -> list[float]:
+        """Return the share of steps in which each layer's neurons fire."""
         found, layers = [], self.net.layers
         with cs.no_grad():
             for count in range(2, len(layers) + 1, 2):
                 # As in training, where a layer and its neurons are one pass and leave no weighted input behind.
-                spikes = cs.Sequential(*layers[:count])(self.x[:, :samples])
-                found.append(float(spikes.numpy().mean()))
+                found.append(float(cs.Sequential(*layers[:count])(self.x).numpy().mean()))
         return found
 
     def pairs(self) -> Any:
@@ -111,16 +140,26 @@ def check(network: Network) -> dict:
     """Return the difference of the gradients and those of the plain matrix path, relative to their norms.
 
     In float32 a potential within rounding of the threshold may fire on one path and not on the other; where that
-    happens the two are compared in float64, in which it does not.
+    happens the two are compared in float64, in which it does not. `error` is that of potentials kept in full, `default`
+    that of potentials kept as by default.
     """
-    worst, dtype = float("inf"), np.float32
+    found: dict[str, Any] = {}
+    kept = network.net.potentials
     for dtype in (np.float32, np.float64):
-        ours = network.gradients(lambda: network.net(network.x), dtype)
         plain = network.gradients(lambda dtype=dtype: network.by_matrices(dtype), dtype)
-        worst = max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(ours, plain, strict=True))
-        if worst <= recordings.GRADIENT_TOLERANCE:
+        for name, potentials in (("error", "full"), ("default", kept)):
+            network.net.potentials = potentials
+            try:
+                ours = network.gradients(lambda: network.net(network.x), dtype)
+            finally:
+                network.net.potentials = kept
+            found[name] = max(
+                float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(ours, plain, strict=True)
+            )
+        found["dtype"] = np.dtype(dtype).name
+        if found["error"] <= recordings.GRADIENT_TOLERANCE:
             break
-    return {"error": worst, "dtype": np.dtype(dtype).name}
+    return found
 
 
 def inference(network: Network, data: str, steps: int, count: int) -> dict:

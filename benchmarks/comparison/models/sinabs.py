@@ -24,10 +24,13 @@ class Network(TorchNetwork):
     def layout(self, x: torch.Tensor) -> torch.Tensor:
         return super().layout(x.transpose(0, 1))
 
+    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        self.neurons[k].reset_states()
+        return self.neurons[k](product_of_all(self.synapses[k], x))
+
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        for k, (synapse, neuron) in enumerate(zip(self.synapses, self.neurons, strict=True)):
-            neuron.reset_states()
-            x = neuron(product_of_all(synapse, x))
+        for k in range(len(self.layers)):
+            x = self.fire(k, x)
             if note:
                 note(k, x)
         return x

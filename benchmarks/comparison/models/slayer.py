@@ -126,11 +126,14 @@ class Network(TorchNetwork):
         x = x.movedim(0, -1)
         return super().layout(x if x.ndim == 5 else x[:, :, None, None])
 
+    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        if self.layers[k][0] == "dense":
+            x = x.flatten(1, 3)[:, :, None, None]
+        return self.neurons[k](self.synapses[k](x))
+
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
-        for k, (synapse, neurons) in enumerate(zip(self.synapses, self.neurons, strict=True)):
-            if self.layers[k][0] == "dense":
-                x = x.flatten(1, 3)[:, :, None, None]
-            x = neurons(synapse(x))
+        for k in range(len(self.layers)):
+            x = self.fire(k, x)
             if note:
                 note(k, x)
         return x.flatten(1, 3)

@@ -30,8 +30,8 @@ class Network(SteppedNetwork):
     def start(self) -> None:
         functional.reset_net(self.neurons)
 
-    def fire(self, k: int, current: torch.Tensor) -> torch.Tensor:
-        return self.neurons[k](current)
+    def run(self, k: int, current: torch.Tensor) -> torch.Tensor:
+        return super().run(k, current) if self.form == "plain" else self.neurons[k](current)
 
     def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         return self.neurons[k](current), None

@@ -7,6 +7,7 @@ which sums, and ["dense", neurons].
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,30 +47,52 @@ def wanted(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.where(right, TRUE_RATE, FALSE_RATE).astype(np.float32)
 
 
-def calibrate(
-    layers: list[list],
-    rates: list[float],
-    measure: Callable[[], list[float]],
-    scale: Callable[[int, float], None],
-) -> None:
-    """Scale the weights of one layer after the other until its neurons fire as often as in `rates`.
+def shift(deviation: float, inputs: int) -> float:
+    """Return what is added to weights of mean 0, of each of some inputs, so that neurons can fire at any rate.
 
-    The rate of a layer depends on the layers before it, which are scaled first.
+    Without it half of the neurons never fire, however large the weights are. With it, where all inputs fire as often,
+    the mean over the neurons of the weighted input equals its standard deviation.
     """
-    for k, (kind, *_) in enumerate(layers):
-        if kind == "pool":
-            continue
-        gain, low, high = 1.0, 0.0, float("inf")
+    return deviation / inputs**0.5
+
+
+class Scalable(Protocol):
+    """A network whose layers run one by one, on spikes as the library has them."""
+
+    def input(self, samples: int | None) -> Any:
+        """Return the spikes of the first samples of the batch, or of all."""
+
+    def fire(self, k: int, x: Any) -> Any:
+        """Return the spikes of a layer's neurons for the spikes that the layer receives, at all steps."""
+
+    def scale(self, k: int, factor: float) -> None:
+        """Multiply the weights of a layer, or the gain of its pooling."""
+
+
+def calibrate(network: Scalable, rates: list[float], samples: int | None, mean: Callable[[Any], float]) -> None:
+    """Scale one layer after the other until its neurons fire as often as in `rates`, by a mean over some samples.
+
+    The search ends where a rate stays the same however large the gain is: neurons that a spike resets may fire at most
+    once for each spike that they receive.
+    """
+    x = network.input(samples)
+    for k, wanted_rate in enumerate(rates):
+        gain, low, high, last = 1.0, 0.0, float("inf"), -1.0
         for _ in range(TRIES):
-            rate = measure()[k]
-            if abs(rate - rates[k]) <= TOLERANCE * rates[k]:
+            spikes = network.fire(k, x)
+            rate = mean(spikes)
+            if abs(rate - wanted_rate) <= TOLERANCE * wanted_rate or 0 < rate == last < wanted_rate:
                 break
-            low, high = (gain, high) if rate < rates[k] else (low, gain)
+            last = rate
+            low, high = (gain, high) if rate < wanted_rate else (low, gain)
             if high == float("inf"):
                 tried = 2 * gain
             elif low == 0:
                 tried = gain / 2
             else:
                 tried = (low * high) ** 0.5
-            scale(k, tried / gain)
+            network.scale(k, tried / gain)
             gain = tried
+        else:
+            spikes = network.fire(k, x)
+        x = spikes

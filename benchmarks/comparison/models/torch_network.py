@@ -30,6 +30,7 @@ class TorchNetwork:
         time_axis, batch_axis: those of what `layout` returns, and of the output.
         synapses: the layers without their neurons.
         neurons: what is behind each of them.
+        thresholds: theirs.
     """
 
     time_axis, batch_axis = 0, 1
@@ -43,8 +44,13 @@ class TorchNetwork:
         self.synapses = nn.ModuleList(
             [self.synapse(before, *layer) for layer, before in zip(self.layers, befores, strict=True)]
         ).to(self.device)
-        self.neurons = nn.ModuleList([self.neuron(threshold(*layer)) for layer in self.layers]).to(self.device)
-        self.neurons.requires_grad_(False)
+        self.thresholds = [threshold(*layer) for layer in self.layers]
+        self.neurons = nn.ModuleList([self.fixed_neuron(each) for each in self.thresholds])
+        with torch.no_grad():
+            for k, (kind, *_) in enumerate(self.layers):
+                if kind != "pool":
+                    w = self.weight(k)
+                    w.add_(stages.shift(w.std().item(), w[0].numel()))
         x = torch.from_numpy(spikes).to(self.device)
         self.x = self.layout(x.flatten(2) if self.layers[0][0] == "dense" else x.movedim(-1, 2))
         self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1])).to(self.device)
@@ -63,26 +69,49 @@ class TorchNetwork:
         """Return the neurons of a layer."""
         raise NotImplementedError
 
+    def fixed_neuron(self, threshold: float) -> nn.Module:
+        """Return the neurons of a layer on the device, without parameters that are trained."""
+        return self.neuron(threshold).to(self.device).requires_grad_(False)
+
+    def weight(self, k: int) -> torch.Tensor:
+        """Return the weight of a convolution or a dense layer, outputs first."""
+        return self.synapses[k].weight
+
     def layout(self, x: torch.Tensor) -> torch.Tensor:
         """Return spikes (T, N, C, H, W) or (T, N, C) in the layout of the library."""
         return x.float().contiguous()
+
+    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """Return the spikes of a layer's neurons for the spikes that the layer receives, at all steps."""
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
         """Return the output's spikes; call `note` with each layer's, at one time step or all."""
         raise NotImplementedError
 
-    def rates(self, samples: int | None = None) -> list[float]:
-        """Return the share of steps in which each layer's neurons fire, for the first samples of the batch."""
+    def input(self, samples: int | None) -> torch.Tensor:
+        """Return the spikes of the first samples of the batch, or of all."""
+        return self.x if samples is None else self.x.narrow(self.batch_axis, 0, samples)
+
+    def rates(self) -> list[float]:
+        """Return the share of steps in which each layer's neurons fire."""
         found: list[list[float]] = [[] for _ in self.layers]
-        x = self.x if samples is None else self.x.narrow(self.batch_axis, 0, samples)
         with torch.no_grad():
-            self.forward(x, lambda k, s: found[k].append((s != 0).float().mean().item()))
+            self.forward(self.x, lambda k, s: found[k].append((s != 0).float().mean().item()))
         return [float(np.mean(parts)) for parts in found]
 
-    def scale(self, k: int, factor: float) -> None:
-        """Multiply the weights of a layer."""
+    def calibrate(self, rates: list[float], samples: int | None) -> None:
+        """Scale the weights, and the thresholds behind pooling, until the neurons fire at given rates."""
         with torch.no_grad():
-            self.synapses[k].weight.mul_(factor)
+            stages.calibrate(self, rates, samples, lambda s: (s != 0).float().mean().item())
+
+    def scale(self, k: int, factor: float) -> None:
+        """Multiply the weights of a layer, or divide the threshold behind pooling, which has none."""
+        if self.layers[k][0] == "pool":
+            self.thresholds[k] /= factor
+            self.neurons[k] = self.fixed_neuron(self.thresholds[k])
+        else:
+            self.weight(k).mul_(factor)
 
     def step(self) -> dict[str, float]:
         """Take a training step and return the seconds of its parts."""
@@ -166,7 +195,7 @@ class SteppedNetwork(TorchNetwork):
         """Return the spikes of a layer's neurons at a step, and their state, which is None before the first."""
         raise NotImplementedError
 
-    def fire(self, k: int, current: torch.Tensor) -> torch.Tensor:
+    def run(self, k: int, current: torch.Tensor) -> torch.Tensor:
         """Return the spikes of a layer's neurons at all steps."""
         spikes, state = [], None
         for moment in current.unbind(0):
@@ -174,13 +203,17 @@ class SteppedNetwork(TorchNetwork):
             spikes.append(s)
         return torch.stack(spikes)
 
+    def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        self.start()
+        return self.run(k, product_of_all(self.synapses[k], x))
+
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
         self.start()
         return (self.plain if self.form == "plain" else self.hoisted)(x, note)
 
     def hoisted(self, x: torch.Tensor, note: Note | None) -> torch.Tensor:
         for k, synapse in enumerate(self.synapses):
-            x = self.fire(k, product_of_all(synapse, x))
+            x = self.run(k, product_of_all(synapse, x))
             if note:
                 note(k, x)
         return x

@@ -30,7 +30,8 @@ class Limit:
     """The number of events that a file may hold, which is checked before memory is taken for them.
 
     By default it is 524,288, or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if
-    that is more: no file holds more without compression, and the events take at most eight times the size of the file.
+    that is more: no file of whole columns holds more without compression, and the events take at most eight times the
+    size of the file. Prophesee's `.raw`, whose words share what events have in common, may hold one for each byte.
 
     Args:
         size: the size of the file in bytes.
@@ -41,15 +42,14 @@ class Limit:
         self._size, self._most = size, most
 
     def most(self, columns: int = 4) -> int:
-        """Return the number of events for a number of columns."""
+        """Return the number of events for a number of columns, which take one byte each."""
         return max(_FEW, self._size // columns) if self._most is None else self._most
 
-    def check(self, count: int, columns: int = 4) -> None:
-        """Raise Unreadable if the count is too high."""
+    def check(self, count: int, columns: int = 4, *, more: bool = False) -> None:
+        """Raise Unreadable if the count is too high; `more` says that events may follow those that were counted."""
         if count > self.most(columns):
-            raise Unreadable(
-                f"must hold at most {self.most(columns)} events, got {count}; max_events={count} reads them"
-            )
+            found = "more; max_events= raises the limit" if more else f"{count}; max_events={count} reads them"
+            raise Unreadable(f"must hold at most {self.most(columns)} events, got {found}")
 
 
 class Format(NamedTuple):

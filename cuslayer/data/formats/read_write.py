@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from cuslayer import check
 from cuslayer.data.events import Events
-from cuslayer.data.formats import aedat, base, hdf5, npy, slayer
+from cuslayer.data.formats import aedat, base, hdf5, npy, prophesee, slayer
 from cuslayer.files import write_whole
 
 FORMATS = {
@@ -24,6 +24,8 @@ FORMATS = {
     ".hdf5": hdf5.HDF5,
     ".aedat": aedat.AEDAT3,
     ".aedat4": aedat.AEDAT4,
+    ".dat": prophesee.DAT,
+    ".raw": prophesee.RAW,
 }
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
     | `.h5`, `.hdf5` | `events/x`, `/y` (optional), `/p` and `/t` of any type | 11 or more |
     | `.aedat` | AEDAT 3.1 or 4: x and y 0 .. 32767, p 0 or 1 | 8 |
     | `.aedat4` | the same, written as AEDAT 4 | 16 |
+    | `.dat` | Prophesee: x and y 0 .. 16383, p 0 or 1, up to 71 minutes | 8 |
+    | `.raw` | Prophesee's EVT 2.0, 2.1 or 3.0, written as 2.0: x and y 0 .. 2047, p 0 or 1 | 2 to 8 |
 
     Times are as in the file: those of AEDAT 4 count from 1970; `cuslayer.data.FromStart` makes them start at 0.
 
@@ -50,8 +54,8 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
         unit: "s", "ms", "us" or "ns": the unit of the times in a `.npy` file (default ms) or an HDF5 file (default: as
             the file says, or us).
         max_events: the largest number of events to read, which is checked before memory is taken. By default 524,288,
-            or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if that is more: only a
-            file that is compressed to less needs this argument.
+            or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording, 1 in a `.raw` file), if
+            that is more: only a file that is compressed to less needs this argument.
 
     Raises:
         ImportError: the library that the format needs is not installed.

@@ -1,16 +1,23 @@
-"""The input gradient of a convolution by 3 x 3 windows, with 16 multiplications where the sum has 36.
+"""The input gradient of a convolution whose windows step by one, with a third of the multiplications of its sum.
 
-The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's F(2 x 2, 3 x 3)
-gives four of its pixels, a tile, from the 4 x 4 errors around them: with constant matrices B, G and A, the tile is
-``A' [(G w G') * (B' d B)] A``, the product ``*`` being element by element. Summed over the channels, each of the 16
-elements becomes a matrix product. B and A hold 0 and +-1, G besides 1/2: float32 loses no more than the sum does.
+The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's method gives m of
+its pixels in a line from n = m + kernel - 1 errors, by n multiplications in place of m kernel. With constant matrices
+B, G and A they are ``A' [(G w) * (B' d)]``, the product ``*`` being element by element; a tile of pixels is
+``A' [(G w G') * (B' d B)] A``. Summed over the channels, each element of a tile becomes a matrix product. For windows
+of 3 x 3, tiles of 4 x 4 need 36 multiplications in place of 144, tiles of 3 x 3 need 25 in place of 81; for 5 x 5,
+tiles of 2 x 2 need 36 in place of 100. Each side of an image takes what leaves less over at its end.
 
-Source: Lavin and Gray 2016, arXiv 1509.09308, section 4.1.
+The matrices belong to the points 0, 1, -1, 2, -1/2 and infinity (n = 6) or 0, 1, -1, 2 and infinity (n = 5). Of the
+points with small factors these lose the least: float32's error has a norm of 1.2e-6 of the gradient's for windows of
+3 x 3, where that of the sum has 2e-7.
+
+Source: Lavin and Gray 2016, arXiv 1509.09308, section 4; the points: Barabasz et al. 2020, arXiv 1803.10986.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,126 +27,252 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
 
-# Frames that a thread takes at once, and how many bytes of tiles it makes of them at a time: what its cache holds.
-_GRAIN = 16
-_TILE_BYTES = 512 << 10
-_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+# Bytes of the elements of a block of tiles and of their products: what a core's second cache holds.
+_BLOCK_BYTES = 512 << 10
+# Numbers of one element of all tiles of a block, at most, and the distance between elements: a constant, so that the
+# compiler knows that they do not overlap. It is no power of two, which would put them into the same lines of a cache.
+_ROOM = 8192
+_FAR = 8336
+_1, _2, _3, _4, _5, _6 = (np.uint64(i * _FAR) for i in range(1, 7))
+# Indices of loops are unsigned: NumPy's negative indices would cost a comparison each, and SIMD.
+_UNSIGNED = np.uint64
+_POINTS: dict[int, tuple[float, ...]] = {5: (0, 1, -1, 2), 6: (0, 1, -1, 2, -0.5)}
 
 
-def fits(window: Window, groups: int) -> bool:
-    """Return whether a convolution is one of those whose gradient is computed here."""
-    return groups == 1 and window.kernel == (3, 3) and window.stride == (1, 1) and window.dilation == (1, 1)
+class Tiling(NamedTuple):
+    """How an image is cut into tiles: all numbers are pairs of rows and columns but the last."""
+
+    elements: tuple[int, int]
+    pixels: tuple[int, int]
+    tiles: tuple[int, int]
+    # The errors before the first of an image that the first tile needs.
+    before: tuple[int, int]
+    # Rows of tiles, of any frames, that are computed at once.
+    lines: int
+
+
+def _elements(size: int, kernel: int) -> int:
+    """Return the elements of a tile, 5 or 6, that a side of an image needs fewer multiplications with."""
+    # A tile has four pixels at most.
+    cost = {n: -(-size // (n + 1 - kernel)) * n for n in _POINTS if n + 1 - kernel <= 4}
+    return min(cost, key=lambda n: cost[n])
+
+
+def tiling(w: Array, image: tuple[int, int], window: Window, groups: int) -> Tiling | None:
+    """Return how the gradient of an image is computed here, or None if it is not: it depends on shapes alone."""
+    if window.stride != (1, 1) or window.dilation != (1, 1) or not all(2 <= size <= 5 for size in window.kernel):
+        return None
+    n = tuple(map(_elements, image, window.kernel))
+    m = tuple(count + 1 - kernel for count, kernel in zip(n, window.kernel, strict=True))
+    tiles = tuple(-(-size // pixels) for size, pixels in zip(image, m, strict=True))
+    before = tuple(kernel - 1 - pad for kernel, pad in zip(window.kernel, window.padding, strict=True))
+    inputs, outputs = w.shape[2], w.shape[3] // groups
+    of_a_line = max(1, tiles[1]) * max(inputs, outputs)
+    if of_a_line > _ROOM:
+        return None
+    bytes_of_a_line = n[0] * n[1] * max(1, tiles[1]) * (inputs + outputs) * w.itemsize
+    lines = max(1, min(_ROOM // of_a_line, _BLOCK_BYTES // bytes_of_a_line))
+    return Tiling((n[0], n[1]), (m[0], m[1]), (tiles[0], tiles[1]), (before[0], before[1]), lines)
 
 
 @compiled
-def _cut(g: Any, top: int, left: int, lines: Any, tiles: Any, rows: int, columns: int) -> None:
-    """Write ``B' d B`` of each tile of g (frames, H, W, outputs) into tiles (16, frames x rows x columns, outputs).
+def _transform_errors(d: Any, at: Any, out: Any, to: Any, size: Any, elements: int) -> None:
+    """Write ``B' d`` to out, from `to` on, for `size` numbers of d from each index of `at` on."""
+    a0, a1, a2, a3, a4, a5 = at
+    number = d.dtype.type
+    half, more, two, three = number(0.5), number(1.5), number(2), number(3)
+    if elements == 5:
+        for j in range(size):
+            d0, d1, d2, d3, d4 = d[a0 + j], d[a1 + j], d[a2 + j], d[a3 + j], d[a4 + j]
+            q = d3 - d1
+            out[to + j] = two * (d0 - d2) + q
+            out[to + _1 + j] = (d3 - d2) - two * d1
+            out[to + _2 + j] = q + three * (d1 - d2)
+            out[to + _3 + j] = q
+            out[to + _4 + j] = (d4 - d2) - two * q
+    else:
+        for j in range(size):
+            d0, d1, d2, d3, d4, d5 = d[a0 + j], d[a1 + j], d[a2 + j], d[a3 + j], d[a4 + j], d[a5 + j]
+            p, q = d4 - d2, d3 - d1
+            out[to + j] = (d0 - d2) + p - more * q
+            out[to + _1 + j] = p - half * q - more * (d1 + d2)
+            out[to + _2 + j] = p - q + more * (d2 - d3)
+            out[to + _3 + j] = p + half * q
+            out[to + _4 + j] = p - two * q
+            out[to + _5 + j] = (d5 - d3) - q - more * p
 
-    lines (4, 2 columns + 2, outputs) holds ``B' d`` of a row of tiles; what of it lies outside g stays 0.
+
+@compiled
+def _transform_products(m: Any, at: Any, out: Any, to: Any, size: Any, elements: int, pixels: int) -> None:
+    """Write ``A' m`` to out, from `to` on, for `size` numbers of m from each index of `at` on; up to four pixels."""
+    a0, a1, a2, a3, a4, a5 = at
+    number = m.dtype.type
+    eighth, quarter, half = number(0.125), number(0.25), number(0.5)
+    two, four, eight = number(2), number(4), number(8)
+    if elements == 5 and pixels == 3:
+        for j in range(size):
+            m0, m1, m2, m3, m4 = m[a0 + j], m[a1 + j], m[a2 + j], m[a3 + j], m[a4 + j]
+            p = m1 + m2
+            out[to + j] = m0 + p + m3
+            out[to + _1 + j] = (m1 - m2) + two * m3
+            out[to + _2 + j] = p + four * m3 + m4
+    elif elements == 6 and pixels == 4:
+        for j in range(size):
+            m0, m1, m2, m3, m4, m5 = m[a0 + j], m[a1 + j], m[a2 + j], m[a3 + j], m[a4 + j], m[a5 + j]
+            p, q = m1 + m2, m1 - m2
+            out[to + j] = m0 + p + (m3 + m4)
+            out[to + _1 + j] = q + two * m3 - half * m4
+            out[to + _2 + j] = p + four * m3 + quarter * m4
+            out[to + _3 + j] = q + eight * m3 - eighth * m4 + m5
+    else:
+        # Windows of other sizes than 3: row i of A' has the powers of the points, and its last row infinity besides.
+        for i in range(pixels):
+            zero, minus, more = number(i == 0), number(1 - 2 * (i % 2)), number(2**i)
+            less, end = number((-0.5) ** i) * number(elements == 6), number(i == pixels - 1)
+            infinity = a4 if elements == 5 else a5
+            row = to + _UNSIGNED(i) * _1
+            for j in range(size):
+                inner = zero * m[a0 + j] + m[a1 + j] + minus * m[a2 + j] + more * m[a3 + j]
+                out[row + j] = inner + less * m[a4 + j] + end * m[infinity + j]
+
+
+@compiled
+def _split_line(g: Any, begin: int, outputs: int, before: int, pixels: int, tiles: int, planes: Any, more: int) -> None:
+    """Write each error of a line g (W, channels) to the plane of its place in a tile, and zeros around them."""
+    width = g.shape[0]
+    zero = g.dtype.type(0)
+    for place in range(tiles * pixels + more):
+        at = place % pixels * _FAR + place // pixels * outputs
+        plane = planes[at : at + outputs]
+        x = place - before
+        if 0 <= x < width:
+            source = g[x, begin : begin + outputs]
+            for j in range(outputs):
+                plane[j] = source[j]
+        else:
+            for j in range(outputs):
+                plane[j] = zero
+
+
+@compiled
+def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, scratch: Any, elements: Any) -> None:
+    """Write ``B' d B`` of the rows [first, last) of tiles to the elements, for the channels of g from `begin` on.
+
+    Element (i, s) of all tiles begins at ``(6 s + i) _FAR``. The last eight lines are kept with ``d B``, each in the
+    same way: rows of tiles overlap.
     """
-    frames, height, width, outputs = g.shape
-    nothing = np.zeros(width * outputs, g.dtype)
-    begin, end = max(0, 2 - left), min(lines.shape[1], width + 2 - left)
-    source = slice(begin + left - 2, end + left - 2)
-    lines[:] = 0
-    flat = lines.reshape(4, lines.shape[1] * outputs)
-    inside = slice(begin * outputs, end * outputs)
-    for frame in range(frames):
-        for row in range(rows):
-            y = 2 * row + top - 2
-            d0 = g[frame, y, source].reshape(-1) if 0 <= y < height else nothing
-            d1 = g[frame, y + 1, source].reshape(-1) if 0 <= y + 1 < height else nothing
-            d2 = g[frame, y + 2, source].reshape(-1) if 0 <= y + 2 < height else nothing
-            d3 = g[frame, y + 3, source].reshape(-1) if 0 <= y + 3 < height else nothing
-            l0, l1, l2, l3 = flat[0, inside], flat[1, inside], flat[2, inside], flat[3, inside]
-            for j in range(l0.size):
-                e0, e1, e2, e3 = d0[j], d1[j], d2[j], d3[j]
-                l0[j] = e0 - e2
-                l1[j] = e1 + e2
-                l2[j] = e2 - e1
-                l3[j] = e1 - e3
-            for i in range(4):
-                for column in range(columns):
-                    tile = (frame * rows + row) * columns + column
-                    s0, s1 = lines[i, 2 * column], lines[i, 2 * column + 1]
-                    s2, s3 = lines[i, 2 * column + 2], lines[i, 2 * column + 3]
-                    t0, t1 = tiles[4 * i, tile], tiles[4 * i + 1, tile]
-                    t2, t3 = tiles[4 * i + 2, tile], tiles[4 * i + 3, tile]
-                    for j in range(outputs):
-                        e0, e1, e2, e3 = s0[j], s1[j], s2[j], s3[j]
-                        t0[j] = e0 - e2
-                        t1[j] = e1 + e2
-                        t2[j] = e2 - e1
-                        t3[j] = e1 - e3
+    planes, lines = scratch
+    (high, wide), (down, across), (rows, columns), (above, left), _ = cut
+    size = _UNSIGNED(columns * outputs)
+    at = (
+        _UNSIGNED(0),
+        _UNSIGNED(1 % across * _FAR + 1 // across * outputs),
+        _UNSIGNED(2 % across * _FAR + 2 // across * outputs),
+        _UNSIGNED(3 % across * _FAR + 3 // across * outputs),
+        _UNSIGNED(4 % across * _FAR + 4 // across * outputs),
+        _UNSIGNED(5 % across * _FAR + 5 // across * outputs),
+    )
+    known = 0
+    for line in range(first, last):
+        frame, top = line // rows, line % rows * down
+        if top == 0 or line == first:
+            known = top
+        for row in range(known, top + high):
+            slot = _UNSIGNED(row % 8) * _6
+            y = row - above
+            if 0 <= y < g.shape[1]:
+                _split_line(g[frame, y], begin, outputs, left, across, columns, planes, wide - across)
+                _transform_errors(planes, at, lines, slot, size, wide)
+            else:
+                for s in range(wide):
+                    for j in range(size):
+                        lines[slot + _UNSIGNED(s) * _1 + j] = 0
+        known = top + high
+        for s in range(wide):
+            of_s = _UNSIGNED(s) * _1
+            rows_at = (
+                _UNSIGNED(top % 8) * _6 + of_s,
+                _UNSIGNED((top + 1) % 8) * _6 + of_s,
+                _UNSIGNED((top + 2) % 8) * _6 + of_s,
+                _UNSIGNED((top + 3) % 8) * _6 + of_s,
+                _UNSIGNED((top + 4) % 8) * _6 + of_s,
+                _UNSIGNED((top + 5) % 8) * _6 + of_s,
+            )
+            to = _UNSIGNED(s) * _6 + _UNSIGNED(line - first) * size
+            _transform_errors(lines, rows_at, elements, to, size, high)
 
 
 @compiled
-def _join(m: Any, x: Any, rows: int, columns: int) -> None:
-    """Write ``A' m A`` of each tile of m (16, frames x rows x columns, C) into x (frames, H, W, C), as it fits."""
-    frames, height, width, channels = x.shape
-    for frame in range(frames):
-        for row in range(rows):
-            for column in range(columns):
-                t = (frame * rows + row) * columns + column
-                below, right = 2 * row + 1 < height, 2 * column + 1 < width
-                pixel = x[frame, 2 * row, 2 * column]
+def _join(first: int, last: int, m: Any, x: Any, begin: int, channels: int, cut: Tiling, scratch: Any) -> None:
+    """Write ``A' m A`` of the rows [first, last) of tiles to the channels of x from `begin` on, as it fits."""
+    planes, lines = scratch
+    (high, wide), (down, across), (rows, columns), _, _ = cut
+    size = _UNSIGNED(columns * channels)
+    across_at = (_UNSIGNED(0), _6, _6 + _6, _6 * _UNSIGNED(3), _6 * _UNSIGNED(4), _6 * _UNSIGNED(5))
+    for line in range(first, last):
+        frame, top = line // rows, line % rows * down
+        for s in range(wide):
+            a = _UNSIGNED(s) * _6 + _UNSIGNED(line - first) * size
+            of_a = (a, a + _1, a + _2, a + _3, a + _4, a + _5)
+            _transform_products(m, of_a, lines, _UNSIGNED(s) * _6, size, high, down)
+        for row in range(min(down, x.shape[1] - top)):
+            a = _UNSIGNED(row) * _1
+            a0, a1, a2, a3, a4, a5 = across_at
+            of_row = (a + a0, a + a1, a + a2, a + a3, a + a4, a + a5)
+            _transform_products(lines, of_row, planes, _UNSIGNED(0), size, wide, across)
+            for column in range(x.shape[2]):
+                at = column % across * _FAR + column // across * channels
+                source = planes[at : at + channels]
+                pixel = x[frame, top + row, column, begin : begin + channels]
                 for c in range(channels):
-                    pixel[c] = (
-                        (m[0, t, c] + m[1, t, c] + m[2, t, c])
-                        + (m[4, t, c] + m[5, t, c] + m[6, t, c])
-                        + (m[8, t, c] + m[9, t, c] + m[10, t, c])
-                    )
-                if right:
-                    pixel = x[frame, 2 * row, 2 * column + 1]
-                    for c in range(channels):
-                        pixel[c] = (
-                            (m[1, t, c] - m[2, t, c] - m[3, t, c])
-                            + (m[5, t, c] - m[6, t, c] - m[7, t, c])
-                            + (m[9, t, c] - m[10, t, c] - m[11, t, c])
-                        )
-                if below:
-                    pixel = x[frame, 2 * row + 1, 2 * column]
-                    for c in range(channels):
-                        pixel[c] = (
-                            (m[4, t, c] + m[5, t, c] + m[6, t, c])
-                            - (m[8, t, c] + m[9, t, c] + m[10, t, c])
-                            - (m[12, t, c] + m[13, t, c] + m[14, t, c])
-                        )
-                if below and right:
-                    pixel = x[frame, 2 * row + 1, 2 * column + 1]
-                    for c in range(channels):
-                        pixel[c] = (
-                            (m[5, t, c] - m[6, t, c] - m[7, t, c])
-                            - (m[9, t, c] - m[10, t, c] - m[11, t, c])
-                            - (m[13, t, c] - m[14, t, c] - m[15, t, c])
-                        )
+                    pixel[c] = source[c]
 
 
-def _part(first: int, last: int, g: Array, taps: Array, x: Array, padding: tuple[int, int]) -> None:
-    rows, columns = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
-    outputs, channels = taps.shape[1:]
-    step = _TILE_BYTES // max(1, 16 * rows * columns * outputs * g.dtype.itemsize) + 1
-    lines = empty((4, 2 * columns + 2, outputs), g.dtype)
-    # One tile too many: at distances of a power of two, the 16 would push one another out of the first cache.
-    room = min(step, last - first) * rows * columns + 1
-    tiles, products = empty((16, room, outputs), g.dtype), empty((16, room, channels), g.dtype)
-    for low in range(first, last, step):
-        high = min(low + step, last)
-        count = (high - low) * rows * columns
-        _cut(g[low:high], *padding, lines, tiles, rows, columns)
-        np.matmul(tiles[:, :count], taps, out=products[:, :count])
-        _join(products, x[low:high], rows, columns)
+def _blocks(first: int, last: int, g: Array, taps: Array, x: Array, cut: Tiling) -> None:
+    """Compute the blocks [first, last) of rows of tiles; taps (groups, columns, rows, outputs, C) of elements."""
+    groups, wide, high, outputs, channels = taps.shape
+    scratch = empty((6 * _FAR,), g.dtype), empty((8 * 6 * _FAR,), g.dtype)
+    elements, products = empty((6, 6, _FAR), g.dtype), empty((6, 6, _FAR), g.dtype)
+    lines = len(g) * cut.tiles[0]
+    for block in range(first, last):
+        low, end = block * cut.lines, min((block + 1) * cut.lines, lines)
+        tiles = (end - low) * cut.tiles[1]
+        errors = elements[:wide, :high, : tiles * outputs].reshape(wide, high, tiles, outputs)
+        found = products[:wide, :high, : tiles * channels].reshape(wide, high, tiles, channels)
+        for group in range(groups):
+            _cut(low, end, g, group * outputs, outputs, cut, scratch, elements.reshape(-1))
+            with np.errstate(over="ignore", invalid="ignore"):  # as the compiled kernels, on every thread
+                np.matmul(errors, taps[group], out=found)
+            _join(low, end, products.reshape(-1), x, group * channels, channels, cut, scratch)
 
 
-def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), w (3, 3, C, outputs), g as conv returns.
+def _transform_taps(w: Array, cut: Tiling, groups: int) -> Array:
+    """Return ``G w G'`` of the flipped windows, (groups, columns, rows, outputs of a group, C), computed in float64."""
+    down, across = (_weights(n, kernel) for n, kernel in zip(cut.elements, w.shape[:2], strict=True))
+    flipped = w[::-1, ::-1].reshape(*w.shape[:3], groups, w.shape[3] // groups)
+    return np.ascontiguousarray(np.einsum("ai,bj,ijcgo->gbaoc", down, across, flipped.astype(np.float64)), w.dtype)
 
-    The windows step by one and have no gaps.
+
+def _weights(elements: int, kernel: int) -> Array:
+    """Return G (elements, kernel): the powers of each point p over its distance to the others, and of infinity."""
+    points = _POINTS[elements]
+    rows = [[p**i / math.prod(p - other for other in points if other != p) for i in range(kernel)] for p in points]
+    return np.array([*rows, [0.0] * (kernel - 1) + [1.0]])
+
+
+def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, cut: Tiling) -> Array:
+    """Return the gradient (frames, H, W, C) of an image (H, W), g as conv returns.
+
+    Args:
+        g: (frames, rows, columns, outputs).
+        w: (kh, kw, C / groups, outputs).
+        image: rows and columns of the image.
+        groups: the number of groups of channels.
+        cut: what `tiling` returns for the weight, the image, the window and the groups.
     """
-    x = empty((len(g), *image, w.shape[2]), g.dtype)
-    flipped = w[::-1, ::-1].astype(np.float64)
-    taps = np.einsum("ai,bj,ijco->aboc", _G, _G, flipped).reshape(16, w.shape[3], w.shape[2])
-    taps = np.ascontiguousarray(taps, g.dtype)
+    x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
+    g, taps = np.ascontiguousarray(g), _transform_taps(w.astype(g.dtype, copy=False), cut, groups)
+    # A block of lines is the same on any number of threads, and so are the sums of its products.
     with single_threaded_blas():
-        parallel_for(_part, len(g), g, taps, x, window.padding, grain=_GRAIN)
+        parallel_for(_blocks, -(-len(g) * cut.tiles[0] // cut.lines), g, taps, x, cut, grain=1)
     return x

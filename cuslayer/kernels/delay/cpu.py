@@ -10,6 +10,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.ring import limits, places_of, ring_of, turn_to, width_of
+from cuslayer.kernels.host.tiles import copy
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
@@ -31,13 +33,22 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 @compiled
 def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
     steps = x.shape[0]
-    zero = x.dtype.type(0)
-    for t in range(steps):
-        for m in range(first, last):
-            source = t - delay[m]
-            now = x[source, m] if 0 <= source < steps else zero
-            before = x[source - 1, m] if 0 <= source - 1 < steps else zero
-            y[t, m] = near[m] * now + far[m] * before
+    least, turn = limits(delay[first:last], steps)
+    width = width_of(turn, x.itemsize)
+    ring = ring_of(turn, width, x)
+    before = np.empty(width, x.dtype)
+    for low in range(first, last, width):
+        size = min(width, last - low)
+        places = places_of(delay[low : low + size], steps, least, turn, width)
+        weight, other = near[low : low + size], far[low : low + size]
+        # The step before the first is taken too.
+        for t in range(-turn, steps):
+            copy(before[:size], ring)
+            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
+            if t >= 0:
+                now, out = ring[:size], y[t, low : low + size]
+                for j in range(size):
+                    out[j] = weight[j] * now[j] + other[j] * before[j]
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
@@ -54,15 +65,22 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 @compiled
 def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
     steps = g.shape[0]
-    real = g.dtype.type
-    for m in range(first, last):
-        y[m] = 0
-    for t in range(steps):
-        for m in range(first, last):
-            source = t - delay[m]
-            now = real(x[source, m]) if 0 <= source < steps else real(0)
-            before = real(x[source - 1, m]) if 0 <= source - 1 < steps else real(0)
-            y[m] += g[t, m] * (before - now)
+    least, turn = limits(delay[first:last], steps)
+    width = width_of(turn, g.itemsize)
+    ring = ring_of(turn, width, g)
+    before = np.empty(width, g.dtype)
+    for low in range(first, last, width):
+        size = min(width, last - low)
+        places = places_of(delay[low : low + size], steps, least, turn, width)
+        sums = y[low : low + size]
+        sums[:] = 0
+        for t in range(-turn, steps):
+            copy(before[:size], ring)
+            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
+            if t >= 0:
+                now, error = ring[:size], g[t, low : low + size]
+                for j in range(size):
+                    sums[j] += error[j] * (before[j] - now[j])
 
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:

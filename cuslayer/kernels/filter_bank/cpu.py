@@ -1,8 +1,7 @@
 """Filter banks in time on the CPU: twins of `filter_bank`, `filter_bank_adjoint` and `filter_bank_weight_adjoint`.
 
-A few neighbouring columns at a time are transposed, so that the inner loops run over contiguous steps, or over taps,
-which the compiler turns into SIMD. Terms are added in the order of the formulas. Inputs of 0 are skipped, as most are
-if they are spikes; the bits are the same.
+Terms are added in the order of the formulas. Where inputs are mostly 0, as spikes are, the others are visited one by
+one; the bits are the same.
 """
 
 from __future__ import annotations
@@ -14,84 +13,40 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import columns, compiled, parallel_for
+from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
+from cuslayer.kernels.filter_bank.events import chunk_of, columns_memory, is_busy, mark, scatter_columns
+from cuslayer.kernels.host.bits import trailing_zeros
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
 
-# Columns that are transposed together: a cache line of float32.
-_LANES = 16
-# Columns of a partial sum of the taps' gradient: fixed, so that its bits do not depend on the number of cores.
-_PART = 128
+# The least number of columns of a part that one thread computes.
+_GRAIN = 128
 
 
 @compiled
 def _output_columns(low: int, high: int, i: int, channels: int, filters: int) -> Any:
     """Return the output columns of filter i for the input columns [low, high)."""
-    found = np.empty(high - low, np.uintp)
+    found = np.empty(high - low, np.int64)
     for m in range(low, high):
         found[m - low] = (m // channels * filters + i) * channels + m % channels
     return found
 
 
 @compiled
-def _transpose(rows: Any, begin: int, x: Any, places: Any) -> None:
-    """Write the columns `places` of x to rows, from `begin` on."""
-    for t in range(x.shape[0]):
-        for j in range(places.size):
-            rows[j, begin + t] = x[t, places[j]]
-
-
-@compiled
-def _transpose_back(y: Any, places: Any, rows: Any) -> None:
-    """Write rows to the columns `places` of y."""
-    for t in range(y.shape[0]):
-        for j in range(places.size):
-            y[t, places[j]] = rows[j, t]
-
-
-@compiled
-def _add_products(out: Any, which: Any, factors: Any, row: Any, start: int, step: int) -> None:
-    """Add to each ``out[j]`` the products ``factors[n] row[start + step n + j]``, for each n of `which` in order."""
-    size = out.size
-    e = 0
-    # Four products at a time: the sums are loaded and stored once for all four.
-    while e + 4 <= which.size:
-        n0, n1, n2, n3 = which[e], which[e + 1], which[e + 2], which[e + 3]
-        f0, f1, f2, f3 = factors[n0], factors[n1], factors[n2], factors[n3]
-        a, b = row[start + step * n0 :][:size], row[start + step * n1 :][:size]
-        c, d = row[start + step * n2 :][:size], row[start + step * n3 :][:size]
-        for j in range(size):
-            out[j] = (((out[j] + f0 * a[j]) + f1 * b[j]) + f2 * c[j]) + f3 * d[j]
-        e += 4
-    while e < which.size:
-        f0, a = factors[which[e]], row[start + step * which[e] :][:size]
-        for j in range(size):
-            out[j] += f0 * a[j]
-        e += 1
-
-
-@compiled
 def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -> None:
-    steps = x.shape[0]
     filters, taps = w.shape
-    every = np.arange(taps)
-    inputs = np.zeros((_LANES, taps + steps), w.dtype)
-    sums = np.empty((_LANES, steps + taps), w.dtype)
-    for low in range(first, last, _LANES):
-        high = min(low + _LANES, last)
-        _transpose(inputs, taps, x, _output_columns(low, high, 0, channels, 1))
+    reach = min(taps, x.shape[0])
+    of_tiles, of_columns = tiles(reach, w), columns_memory(reach, w)
+    for low in range(first, last, WIDE):
+        high = min(low + WIDE, last)
+        sources = _output_columns(low, high, 0, channels, 1)
+        busy = is_busy(x, low, high)
         for i in range(filters):
-            sums[:] = 0
-            for j in range(high - low):
-                fired = np.flatnonzero(inputs[j, taps:])
-                if 8 * fired.size > steps:
-                    _add_products(sums[j, :steps], every, w[i], inputs[j], taps, -1)
-                else:
-                    # In falling order: each sum begins with tap 0.
-                    for e in range(fired.size - 1, -1, -1):
-                        s = fired[e]
-                        value, run = inputs[j, taps + s], sums[j, s : s + taps]
-                        for k in range(taps):
-                            run[k] += value * w[i, k]
-            _transpose_back(y, _output_columns(low, high, i, channels, filters), sums)
+            targets = _output_columns(low, high, i, channels, filters)
+            if busy:
+                filter_columns(x, sources, w[i], y, targets, False, False, of_tiles)
+            else:
+                scatter_columns(x, low, high, w[i], y, targets, of_columns)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -100,53 +55,108 @@ def forward(x: Array, w: Array) -> Array:
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
-    parallel_for(_filter_bank, columns(x).shape[1], columns(x), w, columns(y), x.shape[-1], grain=_PART)
+    flat = columns(_numbers(x))
+    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], grain=_GRAIN)
     return y
+
+
+def _numbers(x: Array) -> Array:
+    """Return booleans as integers, which a loop over several of them needs to be SIMD."""
+    return x.view(np.uint8) if x.dtype == bool else x
 
 
 @compiled
 def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int) -> None:
-    steps = g.shape[0]
     filters, taps = w.shape
-    every = np.arange(taps)
-    errors = np.zeros((_LANES, steps + taps), g.dtype)
-    sums = np.empty((_LANES, steps), g.dtype)
-    for low in range(first, last, _LANES):
-        high = min(low + _LANES, last)
-        sums[:] = 0
+    memory = tiles(min(taps, g.shape[0]), g)
+    for low in range(first, last, WIDE):
+        high = min(low + WIDE, last)
+        targets = _output_columns(low, high, 0, channels, 1)
         for i in range(filters):
-            _transpose(errors, 0, g, _output_columns(low, high, i, channels, filters))
-            for j in range(high - low):
-                _add_products(sums[j], every, w[i], errors[j], 0, 1)
-        _transpose_back(y, _output_columns(low, high, 0, channels, 1), sums)
+            sources = _output_columns(low, high, i, channels, filters)
+            filter_columns(g, sources, w[i], y, targets, True, i > 0, memory)
 
 
 def adjoint(g: Array, w: Array) -> Array:
     """Return ``y[t, ..., c] = sum_i sum_k w[i, k] g[t+k, ..., i C + c]``, (T, ..., C), of g (T, ..., F C), w (F, K)."""
-    y = empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype)
-    parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_PART)
+    return adjoint_into(empty((*g.shape[:-1], g.shape[-1] // len(w)), g.dtype), g, w)
+
+
+def adjoint_into(y: Array, g: Array, w: Array) -> Array:
+    """Write `adjoint` to y and return it; where there is one filter, y may be g."""
+    parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_GRAIN)
     return y
 
 
 @compiled
+def _add_products(out: Any, which: Any, factors: Any, row: Any) -> None:
+    """Add to each ``out[j]`` the products ``factors[n] row[n + j]``, for each n of `which` in order."""
+    size = out.size
+    e = 0
+    # Four products at a time: the sums are loaded and stored once for all four.
+    while e + 4 <= which.size:
+        n0, n1, n2, n3 = which[e], which[e + 1], which[e + 2], which[e + 3]
+        f0, f1, f2, f3 = factors[n0], factors[n1], factors[n2], factors[n3]
+        a, b, c, d = row[n0:][:size], row[n1:][:size], row[n2:][:size], row[n3:][:size]
+        for j in range(size):
+            out[j] = (((out[j] + f0 * a[j]) + f1 * b[j]) + f2 * c[j]) + f3 * d[j]
+        e += 4
+    while e < which.size:
+        f0, a = factors[which[e]], row[which[e] :][:size]
+        for j in range(size):
+            out[j] += f0 * a[j]
+        e += 1
+
+
+@compiled
 def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, channels: int) -> None:
+    """A part is the sum over WIDE columns: its bits do not depend on the number of cores."""
     steps, wide = x.shape
     filters, taps = parts.shape[1:]
-    inputs = np.empty((_LANES, steps), g.dtype)
-    errors = np.zeros((_LANES, steps + taps), g.dtype)
-    sums = np.empty(taps, g.dtype)
+    count = min(taps, steps)
+    chunk = chunk_of(count)
+    # The errors of a chunk of steps and of those that the filter reaches from there.
+    length = 2 * chunk
+    errors, rows = scratch(WIDE * length, g), scratch(LANES * WIDE, g)
+    values, sums = np.empty((WIDE, chunk), g.dtype), np.empty(count, g.dtype)
+    which, found = np.empty((WIDE, chunk), np.int32), np.empty(WIDE, np.int64)
+    words, one = np.zeros(WIDE // 8 + 1, np.uint64), np.uint64(1)
     for part in range(first, last):
         parts[part] = 0
-        end = min((part + 1) * _PART, wide)
-        for low in range(part * _PART, end, _LANES):
-            high = min(low + _LANES, end)
-            _transpose(inputs, 0, x, _output_columns(low, high, 0, channels, 1))
-            for i in range(filters):
-                _transpose(errors, 0, g, _output_columns(low, high, i, channels, filters))
-                for j in range(high - low):
+        low, high = part * WIDE, min((part + 1) * WIDE, wide)
+        for i in range(filters):
+            sources = _output_columns(low, high, i, channels, filters)
+            for begin in range(0, steps, chunk):
+                if begin:
+                    for j in range(sources.size):
+                        column = errors[j * length : (j + 1) * length]
+                        copy(column[:chunk], column[chunk:])
+                for n in range(chunk if begin else 0, length, LANES):
+                    for t in range(begin + n, begin + n + LANES):
+                        row = rows[(t - begin - n) * WIDE :]
+                        if t < steps:
+                            take(row, g, t, sources)
+                        else:
+                            row[: sources.size] = 0
+                    for j in range(0, sources.size, LANES):
+                        transpose(errors, j * length + n, length, rows, j, WIDE)
+                found[:] = 0
+                for s in range(begin, min(begin + chunk, steps)):
+                    inputs = x[s, low:high]
+                    mark(words, inputs)
+                    for n in range((sources.size + 7) // 8):
+                        word = words[n]
+                        while word:
+                            j = n * 8 + trailing_zeros(word) // 8
+                            word &= word - one
+                            which[j, found[j]] = s - begin
+                            values[j, s - begin] = inputs[j]
+                            found[j] += 1
+                for group in range(0, sources.size, LANES):
                     sums[:] = 0
-                    _add_products(sums, np.flatnonzero(inputs[j]), inputs[j], errors[j], 0, 1)
-                    for k in range(taps):
+                    for j in range(group, min(group + LANES, sources.size)):
+                        _add_products(sums, which[j, : found[j]], values[j], errors[j * length : (j + 1) * length])
+                    for k in range(count):
                         parts[part, i, k] += sums[k]
 
 
@@ -155,6 +165,7 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
 
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
-    parts = np.empty((math.ceil(columns(x).shape[1] / _PART), *shape), g.dtype)
-    parallel_for(_filter_bank_weight_adjoint, len(parts), columns(x), columns(g), parts, x.shape[-1], grain=1)
+    flat = columns(_numbers(x))
+    parts = np.empty((math.ceil(flat.shape[1] / WIDE), *shape), g.dtype)
+    parallel_for(_filter_bank_weight_adjoint, len(parts), flat, columns(g), parts, x.shape[-1], grain=1)
     return parts.sum(axis=0)

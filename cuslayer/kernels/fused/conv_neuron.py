@@ -19,7 +19,7 @@ from cuslayer.kernels.conv.spikes import CHUNK, PARTS, Maps, Where, rows_of, wei
 from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants
+from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
 
 def new_potentials(shape: tuple[int, int, int], keep: Any, dtype: Any) -> tuple[Array, Array, Array]:
@@ -58,9 +58,10 @@ def _forward(
 ) -> None:
     width = m.columns * m.outputs
     _, f, _ = constants
-    x = np.empty((f.cut + CHUNK, m.together * width), taps.dtype)
-    passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
-    state = np.empty(4 * m.together * width, taps.dtype)
+    distance = padded(m.together * width)
+    x = np.empty((f.cut + CHUNK, distance), taps.dtype)
+    passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
+    state = np.empty(4 * distance, taps.dtype)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         at, size = (sample * m.rows + low) * width, (high - low) * width
@@ -90,10 +91,11 @@ def _backward(
 ) -> None:
     width = m.columns * m.outputs
     _, _, _, f = constants
-    restored = np.empty((CHUNK, m.together * width if half.size else 0), g.dtype)
-    passing = np.empty((CHUNK, 0 if y.size else m.together * width), g.dtype)
-    state = np.empty(2 * m.together * width, g.dtype)
-    ring = np.empty((max(f.cut, 1), m.together * width), g.dtype)
+    distance = padded(m.together * width)
+    restored = np.empty((CHUNK, distance if half.size else 0), g.dtype)
+    passing = np.empty((CHUNK, 0 if y.size else distance), g.dtype)
+    state = np.empty(2 * distance, g.dtype)
+    ring = np.empty((max(f.cut, 1), distance), g.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)

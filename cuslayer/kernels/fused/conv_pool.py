@@ -2,7 +2,8 @@
 
 The rows of a map that belong to the same row of pooling windows are computed for all time together, as in
 `conv_neuron.py`: neither the two weighted inputs, nor the spikes between, nor their gradients except the last are ever
-stored as a whole. The pooling windows must tile the map.
+stored as a whole, nor, where backward may compute them again, are the potentials before pooling. The pooling windows
+must tile the map.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.spikes import CHUNK, PARTS, Maps, Where, rows_of, weigh, weigh_adjoint, where
+from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants
+from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
 
 class Tiles(NamedTuple):
@@ -71,6 +73,7 @@ def _forward(
     tiles: Tiles,
     spikes: Where,
     taps: Any,
+    saved: Checkpoints,
     u: Any,
     half: Any,
     pooled_u: Any,
@@ -81,29 +84,46 @@ def _forward(
 ) -> None:
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     (_, f, nu), (_, pooled_f, _) = constants, pooled_constants
-    x = np.empty((f.cut + CHUNK, m.together * width), taps.dtype)
-    fired = np.empty((nu.cut + CHUNK, m.together * width), np.uint8)
-    pooled = np.empty((pooled_f.cut + CHUNK, m.together // tiles.height * pooled_width), taps.dtype)
-    passing = np.empty((CHUNK, 0 if u.size else m.together * width), taps.dtype)
+    distance = padded(m.together * width)
+    x, fired = np.empty((f.cut + CHUNK, distance), taps.dtype), np.empty((nu.cut + CHUNK, distance), np.uint8)
+    pooled = np.empty((pooled_f.cut + CHUNK, padded(m.together // tiles.height * pooled_width)), taps.dtype)
+    passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
     state, pooled_state = np.empty(4 * x.shape[1], taps.dtype), np.empty(4 * pooled.shape[1], taps.dtype)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         size = (high - low) * width
         pooled_at = (sample * rows + low // tiles.height) * pooled_width
         pooled_size = -(-(high - low) // tiles.height) * pooled_width
-        potential, behind = (u[block], pooled_u[block]) if u.size else (passing, passing)
+        potential = u[block] if u.size else passing
+        behind = pooled_u[block] if pooled_u.size else passing
         state[:] = 0
         pooled_state[:] = 0
-        for t in range(0, m.steps, CHUNK):
-            end = min(t + CHUNK, m.steps)
+        for number in range(-(-m.steps // CHUNK)):
+            t, end = chunk(number, m.steps)
+            if saved.states.size:
+                saved.states[block, number] = state
             weigh(t, end, x, sample, low, high, m, spikes, taps)
             forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, constants)
+            if saved.states.size:
+                store_spikes(t, end, fired, saved.fired[block, number])
             if half.size:
                 store_float16(t, end, size, potential, half[block])
             _pool(t, end, fired, pooled, low, high, m, tiles)
             forward_block(t, end, pooled_state, pooled, 0, behind, 0, s, pooled_at, pooled_size, pooled_constants)
             if half.size:
                 store_float16(t, end, pooled_size, behind, pooled_half[block])
+
+
+@compiled
+def _potentials(
+    first: int, last: int, block: int, size: int, x: Any, fired: Any, potential: Any, steps: int, saved: Checkpoints
+) -> None:
+    """Compute the potentials of the chunk [first, last) again, from the weighted input x in a ring buffer."""
+    _, _, nu = saved.constants
+    number = -(-last // CHUNK) - 1
+    load_spikes(first - nu.cut, first, steps, saved.fired[block], fired)
+    state = saved.states[block, number]
+    forward_block(first, last, state, x, 0, potential, 0, fired, 0, size, saved.constants)
 
 
 @compiled
@@ -116,6 +136,7 @@ def _backward(
     spikes: Where,
     taps: Any,
     pooled_g: Any,
+    saved: Checkpoints,
     u: Any,
     half: Any,
     pooled_u: Any,
@@ -127,14 +148,18 @@ def _backward(
 ) -> None:
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     (_, _, _, f), (_, _, _, pooled_f) = constants, pooled_constants
-    g = np.empty((CHUNK, m.together * width), u.dtype)
-    pooled = np.empty((CHUNK, m.together // tiles.height * pooled_width), u.dtype)
-    passing = np.empty((CHUNK, 0 if y.size else m.together * width), u.dtype)
-    restored = np.empty((CHUNK, m.together * width if half.size else 0), u.dtype)
+    again, distance = saved.states.size > 0, padded(m.together * width)
+    g = np.empty((CHUNK, distance), u.dtype)
+    pooled = np.empty((CHUNK, padded(m.together // tiles.height * pooled_width)), u.dtype)
+    passing = np.empty((CHUNK, 0 if y.size else distance), u.dtype)
+    restored = np.empty((CHUNK, distance if half.size or again else 0), u.dtype)
     pooled_restored: Any = np.empty((CHUNK, pooled.shape[1] if half.size else 0), u.dtype)
-    state, ring = np.empty(2 * g.shape[1], u.dtype), np.empty((max(f.cut, 1), g.shape[1]), u.dtype)
+    state, ring = np.empty(2 * distance, u.dtype), np.empty((max(f.cut, 1), distance), u.dtype)
     pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
     pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
+    _, response, nu = saved.constants
+    x = np.empty((response.cut + CHUNK, distance if again else 0), u.dtype)
+    fired = np.empty((nu.cut + CHUNK, x.shape[1]), np.uint8)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)
@@ -142,13 +167,21 @@ def _backward(
             pooled_at = (sample * rows + low // tiles.height) * pooled_width
             pooled_size = -(-(high - low) // tiles.height) * pooled_width
             errors, y_at = (y, at) if y.size else (passing, 0)
-            potential, behind = (restored, pooled_restored) if half.size else (u[block], pooled_u[block])
+            potential = restored if half.size or again else u[block]
+            behind = pooled_restored if half.size else pooled_u[block]
+            weighed = m.steps
             state[:] = 0
             ring[:] = 0
             pooled_state[:] = 0
             pooled_ring[:] = 0
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
+                if again:
+                    # The filter needs inputs from before the chunk; those behind it are there from the chunk before.
+                    begin = max(t - response.cut, 0)
+                    weigh(begin, weighed, x, sample, low, high, m, spikes, saved.taps)
+                    weighed = begin
+                    _potentials(t, end, block, size, x, fired, restored, m.steps, saved)
                 if half.size:
                     load_float16(t, end, size, half[block], restored)
                     load_float16(t, end, pooled_size, pooled_half[block], pooled_restored)
@@ -167,30 +200,34 @@ def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
 
 def conv_pool(
     x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling, keep: Any
-) -> tuple[Array, Array, Array]:
+) -> tuple[Any, Array, Array]:
     """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
-    The arguments and the layout of the potentials are those of `conv_neuron`.
+    The arguments and the layout of the potentials are those of `conv_neuron`. With ``keep=Checkpoints``, the first is
+    the checkpoints from which `conv_pool_adjoint` computes the potential before pooling again, to the same bits.
     """
     m = conv_spikes.pooled_maps(conv_spikes.maps(x, steps, w.shape[3], window), pooling.window.kernel[0])
     tiles = _tiles(m, pooling, w.dtype)
     rows, width = -(-m.rows // tiles.height), tiles.columns * m.outputs
-    u, *saved = new_potentials(m.kept, keep, w.dtype)
+    again = keep is Checkpoints
+    u, *saved = new_potentials(m.kept, None if again else keep, w.dtype)
     pooled_shape = m.blocks, steps, m.together // tiles.height * width
-    pooled_u, *pooled_saved = new_potentials(pooled_shape, keep, w.dtype)
+    pooled_u, *pooled_saved = new_potentials(pooled_shape, w.dtype if again else keep, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
+    taps = conv_spikes.taps_in_runs(w)
+    checkpoints = new_checkpoints(m, constants[2] if again else None, taps, constants)
     pooled_constants = forward_constants(w.dtype, steps, pooling.response, pooling.spiking)
-    arrays = (conv_spikes.taps_in_runs(w), *saved, *pooled_saved, s.view(np.uint8), constants, pooled_constants)
+    arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), constants, pooled_constants)
     parallel_for(_forward, m.blocks, m, tiles, where(x, window), *arrays, grain=1)
-    return u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
+    return checkpoints if again else u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
 def conv_pool_adjoint(
     x: SpikeList,
     steps: int,
     g: Array,
-    u: Array,
+    u: Array | Checkpoints,
     pooled_u: Array,
     window: Window,
     response: Alpha,
@@ -208,8 +245,14 @@ def conv_pool_adjoint(
     apart = m != alone
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
     parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
-    saved = *numbers_and_bits(u, g.dtype), *numbers_and_bits(pooled_u, g.dtype)
-    arrays = (where(x, window), parts, g.reshape(steps, g.size // max(steps, 1)), *saved, y)
+    nothing = np.empty((0, 0, 0), g.dtype)
+    forward = forward_constants(g.dtype, steps, response, spiking)
+    checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, None, parts[0], forward)
+    saved = (
+        *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
+        *numbers_and_bits(pooled_u, g.dtype),
+    )
+    arrays = (where(x, window), parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     constants = backward_constants(g.dtype, steps, response, spiking)
     pooled_constants = backward_constants(g.dtype, steps, pooling.response, pooling.spiking)
     blocks, tiles = conv_spikes.bounds(m.blocks), _tiles(m, pooling, g.dtype)

@@ -8,10 +8,14 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.spikes import runs
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.kernels.fused.checkpoints import Checkpoints
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
+
+# What a pass with pooling saves instead of potentials that nobody observes.
+checkpoints = Checkpoints
 
 
 def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool = False) -> ModuleType | None:

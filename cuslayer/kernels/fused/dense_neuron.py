@@ -15,10 +15,10 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import gather
+from cuslayer.kernels.dense.cpu import forward, gather, is_busy
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
-from cuslayer.kernels.srm.cpu import forward_block, forward_constants
+from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
 
 # Outputs of a block, whose weights fit in the second-level cache, and neurons of a block, of several samples.
 _WIDTH = 256
@@ -47,7 +47,7 @@ def _forward(
     constants: Any,
 ) -> None:
     _, f, nu = constants
-    groups, most = -(-b.samples // b.together), b.width * b.together
+    groups, most = -(-b.samples // b.together), padded(b.width * b.together)
     x = np.empty((f.cut + CHUNK, most), w.dtype)
     u = np.empty((1, most), w.dtype)
     fired = np.empty((nu.cut + CHUNK, most), np.uint8)
@@ -75,8 +75,12 @@ def dense_neuron(
 ) -> tuple[Array, Array]:
     """Return no potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
-    The rows are those of all samples at a step, one after the other, for each of the steps.
+    The rows are those of all samples at a step, one after the other, for each of the steps. Where `dense` does not walk
+    spikes, it and the neurons are two passes.
     """
+    if is_busy(x, w):
+        weighted = forward(x, w).reshape(steps, -1)
+        return w[:0], neuron(weighted, response, spiking, overwrite=True)[1].reshape(x.shape[0], w.shape[1])
     outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)
     width = max(1, min(_WIDTH, outputs))
     b = Blocks(steps, samples, outputs, width, max(1, min(_TOGETHER // width, samples)))

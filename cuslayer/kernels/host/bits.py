@@ -1,9 +1,10 @@
-"""Operations on the bits of numbers that LLVM has and Numba lacks; for compiled kernels only."""
+"""Operations on numbers and their bits that LLVM has and Numba lacks; for compiled kernels only."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -20,6 +21,22 @@ def _bitcast(source: Any, target: Any) -> Any:
 
 float_of_bits: Any = _bitcast(types.int32, types.float32)
 bits_of_float: Any = _bitcast(types.float32, types.int32)
+double_of_bits: Any = _bitcast(types.int64, types.float64)
+bits_of_double: Any = _bitcast(types.float64, types.int64)
+
+
+def _multiply_add(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """Return ``x y + z``, rounded once where the processor has an instruction for it, and twice elsewhere."""
+
+    def generate(context: Any, builder: Any, of: Any, arguments: Any) -> Any:
+        number = arguments[0].type
+        signature = ir.FunctionType(number, [number] * 3)
+        return builder.call(builder.module.declare_intrinsic("llvm.fmuladd", [number], signature), arguments)
+
+    return x(x, x, x), generate
+
+
+multiply_add: Any = intrinsic(_multiply_add)
 
 
 def _trailing_zeros(typing_context: Any, word: Any) -> Any:

@@ -36,9 +36,11 @@ class _Block:
             left = available_memory()
             if left is not None and size > left:
                 raise MemoryError(f"an array needs {in_words(size)}, {in_words(left)} are free")
-        # From the system, which gets it back at once; malloc may keep what it is given back.
+        # From the system, which gets it back at once; malloc may keep what it is given back. Private: memory that
+        # processes share, the default of mmap, has no huge pages on Linux.
+        options = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
         try:
-            pages = mmap.mmap(-1, size)
+            pages = mmap.mmap(-1, size, **options)
         except (OSError, OverflowError):
             raise MemoryError(f"an array needs {in_words(size)}, which the system does not have") from None
         if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -14,15 +14,13 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.host.exponential import exp_of_negative
+from cuslayer.kernels.filter_bank.cpu import adjoint_into
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers
+from cuslayer.kernels.srm.cpu import spike_adjoint
 
 _UNIT = 4096  # decays are multiples of 1 / 2^12
 _MOST = 2**23 - 1  # the largest state
-# Columns of a block in the backward pass, few enough that a hundred rows, each read many times, stay in the cache.
-_NARROW = 64
 
 
 @compiled
@@ -85,41 +83,8 @@ def forward_after(states: Array, x: Array, constants: FixedPoint, begin: int) ->
     return u, s
 
 
-@compiled
-def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, taps: Any) -> None:
-    steps = g.shape[0]
-    # Outputs t and t + 1 are computed together: row t + k adds to the first with tap k, to the second with tap k - 1; h
-    # has a 0 in front for k = 0. Four rows are read at a time, with rows of zeros after the last step.
-    h = np.zeros(taps.size + 5, g.dtype)
-    h[1 : 1 + taps.size] = taps
-    g_u = np.zeros((steps + 4) * _NARROW, g.dtype)
-    sums = np.empty(2 * _NARROW, g.dtype)
-    for low in range(first, last, _NARROW):
-        width = min(_NARROW, last - low)
-        for t in range(steps):
-            grad = g[t, low : low + width]
-            voltage = u[t, low : low + width]
-            row = g_u[t * _NARROW : t * _NARROW + width]
-            for j in range(width):
-                row[j] = flushed(height * exp_of_negative(-abs(voltage[j] - theta) * steep) * grad[j])
-        for t in range(0, steps, 2):
-            sums[:] = 0
-            for k in range(0, min(taps.size + 1, steps - t), 4):
-                before, h0, h1, h2, h3 = (h[k], h[k + 1], h[k + 2], h[k + 3], h[k + 4])
-                rows = g_u[(t + k) * _NARROW : (t + k + 4) * _NARROW]
-                for j in range(width):
-                    r0, r1, r2, r3 = rows[j], rows[j + _NARROW], rows[j + 2 * _NARROW], rows[j + 3 * _NARROW]
-                    sums[j] = sums[j] + h0 * r0 + h1 * r1 + h2 * r2 + h3 * r3
-                    sums[j + _NARROW] = sums[j + _NARROW] + before * r0 + h0 * r1 + h1 * r2 + h2 * r3
-            for i in range(min(2, steps - t)):
-                y[t + i, low : low + width] = sums[i * _NARROW : i * _NARROW + width]
-
-
 def adjoint(g: Array, u: Array, constants: FixedPoint) -> Array:
     """Return the gradient of the input, ``y[t] = sum_k h[k] rho(u[t+k]) g[t+k]``, of g and u (T, ...)."""
-    y = empty(g.shape, g.dtype)
-    flat = columns(g)
-    taps = flushed_taps(constants.samples, g.dtype)
-    arguments = flat, columns(u), columns(y), *constants.surrogate(g.dtype), taps
-    parallel_for(_adjoint, flat.shape[1], *arguments, grain=GRAIN)
+    y = spike_adjoint(g, u, constants)
+    adjoint_into(columns(y), columns(y), flushed_taps(constants.samples, y.dtype)[None])
     return y

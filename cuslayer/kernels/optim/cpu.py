@@ -13,7 +13,8 @@ from cuslayer.kernels.optim.clip import clip_norm, clip_values
 
 __all__ = ["adam", "adam_all", "clip_norm", "clip_values", "sgd", "sgd_all"]
 
-_GRAIN = 4096
+# Elements of a part: fewer take less time than to wake a thread.
+_GRAIN = 1 << 15
 
 
 def _flat(name: str, a: Array) -> Array:

@@ -12,9 +12,12 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
+from cuslayer.kernels.filter_bank import cpu as bank
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.ring import limits, places_of, ring_of, turn_to, width_of
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush
-from cuslayer.operations.base import numeric
+from cuslayer.operations.base import numeric, numeric_type
 
 
 @compiled
@@ -57,49 +60,37 @@ def _filtered(x: Array, response: Alpha, *, backward: bool) -> Array:
     return out
 
 
-@compiled
-def _fir(first: int, last: int, x: Any, taps: Any, a: Any, backward: bool) -> None:
-    steps = x.shape[0]
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
-        for t in range(steps):
-            out = a[t, low:high]
-            out[:] = 0
-            for k in range(min(steps - t if backward else t + 1, taps.size)):
-                tap = taps[k]
-                row = x[t + k if backward else t - k, low:high]
-                for j in range(high - low):
-                    out[j] += tap * row[j]
-
-
 def fir(x: Array, taps: Array) -> Array:
     """Filter each column of x (T, ...) by the direct sum ``a[t] = sum_k taps[k] x[t-k]``, taps (K,)."""
-    return _summed(numeric(x), taps, backward=False)
+    filters = flushed_taps(taps, numeric_type(x.dtype))[None]
+    return bank.forward(columns(x), filters).reshape(x.shape)
 
 
 def fir_adjoint(g: Array, taps: Array) -> Array:
     """Correlate each column of g (T, ...) with the taps (K,): ``y[t] = sum_k taps[k] g[t+k]``."""
-    return _summed(g, taps, backward=True)
-
-
-def _summed(x: Array, taps: Array, *, backward: bool) -> Array:
-    out = empty(x.shape, x.dtype)
-    parallel_for(
-        _fir, columns(x).shape[1], columns(x), flushed_taps(taps, x.dtype), columns(out), backward, grain=GRAIN
-    )
-    return out
+    return bank.adjoint(columns(g), flushed_taps(taps, g.dtype)[None]).reshape(g.shape)
 
 
 @compiled
 def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
     steps = x.shape[0]
-    for t in range(steps):
-        for m in range(first, last):
-            source = t - delay[m]
-            if 0 <= source < steps:
-                y[t, m] = x[source, m]
+    least, turn = limits(delay[first:last], steps)
+    if turn == 1:
+        for t in range(steps):
+            if 0 <= t - least < steps:
+                copy(y[t, first:last], x[t - least, first:last])
             else:
-                y[t, m] = 0
+                y[t, first:last] = 0
+        return
+    width = width_of(turn, x.itemsize)
+    ring = ring_of(turn, width, x)
+    for low in range(first, last, width):
+        high = min(low + width, last)
+        places = places_of(delay[low:high], steps, least, turn, width)
+        for t in range(1 - turn, steps):
+            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
+            if t >= 0:
+                copy(y[t, low:high], ring)
 
 
 def shift(x: Array, delay: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
@@ -20,18 +20,29 @@ from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
-# Columns of a block whose potential overwrites the input, with a ring buffer of the inputs within the filter.
-_BLOCK_IN_PLACE = 1024
+# Columns of a block, whose states fit in a cache near the core.
+_BLOCK = 2048
+# The states of a block, and rows of its buffers, must not lie at distances of a power of two: such lines of a cache
+# displace each other.
+_APART = 16
+
+
+@compiled
+def padded(width: int) -> int:
+    """Return the distance at which the states, or rows of a buffer, of a block of `width` columns lie."""
+    return width + _APART
 
 
 @compiled
 def forward_block(
     first: int, last: int, state: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, c: Any
 ) -> None:
-    """Run a block of neurons over the steps [first, last); state (4 width or more,) is 0 before the first step.
+    """Run a block of neurons over the steps [first, last).
 
-    The inputs, potentials and spikes are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t
-    modulo the number of rows: x and s may be ring buffers that hold `cut` steps. c: see `forward_constants`.
+    The state (4 width or more,) is 0 before the first step. Its four arrays lie at distances of the width: a distance
+    that is not the number of passes of the loop would keep the compiler from SIMD. The inputs, potentials and spikes
+    are `width` columns of x, u and s, from x_at, u_at and s_at on. Step t is row t modulo the number of rows: x and s
+    may be ring buffers that hold `cut` steps. c: see `forward_constants`.
     """
     theta, f, nu = c
     zeros = np.zeros(width, x.dtype)
@@ -60,22 +71,22 @@ def forward_block(
 
 @compiled
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, c: Any) -> None:
-    for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        forward_block(0, len(x), np.zeros(4 * width, x.dtype), x, low, u, low, s, low, width, c)
+    for low in range(first, last, _BLOCK):
+        width = min(_BLOCK, last - low)
+        forward_block(0, len(x), np.zeros(4 * padded(width), x.dtype), x, low, u, low, s, low, width, c)
 
 
 @compiled
 def _neuron_in_place(first: int, last: int, x: Any, s: Any, c: Any) -> None:
     """Overwrite the input x with the potential; a ring buffer keeps the inputs within the filter."""
     _, f, _ = c
-    for low in range(first, last, _BLOCK_IN_PLACE):
-        width = min(_BLOCK_IN_PLACE, last - low)
-        state, ring = np.zeros(4 * width, x.dtype), np.empty((f.cut + _CHUNK, width), x.dtype)
+    for low in range(first, last, _BLOCK):
+        width = min(_BLOCK, last - low)
+        state, ring = np.zeros(4 * padded(width), x.dtype), np.empty((f.cut + _CHUNK, padded(width)), x.dtype)
         for begin in range(0, len(x), _CHUNK):
             end = min(begin + _CHUNK, len(x))
             for t in range(begin, end):
-                ring[t % len(ring)] = x[t, low : low + width]
+                ring[t % len(ring), :width] = x[t, low : low + width]
             forward_block(begin, end, state, ring, 0, x, low, s, low, width, c)
 
 
@@ -120,11 +131,12 @@ def backward_block(
     width: int,
     c: Any,
 ) -> None:
-    """Run a block of neurons backward over the steps [first, last); state (2 width or more,) is 0 after the last step.
+    """Run a block of neurons backward over the steps [first, last).
 
-    The gradients of the spikes g, the potentials u and the gradients of the inputs y are `width` columns each, from
-    g_at, u_at and y_at on; step t is row t modulo the number of rows. The ring buffer (cut, width or more), 0 after the
-    last step, holds the gradients of u within the filter. c: see `backward_constants`.
+    The state (2 width or more,) is 0 after the last step. The gradients of the spikes g, the potentials u and the
+    gradients of the inputs y are `width` columns each, from g_at, u_at and y_at on; step t is row t modulo the number
+    of rows. The ring buffer (cut, width or more), 0 after the last step, holds the gradients of u within the filter.
+    c: see `backward_constants`.
     """
     theta, steep, height, f = c
     for t in range(last - 1, first - 1, -1):
@@ -146,10 +158,10 @@ def backward_block(
 @compiled
 def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any) -> None:
     _, _, _, f = c
-    rows = np.empty((_CHUNK, BLOCK), g.dtype)
-    for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        state, ring = np.zeros(2 * width, g.dtype), np.zeros((max(f.cut, 1), width), g.dtype)
+    rows = np.empty((_CHUNK, padded(_BLOCK)), g.dtype)
+    for low in range(first, last, _BLOCK):
+        width = min(_BLOCK, last - low)
+        state, ring = np.zeros(2 * padded(width), g.dtype), np.zeros((max(f.cut, 1), padded(width)), g.dtype)
         for end in range(len(g), 0, -_CHUNK):
             begin = max(end - _CHUNK, 0)
             backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)
@@ -171,11 +183,12 @@ def _neuron_adjoint_exact(
     first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence, nu: Recurrence
 ) -> None:
     steps = g.shape[0]
-    state, rows = np.empty(4 * BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
+    far = padded(_BLOCK)
+    state, rows = np.empty(4 * far, g.dtype), np.empty(far, g.dtype)
     # One row more than either cut, so that no row is read and written in the same step.
-    ring = np.empty((max(f.cut, nu.cut) + 1, BLOCK), g.dtype)
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
+    ring = np.empty((max(f.cut, nu.cut) + 1, far), g.dtype)
+    for low in range(first, last, _BLOCK):
+        high = min(low + _BLOCK, last)
         state[:] = 0
         ring[:] = 0
         for t in range(steps - 1, -1, -1):
@@ -184,17 +197,17 @@ def _neuron_adjoint_exact(
             old = ring[(t + f.cut) % len(ring)]
             old_refractory = ring[(t + nu.cut) % len(ring)]
             row = ring[t % len(ring)]
-            flush(t, state[: 2 * BLOCK], f.decay)
-            flush(t, state[2 * BLOCK :], nu.decay)
+            flush(t, state[: 2 * far], f.decay)
+            flush(t, state[2 * far :], nu.decay)
             for j in range(high - low):
-                q = f.decay * (state[j] + state[j + BLOCK]) - f.cut_q * old[j]
-                r = nu.decay * (state[j + 2 * BLOCK] + state[j + 3 * BLOCK]) - nu.cut_q * old_refractory[j]
+                q = f.decay * (state[j] + state[j + far]) - f.cut_q * old[j]
+                r = nu.decay * (state[j + 2 * far] + state[j + 3 * far]) - nu.cut_q * old_refractory[j]
                 rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
                 value = flushed(rho * (grad[j] + nu.gain * r))
                 state[j] = q
-                state[j + BLOCK] = f.decay * state[j + BLOCK] + value - f.cut_p * old[j]
-                state[j + 2 * BLOCK] = r
-                state[j + 3 * BLOCK] = nu.decay * state[j + 3 * BLOCK] + value - nu.cut_p * old_refractory[j]
+                state[j + far] = f.decay * state[j + far] + value - f.cut_p * old[j]
+                state[j + 2 * far] = r
+                state[j + 3 * far] = nu.decay * state[j + 3 * far] + value - nu.cut_p * old_refractory[j]
                 row[j] = value
                 rows[j] = f.gain * q
             y[t, low:high] = rows[: high - low]
@@ -212,11 +225,12 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
 
 @compiled
 def _spike(first: int, last: int, a: Any, u: Any, s: Any, theta: Any, nu: Recurrence) -> None:
-    state = np.empty(2 * BLOCK, a.dtype)
-    zeros = np.zeros(BLOCK, s.dtype)
-    one = a.dtype.type(1)
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
+    far = padded(_BLOCK)
+    state = np.empty(2 * far, a.dtype)
+    zeros = np.zeros(_BLOCK, s.dtype)
+    one, zero = a.dtype.type(1), a.dtype.type(0)
+    for low in range(first, last, _BLOCK):
+        high = min(low + _BLOCK, last)
         state[:] = 0
         for t in range(a.shape[0]):
             given = a[t, low:high]
@@ -225,11 +239,13 @@ def _spike(first: int, last: int, a: Any, u: Any, s: Any, theta: Any, nu: Recurr
             fired = s[t, low:high]
             flush(t, state, nu.decay)
             for j in range(high - low):
-                q = nu.decay * (state[j] + state[j + BLOCK]) - nu.cut_q * old[j]
+                cut_q = nu.cut_q if old[j] else zero
+                cut_p = nu.cut_p if old[j] else zero
+                q = nu.decay * (state[j] + state[j + far]) - cut_q
                 value = given[j] + nu.gain * q
                 fires = value >= theta
                 state[j] = q
-                state[j + BLOCK] = nu.decay * state[j + BLOCK] + one * fires - nu.cut_p * old[j]
+                state[j + far] = nu.decay * state[j + far] + (one if fires else zero) - cut_p
                 potential[j] = value
                 fired[j] = fires
 
@@ -270,10 +286,11 @@ def _spike_adjoint_exact(
     first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, nu: Recurrence
 ) -> None:
     steps = g.shape[0]
-    state = np.empty(2 * BLOCK, g.dtype)
-    zeros = np.zeros(BLOCK, g.dtype)
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
+    far = padded(_BLOCK)
+    state = np.empty(2 * far, g.dtype)
+    zeros = np.zeros(_BLOCK, g.dtype)
+    for low in range(first, last, _BLOCK):
+        high = min(low + _BLOCK, last)
         state[:] = 0
         for k in range(steps):
             t = steps - 1 - k
@@ -283,11 +300,11 @@ def _spike_adjoint_exact(
             out = y[t, low:high]
             flush(t, state, nu.decay)
             for j in range(high - low):
-                q = nu.decay * (state[j] + state[j + BLOCK]) - nu.cut_q * old[j]
+                q = nu.decay * (state[j] + state[j + far]) - nu.cut_q * old[j]
                 rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
                 value = flushed(rho * (grad[j] + nu.gain * q))
                 state[j] = q
-                state[j + BLOCK] = nu.decay * state[j + BLOCK] + value - nu.cut_p * old[j]
+                state[j + far] = nu.decay * state[j + far] + value - nu.cut_p * old[j]
                 out[j] = value
 
 

@@ -1,12 +1,10 @@
 """Neurons of the spike response model on the CPU that keep their state from one chunk of time to the next.
 
-Their spikes are those of `neuron` and of a dense layer before it, to the bit. A step of one sample takes a few
-microseconds: one compiled call lists the spikes, adds their rows of the weight and runs the neurons.
+Their spikes are those of `neuron`, to the bit.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.kernels.dense.cpu import forward as dense
-from cuslayer.kernels.dense.cpu import gather
-from cuslayer.kernels.spikes.cpu import as_words, list_row
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # Steps that are run at once.
@@ -39,41 +35,14 @@ def _run(first: int, last: int, t: int, x: Any, ring: Any, state: Any, u: Any, f
                 out[k, low : low + width] = fired[(t + k) % len(fired), low : low + width]
 
 
-@compiled
-def _run_dense(
-    t: int,
-    steps: int,
-    words: Any,
-    x: Any,
-    index: Any,
-    w: Any,
-    ring: Any,
-    state: Any,
-    u: Any,
-    fired: Any,
-    out: Any,
-    c: Any,
-) -> None:
-    samples, outputs = len(x) // max(steps, 1), w.shape[1]
-    for k in range(steps):
-        for n in range(samples):
-            row = k * samples + n
-            count = list_row(row, words, x, index, 0)
-            gather(ring[(t + k) % len(ring), n * outputs : (n + 1) * outputs], 0, count, index, w, 0)
-        for low in range(0, samples * outputs, BLOCK):
-            width = min(BLOCK, samples * outputs - low)
-            own = state[4 * low : 4 * (low + width)]
-            forward_block(t + k, t + k + 1, own, ring, low, u, low, fired, low, width, c)
-        out[k] = fired[(t + k) % len(fired)]
-
-
 class _State:
     """The state of neurons, (columns,): recurrences, and the inputs and spikes within the filters."""
 
     def __init__(self, response: Alpha, spiking: Spiking, size: int, dtype: np.dtype[Any]) -> None:
         self.constants = forward_constants(dtype, _ENDLESS, response, spiking)
         _, f, nu = self.constants
-        self.ring, self.fired = np.zeros((f.cut + _CHUNK, size), dtype), np.zeros((nu.cut + _CHUNK, size), np.uint8)
+        # What lies before the first step is not read.
+        self.ring, self.fired = empty((f.cut + _CHUNK, size), dtype), empty((nu.cut + _CHUNK, size), np.uint8)
         self.state, self.u = np.zeros(4 * size, dtype), np.empty((1, size), dtype)
         self.steps = 0
 
@@ -103,40 +72,4 @@ class StreamedNeurons:
         arguments = held.steps, flat, *held.arrays, spikes, held.constants
         parallel_for(_run, flat.shape[1], *arguments, grain=BLOCK)
         held.steps += len(x)
-        return out
-
-
-class StreamedDense:
-    """A dense layer and its neurons, called with one chunk (T, N, ...) after the other.
-
-    Args:
-        weight: (inputs, outputs).
-        response: the spike response.
-        spiking: threshold and refractory response.
-    """
-
-    def __init__(self, weight: Array, response: Alpha, spiking: Spiking) -> None:
-        self._weight = np.ascontiguousarray(weight)
-        self._index = np.empty(len(weight), np.int32)
-        self._constants = response, spiking
-        self._held: _State | None = None
-
-    def __call__(self, x: Array) -> Array:
-        steps, samples, outputs = len(x), x.shape[1], self._weight.shape[1]
-        rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
-        if rows.shape[1] != len(self._weight):
-            raise ValueError(f"dense: x must have {len(self._weight)} inputs, got shape {x.shape}")
-        held = self._held
-        if held is None:
-            held = self._held = _State(*self._constants, samples * outputs, self._weight.dtype)
-        out = np.empty((steps, samples, outputs), bool)
-        if x.dtype == bool:
-            words, flat = as_words(rows)
-            arguments = held.steps, steps, words, flat, self._index, self._weight, *held.arrays
-            _run_dense(*arguments, columns(out.view(np.uint8)), held.constants)
-        else:
-            weighted = columns(dense(rows, self._weight).reshape(out.shape))
-            spikes = columns(out.view(np.uint8))
-            _run(0, samples * outputs, held.steps, weighted, *held.arrays, spikes, held.constants)
-        held.steps += steps
         return out

@@ -1,0 +1,79 @@
+"""The works of crossover.py for dense layers: walking spikes, and sums of subsets of rows."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from cuslayer.kernels import cpu
+from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.spikes.cpu import SpikeList, find_spikes
+
+# Rows, inputs and outputs.
+SIZES = [
+    (2400, 2312, 512),
+    (9600, 2312, 512),
+    (2400, 512, 10),
+    (2400, 1156, 128),
+    (2400, 4096, 1000),
+    (9600, 64, 10),
+    (300, 2312, 512),
+    (16, 2312, 512),
+]
+SMALL = [(60, 30, 10)]
+
+
+class Ways(NamedTuple):
+    """What is timed at an activity: both ways, and whether the library takes the second."""
+
+    walk: Callable[[], object]
+    product: Callable[[], object]
+    busy: bool
+
+
+class Work(NamedTuple):
+    """A work, the activity from which on the library multiplies, over 1 if it never does, and its ways at one."""
+
+    name: str
+    constant: float
+    make: Callable[[float], Ways]
+
+
+def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
+    (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
+    bits, w = generator.random((rows, inputs)) < rate, generator.standard_normal((inputs, outputs), np.float32)
+    return Ways(
+        lambda: cpu.dense.walk(find_spikes(bits), w),
+        lambda: subsets.forward(find_spikes(bits).bits, w),
+        cpu.dense.is_busy(find_spikes(bits), w),
+    )
+
+
+def _weight_adjoint(sizes: tuple[int, int, int], rate: float) -> Ways:
+    (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
+    bits, g = generator.random((rows, inputs)) < rate, generator.standard_normal((rows, outputs), np.float32)
+    listed: SpikeList = find_spikes(bits)
+    _ = listed.index  # forward has built the list
+    busy = subsets.pay(listed.count, inputs, g, subsets.SORTED)
+    return Ways(lambda: cpu.dense.walk_back(listed, g), lambda: subsets.weight_adjoint(bits, g), busy)
+
+
+def works(small: bool) -> list[Work]:
+    """Return the works of dense layers; `small` for tests."""
+    found = []
+    for sizes in SMALL if small else SIZES:
+        rows, inputs, outputs = sizes
+        for name, make, lines in (("forward", _forward, rows), ("weight gradient", _weight_adjoint, inputs)):
+            matrix = np.empty((rows * inputs // max(lines, 1), outputs), np.float32)
+            of_spike = subsets.LISTED if make is _forward else subsets.SORTED
+            at = bisect_left(
+                range(rows * inputs + 1), True, key=partial(subsets.pay, lines=lines, matrix=matrix, of_spike=of_spike)
+            )
+            found.append(
+                Work(f"dense {rows} x {inputs} to {outputs}, {name}", at / (rows * inputs), partial(make, sizes))
+            )
+    return found

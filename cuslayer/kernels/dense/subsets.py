@@ -1,0 +1,152 @@
+"""Products of busy spikes and a matrix on the CPU: sums of rows of the matrix, looked up in tables of their subsets.
+
+Of 6 rows of a matrix there are 64 subsets. Their sums are computed once, and each line of spikes adds one of them where
+a matrix product would multiply and add 6 rows: a fourth of its time, whatever the activity is. The method is known as
+that of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_to_vectors, load_word
+
+# Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
+# list it forward, to sort it for the weight's gradient, and each vector of its row, from the second cache and beyond.
+LISTED, SORTED = 12.0, 10.0
+_NEAR, _FAR, _NEAR_BYTES = 0.8, 1.1, 1 << 20
+# These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
+# lines, to write a vector of a line, and to make the codes of a bin. And a line that is walked.
+_LOOK_UP, _FILL, _WRITE, _CODE, _LINE = 3.7, 900.0, 20.0, 0.15, 30.0
+# Rows of the matrix that a word of codes stands for.
+_ROWS = TABLES * INPUTS
+# The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
+# that are wanted, for the threads.
+_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 32
+# Six bytes of 0 or 1, times this, have their bits in the highest byte.
+_SIX_BYTES = np.uint64(0x0000010101010101)
+_GATHER_BITS = np.uint64(0x0102040810204080)
+_TOP_BYTE = np.uint64(56)
+
+
+def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
+    """Return whether this is faster than walking spikes, by their number alone.
+
+    Args:
+        spikes: the number of spikes.
+        lines: the lines of spikes, each of which is the sum of some rows of the matrix.
+        matrix: (rows, width).
+        of_spike: LISTED or SORTED.
+    """
+    vectors = -(-matrix.shape[1] * matrix.itemsize // VECTOR_BYTES)
+    words = -(-matrix.shape[0] // _ROWS)
+    parts = -(-lines // _together(lines, vectors))
+    walk = spikes * (of_spike + vectors * (_NEAR if matrix.nbytes <= _NEAR_BYTES else _FAR)) + lines * _LINE
+    sums = words * vectors * (lines * _LOOK_UP + parts * _FILL) + lines * (vectors * _WRITE + words * _ROWS * _CODE)
+    return sums < walk
+
+
+def _together(lines: int, blocks: int) -> int:
+    """Return the lines that share tables, for some blocks of columns."""
+    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // _PARTS)))
+
+
+@compiled
+def _code_rows(first: int, last: int, x: Any, codes: Any) -> None:
+    """Write the codes (words, rows) of x, uint8 (rows, columns), for its columns."""
+    columns = x.shape[1]
+    flat = x.reshape(-1)
+    for row in range(first, last):
+        for word in range(codes.shape[0]):
+            code = np.uint64(0)
+            for table in range(TABLES):
+                at = word * _ROWS + table * INPUTS
+                if at + 8 <= columns:
+                    six = load_word(flat, row * columns + at) & _SIX_BYTES
+                    code |= ((six * _GATHER_BITS) >> _TOP_BYTE) << np.uint64(8 * table)
+                else:
+                    for i in range(min(INPUTS, columns - at)):
+                        code |= np.uint64(x[row, at + i]) << np.uint64(8 * table + i)
+            codes[word, row] = code
+
+
+@compiled
+def _code_columns(first: int, last: int, x: Any, codes: Any) -> None:
+    """Write the codes (words, columns) of x, uint8 (rows, columns), for its rows."""
+    for word in range(first, last):
+        line = codes[word]
+        line[:] = 0
+        for i in range(min(_ROWS, x.shape[0] - word * _ROWS)):
+            shift = np.uint64(i // INPUTS * 8 + i % INPUTS)
+            row = x[word * _ROWS + i]
+            for column in range(line.size):
+                line[column] |= np.uint64(row[column]) << shift
+
+
+@compiled
+def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int) -> None:
+    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on."""
+    rows, width = matrix.shape
+    used = min(lanes, width - at)
+    line = np.zeros(lanes, matrix.dtype)
+    for table in range(TABLES):
+        start = (table << INPUTS) * lanes
+        tables[start : start + lanes] = 0
+        for i in range(INPUTS):
+            row = low + table * INPUTS + i
+            if row < rows:
+                for j in range(used):
+                    line[j] = matrix[row, at + j]
+            else:
+                line[:] = 0
+            add_to_vectors(tables, start, 1 << i, line, start + lanes * (1 << i))
+
+
+@compiled
+def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, out: Any) -> None:
+    lines, width = out.shape
+    parts = -(-lines // together)
+    tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
+    total = np.empty(together * lanes, matrix.dtype)
+    for part in range(first, last):
+        at, low = part // parts * lanes, part % parts * together
+        size, used = min(together, lines - low), min(lanes, width - at)
+        total[:] = 0
+        for word in range(codes.shape[0]):
+            _fill_tables(tables, matrix, word * _ROWS, at, lanes)
+            code = codes[word]
+            for line in range(size):
+                add_subsets(total, line * lanes, code[low + line], tables)
+        for line in range(size):
+            for j in range(used):
+                out[low + line, at + j] = total[line * lanes + j]
+
+
+def _sums(codes: Array, matrix: Array) -> Array:
+    """Return the sums (lines, width) of the rows of a matrix (rows, width) that the codes (words, lines) name."""
+    lines, width = codes.shape[1], matrix.shape[1]
+    out = empty((lines, width), matrix.dtype)
+    lanes = VECTOR_BYTES // matrix.itemsize
+    blocks = -(-width // lanes)
+    together = _together(lines, blocks)
+    parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, out, grain=1)
+    return out
+
+
+def forward(x: Array, w: Array) -> Array:
+    """Return x w, x boolean (rows, inputs), w (inputs, outputs)."""
+    codes = empty((-(-x.shape[1] // _ROWS), x.shape[0]), np.uint64)
+    parallel_for(_code_rows, len(x), x.view(np.uint8), codes, grain=32)
+    return _sums(codes, w)
+
+
+def weight_adjoint(x: Array, g: Array) -> Array:
+    """Return x' g, x boolean (rows, inputs), g (rows, outputs)."""
+    codes = empty((-(-x.shape[0] // _ROWS), x.shape[1]), np.uint64)
+    parallel_for(_code_columns, len(codes), x.view(np.uint8), codes, grain=1)
+    return _sums(codes, np.ascontiguousarray(g))

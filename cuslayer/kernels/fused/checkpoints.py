@@ -1,0 +1,68 @@
+"""States of neurons at the first step of each chunk of time, from which backward computes their potentials again.
+
+A potential that is saved takes 4 bytes a step, of every neuron. A checkpoint takes 16 bytes for `CHUNK` steps, and the
+spikes that the refractory filter still needs a byte each. The potentials have the same bits, and are read where they
+were just written, in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled
+from cuslayer.kernels.constants import Recurrence
+from cuslayer.kernels.conv.spikes import CHUNK, Maps
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.srm.cpu import padded
+
+
+class Checkpoints(NamedTuple):
+    """What backward needs to compute potentials again. Chunks of time end at the last step: only the first is shorter.
+
+    Attributes:
+        states: (blocks, chunks, 4 x distance), the states of a block before each chunk.
+        fired: (blocks, chunks, rows, distance), the spikes of the last steps of each chunk.
+        taps: the weights, as the convolution reads them.
+        constants: of `forward_block`.
+    """
+
+    states: Array
+    fired: Array
+    taps: Array
+    constants: Any
+
+
+def new_checkpoints(m: Maps, refractory: Recurrence | None, taps: Array, constants: Any) -> Checkpoints:
+    """Return arrays for checkpoints, without elements if `refractory` is None."""
+    blocks, chunks, distance = m.blocks, -(-m.steps // CHUNK), padded(m.together * m.width)
+    if refractory is None:
+        blocks = 0
+    rows = 0 if refractory is None else min(refractory.cut, CHUNK)
+    states = empty((blocks, chunks, 4 * distance), taps.dtype)
+    return Checkpoints(states, empty((blocks, chunks, rows, distance), np.uint8), taps, constants)
+
+
+@compiled
+def chunk(number: int, steps: int) -> tuple[int, int]:
+    """Return the first step of a chunk, and the end of its steps."""
+    end = steps - (-(-steps // CHUNK) - 1 - number) * CHUNK
+    return max(end - CHUNK, 0), end
+
+
+@compiled
+def store_spikes(first: int, last: int, fired: Any, saved: Any) -> None:
+    """Save the last spikes of the chunk [first, last), from a ring buffer; the last row is the last step."""
+    for t in range(max(first, last - len(saved)), last):
+        saved[t - last + len(saved)] = fired[t % len(fired)]
+
+
+@compiled
+def load_spikes(first: int, last: int, steps: int, saved: Any, fired: Any) -> None:
+    """Write the saved spikes of the steps [first, last), which are in earlier chunks, into a ring buffer."""
+    for t in range(max(first, 0), last):
+        number = -(-steps // CHUNK) - 1 - (steps - 1 - t) // CHUNK
+        _, end = chunk(number, steps)
+        fired[t % len(fired)] = saved[number, t - end + saved.shape[1]]

@@ -1,0 +1,296 @@
+"""Dense and convolutional layers with their neurons on the CPU that keep their state from chunk to chunk of time.
+
+Their spikes are those of `dense_neuron`, `conv_neuron` and `conv_pool`, to the bit. A block of neurons runs through all
+steps of a chunk before the next one, so that what it keeps is loaded once for a chunk. The states of a block lie
+together: the recurrences, and ring buffers of the weighted inputs and the spikes within the filters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
+from cuslayer.kernels.conv import spikes as conv_spikes
+from cuslayer.kernels.conv.cpu import forward as conv
+from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
+from cuslayer.kernels.dense.cpu import forward as dense
+from cuslayer.kernels.dense.cpu import gather
+from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
+from cuslayer.kernels.srm.cpu import forward_block, forward_constants
+
+# More steps than any stream has: a filter is cut after its last sample.
+_ENDLESS = 1 << 62
+# Neurons of a dense layer in a block: outputs of a sample, or all of some samples.
+_WIDTH, _TOGETHER = 256, 1024
+# Bins of an input, and steps of neurons, that are less work than what it takes to wake other threads.
+_FEW = 1 << 19
+# Steps of a ring buffer are a multiple of this. In a chunk that begins at a multiple of them, rows have the same places
+# by the steps of the chunk and of the stream.
+_RING = 128
+
+
+class Blocks(NamedTuple):
+    """The neurons of a dense layer as blocks of `width` columns of `together` samples; one of the two is all or 1."""
+
+    samples: int
+    outputs: int
+    width: int
+    together: int
+
+    @property
+    def number(self) -> int:
+        return -(-self.samples // self.together) * -(-self.outputs // self.width) if self.outputs else 0
+
+
+class Held(NamedTuple):
+    """What blocks of neurons keep: the recurrences (blocks, 4 width), and ring buffers (blocks, steps, width)."""
+
+    state: Array
+    ring: Array
+    fired: Array
+
+    @classmethod
+    def of(cls, constants: Any, blocks: int, width: int, dtype: Any) -> Held:
+        # What lies before the first step is not read.
+        _, f, nu = constants
+        filters = (f.cut, dtype), (nu.cut, np.uint8)
+        rings = (empty((blocks, -(-(cut + CHUNK) // _RING) * _RING, width), kind) for cut, kind in filters)
+        return cls(np.zeros((blocks, 4 * width), dtype), *rings)
+
+
+@compiled
+def _take(first: int, last: int, begun: int, rows: Any, at: int, ring: Any, to: int, size: int) -> None:
+    """Copy the steps [first, last) of a chunk that began at the step `begun` of the stream into a ring buffer."""
+    for t in range(first, last):
+        ring[(begun + t) % len(ring), to : to + size] = rows[t % len(rows), at : at + size]
+
+
+@compiled
+def _give(first: int, last: int, begun: int, ring: Any, of: int, rows: Any, at: int, size: int) -> None:
+    for t in range(first, last):
+        rows[t, at : at + size] = ring[(begun + t) % len(ring), of : of + size]
+
+
+@compiled
+def _dense(
+    first: int,
+    last: int,
+    b: Blocks,
+    begun: int,
+    start: Any,
+    index: Any,
+    w: Any,
+    weighted: Any,
+    held: Held,
+    out: Any,
+    constants: Any,
+) -> None:
+    """Run blocks through a chunk; their input is a list of spikes, or where that is empty, already weighted."""
+    across = -(-b.outputs // b.width)
+    u = np.empty((1, b.width * b.together), w.dtype)
+    for block in range(first, last):
+        low, at = block // across * b.together, block % across * b.width
+        count, size = min(b.together, b.samples - low), min(b.width, b.outputs - at)
+        column = low * b.outputs + at
+        state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        for t in range(0, len(out), CHUNK):
+            end = min(t + CHUNK, len(out))
+            if len(weighted):
+                _take(t, end, begun, weighted, column, ring, 0, count * size)
+            else:
+                for k in range(t, end):
+                    for i in range(count):
+                        row = k * b.samples + low + i
+                        total = ring[(begun + k) % len(ring), i * size : (i + 1) * size]
+                        gather(total, start[row], start[row + 1], index, w, at)
+            forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, constants)
+            _give(t, end, begun, fired, 0, out, column, count * size)
+
+
+@compiled
+def _few_dense(b: Blocks, count: int, begun: int, x: Any, w: Any, held: Held, out: Any, constants: Any) -> None:
+    """List the spikes and run all blocks, in one call, since a call takes longer than a step of few neurons."""
+    start, index = np.empty(len(x) + 1, np.int64), np.empty(x.size, np.int32)
+    start[0] = 0
+    for row in range(len(x)):
+        start[row + 1] = list_row(row, x, index, start[row])
+    _dense(0, count, b, begun, start, index, w, np.empty((0, 0), w.dtype), held, out, constants)
+
+
+class StreamedDense:
+    """A dense layer and its neurons, called with one chunk (T, N, ...) after the other.
+
+    Args:
+        weight: (inputs, outputs).
+        response: the spike response.
+        spiking: threshold and refractory response.
+    """
+
+    def __init__(self, weight: Array, response: Alpha, spiking: Spiking) -> None:
+        self._weight = np.ascontiguousarray(weight)
+        self._constants = forward_constants(weight.dtype, _ENDLESS, response, spiking)
+        self._steps = 0
+        self._held: Held | None = None
+
+    def __call__(self, x: Array) -> Array:
+        steps, samples, outputs = len(x), x.shape[1], self._weight.shape[1]
+        rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
+        if rows.shape[1] != len(self._weight):
+            raise ValueError(f"dense_neuron: x has {rows.shape[1]} features, weight expects {len(self._weight)}")
+        width = max(1, min(_WIDTH, outputs))
+        b = Blocks(samples, outputs, width, 1 if width < outputs else max(1, min(_TOGETHER // width, samples)))
+        held = self._held
+        if held is None:
+            held = self._held = Held.of(self._constants, b.number, b.width * b.together, self._weight.dtype)
+        out = np.empty((steps, samples, outputs), bool)
+        spikes = out.view(np.uint8).reshape(steps, samples * outputs)
+        end: tuple[Any, ...] = held, spikes, self._constants
+        if rows.dtype == bool and rows.size + out.size <= _FEW:
+            _few_dense(b, b.number, self._steps, as_bytes(rows), self._weight, *end)
+        else:
+            found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
+            weighted = dense(rows, self._weight) if found is _NO_SPIKES else self._weight[:0]
+            end = weighted.reshape(-1, spikes.shape[1] or 1), *end
+            parallel_for(_dense, b.number, b, self._steps, found.start, found.index, self._weight, *end, grain=1)
+        self._steps += steps
+        return out
+
+
+# In place of the spikes of an input that is numbers.
+_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty(0, np.int32), (0, 0, 0, 0))
+
+
+@compiled
+def _conv(
+    first: int,
+    last: int,
+    m: Maps,
+    begun: int,
+    spikes: Where,
+    taps: Any,
+    weighted: Any,
+    held: Held,
+    out: Any,
+    constants: Any,
+) -> None:
+    width = m.columns * m.outputs
+    rows, u = np.empty((CHUNK, m.together * width), taps.dtype), np.empty((1, m.together * width), taps.dtype)
+    for block in range(first, last):
+        sample, low, high = rows_of(block, m)
+        at, size = (sample * m.rows + low) * width, (high - low) * width
+        state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        for t in range(0, m.steps, CHUNK):
+            end = min(t + CHUNK, m.steps)
+            if len(weighted):
+                _take(t, end, begun, weighted, at, ring, 0, size)
+            elif begun % len(ring) == 0:
+                weigh(t, end, ring, sample, low, high, m, spikes, taps)
+            else:
+                weigh(t, end, rows, sample, low, high, m, spikes, taps)
+                _take(t, end, begun, rows, 0, ring, 0, size)
+            forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, size, constants)
+            _give(t, end, begun, fired, 0, out, at, size)
+
+
+@compiled
+def _conv_pool(
+    first: int,
+    last: int,
+    m: Maps,
+    begun: int,
+    tiles: Tiles,
+    spikes: Where,
+    taps: Any,
+    weighted: Any,
+    held: Held,
+    pooled: Held,
+    out: Any,
+    constants: Any,
+    pooled_constants: Any,
+) -> None:
+    width, pooled_width, lines = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
+    rows, u = np.empty((CHUNK, m.together * width), taps.dtype), np.empty((1, m.together * width), taps.dtype)
+    for block in range(first, last):
+        sample, low, high = rows_of(block, m)
+        at, size = (sample * m.rows + low) * width, (high - low) * width
+        pooled_at = (sample * lines + low // tiles.height) * pooled_width
+        pooled_size = -(-(high - low) // tiles.height) * pooled_width
+        state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        pooled_state, pooled_ring, pooled_fired = pooled.state[block], pooled.ring[block], pooled.fired[block]
+        for t in range(0, m.steps, CHUNK):
+            end = min(t + CHUNK, m.steps)
+            if len(weighted):
+                _take(t, end, begun, weighted, at, ring, 0, size)
+            elif begun % len(ring) == 0:
+                weigh(t, end, ring, sample, low, high, m, spikes, taps)
+            else:
+                weigh(t, end, rows, sample, low, high, m, spikes, taps)
+                _take(t, end, begun, rows, 0, ring, 0, size)
+            since, until = begun + t, begun + end
+            forward_block(since, until, state, ring, 0, u, 0, fired, 0, size, constants)
+            _pool(since, until, fired, pooled_ring, low, high, m, tiles)
+            after = (pooled_ring, 0, u, 0, pooled_fired, 0, pooled_size)
+            forward_block(since, until, pooled_state, *after, pooled_constants)
+            _give(t, end, begun, pooled_fired, 0, out, pooled_at, pooled_size)
+
+
+class StreamedConv:
+    """A convolution and its neurons, then pooling and its neurons if any, called with chunks (T, N, H, W, C).
+
+    Args:
+        weight: (kh, kw, C, outputs), float32 if there is pooling.
+        window: the window of the convolution, of stride and dilation 1.
+        response: the spike response of the neurons after the convolution.
+        spiking: their threshold and refractory response.
+        pooling: windows that tile the map, and the neurons after them; None for no pooling.
+    """
+
+    def __init__(
+        self, weight: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling | None = None
+    ) -> None:
+        self._weight, self._window, self._pooling = weight, window, pooling
+        self._taps = conv_spikes.taps_in_runs(weight)
+        of_neurons = [(response, spiking)] if pooling is None else [(response, spiking), pooling[2:]]
+        self._constants = [forward_constants(weight.dtype, _ENDLESS, *each) for each in of_neurons]
+        self._steps = 0
+        self._held: list[Held] | None = None
+
+    def __call__(self, x: Array) -> Array:
+        name = "conv_neuron" if self._pooling is None else "conv_pool"
+        if x.ndim != 5:
+            raise ValueError(f"{name}: x must be (T, N, H, W, C), got shape {x.shape}")
+        if x.shape[4] != self._weight.shape[2]:
+            raise ValueError(f"{name}: x has {x.shape[4]} channels, weight expects {self._weight.shape[2]}")
+        steps, samples, window = len(x), x.shape[1], self._window
+        frames = x.reshape(steps * samples, *x.shape[2:])
+        numbers = x.dtype != bool
+        found: Any = _NO_SPIKES if numbers else find_spikes(frames)
+        weighted = conv(frames, self._weight, window, 1) if numbers else self._weight[:0]
+        shape = SpikeList(found.start, found.index, frames.shape)
+        m = conv_spikes.maps(shape, 1, self._weight.shape[3], window)._replace(steps=steps, samples=samples)
+        places = m.rows, m.columns
+        pooling: tuple[Any, ...] = ()
+        if self._pooling is not None:
+            m = conv_spikes.pooled_maps(m, self._pooling.window.kernel[0])
+            tiles = _tiles(m, self._pooling, self._weight.dtype)
+            places, pooling = (-(-m.rows // tiles.height), tiles.columns), (tiles,)
+        if self._held is None:
+            widths = [m.together * m.width]
+            if pooling:
+                widths.append(m.together // tiles.height * tiles.columns * m.outputs)
+            sizes = zip(self._constants, widths, strict=True)
+            self._held = [Held.of(c, m.blocks, width, self._weight.dtype) for c, width in sizes]
+        out = np.empty((steps, samples, *places, m.outputs), bool)
+        spikes = out.view(np.uint8).reshape(steps, math.prod(out.shape[1:]))
+        flat = weighted.reshape(-1, m.neurons or 1)
+        arguments = *pooling, where(shape, window), self._taps, flat, *self._held, spikes, *self._constants
+        parallel_for(_conv_pool if pooling else _conv, m.blocks, m, self._steps, *arguments, grain=1)
+        self._steps += steps
+        return out

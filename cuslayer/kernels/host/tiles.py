@@ -1,0 +1,72 @@
+"""What loops over tiles of an array share: scratch memory at cache lines, and the transpose of a tile in registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cuslayer.jit import compiled
+
+# Rows and columns of a tile: a vector of float32 is a cache line.
+LANES = 16
+_LINE = 64
+
+
+@compiled
+def scratch(size: int, like: Any) -> Any:
+    """Return zeros (size,) in the type of an array, from the beginning of a cache line on.
+
+    A vector that crosses two lines takes twice as long to load.
+    """
+    memory = np.zeros(size + _LINE // like.itemsize, like.dtype)
+    begin = -memory.ctypes.data % _LINE // like.itemsize
+    return memory[begin : begin + size]
+
+
+@compiled
+def copy(target: Any, source: Any) -> None:
+    """Copy a row to another as long as itself, with SIMD: Numba copies slices number by number."""
+    for j in range(target.size):
+        target[j] = source[j]
+
+
+def _transpose(typing_context: Any, target: Any, at: Any, step: Any, source: Any, begin: Any, stride: Any) -> Any:
+    """Set ``target[at + step i + j]`` to ``source[begin + stride j + i]``, i and j < LANES; both arrays have one axis.
+
+    Compiled from plain loops, it would take a scalar load and store for each number.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, to, by, _, off, apart = arguments
+        number = context.get_data_type(signature.args[0].dtype)
+        vector, size = ir.VectorType(number, LANES), context.get_abi_sizeof(number)
+
+        def row(array: int, start: Any, distance: Any, i: int) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
+            place = builder.add(start, builder.mul(distance, ir.Constant(distance.type, i)))
+            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
+
+        rows = [builder.load(row(3, off, apart, i), align=size) for i in range(LANES)]
+        for width in (1, 2, 4, 8):
+            # Rows i and i + width exchange the blocks of `width` numbers that lie beside the diagonal.
+            first = [n + LANES - width if n & width else n for n in range(LANES)]
+            second = [n + LANES if n & width else n + width for n in range(LANES)]
+            for i in range(LANES):
+                if not i & width:
+                    pair = rows[i], rows[i + width]
+                    for j, lanes in ((i, first), (i + width, second)):
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
+                        rows[j] = builder.shuffle_vector(*pair, mask)
+        for i in range(LANES):
+            builder.store(rows[i], row(0, to, by, i), align=size)
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(target, place, place, source, place, place), generate
+
+
+transpose: Any = intrinsic(_transpose)

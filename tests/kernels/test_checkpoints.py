@@ -1,0 +1,106 @@
+"""Tests of potentials that backward computes again from checkpoints: the same bits as of potentials that were saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.kernels import cpu
+from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.conv.spikes import CHUNK
+from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk
+from cuslayer.neurons.potential import on_potential, recomputable
+
+pytestmark = pytest.mark.cpu_only
+
+SRM = cs.SRM(theta=3.0, tau_sr=3.0, scale_ref=1.0)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK - 5])
+@pytest.mark.parametrize(
+    "srm",
+    [
+        SRM,
+        replace(SRM, cutoff=0.0, ref_cutoff=0.0),
+        replace(SRM, tau_sr=20.0),
+        replace(SRM, tau_ref=9.0),
+        replace(SRM, ref_cutoff=0.0),
+    ],
+    ids=["short", "uncut", "long response", "long refraction", "uncut refraction"],
+)
+def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int, srm: cs.SRM) -> None:
+    """For filters shorter and longer than a chunk, cut and uncut; maps of which the last block has fewer rows."""
+    generator = np.random.default_rng(steps)
+    for samples, rows, columns, channels, maps, height in ((2, 7, 5, 2, 3, 2), (1, 9, 16, 1, 32, 3)):
+        x = generator.random((steps * samples, rows, columns, channels)) < 0.2
+        w = (4 * generator.standard_normal((3, 3, channels, maps))).astype(np.float32)
+        pooling = Pooling(Window.of("pool", height, height, 0, 1), 3.3, srm.filter, srm.spiking)
+        frames, window = cpu.spikes.synapse_input(x), Window.of("conv", 3, 1, 1, 1)
+        fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
+        constants = window, srm.filter, srm.spiking, pooling
+        found = []
+        for keep in (w.dtype, Checkpoints):
+            u, pooled_u, s = fused.conv_pool(frames, steps, w, *constants, keep)
+            assert isinstance(u, Checkpoints) == (keep is Checkpoints)
+            g = np.random.default_rng(1).standard_normal(s.shape).astype(np.float32)
+            back = fused.conv_pool_adjoint(frames, steps, g, u, pooled_u, *constants, True)
+            found.append([s, *back])
+        assert steps < 3 or (found[0][1] != 0).any()
+        for saved, computed in zip(*found, strict=True):
+            assert saved.tobytes() == computed.tobytes()
+
+
+@pytest.mark.parametrize("steps", [1, CHUNK, CHUNK + 1, 5 * CHUNK - 1])
+def test_chunks_follow_each_other_to_the_last_step(steps: int) -> None:
+    chunks = [chunk(number, steps) for number in range(-(-steps // CHUNK))]
+    assert [first for first, _ in chunks] == [0, *(end for _, end in chunks[:-1])]
+    assert chunks[-1][1] == steps
+    assert all(end - first == CHUNK for first, end in chunks[1:])
+
+
+def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = False) -> list[bytes]:
+    """Return the spikes and gradients of a network on a number of cores."""
+    monkeypatch.setattr("cuslayer.jit.cores", lambda: cores)
+    cs.seed(3)
+    net = cs.Network("12x11x2-4c3-2a-6c3-2a-5", cs.SRM(tau_ref=3.0))
+    x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.2
+    if observed:
+        with on_potential(lambda u: None):
+            spikes = net(x)
+    else:
+        spikes = net(x)
+    spikes.backward(np.random.default_rng(1).standard_normal(spikes.shape).astype(np.float32))
+    assert all((p.grad != 0).any() for p in net.parameters())
+    return [spikes.data.tobytes(), *(p.grad.tobytes() for p in net.parameters())]
+
+
+def test_observers_and_cores_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An observer sees potentials, which are saved then."""
+    alone = trained(1, monkeypatch)
+    assert trained(1, monkeypatch, observed=True) == alone
+    for cores in (2, 3):
+        assert trained(cores, monkeypatch) == alone
+
+
+def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
+    """States of 16 bytes for 32 steps, and a byte for each spike within refraction."""
+    steps, srm = 300, cs.SRM()
+    x = np.zeros((steps, 34, 34, 2), bool)
+    frames, window = cpu.spikes.synapse_input(x), Window.of("conv", 5, 1, 2, 1)
+    pooling = Pooling(Window.of("pool", 2, 2, 0, 1), 11.0, srm.filter, srm.spiking)
+    fused: Any = cpu.fused.conv_pool_kernels(frames, window, 1, pooling.window)
+    w = np.ones((5, 5, 2, 16), np.float32)
+    u, _, _ = fused.conv_pool(frames, steps, w, window, srm.filter, srm.spiking, pooling, Checkpoints)
+    assert 0 < u.states.nbytes + u.fired.nbytes < steps * 34 * 34 * 16
+
+
+def test_potentials_are_saved_for_observers_and_without_gradients_not_at_all() -> None:
+    assert recomputable()
+    with cs.no_grad():
+        assert not recomputable()
+    with on_potential(lambda u: None):
+        assert not recomputable()

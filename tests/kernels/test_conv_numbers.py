@@ -1,0 +1,253 @@
+"""Convolution of numbers on the CPU: by patches, by Winograd's tiles, in groups, against plain sums."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions, jit, kernels
+from cuslayer.kernels import matrix
+from cuslayer.kernels.constants import Window
+from cuslayer.kernels.conv import cpu, patches, winograd
+from cuslayer.kernels.conv.groups import merge, merged, split
+from cuslayer.kernels.conv.spikes import bounds
+from tests.support import reference
+
+pytestmark = pytest.mark.cpu_only
+Array = Any
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+def normal(seed: int, shape: tuple[int, ...], dtype: str = "float64") -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def arrays(window: Window, image: tuple[int, int], sizes: tuple[int, int, int, int], dtype: str) -> tuple[Array, ...]:
+    """Return an input, a weight and errors for frames, groups, channels and outputs of a group."""
+    frames, groups, inputs, outputs = sizes
+    maps = (frames, *window.outputs("conv", image, ceil=False), outputs * groups)
+    x, w = (frames, *image, inputs * groups), (*window.kernel, inputs, outputs * groups)
+    return normal(0, x, dtype), normal(1, w, dtype), normal(2, maps, dtype)
+
+
+def held(ours: Array, theirs: Array, size: float, roundings: float) -> None:
+    """Compare a sum to the rounding of its terms, of which little may be left where they cancel."""
+    assert ours.shape == theirs.shape
+    size = max(size, float(np.linalg.norm(theirs)))
+    assert np.linalg.norm(ours - theirs) <= roundings * np.finfo(ours.dtype).eps * size
+
+
+def size_of(g: Array, w: Array, outputs: int) -> float:
+    """Return the norm of a gradient whose terms neither cancel nor lie outside the image."""
+    return float(np.linalg.norm(g) * np.linalg.norm(w) / np.sqrt(outputs))
+
+
+tile_windows = st.tuples(st.integers(2, 5), st.integers(2, 5))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    frames=st.integers(0, 7),
+    kernel=st.one_of(st.just((3, 3)), st.just((5, 5)), tile_windows),
+    image=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    groups=st.sampled_from([1, 1, 2]),
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+@example(1, (3, 3), (1, 1), (1, 1), 1, (1, 1), "float32")
+@example(7, (3, 3), (2, 3), (1, 0), 1, (3, 10), "float32")
+@example(7, (3, 3), (4, 4), (0, 2), 1, (16, 1), "float32")
+@example(7, (3, 3), (5, 7), (3, 3), 1, (17, 10), "float32")
+@example(7, (3, 3), (17, 17), (1, 1), 1, (16, 64), "float32")
+@example(1, (3, 3), (34, 34), (1, 1), 1, (3, 64), "float32")
+@example(3, (3, 3), (17, 17), (0, 1), 1, (17, 16), "float64")
+@example(3, (5, 5), (17, 17), (2, 2), 1, (16, 10), "float32")
+def test_tiles_equal_the_sum(frames, kernel, image, padding, groups, channels, dtype):
+    assume(all(n + 2 * pad >= k for n, pad, k in zip(image, padding, kernel, strict=True)))
+    window = Window.of("conv", kernel, 1, padding, 1)
+    _, w, g = arrays(window, image, (frames, groups, *channels), dtype)
+    cut = winograd.tiling(w, image, window, groups)
+    x = winograd.conv_input_adjoint(g, w, image, groups, cut)
+    assert x.dtype == g.dtype
+    held(x, reference.conv_input_adjoint(g, w, image, window, groups), size_of(g, w, channels[1]), 20)
+
+
+def test_the_error_of_float32_is_as_stated():
+    """Winograd's products lose a few bits: 1.2e-6 of the gradient, where training asks for 1e-5."""
+    window = Window.of("conv", 3, 1, 1, 1)
+    for image in [(12, 12), (9, 9)]:
+        _, w, g = arrays(window, image, (40, 1, 32, 64), "float32")
+        x = cpu.input_adjoint(g, w, image, window, 1)
+        exact = reference.conv_input_adjoint(g, w, image, window, 1)
+        assert np.linalg.norm(x - exact) < 1.3e-6 * np.linalg.norm(exact)
+
+
+def test_each_side_takes_the_tiles_that_need_fewer_multiplications():
+    w = np.zeros((3, 3, 16, 32), np.float32)
+    for image, elements in [((9, 16), (5, 6)), ((17, 8), (5, 6)), ((34, 3), (6, 5)), ((1, 4), (5, 6))]:
+        assert winograd.tiling(w, image, Window.of("conv", 3, 1, 1, 1), 1).elements == elements
+    cut = winograd.tiling(np.zeros((5, 2, 16, 32), np.float32), (8, 8), Window.of("conv", (5, 2), 1, 1, 1), 1)
+    assert (cut.elements, cut.pixels, cut.tiles, cut.before) == ((6, 5), (2, 4), (4, 2), (3, 0))
+
+
+def test_other_windows_have_no_tiles():
+    for kernel, stride, dilation in [(6, 1, 1), (3, 2, 1), (3, 1, 2), ((3, 1), 1, 1)]:
+        w = np.zeros((*np.broadcast_to(kernel, 2), 4, 4))
+        assert winograd.tiling(w, (9, 9), Window.of("conv", kernel, stride, 1, dilation), 1) is None
+    # A line of tiles must fit the room of an element: 128 of 4 pixels with 64 channels.
+    window = Window.of("conv", 3, 1, 1, 1)
+    w = np.zeros((3, 3, 64, 1), np.float32)
+    assert winograd.tiling(w, (9, 512), window, 1).lines == 1
+    assert winograd.tiling(w, (9, 513), window, 1) is None
+    _, w, g = arrays(window, (2, 513), (1, 1, 64, 1), "float32")
+    x = cpu.input_adjoint(g, w, (2, 513), window, 1)
+    held(x, reference.conv_input_adjoint(g, w, (2, 513), window, 1), size_of(g, w, 1), 8)
+
+
+WINDOWS = [
+    Window.of("conv", 1, 1, 0, 1),
+    Window.of("conv", 1, 2, 1, 1),
+    Window.of("conv", 3, 2, 1, 1),
+    Window.of("conv", (5, 3), (2, 3), (2, 4), 1),
+    Window.of("conv", 3, 1, 2, 2),
+    Window.of("conv", (2, 3), (3, 1), (0, 3), (1, 2)),
+    Window.of("conv", 7, 1, 3, 1),
+    Window.of("conv", 3, 1, 1, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1), (7, 1, 3, 10), (5, 2, 16, 17), (2, 4, 1, 1), (3, 6, 3, 5), (0, 1, 2, 2)]
+)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_all_three_passes_equal_the_formula(window, sizes, dtype):
+    for image in [(7, 5), (4, 9)]:
+        if any(n + 2 * pad < (k - 1) * gap + 1 for n, k, _, pad, gap in zip(image, *window, strict=True)):
+            continue
+        (x, w, g), groups = arrays(window, image, sizes, dtype), sizes[1]
+        y = cpu.forward(x, w, window, groups)
+        held(y, reference.conv(x, w.astype(np.float64), *window[1:], groups), 1e-3, 4)
+        gradient = cpu.input_adjoint(g, w, image, window, groups)
+        held(gradient, reference.conv_input_adjoint(g, w, image, window, groups), size_of(g, w, sizes[3]), 20)
+        of_w = cpu.weight_adjoint(x, g, window, groups)
+        assert {a.dtype for a in (y, gradient, of_w)} == {np.dtype(dtype)}
+        # Both gradients are adjoints: <conv(x, w), g> = <x, gradient> = <w, of_w>.
+        terms = np.linalg.norm(y) * np.linalg.norm(g) + 1e-3
+        for a, b in [(x, gradient), (w, of_w)]:
+            assert abs(np.vdot(y, g) - np.vdot(a, b)) <= 40 * np.finfo(dtype).eps * terms
+        # As on a GPU.
+        held(y, matrix.conv(x, w, window, groups), 1e-3, 8)
+        held(of_w, matrix.conv_weight_adjoint(x, g, window, groups), np.linalg.norm(g), 8)
+
+
+def every_pass(window: Window, groups: int) -> list[Array]:
+    x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
+    of_w = patches.weight_adjoint(x, g, window, groups, bounds(len(x)))
+    found = [patches.conv(x, w, window, groups), of_w, patches.input_adjoint(g, w, (7, 6), window, groups)]
+    cut = winograd.tiling(w, (7, 6), window, groups)
+    return [*found, winograd.conv_input_adjoint(g, w, (7, 6), groups, cut)] if cut else found
+
+
+@pytest.fixture(params=[1, 2], ids=["one group", "two groups"])
+def groups(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+@pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", (3, 2), 2, 1, 1)])
+def test_blocks_leave_no_seam(window, groups, monkeypatch):
+    """Several frames at once, two, one, and parts of one."""
+    whole = every_pass(window, groups)
+    of_a_row = window.outputs("conv", (7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
+    for rows in (14, 7, 3, 1, 0):
+        monkeypatch.setattr(patches, "_PATCH_BYTES", rows * of_a_row)
+        monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 5 * 6 * 2 * 10 * 4)
+        for ours, theirs in zip(every_pass(window, groups), whole, strict=True):
+            held(ours, theirs, 0, 8)
+
+
+@pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)])
+def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
+    runs = []
+    for module, name in ((patches, "_PATCH_BYTES"), (winograd, "_BLOCK_BYTES")):
+        monkeypatch.setattr(module, name, 20_000)
+    for cores in (1, 2, 3):
+        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        runs.append([array.tobytes() for array in every_pass(window, groups)])
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_groups_of_few_channels_are_computed_as_one():
+    for sizes, expected in [
+        ((4, 8, 4), 4),
+        ((1, 1, 64), 16),
+        ((1, 1, 6), 6),
+        ((16, 16, 3), 1),
+        ((5, 9, 8), 4),
+        ((2, 2, 1), 1),
+    ]:
+        assert merged(*sizes) == expected
+    w = normal(0, (2, 3, 2, 12))
+    whole = merge(w, 4, 2)
+    assert whole.shape == (2, 3, 4, 12)
+    x = normal(1, (2, 5, 5, 8))
+    window = Window.of("conv", (2, 3), 1, 0, 1)
+    np.testing.assert_allclose(matrix.conv(x, whole, window, 2), matrix.conv(x, w, window, 4), atol=1e-12)
+    np.testing.assert_array_equal(split(whole, 4, 2), w)
+
+
+def test_nothing_is_computed_for_an_input_without_gradient(monkeypatch):
+    """The first layer's input: no kernel of an input gradient is called, in layers or passes of several stages."""
+    calls = []
+
+    def counted(name: str, kernel: Any) -> Any:
+        return lambda *given: calls.append(name) or kernel(*given)
+
+    # The input gradient of a transposed convolution is a convolution.
+    names = {
+        "conv": ["forward", "input_adjoint"],
+        "dense": ["input_adjoint", "deferred_input_adjoint"],
+        "pool": ["adjoint"],
+    }
+    for topic in names:
+        module = getattr(kernels.cpu, topic)
+        for name in names[topic]:
+            monkeypatch.setattr(module, name, counted(f"{topic}.{name}", getattr(module, name)))
+    srm, s = cs.SRM(tau_sr=2.0), np.random.default_rng(0).random((12, 2, 6, 6, 2)) < 0.3
+    networks = {
+        "6x6x2-4c3": [],
+        "6x6x2-4c3-2a-3": ["dense.deferred_input_adjoint"],
+        "6x6x2-2a-4c3-3": ["dense.deferred_input_adjoint"],
+        "72-5-3": ["dense.deferred_input_adjoint"],
+        "6x6x2-4c3-4c3-3": ["dense.deferred_input_adjoint", "conv.input_adjoint"],
+    }
+    for notation, expected in networks.items():
+        net = cs.Network(notation, srm)
+        x = s.reshape(12, 2, -1) if notation.startswith("72") else s
+        out = net(x)
+        calls.clear()
+        out.backward(np.ones(out.shape, np.float32))
+        # The deferred product of the CPU calls the other.
+        assert [name for name in calls if name != "dense.input_adjoint"] == expected, notation
+    for numbers in (s, s.astype(np.float32)):
+        for layer in (cs.Conv(2, 3, 3), cs.ConvTranspose(2, 3, 3), cs.Dense((6, 6, 2), 3)):
+            y = layer(numbers)
+            calls.clear()
+            y.backward(np.ones(y.shape, np.float32))
+            assert calls == []
+            assert np.abs(layer.weight.grad).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"), [(3, {"padding": 1}), (5, {"padding": 2}), ((4, 2), {}), (3, {"groups": 2})]
+)
+def test_gradient(kernel, options):
+    w = normal(0, (*np.broadcast_to(kernel, 2), 4 // options.get("groups", 1), 6))
+    assert cs.gradcheck(lambda x, w: functions.conv(x, w, **options), normal(1, (2, 1, 7, 5, 4)), w) < 1e-6

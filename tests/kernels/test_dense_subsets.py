@@ -1,0 +1,168 @@
+"""Dense layers of busy spikes on the CPU: sums of subsets of rows, and when they are chosen."""
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions, jit
+from cuslayer.kernels import cpu
+from cuslayer.kernels.dense import subsets
+
+pytestmark = pytest.mark.cpu_only
+RNG = np.random.default_rng(15)
+# Rows, inputs and outputs: none, one, those that fill a word of codes or a vector, and several parts of lines.
+SIZES = [
+    (0, 5, 3),
+    (4, 0, 3),
+    (4, 5, 0),
+    (1, 1, 1),
+    (36, 72, 16),
+    (7, 37, 17),
+    (41, 6, 8),
+    (70, 44, 33),
+    (300, 45, 9),
+    (9000, 9, 3),
+    (5, 900, 20),
+]
+
+
+def exact(x, w):
+    return x.astype(np.float64) @ w.astype(np.float64)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_both_ways_are_the_product(sizes, rate, dtype, tolerance):
+    rows, inputs, outputs = sizes
+    x = RNG.random((rows, inputs)) < rate
+    w, g = RNG.standard_normal((inputs, outputs)).astype(dtype), RNG.standard_normal((rows, outputs)).astype(dtype)
+    found = cpu.spikes.find_spikes(x)
+    for ways, a, b in (
+        ((subsets.forward(x, w), cpu.dense.walk(found, w), cpu.dense.forward(found, w)), x, w),
+        ((subsets.weight_adjoint(x, g), cpu.dense.walk_back(found, g), cpu.dense.weight_adjoint(found, g)), x.T, g),
+    ):
+        expected = exact(a, b)
+        scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        for y in ways:
+            assert (y.dtype, y.shape) == (np.dtype(dtype), expected.shape)
+            assert np.abs(y - expected).max(initial=0) <= tolerance * scale
+
+
+def test_a_row_that_no_spike_names_does_not_count():
+    x = RNG.random((50, 40)) < 0.5
+    x[:, 7], x[9] = False, False
+    w, g = RNG.standard_normal((40, 5)), RNG.standard_normal((50, 5))
+    w[7], g[9] = np.nan, np.inf
+    assert np.isfinite(subsets.forward(x, w)).all()
+    assert np.isfinite(subsets.weight_adjoint(x, g)).all()
+    x[3, 7] = x[9, 4] = True
+    assert np.flatnonzero(~np.isfinite(subsets.forward(x, w)).all(axis=1)).tolist() == [3]
+    assert np.flatnonzero(~np.isfinite(subsets.weight_adjoint(x, g)).all(axis=1)).tolist() == [4]
+
+
+def test_a_table_past_the_last_row_has_no_row():
+    w = RNG.standard_normal((2, 3))
+    tables = np.full((subsets.TABLES << subsets.INPUTS) * 8, np.nan)
+    subsets._fill_tables(tables, w, 0, 0, 8)
+    first, *others = tables.reshape(subsets.TABLES, -1, 8)
+    for k, sums in enumerate(first):
+        assert np.array_equal(sums[:3], sum((w[i] for i in range(2) if k >> i & 1), np.zeros(3)))
+        assert not sums[3:].any()
+    assert not np.any(others)
+
+
+def with_threads(monkeypatch, threads, work):
+    monkeypatch.setattr(jit, "cores", lambda: threads)
+    return work()
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.5])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(2500, 77, 19), (700, 300, 130)])
+def test_the_same_bits_on_any_number_of_threads(monkeypatch, rows, inputs, outputs, rate):
+    x = RNG.random((rows, inputs)) < rate
+    w, g = RNG.standard_normal((inputs, outputs), np.float32), RNG.standard_normal((rows, outputs), np.float32)
+
+    def work():
+        found = cpu.spikes.find_spikes(x)
+        return cpu.dense.forward(found, w).tobytes(), cpu.dense.weight_adjoint(found, g).tobytes()
+
+    assert len({with_threads(monkeypatch, threads, work) for threads in (1, 2, 3)}) == 1
+
+
+def test_a_row_of_the_result_does_not_depend_on_the_others():
+    x, w = RNG.random((2000, 60)) < 0.5, RNG.standard_normal((60, 40), np.float32)
+    whole = subsets.forward(x, w)
+    for rows in (slice(0, 1), slice(5, 900), slice(1990, 2000)):
+        assert (subsets.forward(np.ascontiguousarray(x[rows]), w) == whole[rows]).all()
+
+
+def test_the_choice_at_its_boundary(monkeypatch):
+    asked = []
+    monkeypatch.setattr(subsets, "forward", lambda x, w: asked.append("forward"))
+    monkeypatch.setattr(subsets, "weight_adjoint", lambda x, g: asked.append("weight"))
+    rows, inputs = 400, 100
+    x, w, g = np.zeros((rows, inputs), bool), np.ones((inputs, 2), np.float32), np.ones((rows, 2), np.float32)
+    kinds = {"forward": (rows, w, subsets.LISTED), "weight": (inputs, g, subsets.SORTED)}
+    for name, kind in kinds.items():
+        limit = next(n for n in range(x.size + 1) if subsets.pay(n, *kind))
+        assert 0.02 * x.size < limit < 0.3 * x.size
+        for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
+            x.ravel()[:] = np.arange(x.size) < count
+            found, before = cpu.spikes.find_spikes(x), len(asked)
+            cpu.dense.forward(found, w) if name == "forward" else cpu.dense.weight_adjoint(found, g)
+            assert (asked[before:] == [name]) == busy
+
+
+@pytest.mark.parametrize(
+    ("spikes", "lines", "shape", "of_spike", "walk", "sums"),
+    [
+        # A word, a vector, a part; two of each; a matrix that is larger than the second cache.
+        (7, 10, (36, 16), 12.0, 7 * 12.8 + 300, 37 + 900 + 200 + 54),
+        (7, 300, (37, 17), 10.0, 7 * 11.6 + 9000, 4 * (300 * 3.7 + 1800) + 12000 + 300 * 72 * 0.15),
+        (90, 1, (200_000, 2), 10.0, 90 * 11.1 + 30, 5556 * 903.7 + 20 + 5556 * 5.4),
+    ],
+)
+def test_the_costs_of_both_ways(spikes, lines, shape, of_spike, walk, sums):
+    matrix = np.zeros(shape, np.float32)
+    a_spike = (walk - 30 * lines) / spikes
+    limit = int((sums - 30 * lines) / a_spike)
+    assert not subsets.pay(limit, lines, matrix, of_spike)
+    assert subsets.pay(limit + 1, lines, matrix, of_spike)
+
+
+def test_what_is_kept_for_backward():
+    busy, silent = RNG.random((400, 100)) < 0.5, RNG.random((400, 100)) < 0.01
+    w, g = np.ones((100, 2), np.float32), np.ones((400, 2), np.float32)
+    for x, held in ((busy, "_bits"), (silent, "_index")):
+        found = cpu.spikes.find_spikes(x)
+        for _ in range(2):
+            cpu.dense.forward(found, w)
+            cpu.dense.weight_adjoint(found, g)
+            assert [name for name in ("_bits", "_index") if getattr(found, name) is not None] == [held]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.6, 1.0])
+def test_gradients(rate):
+    x, w = RNG.random((300, 2, 50)) < rate, RNG.standard_normal((50, 3))
+    assert subsets.pay(int(x.sum()), 600, w, subsets.LISTED) == (rate > 0.5)
+    assert cs.gradcheck(lambda w: functions.dense(x, w), w) < 1e-6
+    y = RNG.standard_normal((300, 2, 3))
+    t = cs.Tensor(w, requires_grad=True)
+    ax = functions.dense(x, t)
+    ax.backward(y)
+    assert np.vdot(ax.data, y) == pytest.approx(np.vdot(w, t.grad), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.6])
+def test_spikes_with_and_without_gradients_are_the_same(rate):
+    srm = cs.SRM(tau_sr=4.0)
+    x, w = RNG.random((300, 3, 50)) < rate, RNG.standard_normal((50, 20), np.float32) * 3
+    assert cpu.dense.is_busy(cpu.spikes.find_spikes(x.reshape(900, 50)), w) == (rate > 0.5)
+    options = {"response": srm.filter, "spiking": srm.spiking}
+    trained = functions.dense_neuron(x, cs.Tensor(w, requires_grad=True), **options)
+    with cs.no_grad():
+        alone = functions.dense_neuron(x, w, **options)
+    assert trained.data.any()
+    assert (trained.data == alone.data).all()
+    assert (trained.data == srm(functions.dense(x, w)).data).all()

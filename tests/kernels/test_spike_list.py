@@ -1,0 +1,64 @@
+"""The spikes of a layer's input: their number, and the array and the list of positions, each built from the other."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
+
+pytestmark = pytest.mark.cpu_only
+RNG = np.random.default_rng(15)
+SHAPES = [(5, 16), (70, 7), (3, 2, 4, 2), (0, 8), (4, 0), (1, 1), (0, 2, 2, 1), (200, 33)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_array_and_list_are_built_from_each_other(shape, rate):
+    x = RNG.random(shape) < rate
+    found = find_spikes(x)
+    assert found.shape == shape
+    assert found.count == x.sum()
+    assert found.activity == (x.mean() if x.size else 0)
+    assert found.bits is found.bits
+    assert np.shares_memory(found.bits, x) == (x.size > 0)
+    index = found.index
+    assert index is found.index
+    lines = len(found.start) - 1
+    assert index.tolist() == np.nonzero(x.reshape(lines, -1) if x.size else np.zeros((1, 0)))[1].tolist()
+    bits = found.bits
+    assert bits is not x
+    assert bits.dtype == bool
+    assert bits.flags.c_contiguous
+    assert np.array_equal(bits, x)
+    assert np.array_equal(found.index, index)
+    assert found.index is not index, "the list was released with the array built"
+
+
+def test_spikes_in_another_order_of_memory():
+    x = RNG.random((16, 12)) < 0.5
+    found = find_spikes(x.T)
+    assert found.bits.flags.c_contiguous
+    assert np.array_equal(found.bits, x.T)
+    assert found.index.tolist() == np.nonzero(x.T)[1].tolist()
+
+
+def test_threads_that_ask_at_once_get_the_same():
+    x = RNG.random((400, 64)) < 0.2
+    expected = np.nonzero(x)[1]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            found = find_spikes(x)
+            asked = [pool.submit(lambda f=found, i=i: f.bits if i % 2 else f.index) for i in range(16)]
+            for i, answer in enumerate(asked):
+                assert np.array_equal(answer.result(), x if i % 2 else expected)
+
+
+def test_a_long_list_is_sorted_in_parts():
+    x = RNG.random((3001, 41)) < 0.5
+    found = find_spikes(x)
+    assert found.count > _LONG
+    begin, rows = by_column(found.start, found.index, 41)
+    columns, expected = np.nonzero(x.T)
+    assert rows.tolist() == expected.tolist()
+    assert np.diff(begin).tolist() == np.bincount(columns, minlength=41).tolist()

@@ -1,0 +1,104 @@
+"""Filters and delays over several chunks of steps, tiles and blocks of columns, on one thread and more, to the bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuslayer import jit
+from cuslayer.kernels import cpu
+from cuslayer.kernels.filter_bank.cpu import adjoint_into
+
+# Steps, columns, filters and taps: chunks of 64 steps, tiles of 128 columns, blocks of 512; rounds of 8 taps and steps.
+SIZES = [
+    *((0, 5, 1, 3), (64, 0, 1, 3), (1, 1, 1, 1), (1, 17, 2, 5), (129, 33, 1, 1), (30, 15, 1, 77), (70, 65, 3, 9)),
+    *((131, 1040, 2, 70), (200, 130, 1, 150), (150, 600, 1, 77)),
+]
+DELAYS = [
+    *((0, 3, -2, 2), (1, 1, 0, 1), (9, 17, -20, 30), (40, 1100, 0, 20), (40, 65, -3, -2), (40, 130, -100, 100)),
+    *((70, 2100, 5, 6), (30, 0, 0, 3), (30, 64, 10**12, 10**12 + 5), (30, 64, -(10**12), 10**12)),
+]
+
+
+@pytest.fixture(params=[1, 2, 3], autouse=True)
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "cores", lambda: request.param)
+
+
+def signals(steps: int, columns: int, dtype: Any) -> list[Any]:
+    """Return numbers, a few numbers among zeros, few spikes and many."""
+    generator = np.random.default_rng(steps + columns)
+    x, chance = generator.standard_normal((steps, columns)).astype(dtype), generator.random((steps, columns))
+    return [x, np.where(chance < 0.05, x, dtype(0)), chance < 0.05, chance < 0.5]
+
+
+def taps_of(filters: int, taps: int, dtype: Any) -> Any:
+    return np.random.default_rng(taps).standard_normal((filters, taps)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("steps", "columns", "filters", "taps"), SIZES)
+def test_a_bank_and_its_adjoint_sum_in_the_order_of_their_taps(
+    steps: int, columns: int, filters: int, taps: int, dtype: Any
+) -> None:
+    w = taps_of(filters, taps, dtype)
+    for x in signals(steps, columns, dtype):
+        expected = np.zeros((steps, filters, columns), dtype)
+        for i, t, k in np.ndindex(filters, steps, taps):
+            if k <= t:
+                expected[t, i] += w[i, k] * x[t - k].astype(dtype)
+        y = cpu.filter_bank.forward(x, w)
+        assert y.tobytes() == expected.tobytes()
+    g = np.random.default_rng(1).standard_normal((steps, filters, columns)).astype(dtype)
+    expected = np.zeros((steps, columns), dtype)
+    for t, i, k in np.ndindex(steps, filters, taps):
+        if t + k < steps:
+            expected[t] += w[i, k] * g[t + k, i]
+    whole = g.reshape(steps, filters * columns)
+    assert cpu.filter_bank.adjoint(whole, w).tobytes() == expected.tobytes()
+    if filters == 1:
+        assert cpu.response.fir_adjoint(whole, w[0]).tobytes() == expected.tobytes()
+        assert adjoint_into(whole, whole, w) is whole
+        assert whole.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("steps", "columns", "filters", "taps"), SIZES)
+def test_the_gradient_of_taps(steps: int, columns: int, filters: int, taps: int, dtype: Any) -> None:
+    g = np.random.default_rng(2).standard_normal((steps, filters, columns)).astype(dtype)
+    for x in signals(steps, columns, dtype):
+        found = cpu.filter_bank.weight_adjoint(x, g.reshape(steps, filters * columns), (filters, taps))
+        expected = [
+            [float((g[k:, i] * x[: max(steps - k, 0)]).sum(dtype=np.float64)) for k in range(taps)]
+            for i in range(filters)
+        ]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e3 * np.finfo(dtype).eps * (1 + np.linalg.norm(g)))
+
+
+def delayed(x: Any, delay: Any) -> Any:
+    y, steps = np.zeros_like(x), len(x)
+    for m, d in enumerate(delay.clip(-steps, steps)):
+        y[max(d, 0) : steps + min(d, 0), m] = x[max(-d, 0) : steps - max(d, 0), m]
+    return y
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("steps", "columns", "low", "high"), DELAYS)
+def test_delays_of_any_length(steps: int, columns: int, low: int, high: int, dtype: Any) -> None:
+    generator = np.random.default_rng(3)
+    delay = generator.integers(low, high, columns)
+    near, far = generator.standard_normal((2, columns)).astype(dtype)
+    g = generator.standard_normal((steps, columns)).astype(dtype)
+    x, _, _, spikes = signals(steps, columns, dtype)
+    assert cpu.response.shift(x, delay).tobytes() == delayed(x, delay).tobytes()
+    assert cpu.response.shift_spikes(spikes, delay).tobytes() == delayed(spikes, delay).tobytes()
+    found = cpu.delay.shift_linear(x, delay, near, far)
+    assert found.tobytes() == (near * delayed(x, delay) + far * delayed(x, delay + 1)).tobytes()
+    for signal in (x, spikes):
+        now, before = delayed(signal, delay).astype(dtype), delayed(signal, delay + 1).astype(dtype)
+        expected = np.zeros(columns, dtype)
+        for t in range(steps):
+            expected += g[t] * (before[t] - now[t])
+        assert cpu.delay.shift_delay_adjoint(g, signal, delay).tobytes() == expected.tobytes()
