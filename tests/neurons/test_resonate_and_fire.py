@@ -139,7 +139,7 @@ def network(**options):
 
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
 def test_it_learns_with_its_constants(gradient):
-    net, x, labels = network(gradient=gradient, trained=True, tau_rho=0.5)
+    net, x, labels = network(gradient=gradient, trained=True, tau_rho=0.5, reset="zero")
     loss, optimizer, losses = cs.SpikeCountLoss(net[1], true=8, false=1), cs.Adam(net.parameters(), lr=0.03), []
     for _ in range(100):
         value = loss(net(x), labels)
