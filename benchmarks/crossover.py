@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import crossover_conv
 import crossover_dense
 import machine
 import page
@@ -29,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "crossover.json"
 ACTIVITIES = [0.001, 0.005, 0.02, 0.05, 0.07, 0.1, 0.14, 0.3, 0.6]
 MOST_LOSS = 0.15
 # Functions that return works, for tests of small size.
-SOURCES: list[Callable[[bool], list[Work]]] = [crossover_dense.works]
+SOURCES: list[Callable[[bool], list[Work]]] = [crossover_dense.works, crossover_conv.works]
 
 
 def seconds(call: Callable[[], object]) -> float:

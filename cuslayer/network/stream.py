@@ -138,8 +138,7 @@ def _items(graph: Graph, step: Step) -> list[_Item]:
 
 def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
     """Return a layer and its neurons, perhaps pooling and its neurons, with a state; None if they run one by one."""
-    from cuslayer.kernels.conv.spikes import runs  # imports Numba
-    from cuslayer.kernels.fused.stream import StreamedConv, StreamedDense
+    from cuslayer.kernels.fused.stream import StreamedConv, StreamedDense  # imports Numba
 
     if kinds == (Pool,):
         return None
@@ -148,7 +147,7 @@ def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run
         return StreamedDense(weight, response, spiking)
     options = layer.geometry()
     window = Window.of("conv", weight.shape[:2], options["stride"], options["padding"], options["dilation"])
-    if not runs(window, options["groups"]):
+    if options["groups"] != 1:
         return None
     if kinds == (Conv,):
         return StreamedConv(weight, window, response, spiking)

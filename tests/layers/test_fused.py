@@ -164,7 +164,8 @@ def test_the_condition_of_fusion():
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
     assert cpu.fused.conv_kernels(spikes, plain, 1) is fused
     assert cpu.fused.conv_kernels(spikes, plain, 2) is None
-    assert cpu.fused.conv_kernels(spikes, strided, 1) is None
+    assert cpu.fused.conv_kernels(spikes, strided, 1) is fused
+    assert cpu.fused.conv_kernels(spikes, plain, 1, True) is None
     assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1) is None
     assert cpu.fused.conv_pool_kernels(spikes, plain, 1, Window.of("pool", 2, 2, 0, 1)) is conv_pool
     assert cpu.fused.conv_pool_kernels(spikes, plain, 2, Window.of("pool", 2, 2, 0, 1)) is None

@@ -29,9 +29,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, 
     Frames are ordered by step, then sample. The number of steps determines the order of the sum.
     """
     if isinstance(x, SpikeList):
-        if conv_spikes.runs(window, groups):
-            return conv_spikes.weight_adjoint(x, g, window, steps)
-        return conv_spikes.conv_weight_adjoint(x, g, window, groups)
+        return conv_spikes.weight_adjoint(x, g, window, groups, steps)
     together = merged(x.shape[3] // groups, g.shape[3] // groups, groups)
     return split(patches.weight_adjoint(x, g, window, groups // together, bounds(len(x))), groups, together)
 

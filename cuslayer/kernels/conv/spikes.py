@@ -1,10 +1,13 @@
 """Convolution of a list of spikes on the CPU: each spike adds its taps to the outputs that it reaches.
 
-The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps`, `weigh` and `weigh_adjoint`.
+The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps`, `weigh` and `weigh_adjoint`. The
+spikes of one pixel and group reach the same outputs, in one run of neighbours or several: a sum of a run stays in
+registers while the taps of these spikes are added, in ascending order.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +15,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows, add_to_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
@@ -21,6 +25,22 @@ PARTS = 16
 # Neurons of a block, which fit in the second-level cache, and steps that are computed at a time.
 _TOGETHER = 1024
 CHUNK = 32
+# Steps for which a row of the taps is used before the next row: both fit in the first-level cache.
+_STEPS = 4
+
+
+class Reach(NamedTuple):
+    """The outputs that spikes reach in a row of a map. Those of a pixel and a group are a unit: they reach the same.
+
+    Attributes:
+        unit: the unit of each position in a line, (W C,).
+        first: the first run of each unit, and the number of runs.
+        runs: (n, 3), for each run its first output in the row, its first number in a row of taps, and its length.
+    """
+
+    unit: Array
+    first: Array
+    runs: Array
 
 
 class Where(NamedTuple):
@@ -29,22 +49,58 @@ class Where(NamedTuple):
     Attributes:
         start: the first spike of each line of the frames, and the number of spikes.
         position: the position of each spike within its line.
-        place: column and channel of each position, as a look-up costs less than a division.
         height: lines of a frame.
+        inputs: channels of a group.
         window: the window.
+        reach: the outputs that the spikes reach.
     """
 
     start: Array
     position: Array
-    place: Array
     height: int
+    inputs: int
     window: Window
+    reach: Reach
 
 
-def where(x: SpikeList, window: Window) -> Where:
-    """Return what a kernel reads of the spikes x (frames, H, W, C)."""
-    place = np.stack(np.divmod(np.arange(x.shape[2] * x.shape[3]), x.shape[3]), axis=1)
-    return Where(x.start, x.index, place, x.shape[1], window)
+def where(x: SpikeList, window: Window, outputs: int, groups: int = 1) -> Where:
+    """Return what a kernel reads of the spikes x (frames, H, W, C), for a map of some outputs."""
+    width, channels = x.shape[2:]
+    found = _reach(window, width, channels, window.outputs("conv", x.shape[1:3], ceil=False)[1], outputs, groups)
+    return Where(x.start, x.index, x.shape[1], channels // groups, window, found)
+
+
+def _order(window: Window) -> list[int]:
+    """Return the columns of a window in the order in which a row of taps has them.
+
+    A spike at column c reaches output x by the tap ``c + left - stride x``: its taps are every stride-th, in reverse.
+    """
+    kernel, stride = window.kernel[1], window.stride[1]
+    phases = stride if window.dilation[1] == 1 else 1
+    return [j for phase in range(phases) for j in reversed(range(phase, kernel, phases))]
+
+
+@lru_cache(maxsize=64)
+def _reach(window: Window, width: int, channels: int, columns: int, outputs: int, groups: int) -> Reach:
+    order, (stride, gap, left) = _order(window), (window.stride[1], window.dilation[1], window.padding[1])
+    share = outputs // groups
+    first, runs = [0], list[tuple[int, int, int]]()
+    for column in range(width):
+        # Pairs of an output's column and a tap; neighbours in both make a run, unless other groups lie between.
+        pairs = [((column + left - j * gap) / stride, n) for n, j in enumerate(order)]
+        met = [(int(x), n) for x, n in pairs if x == int(x) and 0 <= x < columns]
+        spans = list[tuple[int, int, int]]()
+        for x, n in met:
+            before = spans[-1] if spans and groups == 1 else (-1, -1, 0)
+            if (x, n) == (before[0] + before[2], before[1] + before[2]):
+                spans[-1] = (*before[:2], before[2] + 1)
+            else:
+                spans.append((x, n, 1))
+        for group in range(groups):
+            runs += [(x * outputs + group * share, n * outputs + group * share, k * share) for x, n, k in spans]
+            first.append(len(runs))
+    unit = np.arange(width * channels) // max(1, channels // groups)
+    return Reach(unit, np.array(first), np.array(runs, np.int64).reshape(-1, 3))
 
 
 def bounds(size: int) -> Array:
@@ -52,112 +108,99 @@ def bounds(size: int) -> Array:
     return np.linspace(0, size, PARTS + 1).astype(np.int64)
 
 
-def runs(window: Window, groups: int) -> bool:
-    """Return whether the taps of a spike in a row of a map are contiguous, as are the outputs that they add to."""
-    return groups == 1 and window.stride == (1, 1) and window.dilation == (1, 1)
-
-
-def taps_in_runs(w: Array) -> Array:
-    """Return w (kh, kw, C, outputs) as (kh, C, kw x outputs), the taps of a row in reverse.
-
-    A spike at column c reaches the columns c + left - j of the map: reversed, its taps are in their order.
-    """
-    return np.ascontiguousarray(w[:, ::-1].transpose(0, 2, 1, 3)).reshape(len(w), w.shape[2], -1)
+def taps_in_runs(w: Array, window: Window) -> Array:
+    """Return w (kh, kw, C / groups, outputs) as (kh, C / groups, kw x outputs), a run's taps being neighbours."""
+    return np.ascontiguousarray(w[:, _order(window)].transpose(0, 2, 1, 3)).reshape(len(w), w.shape[2], -1)
 
 
 def of_runs(taps: Array, window: Window, outputs: int) -> Array:
-    """Return taps (kh, C, kw x outputs) as weights (kh, kw, C, outputs), the inverse of `taps_in_runs`."""
-    w = taps.reshape(len(taps), taps.shape[1], window.kernel[1], outputs)
-    return np.ascontiguousarray(w[:, :, ::-1].transpose(0, 2, 1, 3))
+    """Return taps (kh, C / groups, kw x outputs) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
+    w = np.empty((len(taps), window.kernel[1], taps.shape[1], outputs), taps.dtype)
+    w[:, _order(window)] = taps.reshape(len(taps), taps.shape[1], window.kernel[1], outputs).transpose(0, 2, 1, 3)
+    return w
 
 
 @compiled
-def _add_row(line: Any, y: int, frame: int, spikes: Where, taps: Any, forward: bool) -> None:
-    """Add the taps of all spikes that reach row y of a map to it (columns x outputs), or, backward, the row to them."""
-    (kernel_h, kernel_w), _, (top, left), _ = spikes.window
-    outputs = taps.shape[2] // kernel_w
-    columns = line.size // outputs
-    for i in range(max(0, top - y), min(kernel_h, spikes.height + top - y)):
-        row = frame * spikes.height + y - top + i
-        for e in range(spikes.start[row], spikes.start[row + 1]):
-            column, channel = spikes.place[spikes.position[e], 0], spikes.place[spikes.position[e], 1]
-            reach = column + left - kernel_w + 1
-            low = max(reach, 0)
-            high = min(column + left + 1, columns)
-            met = line[low * outputs : high * outputs]
-            tap = taps[i, channel, (low - reach) * outputs : (high - reach) * outputs]
-            if forward:
-                for c in range(met.size):
-                    met[c] += tap[c]
-            else:
-                for c in range(met.size):
-                    tap[c] += met[c]
-
-
-@compiled
-def _conv_in_runs(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
-    for frame in range(first, last):
-        for y in range(maps.shape[1]):
-            line = maps[frame, y]
-            line[:] = 0
-            _add_row(line, y, frame, spikes, taps, True)
-
-
-@compiled
-def _add_windows(
-    first: int, last: int, parts_at: Any, spikes: Where, groups: int, weights: Any, maps: Any, forward: bool
+def _walk(
+    first: int,
+    last: int,
+    lines: Any,
+    at: int,
+    frames: Any,
+    low: int,
+    high: int,
+    width: int,
+    spikes: Where,
+    taps: Any,
+    forward: bool,
 ) -> None:
-    """Add the taps of each spike to the maps, or, backward, the maps to them, tap by tap, for any window.
+    """Write the sum of the taps of all spikes to the rows [low, high) of maps, or, backward, add the rows to the taps.
 
-    The weights are (parts, kh, kw, C / groups, outputs).
+    Step t is row t modulo the number of rows of lines; its rows of the map begin at `at` and have `width` numbers each.
+
+    Args:
+        first: the first step.
+        last: the step after the last.
+        lines: (rows, numbers), a ring buffer over time.
+        at: the place of row `low` of the map in a row of lines.
+        frames: the frames of a step, and which of them is taken.
+        low: the first row of the map.
+        high: the row after the last.
+        width: numbers in a row of the map.
+        spikes: the spikes.
+        taps: (kh, C / groups, kw x outputs).
+        forward: whether the taps are added to the rows.
     """
-    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = spikes.window
-    inputs = weights.shape[3]
-    outputs = maps.shape[3] // groups
-    for part in range(first, last):
-        w = weights[0] if forward else weights[part]
-        for frame in range(parts_at[part], parts_at[part + 1]):
-            if forward:
-                maps[frame] = 0
-            for row in range(spikes.height):
-                line = frame * spikes.height + row
-                for e in range(spikes.start[line], spikes.start[line + 1]):
-                    column, channel = spikes.place[spikes.position[e], 0], spikes.place[spikes.position[e], 1]
-                    group, channel = divmod(channel, inputs)
-                    low = group * outputs
-                    for i in range(kernel_h):
-                        y = row + top - i * gap_h
-                        if y < 0 or y % down or y // down >= maps.shape[1]:
-                            continue
-                        for j in range(kernel_w):
-                            x = column + left - j * gap_w
-                            if x < 0 or x % across or x // across >= maps.shape[2]:
-                                continue
-                            met = maps[frame, y // down, x // across, low : low + outputs]
-                            tap = w[i, j, channel, low : low + outputs]
-                            if forward:
-                                for c in range(outputs):
-                                    met[c] += tap[c]
-                            else:
-                                for c in range(outputs):
-                                    tap[c] += met[c]
+    (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
+    start, position, height, inputs, _, (unit, begins, runs) = spikes
+    flat, row_of_taps, stride = lines.reshape(lines.size), taps.reshape(taps.size), taps.shape[2]
+    most = KEPT_BYTES // taps.itemsize
+    for begin in range(first, last, _STEPS):
+        until = min(begin + _STEPS, last)
+        if forward:
+            for t in range(begin, until):
+                line = t % len(lines) * lines.shape[1] + at
+                flat[line : line + (high - low) * width] = 0
+        # Each sum receives the rows of taps in ascending order, whichever loop is the outer one.
+        for i in range(kernel):
+            for t in range(begin, until):
+                for y in range(low, high):
+                    row = y * down + i * gap - top
+                    if row < 0 or row >= height:
+                        continue
+                    row += (t * frames[0] + frames[1]) * height
+                    line = t % len(lines) * lines.shape[1] + at + (y - low) * width
+                    e, end = start[row], start[row + 1]
+                    while e < end:
+                        found = unit[position[e]]
+                        limit = (found + 1) * inputs
+                        # A channel of the unit has `stride` taps; this is where those of position 0 would begin.
+                        origin = (i - found) * inputs * stride
+                        after = e
+                        for run in range(begins[found], begins[found + 1]):
+                            for done in range(0, runs[run, 2], most):
+                                size = min(most, runs[run, 2] - done)
+                                to, source = line + runs[run, 0] + done, origin + runs[run, 1] + done
+                                given = (stride, position, e, end, limit, size)
+                                if forward:
+                                    after = add_rows(flat, to, row_of_taps, source, *given)
+                                else:
+                                    after = add_to_rows(flat, to, row_of_taps, source, *given)
+                        # A unit that reaches nothing is left spike by spike.
+                        e = max(after, e + 1)
+
+
+@compiled
+def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
+    lines = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
+    _walk(first, last, lines, 0, (1, 0), 0, maps.shape[1], maps.shape[2], spikes, taps, True)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
-    spikes = where(x, window)
-    if runs(window, groups):
-        lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-        parallel_for(_conv_in_runs, len(maps), spikes, taps_in_runs(w), lines, grain=_GRAIN)
-    else:
-        parallel_for(_add_windows, PARTS, bounds(len(maps)), spikes, groups, w[None], maps, True, grain=1)
-
-
-def conv_weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, g (frames, rows, columns, outputs)."""
-    parts = np.zeros((PARTS, *window.kernel, x.shape[3] // groups, g.shape[3]), g.dtype)
-    parallel_for(_add_windows, PARTS, bounds(len(g)), where(x, window), groups, parts, g, False, grain=1)
-    return parts.sum(axis=0)
+    spikes = where(x, window, w.shape[3], groups)
+    lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
+    parallel_for(_conv, len(maps), spikes, taps_in_runs(w, window), lines, grain=_GRAIN)
 
 
 class Maps(NamedTuple):
@@ -218,12 +261,7 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
 @compiled
 def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
-    width = m.columns * m.outputs
-    for t in range(first, last):
-        for y in range(low, high):
-            line = x[t % len(x), (y - low) * width : (y - low + 1) * width]
-            line[:] = 0
-            _add_row(line, y, t * m.samples + sample, spikes, taps, True)
+    _walk(first, last, x, 0, (m.samples, sample), low, high, m.columns * m.outputs, spikes, taps, True)
 
 
 @compiled
@@ -231,11 +269,7 @@ def weigh_adjoint(
     first: int, last: int, errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
 ) -> None:
     """Add the gradients of that input, columns of errors from `at` on, to those of the taps."""
-    width = m.columns * m.outputs
-    for t in range(first, last):
-        for y in range(low, high):
-            line = errors[t % len(errors), at + (y - low) * width : at + (y - low + 1) * width]
-            _add_row(line, y, t * m.samples + sample, spikes, taps, False)
+    _walk(first, last, errors, at, (m.samples, sample), low, high, m.columns * m.outputs, spikes, taps, False)
 
 
 @compiled
@@ -248,17 +282,23 @@ def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where
                 weigh_adjoint(max(end - CHUNK, 0), end, g, at, sample, low, high, m, spikes, taps[part])
 
 
-def weight_adjoint(x: SpikeList, g: Array, window: Window, steps: int) -> Array:
-    """Return the gradient (kh, kw, C, outputs) of the weight, summed in the order of a fused pass.
+def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass.
 
     Args:
         x: (frames, H, W, C), the frames of all samples at a step one after the other.
         g: (frames, rows, columns, outputs).
-        window: stride and dilation 1.
+        window: the window.
+        groups: the number of groups of channels.
         steps: the number of steps of the frames.
     """
     m = maps(x, steps, g.shape[3], window)
-    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
-    errors = g.reshape(steps, m.neurons)
-    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, where(x, window), parts, errors, grain=1)
+    parts = new_parts(x, m, window, groups, g.dtype)
+    errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, groups)
+    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, spikes, parts, errors, grain=1)
     return of_runs(parts.sum(axis=0), window, m.outputs)
+
+
+def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:
+    """Return zeros for the parts of a sum of the gradients of the taps (kh, C / groups, kw x outputs)."""
+    return np.zeros((PARTS, window.kernel[0], x.shape[3] // groups, window.kernel[1] * m.outputs), dtype)

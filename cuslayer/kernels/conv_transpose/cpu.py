@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,14 +12,37 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
-from cuslayer.kernels.conv.spikes import PARTS, Where, bounds, where
+from cuslayer.kernels.conv.spikes import PARTS, bounds
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 
+class _Spikes(NamedTuple):
+    """The spikes of all frames, and the window.
+
+    Attributes:
+        start: the first spike of each line of the frames, and the number of spikes.
+        position: the position of each spike within its line.
+        place: column and channel of each position, as a look-up costs less than a division.
+        height: lines of a frame.
+        window: the window.
+    """
+
+    start: Array
+    position: Array
+    place: Array
+    height: int
+    window: Window
+
+
+def _spikes(x: SpikeList, window: Window) -> _Spikes:
+    place = np.stack(np.divmod(np.arange(x.shape[2] * x.shape[3]), x.shape[3]), axis=1)
+    return _Spikes(x.start, x.index, place, x.shape[1], window)
+
+
 @compiled
 def _add_windows(
-    first: int, last: int, parts_at: Any, spikes: Where, groups: int, taps: Any, lines: Any, width: int, forward: bool
+    first: int, last: int, parts_at: Any, spikes: _Spikes, groups: int, taps: Any, lines: Any, width: int, forward: bool
 ) -> None:
     """For each spike, add its window of taps to the lines of the image (forward) or the lines to the taps (backward).
 
@@ -70,7 +93,7 @@ def forward(x: SpikeList | Array, w: Array, image: tuple[int, int], window: Wind
     out = empty((x.shape[0], *image, w.shape[2] * groups), w.dtype)
     lines = out.reshape(len(out), image[0], math.prod(out.shape[2:]))
     taps = np.ascontiguousarray(w.transpose(3, 0, 1, 2)).reshape(1, w.shape[3], w.shape[0], w.shape[1] * w.shape[2])
-    spikes = where(x, window)
+    spikes = _spikes(x, window)
     parallel_for(_add_windows, PARTS, bounds(len(out)), spikes, groups, taps, lines, image[1], True, grain=1)
     return out
 
@@ -82,7 +105,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) 
     (kernel_h, kernel_w), outputs = window.kernel, g.shape[3] // groups
     lines = np.ascontiguousarray(g).reshape(len(g), g.shape[1], math.prod(g.shape[2:]))
     parts = np.zeros((PARTS, x.shape[3], kernel_h, kernel_w * outputs), g.dtype)
-    spikes = where(x, window)
+    spikes = _spikes(x, window)
     parallel_for(_add_windows, PARTS, bounds(len(g)), spikes, groups, parts, lines, g.shape[2], False, grain=1)
     taps = parts.sum(axis=0).reshape(x.shape[3], kernel_h, kernel_w, outputs)
     return np.ascontiguousarray(taps.transpose(1, 2, 3, 0))

@@ -124,7 +124,7 @@ def conv_neuron(
         x: (frames, H, W, C), the frames of all samples at a step one after the other.
         steps: the number of steps of the frames.
         w: (kh, kw, C, outputs).
-        window: stride and dilation 1.
+        window: the window.
         response: the spike response.
         spiking: threshold and refractory response.
         keep: the type in which u is saved, w's or float16; None for an empty u.
@@ -132,9 +132,9 @@ def conv_neuron(
     m = conv_spikes.maps(x, steps, w.shape[3], window)
     u, *saved = new_potentials(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
-    arrays = (conv_spikes.taps_in_runs(w), *saved, s.view(np.uint8))
+    arrays = (conv_spikes.taps_in_runs(w, window), *saved, s.view(np.uint8))
     constants = forward_constants(w.dtype, steps, response, spiking)
-    parallel_for(_forward, m.blocks, m, where(x, window), *arrays, constants, grain=1)
+    parallel_for(_forward, m.blocks, m, where(x, window, m.outputs), *arrays, constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
@@ -147,8 +147,10 @@ def conv_neuron_adjoint(
     """
     m = conv_spikes.maps(x, steps, g.shape[3], window)
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
-    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
+    parts = conv_spikes.new_parts(x, m, window, 1, g.dtype)
     arrays = (parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
     constants = backward_constants(g.dtype, steps, response, spiking)
-    parallel_for(_backward, PARTS, conv_spikes.bounds(m.blocks), m, where(x, window), *arrays, constants, grain=1)
+    parallel_for(
+        _backward, PARTS, conv_spikes.bounds(m.blocks), m, where(x, window, m.outputs), *arrays, constants, grain=1
+    )
     return y.reshape(g.shape) if keep else None, conv_spikes.of_runs(parts.sum(axis=0), window, m.outputs)

@@ -215,11 +215,11 @@ def conv_pool(
     pooled_u, *pooled_saved = new_potentials(pooled_shape, w.dtype if again else keep, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    taps = conv_spikes.taps_in_runs(w)
+    taps = conv_spikes.taps_in_runs(w, window)
     checkpoints = new_checkpoints(m, constants[2] if again else None, taps, constants)
     pooled_constants = forward_constants(w.dtype, steps, pooling.response, pooling.spiking)
     arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), constants, pooled_constants)
-    parallel_for(_forward, m.blocks, m, tiles, where(x, window), *arrays, grain=1)
+    parallel_for(_forward, m.blocks, m, tiles, where(x, window, m.outputs), *arrays, grain=1)
     return checkpoints if again else u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
@@ -244,7 +244,7 @@ def conv_pool_adjoint(
     # Blocks of other rows would sum the weight gradient in another order: it is computed from the errors then.
     apart = m != alone
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
-    parts = np.zeros((PARTS, window.kernel[0], x.shape[3], window.kernel[1] * m.outputs), g.dtype)
+    parts = conv_spikes.new_parts(x, m, window, 1, g.dtype)
     nothing = np.empty((0, 0, 0), g.dtype)
     forward = forward_constants(g.dtype, steps, response, spiking)
     checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, None, parts[0], forward)
@@ -252,12 +252,12 @@ def conv_pool_adjoint(
         *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
         *numbers_and_bits(pooled_u, g.dtype),
     )
-    arrays = (where(x, window), parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
+    arrays = (where(x, window, m.outputs), parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     constants = backward_constants(g.dtype, steps, response, spiking)
     pooled_constants = backward_constants(g.dtype, steps, pooling.response, pooling.spiking)
     blocks, tiles = conv_spikes.bounds(m.blocks), _tiles(m, pooling, g.dtype)
     parallel_for(_backward, PARTS, blocks, m, tiles, *arrays, constants, pooled_constants, not apart, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
     if apart and errors is not None:
-        return errors, conv_spikes.weight_adjoint(x, errors, window, steps)
+        return errors, conv_spikes.weight_adjoint(x, errors, window, 1, steps)
     return errors, conv_spikes.of_runs(parts.sum(axis=0), window, m.outputs)

@@ -6,7 +6,6 @@ from types import ModuleType
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.spikes import runs
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.checkpoints import Checkpoints
 from cuslayer.kernels.fused.potentials import from_blocks
@@ -23,7 +22,7 @@ def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool 
 
     `exact` gradients, with the path through refraction, need two.
     """
-    return conv_neuron if isinstance(x, SpikeList) and runs(window, groups) and not exact else None
+    return conv_neuron if isinstance(x, SpikeList) and groups == 1 and not exact else None
 
 
 def conv_pool_kernels(

@@ -164,7 +164,7 @@ class StreamedDense:
 
 
 # In place of the spikes of an input that is numbers.
-_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty(0, np.int32), (0, 0, 0, 0))
+_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0, 0, 0), bool))
 
 
 @compiled
@@ -246,7 +246,7 @@ class StreamedConv:
 
     Args:
         weight: (kh, kw, C, outputs), float32 if there is pooling.
-        window: the window of the convolution, of stride and dilation 1.
+        window: the window of the convolution.
         response: the spike response of the neurons after the convolution.
         spiking: their threshold and refractory response.
         pooling: windows that tile the map, and the neurons after them; None for no pooling.
@@ -256,7 +256,7 @@ class StreamedConv:
         self, weight: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling | None = None
     ) -> None:
         self._weight, self._window, self._pooling = weight, window, pooling
-        self._taps = conv_spikes.taps_in_runs(weight)
+        self._taps = conv_spikes.taps_in_runs(weight, window)
         of_neurons = [(response, spiking)] if pooling is None else [(response, spiking), pooling[2:]]
         self._constants = [forward_constants(weight.dtype, _ENDLESS, *each) for each in of_neurons]
         self._steps = 0
@@ -271,10 +271,9 @@ class StreamedConv:
         steps, samples, window = len(x), x.shape[1], self._window
         frames = x.reshape(steps * samples, *x.shape[2:])
         numbers = x.dtype != bool
-        found: Any = _NO_SPIKES if numbers else find_spikes(frames)
+        found = find_spikes(np.zeros(frames.shape, bool) if numbers else frames)
         weighted = conv(frames, self._weight, window, 1) if numbers else self._weight[:0]
-        shape = SpikeList(found.start, found.index, frames.shape)
-        m = conv_spikes.maps(shape, 1, self._weight.shape[3], window)._replace(steps=steps, samples=samples)
+        m = conv_spikes.maps(found, 1, self._weight.shape[3], window)._replace(steps=steps, samples=samples)
         places = m.rows, m.columns
         pooling: tuple[Any, ...] = ()
         if self._pooling is not None:
@@ -290,7 +289,7 @@ class StreamedConv:
         out = np.empty((steps, samples, *places, m.outputs), bool)
         spikes = out.view(np.uint8).reshape(steps, math.prod(out.shape[1:]))
         flat = weighted.reshape(-1, m.neurons or 1)
-        arguments = *pooling, where(shape, window), self._taps, flat, *self._held, spikes, *self._constants
+        arguments = *pooling, where(found, window, m.outputs), self._taps, flat, *self._held, spikes, *self._constants
         parallel_for(_conv_pool if pooling else _conv, m.blocks, m, self._steps, *arguments, grain=1)
         self._steps += steps
         return out
