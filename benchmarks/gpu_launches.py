@@ -22,6 +22,10 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     """Return a launch of each kernel on arrays (steps, columns) of a number type."""
     srm = cs.SRM()
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
+    lif, keep = cs.LIF(theta=srm.theta, gradient="exact").spiking, backend.to_device(np.full(1, 0.9, dtype))
+    alif = cs.AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    resonant = cs.ResonateAndFire(theta=srm.theta, gradient="exact").spiking
+    smooth = cs.SRM(surrogate="multi_gaussian").spiking
     sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
     drawn = np.random.default_rng(0).standard_normal((steps, columns), np.float32).astype(dtype)
     x = backend.to_device(drawn * srm.theta)
@@ -67,7 +71,16 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "filter_bank_weight_adjoint": lambda: gpu.filter_bank.weight_adjoint(x, g, bank.shape),
         "spike": lambda: gpu.srm.spike(x, spiking),
         "neuron": lambda: gpu.srm.neuron(x, response, spiking),
+        "adaptive": lambda: gpu.adaptive.forward(x, (keep,) * 4, alif, None, True),
+        "adaptive_adjoint": lambda: gpu.adaptive.adjoint(g, u, peak, v, (keep,) * 4, alif, None, True),
+        "leaky": lambda: gpu.leaky.forward(x, keep, keep, lif),
+        "leaky_adjoint": lambda: gpu.leaky.adjoint(g, u, keep, keep, lif),
+        "leaky_keep_adjoint": lambda: gpu.leaky.keep_adjoint(g, u, keep, keep, lif),
+        "resonate": lambda: gpu.resonate.forward(x, keep, keep, resonant, None, True),
+        "resonate_adjoint": lambda: gpu.resonate.adjoint(g, u, v, keep, keep, resonant, None, True),
         "loihi": lambda: gpu.loihi.forward(x, chip),
+        "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
+        "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),
         "spike_adjoint": lambda: gpu.srm.spike_adjoint(g, u, spiking),
         "spike_adjoint_exact": lambda: gpu.srm.spike_adjoint_exact(g, u, spiking),
         "sampled_spike": lambda: gpu.sampled_srm.sampled_spike(x, sampled),

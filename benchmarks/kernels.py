@@ -28,7 +28,10 @@ import traffic
 from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 
@@ -58,6 +61,10 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     spikes = x > 6
     u, _ = cpu.srm.neuron(x, srm.filter, srm.spiking)
     taps = srm.response.astype(np.float32)
+    lif, keep = LIF(theta=srm.theta, gradient="exact").spiking, np.full(1, 0.9, np.float32)
+    alif = AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    resonant = ResonateAndFire(theta=srm.theta, gradient="exact").spiking
+    smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
     delay = generator.integers(0, 20, columns)
     w, m, v, peak = (np.abs(generator.standard_normal(x.size, np.float32)) for _ in range(4))
@@ -77,7 +84,16 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
         "spike": lambda: cpu.srm.spike(x, srm.spiking),
         "spike_adjoint": lambda: cpu.srm.spike_adjoint(g, u, srm.spiking),
         "spike_adjoint_exact": lambda: cpu.srm.spike_adjoint_exact(g, u, srm.spiking),
+        "surrogate_adjoint": lambda: cpu.surrogate.adjoint(g, u, smooth),
+        "surrogate_adjoint_exact": lambda: cpu.surrogate.adjoint_exact(g, u, smooth),
         "neuron": lambda: cpu.srm.neuron(x, srm.filter, srm.spiking),
+        "adaptive": lambda: cpu.adaptive.forward(x, (keep,) * 4, alif, None, True),
+        "adaptive_adjoint": lambda: cpu.adaptive.adjoint(g, u, g, g, (keep,) * 4, alif, None, True),
+        "leaky": lambda: cpu.leaky.forward(x, keep, keep, lif),
+        "leaky_adjoint": lambda: cpu.leaky.adjoint(g, u, keep, keep, lif),
+        "leaky_keep_adjoint": lambda: cpu.leaky.keep_adjoint(g, u, keep, keep, lif),
+        "resonate": lambda: cpu.resonate.forward(x, keep, keep * 0, resonant, None, True),
+        "resonate_adjoint": lambda: cpu.resonate.adjoint(g, u, g, keep, keep * 0, resonant, None, True),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
         "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),

@@ -31,6 +31,24 @@ _COUNTS = {"desired": "", "labels": "", "e": "w", "parts": "W", "error": "W", "a
 WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
     "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
+    "adaptive": {
+        **{"x": "r", "i_keep": "", "v_keep": "", "h_keep": "", "r_keep": "", "states": ""},
+        **{"u": "w", "s": "w", "h": "w", "r": "w"},
+    },
+    "adaptive_adjoint": {
+        **{
+            "g": "r",
+            "u": "r",
+            "h": "r",
+            "r": "r",
+            "states": "",
+            "i_keep": "",
+            "v_keep": "",
+            "h_keep": "",
+            "r_keep": "",
+        },
+        **{"y": "w", "sums": "W"},
+    },
     "add_parts": {"parts": "r", "sums": "W"},
     "add_squares": _several(("g", "r")) | _SUMS,
     "clip_norm": _several(("g", "r"), ("y", "w")) | {"totals": ""},
@@ -63,6 +81,11 @@ WAYS = {
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
     "fir": {"x": "r", "taps": "", "a": "w"},
     "fir_adjoint": {"g": "r", "taps": "", "y": "w"},
+    "leaky": {"x": "r", "i_keep": "", "v_keep": "", "states": "", "u": "w", "s": "w"},
+    "leaky_adjoint": {"g": "r", "u": "r", "i_keep": "", "v_keep": "", "y": "w"},
+    "leaky_keep_adjoint": {
+        **{"y": "r", "u": "r", "states": "", "i_keep": "", "v_keep": "", "g_i": "W", "g_v": "W"},
+    },
     "loihi": {"x": "r", "u": "w", "s": "w"},
     "matmul": {"a": "r", "b": "", "c": "w"},
     "neuron": {"x": "r", "u": "w", "s": "w"},
@@ -75,6 +98,10 @@ WAYS = {
     "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
+    "resonate": {"x": "r", "re_keep": "", "im_keep": "", "states": "", "u": "w", "s": "w", "real_parts": "w"},
+    "resonate_adjoint": {
+        **{"g": "r", "u": "r", "real_parts": "r", "states": "", "re_keep": "", "im_keep": "", "y": "w", "sums": "W"},
+    },
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
@@ -94,6 +121,8 @@ WAYS = {
     "spike_count_error_adjoint": {"e": "r", "g": "", "y": "w"},
     "spike_count_error_numbers": {"s": "r", **_COUNTS},
     "spike_count_error_packed": {"s": "r", **_COUNTS},
+    "surrogate_adjoint": {"g": "r", "u": "r", "y": "w"},
+    "surrogate_adjoint_exact": {"g": "r", "u": "r", "y": "w"},
     "transpose_bits": {"words": "r", "by_neuron": "w"},
     "unpack_bits": {"words": "r", "x": "w"},
 }

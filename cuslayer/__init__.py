@@ -110,8 +110,12 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.cuba import CUBA
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
@@ -122,9 +126,12 @@ from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
 __version__ = "0.1.0"
 
 __all__ = [
+    "CUBA",
+    "LIF",
     "SGD",
     "SRM",
     "Adam",
+    "AdaptiveLIF",
     "Average",
     "Conv",
     "ConvTranspose",
@@ -144,6 +151,7 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "ResonateAndFire",
     "SampledSRM",
     "Sequential",
     "Shift",
@@ -236,6 +244,7 @@ __all__ = [
     "std",
     "step_decay",
     "subtract",
+    "surrogates",
     "swapaxes",
     "tanh",
     "tensordot",

@@ -65,7 +65,10 @@ from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
 from cuslayer.network.join import join
+from cuslayer.neurons.adaptive_lif import adaptive
+from cuslayer.neurons.leaky import leaky
 from cuslayer.neurons.loihi import loihi
+from cuslayer.neurons.resonate_and_fire import resonate
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.sampled_srm import sampled_spike
 from cuslayer.neurons.srm import neuron, spike
@@ -73,6 +76,7 @@ from cuslayer.neurons.srm import neuron, spike
 __all__ = [
     "abs",
     "absolute",
+    "adaptive",
     "add",
     "all",
     "any",
@@ -103,6 +107,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "join",
+    "leaky",
     "less",
     "less_equal",
     "log",
@@ -132,6 +137,7 @@ __all__ = [
     "ravel",
     "replicate",
     "reshape",
+    "resonate",
     "sampled_spike",
     "shift",
     "sigmoid",

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.inspection.explain.compute import at_lags
 from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
 from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
-from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, axes_grid, open_frame, time_axis
 from cuslayer.tape import Tensor, as_tensor, no_grad
 

@@ -211,8 +211,34 @@ class Sampled:
         return k.response.fir_adjoint(g, self.taps)
 
 
+class Shape(NamedTuple):
+    """The shape f of a surrogate, ``dt rho(u) = height f((u - theta) / width)``.
+
+    Attributes:
+        code: its number in the kernels; 0 is the exponential, ``f(z) = exp(-|z|)``.
+        a: a constant of the shape, 0 where it has none.
+        b: another.
+    """
+
+    code: int = 0
+    a: float = 0.0
+    b: float = 0.0
+
+    @property
+    def is_exponential(self) -> bool:
+        """Whether it is the exponential, which has passes of its own."""
+        return self.code == 0
+
+
+EXPONENTIAL = Shape()
+
+
 class Surrogate(Protocol):
     """The surrogate gradient of a kind of neuron."""
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the surrogate."""
 
     def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
         """Return theta, 1 / width and height in a number type."""
@@ -220,8 +246,8 @@ class Surrogate(Protocol):
     def __hash__(self) -> int: ...
 
 
-class LaplaceSurrogate:
-    """Base class of the constants of neurons with the surrogate ``dt rho(u) = height exp(-|u - theta| / width)``."""
+class ScaledSurrogate:
+    """Base class of the constants of neurons with the surrogate ``dt rho(u) = height f((u - theta) / width)``."""
 
     theta: float
     width: float
@@ -234,20 +260,22 @@ class LaplaceSurrogate:
 
 
 @dataclass(frozen=True)
-class Spiking(LaplaceSurrogate):
+class Spiking(ScaledSurrogate):
     """Threshold, refractory response and surrogate gradient.
 
     Attributes:
         theta: the threshold.
         refractory: the response of the potential to the neuron's own spike.
-        width: ``tau_rho theta``, the distance from the threshold at which the surrogate is 1/e of its height.
-        height: ``dt scale_rho / (tau_rho theta)``, the surrogate at the threshold times the step in milliseconds.
+        width: ``tau_rho theta``, the unit of the surrogate's argument.
+        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
+        shape: the shape of the surrogate; fused passes know the exponential only.
     """
 
     theta: float
     refractory: Alpha
     width: float
     height: float
+    shape: Shape = EXPONENTIAL
 
 
 class Pooling(NamedTuple):

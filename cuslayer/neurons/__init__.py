@@ -1,7 +1,11 @@
 """Neuron models, one per file."""
 
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
+from cuslayer.neurons.cuba import CUBA
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
 from cuslayer.neurons.srm import SRM
 
-__all__ = ["SRM", "Loihi", "SampledSRM"]
+__all__ = ["CUBA", "LIF", "SRM", "AdaptiveLIF", "Loihi", "ResonateAndFire", "SampledSRM"]

@@ -6,6 +6,7 @@ attribute, so that a new kind defines only what differs:
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
+- ``parts`` and ``parts_at`` if the parts of the potential are not those of ``response`` and ``refractory``;
 - ``current(x)`` for neurons with a synaptic current, which `record` then has;
 - ``simulation(steps)`` if a page can run the neurons;
 - its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
@@ -16,13 +17,15 @@ Any other callable object with ``theta`` and ``psp`` is accepted as a neuron too
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
-from cuslayer.kernels.constants import Alpha, Sampled, Spiking
+from cuslayer.backend import Array
+from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape, Spiking
 from cuslayer.neurons.response import psp
+from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
 from cuslayer.tape import Tensor
 
 
@@ -59,6 +62,9 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
+# The option of files for the shape of the surrogate.
+SURROGATE = {"surrogate": "surrogate"}
+
 # The kinds of neurons in configuration files, by name.
 KINDS: dict[str, type[Neuron]] = {}
 
@@ -72,8 +78,8 @@ class Neuron:
         gradient: the mode of the surrogate gradient, "slayer" or "exact".
         period: the minimum number of steps from one spike to the next.
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
-        parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "partial" if other terms
-            act on it, "none" if it cannot be decomposed.
+        parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
+            sum of what `parts_at` returns, "partial" if other terms act on it, "none" if it cannot be decomposed.
         weight_scale: initial weight scale of layers before these neurons in a `Network`; None for the layer's default.
         weight_grid: step and limits to which weights before these neurons are rounded; None for no rounding.
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
@@ -154,8 +160,11 @@ class Neuron:
         return None
 
     @property
-    def laplace(self) -> tuple[float, float] | None:
-        """Width and height of ``dt rho(u) = height exp(-|u - theta| / width)``; None for another surrogate."""
+    def relaxed(self) -> Surrogate | None:
+        """The surrogate of a smooth spike, ``ds / du = dt rho(u)``, for neurons that `compare_gradients` can relax.
+
+        These are neurons whose potential is that of `response` and `refractory`; None for any other.
+        """
         return None
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
@@ -190,9 +199,33 @@ class Neuron:
         """Return the surrogate's value rho(u), per ms, at potentials u; None if the neuron has none."""
         return None
 
+    def parts_at(
+        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """Return the share of each input and of each own spike of a neuron in its potential at a step.
+
+        Args:
+            spikes: (T,), whether the neuron has fired at each step.
+            time: the step.
+            neuron: the index of the neuron in its layer.
+            shape: the shape of the layer.
+
+        Returns:
+            What a weighted input of 1 at each step adds to the potential, and what a spike at each step adds, both
+            (T,) float64; by default those of `response` and `refractory`.
+        """
+        lags = time - np.arange(len(spikes))
+        return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
+
     def with_gradient(self, mode: str) -> Neuron:
         """Return the neuron with another gradient mode; a neuron with a single mode returns itself."""
         return self
+
+
+def at_lags(samples: Array, lags: Array) -> Array:
+    """Return the samples of a filter at lags, 0 before its first and beyond its last."""
+    inside = (lags >= 0) & (lags < len(samples))
+    return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
 
 
 class _Adapted(Neuron):
@@ -215,10 +248,36 @@ def mean_rate(spikes: Array, dt: float) -> float:
     return float(spikes.sum()) / max(spikes.size, 1) * 1000.0 / dt
 
 
-def laplace_density(u: Array, theta: float, width: float, height: float) -> Array:
-    """Return ``height exp(-|u - theta| / width)`` in u's number type: the surrogate of spike response neurons."""
-    real = u.dtype.type
-    return real(height) * namespace(u).exp(-abs(u - real(theta)) / real(width))
+def shown(neuron: Any) -> str:
+    """Return the text of a neuron, a dataclass: its constants, and its surrogate if it is not the exponential."""
+    constants = {each.name: getattr(neuron, each.name) for each in fields(neuron) if each.init}
+    if constants["surrogate"] == Exponential():
+        del constants["surrogate"]
+    return f"{type(neuron).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
+
+
+def scaled_surrogate(neuron: Any, height: float) -> None:
+    """Scale the attribute `surrogate` of a neuron, a name or a surrogate, to its threshold, width and a height per ms.
+
+    A subclass may define a method of this name: it stays.
+    """
+    if not isinstance(getattr(type(neuron), "surrogate", None), Surrogate):
+        object.__delattr__(neuron, "surrogate")
+        return
+    found = as_surrogate(type(neuron).__name__, neuron.surrogate)
+    object.__setattr__(neuron, "surrogate", found.scaled(neuron.theta, neuron.width, height))
+
+
+def scaled_or_none(neuron: Neuron) -> Surrogate | None:
+    """Return the surrogate of a neuron; None if a subclass has a method of this name instead."""
+    found: Any = neuron.surrogate
+    return found if isinstance(found, Surrogate) else None
+
+
+def shape_of(neuron: Neuron) -> Shape:
+    """Return the shape of a neuron's surrogate for the kernels, the exponential if it is a method of a subclass."""
+    found = scaled_or_none(neuron)
+    return EXPONENTIAL if found is None else found.shape
 
 
 def is_neuron(stage: Any) -> bool:

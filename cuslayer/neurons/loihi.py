@@ -14,8 +14,9 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.loihi.constants import FixedPoint, Integers
-from cuslayer.neurons.base import Names, Neuron, laplace_density
+from cuslayer.neurons.base import SURROGATE, Names, Neuron, scaled_or_none, scaled_surrogate, shape_of, shown
 from cuslayer.neurons.potential import save_for_backward
+from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -48,7 +49,14 @@ def loihi(x: Array, /, *, constants: FixedPoint) -> tuple[Array, Pullback]:
     u, s = k.loihi.forward(x, constants)
     potential = save_for_backward(k, u, unit=constants.integers.theta)
     dtype = x.dtype  # not x: the closure must not keep the weighted input alive
-    return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
+    if constants.shape.is_exponential:
+        return s, lambda g: k.loihi.adjoint(g.astype(dtype, copy=False), potential(), constants)
+
+    def pullback(g: Array) -> Array:
+        of_potential = k.surrogate.adjoint(g.astype(dtype, copy=False), potential(), constants)
+        return k.response.fir_adjoint(of_potential, constants.samples.astype(dtype))
+
+    return s, pullback
 
 
 # The chip's registers: the mantissa of the threshold has 17 bits, decays have 12, the refractory delay 6. The chip's
@@ -97,6 +105,7 @@ class Loihi(Neuron):
             gradient is that of the formula.
         surrogate_at: the v of the surrogate at a spike: "before_reset", or "recorded", which is v_decay, as in
             SLAYER-PyTorch. In both modes v is 0 in the other bins in which it is held.
+        surrogate: the shape of the surrogate in place of the exponential, one of `cs.surrogates` or its name.
 
     Raises:
         ValueError: a constant is out of its range, or surrogate_at is unknown.
@@ -120,6 +129,7 @@ class Loihi(Neuron):
     dt: float = 1.0
     first_bin: bool = True
     surrogate_at: str = "before_reset"
+    surrogate: Any = EXPONENTIAL
 
     parts: ClassVar[str] = "none"
     # SLAYER-PyTorch starts the weights before Loihi's neurons at this scale, and rounds them to 8 bits with a sign. A
@@ -134,7 +144,7 @@ class Loihi(Neuron):
             **{"vThMant": "vth_mant", "vDecay": "v_decay", "iDecay": "i_decay", "refDelay": "ref_delay"},
             **{"wgtExp": "wgt_exp", "tauRho": "tau_rho", "scaleRho": "scale_rho"},
         },
-        options={"firstBin": "first_bin", "surrogateAt": "surrogate_at"},
+        options={"firstBin": "first_bin", "surrogateAt": "surrogate_at", **SURROGATE},
     )
 
     def __post_init__(self) -> None:
@@ -149,6 +159,7 @@ class Loihi(Neuron):
         if not isinstance(self.first_bin, bool):
             raise TypeError(f"Loihi: first_bin must be a bool, got {type(self.first_bin).__name__}")
         check.one_of("Loihi", "surrogate_at", self.surrogate_at, _SURROGATES)
+        scaled_surrogate(self, self._height / self.dt)
 
     @property
     def theta(self) -> float:
@@ -184,9 +195,12 @@ class Loihi(Neuron):
             hold=self.ref_delay - 1,
             mark=self.v_decay if self.surrogate_at == "recorded" else 0,
         )
-        width = self.tau_rho * self.theta
-        height = self.dt * self.scale_rho / (width * self.peak)
-        return FixedPoint(integers, 0 if self.first_bin else 1, width, height, self.response)
+        first = 0 if self.first_bin else 1
+        return FixedPoint(integers, first, self.width, self._height, self.response, shape_of(self))
+
+    @property
+    def _height(self) -> float:
+        return self.dt * self.scale_rho / (self.width * self.peak)
 
     @property
     def pool_gain(self) -> float:
@@ -205,11 +219,11 @@ class Loihi(Neuron):
 
     @property
     def width(self) -> float:
-        return self.constants.width
+        return self.tau_rho * self.theta
 
     @property
-    def laplace(self) -> tuple[float, float]:
-        return self.constants.width, self.constants.height
+    def relaxed(self) -> Surrogate | None:
+        return scaled_or_none(self)
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
         if type(self).__call__ is not Loihi.__call__:
@@ -252,11 +266,9 @@ class Loihi(Neuron):
             i = out[t] = xp.where(i > _MOST, _MOST, xp.where(i >= -_MOST, i, -_MOST))
         return out
 
-    def surrogate(self, u: Array) -> Array:
-        """Return ``rho(u) = scale_rho / (max(h) tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        width, height = self.laplace
-        return laplace_density(u, self.theta, width, height / self.dt)
-
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""
         return loihi(x, constants=self.constants)
+
+    def __repr__(self) -> str:
+        return shown(self)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from cuslayer import check
+from cuslayer.backend import to_numpy
 from cuslayer.neurons.base import KINDS, Neuron
+from cuslayer.surrogates import Surrogate, as_constant
+from cuslayer.tape import Tensor
 
 
 def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
+
+    The surrogate is left out if it is SLAYER's, the exponential.
 
     Raises:
         TypeError: the kind of neuron has no name in configuration files.
@@ -24,7 +31,19 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
         raise TypeError(
             f"neuron_constants: neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}"
         )
-    return {"type": names.type} | {theirs: getattr(neuron, ours) for theirs, ours in names.all.items()}
+    found = {"type": names.type} | {theirs: _plain(getattr(neuron, ours)) for theirs, ours in names.all.items()}
+    if isinstance(found.get("surrogate"), Surrogate):
+        found["surrogate"] = as_constant(found["surrogate"])
+        if found["surrogate"] is None:
+            del found["surrogate"]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a constant for a file: a number or a list in place of an array or a tensor."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return to_numpy(value.data if isinstance(value, Tensor) else value).astype(np.float64).tolist()
+    return value
 
 
 def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:

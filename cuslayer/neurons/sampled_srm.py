@@ -13,9 +13,10 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Sampled
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import Neuron, laplace_density
+from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, shape_of
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.neurons.streamed import Remembering
+from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable
 
 
@@ -48,7 +49,8 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
     check.floating("sampled_spike", "a", a)
     k = kernels.of(a)
     u, s = k.sampled_srm.sampled_spike(a, spiking)
-    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.srm.spike_adjoint
+    of_potential = k.srm.spike_adjoint if spiking.shape.is_exponential else k.surrogate.adjoint
+    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else of_potential
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
@@ -77,6 +79,7 @@ class SampledSRM(Neuron):
         scale_rho: scale of the surrogate.
         dt: the step, ms.
         gradient: "slayer", as published, or "exact", which includes the path through refraction.
+        surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
 
     Raises:
         ValueError: samples are not (K,), not finite or none, the first refractory sample is not 0, a constant is out of
@@ -100,6 +103,7 @@ class SampledSRM(Neuron):
     scale_rho: float = 1.0
     dt: float = 1.0
     gradient: str = "slayer"
+    surrogate: Any = EXPONENTIAL
 
     parts: ClassVar[str] = "exact"
 
@@ -108,6 +112,7 @@ class SampledSRM(Neuron):
         for name in ("theta", "tau_rho", "scale_rho"):
             object.__setattr__(self, name, check.positive("SampledSRM", name, getattr(self, name)))
         object.__setattr__(self, "dt", check.time_step("SampledSRM", "dt", self.dt))
+        scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("response", "refractory"):
             object.__setattr__(self, name, _samples(name, getattr(self, name)))
         if self.refractory[0] != 0:
@@ -121,25 +126,22 @@ class SampledSRM(Neuron):
     @cached_property
     def spiking(self) -> SampledSpiking:
         """Threshold, refractory response and surrogate as an argument of operations."""
-        return SampledSpiking(self.theta, self.refractory, self.width, self.dt * self.scale_rho / self.width)
+        height = self.dt * self.scale_rho / self.width
+        return SampledSpiking(self.theta, self.refractory, self.width, height, shape_of(self))
 
     @property
     def width(self) -> float:
         return self.tau_rho * self.theta
 
     @property
-    def laplace(self) -> tuple[float, float]:
-        return self.spiking.width, self.spiking.height
+    def relaxed(self) -> Surrogate | None:
+        return scaled_or_none(self)
 
     @property
     def pool_gain(self) -> float:
         """The weight of a pooling layer before these neurons: one spike gives a potential of ``1.1 theta``."""
         most = float(self.response.max())
         return 1.1 * self.theta / (most if most > 0 else 1.0)
-
-    def surrogate(self, u: Array) -> Array:
-        """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        return laplace_density(u, self.theta, self.width, self.spiking.height / self.dt)
 
     def streamed(self) -> Callable[[Array], Array] | None:
         own = ("__call__", "psp", "spike")

@@ -12,8 +12,9 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.neurons.base import Names, Neuron, OnePass, laplace_density
+from cuslayer.neurons.base import SURROGATE, Names, Neuron, OnePass, scaled_or_none, scaled_surrogate, shape_of, shown
 from cuslayer.neurons.potential import save_for_backward
+from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -48,8 +49,11 @@ def neuron(x: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = Fals
     check.weighted_input("neuron", "x", x)
     k = kernels.of(x)
     u, s = k.srm.neuron(x, response, spiking)
-    adjoint, potential = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint, save_for_backward(k, u)
-    dtype = x.dtype  # not x: the closure must not keep the weighted input alive
+    potential, dtype = save_for_backward(k, u), x.dtype  # not x: the closure must not keep the weighted input alive
+    if not spiking.shape.is_exponential:
+        back = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
+        return s, lambda g: response.adjoint(k, back(g.astype(dtype, copy=False), potential(), spiking))
+    adjoint = k.srm.neuron_adjoint_exact if exact else k.srm.neuron_adjoint
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), response, spiking, overwrite=True)
 
 
@@ -58,7 +62,7 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     """Return the spikes, where the potential after refraction reaches the threshold: ``s[t] = (u[t] >= theta)``.
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative: backward uses the surrogate
-    ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``,
+    ``rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))``, by default with ``f(z) = exp(-|z|)``,
     ``g_a[t] = dt rho(u[t]) g_s[t]``, and with ``exact`` also propagates through refraction,
     ``g_a[t] = dt rho(u[t]) (g_s[t] + sum_{k>=1} nu[k] g_a[t+k])``.
 
@@ -84,8 +88,11 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
     check.weighted_input("spike", "a", a)
     k = kernels.of(a)
     u, s = k.srm.spike(a, spiking)
-    adjoint, potential = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint, save_for_backward(k, u)
-    dtype = a.dtype  # not a: the closure must not keep the filtered input alive
+    if spiking.shape.is_exponential:
+        adjoint = k.srm.spike_adjoint_exact if exact else k.srm.spike_adjoint
+    else:
+        adjoint = k.surrogate.adjoint_exact if exact else k.surrogate.adjoint
+    potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
 
@@ -113,6 +120,8 @@ class SRM(Neuron):
         s[t]   = (u[t] >= theta)
         rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))
 
+    With another surrogate, its shape f stands in place of the exponential; no pass is then fused with the layer's.
+
     Args:
         theta: the threshold.
         tau_sr: time constant of the spike response, ms.
@@ -124,10 +133,11 @@ class SRM(Neuron):
         gradient: "slayer", as published, or "exact", which includes the path through refraction.
         cutoff: the spike response is truncated where it falls below this value; 0 for no truncation.
         ref_cutoff: the same for the absolute value of the refractory response.
+        surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
 
     Raises:
-        ValueError: a constant is out of its range, or gradient is unknown.
-        TypeError: a constant is not a number.
+        ValueError: a constant is out of its range, or gradient or surrogate is unknown.
+        TypeError: a constant is not a number, or surrogate is none.
 
     Warns:
         UserWarning: dt looks like seconds or microseconds, or is above 5 tau_sr or under a thousandth of it.
@@ -149,6 +159,7 @@ class SRM(Neuron):
     gradient: str = "slayer"
     cutoff: float = 0.01
     ref_cutoff: float = 0.01
+    surrogate: Any = EXPONENTIAL
 
     names: ClassVar[Names] = Names(
         "SRMALPHA",
@@ -156,15 +167,16 @@ class SRM(Neuron):
             **{"theta": "theta", "tauSr": "tau_sr", "tauRef": "tau_ref", "scaleRef": "scale_ref"},
             **{"tauRho": "tau_rho", "scaleRho": "scale_rho"},
         },
-        options={"gradient": "gradient", "cutoff": "cutoff", "refCutoff": "ref_cutoff"},
+        options={"gradient": "gradient", "cutoff": "cutoff", "refCutoff": "ref_cutoff", **SURROGATE},
     )
 
     def __post_init__(self) -> None:
         check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
         for field in fields(self):
-            if field.name != "gradient":
+            if field.name not in ("gradient", "surrogate"):
                 rule = _RULES.get(field.name, check.positive)
                 object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
+        scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("tau_sr", "tau_ref"):
             if getattr(self, name) > _LONGEST * self.dt:
                 got = f"got {getattr(self, name):g} and {self.dt:g}, both in ms"
@@ -184,9 +196,9 @@ class SRM(Neuron):
     @cached_property
     def spiking(self) -> Spiking:
         """Threshold, refractory response and surrogate as an argument of operations."""
-        width = self.tau_rho * self.theta
         refractory = Alpha(-self.scale_ref * self.theta, self.tau_ref, self.dt, self.ref_cutoff)
-        return Spiking(self.theta, refractory, width, self.dt * self.scale_rho / width)
+        height = self.dt * self.scale_rho / self.width
+        return Spiking(self.theta, refractory, self.width, height, shape_of(self))
 
     @property
     def response(self) -> Array:
@@ -199,19 +211,23 @@ class SRM(Neuron):
         return self.spiking.refractory.samples()
 
     @property
+    def _plain(self) -> bool:
+        """Whether these are the equations above: a subclass that overrides one of these may compute something else."""
+        own = ("__call__", "psp", "spike", "fires")
+        return all(getattr(type(self), name) is getattr(SRM, name) for name in own)
+
+    @property
     def parts(self) -> str:
-        return "partial" if self.one_pass is None else "exact"
+        return "exact" if self._plain else "partial"
 
     @property
     def one_pass(self) -> OnePass | None:
-        # A subclass that overrides one of these may compute something else: it is called, not fused.
-        own = ("__call__", "psp", "spike", "fires")
-        if any(getattr(type(self), name) is not getattr(SRM, name) for name in own):
+        if not self._plain or not self.spiking.shape.is_exponential:
             return None
         return OnePass(self.filter, self.spiking, self.gradient == "exact")
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
-        if self.one_pass is None:
+        if not self._plain:
             return None
         single = np.dtype(np.float32)
         filters = {"response": self.filter, "refractory": self.spiking.refractory}
@@ -220,7 +236,7 @@ class SRM(Neuron):
         return {"kind": "alpha", "theta": float(self.spiking.surrogate(single)[0]), **numbers}
 
     def streamed(self) -> Callable[[Array], Array] | None:
-        if self.one_pass is None:
+        if not self._plain:
             return None
         from cuslayer.kernels.srm.stream import StreamedNeurons  # imports Numba
 
@@ -228,15 +244,11 @@ class SRM(Neuron):
 
     @property
     def width(self) -> float:
-        return self.spiking.width
+        return self.tau_rho * self.theta
 
     @property
-    def laplace(self) -> tuple[float, float] | None:
-        return None if self.one_pass is None else (self.spiking.width, self.spiking.height)
-
-    def surrogate(self, u: Array) -> Array:
-        """Return ``rho(u) = scale_rho / (tau_rho theta) exp(-|u - theta| / (tau_rho theta))``, per ms."""
-        return laplace_density(u, self.theta, self.width, self.spiking.height / self.dt)
+    def relaxed(self) -> Surrogate | None:
+        return scaled_or_none(self) if self._plain else None
 
     def with_gradient(self, mode: str) -> SRM:
         return replace(self, gradient=mode)
@@ -248,3 +260,6 @@ class SRM(Neuron):
     def __call__(self, x: Any) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))`` in one pass."""
         return neuron(x, response=self.filter, spiking=self.spiking, exact=self.gradient == "exact")
+
+    def __repr__(self) -> str:
+        return shown(self)

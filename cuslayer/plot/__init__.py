@@ -23,6 +23,7 @@ from cuslayer.plot.potential import potential
 from cuslayer.plot.raster import raster
 from cuslayer.plot.receptive_fields import receptive_fields
 from cuslayer.plot.surrogate import surrogate
+from cuslayer.plot.surrogates import surrogates
 
 __all__ = [
     "Animation",
@@ -36,4 +37,5 @@ __all__ = [
     "raster",
     "receptive_fields",
     "surrogate",
+    "surrogates",
 ]

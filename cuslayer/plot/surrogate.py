@@ -16,7 +16,7 @@ _RANGE = 5.0
 def surrogate(neuron: Neuron, ax: Any = None) -> Any:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
-    The width of `SRM` and `Loihi` is ``tau_rho theta``, where rho has fallen to 1/e.
+    The width of `SRM` and `Loihi` is ``tau_rho theta``, where the exponential has fallen to 1/e.
 
     Args:
         neuron: the neuron; it must define `surrogate`.

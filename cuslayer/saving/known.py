@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cuslayer import functions, layers, network, neurons
+from cuslayer import functions, layers, network, neurons, surrogates
 from cuslayer.network.network import Network, Sequential
 
 # All of the library: a class that is added to one of these lists can be saved.
 CLASSES: dict[str, type] = {
     name: found
-    for package in (layers, network, neurons)
+    for package in (layers, network, neurons, surrogates)
     for name in package.__all__
     if inspect.isclass(found := getattr(package, name))
 }

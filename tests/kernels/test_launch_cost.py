@@ -13,7 +13,10 @@ from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
+from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
+from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from tests.kernels.test_launch import SINGLE
 from tests.support.counted import calls
 from tests.support.recorder import Recorder
@@ -54,6 +57,16 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
         run(x, x, spiking)
     for run in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):
         run(x, x, response, spiking)
+    for run in (gpu.surrogate.adjoint, gpu.surrogate.adjoint_exact):
+        run(x, x, spiking)
+    lif, keep = LIF(trained=True).spiking, np.ones(1, np.float32)
+    alif, shares = AdaptiveLIF().spiking, (keep, keep, keep, keep)
+    gpu.adaptive.adjoint(x, *gpu.adaptive.forward(x, shares, alif, None, True)[::2], x, shares, alif)
+    resonant = ResonateAndFire().spiking
+    gpu.resonate.adjoint(x, *gpu.resonate.forward(x, keep, keep, resonant, None, True)[::2], keep, keep, resonant)
+    gpu.leaky.forward(x, keep, keep, lif)
+    gpu.leaky.adjoint(x, x, keep, keep, lif)
+    gpu.leaky.keep_adjoint(x, x, keep, keep, lif)
     delay, w = np.zeros(4, np.int64), np.ones((2, 5), np.float32)
     gpu.delay.delay_steps(x[0], (4,), 1.0, 301)
     gpu.delay.shift_linear(x, delay, x[0], x[1])

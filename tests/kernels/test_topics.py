@@ -19,6 +19,7 @@ GPU_ONLY = {"add_parts", "matmul", "pack_bits", "set_bits", "transpose_bits", "u
 FUSED = [gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint]
 GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
+PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
 PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
 # A function whose input has several forms has a kernel for each.
 FORMS = ("_numbers", "_packed")
@@ -45,5 +46,5 @@ def test_twins_take_the_same_arguments(topic: str, name: str) -> None:
 
 
 def test_an_unknown_topic_is_no_attribute() -> None:
-    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: conv, "):
+    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: adaptive, conv, "):
         cpu.densee  # noqa: B018

@@ -283,11 +283,13 @@ def test_constants_of_neurons_round_trip(neuron):
 
 def test_errors_of_neurons():
     with pytest.raises(
-        TypeError, match=r"neuron_constants: neuron must be of a named kind \(LOIHI, SRMALPHA\), got int"
+        TypeError,
+        match=r"neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, RESONATE, SRMALPHA\), got int",
     ):
         neuron_constants(3)
     with pytest.raises(
-        ValueError, match=r"^net: neuron\.type must be one of SRMALPHA, LOIHI, got 'LOHI'; did you mean LO"
+        ValueError,
+        match=r"^net: neuron\.type must be one of SRMALPHA, RESONATE, .*, got 'LOHI'; did you mean LO",
     ):
         make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
     with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):

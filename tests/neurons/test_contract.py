@@ -110,7 +110,7 @@ def test_the_defaults():
     bare = Bare()
     assert (bare.dt, bare.period, bare.peak, bare.parts, bare.width) == (1.0, 1, 1.0, "partial", 2.0)
     assert bare.pool_gain == pytest.approx(-2.2)
-    assert (bare.one_pass, bare.laplace, bare.surrogate(np.zeros(3)), bare.names) == (None, None, None, None)
+    assert (bare.one_pass, bare.relaxed, bare.surrogate(np.zeros(3)), bare.names) == (None, None, None, None)
     assert bare.with_gradient("exact") is bare
     x = np.random.default_rng(0).standard_normal((5, 1, 2))
     np.testing.assert_array_equal(bare.psp(cs.Tensor(x)).data, x)

@@ -47,7 +47,7 @@ def test_the_samples_of_an_srm_make_the_srm(gradient, dt, tau):
     constants = {"theta": 5.0, "tau_rho": 0.5, "scale_rho": 0.7, "dt": dt, "gradient": gradient}
     neuron = cs.SampledSRM(srm.response, srm.refractory, **constants)
     assert neuron.pool_gain == pytest.approx(srm.pool_gain, rel=0.1)
-    assert (neuron.laplace, neuron.width, neuron.period) == (srm.laplace, srm.width, srm.period)
+    assert (neuron.relaxed, neuron.width, neuron.period) == (srm.relaxed, srm.width, srm.period)
     x, grad = signal((80, 2, 4), 6 * dt**0.5), RNG.standard_normal((80, 2, 4))
     for ours, theirs in ((neuron, srm), (neuron.spike, srm.spike)):
         a, b = cs.Tensor(x, requires_grad=True), cs.Tensor(x, requires_grad=True)

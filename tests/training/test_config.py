@@ -59,6 +59,7 @@ OTHER = Config(
         gradient="exact",
         cutoff=0.02,
         ref_cutoff=1e-5,
+        surrogate=cs.surrogates.MultiGaussian(0.2, 4),
     ),
     duration=120.0,
     layers=(
@@ -279,7 +280,7 @@ def test_a_value_of_the_wrong_type(load, document, path, value, message):
         (("simulation", "Ts"), 0, r"simulation\.Ts must be positive, got 0"),
         (("simulation", "tSample"), float("nan"), r"simulation\.tSample must be finite, got nan"),
         (("simulation", "nSample"), 0, r"simulation\.nSample must be at least 1, got 0"),
-        (("neuron", "type"), "LIF", r"neuron\.type must be one of SRMALPHA, LOIHI, got 'LIF'"),
+        (("neuron", "type"), "IF", r"neuron\.type must be one of SRMALPHA, RESONATE, LOIHI, LIF, CUBA, ALIF, got 'IF'"),
         (("neuron", "theta"), 0, r"neuron\.theta must be positive, got 0"),
         (("neuron", "theta"), "inf", r"neuron\.theta must be finite, got inf"),
         (("neuron", "scaleRef"), -1, r"neuron\.scaleRef must not be negative, got -1"),

@@ -110,7 +110,7 @@ class Run:
         stage = node.stage
         if not is_neuron(stage):
             return node(*inputs)
-        if as_neuron("compare_gradients", stage).laplace is None:
+        if as_neuron("compare_gradients", stage).relaxed is None:
             kind = type(stage).__name__
             raise TypeError(f"compare_gradients: layer {node} must be SRM or Loihi to be relaxed, got {kind}")
         return _spikes_of(stage, inputs[0], lambda g: self.potential_error.update({node.number: _float64(g)}))

@@ -106,11 +106,12 @@ class Run:
         u = self.potentials[at].reshape(fired.shape)
         time = check.index("explain", "time", time, len(u), "steps")
         column: Any = (0, *check.neuron_index("explain", u.shape[2:], neuron))
-        earlier = np.flatnonzero(to_numpy(fired[(slice(0, time), *column)]))
-        refraction = at_lags(neurons.refractory, time - earlier)
+        spikes = to_numpy(fired[(slice(None), *column)])
+        # The gradient of the potential with respect to the weighted input at each step, and the part of each spike.
+        seed, of_spikes = neurons.parts_at(spikes, time, column[1:], u.shape[2:])
+        earlier = np.flatnonzero(spikes[:time])
+        refraction = of_spikes[earlier]
         counts = refraction != 0
-        # The gradient of the potential with respect to the weighted input at each step.
-        seed = at_lags(neurons.response, time - np.arange(len(u)))
         explanation = Explanation(
             layer=layer_name(of),
             neuron=column[1:],
@@ -123,7 +124,7 @@ class Run:
             refractory=float(refraction.sum()),
             refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
             fired=bool(fired[(time, *column)]),
-            exact=neurons.parts == "exact",
+            exact=neurons.parts in ("exact", "stepwise"),
         )
         if explanation.exact:
             _check_sum(explanation)
@@ -154,12 +155,6 @@ class Run:
             return Source("input", None, shares.sum(axis=0), spikes, None)
         unit = self.units[number]
         return Source(layer_name(unit), unit.address, shares.sum(axis=0), spikes, partial(self.explain, unit))
-
-
-def at_lags(samples: Array, lags: Array) -> Array:
-    """Return the samples of a filter at lags, 0 before its first and beyond its last."""
-    inside = (lags >= 0) & (lags < len(samples))
-    return np.where(inside, samples[np.where(inside, lags, 0)], 0.0)
 
 
 def _check_sum(e: Explanation) -> None:

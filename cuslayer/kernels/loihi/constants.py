@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
+from cuslayer.kernels.constants import EXPONENTIAL, Shape
 
 
 class Integers(NamedTuple):
@@ -37,9 +38,10 @@ class FixedPoint:
     Attributes:
         integers: the integers of the recurrence.
         first: the first bin that has an effect, 0 or 1.
-        width: ``tau_rho theta``, the distance from the threshold at which the surrogate is 1/e of its height.
-        height: the surrogate at the threshold, divided by the response's largest sample, times the step.
+        width: ``tau_rho theta``, the unit of the surrogate's argument.
+        height: the factor of its shape, divided by the response's largest sample, times the step.
         samples: the response with which the gradient is correlated, (K,) float64.
+        shape: the shape of the surrogate; one pass of the CPU knows the exponential only.
     """
 
     integers: Integers
@@ -47,12 +49,13 @@ class FixedPoint:
     width: float
     height: float
     samples: Array
+    shape: Shape = EXPONENTIAL
 
     def recurrence(self, dtype: np.dtype[Any]) -> Integers:
         """Return the integers in a number type."""
         return Integers(*(dtype.type(number) for number in self.integers))
 
     def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-        """Return theta, 1 / width and height in a number type; see `LaplaceSurrogate.surrogate`."""
+        """Return theta, 1 / width and height in a number type; see `ScaledSurrogate.surrogate`."""
         real = dtype.type
         return real(self.integers.theta), real(1 / self.width), real(self.height)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import LaplaceSurrogate
+from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class SampledSpiking(LaplaceSurrogate):
+class SampledSpiking(ScaledSurrogate):
     """Threshold, sampled refractory response and surrogate gradient.
 
     Attributes:
         theta: the threshold.
         refractory: the response of the potential to the neuron's own spike, (K,) float64, the first at lag 0.
-        width: ``tau_rho theta``, the distance from the threshold at which the surrogate is 1/e of its height.
-        height: ``dt scale_rho / (tau_rho theta)``, the surrogate at the threshold times the step in milliseconds.
+        width: ``tau_rho theta``, the unit of the surrogate's argument.
+        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
+        shape: the shape of the surrogate.
     """
 
     theta: float
     refractory: Array
     width: float
     height: float
+    shape: Shape = EXPONENTIAL

@@ -12,10 +12,11 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.surrogate.cpu import slopes
 
 
 @compiled
@@ -56,10 +57,8 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
 
 
 @compiled
-def _spike_adjoint_exact(
-    first: int, last: int, g: Any, u: Any, taps: Any, y: Any, theta: Any, steep: Any, height: Any
-) -> None:
-    steps = g.shape[0]
+def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, c: SurrogateNumbers) -> None:
+    steps, slope = g.shape[0], np.empty(BLOCK, g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         for t in range(steps - 1, -1, -1):
@@ -72,15 +71,15 @@ def _spike_adjoint_exact(
                 later = y[t + k, low:high]
                 for j in range(high - low):
                     out[j] += tap * later[j]
+            slopes(slope[: high - low], potential, c)
             for j in range(high - low):
-                rho = height * exp_of_negative(-abs(potential[j] - theta) * steep)
-                out[j] = flushed(rho * out[j])
+                out[j] = flushed(slope[j] * out[j])
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
     flat, taps = columns(g), flushed_taps(spiking.refractory, g.dtype)
-    arguments = flat, columns(u), taps, columns(y), *spiking.surrogate(g.dtype)
+    arguments = flat, columns(u), taps, columns(y), surrogate_numbers(spiking, g.dtype)
     parallel_for(_spike_adjoint_exact, flat.shape[1], *arguments, grain=GRAIN)
     return y

@@ -7,6 +7,7 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.cuda.launch import contiguous, neurons_over_time, over_time, samples, surrogate
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.surrogate.constants import surrogate_numbers
 
 __all__ = ["sampled_spike", "sampled_spike_adjoint_exact"]
 
@@ -22,6 +23,6 @@ def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    taps, constants = samples(spiking.refractory, g), surrogate(spiking, g.dtype)
+    taps, numbers = samples(spiking.refractory, g), surrogate_numbers(spiking, g.dtype)._asdict()
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "taps": taps}
-    return over_time("sampled_spike_adjoint_exact", g, **arrays, count=len(taps), **constants)
+    return over_time("sampled_spike_adjoint_exact", g, **arrays, count=len(taps), **numbers)

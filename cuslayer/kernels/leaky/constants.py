@@ -1,0 +1,54 @@
+"""The constants of leaky neurons for the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
+
+
+class Reset(NamedTuple):
+    """What a spike leaves of the voltage v, ``share v - drop``.
+
+    Attributes:
+        share: 1, or 0 for a reset to 0.
+        drop: theta for a reset by subtraction, else 0.
+    """
+
+    share: Any
+    drop: Any
+
+    def of_type(self, dtype: np.dtype[Any]) -> Reset:
+        """Return the reset in a number type."""
+        return Reset(*map(dtype.type, self))
+
+
+@dataclass(frozen=True)
+class LeakySpiking(ScaledSurrogate):
+    """Threshold, reset and surrogate gradient of leaky neurons.
+
+    Attributes:
+        theta: the threshold.
+        reset: what a spike leaves of the voltage.
+        exact: whether backward includes the path through the reset.
+        graded: whether a spike carries the voltage.
+        width: ``tau_rho theta``, the unit of the surrogate's argument.
+        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
+        shape: the shape of the surrogate.
+    """
+
+    theta: float
+    reset: Reset
+    exact: bool
+    graded: bool
+    width: float
+    height: float
+    shape: Shape = EXPONENTIAL
+
+    @property
+    def backward_reset(self) -> Reset:
+        """The reset whose path backward includes: none, unless it is exact."""
+        return self.reset if self.exact else Reset(1.0, 0.0)

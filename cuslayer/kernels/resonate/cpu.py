@@ -1,0 +1,194 @@
+"""Resonant neurons on the CPU: twins of `resonate.cu`.
+
+The loops run over blocks of columns; see `cuslayer/jit.py`. A step turns and shrinks the state by the complex number
+``re_keep + i im_keep``; both are (K,), that of column m is ``keep[m % K]``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.surrogate.cpu import slopes
+
+
+@compiled
+def _spread(out: Any, keep: Any, low: int) -> None:
+    """Write the constants of the columns from `low` on."""
+    for j in range(out.size):
+        out[j] = keep[(low + j) % keep.size]
+
+
+@compiled
+def _forward(
+    first: int,
+    last: int,
+    states: Any,
+    x: Any,
+    re_keep: Any,
+    im_keep: Any,
+    u: Any,
+    s: Any,
+    real_parts: Any,
+    theta: Any,
+    reset: ComplexReset,
+    least: Any,
+) -> None:
+    most = min(BLOCK, last - first)
+    state, keep, zero = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype), x.dtype.type(0)
+    for low in range(first, last, BLOCK):
+        width = min(BLOCK, last - low)
+        state[:width] = states[0, low : low + width]
+        state[most : most + width] = states[1, low : low + width]
+        _spread(keep[:width], re_keep, low)
+        _spread(keep[most : most + width], im_keep, low)
+        for t in range(x.shape[0]):
+            given = x[t, low : low + width]
+            potential = u[t, low : low + width]
+            fired = s[t, low : low + width]
+            kept = real_parts[t % len(real_parts), low : low + width]
+            for j in range(width):
+                re = keep[j] * state[j] - keep[j + most] * state[j + most] + given[j]
+                re = zero if abs(re) < least else re
+                im = keep[j + most] * state[j] + keep[j] * state[j + most]
+                im = zero if abs(im) < least else im
+                fires = im >= theta
+                state[j] = reset.re_share * re if fires else re
+                state[j + most] = reset.im_share * im + reset.im_add if fires else im
+                potential[j] = im
+                kept[j] = re
+                fired[j] = fires
+        states[0, low : low + width] = state[:width]
+        states[1, low : low + width] = state[most : most + width]
+
+
+def forward(
+    x: Array,
+    re_keep: Array,
+    im_keep: Array,
+    spiking: ResonantSpiking,
+    states: Array | None = None,
+    saves: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Return the potential u, the spikes s and the real part before the reset, of the weighted input x (T, ...).
+
+    Args:
+        x: the weighted input.
+        re_keep: the real part of what multiplies the state in a step.
+        im_keep: its imaginary part.
+        spiking: threshold and reset.
+        states: (2, columns), real and imaginary part before the first step, which become those after the last; by
+            default 0.
+        saves: whether the real part has all steps, (T, ...); else it is scratch memory.
+    """
+    u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
+    kept = empty(x.shape if saves else (1, *x.shape[1:]), x.dtype)
+    if states is None:
+        states = np.zeros((2, math.prod(x.shape[1:])), x.dtype)
+    flat, written = columns(x), [columns(u), columns(s.view(np.uint8)), columns(kept)]
+    constants = x.dtype.type(spiking.theta), spiking.reset.of_type(x.dtype), x.dtype.type(least_state(x.dtype))
+    parallel_for(_forward, flat.shape[1], states, flat, re_keep, im_keep, *written, *constants, grain=GRAIN)
+    return u, s, kept
+
+
+@compiled
+def _adjoint(
+    first: int,
+    last: int,
+    g: Any,
+    u: Any,
+    real_parts: Any,
+    states: Any,
+    re_keep: Any,
+    im_keep: Any,
+    y: Any,
+    sums: Any,
+    c: SurrogateNumbers,
+    reset: ComplexReset,
+    exact: bool,
+    graded: bool,
+    least: Any,
+) -> None:
+    most = min(BLOCK, last - first)
+    state, keep, slope = np.empty(2 * most, g.dtype), np.empty(2 * most, g.dtype), np.empty(most, g.dtype)
+    zero, one = g.dtype.type(0), g.dtype.type(1)
+    for low in range(first, last, BLOCK):
+        width = min(BLOCK, last - low)
+        state[:] = 0
+        _spread(keep[:width], re_keep, low)
+        _spread(keep[most : most + width], im_keep, low)
+        sums[:, low : low + width] = 0
+        for t in range(g.shape[0] - 1, -1, -1):
+            grad = g[t, low : low + width]
+            potential = u[t, low : low + width]
+            kept = real_parts[t % len(real_parts), low : low + width]
+            out = y[t, low : low + width]
+            slopes(slope[:width], potential, c)
+            for j in range(width):
+                im = potential[j]
+                fires = im >= c.theta
+                of_re = keep[j] * state[j] + keep[j + most] * state[j + most]
+                of_im = keep[j] * state[j + most] - keep[j + most] * state[j]
+                jump = (reset.re_share - one) * kept[j] * of_re
+                jump += ((reset.im_share - one) * im + reset.im_add) * of_im
+                of_spike = (grad[j] * im if graded else grad[j]) + (jump if exact else zero)
+                of_re = reset.re_share * of_re if exact and fires else of_re
+                of_im = reset.im_share * of_im if exact and fires else of_im
+                of_im += slope[j] * of_spike + (grad[j] if graded and fires else zero)
+                state[j] = zero if abs(of_re) < least else of_re
+                state[j + most] = zero if abs(of_im) < least else of_im
+                out[j] = state[j]
+            if len(sums) > 0:
+                for j in range(width):
+                    re, im = states[0, low + j], states[1, low + j]
+                    if t > 0:
+                        re, im = real_parts[t - 1, low + j], u[t - 1, low + j]
+                        if im >= c.theta:
+                            re, im = reset.re_share * re, reset.im_share * im + reset.im_add
+                    sums[0, low + j] += state[j] * re + state[j + most] * im
+                    sums[1, low + j] += state[j + most] * re - state[j] * im
+
+
+def adjoint(
+    g: Array,
+    u: Array,
+    real_parts: Array,
+    re_keep: Array,
+    im_keep: Array,
+    spiking: ResonantSpiking,
+    states: Array | None = None,
+    trained: bool = False,
+) -> tuple[Array, Array]:
+    """Return the gradient of the weighted input (T, ...), and those of re_keep and im_keep, (2, columns) if trained.
+
+    The errors of the state are multiplied by ``re_keep - i im_keep`` in a step, g_x is that of the real part, and the
+    imaginary part gets ``dt rho(u[t]) g[t]``; with the path through the reset, a spike also gets what it changes.
+
+    Args:
+        g: the gradient of the spikes.
+        u: the potential.
+        real_parts: the real part, which is needed with the path through the reset, and for the constants.
+        re_keep: see `forward`.
+        im_keep: the same.
+        spiking: threshold, reset and surrogate.
+        states: the states before the first step; by default 0.
+        trained: whether the gradients of re_keep and im_keep are computed.
+    """
+    y = empty(g.shape, g.dtype)
+    flat = columns(g)
+    sums = np.empty((2 if trained else 0, flat.shape[1]), g.dtype)
+    if states is None:
+        states = np.zeros((2, flat.shape[1]), g.dtype)
+    arrays = flat, columns(u), columns(real_parts), states, re_keep, im_keep, columns(y), sums
+    constants = surrogate_numbers(spiking, g.dtype), spiking.reset.of_type(g.dtype)
+    least = g.dtype.type(least_state(g.dtype))
+    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, spiking.exact, spiking.graded, least, grain=GRAIN)
+    return y, sums

@@ -1,0 +1,124 @@
+"""Surrogate gradients of every shape on the CPU: twins of `surrogate.cu` and `surrogate_shapes.cuh`.
+
+The exponential of spike response neurons has passes of its own, in `kernels/srm/cpu.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate
+from cuslayer.kernels.host.exponential import exp_of_negative
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.underflow import flush, flushed
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+
+
+@compiled
+def _exponentials(out: Any, u: Any, c: SurrogateNumbers) -> None:
+    for j in range(u.size):
+        out[j] = c.height * exp_of_negative(-abs(u[j] - c.theta) * c.steep)
+
+
+@compiled
+def _add_gaussian(out: Any, u: Any, c: SurrogateNumbers, at: Any, narrow: Any, factor: Any) -> None:
+    """Add ``factor exp(-narrow (z - at)^2)``, z the distance from theta in widths; NaN where u is not finite."""
+    least = u.dtype.type(-1000)
+    for j in range(u.size):
+        z = (u[j] - c.theta) * c.steep
+        # The square of a finite z may be infinite, for which the exponential would be NaN.
+        x = max(-narrow * ((z - at) * (z - at)), least)
+        out[j] += factor * exp_of_negative(x) + (z - z)
+
+
+@compiled
+def slopes(out: Any, u: Any, c: SurrogateNumbers) -> None:
+    """Write ``dt rho(u) = height f((u - theta) steep)`` of a row of potentials; NaN where u is not finite.
+
+    Each shape has a loop of its own, which the compiler turns into SIMD.
+    """
+    real = u.dtype.type
+    one, half, zero = real(1), real(0.5), real(0)
+    if c.code == 0:  # exp(-|z|)
+        _exponentials(out, u, c)
+    elif c.code == 1:  # 1 / (1 + |z|)^2
+        for j in range(u.size):
+            z = (u[j] - c.theta) * c.steep
+            below = one + abs(z)
+            out[j] = c.height * (one / (below * below)) + (z - z)
+    elif c.code == 2:  # 1 / (1 + z^2)
+        for j in range(u.size):
+            z = (u[j] - c.theta) * c.steep
+            out[j] = c.height * (one / (one + z * z)) + (z - z)
+    elif c.code == 3:  # max(0, 1 - |z|)
+        for j in range(u.size):
+            z = (u[j] - c.theta) * c.steep
+            left = one - abs(z)
+            out[j] = c.height * (left if left > zero else zero) + (z - z)
+    elif c.code == 5:  # 1 within |z| <= 1
+        for j in range(u.size):
+            z = (u[j] - c.theta) * c.steep
+            out[j] = (c.height if abs(z) <= one else zero) + (z - z)
+    else:  # (1 + a) exp(-z^2 / 2) - a / b (exp(-(z - 1)^2 / (2 b^2)) + exp(-(z + 1)^2 / (2 b^2))); a is 0 for code 4
+        out[: u.size] = zero
+        _add_gaussian(out, u, c, zero, half, c.height * (one + c.a))
+        if c.a > zero:
+            for side in (-one, one):
+                _add_gaussian(out, u, c, side, half / (c.b * c.b), -c.height * c.a / c.b)
+
+
+@compiled
+def _adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers) -> None:
+    slope = np.empty(min(BLOCK, last - first), g.dtype)
+    for low in range(first, last, BLOCK):
+        high = min(low + BLOCK, last)
+        for t in range(g.shape[0]):
+            slopes(slope[: high - low], u[t, low:high], c)
+            grad = g[t, low:high]
+            out = y[t, low:high]
+            for j in range(high - low):
+                out[j] = flushed(slope[j] * grad[j])
+
+
+def adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
+    """Return the gradient of the potential, ``g_u[t] = dt rho(u[t]) g[t]``, of g and u (T, ...)."""
+    y = empty(g.shape, g.dtype)
+    flat = columns(g)
+    numbers = surrogate_numbers(spiking, g.dtype)
+    parallel_for(_adjoint, flat.shape[1], flat, columns(u), columns(y), numbers, grain=GRAIN)
+    return y
+
+
+@compiled
+def _adjoint_exact(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers, nu: Recurrence) -> None:
+    steps, most = g.shape[0], min(BLOCK, last - first)
+    state, slope, zeros = np.empty(2 * most, g.dtype), np.empty(most, g.dtype), np.zeros(most, g.dtype)
+    for low in range(first, last, BLOCK):
+        width = min(BLOCK, last - low)
+        state[:] = 0
+        for k in range(steps):
+            t = steps - 1 - k
+            slopes(slope[:width], u[t, low : low + width], c)
+            grad = g[t, low : low + width]
+            old = y[t + nu.cut, low : low + width] if 0 < nu.cut <= k else zeros[:width]
+            out = y[t, low : low + width]
+            flush(t, state, nu.decay)
+            for j in range(width):
+                q = nu.decay * (state[j] + state[j + most]) - nu.cut_q * old[j]
+                value = flushed(slope[j] * (grad[j] + nu.gain * q))
+                state[j] = q
+                state[j + most] = nu.decay * state[j + most] + value - nu.cut_p * old[j]
+                out[j] = value
+
+
+def adjoint_exact(g: Array, u: Array, spiking: Spiking) -> Array:
+    """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
+    y = empty(g.shape, g.dtype)
+    flat = columns(g)
+    constants = surrogate_numbers(spiking, g.dtype), spiking.refractory.recurrence(g.dtype, len(g))
+    parallel_for(_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
+    return y

@@ -1,0 +1,229 @@
+"""Adaptive leaky integrate-and-fire neurons: a threshold that rises with each spike, and a refractory state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
+from cuslayer.neurons.base import Names, shape_of
+from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
+
+_SHARES = ("i_keep", "v_keep", "h_keep", "r_keep")
+
+
+@differentiable
+def adaptive(
+    x: Array,
+    i_keep: Array,
+    v_keep: Array,
+    h_keep: Array,
+    r_keep: Array,
+    /,
+    *,
+    spiking: AdaptiveSpiking,
+    states: States | None = None,
+    trained: bool = False,
+) -> tuple[Array, Pullback]:
+    """Return the spikes of adaptive neurons for the weighted input x.
+
+    ::
+
+        i[t]  = i_keep i[t-1] + x[t]
+        v[t]  = v_keep v[t-1] + i[t]
+        h[t]  = h_keep h'[t-1]
+        r[t]  = r_keep r'[t-1]
+        u[t]  = v[t] - r[t] - h[t]
+        s[t]  = (u[t] >= theta)
+        h'[t] = h[t] + rise s[t]
+        r'[t] = r[t] + scale (theta + h[t]) s[t]
+
+    Backward has ``dt rho(u)`` for the derivative of a spike; the spikes in the last two lines are constants unless
+    ``spiking.exact``. u is saved; h and r too where backward needs them.
+
+    Args:
+        x: (T, N, ...), the weighted input, float32 or float64.
+        i_keep: the share of the current that a step keeps; it broadcasts to the neurons, as the others do.
+        v_keep: the share of the voltage.
+        h_keep: the share of the threshold's rise.
+        r_keep: the share of the refractory state.
+        spiking: threshold, adaptation and surrogate.
+        states: the states between calls; None to begin with 0.
+        trained: whether the shares have gradients.
+
+    Returns:
+        Spikes of x's shape, boolean; where they carry the potential, numbers, 0 for no spike.
+
+    Raises:
+        ValueError: x is not (T, N, ...), or the shares do not broadcast to its neurons.
+        TypeError: x is not floating.
+
+    >>> half = np.full(1, 0.5)
+    >>> x = np.full((7, 1, 1), 2.5)
+    >>> adaptive(x, 0 * half, 0 * half, half, half, spiking=AdaptiveLIF(rise=0.5).spiking).data.ravel().tolist()
+    [True, True, False, True, False, True, False]
+    """
+    check.weighted_input("adaptive", "x", x)
+    k, given = kernels.of(x), (i_keep, v_keep, h_keep, r_keep)
+    keeps = tuple(per_column("adaptive", *named, x) for named in zip(_SHARES, given, strict=True))
+    held = None if states is None else states.begin("adaptive", x, 4)
+    before = None if held is None else held.copy()
+    u, s, h, r = k.adaptive.forward(x, keeps, spiking, held, grad_enabled() and (spiking.exact or trained))
+    out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s
+    potential, dtype, shape = save_for_backward(k, u), x.dtype, x.shape  # not x: the closure must not keep it alive
+
+    def pullback(g: Array) -> tuple[Gradient, ...]:
+        g = g.astype(dtype, copy=False)
+        y, sums = k.adaptive.adjoint(g, potential(), h, r, keeps, spiking, before, trained)
+        if not trained:
+            return y, None, None, None, None
+        return y, *(of_constants(found, keep, shape) for found, keep in zip(sums, given, strict=True))
+
+    return out, pullback
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdaptiveLIF(Dynamic):
+    """An adaptive leaky integrate-and-fire neuron, lava-dl's ALIF in floating point.
+
+    ::
+
+        i[t]  = a i[t-1] + x[t]                     a = exp(-dt / tau_i)
+        v[t]  = b v[t-1] + i[t]                     b = exp(-dt / tau_v)
+        h[t]  = c h'[t-1]                           c = exp(-dt / tau_theta): the rise of the threshold
+        r[t]  = d r'[t-1]                           d = exp(-dt / tau_ref): refraction
+        u[t]  = v[t] - r[t] - h[t]
+        s[t]  = (u[t] >= theta)                     that is v[t] - r[t] >= theta + h[t]
+        h'[t] = h[t] + rise s[t]
+        r'[t] = r[t] + scale_ref (theta + h[t]) s[t]
+        rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
+
+    lava-dl's decays are ``1 - a`` and so on, ``tau = -dt / log(1 - decay)``; its threshold_step is rise, and its
+    scale_ref is 2.
+
+    Backward is ``g_u[t] = dt rho(u[t]) g[t]``, ``g_v[t] = g_u[t] + b g_v[t+1]``, ``g_x[t] = g_v[t] + a g_x[t+1]``; with
+    ``gradient="exact"`` a spike also gets the errors of what it adds to threshold and refraction.
+
+    Args:
+        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the neurons of a layer, such
+            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
+        tau_v: time constant of the voltage, ms, the same.
+        tau_theta: time constant of the threshold, ms, the same.
+        tau_ref: time constant of refraction, ms, the same.
+        rise: what a spike adds to the threshold.
+        scale_ref: what a spike adds to the refractory state, in thresholds of its step.
+        theta: the threshold without spikes.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", which drops the path through adaptation, or "exact", which includes it.
+        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
+        trained: whether the time constants are trained.
+        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
+        graded: whether a spike carries u instead of 1.
+        stateful: whether a call continues from the state after the last, until `forget`.
+
+    Raises:
+        ValueError: a constant is out of its range, or gradient or surrogate is unknown.
+        TypeError: a constant has the wrong type.
+
+    Source: Bellec et al. 2018, "Long short-term memory and learning-to-learn in networks of spiking neurons", arXiv
+    1803.09574, for the threshold; the equations are those of lava-dl's documentation of ALIF.
+
+    >>> neuron = AdaptiveLIF(tau_i=1.0, tau_v=5.0, tau_theta=30.0, rise=0.3)
+    >>> s = neuron(np.full((60, 1, 1), 0.8)).data
+    >>> int(s[:30].sum()) > int(s[30:].sum())
+    True
+    """
+
+    tau_i: Any = 5.0
+    tau_v: Any = 20.0
+    tau_theta: Any = 100.0
+    tau_ref: Any = 5.0
+    rise: float = 0.1
+    scale_ref: float = 2.0
+
+    time_constants: ClassVar[tuple[str, ...]] = ("tau_i", "tau_v", "tau_theta", "tau_ref")
+    names: ClassVar[Names] = Names(
+        "ALIF",
+        needed={
+            **{"theta": "theta", "tauI": "tau_i", "tauV": "tau_v", "tauTheta": "tau_theta", "tauRef": "tau_ref"},
+            **{"rise": "rise", "scaleRef": "scale_ref"},
+        },
+        options=NAMED,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rise", "scale_ref"):
+            object.__setattr__(self, name, check.not_negative("AdaptiveLIF", name, getattr(self, name)))
+
+    @cached_property
+    def spiking(self) -> AdaptiveSpiking:
+        """Threshold, adaptation and surrogate as an argument of operations."""
+        height = self.dt * self.scale_rho / self.width
+        exact = self.gradient == "exact"
+        constants = self.theta, self.rise, self.scale_ref, exact, self.graded, self.width, height
+        return AdaptiveSpiking(*constants, shape_of(self))
+
+    @property
+    def response(self) -> Array:
+        """The potential after an input of 1 without spikes, (K,) float64, for the mean time constants."""
+
+        def steps() -> Iterator[float]:
+            i, v = 1.0, 0.0
+            while True:
+                v = self.mean_keep("tau_v") * v + i
+                yield v
+                i *= self.mean_keep("tau_i")
+
+        return sampled(steps())
+
+    @property
+    def refractory(self) -> Array:
+        """What a first spike takes from later potentials, (K,) float64, for the mean time constants."""
+        lags = np.arange(self._reach())
+        risen = self.rise * self.mean_keep("tau_theta") ** lags
+        refraction = self.scale_ref * self.theta * self.mean_keep("tau_ref") ** lags
+        return -(risen + refraction) * (lags > 0)
+
+    def _reach(self) -> int:
+        """Return the number of steps after which a spike's parts have fallen to a hundredth."""
+        slowest = max(self.mean_keep("tau_theta"), self.mean_keep("tau_ref"))
+        return 2 + int(np.log(100.0) / max(-np.log(slowest), 1e-9)) if slowest > 0 else 2
+
+    def parts_at(
+        self, spikes: Array, time: int, neuron: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        if self.stateful:
+            return super().parts_at(spikes, time, neuron, shape)
+        i_keep, v_keep, h_keep, r_keep = (self.keep_of(name, neuron, shape) for name in self.time_constants)
+        of_input, of_spikes = np.zeros(len(spikes)), np.zeros(len(spikes))
+        of_voltage = of_input[time] = 1.0
+        for t in range(time - 1, -1, -1):
+            of_voltage *= v_keep
+            of_input[t] = of_voltage + i_keep * of_input[t + 1]
+        above = 0.0  # the threshold's rise at the step
+        for t in range(time):
+            if spikes[t]:
+                risen, refraction = self.rise, self.scale_ref * (self.theta + above)
+                of_spikes[t] = -risen * h_keep ** (time - t) - refraction * r_keep ** (time - t)
+                above += self.rise
+            above *= h_keep
+        return of_input, of_spikes
+
+    def current(self, x: Array) -> Array | None:
+        """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i."""
+        return self.decaying(x, "tau_i")
+
+    def operate(self, x: Any, states: States | None) -> Tensor:
+        keeps = (self.keep(name) for name in self.time_constants)
+        return adaptive(x, *keeps, spiking=self.spiking, states=states, trained=bool(self.parameters()))

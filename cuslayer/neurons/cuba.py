@@ -1,0 +1,84 @@
+"""Current-based leaky integrate-and-fire neurons: a current and a voltage that decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cuslayer.backend import Array
+from cuslayer.neurons.base import Names
+from cuslayer.neurons.dynamics import NAMED
+from cuslayer.neurons.leaky import Leaky
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CUBA(Leaky):
+    """A current-based leaky integrate-and-fire neuron, lava-dl's CUBA in floating point.
+
+    ::
+
+        i[t] = a i[t-1] + x[t]                      a = exp(-dt / tau_i)
+        u[t] = b r[t-1] + i[t]                      b = exp(-dt / tau_v)
+        s[t] = (u[t] >= theta)
+        r[t] = u[t] (1 - s[t])                      reset="zero"
+               u[t] - theta s[t]                    reset="subtract"
+               u[t]                                 reset=None
+        rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
+
+    lava-dl's decays are ``1 - a`` and ``1 - b``: ``tau = -dt / log(1 - decay)``. Backward is that of `LIF`, and
+    ``g_x[t] = a g_x[t+1] + g_u[t]``.
+
+    Args:
+        tau_i: time constant of the current, ms: a number, or an array that broadcasts to the neurons of a layer, such
+            as (C,) for one a channel; a `Bounded` is trained. Layers that share a neuron share it.
+        tau_v: time constant of the voltage, ms, the same.
+        theta: the threshold.
+        reset: "zero", "subtract", or None.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", which drops the path through the reset, or "exact", which includes it.
+        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
+        trained: whether the time constants are trained.
+        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
+        graded: whether a spike carries u instead of 1.
+        stateful: whether a call continues from the state after the last, until `forget`.
+
+    Raises:
+        ValueError: a constant is out of its range, or reset, gradient or surrogate is unknown.
+        TypeError: a constant has the wrong type.
+
+    Source: Davies et al. 2018, "Loihi: a neuromorphic manycore processor with on-chip learning", section 2.
+
+    >>> import numpy as np
+    >>> neuron = CUBA(tau_i=5.0, tau_v=10.0)
+    >>> x = np.zeros((6, 1, 1)); x[0] = 0.5
+    >>> neuron(x).data.ravel().tolist()
+    [False, False, True, False, False, False]
+    """
+
+    tau_i: Any = 5.0
+    tau_v: Any = 20.0
+
+    time_constants: ClassVar[tuple[str, ...]] = ("tau_i", "tau_v")
+    names: ClassVar[Names] = Names(
+        "CUBA",
+        needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"},
+        options={"reset": "reset", **NAMED},
+    )
+
+    def _keeps(self) -> tuple[Any, Any]:
+        return self.keep("tau_i"), self.keep("tau_v")
+
+    def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
+        return share("tau_i", *of), share("tau_v", *of)
+
+    def current(self, x: Array) -> Array | None:
+        """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i.
+
+        >>> import numpy as np
+        >>> CUBA(tau_i=1.0).current(np.array([[[1.0]], [[0.0]]])).ravel().round(3).tolist()
+        [1.0, 0.368]
+        """
+        return self.decaying(x, "tau_i")

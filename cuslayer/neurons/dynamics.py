@@ -1,0 +1,276 @@
+"""What neurons with states of their own share: time constants, the state between calls, the response in samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.kernels.constants import least_factor
+from cuslayer.neurons.base import SURROGATE, Neuron, scaled_surrogate
+from cuslayer.operations.base import to_shape
+from cuslayer.parameter import Bounded
+from cuslayer.surrogates import EXPONENTIAL
+from cuslayer.tape import Tensor, as_tensor
+
+D = TypeVar("D", bound="Dynamic")
+
+# The names of these constants in files.
+NAMED = {
+    **{"tauRho": "tau_rho", "scaleRho": "scale_rho", "gradient": "gradient", "trained": "trained"},
+    **{"bounds": "bounds", "graded": "graded", **SURROGATE},
+}
+# The bounds of trained time constants, in steps.
+_LEAST, _MOST = 0.25, 1e4
+# The share of its peak under which a response is cut.
+_CUT = 0.01
+
+
+class States:
+    """The states of neurons between calls, (number, columns); None before the first."""
+
+    def __init__(self) -> None:
+        self.values: Array | None = None
+
+    def begin(self, op: str, x: Array, number: int) -> Array:
+        """Return the states before the input x (T, N, ...): those after the last call, at first 0.
+
+        Raises:
+            ValueError: x has another number of neurons than in the last call.
+        """
+        columns = math.prod(x.shape[1:])
+        if self.values is None:
+            self.values = namespace(x).zeros((number, columns), x.dtype)
+        if self.values.shape[1] != columns:
+            held = self.values.shape[1]
+            raise ValueError(
+                f"{op}: x must have {held} neurons as in the last call, got {columns}; forget() begins anew"
+            )
+        self.values = self.values.astype(x.dtype, copy=False)
+        return self.values
+
+
+def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
+    """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (K,) in x's number type.
+
+    Column m has the constant m % K. Constants under `least_factor` are 0.
+
+    Raises:
+        ValueError: they do not broadcast to the neurons.
+    """
+    xp, features = namespace(x), x.shape[2:]
+    try:
+        whole = xp.broadcast_to(keep, features)
+    except ValueError:
+        raise ValueError(f"{op}: {name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
+    flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
+    flat = xp.where(abs(flat) < least_factor(x.dtype), 0, flat)
+    return xp.ascontiguousarray(flat.astype(x.dtype))
+
+
+def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
+    """Return the gradient of constants that `per_column` has spread, from those of the columns (columns,)."""
+    found = to_shape(g.reshape(x_shape[1:]).sum(axis=0), keep.shape)
+    return namespace(g).asarray(found, keep.dtype)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Dynamic(Neuron):
+    """Base class of neurons that are programs of a step, with a threshold; the fields that all have.
+
+    Args:
+        theta: the threshold.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", which drops the path from spikes to later potentials, or "exact", which includes it.
+        surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
+        trained: whether the time constants are trained.
+        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
+        graded: whether a spike carries the voltage u instead of 1.
+        stateful: whether a call continues from the state after the last, until `forget`.
+    """
+
+    theta: float = 1.0
+    tau_rho: float = 1.0
+    scale_rho: float = 1.0
+    dt: float = 1.0
+    gradient: str = "slayer"
+    surrogate: Any = EXPONENTIAL
+    trained: bool = False
+    bounds: Any = None
+    graded: bool = False
+    stateful: bool = False
+
+    weight_scale: ClassVar[float | None] = 2.0
+    # The names of the attributes that are time constants.
+    time_constants: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        check.one_of(kind, "gradient", self.gradient, ("slayer", "exact"))
+        for name in ("theta", "tau_rho", "scale_rho"):
+            object.__setattr__(self, name, check.positive(kind, name, getattr(self, name)))
+        object.__setattr__(self, "dt", check.time_step(kind, "dt", self.dt))
+        for name in ("trained", "graded", "stateful"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{kind}: {name} must be a bool, got {type(getattr(self, name)).__name__}")
+        for name in self.time_constants:
+            object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
+        scaled_surrogate(self, self.scale_rho / self.width)
+        object.__setattr__(self, "states", States() if self.stateful else None)
+
+    def _time_constant(self, name: str, given: Any) -> Any:
+        """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
+        kind = type(self).__name__
+        values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
+        if values.dtype.kind not in "iuf":
+            raise TypeError(f"{kind}: {name} must be a number or an array of numbers, got {values.dtype}")
+        if not (np.isfinite(values) & (values > 0)).all():
+            wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
+            raise ValueError(f"{kind}: {name} must be positive and finite, got {wrong:g}")
+        if isinstance(given, Tensor) and (isinstance(given, Bounded) or not self.trained):
+            return given
+        if self.trained:
+            least, most = self.bounds_of(name)
+            return Bounded(values.astype(np.float32), least=least, most=most)
+        if values.ndim == 0:
+            return float(values)
+        values = values.astype(np.float64)
+        values.setflags(write=False)
+        return values
+
+    def bounds_of(self, name: str) -> tuple[float, float]:
+        """Return the least and most of a trained constant."""
+        kind, given = type(self).__name__, self.bounds
+        if given is None:
+            return _LEAST * self.dt, _MOST * self.dt
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise TypeError(f"{kind}: bounds must be least and most, got {given!r}")
+        return check.positive(kind, "bounds", given[0]), check.number(kind, "bounds", given[1])
+
+    @property
+    def width(self) -> float:
+        return self.tau_rho * self.theta
+
+    @property
+    def parts(self) -> str:
+        return "partial" if self.stateful else "stepwise"
+
+    @property
+    def peak(self) -> float:
+        return float(self.response.max())
+
+    @property
+    def pool_gain(self) -> float:
+        """The weight of a pooling layer before these neurons: one spike gives a voltage of ``1.1 theta``."""
+        return 1.1 * self.theta / self.peak
+
+    def parameters(self) -> list[Tensor]:
+        """Return the time constants that are trained."""
+        found = (getattr(self, name) for name in self.time_constants)
+        return [tau for tau in found if isinstance(tau, Tensor) and tau.requires_grad]
+
+    def keep(self, name: str) -> Any:
+        """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
+        tau = getattr(self, name)
+        return (-self.dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-self.dt / np.asarray(tau))
+
+    def value_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
+        """Return a constant of one neuron of a layer of a shape."""
+        return float(np.broadcast_to(self._values(name), shape)[neuron])
+
+    def mean_of(self, name: str) -> float:
+        """Return the mean of a constant over the neurons."""
+        return float(self._values(name).mean())
+
+    def keep_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
+        """Return the share that a step keeps of a state of one neuron of a layer of a shape."""
+        return math.exp(-self.dt / self.value_of(name, neuron, shape))
+
+    def mean_keep(self, name: str) -> float:
+        """Return the share that a step keeps of a state for the mean time constant."""
+        return math.exp(-self.dt / self.mean_of(name))
+
+    def _values(self, name: str) -> Array:
+        """Return a constant as an array on the CPU, float64."""
+        value = getattr(self, name)
+        return np.asarray(to_numpy(value.data) if isinstance(value, Tensor) else value, np.float64)
+
+    def forget(self) -> None:
+        """Begin anew: the next call of stateful neurons starts from states of 0."""
+        if self.states is not None:
+            self.states.values = None
+
+    states: ClassVar[States | None] = None
+
+    def decaying(self, x: Array, name: str) -> Array | None:
+        """Return the sum of x (T, N, ...) that decays with a time constant; None if neurons differ in it."""
+        keep = to_array(self.keep(name))
+        if keep.size > 1:
+            return None
+        xp, share = namespace(x), x.dtype.type(float(keep.item()))
+        out, i = xp.empty(x.shape, x.dtype), xp.zeros(x.shape[1:], x.dtype)
+        for t in range(len(x)):
+            i = out[t] = share * i + x[t]
+        return out
+
+    def operate(self, x: Any, states: States | None) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
+        raise TypeError(f"{type(self).__name__}: neurons with states must define operate")
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...)."""
+        x = as_tensor(x)
+        check.weighted_input(type(self).__name__, "x", x)
+        return self.operate(x, self.states)
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        if type(self).__call__ is not Dynamic.__call__:
+            return None
+        states = States()
+
+        def run(x: Array) -> Array:
+            out: Array = self.operate(x, states).data
+            return out
+
+        return run
+
+    def with_gradient(self: D, mode: str) -> D:
+        return replace(self, gradient=mode)
+
+    def __repr__(self) -> str:
+        shown = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in self.time_constants or each.name == "theta" or value != each.default:
+                shown.append(f"{each.name}={_text(value)}")
+        order = sorted(shown, key=lambda text: text.partition("=")[0] not in self.time_constants)
+        return f"{type(self).__name__}({', '.join(order)})"
+
+
+def to_array(keep: Any) -> Array:
+    """Return shares that may be a tensor as an array."""
+    return keep.data if isinstance(keep, Tensor) else keep
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (Tensor, np.ndarray)) and value.size > 1:
+        return f"array {value.shape}"
+    return f"{float(value):g}" if isinstance(value, (Tensor, np.ndarray, float)) else repr(value)
+
+
+def sampled(step: Any) -> Array:
+    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it."""
+    found, most = list[float](), 0.0
+    for value in step:
+        most = max(most, abs(value))
+        if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
+            break
+        found.append(value)
+    return np.array(found)

@@ -1,0 +1,59 @@
+"""A gallery of surrogates: each shape beside its primitive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes_grid, open_frame
+from cuslayer.surrogates import SURROGATES, Surrogate
+
+_RANGE = 4.0
+
+
+def surrogates(axes: Any = None) -> list[Any]:
+    """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step that f is the slope of.
+
+    The unit of z is the width, ``tau_rho theta``; 0 is the threshold.
+
+    Args:
+        axes: a sequence of matplotlib axes, one for each of the seven; by default those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: axes are not seven.
+
+    >>> ax = surrogates()[2]
+    >>> ax.get_title(loc="left"), len(ax.get_lines())
+    ('Arctan', 3)
+    """
+    found = axes_grid(axes, "seven", (12.0, 5.0), 1, len(SURROGATES)) if axes is not None else _new()
+    z = np.linspace(-_RANGE, _RANGE, 801)
+    for ax, kind in zip(found, SURROGATES.values(), strict=True):
+        _draw(ax, z, kind())
+    return found
+
+
+def _new() -> list[Any]:
+    """Return the axes of a new figure in two rows, with a key in the place that is left."""
+    from matplotlib.figure import Figure
+
+    grid = Figure(figsize=(12.0, 5.0), layout="constrained").subplots(2, 4, sharex=True, sharey=True)
+    *found, last = list(grid.ravel())
+    for color, text in ((BLUE, "surrogate f(z)"), (VERMILION, "its primitive F(z)")):
+        last.plot([], [], color=color, label=text)
+    last.axis("off")
+    last.legend(frameon=False, loc="center")
+    return found
+
+
+def _draw(ax: Any, z: Any, surrogate: Surrogate) -> None:
+    ax.axvline(0.0, color=FAINT, linewidth=1.0, linestyle="--", zorder=1)
+    ax.plot(z, surrogate.integral(z), color=VERMILION, linewidth=1.2)
+    ax.plot(z, surrogate.f(z), color=BLUE, linewidth=1.6)
+    ax.set_title(type(surrogate).__name__, loc="left", fontsize="small")
+    ax.set(xlabel="z, widths from the threshold", xlim=(z[0], z[-1]))
+    open_frame(ax)

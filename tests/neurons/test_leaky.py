@@ -1,0 +1,311 @@
+"""LIF and CUBA: against a program of a step, and a plain reverse sweep through it."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import functions, jit
+from cuslayer.neurons.names import make_neuron, neuron_constants
+from cuslayer.parameter import Bounded
+from tests.support import reference, step_programs
+
+RNG = np.random.default_rng(11)
+RESETS = ["zero", "subtract", None]
+
+
+def of_kind(kind, tau_i=3.0, tau_v=8.0, **options):
+    return cs.CUBA(tau_i, tau_v, **options) if kind == "CUBA" else cs.LIF(tau_v, **options)
+
+
+def keeps(neuron):
+    """Return the shares that a step keeps, by the formula."""
+    if isinstance(neuron, cs.LIF):
+        return 0.0, np.exp(-neuron.dt / np.asarray(neuron.tau))
+    return np.exp(-neuron.dt / np.asarray(neuron.tau_i)), np.exp(-neuron.dt / np.asarray(neuron.tau_v))
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.sampled_from(["LIF", "CUBA"]),
+    st.sampled_from(RESETS),
+    st.sampled_from([(), (3,), (2, 3), (2, 1)]),
+    st.sampled_from([(2, 3)]),
+    st.integers(0, 60),
+    st.floats(0.2, 3),
+    st.floats(0.1, 2),
+    st.integers(0, 999),
+)
+def test_spikes_are_those_of_a_program_to_the_bit(kind, reset, spread, features, steps, theta, dt, seed):
+    """In float64; time constants are one number, one a channel, or one a neuron."""
+    generator = np.random.default_rng(seed)
+    taus = generator.uniform(0.5, 20, (2, *spread))
+    neuron = of_kind(kind, *(taus if spread else map(float, taus)), theta=theta, reset=reset, dt=dt)
+    x = generator.normal(0.2, 1, (steps, 2, *features)) * theta
+    _, u, s, _ = step_programs.leaky(x, *keeps(neuron), theta, neuron.reset) if steps else (0, x, x > x, 0)
+    found = neuron(x).data
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, s)
+    carried = of_kind(kind, *taus, theta=theta, reset=reset, dt=dt, graded=True)(x).data
+    np.testing.assert_array_equal(carried, np.where(s, u, 0.0))
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.sampled_from(["LIF", "CUBA"]),
+    st.sampled_from(RESETS),
+    st.sampled_from(["slayer", "exact"]),
+    st.booleans(),
+    st.sampled_from([(), (3,), (2, 3)]),
+    st.integers(1, 40),
+    st.integers(0, 999),
+)
+def test_gradients_are_those_of_a_plain_reverse_sweep(kind, reset, gradient, graded, spread, steps, seed):
+    """Of the input and of the shares that a step keeps, to 1e-10."""
+    generator = np.random.default_rng(seed)
+    taus = generator.uniform(0.5, 12, (2, *spread))
+    options = {"theta": 0.8, "reset": reset, "gradient": gradient, "graded": graded, "dt": 0.5, "tau_rho": 0.6}
+    neuron = of_kind(kind, *taus, **options, scale_rho=0.4)
+    x, g = generator.normal(0.2, 1, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
+    i_keep, v_keep = (np.broadcast_to(keep, spread).copy() for keep in keeps(neuron))
+    leaves = [cs.Tensor(each, requires_grad=True) for each in (x, i_keep, v_keep)]
+    functions.leaky(*leaves, spiking=neuron.spiking).backward(g)
+    of_x, *of_keeps = step_programs.leaky_reverse(x, g, i_keep, v_keep, neuron, graded=graded)
+    expected = [of_x]
+    for each in of_keeps:
+        each = each.sum(axis=0)
+        expected.append(each.sum(axis=tuple(range(each.ndim - len(spread)))))
+    for leaf, gradient_of in zip(leaves, expected, strict=True):
+        assert leaf.grad.shape == leaf.shape
+        np.testing.assert_allclose(leaf.grad, gradient_of, rtol=0, atol=1e-10 * max(1.0, abs(gradient_of).max()))
+    leaf = cs.Tensor(x, requires_grad=True)
+    neuron(leaf).backward(g)
+    np.testing.assert_array_equal(leaf.grad, leaves[0].grad)
+
+
+@pytest.mark.parametrize("kind", ["LIF", "CUBA"])
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_graded_spike_has_a_gradient(kind, reset):
+    """Away from the threshold it is differentiable: with a surrogate of 0 there, backward is its derivative."""
+    options = {"theta": 1.0, "reset": reset, "gradient": "exact", "graded": True, "tau_rho": 1e-4}
+    neuron = of_kind(kind, **options, surrogate="triangle")
+    x = RNG.normal(0.3, 1, (30, 2, 4))
+    _, u, s, _ = step_programs.leaky(x, *keeps(neuron), 1.0, neuron.reset)
+    assert abs(u - 1).min() > 1e-3
+    assert 0.1 < s.mean() < 0.9
+    i_keep, v_keep = (np.full(1, each) for each in keeps(neuron))
+    if kind == "LIF":  # a share of 0 is at its bound
+
+        def run(given, share):
+            return functions.leaky(given, i_keep, share, spiking=neuron.spiking)
+
+        assert cs.gradcheck(run, x, v_keep, step=1e-6) < 1e-6
+    else:
+
+        def run_all(*given):
+            return functions.leaky(*given, spiking=neuron.spiking)
+
+        assert cs.gradcheck(run_all, x, i_keep, v_keep, step=1e-6) < 1e-6
+
+    def of_tau(tau):
+        return of_kind(kind, tau, tau, **options, surrogate="triangle")(x)
+
+    assert cs.gradcheck(of_tau, np.full(4, 6.0), step=1e-6) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_voltage_at_the_threshold_fires(dtype):
+    at = dtype(0.7)
+    below, above = np.nextafter(at, dtype(0)), np.nextafter(at, dtype(1))
+    x = np.array([[[below, at, above]]])
+    assert cs.LIF(theta=0.7)(x).data.ravel().tolist() == [False, True, True]
+    assert cs.LIF(theta=0.7).fires(x).ravel().tolist() == [False, True, True]
+
+
+def test_without_spikes_backward_is_the_adjoint_of_the_response():
+    for neuron in (cs.LIF(6.0, theta=1e3), cs.CUBA(2.0, 6.0, theta=1e3)):
+        x, g = RNG.standard_normal((2, 50, 1, 3))
+        leaf = cs.Tensor(x, requires_grad=True)
+        neuron(leaf).backward(g)
+        # Far below theta the surrogate is nearly constant, and neurons are linear.
+        rho = neuron.surrogate(np.zeros(1))[0]
+        response = np.zeros(50)
+        i_keep, v_keep = keeps(neuron)
+        i = v = 0.0
+        for t in range(50):
+            i = i_keep * i + (t == 0)
+            v = response[t] = v_keep * v + i
+        expected = reference.psp_adjoint(g, response)
+        np.testing.assert_allclose(leaf.grad, rho * expected, rtol=0, atol=0.02 * rho * abs(expected).max())
+        samples = neuron.response
+        np.testing.assert_allclose(samples, response[: len(samples)], rtol=1e-12)
+        assert response[len(samples)] < 0.01 * samples.max() <= samples[-1]
+
+
+def test_a_block_of_columns_does_not_know_its_neighbours(monkeypatch):
+    monkeypatch.setattr(jit, "cores", lambda: 1)
+    x, g = RNG.normal(0.2, 1, (2, 40, 1, 2500)).astype(np.float32)
+    tau = RNG.uniform(1, 9, 2500)
+    leaf, trained = cs.Tensor(x, requires_grad=True), cs.LIF(tau, gradient="exact", trained=True)
+    out = trained(leaf)
+    out.backward(g)
+    for part in (slice(0, 1), slice(2040, 2060), slice(2499, 2500)):
+        few, own = cs.Tensor(x[..., part], requires_grad=True), cs.LIF(tau[part], gradient="exact", trained=True)
+        own(few).backward(g[..., part])
+        np.testing.assert_array_equal(few.grad, leaf.grad[..., part])
+        np.testing.assert_array_equal(own.tau.grad, trained.tau.grad[part])
+
+
+@pytest.mark.parametrize("kind", ["LIF", "CUBA"])
+def test_a_state_is_kept_between_calls_when_asked(kind):
+    whole, parts = of_kind(kind, trained=True), of_kind(kind, trained=True, stateful=True)
+    x, g = RNG.normal(0.3, 1, (2, 30, 2, 4)).astype(np.float32)
+    expected = whole(x).data
+    found = [parts(each).data for each in (x[:7], x[7:7], x[7:30])]
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    parts.forget()
+    np.testing.assert_array_equal(parts(x).data, expected)
+    with pytest.raises(ValueError, match=r"^leaky: x must have 8 neurons as in the last call, got 12; forget"):
+        parts(np.zeros((3, 3, 4)))
+    assert of_kind(kind)(x[7:]).data.shape == expected[7:].shape
+    assert whole.states is None
+    whole.forget()
+    # The gradient of a later call ends at its beginning, and knows the state there.
+    parts.forget()
+    parts(x[:7])
+    parts(x[7:]).backward(g[7:])
+    neuron = parts.with_gradient("slayer")
+    i_keep, v_keep = (np.asarray(each, np.float64) for each in keeps(of_kind(kind)))
+    _, u, _, after = step_programs.leaky(x.astype(float), i_keep, v_keep, 1.0, "zero")
+    of_u = np.zeros((30, 2, 4))
+    of_x, of_v = np.zeros((31, 2, 4)), 0.0
+    later = np.zeros((2, 4))
+    for t in reversed(range(7, 30)):
+        later = of_u[t] = step_programs.slope(neuron, u[t]) * g[t] + v_keep * later
+        of_x[t] = i_keep * of_x[t + 1] + of_u[t]
+        of_v += (of_u[t] * after[t - 1]).sum()
+    tau = 8.0
+    of_tau = of_v * np.exp(-1 / tau) / tau**2
+    np.testing.assert_allclose(parts.parameters()[-1].grad, of_tau, rtol=1e-3)
+
+
+def trained_network(kind, reset="zero", **options):
+    cs.seed(2)
+    net = cs.Network("10-8-3", of_kind(kind, reset=reset, **options))
+    return net, np.random.default_rng(0).random((40, 6, 10)) < 0.2, np.arange(6) % 3
+
+
+@pytest.mark.parametrize("kind", ["LIF", "CUBA"])
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_it_learns_with_its_time_constants(kind, gradient):
+    net, x, labels = trained_network(kind, gradient=gradient, trained=True, bounds=(0.5, 60.0), tau_rho=0.5)
+    before = [p.data.copy() for p in net[1].parameters()]
+    loss, optimizer, losses = cs.SpikeCountLoss(net[1], true=15, false=2), cs.Adam(net.parameters(), lr=0.03), []
+    for _ in range(100):
+        value = loss(net(x), labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert len(net[1].parameters()) == (1 if kind == "LIF" else 2)
+    for p, was in zip(net[1].parameters(), before, strict=True):
+        assert isinstance(p, Bounded)
+        assert (p.least, p.most) == (0.5, 60.0)
+        assert p.data != was
+
+
+@pytest.mark.parametrize("kind", ["LIF", "CUBA"])
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("spread", [False, True])
+def test_recorded_and_explained(kind, reset, spread):
+    tau = RNG.uniform(2, 9, 8) if spread else 6.0
+    net, x, _ = trained_network(kind, reset, tau_v=6.0)
+    net = cs.Sequential(net[0], of_kind(kind, tau_i=2.0, tau_v=tau, reset=reset), *net.layers[2:])
+    with cs.record(net) as seen:
+        out = net(x)
+        out.backward(np.ones(out.shape, np.float32))
+    weighted = net[0](x).data
+    i_keep, v_keep = keeps(net[1])
+    current, u, *_ = step_programs.leaky(weighted.astype(float), i_keep, v_keep, 1.0, net[1].reset)
+    np.testing.assert_allclose(seen[1].potential.values, u, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(seen[1].surrogate.values, net[1].surrogate(seen[1].potential.values))
+    assert seen[1].weighted_error.values.any()
+    if kind == "CUBA":
+        np.testing.assert_allclose(seen[1].current.values, current, rtol=1e-4, atol=1e-5)
+    for time, sample, neuron in np.argwhere(seen[1].spikes.values)[::40].tolist():
+        why = cs.explain(net, x, layer=1, neuron=neuron, time=time, sample=sample)
+        assert why.exact
+        assert why.fired
+        assert sum(part.size for part in why.parts()) == pytest.approx(why.potential, abs=1e-4)
+    assert cs.health(net, [(x, np.arange(6) % 3)]).layers
+
+
+def test_streamed_and_saved_and_named(tmp_path):
+    for kind in ("LIF", "CUBA"):
+        net, x, _ = trained_network(kind, "subtract", trained=True, bounds=(1.0, 50.0), surrogate="arctan")
+        for p in net[1].parameters():
+            p.data *= np.float32(1.25)
+        out = net(x).data
+        stream = net.stream()
+        np.testing.assert_array_equal(np.concatenate([stream(x[:3]), stream(x[3:])]), out)
+        cs.save(net, tmp_path / "net.npz")
+        again = cs.load(tmp_path / "net.npz")
+        np.testing.assert_array_equal(again(x).data, out)
+        assert again[1] is again[3]
+        assert (again[1].parameters()[0].least, again[1].parameters()[0].most) == (1.0, 50.0)
+        constants = neuron_constants(net[1])
+        named = make_neuron("net: neuron.", constants, net[1].dt)
+        assert neuron_constants(named) == constants
+        assert repr(named) == repr(net[1])
+        assert list(net.state())[:2] == ["0.0", "1.0"]
+
+
+def test_half_precision_and_no_gradient():
+    net, x, _ = trained_network("CUBA")
+    whole = net(x)
+    half = cs.Sequential(*net.layers, potentials="float16")
+    (found := half(x)).sum().backward()
+    np.testing.assert_array_equal(found.data, whole.data)
+    with cs.no_grad():
+        np.testing.assert_array_equal(net(x).data, whole.data)
+
+
+def test_what_is_refused():
+    for wrong, error, rule in [
+        ({"tau": 0}, ValueError, "LIF: tau must be positive and finite, got 0"),
+        ({"tau": [1.0, np.nan]}, ValueError, "LIF: tau must be positive and finite, got nan"),
+        ({"tau": "long"}, TypeError, "LIF: tau must be a number or an array of numbers, got <U4"),
+        ({"reset": "half"}, ValueError, "LIF: reset must be one of zero, subtract, none, got 'half'"),
+        ({"gradient": "none"}, ValueError, "LIF: gradient must be one of slayer, exact, got 'none'"),
+        ({"theta": -1}, ValueError, "LIF: theta must be positive, got -1"),
+        ({"trained": 1}, TypeError, "LIF: trained must be a bool, got int"),
+        ({"trained": True, "bounds": (2, 1)}, ValueError, "Bounded: least must not be above most, got 2 and 1"),
+        ({"trained": True, "bounds": (0, 1)}, ValueError, "LIF: bounds must be positive, got 0"),
+        ({"trained": True, "bounds": 3}, TypeError, "LIF: bounds must be least and most, got 3"),
+    ]:
+        with pytest.raises(error, match=f"^{re.escape(rule)}"):
+            cs.LIF(**wrong)
+    with pytest.raises(ValueError, match=r"^leaky: v_keep must broadcast to the neurons \(4,\), got shape \(3,\)$"):
+        cs.LIF([1.0, 2.0, 3.0])(np.zeros((5, 2, 4)))
+    with pytest.raises(TypeError, match=r"^CUBA: x must be the weighted input of a layer"):
+        cs.CUBA()(np.zeros((5, 2, 4), bool))
+    net, x, labels = trained_network("LIF")
+    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got LIF$"):
+        cs.compare_gradients(net, x, labels)
+
+
+def test_a_bounded_time_constant_is_used_as_it_is():
+    tau = Bounded(np.array([3.0, 5.0]), least=1.0, most=9.0)
+    neuron = cs.LIF(tau)
+    assert neuron.tau is tau
+    assert neuron.with_gradient("exact").tau is tau
+    assert neuron.parameters() == [tau]
+    assert repr(neuron) == "LIF(tau=array (2,), theta=1)"
+    with pytest.raises(ValueError, match="read-only"):
+        cs.LIF(np.ones(3)).tau[0] = 2

@@ -1,0 +1,210 @@
+"""Surrogates: each is the derivative of its primitive, scaled to a threshold, in files, and in every neuron."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.inspection.compare.relaxed import Relaxed
+from cuslayer.neurons.names import make_neuron, neuron_constants
+from cuslayer.surrogates import SURROGATES, Surrogate, as_constant, as_surrogate
+from tests.support import reference
+
+RNG = np.random.default_rng(5)
+KINDS = [*(kind() for kind in SURROGATES.values()), cs.surrogates.MultiGaussian(0.4, 2.5)]
+# Formulas of their own, from the papers.
+SHAPES = {
+    "Exponential": lambda z: np.exp(-np.abs(z)),
+    "FastSigmoid": lambda z: (1 + np.abs(z)) ** -2.0,
+    "Arctan": lambda z: (1 + z**2) ** -1.0,
+    "Triangle": lambda z: np.where(np.abs(z) < 1, 1 - np.abs(z), 0),
+    "Gaussian": lambda z: np.exp(-(z**2) / 2),
+    "Boxcar": lambda z: np.where(np.abs(z) <= 1, 1.0, 0.0),
+}
+
+
+def normal_density(z, mean, deviation):
+    return np.exp(-(((z - mean) / deviation) ** 2) / 2) / (np.sqrt(2 * np.pi) * deviation)
+
+
+def expected(surrogate, z):
+    if isinstance(surrogate, cs.surrogates.MultiGaussian):
+        h, s = surrogate.h, surrogate.s
+        published = (1 + h) * normal_density(z, 0, 1) - h * normal_density(z, 1, s) - h * normal_density(z, -1, s)
+        return np.sqrt(2 * np.pi) * published
+    return SHAPES[type(surrogate).__name__](z)
+
+
+@pytest.mark.parametrize("surrogate", KINDS, ids=repr)
+def test_it_is_the_derivative_of_its_primitive(surrogate):
+    z = RNG.uniform(-6, 6, 4000)
+    z = z[(abs(abs(z) - 1) > 1e-4) & (abs(z) > 1e-4)]  # not at a corner
+    h = 1e-6
+    slope = (surrogate.integral(z + h) - surrogate.integral(z - h)) / (2 * h)
+    np.testing.assert_allclose(surrogate.f(z), slope, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(surrogate.f(z), expected(surrogate, z), rtol=1e-13, atol=1e-15)
+    assert abs(surrogate.integral(np.zeros(1))[0]) < 1e-15
+
+
+@pytest.mark.parametrize("surrogate", KINDS, ids=repr)
+def test_scaled(surrogate):
+    """rho(u) = height f((u - theta) / width), in the number type of u; its primitive is the integral."""
+    scaled = surrogate.scaled(3.0, 0.5, 0.2)
+    u = RNG.uniform(1.6, 4.4, 300)
+    np.testing.assert_allclose(scaled(u), 0.2 * surrogate.f((u - 3.0) / 0.5), rtol=1e-14, atol=1e-17)
+    np.testing.assert_allclose(scaled.primitive(u), 0.1 * surrogate.integral((u - 3.0) / 0.5), rtol=1e-13, atol=1e-16)
+    for found in (scaled(u.astype(np.float32)), scaled.primitive(u.astype(np.float32))):
+        assert found.dtype == np.float32
+    assert (surrogate.theta, surrogate.width, surrogate.height) == (0.0, 1.0, 1.0)
+    z, change = RNG.uniform(-3, 3, 200), RNG.uniform(-3, 3, 200)
+    difference = surrogate.integral(z + change) - surrogate.integral(z)
+    np.testing.assert_allclose(surrogate.difference(z, change), difference, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_names(name):
+    surrogate = as_surrogate("op", name)
+    assert type(surrogate) is SURROGATES[name]
+    assert as_surrogate("op", surrogate) is surrogate
+    assert as_surrogate("op", {"type": name}) == surrogate
+    assert as_surrogate("op", as_constant(surrogate) or "exponential") == surrogate
+    for neuron in (cs.SRM(surrogate=name), cs.Loihi(surrogate=surrogate)):
+        constants = neuron_constants(neuron)
+        assert ("surrogate" in constants) == (name != "exponential")
+        again = make_neuron("net: neuron.", constants, neuron.dt)
+        assert again == neuron
+        assert hash(again) == hash(neuron)
+        assert repr(again) == repr(neuron)
+        assert ("surrogate=" in repr(neuron)) == (name != "exponential")
+
+
+def test_a_surrogate_with_constants_in_files():
+    given = cs.surrogates.MultiGaussian(0.3, 4)
+    assert as_constant(given) == {"type": "multi_gaussian", "h": 0.3, "s": 4.0}
+    assert as_surrogate("op", as_constant(given)) == given
+
+
+def test_what_is_no_surrogate_is_refused():
+    with pytest.raises(ValueError, match=r"^SRM: surrogate must be one of .*'triangel'; did you mean triangle\?$"):
+        cs.SRM(surrogate="triangel")
+    with pytest.raises(TypeError, match=r"^Loihi: surrogate must be .* of cs.surrogates or its name, got int$"):
+        cs.Loihi(surrogate=3)
+    with pytest.raises(TypeError, match=r"got the class Triangle$"):
+        cs.SampledSRM(surrogate=cs.surrogates.Triangle)
+    with pytest.raises(ValueError, match=r"^SRM: surrogate has no constant g"):
+        cs.SRM(surrogate={"type": "multi_gaussian", "g": 1})
+    with pytest.raises(ValueError, match=r"^MultiGaussian: h must not be negative, got -1$"):
+        cs.surrogates.MultiGaussian(h=-1)
+    with pytest.raises(ValueError, match=r"^MultiGaussian: s must be positive, got 0$"):
+        cs.surrogates.MultiGaussian(s=0)
+    for part in (Surrogate().f, Surrogate().integral):
+        with pytest.raises(TypeError, match=r"^Surrogate: a surrogate must define "):
+            part(np.zeros(1))
+
+
+NEURONS = {
+    "SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, tau_rho=0.7, scale_rho=0.6, dt=0.5, **options),
+    "SampledSRM": lambda **options: cs.SampledSRM(
+        [0.0, 1.0, 0.5], [0.0, -2.0, -1.0], theta=2.0, tau_rho=0.7, scale_rho=0.6, dt=0.5, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("surrogate", KINDS, ids=repr)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("kind", NEURONS)
+def test_gradients_are_their_formula(kind, exact, surrogate):
+    neuron = NEURONS[kind](gradient="exact" if exact else "slayer", surrogate=surrogate)
+    x, g = RNG.normal(0.5, 1.5, (40, 2, 3)), RNG.standard_normal((40, 2, 3))
+    u, s = reference.spike(reference.psp(x, neuron.response), neuron.refractory, neuron.theta)
+    rho = neuron.scale_rho / neuron.width * expected(surrogate, (u - neuron.theta) / neuron.width)
+    np.testing.assert_allclose(neuron.surrogate(u), rho, rtol=1e-12, atol=1e-15)
+    g_u = np.zeros(u.shape)
+    for t in reversed(range(len(u))):
+        refractory = [neuron.refractory[k] * g_u[t + k] for k in range(1, min(len(u) - t, len(neuron.refractory)))]
+        g_u[t] = neuron.dt * rho[t] * (g[t] + (sum(refractory) if exact else 0))
+    back = reference.psp_adjoint(g_u, neuron.response)
+    for run in (neuron, lambda given: neuron.spike(neuron.psp(given))):
+        leaf = cs.Tensor(x, requires_grad=True)
+        out = run(leaf)
+        assert (out.data == s).all()
+        out.backward(g)
+        np.testing.assert_allclose(leaf.grad, back, rtol=0, atol=1e-12 * abs(back).max())
+
+
+@pytest.mark.parametrize("surrogate", KINDS, ids=repr)
+def test_the_gradient_of_loihi(surrogate):
+    neuron = cs.Loihi(tau_rho=0.4, dt=0.5, surrogate=surrogate)
+    x, g = RNG.normal(20, 60, (60, 1, 4)).round(), RNG.standard_normal((60, 1, 4))
+    v, _ = reference.loihi(x[:, 0], neuron)
+    rho = expected(surrogate, (v - neuron.theta) / neuron.width) / (neuron.width * neuron.peak)
+    leaf = cs.Tensor(x, requires_grad=True)
+    neuron(leaf).backward(g)
+    back = 0.5 * reference.psp_adjoint(g[:, 0] * rho, neuron.response)
+    np.testing.assert_allclose(leaf.grad[:, 0], back, rtol=0, atol=1e-12 * abs(back).max())
+
+
+def test_a_network_with_another_surrogate_is_what_it_is_with_slayers():
+    """Spikes do not depend on the surrogate; recording, explaining, streaming, saving work; it learns."""
+    cs.seed(1)
+    first = cs.Network("12-8-3", cs.SRM(tau_rho=0.6))
+    second = cs.Network("12-8-3", cs.SRM(tau_rho=0.6, surrogate="arctan"))
+    second.load_state(first.state())
+    x = RNG.random((40, 4, 12)) < 0.25
+    for net in (first, second):
+        net[0].weight.data *= 3
+    assert (first(x).data == second(x).data).all()
+    with cs.record(second) as seen:
+        out = second(x)
+    out.backward(np.ones(out.shape, np.float32))
+    u = seen[1].potential.values
+    np.testing.assert_allclose(seen[1].surrogate.values, second[1].surrogate(u), rtol=1e-6)
+    np.testing.assert_allclose((seen[1].filtered.values + seen[1].refractory.values), u, rtol=1e-4, atol=1e-4)
+    why = cs.explain(second, x, layer=1, neuron=2, time=20)
+    assert why.exact
+    assert sum(part.size for part in why.parts()) == pytest.approx(why.potential, abs=1e-4)
+    stream = second.stream()
+    assert (np.concatenate([stream(part) for part in np.split(x, 4)]) == out.data).all()
+    found = cs.compare_gradients(second, x, np.array([0, 1, 2, 0]))
+    assert found is not None
+
+
+@pytest.mark.parametrize("surrogate", KINDS, ids=repr)
+def test_a_relaxed_spike_has_the_slope_of_its_surrogate(surrogate):
+    neuron = cs.SampledSRM([1.0], [0.0], theta=2.0, tau_rho=0.7, dt=0.5, surrogate=surrogate)
+    u0 = RNG.uniform(-1, 5, (30, 1, 4))
+    relaxed, d = Relaxed(neuron, u0), 1e-6
+    change = (relaxed.changes(np.full((30, 1, 1, 4), d)) - relaxed.changes(np.full((30, 1, 1, 4), -d)))[:, 0] / (2 * d)
+    np.testing.assert_allclose(relaxed.slope(), 0.5 * neuron.surrogate(u0), rtol=1e-12)
+    np.testing.assert_allclose(relaxed.slope(), change, rtol=0, atol=1e-8)
+
+
+def test_saved_and_loaded(tmp_path):
+    net = cs.Network("4-3", cs.SRM(surrogate=cs.surrogates.MultiGaussian(0.3, 4)))
+    cs.save(net, tmp_path / "net.npz")
+    assert cs.load(tmp_path / "net.npz")[1] == net[1]
+
+
+def test_a_subclass_may_have_a_method_of_this_name():
+    class Own(cs.SRM):
+        def surrogate(self, u):
+            return 0 * u + 1
+
+    neuron = Own(tau_rho=0.5, gradient="exact")
+    assert neuron.surrogate(np.array([3.0])) == 1
+    assert neuron.with_gradient("slayer").surrogate(np.array([3.0])) == 1
+    assert neuron.spiking.shape.is_exponential
+    assert neuron.relaxed is None
+
+
+def test_the_gallery():
+    axes = cs.plot.surrogates()
+    assert [ax.get_title(loc="left") for ax in axes] == [kind.__name__ for kind in SURROGATES.values()]
+    for ax, kind in zip(axes, SURROGATES.values(), strict=True):
+        z, f = ax.get_lines()[2].get_data()
+        np.testing.assert_array_equal(f, kind().f(z))
+    again = cs.plot.surrogates(axes)
+    assert all(ours is theirs for ours, theirs in zip(axes, again, strict=True))
+    with pytest.raises(ValueError, match=r"^plot: axes must be seven, got 2$"):
+        cs.plot.surrogates(axes[:2])
