@@ -161,7 +161,9 @@ def groups(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-@pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", (3, 2), 2, 1, 1)])
+@pytest.mark.parametrize(
+    "window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", (3, 2), 2, 1, 1), Window.of("conv", 1, 1, 0, 1)]
+)
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one."""
     whole = every_pass(window, groups)

@@ -215,12 +215,15 @@ def test_whole_chunks_of_a_convolution(together: int, wanted: bool, monkeypatch:
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-@pytest.mark.parametrize("together", [1, 1024])
-def test_whole_chunks_of_convolution_and_pooling(together: int, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+# Channels that are less than a vector, and those that are a vector and a rest.
+@pytest.mark.parametrize(("together", "outputs"), [(1, 3), (1024, 3), (1024, 19)])
+def test_whole_chunks_of_convolution_and_pooling(
+    together: int, outputs: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(conv_spikes, "_TOGETHER", together)
     pool, runs = cs.Pool((2, 3), gain=8.0), []
     for one_pass in (True, False):
-        x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, 3)
+        x, w = cs.Tensor(steady(8, 5, 8, 2), requires_grad=wanted), weight(3, 2, 2, outputs)
         if one_pass:
             pooling = Pooling(Window.of("pool", (2, 3), (2, 3), 0, 1), 8.0, **SECOND)
             s = functions.conv_pool(x, w, pooling=pooling, padding=(1, 0), **FIRST)

@@ -43,6 +43,11 @@ class _Shape(NamedTuple):
         return cls(window, groups, w[2], w[3] // groups, rows, columns, frames, min(rows, at_once))
 
     @property
+    def pixels(self) -> bool:
+        """Whether a patch is a pixel and each pixel a patch: an image is then the matrix of its patches."""
+        return self.groups == 1 and self.window == Window((1, 1), (1, 1), (0, 0), (1, 1))
+
+    @property
     def taps(self) -> int:
         """The numbers of a patch within a group."""
         return math.prod(self.window.kernel) * self.inputs
@@ -197,8 +202,12 @@ def weight_adjoint(x: Array, g: Array, window: Window, groups: int, bounds: Arra
 
 
 def _input_adjoint(first: int, last: int, g: Array, taps: Array, x: Array, shape: _Shape) -> None:
-    patches, step = shape.space(g.dtype), shape.frames_at_once
+    step = shape.frames_at_once
+    patches = None if shape.pixels else shape.space(g.dtype)
     for frames, rows, count in shape.blocks(first * step, min(last * step, len(x))):
+        if patches is None:
+            _product(shape.matrix(g, frames, rows, 0), taps[0].T, x[frames, rows].reshape(count, shape.taps))
+            continue
         for group in range(shape.groups):
             found = patches[group, :count].reshape(count, shape.taps)
             _product(shape.matrix(g, frames, rows, group), taps[group].T, found)

@@ -20,6 +20,7 @@ from cuslayer.kernels.conv.spikes import CHUNK, PARTS, Maps, Where, rows_of, wei
 from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -36,33 +37,46 @@ class Tiles(NamedTuple):
 @compiled
 def _pool(first: int, last: int, s: Any, x: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
     """Sum the spikes s of the rows [low, high) tile by tile into x; both are ring buffers over time."""
+    spikes, sums, down = s.reshape(s.size), x.reshape(x.size), m.columns * m.outputs
+    lanes = VECTOR_BYTES // x.itemsize
+    whole = m.outputs // lanes * lanes
     for t in range(first, last):
         for row in range(-(-(high - low) // tiles.height)):
+            tall = min(tiles.height, high - low - row * tiles.height)
             for column in range(tiles.columns):
-                at = (row * tiles.columns + column) * m.outputs
-                total = x[t % len(x), at : at + m.outputs]
-                total[:] = 0
-                for y in range(row * tiles.height, min((row + 1) * tiles.height, high - low)):
-                    for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
-                        pixel = s[t % len(s), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
-                        for c in range(total.size):
-                            total[c] += pixel[c]
-                for c in range(total.size):
-                    total[c] *= tiles.gain
+                wide = min(tiles.width, m.columns - column * tiles.width)
+                at = t % len(x) * x.shape[1] + (row * tiles.columns + column) * m.outputs
+                begin = t % len(s) * s.shape[1] + row * tiles.height * down + column * tiles.width * m.outputs
+                for c in range(0, whole, lanes):
+                    sum_tile(sums, at + c, tiles.gain, spikes, begin + c, m.outputs, wide, down, tall)
+                for c in range(whole, m.outputs):
+                    total = 0
+                    for y in range(tall):
+                        for z in range(wide):
+                            total += spikes[begin + c + y * down + z * m.outputs]
+                    sums[at + c] = x.dtype.type(total) * tiles.gain
 
 
 @compiled
 def _pool_adjoint(first: int, last: int, errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
     """Write into g, for each of the rows [low, high), gain times the error of its tile; both are ring buffers."""
+    found, out, down = errors.reshape(errors.size), g.reshape(g.size), m.columns * m.outputs
+    lanes = VECTOR_BYTES // g.itemsize
+    whole = m.outputs // lanes * lanes
     for t in range(first, last):
-        for y in range(high - low):
+        for row in range(-(-(high - low) // tiles.height)):
+            tall = min(tiles.height, high - low - row * tiles.height)
             for column in range(tiles.columns):
-                at = (y // tiles.height * tiles.columns + column) * m.outputs
-                error = errors[t % len(errors), at : at + m.outputs]
-                for z in range(column * tiles.width, min((column + 1) * tiles.width, m.columns)):
-                    pixel = g[t % len(g), (y * m.columns + z) * m.outputs : (y * m.columns + z + 1) * m.outputs]
-                    for c in range(pixel.size):
-                        pixel[c] = tiles.gain * error[c]
+                wide = min(tiles.width, m.columns - column * tiles.width)
+                at = t % len(errors) * errors.shape[1] + (row * tiles.columns + column) * m.outputs
+                begin = t % len(g) * g.shape[1] + row * tiles.height * down + column * tiles.width * m.outputs
+                for c in range(0, whole, lanes):
+                    spread_tile(found, at + c, tiles.gain, out, begin + c, m.outputs, wide, down, tall)
+                for c in range(whole, m.outputs):
+                    error = tiles.gain * found[at + c]
+                    for y in range(tall):
+                        for z in range(wide):
+                            out[begin + c + y * down + z * m.outputs] = error
 
 
 @compiled
