@@ -9,9 +9,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.host.delayed import lags_of, limits, next_chunk, table_of
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.ring import limits, places_of, ring_of, turn_to, width_of
-from cuslayer.kernels.host.tiles import copy
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
@@ -34,19 +33,15 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
-    width = width_of(turn, x.itemsize)
-    ring = ring_of(turn, width, x)
-    before = np.empty(width, x.dtype)
+    table, chunk, width = table_of(turn, x)
     for low in range(first, last, width):
         size = min(width, last - low)
-        places = places_of(delay[low : low + size], steps, least, turn, width)
+        lags = lags_of(delay[low : low + size], steps, least)
         weight, other = near[low : low + size], far[low : low + size]
-        # The step before the first is taken too.
-        for t in range(-turn, steps):
-            copy(before[:size], ring)
-            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
-            if t >= 0:
-                now, out = ring[:size], y[t, low : low + size]
+        for t in range(-chunk, steps, chunk):
+            next_chunk(table, chunk, x, t - least, low, lags)
+            for k in range(min(chunk, steps - t) if t >= 0 else 0):
+                now, before, out = table[1 + k, :size], table[k, :size], y[t + k, low : low + size]
                 for j in range(size):
                     out[j] = weight[j] * now[j] + other[j] * before[j]
 
@@ -66,19 +61,16 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
     steps = g.shape[0]
     least, turn = limits(delay[first:last], steps)
-    width = width_of(turn, g.itemsize)
-    ring = ring_of(turn, width, g)
-    before = np.empty(width, g.dtype)
+    table, chunk, width = table_of(turn, g)
     for low in range(first, last, width):
         size = min(width, last - low)
-        places = places_of(delay[low : low + size], steps, least, turn, width)
+        lags = lags_of(delay[low : low + size], steps, least)
         sums = y[low : low + size]
         sums[:] = 0
-        for t in range(-turn, steps):
-            copy(before[:size], ring)
-            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
-            if t >= 0:
-                now, error = ring[:size], g[t, low : low + size]
+        for t in range(-chunk, steps, chunk):
+            next_chunk(table, chunk, x, t - least, low, lags)
+            for k in range(min(chunk, steps - t) if t >= 0 else 0):
+                now, before, error = table[1 + k, :size], table[k, :size], g[t + k, low : low + size]
                 for j in range(size):
                     sums[j] += error[j] * (before[j] - now[j])
 

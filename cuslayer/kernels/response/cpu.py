@@ -13,8 +13,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
 from cuslayer.kernels.filter_bank import cpu as bank
+from cuslayer.kernels.host.delayed import lags_of, limits, next_chunk, table_of
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.ring import limits, places_of, ring_of, turn_to, width_of
 from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush
 from cuslayer.operations.base import numeric, numeric_type
@@ -82,15 +82,14 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
             else:
                 y[t, first:last] = 0
         return
-    width = width_of(turn, x.itemsize)
-    ring = ring_of(turn, width, x)
+    table, chunk, width = table_of(turn, x)
     for low in range(first, last, width):
         high = min(low + width, last)
-        places = places_of(delay[low:high], steps, least, turn, width)
-        for t in range(1 - turn, steps):
-            turn_to(ring, x, t - least, (t + turn) % turn, turn, width, low, places)
-            if t >= 0:
-                copy(y[t, low:high], ring)
+        lags = lags_of(delay[low:high], steps, least)
+        for t in range(-chunk, steps, chunk):
+            next_chunk(table, chunk, x, t - least, low, lags)
+            for k in range(min(chunk, steps - t) if t >= 0 else 0):
+                copy(y[t + k, low:high], table[1 + k, : high - low])
 
 
 def shift(x: Array, delay: Array) -> Array:
