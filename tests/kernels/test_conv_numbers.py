@@ -165,7 +165,9 @@ def groups(request: pytest.FixtureRequest) -> int:
     "window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", (3, 2), 2, 1, 1), Window.of("conv", 1, 1, 0, 1)]
 )
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
-    """Several frames at once, two, one, and parts of one."""
+    """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
+    for module in (patches, winograd):
+        monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
     of_a_row = window.outputs("conv", (7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
     for rows in (14, 7, 3, 1, 0):

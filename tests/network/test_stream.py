@@ -81,6 +81,16 @@ def test_the_spikes_are_those_of_the_whole_input(name, sizes):
     assert stream.steps == 120
 
 
+@pytest.mark.parametrize("sizes", [[1] * 200, [90, 1, 109]], ids=["steps", "chunks"])
+def test_filters_end_where_much_of_them_is_left(sizes):
+    """Inputs and spikes of many steps ago are subtracted then: what stands in their place changes spikes."""
+    net = cs.Sequential(cs.SRM(tau_sr=20.0, cutoff=0.5, tau_ref=20.0, scale_ref=2.0, ref_cutoff=10.0))
+    x = np.random.default_rng(0).normal(0.3, 1.0, (200, 2, 30)).astype(np.float32)
+    whole = net(x).data
+    np.testing.assert_array_equal(in_chunks(net.stream(), x, sizes), whole)
+    assert 0 < whole.mean() < 1
+
+
 def test_the_blocks_of_a_chip_keep_their_states():
     net = cs.Sequential(cs.Loihi(ref_delay=3))
     x = np.random.default_rng(0).integers(-20, 60, (30, 1, 20_000)).astype(np.float32)
