@@ -215,7 +215,8 @@ def test_memory_does_not_grow_with_time(notation, monkeypatch, taken):
             peaks.append(tracemalloc.get_traced_memory()[1] - y.data.nbytes)
             tracemalloc.stop()
         assert len(taken) > 4
-    assert peaks[1] < 1.02 * peaks[0] + 20_000
+    # Chunks differ in the number of their steps with spikes.
+    assert peaks[1] < 1.05 * peaks[0] + 20_000
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

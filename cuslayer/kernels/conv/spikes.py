@@ -1,5 +1,8 @@
 """Convolution of a list of spikes on the CPU: each spike adds its taps to the outputs that it reaches.
 
+In a row of a map that is computed in groups, the outputs of a group lie together, and so do its taps: then a run has
+several taps, as in one group. `_regroup` gives the map its usual order, the groups side by side in each column.
+
 The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps`, `weigh` and `weigh_adjoint`. The
 spikes of one pixel and group reach the same outputs, in one run of neighbours or several: a sum of a run stays in
 registers while the taps of these spikes are added, in ascending order.
@@ -86,18 +89,19 @@ def _reach(window: Window, width: int, channels: int, columns: int, outputs: int
     share = outputs // groups
     first, runs = [0], list[tuple[int, int, int]]()
     for column in range(width):
-        # Pairs of an output's column and a tap; neighbours in both make a run, unless other groups lie between.
+        # Pairs of an output's column and a tap; neighbours in both make a run.
         pairs = [((column + left - j * gap) / stride, n) for n, j in enumerate(order)]
         met = [(int(x), n) for x, n in pairs if x == int(x) and 0 <= x < columns]
         spans = list[tuple[int, int, int]]()
         for x, n in met:
-            before = spans[-1] if spans and groups == 1 else (-1, -1, 0)
+            before = spans[-1] if spans else (-1, -1, 0)
             if (x, n) == (before[0] + before[2], before[1] + before[2]):
                 spans[-1] = (*before[:2], before[2] + 1)
             else:
                 spans.append((x, n, 1))
         for group in range(groups):
-            runs += [(x * outputs + group * share, n * outputs + group * share, k * share) for x, n, k in spans]
+            row, taps = group * columns * share, group * len(order) * share
+            runs += [(row + x * share, taps + n * share, k * share) for x, n, k in spans]
             first.append(len(runs))
     unit = np.arange(width * channels) // max(1, channels // groups)
     return Reach(unit, np.array(first), np.array(runs, np.int64).reshape(-1, 3))
@@ -108,16 +112,35 @@ def bounds(size: int) -> Array:
     return np.linspace(0, size, PARTS + 1).astype(np.int64)
 
 
-def taps_in_runs(w: Array, window: Window) -> Array:
+def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
     """Return w (kh, kw, C / groups, outputs) as (kh, C / groups, kw x outputs), a run's taps being neighbours."""
-    return np.ascontiguousarray(w[:, _order(window)].transpose(0, 2, 1, 3)).reshape(len(w), w.shape[2], -1)
+    parts = w[:, _order(window)].reshape(*w.shape[:3], groups, w.shape[3] // groups)
+    return np.ascontiguousarray(parts.transpose(0, 2, 3, 1, 4)).reshape(len(w), w.shape[2], -1)
 
 
-def of_runs(taps: Array, window: Window, outputs: int) -> Array:
+def of_runs(taps: Array, window: Window, outputs: int, groups: int = 1) -> Array:
     """Return taps (kh, C / groups, kw x outputs) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
-    w = np.empty((len(taps), window.kernel[1], taps.shape[1], outputs), taps.dtype)
-    w[:, _order(window)] = taps.reshape(len(taps), taps.shape[1], window.kernel[1], outputs).transpose(0, 2, 1, 3)
+    kernel, inputs, width = taps.shape[0], taps.shape[1], window.kernel[1]
+    w = np.empty((kernel, width, inputs, outputs), taps.dtype)
+    parts = taps.reshape(kernel, inputs, groups, width, outputs // groups).transpose(0, 3, 1, 2, 4)
+    w[:, _order(window)] = parts.reshape(w.shape)
     return w
+
+
+@compiled
+def _regroup(maps: Any, by_group: Any, columns: int, groups: int, back: bool) -> None:
+    """Copy rows of maps (rows, columns x groups x share) from (rows, groups x columns x share), or back."""
+    share = maps.shape[1] // max(1, columns * groups)
+    for row in range(len(maps)):
+        one, other = maps[row], by_group[row]
+        for group in range(groups):
+            for column in range(columns):
+                at, place = (column * groups + group) * share, (group * columns + column) * share
+                for j in range(share):
+                    if back:
+                        other[place + j] = one[at + j]
+                    else:
+                        one[at + j] = other[place + j]
 
 
 @compiled
@@ -191,16 +214,26 @@ def _walk(
 
 
 @compiled
-def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
-    lines = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
-    _walk(first, last, lines, 0, (1, 0), 0, maps.shape[1], maps.shape[2], spikes, taps, True)
+def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any, columns: int, groups: int) -> None:
+    rows, width = maps.shape[1:]
+    lines = maps.reshape(len(maps), rows * width)
+    if groups == 1:
+        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps, True)
+        return
+    found = np.empty((_STEPS, rows * width), maps.dtype)
+    for begin in range(first, last, _STEPS):
+        end = min(begin + _STEPS, last)
+        _walk(begin, end, found, 0, (1, 0), 0, rows, width, spikes, taps, True)
+        for t in range(begin, end):
+            _regroup(maps[t], found[t % _STEPS].reshape(rows, width), columns, groups, False)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
     spikes = where(x, window, w.shape[3], groups)
     lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-    parallel_for(_conv, len(maps), spikes, taps_in_runs(w, window), lines, grain=_GRAIN)
+    taps = taps_in_runs(w, window, groups)
+    parallel_for(_conv, len(maps), spikes, taps, lines, maps.shape[2], groups, grain=_GRAIN)
 
 
 class Maps(NamedTuple):
@@ -273,13 +306,25 @@ def weigh_adjoint(
 
 
 @compiled
-def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where, taps: Any, g: Any) -> None:
+def _weight_adjoint(
+    first: int, last: int, parts_at: Any, m: Maps, groups: int, spikes: Where, taps: Any, g: Any
+) -> None:
+    width = m.columns * m.outputs
+    errors = np.empty((CHUNK, m.together * width if groups > 1 else 0), g.dtype)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)
-            at = (sample * m.rows + low) * m.columns * m.outputs
+            at, size = (sample * m.rows + low) * width, (high - low) * width
             for end in range(m.steps, 0, -CHUNK):
-                weigh_adjoint(max(end - CHUNK, 0), end, g, at, sample, low, high, m, spikes, taps[part])
+                begin = max(end - CHUNK, 0)
+                if groups == 1:
+                    weigh_adjoint(begin, end, g, at, sample, low, high, m, spikes, taps[part])
+                    continue
+                for t in range(begin, end):
+                    rows, found = g[t, at : at + size], errors[t % CHUNK, :size]
+                    shape = high - low, width
+                    _regroup(rows.reshape(shape), found.reshape(shape), m.columns, groups, True)
+                weigh_adjoint(begin, end, errors, 0, sample, low, high, m, spikes, taps[part])
 
 
 def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
@@ -295,8 +340,8 @@ def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: i
     m = maps(x, steps, g.shape[3], window)
     parts = new_parts(x, m, window, groups, g.dtype)
     errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, groups)
-    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, spikes, parts, errors, grain=1)
-    return of_runs(parts.sum(axis=0), window, m.outputs)
+    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, groups, spikes, parts, errors, grain=1)
+    return of_runs(parts.sum(axis=0), window, m.outputs, groups)
 
 
 def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:
