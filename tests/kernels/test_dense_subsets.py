@@ -121,13 +121,13 @@ def by_six(row, w):
     return total
 
 
-@pytest.mark.parametrize("lines", [3, 700])
+@pytest.mark.parametrize("lines", [3, 7, 700])
 def test_each_row_is_summed_in_the_order_that_its_number_of_spikes_has(lines):
     inputs = 400
     w = RNG.standard_normal((inputs, 19), np.float32)
     limit = subsets.busy_above(w)
     assert 0.01 * inputs < limit < 0.3 * inputs
-    counts = np.array([0, 1, limit, limit + 1, inputs, limit - 1])[np.arange(lines) % 6]
+    counts = np.array([0, 1, limit, limit + 1, inputs, limit - 1, 3 * limit])[np.arange(lines) % 7]
     x = np.array([RNG.permutation(np.arange(inputs) < count) for count in counts])
     found = cpu.spikes.find_spikes(x)
     whole, walked = cpu.dense.forward(found, w), cpu.dense.walk(found, w)
