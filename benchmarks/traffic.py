@@ -32,7 +32,7 @@ WAYS = {
     "adam": {"w": "rw", "g": "r", "m": "rw", "v": "rw", "peak": "rw"},
     "adam_all": _several(("w", "rw"), ("g", "r"), ("m", "rw"), ("v", "rw"), ("peak", "rw")) | _NUMBERS,
     "adaptive": {
-        **{"x": "r", "i_keep": "", "v_keep": "", "h_keep": "", "r_keep": "", "states": ""},
+        **{"x": "r", "i_keep": "", "v_keep": "", "h_keep": "", "r_keep": "", "states": "W"},
         **{"u": "w", "s": "w", "h": "w", "r": "w"},
     },
     "adaptive_adjoint": {
@@ -81,7 +81,7 @@ WAYS = {
     "filter_bank_weight_adjoint": {"x": "r", "g": "r", "parts": "W"},
     "fir": {"x": "r", "taps": "", "a": "w"},
     "fir_adjoint": {"g": "r", "taps": "", "y": "w"},
-    "leaky": {"x": "r", "i_keep": "", "v_keep": "", "states": "", "u": "w", "s": "w"},
+    "leaky": {"x": "r", "i_keep": "", "v_keep": "", "states": "W", "u": "w", "s": "w"},
     "leaky_adjoint": {"g": "r", "u": "r", "i_keep": "", "v_keep": "", "y": "w"},
     "leaky_keep_adjoint": {
         **{"y": "r", "u": "r", "states": "", "i_keep": "", "v_keep": "", "g_i": "W", "g_v": "W"},
@@ -98,7 +98,7 @@ WAYS = {
     "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
-    "resonate": {"x": "r", "re_keep": "", "im_keep": "", "states": "", "u": "w", "s": "w", "real_parts": "w"},
+    "resonate": {"x": "r", "re_keep": "", "im_keep": "", "states": "W", "u": "w", "s": "w", "real_parts": "w"},
     "resonate_adjoint": {
         **{"g": "r", "u": "r", "real_parts": "r", "states": "", "re_keep": "", "im_keep": "", "y": "w", "sums": "W"},
     },

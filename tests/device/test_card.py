@@ -22,6 +22,7 @@ from cuslayer.kernels.cuda import compile as source
 from tests.device import test_emulated_networks
 from tests.kernels import (
     test_twins,
+    test_twins_adaptive,
     test_twins_clip,
     test_twins_conv,
     test_twins_conv_adjoint,
@@ -33,14 +34,17 @@ from tests.kernels import (
     test_twins_dense_neuron,
     test_twins_dropout,
     test_twins_filter,
+    test_twins_leaky,
     test_twins_loihi,
     test_twins_matmul,
     test_twins_optim,
     test_twins_pool,
+    test_twins_resonate,
     test_twins_sampled_srm,
     test_twins_score,
     test_twins_spike_count,
     test_twins_spikes,
+    test_twins_surrogate,
     test_twins_transpose,
 )
 from tests.layers import (
@@ -71,7 +75,7 @@ TWINS = (
     *(test_twins_conv_adjoint, test_twins_conv_pool, test_twins_loihi, test_twins_sampled_srm, test_twins_optim),
     *(test_twins_score, test_twins_spike_count, test_twins_delay, test_twins_filter, test_twins_pool),
     *(test_twins_transpose, test_twins_clip, test_twins_conv_busy, test_twins_dense_busy, test_twins_dropout),
-    test_twins_matmul,
+    *(test_twins_matmul, test_twins_adaptive, test_twins_leaky, test_twins_resonate, test_twins_surrogate),
 )
 MODULES = (
     *TWINS,

@@ -184,9 +184,10 @@ SQUEEZED = [
 @pytest.mark.parametrize(("layers", "shape"), SQUEEZED)
 def test_axes_of_size_one_are_dropped(tmp_path, layers, shape, time_axis):
     """As SLAYER-PyTorch's genModel writes weights: squeezed; lava-dl's have an axis of time at the end."""
+    random = np.random.default_rng(0)
     for layer in layers:
         if hasattr(layer, "weight_hook") and not isinstance(layer, cs.Pool):
-            layer.weight.data = np.abs(np.rint(layer.weight.data * 0.5)) * 2
+            layer.weight.data = 2 * random.integers(0, 20, layer.weight.shape).astype(np.float32)
     net = cs.Sequential(*layers, LOIHI)
     path = tmp_path / "trained.net"
     cs.export_hdf5(net, path, input_shape=shape)

@@ -152,10 +152,10 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                             which[j, found[j]] = s - begin
                             values[j, s - begin] = inputs[j]
                             found[j] += 1
-                for group in range(0, sources.size, LANES):
+                # A sum of its own for each column: longer ones would lose digits.
+                for j in range(sources.size):
                     sums[:] = 0
-                    for j in range(group, min(group + LANES, sources.size)):
-                        _add_products(sums, which[j, : found[j]], values[j], errors[j * length : (j + 1) * length])
+                    _add_products(sums, which[j, : found[j]], values[j], errors[j * length : (j + 1) * length])
                     for k in range(count):
                         parts[part, i, k] += sums[k]
 
