@@ -263,8 +263,10 @@ def test_the_page_on_performance_has_the_figures_of_the_results():
 
     text = page.PERFORMANCE.read_text()
     begin, end = page.marks("peers")
-    chart = "![Times of a training step, and peaks of memory, as bars](../benchmarks/results/peers.png)"
-    assert text.split(begin)[1].split(end)[0].strip() == "\n".join([chart, "", *report.text(found("peers"))]).strip()
+    bars = "![Times of a training step, and peaks of memory, as bars](../benchmarks/results/peers.png)"
+    lines = "![Time of a training step against activity, of each library](../benchmarks/results/peers_activity.png)"
+    shown = "\n".join([bars, "", lines, "", *report.text(found("peers"))]).strip()
+    assert text.split(begin)[1].split(end)[0].strip() == shown
     assert re.findall(r"^\| `(\w+)` ", text, re.MULTILINE) == [row["kernel"] for row in found("kernels")["rows"]]
     seconds = found("scaling")["rate"]["seconds"]
     for place in (text, (BENCHMARKS.parent / "README.md").read_text()):
