@@ -83,7 +83,8 @@ def cells(row: dict) -> list[str]:
     ends = [f"{row[way][i]:.2f}" for way in ("walk_ms", "product_ms") for i in (0, -1)]
     crossed = "none" if found is None else f"{100 * found:.1f} %"
     loss = [f"{100 * row['loss']:.0f} %", f"{100 * row['at']:g} %"] if row["loss"] > 0 else ["0 %", ""]
-    return [row["work"], *ends, crossed, f"{100 * row['constant']:.1f} %", *loss]
+    constant = f"{100 * row['constant']:.1f} %" if row["constant"] <= 1 else "none"
+    return [row["work"], *ends, crossed, constant, *loss]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
