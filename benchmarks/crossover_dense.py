@@ -28,11 +28,12 @@ SMALL = [(60, 30, 10)]
 
 
 class Ways(NamedTuple):
-    """What is timed at an activity: both ways, and whether the library takes the second."""
+    """What is timed at an activity: both ways, whether the library takes the second, and what it does if neither."""
 
     walk: Callable[[], object]
     product: Callable[[], object]
     busy: bool
+    chosen: Callable[[], object] | None = None
 
 
 class Work(NamedTuple):
@@ -50,6 +51,7 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
         lambda: cpu.dense.walk(find_spikes(bits), w),
         lambda: subsets.forward(find_spikes(bits).bits, w),
         bool(cpu.dense.busy_rows(find_spikes(bits), w).size > rows / 2),
+        lambda: cpu.dense.forward(find_spikes(bits), w),
     )
 
 

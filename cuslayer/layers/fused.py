@@ -54,7 +54,7 @@ def dense_neuron(
 
     The list of spikes and the potential are saved for backward, where the gradient overwrites the potential. On a GPU
     a spike input runs through weights, filter and threshold in one pass; on the CPU it does without gradients, when
-    nothing is saved and the memory besides input and output does not grow with T.
+    nothing is saved. The memory besides input and output then does not grow with T, unless many inputs fire.
 
     Args:
         x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.

@@ -20,6 +20,9 @@ from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import INPUTS
 from cuslayer.kernels.spikes.cpu import SpikeList, by_column
 
+# More spikes than any row has: all rows are walked.
+_ENDLESS = 1 << 62
+
 
 @compiled
 def gather(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
@@ -85,12 +88,6 @@ def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: An
             add_rows(out[row], start[row], start[row + 1], index, table, 0, limit)
 
 
-@compiled
-def _gather(first: int, last: int, start: Any, index: Any, table: Any, out: Any) -> None:
-    for row in range(first, last):
-        gather(out[row], start[row], start[row + 1], index, table, 0)
-
-
 def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
@@ -109,7 +106,7 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
 def walk(x: SpikeList, w: Array) -> Array:
     """Return x w by adding the row of w of each spike, four at a time, in the order of the kernels of a GPU."""
     out = empty((x.shape[0], w.shape[1]), w.dtype)
-    parallel_for(_gather, len(out), x.start, x.index, w, out, grain=32)
+    parallel_for(_add_rows, len(out), x.start, x.index, w, out, _ENDLESS, True, grain=32)
     return out
 
 
@@ -131,7 +128,7 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     """Return x' g by adding the row of g of each spike."""
     begin, rows = by_column(x.start, x.index, x.shape[1])
     w = np.empty((x.shape[1], g.shape[1]), g.dtype)
-    parallel_for(_gather, len(w), begin, rows, g, w, grain=16)
+    parallel_for(_add_rows, len(w), begin, rows, g, w, _ENDLESS, True, grain=16)
     return w
 
 

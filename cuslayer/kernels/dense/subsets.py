@@ -1,8 +1,8 @@
 """Products of busy spikes and a matrix on the CPU: sums of rows of the matrix, looked up in tables of their subsets.
 
 Of 6 rows of a matrix there are 64 subsets. Their sums are computed once, and each line of spikes adds one of them where
-a matrix product would multiply and add 6 rows: a fourth of its time, whatever the activity is. The method is known as
-that of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
+a matrix product would multiply and add 6 rows, whatever the activity is. The method is known as that
+of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
 """
 
 from __future__ import annotations
