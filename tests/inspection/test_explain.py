@@ -243,6 +243,15 @@ def test_the_map():
         flat.plot_map()
 
 
+def test_what_does_not_reach_a_neuron_has_no_share():
+    """Exactly: tiles of the gradient of an image would leave rounding errors around a window."""
+    x = np.random.default_rng(2).random((30, 1, 9, 8, 2)) < 0.4
+    why = cs.explain(cs.Network("9x8x2-4c3-5", cs.SRM()), x, 1, (4, 3, 0), 25)
+    reached = np.zeros((9, 8), bool)
+    reached[3:6, 2:5] = True
+    assert ((why.contributions != 0).any(axis=2) == reached).all()
+
+
 def test_on_emulated_cuda():
     x = np.random.default_rng(2).random((30, 1, 6, 6, 2)) < 0.2
     found = []

@@ -83,9 +83,12 @@ function convolve(connection, index, out, at) {
   for (const n of index) eachRunOf(connection, n, add);
 }
 
-// Add the rows of a dense weight four at a time, as `gather` in cuslayer/kernels/dense/cpu.py does.
-function weighDense({ weight, outputs }, index, out, at) {
-  const w = numbers(weight), whole = index.length - (index.length % 4);
+// Add the rows of a dense weight in the order of `add_rows` in cuslayer/kernels/dense/cpu.py: that of few spikes four
+// at a time, that of many after the sum of those in each six neighbouring inputs.
+function weighDense({ weight, outputs, sixesAbove, together }, index, out, at) {
+  const w = numbers(weight);
+  if (index.length > sixesAbove) return weighNeighbours(w, outputs, together, index, out, at);
+  const whole = index.length - (index.length % 4);
   for (let e = 0; e < whole; e += 4) {
     const [a, b, c, d] = [0, 1, 2, 3].map((k) => index[e + k] * outputs);
     for (let j = 0; j < outputs; j++) {
@@ -95,6 +98,19 @@ function weighDense({ weight, outputs }, index, out, at) {
   for (let e = whole; e < index.length; e++) {
     const a = index[e] * outputs;
     for (let j = 0; j < outputs; j++) out[at + j] = f32(out[at + j] + w[a + j]);
+  }
+}
+
+function weighNeighbours(w, outputs, together, index, out, at) {
+  const some = new Float32Array(outputs);
+  for (let e = 0; e < index.length; ) {
+    const end = (Math.floor(index[e] / together) + 1) * together;
+    some.fill(0);
+    for (; e < index.length && index[e] < end; e++) {
+      const a = index[e] * outputs;
+      for (let j = 0; j < outputs; j++) some[j] += w[a + j];
+    }
+    for (let j = 0; j < outputs; j++) out[at + j] += some[j];
   }
 }
 

@@ -12,6 +12,7 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.explain.result import Explanation, Source, Spikes
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
+from cuslayer.kernels.conv import winograd
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
@@ -142,7 +143,9 @@ class Run:
             y = values[neurons.inputs[0]]
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
-            y.backward(to_device(start))
+            # A spike that does not reach the neuron has no share: 0, without rounding.
+            with winograd.disabled():
+                y.backward(to_device(start))
         return tuple(self._source(number, leaf) for number, leaf in leaves.items())
 
     def _source(self, number: int, leaf: Tensor) -> Source:

@@ -10,6 +10,8 @@ import numpy as np
 from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
 from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.dense.subsets import busy_above
+from cuslayer.kernels.host.simd import INPUTS
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import Node, feeds
@@ -83,7 +85,9 @@ def _shifts_both_ways(stages: Sequence[Any]) -> bool:
 
 
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:
-    return {"kind": "dense", "outputs": after[0], "weight": block(to_numpy(layer.effective_weight().data), "f4")}
+    w = to_numpy(layer.effective_weight().data)
+    summed = {"sixesAbove": busy_above(w), "together": INPUTS}
+    return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 
 def _conv(layer: Conv | ConvTranspose, before: Shape, after: Shape) -> Connection:
