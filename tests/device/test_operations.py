@@ -215,7 +215,7 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
     net = cs.Network("34x34x2-4a-16-10", SRM)
     optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
     trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=30, false=5, region=(0, 100)), optimizer)
-    batches = list(Loader(Digits("test"), 8, steps=100))[:3]
+    batches = list(Loader(Digits("test"), 4, steps=100))[:2]
     scores = [trainer.train(batches) for _ in range(4)]
     assert scores[-1].loss < 0.7 * scores[0].loss
     before = trainer.test(batches)

@@ -66,7 +66,7 @@ def test_a_change_that_fits_no_place_or_two_is_refused() -> None:
 
 def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     _compiler()
-    monkeypatch.setattr(run, "SECONDS", 25)
+    monkeypatch.setattr(run, "SECONDS", 15)
     of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("optim.cu"))
     chosen = {
         of_shift("while x.shape[0]:", "if turn == 1:"): "caught",  # it does not end

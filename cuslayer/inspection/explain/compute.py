@@ -12,7 +12,7 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.explain.result import Explanation, Source, Spikes
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
-from cuslayer.kernels.conv import winograd
+from cuslayer.kernels.conv.rounding import exact_zeros
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
@@ -144,7 +144,7 @@ class Run:
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
             # A spike that does not reach the neuron has no share: 0, without rounding.
-            with winograd.disabled():
+            with exact_zeros():
                 y.backward(to_device(start))
         return tuple(self._source(number, leaf) for number, leaf in leaves.items())
 

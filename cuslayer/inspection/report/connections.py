@@ -7,11 +7,10 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from cuslayer import kernels
 from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.dense.subsets import busy_above
-from cuslayer.kernels.host.simd import INPUTS
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import Node, feeds
@@ -86,7 +85,8 @@ def _shifts_both_ways(stages: Sequence[Any]) -> bool:
 
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:
     w = to_numpy(layer.effective_weight().data)
-    summed = {"sixesAbove": busy_above(w), "together": INPUTS}
+    dense = kernels.cpu.dense
+    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.INPUTS}
     return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 

@@ -17,9 +17,6 @@ Source: Lavin and Gray 2016, arXiv 1509.09308, section 4; the points: Barabasz e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +24,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.conv.rounding import tiles_allowed
 from cuslayer.kernels.host.blas import single_threaded_blas
 from cuslayer.kernels.host.memory import empty
 
@@ -39,7 +37,6 @@ _FAR = 8336
 _1, _2, _3, _4, _5, _6 = (np.uint64(i * _FAR) for i in range(1, 7))
 # Indices of loops are unsigned: NumPy's negative indices would cost a comparison each, and SIMD.
 _UNSIGNED = np.uint64
-_enabled = ContextVar("winograd", default=True)
 _POINTS: dict[int, tuple[float, ...]] = {5: (0, 1, -1, 2), 6: (0, 1, -1, 2, -0.5)}
 
 
@@ -62,20 +59,13 @@ def _elements(size: int, kernel: int) -> int:
     return min(cost, key=lambda n: cost[n])
 
 
-@contextmanager
-def disabled() -> Iterator[None]:
-    """Compute nothing here: outside the windows of errors that are not 0, a tile has rounding errors in place of 0."""
-    before = _enabled.set(False)
-    try:
-        yield
-    finally:
-        _enabled.reset(before)
-
-
 def tiling(w: Array, image: tuple[int, int], window: Window, groups: int) -> Tiling | None:
-    """Return how the gradient of an image is computed here, or None if it is not: it depends on shapes alone."""
+    """Return how the gradient of an image is computed here, or None if it is not.
+
+    It depends on shapes alone, and on `exact_zeros`.
+    """
     steps_by_one = window.stride == window.dilation == (1, 1)
-    if not _enabled.get() or not steps_by_one or not all(2 <= size <= 5 for size in window.kernel):
+    if not tiles_allowed.get() or not steps_by_one or not all(2 <= size <= 5 for size in window.kernel):
         return None
     n = tuple(map(_elements, image, window.kernel))
     m = tuple(count + 1 - kernel for count, kernel in zip(n, window.kernel, strict=True))
