@@ -78,7 +78,15 @@ from cuslayer.inspection import (
     report,
     show_in_notebooks,
 )
-from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.interchange import (
+    export_hdf5,
+    export_nir,
+    from_nchwt,
+    import_hdf5,
+    import_nir,
+    load_slayer,
+    to_nchwt,
+)
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Average,
@@ -193,6 +201,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "export_hdf5",
+    "export_nir",
     "from_dlpack",
     "from_nchwt",
     "gradcheck",
@@ -200,6 +209,7 @@ __all__ = [
     "greater_equal",
     "health",
     "import_hdf5",
+    "import_nir",
     "kernel",
     "less",
     "less_equal",

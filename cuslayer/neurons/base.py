@@ -43,6 +43,24 @@ class OnePass(NamedTuple):
     exact: bool
 
 
+class LeakyForm(NamedTuple):
+    """Leaky neurons as other libraries write them: ``i[t] = a i[t-1] + x[t]``, ``u[t] = b r[t-1] + i[t]``.
+
+    Attributes:
+        i_keep: a, the share of the current that a step keeps; it broadcasts to the neurons. None without a current.
+        v_keep: b, that of the voltage.
+        theta: the threshold; a spike where ``u >= theta``.
+        reset: "zero", "subtract" or "none".
+        graded: whether a spike carries the voltage.
+    """
+
+    i_keep: Array | None
+    v_keep: Array
+    theta: float
+    reset: str
+    graded: bool
+
+
 class Names(NamedTuple):
     """SLAYER's names of a kind of neuron and its constants.
 
@@ -157,6 +175,11 @@ class Neuron:
     @property
     def one_pass(self) -> OnePass | None:
         """The arguments of fused operations, for a spike response neuron; None for any other kind."""
+        return None
+
+    @property
+    def leaky_form(self) -> LeakyForm | None:
+        """The constants of a leaky neuron with a reset; None for any other kind."""
         return None
 
     @property

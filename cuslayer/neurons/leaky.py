@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
-from cuslayer.neurons.base import shape_of
+from cuslayer.neurons.base import LeakyForm, shape_of
 from cuslayer.neurons.dynamics import Dynamic, States, of_constants, per_column, sampled
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
@@ -110,6 +110,14 @@ class Leaky(Dynamic):
     def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
         """Return both shares by a function of the name of a time constant."""
         raise TypeError(f"{type(self).__name__}: a leaky neuron must define _keeps_of")
+
+    @property
+    def leaky_form(self) -> LeakyForm:
+        i_keep, v_keep = (
+            to_numpy(keep.data if isinstance(keep, Tensor) else keep).astype(np.float64) for keep in self._keeps()
+        )
+        with_current = "tau_i" in self.time_constants
+        return LeakyForm(i_keep if with_current else None, v_keep, self.theta, self.reset, self.graded)
 
     @property
     def response(self) -> Array:
