@@ -1,7 +1,8 @@
-"""Random transforms: `RandomShift`, `Jitter`, `Flip`, `Drop`."""
+"""Random transforms: `RandomShift`, `ShiftChannels`, `Stretch`, `Jitter`, `Flip`, `Drop`."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,77 @@ class RandomShift(SameSensor):
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         moved = events.t + generator(rng).uniform(-self.ms, self.ms)
         return select(replace_columns(events, t=moved), moved >= 0)
+
+
+@dataclass(frozen=True)
+class ShiftChannels(SameSensor):
+    """Shift a whole recording by a number of channels, uniform in -channels .. channels; of a camera, by columns.
+
+    Of sounds, it moves all frequencies up or down together, as another speaker's voice would. Events that leave their
+    population are dropped.
+
+    Args:
+        channels: the longest shift.
+        populations: the number of equal parts of the neurons of a one-dimensional recording, that follow one another
+            and each have all channels, such as OFF and ON; `AudioToSpikes.populations`.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: channels is negative, or populations is not positive; in a call, it does not divide the neurons, or
+            an event does not lie on the sensor.
+
+    >>> import numpy as np
+    >>> events = Events([1.0, 2.0], [1, 5], None, [0, 0])
+    >>> ShiftChannels(2, populations=2)(events, (8,), np.random.default_rng(3)).x
+    array([3, 7])
+    """
+
+    channels: int
+    populations: int = 1
+
+    def __post_init__(self) -> None:
+        check.integer("ShiftChannels", "channels", self.channels, least=0)
+        check.integer("ShiftChannels", "populations", self.populations, least=1)
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        sides = on_sensor("ShiftChannels", events, shape)
+        width = sides[-2 if len(sides) == 3 else 0]
+        if width % self.populations:
+            raise ValueError(f"ShiftChannels: populations must divide the {width} neurons, got {self.populations}")
+        width //= self.populations
+        move = int(generator(rng).integers(-self.channels, self.channels, endpoint=True))
+        place = events.x % width + move
+        return select(replace_columns(events, x=events.x + move), (place >= 0) & (place < width))
+
+
+@dataclass(frozen=True)
+class Stretch(SameSensor):
+    """Make a recording slower or faster: all times are multiplied by one factor, log-uniform in 1/factor .. factor.
+
+    The binning drops the events after the last bin.
+
+    Args:
+        factor: the largest factor.
+
+    Raises:
+        TypeError: factor is not a number.
+        ValueError: factor is less than 1.
+
+    >>> import numpy as np
+    >>> events = Stretch(1.2)(Events([10.0, 20.0], [0, 1], None, [0, 0]), (2,), np.random.default_rng(0))
+    >>> events.t.round(3)
+    array([10.512, 21.024])
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if check.number("Stretch", "factor", self.factor) < 1:
+            raise ValueError(f"Stretch: factor must be at least 1, got {self.factor:g}")
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        most = math.log(self.factor)
+        return replace_columns(events, t=events.t * math.exp(generator(rng).uniform(-most, most)))
 
 
 @dataclass(frozen=True)
