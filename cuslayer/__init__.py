@@ -81,6 +81,7 @@ from cuslayer.inspection import (
 from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
+    Affine,
     Average,
     Conv,
     ConvTranspose,
@@ -96,6 +97,8 @@ from cuslayer.layers import (
     WeightNorm,
 )
 from cuslayer.loss import (
+    BinaryCrossEntropyLoss,
+    CrossEntropyLoss,
     ProbabilityWindowLoss,
     RateRegularizer,
     SpikeCountLoss,
@@ -103,6 +106,7 @@ from cuslayer.loss import (
     SpikeRateLoss,
     SpikeTimeLoss,
     classify,
+    confidence,
     decision_time,
     running_decision,
     van_rossum,
@@ -132,9 +136,12 @@ __all__ = [
     "SRM",
     "Adam",
     "AdaptiveLIF",
+    "Affine",
     "Average",
+    "BinaryCrossEntropyLoss",
     "Conv",
     "ConvTranspose",
+    "CrossEntropyLoss",
     "Delay",
     "Dense",
     "Dropout",
@@ -175,6 +182,7 @@ __all__ = [
     "clip",
     "compare_gradients",
     "concatenate",
+    "confidence",
     "copy",
     "cosine_decay",
     "cumsum",
