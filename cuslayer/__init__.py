@@ -89,6 +89,7 @@ from cuslayer.interchange import (
 )
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
+    Affine,
     Average,
     Conv,
     ConvTranspose,
@@ -104,6 +105,8 @@ from cuslayer.layers import (
     WeightNorm,
 )
 from cuslayer.loss import (
+    BinaryCrossEntropyLoss,
+    CrossEntropyLoss,
     ProbabilityWindowLoss,
     RateRegularizer,
     SpikeCountLoss,
@@ -111,6 +114,7 @@ from cuslayer.loss import (
     SpikeRateLoss,
     SpikeTimeLoss,
     classify,
+    confidence,
     decision_time,
     running_decision,
     van_rossum,
@@ -140,9 +144,12 @@ __all__ = [
     "SRM",
     "Adam",
     "AdaptiveLIF",
+    "Affine",
     "Average",
+    "BinaryCrossEntropyLoss",
     "Conv",
     "ConvTranspose",
+    "CrossEntropyLoss",
     "Delay",
     "Dense",
     "Dropout",
@@ -183,6 +190,7 @@ __all__ = [
     "clip",
     "compare_gradients",
     "concatenate",
+    "confidence",
     "copy",
     "cosine_decay",
     "cumsum",

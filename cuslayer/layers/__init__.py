@@ -1,5 +1,6 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
+from cuslayer.layers.affine import Affine
 from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.conv import Conv
@@ -12,6 +13,7 @@ from cuslayer.layers.pool import Pool, Unpool
 from cuslayer.layers.weight_hooks import WeightNorm
 
 __all__ = [
+    "Affine",
     "Average",
     "Conv",
     "ConvTranspose",

@@ -64,7 +64,7 @@ def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list
     The shapes are those of the first stage's input and of each stage's output, without T and N.
     """
     # A subclass may compute something else: the kind must match exactly.
-    if not all(type(stage) in _CONNECTIONS for stage in stages):
+    if not all(type(stage) in _CONNECTIONS and getattr(stage, "bias", None) is None for stage in stages):
         return None
     if _shifts_both_ways(stages):
         return None
