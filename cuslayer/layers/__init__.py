@@ -10,6 +10,7 @@ from cuslayer.layers.dense import Dense
 from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import Pool, Unpool
+from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weight_hooks import WeightNorm
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "FilterBank",
     "Layer",
     "Pool",
+    "Recurrent",
     "Shift",
     "TemporalFilter",
     "Unpool",

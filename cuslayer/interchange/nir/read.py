@@ -189,7 +189,9 @@ class _Reading:
                 raise ValueError(f"{where}: padding 'same' needs a stride of 1 and odd kernels")
             options["padding"] = spans[0] // 2, spans[1] // 2
         else:
-            options["padding"] = (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
+            options["padding"] = (
+                (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
+            )
         layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, **options)
         layer.weight.data = to_device(conv_inward(weight).astype(np.float32))
         self.stages.append(layer)
