@@ -25,7 +25,7 @@ _VECTOR = [(1 << 20, 1.0), (12 << 20, 1.25), (1 << 62, 1.8)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
 # lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
 # walked.
-_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.8, 500.0, 5.0, 27.0, 0.2, 26.0
+_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.1, 500.0, 5.0, 27.0, 0.2, 26.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
