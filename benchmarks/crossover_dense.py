@@ -11,7 +11,6 @@ import numpy as np
 
 from cuslayer.kernels import cpu
 from cuslayer.kernels.dense import subsets
-from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import find_spikes
 
 # Rows, inputs and outputs.
@@ -49,13 +48,9 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
     bits, w = generator.random((rows, inputs)) < rate, generator.standard_normal((inputs, outputs), np.float32)
     busy = (bits.sum(axis=1) > subsets.busy_above(w)).sum() > rows / 2
-
-    def look_up() -> None:
-        subsets.forward(find_spikes(bits).words, np.arange(rows), w, empty((rows, outputs), w.dtype))
-
     return Ways(
         lambda: cpu.dense.walk(find_spikes(bits), w),
-        look_up,
+        lambda: cpu.dense.look_up(find_spikes(bits), w),
         bool(busy),
         lambda: cpu.dense.forward(find_spikes(bits), w),
     )

@@ -7,30 +7,32 @@ of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, cores
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, fill_table
+from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, copy_vector, fill_table
 from cuslayer.kernels.spikes.cpu import WORD
 
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
-# list it forward, to sort it for the weight's gradient, and each vector of its row, from the second cache and beyond.
-LISTED, SORTED = 12.0, 10.0
-_NEAR, _FAR, _NEAR_BYTES = 0.8, 1.1, 1 << 20
+# list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
+LISTED, SORTED = 1.0, 6.0
+_VECTOR = [(1 << 20, 1.0), (12 << 20, 1.25), (1 << 62, 1.8)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
-# lines, to write a vector of a line, and to make the codes of a bin. And a line that is walked.
-_LOOK_UP, _FILL, _WRITE, _CODE, _LINE = 3.7, 900.0, 20.0, 0.15, 30.0
+# lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
+# walked.
+_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.1, 500.0, 5.0, 27.0, 0.2, 26.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
-# that are wanted, for the threads.
-_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 32
+# that are wanted for two threads.
+_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 8
 # Spikes of a row that are walked whatever the sizes are, as on a GPU: they take a tenth of a microsecond.
-_FEW = 8
+_FEW = 4
 # Rows that share the tables where a row's number of spikes alone decides.
 _SHARED = 1024
 _SIX = np.uint64((1 << INPUTS) - 1)
@@ -45,12 +47,9 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
         matrix: (rows, width).
         of_spike: LISTED or SORTED.
     """
-    vectors = -(-matrix.shape[1] * matrix.itemsize // VECTOR_BYTES)
-    words = -(-matrix.shape[0] // _ROWS)
-    parts = -(-lines // _together(lines, vectors))
-    walk = spikes * (of_spike + vectors * (_NEAR if matrix.nbytes <= _NEAR_BYTES else _FAR)) + lines * _LINE
-    sums = words * vectors * (lines * _LOOK_UP + parts * _FILL) + lines * (vectors * _WRITE + words * _ROWS * _CODE)
-    return sums < walk
+    parts = max(1, -(-lines // _together(lines, _vectors(matrix.shape[1], matrix.itemsize), _PARTS)))
+    a_line, a_spike = _costs(matrix.shape[0], matrix.shape[1], matrix.itemsize, max(1.0, lines / parts), of_spike)
+    return lines * a_line < lines * _LINE + spikes * a_spike
 
 
 def busy_above(w: Array) -> int:
@@ -58,32 +57,45 @@ def busy_above(w: Array) -> int:
 
     It depends on the shape of the weights (inputs, outputs) alone: what this costs where many rows share the tables.
     """
-    inputs, width = w.shape
-    vectors, words = -(-width * w.itemsize // VECTOR_BYTES), -(-inputs // _ROWS)
-    sums = words * vectors * (_LOOK_UP + _FILL / _SHARED) + vectors * _WRITE + words * _ROWS * _CODE
-    walked = int((sums - _LINE) / (LISTED + vectors * (_NEAR if w.nbytes <= _NEAR_BYTES else _FAR)))
-    return max(walked, _FEW)
+    return _busy_above(w.shape[0], w.shape[1], w.itemsize)
 
 
-def _together(lines: int, blocks: int) -> int:
-    """Return the lines that share tables, for some blocks of columns."""
-    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // _PARTS)))
+@lru_cache
+def _busy_above(inputs: int, width: int, itemsize: int) -> int:
+    a_line, a_spike = _costs(inputs, width, itemsize, _SHARED, LISTED)
+    return max(_FEW, int((a_line - _LINE) / a_spike))
+
+
+def _vectors(width: int, itemsize: int) -> int:
+    return -(-width * itemsize // VECTOR_BYTES)
+
+
+def _costs(rows: int, width: int, itemsize: int, shared: float, of_spike: float) -> tuple[float, float]:
+    """Return what the sums of a line cost where so many lines share tables, and a spike that is walked."""
+    vectors, words, part = _vectors(width, itemsize), -(-rows // _ROWS), width * itemsize % VECTOR_BYTES > 0
+    write = vectors * _WRITE + part * _WRITE_PART
+    of_vector = next(cost for most, cost in _VECTOR if rows * width * itemsize <= most)
+    a_line = words * vectors * (_LOOK_UP + _FILL / shared) + write + words * _ROWS * _CODE
+    return a_line, of_spike + vectors * of_vector
+
+
+def _together(lines: int, blocks: int, parts: int) -> int:
+    """Return the lines that share tables, for some blocks of columns and at least so many parts of the work."""
+    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // parts)))
 
 
 @compiled
-def _code_rows(first: int, last: int, words: Any, rows: Any, codes: Any) -> None:
-    """Write the codes (words, lines) of some rows of bits (rows, words), for their columns."""
-    for line in range(first, last):
-        bits = words[rows[line]]
-        for word in range(codes.shape[0]):
-            at, shift = word * _ROWS // WORD, word * _ROWS % WORD
-            found = bits[at] >> np.uint64(shift)
-            if shift > WORD - _ROWS and at + 1 < bits.size:
-                found |= bits[at + 1] << np.uint64(WORD - shift)
-            code = np.uint64(0)
-            for table in range(TABLES):
-                code |= (found >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
-            codes[word, line] = code
+def code_row(bits: Any, codes: Any, line: int) -> None:
+    """Write a line of the codes (words, lines) of a row of bits."""
+    for word in range(codes.shape[0]):
+        at, shift = word * _ROWS // WORD, word * _ROWS % WORD
+        found = bits[at] >> np.uint64(shift)
+        if shift > WORD - _ROWS and at + 1 < bits.size:
+            found |= bits[at + 1] << np.uint64(WORD - shift)
+        code = np.uint64(0)
+        for table in range(TABLES):
+            code |= (found >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
+        codes[word, line] = code
 
 
 @compiled
@@ -108,12 +120,16 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines:
 
     lines (_ROWS lanes) is scratch memory, 0 past the last column.
     """
-    rows, width = matrix.shape
+    (rows, width), flat = matrix.shape, matrix.reshape(-1)
     used, there = min(lanes, width - at), min(_ROWS, rows - low)
     # All rows first: they are far from each other in memory, and are waited for together.
-    for i in range(there):
-        for j in range(used):
-            lines[i * lanes + j] = matrix[low + i, at + j]
+    if used == lanes:
+        for i in range(there):
+            copy_vector(flat, (low + i) * width + at, lines, i * lanes)
+    else:
+        for i in range(there):
+            for j in range(used):
+                lines[i * lanes + j] = flat[(low + i) * width + at + j]
     lines[there * lanes :] = 0
     for table in range(TABLES):
         fill_table(tables, (table << INPUTS) * lanes, lines, table * INPUTS * lanes)
@@ -121,7 +137,7 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines:
 
 @compiled
 def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, rows: Any, out: Any) -> None:
-    lines, width = codes.shape[1], out.shape[1]
+    lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
     parts = -(-lines // together)
     tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
     total, scratch = np.empty(together * lanes, matrix.dtype), np.zeros(_ROWS * lanes, matrix.dtype)
@@ -135,30 +151,32 @@ def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: A
             for line in range(size):
                 add_subsets(total, line * lanes, code[low + line], tables)
         for line in range(size):
-            for j in range(used):
-                out[rows[low + line], at + j] = total[line * lanes + j]
+            to = rows[low + line] * width + at
+            if used == lanes:
+                copy_vector(total, line * lanes, flat, to)
+            else:
+                for j in range(used):
+                    flat[to + j] = total[line * lanes + j]
 
 
-def _sums(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
+def new_codes(rows: int, lines: int) -> Array:
+    """Return memory for the codes (words, lines) of lines that are sums of some rows of a matrix."""
+    return empty((-(-rows // _ROWS), lines), np.uint64)
+
+
+def add_subsets_of_rows(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
     """Write to rows of out the sums of the rows of a matrix (rows, width) that the codes (words, lines) name."""
     lines, width = codes.shape[1], matrix.shape[1]
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
-    together = _together(lines, blocks)
+    together = _together(lines, blocks, _PARTS // 2 * cores())
     parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
-
-
-def forward(words: Array, rows: Array, w: Array, out: Array) -> None:
-    """Write to some rows of out those of x w, x the bits of spikes (rows, words)."""
-    codes = empty((-(-len(w) // _ROWS), len(rows)), np.uint64)
-    parallel_for(_code_rows, len(rows), words, rows, codes, grain=32)
-    _sums(codes, w, rows, out)
 
 
 def weight_adjoint(words: Array, columns: int, g: Array) -> Array:
     """Return x' g, x the bits of spikes (rows, words) with some columns, g (rows, outputs)."""
-    codes = empty((-(-len(words) // _ROWS), columns), np.uint64)
+    codes = new_codes(len(words), columns)
     parallel_for(_code_columns, len(codes), words, codes, grain=1)
     out = empty((columns, g.shape[1]), g.dtype)
-    _sums(codes, np.ascontiguousarray(g), np.arange(columns), out)
+    add_subsets_of_rows(codes, np.ascontiguousarray(g), np.arange(columns), out)
     return out

@@ -49,7 +49,7 @@ def _forward(
     _, f, nu = constants
     groups, most = -(-b.samples // b.together), padded(b.width * b.together)
     x = np.empty((f.cut + CHUNK, most), w.dtype)
-    u = np.empty((1, most), w.dtype)
+    ring, table, u = x.reshape(-1), w.reshape(-1), np.empty((1, most), w.dtype)
     fired = np.empty((nu.cut + CHUNK, most), np.uint8)
     state = np.empty(4 * most, w.dtype)
     for block in range(first, last):
@@ -61,8 +61,8 @@ def _forward(
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
-                    total = x[k % len(x), i * size : (i + 1) * size]
-                    gather(total, start[row], start[row + 1], index, w, at)
+                    to = k % len(x) * most + i * size
+                    gather(ring, to, size, start[row], start[row + 1], index, table, at, b.outputs)
             forward_block(t, end, state, x, 0, u, 0, fired, 0, count * size, constants)
             for k in range(t, end):
                 for i in range(count):

@@ -95,13 +95,14 @@ def _dense(
     constants: Any,
 ) -> None:
     """Run blocks through a chunk; their input is a list of spikes, or where that is empty, already weighted."""
-    across = -(-b.outputs // b.width)
+    across, table = -(-b.outputs // b.width), w.reshape(-1)
     u = np.empty((1, b.width * b.together), w.dtype)
     for block in range(first, last):
         low, at = block // across * b.together, block % across * b.width
         count, size = min(b.together, b.samples - low), min(b.width, b.outputs - at)
         column = low * b.outputs + at
         state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        flat = ring.reshape(-1)
         for t in range(0, len(out), CHUNK):
             end = min(t + CHUNK, len(out))
             if len(weighted):
@@ -110,8 +111,8 @@ def _dense(
                 for k in range(t, end):
                     for i in range(count):
                         row = k * b.samples + low + i
-                        total = ring[(begun + k) % len(ring), i * size : (i + 1) * size]
-                        add_rows(total, start[row], start[row + 1], index, w, at, limit)
+                        to = (begun + k) % len(ring) * ring.shape[1] + i * size
+                        add_rows(flat, to, size, start[row], start[row + 1], index, table, at, b.outputs, limit)
             forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, constants)
             _give(t, end, begun, fired, 0, out, column, count * size)
 

@@ -63,6 +63,22 @@ def _add_subsets(typing_context: Any, total: Any, at: Any, code: Any, tables: An
 add_subsets: Any = intrinsic(_add_subsets)
 
 
+def _copy_vector(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
+    """Copy x[at : at + lanes] to y[to : to + lanes]; x and y are flat."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, align = _vector(context, x), x.dtype.bitwidth // 8
+        found = _load(builder, _pointer(context, builder, x, *arguments[:2]), vector, align)
+        pointer = builder.bitcast(_pointer(context, builder, y, *arguments[2:]), vector.as_pointer())
+        builder.store(found, pointer).align = align
+        return context.get_dummy_value()
+
+    return types.none(x, types.intp, y, types.intp), generate
+
+
+copy_vector: Any = intrinsic(_copy_vector)
+
+
 def _fill_table(typing_context: Any, tables: Any, at: Any, lines: Any, low: Any) -> Any:
     """Write the sums of all subsets of six lines, one vector each in lines from `low` on, to tables, from `at` on.
 

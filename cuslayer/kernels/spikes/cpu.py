@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,15 @@ class SpikeList:
     @property
     def index(self) -> Array:
         """The position of each spike within its line, ascending, int32. The bits are released."""
+        return self.listed(lambda words, index: parallel_for(_fill, len(words), words, self.start, index, grain=32))
+
+    def listed(self, fill: Callable[[Array, Array], None]) -> Array:
+        """Return `index`; if there is no list yet, by a function that writes it from the bits."""
         with self._lock:
             if self._index is None:
                 words: Any = self._words
                 index = empty((self.count,), np.int32)
-                parallel_for(_fill, len(words), words, self.start, index, grain=32)
+                fill(words, index)
                 self._index, self._words = index, None
             return self._index
 
