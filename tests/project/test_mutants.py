@@ -20,7 +20,7 @@ KERNELS = ROOT / "cuslayer/kernels"
 OF_SHIFT = ("tests/layers/test_shift.py::test_each_neuron_has_its_delay",)
 
 
-def of_shift(new: str, old: str = "x, t - least") -> Mutant:
+def of_shift(new: str, old: str = "x, t, least") -> Mutant:
     return Mutant("cuslayer/kernels/response/cpu.py", new, "_shift", old, new, OF_SHIFT)
 
 
@@ -70,7 +70,7 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("optim.cu"))
     chosen = {
         of_shift("while x.shape[0]:", "if turn == 1:"): "caught",  # it does not end
-        of_shift("x, t + least"): "caught",
+        of_shift("x, t, -least"): "caught",
         of_cuda: "caught",
         # Not a fault.
         of_shift("turn <= 1:", "turn == 1:"): "survived",
