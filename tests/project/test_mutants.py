@@ -75,8 +75,8 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
         # Not a fault.
         of_shift("turn <= 1:", "turn == 1:"): "survived",
         # Not a program for Numba, Python, C++; a crash; no such text.
-        of_shift("x, t - lest"): "invalid",
-        of_shift("x, t - "): "invalid",
+        of_shift("x, t, lest"): "invalid",
+        of_shift("x, t, "): "invalid",
         of_cuda._replace(what="no C++", new=f"{of_cuda.new} nothing"): "invalid",
         of_shift("__import__('os').abort()", "return y")._replace(place="shift"): "invalid",
         of_shift("", "?"): "invalid",
