@@ -50,7 +50,7 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
 
 
 # A kernel with the bytes that it moves, and its multiplications and additions if it has many: 0 if not.
-Timed = tuple[Callable[[], object], float, int]
+Timed = tuple[Callable[[], object], float, float]
 
 
 def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
@@ -107,19 +107,24 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     of_fir = arithmetic.filtered(steps, columns, taps.size)
     of_spikes = arithmetic.scattered(spikes, taps.size)
     of_refraction = 2 * (srm.refractory.size - 1) * x.size
-    operations = {
+    operations: dict[str, float] = {
         **{"fir": of_fir, "fir_adjoint": of_fir, "filter_bank_adjoint": of_fir},
         **{"filter_bank": of_spikes, "filter_bank_weight_adjoint": of_spikes},
         **{"sampled_spike": of_refraction, "sampled_spike_adjoint_exact": of_refraction},
         "loihi": arithmetic.LOIHI * x.size,
     }
+    of_one = arithmetic.exponential() * x.size
+    once = ("spike_adjoint", "spike_adjoint_exact", "adaptive_adjoint", "leaky_adjoint", "resonate_adjoint")
+    operations |= dict.fromkeys((*once, "neuron_adjoint", "neuron_adjoint_exact"), of_one)
+    # Of three bells.
+    operations |= dict.fromkeys(("surrogate_adjoint", "surrogate_adjoint_exact"), 3 * of_one)
     found: dict[str, Timed] = {
         name: (call, x.size * traffic.bytes_per_element(name, "float32"), operations.get(name, 0))
         for name, call in calls.items()
     }
     # Not in traffic.py: on a GPU it is two other kernels.
     of_response = arithmetic.filtered(steps, columns, chip.samples.size)
-    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes, of_response)}
+    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes, of_response + of_one)}
 
 
 def in_space(columns: int, steps: int = STEPS) -> dict[str, Timed]:
