@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from cuslayer.data.arrays import Arrays
-from cuslayer.data.audio import AudioToSpikes, Bands, Code, Delta, Latency, Levels, Rate, Waves
+from cuslayer.data.audio import (
+    AudioToSpikes,
+    Bands,
+    Code,
+    Delta,
+    Latency,
+    Levels,
+    Rate,
+    Sounds,
+    Waves,
+    read_sounds,
+    read_wave,
+)
 from cuslayer.data.augment import (
     Compose,
     Crop,
@@ -52,6 +64,7 @@ __all__ = [
     "RandomShift",
     "Rate",
     "ShiftChannels",
+    "Sounds",
     "SpikeCounts",
     "Stretch",
     "Subset",
@@ -60,6 +73,8 @@ __all__ = [
     "open_folder",
     "read_counts",
     "read_events",
+    "read_sounds",
+    "read_wave",
     "split",
     "write_counts",
     "write_events",
