@@ -17,6 +17,7 @@ from cuslayer.data.augment import (
     Stretch,
     Transform,
 )
+from cuslayer.data.catalog import Loaded, load
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
@@ -46,6 +47,7 @@ __all__ = [
     "Jitter",
     "Latency",
     "Levels",
+    "Loaded",
     "Loader",
     "RandomShift",
     "Rate",
@@ -55,6 +57,7 @@ __all__ = [
     "Subset",
     "Transform",
     "Waves",
+    "load",
     "open_folder",
     "read_counts",
     "read_events",
