@@ -20,7 +20,10 @@ _TEST_EVERY = 10
 
 @dataclass(frozen=True)
 class _Known:
-    """A data set: tonic's class, what `load` says of it, and the options of tonic's class for each split."""
+    """A data set: tonic's class, what `load` says of it, and the options of tonic's class for each split.
+
+    Times of some count from the camera's start, not from the recording's: their first event is at 0.
+    """
 
     kind: str
     shape: tuple[int, ...]
@@ -29,12 +32,13 @@ class _Known:
     splits: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"train": {"train": True}, "test": {"train": False}}
     )
+    from_start: bool = False
 
 
 _OWN_SPLIT: dict[str, dict[str, Any]] = {"train": {}, "test": {}}
 _KNOWN = {
-    "cifar10dvs": _Known("CIFAR10DVS", (128, 128, 2), 10, 1300.0, _OWN_SPLIT),
-    "dvsgesture": _Known("DVSGesture", (128, 128, 2), 11, 1500.0),
+    "cifar10dvs": _Known("CIFAR10DVS", (128, 128, 2), 10, 1300.0, _OWN_SPLIT, from_start=True),
+    "dvsgesture": _Known("DVSGesture", (128, 128, 2), 11, 1500.0, from_start=True),
     "nmnist": _Known("NMNIST", (34, 34, 2), 10, 300.0),
     "ntidigits": _Known(
         "NTIDIGITS18",
@@ -77,7 +81,7 @@ class Loaded:
     def __getitem__(self, index: SupportsIndex, /) -> tuple[Events, int]:
         place = check.position("load", index, len(self))
         events, label = self._source[int(self._order[place])]
-        return FromStart()(events, self.shape), label
+        return FromStart()(events, self.shape) if _KNOWN[self.name].from_start else events, label
 
     def where(self, index: int) -> str:
         """Return the name of a recording, for messages."""
@@ -99,8 +103,9 @@ def load(
 ) -> Loaded:
     """Return a known data set, read by the package tonic (``pip install 'cuslayer[tonic]'``).
 
-    Steps are of 1 ms, as in SLAYER; times count from a recording's first event; later events than `duration` are
-    dropped by the `Loader`. Recordings that tonic finds as files are in the order of their paths, on every machine.
+    Steps are of 1 ms, as in SLAYER; events later than `duration` are dropped by the `Loader`. Times of dvsgesture and
+    cifar10dvs count from a recording's first event. Recordings that tonic finds as files are in the order of their
+    paths, on every machine.
 
     ========== ============= ============= ======= ======== ======================================
     name       tonic's class shape         classes duration splits

@@ -114,7 +114,8 @@ class Config:
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
-        data: the folder of recordings; None for the embedded digits.
+        dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
+        data: the folder of recordings, or in which tonic keeps its data sets; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
         out: the folder for results; None for a new folder under runs/.
@@ -138,6 +139,7 @@ class Config:
     firing_rate: float = 30.0
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
+    dataset: str | None = None
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -229,7 +231,8 @@ class Config:
         if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
             error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
-        paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
+        paths = {"dataset": self.dataset, "in": self.data, "train": self.train_list, "test": self.test_list}
+        paths |= {"out": self.out}
         optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         if self.optimizer.momentum_decay is None:
             optimizer["momentumDecay"] = "none"

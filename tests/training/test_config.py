@@ -135,7 +135,8 @@ def test_the_other_configuration_differs_in_every_field():
     usual = Config()
     for part, plain in ((OTHER, usual), (OTHER.neuron, usual.neuron), (OTHER.optimizer, usual.optimizer)):
         same = [f.name for f in fields(part) if getattr(part, f.name) == getattr(plain, f.name)]
-        assert same in ([], ["error"])
+        # A data set that is known by name has no lists: test_named.py writes and reads it.
+        assert same in ([], ["error", "dataset"])
 
 
 def test_round_trip_of_every_key(load):
