@@ -30,6 +30,7 @@ from cuslayer.data.augment import (
     Stretch,
     Transform,
 )
+from cuslayer.data.catalog import Loaded, load
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
@@ -59,6 +60,7 @@ __all__ = [
     "Jitter",
     "Latency",
     "Levels",
+    "Loaded",
     "Loader",
     "Mask",
     "RandomShift",
@@ -70,6 +72,7 @@ __all__ = [
     "Subset",
     "Transform",
     "Waves",
+    "load",
     "open_folder",
     "read_counts",
     "read_events",

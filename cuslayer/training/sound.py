@@ -81,8 +81,9 @@ class SoundConfig:
         )
         return AudioToSpikes(bands, (Levels(self.levels, falling=self.falling),), duration, self.lead)
 
-    def transform(self, populations: int) -> Compose:
+    def transform(self) -> Compose:
         """Return what changes a recording differently in each epoch."""
+        populations = len(self.levels) * (1 + self.falling)
         return Compose(
             (
                 Stretch(self.stretch),
