@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from cuslayer.data.arrays import Arrays
-from cuslayer.data.audio import AudioToSpikes, Bands, Code, Delta, Latency, Levels, Rate, Waves
+from cuslayer.data.audio import (
+    AudioToSpikes,
+    Bands,
+    Code,
+    Delta,
+    Latency,
+    Levels,
+    Rate,
+    Sounds,
+    Waves,
+    read_sounds,
+    read_wave,
+)
 from cuslayer.data.augment import (
     Compose,
     Crop,
@@ -18,6 +30,7 @@ from cuslayer.data.augment import (
     Stretch,
     Transform,
 )
+from cuslayer.data.catalog import Loaded, load
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
@@ -47,19 +60,24 @@ __all__ = [
     "Jitter",
     "Latency",
     "Levels",
+    "Loaded",
     "Loader",
     "Mask",
     "RandomShift",
     "Rate",
     "ShiftChannels",
+    "Sounds",
     "SpikeCounts",
     "Stretch",
     "Subset",
     "Transform",
     "Waves",
+    "load",
     "open_folder",
     "read_counts",
     "read_events",
+    "read_sounds",
+    "read_wave",
     "split",
     "write_counts",
     "write_events",

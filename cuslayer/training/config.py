@@ -16,6 +16,7 @@ from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
+from cuslayer.training.sound import SoundConfig
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
@@ -117,7 +118,10 @@ class Config:
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
-        data: the folder of recordings; None for the embedded digits.
+        sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
+        dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
+        data: the folder of recordings, a file of sounds, or the folder in which tonic keeps its
+            data sets; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
         out: the folder for results; None for a new folder under runs/.
@@ -142,6 +146,8 @@ class Config:
     firing_rate: float = 30.0
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
+    sound: SoundConfig | None = None
+    dataset: str | None = None
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -238,7 +244,8 @@ class Config:
         if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
             error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
-        paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
+        paths = {"dataset": self.dataset, "in": self.data, "train": self.train_list, "test": self.test_list}
+        paths |= {"out": self.out}
         optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         if self.optimizer.momentum_decay is None:
             optimizer["momentumDecay"] = "none"
@@ -253,6 +260,7 @@ class Config:
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},
             "neuron": neuron_constants(self.neuron),
             **({"layer": [_word_to_yaml(word) for word in self.layers]} if self.layers else {}),
+            **({"sound": self.sound.to_yaml()} if self.sound else {}),
             "training": training,
         }
         return yaml.safe_dump(document, sort_keys=False)

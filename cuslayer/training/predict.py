@@ -41,7 +41,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
 
     Args:
         run: the run, as of `load_run`; its network should be in evaluation mode.
-        files: event files of any format that `read_events` reads.
+        files: event files of any format that `read_events` reads; of a run that hears sounds, WAV files.
         batch: the number of recordings to compute at a time; by default that of the training.
 
     Raises:
@@ -83,9 +83,12 @@ def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
     Raises:
         ValueError: the file is missing or damaged, or the recording does not fit the network.
     """
+    sound, dt = run.config.sound, run.config.neuron.dt
+    if sound is not None:
+        return sound.spikes_of_file(path, dt, run.config.duration)
     events = read_events(path)
     try:
-        return events.to_spikes(run.net.input_shape, run.config.steps, run.config.neuron.dt)
+        return events.to_spikes(run.net.input_shape, run.config.steps, dt)
     except ValueError as problem:
         raise ValueError(f"{op}: {path}: {str(problem).removeprefix('to_spikes: ')}") from None
 
@@ -100,6 +103,6 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     Raises:
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
-    found = load_data(run.config.with_options(data=data), run.net, op="report")
+    found = load_data(run.config.with_options(data=data), run.net, op="report", other=data is not None)
     title, spikes, target = found.example
     return spikes[:, None], target, title

@@ -135,7 +135,8 @@ def test_the_other_configuration_differs_in_every_field():
     usual = Config()
     for part, plain in ((OTHER, usual), (OTHER.neuron, usual.neuron), (OTHER.optimizer, usual.optimizer)):
         same = [f.name for f in fields(part) if getattr(part, f.name) == getattr(plain, f.name)]
-        assert same in ([], ["error", "over"])
+        # A data set that is known by name has no lists, and one of sounds neither: test_named.py and test_sound_run.py.
+        assert same in ([], ["error", "over", "dataset", "sound"])
 
 
 def test_round_trip_of_every_key(load):
