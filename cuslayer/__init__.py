@@ -73,6 +73,7 @@ from cuslayer.inspection import (
     demo,
     explain,
     health,
+    ops,
     reassignment,
     record,
     report,
@@ -83,12 +84,15 @@ from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Affine,
     Average,
+    BatchNorm,
     Conv,
     ConvTranspose,
+    Decimate,
     Delay,
     Dense,
     Dropout,
     FilterBank,
+    KWinners,
     Layer,
     Pool,
     Shift,
@@ -114,6 +118,7 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
+from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.cuba import CUBA
@@ -138,16 +143,19 @@ __all__ = [
     "AdaptiveLIF",
     "Affine",
     "Average",
+    "BatchNorm",
     "BinaryCrossEntropyLoss",
     "Conv",
     "ConvTranspose",
     "CrossEntropyLoss",
+    "Decimate",
     "Delay",
     "Dense",
     "Dropout",
     "Events",
     "FilterBank",
     "GradientFlow",
+    "KWinners",
     "Layer",
     "Loihi",
     "NAdam",
@@ -162,6 +170,7 @@ __all__ = [
     "SampledSRM",
     "Sequential",
     "Shift",
+    "SparsityLoss",
     "SpikeCountLoss",
     "SpikeMaxLoss",
     "SpikeRateLoss",
@@ -229,6 +238,7 @@ __all__ = [
     "negative",
     "no_grad",
     "not_equal",
+    "ops",
     "plot",
     "power",
     "quantize",
