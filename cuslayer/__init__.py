@@ -79,7 +79,15 @@ from cuslayer.inspection import (
     report,
     show_in_notebooks,
 )
-from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.interchange import (
+    export_hdf5,
+    export_nir,
+    from_nchwt,
+    import_hdf5,
+    import_nir,
+    load_slayer,
+    to_nchwt,
+)
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Affine,
@@ -95,6 +103,7 @@ from cuslayer.layers import (
     KWinners,
     Layer,
     Pool,
+    Recurrent,
     Shift,
     TemporalFilter,
     Unpool,
@@ -166,6 +175,7 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "Recurrent",
     "ResonateAndFire",
     "SampledSRM",
     "Sequential",
@@ -210,6 +220,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "export_hdf5",
+    "export_nir",
     "from_dlpack",
     "from_nchwt",
     "gradcheck",
@@ -217,6 +228,7 @@ __all__ = [
     "greater_equal",
     "health",
     "import_hdf5",
+    "import_nir",
     "kernel",
     "less",
     "less_equal",

@@ -61,6 +61,7 @@ from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.layers.k_winners import k_winners
 from cuslayer.layers.pool import pool, unpool
 from cuslayer.layers.pool_neuron import pool_neuron
+from cuslayer.layers.recurrent import recurrent
 from cuslayer.layers.weight_hooks import quantize, weight_norm
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.loss.classification import cross_entropy, moving_count
@@ -144,6 +145,7 @@ __all__ = [
     "psp",
     "quantize",
     "ravel",
+    "recurrent",
     "replicate",
     "reshape",
     "resonate",

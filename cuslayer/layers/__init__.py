@@ -13,6 +13,7 @@ from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.k_winners import KWinners
 from cuslayer.layers.pool import Pool, Unpool
+from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weight_hooks import WeightNorm
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "KWinners",
     "Layer",
     "Pool",
+    "Recurrent",
     "Shift",
     "TemporalFilter",
     "Unpool",

@@ -237,6 +237,10 @@ class Dynamic(Neuron):
             i = out[t] = share * i + x[t]
         return out
 
+    def _plain(self, operate: Any) -> bool:
+        """Return whether the neurons are those of a class with the method `operate`, and their spikes count as 1."""
+        return type(self).__call__ is Dynamic.__call__ and type(self).operate is operate and not self.graded
+
     def operate(self, x: Any, states: States | None) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
         raise TypeError(f"{type(self).__name__}: neurons with states must define operate")

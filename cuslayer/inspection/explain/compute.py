@@ -17,7 +17,7 @@ from cuslayer.layers import Layer
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
-from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -32,9 +32,9 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
-    linear, so the parts are computed as the gradient of the potential.
-    What biases add is one part, "bias". Where branches are joined before the neurons,
-    the inputs are those of several layers, the `sources` of the explanation. Dropout is off.
+    linear, so the parts are computed as the gradient of the potential. What biases add is one part, "bias". Where
+    branches are joined before the neurons, the inputs are those of several layers, the `sources` of the explanation;
+    those of a `Recurrent` layer are also the earlier spikes of the layer itself, the last source. Dropout is off.
 
     A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
     potential is one part, "not explained".
@@ -138,7 +138,8 @@ class Run:
     def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
         """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
         found, between = feeds(self.nodes, neurons.inputs)
-        stages = [self.nodes[number].stage for number in between]
+        recurrence = as_neuron("explain", neurons.stage).recurrence
+        stages = [*(self.nodes[number].stage for number in between), recurrence]
         added = {id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}
         gradients = {number: p.grad for number, p in added.items()}
         with eval_mode(self.net), no_grad(active=False):
@@ -159,6 +160,9 @@ class Run:
             # A spike that does not reach the neuron has no share: 0, without rounding.
             with exact_zeros():
                 y.backward(to_device(start))
+                if recurrence is not None:
+                    leaves[neurons.number] = Tensor(self.outputs[neurons.number], requires_grad=True)
+                    recurrence(leaves[neurons.number]).backward(to_device(start))
             bias = sum(float(to_numpy((p.grad * p.data).sum())) for p in added.values() if p.grad is not None)
         for number, p in added.items():
             p.grad = gradients[number]

@@ -86,7 +86,7 @@ def _shifts_both_ways(stages: Sequence[Any]) -> bool:
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:
     w = to_numpy(layer.effective_weight().data)
     dense = kernels.cpu.dense
-    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.INPUTS}
+    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.subsets.INPUTS}
     return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 
