@@ -73,6 +73,7 @@ from cuslayer.inspection import (
     demo,
     explain,
     health,
+    ops,
     reassignment,
     record,
     report,
@@ -91,12 +92,15 @@ from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
     Affine,
     Average,
+    BatchNorm,
     Conv,
     ConvTranspose,
+    Decimate,
     Delay,
     Dense,
     Dropout,
     FilterBank,
+    KWinners,
     Layer,
     Pool,
     Recurrent,
@@ -123,6 +127,7 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
+from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.cuba import CUBA
@@ -147,16 +152,19 @@ __all__ = [
     "AdaptiveLIF",
     "Affine",
     "Average",
+    "BatchNorm",
     "BinaryCrossEntropyLoss",
     "Conv",
     "ConvTranspose",
     "CrossEntropyLoss",
+    "Decimate",
     "Delay",
     "Dense",
     "Dropout",
     "Events",
     "FilterBank",
     "GradientFlow",
+    "KWinners",
     "Layer",
     "Loihi",
     "NAdam",
@@ -172,6 +180,7 @@ __all__ = [
     "SampledSRM",
     "Sequential",
     "Shift",
+    "SparsityLoss",
     "SpikeCountLoss",
     "SpikeMaxLoss",
     "SpikeRateLoss",
@@ -241,6 +250,7 @@ __all__ = [
     "negative",
     "no_grad",
     "not_equal",
+    "ops",
     "plot",
     "power",
     "quantize",

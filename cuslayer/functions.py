@@ -52,11 +52,13 @@ from cuslayer.encoding import replicate
 from cuslayer.layers.affine import leaky_integral
 from cuslayer.layers.conv import conv
 from cuslayer.layers.conv_transpose import conv_transpose
+from cuslayer.layers.decimate import decimate
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import dense
 from cuslayer.layers.dropout import dropout
 from cuslayer.layers.filter_bank import filter_bank, fir
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.layers.k_winners import k_winners
 from cuslayer.layers.pool import pool, unpool
 from cuslayer.layers.pool_neuron import pool_neuron
 from cuslayer.layers.recurrent import recurrent
@@ -68,6 +70,7 @@ from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
 from cuslayer.network.join import join
+from cuslayer.network.synaptic import synaptic_operations
 from cuslayer.neurons.adaptive_lif import adaptive
 from cuslayer.neurons.leaky import leaky
 from cuslayer.neurons.loihi import loihi
@@ -96,6 +99,7 @@ __all__ = [
     "copy",
     "cross_entropy",
     "cumsum",
+    "decimate",
     "dense",
     "dense_neuron",
     "divide",
@@ -111,6 +115,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "join",
+    "k_winners",
     "leaky",
     "leaky_integral",
     "less",
@@ -159,6 +164,7 @@ __all__ = [
     "subtract",
     "sum",
     "swapaxes",
+    "synaptic_operations",
     "tanh",
     "tensordot",
     "transpose",

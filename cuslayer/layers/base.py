@@ -1,4 +1,4 @@
-"""Base classes of layers: parameters and output shapes, a weight with hooks, a window that slides over frames."""
+"""Base classes of layers: parameters and output shapes, a weight with hooks and a bias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
-from cuslayer.kernels.constants import Window
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor
@@ -18,7 +17,6 @@ from cuslayer.tape import Tensor, as_tensor
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
-Pair: TypeAlias = "int | tuple[int, int]"
 
 
 # The most elements of a parameter that is drawn. While a network is read from a file, those of its largest array.
@@ -127,6 +125,10 @@ class Layer:
         """Yield the name of each attribute that is a tensor or a layer, and its value."""
         for name, value in vars(self).items():
             yield from tensors_and_layers(name, value)
+
+    def constants(self) -> list[Tensor]:
+        """Return the tensors that are added to what depends on the input in evaluation, such as a bias."""
+        return []
 
     def layers_within(self) -> list[Layer]:
         """Return the layer itself and all layers in it, each once."""
@@ -319,6 +321,9 @@ class Synapse(Hooked):
         """Return the weighted input with the bias, if there is one."""
         return y if self.bias is None else y + self.bias
 
+    def constants(self) -> list[Tensor]:
+        return [] if self.bias is None else [self.bias]
+
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight, *super()._first_parameters()]
 
@@ -370,29 +375,3 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
     """Return the options of a layer that differ from their defaults, as they are written in a call."""
     changed = {name: getattr(layer, name) for name, default in defaults.items() if getattr(layer, name) != default}
     return "".join(f", {name}={value}" for name, value in changed.items())
-
-
-def check_frames(op: str, shape: tuple[Any, ...]) -> None:
-    """Raise ValueError unless a shape is (T, N, H, W, C)."""
-    if len(shape) != 5:
-        hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
-        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {shape}{hint}")
-
-
-class Sliding:
-    """Mixin of layers with a window that slides over frames."""
-
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-
-    def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
-        """Validate and set the window's constants."""
-        window = Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
-        self.kernel_size, self.stride, self.padding, self.dilation = window
-
-    @property
-    def window(self) -> Window:
-        """The window in the form that kernels take."""
-        return Window(self.kernel_size, self.stride, self.padding, self.dilation)

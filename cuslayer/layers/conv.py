@@ -8,7 +8,8 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Shape, Synapse, WeightHooks, changed_options
+from cuslayer.layers.window import Pair, Sliding, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 

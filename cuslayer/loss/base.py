@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -211,3 +212,8 @@ def sent_labels(loss: Any, target: Any, spikes: Any) -> Any:
 def scored(loss: Any, output: Any, target: Any) -> tuple[Any, Any]:
     """Return output and target as a score takes them, by `ClassLoss.scored`; as they are for a loss without it."""
     return loss.scored(output, target) if callable(getattr(loss, "scored", None)) else (output, target)
+
+
+def observing(loss: Any, net: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a loss observes a network's forward pass, by its method `observing` if it has one."""
+    return loss.observing(net) if callable(getattr(loss, "observing", None)) else nullcontext()

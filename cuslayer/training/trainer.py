@@ -14,7 +14,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
-from cuslayer.loss.base import scored, sent_labels
+from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.memory import step_error
@@ -234,7 +234,8 @@ class Trainer:
 
     def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
         """Return the output for a batch, the target where loss and score need it, and the loss."""
-        spikes = self.net(x)
+        with observing(self.loss, self.net):
+            spikes = self.net(x)
         target = sent_labels(self.loss, target, spikes)
         return spikes, target, self.loss(spikes, target)
 
