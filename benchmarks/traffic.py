@@ -98,6 +98,12 @@ WAYS = {
     "pool_neuron_adjoint": {"g": "r", "u": "r", "half": "", "g_u": "W", "x": "w"},
     "psp": {"x": "r", "a": "w"},
     "psp_adjoint": {"g": "r", "y": "w"},
+    "recurrent_srm": {"x": "r", "w": "", "states": "W", "z": "w", "u": "w", "s": "w"},
+    "recurrent_leaky": {"x": "r", "w": "", "keep": "", "states": "W", "u": "w", "s": "w"},
+    "recurrent_adaptive": {"x": "r", "w": "", "keep": "", "states": "W", "u": "w", "s": "w", "h": "w", "r": "w"},
+    "recurrent_adjoint_srm": {"g": "r", "u": "r", "w": "", "states": "W", "g_u": "w", "y": "w"},
+    "recurrent_adjoint_leaky": {"g": "r", "u": "r", "w": "", "keep": "", "states": "W", "y": "w"},
+    "recurrent_adjoint_adaptive": {"g": "r", "u": "r", "h": "r", "w": "", "keep": "", "states": "W", "y": "w"},
     "resonate": {"x": "r", "re_keep": "", "im_keep": "", "states": "W", "u": "w", "s": "w", "real_parts": "w"},
     "resonate_adjoint": {
         **{"g": "r", "u": "r", "real_parts": "r", "states": "", "re_keep": "", "im_keep": "", "y": "w", "sums": "W"},

@@ -239,6 +239,11 @@ class Recurrent(Layer, Neuron):
             raise ValueError(f"Recurrent: layer must go from a population to itself, got {layer!r}")
 
     @property
+    def own_layer(self) -> Any:
+        """The layer."""
+        return self.layer
+
+    @property
     def scalable(self) -> bool:
         """Whether `calibrate` scales it as a layer: no, it is neurons."""
         return False

@@ -147,6 +147,8 @@ class Neuron:
     names: ClassVar[Names | None] = None
     # The weighted input that the neurons get from their own spikes (T, N, ...), for neurons that are recurrent.
     recurrence: Callable[[Any], Tensor] | None = None
+    # The layer that it comes through, whose output `calibrate` scales with the layer before the neurons.
+    own_layer: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, namespace
 from cuslayer.kernels.adaptive.constants import Adaptation, AdaptiveSpiking
-from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate, Window, least_state
+from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Window, least_state
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 
@@ -92,9 +92,11 @@ class Backward(NamedTuple):
     states: Array | None
 
 
-def _side_by_side(keeps: Sequence[Array], neurons: int) -> Array:
+def side_by_side(keeps: Sequence[Array], neurons: int) -> Array:
     """Return shares, (K,) each with K a divisor of the number of neurons, as one array (states x neurons,)."""
-    return np.concatenate([np.resize(keep, neurons) if neurons else keep[:0] for keep in keeps])
+    xp = namespace(keeps[0])
+    each = (xp.broadcast_to(keep, (neurons // max(keep.size, 1), keep.size)).reshape(-1) for keep in keeps)
+    return cast(Array, xp.concatenate(list(each), axis=0))
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,6 @@ class SrmProgram:
     kind: ClassVar[str] = "srm"
     states: ClassVar[int] = 4
     errors: ClassVar[int] = 4
-
-    @property
-    def surrogate(self) -> Surrogate:
-        """Threshold and surrogate."""
-        return self.spiking
 
     def saved(self, trained: bool) -> int:
         """Return the number of arrays that backward needs of forward besides the potential."""
@@ -157,11 +154,6 @@ class LeakyProgram:
     states: ClassVar[int] = 2
     errors: ClassVar[int] = 2
 
-    @property
-    def surrogate(self) -> Surrogate:
-        """Threshold and surrogate."""
-        return self.spiking
-
     def saved(self, trained: bool) -> int:
         """Return the number of arrays that backward needs of forward besides the potential."""
         return 0
@@ -170,7 +162,7 @@ class LeakyProgram:
         """Return the constants of so many neurons, whose shares of current and voltage are `keeps`."""
         resets = self.spiking.reset.of_type(dtype), self.spiking.backward_reset.of_type(dtype)
         least = dtype.type(least_state(dtype))
-        return LeakyNumbers(_side_by_side(keeps, neurons), *resets, surrogate_numbers(self.spiking, dtype), least)
+        return LeakyNumbers(side_by_side(keeps, neurons), *resets, surrogate_numbers(self.spiking, dtype), least)
 
     def keep_adjoint(self, k: Any, given: Backward) -> Sequence[Array]:
         """Return the gradients of the shares for each column, by the kernels k of the arrays' device."""
@@ -195,11 +187,6 @@ class AdaptiveProgram:
     states: ClassVar[int] = 4
     errors: ClassVar[int] = 6
 
-    @property
-    def surrogate(self) -> Surrogate:
-        """Threshold and surrogate."""
-        return self.spiking
-
     def saved(self, trained: bool) -> int:
         """Return the number of arrays that backward needs of forward besides the potential: rise and refraction."""
         return 2 if trained or self.spiking.exact else 0
@@ -208,7 +195,7 @@ class AdaptiveProgram:
         """Return the constants of so many neurons, whose shares of the four states are `keeps`."""
         surrogate, least = surrogate_numbers(self.spiking, dtype), dtype.type(least_state(dtype))
         constants = self.spiking.adaptation(dtype), surrogate, self.spiking.exact, least
-        return AdaptiveNumbers(_side_by_side(keeps, neurons), *constants)
+        return AdaptiveNumbers(side_by_side(keeps, neurons), *constants)
 
     def keep_adjoint(self, k: Any, given: Backward) -> Sequence[Array]:
         """Return the gradients of the shares for each column, by the kernels k of the arrays' device."""
