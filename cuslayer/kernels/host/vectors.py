@@ -13,35 +13,37 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = binding.get_host_cpu_features()
-_REGISTER_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
+FEATURES = binding.get_host_cpu_features()
+REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
 # Bytes of a sum that is kept in registers; longer rows are added in several passes.
-KEPT_BYTES = _MOST_VECTORS * _REGISTER_BYTES
+KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 
 _INDEX, _SHORT = ir.IntType(64), ir.IntType(32)
 _function: Any = cgutils.get_or_insert_function
 
 
-class _Rows:
+class Rows:
     """Generates loads and stores of rows of some vectors, the last of which may be a part of a vector."""
 
     def __init__(self, context: Any, builder: Any, number: Any, vectors: int, width: Any) -> None:
         self.builder, self.vectors = builder, range(vectors)
-        self.lanes = _REGISTER_BYTES * 8 // number.bitwidth
+        self.lanes = REGISTER_BYTES * 8 // number.bitwidth
         self.vector = ir.VectorType(context.get_value_type(number), self.lanes)
         self._align = ir.Constant(_SHORT, number.bitwidth // 8)
-        bits, suffix = ir.VectorType(ir.IntType(1), self.lanes), f"v{self.lanes}f{number.bitwidth}.p0"
+        self.suffix = f"v{self.lanes}f{number.bitwidth}"
+        bits = ir.VectorType(ir.IntType(1), self.lanes)
         pointer = self.vector.as_pointer()
         load = ir.FunctionType(self.vector, [pointer, _SHORT, bits, self.vector])
         store = ir.FunctionType(ir.VoidType(), [self.vector, pointer, _SHORT, bits])
-        self._load = _function(builder.module, load, f"llvm.masked.load.{suffix}")
-        self._store = _function(builder.module, store, f"llvm.masked.store.{suffix}")
+        self._load = _function(builder.module, load, f"llvm.masked.load.{self.suffix}.p0")
+        self._store = _function(builder.module, store, f"llvm.masked.store.{self.suffix}.p0")
         rest = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * self.lanes))
         places = ir.Constant(ir.VectorType(_INDEX, self.lanes), list(range(self.lanes)))
-        self._within = builder.icmp_signed("<", places, self._splat(rest))
+        self._within = builder.icmp_signed("<", places, self.splat(rest))
 
-    def _splat(self, value: Any) -> Any:
+    def splat(self, value: Any) -> Any:
+        """Return a vector that has a number in each lane."""
         kind = ir.VectorType(value.type, self.lanes)
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_SHORT, 0))
         first = ir.Constant(ir.VectorType(_SHORT, self.lanes), [0] * self.lanes)
@@ -73,7 +75,7 @@ def _generate(vectors: int, context: Any, builder: Any, signature: Any, argument
         context.make_array(signature.args[n])(context, builder, value).data
         for n, value in ((0, total), (2, table), (5, index))
     )
-    rows = _Rows(context, builder, signature.args[0].dtype, vectors, width)
+    rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     before, start = rows.load(p_total, begin), builder.block
     head, check, add, after = (builder.append_basic_block(name) for name in ("head", "check", "add", "after"))
     builder.branch(head)
@@ -112,7 +114,7 @@ def _add_rows(
     width: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes, size = _REGISTER_BYTES * 8 // total.dtype.bitwidth, arguments[-1]
+        lanes, size = REGISTER_BYTES * 8 // total.dtype.bitwidth, arguments[-1]
         vectors = builder.sdiv(builder.add(size, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
         done = builder.append_basic_block("done")
         choice = builder.switch(vectors, done)
