@@ -19,6 +19,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.conv.busy import multiply_rows
 from cuslayer.kernels.host.memory import aligned
 from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -197,7 +198,8 @@ def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any, columns: i
     rows, width = maps.shape[1:]
     lines = maps.reshape(len(maps), rows * width)
     if groups == 1:
-        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
+        if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
+            _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
         return
     found = np.empty((_STEPS, rows * width), maps.dtype)
     for begin in range(first, last, _STEPS):
@@ -273,4 +275,6 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
 @compiled
 def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
-    _walk(first, last, x, 0, (m.samples, sample), low, high, m.columns * m.outputs, spikes, taps)
+    where_to = (x, 0, (m.samples, sample), low, high, m.columns * m.outputs)
+    if not multiply_rows(first, last, *where_to, spikes, taps):
+        _walk(first, last, *where_to, spikes, taps)

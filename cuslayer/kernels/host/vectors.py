@@ -13,8 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = binding.get_host_cpu_features()
-REGISTER_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
+FEATURES = binding.get_host_cpu_features()
+REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
 # Bytes of a sum that is kept in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
@@ -31,18 +31,19 @@ class Rows:
         self.lanes = REGISTER_BYTES * 8 // number.bitwidth
         self.vector = ir.VectorType(context.get_value_type(number), self.lanes)
         self._align = ir.Constant(_SHORT, number.bitwidth // 8)
-        bits, suffix = ir.VectorType(ir.IntType(1), self.lanes), f"v{self.lanes}f{number.bitwidth}.p0"
+        self.suffix = f"v{self.lanes}f{number.bitwidth}"
+        bits = ir.VectorType(ir.IntType(1), self.lanes)
         pointer = self.vector.as_pointer()
         load = ir.FunctionType(self.vector, [pointer, _SHORT, bits, self.vector])
         store = ir.FunctionType(ir.VoidType(), [self.vector, pointer, _SHORT, bits])
-        self._load = _function(builder.module, load, f"llvm.masked.load.{suffix}")
-        self._store = _function(builder.module, store, f"llvm.masked.store.{suffix}")
+        self._load = _function(builder.module, load, f"llvm.masked.load.{self.suffix}.p0")
+        self._store = _function(builder.module, store, f"llvm.masked.store.{self.suffix}.p0")
         rest = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * self.lanes))
         places = ir.Constant(ir.VectorType(_INDEX, self.lanes), list(range(self.lanes)))
         self._within = builder.icmp_signed("<", places, self.splat(rest))
 
     def splat(self, value: Any) -> Any:
-        """Return a vector of one value."""
+        """Return a vector that has a number in each lane."""
         kind = ir.VectorType(value.type, self.lanes)
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_SHORT, 0))
         first = ir.Constant(ir.VectorType(_SHORT, self.lanes), [0] * self.lanes)
