@@ -17,6 +17,7 @@ from cuslayer.data import (
     Latency,
     Levels,
     Loader,
+    Mask,
     RandomShift,
     Rate,
     ShiftChannels,
@@ -148,7 +149,54 @@ def test_a_stretch_multiplies_all_times():
     assert Stretch(1.0)(events, (3,)) == events
 
 
+def test_a_mask_drops_one_interval_and_the_same_channels_of_each_population():
+    time, neuron = (grid.ravel() for grid in np.meshgrid(np.arange(50.0), np.arange(30), indexing="ij"))
+    events = Events(time, neuron, None, 0 * neuron)  # three populations of 10
+    lengths, widths, starts, places = set(), set(), set(), set()
+    for seed in range(200):
+        found = Mask(20.0, channels=4, populations=3)(events, (30,), np.random.default_rng(seed))
+        left = np.zeros((50, 3, 10), bool)
+        left[found.t.astype(int), found.x // 10, found.x % 10] = True
+        silent, dropped = ~left.any(axis=(1, 2)), ~left.any(axis=(0, 1))
+        assert (left == (~silent[:, None, None] & ~dropped[None, None, :])).all()
+        assert not silent[-1]
+        for gap, sizes, begins in ((silent, lengths, starts), (dropped, widths, places)):
+            at = np.flatnonzero(gap)
+            assert len(at) == 0 or at[-1] - at[0] + 1 == len(at)
+            sizes.add(len(at))
+            begins.update(at[:1].tolist())
+    assert (min(lengths), max(lengths), widths) == (0, 20, {0, 1, 2, 3, 4})
+    assert min(starts) < 3
+    assert max(starts) > 40
+    assert places == set(range(10))
+    assert Mask(0.0)(events, (30,)) == events
+    assert Mask(1e9)(events, (30,), np.random.default_rng(0)).t.size in (0, events.t.size)
+    assert len(Mask(5.0, 2)(Events([], [], None, []), (4,))) == 0
+
+
+def test_silence_before_a_wave():
+    ahead = AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, TO_SPIKES.duration, lead=50.0)
+    wave, late = waves()[1], round(50.0 / TO_SPIKES.dt)
+    assert not ahead(wave)[:late].any()
+    np.testing.assert_array_equal(ahead(wave)[late:], TO_SPIKES(wave)[: ahead.steps - late])
+    nearly = AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=19.9)
+    assert nearly(wave).shape == (round(20 / TO_SPIKES.dt), TO_SPIKES.neurons)
+    assert not nearly(wave).any()
+    with refuses("AudioToSpikes: lead must be under duration, 20 ms, got 20"):
+        AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=20.0)
+    with refuses("AudioToSpikes: lead must not be negative, got -1"):
+        AudioToSpikes(TO_SPIKES.bands, TO_SPIKES.codes, 20.0, lead=-1.0)
+
+
 def test_errors_of_transforms():
+    with refuses("Mask: ms must not be negative, got -1"):
+        Mask(-1.0)
+    with refuses("Mask: channels must be at least 0, got -1"):
+        Mask(1.0, -1)
+    with refuses("Mask: populations must divide the 7 neurons, got 2"):
+        Mask(1.0, populations=2)(Events([], [], None, []), (7,))
+    with refuses("Mask: channels must be at most the 7 of the recording, got 8"):
+        Mask(1.0, 8)(Events([], [], None, []), (7,))
     with refuses("ShiftChannels: channels must be at least 0, got -1"):
         ShiftChannels(-1)
     with refuses("ShiftChannels: populations must be at least 1, got 0"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("hdf5", "aedat", "xarray", "report")
+EXTRAS = ("hdf5", "nir", "aedat", "xarray", "report")
 
 
 def declared():

@@ -35,10 +35,12 @@ class AudioToSpikes:
         bands: the bank of filters.
         codes: one code, or several, whose neurons follow one another: `Rate`, `Latency`, `Delta`, `Levels`.
         duration: the time of each recording in ms: longer ones are cut, shorter ones followed by silence.
+        lead: silence before each wave in ms, a part of the duration. Transforms that move a recording to earlier times
+            then lose nothing of its begin.
 
     Raises:
-        TypeError: bands or a code is of another type.
-        ValueError: there is no code, or duration has no step.
+        TypeError: bands or a code is of another type, or a time is no number.
+        ValueError: there is no code, duration has no step, or lead is negative or not under duration.
 
     >>> from cuslayer.data import Delta, Rate
     >>> to_spikes = AudioToSpikes(Bands(8000, channels=16), (Rate(200.0), Delta(0.1)), duration=750.0)
@@ -51,6 +53,7 @@ class AudioToSpikes:
     bands: Bands
     codes: tuple[Code, ...]
     duration: float
+    lead: float = 0.0
 
     def __post_init__(self) -> None:
         op = "AudioToSpikes"
@@ -65,6 +68,8 @@ class AudioToSpikes:
             if not (callable(code) and hasattr(code, "populations")):
                 raise TypeError(f"{op}: a code must be one such as Rate(...), got {type(code).__name__}")
         check.positive(op, "duration", self.duration)
+        if check.not_negative(op, "lead", self.lead) >= self.duration:
+            raise ValueError(f"{op}: lead must be under duration, {self.duration:g} ms, got {self.lead:g}")
         if not self.steps:
             raise ValueError(f"{op}: duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
 
@@ -90,5 +95,8 @@ class AudioToSpikes:
 
     def __call__(self, wave: Any) -> npt.NDArray[np.bool_]:
         """Return the spikes of a wave (samples,), boolean (T, neurons)."""
-        x = self.bands(wave, duration=self.duration)
+        silent = round(self.lead / self.dt)
+        x = np.zeros((self.steps, self.bands.channels))
+        if silent < self.steps:
+            x[silent:] = self.bands(wave, duration=(self.steps - silent) * self.dt)
         return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cuslayer.data.augment.base import Compose, Transform
 from cuslayer.data.augment.crop import Crop, Downsample, FromStart
-from cuslayer.data.augment.random import Drop, Flip, Jitter, RandomShift, ShiftChannels, Stretch
+from cuslayer.data.augment.random import Drop, Flip, Jitter, Mask, RandomShift, ShiftChannels, Stretch
 
 __all__ = [
     "Compose",
@@ -19,6 +19,7 @@ __all__ = [
     "Flip",
     "FromStart",
     "Jitter",
+    "Mask",
     "RandomShift",
     "ShiftChannels",
     "Stretch",

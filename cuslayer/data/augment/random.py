@@ -1,4 +1,4 @@
-"""Random transforms: `RandomShift`, `ShiftChannels`, `Stretch`, `Jitter`, `Flip`, `Drop`."""
+"""Random transforms: `RandomShift`, `ShiftChannels`, `Stretch`, `Mask`, `Jitter`, `Flip`, `Drop`."""
 
 from __future__ import annotations
 
@@ -73,11 +73,7 @@ class ShiftChannels(SameSensor):
         check.integer("ShiftChannels", "populations", self.populations, least=1)
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
-        sides = on_sensor("ShiftChannels", events, shape)
-        width = sides[-2 if len(sides) == 3 else 0]
-        if width % self.populations:
-            raise ValueError(f"ShiftChannels: populations must divide the {width} neurons, got {self.populations}")
-        width //= self.populations
+        width = _width("ShiftChannels", on_sensor("ShiftChannels", events, shape), self.populations)
         move = int(generator(rng).integers(-self.channels, self.channels, endpoint=True))
         place = events.x % width + move
         return select(replace_columns(events, x=events.x + move), (place >= 0) & (place < width))
@@ -111,6 +107,57 @@ class Stretch(SameSensor):
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         most = math.log(self.factor)
         return replace_columns(events, t=events.t * math.exp(generator(rng).uniform(-most, most)))
+
+
+@dataclass(frozen=True)
+class Mask(SameSensor):
+    """Drop all events of one interval of time, and all of one run of neighbouring channels; of a camera, columns.
+
+    The length of the interval is uniform in 0 .. ms, and it lies between the first event and the last. The number of
+    channels is uniform in 0 .. channels, and so is their place.
+
+    Args:
+        ms: the longest interval.
+        channels: the most channels.
+        populations: the number of equal parts of the neurons, as for `ShiftChannels`; the run is the same in each.
+
+    Raises:
+        TypeError: ms is not a number, or another argument no integer.
+        ValueError: a number is negative, or populations is not positive; in a call, it does not divide the neurons,
+            there are fewer channels than are dropped at most, or an event does not lie on the sensor.
+
+    Source: Park et al. 2019, "SpecAugment", arXiv 1904.08779, without their warp.
+
+    >>> import numpy as np
+    >>> events = Events(np.arange(8.0), np.arange(8), None, np.zeros(8, int))
+    >>> Mask(3.0, channels=2)(events, (8,), np.random.default_rng(1)).x
+    array([0, 3, 4, 5])
+    """
+
+    ms: float
+    channels: int = 0
+    populations: int = 1
+
+    def __post_init__(self) -> None:
+        check.not_negative("Mask", "ms", self.ms)
+        check.integer("Mask", "channels", self.channels, least=0)
+        check.integer("Mask", "populations", self.populations, least=1)
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        sides, rng = on_sensor("Mask", events, shape), generator(rng)
+        width = _width("Mask", sides, self.populations)
+        if self.channels > width:
+            raise ValueError(f"Mask: channels must be at most the {width} of the recording, got {self.channels}")
+        # Always four random numbers, so that changing one limit does not change the other interval.
+        length, count = rng.uniform(0, self.ms), int(rng.integers(0, self.channels, endpoint=True))
+        at, first = rng.random(), int(rng.integers(0, width - count, endpoint=True))
+        if not len(events):
+            return events
+        least, most = float(events.t.min()), float(events.t.max())
+        start = least + at * max(0.0, most - least - length)
+        heard = (events.t < start) | (events.t >= start + length)
+        place = events.x % width
+        return select(events, heard & ((place < first) | (place >= first + count)))
 
 
 @dataclass(frozen=True)
@@ -214,3 +261,11 @@ class Drop(SameSensor):
 
     def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
         return select(events, generator(rng).random(len(events)) >= self.p)
+
+
+def _width(op: str, sides: tuple[int, ...], populations: int) -> int:
+    """Return the number of channels of each of the populations, or of columns of a camera."""
+    width = sides[-2 if len(sides) == 3 else 0]
+    if width % populations:
+        raise ValueError(f"{op}: populations must divide the {width} neurons, got {populations}")
+    return width // populations
