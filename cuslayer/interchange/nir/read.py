@@ -155,8 +155,8 @@ class _Reading:
             self._delay(where, fields)
         elif kind in _NEURONS:
             self._neurons(where, kind, fields)
-        if self.stages and kind not in ("Input", "Output", "Flatten"):
-            self.shape = self.stages[-1].output_shape(self.shape) if kind not in (*_NEURONS, "Delay") else self.shape
+        if kind in ("Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d"):
+            self.shape = self.stages[-1].output_shape(self.shape or None) or ()
 
     def _dense(self, where: str, fields: dict[str, Any]) -> None:
         weight = _numbers(where, fields, "weight")
@@ -189,7 +189,9 @@ class _Reading:
                 raise ValueError(f"{where}: padding 'same' needs a stride of 1 and odd kernels")
             options["padding"] = spans[0] // 2, spans[1] // 2
         else:
-            options["padding"] = (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
+            options["padding"] = (
+                (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
+            )
         layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, **options)
         layer.weight.data = to_device(conv_inward(weight).astype(np.float32))
         self.stages.append(layer)
