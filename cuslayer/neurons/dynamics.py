@@ -257,6 +257,19 @@ class Dynamic(Neuron):
         return f"{type(self).__name__}({', '.join(order)})"
 
 
+def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
+    """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
+
+    Raises:
+        ValueError: a decay is not between 0 and 1.
+    """
+    values = np.asarray(decay, np.float64)
+    if not ((values > 0) & (values < 1)).all():
+        raise ValueError(f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}")
+    found = -dt / np.log1p(-values)
+    return float(found) if values.ndim == 0 else found
+
+
 def to_array(keep: Any) -> Array:
     """Return shares that may be a tensor as an array."""
     return keep.data if isinstance(keep, Tensor) else keep
