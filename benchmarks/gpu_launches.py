@@ -25,6 +25,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
     lif, keep = cs.LIF(theta=srm.theta, gradient="exact").spiking, backend.to_device(np.full(1, 0.9, dtype))
     alif = cs.AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    sender = cs.SigmaDelta(theta=srm.theta, gradient="exact").spiking
     resonant = cs.ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = cs.SRM(surrogate="multi_gaussian").spiking
     sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
@@ -80,6 +81,8 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         **recurrent_populations(x, g, u, srm),
         "resonate": lambda: gpu.resonate.forward(x, keep, keep, resonant, None, True),
         "resonate_adjoint": lambda: gpu.resonate.adjoint(g, u, v, keep, keep, resonant, None, True),
+        "sigma_delta": lambda: gpu.sigma_delta.forward(x, sender),
+        "sigma_delta_adjoint": lambda: gpu.sigma_delta.adjoint(g, u, s, sender),
         "loihi": lambda: gpu.loihi.forward(x, chip),
         "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
         "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),

@@ -33,6 +33,7 @@ from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from cuslayer.neurons.srm import SRM
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
@@ -63,6 +64,7 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     taps = srm.response.astype(np.float32)
     lif, keep = LIF(theta=srm.theta, gradient="exact").spiking, np.full(1, 0.9, np.float32)
     alif = AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    sender = SigmaDelta(theta=srm.theta, gradient="exact").spiking
     resonant = ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
@@ -94,6 +96,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
         "leaky_keep_adjoint": lambda: cpu.leaky.keep_adjoint(g, u, keep, keep, lif),
         "resonate": lambda: cpu.resonate.forward(x, keep, keep * 0, resonant, None, True),
         "resonate_adjoint": lambda: cpu.resonate.adjoint(g, u, g, keep, keep * 0, resonant, None, True),
+        "sigma_delta": lambda: cpu.sigma_delta.forward(x, sender),
+        "sigma_delta_adjoint": lambda: cpu.sigma_delta.adjoint(g, u, spikes, sender),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
         "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),

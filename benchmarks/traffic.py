@@ -111,6 +111,8 @@ WAYS = {
     "sampled_spike": {"a": "r", "taps": "", "u": "w", "s": "w"},
     "sampled_spike_adjoint_exact": {"g": "r", "u": "r", "taps": "", "y": "w"},
     "set_bits": {"events": "", "begin": "", "recordings": "", "words": "w", "by_neuron": "w"},
+    "sigma_delta": {"x": "r", "states": "W", "u": "w", "s": "w", "passes": "w"},
+    "sigma_delta_adjoint": {"g": "r", "u": "r", "passes": "r", "y": "w"},
     "score_add": {"s": "r", **_SCORE},
     "score_add_numbers": {"s": "r", **_SCORE},
     "score_add_packed": {"s": "r", **_SCORE},

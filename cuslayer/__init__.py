@@ -135,6 +135,7 @@ from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
@@ -180,6 +181,7 @@ __all__ = [
     "SampledSRM",
     "Sequential",
     "Shift",
+    "SigmaDelta",
     "SparsityLoss",
     "SpikeCountLoss",
     "SpikeMaxLoss",

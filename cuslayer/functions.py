@@ -77,6 +77,7 @@ from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.resonate_and_fire import resonate
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.sampled_srm import sampled_spike
+from cuslayer.neurons.sigma_delta import sigma_delta
 from cuslayer.neurons.srm import neuron, spike
 
 __all__ = [
@@ -151,6 +152,7 @@ __all__ = [
     "resonate",
     "sampled_spike",
     "shift",
+    "sigma_delta",
     "sigmoid",
     "softmax",
     "spike",

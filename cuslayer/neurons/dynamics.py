@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -29,6 +30,8 @@ NAMED = {
 _LEAST, _MOST = 0.25, 1e4
 # The share of its peak under which a response is cut.
 _CUT = 0.01
+# The most samples of a response that does not fall.
+_LONGEST = 1 << 16
 
 
 class States:
@@ -275,6 +278,19 @@ class Dynamic(Neuron):
         return f"{type(self).__name__}({', '.join(order)})"
 
 
+def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
+    """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
+
+    Raises:
+        ValueError: a decay is not between 0 and 1.
+    """
+    values = np.asarray(decay, np.float64)
+    if not ((values > 0) & (values < 1)).all():
+        raise ValueError(f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}")
+    found = -dt / np.log1p(-values)
+    return float(found) if values.ndim == 0 else found
+
+
 def to_array(keep: Any) -> Array:
     """Return shares that may be a tensor as an array."""
     return keep.data if isinstance(keep, Tensor) else keep
@@ -287,9 +303,12 @@ def _text(value: Any) -> str:
 
 
 def sampled(step: Any) -> Array:
-    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it."""
+    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it.
+
+    A response that does not fall, as without a leak, has 65,536 samples.
+    """
     found, most = list[float](), 0.0
-    for value in step:
+    for value in islice(step, _LONGEST):
         most = max(most, abs(value))
         if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
             break

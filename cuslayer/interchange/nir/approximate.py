@@ -50,6 +50,7 @@ def approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
 def share_moved(a: Array, b: Array) -> float:
     """Return the share of the spikes of two rasters that the other one does not have, of both together; 0 of none.
 
+    >>> import numpy as np
     >>> share_moved(np.array([True, True, False]), np.array([True, False, True]))
     0.5
     """

@@ -10,7 +10,7 @@ dialect  h      keep             gain          spike reset               notes
 nir      dt, s  1 - h / tau      r h / tau     >     v_reset             the equations of NIR by forward Euler
 snntorch 1e-4   1 - h / tau      r h / tau     >     0                   one threshold, by which the gain is divided
 norse    1e-3   1 - h / tau      h / tau       >     0                   LIF ignores r; CubaLIF reads r and w_in
-sinabs   1      exp(-1 / tau)    1             >=    v - n v_threshold   ignores r; no CubaLIF, no Linear; n spikes
+sinabs   1      exp(-1 / tau)    1             >=    v - n v_threshold   no r, CubaLIF, Linear, frames; n spikes
 ======== ====== ================ ============= ===== =================== ===========================================
 
 The current of a CubaLIF is kept and scaled in the same way, with tau_syn and w_in, before it enters the voltage of the
@@ -43,6 +43,7 @@ class Dialect(NamedTuple):
         current: whether there is CubaLIF.
         linear: whether there is Linear; else Affine with a bias of 0 stands for it.
         sums: whether there is SumPool2d; else AvgPool2d stands for it.
+        frames: whether neurons may be those of frames.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dialect(NamedTuple):
     current: bool = True
     linear: bool = True
     sums: bool = True
+    frames: bool = True
 
     def tau(self, keep: Array, step: float) -> Array:
         """Return the time constant of which a step keeps a share."""
@@ -81,7 +83,15 @@ DIALECTS = {
         Dialect("snntorch", step=1e-4, sums=False),
         Dialect("norse", step=1e-3, reads_r=False),
         Dialect(
-            "sinabs", step=1.0, exact=True, reads_r=False, strict=False, reset="subtract", current=False, linear=False
+            "sinabs",
+            step=1.0,
+            exact=True,
+            reads_r=False,
+            strict=False,
+            reset="subtract",
+            current=False,
+            linear=False,
+            frames=False,
         ),
     )
 }

@@ -78,6 +78,9 @@ def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) ->
     if form.i_keep is not None and not dialect.current:
         raise ValueError(f"{where} cannot be written: the dialect {dialect.name} has no neurons with a current")
 
+    if len(shape) == 3 and not dialect.frames:
+        raise ValueError(f"{where} cannot be written: the reader of {dialect.name} fails at neurons of frames")
+
     def spread(values: Any) -> Array:
         whole = np.broadcast_to(values, shape)
         return np.ascontiguousarray(whole.transpose(2, 0, 1) if len(shape) == 3 else whole).astype(np.float32)
@@ -90,7 +93,7 @@ def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) ->
         return Node("Threshold", {"threshold": threshold(form.theta / gain)})
     unit = dialect.tau(v_keep, step)
     r = 1.0 / (1.0 - v_keep)  # gives the input a gain of 1
-    rest = {"v_leak": spread(0.0), "v_reset": spread(0.0)}
+    rest = {"v_leak": spread(0.0)}
     if form.i_keep is None:
         if dialect.reads_r:
             scale, level = gain * r, np.asarray(form.theta)

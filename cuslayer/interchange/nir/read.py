@@ -155,8 +155,8 @@ class _Reading:
             self._delay(where, fields)
         elif kind in _NEURONS:
             self._neurons(where, kind, fields)
-        if self.stages and kind not in ("Input", "Output", "Flatten"):
-            self.shape = self.stages[-1].output_shape(self.shape) if kind not in (*_NEURONS, "Delay") else self.shape
+        if kind in ("Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d"):
+            self.shape = self.stages[-1].output_shape(self.shape or None) or ()
 
     def _dense(self, where: str, fields: dict[str, Any]) -> None:
         weight = _numbers(where, fields, "weight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,34 @@ def export_nir(
     if how.gain != 1.0:
         raise ValueError("export_nir: the last pooling layer must have neurons behind it, which have its gain in NIR")
     nodes.append(library.Output(np.array(_outward(shape))))
-    _write(library, library.NIRGraph.from_list(*nodes), path)
+    _write(library, _graph(library, nodes), path)
     return moved
+
+
+def _graph(library: Any, nodes: list[Any]) -> Any:
+    """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
+    width = len(str(len(nodes)))
+    middle = [f"layer_{i:0{width}}_{type(node).__name__.lower()}" for i, node in enumerate(nodes[1:-1])]
+    names = ["input", *middle, "output"]
+    return library.NIRGraph(dict(zip(names, nodes, strict=True)), list(itertools.pairwise(names)))
+
+
+class _Readable:
+    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def to_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._graph.to_dict()
+        for fields in found["nodes"].values():
+            fields.pop("v_reset", None)
+        return found
 
 
 def _write(library: Any, graph: Any, path: str | Path) -> None:
     memory = io.BytesIO()
-    library.write(memory, graph)
+    library.write(memory, _Readable(graph))
     write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_nir")
 
 
@@ -155,13 +177,20 @@ def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
         weight = conv_outward(to_numpy(layer.effective_weight().data))
     if weight.shape[2] != weight.shape[3]:
         raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
+    if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels for all
+        every = np.zeros((len(weight), layer.in_channels, *weight.shape[2:]), weight.dtype)
+        inputs, outputs = weight.shape[1], len(weight) // layer.groups
+        for group in range(layer.groups):
+            rows = slice(group * outputs, (group + 1) * outputs)
+            every[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+        weight = every
     return library.Conv2d(
         input_shape=shape[:2],
         weight=weight,
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
-        groups=layer.groups,
+        groups=1,
         bias=np.zeros(len(weight), weight.dtype),
     )
 

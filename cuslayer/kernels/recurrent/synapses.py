@@ -42,7 +42,8 @@ def receive_errors(total: Any, errors: Any, synapse: Any) -> None:
 
 @compiled
 def _send_rows(total: Any, index: Any, count: int, synapse: DenseSynapse) -> None:
-    gather(total, 0, count, index, synapse.weight, 0)
+    weight = synapse.weight
+    gather(total, 0, total.size, 0, count, index, weight.reshape(weight.size), 0, weight.shape[1])
 
 
 @compiled
