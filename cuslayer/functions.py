@@ -49,6 +49,7 @@ from cuslayer.array_functions.shapes import (
     transpose,
 )
 from cuslayer.encoding import replicate
+from cuslayer.layers.affine import leaky_integral
 from cuslayer.layers.conv import conv
 from cuslayer.layers.conv_transpose import conv_transpose
 from cuslayer.layers.delay import shift
@@ -58,9 +59,11 @@ from cuslayer.layers.filter_bank import filter_bank, fir
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.layers.pool import pool, unpool
 from cuslayer.layers.pool_neuron import pool_neuron
+from cuslayer.layers.recurrent import recurrent
 from cuslayer.layers.weight_hooks import quantize, weight_norm
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.loss.classification import cross_entropy, moving_count
+from cuslayer.loss.cross_entropy import binary_cross_entropy
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
@@ -84,6 +87,7 @@ __all__ = [
     "argmax",
     "argmin",
     "astype",
+    "binary_cross_entropy",
     "clip",
     "concatenate",
     "conv",
@@ -109,6 +113,7 @@ __all__ = [
     "greater_equal",
     "join",
     "leaky",
+    "leaky_integral",
     "less",
     "less_equal",
     "log",
@@ -136,6 +141,7 @@ __all__ = [
     "psp",
     "quantize",
     "ravel",
+    "recurrent",
     "replicate",
     "reshape",
     "resonate",

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from cuslayer.data.arrays import Arrays
-from cuslayer.data.augment import Compose, Crop, Downsample, Drop, Flip, FromStart, Jitter, RandomShift, Transform
+from cuslayer.data.audio import AudioToSpikes, Bands, Code, Delta, Latency, Levels, Rate, Waves
+from cuslayer.data.augment import (
+    Compose,
+    Crop,
+    Downsample,
+    Drop,
+    Flip,
+    FromStart,
+    Jitter,
+    Mask,
+    RandomShift,
+    ShiftChannels,
+    Stretch,
+    Transform,
+)
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
@@ -15,9 +29,13 @@ from cuslayer.data.tonic import FromTonic
 __all__ = [
     "NMNIST",
     "Arrays",
+    "AudioToSpikes",
+    "Bands",
+    "Code",
     "Compose",
     "Crop",
     "Dataset",
+    "Delta",
     "Digits",
     "Downsample",
     "Drop",
@@ -27,11 +45,18 @@ __all__ = [
     "FromStart",
     "FromTonic",
     "Jitter",
+    "Latency",
+    "Levels",
     "Loader",
+    "Mask",
     "RandomShift",
+    "Rate",
+    "ShiftChannels",
     "SpikeCounts",
+    "Stretch",
     "Subset",
     "Transform",
+    "Waves",
     "open_folder",
     "read_counts",
     "read_events",

@@ -141,8 +141,8 @@ def _attribute_value(source: Source, cursor: Cursor, name: str) -> Any:
 def as_plain(source: Source, kind: Type, values: npt.NDArray[Any]) -> Any:
     """Return an array as it is, one element as a number, and text as a string; tables of texts as arrays of them."""
     if kind.variable and values.ndim > 1:
-        table = [word.decode(errors="backslashreplace") for word in texts(source, values)]
-        return np.array(table, dtype=object).reshape(values.shape)
+        decoded = [word.decode(errors="backslashreplace") for word in texts(source, values)]
+        return np.array(decoded, dtype=object).reshape(values.shape)
     if kind.variable or kind.dtype.kind == "S":
         words = texts(source, values[:1] if values.ndim else values) if kind.variable else values.ravel()[:1].tolist()
         return words[0].rstrip(b"\0").decode(errors="backslashreplace") if words else ""

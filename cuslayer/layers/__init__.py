@@ -1,5 +1,6 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
+from cuslayer.layers.affine import Affine
 from cuslayer.layers.average import Average
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.conv import Conv
@@ -9,9 +10,11 @@ from cuslayer.layers.dense import Dense
 from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import Pool, Unpool
+from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weight_hooks import WeightNorm
 
 __all__ = [
+    "Affine",
     "Average",
     "Conv",
     "ConvTranspose",
@@ -21,6 +24,7 @@ __all__ = [
     "FilterBank",
     "Layer",
     "Pool",
+    "Recurrent",
     "Shift",
     "TemporalFilter",
     "Unpool",

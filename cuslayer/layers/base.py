@@ -295,6 +295,7 @@ class Synapse(Hooked):
     Attributes:
         weight: the trained weight.
         weight_hook: the hooks; see `Hooked`.
+        bias: a trained number for each output, added at each step; None for a layer without.
         usual_scale: the weight_scale of the kind of layer.
         own_scale: whether the layer was given another weight_scale.
     """
@@ -302,20 +303,29 @@ class Synapse(Hooked):
     usual_scale = 10.0
     scalable = True
 
-    def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
+    def __init__(
+        self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
+    ) -> None:
         scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
         drawn = draw_uniform(type(self).__name__, -bound, bound, shape)
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
+        self.bias = as_bias(type(self).__name__, bias, shape[-1])
         self._attach_hooks(weight_hook)
+
+    def biased(self, y: Tensor) -> Tensor:
+        """Return the weighted input with the bias, if there is one."""
+        return y if self.bias is None else y + self.bias
 
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight, *super()._first_parameters()]
 
     def scale_output(self, factor: float) -> None:
         scale_parameter(self.weight, factor)
+        if self.bias is not None:
+            scale_parameter(self.bias, factor)
         for hook in _as_tuple(self.weight_hook):
             if hasattr(hook, "scale_output"):
                 hook.scale_output(factor)
@@ -324,6 +334,17 @@ class Synapse(Hooked):
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
         return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
+
+
+def as_bias(op: str, given: Any, outputs: int) -> Tensor | None:
+    """Return a bias for so many outputs, initially 0: None for False or None, and a tensor of that shape as it is."""
+    if isinstance(given, Tensor):
+        if given.shape != (outputs,):
+            raise ValueError(f"{op}: bias must be ({outputs},), got shape {given.shape}")
+        return given
+    if given is not None and not isinstance(given, bool):
+        raise TypeError(f"{op}: bias must be a bool or a Tensor, got {type(given).__name__}")
+    return Tensor(np.zeros(outputs, np.float32), requires_grad=True) if given else None
 
 
 def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:

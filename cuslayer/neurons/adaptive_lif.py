@@ -12,7 +12,8 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
-from cuslayer.neurons.base import Names, shape_of
+from cuslayer.kernels.recurrent.constants import AdaptiveProgram
+from cuslayer.neurons.base import Names, StepByStep, shape_of
 from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled, tau_of_decay
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
@@ -261,6 +262,13 @@ class AdaptiveLIF(Dynamic):
     def current(self, x: Array) -> Array | None:
         """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i."""
         return self.decaying(x, "tau_i")
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        if not self._plain(AdaptiveLIF.operate):
+            return None
+        keeps = map(self.keep, self.time_constants)
+        return StepByStep(AdaptiveProgram(self.spiking), dict(zip(_SHARES, keeps, strict=True)))
 
     def operate(self, x: Any, states: States | None) -> Tensor:
         keeps = (self.keep(name) for name in self.time_constants)

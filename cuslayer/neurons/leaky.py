@@ -12,7 +12,8 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
-from cuslayer.neurons.base import LeakyForm, shape_of
+from cuslayer.kernels.recurrent.constants import LeakyProgram
+from cuslayer.neurons.base import LeakyForm, StepByStep, shape_of
 from cuslayer.neurons.dynamics import Dynamic, States, of_constants, per_column, sampled
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
@@ -156,6 +157,12 @@ class Leaky(Dynamic):
                 of_voltage *= self.spiking.reset.share
             of_input[t] = of_voltage + i_keep * of_input[t + 1]
         return of_input, of_spikes
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        if not self._plain(Leaky.operate):
+            return None
+        return StepByStep(LeakyProgram(self.spiking), dict(zip(("i_keep", "v_keep"), self._keeps(), strict=True)))
 
     def operate(self, x: Any, states: States | None) -> Tensor:
         i_keep, v_keep = self._keeps()

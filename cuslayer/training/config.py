@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
+from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, read_words, rows_first
 from cuslayer.neurons.base import Neuron
@@ -31,6 +31,8 @@ LAYER_OPTIONS = {
     "dilation": "dilation",
     "groups": "groups",
     "wScale": "weight_scale",
+    "bias": "bias",
+    "tau": "tau",
     "delay": "delay",
     "maxDelay": "max_delay",
     "neuron": "neuron",
@@ -98,8 +100,9 @@ class Config:
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty for a configuration without a network.
-        error: "NumSpikes", "ProbSpikes" or "SpikeTime".
-        region: for NumSpikes and ProbSpikes, the interval (start, stop) in ms in which the loss counts spikes.
+        error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
+        over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
+        region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         window: for ProbSpikes, the length of the sliding window in ms.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
@@ -124,6 +127,7 @@ class Config:
     duration: float = 300.0
     layers: tuple[Word, ...] = (Word("34x34x2"), Word("256"), Word("10"))
     error: str = "NumSpikes"
+    over: str = "max"
     region: tuple[float, float] = (0.0, 300.0)
     window: float = 20.0
     true: float = 60.0
@@ -164,12 +168,14 @@ class Config:
             raise ValueError("Config: layer is missing: the configuration has no network")
         return Network([rows_first(word) for word in self.layers], self.neuron)
 
-    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss:
+    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss:
         """Return a new loss."""
         if self.error == "SpikeTime":
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
             return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
+        if self.error == "CrossEntropy":
+            return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt)
         return SpikeCountLoss(
             self.neuron,
             true=self.true,
@@ -223,8 +229,11 @@ class Config:
     def to_yaml(self) -> str:
         """Return YAML that `load_config` reads as an equal configuration."""
         error: dict[str, Any] = {"type": self.error}
-        if self.error != "SpikeTime":
+        if self.error == "CrossEntropy":
+            error["over"] = self.over
+        elif self.error != "SpikeTime":
             error["probSlidingWin"] = self.window
+        if self.error != "SpikeTime":
             error["tgtSpikeRegion"] = {"start": self.region[0], "stop": self.region[1]}
         if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cuslayer import check
+from cuslayer.loss.read_out import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
@@ -34,7 +35,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
     type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
     with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
-    ProbSpikes with tgtSpikeRegion and probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``,
+    ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
+    tgtSpikeRegion), and optionally ``layer``, ``training.optimizer``,
     ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``,
     ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz) and ``training.checkpoint``
     (minutes, steps: how often a checkpoint is written).
@@ -43,9 +45,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
-    N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
-    the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale, delay (true: trained),
-    maxDelay (ms) and a neuron of its own.
+    N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote, Nout for a read-out.
+    Depending on the layer, the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale,
+    bias (true: trained), tau (ms, of a read-out), delay (true: trained), maxDelay (ms) and a neuron of its own.
 
     Args:
         source: the path of a YAML file, or a mapping of the same keys, such as `Params`.
@@ -160,7 +162,7 @@ def _read(op: str, document: Any) -> Config:
         seed=training.integer("seed", default.seed, least=0),
         initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
         firing_rate=training.number("firingRate", check.positive, default.firing_rate),
-        **{**_error(training), **_paths(training), **_checkpoint(training)},
+        **{**_error(training, duration), **_paths(training), **_checkpoint(training)},
     )
 
 
@@ -206,11 +208,11 @@ def _option(section: Section, key: str, dt: float) -> Any:
     """Return the value of a layer's option."""
     if key == "neuron":
         return _neuron(section, dt)
-    if key == "delay":
+    if key in ("delay", "bias"):
         return section.flag(key, default=False)
     if key == "groups":
         return section.integer(key)
-    if key == "wScale":
+    if key in ("wScale", "tau"):
         return section.number(key, check.positive)
     if key == "maxDelay":
         return section.number(key, check.not_negative)
@@ -219,18 +221,22 @@ def _option(section: Section, key: str, dt: float) -> Any:
     return pair if isinstance(value, list) else pair[0]
 
 
-def _error(training: Section) -> dict[str, Any]:
-    known = ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
+def _error(training: Section, duration: float) -> dict[str, Any]:
+    known = ("type", "over", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
     error = training.section("error", known)
-    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime"))
+    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy"))
     if kind == "SpikeTime":
         return {"error": kind}
+    if kind == "CrossEntropy" and error.mapping.get("tgtSpikeRegion") is None:
+        return {"error": kind, "over": error.choice("over", OVER, "max"), "region": (0.0, duration)}
     region = error.section("tgtSpikeRegion", ("start", "stop"))
     edges = (region.number("start", check.not_negative), region.number("stop", check.positive))
     found: dict[str, Any] = {"error": kind, "region": edges}
     # SLAYER's files have the window with every type; only ProbSpikes needs it.
     if kind == "ProbSpikes" or error.mapping.get("probSlidingWin") is not None:
         found["window"] = error.number("probSlidingWin", check.positive)
+    if kind == "CrossEntropy":
+        found["over"] = error.choice("over", OVER, "max")
     if kind == "NumSpikes":
         # YAML reads the bare words true and false as booleans, and quoted ones as strings.
         given = error.get("tgtSpikeCount")

@@ -14,7 +14,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
-from cuslayer.loss.base import sent_labels
+from cuslayer.loss.base import scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.memory import step_error
@@ -261,7 +261,7 @@ class Trainer:
                 self.gradients.add()
             self.optimizer.step()
             finite.updates(batch)
-            progress.add(spikes, target, value, scale=self.loss_scale)
+            progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
 
     def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""
@@ -305,7 +305,7 @@ class Trainer:
             for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
                 spikes, target, value = self._forward(x, target)
                 finite.loss(batch, x, spikes, value)
-                progress.add(spikes, target, value, scale=self.loss_scale)
+                progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
                 if after_step is not None:
                     after_step(progress)
         finite.look(progress)

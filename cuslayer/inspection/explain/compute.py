@@ -16,7 +16,7 @@ from cuslayer.kernels.conv.rounding import exact_zeros
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
-from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -32,7 +32,8 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
     linear, so the parts are computed as the gradient of the potential. Where branches are joined before the neurons,
-    the inputs are those of several layers, the `sources` of the explanation. Dropout is off.
+    the inputs are those of several layers, the `sources` of the explanation; those of a `Recurrent` layer are also the
+    earlier spikes of the layer itself, the last source. Dropout is off.
 
     A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
     potential is one part, "not explained".
@@ -134,6 +135,7 @@ class Run:
     def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[Source, ...]:
         """Return the layers of neurons whose spikes reach neurons through linear stages, with the share of each."""
         found, between = feeds(self.nodes, neurons.inputs)
+        recurrence = as_neuron("explain", neurons.stage).recurrence
         with eval_mode(self.net), no_grad(active=False):
             leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
             values = dict(leaves)
@@ -146,6 +148,9 @@ class Run:
             # A spike that does not reach the neuron has no share: 0, without rounding.
             with exact_zeros():
                 y.backward(to_device(start))
+                if recurrence is not None:
+                    leaves[neurons.number] = Tensor(self.outputs[neurons.number], requires_grad=True)
+                    recurrence(leaves[neurons.number]).backward(to_device(start))
         return tuple(self._source(number, leaf) for number, leaf in leaves.items())
 
     def _source(self, number: int, leaf: Tensor) -> Source:

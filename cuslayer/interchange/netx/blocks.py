@@ -60,6 +60,8 @@ def blocks_of(net: Sequential, input_shape: int | tuple[int, ...] | None) -> tup
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
+            if getattr(layer, "bias", None) is not None:
+                raise ValueError(f"{where} has a bias, for which the file has no place")
             blocks.append(Block(KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
         elif _is_named_neuron(layer) and last is not None and last.neuron is None and last.kind != "average":

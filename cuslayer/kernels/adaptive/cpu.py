@@ -34,6 +34,41 @@ def _spread(out: Any, keeps: Any, low: int, width: int) -> None:
 
 
 @compiled
+def forward_row(
+    state: Any,
+    keep: Any,
+    given: Any,
+    potential: Any,
+    fired: Any,
+    risen: Any,
+    refractory: Any,
+    c: Adaptation,
+    least: Any,
+) -> None:
+    """Run a row of neurons for a step; `state` and `keep` have the four states one after the other."""
+    most, zero = state.size // 4, given.dtype.type(0)
+    for j in range(given.size):
+        current = keep[j] * state[j] + given[j]
+        current = zero if abs(current) < least else current
+        voltage = keep[j + most] * state[j + most] + current
+        voltage = zero if abs(voltage) < least else voltage
+        above = keep[j + 2 * most] * state[j + 2 * most]
+        above = zero if abs(above) < least else above
+        held = keep[j + 3 * most] * state[j + 3 * most]
+        held = zero if abs(held) < least else held
+        value = voltage - held - above
+        fires = value >= c.theta
+        state[j] = current
+        state[j + most] = voltage
+        state[j + 2 * most] = above + c.rise if fires else above
+        state[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
+        potential[j] = value
+        risen[j] = above
+        refractory[j] = held
+        fired[j] = fires
+
+
+@compiled
 def _forward(
     first: int,
     last: int,
@@ -48,7 +83,7 @@ def _forward(
     least: Any,
 ) -> None:
     most = min(BLOCK, last - first)
-    state, keep, zero = np.empty(4 * most, x.dtype), np.empty(4 * most, x.dtype), x.dtype.type(0)
+    state, keep = np.empty(4 * most, x.dtype), np.empty(4 * most, x.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         for i in range(4):
@@ -60,25 +95,7 @@ def _forward(
             fired = s[t, low : low + width]
             risen = h[t % len(h), low : low + width]
             refractory = r[t % len(r), low : low + width]
-            for j in range(width):
-                current = keep[j] * state[j] + given[j]
-                current = zero if abs(current) < least else current
-                voltage = keep[j + most] * state[j + most] + current
-                voltage = zero if abs(voltage) < least else voltage
-                above = keep[j + 2 * most] * state[j + 2 * most]
-                above = zero if abs(above) < least else above
-                held = keep[j + 3 * most] * state[j + 3 * most]
-                held = zero if abs(held) < least else held
-                value = voltage - held - above
-                fires = value >= c.theta
-                state[j] = current
-                state[j + most] = voltage
-                state[j + 2 * most] = above + c.rise if fires else above
-                state[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
-                potential[j] = value
-                risen[j] = above
-                refractory[j] = held
-                fired[j] = fires
+            forward_row(state, keep, given, potential, fired, risen, refractory, c, least)
         for i in range(4):
             states[i, low : low + width] = state[i * most : i * most + width]
 
@@ -106,6 +123,47 @@ def forward(
 
 
 @compiled
+def backward_row(
+    state: Any,
+    errors: Any,
+    keep: Any,
+    slope: Any,
+    grad: Any,
+    potential: Any,
+    risen: Any,
+    out: Any,
+    c: Adaptation,
+    exact: bool,
+    graded: bool,
+    least: Any,
+) -> None:
+    """Run a row of neurons back over a step; `state` has the errors of the four states after the step before.
+
+    `errors` gets those of the threshold's rise and of the refractory state before their decay.
+    """
+    most, zero = state.size // 4, grad.dtype.type(0)
+    for j in range(grad.size):
+        value, of_risen, of_held = potential[j], state[j + 2 * most], state[j + 3 * most]
+        fires = value >= c.theta
+        through = c.scale * (c.theta + risen[j]) * of_held + c.rise * of_risen
+        of_spike = (grad[j] * value if graded else grad[j]) + (through if exact else zero)
+        of_u = slope[j] * of_spike + (grad[j] if graded and fires else zero)
+        of_voltage = of_u + keep[j + most] * state[j + most]
+        of_voltage = zero if abs(of_voltage) < least else of_voltage
+        of_current = of_voltage + keep[j] * state[j]
+        of_current = zero if abs(of_current) < least else of_current
+        errors[j] = of_risen + (c.scale * of_held if fires else zero) - of_u
+        errors[j + most] = of_held - of_u
+        of_risen = keep[j + 2 * most] * errors[j]
+        of_held = keep[j + 3 * most] * errors[j + most]
+        state[j] = of_current
+        state[j + most] = of_voltage
+        state[j + 2 * most] = zero if abs(of_risen) < least else of_risen
+        state[j + 3 * most] = zero if abs(of_held) < least else of_held
+        out[j] = of_current
+
+
+@compiled
 def _adjoint(
     first: int,
     last: int,
@@ -126,7 +184,6 @@ def _adjoint(
     most = min(BLOCK, last - first)
     state, keep, slope = np.empty(4 * most, g.dtype), np.empty(4 * most, g.dtype), np.empty(most, g.dtype)
     errors, before = np.empty(2 * most, g.dtype), np.empty(4 * most, g.dtype)
-    zero = g.dtype.type(0)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         state[:] = 0
@@ -138,25 +195,7 @@ def _adjoint(
             risen = h[t % len(h), low : low + width]
             out = y[t, low : low + width]
             slopes(slope[:width], potential, slope_of)
-            for j in range(width):
-                value, of_risen, of_held = potential[j], state[j + 2 * most], state[j + 3 * most]
-                fires = value >= c.theta
-                through = c.scale * (c.theta + risen[j]) * of_held + c.rise * of_risen
-                of_spike = (grad[j] * value if graded else grad[j]) + (through if exact else zero)
-                of_u = slope[j] * of_spike + (grad[j] if graded and fires else zero)
-                of_voltage = of_u + keep[j + most] * state[j + most]
-                of_voltage = zero if abs(of_voltage) < least else of_voltage
-                of_current = of_voltage + keep[j] * state[j]
-                of_current = zero if abs(of_current) < least else of_current
-                errors[j] = of_risen + (c.scale * of_held if fires else zero) - of_u
-                errors[j + most] = of_held - of_u
-                of_risen = keep[j + 2 * most] * errors[j]
-                of_held = keep[j + 3 * most] * errors[j + most]
-                state[j] = of_current
-                state[j + most] = of_voltage
-                state[j + 2 * most] = zero if abs(of_risen) < least else of_risen
-                state[j + 3 * most] = zero if abs(of_held) < least else of_held
-                out[j] = of_current
+            backward_row(state, errors, keep, slope, grad, potential, risen, out, c, exact, graded, least)
             if len(sums) > 0:
                 _states_after(before, t - 1, u, h, r, states, keep, low, width, c)
                 for j in range(width):

@@ -15,10 +15,10 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_neighbours, sum_rows
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS
-from cuslayer.kernels.spikes.cpu import SpikeList, by_column
+from cuslayer.kernels.spikes.cpu import SpikeList, by_column, list_words
 
 # More spikes than any row has: all rows are walked.
 _ENDLESS = 1 << 62
@@ -26,50 +26,18 @@ _ENDLESS = 1 << 62
 
 @compiled
 def gather(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
-    """Write to total the sum of the rows index[first:last] of the table, from column `at` on."""
-    total[:] = 0
-    size = total.size
-    e = first
-    # Four rows at a time: the sum is loaded and stored once for all four.
-    while e + 4 <= last:
-        a, b = table[index[e], at : at + size], table[index[e + 1], at : at + size]
-        c, d = table[index[e + 2], at : at + size], table[index[e + 3], at : at + size]
-        for j in range(size):
-            total[j] += (a[j] + b[j]) + (c[j] + d[j])
-        e += 4
-    while e < last:
-        a = table[index[e], at : at + size]
-        for j in range(size):
-            total[j] += a[j]
-        e += 1
+    """Write to total the sum of the rows index[first:last] of the table, from column `at` on, four at a time."""
+    flat, stride, kept = table.reshape(-1), table.shape[1], KEPT_BYTES // table.itemsize
+    for low in range(0, total.size, kept):
+        sum_rows(total, low, flat, at + low, stride, index, first, last, min(kept, total.size - low))
 
 
 @compiled
 def gather_by_six(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
     """Write to total the same sum in the order of `subsets.py`: those of each six neighbours first."""
-    total[:] = 0
-    size = total.size
-    some = np.empty(size, total.dtype)
-    e = first
-    while e < last:
-        end = (index[e] // INPUTS + 1) * INPUTS
-        a = table[index[e], at : at + size]
-        e += 1
-        if e == last or index[e] >= end:
-            for j in range(size):
-                total[j] += a[j]
-            continue
-        b = table[index[e], at : at + size]
-        for j in range(size):
-            some[j] = a[j] + b[j]
-        e += 1
-        while e < last and index[e] < end:
-            a = table[index[e], at : at + size]
-            for j in range(size):
-                some[j] += a[j]
-            e += 1
-        for j in range(size):
-            total[j] += some[j]
+    flat, stride, kept = table.reshape(-1), table.shape[1], KEPT_BYTES // table.itemsize
+    for low in range(0, total.size, kept):
+        sum_neighbours(total, low, flat, at + low, stride, index, first, last, min(kept, total.size - low))
 
 
 @compiled
@@ -82,37 +50,57 @@ def add_rows(total: Any, first: int, last: int, index: Any, table: Any, at: int,
 
 
 @compiled
-def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: Any, limit: int, busy_too: bool) -> None:
+def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: Any, limit: int) -> None:
     for row in range(first, last):
-        if busy_too or start[row + 1] - start[row] <= limit:
-            add_rows(out[row], start[row], start[row + 1], index, table, 0, limit)
+        add_rows(out[row], start[row], start[row + 1], index, table, 0, limit)
+
+
+@compiled
+def _add_quiet_rows(first: int, last: int, rows: Any, words: Any, table: Any, out: Any) -> None:
+    index = np.empty(len(table), np.int32)
+    for row in rows[first:last]:
+        gather(out[row], 0, list_words(row, words, index, 0), index, table, 0)
+
+
+@compiled
+def _count_busy(start: Any, limit: int) -> tuple[int, int]:
+    """Return the number of rows with more spikes than the limit, and their spikes."""
+    rows = spikes = 0
+    for row in range(start.size - 1):
+        count = start[row + 1] - start[row]
+        if count > limit:
+            rows += 1
+            spikes += count
+    return rows, spikes
 
 
 def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    busy, limit = busy_rows(x, w), subsets.busy_above(w)
-    tables = subsets.pay(int((x.start[busy + 1] - x.start[busy]).sum()), busy.size, w, subsets.LISTED)
-    if tables and busy.size == x.shape[0]:
-        return subsets.forward(x.bits, w)
+    w, limit = np.ascontiguousarray(w), subsets.busy_above(w)
+    busy, spikes = _count_busy(x.start, limit)
     out = empty((x.shape[0], w.shape[1]), w.dtype)
-    parallel_for(_add_rows, len(out), x.start, x.index, w, out, limit, not tables, grain=32)
-    if tables:
-        subsets.forward_rows(x.start, x.index, busy, w, out)
+    if not busy or not subsets.pay(spikes, busy, w, subsets.LISTED):
+        parallel_for(_add_rows, len(out), x.start, x.index, w, out, limit, grain=32)
+        return out
+    is_busy = np.diff(x.start) > limit
+    subsets.forward(x.words, np.flatnonzero(is_busy), w, out)
+    quiet = np.flatnonzero(~is_busy)
+    parallel_for(_add_quiet_rows, quiet.size, quiet, x.words, w, out, grain=32)
     return out
 
 
 def walk(x: SpikeList, w: Array) -> Array:
     """Return x w by adding the row of w of each spike, four at a time, in the order of the kernels of a GPU."""
     out = empty((x.shape[0], w.shape[1]), w.dtype)
-    parallel_for(_add_rows, len(out), x.start, x.index, w, out, _ENDLESS, True, grain=32)
+    parallel_for(_add_rows, len(out), x.start, x.index, np.ascontiguousarray(w), out, _ENDLESS, grain=32)
     return out
 
 
-def busy_rows(x: SpikeList, w: Array) -> Array:
-    """Return the rows of x whose spikes `forward` adds in the order of `subsets.py`."""
-    return np.flatnonzero(np.diff(x.start) > subsets.busy_above(w))
+def has_busy_rows(x: SpikeList, w: Array) -> bool:
+    """Return whether there are rows of x whose spikes `forward` adds in the order of `subsets.py`."""
+    return _count_busy(x.start, subsets.busy_above(w))[0] > 0
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
@@ -120,7 +108,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
     if subsets.pay(x.count, x.shape[1], g, subsets.SORTED):
-        return subsets.weight_adjoint(x.bits, g)
+        return subsets.weight_adjoint(x.words, x.shape[1], g)
     return walk_back(x, g)
 
 
@@ -128,7 +116,7 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     """Return x' g by adding the row of g of each spike."""
     begin, rows = by_column(x.start, x.index, x.shape[1])
     w = np.empty((x.shape[1], g.shape[1]), g.dtype)
-    parallel_for(_add_rows, len(w), begin, rows, g, w, _ENDLESS, True, grain=16)
+    parallel_for(_add_rows, len(w), begin, rows, np.ascontiguousarray(g), w, _ENDLESS, grain=16)
     return w
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_to_vectors, load_word
+from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, fill_table
+from cuslayer.kernels.spikes.cpu import WORD
 
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, from the second cache and beyond.
@@ -32,10 +33,7 @@ _MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 32
 _FEW = 8
 # Rows that share the tables where a row's number of spikes alone decides.
 _SHARED = 1024
-# Six bytes of 0 or 1, times this, have their bits in the highest byte.
-_SIX_BYTES = np.uint64(0x0000010101010101)
-_GATHER_BITS = np.uint64(0x0102040810204080)
-_TOP_BYTE = np.uint64(56)
+_SIX = np.uint64((1 << INPUTS) - 1)
 
 
 def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
@@ -73,64 +71,52 @@ def _together(lines: int, blocks: int) -> int:
 
 
 @compiled
-def _code_rows(first: int, last: int, x: Any, codes: Any) -> None:
-    """Write the codes (words, rows) of x, uint8 (rows, columns), for its columns."""
-    columns = x.shape[1]
-    flat = x.reshape(-1)
-    for row in range(first, last):
+def _code_rows(first: int, last: int, words: Any, rows: Any, codes: Any) -> None:
+    """Write the codes (words, lines) of some rows of bits (rows, words), for their columns."""
+    for line in range(first, last):
+        bits = words[rows[line]]
         for word in range(codes.shape[0]):
+            at, shift = word * _ROWS // WORD, word * _ROWS % WORD
+            found = bits[at] >> np.uint64(shift)
+            if shift > WORD - _ROWS and at + 1 < bits.size:
+                found |= bits[at + 1] << np.uint64(WORD - shift)
             code = np.uint64(0)
             for table in range(TABLES):
-                at = word * _ROWS + table * INPUTS
-                if at + 8 <= columns:
-                    six = load_word(flat, row * columns + at) & _SIX_BYTES
-                    code |= ((six * _GATHER_BITS) >> _TOP_BYTE) << np.uint64(8 * table)
-                else:
-                    for i in range(min(INPUTS, columns - at)):
-                        code |= np.uint64(x[row, at + i]) << np.uint64(8 * table + i)
-            codes[word, row] = code
+                code |= (found >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
+            codes[word, line] = code
 
 
 @compiled
-def _code_listed(first: int, last: int, start: Any, index: Any, rows: Any, codes: Any) -> None:
-    """Write the codes (words, rows) of some rows of a list of spikes."""
-    for row in range(first, last):
-        codes[:, row] = 0
-        for e in range(start[rows[row]], start[rows[row] + 1]):
-            word, place = divmod(index[e], _ROWS)
-            codes[word, row] |= np.uint64(1) << np.uint64(place // INPUTS * 8 + place % INPUTS)
-
-
-@compiled
-def _code_columns(first: int, last: int, x: Any, codes: Any) -> None:
-    """Write the codes (words, columns) of x, uint8 (rows, columns), for its rows."""
+def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
+    """Write the codes (words, columns) of bits (rows, words), for their rows."""
+    columns = codes.shape[1]
     for word in range(first, last):
         line = codes[word]
         line[:] = 0
-        for i in range(min(_ROWS, x.shape[0] - word * _ROWS)):
+        for i in range(min(_ROWS, len(words) - word * _ROWS)):
             shift = np.uint64(i // INPUTS * 8 + i % INPUTS)
-            row = x[word * _ROWS + i]
-            for column in range(line.size):
-                line[column] |= np.uint64(row[column]) << shift
+            row = words[word * _ROWS + i]
+            for k in range(row.size):
+                bits, low = row[k], WORD * k
+                for column in range(min(WORD, columns - low) if bits else 0):
+                    line[low + column] |= (bits >> np.uint64(column) & np.uint64(1)) << shift
 
 
 @compiled
-def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int) -> None:
-    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on."""
+def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
+    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on.
+
+    lines (_ROWS lanes) is scratch memory, 0 past the last column.
+    """
     rows, width = matrix.shape
-    used = min(lanes, width - at)
-    line = np.zeros(lanes, matrix.dtype)
+    used, there = min(lanes, width - at), min(_ROWS, rows - low)
+    # All rows first: they are far from each other in memory, and are waited for together.
+    for i in range(there):
+        for j in range(used):
+            lines[i * lanes + j] = matrix[low + i, at + j]
+    lines[there * lanes :] = 0
     for table in range(TABLES):
-        start = (table << INPUTS) * lanes
-        tables[start : start + lanes] = 0
-        for i in range(INPUTS):
-            row = low + table * INPUTS + i
-            if row < rows:
-                for j in range(used):
-                    line[j] = matrix[row, at + j]
-            else:
-                line[:] = 0
-            add_to_vectors(tables, start, 1 << i, line, start + lanes * (1 << i))
+        fill_table(tables, (table << INPUTS) * lanes, lines, table * INPUTS * lanes)
 
 
 @compiled
@@ -138,13 +124,13 @@ def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: A
     lines, width = codes.shape[1], out.shape[1]
     parts = -(-lines // together)
     tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
-    total = np.empty(together * lanes, matrix.dtype)
+    total, scratch = np.empty(together * lanes, matrix.dtype), np.zeros(_ROWS * lanes, matrix.dtype)
     for part in range(first, last):
         at, low = part // parts * lanes, part % parts * together
         size, used = min(together, lines - low), min(lanes, width - at)
         total[:] = 0
         for word in range(codes.shape[0]):
-            _fill_tables(tables, matrix, word * _ROWS, at, lanes)
+            _fill_tables(tables, matrix, word * _ROWS, at, lanes, scratch)
             code = codes[word]
             for line in range(size):
                 add_subsets(total, line * lanes, code[low + line], tables)
@@ -162,26 +148,17 @@ def _sums(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
     parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
 
 
-def forward(x: Array, w: Array) -> Array:
-    """Return x w, x boolean (rows, inputs), w (inputs, outputs)."""
-    codes = empty((-(-x.shape[1] // _ROWS), x.shape[0]), np.uint64)
-    parallel_for(_code_rows, len(x), x.view(np.uint8), codes, grain=32)
-    out = empty((len(x), w.shape[1]), w.dtype)
-    _sums(codes, w, np.arange(len(x)), out)
-    return out
-
-
-def forward_rows(start: Array, index: Array, rows: Array, w: Array, out: Array) -> None:
-    """Write to some rows of out those of x w, x a list of spikes."""
+def forward(words: Array, rows: Array, w: Array, out: Array) -> None:
+    """Write to some rows of out those of x w, x the bits of spikes (rows, words)."""
     codes = empty((-(-len(w) // _ROWS), len(rows)), np.uint64)
-    parallel_for(_code_listed, len(rows), start, index, rows, codes, grain=32)
+    parallel_for(_code_rows, len(rows), words, rows, codes, grain=32)
     _sums(codes, w, rows, out)
 
 
-def weight_adjoint(x: Array, g: Array) -> Array:
-    """Return x' g, x boolean (rows, inputs), g (rows, outputs)."""
-    codes = empty((-(-x.shape[0] // _ROWS), x.shape[1]), np.uint64)
-    parallel_for(_code_columns, len(codes), x.view(np.uint8), codes, grain=1)
-    out = empty((x.shape[1], g.shape[1]), g.dtype)
-    _sums(codes, np.ascontiguousarray(g), np.arange(len(out)), out)
+def weight_adjoint(words: Array, columns: int, g: Array) -> Array:
+    """Return x' g, x the bits of spikes (rows, words) with some columns, g (rows, outputs)."""
+    codes = empty((-(-len(words) // _ROWS), columns), np.uint64)
+    parallel_for(_code_columns, len(codes), words, codes, grain=1)
+    out = empty((columns, g.shape[1]), g.dtype)
+    _sums(codes, np.ascontiguousarray(g), np.arange(columns), out)
     return out

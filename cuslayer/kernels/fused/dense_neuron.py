@@ -15,7 +15,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import busy_rows, forward, gather
+from cuslayer.kernels.dense.cpu import forward, gather, has_busy_rows
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
@@ -78,10 +78,10 @@ def dense_neuron(
     The rows are those of all samples at a step, one after the other, for each of the steps. Where rows are busy,
     the layer and the neurons are two passes.
     """
-    if busy_rows(x, w).size:
+    if has_busy_rows(x, w):
         weighted = forward(x, w).reshape(steps, -1)
         return w[:0], neuron(weighted, response, spiking, overwrite=True)[1].reshape(x.shape[0], w.shape[1])
-    outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)
+    w, outputs, samples = np.ascontiguousarray(w), w.shape[1], x.shape[0] // max(steps, 1)
     width = max(1, min(_WIDTH, outputs))
     b = Blocks(steps, samples, outputs, width, max(1, min(_TOGETHER // width, samples)))
     s = empty((x.shape[0], outputs), bool)

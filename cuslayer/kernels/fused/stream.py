@@ -18,7 +18,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
-from cuslayer.kernels.dense.cpu import add_rows, busy_rows
+from cuslayer.kernels.dense.cpu import add_rows, has_busy_rows
 from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.subsets import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
@@ -161,7 +161,7 @@ class StreamedDense:
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
             # Rows that share tables are weighted before the neurons run.
-            apart = found is _NO_SPIKES or busy_rows(found, self._weight).size > 0
+            apart = found is _NO_SPIKES or has_busy_rows(found, self._weight)
             weighted = dense(rows if found is _NO_SPIKES else found, self._weight) if apart else self._weight[:0]
             end = self._limit, weighted.reshape(-1, spikes.shape[1] or 1), *end
             found = _NO_SPIKES if apart else found
@@ -171,7 +171,7 @@ class StreamedDense:
 
 
 # In place of the spikes of an input that is numbers.
-_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0, 0, 0), bool))
+_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
 
 
 @compiled
