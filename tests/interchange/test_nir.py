@@ -123,6 +123,25 @@ def test_every_layer_comes_back_and_follows_nirs_equations(tmp_path, neuron):
     assert share_moved(there, net(x).data) < 0.005
 
 
+def test_biases_come_back(tmp_path):
+    cs.seed(3)
+    net = cs.Sequential(cs.Conv(1, 3, 3, weight_scale=4, bias=True), LIF, cs.Dense((4, 3, 3), 5, bias=True), LIF)
+    for layer in net.layers[::2]:
+        layer.bias.data = np.random.default_rng(0).uniform(0, 0.1, layer.bias.shape).astype(np.float32)
+    again = round_trip(net, tmp_path, (6, 5, 1), input_shape=(6, 5, 1))
+    assert [(layer.bias.data == net[i].bias.data).all() for i, layer in enumerate(again.layers) if i % 2 == 0] == [
+        True
+    ] * 2
+    x = spikes((6, 5, 1))
+    graph = without_notes(tmp_path / "net.nir")
+    graph.nodes["layer_4_lif"].v_threshold = graph.nodes["layer_4_lif"].v_threshold * np.array(
+        [1, 2, 1, 1, 3], np.float32
+    )
+    other, factor = cs.import_nir(graph), np.array([1, 1 / 2, 1, 1, 1 / 3]) / 0.3
+    assert np.allclose(other[2].bias.data, net[2].bias.data * factor, rtol=1e-4)
+    assert other(x).data.any()
+
+
 def test_groups_are_written_with_zeros_between_them(tmp_path):
     cs.seed(3)
     net = cs.Sequential(cs.Conv(4, 6, 3, groups=2, weight_scale=4), CUBA)

@@ -105,7 +105,7 @@ def test_what_is_no_chain_of_known_nodes():
         ("weight must be (outputs, inputs)", Graph({"type": "Linear", "weight": np.ones(4)})),
         ("weight must be finite numbers", Graph({"type": "Linear", "weight": np.full((4, 4), np.nan)})),
         ("weight is for 3 inputs, got 4", Graph({"type": "Linear", "weight": np.ones((4, 3))})),
-        ("bias must be 0", Graph({"type": "Affine", "weight": np.ones((4, 4)), "bias": ONES})),
+        ("bias must have shape (4,)", Graph({"type": "Affine", "weight": np.ones((4, 4)), "bias": np.ones(3)})),
         ("must have a Flatten before it", Graph(linear, shape=frames)),
         ("behind Flatten, where Linear", Graph(flatten, lif(), shape=frames)),
         ("must be (outputs, inputs, rows, columns)", Graph(conv | {"weight": np.ones((2, 2))}, shape=frames)),

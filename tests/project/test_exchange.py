@@ -43,7 +43,9 @@ def test_at_most_half_a_percent_of_spikes_moves():
 
 
 def test_every_dialect_is_described():
-    assert set(re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE)) == DIALECTS.keys() | {
+    assert set(
+        re.findall(r"^\| `(\w+)`", TEXT.partition("## Spikes that move")[0], re.MULTILINE)
+    ) == DIALECTS.keys() | {
         "Dense",
         "Conv",
         "Pool",

@@ -37,7 +37,12 @@ def test_no_kernel_is_spared() -> None:
     # Names of functions elsewhere, and functions that return None or their argument.
     names = {"dense/gpu.py"}
     # What compiles kernels, and tables of constants, have tests of their own.
-    assert spared == names | {"cuda/compile.py", "loihi/constants.py", "sampled_srm/constants.py"}
+    assert spared == names | {
+        "cuda/compile.py",
+        "loihi/constants.py",
+        "sampled_srm/constants.py",
+        "sigma_delta/constants.py",
+    }
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=str)

@@ -281,7 +281,11 @@ def test_a_value_of_the_wrong_type(load, document, path, value, message):
         (("simulation", "Ts"), 0, r"simulation\.Ts must be positive, got 0"),
         (("simulation", "tSample"), float("nan"), r"simulation\.tSample must be finite, got nan"),
         (("simulation", "nSample"), 0, r"simulation\.nSample must be at least 1, got 0"),
-        (("neuron", "type"), "IF", r"neuron\.type must be one of SRMALPHA, RESONATE, LOIHI, LIF, CUBA, ALIF, got 'IF'"),
+        (
+            ("neuron", "type"),
+            "IF",
+            r"neuron\.type must be one of SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, ALIF, got 'IF'",
+        ),
         (("neuron", "theta"), 0, r"neuron\.theta must be positive, got 0"),
         (("neuron", "theta"), "inf", r"neuron\.theta must be finite, got inf"),
         (("neuron", "scaleRef"), -1, r"neuron\.scaleRef must not be negative, got -1"),

@@ -15,6 +15,7 @@ from cuslayer.interchange.nir.dialects import dialect_of
 from cuslayer.interchange.nir.neurons import Written, neuron_of, note_in, noted_neuron
 from cuslayer.layers import Conv, Delay, Dense, Pool, Shift
 from cuslayer.network.network import Sequential
+from cuslayer.tape import Tensor
 
 _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
 _KINDS = ("Input", "Output", "Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", "Delay", *_NEURONS)
@@ -30,7 +31,7 @@ def import_nir(
 ) -> Sequential:
     """Read a network from a NIR file, or from a graph of the package nir.
 
-    Read are Linear, Affine and Conv2d without a bias, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF,
+    Read are Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF,
     IF and Threshold, in a chain. Frames become (H, W, C). Constants of neurons become those of `LIF` and `CUBA`; a gain
     of the input that is the same for all is in theta, one that is not in the weights. The output of a network from
     `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
@@ -162,14 +163,14 @@ class _Reading:
         weight = _numbers(where, fields, "weight")
         if weight.ndim != 2:
             raise ValueError(f"{where}: weight must be (outputs, inputs), got shape {weight.shape}")
-        self._no_bias(where, fields)
+        bias = self._bias(where, fields, weight)
         inputs = weight.shape[1]
         if len(self.shape) == 3 and not self.flat:
             raise ValueError(f"{where} must have a Flatten before it: its input are frames")
         if self.shape and math.prod(self.shape) != inputs:
             raise ValueError(f"{where}: weight is for {inputs} inputs, got {math.prod(self.shape)}")
         features = self.shape or (inputs,)
-        layer = Dense(features, weight.shape[0])
+        layer = Dense(features, weight.shape[0], bias=bias)
         layer.weight.data = to_device(dense_inward(weight, features).astype(np.float32))
         self.stages.append(layer)
         self.flat = False
@@ -178,7 +179,7 @@ class _Reading:
         weight = _numbers(where, fields, "weight")
         if weight.ndim != 4:
             raise ValueError(f"{where}: weight must be (outputs, inputs, rows, columns), got shape {weight.shape}")
-        self._no_bias(where, fields)
+        bias = self._bias(where, fields, weight)
         groups = int(np.asarray(fields.get("groups", 1)))
         kernel = weight.shape[2:]
         options: dict[str, Any] = {key: _pair(where, fields, key, 1) for key in ("stride", "dilation")}
@@ -192,7 +193,7 @@ class _Reading:
             options["padding"] = (
                 (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
             )
-        layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, **options)
+        layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, bias=bias, **options)
         layer.weight.data = to_device(conv_inward(weight).astype(np.float32))
         self.stages.append(layer)
 
@@ -242,11 +243,17 @@ class _Reading:
             factor = factor[0, 0]
         if not isinstance(before, (Dense, Conv)) or factor.shape != before.weight.shape[-1:]:
             raise ValueError(f"{where}: r, w_in and v_threshold must be one for all, or for each channel of weights")
-        before.weight.data = before.weight.data * to_device(factor.astype(np.float32))
+        for parameter in (before.weight, *([] if before.bias is None else [before.bias])):
+            parameter.data = parameter.data * to_device(factor.astype(np.float32))
 
-    def _no_bias(self, where: str, fields: dict[str, Any]) -> None:
-        if fields["type"] != "Linear" and _numbers(where, fields, "bias").any():
-            raise ValueError(f"{where}: bias must be 0: layers here have none")
+    def _bias(self, where: str, fields: dict[str, Any], weight: Array) -> Tensor | None:
+        """Return the bias of a node, None for one of 0."""
+        bias = np.zeros(0) if fields["type"] == "Linear" else _numbers(where, fields, "bias")
+        if not bias.any():
+            return None
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(f"{where}: bias must have shape {weight.shape[:1]}, got {bias.shape}")
+        return Tensor(to_device(bias.astype(np.float32)), requires_grad=True)
 
 
 def _numbers(where: str, fields: dict[str, Any], name: str) -> Array:

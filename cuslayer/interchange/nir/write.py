@@ -37,10 +37,11 @@ def export_nir(
 ) -> list[float]:
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
-    Dense layers become Linear, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons LIF, CubaLIF or, where
-    a step keeps nothing, Threshold. Frames are (C, H, W) there: the weights of a dense layer behind frames are sorted
-    accordingly, behind a Flatten. The gain of pooling is in the neurons behind it. Weights are those after their hooks.
-    Dropout, surrogates and what is trained are left out of NIR; the metadata of neurons has them for `import_nir`.
+    Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
+    LIF, CubaLIF or, where a step keeps nothing, Threshold. Frames are (C, H, W) there: the weights of a dense layer
+    behind frames are sorted accordingly, behind a Flatten. The gain of pooling is in the neurons behind it. Weights are
+    those after their hooks. Dropout, surrogates and what is trained are left out of NIR; the metadata of neurons has
+    them for `import_nir`.
 
     NIR's time is continuous. Written are the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
     is ours exactly: with a the share that a step keeps, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
@@ -165,10 +166,10 @@ def _dense(library: Any, layer: Dense, shape: tuple[int, ...], dialect: Dialect)
     with no_grad():
         weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
     flatten = [library.Flatten(input_type=np.array(_outward(shape)), start_dim=0, end_dim=-1)]
-    if dialect.linear:
+    if dialect.linear and layer.bias is None:
         linear = library.Linear(weight=weight)
     else:
-        linear = library.Affine(weight=weight, bias=np.zeros(len(weight), weight.dtype))
+        linear = library.Affine(weight=weight, bias=_bias(layer, weight))
     return [*(flatten if len(shape) == 3 else []), linear]
 
 
@@ -191,8 +192,12 @@ def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
         padding=layer.padding,
         dilation=layer.dilation,
         groups=1,
-        bias=np.zeros(len(weight), weight.dtype),
+        bias=_bias(layer, weight),
     )
+
+
+def _bias(layer: Any, weight: Any) -> Any:
+    return np.zeros(len(weight), weight.dtype) if layer.bias is None else to_numpy(layer.bias.data)
 
 
 def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], dialect: Dialect) -> tuple[list[Any], float]:
