@@ -54,7 +54,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
-            cifar10dvs, shd, ssc, ntidigits; or a mapping of the same keys, such as `Params`.
+            cifar10dvs, shd, ssc, ntidigits, spoken-digits; or a mapping of the same keys, such as `Params`.
 
     Raises:
         ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known
@@ -161,7 +161,7 @@ def _read(op: str, document: Any) -> Config:
         neuron=_neuron(top, dt),
         duration=duration,
         layers=_layers(top, dt),
-        sound=read_sound(top),
+        sound=read_sound(top, dt, duration),
         optimizer=_optimizer(training),
         epochs=training.integer("epochs", default.epochs),
         batch=training.integer("batch", simulation.integer("nSample", default.batch)),

@@ -147,8 +147,8 @@ def _key(name: str) -> str:
 _KEYS = {_key(each.name): each.name for each in fields(SoundConfig) if not each.name.startswith("test_")}
 
 
-def read_sound(document: Section) -> SoundConfig | None:
-    """Return the section ``sound`` of a configuration; None if it has none.
+def read_sound(document: Section, dt: float, duration: float) -> SoundConfig | None:
+    """Return the section ``sound`` of a configuration, for steps of dt ms; None if it has none.
 
     Raises:
         ValueError: a key is unknown, or a value is out of range.
@@ -173,7 +173,13 @@ def read_sound(document: Section) -> SoundConfig | None:
             given[name] = section.choice(key, ("mel", "gammatone"))
         else:
             given[name] = _numbers(section, key)
-    return SoundConfig(**given, **_tested(section))
+    found = SoundConfig(**given, **_tested(section))
+    try:
+        found.to_spikes(dt, duration)
+        found.transform()
+    except ValueError as problem:
+        raise ValueError(f"{section.op}: {section.name}: {problem}") from None
+    return found
 
 
 def _numbers(section: Section, key: str) -> tuple[float, ...]:

@@ -18,8 +18,9 @@ from cuslayer.training.data_of_run import load_data
 from tests.support import fake_tonic
 from tests.support.tiny import no_figures, silent
 
-EVERY = named.names()
-LISTED = "cifar10dvs, digits, dvsgesture, nmnist, ntidigits, shd, ssc"
+# test_sound_run.py has that of sounds.
+EVERY = [name for name in named.names() if name != "spoken-digits"]
+LISTED = "cifar10dvs, digits, dvsgesture, nmnist, ntidigits, shd, spoken-digits, ssc"
 
 
 def refuses(message, kind=ValueError):
@@ -28,10 +29,10 @@ def refuses(message, kind=ValueError):
 
 def test_there_is_one_for_each_data_set():
     assert sorted((*NAMES, "digits")) == EVERY
-    assert ", ".join(EVERY) == LISTED
+    assert ", ".join(named.names()) == LISTED
     folder = Path(__file__).parents[2] / "examples" / "configs"
-    assert {path.name for path in folder.iterdir()} == {f"{name}.yaml" for name in EVERY}
-    for name in EVERY:
+    assert {path.name for path in folder.iterdir()} == {f"{name}.yaml" for name in named.names()}
+    for name in named.names():
         assert name in load_config.__doc__
         assert (folder / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
 

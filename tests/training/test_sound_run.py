@@ -1,0 +1,189 @@
+"""Runs that hear sounds: configuration, training, another file, WAV files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import wave
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import cuslayer as cs
+from cuslayer import cli
+from cuslayer.training import Config, load_config, named, train
+from cuslayer.training.data_of_run import load_data
+from cuslayer.training.sound import SoundConfig
+from tests.support.tiny import no_figures, silent
+
+SOUND = SoundConfig(
+    rate=4000.0,
+    channels=8,
+    window=20.0,
+    low=100.0,
+    scale="gammatone",
+    range_db=50.0,
+    levels=(0.5, 0.8),
+    falling=False,
+    lead=10.0,
+    stretch=1.1,
+    shift=5.0,
+    shift_channels=1,
+    mask=4.0,
+    mask_channels=2,
+    test_field="take",
+    test_values=(3, 4),
+)
+CONFIG = Config(
+    neuron=cs.SRM(tau_sr=10.0, dt=5.0),
+    duration=200.0,
+    layers=("16", "12", "3out"),
+    error="CrossEntropy",
+    region=(0.0, 200.0),
+    epochs=25,
+    batch=6,
+    sound=SOUND,
+)
+
+
+def tone(label: int, take: int) -> np.ndarray:
+    """Return 0.15 s of a tone, whose frequency is the class."""
+    t = np.arange(600) / 4000
+    return np.int16(9000 * np.sin(2 * np.pi * (300 + 500 * label + 10 * take) * t))
+
+
+def write_sounds(path: Path, takes: range = range(5), **changes: Any) -> str:
+    pairs = [(label, take) for label in range(3) for take in takes]
+    waves = [tone(*pair) for pair in pairs]
+    start = np.cumsum([0, *map(len, waves)])
+    arrays = {"audio": np.concatenate(waves), "start": start, "label": [label for label, _ in pairs]}
+    np.savez(path, **arrays | {"take": [take for _, take in pairs]} | changes)
+    return str(path)
+
+
+def test_round_trip() -> None:
+    for config in (CONFIG, replace(CONFIG, sound=SoundConfig()), replace(CONFIG, sound=None)):
+        assert load_config(yaml.safe_load(config.to_yaml())) == config
+    usual = SoundConfig()
+    assert not [name for name in vars(usual) if getattr(SOUND, name) == getattr(usual, name)]
+
+
+def document(**sound: Any) -> dict[str, Any]:
+    found = yaml.safe_load(CONFIG.to_yaml())
+    found["sound"] |= sound
+    return found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("channel", 5, "load_config: sound.channel is an unknown key; did you mean channels?"),
+        ("levels", 0.5, "load_config: sound.levels must be a list of numbers, got 0.5"),
+        ("levels", ["a"], "load_config: sound.levels must be a number, got str"),
+        ("scale", "bark", "load_config: sound.scale must be one of mel, gammatone, got 'bark'"),
+        ("falling", 1, "load_config: sound.falling must be true or false, got 1"),
+        ("shiftChannels", 1.5, "load_config: sound.shiftChannels must be an integer, got float"),
+        ("lead", -1.0, "load_config: sound.lead must not be negative, got -1"),
+        ("test", {"take": 1, "speaker": 2}, "load_config: sound.test must be one field and its values, got "),
+        ("levels", [0.8, 0.5], "load_config: sound: Levels: levels must ascend to at most 1, got (0.8, 0.5)"),
+        ("low", 3000.0, "load_config: sound: Bands: low must be under high, 2000 Hz, got 3000"),
+        ("lead", 200.0, "load_config: sound: AudioToSpikes: lead must be under duration, 200 ms, got 200"),
+        ("stretch", 0.5, "load_config: sound: Stretch: factor must be at least 1, got 0.5"),
+    ],
+)
+def test_what_is_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match="^" + re.escape(message)):
+        load_config(document(**{key: value}))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds")
+    cs.seed(0)
+    return train(replace(CONFIG, data=write_sounds(folder / "tones.npz"), out=str(folder / "run")), log=silent)
+
+
+def test_a_run_learns_and_is_tested_on_its_test_set_and_on_all_of_another_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["test", str(run)]) == 0
+    assert re.search(r"at epoch 25: 6 recordings, loss \S+, accuracy 100\.00%", capsys.readouterr().out)
+    other = write_sounds(tmp_path / "other.npz", range(9, 11))
+    assert cli.main(["test", str(run), "--data", other]) == 0
+    assert "at epoch 25: 6 recordings, loss" in capsys.readouterr().out
+
+
+def test_classes_of_wav_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in range(3):
+        with wave.open(str(tmp_path / f"{label}.wav"), "wb") as file:
+            file.setparams((1, 2, 4000, 0, "NONE", ""))
+            file.writeframes(tone(label, 3).tobytes())
+    files = [str(tmp_path / f"{label}.wav") for label in range(3)]
+    assert cli.main(["predict", str(run), *files, "--json"]) == 0
+    assert [row["class"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2]
+    with wave.open(files[0], "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(tone(0, 3).tobytes())
+    assert cli.main(["predict", str(run), files[0]]) == 2
+    assert "has 8000 samples per second, the network hears 4000" in capsys.readouterr().err
+
+
+def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) -> None:
+    config = replace(CONFIG, data=write_sounds(tmp_path / "tones.npz"))
+    data = load_data(config, config.network())
+    (first, _), (second, _) = next(iter(data.test)), next(iter(data.test))
+    np.testing.assert_array_equal(first, second)
+    assert (len(data.train.dataset), len(data.test.dataset)) == (9, 6)
+    plain = {spikes.tobytes() for spikes, _ in (data.train.dataset[n] for n in range(9))}
+    for _ in range(2):
+        changed = np.concatenate([x for x, _ in data.train], axis=1)
+        assert changed.shape == (40, 9, 16)
+        assert sum(spikes.tobytes() not in plain for spikes in changed.swapaxes(0, 1)) > 6
+    every_fifth = replace(config, sound=replace(SOUND, test_field=None, test_values=()))
+    assert load_data(every_fifth, config.network()).test.dataset.indices.tolist() == [4, 9, 14]
+
+
+def test_errors(tmp_path: Path) -> None:
+    config = replace(CONFIG, data=write_sounds(tmp_path / "tones.npz"))
+    net = config.network()
+    with pytest.raises(ValueError, match=r"^train: the configuration hears sounds, it needs --data FILE, an npz file"):
+        load_data(replace(config, data=None), net)
+    wrong = replace(config, sound=replace(SOUND, test_field="age"))
+    with pytest.raises(ValueError, match=r"^read_sounds: the file has no field 'age'; its fields: take$"):
+        load_data(wrong, net)
+    wrong = replace(config, sound=replace(SOUND, test_values=tuple(range(5))))
+    with pytest.raises(ValueError, match=r"^read_sounds: .*: all of the recordings are the test set$"):
+        load_data(wrong, net)
+    few = write_sounds(tmp_path / "few.npz", range(1))
+    wrong = replace(config, data=few, sound=replace(SOUND, test_field=None, test_values=()))
+    with pytest.raises(ValueError, match=r"^read_sounds: .*: none of the recordings are the test set$"):
+        load_data(wrong, net)
+    with pytest.raises(ValueError, match=r"^train: the network expects input \(16,\), the recordings are \(32,\)$"):
+        load_data(replace(config, sound=replace(SOUND, falling=True)), net)
+
+
+def test_the_configuration_of_spoken_digits_fits_its_recordings() -> None:
+    config = load_config("spoken-digits")
+    assert config.sound is not None
+    hears = config.sound.to_spikes(config.neuron.dt, config.duration)
+    net = config.network()
+    assert net.input_shape == (hears.neurons,)
+    assert net(np.zeros((1, 1, hears.neurons), bool)).shape == (1, 1, 10)
+    assert (config.sound.test_field, config.sound.test_values) == ("take", (5, 6, 7, 8, 9))
+    assert "spoken-digits" in named.names()
+
+
+def test_spoken_digits_are_learned_from_the_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parents[3] / "shared" / "data" / "spoken-digits" / "recordings.npz"
+    if not file.is_file():
+        pytest.skip(f"no {file.name} of spoken digits")
+    config = load_config("spoken-digits").with_options(epochs=2, data=str(file), out=str(tmp_path / "run"))
+    no_figures(monkeypatch)
+    train(config, log=silent)
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    accuracy = float(rows[-1].split(",")[rows[0].split(",").index("test_accuracy")])
+    assert accuracy > 0.6
