@@ -28,6 +28,7 @@ import traffic
 from cuslayer.jit import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.recurrent.constants import LeakyProgram
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
@@ -151,6 +152,11 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     errors = generator.standard_normal((rows, 512), np.float32)
     whole = cpu.fused.conv_kernels(found, window, 1)
     u, _ = whole.conv_neuron(found, frames, w, window, srm.filter, srm.spiking, w.dtype)
+    # 128 neurons with a dense layer to themselves.
+    drive = generator.standard_normal((steps, -(-columns // 128), 128), np.float32) * 3
+    own, keeps = generator.standard_normal((128, 128), np.float32), (np.full(1, 0.9, np.float32),) * 2
+    leaky = LeakyProgram(LIF(theta=srm.theta).spiking)
+    rise, _, more = cpu.recurrent.forward(drive, own, leaky, keeps, 1)
     calls: dict[str, tuple[Callable[[], object], float]] = {
         "synapse_input": (lambda: cpu.spikes.synapse_input(flat), flat.nbytes),
         "dense": (lambda: cpu.dense.forward(flat_found, weights), errors.nbytes),
@@ -180,6 +186,8 @@ def in_space(columns: int, steps: int = STEPS) -> dict[str, Timed]:
             g.nbytes + pooled.nbytes,
         ),
         "pool_weight_adjoint": (lambda: cpu.pool.weight_adjoint(g, pooled, tiles), g.nbytes + pooled.nbytes),
+        "recurrent": (lambda: cpu.recurrent.forward(drive, own, leaky, keeps, 1), 2 * drive.nbytes + drive.size),
+        "recurrent_adjoint": (lambda: cpu.recurrent.adjoint(drive, rise, more, own, leaky, keeps, 1), 3 * drive.nbytes),
         "store": (lambda: cpu.float16.store(g), g.nbytes * 3 // 2),
         "load": (lambda: cpu.float16.load(half, np.float32), g.nbytes * 3 // 2),
     }

@@ -31,7 +31,7 @@ def find(op: str, source: object) -> object:
     >>> find("load_config", "shd").name, find("load_config", "mine/net.yaml")
     ('shd.yaml', 'mine/net.yaml')
     """
-    if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]*", source) or os.path.isfile(source):
+    if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]{0,63}", source) or os.path.isfile(source):
         return source
     known = names()
     if source in known:

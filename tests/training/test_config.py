@@ -136,7 +136,7 @@ def test_the_other_configuration_differs_in_every_field():
     for part, plain in ((OTHER, usual), (OTHER.neuron, usual.neuron), (OTHER.optimizer, usual.optimizer)):
         same = [f.name for f in fields(part) if getattr(part, f.name) == getattr(plain, f.name)]
         # A data set that is known by name has no lists, and one of sounds neither: test_named.py and test_sound_run.py.
-        assert same in ([], ["error", "over", "dataset", "sound"])
+        assert same in ([], ["error", "over", "sound", "dataset"])
 
 
 def test_round_trip_of_every_key(load):
@@ -318,22 +318,10 @@ def test_a_value_out_of_range(load, document, path, value, message):
         load(document)
 
 
-def test_no_file(tmp_path):
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(ValueError, match=r"^load_config: .* is no file$"):
-            load_config(path)
-
-
 @pytest.mark.parametrize("text", ["neuron: {theta: 10", "a: b: c", "\t- x", "a: *nowhere", "!!python/object:os.x {}"])
 def test_broken_yaml(load, text):
     with pytest.raises(ValueError, match=r"^load_config: [^\n]*network\.yaml is no YAML: [^\n]+$"):
         load(text)
-
-
-def test_bytes_that_are_not_text(tmp_path):
-    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x81")
-    with pytest.raises(ValueError, match=r"x\.yaml is no YAML"):
-        load_config(tmp_path / "x.yaml")
 
 
 def test_an_empty_document(load):

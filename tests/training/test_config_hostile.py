@@ -136,3 +136,15 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path / "a.yaml", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match=f"^load_config: {re.escape(str(path))} is no file$"):
             load_config(path)
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ValueError, match=r"^load_config: .* is no file$"):
+            load_config(path)
+
+
+def test_bytes_that_are_not_text(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x81")
+    with pytest.raises(ValueError, match=r"x\.yaml is no YAML"):
+        load_config(tmp_path / "x.yaml")

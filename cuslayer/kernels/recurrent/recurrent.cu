@@ -156,7 +156,7 @@ struct Adaptive {
     }
 };
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_srm(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_srm(
     const real *__restrict__ x,  // (steps, samples, neurons), weighted input from other layers
     const real *__restrict__ w,  // (neurons, neurons), weights of what each neuron sends
     real *states,                // (4, samples, neurons), scratch
@@ -185,7 +185,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void recurrent_srm(
         Srm{response, refractory, z, s, cut, ref_cut, theta}, x, w, u, s, steps, samples, neurons, delay);
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_leaky(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_leaky(
     const real *__restrict__ x,     // (steps, samples, neurons), weighted input from other layers
     const real *__restrict__ w,     // (neurons, neurons), weights of what each neuron sends
     const real *__restrict__ keep,  // (2, neurons), shares of current and voltage that a step keeps
@@ -204,7 +204,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void recurrent_leaky(
     run_forward(kind, x, w, u, s, steps, samples, neurons, delay);
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adaptive(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adaptive(
     const real *__restrict__ x,     // (steps, samples, neurons), weighted input from other layers
     const real *__restrict__ w,     // (neurons, neurons), weights of what each neuron sends
     const real *__restrict__ keep,  // (4, neurons), shares of i, v, h and r that a step keeps

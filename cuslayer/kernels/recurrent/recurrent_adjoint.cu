@@ -119,7 +119,7 @@ struct Adaptive {
     }
 };
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adjoint_srm(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_srm(
     const real *__restrict__ g,  // (steps, samples, neurons), gradient of the spikes
     const real *__restrict__ u,  // (steps, samples, neurons), potential
     const real *__restrict__ w,  // (neurons, neurons), the weights transposed
@@ -155,7 +155,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adjoint_srm(
         Srm{response, refractory, g_u, steps, cut, ref_cut, exact, slope}, g, u, w, y, steps, samples, neurons, delay);
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adjoint_leaky(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_leaky(
     const real *__restrict__ g,     // (steps, samples, neurons), gradient of the spikes
     const real *__restrict__ u,     // (steps, samples, neurons), voltage before the reset
     const real *__restrict__ w,     // (neurons, neurons), the weights transposed
@@ -179,7 +179,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adjoint_leaky(
     run_backward(kind, g, u, w, y, steps, samples, neurons, delay);
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void recurrent_adjoint_adaptive(
+extern "C" __global__ __launch_bounds__(THREADS, 1) void recurrent_adjoint_adaptive(
     const real *__restrict__ g,     // (steps, samples, neurons), gradient of the spikes
     const real *__restrict__ u,     // (steps, samples, neurons), potential
     const real *__restrict__ h,     // (steps, samples, neurons), rise of the threshold; not accessed unless exact
