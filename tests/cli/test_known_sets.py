@@ -38,7 +38,7 @@ def test_a_name_is_a_configuration(command, tmp_path, monkeypatch):
 def test_errors_are_one_line(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fake_tonic.install(monkeypatch)
-    listed = "cifar10dvs, digits, dvsgesture, nmnist, ntidigits, shd, ssc"
+    listed = "cifar10dvs, digits, dvsgesture, nmnist, ntidigits, shd, spoken-digits, ssc"
     for arguments, message in (
         (
             ["shdd"],

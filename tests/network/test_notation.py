@@ -284,7 +284,7 @@ def test_constants_of_neurons_round_trip(neuron):
 def test_errors_of_neurons():
     with pytest.raises(
         TypeError,
-        match=r"neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, RESONATE, SRMALPHA\), got int",
+        match=r"neuron must be of a named kind \(ALIF, CUBA, LIF, LOIHI, RESONATE, SIGMADELTA, SRMALPHA\), got int",
     ):
         neuron_constants(3)
     with pytest.raises(
