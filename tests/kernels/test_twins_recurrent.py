@@ -88,6 +88,15 @@ def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
         assert {tuple(map(int, at)) for at in np.argwhere(s)} == expected
 
 
+def test_what_is_older_than_a_response_has_left_it() -> None:
+    """Inputs and spikes, in a run that is longer than both responses."""
+    x, w, _ = case(SRM, (40, 2, 5), "float64", 4)
+    ours, theirs = (k.recurrent.forward(x, w, SRM, (), 1) for k in (gpu, cpu))
+    assert theirs[1].any()
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+
+
 def test_rows_that_are_not_contiguous() -> None:
     keeps = (np.full(1, 0.5, np.float32), np.full(1, 0.9, np.float32))
     x, w = normal(1, (7, 2, 12), "float32", 2).transpose(2, 1, 0), normal(2, (7, 7), "float32").T

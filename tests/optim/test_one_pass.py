@@ -56,6 +56,16 @@ def test_bits_are_those_of_weights_one_by_one(kind, dtype, monkeypatch):
     assert {name: a.tobytes() for name, a in ours.items()} == {name: a.tobytes() for name, a in theirs.items()}
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_piece_moves_by_the_formula(dtype):
+    """To the bit: half of a gradient is exact."""
+    found = parameters(dtype)
+    expected = [p.data - dtype(0.5) * p.grad for p in found]
+    cs.SGD(found, 0.5).step()
+    for p, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(p.data, wanted)
+
+
 def test_weights_of_a_type_are_one_call(monkeypatch):
     calls = []
     monkeypatch.setattr(cpu.optim, "adam_each", lambda w, *rest: calls.append(len(w)))

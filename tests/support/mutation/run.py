@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from tests.support.mutation.reach import Sources, changed
 from tests.support.mutation.table import ROOT, Mutant, mutated
 
-COPIED = ("cuslayer", "tests", "pyproject.toml")
+COPIED = ("cuslayer", "tests", "examples/configs", "pyproject.toml")
 SECONDS = 60  # for the tests of one mutant, which take a few when they pass
 BASELINE_SECONDS = 400
 
