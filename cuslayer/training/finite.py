@@ -43,6 +43,9 @@ class NotFiniteError(ValueError):
         super().__init__(message)
         self.epoch, self.batch = epoch, batch
 
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.epoch, self.batch)
+
 
 @contextmanager
 def naming_checkpoint(path: Path) -> Iterator[None]:
