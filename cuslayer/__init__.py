@@ -182,6 +182,7 @@ __all__ = [
     "demo",
     "device",
     "differentiable",
+    "distributed",
     "divide",
     "dot",
     "einsum",

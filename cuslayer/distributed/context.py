@@ -11,6 +11,7 @@ from cuslayer import check
 from cuslayer.backend import Array
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 # Seconds of waiting after which a process gives its core away: several may share one.
 _PATIENCE = 1e-3
@@ -95,7 +96,7 @@ class Context:
     def from_root(self, work: Callable[[], T]) -> T:
         """Let process 0 do some work, and return its result on all; what it raises, all raise.
 
-        The error has the attribute ``everywhere`` then: one process is enough to report it.
+        It is enough that one of them reports it: `is_on_all` is True.
         """
         result: Any = None
         problem: Exception | None = None
@@ -109,8 +110,7 @@ class Context:
             result, received = self.broadcast((result, sent))
             problem = problem or received
         if problem is not None:
-            problem.everywhere = True  # type: ignore[attr-defined]
-            raise problem
+            raise on_all(problem)
         return result
 
     def agree(self, op: str, **facts: str) -> None:
@@ -128,11 +128,19 @@ class Context:
                 other = theirs.get(name)
                 if other != mine:
                     what, got = check.one_line(mine), check.one_line(other)
-                    problem = ValueError(
-                        f"{op}: all processes must have the same {name}: process 0 has {what}, process {rank} {got}"
-                    )
-                    problem.everywhere = True  # type: ignore[attr-defined]
-                    raise problem
+                    rule = f"all processes must have the same {name}"
+                    raise on_all(ValueError(f"{op}: {rule}: process 0 has {what}, process {rank} {got}"))
+
+
+def on_all(problem: E) -> E:
+    """Mark an error that all processes raise."""
+    problem.on_all_processes = True  # type: ignore[attr-defined]
+    return problem
+
+
+def is_on_all(problem: BaseException) -> bool:
+    """Return whether all processes raise an error."""
+    return getattr(problem, "on_all_processes", False)
 
 
 def _sendable(problem: Exception) -> Exception:

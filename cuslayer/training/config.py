@@ -114,6 +114,9 @@ class Config:
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
+        micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
+            whole batches. Several processes have 8 by default.
+        fast: whether the gradients of micro-batches are added in any order.
         data: the folder of recordings; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
@@ -138,6 +141,8 @@ class Config:
     firing_rate: float = 30.0
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
+    micro: int | None = None
+    fast: bool = False
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -239,6 +244,8 @@ class Config:
         training["checkpoint"] = {"minutes": self.checkpoint_minutes}
         if self.checkpoint_steps is not None:
             training["checkpoint"]["steps"] = self.checkpoint_steps
+        if self.micro is not None:
+            training["parallel"] = {"micro": self.micro, "fast": self.fast}
         training["path"] = {name: value for name, value in paths.items() if value is not None}
         document = {
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},

@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer.backend import derived_generator, generator, to_device, to_numpy
 from cuslayer.data.shares import Share, Shares
+from cuslayer.distributed.context import on_all
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.distributed.tree import share
 from cuslayer.tape import Tensor
@@ -105,9 +106,7 @@ class ParallelSteps:
         flags = parallel.exchange_rows(rows, np.array([found.problem is not None, parallel.stop()], np.float64))
         parallel.stopping = bool(flags[:, 1].any())
         if flags[:, 0].any():
-            problem = next(each for each in parallel.context.gather(found.problem) if each is not None)
-            problem.everywhere = True  # type: ignore[attr-defined]
-            raise problem
+            raise on_all(next(each for each in parallel.context.gather(found.problem) if each is not None))
         self._score.add_rows(rows)
 
 
