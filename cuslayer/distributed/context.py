@@ -74,6 +74,10 @@ class Context:
         """End all processes, with the reason and the rank of this one on standard error, and an exit code."""
         raise SystemExit(code)
 
+    def describe(self) -> str:
+        """Return which processes of which machines these are, for a reader of what mpiexec says of one."""
+        return "one process"
+
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.gather(None)

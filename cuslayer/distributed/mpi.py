@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -17,11 +18,14 @@ from cuslayer import backend
 from cuslayer.backend import Array
 from cuslayer.distributed.context import Context, Request
 from cuslayer.extras import optional
+from cuslayer.files import alive
 
 # Where mpiexec of MPICH, of Open MPI and of PMIx, and srun, say how many processes they have started.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_WORLD_SIZE")
 # Seconds in which the process that knows more may report first.
 _GRACE = 1.0
+# Seconds of waiting for others after which, again and again, those of this machine are looked for.
+_LOOK = 2.0
 
 
 def processes() -> int:
@@ -75,6 +79,12 @@ class MPIContext(Context):
         # A communicator of our own: what users send by theirs does not meet ours.
         self._comm = mpi.COMM_WORLD.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
+        # The numbers that the system has given to the processes of this machine, by rank.
+        found = self._comm.allgather((socket.gethostname(), os.getpid()))
+        self._machines: dict[str, dict[int, int]] = {}
+        for rank, (host, number) in enumerate(found):
+            self._machines.setdefault(host, {})[rank] = number
+        self._here = self._machines[socket.gethostname()]
 
     def gather(self, value: Any) -> list[Any]:
         return list(self._comm.allgather(value))
@@ -88,21 +98,35 @@ class MPIContext(Context):
                 begun.append(self._comm.Irecv([into[source].view(np.uint8), byte], source, tag))
             if parts[target].size:
                 begun.append(self._comm.Isend([parts[target].view(np.uint8), byte], target, tag))
-        return _Transfers(self._mpi, begun)
+        return _Transfers(self, self._mpi, begun)
 
     def begin_sum(self, array: Array) -> Request:
-        return _Transfers(self._mpi, [self._comm.Iallreduce(self._mpi.IN_PLACE, array)])
+        return _Transfers(self, self._mpi, [self._comm.Iallreduce(self._mpi.IN_PLACE, array)])
 
     def fail(self, reason: str, code: int = 1) -> None:
         if self.rank:
             time.sleep(_GRACE)
-        print(f"cuslayer: process {self.rank} of {self.size}: {reason}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"cuslayer: process {self.rank} of {self.size}: {reason}\n")
+        sys.stderr.flush()
         self._comm.Abort(code)
 
     def report(self, kind: Any, problem: Any, where: Any) -> None:
         """End all processes by an error that nobody has caught."""
         traceback.print_exception(kind, problem, where)
         self.fail(f"{kind.__name__}: {problem}")
+
+    def check_others(self) -> None:
+        """End all processes if one of this machine has ended, in case that mpiexec does not."""
+        for rank, number in self._here.items() if sys.platform != "win32" else ():
+            if not alive(number):
+                self.fail(f"process {rank} ({number}) has ended")
+
+    def describe(self) -> str:
+        machines = (
+            f"{host} has {', '.join(f'{rank} ({number})' for rank, number in here.items())}"
+            for host, here in self._machines.items()
+        )
+        return f"processes, with their numbers in the system: {'; '.join(machines)}"
 
     def divide_machine(self) -> None:
         """Give this process its part of the machine's cores, and a GPU."""
@@ -131,10 +155,14 @@ def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
 class _Transfers(Request):
     """Transfers of MPI."""
 
-    def __init__(self, mpi: Any, begun: list[Any]) -> None:
-        self._mpi, self._begun = mpi, begun
+    def __init__(self, context: MPIContext, mpi: Any, begun: list[Any]) -> None:
+        self._context, self._mpi, self._begun = context, mpi, begun
+        self._look = time.monotonic() + _LOOK
 
     def done(self) -> bool:
         if self._begun and self._mpi.Request.Testall(self._begun):
             self._begun = []
+        elif self._begun and time.monotonic() > self._look:
+            self._look += _LOOK
+            self._context.check_others()
         return not self._begun

@@ -95,7 +95,7 @@ class DataParallel:
         into[rank] = sent
         self.wait(self.context.exchange([sent] * size, into, _ROWS))
         for part, message in zip(parts, into, strict=True):
-            rows[part.start : part.stop] = message[flags.size :].reshape(len(part), -1)
+            rows[part.start : part.stop] = message[flags.size :].reshape(len(part), rows.shape[1])
         return np.array([message[: flags.size] for message in into])
 
     def wait(self, request: Request) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +14,11 @@ from cuslayer.data.shares import Share, Shares
 from cuslayer.distributed.context import on_all
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.distributed.tree import share
+from cuslayer.optim.base import Optimizer
 from cuslayer.tape import Tensor
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
+from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.score import ROW, Tally
-
-if TYPE_CHECKING:
-    from cuslayer.training.trainer import Trainer
 
 Pass = Callable[[Any, Any], tuple[Tensor, Any, Tensor]]
 
@@ -32,35 +31,45 @@ class ParallelSteps:
     determine: every process draws that number, so that all generators stay the same.
 
     Args:
-        trainer: the trainer.
+        parallel: how batches are divided.
         forward: returns the output for (x, target), the target and the loss.
         gradient: the same, and computes the gradients.
+        optimizer: the optimizer.
+        scale: the factor of the loss in the score.
         finite: the check of the epoch.
         score: the score of the epoch; all processes have the same.
+
+    Attributes:
+        last: the last batch that this process had a part of, for advice on silent networks; None before.
     """
 
     def __init__(
-        self, trainer: Trainer, parallel: DataParallel, forward: Pass, gradient: Pass, finite: FiniteCheck, score: Tally
+        self,
+        parallel: DataParallel,
+        forward: Pass,
+        gradient: Pass,
+        optimizer: Optimizer,
+        scale: float,
+        finite: FiniteCheck,
+        score: Tally,
     ) -> None:
-        self._trainer, self._parallel, self._finite, self._score = trainer, parallel, finite, score
-        self._forward, self._gradient = forward, gradient
-        # The last batch that this process had a part of, for advice on silent networks.
+        self._parallel, self._forward, self._gradient, self._optimizer = parallel, forward, gradient, optimizer
+        self._scale, self._finite, self._score = scale, finite, score
         self.last: tuple[Any, Any] | None = None
 
-    def train(self, part: Share, sizes: bool, batch: int, *, first: bool) -> None:
+    def train(self, part: Share, flow: GradientFlow | None, batch: int, *, first: bool) -> None:
         """Take an optimizer step for a batch.
 
         Args:
             part: the micro-batches of this process.
-            sizes: whether the sizes of the gradients are added.
+            flow: where the sizes of the gradients are added; None if they are not.
             batch: the number of the batch, from 1.
             first: whether it is the first batch of this process in the epoch.
 
         Raises:
             NotFiniteError: on all processes, if one has found a number that is not finite.
         """
-        trainer, optimizer = self._trainer, self._trainer.optimizer
-        sums = self._parallel.sums(optimizer.parameters, part.leaves)
+        sums = self._parallel.sums(self._optimizer.parameters, part.leaves)
         found = _Found()
         key = int(generator().integers(2**63))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -75,9 +84,9 @@ class ParallelSteps:
             self._end_batch(part.leaves, found)
             sums.finish()
             self._finite.gradients(batch, None if self.last is None else self.last[0])
-            if sizes:
-                trainer.gradients.add()
-            optimizer.step()
+            if flow is not None:
+                flow.add()
+            self._optimizer.step()
             self._finite.updates(batch)
 
     def test(self, part: Share, batch: int) -> None:
@@ -90,7 +99,7 @@ class ParallelSteps:
     def _note(self, found: _Found, leaf: int, batch: int, x: Any, spikes: Tensor, target: Any, value: Tensor) -> None:
         """Note the score of a micro-batch, and what is not finite."""
         score = found.scores[leaf] = Tally()
-        score.add(spikes, target, value, scale=self._trainer.loss_scale)
+        score.add(spikes, target, value, scale=self._scale)
         if self.last is None or leaf == 0:
             self.last = x, target
         try:
@@ -125,16 +134,21 @@ def shares(batches: Iterable[Any], parallel: DataParallel) -> Iterable[Any]:
     return found if isinstance(batches, Sized) else iter(found)
 
 
-def same_start(trainer: Trainer, parallel: DataParallel) -> None:
+def same_start(parameters: Sequence[Tensor], steps: int, parallel: DataParallel) -> None:
     """Give all processes the weights of process 0 before the first step, and later check that they have the same.
+
+    Args:
+        parameters: the weights.
+        steps: the number of steps so far.
+        parallel: how batches are divided.
 
     Raises:
         ValueError: they have not: a machine computes other bits than another.
     """
-    context, parameters = parallel.context, trainer.net.parameters()
+    context = parallel.context
     if context.size == 1:
         return
-    if not trainer.optimizer.steps:
+    if not steps:
         for p in parameters:
             p.data[...] = to_device(context.broadcast(to_numpy(p.data)))
     digest = hashlib.sha256(b"".join(to_numpy(p.data).tobytes() for p in parameters)).hexdigest()

@@ -152,6 +152,8 @@ def _train(
     if len(stats.epochs) < config.epochs:
         weights = sum(p.data.size for p in net.parameters())
         log(f"{net.notation}: {weights:,} weights on {_devices(context)}; results go to {out}")
+        if context.size > 1:
+            log(context.describe())
         for line in changes:
             log(line)
         if saver.place is not None:

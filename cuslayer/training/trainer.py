@@ -219,7 +219,7 @@ class Trainer:
             x, target = batch
             sizes = step % _GRADIENT_INTERVAL == 0
             if parallel is not None:
-                parallel.train(x, sizes, step + 1, first=step == first)
+                parallel.train(x, self.gradients if sizes else None, step + 1, first=step == first)
                 batch = parallel.last
             else:
                 if step == first:
@@ -352,10 +352,11 @@ class Trainer:
             batches = self._calibrated(batches)
         else:
             self.prepare(batches)
-        same_start(self, parallel)
+        same_start(self.net.parameters(), self.optimizer.steps, parallel)
         return shares(batches, parallel)
 
     def _parallel_steps(self, finite: FiniteCheck, progress: Progress) -> ParallelSteps | None:
         if self.parallel is None:
             return None
-        return ParallelSteps(self, self.parallel, self._forward, self._gradient, finite, progress)
+        passes = self._forward, self._gradient
+        return ParallelSteps(self.parallel, *passes, self.optimizer, self.loss_scale, finite, progress)

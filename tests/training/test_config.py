@@ -88,6 +88,8 @@ OTHER = Config(
     out="results/1",
     checkpoint_minutes=0.5,
     checkpoint_steps=7,
+    micro=4,
+    fast=True,
 )
 
 
