@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class DataParallel:
         micro: recordings of a micro-batch.
         fast: whether gradients are added in any order.
         bucket: millions of bytes of a bucket.
-        seconds: seconds for which the process has waited for others so far.
+        seconds: seconds for which the process has sent, added up what it received, and waited for others so far.
         stop: called after each batch; whether this process is to stop.
         stopping: whether one of the processes was to stop after the last batch.
 
@@ -93,15 +93,17 @@ class DataParallel:
         sent = np.concatenate([flags, rows[parts[rank].start : parts[rank].stop].reshape(-1)])
         into = [np.empty(flags.size + len(part) * rows.shape[1]) for part in parts]
         into[rank] = sent
-        self.wait(self.context.exchange([sent] * size, into, _ROWS))
+        with self.timed():
+            self.context.exchange([sent] * size, into, _ROWS).wait()
         for part, message in zip(parts, into, strict=True):
             rows[part.start : part.stop] = message[flags.size :].reshape(len(part), rows.shape[1])
         return np.array([message[: flags.size] for message in into])
 
-    def wait(self, request: Request) -> None:
-        """Wait for a transfer, and count the time."""
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time of the block."""
         start = time.perf_counter()
-        request.wait()
+        yield
         self.seconds += time.perf_counter() - start
 
     def __repr__(self) -> str:
@@ -129,17 +131,19 @@ class GradientSums(Request):
             number = self._bucket_of.get(id(p))
             if number is not None:
                 self._missing[number] -= 1
-                # In the order of buckets, which every process has.
-                while self._sent < len(self._sums) and not self._missing[self._sent]:
-                    self._send(leaf)
-                self.done()
+                with self._parallel.timed():
+                    # In the order of buckets, which every process has.
+                    while self._sent < len(self._sums) and not self._missing[self._sent]:
+                        self._send(leaf)
+                    self.done()
 
         return on_gradient(complete)
 
     def add(self, leaf: int, last: bool) -> None:
         """Add what backward of a micro-batch has left in the parameters, which have no gradient afterwards."""
         while last and self._sent < len(self._sums):
-            self._send(leaf)
+            with self._parallel.timed():
+                self._send(leaf)
         for number in range(self._sent, len(self._sums)):
             self._sums[number].add(leaf, self._buckets[number].take())
 
@@ -160,9 +164,10 @@ class GradientSums(Request):
 
     def finish(self) -> None:
         """Wait for the sums, and set the gradients of all parameters to them."""
-        while self._sent < len(self._sums):
-            self._send(None)  # of a process without a micro-batch
-        self._parallel.wait(self)
+        with self._parallel.timed():
+            while self._sent < len(self._sums):
+                self._send(None)  # of a process without a micro-batch
+            self.wait()
         self._transport.join()
         for each in self._sums:
             each.finish()
