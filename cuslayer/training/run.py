@@ -146,6 +146,8 @@ def _train(
     checkpoint = None
     if resume:
         checkpoint = context.from_root(lambda: _loaded(out, trainer, data))
+        if checkpoint.place is not None:
+            trainer.gradients.load_state(checkpoint.place.gradients)
         checkpoint.restore(net, optimizer)
     stop = agreed(stop, parallel)
     saver = Saver(out, config, trainer, stats, len(data.train), stop, checkpoint, writes=context.rank == 0)
@@ -197,18 +199,16 @@ def _earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list
 
 
 def _loaded(out: Path, trainer: Trainer, data: Data) -> Checkpoint:
-    """Return the checkpoint of a run, which fits it; its gradients are loaded into the trainer."""
+    """Return the checkpoint of a run, which fits it; the gradients of its epochs are loaded into the trainer."""
     checkpoint = load_checkpoint(out / CHECKPOINT, trainer.net, trainer.optimizer)
     trainer.gradients.epochs = [{} for _ in range(checkpoint.epoch)]  # for runs without the file
     if (out / GRADIENTS).exists():
         trainer.gradients.load(out / GRADIENTS, checkpoint.epoch)
-    if checkpoint.place is not None:
-        if checkpoint.place.of != len(data.train):
-            raise ValueError(
-                f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
-                f"make {len(data.train)}"
-            )
-        trainer.gradients.load_state(checkpoint.place.gradients)
+    if checkpoint.place is not None and checkpoint.place.of != len(data.train):
+        raise ValueError(
+            f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
+            f"make {len(data.train)}"
+        )
     return checkpoint
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 import cuslayer as cs
 from cuslayer.backend import generator_state, to_numpy
 from cuslayer.data import Arrays, Loader
-from cuslayer.distributed import Context, DataParallel
+from cuslayer.distributed import Context, DataParallel, world
 from cuslayer.training import Trainer
 
 STEPS, SAMPLES = 16, 25
@@ -72,3 +74,16 @@ def trained(
 
 def digest(a: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()
+
+
+def main() -> None:
+    """Train by the processes of mpiexec; process 0 prints what each has computed, as JSON."""
+    cs.use("cpu")
+    context = world()
+    found = {name: context.gather(trained(make, context)) for name, make in networks(*sys.argv[1:]).items()}
+    if context.rank == 0:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
