@@ -203,6 +203,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
+    """Return the cores of one of several processes: parts of equal size, or a core that some share.
+
+    >>> part_of_cores([0, 1, 2, 3], 1, 2), part_of_cores([0, 1], 2, 4)
+    ([2, 3], [0])
+    """
+    if count >= len(cores):
+        return [cores[place % len(cores)]]
+    return cores[place * len(cores) // count : (place + 1) * len(cores) // count]
+
+
 def namespace(x: Any) -> Any:
     """Return the module of the array x, numpy or cupy; see `cupy.get_array_module`."""
     loaded = sys.modules.get("cupy")

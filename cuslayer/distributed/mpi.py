@@ -136,20 +136,9 @@ class MPIContext(Context):
             given = local.allgather(sorted(os.sched_getaffinity(0)))
             # Where the launcher has bound the processes to cores already, that stays.
             if all(each == given[0] for each in given):
-                os.sched_setaffinity(0, part_of_cores(given[0], place, count))
+                os.sched_setaffinity(0, backend.part_of_cores(given[0], place, count))
         local.Free()
         backend.use_card(place)
-
-
-def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
-    """Return the cores of one of several processes: parts of equal size, or a core that some share.
-
-    >>> part_of_cores([0, 1, 2, 3], 1, 2), part_of_cores([0, 1], 2, 4)
-    ([2, 3], [0])
-    """
-    if count >= len(cores):
-        return [cores[place % len(cores)]]
-    return cores[place * len(cores) // count : (place + 1) * len(cores) // count]
 
 
 class _Transfers(Request):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cuslayer import backend
 from cuslayer.distributed import Context, DataParallel, mpi, processes, world
 from cuslayer.distributed.context import is_on_all
 from tests.support.processes import together
@@ -102,8 +103,8 @@ def test_an_mpiexec_of_another_mpi(monkeypatch, name):
 
 
 def test_the_cores_of_a_machine():
-    assert [mpi.part_of_cores([4, 5, 6, 7, 8], place, 2) for place in range(2)] == [[4, 5], [6, 7, 8]]
-    assert [mpi.part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
+    assert [backend.part_of_cores([4, 5, 6, 7, 8], place, 2) for place in range(2)] == [[4, 5], [6, 7, 8]]
+    assert [backend.part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
 
 
 def test_a_process_that_has_ended(monkeypatch, capsys):
