@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 
@@ -23,6 +24,7 @@ from cuslayer.training import Trainer
 
 KINDS = ("alone", "one", "ordered", "fast")
 STEPS, SKIPPED = 6, 2
+PINGS = (8, 1 << 16, 1 << 20, 1 << 22)
 
 
 class Point:
@@ -60,6 +62,42 @@ def meet(context: Context) -> None:
     context.exchange([np.zeros(1, np.uint8)] * context.size, into, 99).wait()
 
 
+def ping(context: Context) -> list[tuple[int, float]]:
+    """Return the bytes that each process sends to the next, and the median seconds of it."""
+    found = []
+    for size in PINGS:
+        array, none = np.zeros(size, np.uint8), np.zeros(0, np.uint8)
+        parts = [array if rank == (context.rank + 1) % context.size else none for rank in range(context.size)]
+        into = [
+            np.zeros_like(array) if rank == (context.rank - 1) % context.size else none for rank in range(context.size)
+        ]
+        times = []
+        for _ in range(30):
+            meet(context)
+            start = time.perf_counter()
+            context.exchange(parts, into, 98).wait()
+            times.append(time.perf_counter() - start)
+        found.append((size, float(np.median(times))))
+    return found
+
+
+def nonzero_rows(net: str, sizes: list[int]) -> dict[str, float]:
+    """Return the share of inputs whose row of the first layer's gradient is not zero, by the recordings of a batch."""
+    cs.use("cpu")
+    cs.seed(0)
+    srm = cs.SRM()
+    made = cs.Network(net, srm)
+    cs.calibrate(made, Loader(Digits("train"), 64, steps=300, seed=0))
+    found = {}
+    for size in sizes:
+        x, labels = Loader(Digits("train"), size, steps=300, shuffle=True, seed=0)[0]
+        cs.SpikeCountLoss(srm, region=(0, 300))(made(x), labels).backward()
+        weight = made.parameters()[0]
+        found[str(size)] = float((weight.grad != 0).any(axis=1).mean())
+        weight.grad = None
+    return found
+
+
 def main(given: dict) -> None:
     cs.use("cpu")
     context = world()
@@ -80,6 +118,8 @@ def main(given: dict) -> None:
                     found[kind][0].append(seconds)
                     found[kind][1].append(waited)
             meet(context)
+    pings = ping(context) if context.size > 1 else []
+    megabytes = context.max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     if context.rank == 0:
         rows = {
             kind: {
@@ -90,8 +130,17 @@ def main(given: dict) -> None:
             for kind, (seconds, waited) in found.items()
         }
         size = next(iter(points.values())).bytes
-        print(json.dumps(given | {"processes": context.size, "weights": size, "kinds": rows}))
+        print(
+            json.dumps(
+                given
+                | {"processes": context.size, "weights": size, "kinds": rows, "pings": pings, "megabytes": megabytes}
+            )
+        )
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    options = json.loads(sys.argv[1])
+    if "rows" in options:
+        print(json.dumps(nonzero_rows(options["net"], options["rows"])))
+    else:
+        main(options)
