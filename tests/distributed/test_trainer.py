@@ -244,3 +244,57 @@ def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
         assert found[0] == found[1]
         assert found[0].startswith(message)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_process_writes(tmp_path, monkeypatch):
+    """The folder of the others is not even there."""
+    no_figures(monkeypatch)
+    config = tiny(tmp_path, micro=1)
+
+    def work(context):
+        if context.rank:
+            monkeypatch.setattr(Context, "from_root", lambda self, work: _elsewhere(self.broadcast(None)))
+        return run_of(config.with_options(out=str(tmp_path / "out")), context)
+
+    def _elsewhere(found):
+        sent, _ = found
+        return tmp_path / "elsewhere" if sent == tmp_path / "out" else sent
+
+    assert together(2, work) == [None, None]
+    assert (tmp_path / "out" / "checkpoint.npz").exists()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_random_numbers_of_micro_batches():
+    """Micro-batches of equal recordings drop different neurons, and the same ones for the same seed."""
+    drawn = []
+
+    class Watched(cs.Dropout):
+        def __call__(self, x):
+            found = super().__call__(x)
+            if self.training:
+                drawn.append((found.data.reshape(-1, found.shape[-1]) != 0).any(axis=0).tobytes())
+            return found
+
+    srm = cs.SRM(theta=3.0)
+    mine = trainer(lambda: cs.Sequential(Watched(0.5), cs.Dense((6, 6, 2), 3), srm))
+    batch = np.ones((4, 8, 6, 6, 2), bool), np.zeros(8, int)
+    mine.train([batch])
+    first = drawn[-4:]
+    assert len(set(first)) == 4
+    mine = trainer(lambda: cs.Sequential(Watched(0.5), cs.Dense((6, 6, 2), 3), srm))
+    mine.train([batch, batch])
+    assert drawn[-8:-4] == first
+    assert drawn[-4:] != first
+
+
+def test_a_parameter_without_a_gradient():
+    """One that no micro-batch uses has a gradient of zeros; a frozen one has none."""
+    srm = cs.SRM(theta=3.0)
+    net = cs.Sequential(cs.Dense((6, 6, 2), 3), srm)
+    unused, frozen = cs.Tensor(np.ones(2), requires_grad=True), cs.Tensor(np.ones(2))
+    optimizer = cs.SGD([*net.parameters(), unused, frozen], lr=0.1)
+    parallel = DataParallel(Context(), micro=2)
+    Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), optimizer, parallel=parallel).train(loader(), steps=1)
+    assert unused.grad.tolist() == [0.0, 0.0]
+    assert frozen.grad is None
