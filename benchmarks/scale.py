@@ -1,7 +1,7 @@
 """Measure trainings by 1 to 4 processes, fit a model of a step, and carry it to clusters and cards.
 
-    python benchmarks/scale.py                   # three minutes; needs the extra mpi
-    python benchmarks/scale.py --again           # fit and draw again from the measured points of the results
+    python benchmarks/scale.py         # four minutes; needs the extra mpi. Points that the results have are kept
+    python benchmarks/scale.py --anew  # measures all points again
 
 A step of P processes on C cores, of n = ceil(M / P) micro-batches a process, W bytes of weights:
 
@@ -47,32 +47,41 @@ def point(processes: int, **given: object) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def measured(small: bool) -> dict:
-    """Return all measured points."""
+def measured(path: Path, small: bool) -> dict:
+    """Return all measured points; those that a file has already are not measured again."""
     usual = {"net": "34x34x2-8-10" if small else NET, "micro": MICRO, "rounds": 1}
     batches = (32,) if small else (*FITTED, *TESTED)
-    found: dict = {"points": [], "machine": machine.describe("mpi4py"), **usual}
+    found: dict = json.loads(path.read_text()) if path.exists() else {}
+    found = {"points": [], "turns": [], "megabytes": {}, **found, "machine": machine.describe("mpi4py"), **usual}
+
+    def keep() -> None:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
     for processes in (1, 2) if small else PROCESSES:
         for batch in batches:
+            if any((p["processes"], p["batch"]) == (processes, batch) for p in found["points"]):
+                continue
             kind = "one" if processes == 1 else "ordered"
             got = point(processes, batch=batch, kinds=[kind], **usual)
-            row = {"processes": processes, "batch": batch, "seconds": got["kinds"][kind]["seconds"]}
-            row["communication"] = got["kinds"][kind]["communication"]
-            found["points"].append(row)
-            print(row, flush=True)
+            found["points"].append({"processes": processes, "batch": batch, **got["kinds"][kind]})
             if processes == 2:
                 found["pings"], found["weights"] = got["pings"], got["weights"]
-    found["turns"] = [
-        point(2, batch=batches[0], **{**usual, "micro": m, "rounds": 1 if small else 3})
-        for m in ((8,) if small else (8, 16, 32))
-    ]
-    memory = {
-        kind: point(n, batch=batches[0], kinds=[kind], **usual)["megabytes"]
-        for n, kind in ((1, "alone"), (2, "ordered"))
-    }
-    found["megabytes"] = memory
-    command = [sys.executable, str(HERE / "scale_point.py"), json.dumps({"net": usual["net"], "rows": [8, 16, 32, 64]})]
-    found["rows"] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            keep()
+            print(found["points"][-1], flush=True)
+    for micro in (8,) if small else (8, 16, 32):
+        if all(turn["micro"] != micro for turn in found["turns"]):
+            options = {**usual, "micro": micro, "rounds": 1 if small else 3}
+            found["turns"].append(point(2, batch=batches[0], **options))
+            keep()
+    for number, kind in ((1, "alone"), (2, "ordered")):
+        if kind not in found["megabytes"]:
+            found["megabytes"][kind] = point(number, batch=batches[0], kinds=[kind], **usual)["megabytes"]
+            keep()
+    if "rows" not in found:
+        given = json.dumps({"net": usual["net"], "rows": [8, 16, 32, 64]})
+        command = [sys.executable, str(HERE / "scale_point.py"), given]
+        found["rows"] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 
@@ -226,15 +235,16 @@ def text(found: dict, model: dict, far: dict) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--anew", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args(arguments)
-    found = json.loads(options.out.read_text()) if options.again else measured(options.small)
+    if options.anew:
+        options.out.unlink(missing_ok=True)
+    found = measured(options.out, options.small)
     model = fit(found)
     far = carried(model, found)
-    options.out.parent.mkdir(exist_ok=True, parents=True)
     options.out.write_text(json.dumps(found | {"model": model, "carried": far}, indent=2) + "\n")
     chart = options.out.with_suffix(".png")
     draw(found, model, far, chart)

@@ -123,9 +123,10 @@ def main(given: dict) -> None:
     if context.rank == 0:
         rows = {
             kind: {
-                "seconds": float(np.median(seconds)),
-                "rounds": [float(np.median(each)) for each in seconds],
-                "communication": float(np.median(waited)),
+                # The least of all steps: what else a machine does only adds to it.
+                "seconds": float(np.min(seconds)),
+                "median": float(np.median(seconds)),
+                "communication": float(np.reshape(waited, -1)[np.argmin(seconds)]),
             }
             for kind, (seconds, waited) in found.items()
         }
