@@ -156,6 +156,7 @@ def _train(
         log(f"{net.notation}: {weights:,} weights on {_devices(context)}; results go to {out}")
         if context.size > 1:
             log(context.describe())
+            _note_idle(config, context, log)
         for line in changes:
             log(line)
         if saver.place is not None:
@@ -168,6 +169,18 @@ def _train(
             _run_epochs(config, trainer, data, stats, saver, log)
     if context.rank == 0:
         save_figures(out, net, config, stats, trainer.gradients, data.example)
+
+
+def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:
+    """Log a warning if some processes have no part of a batch."""
+    micro = config.micro or MICRO
+    parts = -(-config.batch // micro)
+    if parts < context.size:
+        log(
+            f"warning: a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}: "
+            f"{context.size - parts} of {context.size} processes have nothing to do; a larger batch or a smaller --micro "
+            "gives them work"
+        )
 
 
 def _devices(context: Context) -> str:

@@ -14,7 +14,7 @@ from cuslayer.data import Arrays, Loader
 from cuslayer.data.shares import Shares
 from cuslayer.distributed import Context, DataParallel, transport
 from cuslayer.distributed.context import Request
-from cuslayer.training import NotFiniteError, Stopped, Trainer, train
+from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
 from cuslayer.training.parallel import agreed, same_start
 from tests.support import fake_cupy
 from tests.support.deaths import results, tiny
@@ -221,6 +221,24 @@ def test_a_run_that_is_stopped_and_resumed_by_other_numbers_of_processes(tmp_pat
     assert together(2, first) == [(0, 2)] * 2
     assert together(3, lambda context: run_of(config, context, resume=True)) == [None] * 3
     assert results(tmp_path / "out") == results(whole)
+
+
+def test_processes_without_work_are_named(tmp_path, monkeypatch):
+    no_figures(monkeypatch)
+    config, lines = tiny(tmp_path, out=str(tmp_path / "out"), epochs=1), []
+
+    def work(context):
+        run_of(config, context, log=lines.append)
+        return lines
+
+    first, second = together(2, work)
+    assert second == []
+    assert first[0].endswith("each of 2 processes; results go to " + str(tmp_path / "out"))
+    assert first[1] == "one process"  # what stands for MPI does not say more
+    assert first[2].startswith(
+        "warning: a batch of 2 recordings has 1 micro-batch of 8: 1 of 2 processes have nothing to do"
+    )
+    assert load_config(tmp_path / "out" / "config.yaml").micro == 8
 
 
 def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
