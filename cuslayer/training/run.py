@@ -176,11 +176,9 @@ def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> 
     micro = config.micro or MICRO
     parts = -(-config.batch // micro)
     if parts < context.size:
-        log(
-            f"warning: a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}: "
-            f"{context.size - parts} of {context.size} processes have nothing to do; a larger batch or a smaller --micro "
-            "gives them work"
-        )
+        has = f"a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}"
+        idle = f"{context.size - parts} of {context.size} processes have nothing to do"
+        log(f"warning: {has}: {idle}; a larger batch or a smaller --micro gives them work")
 
 
 def _devices(context: Context) -> str:
