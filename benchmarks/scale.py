@@ -31,7 +31,7 @@ import page
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "scale.json", HERE.parent / "docs" / "scale.md"
 NET, MICRO = "34x34x2-512-10", 16
-FITTED, TESTED, PROCESSES = (64, 128), (96, 192), (1, 2, 3, 4)
+FITTED, TESTED, PROCESSES = (64, 128), (96, 160), (1, 2, 3, 4)
 # A cluster: links of 100 Gb/s, of which a process of a machine with a link for 8 has an eighth; MPI's usual latency.
 CLUSTER = {"latency": 2e-6, "bandwidth": 12.5e9 / 8}
 # Cards of one machine: the model of an H100 in docs/kernels.md (a graph's step of 8 recordings in 0.061 ms, of which

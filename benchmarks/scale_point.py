@@ -41,7 +41,7 @@ class Point:
         net = cs.Network(given["net"], srm)
         optimizer = cs.Adam(net.parameters(), lr=0.1, relative=True, warmup=30)
         self.trainer = Trainer(net, cs.SpikeCountLoss(srm, region=(0, 300)), optimizer, parallel=self.parallel)
-        self.loader = Loader(Digits("train"), given["batch"], steps=300, shuffle=True, seed=0)
+        self.loader = Loader(Digits("train"), given["batch"], steps=300, shuffle=True, seed=0, drop_last=True)
         self.bytes = sum(p.data.nbytes for p in net.parameters())
 
     def round(self) -> tuple[list[float], list[float]]:
