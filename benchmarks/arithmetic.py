@@ -1,5 +1,7 @@
 """The multiplications and additions of CPU kernels, and how many the machine does in a second, for kernels.py.
 
+The exponential of surrogate gradients counts as what the machine could multiply and add in the time of one, measured.
+
 A kernel's operations are those of its formula: one multiplication and one addition for each tap, weight or spike that
 it cannot leave out. A kernel that needs fewer, as Winograd's convolution does, may reach more than the whole.
 """
@@ -11,6 +13,7 @@ import time
 import numpy as np
 
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.exponential import exp_of_negative
 
 # Independent sums of the loop that measures the machine: enough to fill the pipelines, few enough for registers.
 _SUMS = 128
@@ -26,6 +29,26 @@ def _multiply_and_add(first: int, last: int, sums: np.ndarray, factor: np.float3
         for _ in range(rounds):
             for j in range(_SUMS):
                 row[j] = row[j] * factor + factor
+
+
+@compiled
+def _exponentials(first: int, last: int, out: np.ndarray, values: np.ndarray, rounds: int) -> None:
+    for part in range(first, last):
+        row = out[part]
+        for _ in range(rounds):
+            for j in range(values.size):
+                row[j] = exp_of_negative(-abs(values[j]))
+
+
+def exponential(parts: int = 16, rounds: int = _ROUNDS // 16, repeats: int = 5) -> float:
+    """Return the operations that all cores do in the time of one float32 exponential in the first cache."""
+    values = np.random.default_rng(0).standard_normal(1024, np.float32) * 10
+    out, times = np.empty((parts, values.size), np.float32), []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        parallel_for(_exponentials, parts, out, values, rounds // parts, grain=1)
+        times.append(time.perf_counter() - start)
+    return peak() * float(np.median(times[1:])) / (values.size * parts * (rounds // parts))
 
 
 def peak(parts: int = 16, rounds: int = _ROUNDS, repeats: int = 5) -> float:

@@ -1,6 +1,7 @@
 """The works of crossover.py for convolutions: walking spikes, and products of patches and weights by BLAS.
 
-The library always walks. The product is that of a convolution of numbers, with the time to make numbers of the spikes.
+The library walks spikes, or multiplies in registers with the same bits where frames are busy: `walk` is whichever it
+chooses. The product is that of a convolution of numbers, with the time to make numbers of the spikes.
 """
 
 from __future__ import annotations

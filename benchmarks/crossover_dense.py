@@ -11,7 +11,7 @@ import numpy as np
 
 from cuslayer.kernels import cpu
 from cuslayer.kernels.dense import subsets
-from cuslayer.kernels.spikes.cpu import SpikeList, find_spikes
+from cuslayer.kernels.spikes.cpu import find_spikes
 
 # Rows, inputs and outputs.
 SIZES = [
@@ -47,10 +47,11 @@ class Work(NamedTuple):
 def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
     bits, w = generator.random((rows, inputs)) < rate, generator.standard_normal((inputs, outputs), np.float32)
+    busy = (bits.sum(axis=1) > subsets.busy_above(w)).sum() > rows / 2
     return Ways(
         lambda: cpu.dense.walk(find_spikes(bits), w),
-        lambda: subsets.forward(find_spikes(bits).bits, w),
-        bool(cpu.dense.busy_rows(find_spikes(bits), w).size > rows / 2),
+        lambda: cpu.dense.look_up(find_spikes(bits), w),
+        bool(busy),
         lambda: cpu.dense.forward(find_spikes(bits), w),
     )
 
@@ -58,10 +59,10 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
 def _weight_adjoint(sizes: tuple[int, int, int], rate: float) -> Ways:
     (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
     bits, g = generator.random((rows, inputs)) < rate, generator.standard_normal((rows, outputs), np.float32)
-    listed: SpikeList = find_spikes(bits)
-    _ = listed.index  # forward has built the list
+    listed, packed = find_spikes(bits), find_spikes(bits)
+    _ = listed.index  # as forward leaves them
     busy = subsets.pay(listed.count, inputs, g, subsets.SORTED)
-    return Ways(lambda: cpu.dense.walk_back(listed, g), lambda: subsets.weight_adjoint(bits, g), busy)
+    return Ways(lambda: cpu.dense.walk_back(listed, g), lambda: subsets.weight_adjoint(packed.words, inputs, g), busy)
 
 
 def works(small: bool) -> list[Work]:

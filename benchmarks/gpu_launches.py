@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from card import Work
@@ -16,6 +16,7 @@ from cuslayer.kernels.conv.tap_sums import add_parts
 from cuslayer.kernels.dense.matmul import matmul
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool, gpu_pool_adjoint
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields
+from cuslayer.neurons.base import StepByStep
 
 
 def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
@@ -24,6 +25,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
     response, spiking, chip = srm.filter, srm.spiking, cs.Loihi().constants
     lif, keep = cs.LIF(theta=srm.theta, gradient="exact").spiking, backend.to_device(np.full(1, 0.9, dtype))
     alif = cs.AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    sender = cs.SigmaDelta(theta=srm.theta, gradient="exact").spiking
     resonant = cs.ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = cs.SRM(surrogate="multi_gaussian").spiking
     sampled = cs.SampledSRM(srm.response, srm.refractory).spiking
@@ -76,8 +78,11 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "leaky": lambda: gpu.leaky.forward(x, keep, keep, lif),
         "leaky_adjoint": lambda: gpu.leaky.adjoint(g, u, keep, keep, lif),
         "leaky_keep_adjoint": lambda: gpu.leaky.keep_adjoint(g, u, keep, keep, lif),
+        **recurrent_populations(x, g, u, srm),
         "resonate": lambda: gpu.resonate.forward(x, keep, keep, resonant, None, True),
         "resonate_adjoint": lambda: gpu.resonate.adjoint(g, u, v, keep, keep, resonant, None, True),
+        "sigma_delta": lambda: gpu.sigma_delta.forward(x, sender),
+        "sigma_delta_adjoint": lambda: gpu.sigma_delta.adjoint(g, u, s, sender),
         "loihi": lambda: gpu.loihi.forward(x, chip),
         "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
         "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),
@@ -154,3 +159,24 @@ def dense_layers(x: Array, g: Array, u: Array) -> dict[str, Work]:
         "dense_neuron": lambda: gpu_dense.dense_neuron(spikes, steps, w, *constants, g.dtype),
         "dense_neuron_adjoint": lambda: gpu_dense.dense_neuron_adjoint(g, u, steps, *constants, False),
     }
+
+
+def recurrent_populations(x: Array, g: Array, u: Array, srm: cs.SRM) -> dict[str, Work]:
+    """Return a launch of each kernel of recurrent populations, as many samples of 32 neurons as fit in the columns."""
+    x, g, u = (each.reshape(len(each), each.shape[1] // 32, 32) for each in (x, g, u))
+    w, found = x[0, :1, :1] * 0.1 + x[0, 0, :, None] * x[0, 0] * 0.01, dict[str, Work]()
+    neurons = srm, cs.LIF(theta=srm.theta, gradient="exact"), cs.AdaptiveLIF(theta=srm.theta, gradient="exact")
+    for neuron in neurons:
+        program, shares = cast(StepByStep, neuron.step_by_step)
+        keeps = [backend.to_device(np.full(1, 0.9, x.dtype)) for _ in shares]
+        saved = program.saved(False)
+        more = backend.to_device(np.zeros((saved, *x.shape), x.dtype))
+
+        def forward(program: Any = program, keeps: Any = keeps, saved: int = saved) -> Any:
+            return gpu.recurrent.forward(x, w, program, keeps, 1, None, None, saved)
+
+        def adjoint(program: Any = program, keeps: Any = keeps, more: Array = more) -> Any:
+            return gpu.recurrent.adjoint(g, u, more, w, program, keeps, 1)
+
+        found |= {f"recurrent_{program.kind}": forward, f"recurrent_adjoint_{program.kind}": adjoint}
+    return found

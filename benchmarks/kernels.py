@@ -33,6 +33,7 @@ from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from cuslayer.neurons.srm import SRM
 
 RESULTS = Path(__file__).parent / "results" / "kernels.json"
@@ -50,7 +51,7 @@ def copy_of(x: np.ndarray) -> Callable[[], None]:
 
 
 # A kernel with the bytes that it moves, and its multiplications and additions if it has many: 0 if not.
-Timed = tuple[Callable[[], object], float, int]
+Timed = tuple[Callable[[], object], float, float]
 
 
 def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
@@ -63,6 +64,7 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     taps = srm.response.astype(np.float32)
     lif, keep = LIF(theta=srm.theta, gradient="exact").spiking, np.full(1, 0.9, np.float32)
     alif = AdaptiveLIF(theta=srm.theta, gradient="exact").spiking
+    sender = SigmaDelta(theta=srm.theta, gradient="exact").spiking
     resonant = ResonateAndFire(theta=srm.theta, gradient="exact").spiking
     smooth = SRM(surrogate="multi_gaussian").spiking
     sampled = SampledSRM(srm.response, srm.refractory).spiking
@@ -94,6 +96,8 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
         "leaky_keep_adjoint": lambda: cpu.leaky.keep_adjoint(g, u, keep, keep, lif),
         "resonate": lambda: cpu.resonate.forward(x, keep, keep * 0, resonant, None, True),
         "resonate_adjoint": lambda: cpu.resonate.adjoint(g, u, g, keep, keep * 0, resonant, None, True),
+        "sigma_delta": lambda: cpu.sigma_delta.forward(x, sender),
+        "sigma_delta_adjoint": lambda: cpu.sigma_delta.adjoint(g, u, spikes, sender),
         "loihi": lambda: cpu.loihi.forward(x, chip),
         "sampled_spike": lambda: cpu.sampled_srm.sampled_spike(x, sampled),
         "sampled_spike_adjoint_exact": lambda: cpu.sampled_srm.sampled_spike_adjoint_exact(g, u, sampled),
@@ -107,19 +111,24 @@ def in_time(columns: int, steps: int = STEPS) -> dict[str, Timed]:
     of_fir = arithmetic.filtered(steps, columns, taps.size)
     of_spikes = arithmetic.scattered(spikes, taps.size)
     of_refraction = 2 * (srm.refractory.size - 1) * x.size
-    operations = {
+    operations: dict[str, float] = {
         **{"fir": of_fir, "fir_adjoint": of_fir, "filter_bank_adjoint": of_fir},
         **{"filter_bank": of_spikes, "filter_bank_weight_adjoint": of_spikes},
         **{"sampled_spike": of_refraction, "sampled_spike_adjoint_exact": of_refraction},
         "loihi": arithmetic.LOIHI * x.size,
     }
+    of_one = arithmetic.exponential() * x.size
+    once = ("spike_adjoint", "spike_adjoint_exact", "adaptive_adjoint", "leaky_adjoint", "resonate_adjoint")
+    operations |= dict.fromkeys((*once, "neuron_adjoint", "neuron_adjoint_exact"), of_one)
+    # Of three bells.
+    operations |= dict.fromkeys(("surrogate_adjoint", "surrogate_adjoint_exact"), 3 * of_one)
     found: dict[str, Timed] = {
         name: (call, x.size * traffic.bytes_per_element(name, "float32"), operations.get(name, 0))
         for name, call in calls.items()
     }
     # Not in traffic.py: on a GPU it is two other kernels.
     of_response = arithmetic.filtered(steps, columns, chip.samples.size)
-    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes, of_response)}
+    return found | {"loihi_adjoint": (lambda: cpu.loihi.adjoint(g, u, chip), 3 * x.nbytes, of_response + of_one)}
 
 
 def in_space(columns: int, steps: int = STEPS) -> dict[str, Timed]:

@@ -69,9 +69,10 @@ class Comparison:
         return process
 
     def build(self, process: Process, work: Work, form: str, rates: list[float] | None = None) -> dict:
-        batch = self.scratch / f"batch{work.batch}-{work.activity}.npz"
+        steps = work.steps or self.options.steps
+        batch = self.scratch / f"batch{work.batch}-{work.activity}-{steps}-{len(work.sensor)}.npz"
         if not batch.exists():
-            recordings.save_batch(batch, self.folder, work.batch, self.options.steps, work.activity)
+            recordings.save_batch(batch, self.folder, work, steps)
         description = {"layers": work.layers, "batch": work.batch, "threads": self.options.threads}
         return process.ask(
             "build", batch=str(batch), work=description | {"initial": work.initial}, form=form, rates=rates
@@ -160,7 +161,7 @@ class Comparison:
             "date": datetime.date.today().isoformat(),
             "command": command,
             "recordings": self.source(name),
-            "steps": self.options.steps,
+            "steps": (TRAINING[name].steps if name in TRAINING else None) or self.options.steps,
             "threads": self.options.threads,
             "machine": machine.describe(),
             "versions": {"Python": machine.describe()["python"], **self.versions},

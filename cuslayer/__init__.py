@@ -73,29 +73,45 @@ from cuslayer.inspection import (
     demo,
     explain,
     health,
+    ops,
     reassignment,
     record,
     report,
     show_in_notebooks,
 )
-from cuslayer.interchange import export_hdf5, from_nchwt, import_hdf5, load_slayer, to_nchwt
+from cuslayer.interchange import (
+    export_hdf5,
+    export_nir,
+    from_nchwt,
+    import_hdf5,
+    import_nir,
+    load_slayer,
+    to_nchwt,
+)
 from cuslayer.kernels.cuda.own import kernel
 from cuslayer.layers import (
+    Affine,
     Average,
+    BatchNorm,
     Conv,
     ConvTranspose,
+    Decimate,
     Delay,
     Dense,
     Dropout,
     FilterBank,
+    KWinners,
     Layer,
     Pool,
+    Recurrent,
     Shift,
     TemporalFilter,
     Unpool,
     WeightNorm,
 )
 from cuslayer.loss import (
+    BinaryCrossEntropyLoss,
+    CrossEntropyLoss,
     ProbabilityWindowLoss,
     RateRegularizer,
     SpikeCountLoss,
@@ -103,6 +119,7 @@ from cuslayer.loss import (
     SpikeRateLoss,
     SpikeTimeLoss,
     classify,
+    confidence,
     decision_time,
     running_decision,
     van_rossum,
@@ -110,6 +127,7 @@ from cuslayer.loss import (
 from cuslayer.network.network import Network, Sequential
 from cuslayer.network.notation import Word
 from cuslayer.network.parallel import Parallel
+from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.cuba import CUBA
@@ -117,6 +135,7 @@ from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
@@ -132,15 +151,21 @@ __all__ = [
     "SRM",
     "Adam",
     "AdaptiveLIF",
+    "Affine",
     "Average",
+    "BatchNorm",
+    "BinaryCrossEntropyLoss",
     "Conv",
     "ConvTranspose",
+    "CrossEntropyLoss",
+    "Decimate",
     "Delay",
     "Dense",
     "Dropout",
     "Events",
     "FilterBank",
     "GradientFlow",
+    "KWinners",
     "Layer",
     "Loihi",
     "NAdam",
@@ -151,10 +176,13 @@ __all__ = [
     "Pool",
     "ProbabilityWindowLoss",
     "RateRegularizer",
+    "Recurrent",
     "ResonateAndFire",
     "SampledSRM",
     "Sequential",
     "Shift",
+    "SigmaDelta",
+    "SparsityLoss",
     "SpikeCountLoss",
     "SpikeMaxLoss",
     "SpikeRateLoss",
@@ -175,6 +203,7 @@ __all__ = [
     "clip",
     "compare_gradients",
     "concatenate",
+    "confidence",
     "copy",
     "cosine_decay",
     "cumsum",
@@ -194,6 +223,7 @@ __all__ = [
     "expand_dims",
     "explain",
     "export_hdf5",
+    "export_nir",
     "from_dlpack",
     "from_nchwt",
     "gradcheck",
@@ -201,6 +231,7 @@ __all__ = [
     "greater_equal",
     "health",
     "import_hdf5",
+    "import_nir",
     "kernel",
     "less",
     "less_equal",
@@ -222,6 +253,7 @@ __all__ = [
     "negative",
     "no_grad",
     "not_equal",
+    "ops",
     "plot",
     "power",
     "quantize",

@@ -49,28 +49,35 @@ from cuslayer.array_functions.shapes import (
     transpose,
 )
 from cuslayer.encoding import replicate
+from cuslayer.layers.affine import leaky_integral
 from cuslayer.layers.conv import conv
 from cuslayer.layers.conv_transpose import conv_transpose
+from cuslayer.layers.decimate import decimate
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import dense
 from cuslayer.layers.dropout import dropout
 from cuslayer.layers.filter_bank import filter_bank, fir
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron
+from cuslayer.layers.k_winners import k_winners
 from cuslayer.layers.pool import pool, unpool
 from cuslayer.layers.pool_neuron import pool_neuron
+from cuslayer.layers.recurrent import recurrent
 from cuslayer.layers.weight_hooks import quantize, weight_norm
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.loss.classification import cross_entropy, moving_count
+from cuslayer.loss.cross_entropy import binary_cross_entropy
 from cuslayer.loss.spike_count import spike_count_error
 from cuslayer.loss.spike_time import spike_time_error
 from cuslayer.network.hooks import on_gradient
 from cuslayer.network.join import join
+from cuslayer.network.synaptic import synaptic_operations
 from cuslayer.neurons.adaptive_lif import adaptive
 from cuslayer.neurons.leaky import leaky
 from cuslayer.neurons.loihi import loihi
 from cuslayer.neurons.resonate_and_fire import resonate
 from cuslayer.neurons.response import psp
 from cuslayer.neurons.sampled_srm import sampled_spike
+from cuslayer.neurons.sigma_delta import sigma_delta
 from cuslayer.neurons.srm import neuron, spike
 
 __all__ = [
@@ -83,6 +90,7 @@ __all__ = [
     "argmax",
     "argmin",
     "astype",
+    "binary_cross_entropy",
     "clip",
     "concatenate",
     "conv",
@@ -92,6 +100,7 @@ __all__ = [
     "copy",
     "cross_entropy",
     "cumsum",
+    "decimate",
     "dense",
     "dense_neuron",
     "divide",
@@ -107,7 +116,9 @@ __all__ = [
     "greater",
     "greater_equal",
     "join",
+    "k_winners",
     "leaky",
+    "leaky_integral",
     "less",
     "less_equal",
     "log",
@@ -135,11 +146,13 @@ __all__ = [
     "psp",
     "quantize",
     "ravel",
+    "recurrent",
     "replicate",
     "reshape",
     "resonate",
     "sampled_spike",
     "shift",
+    "sigma_delta",
     "sigmoid",
     "softmax",
     "spike",
@@ -153,6 +166,7 @@ __all__ = [
     "subtract",
     "sum",
     "swapaxes",
+    "synaptic_operations",
     "tanh",
     "tensordot",
     "transpose",

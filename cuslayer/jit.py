@@ -43,6 +43,12 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", dispatcher)
 
 
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function into each kernel that calls it: to pass some arrays takes longer than a little work."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": "always"}
+    return cast("Callable[P, R]", numba.njit(**options)(function))
+
+
 @cache
 def _stamp() -> str:
     """Return a digest of the name, time and size of each file that has kernels or what they are compiled from."""

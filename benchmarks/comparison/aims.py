@@ -14,6 +14,7 @@ _FASTER = (
     ("mlp32", ON_JAX, 9.0),
     ("cnn8", ON_TORCH, 8.0),
     ("cnn8-initial", ON_TORCH, 4.0),
+    ("recurrent32", ON_TORCH, 3.0),
 )
 _AT_EVERY_ACTIVITY = (("mlp8", ON_TORCH, 4.0), ("mlp8", ON_JAX, 4.0), ("cnn8", ON_TORCH, 4.0), ("cnn8", ON_JAX, 4.0))
 _LEANER = 3.0

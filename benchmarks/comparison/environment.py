@@ -17,6 +17,8 @@ REQUIREMENTS: dict[str, list[list[str]]] = {
     "sinabs": [["torch", "numpy", "sinabs"]],
     "spyx": [["jax", "numpy", "spyx"]],
     "brainevent": [["jax", "numpy", "optax", "brainevent[cpu]", "braintools"]],
+    # For benchmarks/exchange.py. The readers of Norse and sinabs need this nir, snnTorch's writer needs a later one.
+    "exchange": [["nir==1.0.4", "nirtorch"]],
     # Its pins, of Python among others, clash with what the rest needs; its slayer package runs without them.
     "lava": [
         ["torch", "torchvision", "numpy", "h5py", "matplotlib", "pillow", "opencv-python-headless"],

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from comparison.works import Work
 from cuslayer.data import Digits, EventFolder, Loader, open_folder, write_events
 
 # How far gradients may be from the plain matrix path's, relative to their norm.
 GRADIENT_TOLERANCE = 1e-5
 # Batches that `loading` keeps in memory: 220 MB of them at 32 recordings of 34 x 34 x 2 pixels and 300 steps.
 MOST_BATCHES = 10
-SENSOR = (34, 34, 2)
 _DIGITS = {"train": 320, "test": 10}
 
 
@@ -45,15 +45,15 @@ def batches(folder: str, batch: int, steps: int) -> Iterator[tuple[np.ndarray, n
     return islice(iter(loader), MOST_BATCHES)
 
 
-def save_batch(path: Path, folder: str, batch: int, steps: int, activity: float | None = None) -> None:
+def save_batch(path: Path, folder: str, work: Work, steps: int) -> None:
     """Write a batch of spikes (T, N, H, W, C) and labels (N,) to a file that every worker can read.
 
-    With an activity the spikes are random: each pixel and polarity fires in that share of the steps.
+    For a work with an activity they are random: each pixel and polarity fires in that share of the steps.
     """
-    if activity is None:
-        spikes, labels = next(batches(folder, batch, steps))
+    if work.activity is None:
+        spikes, labels = next(batches(folder, work.batch, steps))
     else:
         generator = np.random.default_rng(0)
-        spikes = generator.random((steps, batch, *SENSOR), np.float32) < activity
-        labels = np.arange(batch) % 10
+        spikes = generator.random((steps, work.batch, *work.sensor), np.float32) < work.activity
+        labels = np.arange(work.batch) % 10
     np.savez(path, spikes=spikes, labels=labels)

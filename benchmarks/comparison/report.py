@@ -143,7 +143,7 @@ def text(found: dict) -> list[str]:
     rows = [[row["what"], row["aim"], row["found"], "yes" if row["met"] else "no"] for row in aims(found)]
     lines = [*table(["work", "aim", "found", "met"], rows, 4), ""] if rows else []
     for name in TRAINING:
-        if name in works and TRAINING[name].activity is None:
+        if name in works and not TRAINING[name].of_sweep:
             lines += [*training(name, works[name]), ""]
     for parts in ([sweep(name, works) for name in SWEEPS], [memory(n, works[n]) for n in MEMORY if n in works]):
         lines += [line for part in parts if part for line in (*part, "")]

@@ -35,6 +35,8 @@ class Work:
         initial: how cuslayer's weights begin, see `comparison.models.ours.Network`.
         activity: the share of steps in which each pixel and polarity of a random input fires; None for recordings.
         like: the work in which the forms were compared: of each library only the fastest one takes part.
+        steps: of 1 ms; None for those of the script.
+        sensor: the shape of a random input.
     """
 
     title: str
@@ -45,6 +47,13 @@ class Work:
     initial: str = "examples"
     activity: float | None = None
     like: str | None = None
+    steps: int | None = None
+    sensor: tuple[int, ...] = (34, 34, 2)
+
+    @property
+    def of_sweep(self) -> bool:
+        """Whether it is one of several activities."""
+        return self.activity is not None and self.like is not None
 
 
 _MLP = [["dense", 512], ["dense", 10]]
@@ -76,6 +85,12 @@ _OF_CNN = (
     ("sinabs", "multi-step"),
     ("spyx", "layers"),
     ("brainevent", "events"),
+)
+_OF_RECURRENT = (
+    ("spikingjelly", "multi-step"),
+    ("spikingjelly", "plain"),
+    ("snntorch", "hoisted"),
+    ("snntorch", "plain"),
 )
 # The shares of steps in which everything fires, in %.
 ACTIVITIES = (0.5, 2, 10, 30, 60)
@@ -113,6 +128,17 @@ TRAINING = {
     "cnn8": Work(f"{CNN}, batch 8", _CNN, 8, _OF_CNN, 3),
     "cnn8-initial": Work(
         f"{CNN}, batch 8, SLAYER's initial scales", _CNN, 8, _without(_OF_CNN, *SLOW), 3, initial="slayer", like="cnn8"
+    ),
+    "recurrent32": Work(
+        "700-128r-20, 128 neurons with weights among themselves, 250 steps, batch 32, 2 % of steps",
+        [["recurrent", 128], ["dense", 20]],
+        32,
+        _OF_RECURRENT,
+        5,
+        initial="activity",
+        activity=0.02,
+        steps=250,
+        sensor=(700,),
     ),
     **_at("mlp8", MLP, _MLP, _OF_MLP, 5),
     **_at("cnn8", CNN, _CNN, _OF_CNN, 3),

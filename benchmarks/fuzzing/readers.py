@@ -16,7 +16,7 @@ import numpy as np
 
 import cuslayer as cs
 from cuslayer.data import EventFolder, Events, SpikeCounts, read_counts, write_counts, write_events
-from cuslayer.interchange import export_hdf5, import_hdf5
+from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.gradient_flow import GradientFlow
 from fuzzing import hostile
@@ -226,6 +226,15 @@ def _read_run(name: str, path: Path) -> None:
     load_run(path.parent / name if path.suffix == ".npz" else path.parent)
 
 
+def _nir(folder: Path) -> list[bytes]:
+    """Return files of networks in NIR."""
+    found = []
+    for notation, neuron in (("8x8x1-2c3-2a-4", cs.CUBA()), ("6-5-4", cs.LIF())):
+        export_nir(cs.Network(notation, neuron), folder / "a.nir")
+        found.append((folder / "a.nir").read_bytes())
+    return found
+
+
 def _read_gradients(net: Any, path: Path) -> None:
     GradientFlow(net).load(path)
 
@@ -241,6 +250,7 @@ def readers() -> dict[str, Reader]:
             "import_hdf5": Reader(
                 ".net", import_hdf5, exported, hostile=hostile.hdf5(("layer/0/shape", "simulation/Ts"))
             ),
+            "import_nir": Reader(".nir", import_nir, _nir(folder), hostile=hostile.hdf5(("version", "node/edges"))),
             "load_config": Reader(".yaml", _read_config, texts, of_text),
             "Params": Reader(".yaml", _read_params, texts, of_text),
             "label list": Reader(".txt", _read_list, [LIST.encode()], of_text, prepare=_lists),

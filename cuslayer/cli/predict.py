@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from cuslayer.training import Prediction
 
 HELP = "show the classes of recordings"
-DESCRIPTION = """Show the class of each recording, the number of spikes of each output, and the time of the decision in
-    ms: from then on, the class had most spikes. A recording without a spike of the output has no class."""
+DESCRIPTION = """Show the class of each recording, its probability, the number of spikes of each output (or its
+    read-out), and the time of the decision in ms: from then on, the class had most spikes. A recording without a spike
+    of the output has no class."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="recording in any event format, such as 1.bs2")
     parser.add_argument(
-        "--json", action="store_true", help='write a list of objects with "file", "class", "counts" and "time_ms"'
+        "--json",
+        action="store_true",
+        help='write a list of objects with "file", "class", "counts", "time_ms", "confidence"',
     )
     add_device(parser)
 
@@ -34,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
     use_device(options)
     found = training.predict(run_of(options), options.files)
     if options.json:
-        rows = [{"file": p.file, "class": p.label, "counts": p.counts, "time_ms": p.time} for p in found]
+        keys = ("file", "class", "counts", "time_ms", "confidence")
+        rows = [dict(zip(keys, (p.file, p.label, p.counts, p.time, p.confidence), strict=True)) for p in found]
         print("[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]", sep="\n")
     else:
         print("\n".join(_table(found)))
@@ -45,11 +49,18 @@ def _table(found: Sequence[Prediction]) -> list[str]:
     counts = [[f"{count:g}" for count in p.counts] for p in found]
     widths = [max(map(len, column)) for column in zip(*counts, strict=True)]
     joined = [" ".join(c.rjust(width) for c, width in zip(row, widths, strict=True)) for row in counts]
-    heads = ("file", "class", "time (ms)", "counts")
-    rows = [(p.file, _text(p.label), _text(p.time), row) for p, row in zip(found, joined, strict=True)]
+    heads = ("file", "class", "confidence", "time (ms)", "counts")
+    rows = [
+        (p.file, _text(p.label), "-" if p.confidence is None else f"{p.confidence:.1%}", _text(p.time), row)
+        for p, row in zip(found, joined, strict=True)
+    ]
     sizes = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     # The last column is not padded: its lines end where they end.
-    return ["  ".join((a.ljust(sizes[0]), b.rjust(sizes[1]), c.rjust(sizes[2]), d)) for a, b, c, d in (heads, *rows)]
+    padded = ([column.rjust(size) for column, size in zip(row, sizes, strict=True)] for row in (heads, *rows))
+    return [
+        "  ".join((row[0].ljust(sizes[0]), *columns[1:-1], row[-1]))
+        for row, columns in zip((heads, *rows), padded, strict=True)
+    ]
 
 
 def _text(value: Any) -> str:

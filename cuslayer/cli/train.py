@@ -30,7 +30,13 @@ _OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file with SLAYER's keys")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
+        "shd, ssc, ntidigits",
+    )
     parser.add_argument(
         "--network",
         metavar="NOTATION",
@@ -42,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of numbered recordings in any event format, such as 1.bs2 or 1.h5, with the lists train.txt and "
         "test.txt of lines 'number class', for which the network's input is the sensor; or of N-MNIST's Train/ and "
-        "Test/",
+        "Test/; or, for a configuration of a known data set, the folder in which tonic keeps its data sets",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="let tonic download the known data set of the configuration to --data"
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
     parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
@@ -95,6 +104,8 @@ def _run(options: argparse.Namespace, context: Context) -> int:
 
     # A run that is resumed may be in a folder that only process 0 can read.
     config = context.from_root(lambda: _config(options)) if options.resume else _config(options)
+    if options.download:
+        context.from_root(lambda: _download(config))
     with deferred() as stop:
         try:
             out = training.train(
@@ -135,6 +146,17 @@ def _config(options: argparse.Namespace) -> Config:
     else:
         config = training.config_of_run(Path(options.out))
     return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
+
+
+def _download(config: Config) -> None:
+    """Download the data set of a configuration, where it is not there."""
+    from cuslayer import data
+
+    if config.dataset is None or config.data is None:
+        got = "none" if config.dataset is None else f"{config.dataset} without --data"
+        raise ValueError(f"train: --download needs the configuration of a known data set and --data ROOT, got {got}")
+    for split in ("train", "test"):
+        data.load(config.dataset, config.data, split, download=True)
 
 
 def _flag(name: str) -> str:

@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 from cuslayer.data.arrays import Arrays
-from cuslayer.data.augment import Compose, Crop, Downsample, Drop, Flip, FromStart, Jitter, RandomShift, Transform
+from cuslayer.data.audio import (
+    AudioToSpikes,
+    Bands,
+    Code,
+    Delta,
+    Latency,
+    Levels,
+    Rate,
+    Sounds,
+    Waves,
+    read_sounds,
+    read_wave,
+)
+from cuslayer.data.augment import (
+    Compose,
+    Crop,
+    Downsample,
+    Drop,
+    Flip,
+    FromStart,
+    Jitter,
+    Mask,
+    RandomShift,
+    ShiftChannels,
+    Stretch,
+    Transform,
+)
+from cuslayer.data.catalog import Loaded, load
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
@@ -15,9 +42,13 @@ from cuslayer.data.tonic import FromTonic
 __all__ = [
     "NMNIST",
     "Arrays",
+    "AudioToSpikes",
+    "Bands",
+    "Code",
     "Compose",
     "Crop",
     "Dataset",
+    "Delta",
     "Digits",
     "Downsample",
     "Drop",
@@ -27,14 +58,26 @@ __all__ = [
     "FromStart",
     "FromTonic",
     "Jitter",
+    "Latency",
+    "Levels",
+    "Loaded",
     "Loader",
+    "Mask",
     "RandomShift",
+    "Rate",
+    "ShiftChannels",
+    "Sounds",
     "SpikeCounts",
+    "Stretch",
     "Subset",
     "Transform",
+    "Waves",
+    "load",
     "open_folder",
     "read_counts",
     "read_events",
+    "read_sounds",
+    "read_wave",
     "split",
     "write_counts",
     "write_events",

@@ -168,6 +168,21 @@ def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
     return array
 
 
+def class_labels(op: str, y: Any) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the classes of y, (samples,) or one-hot, as int64 (samples,), and the least number of classes.
+
+    Raises:
+        TypeError: y does not hold integers.
+        ValueError: y is empty or of another shape, a class is negative, or a row is not one-hot.
+    """
+    array = _targets(op, y, time_first=False)
+    if not isinstance(array, np.ndarray) or array.ndim > 2:
+        raise ValueError(f"{op}: y must be (samples,) or one-hot (samples, classes), got spike trains")
+    if not array.size:
+        raise ValueError(f"{op}: y must hold a class, got none")
+    return _labels(op, array, isinstance(y, Tensor))
+
+
 def _labels(op: str, y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,), and the least number of classes."""
     if y.ndim == 2:

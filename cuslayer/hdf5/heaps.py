@@ -30,24 +30,23 @@ class LocalHeap:
         return self._raw[offset:end].decode(errors="backslashreplace")
 
 
-def global_object(source: Source, address: int, index: int) -> bytes:
-    """Return an object of a global heap."""
+def global_objects(source: Source, address: int) -> dict[int, bytes]:
+    """Return the objects of a global heap by their indices."""
     head = source.metadata(address, 8 + source.length_size)
     head.expect(b"GCOL", 1)
     head.skip(3)
     cursor = source.metadata(address, head.length())
     cursor.skip(head.position)
+    found: dict[int, bytes] = {}
     while cursor.left() >= 8 + source.length_size:
-        found = cursor.integer(2)
+        index = cursor.integer(2)
         cursor.skip(6)
         size = cursor.length()
-        if not found:
+        if not index:
             break
-        raw = cursor.take(size)
-        if found == index:
-            return raw
+        found.setdefault(index, cursor.take(size))
         cursor.skip(min(-size % 8, cursor.left()))
-    raise Damaged(f"a global heap has no object {index}")
+    return found
 
 
 class FractalHeap:

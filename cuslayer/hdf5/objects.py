@@ -120,7 +120,7 @@ class Dataset:
                 yield (0,) * len(self.shape), values.reshape(self.shape)
 
     def read(self) -> Any:
-        """Return all of it: an array, one element of it as a number, or its first text as a string."""
+        """Return all of it: an array, one element of it as a number, or its first text; of texts in a table, all."""
         values = np.empty(self.shape, self.type.dtype)
         for start, part in self.blocks():
             values[tuple(slice(a, a + n) for a, n in zip(start, part.shape, strict=True))] = part

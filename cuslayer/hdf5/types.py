@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer.hdf5.heaps import FractalHeap, global_object
+from cuslayer.hdf5.heaps import FractalHeap, global_objects
 from cuslayer.hdf5.source import NOWHERE, Cursor, Damaged, Source
 from cuslayer.hdf5.trees import records
 
@@ -83,10 +83,15 @@ def type_of(cursor: Cursor, depth: int = 0) -> Type:
 def texts(source: Source, values: npt.NDArray[Any]) -> list[bytes]:
     """Return texts of variable length from references to global heaps."""
     found = []
+    heaps: dict[int, dict[int, bytes]] = {}
     for raw in values.ravel().tolist():
         cursor = Cursor(source, raw, 0)
         length, address, index = cursor.integer(4), cursor.address(), cursor.integer(4)
-        found.append(global_object(source, address, index)[:length] if length else b"")
+        if length and address not in heaps:
+            heaps[address] = global_objects(source, address)
+        if length and index not in heaps[address]:
+            raise Damaged(f"a global heap has no object {index}")
+        found.append(heaps[address][index][:length] if length else b"")
     return found
 
 
@@ -134,7 +139,10 @@ def _attribute_value(source: Source, cursor: Cursor, name: str) -> Any:
 
 
 def as_plain(source: Source, kind: Type, values: npt.NDArray[Any]) -> Any:
-    """Return an array as it is, one element as a number, and text as a string."""
+    """Return an array as it is, one element as a number, and text as a string; tables of texts as arrays of them."""
+    if kind.variable and values.ndim > 1:
+        decoded = [word.decode(errors="backslashreplace") for word in texts(source, values)]
+        return np.array(decoded, dtype=object).reshape(values.shape)
     if kind.variable or kind.dtype.kind == "S":
         words = texts(source, values[:1] if values.ndim else values) if kind.variable else values.ravel()[:1].tolist()
         return words[0].rstrip(b"\0").decode(errors="backslashreplace") if words else ""

@@ -5,6 +5,8 @@ from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.compare.compute import compare_gradients
 from cuslayer.inspection.compare.result import Comparison, GradientComparison
 from cuslayer.inspection.demo import demo
+from cuslayer.inspection.energy.compute import ops
+from cuslayer.inspection.energy.result import LayerOperations, Operations
 from cuslayer.inspection.explain.compute import explain
 from cuslayer.inspection.explain.result import Explanation, Trace
 from cuslayer.inspection.health.advice import Advice
@@ -28,7 +30,9 @@ __all__ = [
     "Labelled",
     "LayerCalibration",
     "LayerHealth",
+    "LayerOperations",
     "NetworkHealth",
+    "Operations",
     "Reassignment",
     "Record",
     "Recording",
@@ -39,6 +43,7 @@ __all__ = [
     "explain",
     "health",
     "note_rates",
+    "ops",
     "rates_of",
     "reassignment",
     "record",

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss import SpikeCountLoss, SpikeTimeLoss
+from cuslayer.inspection.structure import ends_in_read_out
+from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, flow
 from cuslayer.neurons.base import is_neuron
@@ -45,7 +46,12 @@ def check_loss(op: str, loss: Any) -> None:
 
 
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
-    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons."""
+    """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
+
+    Of a read-out without spikes, it is `CrossEntropyLoss`.
+    """
+    if ends_in_read_out(net):
+        return CrossEntropyLoss()
     last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
     return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)

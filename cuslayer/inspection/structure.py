@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer import check
-from cuslayer.layers import Layer, TemporalFilter
+from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.layers.base import Shape
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, Node, as_address
@@ -164,6 +164,12 @@ def layer_name(unit: Unit) -> str:
     layer = "" if unit.layer is None else check.one_line(unit.layer.stage)
     neurons = "" if unit.neurons is None else type(unit.neurons.stage).__name__
     return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
+
+
+def ends_in_read_out(net: Any) -> bool:
+    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
+    graph = graph_of(net)
+    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
 
 
 def neurons_of(unit: Unit) -> Neuron | None:

@@ -1,4 +1,4 @@
-"""Base classes of layers: parameters and output shapes, a weight with hooks, a window that slides over frames."""
+"""Base classes of layers: parameters and output shapes, a weight with hooks and a bias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
-from cuslayer.kernels.constants import Window
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor
@@ -18,7 +17,6 @@ from cuslayer.tape import Tensor, as_tensor
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
-Pair: TypeAlias = "int | tuple[int, int]"
 
 
 # The most elements of a parameter that is drawn. While a network is read from a file, those of its largest array.
@@ -127,6 +125,10 @@ class Layer:
         """Yield the name of each attribute that is a tensor or a layer, and its value."""
         for name, value in vars(self).items():
             yield from tensors_and_layers(name, value)
+
+    def constants(self) -> list[Tensor]:
+        """Return the tensors that are added to what depends on the input in evaluation, such as a bias."""
+        return []
 
     def layers_within(self) -> list[Layer]:
         """Return the layer itself and all layers in it, each once."""
@@ -295,6 +297,7 @@ class Synapse(Hooked):
     Attributes:
         weight: the trained weight.
         weight_hook: the hooks; see `Hooked`.
+        bias: a trained number for each output, added at each step; None for a layer without.
         usual_scale: the weight_scale of the kind of layer.
         own_scale: whether the layer was given another weight_scale.
     """
@@ -302,20 +305,32 @@ class Synapse(Hooked):
     usual_scale = 10.0
     scalable = True
 
-    def __init__(self, shape: tuple[int, ...], fan_in: int, weight_scale: float, weight_hook: WeightHooks) -> None:
+    def __init__(
+        self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
+    ) -> None:
         scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
         drawn = draw_uniform(type(self).__name__, -bound, bound, shape)
         self.own_scale, self._drawn_sum = scale != self.usual_scale, float(drawn.sum(dtype=np.float64))
         self.weight = Tensor(drawn, requires_grad=True)
+        self.bias = as_bias(type(self).__name__, bias, shape[-1])
         self._attach_hooks(weight_hook)
+
+    def biased(self, y: Tensor) -> Tensor:
+        """Return the weighted input with the bias, if there is one."""
+        return y if self.bias is None else y + self.bias
+
+    def constants(self) -> list[Tensor]:
+        return [] if self.bias is None else [self.bias]
 
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight, *super()._first_parameters()]
 
     def scale_output(self, factor: float) -> None:
         scale_parameter(self.weight, factor)
+        if self.bias is not None:
+            scale_parameter(self.bias, factor)
         for hook in _as_tuple(self.weight_hook):
             if hasattr(hook, "scale_output"):
                 hook.scale_output(factor)
@@ -324,6 +339,17 @@ class Synapse(Hooked):
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
         return float(to_numpy(self.weight.data).sum(dtype=np.float64)) == self._drawn_sum
+
+
+def as_bias(op: str, given: Any, outputs: int) -> Tensor | None:
+    """Return a bias for so many outputs, initially 0: None for False or None, and a tensor of that shape as it is."""
+    if isinstance(given, Tensor):
+        if given.shape != (outputs,):
+            raise ValueError(f"{op}: bias must be ({outputs},), got shape {given.shape}")
+        return given
+    if given is not None and not isinstance(given, bool):
+        raise TypeError(f"{op}: bias must be a bool or a Tensor, got {type(given).__name__}")
+    return Tensor(np.zeros(outputs, np.float32), requires_grad=True) if given else None
 
 
 def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:
@@ -349,29 +375,3 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
     """Return the options of a layer that differ from their defaults, as they are written in a call."""
     changed = {name: getattr(layer, name) for name, default in defaults.items() if getattr(layer, name) != default}
     return "".join(f", {name}={value}" for name, value in changed.items())
-
-
-def check_frames(op: str, shape: tuple[Any, ...]) -> None:
-    """Raise ValueError unless a shape is (T, N, H, W, C)."""
-    if len(shape) != 5:
-        hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
-        raise ValueError(f"{op}: x must be (T, N, H, W, C), got shape {shape}{hint}")
-
-
-class Sliding:
-    """Mixin of layers with a window that slides over frames."""
-
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-
-    def _set_window(self, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
-        """Validate and set the window's constants."""
-        window = Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
-        self.kernel_size, self.stride, self.padding, self.dilation = window
-
-    @property
-    def window(self) -> Window:
-        """The window in the form that kernels take."""
-        return Window(self.kernel_size, self.stride, self.padding, self.dilation)

@@ -8,7 +8,8 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Shape, Synapse, WeightHooks, changed_options
+from cuslayer.layers.window import Pair, Sliding, check_frames
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -102,6 +103,7 @@ class Convolution(Sliding, Synapse):
         groups: int = 1,
         weight_scale: float = 100.0,
         weight_hook: WeightHooks = None,
+        bias: bool | Tensor | None = False,
     ) -> None:
         op = type(self).__name__
         self.in_channels = check.integer(op, "in_channels", in_channels, least=1)
@@ -111,7 +113,7 @@ class Convolution(Sliding, Synapse):
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
                 raise ValueError(f"{op}: {name} must be a multiple of {self.groups} groups, got {channels}")
-        super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook)
+        super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook, bias)
 
     def weight_shape(self) -> tuple[int, ...]:
         """Return the shape of the weight, (kh, kw, in_channels / groups, out_channels)."""
@@ -132,11 +134,12 @@ class Convolution(Sliding, Synapse):
 
     def __repr__(self) -> str:
         rest = changed_options(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        rest += "" if self.bias is None else ", bias=True"
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size}{rest})"
 
 
 class Conv(Convolution):
-    """A convolution without a bias; see `functions.conv`.
+    """A convolution; see `functions.conv`. One with a bias and its neurons are two passes, not one.
 
     Args:
         in_channels: channels of the frames.
@@ -146,13 +149,17 @@ class Conv(Convolution):
         groups: the number of groups of channels; it divides both numbers of channels.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
         weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
+        bias: whether a trained constant is added to each map at each step, initially 0; or the parameter
+            (out_channels,) itself.
 
     Attributes:
         weight: (kh, kw, in_channels / groups, out_channels).
+        bias: (out_channels,); None for none.
 
     Raises:
-        ValueError: a size or the scale is out of range, or the groups do not divide the channels.
-        TypeError: a size is not an integer, or the hook is not callable.
+        ValueError: a size or the scale is out of range, the groups do not divide the channels, or a bias has another
+            shape.
+        TypeError: a size is not an integer, the hook is not callable, or bias is neither a bool nor a tensor.
 
     >>> import numpy as np
     >>> layer = Conv(2, 16, 5, padding=1)
@@ -163,7 +170,7 @@ class Conv(Convolution):
     memory = 0
 
     def __call__(self, x: Any) -> Tensor:
-        return conv(x, self.effective_weight(), **self.geometry())
+        return self.biased(conv(x, self.effective_weight(), **self.geometry()))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:

@@ -8,8 +8,9 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, Shape, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Shape, WeightHooks, changed_options
 from cuslayer.layers.conv import Convolution, check_channels
+from cuslayer.layers.window import Pair, check_frames
 from cuslayer.operations.base import contiguous
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 

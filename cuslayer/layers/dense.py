@@ -17,10 +17,11 @@ def check_dense(op: str, x: Array, weight: Array) -> None:
     check.floating(op, "weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"{op}: weight must be (inputs, outputs), got shape {weight.shape}")
-    _check_features(op, x.shape[2:], weight.shape[0])
+    check_features(op, x.shape[2:], weight.shape[0])
 
 
-def _check_features(op: str, shape: Shape, expected: int) -> None:
+def check_features(op: str, shape: Shape, expected: int) -> None:
+    """Raise ValueError unless a shape after T and N has so many features."""
     features = math.prod(shape)
     if features != expected:
         raise ValueError(f"{op}: x has {features} features, weight expects {expected}")
@@ -63,20 +64,24 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 
 
 class Dense(Synapse):
-    """A dense layer without a bias: ``y[t, n] = x[t, n] W``; see `functions.dense`.
+    """A dense layer: ``y[t, n] = x[t, n] W``, with a bias ``x[t, n] W + b``; see `functions.dense`.
+
+    A layer with a bias and its neurons are two passes, not one.
 
     Args:
         in_features: the number of inputs, or their shape (H, W, C).
         out_features: the number of outputs.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
         weight_hook: a function of the weight that is applied before each use; or a tuple of them, applied in order.
+        bias: whether a trained constant is added at each step, initially 0; or the parameter (outputs,) itself.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
+        bias: (outputs,); None for none.
 
     Raises:
-        ValueError: a size or the scale is out of range.
-        TypeError: a size is not an integer, or the hook is not callable.
+        ValueError: a size or the scale is out of range, or a bias has another shape.
+        TypeError: a size is not an integer, the hook is not callable, or bias is neither a bool nor a tensor.
 
     >>> import numpy as np
     >>> layer = Dense((2, 2, 1), 3)
@@ -93,21 +98,23 @@ class Dense(Synapse):
         *,
         weight_scale: float = 10.0,
         weight_hook: WeightHooks = None,
+        bias: bool | Tensor | None = False,
     ) -> None:
         sizes = in_features if isinstance(in_features, tuple) else (in_features,)
         self.in_features = tuple(check.integer("Dense", "in_features", n, least=1) for n in sizes)
         self.out_features = check.integer("Dense", "out_features", out_features, least=1)
         inputs = math.prod(self.in_features)
-        super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook)
+        super().__init__((inputs, self.out_features), inputs, weight_scale, weight_hook, bias)
 
     def __call__(self, x: Any) -> Tensor:
-        return dense(x, self.effective_weight())
+        return self.biased(dense(x, self.effective_weight()))
 
     def output_shape(self, shape: Shape | None) -> Shape:
         if shape is not None:
-            _check_features("dense", shape, math.prod(self.in_features))
+            check_features("dense", shape, math.prod(self.in_features))
         return (self.out_features,)
 
     def __repr__(self) -> str:
         sizes = self.in_features
-        return f"Dense({sizes if len(sizes) > 1 else sizes[0]}, {self.out_features})"
+        bias = "" if self.bias is None else ", bias=True"
+        return f"Dense({sizes if len(sizes) > 1 else sizes[0]}, {self.out_features}{bias})"

@@ -11,9 +11,9 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking
-from cuslayer.layers.base import Pair
 from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
+from cuslayer.layers.window import Pair
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.operations.base import DeferredGradient, as_array
 from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_deferred, takes_packed

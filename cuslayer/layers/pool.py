@@ -9,8 +9,9 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
+from cuslayer.layers.window import Pair, Sliding, check_frames
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric, takes_packed
 
 

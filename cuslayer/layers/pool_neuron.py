@@ -7,8 +7,8 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.layers.base import Pair, check_frames
 from cuslayer.layers.fused import fire, fire_adjoint
+from cuslayer.layers.window import Pair, check_frames
 from cuslayer.neurons.potential import save_for_backward, wanted_dtype
 from cuslayer.operations.base import numeric_type
 from cuslayer.tape import Pullback, differentiable, takes_packed

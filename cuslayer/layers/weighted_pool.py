@@ -7,7 +7,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, check_frames
+from cuslayer.layers.window import Pair, check_frames
 from cuslayer.tape import Gradient, Pullback, differentiable
 
 

@@ -1,7 +1,8 @@
 """Losses of spike trains, one kind per file, and decisions."""
 
 from cuslayer.loss.classification import ProbabilityWindowLoss, SpikeMaxLoss
-from cuslayer.loss.decision import classify, decision_time, running_decision
+from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss
+from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
 from cuslayer.loss.rate_regularizer import RateRegularizer
 from cuslayer.loss.spike_count import SpikeCountLoss
 from cuslayer.loss.spike_rate import SpikeRateLoss
@@ -9,6 +10,8 @@ from cuslayer.loss.spike_time import SpikeTimeLoss
 from cuslayer.loss.van_rossum import van_rossum
 
 __all__ = [
+    "BinaryCrossEntropyLoss",
+    "CrossEntropyLoss",
     "ProbabilityWindowLoss",
     "RateRegularizer",
     "SpikeCountLoss",
@@ -16,6 +19,7 @@ __all__ = [
     "SpikeRateLoss",
     "SpikeTimeLoss",
     "classify",
+    "confidence",
     "decision_time",
     "running_decision",
     "van_rossum",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.backend import Array, to_numpy
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, as_tensor
 
@@ -17,14 +18,22 @@ class ClassLoss:
     """Base class of losses of spikes and class labels, with a region of time.
 
     Attributes:
-        neuron: the output neuron; its dt is the step.
+        neuron: the output neuron; its dt is the step. A loss of read-outs has none.
+        dt: the step, ms.
         region: the region in steps; None for all of the time.
     """
 
+    neuron: Neuron
+
     def __init__(self, neuron: Neuron, region: tuple[float, float] | None) -> None:
+        self.neuron = as_neuron(type(self).__name__, neuron)
+        self._set_time(region, self.neuron.dt)
+
+    def _set_time(self, region: tuple[float, float] | None, dt: float) -> None:
+        """Validate and set the step and the region."""
         op = type(self).__name__
-        self.neuron = as_neuron(op, neuron)
-        self.region = region_steps(op, region, self.neuron.dt)
+        self.dt = check.time_step(op, "dt", dt)
+        self.region = region_steps(op, region, self.dt)
 
     def __call__(self, spikes: Any, labels: Any) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
@@ -49,7 +58,7 @@ class ClassLoss:
                 raise
             hint = "they are as many as steps: time is the first axis of a network's input, (T, N, ...)"
             raise ValueError(f"{problem}; {hint}") from None
-        return self._error(spikes, chosen, *within(op, self.region, spikes.shape[0], self.neuron.dt))
+        return self._error(spikes, chosen, *within(op, self.region, spikes.shape[0], self.dt))
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the mean firing rate in Hz of outputs without an error; None if the loss does not determine it.
@@ -67,6 +76,10 @@ class ClassLoss:
         Those that the loss would refuse are returned as they are.
         """
         return labels
+
+    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+        """Return output and target as a score takes them: the class with the largest sum over time is the decision."""
+        return output, target
 
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes."""
@@ -139,6 +152,27 @@ def class_labels(op: str, labels: Any, shape: tuple[int, ...]) -> Array:
     return integers(op, given, most)
 
 
+def send_classes(op: str, labels: Any, spikes: Any) -> Any:
+    """Return labels as integers on the GPU if spikes are there; those that are no classes are returned as they are."""
+    spikes = as_tensor(spikes)
+    if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
+        return labels
+    try:
+        return classes_beside(op, labels, spikes)
+    except (TypeError, ValueError):
+        return labels
+
+
+def classes_beside(op: str, labels: Any, spikes: Tensor) -> Array:
+    """Return labels as int64 (N,) on the device of spikes (T, N, classes); those that are there are not looked at."""
+    shape = spikes.shape[1:]
+    if kernels.of(spikes.stored) is kernels.cpu:
+        return class_labels(op, labels, shape).astype(np.int64, copy=False)
+    there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
+    chosen = labels if there else to_device(class_labels(op, labels, shape))
+    return chosen.astype("int64", copy=False)
+
+
 def _whole(op: str, labels: Tensor) -> Array:
     """Return labels in a tensor, which holds no integers, as integers if they are whole numbers."""
     given = to_numpy(labels.data)
@@ -173,3 +207,13 @@ def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | No
 def sent_labels(loss: Any, target: Any, spikes: Any) -> Any:
     """Return a target where any loss needs it, by `ClassLoss.send_labels`; as it is if the loss has no such method."""
     return loss.send_labels(target, spikes) if callable(getattr(loss, "send_labels", None)) else target
+
+
+def scored(loss: Any, output: Any, target: Any) -> tuple[Any, Any]:
+    """Return output and target as a score takes them, by `ClassLoss.scored`; as they are for a loss without it."""
+    return loss.scored(output, target) if callable(getattr(loss, "scored", None)) else (output, target)
+
+
+def observing(loss: Any, net: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a loss observes a network's forward pass, by its method `observing` if it has one."""
+    return loss.observing(net) if callable(getattr(loss, "observing", None)) else nullcontext()

@@ -1,4 +1,4 @@
-"""Decisions from the output's spikes: the class at the end, at every step, and the time from which it is right."""
+"""Decisions from the output: the class, its probability, the class at every step, the time from which it is right."""
 
 from __future__ import annotations
 
@@ -9,29 +9,63 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.loss.base import integers, window_counts, window_steps
+from cuslayer.loss.read_out import check_over, over_time
 from cuslayer.tape import Tensor, as_tensor
 
 
-def classify(spikes: Any) -> Array:
-    """Return the class with most spikes for each sample; of equal counts, the lowest class.
+def classify(spikes: Any, *, over: str = "sum") -> Array:
+    """Return the class with most spikes for each sample, or of the largest read-out; of equals, the lowest class.
 
     Args:
-        spikes: (T, N, classes), boolean or counts.
+        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out.
+        over: what counts: the "sum", the "mean" or the "max" over time, or the "last" step; "every" is the mean.
 
     Returns:
         Classes (N,), int64, on the CPU.
 
     Raises:
-        ValueError: spikes are not (T, N, classes), or there are no classes.
+        ValueError: spikes are not (T, N, classes), there are no classes, no step for "max" or "last", or over is
+            unknown.
 
     >>> classify(np.array([[[True, False]], [[True, True]]])).tolist()
     [0]
+    >>> classify(np.array([[[1.0, 0.0]], [[1.0, 1.5]]]), over="max").tolist()
+    [1]
     """
-    data = _output("classify", spikes)
-    return to_numpy(data.sum(axis=0).argmax(axis=1)).astype(np.int64)
+    return to_numpy(_read("classify", spikes, over).argmax(axis=1)).astype(np.int64)
 
 
-def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
+def confidence(spikes: Any, *, over: str = "sum") -> Array:
+    """Return the probability of each decision: the softmax of the counts or of the read-out at its largest class.
+
+    Args:
+        spikes: (T, N, classes): spikes, counts, or the potentials of a read-out.
+        over: as in `classify`, whose decision it is.
+
+    Returns:
+        Probabilities (N,), float64, from 1 / classes to 1, on the CPU.
+
+    Raises:
+        ValueError: as `classify`.
+
+    >>> confidence(np.array([[[True, False]], [[False, True]]])).tolist()
+    [0.5]
+    """
+    z = to_numpy(_read("confidence", spikes, over)).astype(np.float64)
+    share: Array = np.exp(z - z.max(axis=1, keepdims=True))
+    return 1 / share.sum(axis=1)
+
+
+def _read(op: str, spikes: Any, over: str) -> Array:
+    """Return the read-out (N, classes) of an output."""
+    data, over = _output(op, spikes), check_over(op, over)
+    if over != "sum" and not len(data):
+        raise ValueError(f"{op}: spikes must have a step for over={over!r}, got T = 0")
+    read: Array = over_time(data, over)
+    return read
+
+
+def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with most spikes in a window that ends there; of equal counts, the lowest class.
 
     In a window without spikes the decision is that of the step before. Before the first spike it is -1.
@@ -41,6 +75,7 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
         window: the length of the window in ms; by default all the time so far, so that the last decision is that of
             `classify` (if there is a spike).
         dt: the step in ms.
+        over: as in `classify`, for a read-out; "max" and "last" have no window.
 
     Returns:
         Classes (T, N), int64, on the CPU.
@@ -55,10 +90,12 @@ def running_decision(spikes: Any, *, window: float | None = None, dt: float = 1.
     >>> running_decision(train, window=2).ravel().tolist()
     [-1, 1, 1, 0, 0, 0]
     """
-    return _running("running_decision", spikes, window, dt)
+    return _running("running_decision", spikes, window, dt, over)
 
 
-def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0) -> Array:
+def decision_time(
+    spikes: Any, labels: Any, *, window: float | None = None, dt: float = 1.0, over: str = "sum"
+) -> Array:
     """Return the time from which the running decision is right to the end.
 
     Args:
@@ -66,6 +103,7 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
         labels: the classes (N,), integers from 0.
         window: the length of the window of `running_decision` in ms; by default all the time so far.
         dt: the step in ms.
+        over: as in `running_decision`.
 
     Returns:
         Times (N,) in ms from step 0, float64, on the CPU; inf where the last decision is wrong or missing.
@@ -81,7 +119,7 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
     [3.0, inf]
     """
     op = "decision_time"
-    decisions = _running(op, spikes, window, dt)
+    decisions = _running(op, spikes, window, dt, over)
     given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
     steps, samples = decisions.shape
     if given.shape != (samples,):
@@ -92,11 +130,16 @@ def decision_time(spikes: Any, labels: Any, *, window: float | None = None, dt: 
     return np.where(stable > 0, (steps - stable) * dt, np.inf)
 
 
-def _running(op: str, spikes: Any, window: float | None, dt: float) -> Array:
+def _running(op: str, spikes: Any, window: float | None, dt: float, over: str) -> Array:
     data = to_numpy(_output(op, spikes))
     dt = check.time_step(op, "dt", dt)
     steps = len(data) if window is None else window_steps(op, window, dt)
-    count = window_counts(data, steps)
+    if check_over(op, over) in ("max", "last"):
+        if window is not None:
+            raise ValueError(f"{op}: window must be None for over={over!r}, got {window:g}")
+        count = data if over == "last" else np.maximum.accumulate(data, axis=0)
+    else:
+        count = window_counts(data, steps)
     # The last step whose window holds a spike, or -1.
     at = np.where(count.any(axis=2), np.arange(len(data))[:, None], -1)
     at = np.maximum.accumulate(at, axis=0)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace, to_device
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
-from cuslayer.loss.base import ClassLoss, class_labels, one_hot, within
+from cuslayer.loss.base import ClassLoss, classes_beside, one_hot, send_classes, within
 from cuslayer.neurons.base import Neuron
-from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
+from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
 
 @differentiable
@@ -126,23 +126,13 @@ class SpikeCountLoss(ClassLoss):
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
     def send_labels(self, labels: Any, spikes: Any) -> Any:
-        spikes = as_tensor(spikes)
-        if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
-            return labels
-        try:
-            chosen = class_labels(type(self).__name__, labels, spikes.shape[1:])
-        except (TypeError, ValueError):
-            return labels
-        return to_device(chosen).astype("int64", copy=False)
+        return send_classes(type(self).__name__, labels, spikes)
 
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, and labels that are there already without a look at them."""
-        shape = spikes.shape[1:]
         if kernels.of(spikes.stored) is kernels.cpu:
-            return np.where(one_hot(op, labels, shape), self.true, self.false)
-        there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
-        chosen = labels if there else to_device(class_labels(op, labels, shape))
-        return ClassCounts(chosen.astype("int64", copy=False), self.true, self.false)
+            return np.where(one_hot(op, labels, spikes.shape[1:]), self.true, self.false)
+        return ClassCounts(classes_beside(op, labels, spikes), self.true, self.false)
 
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
         return spike_count_error(

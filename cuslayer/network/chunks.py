@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.layers import Dropout
+from cuslayer.layers import BatchNorm, Dropout
 from cuslayer.network.fusion import is_observed, plan
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.shapes import shape_after
@@ -45,7 +45,7 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
         chunk = chunk_steps(graph, x.shape)
         if x.shape[0] < _LEAST_CHUNKS * chunk or is_observed(net, graph.parts) or potentials_are_observed():
             return None
-        if any(_may_draw(node.stage) for node in graph.nodes):
+        if any(_needs_batch(node.stage) for node in graph.nodes):
             return None
         stream = Stream(net, graph)
     except ValueError:  # x does not fit, which the whole pass says; a stage keeps no state, or a weight is on a GPU
@@ -83,7 +83,10 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
     return max(1, steps // multiple) * multiple
 
 
-def _may_draw(stage: Any) -> bool:
-    """Return whether a stage may draw random numbers now: dropout, or a layer of one's own, in training mode."""
+def _needs_batch(stage: Any) -> bool:
+    """Return whether a stage needs the whole input now, to draw random numbers or for a mean over the batch.
+
+    These are dropout, batch normalization and layers of one's own, in training mode.
+    """
     own = not type(stage).__module__.startswith("cuslayer.")
-    return bool(getattr(stage, "training", False)) and (own or isinstance(stage, Dropout))
+    return bool(getattr(stage, "training", False)) and (own or isinstance(stage, (Dropout, BatchNorm)))

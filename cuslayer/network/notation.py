@@ -9,24 +9,36 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from cuslayer import check
-from cuslayer.layers import Average, Conv, Delay, Dense, Layer, Pool, Shift
+from cuslayer.layers import Affine, Average, Conv, Delay, Dense, Layer, Pool, Recurrent, Shift
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron, as_neuron
 
 GRAMMAR = (
     "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
-    "(NcKv: not padded), Ka a sum pooling over K x K, Navg the mean over each of N groups"
+    "(NcKv: not padded), Ka a sum pooling over K x K, Navg the mean over each of N groups, "
+    "Nr a dense layer whose neurons also get their own spikes, Nout a read-out of N leaky integrators without spikes"
 )
-_WORD = re.compile(r"(?P<conv>\d+c\d+[vz]?)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)")
+_WORD = re.compile(
+    r"(?P<conv>\d+c\d+[vz]?)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<readout>\d+out)|(?P<recurrent>\d+r)|"
+    r"(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)"
+)
+
+# The scale of the weights among recurrent neurons, as a share of that of the weights before them: an error that goes
+# round then neither grows nor fades much from step to step.
+_OWN = 0.1
 
 # The options that each kind of word takes.
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
-    "dense": ("weight_scale", "delay", "max_delay", "neuron"),
-    "conv": ("stride", "padding", "dilation", "groups", "weight_scale", "delay", "max_delay", "neuron"),
+    "dense": ("weight_scale", "bias", "delay", "max_delay", "neuron"),
+    "recurrent": ("weight_scale", "bias", "delay", "max_delay", "neuron"),
+    "conv": ("stride", "padding", "dilation", "groups", "weight_scale", "bias", "delay", "max_delay", "neuron"),
     "pool": ("stride", "padding", "dilation", "neuron"),
     "average": (),
+    "readout": ("weight_scale", "bias", "tau"),
 }
+# The kinds of words whose layer has no neurons after it.
+WITHOUT_NEURONS = ("average", "readout")
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class Word:
         dilation: rows and columns between the taps of a window; by default 1.
         groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
+        bias: whether a trained constant is added to the weighted input at each step.
+        tau: the time constant of a read-out, ms.
         delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
         neuron: the neurons of this layer; by default those of the network.
@@ -62,6 +76,8 @@ class Word:
     dilation: int | tuple[int, int] | None = None
     groups: int | None = None
     weight_scale: float | None = None
+    bias: bool = False
+    tau: float | None = None
     delay: bool = False
     max_delay: float | None = None
     neuron: Any = None
@@ -78,7 +94,7 @@ class Word:
 
     @property
     def kind(self) -> str:
-        """What the word stands for: "input", "dense", "conv", "pool" or "average"."""
+        """The kind: "input", "dense", "recurrent", "conv", "pool", "average" or "readout"."""
         return kind_of("Word", self.text)
 
     def options(self) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def article(kind: str) -> str:
 
 
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
-    """Return the kind of a word: "input", "dense", "conv", "pool" or "average".
+    """Return the kind of a word: "input", "dense", "recurrent", "conv", "pool", "average" or "readout".
 
     Raises:
         ValueError: the word is unknown; the message begins with `where` and shows the grammar.
@@ -166,6 +182,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             raise ValueError(f"{where} is an input, which must be the first word")
         if word.kind in ("conv", "pool") and len(shape) != 3:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
+        if stages and isinstance(stages[-1], Affine):
+            raise ValueError(f"{where} stands after a read-out, which must be the last word")
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
         given = neuron if word.neuron is None else word.neuron
@@ -178,8 +196,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         except ValueError as problem:  # a layer names its operation first
             raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
         stages.append(layer)
-        if word.kind != "average":
-            stages.append(given)
+        if word.kind not in WITHOUT_NEURONS:
+            stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
             if own.axon_delay:
                 stages.append(Shift(own.axon_delay * own.dt, dt=own.dt))
         if word.delay:
@@ -195,18 +213,39 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
     options = {name: value for name, value in options.items() if value is not None}
     if word.kind == "average":
         return Average(number)
+    if word.kind == "readout":
+        own: dict[str, Any] = {} if word.weight_scale is None else {"weight_scale": word.weight_scale}
+        return Affine(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
     if word.kind == "pool":
         return Pool(number, gain=neuron.pool_gain, **options)
-    scale = neuron.weight_scale if word.weight_scale is None else word.weight_scale
-    weight: dict[str, Any] = {} if scale is None else {"weight_scale": scale}
-    if neuron.weight_grid is not None:
-        step, limits = neuron.weight_grid
-        weight["weight_hook"] = partial(quantize, step=step, limits=limits)
+    weight = _weight_options(word, neuron) | {"bias": word.bias}
     layer: Dense | Conv
-    if word.kind == "dense":
-        layer = Dense(shape if len(shape) > 1 else shape[0], number, **weight)
+    if word.kind in ("dense", "recurrent"):
+        layer = Dense(_inputs(shape), number, **weight)
     else:
         options.setdefault("padding", 0 if word.text.endswith("v") else kernel[0] // 2)
         layer = Conv(shape[2], number, kernel[0], **options, **weight)
     layer.own_scale = word.weight_scale is not None
     return layer
+
+
+def _inputs(shape: Shape) -> int | Shape:
+    return shape if len(shape) > 1 else shape[0]
+
+
+def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
+    """Return the neurons of a recurrent word, whose own weights begin smaller than those before them."""
+    weight = _weight_options(word, as_neuron("Network", neuron))
+    layer = Dense(shape[0], shape[0], **weight | {"weight_scale": weight.get("weight_scale", Dense.usual_scale) * _OWN})
+    layer.own_scale = word.weight_scale is not None
+    return Recurrent(layer, neuron)
+
+
+def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:
+    """Return the scale and the rounding of the weight of a word's layer."""
+    scale = neuron.weight_scale if word.weight_scale is None else word.weight_scale
+    weight: dict[str, Any] = {} if scale is None else {"weight_scale": scale}
+    if neuron.weight_grid is not None:
+        step, limits = neuron.weight_grid
+        weight["weight_hook"] = partial(quantize, step=step, limits=limits)
+    return weight

@@ -6,6 +6,7 @@ from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
 from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from cuslayer.neurons.srm import SRM
 
-__all__ = ["CUBA", "LIF", "SRM", "AdaptiveLIF", "Loihi", "ResonateAndFire", "SampledSRM"]
+__all__ = ["CUBA", "LIF", "SRM", "AdaptiveLIF", "Loihi", "ResonateAndFire", "SampledSRM", "SigmaDelta"]

@@ -12,8 +12,9 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
-from cuslayer.neurons.base import Names, shape_of
-from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled
+from cuslayer.kernels.recurrent.constants import AdaptiveProgram
+from cuslayer.neurons.base import Names, StepByStep, shape_of
+from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled, tau_of_decay
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
 
@@ -161,6 +162,44 @@ class AdaptiveLIF(Dynamic):
         options=NAMED,
     )
 
+    @classmethod
+    def of_decays(
+        cls,
+        threshold: float,
+        threshold_step: float,
+        current_decay: Any,
+        voltage_decay: Any,
+        threshold_decay: Any,
+        refractory_decay: Any,
+        *,
+        dt: float = 1.0,
+        **options: Any,
+    ) -> AdaptiveLIF:
+        """Return the neuron with the constants of lava-dl's ALIF; states are not rounded, see `CUBA.of_decays`.
+
+        Args:
+            threshold: theta.
+            threshold_step: rise.
+            current_decay: the share of the current that decays in a step, between 0 and 1.
+            voltage_decay: that of the voltage.
+            threshold_decay: that of the threshold's rise.
+            refractory_decay: that of the refractory state.
+            dt: the step, ms.
+            options: other arguments of `AdaptiveLIF`.
+
+        Raises:
+            ValueError: a decay is not between 0 and 1, or a constant is out of its range.
+
+        >>> AdaptiveLIF.of_decays(1.25, 0.2, 0.25, 0.03, 0.25, 0.5).rise
+        0.2
+        """
+        decays = {
+            **{"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)},
+            **{"tau_theta": ("threshold_decay", threshold_decay), "tau_ref": ("refractory_decay", refractory_decay)},
+        }
+        taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
+        return cls(theta=threshold, rise=threshold_step, dt=dt, **taus, **options)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rise", "scale_ref"):
@@ -223,6 +262,13 @@ class AdaptiveLIF(Dynamic):
     def current(self, x: Array) -> Array | None:
         """Return the current i (T, N, ...) of the weighted input x; None if the neurons differ in tau_i."""
         return self.decaying(x, "tau_i")
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        if not self._plain(AdaptiveLIF.operate):
+            return None
+        keeps = map(self.keep, self.time_constants)
+        return StepByStep(AdaptiveProgram(self.spiking), dict(zip(_SHARES, keeps, strict=True)))
 
     def operate(self, x: Any, states: States | None) -> Tensor:
         keeps = (self.keep(name) for name in self.time_constants)

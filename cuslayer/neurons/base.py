@@ -8,6 +8,7 @@ attribute, so that a new kind defines only what differs:
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` where they differ from the defaults;
 - ``parts`` and ``parts_at`` if the parts of the potential are not those of ``response`` and ``refractory``;
 - ``current(x)`` for neurons with a synaptic current, which `record` then has;
+- ``step_by_step`` for neurons whose kernels `Recurrent` can run step by step;
 - ``simulation(steps)`` if a page can run the neurons;
 - its operation passes the potential to `save_for_backward`; this is the potential that `record` shows.
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape, Spiking
+from cuslayer.kernels.recurrent.constants import Program
 from cuslayer.neurons.response import psp
 from cuslayer.surrogates import Exponential, Surrogate, as_surrogate
 from cuslayer.tape import Tensor
@@ -41,6 +43,36 @@ class OnePass(NamedTuple):
     response: Alpha
     spiking: Spiking
     exact: bool
+
+
+class LeakyForm(NamedTuple):
+    """Leaky neurons as other libraries write them: ``i[t] = a i[t-1] + x[t]``, ``u[t] = b r[t-1] + i[t]``.
+
+    Attributes:
+        i_keep: a, the share of the current that a step keeps; it broadcasts to the neurons. None without a current.
+        v_keep: b, that of the voltage.
+        theta: the threshold; a spike where ``u >= theta``.
+        reset: "zero", "subtract" or "none".
+        graded: whether a spike carries the voltage.
+    """
+
+    i_keep: Array | None
+    v_keep: Array
+    theta: float
+    reset: str
+    graded: bool
+
+
+class StepByStep(NamedTuple):
+    """Neurons as kernels run them step by step.
+
+    Attributes:
+        program: the kind of neurons and its constants.
+        keeps: the shares that a step keeps of the states, arrays or tensors, by the names of the states' shares.
+    """
+
+    program: Program
+    keeps: Mapping[str, Any]
 
 
 class Names(NamedTuple):
@@ -113,6 +145,10 @@ class Neuron:
     axon_delay: ClassVar[int] = 0
     max_delay: ClassVar[int | None] = None
     names: ClassVar[Names | None] = None
+    # The weighted input that the neurons get from their own spikes (T, N, ...), for neurons that are recurrent.
+    recurrence: Callable[[Any], Tensor] | None = None
+    # The layer that it comes through, whose output `calibrate` scales with the layer before the neurons.
+    own_layer: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -157,6 +193,16 @@ class Neuron:
     @property
     def one_pass(self) -> OnePass | None:
         """The arguments of fused operations, for a spike response neuron; None for any other kind."""
+        return None
+
+    @property
+    def leaky_form(self) -> LeakyForm | None:
+        """The constants of a leaky neuron with a reset; None for any other kind."""
+        return None
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        """The neurons as kernels run them step by step, for `Recurrent`; None for neurons that cannot be run so."""
         return None
 
     @property

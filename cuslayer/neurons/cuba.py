@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
-from cuslayer.neurons.dynamics import NAMED
+from cuslayer.neurons.dynamics import NAMED, tau_of_decay
 from cuslayer.neurons.leaky import Leaky
 
 
@@ -67,6 +67,31 @@ class CUBA(Leaky):
         needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"},
         options={"reset": "reset", **NAMED},
     )
+
+    @classmethod
+    def of_decays(
+        cls, threshold: float, current_decay: Any, voltage_decay: Any, *, dt: float = 1.0, **options: Any
+    ) -> CUBA:
+        """Return the neuron with the constants of lava-dl's CUBA.
+
+        lava-dl rounds states to 4096ths of its default scale; here they are not rounded.
+
+        Args:
+            threshold: theta.
+            current_decay: the share of the current that decays in a step, between 0 and 1.
+            voltage_decay: that of the voltage.
+            dt: the step, ms, in which time constants are given; any, as lava-dl has none.
+            options: other arguments of `CUBA`.
+
+        Raises:
+            ValueError: a decay is not between 0 and 1, or a constant is out of its range.
+
+        >>> CUBA.of_decays(1.25, 0.25, 0.03)
+        CUBA(tau_i=3.47606, tau_v=32.8308, theta=1.25)
+        """
+        decays = {"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)}
+        taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
+        return cls(theta=threshold, dt=dt, **taus, **options)
 
     def _keeps(self) -> tuple[Any, Any]:
         return self.keep("tau_i"), self.keep("tau_v")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -29,6 +30,8 @@ NAMED = {
 _LEAST, _MOST = 0.25, 1e4
 # The share of its peak under which a response is cut.
 _CUT = 0.01
+# The most samples of a response that does not fall.
+_LONGEST = 1 << 16
 
 
 class States:
@@ -79,6 +82,45 @@ def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
     return namespace(g).asarray(found, keep.dtype)
 
 
+def time_constant(op: str, name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]]) -> Any:
+    """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds.
+
+    Raises:
+        ValueError: it is not positive and finite.
+        TypeError: it is not made of numbers.
+    """
+    values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: {name} must be a number or an array of numbers, got {values.dtype}")
+    if not (np.isfinite(values) & (values > 0)).all():
+        wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
+        raise ValueError(f"{op}: {name} must be positive and finite, got {wrong:g}")
+    if isinstance(given, Tensor) and (isinstance(given, Bounded) or not trained):
+        return given
+    if trained:
+        least, most = bounds()
+        return Bounded(values.astype(np.float32), least=least, most=most)
+    if values.ndim == 0:
+        return float(values)
+    values = values.astype(np.float64)
+    values.setflags(write=False)
+    return values
+
+
+def bounds_in_ms(op: str, given: Any, dt: float) -> tuple[float, float]:
+    """Return the least and most of trained time constants, by default a quarter of a step and 10,000 steps."""
+    if given is None:
+        return _LEAST * dt, _MOST * dt
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"{op}: bounds must be least and most, got {given!r}")
+    return check.positive(op, "bounds", given[0]), check.number(op, "bounds", given[1])
+
+
+def kept_share(tau: Any, dt: float) -> Any:
+    """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
+    return (-dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-dt / np.asarray(tau))
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Dynamic(Neuron):
     """Base class of neurons that are programs of a step, with a threshold; the fields that all have.
@@ -127,32 +169,11 @@ class Dynamic(Neuron):
 
     def _time_constant(self, name: str, given: Any) -> Any:
         """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
-        kind = type(self).__name__
-        values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
-        if values.dtype.kind not in "iuf":
-            raise TypeError(f"{kind}: {name} must be a number or an array of numbers, got {values.dtype}")
-        if not (np.isfinite(values) & (values > 0)).all():
-            wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
-            raise ValueError(f"{kind}: {name} must be positive and finite, got {wrong:g}")
-        if isinstance(given, Tensor) and (isinstance(given, Bounded) or not self.trained):
-            return given
-        if self.trained:
-            least, most = self.bounds_of(name)
-            return Bounded(values.astype(np.float32), least=least, most=most)
-        if values.ndim == 0:
-            return float(values)
-        values = values.astype(np.float64)
-        values.setflags(write=False)
-        return values
+        return time_constant(type(self).__name__, name, given, self.trained, lambda: self.bounds_of(name))
 
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the least and most of a trained constant."""
-        kind, given = type(self).__name__, self.bounds
-        if given is None:
-            return _LEAST * self.dt, _MOST * self.dt
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
-            raise TypeError(f"{kind}: bounds must be least and most, got {given!r}")
-        return check.positive(kind, "bounds", given[0]), check.number(kind, "bounds", given[1])
+        return bounds_in_ms(type(self).__name__, self.bounds, self.dt)
 
     @property
     def width(self) -> float:
@@ -178,8 +199,7 @@ class Dynamic(Neuron):
 
     def keep(self, name: str) -> Any:
         """Return the share of a state that a step keeps, ``exp(-dt / tau)``: an array, or a tensor of a tensor."""
-        tau = getattr(self, name)
-        return (-self.dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-self.dt / np.asarray(tau))
+        return kept_share(getattr(self, name), self.dt)
 
     def value_of(self, name: str, neuron: tuple[int, ...], shape: tuple[int, ...]) -> float:
         """Return a constant of one neuron of a layer of a shape."""
@@ -220,6 +240,10 @@ class Dynamic(Neuron):
             i = out[t] = share * i + x[t]
         return out
 
+    def _plain(self, operate: Any) -> bool:
+        """Return whether the neurons are those of a class with the method `operate`, and their spikes count as 1."""
+        return type(self).__call__ is Dynamic.__call__ and type(self).operate is operate and not self.graded
+
     def operate(self, x: Any, states: States | None) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...), from states that the call changes; None for 0."""
         raise TypeError(f"{type(self).__name__}: neurons with states must define operate")
@@ -254,6 +278,19 @@ class Dynamic(Neuron):
         return f"{type(self).__name__}({', '.join(order)})"
 
 
+def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
+    """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
+
+    Raises:
+        ValueError: a decay is not between 0 and 1.
+    """
+    values = np.asarray(decay, np.float64)
+    if not ((values > 0) & (values < 1)).all():
+        raise ValueError(f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}")
+    found = -dt / np.log1p(-values)
+    return float(found) if values.ndim == 0 else found
+
+
 def to_array(keep: Any) -> Array:
     """Return shares that may be a tensor as an array."""
     return keep.data if isinstance(keep, Tensor) else keep
@@ -266,9 +303,12 @@ def _text(value: Any) -> str:
 
 
 def sampled(step: Any) -> Array:
-    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it."""
+    """Return the values of a generator from its first up to the last that is 0.01 of the largest before it.
+
+    A response that does not fall, as without a leak, has 65,536 samples.
+    """
     found, most = list[float](), 0.0
-    for value in step:
+    for value in islice(step, _LONGEST):
         most = max(most, abs(value))
         if len(found) > 1 and abs(value) < _CUT * most and abs(value) <= abs(found[-1]):
             break

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
-from cuslayer.neurons.base import shape_of
+from cuslayer.kernels.recurrent.constants import LeakyProgram
+from cuslayer.neurons.base import LeakyForm, StepByStep, shape_of
 from cuslayer.neurons.dynamics import Dynamic, States, of_constants, per_column, sampled
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
@@ -112,6 +113,14 @@ class Leaky(Dynamic):
         raise TypeError(f"{type(self).__name__}: a leaky neuron must define _keeps_of")
 
     @property
+    def leaky_form(self) -> LeakyForm:
+        i_keep, v_keep = (
+            to_numpy(keep.data if isinstance(keep, Tensor) else keep).astype(np.float64) for keep in self._keeps()
+        )
+        with_current = "tau_i" in self.time_constants
+        return LeakyForm(i_keep if with_current else None, v_keep, self.theta, self.reset, self.graded)
+
+    @property
     def response(self) -> Array:
         """The voltage after an input of 1 without spikes, (K,) float64, for the mean time constants."""
 
@@ -148,6 +157,12 @@ class Leaky(Dynamic):
                 of_voltage *= self.spiking.reset.share
             of_input[t] = of_voltage + i_keep * of_input[t + 1]
         return of_input, of_spikes
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        if not self._plain(Leaky.operate):
+            return None
+        return StepByStep(LeakyProgram(self.spiking), dict(zip(("i_keep", "v_keep"), self._keeps(), strict=True)))
 
     def operate(self, x: Any, states: States | None) -> Tensor:
         i_keep, v_keep = self._keeps()

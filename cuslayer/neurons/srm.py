@@ -12,7 +12,18 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Spiking
-from cuslayer.neurons.base import SURROGATE, Names, Neuron, OnePass, scaled_or_none, scaled_surrogate, shape_of, shown
+from cuslayer.kernels.recurrent.constants import SrmProgram
+from cuslayer.neurons.base import (
+    SURROGATE,
+    Names,
+    Neuron,
+    OnePass,
+    StepByStep,
+    scaled_or_none,
+    scaled_surrogate,
+    shape_of,
+    shown,
+)
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 from cuslayer.tape import Pullback, Tensor, differentiable
@@ -225,6 +236,10 @@ class SRM(Neuron):
         if not self._plain or not self.spiking.shape.is_exponential:
             return None
         return OnePass(self.filter, self.spiking, self.gradient == "exact")
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
+        return StepByStep(SrmProgram(self.filter, self.spiking, self.gradient == "exact"), {}) if self._plain else None
 
     def simulation(self, steps: int) -> dict[str, Any] | None:
         if not self._plain:

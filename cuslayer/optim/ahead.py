@@ -16,6 +16,12 @@ Numbers: TypeAlias = tuple[float, ...]
 STEPS = 256
 
 
+def in_type(like: Array, rows: list[Numbers]) -> Array:
+    """Return rows of numbers in an array's type; a rate past float32 is infinite, which the check of weights finds."""
+    with np.errstate(over="ignore"):
+        return np.array(rows, like.dtype)
+
+
 class StepsAhead:
     """A table of the numbers of the next steps, and a counter of these steps, on the device.
 

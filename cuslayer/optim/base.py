@@ -14,7 +14,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
-from cuslayer.optim.group import Group, Moving, Update
+from cuslayer.optim.group import Group, Moving, Update, bounds_of
 from cuslayer.optim.groups import (
     Parameters,
     Rules,
@@ -25,6 +25,7 @@ from cuslayer.optim.groups import (
     steps,
 )
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
+from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
@@ -47,8 +48,9 @@ class Optimizer:
     then scales them, if the Euclidean norm of all gradients together is larger, to this norm. Frozen parameters and
     those without a gradient do not count. ``grad`` of a parameter is its clipped gradient after the step.
 
-    On a GPU all parameters are updated together, 8 to a launch, with rates that were sent for many steps ahead; see
-    `StepsAhead`. A step reads nothing from the device, except for the first step of a relative rate.
+    On a CPU one pass updates all parameters of a type. On a GPU they are updated 8 to a launch, with rates that were
+    sent for many steps ahead; see `StepsAhead`. A step reads nothing from the device, except for the first step of a
+    relative rate.
 
     Attributes:
         groups: the groups, one if none are given.
@@ -144,12 +146,7 @@ class Optimizer:
         """
         alone, together = self._count()
         self._clip([p for _, _, p in chain(alone, *together.values())])
-        for i, group, p in alone:
-            grad = namespace(p.grad).ascontiguousarray(p.grad)
-            update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
-            self._update(kernels.of(p.data), p.data, grad, self.memory[i], update)
-            if isinstance(p, Bounded):
-                p.clamp()
+        self._update_alone(alone)
         for dtype, moving in together.items():
             ahead = self._prepared(dtype, moving, 0)
             numbers, _, parameters = zip(*moving, strict=True)
@@ -158,8 +155,24 @@ class Optimizer:
             self._update_all(kernels.of(weights[0]), weights, grads, memory, ahead.arrays)
             ahead.advance()
             for p in parameters:
-                if isinstance(p, Bounded) and not _bounds(p):
+                if isinstance(p, Bounded) and not bounds_of(p):
                     p.clamp()
+
+    def _update_alone(self, moving: list[Moving]) -> None:
+        """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
+        found: dict[Any, list[tuple[Array, Array, dict[str, Array], Update]]] = {}
+        for i, group, p in moving:
+            grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
+            update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
+            found.setdefault((kernels.of(p.data), p.dtype), []).append((p.data, grad, self.memory[i], update))
+        # Not where a subclass has only an _update of its own.
+        one_pass = issubclass(self._definer("_update_several"), self._definer("_update"))
+        for (k, _), given in found.items():
+            of = type(self) if one_pass and k is kernels.cpu else Optimizer
+            of._update_several(self, k, *map(list, zip(*given, strict=True)))
+        for _, _, p in moving:
+            if isinstance(p, Bounded):
+                p.clamp()
 
     def _clip(self, moving: list[Tensor]) -> None:
         """Clip the gradients of the parameters that move."""
@@ -277,7 +290,7 @@ class Optimizer:
     def _prepared(self, dtype: np.dtype[Any], moving: list[Moving], start: int) -> StepsAhead:
         """Return the table of parameters that move, with the numbers of `start` steps after the last counted."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
-        constants = [self._constants(group) + (_bounds(p) or (-math.inf, math.inf)) for _, group, p in moving]
+        constants = [self._constants(group) + (bounds_of(p) or (-math.inf, math.inf)) for _, group, p in moving]
         numbers = tuple(i for i, _, _ in moving)
         ahead.prepare(self._rows(moving, start), constants, moving[0][2].data, numbers, self.steps - 1 + start)
         return ahead
@@ -328,6 +341,13 @@ class Optimizer:
         """Update a weight in place."""
         raise TypeError(f"{self._op}: an optimizer must define _update")
 
+    def _update_several(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+    ) -> None:
+        """Update several weights of a type on the CPU in place."""
+        for given in zip(weights, grads, memory, updates, strict=True):
+            self._update(k, *given)
+
     def state(self) -> dict[str, Array]:
         """Return copies of the optimizer's state by name, on the CPU.
 
@@ -352,7 +372,7 @@ class Optimizer:
         """
         self.check_state(state)
         op = "load_state"
-        steps = {n: check.integer(op, f"optimizer's {n}", a[()], least=0) for n, a in state.items() if _is_steps(n)}
+        steps = {n: check.integer(op, f"optimizer's {n}", a[()], least=0) for n, a in state.items() if is_steps(n)}
         rates = {n: check.not_negative(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "lr"}
         sizes = {n: check.positive(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "size"}
         memory = [
@@ -373,23 +393,4 @@ class Optimizer:
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""
-        needed = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
-        needed |= {"steps": np.array(self.steps)}
-        optional = [f"{i}.{name}" for i in range(len(self.memory)) for name in ("steps", "size")]
-        optional += ["lr", *(f"group.{number}.lr" for number in range(len(self.groups)))]
-        known = needed | dict.fromkeys(optional, np.array(0))
-        for name in sorted(needed.keys() - state.keys()) + sorted(state.keys() - known.keys()):
-            raise ValueError(f"load_state: optimizer's {name} is {'missing' if name in needed else 'unknown'}")
-        for name, array in state.items():
-            check.same_shape("load_state", f"optimizer's {name}", array, "the parameter's", known[name])
-
-
-def _is_steps(name: str) -> bool:
-    return name.split(".")[-1] == "steps"
-
-
-def _bounds(p: Tensor) -> Numbers | None:
-    """Return the bounds that a kernel clips a parameter to: none for one without, None for one that clips itself."""
-    if not isinstance(p, Bounded):
-        return -math.inf, math.inf
-    return (p.least, p.most) if type(p).clamp is Bounded.clamp else None
+        check_names(self.memory, len(self.groups), state)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from cuslayer.optim.groups import Given
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
+from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor
 
 
@@ -63,3 +65,10 @@ class Update(NamedTuple):
 
 # The number of a parameter that moves, its group, and the parameter.
 Moving: TypeAlias = tuple[int, Group, Tensor]
+
+
+def bounds_of(p: Tensor) -> tuple[float, ...] | None:
+    """Return the bounds that a kernel clips a parameter to: none for one without, None for one that clips itself."""
+    if not isinstance(p, Bounded):
+        return -math.inf, math.inf
+    return (p.least, p.most) if type(p).clamp is Bounded.clamp else None

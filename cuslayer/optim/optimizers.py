@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.optim.ahead import Numbers
+from cuslayer.optim.ahead import Numbers, in_type
 from cuslayer.optim.base import Optimizer
 from cuslayer.optim.finite import Bounds
 from cuslayer.optim.group import Group, Update
@@ -65,6 +65,12 @@ class SGD(Optimizer):
     def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
         k.optim.sgd(weight, grad, memory["velocity"], update.lr, momentum, decay)
+
+    def _update_several(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+    ) -> None:
+        rows = [(u.lr, *self._constants(u.group)) for u in updates]
+        k.optim.sgd_each(weights, grads, [m["velocity"] for m in memory], in_type(weights[0], rows))
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         momentum, decay = update.group.option("momentum"), update.group.option("weight_decay")
@@ -152,6 +158,16 @@ class Adam(Optimizer):
             eps=update.group.option("eps"),
             decay=update.group.option("weight_decay"),
         )
+
+    def _update_several(
+        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+    ) -> None:
+        rows = []
+        for update in updates:
+            b1, b2, eps, decay = self._constants(update.group)
+            rows.append((b1, b2, *self._numbers(update), eps, decay))
+        arrays = ([m.get(name) for m in memory] for name in ("mean", "square", "peak"))
+        k.optim.adam_each(weights, grads, *arrays, in_type(weights[0], rows))
 
     def _grow(self, bounds: Bounds, gradient: float, update: Update) -> None:
         slope = gradient + update.group.option("weight_decay") * bounds.weight

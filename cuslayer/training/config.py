@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from cuslayer.loss import ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
+from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, read_words, rows_first
 from cuslayer.neurons.base import Neuron
@@ -16,6 +16,7 @@ from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
 from cuslayer.tape import Tensor
+from cuslayer.training.sound import SoundConfig
 
 # The default rate of Adam and NAdam, which fits every network whose initial weights are calibrated.
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
@@ -31,6 +32,8 @@ LAYER_OPTIONS = {
     "dilation": "dilation",
     "groups": "groups",
     "wScale": "weight_scale",
+    "bias": "bias",
+    "tau": "tau",
     "delay": "delay",
     "maxDelay": "max_delay",
     "neuron": "neuron",
@@ -98,8 +101,9 @@ class Config:
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty for a configuration without a network.
-        error: "NumSpikes", "ProbSpikes" or "SpikeTime".
-        region: for NumSpikes and ProbSpikes, the interval (start, stop) in ms in which the loss counts spikes.
+        error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
+        over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
+        region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
         window: for ProbSpikes, the length of the sliding window in ms.
         true: for NumSpikes, the target spike count of the true class.
         false: for NumSpikes, the target spike count of the other classes.
@@ -117,7 +121,10 @@ class Config:
         micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
             whole batches. Several processes have 8 by default.
         fast: whether the gradients of micro-batches are added in any order.
-        data: the folder of recordings; None for the embedded digits.
+        sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
+        dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
+        data: the folder of recordings, a file of sounds, or the folder in which tonic keeps its
+            data sets; None for the embedded digits.
         train_list: the label list of the training set, if the folder has several.
         test_list: the label list of the test set, if the folder has several.
         out: the folder for results; None for a new folder under runs/.
@@ -127,6 +134,7 @@ class Config:
     duration: float = 300.0
     layers: tuple[Word, ...] = (Word("34x34x2"), Word("256"), Word("10"))
     error: str = "NumSpikes"
+    over: str = "max"
     region: tuple[float, float] = (0.0, 300.0)
     window: float = 20.0
     true: float = 60.0
@@ -143,6 +151,8 @@ class Config:
     checkpoint_steps: int | None = None
     micro: int | None = None
     fast: bool = False
+    sound: SoundConfig | None = None
+    dataset: str | None = None
     data: str | None = None
     train_list: str | None = None
     test_list: str | None = None
@@ -169,12 +179,14 @@ class Config:
             raise ValueError("Config: layer is missing: the configuration has no network")
         return Network([rows_first(word) for word in self.layers], self.neuron)
 
-    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss:
+    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss:
         """Return a new loss."""
         if self.error == "SpikeTime":
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
             return ProbabilityWindowLoss(self.neuron, window=self.window, region=self.region)
+        if self.error == "CrossEntropy":
+            return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt)
         return SpikeCountLoss(
             self.neuron,
             true=self.true,
@@ -228,13 +240,17 @@ class Config:
     def to_yaml(self) -> str:
         """Return YAML that `load_config` reads as an equal configuration."""
         error: dict[str, Any] = {"type": self.error}
-        if self.error != "SpikeTime":
+        if self.error == "CrossEntropy":
+            error["over"] = self.over
+        elif self.error != "SpikeTime":
             error["probSlidingWin"] = self.window
+        if self.error != "SpikeTime":
             error["tgtSpikeRegion"] = {"start": self.region[0], "stop": self.region[1]}
         if self.error == "NumSpikes":
             error["tgtSpikeCount"] = {True: self.true, False: self.false}
             error |= {"numSpikesScale": self.count_scale, "piecewise": self.piecewise}
-        paths = {"in": self.data, "train": self.train_list, "test": self.test_list, "out": self.out}
+        paths = {"dataset": self.dataset, "in": self.data, "train": self.train_list, "test": self.test_list}
+        paths |= {"out": self.out}
         optimizer = {optimizer_key(name): value for name, value in asdict(self.optimizer).items()}
         if self.optimizer.momentum_decay is None:
             optimizer["momentumDecay"] = "none"
@@ -251,6 +267,7 @@ class Config:
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},
             "neuron": neuron_constants(self.neuron),
             **({"layer": [_word_to_yaml(word) for word in self.layers]} if self.layers else {}),
+            **({"sound": self.sound.to_yaml()} if self.sound else {}),
             "training": training,
         }
         return yaml.safe_dump(document, sort_keys=False)

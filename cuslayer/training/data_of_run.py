@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.data import Digits, Loader, open_folder, read_events
+from cuslayer.data import Digits, Loader, load, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.network.network import Network
 from cuslayer.tape import no_grad
@@ -27,13 +27,25 @@ class Data:
     example: tuple[str, Array, Any]
 
 
-def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
-    """Return the data of a configuration, which must fit a network; `op` begins the messages of errors."""
+def load_data(config: Config, net: Network, *, op: str = "train", other: bool = False) -> Data:
+    """Return the data of a configuration, which must fit a network.
+
+    Args:
+        config: the configuration.
+        net: the network.
+        op: the beginning of every error.
+        other: whether the data are others than those of the training: of a file of sounds, all are then the test set.
+    """
+    train_set: Dataset
+    test_set: Dataset
     if config.error == "SpikeTime":
         return _load_spike_trains(config, net, op)
-    if config.data is None:
-        train_set: Dataset = Digits("train")
-        test_set: Dataset = Digits("test")
+    if config.dataset is not None:
+        train_set, test_set = _known_sets(config, op)
+    elif config.sound is not None:
+        train_set, test_set = _sounds(config, op, other)
+    elif config.data is None:
+        train_set, test_set = Digits("train"), Digits("test")
     else:
         lists = (_label_list(Path(config.data), name) for name in (config.train_list, config.test_list))
         train_set, test_set = open_folder(config.data, *lists, shape=net.input_shape)
@@ -50,8 +62,11 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
     if round(config.region[1] / config.neuron.dt) > config.steps:
         raise ValueError(f"{op}: tgtSpikeRegion reaches to {config.region[1]:g} ms, tSample is {config.duration:g} ms")
     loader = partial(Loader, batch=config.batch, steps=config.steps, dt=config.neuron.dt, seed=config.seed)
-    train_loader, test_loader = loader(train_set, shuffle=True), loader(test_set)
+    changed = None if config.sound is None else config.sound.transform()
+    train_loader, test_loader = loader(train_set, shuffle=True, transform=changed), loader(test_set)
     events, label = test_set[0]
+    if isinstance(events, np.ndarray):
+        return Data(train_loader, test_loader, (f"input, class {label}", events, np.array([label])))
     try:
         spikes = events.to_spikes(net.input_shape, config.steps, config.neuron.dt)
     except ValueError as problem:
@@ -59,6 +74,21 @@ def load_data(config: Config, net: Network, *, op: str = "train") -> Data:
         where = test_set.where(0) if hasattr(test_set, "where") else "recording 0"
         raise ValueError(f"{op}: the network expects input {net.input_shape}, {where} has another: {reason}") from None
     return Data(train_loader, test_loader, (f"input, class {label}", spikes, np.array([label])))
+
+
+def _known_sets(config: Config, op: str) -> tuple[Dataset, Dataset]:
+    """Return the training and the test set of a data set that is known by name."""
+    if config.data is None:
+        raise ValueError(f"{op}: {config.dataset} needs --data ROOT, the folder in which tonic keeps its data sets")
+    of_run = partial(load, cast(str, config.dataset), config.data, dt=config.neuron.dt, duration=config.duration)
+    return of_run("train"), of_run("test")
+
+
+def _sounds(config: Config, op: str, all_are_test: bool) -> tuple[Dataset, Dataset]:
+    """Return the training and the test set of a file of sounds."""
+    if config.data is None or config.sound is None:
+        raise ValueError(f"{op}: the configuration hears sounds, it needs --data FILE, an npz file of them")
+    return config.sound.sets(config.data, config.neuron.dt, config.duration, all_are_test=all_are_test)
 
 
 def _label_list(folder: Path, name: str | None) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.inspection.forward import run_nodes
-from cuslayer.inspection.structure import units
+from cuslayer.inspection.structure import ends_in_read_out, units
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
@@ -56,4 +56,6 @@ def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
     graph = graph_of(net)
     with no_grad():
         run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
+    if ends_in_read_out(net):
+        return found
     return [*found[:-1], *(("output", spikes) for _, spikes in found[-1:])]

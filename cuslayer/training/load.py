@@ -99,14 +99,14 @@ def evaluate(run: Run, *, data: str | None = None, progress: bool = False) -> tu
 
     Args:
         run: the run.
-        data: a folder of recordings in place of the run's.
+        data: a folder of recordings, or a file of sounds, in place of the run's.
         progress: whether to show a progress bar on a terminal.
 
     Raises:
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
     config = run.config.with_options(data=data)
-    found = load_data(config, run.net, op="test")
+    found = load_data(config, run.net, op="test", other=data is not None)
     trainer = Trainer(run.net, config.loss(), config.make_optimizer(run.net.parameters()), progress=progress)
     score = trainer.test(found.train if found.test is None else found.test)
     return score, 1 if found.test is None else len(found.test.dataset)

@@ -14,6 +14,7 @@ from cuslayer.data.shares import Share, Shares
 from cuslayer.distributed.context import on_all
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.distributed.tree import share
+from cuslayer.loss.base import scored
 from cuslayer.optim.base import Optimizer
 from cuslayer.tape import Tensor
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
@@ -35,6 +36,7 @@ class ParallelSteps:
         forward: returns the output for (x, target), the target and the loss.
         gradient: the same, and computes the gradients.
         optimizer: the optimizer.
+        loss: the loss, which says what is scored.
         scale: the factor of the loss in the score.
         finite: the check of the epoch.
         score: the score of the epoch; all processes have the same.
@@ -49,12 +51,13 @@ class ParallelSteps:
         forward: Pass,
         gradient: Pass,
         optimizer: Optimizer,
+        loss: Any,
         scale: float,
         finite: FiniteCheck,
         score: Tally,
     ) -> None:
         self._parallel, self._forward, self._gradient, self._optimizer = parallel, forward, gradient, optimizer
-        self._scale, self._finite, self._score = scale, finite, score
+        self._loss, self._scale, self._finite, self._score = loss, scale, finite, score
         self.last: tuple[Any, Any] | None = None
 
     def train(self, part: Share, flow: GradientFlow | None, batch: int, *, first: bool) -> None:
@@ -99,7 +102,7 @@ class ParallelSteps:
     def _note(self, found: _Found, leaf: int, batch: int, x: Any, spikes: Tensor, target: Any, value: Tensor) -> None:
         """Note the score of a micro-batch, and what is not finite."""
         score = found.scores[leaf] = Tally()
-        score.add(spikes, target, value, scale=self._scale)
+        score.add(*scored(self._loss, spikes, target), value, scale=self._scale)
         if self.last is None or leaf == 0:
             self.last = x, target
         try:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, to_numpy
 from cuslayer.data import read_events
-from cuslayer.loss import classify, decision_time
-from cuslayer.tape import no_grad
+from cuslayer.loss import classify, confidence, decision_time
+from cuslayer.loss.read_out import over_time
+from cuslayer.tape import as_tensor, no_grad
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.load import Run
 
@@ -22,22 +23,25 @@ class Prediction(NamedTuple):
     Attributes:
         file: the path of the recording.
         label: the class with most spikes; None if the output has no spike.
-        counts: the number of spikes of each output; numbers that are not whole after a population vote.
+        counts: the number of spikes of each output; numbers that are not whole after a population vote; of a network
+            that learned by the cross-entropy, the read-out that decides.
         time: the time of the decision in ms: from then on, the class had most spikes; None if there is no spike.
+        confidence: the probability of the class, the softmax of the counts; None if there is no spike.
     """
 
     file: str
     label: int | None
     counts: list[float]
     time: float | None
+    confidence: float | None
 
 
 def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | None = None) -> list[Prediction]:
-    """Return the class of each recording, the spike counts of the outputs and the time of the decision.
+    """Return the class of each recording, the spike counts of the outputs, the time and the confidence of the decision.
 
     Args:
         run: the run, as of `load_run`; its network should be in evaluation mode.
-        files: event files of any format that `read_events` reads.
+        files: event files of any format that `read_events` reads; of a run that hears sounds, WAV files.
         batch: the number of recordings to compute at a time; by default that of the training.
 
     Raises:
@@ -52,12 +56,25 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
         x = np.stack([read_spikes("predict", run, path) for path in some], axis=1)
         with no_grad():
             out = run.net(x)
-        labels, totals = classify(out), out.numpy().sum(axis=0)
-        times = decision_time(out, labels, dt=run.config.neuron.dt)
-        for path, label, counts, time in zip(some, labels.tolist(), totals.tolist(), times.tolist(), strict=True):
+        over, first_step, stop = _deciding(run)
+        out = as_tensor(out)[first_step:stop]
+        labels, totals, sure = classify(out, over=over), to_numpy(over_time(out.data, over)), confidence(out, over=over)
+        times = decision_time(out, labels, dt=run.config.neuron.dt, over=over) + first_step * run.config.neuron.dt
+        lists = (each.tolist() for each in (labels, totals, times, sure))
+        for path, label, counts, *of_label in zip(some, *lists, strict=True):
             silent = not any(counts)
-            found.append(Prediction(str(path), None if silent else label, counts, None if silent else time))
+            time, chance = [None, None] if silent else of_label
+            found.append(Prediction(str(path), None if silent else label, counts, time, chance))
     return found
+
+
+def _deciding(run: Run) -> tuple[str, int, int]:
+    """Return what the decision takes from the output over time, and the steps that count, first and last plus one."""
+    config = run.config
+    if config.error != "CrossEntropy":
+        return "sum", 0, config.steps
+    first, stop = (round(edge / config.neuron.dt) for edge in config.region)
+    return config.over, first, stop
 
 
 def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
@@ -66,9 +83,12 @@ def read_spikes(op: str, run: Run, path: str | os.PathLike[str]) -> Array:
     Raises:
         ValueError: the file is missing or damaged, or the recording does not fit the network.
     """
+    sound, dt = run.config.sound, run.config.neuron.dt
+    if sound is not None:
+        return sound.spikes_of_file(path, dt, run.config.duration)
     events = read_events(path)
     try:
-        return events.to_spikes(run.net.input_shape, run.config.steps, run.config.neuron.dt)
+        return events.to_spikes(run.net.input_shape, run.config.steps, dt)
     except ValueError as problem:
         raise ValueError(f"{op}: {path}: {str(problem).removeprefix('to_spikes: ')}") from None
 
@@ -83,6 +103,6 @@ def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
     Raises:
         ValueError: the recordings are missing or damaged, or do not fit the network.
     """
-    found = load_data(run.config.with_options(data=data), run.net, op="report")
+    found = load_data(run.config.with_options(data=data), run.net, op="report", other=data is not None)
     title, spikes, target = found.example
     return spikes[:, None], target, title

@@ -11,11 +11,15 @@ from typing import Any
 import yaml
 
 from cuslayer import check
+from cuslayer.data.catalog import NAMES as KNOWN_SETS
+from cuslayer.loss.read_out import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
+from cuslayer.training import named
 from cuslayer.training.config import INITIALIZATIONS, LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
 from cuslayer.training.params import Params
+from cuslayer.training.sound import read_sound
 from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
 
 _TRAINING = (
@@ -37,21 +41,24 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``simulation`` (Ts, tSample), ``neuron`` (type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or
     type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho), ``training.error`` (type NumSpikes
     with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale and piecewise,
-    ProbSpikes with tgtSpikeRegion and probSlidingWin, or SpikeTime), and optionally ``layer``, ``training.optimizer``,
-    ``training.path`` (in, train, test, out), ``training.epochs``, ``training.batch``, ``training.seed``,
-    ``training.initialization`` (calibrated or slayer), ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes,
-    steps: how often a checkpoint is written) and ``training.parallel`` (micro, fast: see `DataParallel`).
+    ProbSpikes with tgtSpikeRegion and probSlidingWin, SpikeTime, or CrossEntropy with optionally over and
+    tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
+    ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
+    ``training.epochs``, ``training.batch``, ``training.seed``, ``training.initialization`` (calibrated or slayer),
+    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written) and
+    ``training.parallel`` (micro, fast: see `DataParallel`).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
 
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
-    N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote. Depending on the layer,
-    the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale, delay (true: trained),
-    maxDelay (ms) and a neuron of its own.
+    N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote, Nout for a read-out.
+    Depending on the layer, the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale,
+    bias (true: trained), tau (ms, of a read-out), delay (true: trained), maxDelay (ms) and a neuron of its own.
 
     Args:
-        source: the path of a YAML file, or a mapping of the same keys, such as `Params`.
+        source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
+            cifar10dvs, shd, ssc, ntidigits; or a mapping of the same keys, such as `Params`.
 
     Raises:
         ValueError: the file is missing or is not YAML; a key or a word is unknown (the message shows the nearest known
@@ -66,8 +73,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     if isinstance(source, Mapping):
         op, document = "load_config", Params(source).plain()
     else:
-        document = read_yaml("load_config", source)
-        op = f"load_config: {Path(source)}"
+        path: Any = named.find("load_config", source)
+        document = read_yaml("load_config", path)
+        op = f"load_config: {Path(path)}"
     try:
         return _read_all(op, _with_defaults(document))
     except check.MissingKey as problem:
@@ -143,7 +151,7 @@ def _find(document: Any, key: Any, path: str = "") -> str | None:
 
 def _read(op: str, document: Any) -> Config:
     """Return the configuration of a document; `op` begins every error."""
-    top = Section(op, "", document, ("simulation", "neuron", "layer", "training"))
+    top = Section(op, "", document, ("simulation", "neuron", "layer", "sound", "training"))
     simulation = top.section("simulation", ("Ts", "tSample", "nSample"))
     training = top.section("training", _TRAINING)
     dt = simulation.number("Ts", check.positive)
@@ -157,13 +165,14 @@ def _read(op: str, document: Any) -> Config:
         neuron=_neuron(top, dt),
         duration=duration,
         layers=_layers(top, dt),
+        sound=read_sound(top),
         optimizer=_optimizer(training),
         epochs=training.integer("epochs", default.epochs),
         batch=training.integer("batch", simulation.integer("nSample", default.batch)),
         seed=training.integer("seed", default.seed, least=0),
         initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
         firing_rate=training.number("firingRate", check.positive, default.firing_rate),
-        **{**_error(training), **_paths(training), **_checkpoint(training), **_parallel(training)},
+        **{**_error(training, duration), **_paths(training), **_checkpoint(training), **_parallel(training)},
     )
 
 
@@ -209,11 +218,11 @@ def _option(section: Section, key: str, dt: float) -> Any:
     """Return the value of a layer's option."""
     if key == "neuron":
         return _neuron(section, dt)
-    if key == "delay":
+    if key in ("delay", "bias"):
         return section.flag(key, default=False)
     if key == "groups":
         return section.integer(key)
-    if key == "wScale":
+    if key in ("wScale", "tau"):
         return section.number(key, check.positive)
     if key == "maxDelay":
         return section.number(key, check.not_negative)
@@ -222,18 +231,22 @@ def _option(section: Section, key: str, dt: float) -> Any:
     return pair if isinstance(value, list) else pair[0]
 
 
-def _error(training: Section) -> dict[str, Any]:
-    known = ("type", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
+def _error(training: Section, duration: float) -> dict[str, Any]:
+    known = ("type", "over", "tgtSpikeRegion", "tgtSpikeCount", "probSlidingWin", "numSpikesScale", "piecewise")
     error = training.section("error", known)
-    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime"))
+    kind = error.choice("type", ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy"))
     if kind == "SpikeTime":
         return {"error": kind}
+    if kind == "CrossEntropy" and error.mapping.get("tgtSpikeRegion") is None:
+        return {"error": kind, "over": error.choice("over", OVER, "max"), "region": (0.0, duration)}
     region = error.section("tgtSpikeRegion", ("start", "stop"))
     edges = (region.number("start", check.not_negative), region.number("stop", check.positive))
     found: dict[str, Any] = {"error": kind, "region": edges}
     # SLAYER's files have the window with every type; only ProbSpikes needs it.
     if kind == "ProbSpikes" or error.mapping.get("probSlidingWin") is not None:
         found["window"] = error.number("probSlidingWin", check.positive)
+    if kind == "CrossEntropy":
+        found["over"] = error.choice("over", OVER, "max")
     if kind == "NumSpikes":
         # YAML reads the bare words true and false as booleans, and quoted ones as strings.
         given = error.get("tgtSpikeCount")
@@ -292,10 +305,16 @@ def _parallel(training: Section) -> dict[str, Any]:
 
 
 def _paths(training: Section) -> dict[str, Any]:
-    section = training.section("path", ("in", "train", "test", "out"), default={"in": None})
-    names = {"in": "data", "train": "train_list", "test": "test_list", "out": "out"}
+    names = {"dataset": "dataset", "in": "data", "train": "train_list", "test": "test_list", "out": "out"}
+    section = training.section("path", tuple(names), default={"in": None})
     given = {ours: section.mapping.get(theirs) for theirs, ours in names.items()}
     for theirs, ours in names.items():
         if given[ours] is not None and not isinstance(given[ours], str):
             raise TypeError(f"{section.op}: {section.path(theirs)} must be a path, got {given[ours]!r}")
+    if given["dataset"] is not None:
+        section.choice("dataset", KNOWN_SETS)
+        for theirs in ("train", "test"):
+            if given[names[theirs]] is not None:
+                got = f"{section.path('dataset')} is {given['dataset']}"
+                raise ValueError(f"{section.op}: {section.path(theirs)} is for a folder of recordings, {got}")
     return given

@@ -15,7 +15,8 @@ from cuslayer.distributed.parallel import DataParallel
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
-from cuslayer.loss.base import sent_labels
+from cuslayer.layers.batch_norm import BatchNorm
+from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
 from cuslayer.network.memory import step_error
@@ -126,6 +127,9 @@ class Trainer:
             raise TypeError(f"{op}: parallel must be a DataParallel or None, got {type(parallel).__name__}")
         if graph and parallel is not None:
             raise ValueError(f"{op}: graph must not be True with parallel, whose steps are not captured")
+        for node in graph_of(net).nodes if parallel is not None else ():
+            if isinstance(node.stage, BatchNorm):
+                raise ValueError(f"{op}: parallel must be None with statistics of whole batches, layer {node} has them")
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
@@ -250,7 +254,8 @@ class Trainer:
 
     def _forward(self, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
         """Return the output for a batch, the target where loss and score need it, and the loss."""
-        spikes = self.net(x)
+        with observing(self.loss, self.net):
+            spikes = self.net(x)
         target = sent_labels(self.loss, target, spikes)
         return spikes, target, self.loss(spikes, target)
 
@@ -277,7 +282,7 @@ class Trainer:
                 self.gradients.add()
             self.optimizer.step()
             finite.updates(batch)
-            progress.add(spikes, target, value, scale=self.loss_scale)
+            progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
 
     def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""
@@ -328,7 +333,7 @@ class Trainer:
                 else:
                     spikes, target, value = self._forward(x, target)
                     finite.loss(batch, x, spikes, value)
-                    progress.add(spikes, target, value, scale=self.loss_scale)
+                    progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
                 if after_step is not None:
                     after_step(progress)
         finite.look(progress)
@@ -359,4 +364,4 @@ class Trainer:
         if self.parallel is None:
             return None
         passes = self._forward, self._gradient
-        return ParallelSteps(self.parallel, *passes, self.optimizer, self.loss_scale, finite, progress)
+        return ParallelSteps(self.parallel, *passes, self.optimizer, self.loss, self.loss_scale, finite, progress)

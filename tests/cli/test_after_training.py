@@ -79,6 +79,7 @@ def test_predictions(finished, command, files):
     assert [each["class"] for each in found] == labels.tolist()
     assert [each["counts"] for each in found] == counts.tolist()
     assert [each["time_ms"] for each in found] == times.tolist()
+    assert [each["confidence"] for each in found] == np.where(decided, cs.confidence(spikes), None).tolist()
     # The result of a recording does not depend on those beside it.
     assert predict(run, files, batch=1) == predict(run, files, batch=3)
 
@@ -87,10 +88,12 @@ def test_the_table(finished, command, files):
     code, out, _ = command("predict", finished, *files)
     assert code == 0
     head, *rows = out.splitlines()
-    assert head.split() == ["file", "class", "time", "(ms)", "counts"]
-    ends = {head.index("class") + len("class"), head.index("time (ms)") + len("time (ms)")}
+    assert head.split() == ["file", "class", "confidence", "time", "(ms)", "counts"]
+    ends = {head.index(name) + len(name) for name in ("class", "confidence", "time (ms)")}
     for file, row, found in zip(files, rows, predict(load_run(finished), files), strict=True):
-        said = ["-", "-"] if found.label is None else [str(found.label), f"{found.time:g}"]
+        said = ["-"] * 3
+        if found.label is not None:
+            said = [str(found.label), f"{found.confidence:.1%}", f"{found.time:g}"]
         assert row.split() == [file, *said, *map(str, found.counts)]
         assert all(row[end - 1] != " " and row[end : end + 2] == "  " for end in ends)
     assert len({len(row) for row in rows}) == 1
@@ -100,11 +103,11 @@ def test_a_recording_without_output(finished, command, tmp_path):
     """Before the first spike nothing is decided: neither a class nor a time is said."""
     write_events(tmp_path / "dark.bs2", cs.Events([1.0], [0], [0], [0]))
     assert [w for w in command("predict", finished, "dark.bs2")[1].splitlines()[1].split()] == [
-        *("dark.bs2", "-", "-"),
+        *("dark.bs2", "-", "-", "-"),
         *("0", "0", "0"),
     ]
     (found,) = json.loads(command("predict", finished, "dark.bs2", "--json")[1])
-    assert found == {"file": "dark.bs2", "class": None, "counts": [0, 0, 0], "time_ms": None}
+    assert found == {"file": "dark.bs2", "class": None, "counts": [0, 0, 0], "time_ms": None, "confidence": None}
 
 
 def test_recordings_that_do_not_fit(finished, refused, files, tmp_path):

@@ -42,6 +42,7 @@ from tests.kernels import (
     test_twins_resonate,
     test_twins_sampled_srm,
     test_twins_score,
+    test_twins_sigma_delta,
     test_twins_spike_count,
     test_twins_spikes,
     test_twins_surrogate,
@@ -76,6 +77,7 @@ TWINS = (
     *(test_twins_score, test_twins_spike_count, test_twins_delay, test_twins_filter, test_twins_pool),
     *(test_twins_transpose, test_twins_clip, test_twins_conv_busy, test_twins_dense_busy, test_twins_dropout),
     *(test_twins_matmul, test_twins_adaptive, test_twins_leaky, test_twins_resonate, test_twins_surrogate),
+    test_twins_sigma_delta,
 )
 MODULES = (
     *TWINS,

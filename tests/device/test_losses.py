@@ -7,12 +7,14 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, functions
+from cuslayer.loss.read_out import OVER
 from tests.device.test_operations import device as device
 from tests.device.test_operations import module, run
 
 RNG = np.random.default_rng(53)
 SRM = cs.SRM()
 LABELS = [1, 4]
+MANY = np.array([[1, 0, 1, 0, 0], [0, 1, 1, 1, 0]])
 OPERATIONS = {
     "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, region=(5, 25), count_scale=3.0)(s, LABELS),
     "piecewise count": lambda s: cs.SpikeCountLoss(SRM, region=(5, 25), piecewise=True)(s, LABELS),
@@ -20,6 +22,8 @@ OPERATIONS = {
     "spike max": lambda s: cs.SpikeMaxLoss(SRM, region=(5, 25))(s, LABELS),
     "window": lambda s: cs.ProbabilityWindowLoss(SRM)(s, LABELS),
     "window of ratios": lambda s: cs.ProbabilityWindowLoss(SRM, window=7, probability="ratio")(abs(s), LABELS),
+    **{over: lambda s, over=over: cs.CrossEntropyLoss(over, region=(5, 25))(s, LABELS) for over in OVER},
+    "several labels": lambda s: cs.BinaryCrossEntropyLoss("max", slope=2.0)(s, MANY),
     "regularizer": cs.RateRegularizer(50, 300),
     "moving count": lambda s: functions.moving_count(s, window=4),
 }

@@ -143,6 +143,11 @@ def test_options_of_a_trainer():
         Trainer(*given, parallel=Context())
     with fake_cupy.in_use(), pytest.raises(ValueError, match="Trainer: graph must not be True with parallel"):
         Trainer(*given, parallel=DataParallel(Context()), graph=True)
+    normed = cs.Sequential(cs.Dense(4, 3), cs.BatchNorm(3), cs.SRM())
+    with pytest.raises(
+        ValueError, match="Trainer: parallel must be None with statistics of whole batches, layer 1 has"
+    ):
+        Trainer(normed, given[1], cs.SGD(normed.parameters(), lr=0.1), parallel=DataParallel(Context()))
     with pytest.raises(TypeError, match="Trainer: batches must be pairs"):
         Trainer(*given, parallel=DataParallel(Context())).train(np.zeros((2, 2)))
 

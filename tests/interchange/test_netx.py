@@ -308,7 +308,7 @@ def spoil(file, name, value=None):
         (
             "layer/1/neuron/type",
             b"RF",
-            "layer/1/neuron/type must be one of SRMALPHA, RESONATE, LOIHI, ",
+            "layer/1/neuron/type must be one of SRMALPHA, SIGMADELTA, RESONATE, LOIHI, ",
         ),
         ("layer/1/neuron/vThMant", None, "layer/1/neuron/vThMant is missing"),
         ("layer/1/neuron/vDecay", 0, "layer/1/neuron/vDecay must be at least 1, got 0"),

@@ -16,7 +16,7 @@ from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import cpu, patches, winograd
 from cuslayer.kernels.conv.groups import merge, merged, split
-from cuslayer.kernels.conv.spikes import bounds
+from cuslayer.kernels.conv.weight_sums import bounds
 from tests.support import reference
 
 pytestmark = pytest.mark.cpu_only

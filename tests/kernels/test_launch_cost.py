@@ -17,6 +17,7 @@ from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.resonate_and_fire import ResonateAndFire
+from cuslayer.neurons.sigma_delta import SigmaDelta
 from tests.kernels.test_launch import SINGLE
 from tests.support.counted import calls
 from tests.support.recorder import Recorder
@@ -64,6 +65,8 @@ def launches(monkeypatch: pytest.MonkeyPatch, rate: float) -> dict[str, dict[str
     gpu.adaptive.adjoint(x, *gpu.adaptive.forward(x, shares, alif, None, True)[::2], x, shares, alif)
     resonant = ResonateAndFire().spiking
     gpu.resonate.adjoint(x, *gpu.resonate.forward(x, keep, keep, resonant, None, True)[::2], keep, keep, resonant)
+    sender = SigmaDelta().spiking
+    gpu.sigma_delta.adjoint(x, *gpu.sigma_delta.forward(x, sender)[::2], sender)
     gpu.leaky.forward(x, keep, keep, lif)
     gpu.leaky.adjoint(x, x, keep, keep, lif)
     gpu.leaky.keep_adjoint(x, x, keep, keep, lif)

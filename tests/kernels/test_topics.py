@@ -21,8 +21,8 @@ GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
 PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}
 PLAIN |= {"error": "_error", "error_adjoint": "_error_adjoint", "add": "_add", "scale": "_scale"}
-# A function whose input has several forms has a kernel for each.
-FORMS = ("_numbers", "_packed")
+# A function whose input has several forms, or that takes several kinds of neurons, has a kernel for each.
+FORMS = ("_numbers", "_packed", "_srm", "_leaky", "_adaptive")
 
 
 def whole_name(topic: str, name: str) -> str:

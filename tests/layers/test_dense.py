@@ -79,6 +79,21 @@ def test_adjoint(dtype, tolerance):
     assert abs(left - right) < tolerance * np.linalg.norm(ax.data) * np.linalg.norm(y)
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.9])
+def test_the_array_of_spikes_may_change_before_backward(rate):
+    x, w, g = RNG.random((40, 3, 200)) < rate, RNG.standard_normal((200, 20)), RNG.standard_normal((40, 3, 20))
+
+    def gradient(change):
+        spikes, weight = x.copy(), cs.Tensor(w, requires_grad=True)
+        y = functions.dense(spikes, weight)
+        if change:
+            spikes[:] = ~spikes
+        y.backward(g)
+        return weight.grad
+
+    assert np.array_equal(gradient(True), gradient(False))
+
+
 @pytest.mark.cpu_only
 @pytest.mark.parametrize("shape", [(5, 16), (5, 7), (3, 2, 4), (0, 8), (4, 0), (1, 1)])
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])

@@ -289,7 +289,7 @@ def test_errors_of_neurons():
         neuron_constants(3)
     with pytest.raises(
         ValueError,
-        match=r"^net: neuron\.type must be one of SRMALPHA, RESONATE, .*, got 'LOHI'; did you mean LO",
+        match=r"^net: neuron\.type must be one of SRMALPHA, SIGMADELTA, RESONATE, .*, got 'LOHI'; did you mean LO",
     ):
         make_neuron("net: neuron.", {"type": "LOHI"}, 1.0)
     with pytest.raises(ValueError, match=r"^net: neuron\.vThMent is an unknown key; did you mean vThMant"):

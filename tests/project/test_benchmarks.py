@@ -272,3 +272,12 @@ def test_the_page_on_performance_has_the_figures_of_the_results():
     for place in (text, (BENCHMARKS.parent / "README.md").read_text()):
         assert f"{1e3 * seconds[0]:.1f} ms" in place
         assert f"{1e3 * seconds[-1]:.1f} ms" in place
+
+
+def test_sounds(capsys):
+    import sounds
+
+    sounds.main(["--waves", "2"])
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["mel", "gammatone"]
+    assert all(float(number) > 0 for row in rows for number in row.split()[1:])

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 def test_the_code_runs_from_top_to_bottom():
     space: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for number, block in enumerate(blocks):
         said = io.StringIO()
         with contextlib.redirect_stdout(said):

@@ -38,7 +38,7 @@ def test_every_format_of_events_has_a_reader(readers):
     from cuslayer.data.formats import FORMATS
 
     assert {f"events {suffix}" for suffix in FORMATS} <= readers.keys()
-    assert {"import_hdf5", "load_config", "cs.load", "load_checkpoint", "label list"} <= readers.keys()
+    assert {"import_hdf5", "import_nir", "load_config", "cs.load", "load_checkpoint", "label list"} <= readers.keys()
 
 
 def test_valid_files_are_read(readers, fuzzer, tmp_path):

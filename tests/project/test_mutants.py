@@ -20,7 +20,7 @@ KERNELS = ROOT / "cuslayer/kernels"
 OF_SHIFT = ("tests/layers/test_shift.py::test_each_neuron_has_its_delay",)
 
 
-def of_shift(new: str, old: str = "x, t - least") -> Mutant:
+def of_shift(new: str, old: str = "x, t, least") -> Mutant:
     return Mutant("cuslayer/kernels/response/cpu.py", new, "_shift", old, new, OF_SHIFT)
 
 
@@ -37,7 +37,12 @@ def test_no_kernel_is_spared() -> None:
     # Names of functions elsewhere, and functions that return None or their argument.
     names = {"dense/gpu.py"}
     # What compiles kernels, and tables of constants, have tests of their own.
-    assert spared == names | {"cuda/compile.py", "loihi/constants.py", "sampled_srm/constants.py"}
+    assert spared == names | {
+        "cuda/compile.py",
+        "loihi/constants.py",
+        "sampled_srm/constants.py",
+        "sigma_delta/constants.py",
+    }
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=str)
@@ -70,13 +75,13 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("optim.cu"))
     chosen = {
         of_shift("while x.shape[0]:", "if turn == 1:"): "caught",  # it does not end
-        of_shift("x, t + least"): "caught",
+        of_shift("x, t, -least"): "caught",
         of_cuda: "caught",
         # Not a fault.
         of_shift("turn <= 1:", "turn == 1:"): "survived",
         # Not a program for Numba, Python, C++; a crash; no such text.
-        of_shift("x, t - lest"): "invalid",
-        of_shift("x, t - "): "invalid",
+        of_shift("x, t, lest"): "invalid",
+        of_shift("x, t, "): "invalid",
         of_cuda._replace(what="no C++", new=f"{of_cuda.new} nothing"): "invalid",
         of_shift("__import__('os').abort()", "return y")._replace(place="shift"): "invalid",
         of_shift("", "?"): "invalid",

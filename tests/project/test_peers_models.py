@@ -135,7 +135,7 @@ def test_layers_are_scaled_until_they_fire_as_wanted():
 @pytest.mark.parametrize("rate", [0.02, 0.45])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_at_an_activity_every_layer_fires_as_often_as_the_input(kind, rate, tmp_path):
-    recordings.save_batch(tmp_path / "batch.npz", "none", 2, 200, rate)
+    recordings.save_batch(tmp_path / "batch.npz", "none", works.Work("", [], 2, (), 1, activity=rate), 200)
     with np.load(tmp_path / "batch.npz") as batch:
         x, labels = batch["spikes"], batch["labels"]
     assert x.shape == (200, 2, 34, 34, 2)
@@ -181,7 +181,7 @@ def test_a_short_step_is_taken_once_before_it_is_timed():
 
 
 def test_the_peak_of_memory_is_that_of_the_steps(monkeypatch, tmp_path):
-    recordings.save_batch(tmp_path / "batch.npz", "none", 2, STEPS, 0.1)
+    recordings.save_batch(tmp_path / "batch.npz", "none", works.Work("", [], 2, (), 1, activity=0.1), STEPS)
     one = worker.Worker("ours")
     build = {"batch": str(tmp_path / "batch.npz"), "work": {"layers": LAYERS["dense"]}, "form": "full", "rates": None}
     assert one.build(**build)["form"] == ours.FORMS["full"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("hdf5", "aedat", "xarray", "report")
+EXTRAS = ("hdf5", "nir", "aedat", "xarray", "report")
 
 
 def declared():
@@ -92,7 +92,8 @@ def test_the_wheel_has_the_package_and_nothing_else(builds):
         sizes = {info.filename: info.file_size for info in archive.infolist()}
     package = [path for path in (ROOT / "cuslayer").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     modules = {path.name for path in ROOT.glob("cuslayer*.py")}
-    assert names == {path.relative_to(ROOT).as_posix() for path in package} | modules
+    configs = {f"cuslayer/training/configs/{path.name}" for path in (ROOT / "examples" / "configs").iterdir()}
+    assert names == {path.relative_to(ROOT).as_posix() for path in package} | modules | configs
     assert {path.suffix for path in package} >= {".py", ".cu", ".cuh", ".npz", ".js", ".css", ".html"}
     assert "cuslayer/py.typed" in names
     assert all(sizes[path.relative_to(ROOT).as_posix()] == path.stat().st_size for path in package)

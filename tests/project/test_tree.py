@@ -191,10 +191,12 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path):
     sources = [str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.suffix in SHIPPED]
     assert sources
     assert shipped.issuperset(sources)
+    configs = {path.name for path in (ROOT / "examples" / "configs").iterdir()}
+    assert {name.rpartition("/")[2] for name in shipped if name.startswith("cuslayer/training/configs/")} == configs
     assert not any(re.search(r"^(tests|examples|benchmarks)", name) for name in shipped)
     code = (
         "import cuslayer, numpy; net = cuslayer.Network('4-3', cuslayer.SRM()); "
-        "print(cuslayer.__file__, net(numpy.ones((9, 1, 4), bool)).shape)"
+        "cuslayer.load_config('shd'); print(cuslayer.__file__, net(numpy.ones((9, 1, 4), bool)).shape)"
     )
     empty = tmp_path / "empty"
     empty.mkdir()

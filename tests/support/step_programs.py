@@ -162,3 +162,38 @@ def resonate_reverse(x, g, w, neuron, *, graded=False, since=0):
         after_re = w.real * of_re + w.imag * of_im
         after_im = w.real * of_im - w.imag * of_re
     return of_x, of_re_w, of_im_w
+
+
+def sigma_delta(x, theta, activation, sums):
+    """Return the sum, the change, whether it is sent and what receivers know after each step."""
+    total, known = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+    steps = []
+    for drive in x:
+        total = total + drive if sums else drive
+        change = (np.maximum(total, 0.0) if activation == "relu" else total) - known
+        sent = np.abs(change) >= theta
+        known = np.where(sent, change + known, known)
+        steps.append((total, change, sent, known))
+    return [np.array(part) for part in zip(*steps, strict=True)]
+
+
+def sigma_delta_reverse(x, g, neuron):
+    """Return the gradient of x for that of what is sent."""
+    total, change, sent, _ = sigma_delta(x, neuron.theta, neuron.activation, neuron.sums)
+    of_x, of_total, of_known = np.zeros(x.shape), np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+    for t in reversed(range(len(x))):
+        # known = known[t - 1] + output; output = change sent; sent = step(|change| - theta)
+        of_output = g[t] + of_known
+        if neuron.gradient == "slayer":
+            of_change = of_output
+        else:
+            of_sent = of_output * change[t]
+            of_change = of_output * sent[t] + of_sent * slope(neuron, np.abs(change[t])) * np.sign(change[t])
+        # change = active - known[t - 1]
+        of_known = of_known - of_change
+        passes = total[t] > 0 if neuron.activation == "relu" else np.ones(total[t].shape)
+        of_total = of_total + of_change * passes
+        of_x[t] = of_total
+        if not neuron.sums:
+            of_total = np.zeros(of_total.shape)
+    return of_x

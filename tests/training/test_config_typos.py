@@ -90,7 +90,7 @@ def test_other_kinds_of_neurons():
 
 @pytest.mark.parametrize("kind", [[1], {"a": 1}, 3, True])
 def test_a_type_that_is_no_word(kind):
-    with refuses(f"neuron.type must be one of SRMALPHA, RESONATE, LOIHI, LIF, CUBA, ALIF, got {kind!r}"):
+    with refuses(f"neuron.type must be one of SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, ALIF, got {kind!r}"):
         load_config(broken(neuron__type=kind))
 
 

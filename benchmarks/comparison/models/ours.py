@@ -24,7 +24,7 @@ cpu.spikes.synapse_input(np.zeros((1, 1), bool))
 # A network that has learned nothing is nearly silent, and silence costs nothing here: it learns for some steps first.
 SETTLING = 20
 # Of weights by kind of layer. The examples' networks have smaller ones, of which the first layer's depends on its kind.
-SLAYERS = {"conv": 100.0, "dense": 10.0}
+SLAYERS = {"conv": 100.0, "dense": 10.0, "recurrent": 10.0}
 
 
 class Network:
@@ -37,14 +37,14 @@ class Network:
     def __init__(self, work: dict, form: str, spikes: np.ndarray, labels: np.ndarray) -> None:
         cs.seed(0)
         self.initial = work.get("initial", "examples")
-        dense = work["layers"][0][0] == "dense"
+        dense = work["layers"][0][0] != "conv"
         self.srm = cs.SRM(theta=10, tau_sr=10, tau_ref=1, scale_ref=2, tau_rho=1, scale_rho=1)
         parts: list[Any] = []
         for layer, (before, _) in zip(work["layers"], stages.shapes(work["layers"], spikes.shape[2:]), strict=True):
             scale = SLAYERS.get(layer[0], 1.0)
             if self.initial == "examples" and not dense:
                 scale = 7 if not parts else 2 if layer[0] == "dense" else 3
-            parts += [self.synapse(before, scale, *layer), self.srm]
+            parts += [self.synapse(before, scale, *layer), self.neurons(*layer)]
         self.net = cs.Sequential(*parts, **({"potentials": "full"} if form == "full" else {}))
         self.loss = cs.SpikeCountLoss(self.srm, true=60, false=10, region=(0, len(spikes)))
         self.x, self.labels = spikes, labels
@@ -60,13 +60,19 @@ class Network:
             return cs.Pool(size, gain=stages.POOL_GAIN * self.srm.theta)
         return cs.Dense(shape, size, weight_scale=scale)
 
+    def neurons(self, kind: str, size: int, *rest: int) -> Any:
+        """Return the neurons of a layer."""
+        if kind != "recurrent":
+            return self.srm
+        return cs.Recurrent(cs.Dense(size, size, weight_scale=1.0), self.srm)
+
     def settle(self, samples: int | None = None) -> None:
         """Make the layers fire as the work wants it, on some samples, then set a tiny learning rate."""
         if self.initial == "examples":
             for _ in range(SETTLING):
                 self.train()
         elif self.initial == "activity":
-            for parameter in self.net.parameters():
+            for parameter in cs.Sequential(*self.net.layers[::2]).parameters():
                 w = parameter.data
                 w += stages.shift(w.std(), math.prod(w.shape[:-1]))
             with cs.no_grad():

@@ -19,5 +19,11 @@ class Network(SteppedNetwork):
     def neuron(self, threshold: float) -> torch.nn.Module:
         return snntorch.Leaky(beta=math.exp(-1 / stages.TAU), threshold=threshold)
 
+    def recurrent_neuron(self, threshold: float, size: int) -> torch.nn.Module:
+        return snntorch.RLeaky(beta=math.exp(-1 / stages.TAU), threshold=threshold, linear_features=size)
+
     def cell(self, k: int, current: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        if self.layers[k][0] == "recurrent":
+            s, membrane = self.neurons[k](current, *(self.neurons[k].reset_mem() if state is None else state))
+            return s, (s, membrane)
         return self.neurons[k](current, self.neurons[k].reset_mem() if state is None else state)

@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 
 from comparison.models import stages
 from comparison.models.torch_network import SteppedNetwork
@@ -18,7 +18,23 @@ PACKAGES = ("spikingjelly", "torch")
 FORMS = {"multi-step": "LIFNode, multi-step", "plain": "LIFNode, step by step"}
 
 
+class WithOwnSpikes(torch.nn.Module):
+    """The weighted input of a recurrent layer: that from other layers, and the weighted spikes of the step before."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.synapse = torch.nn.Linear(size, size, bias=False)
+
+    def forward(self, spikes: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
+        return current + self.synapse(spikes)
+
+
 class Network(SteppedNetwork):
+    def recurrent_neuron(self, threshold: float, size: int) -> torch.nn.Module:
+        cell = neuron.LIFNode(tau=stages.TAU, decay_input=False, v_threshold=threshold, detach_reset=True)
+        mode = "s" if self.form == "plain" else "m"
+        return layer.ElementWiseRecurrentContainer(cell, WithOwnSpikes(size), step_mode=mode)
+
     def neuron(self, threshold: float) -> torch.nn.Module:
         mode = "s" if self.form == "plain" else "m"
         named = "backend" in inspect.signature(neuron.LIFNode.__init__).parameters

@@ -1,7 +1,8 @@
 """What all models share: shapes, constants, and the search for weights that give the same firing rates.
 
 A network is a list of layers, each followed by its neurons: ["conv", channels, window, padding], ["pool", window],
-which sums, and ["dense", neurons].
+which sums, ["dense", neurons], and ["recurrent", neurons], whose neurons also get their own spikes of the step before
+through a dense layer.
 """
 
 from __future__ import annotations

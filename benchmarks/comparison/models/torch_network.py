@@ -45,16 +45,23 @@ class TorchNetwork:
             [self.synapse(before, *layer) for layer, before in zip(self.layers, befores, strict=True)]
         ).to(self.device)
         self.thresholds = [threshold(*layer) for layer in self.layers]
-        self.neurons = nn.ModuleList([self.fixed_neuron(each) for each in self.thresholds])
+        self.neurons = nn.ModuleList(
+            [
+                self.recurrent_neuron(each, layer[1]).to(self.device)
+                if layer[0] == "recurrent"
+                else self.fixed_neuron(each)
+                for layer, each in zip(self.layers, self.thresholds, strict=True)
+            ]
+        )
         with torch.no_grad():
             for k, (kind, *_) in enumerate(self.layers):
                 if kind != "pool":
                     w = self.weight(k)
                     w.add_(stages.shift(w.std().item(), w[0].numel()))
         x = torch.from_numpy(spikes).to(self.device)
-        self.x = self.layout(x.flatten(2) if self.layers[0][0] == "dense" else x.movedim(-1, 2))
+        self.x = self.layout(x.movedim(-1, 2) if self.layers[0][0] == "conv" else x.flatten(2))
         self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1])).to(self.device)
-        weights = [p for p in self.synapses.parameters() if p.requires_grad]
+        weights = [p for part in (self.synapses, self.neurons) for p in part.parameters() if p.requires_grad]
         captured = self.device.type == "cuda"
         self.optimizer = torch.optim.Adam(weights, lr=stages.LEARNING_RATE, fused=True, capturable=captured)
 
@@ -67,6 +74,10 @@ class TorchNetwork:
 
     def neuron(self, threshold: float) -> nn.Module:
         """Return the neurons of a layer."""
+        raise NotImplementedError
+
+    def recurrent_neuron(self, threshold: float, size: int) -> nn.Module:
+        """Return the neurons of a recurrent layer, with the trained weights among them."""
         raise NotImplementedError
 
     def fixed_neuron(self, threshold: float) -> nn.Module:

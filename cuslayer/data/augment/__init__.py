@@ -9,6 +9,19 @@ from __future__ import annotations
 
 from cuslayer.data.augment.base import Compose, Transform
 from cuslayer.data.augment.crop import Crop, Downsample, FromStart
-from cuslayer.data.augment.random import Drop, Flip, Jitter, RandomShift
+from cuslayer.data.augment.random import Drop, Flip, Jitter, Mask, RandomShift, ShiftChannels, Stretch
 
-__all__ = ["Compose", "Crop", "Downsample", "Drop", "Flip", "FromStart", "Jitter", "RandomShift", "Transform"]
+__all__ = [
+    "Compose",
+    "Crop",
+    "Downsample",
+    "Drop",
+    "Flip",
+    "FromStart",
+    "Jitter",
+    "Mask",
+    "RandomShift",
+    "ShiftChannels",
+    "Stretch",
+    "Transform",
+]

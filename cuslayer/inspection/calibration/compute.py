@@ -48,9 +48,9 @@ def calibrate(
 
     Layer after layer, the weights are multiplied by the factor c for which the neurons after the layer, with the
     potential ``u = c psp(W s) + refraction``, have the given mean rate. Gains of pooling layers are scaled as weights
-    are. The search for c starts where the potential has a standard deviation of ``theta / 2`` (fluctuation-driven
-    initialization) and is a bisection. The directions of the weights do not change. Layers see the spikes of
-    the layers before them at their new rates. Dropout is off.
+    are, and the weights among `Recurrent` neurons as those before them. The search for c starts where the potential has
+    a standard deviation of ``theta / 2`` (fluctuation-driven initialization) and is a bisection. The directions of the
+    weights do not change. Layers see the spikes of the layers before them at their new rates. Dropout is off.
 
     If no factor reaches the rate, because too few inputs have spikes, the layer is scaled to half of the highest rate
     that it can have. If the input of a skip connection alone gives the neurons a higher rate, the layer is scaled to
@@ -179,7 +179,10 @@ class Run:
         done: the identities of the layers that are not scaled, or were scaled already.
         rows: a row of the table for each node of neurons.
         scaled: the layers that were scaled before a node of neurons, and their factor, by number.
+        scales_own: whether a layer from neurons to themselves is scaled with those before them.
     """
+
+    scales_own = True
 
     def __init__(self, wanted: dict[int, float], kept: set[int]) -> None:
         self.wanted, self.done = wanted, kept
@@ -217,8 +220,12 @@ class Run:
         layers = [layer for layer in x.to_scale if id(layer) not in self.done]
         layers = layers if layers and self.needs_scale(node, x.tensor, spikes) else []
         power, last, no_input = 1.0, 1.0, False
+        own = neuron.own_layer if layers and self.scales_own else None
+        within = [] if own is None or id(own) in self.done else [own]
         if layers and not x.tensor.data.any():
             factor = _grow(layers, x)
+            for layer in within:
+                layer.scale_output(factor)
             no_input = not x.tensor.data.any()
             spikes = node(x.tensor)
             now = mean_rate(spikes.data, neuron.dt)
@@ -231,13 +238,13 @@ class Run:
             if (step > 1.0) != (last > 1.0) and last != 1.0:  # the last one went too far
                 power /= 2
             last, step = step, step**power
-            for layer in layers:
+            for layer in (*layers, *within):
                 layer.scale_output(step)
             factor *= step
             x.tensor = x.again(1.0)
             spikes = node(x.tensor)
             now = mean_rate(spikes.data, neuron.dt)
-        self.done.update(map(id, layers))
+        self.done.update(map(id, (*layers, *within)))
         if factor != 1.0:
             self.scaled[node.number] = layers, factor
         named = [*map(check.one_line, layers or x.weighted), type(node.stage).__name__]

@@ -13,10 +13,11 @@ from cuslayer.inspection.explain.result import Explanation, Source, Spikes
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import Unit, check_network, eval_mode, find_unit, layer_name, neurons_of, units
 from cuslayer.kernels.conv.rounding import exact_zeros
+from cuslayer.layers import Layer
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
-from cuslayer.neurons.base import Neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Tensor, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -31,8 +32,9 @@ def explain(net: Any, x: Any, layer: Any, neuron: Any, time: int, sample: int = 
         u[t] = sum_i sum_f w_i eps[t - f] + sum over earlier spikes f of nu[t - f]
 
     The parts are the terms of this sum. The stages between two layers of neurons, also delays and convolutions, are
-    linear, so the parts are computed as the gradient of the potential. Where branches are joined before the neurons,
-    the inputs are those of several layers, the `sources` of the explanation. Dropout is off.
+    linear, so the parts are computed as the gradient of the potential. What biases add is one part, "bias". Where
+    branches are joined before the neurons, the inputs are those of several layers, the `sources` of the explanation;
+    those of a `Recurrent` layer are also the earlier spikes of the layer itself, the last source. Dropout is off.
 
     A custom neuron is explained by its `response` and `refractory`; unless its `parts` is "exact", the rest of its
     potential is one part, "not explained".
@@ -113,6 +115,7 @@ class Run:
         earlier = np.flatnonzero(spikes[:time])
         refraction = of_spikes[earlier]
         counts = refraction != 0
+        sources, bias = self._sources(of.last, column, seed)
         explanation = Explanation(
             layer=layer_name(of),
             neuron=column[1:],
@@ -121,32 +124,49 @@ class Run:
             dt=neurons.dt,
             theta=float(u.dtype.type(neurons.theta)),
             potential=float(u[(time, *column)]),
-            sources=self._sources(of.last, column, seed),
+            sources=sources,
             refractory=float(refraction.sum()),
             refractory_spikes=Spikes(earlier[counts], np.tile(column[1:], (counts.sum(), 1)), refraction[counts]),
             fired=bool(fired[(time, *column)]),
             exact=neurons.parts in ("exact", "stepwise"),
+            bias=bias,
         )
         if explanation.exact:
             _check_sum(explanation)
         return explanation
 
-    def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[Source, ...]:
-        """Return the layers of neurons whose spikes reach neurons through linear stages, with the share of each."""
+    def _sources(self, neurons: Node, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
+        """Return the layers of neurons whose spikes reach neurons through linear stages, and the share of constants."""
         found, between = feeds(self.nodes, neurons.inputs)
+        recurrence = as_neuron("explain", neurons.stage).recurrence
+        stages = [*(self.nodes[number].stage for number in between), recurrence]
+        added = {id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}
+        gradients = {number: p.grad for number, p in added.items()}
         with eval_mode(self.net), no_grad(active=False):
             leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
+            for p in added.values():
+                p.requires_grad, p.grad = True, None
             values = dict(leaves)
             for number in sorted(between):
                 node = self.nodes[number]
                 values[number] = node(*(values[n] for n in node.inputs))
             y = values[neurons.inputs[0]]
+            for number in leaves:
+                if len(self.outputs[number]) != len(y):
+                    steps = f"{len(self.outputs[number])} steps, the neurons {len(y)}"
+                    raise ValueError(f"explain: the inputs of layer {neurons} must have its steps, they have {steps}")
             start = np.zeros(y.shape, numeric(y.data).dtype)
             start[(slice(None), *column)] = seed
             # A spike that does not reach the neuron has no share: 0, without rounding.
             with exact_zeros():
                 y.backward(to_device(start))
-        return tuple(self._source(number, leaf) for number, leaf in leaves.items())
+                if recurrence is not None:
+                    leaves[neurons.number] = Tensor(self.outputs[neurons.number], requires_grad=True)
+                    recurrence(leaves[neurons.number]).backward(to_device(start))
+            bias = sum(float(to_numpy((p.grad * p.data).sum())) for p in added.values() if p.grad is not None)
+        for number, p in added.items():
+            p.grad = gradients[number]
+        return tuple(self._source(number, leaf) for number, leaf in leaves.items()), bias
 
     def _source(self, number: int, leaf: Tensor) -> Source:
         """Return the shares of one layer's spikes, from the gradient at them."""
@@ -161,8 +181,8 @@ class Run:
 
 
 def _check_sum(e: Explanation) -> None:
-    found = e.filtered + e.refractory
-    size = 1.0 + sum(float(abs(source.spikes.share).sum()) for source in e.sources) + abs(e.refractory)
+    found = e.filtered + e.refractory + e.bias
+    size = 1.0 + sum(float(abs(source.spikes.share).sum()) for source in e.sources) + abs(e.refractory) + abs(e.bias)
     if not abs(found - e.potential) <= _ROUNDING * size:
         raise ValueError(
             f"explain: the parts of {e.layer} sum to {found:g}, not to u = {e.potential:g}: a stage before it is not "

@@ -95,7 +95,9 @@ class Source:
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """The parts of a neuron's potential at one time: ``potential = contributions.sum() + refractory + unexplained``.
+    """The parts of a neuron's potential at one time: its inputs, refraction, biases, and what is left.
+
+    ``potential = contributions.sum() + refractory + bias + unexplained``
 
     The inputs are the spikes of one layer, or of several where branches are joined before the neuron: the `sources`.
 
@@ -111,7 +113,8 @@ class Explanation:
         refractory: the contribution of the neuron's own earlier spikes.
         refractory_spikes: these earlier spikes with their shares.
         fired: whether the neuron fired.
-        exact: whether contributions and refraction sum to the potential, so that `unexplained` is 0.
+        exact: whether contributions, refraction and bias sum to the potential, so that `unexplained` is 0.
+        bias: the contribution of biases and of other constants of layers.
     """
 
     layer: str
@@ -126,6 +129,7 @@ class Explanation:
     refractory_spikes: Spikes
     fired: bool
     exact: bool
+    bias: float = 0.0
 
     @property
     def contributions(self) -> Array:
@@ -163,7 +167,7 @@ class Explanation:
     @property
     def unexplained(self) -> float:
         """The rest of the potential beyond response and refraction; 0 if the parts are exact."""
-        return 0.0 if self.exact else self.potential - self.filtered - self.refractory
+        return 0.0 if self.exact else self.potential - self.filtered - self.refractory - self.bias
 
     def parts(self, most: int = 10) -> list[Part]:
         """Return parts that sum to the potential: the largest inputs, all others as one, and refraction.
@@ -192,6 +196,8 @@ class Explanation:
             rows.append(Part(name, float(flat[others].sum()), np.empty(0, np.int64)))
         if len(self.refractory_spikes):
             rows.append(Part("refraction", self.refractory, np.sort(self.refractory_spikes.time)))
+        if self.bias:
+            rows.append(Part("bias", self.bias, np.empty(0, np.int64)))
         if not self.exact:
             rows.append(Part("not explained", self.unexplained, np.empty(0, np.int64)))
         return rows

@@ -59,7 +59,12 @@ def scale_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, before
 
 
 class _Rescale(Run):
-    """Scales only the layers before neurons that are out of range with the changes made so far."""
+    """Scales only the layers before neurons that are out of range with the changes made so far.
+
+    A layer from neurons to themselves keeps its scale: an advice is the setting of one layer of the network.
+    """
+
+    scales_own = False
 
     def __init__(self, wanted: dict[int, float], before: dict[int, LayerHealth]) -> None:
         super().__init__(wanted, set())

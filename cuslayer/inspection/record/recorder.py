@@ -20,7 +20,7 @@ from cuslayer.network.graph import Address
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import OnePass, as_neuron
 from cuslayer.neurons.potential import Potentials, on_potential
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, no_grad
 
 # Called with the gradient of a step's output.
 GradientHook: TypeAlias = "Callable[[Array], None]"
@@ -135,6 +135,9 @@ class Recorder:
             if neurons.parts == "exact" and not selection.all_steps:  # it depends on spikes before the window
                 response = derived.refractory_response(neurons)
                 record.store(refractory=derived.refractory(response, spikes, potential.dtype))
+        if neurons.recurrence is not None:
+            with no_grad():
+                record.store(recurrent=selection.pick_copy(neurons.recurrence(s.detach()).data))
         if neurons.current(weighted[:0]) is not None:
             record.register(current=lambda: cast(Array, neurons.current(weighted)))
         return on_gradient(s, callback=lambda g: record.store(spikes_error=selection.pick_copy(g)))

@@ -35,6 +35,10 @@ class Record:
     """
 
     weighted: Labelled = _array("weighted", "The weighted input x of the neurons.")
+    recurrent: Labelled = _array(
+        "recurrent",
+        "The weighted input that `Recurrent` neurons get from their own spikes, which is not in `weighted`.",
+    )
     filtered: Labelled = _array("filtered", "The filtered input a: the membrane potential before refraction.")
     refractory: Labelled = _array(
         "refractory", "The refractory part of the potential, ``u - a``, from the neuron's earlier spikes."
@@ -75,7 +79,8 @@ class Record:
             current = () if neurons.current(none) is None else ("current",)
             parts = ("filtered", "refractory") if neurons.parts == "exact" else ()
             surrogate = () if neurons.surrogate(none) is None else ("surrogate",)
-            self._names = (*_OF_NEURONS, *current, *parts, *surrogate, *_ERRORS)
+            own = () if neurons.recurrence is None else ("recurrent",)
+            self._names = (*_OF_NEURONS, *own, *current, *parts, *surrogate, *_ERRORS)
         self._arrays: dict[str, Array] = {}
         self._pending: dict[str, Callable[[], Array]] = {}
 

@@ -64,7 +64,7 @@ def describe_connections(stages: Sequence[Any], shapes: Sequence[Shape]) -> list
     The shapes are those of the first stage's input and of each stage's output, without T and N.
     """
     # A subclass may compute something else: the kind must match exactly.
-    if not all(type(stage) in _CONNECTIONS for stage in stages):
+    if not all(type(stage) in _CONNECTIONS and getattr(stage, "bias", None) is None for stage in stages):
         return None
     if _shifts_both_ways(stages):
         return None
@@ -86,7 +86,7 @@ def _shifts_both_ways(stages: Sequence[Any]) -> bool:
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:
     w = to_numpy(layer.effective_weight().data)
     dense = kernels.cpu.dense
-    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.INPUTS}
+    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.subsets.INPUTS}
     return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuslayer import check
+from cuslayer.interchange.input_shape import input_shape_of
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
@@ -52,13 +53,15 @@ def blocks_of(net: Sequential, input_shape: int | tuple[int, ...] | None) -> tup
         ValueError: the network has branches, the input's shape is not known, a layer has no place in a block, or shapes
             do not fit.
     """
-    shape = begin = _input_shape(net, input_shape)
+    shape = begin = input_shape_of("export_hdf5", net, input_shape)
     blocks: list[Block] = []
     for node in chain_of("export_hdf5", net):
         layer, where = node.stage, f"export_hdf5: layer {node}, {check.one_line(node.stage)},"
         last = blocks[-1] if blocks else None
         if type(layer) in KINDS:
             _complete(last)
+            if getattr(layer, "bias", None) is not None:
+                raise ValueError(f"{where} has a bias, for which the file has no place")
             blocks.append(Block(KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
         elif _is_named_neuron(layer) and last is not None and last.neuron is None and last.kind != "average":
@@ -88,15 +91,3 @@ def _is_named_neuron(stage: Any) -> bool:
 def _complete(block: Block | None) -> None:
     if block is not None and block.neuron is None and block.kind != "average":
         raise ValueError(f"export_hdf5: {block.layer!r} has no neurons behind it")
-
-
-def _input_shape(net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    if given is not None:
-        sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-        return tuple(check.integer("export_hdf5", "input_shape", side, least=1) for side in sides)
-    if hasattr(net, "input_shape"):
-        return tuple(net.input_shape)
-    for node in chain_of("export_hdf5", net)[:1]:
-        if isinstance(node.stage, Dense):
-            return node.stage.in_features
-    raise ValueError("export_hdf5: input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")

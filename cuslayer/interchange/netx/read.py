@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,13 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
-from cuslayer.hdf5 import Damaged, Group, open_root
 from cuslayer.interchange.axes import conv_inward, dense_inward
+from cuslayer.interchange.hdf5_tree import FEW, read_tree
 from cuslayer.interchange.netx.blocks import KINDS
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Pool, Shift, Unpool
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.names import make_neuron
-
-# Bytes of arrays that any file may unfold to.
-_FEW = 1 << 24
-_DEEPEST = 8
 
 
 def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential:
@@ -50,19 +45,7 @@ def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential
         ...
     ValueError: import_hdf5: no/such.net is no file
     """
-    path = check.path("import_hdf5", "path", path)
-    if not os.path.isfile(path):
-        raise ValueError(f"import_hdf5: {path} is no file")
-    op = f"import_hdf5: {path}"
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            most = max(_FEW, 8 * size) if max_bytes is None else check.integer(op, "max_bytes", max_bytes, least=0)
-            document = _plain(open_root("import_hdf5", file, size), [most])
-    except OSError as problem:
-        raise ValueError(f"{op} cannot be read ({problem.strerror or type(problem).__name__})") from None
-    except Damaged as problem:
-        raise ValueError(f"{op} is damaged or no HDF5: {problem}") from None
+    op, document = read_tree("import_hdf5", path, max_bytes)
     dt = check.positive(op, "simulation/Ts", _entry(_entry(document, op, "simulation"), op, "simulation/Ts"))
     layers = _entry(document, op, "layer")
     if not isinstance(layers, dict):
@@ -147,7 +130,7 @@ def _layer(op: str, at: str, kind: str, entry: dict[str, Any], before: tuple[int
 
 def _check_size(op: str, at: str, weight: Array, size: int) -> None:
     """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
-    if size > max(weight.size, _FEW):
+    if size > max(weight.size, FEW):
         raise ValueError(f"{op}: {at}/weight has shape {weight.shape}, its layer expects {size} numbers")
 
 
@@ -161,29 +144,6 @@ def _with_weight(op: str, at: str, layer: Any, weight: Array, expected: tuple[in
     ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
     layer.weight.data = to_device(ours.astype(np.float32))
     return layer
-
-
-def _plain(group: Group, left: list[int], depth: int = 0) -> dict[str, Any]:
-    """Return a group of the file as a dictionary of numbers, strings and arrays.
-
-    Args:
-        group: the group.
-        left: the bytes that the arrays of the file may still take, in a list of one.
-        depth: the number of groups around it.
-    """
-    if depth > _DEEPEST:
-        raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
-    found: dict[str, Any] = {}
-    for name in group.names():
-        member = group.get(name)
-        if isinstance(member, Group):
-            found[name] = _plain(member, left, depth + 1)
-        elif member is not None:
-            left[0] -= member.nbytes
-            if left[0] < 0:
-                raise Damaged(f"{member.name} has {member.nbytes} bytes, more than may be left; max_bytes= reads them")
-            found[name] = member.read()
-    return found
 
 
 def _entry(group: Any, op: str, path: str) -> Any:

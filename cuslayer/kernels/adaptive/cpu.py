@@ -34,6 +34,41 @@ def _spread(out: Any, keeps: Any, low: int, width: int) -> None:
 
 
 @compiled
+def forward_row(
+    state: Any,
+    keep: Any,
+    given: Any,
+    potential: Any,
+    fired: Any,
+    risen: Any,
+    refractory: Any,
+    c: Adaptation,
+    least: Any,
+) -> None:
+    """Run a row of neurons for a step; `state` and `keep` have the four states one after the other."""
+    most, zero = state.size // 4, given.dtype.type(0)
+    for j in range(given.size):
+        current = keep[j] * state[j] + given[j]
+        current = zero if abs(current) < least else current
+        voltage = keep[j + most] * state[j + most] + current
+        voltage = zero if abs(voltage) < least else voltage
+        above = keep[j + 2 * most] * state[j + 2 * most]
+        above = zero if abs(above) < least else above
+        held = keep[j + 3 * most] * state[j + 3 * most]
+        held = zero if abs(held) < least else held
+        value = voltage - held - above
+        fires = value >= c.theta
+        state[j] = current
+        state[j + most] = voltage
+        state[j + 2 * most] = above + c.rise if fires else above
+        state[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
+        potential[j] = value
+        risen[j] = above
+        refractory[j] = held
+        fired[j] = fires
+
+
+@compiled
 def _forward(
     first: int,
     last: int,
@@ -48,7 +83,7 @@ def _forward(
     least: Any,
 ) -> None:
     most = min(BLOCK, last - first)
-    state, keep, zero = np.empty(4 * most, x.dtype), np.empty(4 * most, x.dtype), x.dtype.type(0)
+    state, keep = np.empty(4 * most, x.dtype), np.empty(4 * most, x.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         for i in range(4):
@@ -60,25 +95,7 @@ def _forward(
             fired = s[t, low : low + width]
             risen = h[t % len(h), low : low + width]
             refractory = r[t % len(r), low : low + width]
-            for j in range(width):
-                current = keep[j] * state[j] + given[j]
-                current = zero if abs(current) < least else current
-                voltage = keep[j + most] * state[j + most] + current
-                voltage = zero if abs(voltage) < least else voltage
-                above = keep[j + 2 * most] * state[j + 2 * most]
-                above = zero if abs(above) < least else above
-                held = keep[j + 3 * most] * state[j + 3 * most]
-                held = zero if abs(held) < least else held
-                value = voltage - held - above
-                fires = value >= c.theta
-                state[j] = current
-                state[j + most] = voltage
-                state[j + 2 * most] = above + c.rise if fires else above
-                state[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
-                potential[j] = value
-                risen[j] = above
-                refractory[j] = held
-                fired[j] = fires
+            forward_row(state, keep, given, potential, fired, risen, refractory, c, least)
         for i in range(4):
             states[i, low : low + width] = state[i * most : i * most + width]
 
@@ -106,6 +123,52 @@ def forward(
 
 
 @compiled
+def backward_row(
+    state: Any,
+    errors: Any,
+    keep: Any,
+    slope: Any,
+    grad: Any,
+    potential: Any,
+    risen: Any,
+    out: Any,
+    c: Adaptation,
+    exact: bool,
+    graded: bool,
+    least: Any,
+) -> None:
+    """Run a row of neurons back over a step; `state` has the errors of the four states after the step before.
+
+    `errors` gets those of the threshold's rise and of the refractory state before their decay. The four parts of
+    `state` and `keep`, and the two of `errors`, are as long as the row.
+    """
+    width, zero, one = grad.size, grad.dtype.type(0), grad.dtype.type(1)
+    for j in range(width):
+        # Without branches and loads in them: else the loop is not SIMD.
+        value, given = potential[j], grad[j]
+        of_risen, of_held = state[j + 2 * width], state[j + 3 * width]
+        fires = value >= c.theta
+        through = c.scale * (c.theta + risen[j]) * of_held + c.rise * of_risen
+        of_spike = given * (value if graded else one) + (through if exact else zero)
+        of_u = slope[j] * of_spike + (given if graded & fires else zero)
+        of_voltage = of_u + keep[j + width] * state[j + width]
+        of_voltage = zero if abs(of_voltage) < least else of_voltage
+        of_current = of_voltage + keep[j] * state[j]
+        of_current = zero if abs(of_current) < least else of_current
+        risen_error = of_risen + (c.scale * of_held if fires else zero) - of_u
+        held_error = of_held - of_u
+        of_risen = keep[j + 2 * width] * risen_error
+        of_held = keep[j + 3 * width] * held_error
+        state[j] = of_current
+        state[j + width] = of_voltage
+        state[j + 2 * width] = zero if abs(of_risen) < least else of_risen
+        state[j + 3 * width] = zero if abs(of_held) < least else of_held
+        errors[j] = risen_error
+        errors[j + width] = held_error
+        out[j] = of_current
+
+
+@compiled
 def _adjoint(
     first: int,
     last: int,
@@ -123,47 +186,30 @@ def _adjoint(
     graded: bool,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep, slope = np.empty(4 * most, g.dtype), np.empty(4 * most, g.dtype), np.empty(most, g.dtype)
-    errors, before = np.empty(2 * most, g.dtype), np.empty(4 * most, g.dtype)
-    zero = g.dtype.type(0)
+    # States, errors, shares, surrogates and sums in one array, `width` apart: so the loops are SIMD.
+    memory, earlier = np.empty(15 * min(BLOCK, last - first), g.dtype), np.empty(4 * min(BLOCK, last - first), g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        state[:] = 0
+        memory[: 15 * width] = 0
+        state, errors, keep = memory[: 4 * width], memory[4 * width : 6 * width], memory[6 * width : 10 * width]
+        slope, total, before = memory[10 * width : 11 * width], memory[11 * width : 15 * width], earlier[: 4 * width]
         _spread(keep, keeps, low, width)
-        sums[:, low : low + width] = 0
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             potential = u[t, low : low + width]
             risen = h[t % len(h), low : low + width]
             out = y[t, low : low + width]
-            slopes(slope[:width], potential, slope_of)
-            for j in range(width):
-                value, of_risen, of_held = potential[j], state[j + 2 * most], state[j + 3 * most]
-                fires = value >= c.theta
-                through = c.scale * (c.theta + risen[j]) * of_held + c.rise * of_risen
-                of_spike = (grad[j] * value if graded else grad[j]) + (through if exact else zero)
-                of_u = slope[j] * of_spike + (grad[j] if graded and fires else zero)
-                of_voltage = of_u + keep[j + most] * state[j + most]
-                of_voltage = zero if abs(of_voltage) < least else of_voltage
-                of_current = of_voltage + keep[j] * state[j]
-                of_current = zero if abs(of_current) < least else of_current
-                errors[j] = of_risen + (c.scale * of_held if fires else zero) - of_u
-                errors[j + most] = of_held - of_u
-                of_risen = keep[j + 2 * most] * errors[j]
-                of_held = keep[j + 3 * most] * errors[j + most]
-                state[j] = of_current
-                state[j + most] = of_voltage
-                state[j + 2 * most] = zero if abs(of_risen) < least else of_risen
-                state[j + 3 * most] = zero if abs(of_held) < least else of_held
-                out[j] = of_current
+            slopes(slope, potential, slope_of)
+            backward_row(state, errors, keep, slope, grad, potential, risen, out, c, exact, graded, least)
             if len(sums) > 0:
                 _states_after(before, t - 1, u, h, r, states, keep, low, width, c)
                 for j in range(width):
-                    sums[0, low + j] += state[j] * before[j]
-                    sums[1, low + j] += state[j + most] * before[j + most]
-                    sums[2, low + j] += errors[j] * before[j + 2 * most]
-                    sums[3, low + j] += errors[j + most] * before[j + 3 * most]
+                    total[j] += state[j] * before[j]
+                    total[j + width] += state[j + width] * before[j + width]
+                    total[j + 2 * width] += errors[j] * before[j + 2 * width]
+                    total[j + 3 * width] += errors[j + width] * before[j + 3 * width]
+        for i in range(len(sums)):
+            sums[i, low : low + width] = total[i * width : (i + 1) * width]
 
 
 @compiled
@@ -171,20 +217,29 @@ def _states_after(
     out: Any, t: int, u: Any, h: Any, r: Any, states: Any, keep: Any, low: int, width: int, c: Adaptation
 ) -> None:
     """Write the states of a block after step t; for t = -1 those before the first step."""
-    most = out.size // 4
     if t < 0:
         for i in range(4):
-            out[i * most : i * most + width] = states[i, low : low + width]
+            out[i * width : i * width + width] = states[i, low : low + width]
         return
+    if t > 0:
+        potential, risen, refractory = (
+            u[t - 1, low : low + width],
+            h[t - 1, low : low + width],
+            r[t - 1, low : low + width],
+        )
+        for j in range(width):
+            out[j] = potential[j] + refractory[j] + risen[j]
+    else:
+        out[:width] = states[1, low : low + width]
+    potential, risen, refractory = u[t, low : low + width], h[t, low : low + width], r[t, low : low + width]
     for j in range(width):
-        above, held = h[t, low + j], r[t, low + j]
-        fires = u[t, low + j] >= c.theta
-        voltage = u[t, low + j] + held + above
-        earlier = u[t - 1, low + j] + r[t - 1, low + j] + h[t - 1, low + j] if t > 0 else states[1, low + j]
-        out[j] = voltage - keep[j + most] * earlier
-        out[j + most] = voltage
-        out[j + 2 * most] = above + c.rise if fires else above
-        out[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
+        above, held = risen[j], refractory[j]
+        fires = potential[j] >= c.theta
+        voltage = potential[j] + held + above
+        out[j] = voltage - keep[j + width] * out[j]
+        out[j + width] = voltage
+        out[j + 2 * width] = above + c.rise if fires else above
+        out[j + 3 * width] = held + c.scale * (c.theta + above) if fires else held
 
 
 def adjoint(

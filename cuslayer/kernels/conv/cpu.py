@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import patches, winograd
+from cuslayer.kernels.conv import patches, weight_sums, winograd
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.groups import merge, merged, split
-from cuslayer.kernels.conv.spikes import bounds
+from cuslayer.kernels.conv.weight_sums import bounds
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 
@@ -29,7 +29,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, 
     Frames are ordered by step, then sample. The number of steps determines the order of the sum.
     """
     if isinstance(x, SpikeList):
-        return conv_spikes.weight_adjoint(x, g, window, groups, steps)
+        return weight_sums.weight_adjoint(x, g, window, groups, steps)
     together = merged(x.shape[3] // groups, g.shape[3] // groups, groups)
     return split(patches.weight_adjoint(x, g, window, groups // together, bounds(len(x))), groups, together)
 

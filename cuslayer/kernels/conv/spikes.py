@@ -3,7 +3,8 @@
 In a row of a map that is computed in groups, the outputs of a group lie together, and so do its taps: then a run has
 several taps, as in one group. `_regroup` gives the map its usual order, the groups side by side in each column.
 
-The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps`, `weigh` and `weigh_adjoint`. The
+The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient
+of the weights is in `weight_sums.py`. The
 spikes of one pixel and group reach the same outputs, in one run of neighbours or several: a sum of a run stays in
 registers while the taps of these spikes are added, in ascending order.
 """
@@ -18,13 +19,13 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows, add_to_rows
+from cuslayer.kernels.conv.busy import multiply_rows
+from cuslayer.kernels.host.memory import aligned
+from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
 _GRAIN = 16
-# Parts of the sum of a weight gradient: fixed, so that its bits do not depend on the number of cores.
-PARTS = 16
 # Neurons of a block, which fit in the second-level cache, and steps that are computed at a time.
 _TOGETHER = 1024
 CHUNK = 32
@@ -73,7 +74,7 @@ def where(x: SpikeList, window: Window, outputs: int, groups: int = 1) -> Where:
     return Where(x.start, x.index, x.shape[1], channels // groups, window, found)
 
 
-def _order(window: Window) -> list[int]:
+def order_of_taps(window: Window) -> list[int]:
     """Return the columns of a window in the order in which a row of taps has them.
 
     A spike at column c reaches output x by the tap ``c + left - stride x``: its taps are every stride-th, in reverse.
@@ -85,7 +86,7 @@ def _order(window: Window) -> list[int]:
 
 @lru_cache(maxsize=64)
 def _reach(window: Window, width: int, channels: int, columns: int, outputs: int, groups: int) -> Reach:
-    order, (stride, gap, left) = _order(window), (window.stride[1], window.dilation[1], window.padding[1])
+    order, (stride, gap, left) = order_of_taps(window), (window.stride[1], window.dilation[1], window.padding[1])
     share = outputs // groups
     first, runs = [0], list[tuple[int, int, int]]()
     for column in range(width):
@@ -107,29 +108,17 @@ def _reach(window: Window, width: int, channels: int, columns: int, outputs: int
     return Reach(unit, np.array(first), np.array(runs, np.int64).reshape(-1, 3))
 
 
-def bounds(size: int) -> Array:
-    """Return the first elements of the parts of [0, size), and the end."""
-    return np.linspace(0, size, PARTS + 1).astype(np.int64)
-
-
 def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
     """Return w (kh, kw, C / groups, outputs) as (kh, C / groups, kw x outputs), a run's taps being neighbours."""
-    parts = w[:, _order(window)].reshape(*w.shape[:3], groups, w.shape[3] // groups)
-    return np.ascontiguousarray(parts.transpose(0, 2, 3, 1, 4)).reshape(len(w), w.shape[2], -1)
-
-
-def of_runs(taps: Array, window: Window, outputs: int, groups: int = 1) -> Array:
-    """Return taps (kh, C / groups, kw x outputs) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
-    kernel, inputs, width = taps.shape[0], taps.shape[1], window.kernel[1]
-    w = np.empty((kernel, width, inputs, outputs), taps.dtype)
-    parts = taps.reshape(kernel, inputs, groups, width, outputs // groups).transpose(0, 3, 1, 2, 4)
-    w[:, _order(window)] = parts.reshape(w.shape)
-    return w
+    parts = w[:, order_of_taps(window)].reshape(*w.shape[:3], groups, w.shape[3] // groups).transpose(0, 2, 3, 1, 4)
+    taps = aligned(parts.shape, w.dtype)
+    taps[...] = parts
+    return taps.reshape(len(w), w.shape[2], w.shape[1] * w.shape[3])
 
 
 @compiled
-def _regroup(maps: Any, by_group: Any, columns: int, groups: int, back: bool) -> None:
-    """Copy rows of maps (rows, columns x groups x share) from (rows, groups x columns x share), or back."""
+def _regroup(maps: Any, by_group: Any, columns: int, groups: int) -> None:
+    """Copy rows of maps (rows, columns x groups x share) from (rows, groups x columns x share)."""
     share = maps.shape[1] // max(1, columns * groups)
     for row in range(len(maps)):
         one, other = maps[row], by_group[row]
@@ -137,10 +126,7 @@ def _regroup(maps: Any, by_group: Any, columns: int, groups: int, back: bool) ->
             for column in range(columns):
                 at, place = (column * groups + group) * share, (group * columns + column) * share
                 for j in range(share):
-                    if back:
-                        other[place + j] = one[at + j]
-                    else:
-                        one[at + j] = other[place + j]
+                    one[at + j] = other[place + j]
 
 
 @compiled
@@ -155,9 +141,8 @@ def _walk(
     width: int,
     spikes: Where,
     taps: Any,
-    forward: bool,
 ) -> None:
-    """Write the sum of the taps of all spikes to the rows [low, high) of maps, or, backward, add the rows to the taps.
+    """Write the sum of the taps of all spikes to the rows [low, high) of maps.
 
     Step t is row t modulo the number of rows of lines; its rows of the map begin at `at` and have `width` numbers each.
 
@@ -172,7 +157,6 @@ def _walk(
         width: numbers in a row of the map.
         spikes: the spikes.
         taps: (kh, C / groups, kw x outputs).
-        forward: whether the taps are added to the rows.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     start, position, height, inputs, _, (unit, begins, runs) = spikes
@@ -180,10 +164,9 @@ def _walk(
     most = KEPT_BYTES // taps.itemsize
     for begin in range(first, last, _STEPS):
         until = min(begin + _STEPS, last)
-        if forward:
-            for t in range(begin, until):
-                line = t % len(lines) * lines.shape[1] + at
-                flat[line : line + (high - low) * width] = 0
+        for t in range(begin, until):
+            line = t % len(lines) * lines.shape[1] + at
+            flat[line : line + (high - low) * width] = 0
         # Each sum receives the rows of taps in ascending order, whichever loop is the outer one.
         for i in range(kernel):
             for t in range(begin, until):
@@ -205,10 +188,7 @@ def _walk(
                                 size = min(most, runs[run, 2] - done)
                                 to, source = line + runs[run, 0] + done, origin + runs[run, 1] + done
                                 given = (stride, position, e, end, limit, size)
-                                if forward:
-                                    after = add_rows(flat, to, row_of_taps, source, *given)
-                                else:
-                                    after = add_to_rows(flat, to, row_of_taps, source, *given)
+                                after = add_rows(flat, to, row_of_taps, source, *given)
                         # A unit that reaches nothing is left spike by spike.
                         e = max(after, e + 1)
 
@@ -218,14 +198,15 @@ def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any, columns: i
     rows, width = maps.shape[1:]
     lines = maps.reshape(len(maps), rows * width)
     if groups == 1:
-        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps, True)
+        if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
+            _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
         return
     found = np.empty((_STEPS, rows * width), maps.dtype)
     for begin in range(first, last, _STEPS):
         end = min(begin + _STEPS, last)
-        _walk(begin, end, found, 0, (1, 0), 0, rows, width, spikes, taps, True)
+        _walk(begin, end, found, 0, (1, 0), 0, rows, width, spikes, taps)
         for t in range(begin, end):
-            _regroup(maps[t], found[t % _STEPS].reshape(rows, width), columns, groups, False)
+            _regroup(maps[t], found[t % _STEPS].reshape(rows, width), columns, groups)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
@@ -294,56 +275,6 @@ def rows_of(block: int, m: Maps) -> tuple[int, int, int]:
 @compiled
 def weigh(first: int, last: int, x: Any, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any) -> None:
     """Write the weighted input of the rows [low, high) of a sample's maps into x, a ring buffer over time."""
-    _walk(first, last, x, 0, (m.samples, sample), low, high, m.columns * m.outputs, spikes, taps, True)
-
-
-@compiled
-def weigh_adjoint(
-    first: int, last: int, errors: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
-) -> None:
-    """Add the gradients of that input, columns of errors from `at` on, to those of the taps."""
-    _walk(first, last, errors, at, (m.samples, sample), low, high, m.columns * m.outputs, spikes, taps, False)
-
-
-@compiled
-def _weight_adjoint(
-    first: int, last: int, parts_at: Any, m: Maps, groups: int, spikes: Where, taps: Any, g: Any
-) -> None:
-    width = m.columns * m.outputs
-    errors = np.empty((CHUNK, m.together * width if groups > 1 else 0), g.dtype)
-    for part in range(first, last):
-        for block in range(parts_at[part], parts_at[part + 1]):
-            sample, low, high = rows_of(block, m)
-            at, size = (sample * m.rows + low) * width, (high - low) * width
-            for end in range(m.steps, 0, -CHUNK):
-                begin = max(end - CHUNK, 0)
-                if groups == 1:
-                    weigh_adjoint(begin, end, g, at, sample, low, high, m, spikes, taps[part])
-                    continue
-                for t in range(begin, end):
-                    rows, found = g[t, at : at + size], errors[t % CHUNK, :size]
-                    shape = high - low, width
-                    _regroup(rows.reshape(shape), found.reshape(shape), m.columns, groups, True)
-                weigh_adjoint(begin, end, errors, 0, sample, low, high, m, spikes, taps[part])
-
-
-def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass.
-
-    Args:
-        x: (frames, H, W, C), the frames of all samples at a step one after the other.
-        g: (frames, rows, columns, outputs).
-        window: the window.
-        groups: the number of groups of channels.
-        steps: the number of steps of the frames.
-    """
-    m = maps(x, steps, g.shape[3], window)
-    parts = new_parts(x, m, window, groups, g.dtype)
-    errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, groups)
-    parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, groups, spikes, parts, errors, grain=1)
-    return of_runs(parts.sum(axis=0), window, m.outputs, groups)
-
-
-def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:
-    """Return zeros for the parts of a sum of the gradients of the taps (kh, C / groups, kw x outputs)."""
-    return np.zeros((PARTS, window.kernel[0], x.shape[3] // groups, window.kernel[1] * m.outputs), dtype)
+    where_to = (x, 0, (m.samples, sample), low, high, m.columns * m.outputs)
+    if not multiply_rows(first, last, *where_to, spikes, taps):
+        _walk(first, last, *where_to, spikes, taps)

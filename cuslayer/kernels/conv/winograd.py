@@ -25,8 +25,9 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.rounding import tiles_allowed
-from cuslayer.kernels.host.blas import single_threaded_blas
-from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.memory import aligned, empty
+from cuslayer.kernels.host.products import multiply
+from cuslayer.kernels.host.tiles import scratch
 
 # Bytes of the elements of a block of tiles and of their products: what a core's second cache holds.
 _BLOCK_BYTES = 512 << 10
@@ -233,29 +234,35 @@ def _join(first: int, last: int, m: Any, x: Any, begin: int, channels: int, cut:
                     pixel[c] = source[c]
 
 
-def _blocks(first: int, last: int, g: Array, taps: Array, x: Array, cut: Tiling) -> None:
+@compiled
+def _blocks(first: int, last: int, g: Any, taps: Any, x: Any, cut: Tiling) -> None:
     """Compute the blocks [first, last) of rows of tiles; taps (groups, columns, rows, outputs, C) of elements."""
     groups, wide, high, outputs, channels = taps.shape
-    scratch = empty((6 * _FAR,), g.dtype), empty((8 * 6 * _FAR,), g.dtype)
-    elements, products = empty((6, 6, _FAR), g.dtype), empty((6, 6, _FAR), g.dtype)
+    memory = scratch(6 * _FAR, g), scratch(8 * 6 * _FAR, g)
+    elements, products, flat = scratch(36 * _FAR, g), scratch(36 * _FAR, g), taps.reshape(taps.size)
     lines = len(g) * cut.tiles[0]
     for block in range(first, last):
         low, end = block * cut.lines, min((block + 1) * cut.lines, lines)
         tiles = (end - low) * cut.tiles[1]
-        errors = elements[:wide, :high, : tiles * outputs].reshape(wide, high, tiles, outputs)
-        found = products[:wide, :high, : tiles * channels].reshape(wide, high, tiles, channels)
         for group in range(groups):
-            _cut(low, end, g, group * outputs, outputs, cut, scratch, elements.reshape(-1))
-            with np.errstate(over="ignore", invalid="ignore"):  # as the compiled kernels, on every thread
-                np.matmul(errors, taps[group], out=found)
-            _join(low, end, products.reshape(-1), x, group * channels, channels, cut, scratch)
+            _cut(low, end, g, group * outputs, outputs, cut, memory, elements)
+            for s in range(wide):
+                for i in range(high):
+                    at = (6 * s + i) * _FAR
+                    weight = ((group * wide + s) * high + i) * outputs * channels
+                    errors, of_taps = (at, outputs, 1, 0), (weight, channels, 0)
+                    multiply(products, at, channels, elements, *errors, flat, *of_taps, outputs, 1, tiles, channels)
+            _join(low, end, products, x, group * channels, channels, cut, memory)
 
 
 def _transform_taps(w: Array, cut: Tiling, groups: int) -> Array:
     """Return ``G w G'`` of the flipped windows, (groups, columns, rows, outputs of a group, C), computed in float64."""
     down, across = (_weights(n, kernel) for n, kernel in zip(cut.elements, w.shape[:2], strict=True))
     flipped = w[::-1, ::-1].reshape(*w.shape[:3], groups, w.shape[3] // groups)
-    return np.ascontiguousarray(np.einsum("ai,bj,ijcgo->gbaoc", down, across, flipped.astype(np.float64)), w.dtype)
+    found = np.einsum("ai,bj,ijcgo->gbaoc", down, across, flipped.astype(np.float64))
+    taps = aligned(found.shape, w.dtype)
+    taps[...] = found
+    return taps
 
 
 def _weights(elements: int, kernel: int) -> Array:
@@ -277,7 +284,5 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, 
     """
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
     g, taps = np.ascontiguousarray(g), _transform_taps(w.astype(g.dtype, copy=False), cut, groups)
-    # A block of lines is the same on any number of threads, and so are the sums of its products.
-    with single_threaded_blas():
-        parallel_for(_blocks, -(-len(g) * cut.tiles[0] // cut.lines), g, taps, x, cut, grain=1)
+    parallel_for(_blocks, -(-len(g) * cut.tiles[0] // cut.lines), g, taps, x, cut, grain=1)
     return x

@@ -12,7 +12,7 @@ from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.cpu import input_adjoint as conv_input_adjoint
 from cuslayer.kernels.conv.cpu import weight_adjoint as conv_weight_adjoint
-from cuslayer.kernels.conv.spikes import PARTS, bounds
+from cuslayer.kernels.conv.weight_sums import PARTS, bounds
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 

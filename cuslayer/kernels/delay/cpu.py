@@ -33,13 +33,14 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
-    table, chunk, width = table_of(turn, x)
+    memory, chunk, width = table_of(turn, x)
+    table = memory[0]
     for low in range(first, last, width):
         size = min(width, last - low)
         lags = lags_of(delay[low : low + size], steps, least)
         weight, other = near[low : low + size], far[low : low + size]
         for t in range(-chunk, steps, chunk):
-            next_chunk(table, chunk, x, t - least, low, lags)
+            next_chunk(memory, turn, x, t, least, low, low + size, lags)
             for k in range(min(chunk, steps - t) if t >= 0 else 0):
                 now, before, out = table[1 + k, :size], table[k, :size], y[t + k, low : low + size]
                 for j in range(size):
@@ -61,14 +62,15 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
     steps = g.shape[0]
     least, turn = limits(delay[first:last], steps)
-    table, chunk, width = table_of(turn, g)
+    memory, chunk, width = table_of(turn, g)
+    table = memory[0]
     for low in range(first, last, width):
         size = min(width, last - low)
         lags = lags_of(delay[low : low + size], steps, least)
         sums = y[low : low + size]
         sums[:] = 0
         for t in range(-chunk, steps, chunk):
-            next_chunk(table, chunk, x, t - least, low, lags)
+            next_chunk(memory, turn, x, t, least, low, low + size, lags)
             for k in range(min(chunk, steps - t) if t >= 0 else 0):
                 now, before, error = table[1 + k, :size], table[k, :size], g[t + k, low : low + size]
                 for j in range(size):

@@ -13,106 +13,154 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import compiled, parallel_for
+from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_neighbours, sum_rows
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS
-from cuslayer.kernels.spikes.cpu import SpikeList, by_column
+from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
 
 # More spikes than any row has: all rows are walked.
 _ENDLESS = 1 << 62
+# Additions that take some tens of microseconds, as long as it takes to wake a thread.
+_WORTH_A_THREAD = 1 << 19
 
 
-@compiled
-def gather(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
-    """Write to total the sum of the rows index[first:last] of the table, from column `at` on."""
-    total[:] = 0
-    size = total.size
-    e = first
-    # Four rows at a time: the sum is loaded and stored once for all four.
-    while e + 4 <= last:
-        a, b = table[index[e], at : at + size], table[index[e + 1], at : at + size]
-        c, d = table[index[e + 2], at : at + size], table[index[e + 3], at : at + size]
-        for j in range(size):
-            total[j] += (a[j] + b[j]) + (c[j] + d[j])
-        e += 4
-    while e < last:
-        a = table[index[e], at : at + size]
-        for j in range(size):
-            total[j] += a[j]
-        e += 1
+@inlined
+def gather(
+    total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int
+) -> None:
+    """Write to total[begin : begin + size] the sum of the rows index[first:last] of a table, four at a time.
+
+    The table is flat: row i begins at ``at + i stride``.
+    """
+    kept = KEPT_BYTES // table.itemsize
+    for low in range(0, size, kept):
+        sum_rows(total, begin + low, table, at + low, stride, index, first, last, min(kept, size - low))
 
 
-@compiled
-def gather_by_six(total: Any, first: int, last: int, index: Any, table: Any, at: int) -> None:
+@inlined
+def gather_by_six(
+    total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int
+) -> None:
     """Write to total the same sum in the order of `subsets.py`: those of each six neighbours first."""
-    total[:] = 0
-    size = total.size
-    some = np.empty(size, total.dtype)
-    e = first
-    while e < last:
-        end = (index[e] // INPUTS + 1) * INPUTS
-        a = table[index[e], at : at + size]
-        e += 1
-        if e == last or index[e] >= end:
-            for j in range(size):
-                total[j] += a[j]
-            continue
-        b = table[index[e], at : at + size]
-        for j in range(size):
-            some[j] = a[j] + b[j]
-        e += 1
-        while e < last and index[e] < end:
-            a = table[index[e], at : at + size]
-            for j in range(size):
-                some[j] += a[j]
-            e += 1
-        for j in range(size):
-            total[j] += some[j]
+    kept = KEPT_BYTES // table.itemsize
+    for low in range(0, size, kept):
+        sum_neighbours(total, begin + low, table, at + low, stride, index, first, last, min(kept, size - low))
 
 
-@compiled
-def add_rows(total: Any, first: int, last: int, index: Any, table: Any, at: int, limit: int) -> None:
-    """Write to total the sum of the rows index[first:last], in either order; see `busy_above` of `subsets.py`."""
+@inlined
+def add_rows(
+    total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int, limit: int
+) -> None:
+    """Write to total the same sum, in either order; see `busy_above` of `subsets.py`."""
     if last - first > limit:
-        gather_by_six(total, first, last, index, table, at)
+        gather_by_six(total, begin, size, first, last, index, table, at, stride)
     else:
-        gather(total, first, last, index, table, at)
+        gather(total, begin, size, first, last, index, table, at, stride)
 
 
 @compiled
-def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: Any, limit: int, busy_too: bool) -> None:
+def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: Any, width: int, limit: int) -> None:
     for row in range(first, last):
-        if busy_too or start[row + 1] - start[row] <= limit:
-            add_rows(out[row], start[row], start[row + 1], index, table, 0, limit)
+        add_rows(out, row * width, width, start[row], start[row + 1], index, table, 0, width, limit)
+
+
+@compiled
+def _list_and_add(
+    first: int, last: int, words: Any, start: Any, index: Any, table: Any, out: Any, width: int, limit: int
+) -> None:
+    for row in range(first, last):
+        list_words(row, words, index, start[row])
+        add_rows(out, row * width, width, start[row], start[row + 1], index, table, 0, width, limit)
+
+
+@compiled
+def _code_or_add(
+    first: int, last: int, words: Any, start: Any, lines: Any, codes: Any, table: Any, out: Any, width: int, limit: int
+) -> None:
+    """Write the codes of busy rows, which have the lines lines[row] - 1 of them, and the sums of the others."""
+    index = np.empty(WORD * words.shape[1], np.int32)
+    for row in range(first, last):
+        if start[row + 1] - start[row] > limit:
+            subsets.code_row(words[row], codes, lines[row] - 1)
+        else:
+            count = list_words(row, words, index, 0)
+            gather(out, row * width, width, 0, count, index, table, 0, width)
+
+
+@compiled
+def _count_busy(start: Any, limit: int) -> tuple[int, int]:
+    """Return the number of rows with more spikes than the limit, and their spikes."""
+    rows = spikes = 0
+    for row in range(start.size - 1):
+        count = start[row + 1] - start[row]
+        if count > limit:
+            rows += 1
+            spikes += count
+    return rows, spikes
 
 
 def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    busy, limit = busy_rows(x, w), subsets.busy_above(w)
-    tables = subsets.pay(int((x.start[busy + 1] - x.start[busy]).sum()), busy.size, w, subsets.LISTED)
-    if tables and busy.size == x.shape[0]:
-        return subsets.forward(x.bits, w)
-    out = empty((x.shape[0], w.shape[1]), w.dtype)
-    parallel_for(_add_rows, len(out), x.start, x.index, w, out, limit, not tables, grain=32)
-    if tables:
-        subsets.forward_rows(x.start, x.index, busy, w, out)
+    limit = subsets.busy_above(w)
+    busy, spikes = _count_busy(x.start, limit) if x.count > limit else (0, 0)
+    if not busy or not subsets.pay(spikes, busy, w, subsets.LISTED):
+        return _walk_first(x, w, limit)
+    return look_up(x, w, limit)
+
+
+def look_up(x: SpikeList, w: Array, limit: int = -1) -> Array:
+    """Return x w; rows of more spikes than a limit, by default all, are sums that are looked up in tables."""
+    w, lines, width = np.ascontiguousarray(w), x.shape[0], w.shape[1]
+    is_busy = np.diff(x.start) > limit
+    rows, out = np.flatnonzero(is_busy), empty((lines, width), w.dtype)
+    codes, end = subsets.new_codes(len(w), rows.size), (w.reshape(-1), out.reshape(-1), width, limit)
+    parallel_for(_code_or_add, lines, x.words, x.start, np.cumsum(is_busy), codes, *end, grain=32)
+    subsets.add_subsets_of_rows(codes, w, rows, out)
     return out
+
+
+def _grain(lines: int, additions: int) -> int:
+    """Return the lines of a part of the work, which is worth a thread."""
+    return max(1, min(32, lines * _WORTH_A_THREAD // max(1, additions)))
+
+
+def _walk_first(x: SpikeList, w: Array, limit: int) -> Array:
+    """Return x w as `_walk`, and list the spikes on the way: a list that is read at once is in the nearest cache."""
+    lines, width = x.shape[0], w.shape[1]
+    written: list[Array] = []
+
+    def fill(words: Array, index: Array) -> None:
+        out, flat = empty((lines, width), w.dtype), np.ascontiguousarray(w).reshape(-1)
+        end = flat, out.reshape(-1), width, limit
+        parallel_for(_list_and_add, lines, words, x.start, index, *end, grain=_grain(lines, x.count * width))
+        written.append(out)
+
+    index = x.listed(fill)
+    return written[0] if written else _walk(x.start, index, w, limit)
 
 
 def walk(x: SpikeList, w: Array) -> Array:
     """Return x w by adding the row of w of each spike, four at a time, in the order of the kernels of a GPU."""
-    out = empty((x.shape[0], w.shape[1]), w.dtype)
-    parallel_for(_add_rows, len(out), x.start, x.index, w, out, _ENDLESS, True, grain=32)
+    return _walk_first(x, w, _ENDLESS)
+
+
+def _walk(start: Array, index: Array, table: Array, limit: int) -> Array:
+    """Return the sums of the rows of a table that each line of a list names."""
+    lines, width = start.size - 1, table.shape[1]
+    out = empty((lines, width), table.dtype)
+    flat = np.ascontiguousarray(table).reshape(-1)
+    grain = _grain(lines, index.size * width)
+    parallel_for(_add_rows, lines, start, index, flat, out.reshape(-1), width, limit, grain=grain)
     return out
 
 
-def busy_rows(x: SpikeList, w: Array) -> Array:
-    """Return the rows of x whose spikes `forward` adds in the order of `subsets.py`."""
-    return np.flatnonzero(np.diff(x.start) > subsets.busy_above(w))
+def has_busy_rows(x: SpikeList, w: Array) -> bool:
+    """Return whether there are rows of x whose spikes `forward` adds in the order of `subsets.py`."""
+    return _count_busy(x.start, subsets.busy_above(w))[0] > 0
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
@@ -120,16 +168,14 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
     if subsets.pay(x.count, x.shape[1], g, subsets.SORTED):
-        return subsets.weight_adjoint(x.bits, g)
+        return subsets.weight_adjoint(x.words, x.shape[1], g)
     return walk_back(x, g)
 
 
 def walk_back(x: SpikeList, g: Array) -> Array:
     """Return x' g by adding the row of g of each spike."""
     begin, rows = by_column(x.start, x.index, x.shape[1])
-    w = np.empty((x.shape[1], g.shape[1]), g.dtype)
-    parallel_for(_add_rows, len(w), begin, rows, g, w, _ENDLESS, True, grain=16)
-    return w
+    return _walk(begin, rows, g, _ENDLESS)
 
 
 def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> Array:

@@ -7,35 +7,35 @@ of the four Russians (Arlazarov, Dinic, Kronrod and Faradzev 1970).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, cores
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, add_to_vectors, load_word
+from cuslayer.kernels.host.simd import INPUTS, TABLES, VECTOR_BYTES, add_subsets, copy_vector, fill_table
+from cuslayer.kernels.spikes.cpu import WORD
 
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
-# list it forward, to sort it for the weight's gradient, and each vector of its row, from the second cache and beyond.
-LISTED, SORTED = 12.0, 10.0
-_NEAR, _FAR, _NEAR_BYTES = 0.8, 1.1, 1 << 20
+# list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
+LISTED, SORTED = 1.0, 6.0
+_VECTOR = [(1 << 20, 1.0), (12 << 20, 1.25), (1 << 62, 1.8)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
-# lines, to write a vector of a line, and to make the codes of a bin. And a line that is walked.
-_LOOK_UP, _FILL, _WRITE, _CODE, _LINE = 3.7, 900.0, 20.0, 0.15, 30.0
+# lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
+# walked.
+_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.1, 500.0, 5.0, 27.0, 0.2, 26.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
-# that are wanted, for the threads.
-_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 32
+# that are wanted for two threads.
+_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 8
 # Spikes of a row that are walked whatever the sizes are, as on a GPU: they take a tenth of a microsecond.
-_FEW = 8
+_FEW = 4
 # Rows that share the tables where a row's number of spikes alone decides.
 _SHARED = 1024
-# Six bytes of 0 or 1, times this, have their bits in the highest byte.
-_SIX_BYTES = np.uint64(0x0000010101010101)
-_GATHER_BITS = np.uint64(0x0102040810204080)
-_TOP_BYTE = np.uint64(56)
+_SIX = np.uint64((1 << INPUTS) - 1)
 
 
 def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
@@ -47,12 +47,9 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
         matrix: (rows, width).
         of_spike: LISTED or SORTED.
     """
-    vectors = -(-matrix.shape[1] * matrix.itemsize // VECTOR_BYTES)
-    words = -(-matrix.shape[0] // _ROWS)
-    parts = -(-lines // _together(lines, vectors))
-    walk = spikes * (of_spike + vectors * (_NEAR if matrix.nbytes <= _NEAR_BYTES else _FAR)) + lines * _LINE
-    sums = words * vectors * (lines * _LOOK_UP + parts * _FILL) + lines * (vectors * _WRITE + words * _ROWS * _CODE)
-    return sums < walk
+    parts = max(1, -(-lines // _together(lines, _vectors(matrix.shape[1], matrix.itemsize), _PARTS)))
+    a_line, a_spike = _costs(matrix.shape[0], matrix.shape[1], matrix.itemsize, max(1.0, lines / parts), of_spike)
+    return lines * a_line < lines * _LINE + spikes * a_spike
 
 
 def busy_above(w: Array) -> int:
@@ -60,128 +57,126 @@ def busy_above(w: Array) -> int:
 
     It depends on the shape of the weights (inputs, outputs) alone: what this costs where many rows share the tables.
     """
-    inputs, width = w.shape
-    vectors, words = -(-width * w.itemsize // VECTOR_BYTES), -(-inputs // _ROWS)
-    sums = words * vectors * (_LOOK_UP + _FILL / _SHARED) + vectors * _WRITE + words * _ROWS * _CODE
-    walked = int((sums - _LINE) / (LISTED + vectors * (_NEAR if w.nbytes <= _NEAR_BYTES else _FAR)))
-    return max(walked, _FEW)
+    return _busy_above(w.shape[0], w.shape[1], w.itemsize)
 
 
-def _together(lines: int, blocks: int) -> int:
-    """Return the lines that share tables, for some blocks of columns."""
-    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // _PARTS)))
+@lru_cache
+def _busy_above(inputs: int, width: int, itemsize: int) -> int:
+    a_line, a_spike = _costs(inputs, width, itemsize, _SHARED, LISTED)
+    return max(_FEW, int((a_line - _LINE) / a_spike))
 
 
-@compiled
-def _code_rows(first: int, last: int, x: Any, codes: Any) -> None:
-    """Write the codes (words, rows) of x, uint8 (rows, columns), for its columns."""
-    columns = x.shape[1]
-    flat = x.reshape(-1)
-    for row in range(first, last):
-        for word in range(codes.shape[0]):
-            code = np.uint64(0)
-            for table in range(TABLES):
-                at = word * _ROWS + table * INPUTS
-                if at + 8 <= columns:
-                    six = load_word(flat, row * columns + at) & _SIX_BYTES
-                    code |= ((six * _GATHER_BITS) >> _TOP_BYTE) << np.uint64(8 * table)
-                else:
-                    for i in range(min(INPUTS, columns - at)):
-                        code |= np.uint64(x[row, at + i]) << np.uint64(8 * table + i)
-            codes[word, row] = code
+def _vectors(width: int, itemsize: int) -> int:
+    return -(-width * itemsize // VECTOR_BYTES)
+
+
+def _costs(rows: int, width: int, itemsize: int, shared: float, of_spike: float) -> tuple[float, float]:
+    """Return what the sums of a line cost where so many lines share tables, and a spike that is walked."""
+    vectors, words, part = _vectors(width, itemsize), -(-rows // _ROWS), width * itemsize % VECTOR_BYTES > 0
+    write = vectors * _WRITE + part * _WRITE_PART
+    of_vector = next(cost for most, cost in _VECTOR if rows * width * itemsize <= most)
+    a_line = words * vectors * (_LOOK_UP + _FILL / shared) + write + words * _ROWS * _CODE
+    return a_line, of_spike + vectors * of_vector
+
+
+def _together(lines: int, blocks: int, parts: int) -> int:
+    """Return the lines that share tables, for some blocks of columns and at least so many parts of the work."""
+    return max(_LEAST_LINES, min(_MOST_LINES, -(-lines * blocks // parts)))
 
 
 @compiled
-def _code_listed(first: int, last: int, start: Any, index: Any, rows: Any, codes: Any) -> None:
-    """Write the codes (words, rows) of some rows of a list of spikes."""
-    for row in range(first, last):
-        codes[:, row] = 0
-        for e in range(start[rows[row]], start[rows[row] + 1]):
-            word, place = divmod(index[e], _ROWS)
-            codes[word, row] |= np.uint64(1) << np.uint64(place // INPUTS * 8 + place % INPUTS)
+def code_row(bits: Any, codes: Any, line: int) -> None:
+    """Write a line of the codes (words, lines) of a row of bits."""
+    for word in range(codes.shape[0]):
+        at, shift = word * _ROWS // WORD, word * _ROWS % WORD
+        found = bits[at] >> np.uint64(shift)
+        if shift > WORD - _ROWS and at + 1 < bits.size:
+            found |= bits[at + 1] << np.uint64(WORD - shift)
+        code = np.uint64(0)
+        for table in range(TABLES):
+            code |= (found >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
+        codes[word, line] = code
 
 
 @compiled
-def _code_columns(first: int, last: int, x: Any, codes: Any) -> None:
-    """Write the codes (words, columns) of x, uint8 (rows, columns), for its rows."""
+def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
+    """Write the codes (words, columns) of bits (rows, words), for their rows."""
+    columns = codes.shape[1]
     for word in range(first, last):
         line = codes[word]
         line[:] = 0
-        for i in range(min(_ROWS, x.shape[0] - word * _ROWS)):
+        for i in range(min(_ROWS, len(words) - word * _ROWS)):
             shift = np.uint64(i // INPUTS * 8 + i % INPUTS)
-            row = x[word * _ROWS + i]
-            for column in range(line.size):
-                line[column] |= np.uint64(row[column]) << shift
+            row = words[word * _ROWS + i]
+            for k in range(row.size):
+                bits, low = row[k], WORD * k
+                for column in range(min(WORD, columns - low) if bits else 0):
+                    line[low + column] |= (bits >> np.uint64(column) & np.uint64(1)) << shift
 
 
 @compiled
-def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int) -> None:
-    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on."""
-    rows, width = matrix.shape
-    used = min(lanes, width - at)
-    line = np.zeros(lanes, matrix.dtype)
+def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
+    """Write the sums of all subsets of each six rows of the matrix from `low` on, lanes columns from `at` on.
+
+    lines (_ROWS lanes) is scratch memory, 0 past the last column.
+    """
+    (rows, width), flat = matrix.shape, matrix.reshape(-1)
+    used, there = min(lanes, width - at), min(_ROWS, rows - low)
+    # All rows first: they are far from each other in memory, and are waited for together.
+    if used == lanes:
+        for i in range(there):
+            copy_vector(flat, (low + i) * width + at, lines, i * lanes)
+    else:
+        for i in range(there):
+            for j in range(used):
+                lines[i * lanes + j] = flat[(low + i) * width + at + j]
+    lines[there * lanes :] = 0
     for table in range(TABLES):
-        start = (table << INPUTS) * lanes
-        tables[start : start + lanes] = 0
-        for i in range(INPUTS):
-            row = low + table * INPUTS + i
-            if row < rows:
-                for j in range(used):
-                    line[j] = matrix[row, at + j]
-            else:
-                line[:] = 0
-            add_to_vectors(tables, start, 1 << i, line, start + lanes * (1 << i))
+        fill_table(tables, (table << INPUTS) * lanes, lines, table * INPUTS * lanes)
 
 
 @compiled
 def _sum(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, rows: Any, out: Any) -> None:
-    lines, width = codes.shape[1], out.shape[1]
+    lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
     parts = -(-lines // together)
     tables = np.empty((TABLES << INPUTS) * lanes, matrix.dtype)
-    total = np.empty(together * lanes, matrix.dtype)
+    total, scratch = np.empty(together * lanes, matrix.dtype), np.zeros(_ROWS * lanes, matrix.dtype)
     for part in range(first, last):
         at, low = part // parts * lanes, part % parts * together
         size, used = min(together, lines - low), min(lanes, width - at)
         total[:] = 0
         for word in range(codes.shape[0]):
-            _fill_tables(tables, matrix, word * _ROWS, at, lanes)
+            _fill_tables(tables, matrix, word * _ROWS, at, lanes, scratch)
             code = codes[word]
             for line in range(size):
                 add_subsets(total, line * lanes, code[low + line], tables)
         for line in range(size):
-            for j in range(used):
-                out[rows[low + line], at + j] = total[line * lanes + j]
+            to = rows[low + line] * width + at
+            if used == lanes:
+                copy_vector(total, line * lanes, flat, to)
+            else:
+                for j in range(used):
+                    flat[to + j] = total[line * lanes + j]
 
 
-def _sums(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
+def new_codes(rows: int, lines: int) -> Array:
+    """Return memory for the codes (words, lines) of lines that are sums of some rows of a matrix."""
+    return empty((-(-rows // _ROWS), lines), np.uint64)
+
+
+def add_subsets_of_rows(codes: Array, matrix: Array, rows: Array, out: Array) -> None:
     """Write to rows of out the sums of the rows of a matrix (rows, width) that the codes (words, lines) name."""
     lines, width = codes.shape[1], matrix.shape[1]
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
-    together = _together(lines, blocks)
+    together = _together(lines, blocks, _PARTS // 2 * cores())
     parallel_for(_sum, blocks * -(-lines // together), together, lanes, codes, matrix, rows, out, grain=1)
 
 
-def forward(x: Array, w: Array) -> Array:
-    """Return x w, x boolean (rows, inputs), w (inputs, outputs)."""
-    codes = empty((-(-x.shape[1] // _ROWS), x.shape[0]), np.uint64)
-    parallel_for(_code_rows, len(x), x.view(np.uint8), codes, grain=32)
-    out = empty((len(x), w.shape[1]), w.dtype)
-    _sums(codes, w, np.arange(len(x)), out)
-    return out
-
-
-def forward_rows(start: Array, index: Array, rows: Array, w: Array, out: Array) -> None:
-    """Write to some rows of out those of x w, x a list of spikes."""
-    codes = empty((-(-len(w) // _ROWS), len(rows)), np.uint64)
-    parallel_for(_code_listed, len(rows), start, index, rows, codes, grain=32)
-    _sums(codes, w, rows, out)
-
-
-def weight_adjoint(x: Array, g: Array) -> Array:
-    """Return x' g, x boolean (rows, inputs), g (rows, outputs)."""
-    codes = empty((-(-x.shape[0] // _ROWS), x.shape[1]), np.uint64)
-    parallel_for(_code_columns, len(codes), x.view(np.uint8), codes, grain=1)
-    out = empty((x.shape[1], g.shape[1]), g.dtype)
-    _sums(codes, np.ascontiguousarray(g), np.arange(len(out)), out)
+def weight_adjoint(words: Array, columns: int, g: Array) -> Array:
+    """Return x' g, x the bits of spikes (rows, words) with some columns, g (rows, outputs)."""
+    codes = new_codes(len(words), columns)
+    parallel_for(_code_columns, len(codes), words, codes, grain=1)
+    out = empty((columns, g.shape[1]), g.dtype)
+    add_subsets_of_rows(codes, np.ascontiguousarray(g), np.arange(columns), out)
     return out

@@ -15,9 +15,12 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv.spikes import CHUNK, PARTS, Maps, Where, rows_of, weigh, weigh_adjoint, where
+from cuslayer.kernels.conv import weight_sums
+from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
+from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
 from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import scratch
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -59,7 +62,7 @@ def _forward(
     width = m.columns * m.outputs
     _, f, _ = constants
     distance = padded(m.together * width)
-    x = np.empty((f.cut + CHUNK, distance), taps.dtype)
+    x = scratch((f.cut + CHUNK) * distance, taps).reshape(f.cut + CHUNK, distance)
     passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
     state = np.empty(4 * distance, taps.dtype)
     for block in range(first, last):
@@ -82,6 +85,7 @@ def _backward(
     parts_at: Any,
     m: Maps,
     spikes: Where,
+    order: Order,
     taps: Any,
     g: Any,
     u: Any,
@@ -96,6 +100,7 @@ def _backward(
     passing = np.empty((CHUNK, 0 if y.size else distance), g.dtype)
     state = np.empty(2 * distance, g.dtype)
     ring = np.empty((max(f.cut, 1), distance), g.dtype)
+    given = room(m, spikes, order, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)
@@ -109,7 +114,7 @@ def _backward(
                 if half.size:
                     load_float16(t, end, size, half[block], restored)
                 backward_block(t, end, state, ring, g, at, potential, 0, errors, y_at, size, constants)
-                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
+                weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
 
 
 def conv_neuron(
@@ -147,10 +152,9 @@ def conv_neuron_adjoint(
     """
     m = conv_spikes.maps(x, steps, g.shape[3], window)
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
-    parts = conv_spikes.new_parts(x, m, window, 1, g.dtype)
-    arrays = (parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
+    parts = weight_sums.new_parts(x, m, window, 1, g.dtype)
+    spikes = where(x, window, m.outputs), order_of(x, m, window)
+    arrays = (*spikes, parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
     constants = backward_constants(g.dtype, steps, response, spiking)
-    parallel_for(
-        _backward, PARTS, conv_spikes.bounds(m.blocks), m, where(x, window, m.outputs), *arrays, constants, grain=1
-    )
-    return y.reshape(g.shape) if keep else None, conv_spikes.of_runs(parts.sum(axis=0), window, m.outputs)
+    parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, constants, grain=1)
+    return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs)

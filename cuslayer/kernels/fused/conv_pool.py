@@ -16,11 +16,14 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv.spikes import CHUNK, PARTS, Maps, Where, rows_of, weigh, weigh_adjoint, where
+from cuslayer.kernels.conv import weight_sums
+from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
+from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
 from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, new_checkpoints, store_spikes
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
+from cuslayer.kernels.host.tiles import scratch
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -99,7 +102,8 @@ def _forward(
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     (_, f, nu), (_, pooled_f, _) = constants, pooled_constants
     distance = padded(m.together * width)
-    x, fired = np.empty((f.cut + CHUNK, distance), taps.dtype), np.empty((nu.cut + CHUNK, distance), np.uint8)
+    x = scratch((f.cut + CHUNK) * distance, taps).reshape(f.cut + CHUNK, distance)
+    fired = np.empty((nu.cut + CHUNK, distance), np.uint8)
     pooled = np.empty((pooled_f.cut + CHUNK, padded(m.together // tiles.height * pooled_width)), taps.dtype)
     passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
     state, pooled_state = np.empty(4 * x.shape[1], taps.dtype), np.empty(4 * pooled.shape[1], taps.dtype)
@@ -148,6 +152,7 @@ def _backward(
     m: Maps,
     tiles: Tiles,
     spikes: Where,
+    order: Order,
     taps: Any,
     pooled_g: Any,
     saved: Checkpoints,
@@ -172,8 +177,10 @@ def _backward(
     pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
     pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
     _, response, nu = saved.constants
-    x = np.empty((response.cut + CHUNK, distance if again else 0), u.dtype)
-    fired = np.empty((nu.cut + CHUNK, x.shape[1]), np.uint8)
+    wide = distance if again else 0
+    x = scratch((response.cut + CHUNK) * wide, u).reshape(response.cut + CHUNK, wide)
+    fired = np.empty((nu.cut + CHUNK, wide), np.uint8)
+    given = room(m, spikes, order, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)
@@ -204,7 +211,7 @@ def _backward(
                 _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
                 backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, constants)
                 if with_weights:
-                    weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, taps[part])
+                    weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
 
 
 def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
@@ -258,7 +265,7 @@ def conv_pool_adjoint(
     # Blocks of other rows would sum the weight gradient in another order: it is computed from the errors then.
     apart = m != alone
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
-    parts = conv_spikes.new_parts(x, m, window, 1, g.dtype)
+    parts = weight_sums.new_parts(x, m, window, 1, g.dtype)
     nothing = np.empty((0, 0, 0), g.dtype)
     forward = forward_constants(g.dtype, steps, response, spiking)
     checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, None, parts[0], forward)
@@ -266,12 +273,13 @@ def conv_pool_adjoint(
         *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
         *numbers_and_bits(pooled_u, g.dtype),
     )
-    arrays = (where(x, window, m.outputs), parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
+    given = where(x, window, m.outputs), order_of(x, m, window)
+    arrays = (*given, parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     constants = backward_constants(g.dtype, steps, response, spiking)
     pooled_constants = backward_constants(g.dtype, steps, pooling.response, pooling.spiking)
-    blocks, tiles = conv_spikes.bounds(m.blocks), _tiles(m, pooling, g.dtype)
+    blocks, tiles = weight_sums.bounds(m.blocks), _tiles(m, pooling, g.dtype)
     parallel_for(_backward, PARTS, blocks, m, tiles, *arrays, constants, pooled_constants, not apart, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
     if apart and errors is not None:
-        return errors, conv_spikes.weight_adjoint(x, errors, window, 1, steps)
-    return errors, conv_spikes.of_runs(parts.sum(axis=0), window, m.outputs)
+        return errors, weight_sums.weight_adjoint(x, errors, window, 1, steps)
+    return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs)

@@ -15,7 +15,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import busy_rows, forward, gather
+from cuslayer.kernels.dense.cpu import forward, gather, has_busy_rows
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
@@ -49,7 +49,7 @@ def _forward(
     _, f, nu = constants
     groups, most = -(-b.samples // b.together), padded(b.width * b.together)
     x = np.empty((f.cut + CHUNK, most), w.dtype)
-    u = np.empty((1, most), w.dtype)
+    ring, table, u = x.reshape(-1), w.reshape(-1), np.empty((1, most), w.dtype)
     fired = np.empty((nu.cut + CHUNK, most), np.uint8)
     state = np.empty(4 * most, w.dtype)
     for block in range(first, last):
@@ -61,8 +61,8 @@ def _forward(
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
-                    total = x[k % len(x), i * size : (i + 1) * size]
-                    gather(total, start[row], start[row + 1], index, w, at)
+                    to = k % len(x) * most + i * size
+                    gather(ring, to, size, start[row], start[row + 1], index, table, at, b.outputs)
             forward_block(t, end, state, x, 0, u, 0, fired, 0, count * size, constants)
             for k in range(t, end):
                 for i in range(count):
@@ -78,10 +78,10 @@ def dense_neuron(
     The rows are those of all samples at a step, one after the other, for each of the steps. Where rows are busy,
     the layer and the neurons are two passes.
     """
-    if busy_rows(x, w).size:
+    if has_busy_rows(x, w):
         weighted = forward(x, w).reshape(steps, -1)
         return w[:0], neuron(weighted, response, spiking, overwrite=True)[1].reshape(x.shape[0], w.shape[1])
-    outputs, samples = w.shape[1], x.shape[0] // max(steps, 1)
+    w, outputs, samples = np.ascontiguousarray(w), w.shape[1], x.shape[0] // max(steps, 1)
     width = max(1, min(_WIDTH, outputs))
     b = Blocks(steps, samples, outputs, width, max(1, min(_TOGETHER // width, samples)))
     s = empty((x.shape[0], outputs), bool)

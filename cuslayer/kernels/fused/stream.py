@@ -18,7 +18,7 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
-from cuslayer.kernels.dense.cpu import add_rows, busy_rows
+from cuslayer.kernels.dense.cpu import add_rows, has_busy_rows
 from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.subsets import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
@@ -95,13 +95,14 @@ def _dense(
     constants: Any,
 ) -> None:
     """Run blocks through a chunk; their input is a list of spikes, or where that is empty, already weighted."""
-    across = -(-b.outputs // b.width)
+    across, table = -(-b.outputs // b.width), w.reshape(-1)
     u = np.empty((1, b.width * b.together), w.dtype)
     for block in range(first, last):
         low, at = block // across * b.together, block % across * b.width
         count, size = min(b.together, b.samples - low), min(b.width, b.outputs - at)
         column = low * b.outputs + at
         state, ring, fired = held.state[block], held.ring[block], held.fired[block]
+        flat = ring.reshape(-1)
         for t in range(0, len(out), CHUNK):
             end = min(t + CHUNK, len(out))
             if len(weighted):
@@ -110,8 +111,8 @@ def _dense(
                 for k in range(t, end):
                     for i in range(count):
                         row = k * b.samples + low + i
-                        total = ring[(begun + k) % len(ring), i * size : (i + 1) * size]
-                        add_rows(total, start[row], start[row + 1], index, w, at, limit)
+                        to = (begun + k) % len(ring) * ring.shape[1] + i * size
+                        add_rows(flat, to, size, start[row], start[row + 1], index, table, at, b.outputs, limit)
             forward_block(begun + t, begun + end, state, ring, 0, u, 0, fired, 0, count * size, constants)
             _give(t, end, begun, fired, 0, out, column, count * size)
 
@@ -161,7 +162,7 @@ class StreamedDense:
         else:
             found: Any = find_spikes(rows) if rows.dtype == bool else _NO_SPIKES
             # Rows that share tables are weighted before the neurons run.
-            apart = found is _NO_SPIKES or busy_rows(found, self._weight).size > 0
+            apart = found is _NO_SPIKES or has_busy_rows(found, self._weight)
             weighted = dense(rows if found is _NO_SPIKES else found, self._weight) if apart else self._weight[:0]
             end = self._limit, weighted.reshape(-1, spikes.shape[1] or 1), *end
             found = _NO_SPIKES if apart else found
@@ -171,7 +172,7 @@ class StreamedDense:
 
 
 # In place of the spikes of an input that is numbers.
-_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0, 0, 0), bool))
+_NO_SPIKES = SpikeList(np.zeros(1, np.int64), np.empty((0, 0), np.uint64), (0, 0, 0, 0))
 
 
 @compiled

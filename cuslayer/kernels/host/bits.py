@@ -49,3 +49,15 @@ def _trailing_zeros(typing_context: Any, word: Any) -> Any:
 
 
 trailing_zeros: Any = intrinsic(_trailing_zeros)
+
+
+def _number_of_ones(typing_context: Any, word: Any) -> Any:
+    """Return the number of bits of a word that are 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+number_of_ones: Any = intrinsic(_number_of_ones)

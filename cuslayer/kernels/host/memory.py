@@ -155,6 +155,18 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.asarray(_Allocation(shape, dtype, _pool, _pool.take(size)))
 
 
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an uninitialized small array that begins at a cache line, which NumPy's need not do.
+
+    A vector that crosses two lines takes twice as long to load.
+    """
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % _ALIGNMENT
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
 def held_memory() -> int:
     """Return the bytes of the memory pool, used and unused."""
     return _pool.size

@@ -63,51 +63,73 @@ def _add_subsets(typing_context: Any, total: Any, at: Any, code: Any, tables: An
 add_subsets: Any = intrinsic(_add_subsets)
 
 
-def _add_to_vectors(typing_context: Any, x: Any, source: Any, count: Any, line: Any, target: Any) -> Any:
-    """Write count > 0 vectors of x, from `source` on, plus the vector line[: lanes], to x from `target` on."""
+def _copy_vector(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
+    """Copy x[at : at + lanes] to y[to : to + lanes]; x and y are flat."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x_, source_, count_, line_, target_ = arguments
-        vector = _vector(context, x)
-        align = x.dtype.bitwidth // 8
-        added = _load(builder, _pointer(context, builder, line, line_, _number(0)), vector, align)
-        data = context.make_array(x)(context, builder, x_).data
-        before, body = builder.block, builder.append_basic_block("vectors")
-        after = builder.append_basic_block("written")
-        builder.branch(body)
-        builder.position_at_end(body)
-        at = builder.phi(_I64)
-        at.add_incoming(_number(0), before)
-        place = builder.mul(at, _number(vector.count))
-        found = _load(builder, builder.gep(data, [builder.add(source_, place)]), vector, align)
-        written = builder.bitcast(builder.gep(data, [builder.add(target_, place)]), vector.as_pointer())
-        builder.store(builder.fadd(found, added), written).align = align
-        following = builder.add(at, _number(1))
-        at.add_incoming(following, body)
-        builder.cbranch(builder.icmp_signed("<", following, count_), body, after)
-        builder.position_at_end(after)
+        vector, align = _vector(context, x), x.dtype.bitwidth // 8
+        found = _load(builder, _pointer(context, builder, x, *arguments[:2]), vector, align)
+        pointer = builder.bitcast(_pointer(context, builder, y, *arguments[2:]), vector.as_pointer())
+        builder.store(found, pointer).align = align
         return context.get_dummy_value()
 
-    return types.none(x, types.intp, types.intp, line, types.intp), generate
+    return types.none(x, types.intp, y, types.intp), generate
 
 
-add_to_vectors: Any = intrinsic(_add_to_vectors)
+copy_vector: Any = intrinsic(_copy_vector)
 
 
-def _load_word(typing_context: Any, x: Any, at: Any) -> Any:
-    """Return the bytes x[at : at + 8] as a word, the first one lowest."""
+def _fill_table(typing_context: Any, tables: Any, at: Any, lines: Any, low: Any) -> Any:
+    """Write the sums of all subsets of six lines, one vector each in lines from `low` on, to tables, from `at` on.
+
+    Bit i of the number of a subset stands for line i; each sum is that of its lines in ascending order.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = builder.load(
-            builder.bitcast(_pointer(context, builder, x, arguments[0], arguments[1]), _I64.as_pointer())
-        )
-        loaded.align = 1
-        return loaded
+        tables_, at_, lines_, low_ = arguments
+        vector, align = _vector(context, tables), tables.dtype.bitwidth // 8
+
+        def line(i: int) -> Any:
+            place = builder.add(low_, _number(i * vector.count))
+            return _load(builder, _pointer(context, builder, lines, lines_, place), vector, align)
+
+        def write(subset: int, total: Any) -> None:
+            place = builder.add(at_, _number(subset * vector.count))
+            pointer = builder.bitcast(_pointer(context, builder, tables, tables_, place), vector.as_pointer())
+            builder.store(total, pointer).align = align
+
+        # The sums of the first lines stay in registers; those of the last two are only written.
+        sums = [ir.Constant(vector, None)]
+        for i in range(INPUTS - 2):
+            one = line(i)
+            sums += [builder.fadd(each, one) for each in sums]
+        last, count = (line(INPUTS - 2), line(INPUTS - 1)), len(sums)
+        for subset, total in enumerate(sums):
+            with_one = builder.fadd(total, last[0])
+            write(subset, total)
+            write(subset + count, with_one)
+            write(subset + 2 * count, builder.fadd(total, last[1]))
+            write(subset + 3 * count, builder.fadd(with_one, last[1]))
+        return context.get_dummy_value()
+
+    return types.none(tables, types.intp, lines, types.intp), generate
+
+
+fill_table: Any = intrinsic(_fill_table)
+
+
+def _load_bits(typing_context: Any, x: Any, at: Any) -> Any:
+    """Return the bytes x[at : at + 64], each 0 or not, as the bits of a word, the first one lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), 64)
+        found = _load(builder, _pointer(context, builder, x, *arguments), vector, 1)
+        return builder.bitcast(builder.icmp_unsigned("!=", found, ir.Constant(vector, None)), _I64)
 
     return types.uint64(x, types.intp), generate
 
 
-load_word: Any = intrinsic(_load_word)
+load_bits: Any = intrinsic(_load_bits)
 
 
 def _vectors_of_tile(context: Any, builder: Any, signature: Any, arguments: Any, one: Any, sums: Any) -> Any:

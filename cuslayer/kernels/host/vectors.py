@@ -13,35 +13,37 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = binding.get_host_cpu_features()
-_REGISTER_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
+FEATURES = binding.get_host_cpu_features()
+REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
 # Bytes of a sum that is kept in registers; longer rows are added in several passes.
-KEPT_BYTES = _MOST_VECTORS * _REGISTER_BYTES
+KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 
 _INDEX, _SHORT = ir.IntType(64), ir.IntType(32)
 _function: Any = cgutils.get_or_insert_function
 
 
-class _Rows:
+class Rows:
     """Generates loads and stores of rows of some vectors, the last of which may be a part of a vector."""
 
     def __init__(self, context: Any, builder: Any, number: Any, vectors: int, width: Any) -> None:
         self.builder, self.vectors = builder, range(vectors)
-        self.lanes = _REGISTER_BYTES * 8 // number.bitwidth
+        self.lanes = REGISTER_BYTES * 8 // number.bitwidth
         self.vector = ir.VectorType(context.get_value_type(number), self.lanes)
         self._align = ir.Constant(_SHORT, number.bitwidth // 8)
-        bits, suffix = ir.VectorType(ir.IntType(1), self.lanes), f"v{self.lanes}f{number.bitwidth}.p0"
+        self.suffix = f"v{self.lanes}f{number.bitwidth}"
+        bits = ir.VectorType(ir.IntType(1), self.lanes)
         pointer = self.vector.as_pointer()
         load = ir.FunctionType(self.vector, [pointer, _SHORT, bits, self.vector])
         store = ir.FunctionType(ir.VoidType(), [self.vector, pointer, _SHORT, bits])
-        self._load = _function(builder.module, load, f"llvm.masked.load.{suffix}")
-        self._store = _function(builder.module, store, f"llvm.masked.store.{suffix}")
+        self._load = _function(builder.module, load, f"llvm.masked.load.{self.suffix}.p0")
+        self._store = _function(builder.module, store, f"llvm.masked.store.{self.suffix}.p0")
         rest = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * self.lanes))
         places = ir.Constant(ir.VectorType(_INDEX, self.lanes), list(range(self.lanes)))
-        self._within = builder.icmp_signed("<", places, self._splat(rest))
+        self._within = builder.icmp_signed("<", places, self.splat(rest))
 
-    def _splat(self, value: Any) -> Any:
+    def splat(self, value: Any) -> Any:
+        """Return a vector that has a number in each lane."""
         kind = ir.VectorType(value.type, self.lanes)
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_SHORT, 0))
         first = ir.Constant(ir.VectorType(_SHORT, self.lanes), [0] * self.lanes)
@@ -66,21 +68,21 @@ class _Rows:
         self.builder.call(self._store, [row[-1], pointers[-1], self._align, self._within])
 
 
-def _generate(vectors: int, forward: bool, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _generate(vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Generate the loop over the rows of so many vectors, and return the entry after the last of them."""
     total, begin, table, table_at, stride, index, first, last, limit, width = arguments
     p_total, p_table, p_index = (
         context.make_array(signature.args[n])(context, builder, value).data
         for n, value in ((0, total), (2, table), (5, index))
     )
-    rows = _Rows(context, builder, signature.args[0].dtype, vectors, width)
+    rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     before, start = rows.load(p_total, begin), builder.block
     head, check, add, after = (builder.append_basic_block(name) for name in ("head", "check", "add", "after"))
     builder.branch(head)
     builder.position_at_end(head)
     entry = builder.phi(_INDEX)
     entry.add_incoming(first, start)
-    sums = [builder.phi(rows.vector) for _ in before] if forward else before
+    sums = [builder.phi(rows.vector) for _ in before]
     builder.cbranch(builder.icmp_signed("<", entry, last), check, after)
     builder.position_at_end(check)
     position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
@@ -88,62 +90,53 @@ def _generate(vectors: int, forward: bool, context: Any, builder: Any, signature
     builder.position_at_end(add)
     at = builder.add(table_at, builder.mul(position, stride))
     found = [builder.fadd(one, other) for one, other in zip(sums, rows.load(p_table, at), strict=True)]
-    if forward:
-        for variable, value, result in zip(sums, before, found, strict=True):
-            variable.add_incoming(value, start)
-            variable.add_incoming(result, add)
-    else:
-        rows.store(found, p_table, at)
+    for variable, value, result in zip(sums, before, found, strict=True):
+        variable.add_incoming(value, start)
+        variable.add_incoming(result, add)
     entry.add_incoming(builder.add(entry, ir.Constant(_INDEX, 1)), add)
     builder.branch(head)
     builder.position_at_end(after)
-    if forward:
-        rows.store(sums, p_total, begin)
+    rows.store(sums, p_total, begin)
     return entry
 
 
-def _by_width(forward: bool) -> Any:
-    def add_rows(
-        typing_context: Any,
-        total: Any,
-        begin: Any,
-        table: Any,
-        table_at: Any,
-        stride: Any,
-        index: Any,
-        first: Any,
-        last: Any,
-        limit: Any,
-        width: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            lanes, size = _REGISTER_BYTES * 8 // total.dtype.bitwidth, arguments[-1]
-            vectors = builder.sdiv(builder.add(size, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
-            done = builder.append_basic_block("done")
-            choice = builder.switch(vectors, done)
-            results = [(arguments[6], builder.block)]
-            for count in range(1, _MOST_VECTORS + 1):
-                block = builder.append_basic_block(f"vectors{count}")
-                choice.add_case(ir.Constant(_INDEX, count), block)
-                builder.position_at_end(block)
-                entry = _generate(count, forward, context, builder, signature, arguments)
-                results.append((entry, builder.block))
-                builder.branch(done)
-            builder.position_at_end(done)
-            end = builder.phi(_INDEX)
-            for value, block in results:
-                end.add_incoming(value, block)
-            return end
+def _add_rows(
+    typing_context: Any,
+    total: Any,
+    begin: Any,
+    table: Any,
+    table_at: Any,
+    stride: Any,
+    index: Any,
+    first: Any,
+    last: Any,
+    limit: Any,
+    width: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, size = REGISTER_BYTES * 8 // total.dtype.bitwidth, arguments[-1]
+        vectors = builder.sdiv(builder.add(size, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
+        done = builder.append_basic_block("done")
+        choice = builder.switch(vectors, done)
+        results = [(arguments[6], builder.block)]
+        for count in range(1, _MOST_VECTORS + 1):
+            block = builder.append_basic_block(f"vectors{count}")
+            choice.add_case(ir.Constant(_INDEX, count), block)
+            builder.position_at_end(block)
+            entry = _generate(count, context, builder, signature, arguments)
+            results.append((entry, builder.block))
+            builder.branch(done)
+        builder.position_at_end(done)
+        end = builder.phi(_INDEX)
+        for value, block in results:
+            end.add_incoming(value, block)
+        return end
 
-        i64 = types.int64
-        return i64(total, i64, table, i64, i64, index, i64, i64, i64, i64), generate
-
-    return intrinsic(add_rows)
+    i64 = types.int64
+    return i64(total, i64, table, i64, i64, index, i64, i64, i64, i64), generate
 
 
 # add_rows(total, begin, table, table_at, stride, index, first, last, limit, width): for e from first on, while e < last
 # and index[e] < limit, add the row of the flat table that begins at table_at + index[e] stride to the row of the flat
 # array total that begins at `begin`. Both have `width` numbers, KEPT_BYTES at most. Returns the first e that is left.
-add_rows: Any = _by_width(True)
-# The same, but add the row of total to those of the table.
-add_to_rows: Any = _by_width(False)
+add_rows: Any = intrinsic(_add_rows)

@@ -33,6 +33,24 @@ def _least(x: Array) -> Any:
 
 
 @compiled
+def forward_row(
+    state: Any, keep: Any, given: Any, potential: Any, fired: Any, theta: Any, reset: Reset, least: Any
+) -> None:
+    """Run a row of neurons for a step; `state` and `keep` have the current in their first half, then the voltage."""
+    most, zero = state.size // 2, given.dtype.type(0)
+    for j in range(given.size):
+        current = keep[j] * state[j] + given[j]
+        current = zero if abs(current) < least else current
+        value = keep[j + most] * state[j + most] + current
+        value = zero if abs(value) < least else value
+        fires = value >= theta
+        state[j] = current
+        state[j + most] = reset.share * value - reset.drop if fires else value
+        potential[j] = value
+        fired[j] = fires
+
+
+@compiled
 def _forward(
     first: int,
     last: int,
@@ -47,7 +65,7 @@ def _forward(
     least: Any,
 ) -> None:
     most = min(BLOCK, last - first)
-    state, keep, zero = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype), x.dtype.type(0)
+    state, keep = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         state[:width] = states[0, low : low + width]
@@ -58,16 +76,7 @@ def _forward(
             given = x[t, low : low + width]
             potential = u[t, low : low + width]
             fired = s[t, low : low + width]
-            for j in range(width):
-                current = keep[j] * state[j] + given[j]
-                current = zero if abs(current) < least else current
-                value = keep[j + most] * state[j + most] + current
-                value = zero if abs(value) < least else value
-                fires = value >= theta
-                state[j] = current
-                state[j + most] = reset.share * value - reset.drop if fires else value
-                potential[j] = value
-                fired[j] = fires
+            forward_row(state, keep, given, potential, fired, theta, reset, least)
         states[0, low : low + width] = state[:width]
         states[1, low : low + width] = state[most : most + width]
 
@@ -95,6 +104,36 @@ def forward(
 
 
 @compiled
+def backward_row(
+    state: Any,
+    keep: Any,
+    slope: Any,
+    grad: Any,
+    potential: Any,
+    out: Any,
+    theta: Any,
+    reset: Reset,
+    graded: bool,
+    least: Any,
+) -> None:
+    """Run a row of neurons back over a step; `state` has the errors of the current, then those of the voltage."""
+    most, zero, one = state.size // 2, grad.dtype.type(0), grad.dtype.type(1)
+    for j in range(grad.size):
+        value, later = potential[j], keep[j + most] * state[j + most]
+        fires = value >= theta
+        # The spike takes (1 - share) u + drop from the voltage, and passes share of what comes from later.
+        of_spike = (grad[j] * value if graded else grad[j]) - ((one - reset.share) * value + reset.drop) * later
+        passed = (reset.share * later if fires else later) + (grad[j] if graded and fires else zero)
+        of_voltage = slope[j] * of_spike + passed
+        of_voltage = zero if abs(of_voltage) < least else of_voltage
+        of_current = keep[j] * state[j] + of_voltage
+        of_current = zero if abs(of_current) < least else of_current
+        state[j] = of_current
+        state[j + most] = of_voltage
+        out[j] = of_current
+
+
+@compiled
 def _adjoint(
     first: int,
     last: int,
@@ -110,7 +149,6 @@ def _adjoint(
 ) -> None:
     most = min(BLOCK, last - first)
     state, keep, slope = np.empty(2 * most, g.dtype), np.empty(2 * most, g.dtype), np.empty(most, g.dtype)
-    zero, one = g.dtype.type(0), g.dtype.type(1)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
         state[:] = 0
@@ -121,19 +159,7 @@ def _adjoint(
             potential = u[t, low : low + width]
             out = y[t, low : low + width]
             slopes(slope[:width], potential, c)
-            for j in range(width):
-                value, later = potential[j], keep[j + most] * state[j + most]
-                fires = value >= c.theta
-                # The spike takes (1 - share) u + drop from the voltage, and passes share of what comes from later.
-                of_spike = (grad[j] * value if graded else grad[j]) - ((one - reset.share) * value + reset.drop) * later
-                passed = (reset.share * later if fires else later) + (grad[j] if graded and fires else zero)
-                of_voltage = slope[j] * of_spike + passed
-                of_voltage = zero if abs(of_voltage) < least else of_voltage
-                of_current = keep[j] * state[j] + of_voltage
-                of_current = zero if abs(of_current) < least else of_current
-                state[j] = of_current
-                state[j + most] = of_voltage
-                out[j] = of_current
+            backward_row(state, keep, slope, grad, potential, out, c.theta, reset, graded, least)
 
 
 def adjoint(g: Array, u: Array, i_keep: Array, v_keep: Array, spiking: LeakySpiking) -> Array:

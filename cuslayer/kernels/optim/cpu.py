@@ -1,4 +1,9 @@
-"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py."""
+"""Steps of the optimizers on the CPU, in place and in one pass: twins of `optim.cu`; and clipping, of clip.py.
+
+All weights of a step are in one loop, which is divided into pieces of them: many small weights then take the time of
+their bytes, not that of as many calls. A compiled loop is given their addresses, since it would be compiled again for
+every number of arrays.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,45 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.addresses import array_at
 from cuslayer.kernels.optim.clip import clip_norm, clip_values
 
-__all__ = ["adam", "adam_all", "clip_norm", "clip_values", "sgd", "sgd_all"]
+__all__ = ["adam", "adam_all", "adam_each", "clip_norm", "clip_values", "sgd", "sgd_all", "sgd_each"]
 
-# Elements of a part: fewer take less time than to wake a thread.
-_GRAIN = 1 << 15
+# Elements of a piece, and those that one thread updates at least: fewer take less time than to wake another.
+_PIECE = _GRAIN = 1 << 15
 
 
-def _flat(name: str, a: Array) -> Array:
-    """Return a writable flat view of an array."""
+def _address(name: str, a: Array | None, w: Array) -> int:
+    """Return the address of what belongs to the weights w, 0 for None."""
+    if a is None:
+        return 0
     if not a.flags.c_contiguous:
         raise ValueError(f"optimizer: {name} must be C-contiguous, got strides {a.strides} for shape {a.shape}")
-    return a.reshape(-1)
+    if a.dtype != w.dtype or a.size != w.size:
+        raise ValueError(
+            f"optimizer: {name} must have the type and size of w, {w.dtype} and {w.size}, got {a.dtype} and {a.size}"
+        )
+    return int(a.__array_interface__["data"][0])
+
+
+def _one_pass(kernel: Any, arrays: dict[str, Sequence[Array | None]], numbers: Array) -> None:
+    """Run a kernel over the pieces of all weights.
+
+    Args:
+        kernel: takes a range of pieces, their weights and first elements (pieces, 2), the addresses of the arrays of
+            each weight and its size (weights, arrays + 1), and numbers.
+        arrays: by name, w first, the arrays of each weight; None has the address 0.
+        numbers: (weights, ...), in the weights' type.
+    """
+    weights: Any = arrays["w"]
+    addresses = np.array(
+        [[*(_address(name, some[i], w) for name, some in arrays.items()), w.size] for i, w in enumerate(weights)],
+        np.int64,
+    )
+    pieces = np.array([(i, first) for i, w in enumerate(weights) for first in range(0, w.size, _PIECE)], np.int64)
+    grain = -(-len(pieces) * _GRAIN // max(1, sum(w.size for w in weights)))
+    parallel_for(kernel, len(pieces), pieces.reshape(-1, 2), addresses, numbers, grain=max(1, grain))
 
 
 @compiled
@@ -32,11 +63,24 @@ def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any
         w[j] -= rate * velocity
 
 
+@compiled
+def _sgd_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any) -> None:
+    for n in range(first, last):
+        i, begin = pieces[n]
+        w, g, v, size = addresses[i]
+        rate, momentum, decay = numbers[i]
+        arrays = array_at(w, size, numbers), array_at(g, size, numbers), array_at(v, size, numbers)
+        _sgd(begin, min(begin + _PIECE, size), *arrays, rate, momentum, decay)
+
+
+def sgd_each(w: Sequence[Array], g: Sequence[Array], v: Sequence[Array], numbers: Array) -> None:
+    """Take a step of `sgd` for several weights w of a type, with the rate, momentum and decay of each, (weights, 3)."""
+    _one_pass(_sgd_pieces, {"w": w, "g": g, "v": v}, numbers)
+
+
 def sgd(w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
     """Update the weights w by gradient descent with momentum: ``v = momentum v + g + decay w``, ``w -= rate v``."""
-    real = w.dtype.type
-    arrays = _flat("w", w), _flat("g", g), _flat("v", v)
-    parallel_for(_sgd, w.size, *arrays, real(rate), real(momentum), real(decay), grain=_GRAIN)
+    sgd_each([w], [g], [v], np.array([[rate, momentum, decay]], w.dtype))
 
 
 @compiled
@@ -70,6 +114,33 @@ def _adam(
         w[j] -= (rate_m * mean + rate_g * slope) / (np.sqrt(square) * scale_v + eps)
 
 
+@compiled
+def _adam_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any) -> None:
+    for n in range(first, last):
+        i, begin = pieces[n]
+        w, g, m, v, peak, size = addresses[i]
+        beta1, beta2, rate_m, rate_g, scale_v, eps, decay = numbers[i]
+        arrays = array_at(w, size, numbers), array_at(g, size, numbers), array_at(m, size, numbers)
+        squares, largest = array_at(v, size, numbers), array_at(peak if peak != 0 else v, size, numbers)
+        constants = beta1, beta2, rate_m, rate_g, scale_v, eps, decay
+        _adam(begin, min(begin + _PIECE, size), *arrays, squares, largest, peak != 0, *constants)
+
+
+def adam_each(
+    w: Sequence[Array],
+    g: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    peak: Sequence[Array | None],
+    numbers: Array,
+) -> None:
+    """Take a step of `adam` for several weights w of a type.
+
+    The numbers (weights, 7) of each are beta1, beta2, rate_m, rate_g, scale_v, eps and decay.
+    """
+    _one_pass(_adam_pieces, {"w": w, "g": g, "m": m, "v": v, "peak": peak}, numbers)
+
+
 def adam(
     w: Array,
     g: Array,
@@ -90,11 +161,8 @@ def adam(
     ``w -= (rate_m m + rate_g g') / (sqrt(v) scale_v + eps)``. With ``peak`` (AMSGrad), the largest v so far, which is
     stored there, replaces v. The rates include the bias corrections.
     """
-    real = w.dtype.type
-    arguments = {"w": w, "g": g, "m": m, "v": v, "peak": v if peak is None else peak}
-    arrays = (_flat(name, a) for name, a in arguments.items())
-    numbers = (real(x) for x in (*betas, rate_m, rate_g, scale_v, eps, decay))
-    parallel_for(_adam, w.size, *arrays, peak is not None, *numbers, grain=_GRAIN)
+    numbers = np.array([[*betas, rate_m, rate_g, scale_v, eps, decay]], w.dtype)
+    adam_each([w], [g], [m], [v], [peak], numbers)
 
 
 def _note(watch: Array, step: Array, gradient: list[Array], update: list[Array]) -> None:
@@ -125,10 +193,9 @@ def sgd_all(
         watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
             that is not finite; 0 if there was none.
     """
-    for i, ((momentum, decay, least, most), (rate,)) in enumerate(
-        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
-    ):
-        sgd(w[i], g[i], v[i], rate, momentum, decay)
+    now = rates[min(step[0], len(rates) - 1)]
+    sgd_each(w, g, v, np.concatenate([now, constants[:, :2]], axis=1))
+    for i, (least, most) in enumerate(constants[:, 2:]):
         w[i].clip(least, most, out=w[i])
         _note(watch[i], step, [g[i]], [w[i], v[i]])
     step[0] += 1
@@ -159,12 +226,9 @@ def adam_all(
         watch: (weights, 2) int64, the first steps, from 1, in which the gradient or the update of each had a number
             that is not finite; 0 if there was none.
     """
-    for i, ((*betas, eps, decay, least, most), numbers) in enumerate(
-        zip(constants, rates[min(step[0], len(rates) - 1)], strict=True)
-    ):
-        rate_m, rate_g, scale_v = numbers
-        options = {"rate_m": rate_m, "rate_g": rate_g, "scale_v": scale_v, "eps": eps, "decay": decay}
-        adam(w[i], g[i], m[i], v[i], peak[i], betas=(betas[0], betas[1]), **options)
+    now = rates[min(step[0], len(rates) - 1)]
+    adam_each(w, g, m, v, peak, np.concatenate([constants[:, :2], now, constants[:, 2:4]], axis=1))
+    for i, (least, most) in enumerate(constants[:, 4:]):
         w[i].clip(least, most, out=w[i])
         _note(watch[i], step, [g[i]], [w[i], m[i], v[i]])
     step[0] += 1

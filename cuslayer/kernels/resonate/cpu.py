@@ -117,44 +117,51 @@ def _adjoint(
     graded: bool,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep, slope = np.empty(2 * most, g.dtype), np.empty(2 * most, g.dtype), np.empty(most, g.dtype)
+    # States, constants, surrogates and sums in one array, `width` apart: so the loops are SIMD.
+    memory = np.empty(7 * min(BLOCK, last - first), g.dtype)
     zero, one = g.dtype.type(0), g.dtype.type(1)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
+        state = memory[: 7 * width]
         state[:] = 0
-        _spread(keep[:width], re_keep, low)
-        _spread(keep[most : most + width], im_keep, low)
-        sums[:, low : low + width] = 0
+        _spread(state[2 * width : 3 * width], re_keep, low)
+        _spread(state[3 * width : 4 * width], im_keep, low)
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             potential = u[t, low : low + width]
             kept = real_parts[t % len(real_parts), low : low + width]
             out = y[t, low : low + width]
-            slopes(slope[:width], potential, c)
+            slopes(state[4 * width : 5 * width], potential, c)
             for j in range(width):
-                im = potential[j]
+                # Without branches and loads in them: else the loop is not SIMD.
+                im, given, slope = potential[j], grad[j], state[j + 4 * width]
                 fires = im >= c.theta
-                of_re = keep[j] * state[j] + keep[j + most] * state[j + most]
-                of_im = keep[j] * state[j + most] - keep[j + most] * state[j]
+                of_re = state[j + 2 * width] * state[j] + state[j + 3 * width] * state[j + width]
+                of_im = state[j + 2 * width] * state[j + width] - state[j + 3 * width] * state[j]
                 jump = (reset.re_share - one) * kept[j] * of_re
                 jump += ((reset.im_share - one) * im + reset.im_add) * of_im
-                of_spike = (grad[j] * im if graded else grad[j]) + (jump if exact else zero)
-                of_re = reset.re_share * of_re if exact and fires else of_re
-                of_im = reset.im_share * of_im if exact and fires else of_im
-                of_im += slope[j] * of_spike + (grad[j] if graded and fires else zero)
-                state[j] = zero if abs(of_re) < least else of_re
-                state[j + most] = zero if abs(of_im) < least else of_im
-                out[j] = state[j]
+                of_spike = given * (im if graded else one) + (jump if exact else zero)
+                of_re = reset.re_share * of_re if exact & fires else of_re
+                of_im = reset.im_share * of_im if exact & fires else of_im
+                of_im += slope * of_spike + (given if graded & fires else zero)
+                of_re = zero if abs(of_re) < least else of_re
+                state[j] = of_re
+                state[j + width] = zero if abs(of_im) < least else of_im
+                out[j] = of_re
             if len(sums) > 0:
+                re_before = real_parts[t - 1, low : low + width] if t > 0 else states[0, low : low + width]
+                im_before = u[t - 1, low : low + width] if t > 0 else states[1, low : low + width]
+                share, other_share, add = reset
+                if t == 0:  # the states before the first step are those after a reset
+                    share, other_share, add = one, one, zero
                 for j in range(width):
-                    re, im = states[0, low + j], states[1, low + j]
-                    if t > 0:
-                        re, im = real_parts[t - 1, low + j], u[t - 1, low + j]
-                        if im >= c.theta:
-                            re, im = reset.re_share * re, reset.im_share * im + reset.im_add
-                    sums[0, low + j] += state[j] * re + state[j + most] * im
-                    sums[1, low + j] += state[j + most] * re - state[j] * im
+                    re, im = re_before[j], im_before[j]
+                    fires = im >= c.theta
+                    re, im = share * re if fires else re, other_share * im + add if fires else im
+                    state[j + 5 * width] += state[j] * re + state[j + width] * im
+                    state[j + 6 * width] += state[j + width] * re - state[j] * im
+        for i in range(len(sums)):
+            sums[i, low : low + width] = state[(5 + i) * width : (6 + i) * width]
 
 
 def adjoint(

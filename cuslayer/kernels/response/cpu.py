@@ -82,12 +82,13 @@ def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
             else:
                 y[t, first:last] = 0
         return
-    table, chunk, width = table_of(turn, x)
+    memory, chunk, width = table_of(turn, x)
+    table = memory[0]
     for low in range(first, last, width):
         high = min(low + width, last)
         lags = lags_of(delay[low:high], steps, least)
         for t in range(-chunk, steps, chunk):
-            next_chunk(table, chunk, x, t - least, low, lags)
+            next_chunk(memory, turn, x, t, least, low, high, lags)
             for k in range(min(chunk, steps - t) if t >= 0 else 0):
                 copy(y[t + k, low:high], table[1 + k, : high - low])
 

@@ -1,40 +1,45 @@
 """The spikes that dense and convolutional layers receive on the CPU, forward and for the weight gradient.
 
-Spike trains are mostly sparse, and then spikes are walked: a list of them is built, by reading the boolean array eight
-bytes at a time, and only the list is saved for backward. Where many neurons fire, a layer multiplies matrices, and the
-boolean array itself is saved. Which of them is decided by the layer; the number of spikes is counted for it.
+The boolean array is read once, 64 bytes at a time, and becomes a bit a bin; it belongs to the caller, who may change
+it before backward. Spike trains are mostly sparse, and then spikes are walked: a list of them is built from the bits,
+and only the list is saved for backward. Where many neurons fire, a layer takes the bits themselves, and those are
+saved. Which of them is decided by the layer; the number of spikes is counted for it.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
-from cuslayer.kernels.host.bits import trailing_zeros
+from cuslayer.kernels.host.bits import number_of_ones, trailing_zeros
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import load_word
+from cuslayer.kernels.host.simd import load_bits
+
+# Bins of a word of bits.
+WORD = 64
 
 
 class SpikeList:
     """The spikes of a boolean array, line by line: a row of a matrix, or a row of pixels (W, C) of a frame.
 
-    They are held as the array or as a list of positions, whichever was used last; the other is built where it is asked
-    for. The array takes a byte a bin, the list four a spike.
+    They are held as bits or as a list of positions, whichever was used last; the other is built where it is asked for.
+    Bits take an eighth of a byte a bin, the list four bytes a spike.
 
     Attributes:
         start: the first entry of each line in `index`, (lines + 1,) int64; the last entry is the number of spikes.
         shape: the shape of the array, (rows, columns) or (frames, H, W, C).
     """
 
-    def __init__(self, start: Array, bits: Array) -> None:
+    def __init__(self, start: Array, words: Array, shape: tuple[int, ...]) -> None:
         self.start = start
-        self.shape: tuple[int, ...] = bits.shape
-        self._bits: Array | None = bits
+        self.shape = shape
+        self._words: Array | None = words
         self._index: Array | None = None
         # Backward may ask from several threads.
         self._lock = threading.Lock()
@@ -51,78 +56,99 @@ class SpikeList:
 
     @property
     def index(self) -> Array:
-        """The position of each spike within its line, ascending, int32. The boolean array is released."""
+        """The position of each spike within its line, ascending, int32. The bits are released."""
+        return self.listed(lambda words, index: parallel_for(_fill, len(words), words, self.start, index, grain=32))
+
+    def listed(self, fill: Callable[[Array, Array], None]) -> Array:
+        """Return `index`; if there is no list yet, by a function that writes it from the bits."""
         with self._lock:
             if self._index is None:
-                flat = as_bytes(self._lines(self._bits))
+                words: Any = self._words
                 index = empty((self.count,), np.int32)
-                parallel_for(_fill, len(flat), flat, self.start, index, grain=32)
-                self._index, self._bits = index, None
+                fill(words, index)
+                self._index, self._words = index, None
             return self._index
 
     @property
-    def bits(self) -> Array:
-        """The boolean array, contiguous, not to be written to. The list of positions is released."""
+    def words(self) -> Array:
+        """The spikes as bits, uint64 (lines, words): bit b of word w is place ``64 w + b``. The list is released."""
         with self._lock:
-            if self._bits is None:
-                bits = empty(self.shape, bool)
-                lines = self._lines(bits).view(np.uint8)
-                parallel_for(_scatter, len(lines), self.start, self._index, lines, grain=32)
-                self._bits, self._index = bits, None
-            return self._bits
-
-    def _lines(self, x: Any) -> Array:
-        return x.reshape(len(self.start) - 1, math.prod(self.shape[len(self.shape) // 2 :]))
+            if self._words is None:
+                words = empty(words_of(self.shape), np.uint64)
+                parallel_for(_scatter, len(words), self.start, self._index, words, grain=32)
+                self._words, self._index = words, None
+            return self._words
 
 
-# A word of eight spikes, bytes of 0 or 1, times this has their sum as its highest byte.
-_SUM = np.uint64(0x0101010101010101)
-_TOP_BYTE = np.uint64(56)
+def words_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the lines of an array of a shape, and the words of a line."""
+    split = len(shape) // 2
+    return math.prod(shape[:split]), -(-math.prod(shape[split:]) // WORD)
 
 
 @compiled
-def _count(first: int, last: int, x: Any, start: Any) -> None:
+def _bits(flat: Any, at: int, size: int) -> Any:
+    """Return the spikes flat[at : at + size], WORD at most, as bits."""
+    one, bits = np.uint64(1), np.uint64(0)
+    if at + WORD <= flat.size:
+        bits = load_bits(flat, at)
+        return bits if size == WORD else bits & ((one << np.uint64(size)) - one)
+    for i in range(size):
+        bits |= np.uint64(flat[at + i]) << np.uint64(i)
+    return bits
+
+
+@compiled
+def _pack(first: int, last: int, x: Any, words: Any, start: Any) -> None:
+    """Write the bits of rows of x, uint8 (rows, columns), and to start[1:] their numbers of spikes."""
     columns, flat = x.shape[1], x.reshape(-1)
-    words = columns // 8
     for row in range(first, last):
         count = 0
-        for word in range(words):
-            count += int((load_word(flat, row * columns + 8 * word) * _SUM) >> _TOP_BYTE)
-        for column in range(8 * words, columns):
-            count += x[row, column]
+        for word in range(words.shape[1]):
+            bits = _bits(flat, row * columns + WORD * word, min(WORD, columns - WORD * word))
+            words[row, word] = bits
+            count += int(number_of_ones(bits))
         start[row + 1] = count
+
+
+@compiled
+def _list_bits(bits: Any, low: int, index: Any, e: int) -> int:
+    while bits:
+        index[e] = low + int(trailing_zeros(bits))
+        e += 1
+        bits &= bits - np.uint64(1)
+    return e
 
 
 @compiled
 def list_row(row: int, x: Any, index: Any, e: int) -> int:
     """Write the spikes of a row of x, uint8 (rows, columns), to index, from entry e on; return the entry after them."""
     columns, flat = x.shape[1], x.reshape(-1)
-    words = columns // 8
-    for word in range(words):
-        rest = load_word(flat, row * columns + 8 * word)
-        while rest:
-            index[e] = 8 * word + int(trailing_zeros(rest)) // 8
-            e += 1
-            rest &= rest - np.uint64(1)
-    for column in range(8 * words, columns):
-        if x[row, column]:
-            index[e] = column
-            e += 1
+    for low in range(0, columns, WORD):
+        e = _list_bits(_bits(flat, row * columns + low, min(WORD, columns - low)), low, index, e)
     return e
 
 
 @compiled
-def _fill(first: int, last: int, x: Any, start: Any, index: Any) -> None:
-    for row in range(first, last):
-        list_row(row, x, index, start[row])
+def list_words(row: int, words: Any, index: Any, e: int) -> int:
+    """Write the spikes of a row of words of bits in the same way."""
+    for word in range(words.shape[1]):
+        e = _list_bits(words[row, word], WORD * word, index, e)
+    return e
 
 
 @compiled
-def _scatter(first: int, last: int, start: Any, index: Any, x: Any) -> None:
+def _fill(first: int, last: int, words: Any, start: Any, index: Any) -> None:
     for row in range(first, last):
-        x[row] = 0
+        list_words(row, words, index, start[row])
+
+
+@compiled
+def _scatter(first: int, last: int, start: Any, index: Any, words: Any) -> None:
+    for row in range(first, last):
+        words[row] = 0
         for e in range(start[row], start[row + 1]):
-            x[row, index[e]] = 1
+            words[row, index[e] // WORD] |= np.uint64(1) << np.uint64(index[e] % WORD)
 
 
 def as_bytes(x: Array) -> Array:
@@ -131,14 +157,13 @@ def as_bytes(x: Array) -> Array:
 
 
 def find_spikes(x: Array) -> SpikeList:
-    """Count the spikes of x, boolean (rows, columns) or (frames, H, W, C), and return them; x must not change after."""
+    """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C); x may change after."""
     split = x.ndim // 2
     lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
-    flat = as_bytes(x.reshape(lines, places))
-    start = np.zeros(lines + 1, np.int64)
-    parallel_for(_count, lines, flat, start, grain=32)
+    start, words = np.zeros(lines + 1, np.int64), empty(words_of(x.shape), np.uint64)
+    parallel_for(_pack, lines, as_bytes(x.reshape(lines, places)), words, start, grain=32)
     np.cumsum(start, out=start)
-    return SpikeList(start, flat.view(bool).reshape(x.shape))
+    return SpikeList(start, words, x.shape)
 
 
 # Parts in which a list is sorted, for the threads, if it is at least so long.

@@ -53,7 +53,9 @@ __all__ = [
 
 _OPERATORS = elementwise.OPERATORS | products.OPERATORS | indexing.OPERATORS
 _METHODS: dict[str, Any] = elementwise.METHODS | shapes.METHODS | reductions.METHODS | indexing.METHODS
-_FUNCTIONS: dict[str, Any] = elementwise.FUNCTIONS | shapes.FUNCTIONS | products.FUNCTIONS | indexing.FUNCTIONS
+_FUNCTIONS: dict[str, Any] = (
+    elementwise.FUNCTIONS | shapes.FUNCTIONS | products.FUNCTIONS | indexing.FUNCTIONS | reductions.FUNCTIONS
+)
 # The names of all methods and functions.
 METHODS, FUNCTIONS = tuple(_METHODS), tuple(_FUNCTIONS)
 

@@ -1,4 +1,4 @@
-"""Reductions and cumulative sums."""
+"""Reductions, cumulative sums and sorting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.fake_cupy.array import DeviceArray, checked_type, empty, launch, made, view
-from tests.support.fake_cupy.shapes import astype, ravel, reshape
+from tests.support.fake_cupy.shapes import astype, copy, ravel, reshape
 
 REDUCTIONS = ("all", "any", "argmax", "argmin", "max", "min", "sum")
 
@@ -54,3 +54,13 @@ def _add_block_sums(rows: DeviceArray) -> None:
 
 
 METHODS: dict[str, Any] = {name: partialmethod(reduction, name) for name in REDUCTIONS} | {"cumsum": cumsum}
+
+
+def sort(x: DeviceArray, axis: int = -1) -> DeviceArray:
+    """Return a copy of x that is sorted along an axis."""
+    out = copy(x)
+    launch("sort", lambda: out.host.sort(axis=axis), [out], [out])
+    return out
+
+
+FUNCTIONS: dict[str, Any] = {"sort": sort}

@@ -1,0 +1,226 @@
+"""`Bands`: the energy of a wave in bands of frequency, step by step.
+
+The wave is cut into overlapping frames, one a step. The power spectrum of a frame is weighted by each band's filter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer import backend, check
+
+Floats = npt.NDArray[np.float64]
+
+_SCALES = ("mel", "gammatone")
+_REFERENCES = ("recording", "channel")
+# The frequencies of a spectrum are so much closer than the slope of the narrowest filter is wide.
+_PER_SLOPE = 2
+_MOST_SAMPLES = 2**20
+# The width of a gammatone filter in equivalent rectangular bandwidths.
+_ERBS = 1.019
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A bank of filters: the energy of a wave in bands of frequency, step by step, as values from 0 to 1.
+
+    Step k has the frame of `window` ms whose middle lies at ``(k + 1/2) dt``, under a Hann window w; samples before and
+    after the wave are 0. With X the frame's Fourier transform, of n samples with zeros behind the frame, the energy of
+    band c is a share of the frame's mean square::
+
+        E[k, c] = sum_f H_c(f) 2 |X(f)|^2 / (n sum w^2)
+
+    It is measured in decibels under a reference, and a range of them becomes 0 to 1::
+
+        x[k, c] = min(1, max(0, 1 + 10 log10(E[k, c] / reference) / range_db))
+
+    The filters H are one of two scales. "mel": triangles in f, whose corners, also the lowest and the highest, lie at
+    equal distances on the mel scale ``2595 log10(1 + f / 700)`` from `low` to `high`. "gammatone": the squared
+    magnitude of gammatone filters of order 4, ``H_c(f) = (1 + ((f - f_c) / (1.019 ERB(f_c)))^2)^-4`` with ``ERB(f) =
+    24.7 (0.00437 f + 1)`` and the f_c at equal distances on ``21.4 log10(0.00437 f + 1)`` from `low` to `high`.
+
+    All options are in Hz and ms: another sampling rate gives the same bands, as far as both waves hold the same sound.
+    The same wave gives the same bits, on any number of cores.
+
+    Attributes:
+        frequencies: the middle of each band in Hz, (channels,).
+
+    Args:
+        rate: samples of the wave per second, Hz.
+        channels: the number of bands.
+        low: the lowest frequency in Hz.
+        high: the highest frequency in Hz, at most half the rate; None: half the rate.
+        dt: the step in ms.
+        window: the length of a frame in ms.
+        scale: "mel" or "gammatone".
+        reference: what becomes 1: "recording", the largest energy of all bands and steps of a recording; "channel", the
+            largest of each band; or a number, the mean square of a wave whose full scale is 1, for a fixed level.
+        range_db: how far below the reference values become 0, in dB.
+
+    Raises:
+        TypeError: a number is of another type.
+        ValueError: a number is out of range, or a word is unknown. In a call: the wave is not (samples,), or not
+            finite.
+
+    Source: O'Shaughnessy 1987, "Speech Communication", for mel; Davis and Mermelstein 1980 for the triangles; Patterson
+    et al. 1987 and Glasberg and Moore 1990 for gammatone filters and ERB.
+
+    >>> bands = Bands(8000, channels=8, low=100.0)
+    >>> bands.frequencies.round().tolist()
+    [274.0, 486.0, 744.0, 1057.0, 1440.0, 1905.0, 2471.0, 3161.0]
+    >>> tone = 0.5 * np.sin(2 * np.pi * 1057 * np.arange(800) / 8000)
+    >>> bands(tone).shape, bands(tone)[10].round(2).tolist()
+    ((20, 8), [0.0, 0.0, 0.75, 1.0, 0.73, 0.0, 0.0, 0.0])
+    """
+
+    rate: float
+    channels: int = 64
+    low: float = 80.0
+    high: float | None = None
+    dt: float = 5.0
+    window: float = 25.0
+    scale: str = "mel"
+    reference: str | float = "recording"
+    range_db: float = 60.0
+
+    def __post_init__(self) -> None:
+        op = "Bands"
+        rate = check.positive(op, "rate", self.rate)
+        check.integer(op, "channels", self.channels, least=1)
+        low = check.not_negative(op, "low", self.low)
+        high = rate / 2 if self.high is None else check.positive(op, "high", self.high)
+        if high > rate / 2:
+            raise ValueError(f"{op}: high must be at most half the rate, {rate / 2:g} Hz, got {high:g}")
+        if low >= high:
+            raise ValueError(f"{op}: low must be under high, {high:g} Hz, got {low:g}")
+        check.time_step(op, "dt", self.dt)
+        check.positive(op, "window", self.window)
+        check.one_of(op, "scale", self.scale, _SCALES)
+        if isinstance(self.reference, str):
+            check.one_of(op, "reference", self.reference, _REFERENCES)
+        else:
+            check.positive(op, "reference", self.reference)
+        check.positive(op, "range_db", self.range_db)
+        if self._fft_samples > _MOST_SAMPLES:
+            raise ValueError(
+                f"{op}: channels and window must need at most {_MOST_SAMPLES} samples for the transform of a frame, "
+                f"got {self.channels} channels and {self.window:g} ms at {rate:g} Hz"
+            )
+
+    @property
+    def frequencies(self) -> Floats:
+        """The middle of each band in Hz, (channels,)."""
+        return self._corners[1:-1] if self.scale == "mel" else self._corners
+
+    def steps(self, samples: int) -> int:
+        """Return the number of steps in which a wave of so many samples begins and ends."""
+        # The tolerance absorbs the rounding of rate and dt.
+        return max(0, math.ceil(samples / self._hop - 1e-9))
+
+    def __call__(self, wave: Any, *, duration: float | None = None) -> Floats:
+        """Return the bands of a wave, (T, channels), from 0 to 1.
+
+        Args:
+            wave: (samples,); floating numbers of full scale 1, or signed integers, whose full scale is that of their
+                type.
+            duration: the time that the steps cover, in ms: ``T = round(duration / dt)``. What is longer is cut, what is
+                shorter is followed by zeros. None: the whole wave.
+        """
+        samples = _samples(wave)
+        own = self.steps(len(samples))
+        steps = own if duration is None else round(check.positive("Bands", "duration", duration) / self.dt)
+        check.memory("Bands", "the bands", (steps, self.channels), 8)
+        found = np.zeros((steps, self.channels))
+        energy = self._energy(samples, min(own, steps))
+        if isinstance(self.reference, str):
+            reference = energy.max(axis=None if self.reference == "recording" else 0, initial=0.0)
+        else:
+            reference = np.float64(self.reference)
+        with np.errstate(divide="ignore", invalid="ignore"):  # silence: 0 / 0, and the logarithm of 0
+            level = 1 + 10 * np.log10(energy / reference) / self.range_db
+        np.clip(np.where(energy > 0, level, 0.0), 0.0, 1.0, out=found[: len(energy)])
+        return found
+
+    def _energy(self, samples: Floats, steps: int) -> Floats:
+        """Return the energies of the first steps, (steps, channels)."""
+        from cuslayer.kernels.host.blas import matmul
+
+        width, n = self._frame_samples, self._fft_samples
+        # sin^2 at the middles of the samples: a frame of one sample keeps it.
+        hann = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2
+        first = np.rint((np.arange(steps) + 0.5) * self._hop - width / 2).astype(np.int64) + width
+        padded = np.concatenate([np.zeros(width), samples, np.zeros(2 * width + math.ceil(self._hop))])
+        frames = padded[first[:, None] + np.arange(width)] * hann
+        spectrum = np.fft.rfft(frames, n)
+        power = spectrum.real**2 + spectrum.imag**2
+        power *= 2 / (n * (hann**2).sum())
+        filters = _filters(self.scale, self._corners.tobytes(), float(self.rate), n)
+        return np.maximum(matmul(power, filters), 0.0)
+
+    @property
+    def _hop(self) -> float:
+        """Samples per step."""
+        return self.rate * self.dt / 1000
+
+    @property
+    def _frame_samples(self) -> int:
+        """Samples per frame."""
+        return max(1, round(self.rate * self.window / 1000))
+
+    @property
+    def _corners(self) -> Floats:
+        """The corners of the triangles, (channels + 2,), or the middles of gammatone filters, (channels,), in Hz."""
+        high = self.rate / 2 if self.high is None else self.high
+        if self.scale == "mel":
+            first, last = (2595 * math.log10(1 + f / 700) for f in (self.low, high))
+            return 700 * (10 ** (np.linspace(first, last, self.channels + 2) / 2595) - 1)
+        first, last = (21.4 * math.log10(1 + 0.00437 * f) for f in (self.low, high))
+        return (10 ** (np.linspace(first, last, self.channels) / 21.4) - 1) / 0.00437
+
+    @property
+    def _fft_samples(self) -> int:
+        """Samples of a transform: a power of two, so that each filter has several frequencies."""
+        corners = self._corners
+        slope = float(np.diff(corners).min() if self.scale == "mel" else _erb(corners).min())
+        return 2 ** math.ceil(math.log2(max(self._frame_samples, _PER_SLOPE * self.rate / slope)))
+
+
+def _erb(frequency: Floats) -> Floats:
+    """Return the width of the gammatone filter at a frequency, both in Hz."""
+    return _ERBS * 24.7 * (0.00437 * frequency + 1)
+
+
+@lru_cache(maxsize=8)
+def _filters(scale: str, corners: bytes, rate: float, n: int) -> Floats:
+    """Return the filters at the frequencies of a transform of n samples, (n // 2 + 1, channels), read-only."""
+    f = np.fft.rfftfreq(n, 1 / rate)[:, None]
+    at = np.frombuffer(corners)
+    if scale == "mel":
+        rising, falling = (f - at[:-2]) / (at[1:-1] - at[:-2]), (at[2:] - f) / (at[2:] - at[1:-1])
+        found = np.maximum(0.0, np.minimum(rising, falling))
+    else:
+        found = (1 + ((f - at) / _erb(at)) ** 2) ** -4.0
+    found.setflags(write=False)
+    return found
+
+
+def _samples(wave: Any) -> Floats:
+    """Return a wave as float64, (samples,), of full scale 1."""
+    given = backend.to_numpy(wave)
+    if given.dtype.kind not in "if":
+        raise TypeError(f"Bands: wave must be floating or signed integers, got {given.dtype}")
+    if given.ndim != 1:
+        hint = "; of several channels take one, or their mean" if given.ndim == 2 else ""
+        raise ValueError(f"Bands: wave must be (samples,), got shape {given.shape}{hint}")
+    found = given.astype(np.float64)
+    if given.dtype.kind == "i":
+        return found / 2.0 ** (8 * given.dtype.itemsize - 1)
+    if found.size:
+        check.finite_range("Bands", "wave", float(found.min()), float(found.max()))
+    return found

@@ -1,0 +1,1 @@
+"""Networks in the Neuromorphic Intermediate Representation (NIR), which other libraries read: write and read."""

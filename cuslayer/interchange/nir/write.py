@@ -1,0 +1,216 @@
+"""Write networks as NIR files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import to_numpy
+from cuslayer.extras import optional
+from cuslayer.files import write_whole
+from cuslayer.interchange.axes import conv_outward, dense_outward
+from cuslayer.interchange.input_shape import input_shape_of
+from cuslayer.interchange.nir.approximate import approximated
+from cuslayer.interchange.nir.dialects import Dialect, dialect_of
+from cuslayer.interchange.nir.neurons import Written, node_of, note_of
+from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Shift
+from cuslayer.network.container import chain_of
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.tape import no_grad
+
+
+def export_nir(
+    net: Sequential,
+    path: str | Path,
+    *,
+    dialect: str = "nir",
+    step: float | None = None,
+    input_shape: int | tuple[int, ...] | None = None,
+    approximate: Any = None,
+) -> list[float]:
+    """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
+
+    Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
+    LIF, CubaLIF or, where a step keeps nothing, Threshold. Frames are (C, H, W) there: the weights of a dense layer
+    behind frames are sorted accordingly, behind a Flatten. The gain of pooling is in the neurons behind it. Weights are
+    those after their hooks. Dropout, surrogates and what is trained are left out of NIR; the metadata of neurons has
+    them for `import_nir`.
+
+    NIR's time is continuous. Written are the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
+    is ours exactly: with a the share that a step keeps, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
+    ``v > v_threshold``, which is the float32 number next under theta. Readers differ, and ``dialect`` writes what one
+    of them needs; the table is in docs/exchange.md.
+
+    Args:
+        net: the network, a chain of layers.
+        path: the file; it is written atomically.
+        dialect: "nir", "snntorch", "norse" or "sinabs": whose reader the file is for.
+        step: the step in the file's unit of time; by default that of the dialect, in "nir" the neurons' in seconds.
+        input_shape: (H, W, C), (N,) or N; needed unless net is a `Network` or begins with a dense layer.
+        approximate: an input (T, N, ...). Spike response neurons, which NIR does not have, are written as CUBA neurons
+            that reset to 0, and their error is measured on this input.
+
+    Returns:
+        For each layer of neurons that was approximated, the share of its spikes that moved: of those of both networks
+        together, the ones at a step and a neuron where the other has none. Each approximated layer is one step earlier,
+        which does not count.
+
+    Raises:
+        ValueError: the network has branches, NIR or the dialect cannot say what a layer is, neurons differ in dt, or
+            the input's shape is not known. Also if the file cannot be written.
+        TypeError: net is not a network, or an argument has the wrong type.
+        ImportError: nir is not installed.
+
+    Source: Pedersen et al. 2024, "Neuromorphic intermediate representation: a unified instruction set for
+    interoperable brain-inspired computing", Nature Communications 15.
+
+    >>> import tempfile
+    >>> from cuslayer.interchange import import_nir
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import CUBA
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_nir(Network("8x8x2-4c3-2a-10", CUBA()), f"{folder}/trained.nir")
+    ...     [type(layer).__name__ for layer in import_nir(f"{folder}/trained.nir").layers]
+    []
+    ['Conv', 'CUBA', 'Pool', 'CUBA', 'Dense', 'CUBA']
+    """
+    if not isinstance(net, Sequential):
+        raise TypeError(f"export_nir: net must be a network, got {type(net).__name__}")
+    library = optional("export_nir", "nir", "nir")
+    spoken = dialect_of("export_nir", dialect)
+    shape = input_shape_of("export_nir", net, input_shape)
+    moved: list[float] = []
+    if approximate is not None:
+        net, moved = approximated(net, approximate)
+    dts = {layer.dt for layer in net.layers if is_neuron(layer)}
+    if len(dts) != 1:
+        raise ValueError(f"export_nir: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(dts))}")
+    dt = dts.pop()
+    if step is None:
+        step = 1e-3 * dt if spoken.step is None else spoken.step
+    how = Written(spoken, check.positive("export_nir", "step", step), dt)
+    nodes = [library.Input(np.array(_outward(shape)))]
+    for node in chain_of("export_nir", net):
+        where = f"export_nir: layer {node}, {check.one_line(node.stage)},"
+        if is_neuron(node.stage):
+            neuron = as_neuron("export_nir", node.stage)
+            kind, fields = node_of(where, neuron, shape, how)
+            nodes.append(getattr(library, kind)(**fields, metadata=note_of(neuron, how)))
+            how = how._replace(gain=1.0)
+        elif not isinstance(node.stage, Dropout):
+            if how.gain != 1.0:
+                raise ValueError(f"{where} must be neurons: NIR has no gain of pooling but in neurons")
+            found, gain = _layer_nodes(library, where, node.stage, shape, how)
+            nodes, how = [*nodes, *found], how._replace(gain=gain)
+            shape = node.stage.output_shape(shape)
+    if how.gain != 1.0:
+        raise ValueError("export_nir: the last pooling layer must have neurons behind it, which have its gain in NIR")
+    nodes.append(library.Output(np.array(_outward(shape))))
+    _write(library, _graph(library, nodes), path)
+    return moved
+
+
+def _graph(library: Any, nodes: list[Any]) -> Any:
+    """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
+    width = len(str(len(nodes)))
+    middle = [f"layer_{i:0{width}}_{type(node).__name__.lower()}" for i, node in enumerate(nodes[1:-1])]
+    names = ["input", *middle, "output"]
+    return library.NIRGraph(dict(zip(names, nodes, strict=True)), list(itertools.pairwise(names)))
+
+
+class _Readable:
+    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def to_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._graph.to_dict()
+        for fields in found["nodes"].values():
+            fields.pop("v_reset", None)
+        return found
+
+
+def _write(library: Any, graph: Any, path: str | Path) -> None:
+    memory = io.BytesIO()
+    library.write(memory, _Readable(graph))
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_nir")
+
+
+def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> tuple[list[Any], float]:
+    """Return the nodes of a layer that is no neuron, and the gain that the neurons behind it must have."""
+    if isinstance(layer, Dense):
+        return _dense(library, layer, shape, how.dialect), 1.0
+    if isinstance(layer, Conv):
+        return [_conv(library, where, layer, shape)], 1.0
+    if isinstance(layer, Pool):
+        return _pool(library, where, layer, shape, how.dialect)
+    if isinstance(layer, Shift) or (isinstance(layer, Delay) and layer.mode == "floor"):
+        delay = layer.delay if isinstance(layer, Shift) else to_numpy(layer.delay.data)
+        steps = np.broadcast_to(whole_steps(delay, layer.dt)[0], shape)
+        if (steps < 0).any():
+            raise ValueError(f"{where} must not advance: NIR has delays only")
+        outward = steps.transpose(2, 0, 1) if len(shape) == 3 else steps
+        return [library.Delay(delay=np.ascontiguousarray(outward) * how.step)], 1.0
+    raise ValueError(f"{where} has no form in NIR")
+
+
+def _dense(library: Any, layer: Dense, shape: tuple[int, ...], dialect: Dialect) -> list[Any]:
+    with no_grad():
+        weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
+    flatten = [library.Flatten(input_type=np.array(_outward(shape)), start_dim=0, end_dim=-1)]
+    if dialect.linear and layer.bias is None:
+        linear = library.Linear(weight=weight)
+    else:
+        linear = library.Affine(weight=weight, bias=_bias(layer, weight))
+    return [*(flatten if len(shape) == 3 else []), linear]
+
+
+def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
+    with no_grad():
+        weight = conv_outward(to_numpy(layer.effective_weight().data))
+    if weight.shape[2] != weight.shape[3]:
+        raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
+    if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels for all
+        every = np.zeros((len(weight), layer.in_channels, *weight.shape[2:]), weight.dtype)
+        inputs, outputs = weight.shape[1], len(weight) // layer.groups
+        for group in range(layer.groups):
+            rows = slice(group * outputs, (group + 1) * outputs)
+            every[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+        weight = every
+    return library.Conv2d(
+        input_shape=shape[:2],
+        weight=weight,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=1,
+        bias=_bias(layer, weight),
+    )
+
+
+def _bias(layer: Any, weight: Any) -> Any:
+    return np.zeros(len(weight), weight.dtype) if layer.bias is None else to_numpy(layer.bias.data)
+
+
+def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], dialect: Dialect) -> tuple[list[Any], float]:
+    if layer.weight_hook or layer.dilation != (1, 1):
+        raise ValueError(f"{where} must have neither hooks nor dilation: NIR's sum has neither")
+    for side, kernel, stride, padding in zip(shape, layer.kernel_size, layer.stride, layer.padding, strict=False):
+        if (side + 2 * padding - kernel) % stride:
+            raise ValueError(f"{where} must divide its input of {side}: NIR leaves out what is over")
+    pooling, taps = (library.SumPool2d, 1) if dialect.sums else (library.AvgPool2d, np.prod(layer.kernel_size))
+    sizes = (np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding))
+    return [pooling(*sizes)], float(layer.gain * taps)
+
+
+def _outward(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (H, W, C) as (C, H, W), and (N,) as it is."""
+    return (shape[2], *shape[:2]) if len(shape) == 3 else shape

@@ -1,0 +1,140 @@
+"""Sigma-delta neurons on the CPU: twins of `sigma_delta.cu`.
+
+The loops run over blocks of columns; see `cuslayer/jit.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
+from cuslayer.kernels.surrogate.cpu import slopes
+
+
+@compiled
+def _forward(
+    first: int,
+    last: int,
+    states: Any,
+    x: Any,
+    u: Any,
+    s: Any,
+    passes: Any,
+    theta: Any,
+    sums: bool,
+    rectifies: bool,
+    least: Any,
+) -> None:
+    most, zero = min(BLOCK, last - first), x.dtype.type(0)
+    total, sent = np.empty(most, x.dtype), np.empty(most, x.dtype)
+    for low in range(first, last, BLOCK):
+        width = min(BLOCK, last - low)
+        total[:width] = states[0, low : low + width]
+        sent[:width] = states[1, low : low + width]
+        for t in range(x.shape[0]):
+            given = x[t, low : low + width]
+            change = u[t, low : low + width]
+            fired = s[t, low : low + width]
+            through = passes[t, low : low + width]
+            for j in range(width):
+                value = total[j] + given[j] if sums else given[j]
+                value = zero if abs(value) < least else value
+                active = zero if rectifies and value < zero else value
+                difference = active - sent[j]
+                difference = zero if abs(difference) < least else difference
+                fires = abs(difference) >= theta
+                total[j] = value
+                sent[j] = active if fires else sent[j]
+                change[j] = difference
+                fired[j] = fires
+                through[j] = not (rectifies and value <= zero)
+        states[0, low : low + width] = total[:width]
+        states[1, low : low + width] = sent[:width]
+
+
+def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
+    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), of the input x.
+
+    Args:
+        x: (T, ...), the weighted input.
+        spiking: threshold and activation.
+        states: (2, columns), the sum of the input, and the activation that was sent last, before the first step, which
+            become those after the last; by default 0.
+    """
+    u, s, passes = empty(x.shape, x.dtype), empty(x.shape, bool), empty(x.shape, bool)
+    if states is None:
+        states = np.zeros((2, math.prod(x.shape[1:])), x.dtype)
+    flat, real = columns(x), x.dtype.type
+    arguments = states, flat, columns(u), columns(s.view(np.uint8)), columns(passes.view(np.uint8))
+    constants = real(spiking.theta), spiking.sums, spiking.rectifies, real(least_state(x.dtype))
+    parallel_for(_forward, flat.shape[1], *arguments, *constants, grain=GRAIN)
+    return u, s, passes
+
+
+@compiled
+def _adjoint(
+    first: int,
+    last: int,
+    g: Any,
+    u: Any,
+    passes: Any,
+    y: Any,
+    c: SurrogateNumbers,
+    sums: bool,
+    exact: bool,
+    least: Any,
+) -> None:
+    most, zero, one = min(BLOCK, last - first), g.dtype.type(0), g.dtype.type(1)
+    of_total, of_sent = np.empty(most, g.dtype), np.empty(most, g.dtype)
+    size, slope = np.empty(most, g.dtype), np.empty(most, g.dtype)
+    for low in range(first, last, BLOCK):
+        width = min(BLOCK, last - low)
+        of_total[:width] = 0
+        of_sent[:width] = 0
+        for t in range(g.shape[0] - 1, -1, -1):
+            grad = g[t, low : low + width]
+            change = u[t, low : low + width]
+            through = passes[t, low : low + width]
+            out = y[t, low : low + width]
+            if exact:
+                for j in range(width):
+                    size[j] = abs(change[j])
+                slopes(slope[:width], size[:width], c)
+                for j in range(width):
+                    slope[j] = size[j] * slope[j] + (one if size[j] >= c.theta else zero)
+            else:
+                slope[:width] = one
+            for j in range(width):
+                of_change = (grad[j] + of_sent[j]) * slope[j]
+                rest = of_sent[j] - of_change
+                of_sent[j] = zero if abs(rest) < least else rest
+                value = (of_change if through[j] else zero) + (of_total[j] if sums else zero)
+                of_total[j] = zero if abs(value) < least else value
+                out[j] = of_total[j]
+
+
+def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
+    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...).
+
+    With D = 1, or with ``exact`` ``(|u| >= theta) + |u| dt rho(|u|)``, for t descending::
+
+        g_u[t] = D[t] (g[t] + g_r[t])
+        g_r[t-1] = g_r[t] - g_u[t]
+        g_v[t] = g_v[t+1] + g_u[t] passes[t]
+
+    which is the gradient of x[t]; without sums ``g_u[t] passes[t]``.
+    """
+    y = empty(g.shape, g.dtype)
+    flat = columns(g)
+    arguments = flat, columns(u), columns(passes.view(np.uint8)), columns(y), surrogate_numbers(spiking, g.dtype)
+    least = g.dtype.type(least_state(g.dtype))
+    parallel_for(_adjoint, flat.shape[1], *arguments, spiking.sums, spiking.exact, least, grain=GRAIN)
+    return y

@@ -1,0 +1,39 @@
+"""Launchers of `sigma_delta.cu`: sigma-delta neurons and their gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuslayer.backend import Array
+from cuslayer.kernels.cuda.launch import contiguous, empty, neurons_over_time, over_time
+from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.kernels.surrogate.constants import surrogate_numbers
+
+__all__ = ["adjoint", "forward"]
+
+
+def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
+    """Return the change u, whether it is sent, and whether the activation passes it, all (T, ...), of the input x.
+
+    `states`, (2, columns), are those before the first step, and become those after the last; by default 0.
+    """
+    passes, held = empty(x, x.shape, bool), states is not None
+    u, s = neurons_over_time(
+        "sigma_delta",
+        x,
+        x=contiguous(x),
+        states=states if held else empty(x, (0,), x.dtype),
+        held=held,
+        passes=passes,
+        theta=spiking.theta,
+        sums=spiking.sums,
+        rectifies=spiking.rectifies,
+    )
+    return u, s, passes
+
+
+def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
+    """Return the gradient of the weighted input, of the gradient g of what is sent and the changes u (T, ...)."""
+    arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "passes": contiguous(passes)}
+    arguments = arrays | surrogate_numbers(spiking, g.dtype)._asdict() | {"sums": spiking.sums, "exact": spiking.exact}
+    return over_time("sigma_delta_adjoint", g, **arguments)

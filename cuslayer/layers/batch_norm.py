@@ -1,0 +1,159 @@
+"""Batch normalization of the weighted input of neurons, over time, samples and pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace
+from cuslayer.layers.base import Layer, Shape
+from cuslayer.tape import Tensor, as_tensor
+
+SCALES = ("none", "power", "std")
+
+
+class BatchNorm(Layer):
+    """Batch normalization over time, between a layer and its neurons.
+
+    With the mean m and the variance v of each channel over steps, samples and pixels of a batch::
+
+        scale="none"     y = x - m
+        scale="power"    y = height (x - m) / 2^ceil(log2 sqrt(v + eps))
+        scale="std"      y = height (x - m) / sqrt(v + eps)
+
+    and with ``trained=True`` a trained gain for each channel in place of the height, and an offset. In evaluation m and
+    v are the running ones, ``m += momentum (m_batch - m)`` at each batch of training. "none" and "power" suit
+    neuromorphic hardware: a mean is a bias of the neuron, and a power of two a shift. The gradient goes through mean
+    and variance; the power of two is taken for a constant. For the normalization that depends on the threshold,
+    the height is a multiple of theta.
+
+    Args:
+        features: the number of channels, the last axis of x.
+        scale: "none", "power" or "std".
+        height: the standard deviation of the output for "std"; the factor for "power".
+        trained: whether gain and offset are trained.
+        momentum: the share of a batch in the running mean and variance.
+        eps: added to the variance.
+        mean_hook: a function of the mean (C,) before it is subtracted, such as ``functools.partial(cs.quantize,
+            step=2)``; None for none.
+        exponents: the least and the most exponent of "power".
+
+    Attributes:
+        mean: (features,), the running mean, not trained.
+        var: (features,), the running variance, not trained.
+        gain: (features,); None unless trained.
+        offset: (features,); None unless trained.
+
+    Raises:
+        ValueError: a size or a constant is out of range, or scale is unknown.
+        TypeError: an argument has the wrong type.
+
+    Source: Ioffe and Szegedy 2015 (arXiv 1502.03167); over time with the threshold as height Zheng et al. 2021 (arXiv
+    2011.05280); mean alone and powers of two as lava-dl has them.
+
+    >>> import numpy as np
+    >>> norm = BatchNorm(1, scale="none")
+    >>> norm(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)).data.ravel().tolist()
+    [-1.0, 0.0, 1.0]
+    """
+
+    keeps_shape = keeps_steps = True
+    memory = 0
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        scale: str = "std",
+        height: float = 1.0,
+        trained: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        mean_hook: Callable[[Tensor], Tensor] | None = None,
+        exponents: tuple[int, int] = (-8, 8),
+    ) -> None:
+        op = "BatchNorm"
+        self.features = check.integer(op, "features", features, least=1)
+        self.scale = check.one_of(op, "scale", scale, SCALES)
+        self.height, self.eps = check.positive(op, "height", height), check.positive(op, "eps", eps)
+        self.momentum = check.fraction(op, "momentum", momentum)
+        if not isinstance(trained, bool):
+            raise TypeError(f"{op}: trained must be a bool, got {type(trained).__name__}")
+        if mean_hook is not None and not callable(mean_hook):
+            raise TypeError(f"{op}: mean_hook must be callable, got {type(mean_hook).__name__}")
+        if not isinstance(exponents, tuple) or len(exponents) != 2 or exponents[0] > exponents[1]:
+            raise ValueError(f"{op}: exponents must be (least, most), got {exponents!r}")
+        self.trained, self.mean_hook, self.exponents = trained, mean_hook, exponents
+        self.mean, self.var = Tensor(np.zeros(features, np.float32)), Tensor(np.ones(features, np.float32))
+        self.gain = Tensor(np.full(features, height, np.float32), requires_grad=True) if trained else None
+        self.offset = Tensor(np.zeros(features, np.float32), requires_grad=True) if trained else None
+
+    @property
+    def scalable(self) -> bool:
+        return False
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the normalized input, of x's shape, (T, N, ..., features).
+
+        Raises:
+            ValueError: x has another number of channels.
+        """
+        x = as_tensor(x)
+        check.time_first("BatchNorm", "x", x, least_dimensions=3)
+        self.output_shape(x.shape[2:])
+        if self.training and x.size:
+            axes = tuple(range(x.ndim - 1))
+            mean = x.mean(axis=axes)
+            distance = x - mean
+            var = (distance * distance).mean(axis=axes)
+            for running, found in ((self.mean, mean), (self.var, var)):
+                # In place, so that a captured step finds it.
+                kept, share = running.data, running.dtype.type(self.momentum)
+                kept[...] = kept + share * (found.data.astype(kept.dtype) - kept)
+        else:
+            mean, var = self.mean, self.var
+        y = x - (mean if self.mean_hook is None else self.mean_hook(mean))
+        if self.scale == "std":
+            y = y / (var + self.eps).sqrt()
+        elif self.scale == "power":
+            y = y * Tensor(self._inverse_power(var.data))
+        if self.gain is not None and self.offset is not None:
+            return y * self.gain + self.offset
+        return y if self.scale == "none" or self.height == 1.0 else y * self.height
+
+    def _inverse_power(self, var: Array) -> Array:
+        """Return one over the power of two at or above the standard deviation."""
+        xp, (least, most) = namespace(var), self.exponents
+        # The ceiling of the binary logarithm of the standard deviation, which lies between -64 and 64.
+        exponent = 64 - xp.trunc(64 - xp.log(var + self.eps) / (2 * math.log(2)))
+        power: Array = (0 * exponent + 2) ** -exponent.clip(least, most)
+        return power.astype(var.dtype)
+
+    def constants(self) -> list[Tensor]:
+        return [p for p in (self.mean, self.offset) if p is not None]
+
+    def streamed(self) -> Callable[..., Array] | None:
+        if type(self).__call__ is not BatchNorm.__call__:
+            return super().streamed()
+
+        def run(x: Array) -> Array:
+            was, self.training = self.training, False  # a stream is an evaluation
+            try:
+                return self(x).data
+            finally:
+                self.training = was
+
+        return run
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape and shape[-1] != self.features:
+            raise ValueError(f"BatchNorm: x must have {self.features} channels, got {shape[-1]}")
+        return shape
+
+    def __repr__(self) -> str:
+        scale = "" if self.scale == "std" else f", scale={self.scale!r}"
+        return f"BatchNorm({self.features}{scale}{', trained=True' if self.trained else ''})"

@@ -1,0 +1,298 @@
+"""Recurrent populations: neurons with a layer from their own spikes back to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.recurrent.constants import Backward, Geometry, Program
+from cuslayer.layers.base import Layer, Shape
+from cuslayer.layers.conv import Conv
+from cuslayer.layers.delay import shift
+from cuslayer.layers.dense import Dense
+from cuslayer.neurons.base import Neuron, StepByStep, as_neuron
+from cuslayer.neurons.dynamics import of_constants, per_column
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled
+
+_KINDS = "SRM, LIF, CUBA or AdaptiveLIF with spikes of 1"
+
+
+class RecurrentStates:
+    """The state of a recurrent population between calls; None before the first."""
+
+    def __init__(self) -> None:
+        self.held: Any = None
+
+    def begin(self, x: Array, program: Program, delay: int) -> Any:
+        """Return the state before the input x (T, N, ...): that after the last call, at first 0.
+
+        Raises:
+            ValueError: x is on a GPU, or has another shape or type than in the last call.
+        """
+        if namespace(x) is not np:
+            raise ValueError("recurrent: a state between calls is kept on the CPU only, got x on a GPU")
+        if self.held is None:
+            self.held = kernels.of(x).recurrent.held(x, program, delay)
+        inputs = self.held.inputs
+        if inputs.shape[::2] != (x.shape[1], math.prod(x.shape[2:])) or inputs.dtype != x.dtype:
+            was = f"{inputs.shape[0]} samples of {inputs.shape[2]} neurons, {inputs.dtype}"
+            raise ValueError(f"recurrent: x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
+        return self.held
+
+
+@differentiable
+def recurrent(
+    x: Array,
+    weight: Array,
+    /,
+    *given: Array,
+    program: Program,
+    delay: int = 1,
+    geometry: Geometry | None = None,
+    states: RecurrentStates | None = None,
+    trained: bool = False,
+) -> tuple[Array, Pullback]:
+    """Return the spikes of neurons that also get their own earlier spikes through weights.
+
+    ::
+
+        z[t] = x[t] + W s[t - delay]
+        s[t] = the neurons' spikes for the weighted input z
+
+    Backward goes back in time: ``g_s[t] + W' g_z[t + delay]`` is the gradient of a spike, g_z that of the weighted
+    input, ``g_x = g_z`` and ``g_W = sum over t, n of s[t - delay, n] g_z[t, n]'``.
+
+    Args:
+        x: (T, N, ...), the weighted input from other layers, float32 or float64.
+        weight: (neurons, neurons), that of a dense layer; or (kh, kw, C / groups, C), that of a convolution.
+        given: the shares that a step keeps of the neurons' states, each of which broadcasts to the neurons.
+        program: the neurons.
+        delay: the steps after which a spike reaches its own population, 1 or more.
+        geometry: that of a convolution, which keeps the frame; None for a dense layer.
+        states: the state between calls; None to begin with 0.
+        trained: whether the shares have gradients.
+
+    Returns:
+        Spikes of x's shape, boolean.
+
+    Raises:
+        ValueError: x is not (T, N, ...), the weight or the shares do not fit its neurons, or x is not as in the last
+            call.
+        TypeError: x is not floating.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import LIF
+    >>> x = np.zeros((5, 1, 2)); x[0, 0, 0] = 1.0
+    >>> program, keeps = LIF(tau=1.0).step_by_step
+    >>> ring = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> recurrent(x, ring, *keeps.values(), program=program).data[:, 0].astype(int).tolist()
+    [[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]]
+    """
+    check.weighted_input("recurrent", "x", x)
+    check.floating("recurrent", "weight", weight)
+    k, shape, dtype = kernels.of(x), x.shape, x.dtype
+    _check_weight(weight.shape, shape[2:], geometry)
+    names = [f"share {number}" for number in range(len(given))]
+    keeps = tuple(per_column("recurrent", *named, x) for named in zip(names, given, strict=True))
+    held = None if states is None else states.begin(x, program, delay)
+    earlier = None if held is None else (held.last_spikes(delay), held.by_column(program.states))
+    w, arrays = weight.astype(dtype, copy=False), program.saved(trained) if grad_enabled() else 0
+    u, s, more = k.recurrent.forward(x, w, program, keeps, delay, geometry, held, arrays)
+    potential = save_for_backward(k, u)
+
+    def pullback(g: Array) -> tuple[Gradient, ...]:
+        g, saved, late = g.astype(dtype, copy=False), potential(), min(delay, shape[0])
+        y = k.recurrent.adjoint(g, saved, more, w, program, keeps, delay, geometry)
+        found: list[Array] = []
+
+        def of_weight() -> Array:
+            if earlier is None:
+                return _weight_adjoint(k, s[: shape[0] - late], y[late:], w, geometry)
+            sent = np.concatenate([earlier[0].reshape(delay, *shape[1:]), s])
+            return _weight_adjoint(k, sent[: shape[0]], y, w, geometry)
+
+        def of_spikes() -> Array:
+            total = g.copy()
+            total[: shape[0] - late] += _input_adjoint(k, y[late:], w, geometry)
+            return total
+
+        def of_keep(number: int) -> Array:
+            if not found:
+                before = None if earlier is None else earlier[1]
+                found.extend(program.keep_adjoint(k, Backward(y, of_spikes, saved, more, keeps, before)))
+            return of_constants(found[number], given[number], shape)
+
+        return y, of_weight, *(partial(of_keep, number) if trained else None for number in range(len(given)))
+
+    return s, pullback
+
+
+def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> None:
+    """Raise ValueError unless a weight of a shape goes from neurons of a shape to themselves."""
+    count = math.prod(neurons)
+    if geometry is None:
+        if shape != (count, count):
+            raise ValueError(f"recurrent: weight must be ({count}, {count}) for x's neurons {neurons}, got {shape}")
+        return
+    fits = len(shape) == 4 and len(neurons) == 3 and shape[3] == neurons[2] == shape[2] * geometry.groups
+    if not fits or geometry.window.outputs("recurrent", neurons[:2], ceil=False) != neurons[:2]:
+        raise ValueError(f"recurrent: a convolution must keep the frames {neurons} of x, got weight {shape}")
+
+
+def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
+    """Return the gradient of the weight for the spikes s that reached the weighted inputs with the errors y."""
+    frames = s.shape[0] * s.shape[1]
+    if geometry is None:
+        sent = k.spikes.synapse_input(s.reshape(frames, w.shape[0]))
+        found: Array = k.dense.weight_adjoint(sent, y.reshape(frames, w.shape[0]))
+        return found
+    image = s.shape[2:]
+    sent = k.spikes.synapse_input(s.reshape(frames, *image))
+    found = k.conv.weight_adjoint(sent, y.reshape(frames, *image), *geometry, s.shape[0])
+    return found
+
+
+def _input_adjoint(k: Any, y: Array, w: Array, geometry: Geometry | None) -> Array:
+    """Return the gradient of the spikes that reached the weighted inputs with the errors y (T, N, ...)."""
+    frames = y.shape[0] * y.shape[1]
+    if geometry is None:
+        found: Array = k.dense.input_adjoint(y.reshape(frames, w.shape[0]), w).reshape(y.shape)
+        return found
+    image = y.shape[2:]
+    found = k.conv.input_adjoint(y.reshape(frames, *image), w, image[:2], *geometry).reshape(y.shape)
+    return found
+
+
+def _of_neuron(name: str) -> Any:
+    """Return a property that is an attribute of the neurons of a `Recurrent`."""
+    return property(lambda self: getattr(self.neuron, name))
+
+
+class Recurrent(Layer, Neuron):
+    """Neurons that also get their own earlier spikes, through a layer: ``z[t] = x[t] + W s[t - n]``, n the delay.
+
+    It stands in the place of neurons, and is called on the weighted input x of the layer before. Networks, records,
+    explanations and the like see neurons with one more source of weighted input, themselves. See
+    `functions.recurrent`, also for the gradients.
+
+    Args:
+        layer: a `Dense` layer with as many outputs as inputs, or a `Conv` that keeps the frame and its channels.
+        neuron: SRM, LIF, CUBA or AdaptiveLIF neurons, or a subclass that computes the same, whose spikes are 1.
+        delay: the time after which a spike reaches its own population, ms, at least a step; by default one step.
+
+    Attributes:
+        layer: the layer.
+        neuron: the neurons.
+        delay: ms.
+
+    Raises:
+        TypeError: layer is neither `Dense` nor `Conv`, or the neurons cannot be run step by step.
+        ValueError: the layer does not go from a population to itself, or delay is less than a step.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import LIF
+    >>> population = Recurrent(Dense(3, 3), LIF(tau=1.0), delay=2.0)
+    >>> population.layer.weight.data[:] = 2.0 * np.eye(3)[[1, 2, 0]]
+    >>> x = np.zeros((5, 1, 3)); x[0, 0, 0] = 1.0
+    >>> population(x).data[:, 0].astype(int).tolist()
+    [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
+    """
+
+    keeps_shape = keeps_steps = True
+
+    theta, dt, gradient, period, peak = map(_of_neuron, ("theta", "dt", "gradient", "period", "peak"))
+    parts, response, refractory, filter = map(_of_neuron, ("parts", "response", "refractory", "filter"))
+    width, highest_rate, pool_gain = map(_of_neuron, ("width", "highest_rate", "pool_gain"))
+    surrogate, fires, parts_at = map(_of_neuron, ("surrogate", "fires", "parts_at"))
+    weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
+
+    def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
+        self.layer, self.neuron = layer, as_neuron("Recurrent", neuron)
+        self._check_layer()
+        if self.neuron.step_by_step is None:
+            raise TypeError(f"Recurrent: neuron must be {_KINDS}, got {check.one_line(neuron)}")
+        self.delay = self.dt if delay is None else check.positive("Recurrent", "delay", delay)
+        self.steps = int(whole_steps(self.delay, self.dt)[0])
+        if self.steps < 1:
+            raise ValueError(f"Recurrent: delay must be at least a step of {self.dt:g} ms, got {self.delay:g}")
+        self._states = RecurrentStates() if getattr(neuron, "stateful", False) else None
+
+    def _check_layer(self) -> None:
+        layer = self.layer
+        kind = next((kind for kind in (Dense, Conv) if isinstance(layer, kind)), None)
+        if kind is None or type(layer).__call__ is not kind.__call__:
+            raise TypeError(f"Recurrent: layer must be Dense or Conv, got {type(layer).__name__}")
+        if isinstance(layer, Dense):
+            fits = math.prod(layer.in_features) == layer.out_features
+        else:
+            kept = [2 * p == d * (n - 1) for p, d, n in zip(*layer.window[2:], layer.kernel_size, strict=True)]
+            fits = layer.in_channels == layer.out_channels and layer.stride == (1, 1) and all(kept)
+        if not fits:
+            raise ValueError(f"Recurrent: layer must go from a population to itself, got {layer!r}")
+
+    @property
+    def own_layer(self) -> Any:
+        """The layer."""
+        return self.layer
+
+    @property
+    def scalable(self) -> bool:
+        """Whether `calibrate` scales it as a layer: no, it is neurons."""
+        return False
+
+    def _first_parameters(self) -> list[Tensor]:
+        found: list[Tensor] = self.neuron.parameters() if hasattr(self.neuron, "parameters") else []
+        return found
+
+    def recurrence(self, spikes: Any) -> Tensor:
+        """Return the weighted input that the neurons get from their own spikes (T, N, ...), ``W s[t - n]``."""
+        sent = self.layer(shift(spikes, delay=self.delay, dt=self.dt))
+        return sent.reshape(as_tensor(spikes).shape)
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is not None:
+            self.layer.output_shape(shape)
+        return shape
+
+    def psp(self, x: Any) -> Tensor:
+        return self.neuron.psp(x)
+
+    def with_gradient(self, mode: str) -> Recurrent:
+        return Recurrent(self.layer, self.neuron.with_gradient(mode), delay=self.delay)
+
+    def forget(self) -> None:
+        """Begin anew: the next call of stateful neurons starts from states of 0."""
+        if self._states is not None:
+            self._states.held = None
+
+    def streamed(self) -> Callable[[Array], Array] | None:
+        states = RecurrentStates()
+
+        def run(x: Array) -> Array:
+            out: Array = self._operate(x, states).data
+            return out
+
+        return run
+
+    def _operate(self, x: Any, states: RecurrentStates | None) -> Tensor:
+        program, keeps = cast(StepByStep, self.neuron.step_by_step)
+        geometry = None if isinstance(self.layer, Dense) else Geometry(self.layer.window, self.layer.groups)
+        options = {"program": program, "delay": self.steps, "geometry": geometry, "states": states}
+        trained = any(isinstance(keep, Tensor) and keep.requires_grad for keep in keeps.values())
+        return recurrent(x, self.layer.effective_weight(), *keeps.values(), trained=trained, **options)
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the spikes of the weighted input x (T, N, ...) of the layer before."""
+        return self._operate(x, self._states)
+
+    def __repr__(self) -> str:
+        later = "" if self.delay == self.dt else f", delay={self.delay:g}"
+        return f"Recurrent({self.layer!r}, {self.neuron!r}{later})"

@@ -1,0 +1,176 @@
+"""Synaptic operations of a network: the synapses of each input, their count, and a loss that penalizes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.layers.affine import Affine
+from cuslayer.layers.base import Shape, Synapse
+from cuslayer.layers.dense import Dense
+from cuslayer.layers.pool import Windowed
+from cuslayer.loss.base import desired_rate, scored, sent_labels
+from cuslayer.network.fusion import Run, Step, observe
+from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, no_grad
+
+
+def fan_out(layer: Any, shape: Shape) -> Array | None:
+    """Return the number of synapses of each input of a layer, of the input's shape (without T and N), float64.
+
+    At the edge of an image a pixel lies in fewer windows. None for a stage that has no synapses, such as a delay.
+
+    >>> from cuslayer.layers import Conv
+    >>> fan_out(Conv(1, 2, 3), (3, 4, 1))[0, :, 0].tolist()
+    [2.0, 4.0, 4.0, 2.0]
+    """
+    if isinstance(layer, (Dense, Affine)):
+        return np.full(shape, float(layer.out_features))
+    if not isinstance(layer, (Synapse, Windowed)):
+        return None
+    ones: Any = copy.copy(layer)
+    ones.weight_hook = None
+    if isinstance(layer, Windowed):
+        ones.gain = 1.0
+    else:
+        ones.weight, ones.bias = Tensor(to_device(np.ones(layer.weight.shape, np.float32))), None
+    with no_grad(active=False):
+        x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
+        y = ones(x)
+        y.backward(to_device(np.ones(y.shape, np.float32)))
+    # Whole numbers, which products of images have up to rounding.
+    found: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64))
+    return found
+
+
+@differentiable
+def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback]:
+    """Return the number of synaptic operations of spikes: each adds a weight at all of its synapses.
+
+    The gradient of a spike, in every bin, is the number of its synapses.
+
+    Args:
+        s: (T, N, ...), spikes.
+        fan_out: the number of synapses of each neuron, of the shape of s after T and N.
+
+    Returns:
+        The sum over all spikes, a scalar, float32.
+
+    Raises:
+        ValueError: s is not (T, N, ...), or fan_out has another shape.
+
+    >>> import numpy as np
+    >>> synaptic_operations(np.ones((2, 1, 3), bool), fan_out=np.array([1.0, 2.0, 4.0])).item()
+    14.0
+    """
+    check.time_first("synaptic_operations", "s", s)
+    if tuple(fan_out.shape) != s.shape[2:]:
+        raise ValueError(f"synaptic_operations: fan_out has shape {fan_out.shape}, neurons have shape {s.shape[2:]}")
+    xp, dtype = namespace(s), "float32" if s.dtype == bool else s.dtype
+    counts = s.sum(axis=(0, 1), dtype="int64" if s.dtype == bool else "float64")
+    weights = fan_out if namespace(fan_out) is xp else to_device(fan_out)
+    total = xp.asarray((counts * weights).sum(), dtype=dtype)
+    shape = s.shape
+    return total, lambda g: xp.broadcast_to((weights * g).astype(dtype), shape)
+
+
+class SparsityLoss:
+    """A loss with a penalty on the synaptic operations of a network.
+
+    With o the mean number of operations of a sample, those of all spikes of neurons in the layers after them::
+
+        E = loss + weight N max(0, o - allowed)
+
+    Each bin of a neuron receives ``weight`` times its number of synapses as a further gradient, while there are more
+    operations than allowed. `Trainer` observes the network for it; elsewhere::
+
+        with loss.observing(net):
+            out = net(x)
+        value = loss(out, labels)
+
+    Without an observed pass before, it is the loss alone.
+
+    Args:
+        loss: the loss of output and target.
+        weight: the penalty for an operation.
+        allowed: the number of operations of a sample without a penalty.
+
+    Raises:
+        ValueError: weight or allowed is negative.
+        TypeError: loss is not callable, or a number is none.
+
+    >>> import numpy as np
+    >>> from cuslayer.loss import CrossEntropyLoss
+    >>> round(SparsityLoss(CrossEntropyLoss(), weight=1e-6)(np.zeros((3, 1, 2)), [0]).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, loss: Callable[[Any, Any], Tensor], *, weight: float, allowed: float = 0.0) -> None:
+        op = "SparsityLoss"
+        if not callable(loss):
+            raise TypeError(f"{op}: loss must be a function of output and target, got {type(loss).__name__}")
+        self.loss = loss
+        self.weight, self.allowed = check.not_negative(op, "weight", weight), check.not_negative(op, "allowed", allowed)
+        self._operations: list[Tensor] = []
+        self._fan_outs: dict[tuple[int, Shape], tuple[Any, Array | None]] = {}
+
+    @property
+    def neuron(self) -> Any:
+        """The neuron of the loss; None if it has none."""
+        return getattr(self.loss, "neuron", None)
+
+    def __call__(self, output: Any, target: Any) -> Tensor:
+        """Return the loss with the penalty of the pass that was observed last."""
+        operations, self._operations = self._operations, []
+        value = self.loss(output, target)
+        if not operations:
+            return value
+        total: Tensor = sum(operations[1:], start=operations[0])
+        samples = as_tensor(output).shape[1]
+        return value + (total - self.allowed * samples).clip(0) * self.weight
+
+    @contextmanager
+    def observing(self, net: Any) -> Iterator[None]:
+        """Count the operations of the forward pass of a network within the block; those before are forgotten."""
+        self._operations = []
+        with observe(net, self._count):
+            yield
+
+    def _count(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
+        if len(step.stages) > 2:  # the spikes between a convolution and its pooling are needed
+            for part in step.parts():
+                inputs = (self._count(run, part, *inputs),)
+            return inputs[0]
+        x, layer = inputs[0], step.stages[0]
+        # Only spikes of neurons have a gradient.
+        if len(inputs) == 1 and x.dtype == bool and x.requires_grad:
+            synapses = self._fan_out(layer, x)
+            if synapses is not None:
+                self._operations.append(synaptic_operations(x, fan_out=synapses))
+        return run(step, *inputs)
+
+    def _fan_out(self, layer: Any, x: Tensor) -> Array | None:
+        """Return the number of synapses of each input, on the device of x; computed once for a layer and a shape."""
+        key = id(layer), x.shape[2:]
+        if key not in self._fan_outs:
+            found = fan_out(layer, x.shape[2:])
+            # The layer is kept, so that no other one gets its identity.
+            self._fan_outs[key] = layer, None if found is None else to_device(found)
+        return self._fan_outs[key][1]
+
+    def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
+        """Return the rate that the loss desires."""
+        return desired_rate(self.loss, target, outputs, steps)
+
+    def send_labels(self, labels: Any, spikes: Any) -> Any:
+        """Return labels where the loss needs them."""
+        return sent_labels(self.loss, labels, spikes)
+
+    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+        """Return output and target as the loss has them scored."""
+        return scored(self.loss, output, target)

@@ -1,0 +1,146 @@
+"""Sigma-delta neurons: they send changes of an activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from cuslayer import check, kernels
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from cuslayer.neurons.base import SURROGATE, Names, shape_of
+from cuslayer.neurons.dynamics import Dynamic, States
+from cuslayer.neurons.potential import save_for_backward
+from cuslayer.tape import Pullback, Tensor, differentiable
+
+ACTIVATIONS = ("relu", "none")
+
+
+@differentiable
+def sigma_delta(x: Array, /, *, spiking: DeltaSpiking, states: States | None = None) -> tuple[Array, Pullback]:
+    """Return the changes that sigma-delta neurons send, for the weighted input x; the equations are in `SigmaDelta`.
+
+    Backward is that of sending every change, unless ``spiking.exact``.
+
+    Args:
+        x: (T, N, ...), the weighted input, float32 or float64.
+        spiking: threshold, activation and surrogate.
+        states: the states between calls; None to begin with 0.
+
+    Returns:
+        The changes, of x's shape and type, 0 where nothing is sent.
+
+    Raises:
+        ValueError: x is not (T, N, ...).
+        TypeError: x is not floating.
+
+    >>> import numpy as np
+    >>> x = np.array([0.5, 0.25, 0.25, 0.0, -2.0]).reshape(5, 1, 1)
+    >>> sigma_delta(x, spiking=SigmaDelta(theta=0.4).spiking).data.ravel().tolist()
+    [0.5, 0.0, 0.5, 0.0, -1.0]
+    """
+    check.weighted_input("sigma_delta", "x", x)
+    k = kernels.of(x)
+    held = None if states is None else states.begin("sigma_delta", x, 2)
+    u, s, passes = k.sigma_delta.forward(x, spiking, held)
+    out = namespace(x).where(s, u, u.dtype.type(0))
+    potential, dtype = save_for_backward(k, u), x.dtype
+
+    def pullback(g: Array) -> Array:
+        return k.sigma_delta.adjoint(g.astype(dtype, copy=False), potential(), passes, spiking)
+
+    return out, pullback
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SigmaDelta(Dynamic):
+    """A sigma-delta neuron: it sums changes, activates the sum, and sends the change of the activation.
+
+    ::
+
+        v[t] = v[t-1] + x[t]                        x[t] with sums=False
+        a[t] = max(v[t], 0)                         v[t] with activation=None
+        u[t] = a[t] - r[t-1]
+        s[t] = (|u[t]| >= theta)
+        y[t] = u[t] s[t]                            the output: numbers, 0 for none
+        r[t] = r[t-1] + y[t]                        what all receivers know of a
+
+    The sum of the output differs from a by less than theta, so that a network of such neurons computes what a network
+    of the activation does, and sends little where its input changes little. The first layer encodes a signal with
+    ``sums=False``.
+
+    Backward is that of ``y[t] = a[t] - a[t-1]``, as lava-dl has it; with ``gradient="exact"`` it is that of the
+    equations, with ``ds/du = dt rho(|u|) sign(u)``.
+
+    Args:
+        theta: the least change that is sent.
+        activation: "relu", or "none" or None.
+        sums: whether the input is summed over time: it is changes, not the signal itself.
+        tau_rho: width of the surrogate, in thresholds.
+        scale_rho: scale of the surrogate.
+        dt: the step, ms.
+        gradient: "slayer", which drops the threshold, or "exact", which includes it.
+        surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
+        stateful: whether a call continues from the state after the last, until `forget`.
+
+    Raises:
+        ValueError: a constant is out of its range, activation, gradient or surrogate is unknown, graded is False, or
+            trained is True: there are neither spikes without a size nor time constants.
+        TypeError: a constant has the wrong type.
+
+    Source: O'Connor and Welling 2016, "Sigma delta quantized networks", arXiv 1611.02024; the equations are those of
+    lava-dl's documentation of its sigma-delta neuron.
+
+    >>> import numpy as np
+    >>> neuron = SigmaDelta(theta=0.5, sums=False)
+    >>> neuron(np.array([0.0, 0.3, 0.6, 0.7, 0.0]).reshape(5, 1, 1)).data.ravel().tolist()
+    [0.0, 0.0, 0.6, 0.0, -0.6]
+    """
+
+    theta: float = 0.1
+    activation: Any = "relu"
+    sums: bool = True
+    graded: bool = True
+
+    names: ClassVar[Names] = Names(
+        "SIGMADELTA",
+        needed={"theta": "theta"},
+        options={
+            **{"activation": "activation", "sums": "sums", "tauRho": "tau_rho", "scaleRho": "scale_rho"},
+            **{"gradient": "gradient", **SURROGATE},
+        },
+    )
+
+    def __post_init__(self) -> None:
+        activation = "none" if self.activation is None else self.activation
+        object.__setattr__(self, "activation", check.one_of("SigmaDelta", "activation", activation, ACTIVATIONS))
+        if not isinstance(self.sums, bool):
+            raise TypeError(f"SigmaDelta: sums must be a bool, got {type(self.sums).__name__}")
+        super().__post_init__()
+        for name, only in (("graded", True), ("trained", False)):
+            if getattr(self, name) is not only:
+                raise ValueError(f"SigmaDelta: {name} must be {only}, got {not only}")
+
+    @cached_property
+    def spiking(self) -> DeltaSpiking:
+        """Threshold, activation and surrogate as an argument of operations."""
+        height = self.dt * self.scale_rho / self.width
+        kinds = self.sums, self.activation == "relu", self.gradient == "exact"
+        return DeltaSpiking(self.theta, *kinds, self.width, height, shape_of(self))
+
+    @property
+    def parts(self) -> str:
+        return "none"
+
+    @property
+    def pool_gain(self) -> float:
+        """The weight of a pooling layer before these neurons: 1, the sum of what is sent."""
+        return 1.0
+
+    def fires(self, u: Array) -> Array:
+        """Return where a change u is sent: ``|u| >= theta``."""
+        return abs(u) >= u.dtype.type(self.theta)
+
+    def operate(self, x: Any, states: States | None) -> Tensor:
+        return sigma_delta(x, spiking=self.spiking, states=states)

@@ -1,0 +1,194 @@
+"""How a run hears sounds: bands and levels, the changes in training, and which recordings are the test set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array
+from cuslayer.data import (
+    AudioToSpikes,
+    Bands,
+    Compose,
+    Levels,
+    Mask,
+    RandomShift,
+    ShiftChannels,
+    Stretch,
+    Subset,
+    Waves,
+    read_sounds,
+    read_wave,
+)
+from cuslayer.training.yaml_sections import Section
+
+
+@dataclass(frozen=True)
+class SoundConfig:
+    """The sounds of a run. Each recording becomes spikes by `Bands` and `Levels`.
+
+    Attributes:
+        rate: samples per second, Hz.
+        channels: the number of bands of frequency.
+        window: the length of a frame, ms.
+        low: the lowest frequency, Hz.
+        scale: "mel" or "gammatone".
+        range_db: how far below the loudest band and step of a recording values are 0, dB.
+        levels: the values, from 0 to 1, at whose crossing a neuron fires.
+        falling: whether downward crossings are spikes too.
+        lead: silence before each recording, ms.
+        stretch: in training, the largest factor of all times.
+        shift: in training, the longest shift in time, ms.
+        shift_channels: in training, the longest shift in frequency, channels.
+        mask: in training, the longest interval of time that is left out, ms.
+        mask_channels: in training, the most neighbouring channels that are left out.
+        test_field: the field of the file that says which recordings are the test set; None: every fifth recording.
+        test_values: the values of that field.
+    """
+
+    rate: float = 8000.0
+    channels: int = 64
+    window: float = 25.0
+    low: float = 80.0
+    scale: str = "mel"
+    range_db: float = 60.0
+    levels: tuple[float, ...] = (0.4, 0.6, 0.8)
+    falling: bool = True
+    lead: float = 0.0
+    stretch: float = 1.0
+    shift: float = 0.0
+    shift_channels: int = 0
+    mask: float = 0.0
+    mask_channels: int = 0
+    test_field: str | None = None
+    test_values: tuple[Any, ...] = field(default=())
+
+    def to_spikes(self, dt: float, duration: float) -> AudioToSpikes:
+        """Return what makes spikes of a wave, for steps of dt ms and recordings of a duration in ms."""
+        bands = Bands(
+            self.rate,
+            channels=self.channels,
+            low=self.low,
+            dt=dt,
+            window=self.window,
+            scale=self.scale,
+            range_db=self.range_db,
+        )
+        return AudioToSpikes(bands, (Levels(self.levels, falling=self.falling),), duration, self.lead)
+
+    def transform(self) -> Compose:
+        """Return what changes a recording differently in each epoch."""
+        populations = len(self.levels) * (1 + self.falling)
+        return Compose(
+            (
+                Stretch(self.stretch),
+                RandomShift(self.shift),
+                ShiftChannels(self.shift_channels, populations),
+                Mask(self.mask, self.mask_channels, populations),
+            )
+        )
+
+    def sets(
+        self, path: str | os.PathLike[str], dt: float, duration: float, *, all_are_test: bool = False
+    ) -> tuple[Waves | Subset, Waves | Subset]:
+        """Return the training set and the test set of a file of sounds.
+
+        Args:
+            path: a file of `read_sounds`.
+            dt: the step, ms.
+            duration: the time of a recording, ms.
+            all_are_test: whether all recordings are the test set, and the training set too.
+
+        Raises:
+            ValueError: the file is missing, damaged, or lacks what divides it.
+        """
+        sounds = read_sounds(path)
+        classes = int(sounds.labels.max()) + 1
+        data = Waves(sounds.waves, sounds.labels, self.to_spikes(dt, duration), classes=classes)
+        if all_are_test:
+            return data, data
+        if self.test_field is None:
+            chosen = np.arange(len(data)) % 5 == 4
+        else:
+            chosen = sounds.where(self.test_field, self.test_values)
+        if chosen.all() or not chosen.any():
+            which = "all" if chosen.all() else "none"
+            raise ValueError(f"read_sounds: {Path(path)}: {which} of the recordings are the test set")
+        return Subset(data, np.flatnonzero(~chosen)), Subset(data, np.flatnonzero(chosen))
+
+    def spikes_of_file(self, path: str | os.PathLike[str], dt: float, duration: float) -> Array:
+        """Return the spikes (T, neurons) of a WAV file.
+
+        Raises:
+            ValueError: the file is missing or damaged, or has another rate.
+        """
+        samples, rate = read_wave(path)
+        if rate != self.rate:
+            raise ValueError(f"read_wave: {path} has {rate} samples per second, the network hears {self.rate:g}")
+        return self.to_spikes(dt, duration)(samples)
+
+    def to_yaml(self) -> dict[str, Any]:
+        """Return the section of a configuration's file."""
+        values = {_key(name): list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        tested = values.pop("testField"), values.pop("testValues")
+        return values if tested[0] is None else values | {"test": {tested[0]: tested[1]}}
+
+
+def _key(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+_KEYS = {_key(each.name): each.name for each in fields(SoundConfig) if not each.name.startswith("test_")}
+
+
+def read_sound(document: Section) -> SoundConfig | None:
+    """Return the section ``sound`` of a configuration; None if it has none.
+
+    Raises:
+        ValueError: a key is unknown, or a value is out of range.
+        TypeError: a value has the wrong type.
+    """
+    if document.mapping.get("sound") is None:
+        return None
+    section = document.section("sound", (*_KEYS, "test"))
+    given: dict[str, Any] = {}
+    default = SoundConfig()
+    for key, name in _KEYS.items():
+        value = getattr(default, name)
+        if section.mapping.get(key) is None:
+            continue
+        if isinstance(value, bool):
+            given[name] = section.flag(key, value)
+        elif isinstance(value, int):
+            given[name] = section.integer(key, least=0)
+        elif isinstance(value, float):
+            given[name] = section.number(key, check.not_negative)
+        elif isinstance(value, str):
+            given[name] = section.choice(key, ("mel", "gammatone"))
+        else:
+            given[name] = _numbers(section, key)
+    return SoundConfig(**given, **_tested(section))
+
+
+def _numbers(section: Section, key: str) -> tuple[float, ...]:
+    values = section.get(key)
+    if not isinstance(values, list):
+        raise TypeError(f"{section.op}: {section.path(key)} must be a list of numbers, got {values!r}")
+    return tuple(check.number(section.op, section.path(key), value) for value in values)
+
+
+def _tested(section: Section) -> dict[str, Any]:
+    """Return which recordings are the test set: one field, and its values."""
+    rule = section.mapping.get("test")
+    if rule is None:
+        return {}
+    if not isinstance(rule, dict) or len(rule) != 1:
+        raise ValueError(f"{section.op}: {section.path('test')} must be one field and its values, got {rule!r}")
+    ((name, values),) = rule.items()
+    return {"test_field": str(name), "test_values": tuple(values) if isinstance(values, list) else (values,)}

@@ -1,0 +1,139 @@
+"""`load`: known data sets by name, with classes that stand for tonic's."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from cuslayer.data import Events, Loader, load
+from cuslayer.data.catalog import _KNOWN, NAMES
+from tests.support import fake_tonic
+from tests.support.fake_tonic import CLASSES, SHD
+
+
+@pytest.fixture
+def tonic(monkeypatch):
+    fake_tonic.install(monkeypatch)
+
+
+def refuses(message, kind=ValueError):
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_data_set_is_prepared(name, tonic, tmp_path):
+    known = _KNOWN[name]
+    for split in known.splits:
+        data = load(name, tmp_path, split, download=True)
+        assert (data.name, data.split) == (name, split)
+        assert (data.shape, data.classes) == (known.shape, known.classes)
+        assert data.classes == CLASSES[known.kind]
+        assert (data.dt, data.duration, data.steps) == (1.0, known.duration, int(known.duration))
+        assert data._source._dataset.options == known.splits[split]
+        assert sorted(set(data.labels.tolist())) == list(range(known.classes))
+        events, label = data[0]
+        assert isinstance(events, Events)
+        assert events.t[0] == {"nmnist": 2.0, "cifar10dvs": 0, "dvsgesture": 0}.get(name, 1.5)
+        assert label == data.labels[0]
+        assert [one for _, one in data] == data.labels.tolist()
+        size = f"{len(data)} recordings, {data.steps} steps of 1 ms, shape {known.shape}"
+        assert repr(data) == f"Loaded({name!r}, {split!r}, {size}, {known.classes} classes)"
+        assert data.where(3) == f"{name}, {split} recording 3"
+        with pytest.raises(ValueError, match="read-only"):
+            data.labels[0] = 1
+    x, labels = Loader(data, batch=2)[0]
+    assert x.shape == (data.steps, 2, *known.shape)
+    assert x[:3].any()
+    assert labels.tolist() == data.labels[:2].tolist()
+
+
+def test_the_names_are_those_of_the_documentation():
+    assert tuple(sorted(NAMES)) == NAMES
+    text = inspect.getdoc(load)
+    for name, known in _KNOWN.items():
+        row = next(line for line in text.splitlines() if re.match(rf"{name} +{known.kind} ", line))
+        for each in (known.kind, str(known.shape), str(known.classes), f"{known.duration:,.0f} ms", *known.splits):
+            assert each in row, row
+
+
+def test_steps_and_duration_are_options(tonic, tmp_path):
+    data = load("shd", tmp_path, download=True, dt=5.0, duration=1000.0)
+    assert (data.dt, data.steps) == (5.0, 200)
+    x, _ = Loader(data, batch=2)[0]
+    assert x.shape == (200, 2, 700)
+    assert np.argwhere(x[:, 0]).tolist() == [[0, 3], [140, 0]]
+
+
+def test_recordings_are_in_the_order_of_their_paths(tonic, tmp_path):
+    data = load("dvsgesture", tmp_path, download=True)
+    assert data.labels.tolist() == [int(label) for label in sorted(map(str, range(11))) for _ in range(3)]
+    paths = [data._source._dataset.data[i] for i in data._order]
+    assert paths == sorted(paths)
+
+
+def test_every_tenth_recording_of_a_class_is_for_testing(tonic, tmp_path):
+    parts = {split: load("cifar10dvs", tmp_path, split, download=True) for split in ("train", "test")}
+    assert [np.bincount(parts[split].labels).tolist() for split in ("train", "test")] == [[20] * 10, [2] * 10]
+    paths = {split: {part._source._dataset.data[i] for i in part._order} for split, part in parts.items()}
+    assert not paths["train"] & paths["test"]
+    assert len(paths["train"] | paths["test"]) == 220
+    assert {os.path.basename(path) for path in paths["test"]} == {"009.bin", "019.bin"}
+
+
+def test_classes_of_the_heidelberg_sets_are_not_read_from_recordings(tonic, tmp_path):
+    data = load("ssc", tmp_path, download=True)
+    assert data._source._dataset.reads <= 2
+
+
+def test_nothing_is_downloaded_unless_asked(tonic, tmp_path):
+    there = os.path.join(tmp_path, "SHD")
+    with refuses(f"load: shd must be in {there}, which lacks files of it; download=True fetches them"):
+        load("shd", tmp_path)
+    assert not os.listdir(tmp_path)
+    load("shd", tmp_path, download=True)
+    assert load("shd", str(tmp_path)).labels.tolist() == load("shd", tmp_path, download=True).labels.tolist()
+    assert os.listdir(tmp_path) == ["SHD"]
+
+
+def test_without_tonic_the_error_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    monkeypatch.delitem(sys.modules, "tonic.datasets", raising=False)
+    with refuses("load: tonic is not installed; pip install 'cuslayer[tonic]'", ImportError):
+        load("nmnist", tmp_path)
+
+
+def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
+    names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc"
+    with refuses(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?"):
+        load("SHDD", tmp_path)
+    with refuses("load: split of shd must be one of train, test, got 'valid'"):
+        load("shd", tmp_path, "valid")
+    with refuses("load: dt must be positive, got 0"):
+        load("shd", tmp_path, dt=0)
+    with refuses("load: duration must be positive, got -1"):
+        load("shd", tmp_path, duration=-1)
+    with refuses("load: duration must be at least a step of 100 ms, got 20"):
+        load("shd", tmp_path, dt=100.0, duration=20)
+    with refuses("load: root must be a path, got int", TypeError):
+        load("shd", 3)
+    monkeypatch.setattr(SHD, "sensor_size", (512, 1, 1))
+    with refuses("load: recordings of shd must have the shape (700,), tonic's have (512,)"):
+        load("shd", tmp_path, download=True)
+    with refuses("load: index must lie within 22 samples, got 22", IndexError):
+        load("ntidigits", tmp_path, download=True)[22]
+
+
+def test_tonics_own_classes_take_these_arguments():
+    datasets = pytest.importorskip("tonic.datasets")
+    for known in _KNOWN.values():
+        kind = getattr(datasets, known.kind)
+        for options in known.splits.values():
+            inspect.signature(kind).bind("root", **options)
+        width, height, channels = kind.sensor_size
+        assert known.shape in ((height, width, channels), (width,))
+        assert "download" in dir(kind)

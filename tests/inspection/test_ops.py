@@ -1,0 +1,56 @@
+"""Synaptic operations of a network, and their energy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+
+RNG = np.random.default_rng(47)
+
+
+def test_spikes_accumulate_and_numbers_multiply() -> None:
+    srm = cs.SRM()
+    net = cs.Sequential(cs.Dense(6, 8, bias=True), srm, cs.Delay(8, dt=1.0), cs.Dense(8, 5), srm, cs.Affine(5, 3))
+    x = RNG.random((30, 4, 6)) < 0.3
+    found = cs.ops(net, x)
+    hidden = net[1](net[0](x))
+    second = net[4](net[3](net[2](hidden)))
+    spikes = [x.sum() / 4, net[2](hidden).data.sum() / 4, second.data.sum() / 4]
+    assert [row.accumulates for row in found.layers] == pytest.approx(
+        [8 * spikes[0] + 240, 5 * spikes[1], 3 * spikes[2]]
+    )
+    assert [row.macs for row in found.layers] == [0.0] * 3
+    assert [row.dense for row in found.layers] == [30 * 48.0, 30 * 40.0, 30 * 15.0]
+    assert [row.updates for row in found.layers] == [240.0, 150.0, 90.0]
+    assert [row.layer for row in found.layers] == [1, 4, 5]
+    assert found.energy == pytest.approx(0.0009 * found.accumulates)
+    assert found.dense_energy == pytest.approx(0.0046 * found.dense)
+    numbers = cs.ops(net, RNG.random((30, 4, 6)).astype(np.float32), update=2.0)
+    assert [row.macs for row in numbers.layers] == [30 * 48.0, 0.0, 0.0]
+    expected = 0.9 * numbers.accumulates + 4.6 * numbers.macs + 2.0 * numbers.updates
+    assert numbers.energy == pytest.approx(expected / 1000)
+
+
+def test_the_table_and_the_network_stay() -> None:
+    net, x = cs.Network("8x8x2-4c3-2a-6-3", cs.SRM()), RNG.random((20, 2, 8, 8, 2)) < 0.3
+    before = net.state()
+    text = str(cs.ops(net, x))
+    assert [line.split("  ")[-1].split("(")[0].strip() for line in text.splitlines()[1:-1]] == [
+        *("layer 1", "layer 3", "layer 5", "layer 7", "all")
+    ]
+    assert text.splitlines()[-1].startswith("of a sample; 0.9 pJ an accumulate, 4.6 pJ a MAC")
+    assert all(np.array_equal(before[name], value) for name, value in net.state().items())
+
+
+def test_errors() -> None:
+    net = cs.Network("6-3", cs.SRM())
+    with pytest.raises(TypeError, match=r"^ops: net must be a Network"):
+        cs.ops(cs.SRM(), np.zeros((3, 1, 6), bool))
+    with pytest.raises(ValueError, match=r"^ops: x must have a sample, got shape \(3, 0, 6\)"):
+        cs.ops(net, np.zeros((3, 0, 6), bool))
+    with pytest.raises(ValueError, match=r"^ops: update must not be negative"):
+        cs.ops(net, np.zeros((3, 1, 6), bool), update=-1)
+    with pytest.raises(ValueError, match=r"^dense: x has 5 features"):
+        cs.ops(net, np.zeros((3, 1, 5), bool))

@@ -1,0 +1,134 @@
+"""Emulated CUDA kernels of recurrent populations against the CPU's: equal to the bit forward, up to rounding back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
+from cuslayer.kernels.recurrent.constants import AdaptiveProgram, Geometry, LeakyProgram, Program, SrmProgram
+from tests.kernels import test_twins_adaptive, test_twins_leaky
+from tests.kernels.test_twins import Array, alphas, close, dtypes, few, normal, same_bits, seeds, spikings
+from tests.kernels.test_twins import emulator as emulator
+from tests.kernels.test_twins_surrogate import kinds
+
+# Less than a warp, one exactly, and one more; several neurons a thread; nothing at all.
+neurons = st.one_of(st.integers(0, 70), st.sampled_from([0, 1, 31, 32, 33, 512, 530]))
+shapes = st.one_of(
+    st.tuples(st.integers(0, 20), st.integers(0, 4), neurons),
+    st.tuples(st.integers(0, 20), st.integers(1, 2), st.integers(1, 3), st.integers(1, 5)),
+)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    kind = draw(st.sampled_from(["srm", "leaky", "adaptive"]))
+    if kind == "srm":
+        spiking = draw(spikings())
+        spiking = Spiking(*(getattr(spiking, n) for n in ("theta", "refractory", "width", "height")), draw(kinds))
+        return SrmProgram(draw(alphas), spiking, draw(st.booleans()))
+    if kind == "leaky":
+        return LeakyProgram(draw(test_twins_leaky.spikings().filter(lambda s: not s.graded)))
+    return AdaptiveProgram(draw(test_twins_adaptive.spikings().filter(lambda s: not s.graded)))
+
+
+def shares(program: Program, seed: int, shape: tuple[int, ...], dtype: str) -> tuple[Array, ...]:
+    if program.kind == "srm":
+        return ()
+    return tuple((test_twins_leaky if program.kind == "leaky" else test_twins_adaptive).keeps(seed, shape, dtype))
+
+
+def case(program: Program, shape: tuple[int, ...], dtype: str, seed: int) -> tuple[Any, ...]:
+    count, theta = math.prod(shape[2:]), program.spiking.theta
+    x = normal(seed, shape, dtype, 2 * theta)
+    w = normal(seed + 1, (count, count), dtype, theta / max(count, 1) ** 0.5)
+    return x, w, shares(program, seed, shape, dtype)
+
+
+@few
+@given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
+def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
+    x, w, keeps = case(program, shape, dtype, seed)
+    arrays = program.saved(trained)
+    ours, theirs = (k.recurrent.forward(x, w, program, keeps, delay, None, None, arrays) for k in (gpu, cpu))
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+
+
+@few
+@given(shapes, dtypes, programs(), st.integers(1, 5), seeds)
+def test_recurrent_adjoint(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int) -> None:
+    x, w, keeps = case(program, shape, dtype, seed)
+    u, _, more = cpu.recurrent.forward(x, w, program, keeps, delay, None, None, program.saved(False))
+    g, w = normal(seed + 2, shape, dtype), w * w.dtype.type(0.2)
+    ours, theirs = (k.recurrent.adjoint(g, u, more, w, program, keeps, delay) for k in (gpu, cpu))
+    # What goes round grows or cancels.
+    close(ours, theirs, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
+
+
+LIF = LeakyProgram(LeakySpiking(1.0, Reset(0.0, 0.0), True, False, 0.5, 0.2))
+SRM = SrmProgram(Alpha(1.0, 2.0, 1.0, 0.01), Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), True)
+
+
+def test_a_ring_of_neurons_goes_round_at_its_delay() -> None:
+    """Across warps, and beyond the first neurons of each thread."""
+    count, w = 600, np.roll(np.eye(600, dtype=np.float32), 1, axis=1) * 2
+    x, keeps = np.zeros((20, 1, count), np.float32), (np.zeros(1, np.float32), np.zeros(1, np.float32))
+    x[0, 0, [0, 510, 599]] = 1.0
+    for device in (cpu, gpu):
+        _, s, _ = device.recurrent.forward(x, w, LIF, keeps, 3)
+        expected = {(3 * k, 0, (first + k) % count) for k in range(7) for first in (0, 510, 599)}
+        assert {tuple(map(int, at)) for at in np.argwhere(s)} == expected
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    keeps = (np.full(1, 0.5, np.float32), np.full(1, 0.9, np.float32))
+    x, w = normal(1, (7, 2, 12), "float32", 2).transpose(2, 1, 0), normal(2, (7, 7), "float32").T
+    ours, theirs = (k.recurrent.forward(x, w, LIF, keeps, 1) for k in (gpu, cpu))
+    for mine, other in zip(ours[:2], theirs[:2], strict=True):
+        same_bits(mine, other)
+    g = np.broadcast_to(normal(0, (1, 1, 7), "float32"), (12, 2, 7))
+    close(*(k.recurrent.adjoint(g, theirs[0], theirs[2], w, LIF, keeps, 1) for k in (gpu, cpu)), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("program", [LIF, SRM], ids=["leaky", "srm"])
+@pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
+def test_a_long_silence_has_no_subnormal_number(device: Any, program: Any, dtype: str) -> None:
+    steps = 1500 if dtype == "float32" else 9000
+    x, w = np.zeros((steps, 1, 3), dtype), np.zeros((3, 3), dtype)
+    x[:9] = abs(normal(0, (9, 1, 3), dtype))
+    keeps = () if program is SRM else (np.array([0.9, 0.5, 0.0], dtype), np.array([0.5, 0.9, 0.0], dtype))
+    u, _, more = device.recurrent.forward(x, w, program, keeps, 1)
+    y = device.recurrent.adjoint(np.ascontiguousarray(x[::-1]), u, more, w, program, keeps, 1)
+    for found in (u, y):
+        assert found.any()
+        assert not ((found != 0) & (abs(found) < np.finfo(found.dtype).tiny)).any()
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    keeps = (np.zeros(1), np.full(1, 0.9))
+    x = np.array([[[np.nan, -np.inf, 1.0]]] * 9)
+    for device in (cpu, gpu):
+        u, s, more = device.recurrent.forward(x, np.zeros((3, 3)), LIF, keeps, 1)
+        assert not np.isfinite(u[..., :2]).any()
+        assert s[..., 2].all()
+        back = device.recurrent.adjoint(np.ones_like(x), u, more, np.eye(3), LIF, keeps, 1)
+        assert np.isnan(back[..., :2]).all()
+        # A product with a weight of 0 too.
+        assert np.isnan(back[:-1, ..., 2]).all()
+        assert np.isfinite(back[-1, ..., 2]).all()
+
+
+def test_a_convolution_runs_on_the_cpu() -> None:
+    x, w = np.zeros((2, 1, 3, 3, 1), np.float32), np.zeros((3, 3, 1, 1), np.float32)
+    keeps = (np.zeros(1, np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match=r"^recurrent: a convolution from neurons to themselves runs on the CPU, got"):
+        gpu.recurrent.forward(x, w, LIF, keeps, 1, Geometry(Window.of("conv", 3, 1, 1, 1), 1))

@@ -1,0 +1,72 @@
+"""Emulated CUDA kernels of sigma-delta neurons against the CPU's: equal to the bit forward, but for exp back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
+from tests.kernels.test_twins import close, dtypes, many, normal, same_bits, seeds, shapes
+from tests.kernels.test_twins import emulator as emulator
+from tests.kernels.test_twins_surrogate import kinds
+
+
+@st.composite
+def spikings(draw: st.DrawFn) -> DeltaSpiking:
+    theta = draw(st.floats(0.3, 3))
+    width, height = theta * draw(st.floats(0.3, 2)), draw(st.floats(0.05, 0.3)) / theta
+    return DeltaSpiking(theta, *(draw(st.booleans()) for _ in range(3)), width, height, draw(kinds))
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds, st.booleans())
+def test_sigma_delta(shape: tuple[int, ...], dtype: str, spiking: DeltaSpiking, seed: int, held: bool) -> None:
+    x = normal(seed, shape, dtype, spiking.theta)
+    states = [normal(seed + 1, (2, math.prod(shape[1:])), dtype) if held else None for _ in range(2)]
+    ours, theirs = (k.sigma_delta.forward(x, spiking, at) for k, at in zip((gpu, cpu), states, strict=True))
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+    if states[0] is not None and states[1] is not None:
+        same_bits(*states)
+
+
+@many
+@given(shapes, dtypes, spikings(), seeds)
+def test_sigma_delta_adjoint(shape: tuple[int, ...], dtype: str, spiking: DeltaSpiking, seed: int) -> None:
+    g, u = normal(seed, shape, dtype), normal(seed + 1, shape, dtype, spiking.theta)
+    passes = np.random.default_rng(seed).random(shape) < 0.6
+    ours, theirs = (k.sigma_delta.adjoint(g, u, passes, spiking) for k in (gpu, cpu))
+    close(ours, theirs, 2e-5 if dtype == "float32" else 1e-12)
+
+
+def test_a_change_of_the_threshold_is_sent() -> None:
+    spiking = DeltaSpiking(1.0, False, False, False, 1.0, 0.1)
+    x = np.array([[np.nextafter(1.0, 0.0), 1.0, -1.0, np.nextafter(-1.0, 0.0)]])
+    for device in (cpu, gpu):
+        assert device.sigma_delta.forward(x, spiking)[1].tolist() == [[False, True, True, False]]
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    x = np.array([[np.nan, np.inf, 1.0]] * 5)
+    for rectifies in (False, True):
+        spiking = DeltaSpiking(1.0, True, rectifies, True, 1.0, 0.1)
+        for device in (cpu, gpu):
+            u, _, passes = device.sigma_delta.forward(x, spiking)
+            assert np.isnan(u[:, 0]).all()
+            assert np.isfinite(u[:, 2]).all()
+            assert np.isnan(device.sigma_delta.adjoint(np.ones_like(x), u, passes, spiking)[0, 0])
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    spiking = DeltaSpiking(0.5, True, True, True, 0.5, 0.1)
+    x = normal(1, (7, 12), "float32", 2).T
+    ours, theirs = gpu.sigma_delta.forward(x, spiking), cpu.sigma_delta.forward(x.copy("C"), spiking)
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
+    back = (k.sigma_delta.adjoint(g, ours[0], ours[2], spiking) for k in (gpu, cpu))
+    close(*back, 2e-5)

@@ -1,0 +1,131 @@
+"""Batch normalization over time: of the mean alone, by powers of two, by the standard deviation."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.layers import BatchNorm
+
+RNG = np.random.default_rng(31)
+X = RNG.standard_normal((9, 3, 2, 2, 4)) * [1.0, 3.0, 0.2, 5.0] + [2.0, 0.0, -1.0, 1.0]
+MEAN, STD = X.mean(axis=(0, 1, 2, 3)), X.std(axis=(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize("height", [1.0, 2.5])
+def test_the_formulas(height: float) -> None:
+    centred = X - MEAN
+    expected = {
+        "none": centred,
+        "std": height * centred / np.sqrt(STD**2 + 1e-5),
+        "power": height * centred / 2.0 ** np.ceil(np.log2(np.sqrt(STD**2 + 1e-5))),
+    }
+    for scale, y in expected.items():
+        np.testing.assert_allclose(BatchNorm(4, scale=scale, height=height)(X).data, y, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["none", "std", "power"])
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients(scale: str, training: bool) -> None:
+    norm = BatchNorm(4, scale=scale, height=1.5, trained=True)
+    norm.training = training
+
+    def run(x: cs.Tensor, gain: cs.Tensor, offset: cs.Tensor) -> cs.Tensor:
+        norm.gain, norm.offset = gain, offset
+        return norm(x)
+
+    assert cs.gradcheck(run, X, RNG.random(4), RNG.random(4)) < 1e-6
+
+
+def test_running_statistics_are_those_of_evaluation() -> None:
+    norm = BatchNorm(4, momentum=0.25)
+    norm(X)
+    np.testing.assert_allclose(norm.mean.data, 0.25 * MEAN, rtol=1e-5)
+    np.testing.assert_allclose(norm.var.data, 0.75 + 0.25 * STD**2, rtol=1e-5)
+    norm.train(False)
+    expected = (X - norm.mean.data) / np.sqrt(norm.var.data + 1e-5)
+    np.testing.assert_allclose(norm(X).data, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(norm.mean.data, 0.25 * MEAN, rtol=1e-5)
+    norm.train()
+    assert norm(X[:0]).shape == (0, 3, 2, 2, 4)
+    assert np.isfinite(norm.mean.data).all()
+
+
+def test_exponents_and_a_rounded_mean() -> None:
+    norm = BatchNorm(4, scale="power", exponents=(0, 1), mean_hook=partial(cs.quantize, step=2.0))
+    found = np.rint(MEAN / 2) * 2
+    np.testing.assert_allclose(norm(X).data, (X - found) / 2.0 ** np.ceil(np.log2(STD)).clip(0, 1), atol=1e-6)
+
+
+def network(scale: str = "std") -> cs.Sequential:
+    srm = cs.SRM()
+    return cs.Sequential(cs.Dense(6, 8), BatchNorm(8, scale=scale, height=8.0, trained=True), srm, cs.Dense(8, 3), srm)
+
+
+@pytest.mark.parametrize("scale", ["none", "power", "std"])
+def test_trained_saved_streamed_and_explained(scale: str, tmp_path: Any) -> None:
+    from cuslayer.training import Trainer
+
+    cs.seed(1)
+    net, x, labels = network(scale), RNG.random((40, 6, 6)) < 0.3, np.array([0, 1, 2, 0, 1, 2])
+    trainer = Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=6, false=1), cs.Adam(net.parameters(), 0.02))
+    mean = net[1].mean.data.copy()
+    for _ in range(3):
+        trainer.train([(x, labels)])
+    assert not np.array_equal(net[1].mean.data, mean)
+    assert not np.array_equal(net[1].offset.data, np.zeros(8))
+    net.train(False)
+    stream = net.stream()
+    np.testing.assert_array_equal(np.concatenate([stream(x[:9]), stream(x[9:])]), net(x).data)
+    cs.save(net, tmp_path / "net.npz")
+    again = cs.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(again(x).data, net(x).data)
+    other = network(scale)
+    other.load_state(net.state())
+    other.train(False)
+    np.testing.assert_array_equal(other(x).data, net(x).data)
+    why = cs.explain(net, x, 2, 3, 20)
+    assert why.bias != 0
+    assert why.potential == pytest.approx(why.contributions.sum() + why.refractory + why.bias, abs=1e-3)
+    assert "bias" in repr(why)
+    cs.report(net, x[:, :1], tmp_path / "a.html")
+
+
+def test_training_is_not_cut_into_chunks() -> None:
+    net, x = cs.Sequential(cs.Dense(64, 512), BatchNorm(512), cs.LIF()), RNG.random((8192, 4, 64)) < 0.02
+    with cs.no_grad():
+        np.testing.assert_array_equal(net(x).data, net[2](net[1](net[0](x))).data)
+
+
+def test_errors() -> None:
+    for options, kind, message in (
+        ({"features": 0}, ValueError, "features must be at least 1"),
+        ({"scale": "all"}, ValueError, "scale must be one of"),
+        ({"height": 0}, ValueError, "height must be positive"),
+        ({"eps": -1}, ValueError, "eps must be positive"),
+        ({"momentum": 1.5}, ValueError, "momentum must"),
+        ({"trained": 1}, TypeError, "trained must be a bool, got int"),
+        ({"mean_hook": 3}, TypeError, "mean_hook must be callable, got int"),
+        ({"exponents": (2, 1)}, ValueError, "exponents must be (least, most), got (2, 1)"),
+    ):
+        with pytest.raises(kind, match=rf"^BatchNorm: {re.escape(message)}"):
+            BatchNorm(**({"features": 4} | options))
+    with pytest.raises(ValueError, match=r"^BatchNorm: x must have 3 channels, got 4"):
+        BatchNorm(3)(X)
+    with pytest.raises(ValueError, match=r"^BatchNorm: x must be \(T, N, "):
+        BatchNorm(4)(X[0, 0, 0])
+
+
+def test_a_stream_in_training_is_an_evaluation() -> None:
+    norm = BatchNorm(4)
+    norm.mean.data[:] = 1.0
+    net = cs.Sequential(norm)
+    found = net.stream()(X.astype(np.float32))
+    assert norm.training
+    norm.train(False)
+    np.testing.assert_array_equal(found, net(X.astype(np.float32)).data)

@@ -1,0 +1,269 @@
+"""Recurrent populations: against the programs of their neurons, whose output is their input too."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cuslayer as cs
+from cuslayer import backend, functions, jit
+from cuslayer.kernels.constants import Window
+from cuslayer.kernels.recurrent.constants import Geometry
+from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
+
+RNG = np.random.default_rng(3)
+
+KINDS = {
+    "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=2.0, tau_ref=1.5, cutoff=0.1, ref_cutoff=0.2, **o),
+    "SRM uncut": lambda **o: cs.SRM(theta=1.0, tau_sr=2.0, cutoff=0.0, ref_cutoff=0.0, **o),
+    "LIF": lambda **o: cs.LIF(4.0, **o),
+    "LIF subtract": lambda **o: cs.LIF(4.0, reset="subtract", **o),
+    "CUBA": lambda **o: cs.CUBA(2.0, 4.0, reset=None, **o),
+    "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 4.0, 9.0, 2.0, rise=0.2, **o),
+}
+kinds = st.sampled_from(sorted(KINDS))
+
+
+def grid(generator, shape, scale=1.0):
+    """Return normal numbers rounded to 1/64: sums of them are exact in every order."""
+    return np.round(generator.normal(0, scale, shape) * 64) / 64
+
+
+def dense_case(kind, gradient, dt, steps, samples, neurons, delay, seed):
+    generator = np.random.default_rng(seed)
+    neuron = KINDS[kind](gradient=gradient, dt=dt, tau_rho=0.7, scale_rho=0.4)
+    population = cs.Recurrent(cs.Dense(max(neurons, 1), max(neurons, 1)), neuron, delay=delay * dt)
+    w = grid(generator, (neurons, neurons), 0.6)
+    population.layer.weight.data = w
+    x = grid(generator, (steps, samples, neurons)) + 0.25
+    return population, neuron, w, x, generator.standard_normal(x.shape)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    kinds,
+    st.floats(0.3, 2),
+    st.integers(0, 30),
+    st.integers(0, 3),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.integers(0, 99),
+)
+def test_spikes_are_those_of_a_program_to_the_bit(kind, dt, steps, samples, neurons, delay, seed):
+    population, neuron, w, x, _ = dense_case(kind, "slayer", dt, steps, samples, neurons, delay, seed)
+    found = population(x).data
+    assert found.dtype == bool
+    assert found.shape == x.shape
+    if steps:
+        u, s, _ = spikes(neuron, x, DenseWeights(w), delay)
+        # Filters are recurrences, whose rounding differs from that of sums; others are the same to the bit.
+        near = abs(u - neuron.theta) < 1e-9 if kind.startswith("SRM") else False
+        np.testing.assert_array_equal(found & ~near, s & ~near)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    kinds,
+    st.sampled_from(["slayer", "exact"]),
+    st.integers(1, 24),
+    st.integers(1, 7),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, neurons, delay, seed):
+    """Of the input, the weight and the shares that a step keeps, to 1e-10."""
+    population, neuron, w, x, g = dense_case(kind, gradient, 0.5, steps, 2, neurons, delay, seed)
+    program, keeps = neuron.step_by_step
+    leaves = [cs.Tensor(np.array(each, np.float64), requires_grad=True) for each in (x, w, *keeps.values())]
+    functions.recurrent(*leaves, program=program, delay=delay, trained=True).backward(g)
+    expected = gradients(neuron, x, g, DenseWeights(w), delay)
+    for leaf, wanted in zip(leaves, expected, strict=True):
+        wanted = wanted if wanted.ndim == leaf.ndim else wanted.sum().reshape(leaf.shape)
+        np.testing.assert_allclose(leaf.grad, wanted, rtol=0, atol=1e-10 * max(1.0, abs(expected[0]).max()))
+    leaf = cs.Tensor(x, requires_grad=True)
+    population(leaf).backward(g)
+    np.testing.assert_array_equal(leaf.grad, leaves[0].grad)
+    np.testing.assert_array_equal(population.layer.weight.grad, leaves[1].grad)
+
+
+@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "triangle"])
+@pytest.mark.parametrize("kind", ["SRM", "ALIF"])
+def test_another_surrogate(kind, surrogate):
+    _, _, _, x, g = dense_case(kind, "exact", 1.0, 20, 2, 5, 1, 0)
+    without = cs.Recurrent(cs.Dense(5, 5), KINDS[kind](gradient="exact", surrogate=surrogate))
+    without.layer.weight.data = np.zeros((5, 5))
+    leaves = [cs.Tensor(x, requires_grad=True) for _ in range(2)]
+    without(leaves[0]).backward(g)
+    without.neuron(leaves[1]).backward(g)
+    np.testing.assert_allclose(leaves[0].grad, leaves[1].grad, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+def test_without_weights_it_is_the_neurons(kind, gradient):
+    """To the bit, in float32."""
+    neuron = KINDS[kind](gradient=gradient)
+    population = cs.Recurrent(cs.Dense(140, 140), neuron)
+    population.layer.weight.data[:] = 0
+    x, g = RNG.normal(0.3, 1, (2, 60, 3, 140)).astype(np.float32)
+    leaves = [cs.Tensor(x, requires_grad=True) for _ in range(2)]
+    ours, theirs = population(leaves[0]), neuron(leaves[1])
+    np.testing.assert_array_equal(ours.data, theirs.data)
+    ours.backward(g)
+    theirs.backward(g)
+    np.testing.assert_array_equal(leaves[0].grad, leaves[1].grad)
+
+
+@pytest.mark.parametrize(
+    ("padding", "dilation", "groups", "kernel"), [(1, 1, 1, 3), ((1, 4), (1, 2), 2, (3, 5)), (0, 1, 4, 1)]
+)
+@pytest.mark.parametrize("kind", ["SRM", "LIF"])
+def test_a_convolution_to_itself(kind, padding, dilation, groups, kernel):
+    neuron = KINDS[kind](gradient="exact")
+    layer = cs.Conv(4, 4, kernel, padding=padding, dilation=dilation, groups=groups)
+    population = cs.Recurrent(layer, neuron, delay=2.0)
+    w = layer.weight.data = grid(RNG, layer.weight.shape, 0.5)
+    x = grid(RNG, (14, 2, 3, 5, 4)) + 0.25
+    g, leaf = RNG.standard_normal(x.shape), cs.Tensor(x, requires_grad=True)
+    weights = ConvWeights(w, layer.padding, layer.dilation, groups)
+    out = population(leaf)
+    _, s, _ = spikes(neuron, x, weights, 2)
+    np.testing.assert_array_equal(out.data, s)
+    out.backward(g)
+    of_x, of_w, *_ = gradients(neuron, x, g, weights, 2)
+    np.testing.assert_allclose(leaf.grad, of_x, rtol=0, atol=1e-10 * abs(of_x).max())
+    np.testing.assert_allclose(layer.weight.grad, of_w, rtol=0, atol=1e-10 * abs(of_w).max())
+
+
+def test_trained_shares_of_frames():
+    layer = cs.Conv(2, 2, 3, padding=1)
+    tau = RNG.uniform(2, 9, (4, 3, 2))
+    neuron = cs.AdaptiveLIF(*tau.transpose(0, 1, 2), gradient="exact", trained=True)
+    population = cs.Recurrent(layer, neuron)
+    assert [p.shape for p in population.parameters()] == [(3, 2)] * 4 + [(3, 3, 2, 2)]
+    x = grid(RNG, (12, 2, 3, 3, 2)) + 0.3
+    given = [np.asarray(keep.data, np.float64) for keep in neuron.step_by_step.keeps.values()]
+    leaves = [cs.Tensor(np.array(each, np.float64), requires_grad=True) for each in (x, layer.weight.data, *given)]
+    g = RNG.standard_normal(x.shape)
+    geometry = Geometry(Window.of("conv", 3, 1, 1, 1), 1)
+    plain = cs.AdaptiveLIF(*(-1 / np.log(keep) for keep in given), gradient="exact")
+    options = {"program": plain.step_by_step.program, "geometry": geometry, "trained": True}
+    functions.recurrent(*leaves, **options).backward(g)
+    weights = ConvWeights(layer.weight.data.astype(float), (1, 1), (1, 1), 1)
+    for leaf, wanted in zip(leaves[2:], gradients(plain, x, g, weights, 1)[2:], strict=True):
+        wanted = wanted.sum(axis=(0, 1))
+        np.testing.assert_allclose(leaf.grad, wanted, rtol=0, atol=1e-9 * max(1.0, abs(wanted).max()))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_sample_does_not_know_the_others(kind, monkeypatch):
+    """Nor the number of cores: its bits are the same, forward and back."""
+    population, _, _, x, g = dense_case(kind, "exact", 1.0, 30, 9, 6, 2, 1)
+    leaf = cs.Tensor(x, requires_grad=True)
+    monkeypatch.setattr(jit, "cores", lambda: 2)
+    out = population(leaf)
+    out.backward(g)
+    monkeypatch.setattr(jit, "cores", lambda: 1)
+    for n in range(9):
+        alone = cs.Tensor(x[:, n : n + 1], requires_grad=True)
+        found = population(alone)
+        found.backward(g[:, n : n + 1])
+        np.testing.assert_array_equal(found.data, out.data[:, n : n + 1])
+        np.testing.assert_array_equal(alone.grad, leaf.grad[:, n : n + 1])
+    with cs.no_grad():
+        np.testing.assert_array_equal(population(x).data, out.data)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("delay", [1, 3])
+def test_a_state_is_kept_between_calls(kind, delay):
+    """Of streams, and of stateful neurons, whose later calls know the spikes and states before them."""
+    population, neuron, w, x, g = dense_case(kind, "exact", 1.0, 40, 2, 5, delay, 2)
+    expected = population(x).data
+    run = population.streamed()
+    found = [run(part) for part in (x[:1], x[1:2], x[2:19], x[19:19], x[19:])]
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    if kind.startswith("SRM"):
+        return
+    options = {"gradient": "exact", "tau_rho": 0.7, "scale_rho": 0.4, "stateful": True, "trained": True}
+    held = cs.Recurrent(population.layer, KINDS[kind](**options), delay=float(delay))
+    # As long as float32 parameters allow.
+    parts = [held(part).data for part in (x[:2], x[2:17], x[17:])]
+    assert (np.concatenate(parts) != expected).mean() < 0.01
+    with pytest.raises(
+        ValueError, match=r"^recurrent: x must be as in the last call, 2 samples of 5 neurons, float64; got"
+    ):
+        held(x[:, :1])
+    held.forget()
+    np.testing.assert_array_equal(held(x[:2]).data, parts[0])
+    held(x[2:17])
+    population.layer.weight.grad = None
+    held(x[17:]).backward(g[17:])
+    # The same gradient, of the whole in one call, without the errors that would go back beyond the call.
+    whole = np.concatenate([np.zeros_like(g[:17]), g[17:]])
+    of_x, *_ = gradients(neuron, x, whole, DenseWeights(w), delay)
+    sent = np.concatenate([np.zeros_like(expected[:delay]), expected])[17:40]
+    of_w = DenseWeights(w).gradient(sent, of_x[17:])
+    np.testing.assert_allclose(population.layer.weight.grad, of_w, rtol=0, atol=1e-5 * abs(of_w).max())
+    assert all(p.grad is not None and np.isfinite(p.grad).all() for p in held.parameters())
+
+
+def test_errors():
+    dense = cs.Dense(3, 3)
+    with pytest.raises(TypeError, match=r"^Recurrent: layer must be Dense or Conv, got Pool$"):
+        cs.Recurrent(cs.Pool(2, gain=1.0), cs.LIF())
+    with pytest.raises(ValueError, match=r"^Recurrent: layer must go from a population to itself, got Dense\(3, 4\)$"):
+        cs.Recurrent(cs.Dense(3, 4), cs.LIF())
+    for conv in (cs.Conv(2, 2, 3), cs.Conv(2, 4, 3, padding=1), cs.Conv(2, 2, 3, padding=1, stride=2)):
+        with pytest.raises(ValueError, match=r"^Recurrent: layer must go from a population to itself, got Conv\(2"):
+            cs.Recurrent(conv, cs.LIF())
+    with pytest.raises(TypeError, match=r"^Recurrent: neuron must be a neuron, got the class LIF; write LIF\(\)$"):
+        cs.Recurrent(dense, cs.LIF)
+    for neuron in (cs.Loihi(), cs.LIF(graded=True), type("Own", (cs.SRM,), {"fires": lambda self, u: u > 0})()):
+        said = r"^Recurrent: neuron must be SRM, LIF, CUBA or AdaptiveLIF with spikes of 1, got "
+        with pytest.raises(TypeError, match=said):
+            cs.Recurrent(dense, neuron)
+    with pytest.raises(ValueError, match=re.escape("Recurrent: delay must be at least a step of 2 ms, got 1")):
+        cs.Recurrent(dense, cs.LIF(dt=2.0), delay=1.0)
+    with pytest.raises(ValueError, match=r"^Recurrent: delay must be positive"):
+        cs.Recurrent(dense, cs.LIF(), delay=0.0)
+    population = cs.Recurrent(dense, cs.LIF())
+    with pytest.raises(
+        ValueError, match=re.escape("recurrent: weight must be (4, 4) for x's neurons (4,), got (3, 3)")
+    ):
+        population(np.zeros((5, 1, 4)))
+    with pytest.raises(TypeError, match=r"^recurrent: x must be"):
+        population(np.zeros((5, 1, 3), bool))
+    with pytest.raises(ValueError, match=r"^recurrent: a convolution must keep the frames \(4,\) of x, got weight"):
+        cs.Recurrent(cs.Conv(1, 1, 3, padding=1), cs.LIF())(np.zeros((5, 1, 4)))
+    with pytest.raises(
+        ValueError, match=r"^recurrent: share 1 must broadcast to the neurons \(3,\), got shape \(2,\)$"
+    ):
+        cs.Recurrent(dense, cs.LIF(np.ones(2)))(np.zeros((5, 1, 3)))
+    assert backend.device() == "cpu"
+
+
+def test_attributes_are_those_of_the_neurons():
+    neuron = cs.CUBA(3.0, 9.0, theta=2.0, dt=0.5, gradient="exact")
+    population = cs.Recurrent(cs.Dense(3, 3), neuron, delay=1.25)
+    assert population.steps == 2
+    assert population.delay == 1.25
+    names = "theta", "dt", "gradient", "period", "peak", "parts", "width", "highest_rate", "pool_gain", "weight_scale"
+    for name in (*names, "axon_delay", "max_delay"):
+        assert getattr(population, name) == getattr(neuron, name), name
+    np.testing.assert_array_equal(population.response, neuron.response)
+    np.testing.assert_array_equal(population.refractory, neuron.refractory)
+    u = np.linspace(0, 4, 5)
+    np.testing.assert_array_equal(population.surrogate(u), neuron.surrogate(u))
+    np.testing.assert_array_equal(population.fires(u), neuron.fires(u))
+    slayer = population.with_gradient("slayer")
+    assert (slayer.gradient, slayer.layer is population.layer, slayer.delay) == ("slayer", True, 1.25)
+    assert repr(population) == f"Recurrent(Dense(3, 3), {neuron!r}, delay=1.25)"
+    assert population.one_pass is None
+    assert population.output_shape((3,)) == (3,)
+    with pytest.raises(ValueError, match="dense: x has 4 features, weight expects 3"):
+        population.output_shape((4,))

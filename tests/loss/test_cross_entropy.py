@@ -1,0 +1,165 @@
+"""The cross-entropy of a read-out, for one class or several labels; the decisions that go with it."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.functions import binary_cross_entropy
+from cuslayer.loss.read_out import OVER, over_time
+from cuslayer.training import Trainer
+
+RNG = np.random.default_rng(8)
+Y = RNG.standard_normal((7, 4, 3))
+LABELS = np.array([0, 2, 1, 1])
+MANY = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def expected(over: str, y: np.ndarray) -> float:
+    if over == "every":
+        return -sum(log_softmax(step)[np.arange(4), LABELS].sum() for step in y) / len(y)
+    z = {"max": y.max(0), "mean": y.mean(0), "sum": y.sum(0), "last": y[-1]}[over]
+    return -log_softmax(z)[np.arange(4), LABELS].sum()
+
+
+@pytest.mark.parametrize("region", [None, (2.0, 5.0)])
+@pytest.mark.parametrize("over", OVER)
+def test_the_loss_of_its_formula(over: str, region: tuple[float, float] | None) -> None:
+    loss = cs.CrossEntropyLoss(over, region=region)
+    part = Y if region is None else Y[2:5]
+    assert loss(Y, LABELS).item() == pytest.approx(expected(over, part))
+    assert cs.CrossEntropyLoss(over, region=region and (1.0, 2.5), dt=0.5)(Y, LABELS).item() == pytest.approx(
+        expected(over, part)
+    )
+    assert loss(Y, np.eye(3, dtype=int)[LABELS]).item() == pytest.approx(expected(over, part))
+    assert cs.gradcheck(lambda y: loss(y, LABELS), Y) < 1e-6
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_the_score_takes_the_decision_of_the_loss(over: str) -> None:
+    read, target = cs.CrossEntropyLoss(over, region=(1, 6)).scored(Y, LABELS)
+    assert read.shape == (1, 4, 3)
+    assert target is LABELS
+    assert cs.classify(read).tolist() == cs.classify(Y[1:6], over=over).tolist()
+
+
+def test_decisions_over_time() -> None:
+    y = np.array([[[9.0, 0.0, 1.0]], [[0.0, 5.0, 4.0]], [[0.0, 5.0, 6.0]]])
+    assert [cs.classify(y, over=over).item() for over in OVER] == [2, 2, 0, 2, 2]
+    assert cs.running_decision(y, over="max").ravel().tolist() == [0, 0, 0]
+    assert cs.running_decision(y, over="last").ravel().tolist() == [0, 1, 2]
+    assert cs.running_decision(y).ravel().tolist() == [0, 0, 2]
+    assert cs.decision_time(y, [2], over="last").tolist() == [2.0]
+    assert cs.decision_time(y, [0], over="max").tolist() == [0.0]
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_a_confidence_is_the_softmax_of_the_decision(over: str) -> None:
+    z = over_time(Y, over)
+    np.testing.assert_allclose(cs.confidence(Y, over=over), np.exp(log_softmax(z)).max(axis=1))
+    assert cs.confidence(1e4 * Y, over=over).tolist() == [1.0] * 4
+
+
+def test_errors_of_decisions() -> None:
+    for name in ("classify", "confidence", "running_decision"):
+        with pytest.raises(ValueError, match=rf"^{name}: over must be one of .*, got 'most'"):
+            getattr(cs, name)(Y, over="most")
+    for name in ("classify", "confidence"):
+        with pytest.raises(ValueError, match=rf"^{name}: spikes must have a step for over='max', got T = 0"):
+            getattr(cs, name)(Y[:0], over="max")
+    with pytest.raises(ValueError, match=r"^running_decision: window must be None for over='max', got 3"):
+        cs.running_decision(Y, over="max", window=3)
+    assert cs.classify(Y[:0]).tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("over", ["mean", "max", "sum", "last"])
+def test_several_labels_of_their_formula(over: str) -> None:
+    loss = cs.BinaryCrossEntropyLoss(over, slope=2.0, offset=0.25, region=(1, 6))
+    p = 1 / (1 + np.exp(-2 * (over_time(Y[1:6], over) - 0.25)))
+    np.testing.assert_allclose(loss.probabilities(Y), p)
+    assert loss(Y, MANY).item() == pytest.approx(-(MANY * np.log(p) + (1 - MANY) * np.log(1 - p)).sum())
+    assert loss(Y, MANY.astype(bool)).item() == loss(Y, cs.Tensor(MANY.astype(float))).item()
+    assert cs.gradcheck(lambda y: loss(y, MANY), Y) < 1e-6
+    read, target = loss.scored(Y, MANY)
+    right = ((p > 0.5) == MANY).all(axis=1)
+    assert target.tolist() == [1] * 4
+    assert (cs.classify(read) == 1).tolist() == right.tolist()
+
+
+def test_large_numbers_have_finite_losses() -> None:
+    z, chosen = np.array([1e4, -1e4, 0.0]), np.array([False, True, True])
+    given = cs.Tensor(z, requires_grad=True)
+    error = binary_cross_entropy(given, chosen=chosen)
+    error.backward()
+    assert error.item() == pytest.approx(2e4 + np.log(2))
+    assert given.grad.tolist() == [1.0, -1.0, -0.5]
+    assert cs.gradcheck(lambda z: binary_cross_entropy(z, chosen=chosen), np.array([0.3, -2.0, 1.0])) < 1e-6
+
+
+def test_errors_of_losses() -> None:
+    def refused(kind: type[Exception], message: str, fn, *given, **options) -> None:
+        with pytest.raises(kind, match=rf"^{re.escape(message)}"):
+            fn(*given, **options)
+
+    refused(ValueError, "CrossEntropyLoss: over must be one of", cs.CrossEntropyLoss, "most")
+    refused(ValueError, "CrossEntropyLoss: dt must be positive", cs.CrossEntropyLoss, dt=0)
+    refused(ValueError, "CrossEntropyLoss: region must hold a step", cs.CrossEntropyLoss, region=(5, 5))
+    refused(ValueError, "CrossEntropyLoss: region reaches to 9 ms", cs.CrossEntropyLoss(region=(0, 9)), Y, LABELS)
+    refused(ValueError, "CrossEntropyLoss: label 3 of sample 1 is none of 3", cs.CrossEntropyLoss(), Y, [0, 3, 1, 1])
+    refused(TypeError, "CrossEntropyLoss: labels must be integers", cs.CrossEntropyLoss(), Y, [0.5, 1.0, 1.0, 1.0])
+    refused(ValueError, "BinaryCrossEntropyLoss: over must be one of", cs.BinaryCrossEntropyLoss, "every")
+    refused(ValueError, "BinaryCrossEntropyLoss: slope must be positive", cs.BinaryCrossEntropyLoss, slope=0)
+    refused(TypeError, "BinaryCrossEntropyLoss: offset must be a number", cs.BinaryCrossEntropyLoss, offset="1")
+    loss = cs.BinaryCrossEntropyLoss()
+    refused(ValueError, "BinaryCrossEntropyLoss: labels have shape (4,), spikes", loss, Y, LABELS)
+    refused(ValueError, "BinaryCrossEntropyLoss: labels must be 0 or 1, got 2", loss, Y, 2 * MANY)
+    refused(ValueError, "BinaryCrossEntropyLoss: output must be (T, N,", loss.probabilities, Y[0])
+    refused(ValueError, "binary_cross_entropy: chosen has shape", binary_cross_entropy, Y, chosen=Y[0] > 0)
+
+
+def task() -> tuple[np.ndarray, np.ndarray]:
+    """Return recordings of four classes: a quarter of the neurons fires more."""
+    rng, labels = np.random.default_rng(1), np.arange(24) % 4
+    x = rng.random((40, 24, 20)) < 0.03
+    for sample, label in enumerate(labels):
+        x[:, sample, 5 * label : 5 * label + 5] |= rng.random((40, 5)) < 0.25
+    return x, labels
+
+
+@pytest.mark.parametrize("over", ["max", "mean", "last", "every"])
+def test_a_network_with_a_read_out_learns(over: str) -> None:
+    cs.seed(2)
+    x, labels = task()
+    net = cs.Network("20-24-4out", cs.SRM())
+    trainer = Trainer(net, cs.CrossEntropyLoss(over), cs.Adam(net.parameters(), 0.03))
+    first = trainer.train([(x, labels)])
+    for _ in range(30):
+        trainer.train([(x, labels)])
+    score = trainer.test([(x, labels)])
+    assert score.accuracy > 0.9
+    assert score.loss < first.loss / 3
+    assert (cs.classify(net(x), over=over) == labels).mean() == score.accuracy
+    assert trainer.calibration is not None
+    assert trainer.calibration.layers[0].scaled
+
+
+def test_a_network_with_several_labels_learns() -> None:
+    cs.seed(2)
+    x, labels = task()
+    net = cs.Network("20-24-4out", cs.SRM())
+    loss = cs.BinaryCrossEntropyLoss("max")
+    trainer = Trainer(net, loss, cs.Adam(net.parameters(), 0.03))
+    many = np.eye(4, dtype=bool)[labels]
+    many[:, 0] |= labels == 3
+    for _ in range(40):
+        trainer.train([(x, many)])
+    score = trainer.test([(x, many)])
+    assert score.accuracy > 0.8
+    assert ((loss.probabilities(net(x)) > 0.5) == many).all(axis=1).mean() == score.accuracy

@@ -1,0 +1,197 @@
+"""Networks with recurrent layers: notation, streams, chunks, records, explanations, files, calibration, training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.network import chunks
+from cuslayer.training import Trainer
+
+KINDS = {
+    "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **o),
+    "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **o),
+    "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **o),
+    "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
+}
+
+
+def network(kind, notation="12-7r-4", **options):
+    cs.seed(3)
+    net = cs.Network(notation, KINDS[kind](**options))
+    for stage in net.layers:
+        if isinstance(stage, cs.Recurrent):
+            stage.layer.weight.data *= 6
+    return net, np.random.default_rng(1).random((60, 3, 12)) < 0.2
+
+
+def test_notation():
+    net, _ = network("SRM")
+    first, population, last, neuron = net.layers
+    assert [type(each).__name__ for each in net.layers] == ["Dense", "Recurrent", "Dense", "SRM"]
+    assert (first.out_features, population.layer.in_features, population.layer.out_features) == (7, (7,), 7)
+    assert (population.neuron, last.in_features) == (neuron, (7,))
+    assert list(net.state()) == ["0.0", "1.layer.weight", "2.0"]
+    assert net.output_shape((12,)) == (4,)
+    assert cs.Network("4x4x2-8r-3", neuron)(np.zeros((2, 1, 4, 4, 2), bool)).shape == (2, 1, 3)
+    with pytest.raises(ValueError, match="Nr a dense layer whose neurons also get their own spikes"):
+        cs.Network("12-7q-4", neuron)
+    with pytest.raises(ValueError, match="Word: '7r' is a recurrent word, which takes no stride, got 2"):
+        cs.Word("7r", stride=2)
+
+
+def test_words_have_options():
+    neuron, own = cs.LIF(), cs.CUBA()
+    words = [cs.Word("12"), cs.Word("64r", weight_scale=4.0, neuron=own, delay=True, max_delay=3.0), cs.Word("4")]
+    dense, population, delay, *_ = cs.Network(words, neuron).layers
+    assert population.neuron is own
+    assert delay.max_delay == 3.0
+    assert 0.9 < abs(dense.weight.data).max() * 12**0.5 / 4.0 <= 1
+    assert 0.9 < abs(population.layer.weight.data).max() * 64**0.5 / 0.4 <= 1
+    assert dense.own_scale
+    assert population.layer.own_scale
+    # Without a scale, that of the neurons, or of the layer.
+    for given, scale in ((neuron, 2.0), (cs.SRM(), 10.0)):
+        population = cs.Network("12-64r-4", given).layers[1]
+        assert 0.9 < abs(population.layer.weight.data).max() * 8 / (0.1 * scale) <= 1
+        assert not population.layer.own_scale
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_and_chunks_have_the_same_spikes(kind, monkeypatch):
+    net, x = network(kind)
+    expected = net(x).data
+    assert expected.any()
+    stream = net.stream()
+    parts = [stream.step(x[0])[None], stream(x[1:9]), stream(x[9:])]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+    stream.reset()
+    np.testing.assert_array_equal(stream(x), expected)
+    monkeypatch.setattr(chunks, "chunk_steps", lambda graph, shape: 7)
+    with cs.no_grad():
+        np.testing.assert_array_equal(net(x).data, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("delay", [1.0, 3.0])
+def test_recorded_and_explained(kind, delay):
+    net, x = network(kind)
+    net.layers[1] = cs.Recurrent(net[1].layer, net[1].neuron, delay=delay)
+    expected = net(x).data
+    with cs.record(net) as seen:
+        found = net(x)
+        cs.SpikeCountLoss(net[3], true=20, false=5)(found, [0, 1, 2]).backward()
+    np.testing.assert_array_equal(found.data, expected)
+    record, steps = seen[1], int(delay)
+    spikes = record.spikes.values
+    sent = np.concatenate([np.zeros_like(spikes[:steps]), spikes])[:60].astype(np.float64)
+    np.testing.assert_allclose(record.recurrent.values, sent @ net[1].layer.weight.data, atol=1e-5)
+    np.testing.assert_array_equal(record.weighted.values, net[0](x).data)
+    assert record.weighted_error.values.any()
+    assert "recurrent" in repr(record)
+    assert "recurrent" not in repr(seen[3])
+    # The potential is that of the plain neurons for both inputs together.
+    whole = net[1].neuron(record.weighted.values + record.recurrent.values).data
+    assert (whole != spikes).mean() < 0.01
+    with cs.record(net, neurons={1: [2, 5]}, window=(20, 40)) as part:
+        net(x)
+    np.testing.assert_array_equal(part[1].recurrent.values, record.recurrent.values[20:40][..., [2, 5]])
+    shared = 0
+    for time, neuron in [(59, 0), (30, 4), (3, 2), (0, 6)]:
+        why = cs.explain(net, x, 1, neuron, time, sample=1)
+        assert why.exact
+        assert [source.address for source in why.sources] == [None, 1]
+        size = 1 + abs(why.contributions).sum()
+        u = float(record.potential.values[time, 1, neuron])
+        assert abs(why.contributions.sum() + why.refractory - u) <= 1e-4 * size
+        own = why.sources[1].spikes
+        shared += len(own)
+        assert (own.time <= time - steps).all()
+        assert spikes[own.time, 1, own.neuron[:, 0]].all()
+        assert why.potential == pytest.approx(u)
+    assert shared > 20
+    # A trace follows a population's spikes to their own causes.
+    trace = cs.explain(net, x, 1, 0, 59, sample=1).trace(2, most=20)
+    assert set(trace.sources) == {"layer 1", "the network's input"}
+    assert "spike of layer 1, neuron" in repr(trace)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_and_copies(kind, tmp_path):
+    net, x = network(kind, **({} if kind == "SRM" else {"trained": True}))
+    net.layers[1] = cs.Recurrent(net[1].layer, net[1].neuron, delay=2.0)
+    cs.save(net, tmp_path / "net")
+    again = cs.load(tmp_path / "net")
+    assert repr(again) == repr(net)
+    assert again[1].steps == 2
+    assert list(again.state()) == list(net.state())
+    np.testing.assert_array_equal(again(x).data, net(x).data)
+    state = net.state()
+    fresh, _ = network(kind, **({} if kind == "SRM" else {"trained": True}))
+    fresh[1].layer.weight.data *= 0
+    fresh.load_state(state)
+    np.testing.assert_array_equal(fresh[1].layer.weight.data, net[1].layer.weight.data)
+
+
+def test_a_convolution_to_itself_in_a_network():
+    cs.seed(0)
+    lif = cs.LIF(6.0)
+    net = cs.Sequential(
+        cs.Conv(2, 3, 3, padding=1, weight_scale=4.0),
+        cs.Recurrent(cs.Conv(3, 3, 3, padding=1, groups=3, weight_scale=2.0), lif),
+        cs.Dense((5, 4, 3), 2, weight_scale=4.0),
+        lif,
+    )
+    x = np.random.default_rng(0).random((30, 2, 5, 4, 2)) < 0.2
+    out = net(x)
+    out.backward(np.ones(out.shape, np.float32))
+    assert all(p.grad.any() for p in net.parameters())
+    np.testing.assert_array_equal(net.stream()(x), out.data)
+    why = cs.explain(net, x, 1, (2, 3, 1), 25)
+    assert why.exact
+    assert why.sources[1].contributions.shape == (5, 4, 3)
+    # Groups of one channel: only the channel itself.
+    assert set(np.nonzero(why.sources[1].contributions)[2].tolist()) == {1}
+
+
+def test_calibration_scales_what_goes_round_too():
+    """So that the weights among the neurons keep their share of those before them."""
+    net, x = network("LIF", "12-40r-4")
+    share = abs(net[1].layer.weight.data).mean() / abs(net[0].weight.data).mean()
+    found = cs.calibrate(net, [x], rate=60.0)
+    assert [50 < layer.rate < 70 for layer in found.layers] == [True, True]
+    now = abs(net[1].layer.weight.data).mean() / abs(net[0].weight.data).mean()
+    assert now == pytest.approx(share, rel=1e-4)
+    kept, _ = network("LIF", "12-40r-4")
+    before = [p.data.copy() for p in kept.parameters()]
+    cs.calibrate(kept, [x], rate=60.0, keep=[0, 1])
+    np.testing.assert_array_equal(kept[0].weight.data, before[0])
+    np.testing.assert_array_equal(kept[1].layer.weight.data, before[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_what_needs_memory(kind):
+    """Two spikes, one after the other: which came first is asked at the end."""
+    generator, steps, count = np.random.default_rng(0), 40, 60
+    x, labels = np.zeros((count, steps, 2), bool), np.arange(count) % 2
+    for sample, label in enumerate(labels):
+        first, second = np.sort(generator.choice(np.arange(2, 20), 2, replace=False))
+        x[sample, first, label] = x[sample, second, 1 - label] = True
+    cs.seed(1)
+    neuron = KINDS[kind](tau_rho=0.5, scale_rho=0.5)
+    net = cs.Network("2-24r-2", neuron)
+    net[0].weight.data *= 4
+    loss = cs.SpikeCountLoss(neuron, true=10, false=1)
+    trainer = Trainer(net, loss, cs.Adam(net.parameters(), lr=0.02))
+    batches = [(x[part].swapaxes(0, 1), labels[part]) for part in np.array_split(np.arange(count), 3)]
+    losses = [trainer.train(batches).loss for _ in range(15)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_inspection_takes_it(tmp_path):
+    net, x = network("SRM")
+    labels = [0, 1, 2]
+    assert "layer 1" in repr(cs.health(net, [(x, labels)]))
+    cs.report(net, x, tmp_path / "page.html", target=labels)
+    assert (tmp_path / "page.html").stat().st_size > 1000

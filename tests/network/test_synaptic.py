@@ -1,0 +1,112 @@
+"""Synaptic operations: the synapses of each input, a penalty on their operations."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.functions import synaptic_operations
+from cuslayer.network.synaptic import fan_out
+from cuslayer.training import Trainer
+
+RNG = np.random.default_rng(43)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (cs.Dense((3, 2, 2), 5), (3, 2, 2)),
+        (cs.Affine(4, 3, bias=True), (4,)),
+        (cs.Conv(2, 6, 3, padding=1, stride=2), (5, 6, 2)),
+        (cs.Conv(4, 6, 2, groups=2, bias=True), (4, 4, 4)),
+        (cs.ConvTranspose(2, 3, 3, stride=2), (3, 4, 2)),
+        (cs.Pool(2, gain=11.0), (5, 4, 3)),
+        (cs.Unpool(2, gain=11.0), (3, 4, 3)),
+    ],
+)
+def test_the_synapses_are_counted(layer: cs.Layer, shape: tuple[int, ...]) -> None:
+    """Each weight is 1, and the outputs of an input of one spike are summed."""
+    found = fan_out(layer, shape)
+    assert found is not None
+    if hasattr(layer, "gain"):
+        layer.gain = 1.0
+    else:
+        layer.weight.data[...] = 1.0
+        if layer.bias is not None:
+            layer.bias.data[...] = 0.0
+    for index in np.ndindex(*shape):
+        x = np.zeros((1, 1, *shape), bool)
+        x[(0, 0, *index)] = True
+        assert found[index] == pytest.approx(layer(x).data.sum())
+
+
+def test_stages_without_synapses() -> None:
+    for stage in (cs.Dropout(0.5), cs.SRM(), cs.Average(2), abs):
+        assert fan_out(stage, (4,)) is None
+
+
+def test_gradients() -> None:
+    weights = RNG.random((2, 3))
+    assert cs.gradcheck(lambda s: synaptic_operations(s, fan_out=weights), RNG.random((4, 2, 2, 3))) < 1e-6
+    s = RNG.random((9, 4, 2, 3)) < 0.3
+    assert synaptic_operations(s, fan_out=weights).item() == pytest.approx((s * weights).sum(), rel=1e-6)
+    with pytest.raises(
+        ValueError, match=re.escape("synaptic_operations: fan_out has shape (2, 3), neurons have shape (3,)")
+    ):
+        synaptic_operations(s[:, :, 0], fan_out=weights)
+
+
+def network() -> cs.Network:
+    cs.seed(2)
+    return cs.Network("8x8x2-4c3-2a-6-3", cs.SRM())
+
+
+def test_the_penalty_of_its_formula() -> None:
+    net, x, labels = network(), RNG.random((20, 4, 8, 8, 2)) < 0.3, [0, 1, 2, 0]
+    plain = cs.SpikeCountLoss(cs.SRM(), true=6, false=1)
+    y, total = cs.Tensor(x), 0.0
+    for number, stage in enumerate(net):
+        synapses = fan_out(stage, y.shape[2:])
+        if synapses is not None and number:  # the input has no gradient
+            total += float((y.data * synapses).sum())
+        y = stage(y)
+    for allowed in (0.0, total / 8, 2 * total):
+        loss = cs.SparsityLoss(plain, weight=1e-3, allowed=allowed)
+        with loss.observing(net):
+            out = net(x)
+        expected = plain(out, labels).item() + 1e-3 * max(0.0, total - 4 * allowed)
+        assert loss(out, labels).item() == pytest.approx(expected, rel=1e-5)
+        assert loss(out, labels).item() == pytest.approx(plain(out, labels).item())  # a pass counts once
+    np.testing.assert_array_equal(out.data, y.data)
+
+
+def test_a_network_becomes_sparser() -> None:
+    x, labels, found = RNG.random((30, 6, 8, 8, 2)) < 0.2, np.array([0, 1, 2, 0, 1, 2]), []
+    for weight in (0.0, 1e-2):
+        net = network()
+        loss = cs.SparsityLoss(cs.SpikeCountLoss(cs.SRM(), true=8, false=2), weight=weight)
+        trainer = Trainer(net, loss, cs.Adam(net.parameters(), 0.02, relative=True))
+        for _ in range(12):
+            trainer.train([(x, labels)])
+        found.append(sum(row.accumulates for row in cs.ops(net, x).layers[1:]))
+    assert found[1] < 0.7 * found[0]
+
+
+def test_it_is_the_loss_otherwise() -> None:
+    inner = cs.SpikeCountLoss(cs.SRM(), true=6, false=1)
+    loss = cs.SparsityLoss(inner, weight=1.0)
+    assert loss.neuron is inner.neuron
+    assert loss.desired_rate([0], 3, 100) == inner.desired_rate([0], 3, 100)
+    read = cs.SparsityLoss(cs.CrossEntropyLoss("max"), weight=1.0)
+    assert read.neuron is None
+    assert read.scored(np.zeros((5, 2, 3)), [0, 1])[0].shape == (1, 2, 3)
+    assert read.send_labels([0, 1], np.zeros((5, 2, 3))) == [0, 1]
+    with pytest.raises(TypeError, match=r"^SparsityLoss: loss must be a function of output and target, got int"):
+        cs.SparsityLoss(3, weight=1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^SparsityLoss: weight must not be negative"):
+        cs.SparsityLoss(inner, weight=-1.0)
+    with pytest.raises(ValueError, match=r"^SparsityLoss: allowed must not be negative"):
+        cs.SparsityLoss(inner, weight=1.0, allowed=-1.0)

@@ -1,0 +1,160 @@
+"""Sigma-delta neurons: a program of a step to the bit, gradients of plain reverse sweeps, networks, errors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import functions
+from tests.support import step_programs
+
+SHAPES = [(0, 2, 3), (1, 1, 1), (40, 3, 7), (30, 2, 3, 2, 2), (9, 1, 1111)]
+KINDS = [(activation, sums) for activation in ("relu", "none") for sums in (True, False)]
+
+
+def drawn(shape, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.6, shape)
+
+
+@pytest.mark.parametrize(("activation", "sums"), KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_sent_is_that_of_a_program_to_the_bit(shape, activation, sums):
+    neuron = cs.SigmaDelta(theta=0.5, activation=activation, sums=sums)
+    # Numbers of few bits: the sum of what was sent is the last activation without rounding.
+    x = np.round(drawn(shape) * 64) / 64
+    out = neuron(x).data
+    assert out.dtype == x.dtype
+    if shape[0]:
+        _, change, sent, known = step_programs.sigma_delta(x, 0.5, activation, sums)
+        assert (out == np.where(sent, change, 0.0)).all()
+        assert (out.cumsum(axis=0) == known).all()
+        net = cs.Sequential(neuron)
+        with cs.record(net) as seen:
+            net(x)
+        assert (seen[0].potential == change).all()
+        assert (neuron.fires(change) == sent).all()
+
+
+@pytest.mark.parametrize(("activation", "sums"), KINDS)
+def test_receivers_know_the_activation_within_the_threshold(activation, sums):
+    x = drawn((200, 2, 5))
+    neuron = cs.SigmaDelta(theta=0.3, activation=activation, sums=sums)
+    value = x.cumsum(axis=0) if sums else x
+    value = np.maximum(value, 0) if activation == "relu" else value
+    out = neuron(x).data
+    assert abs(out.cumsum(axis=0) - value).max() < 0.3 + 1e-9
+    assert (out == 0).any()
+
+
+def test_a_network_computes_what_its_activations_do():
+    """With a threshold near 0, sums of the output are those of a network of rectified units at each step."""
+    cs.seed(0)
+    first, second = cs.Dense(6, 8), cs.Dense(8, 4)
+    small = cs.SigmaDelta(theta=1e-9)
+    net = cs.Sequential(cs.SigmaDelta(theta=1e-9, activation=None, sums=False), first, small, second, small)
+    x = drawn((20, 2, 6)).astype(np.float32)
+    expected = np.maximum(np.maximum(x @ first.weight.data, 0) @ second.weight.data, 0)
+    assert np.allclose(net(x).data.cumsum(axis=0), expected, atol=1e-3 * abs(expected).max())
+
+
+@pytest.mark.parametrize("gradient", ["slayer", "exact"])
+@pytest.mark.parametrize(("activation", "sums"), KINDS)
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, activation, sums, dt):
+    neuron = cs.SigmaDelta(
+        theta=0.5, activation=activation, sums=sums, gradient=gradient, tau_rho=0.7, scale_rho=1.3, dt=dt
+    )
+    x, g = drawn((30, 2, 5)), drawn((30, 2, 5), 1)
+    given = cs.Tensor(x, requires_grad=True)
+    neuron(given).backward(g)
+    expected = step_programs.sigma_delta_reverse(x, g, neuron)
+    assert abs(given.grad - expected).max() < 1e-10 * abs(expected).max()
+
+
+@pytest.mark.parametrize(("activation", "sums"), KINDS)
+def test_without_a_surrogate_the_exact_gradient_is_that_of_differences(activation, sums):
+    """What is sent is piecewise linear in x: a surrogate of almost no height leaves the derivative."""
+    neuron = cs.SigmaDelta(theta=0.5, activation=activation, sums=sums, gradient="exact", scale_rho=1e-30)
+    assert cs.gradcheck(neuron, drawn((12, 2, 3), 5)) < 1e-6
+
+
+def test_the_default_gradient_is_that_of_sending_every_change():
+    neuron = cs.SigmaDelta(theta=0.5, activation=None)
+    given = cs.Tensor(drawn((12, 1, 3)), requires_grad=True)
+    g = drawn((12, 1, 3), 1)
+    neuron(given).backward(g)
+    assert np.allclose(given.grad, g)
+
+
+def test_state_and_stream():
+    x = drawn((30, 2, 5)).astype(np.float32)
+    whole = cs.SigmaDelta(theta=0.4)(x).data
+    kept = cs.SigmaDelta(theta=0.4, stateful=True)
+    parts = [kept(part).data for part in (x[:7], x[7:8], x[8:])]
+    assert (np.concatenate(parts) == whole).all()
+    kept.forget()
+    assert (kept(x).data == whole).all()
+    net = cs.Sequential(cs.SigmaDelta(theta=0.4))
+    stream = net.stream()
+    assert (np.concatenate([stream(part) for part in (x[:11], x[11:])]) == whole).all()
+    with cs.no_grad():
+        assert (cs.SigmaDelta(theta=0.4)(x).data == whole).all()
+
+
+def test_saved_and_named(tmp_path):
+    neuron = cs.SigmaDelta(theta=0.4, activation=None, sums=False, gradient="exact", surrogate="arctan")
+    net = cs.Sequential(cs.Dense(4, 3), neuron)
+    cs.save(net, tmp_path / "net.npz")
+    again = cs.load(tmp_path / "net.npz").layers[1]
+    assert repr(again) == repr(neuron)
+    assert neuron.with_gradient("slayer").gradient == "slayer"
+    assert repr(cs.SigmaDelta()) == "SigmaDelta(theta=0.1)"
+    assert replace(neuron, theta=1.0).spiking.theta == 1.0
+
+
+def test_training_lowers_a_loss():
+    cs.seed(0)
+    dense = cs.Dense(5, 3)
+    dense.weight.data = abs(dense.weight.data)
+    net = cs.Sequential(cs.SigmaDelta(activation=None, sums=False), dense, cs.SigmaDelta())
+    x, target = abs(drawn((20, 4, 5))).astype(np.float32), np.float32(1.0)
+    optimizer, losses = cs.Adam(net.parameters(), lr=0.05), []
+    for _ in range(60):
+        error = net(x).sum(axis=0) - target
+        value = (error * error).mean()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(float(value.data))
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"theta": 0.0}, ValueError, "SigmaDelta: theta must be positive"),
+        ({"activation": "tanh"}, ValueError, "SigmaDelta: activation must be"),
+        ({"sums": 1}, TypeError, "SigmaDelta: sums must be a bool, got int"),
+        ({"graded": False}, ValueError, "SigmaDelta: graded must be True, got False"),
+        ({"trained": True}, ValueError, "SigmaDelta: trained must be False, got True"),
+        ({"gradient": "true"}, ValueError, "SigmaDelta: gradient must be"),
+    ],
+)
+def test_errors(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        cs.SigmaDelta(**options)
+
+
+def test_errors_of_inputs():
+    with pytest.raises(ValueError, match="SigmaDelta: x must be"):
+        cs.SigmaDelta()(np.zeros(3))
+    with pytest.raises(ValueError, match="sigma_delta: x must be"):
+        functions.sigma_delta(np.zeros(3), spiking=cs.SigmaDelta().spiking)
+    kept = cs.SigmaDelta(stateful=True)
+    kept(np.zeros((2, 1, 3)))
+    with pytest.raises(ValueError, match="sigma_delta: x must have 3 neurons as in the last call, got 4"):
+        kept(np.zeros((2, 1, 4)))
