@@ -211,6 +211,7 @@ __all__ = [
     "demo",
     "device",
     "differentiable",
+    "distributed",
     "divide",
     "dot",
     "einsum",

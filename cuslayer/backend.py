@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -173,11 +174,44 @@ def free_memory() -> int:
     return int(module.cuda.runtime.memGetInfo()[0]) + int(module.get_default_memory_pool().free_bytes())
 
 
+def use_card(number: int) -> None:
+    """Use one of several GPUs, counted again from 0 beyond the last, if a GPU is the device in use."""
+    if device() == "cuda":
+        cuda = cupy().cuda
+        cuda.Device(number % cuda.runtime.getDeviceCount()).use()
+
+
+def card() -> str | None:
+    """Return where the GPU in use is, different for each of a machine and of all machines; None without NCCL."""
+    cuda = cupy().cuda
+    if not getattr(getattr(cuda, "nccl", None), "available", False):
+        return None
+    return f"{socket.gethostname()} {cuda.runtime.deviceGetPCIBusId(cuda.Device().id)}"
+
+
+def process_group(size: int, rank: int) -> tuple[Any, Any]:
+    """Return a communicator of `cupyx.distributed`, between processes that mpiexec has started, and CuPy's NCCL."""
+    from cupyx.distributed import init_process_group
+
+    return init_process_group(size, rank, use_mpi=True), cupy().cuda.nccl
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def part_of_cores(cores: list[int], place: int, count: int) -> list[int]:
+    """Return the cores of one of several processes: parts of equal size, or a core that some share.
+
+    >>> part_of_cores([0, 1, 2, 3], 1, 2), part_of_cores([0, 1], 2, 4)
+    ([2, 3], [0])
+    """
+    if count >= len(cores):
+        return [cores[place % len(cores)]]
+    return cores[place * len(cores) // count : (place + 1) * len(cores) // count]
 
 
 def namespace(x: Any) -> Any:
@@ -281,6 +315,24 @@ def preserved_generator() -> Iterator[None]:
             yield
     finally:
         _generator.bit_generator.state = state
+
+
+@contextmanager
+def derived_generator(*key: int) -> Iterator[None]:
+    """Draw within the block from a generator that integers from 0 determine, and not from that of the library.
+
+    >>> with derived_generator(5, 1): first = generator().random()
+    >>> with derived_generator(5, 1): first == generator().random()
+    True
+    """
+    global _generator
+    before, _generator = _generator, np.random.default_rng(key)
+    try:
+        with _device_random.preserved():
+            _device_random.restart()
+            yield
+    finally:
+        _generator = before
 
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
 from typing import Any
 from weakref import ref
@@ -47,12 +47,14 @@ __all__ = [
     "grad_enabled",
     "no_grad",
     "numeric",
+    "on_gradient",
     "takes_deferred",
     "takes_packed",
 ]
 
 _serial = itertools.count()
 _grad_enabled = Setting(True)
+_on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
 
 
 class Node:
@@ -237,13 +239,53 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
             pending[target.serial] = target, [g if target.takes_deferred else as_array(g)]
             heapq.heappush(queue, -target.serial)
 
+    final = _on_gradient.get()
+    uses = {} if final is None else _uses_of_leaves(start)
     accumulate(start, grad, True)
     while queue:
         node, gradient = pending.pop(-heapq.heappop(queue))
+        leaves = [x for x in node.inputs if isinstance(x, Tensor)] if uses else []
         source, found = _weak(gradient[0]), node.input_gradients(gradient)
         while found:
             target, g = found.pop(0)
             accumulate(target, g, g is source() or any(g is other for _, other in found))
+        for leaf in leaves:
+            uses[id(leaf)] -= 1
+            if final is not None and not uses[id(leaf)] and leaf.grad is not None:
+                final(leaf)
+
+
+def _uses_of_leaves(start: Node | Tensor) -> dict[int, int]:
+    """Return how often the graph of `start` takes each leaf as an input, by the leaf's identity."""
+    uses: dict[int, int] = {}
+    seen, rest = set[int](), [start]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, Tensor) or node.serial in seen:
+            continue
+        seen.add(node.serial)
+        for x in node.inputs:
+            if isinstance(x, Tensor):
+                uses[id(x)] = uses.get(id(x), 0) + 1
+            elif x is not None:
+                rest.append(x)
+    return uses
+
+
+def on_gradient(call: Callable[[Tensor], None]) -> AbstractContextManager[None]:
+    """Call a function with each leaf whose gradient a `backward` within this block, in its thread, has completed.
+
+    It is called while the gradients of earlier layers are still to be computed, so that a gradient can be sent
+    meanwhile. A leaf that the result does not depend on, or that gets no gradient on some path, may not be reported.
+
+    >>> x, order = Tensor([2.0], requires_grad=True), []
+    >>> y = Tensor([3.0], requires_grad=True)
+    >>> with on_gradient(lambda leaf: order.append(float(leaf.grad[0]))):
+    ...     (x * x * y).backward()
+    >>> order  # of y, then of x, which two products have
+    [4.0, 12.0]
+    """
+    return _on_gradient.set(call)
 
 
 def _weak(x: Array | DeferredGradient) -> Callable[[], Any]:

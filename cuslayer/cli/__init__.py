@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cuslayer.cli import convert, demo, errors, info, predict, report, test, train
+from cuslayer.cli import convert, demo, errors, info, predict, report, sweep, test, train
 from cuslayer.cli.info import installed
 
 # A new command is a file in this folder and its name here.
 COMMANDS = {
     "train": train,
+    "sweep": sweep,
     "test": test,
     "predict": predict,
     "report": report,

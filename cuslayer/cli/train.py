@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuslayer.cli.arguments import add_device, use_device
-from cuslayer.cli.errors import say
+from cuslayer.cli.errors import INVALID, say
+from cuslayer.cli.processes import reported
 from cuslayer.cli.signals import deferred
 
 if TYPE_CHECKING:
+    from cuslayer.distributed import Context
     from cuslayer.training import Config, Stopped
 
 HELP = "train a network, by default on the embedded digits"
@@ -22,7 +24,7 @@ _LARGEST = 2**63
 # The options that replace values of the configuration.
 _OPTIONS = (
     *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
-    *("checkpoint_minutes", "checkpoint_steps"),
+    *("checkpoint_minutes", "checkpoint_steps", "micro", "fast"),
 )
 
 
@@ -71,25 +73,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a checkpoint after so many minutes, also within an epoch, by default 5",
     )
     parser.add_argument("--checkpoint-steps", type=int, metavar="N", help="write a checkpoint after so many steps, too")
+    parser.add_argument(
+        "--micro",
+        type=int,
+        metavar="N",
+        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 8",
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_const",
+        const=True,
+        help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code: 0, or 130 and 143 if SIGINT or SIGTERM has stopped it."""
-    from cuslayer import training
+    from cuslayer.distributed import world
 
     use_device(options)
-    config = _config(options)
+    context = world()
+    with reported(context):
+        return _run(options, context)
+    # All processes have the same error, which process 0 reports.
+    return INVALID
+
+
+def _run(options: argparse.Namespace, context: Context) -> int:
+    from cuslayer import training
+
+    # A run that is resumed may be in a folder that only process 0 can read.
+    config = context.from_root(lambda: _config(options)) if options.resume else _config(options)
     if options.download:
-        _download(config)
+        context.from_root(lambda: _download(config))
     with deferred() as stop:
         try:
             out = training.train(
-                config, resume=options.resume, progress=True, log=lambda line: print(line, flush=True), stop=stop
+                config,
+                resume=options.resume,
+                progress=True,
+                log=lambda line: print(line, flush=True),
+                stop=stop,
+                context=context,
             )
         except training.Stopped as stopped:
-            say(f"interrupted{_how_to_go_on(options, stopped)}")
+            if context.rank == 0:
+                say(f"interrupted{_how_to_go_on(options, stopped)}")
         else:
-            if stop():
+            if stop() and context.rank == 0:
                 say(f"interrupted; the run in {out} is complete")
     return stop.exit_code
 
@@ -99,7 +130,7 @@ def _config(options: argparse.Namespace) -> Config:
     from cuslayer import check, training
 
     given = {name: value for name, value in vars(options).items() if value is not None}
-    for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1)):
+    for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):
         if name in given:
             value = check.integer("train", _flag(name), given[name], least=least)
             if value >= _LARGEST:

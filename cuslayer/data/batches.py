@@ -29,15 +29,19 @@ def pairs(op: str, batches: Iterable[Any], source: Any = None) -> Iterator[tuple
         ...
     TypeError: health: a batch must be a pair (x, target), got ndarray
     """
-    given = batches if source is None else source
-    got = _wrong(given)
-    if got:
-        raise TypeError(f"{op}: batches must be pairs (x, target), such as a Loader has, got {got}")
+    check_batches(op, batches if source is None else source)
     for batch in batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             many = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise TypeError(f"{op}: a batch must be a pair (x, target), got {type(batch).__name__}{many}")
         yield batch[0], batch[1]
+
+
+def check_batches(op: str, batches: Any) -> None:
+    """Raise TypeError unless something may be batches, before one of them is read."""
+    got = _wrong(batches)
+    if got:
+        raise TypeError(f"{op}: batches must be pairs (x, target), such as a Loader has, got {got}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -142,11 +142,8 @@ class Loader:
             own_steps: int | None = getattr(dataset, "steps", None)
             if own_steps is None:
                 of_arrays = len(dataset) and not isinstance(dataset[0][0], Events)
-                what = (
-                    "a data set without steps, the length T"
-                    if of_arrays
-                    else "recordings of events, the number of bins"
-                )
+                bins = "recordings of events, the number of bins"
+                what = "a data set without steps, the length T" if of_arrays else bins
                 raise TypeError(f"{op}: steps must be given for {what}")
             steps = round(own_steps * (self._own_dt or self.dt) / self.dt)
         self.steps = check.integer(op, "steps", steps, least=1)
@@ -191,10 +188,14 @@ class Loader:
         >>> [len(labels) for x, labels in loader.batches_from(2)]
         [100, 60]
         """
-        first = check.integer("Loader", "first", first, least=0)
+        parts, read = self.parts_from(check.integer("Loader", "first", first, least=0))
+        return read(parts)
+
+    def parts_from(self, first: int) -> tuple[list[Any], Callable[[list[Any]], Iterator[Batch]]]:
+        """Return the samples of each of these batches, and what makes batches of them, or of parts of them."""
         epoch, parts = self._parts()
         self.epoch = epoch + 1
-        return self._batches(parts[first:], epoch)
+        return parts[first:], lambda chosen: self._batches(chosen, epoch)
 
     def __getitem__(self, index: SupportsIndex, /) -> Batch:
         """Return batch `index` of the next epoch; `epoch` does not change.

@@ -24,6 +24,7 @@ from cuslayer.plot.raster import raster
 from cuslayer.plot.receptive_fields import receptive_fields
 from cuslayer.plot.surrogate import surrogate
 from cuslayer.plot.surrogates import surrogates
+from cuslayer.plot.sweep import sweep_results
 
 __all__ = [
     "Animation",
@@ -38,4 +39,5 @@ __all__ = [
     "receptive_fields",
     "surrogate",
     "surrogates",
+    "sweep_results",
 ]

@@ -118,6 +118,9 @@ class Config:
         firing_rate: the mean firing rate of each layer for "calibrated", Hz; the output's follows from the loss.
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
+        micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
+            whole batches. Several processes have 8 by default.
+        fast: whether the gradients of micro-batches are added in any order.
         sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
         data: the folder of recordings, a file of sounds, or the folder in which tonic keeps its
@@ -146,6 +149,8 @@ class Config:
     firing_rate: float = 30.0
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
+    micro: int | None = None
+    fast: bool = False
     sound: SoundConfig | None = None
     dataset: str | None = None
     data: str | None = None
@@ -255,6 +260,8 @@ class Config:
         training["checkpoint"] = {"minutes": self.checkpoint_minutes}
         if self.checkpoint_steps is not None:
             training["checkpoint"]["steps"] = self.checkpoint_steps
+        if self.micro is not None:
+            training["parallel"] = {"micro": self.micro, "fast": self.fast}
         training["path"] = {name: value for name, value in paths.items() if value is not None}
         document = {
             "simulation": {"Ts": self.neuron.dt, "tSample": self.duration},

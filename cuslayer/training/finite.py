@@ -12,6 +12,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer.backend import Array, preserved_generator, to_numpy
+from cuslayer.distributed.context import is_on_all, on_all
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
@@ -43,6 +44,9 @@ class NotFiniteError(ValueError):
         super().__init__(message)
         self.epoch, self.batch = epoch, batch
 
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.epoch, self.batch)
+
 
 @contextmanager
 def naming_checkpoint(path: Path) -> Iterator[None]:
@@ -51,7 +55,8 @@ def naming_checkpoint(path: Path) -> Iterator[None]:
         yield
     except NotFiniteError as problem:
         kept = f"the last good checkpoint, {path}, is kept" if path.exists() else "there was no checkpoint yet"
-        raise NotFiniteError(f"{problem}; {kept}", problem.epoch, problem.batch) from None
+        found = NotFiniteError(f"{problem}; {kept}", problem.epoch, problem.batch)
+        raise (on_all(found) if is_on_all(problem) else found) from None
 
 
 class FiniteCheck:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cuslayer.data.batches import pairs
 from cuslayer.data.loader import Loader
+from cuslayer.data.shares import Shares
 from cuslayer.training.score import Tally
 
 
@@ -52,7 +53,9 @@ class Progress(Tally):
             self.load_state(state)
         total, first = len(batches) if isinstance(batches, Sized) else None, self.batches
         if first:
-            batches = batches.batches_from(first) if isinstance(batches, Loader) else islice(batches, first, None)
+            batches = (
+                batches.batches_from(first) if isinstance(batches, (Loader, Shares)) else islice(batches, first, None)
+            )
         if steps is not None:
             batches, total = islice(batches, max(steps - first, 0)), steps if total is None else min(total, steps)
         # disable=None: tqdm draws only on a terminal.

@@ -22,7 +22,10 @@ from cuslayer.training.params import Params
 from cuslayer.training.sound import read_sound
 from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
 
-_TRAINING = ("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate", "checkpoint")
+_TRAINING = (
+    *("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate", "checkpoint"),
+    "parallel",
+)
 # SLAYER's sections, of which a file has all or none; `training` holds the last.
 _SLAYERS = ("simulation", "neuron", "training", "training.error")
 _ALL_OR_NONE = (
@@ -42,7 +45,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
     ``training.epochs``, ``training.batch``, ``training.seed``, ``training.initialization`` (calibrated or slayer),
-    ``training.firingRate`` (Hz) and ``training.checkpoint`` (minutes, steps: how often a checkpoint is written).
+    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written) and
+    ``training.parallel`` (micro, fast: see `DataParallel`).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
@@ -168,7 +172,7 @@ def _read(op: str, document: Any) -> Config:
         seed=training.integer("seed", default.seed, least=0),
         initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
         firing_rate=training.number("firingRate", check.positive, default.firing_rate),
-        **{**_error(training, duration), **_paths(training), **_checkpoint(training)},
+        **{**_error(training, duration), **_paths(training), **_checkpoint(training), **_parallel(training)},
     )
 
 
@@ -291,6 +295,13 @@ def _checkpoint(training: Section) -> dict[str, Any]:
         "checkpoint_minutes": section.number("minutes", check.positive, default),
         "checkpoint_steps": _optional(section, "steps", lambda: section.integer("steps")),
     }
+
+
+def _parallel(training: Section) -> dict[str, Any]:
+    if training.mapping.get("parallel") is None:
+        return {}
+    section = training.section("parallel", ("micro", "fast"))
+    return {"micro": section.integer("micro"), "fast": section.flag("fast", default=False)}
 
 
 def _paths(training: Section) -> dict[str, Any]:

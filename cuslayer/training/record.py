@@ -26,7 +26,7 @@ NETWORK = ("layer", "neuron", "simulation.Ts")
 ALL = ("layer", "neuron", "simulation", "training")
 _FIXED = ("training.optimizer.type", "training.optimizer.amsgrad")
 # Keys that decide what is in the batches of an epoch, and what is summed over them.
-_OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "simulation.tSample")
+_OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
 @dataclass(frozen=True)

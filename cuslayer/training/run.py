@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from cuslayer import backend
 from cuslayer.data import Loader
+from cuslayer.distributed.context import Context
+from cuslayer.distributed.parallel import MICRO, DataParallel
 from cuslayer.inspection.health.compute import health
+from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, load_data
@@ -24,9 +28,10 @@ from cuslayer.training.folder import (
     locked_folder,
     new_run,
 )
+from cuslayer.training.parallel import agreed
 from cuslayer.training.read_config import load_config
 from cuslayer.training.record import Record
-from cuslayer.training.saver import Saver, repair_best
+from cuslayer.training.saver import Saver, Stopped, repair_best
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 from cuslayer.training.trainer import Trainer
 
@@ -40,6 +45,7 @@ def train(
     checkpoint_minutes: float | None = None,
     checkpoint_steps: int | None = None,
     stop: Callable[[], bool] | None = None,
+    context: Context | None = None,
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 
@@ -47,6 +53,8 @@ def train(
     time goes on from there, with the results of a run that did not. ``checkpoint.npz`` is the last one, ``best.npz``
     that of the best epoch; see `Stats.best`. Files are replaced as a whole. A run that fails before its first one
     leaves no folder; one that dies leaves a folder in which a run can begin anew. The folder is locked meanwhile.
+
+    Several processes call it alike, and divide the work: see `DataParallel`. Process 0 reads and writes the folder.
 
     Args:
         config: the configuration of the run.
@@ -57,13 +65,14 @@ def train(
         checkpoint_minutes: a checkpoint is written after so many minutes; None: as the configuration says.
         checkpoint_steps: a checkpoint is written after so many steps, too; None: as the configuration says.
         stop: called after each step; if it returns True, the run is saved and `Stopped` is raised.
+        context: the processes; None for one.
 
     Returns:
         The folder of results.
 
     Raises:
         ValueError: data, network, checkpoint or folder do not fit the configuration, a file of a run to resume was
-            changed, or another process uses the folder.
+            changed, another process uses the folder, or the processes have other versions, configurations or data.
         NotWritten: a file cannot be written; the last checkpoint is kept.
         Stopped: the run was to stop.
 
@@ -71,45 +80,83 @@ def train(
         UserWarning: the network has more outputs than the recordings have classes.
     """
     backend.device()
-    backend.seed(config.seed)
+    context = context or Context()
     config = config.with_options(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps)
-    out = find_run(config.out) if resume else new_run(config.out)
-    with locked_folder(out, numbered=config.out is None and not resume) as out:
-        if not resume:
+    if context.size > 1 and config.micro is None:
+        config = config.with_options(micro=MICRO)
+    agree(context, config)
+    backend.seed(config.seed)
+    with ExitStack() as until_end:
+
+        def begin() -> Path:
+            out = find_run(config.out) if resume else new_run(config.out)
+            out = until_end.enter_context(locked_folder(out, numbered=config.out is None and not resume))
             # Another process may have had the folder since.
-            new_run(str(out))
-        return _train(config.with_options(out=str(out)), out, resume, progress, log, stop or _never)
+            return out if resume else new_run(str(out))
+
+        out = context.from_root(begin)
+        config = config.with_options(out=str(out))
+        try:
+            _train(config, out, resume, progress, log if context.rank == 0 else _silent, stop or _never, context)
+        except Stopped:
+            context.barrier()
+            raise
+        # None leaves while process 0 writes: its launcher may end the others.
+        context.barrier()
+    return out
 
 
 def _never() -> bool:
     return False
 
 
+def _silent(line: str) -> None:
+    pass
+
+
 def _train(
-    config: Config, out: Path, resume: bool, progress: bool, log: Callable[[str], None], stop: Callable[[], bool]
-) -> Path:
+    config: Config,
+    out: Path,
+    resume: bool,
+    progress: bool,
+    log: Callable[[str], None],
+    stop: Callable[[], bool],
+    context: Context,
+) -> None:
     """Train in a folder that is locked."""
-    stats, summary, changes = Stats(), None, list[str]()
+    rows, summary, changes = list[EpochStats](), None, list[str]()
     if resume:
-        summary, stats, changes = _earlier(config, out)
+        summary, rows, changes = context.from_root(lambda: _earlier(config, out))
         if summary.epoch >= config.epochs:
             log(
                 f"{out} stands at epoch {summary.epoch}, nothing is left to train; to go on, give --epochs N, N above "
                 f"{summary.epoch}"
             )
-            if all((out / name).exists() for name in FIGURES):
-                return out
+            if context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
+                return
+    stats = Stats(rows)
     net = config.network()
     data = load_data(config, net)
+    agree_on_data(context, data)
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
     rate = config.firing_rate if config.initialization == "calibrated" else None
-    trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate)
-    checkpoint = None if summary is None else _restored(out, trainer, data)
-    saver = Saver(out, config, trainer, stats, len(data.train), stop, checkpoint)
+    parallel = None if config.micro is None else DataParallel(context, micro=config.micro, fast=config.fast)
+    trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate, parallel=parallel)
+    checkpoint = None
+    if resume:
+        checkpoint = context.from_root(lambda: _loaded(out, trainer, data))
+        if checkpoint.place is not None:
+            trainer.gradients.load_state(checkpoint.place.gradients)
+        checkpoint.restore(net, optimizer)
+    stop = agreed(stop, parallel)
+    saver = Saver(out, config, trainer, stats, len(data.train), stop, checkpoint, writes=context.rank == 0)
     if len(stats.epochs) < config.epochs:
         weights = sum(p.data.size for p in net.parameters())
-        log(f"{net.notation}: {weights:,} weights on {backend.device_name()}; results go to {out}")
+        log(f"{net.notation}: {weights:,} weights on {_devices(context)}; results go to {out}")
+        if context.size > 1:
+            log(context.describe())
+            _note_idle(config, context, log)
         for line in changes:
             log(line)
         if saver.place is not None:
@@ -120,11 +167,27 @@ def _train(
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             _run_epochs(config, trainer, data, stats, saver, log)
-    save_figures(out, net, config, stats, trainer.gradients, data.example)
-    return out
+    if context.rank == 0:
+        save_figures(out, net, config, stats, trainer.gradients, data.example)
 
 
-def _earlier(config: Config, out: Path) -> tuple[Summary, Stats, list[str]]:
+def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:
+    """Log a warning if some processes have no part of a batch."""
+    micro = config.micro or MICRO
+    parts = -(-config.batch // micro)
+    if parts < context.size:
+        has = f"a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}"
+        idle = f"{context.size - parts} of {context.size} processes have nothing to do"
+        log(f"warning: {has}: {idle}; a larger batch or a smaller --micro gives them work")
+
+
+def _devices(context: Context) -> str:
+    """Return what the processes compute on, for display."""
+    of_each = f" each of {context.size} processes" if context.size > 1 else ""
+    return f"{backend.device_name()}{of_each}"
+
+
+def _earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list[str]]:
     """Compare a run to resume with its files and a configuration.
 
     Returns:
@@ -142,25 +205,21 @@ def _earlier(config: Config, out: Path) -> tuple[Summary, Stats, list[str]]:
         record.check_files("train", out)
         rows = list(record.rows)
     changes = record.check_resumed(config, out, within_epoch=summary.batches > 0)
-    stats = Stats(rows)
-    repair_best(out, summary, stats)
-    return summary, stats, changes
+    repair_best(out, summary, Stats(rows))
+    return summary, rows, changes
 
 
-def _restored(out: Path, trainer: Trainer, data: Data) -> Checkpoint:
-    """Restore a run from its checkpoint, which is returned."""
+def _loaded(out: Path, trainer: Trainer, data: Data) -> Checkpoint:
+    """Return the checkpoint of a run, which fits it; the gradients of its epochs are loaded into the trainer."""
     checkpoint = load_checkpoint(out / CHECKPOINT, trainer.net, trainer.optimizer)
     trainer.gradients.epochs = [{} for _ in range(checkpoint.epoch)]  # for runs without the file
     if (out / GRADIENTS).exists():
         trainer.gradients.load(out / GRADIENTS, checkpoint.epoch)
-    if checkpoint.place is not None:
-        if checkpoint.place.of != len(data.train):
-            raise ValueError(
-                f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
-                f"make {len(data.train)}"
-            )
-        trainer.gradients.load_state(checkpoint.place.gradients)
-    checkpoint.restore(trainer.net, trainer.optimizer)
+    if checkpoint.place is not None and checkpoint.place.of != len(data.train):
+        raise ValueError(
+            f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
+            f"make {len(data.train)}"
+        )
     return checkpoint
 
 

@@ -49,6 +49,7 @@ class Saver:
         batches: the number of training batches of an epoch.
         stop: called after each step; the run is saved and stops if it returns True.
         resumed: the checkpoint that the run was resumed from; None for a new run.
+        writes: whether this process writes; of several, one does.
 
     Attributes:
         place: where the run was resumed within an epoch; None after that epoch.
@@ -63,9 +64,11 @@ class Saver:
         batches: int,
         stop: Callable[[], bool],
         resumed: Checkpoint | None,
+        *,
+        writes: bool = True,
     ) -> None:
         self._out, self._config, self._trainer, self._stats, self._stop = out, config, trainer, stats, stop
-        self._batches = batches
+        self._batches, self._writes = batches, writes
         self._record = Record.of(config, [])
         self._begun = resumed is not None
         self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
@@ -110,11 +113,13 @@ class Saver:
         """Save an epoch that is complete, whose row is the last of the statistics."""
         self.place = self._trained = None
         self._save(None)
-        if self._stats.best is self._stats.epochs[-1]:
+        if self._writes and self._stats.best is self._stats.epochs[-1]:
             self._write(BEST, self._checkpoint(None).save)
 
     def _is_due(self) -> bool:
         """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""
+        if not self._writes:
+            return False
         minutes, steps = self._config.checkpoint_minutes, self._config.checkpoint_steps
         now = time.monotonic()
         step, self._before = now - self._before, now
@@ -127,6 +132,9 @@ class Saver:
 
     def _save(self, place: Place | None) -> None:
         """Write a checkpoint, and before it what it needs."""
+        if not self._writes:
+            self._saved = len(self._stats.epochs), 0 if place is None else place.batches
+            return
         checkpoint = self._checkpoint(place)
         if not self._begun:
             clear(self._out)

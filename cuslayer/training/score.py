@@ -15,6 +15,8 @@ from cuslayer.training.sums import check_fields, devices_of_sums, is_number, sum
 
 # The totals of `kernels.score.add`.
 _TOTALS = 7
+# The numbers of a micro-batch: loss, right, samples, spiked, loss not finite, output not finite, targets are classes.
+ROW = 7
 
 
 class Score(NamedTuple):
@@ -77,6 +79,24 @@ class Tally:
         if k not in self._totals:
             self._totals[k] = kernels.module_of(output).zeros(_TOTALS, np.float64)
         k.score.add(self._totals[k], output, labels, loss, scale)
+        self.count()
+
+    def row(self) -> list[float]:
+        """Return what other processes need of this score, if it is that of a micro-batch: `ROW` numbers."""
+        found = self._read()
+        return [*found[:4], *map(float, (found[5] > 0, found[6] > 0, self.classes))]
+
+    def add_rows(self, rows: Array) -> None:
+        """Add a batch by the results of `row` of its micro-batches (micro-batches, ROW), in their order."""
+        totals = self._totals.setdefault(kernels.cpu, np.zeros(_TOTALS, np.float64))
+        totals[4] += 1
+        for row in rows:
+            totals[:3] += row[:3]
+        totals[3] += rows[:, 3].any()
+        for place, wrong in ((5, rows[:, 4].any() or not np.isfinite(totals[0])), (6, rows[:, 5].any())):
+            if wrong and not totals[place]:
+                totals[place] = totals[4]
+        self.classes = bool(rows[-1, 6])
         self.count()
 
     def count(self) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import device
-from cuslayer.data.batches import pairs, preserved_epoch
+from cuslayer.data.batches import check_batches, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
+from cuslayer.distributed.parallel import DataParallel
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
+from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
@@ -26,6 +28,7 @@ from cuslayer.training.finite import FiniteCheck
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
+from cuslayer.training.parallel import ParallelSteps, same_start, shares
 from cuslayer.training.score import Score, Tally
 
 if TYPE_CHECKING:
@@ -60,11 +63,13 @@ class Trainer:
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
         graph: whether steps on a GPU are captured as CUDA graphs, which spares the host the launches; by default where
             it is possible: the input is spikes of a `Loader`, the targets are classes, and no layer needs the host.
+        parallel: how batches are divided among processes, see `distributed.DataParallel`: each trains and tests its
+            part, and all have the same weights and scores. None for one process and whole batches.
 
     Raises:
-        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, or graph
-            is not a bool.
-        ValueError: calibrate or loss_scale is not positive, or graph is True on the CPU.
+        TypeError: net is not a network, loss is not callable, optimizer is not an optimizer, a number is none, graph
+            is not a bool, or parallel is not a DataParallel.
+        ValueError: calibrate or loss_scale is not positive, or graph is True on the CPU or with parallel.
 
     Warns:
         UserWarning: the neuron of the loss has another dt than the network's.
@@ -97,6 +102,7 @@ class Trainer:
         calibrate: float | None = 30.0,
         loss_scale: float = 1.0,
         graph: bool | None = None,
+        parallel: DataParallel | None = None,
     ) -> None:
         op = "Trainer"
         check_network(op, net)
@@ -117,7 +123,14 @@ class Trainer:
             raise TypeError(f"{op}: graph must be a bool or None, got {type(graph).__name__}")
         if graph and device() != "cuda":
             raise ValueError(f"{op}: graph must not be True on the CPU, a CUDA graph needs a GPU")
-        self.graph = graph
+        if parallel is not None and not isinstance(parallel, DataParallel):
+            raise TypeError(f"{op}: parallel must be a DataParallel or None, got {type(parallel).__name__}")
+        if graph and parallel is not None:
+            raise ValueError(f"{op}: graph must not be True with parallel, whose steps are not captured")
+        for node in graph_of(net).nodes if parallel is not None else ():
+            if isinstance(node.stage, BatchNorm):
+                raise ValueError(f"{op}: parallel must be None with statistics of whole batches, layer {node} has them")
+        self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
@@ -196,20 +209,27 @@ class Trainer:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
                 network's where the loss has no neuron.
         """
+        self._check_step(batches)
+        if self.parallel is not None:
+            batches = self._shares(batches, self.parallel)
         finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self._running = finite, progress
         self.net.train()
         self.silent_batch = batch = None
-        graphs = self._step_graphs(progress, finite)
+        graphs, parallel = self._step_graphs(progress, finite), self._parallel_steps(finite, progress)
         first = progress.batches
-        for step, batch in enumerate(self._calibrated(progress.bar), start=first):
+        for step, batch in enumerate(progress.bar if parallel else self._calibrated(progress.bar), start=first):
             x, target = batch
             sizes = step % _GRADIENT_INTERVAL == 0
-            if step == first:
-                finite.first(x)
-            if graphs is None or not graphs.run(x, target, sizes):
-                self._step(x, target, sizes, progress, finite, step + 1)
+            if parallel is not None:
+                parallel.train(x, self.gradients if sizes else None, step + 1, first=step == first)
+                batch = parallel.last
+            else:
+                if step == first:
+                    finite.first(x)
+                if graphs is None or not graphs.run(x, target, sizes):
+                    self._step(x, target, sizes, progress, finite, step + 1)
             if after_step is not None:
                 after_step(progress)
         self.check_finite()
@@ -266,7 +286,7 @@ class Trainer:
 
     def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""
-        if self.graph is False or device() != "cuda":
+        if self.graph is False or self.parallel is not None or device() != "cuda":
             return None
 
         def count(sizes: bool) -> None:
@@ -299,14 +319,21 @@ class Trainer:
             NotFiniteError: a parameter, an output or a loss is not finite.
             ValueError, TypeError: as `train`.
         """
+        self._check_step(batches)
+        if self.parallel is not None:
+            batches = shares(batches, self.parallel)
         finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self.net.train(False)
+        parallel = self._parallel_steps(finite, progress)
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
-                spikes, target, value = self._forward(x, target)
-                finite.loss(batch, x, spikes, value)
-                progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
+                if parallel is not None:
+                    parallel.test(x, batch)
+                else:
+                    spikes, target, value = self._forward(x, target)
+                    finite.loss(batch, x, spikes, value)
+                    progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
                 if after_step is not None:
                     after_step(progress)
         finite.look(progress)
@@ -320,5 +347,21 @@ class Trainer:
 
         if steps is not None:
             steps = check.integer("Trainer", "steps", steps, least=1)
-        self._check_step(batches)
-        return Progress(batches, title, self.progress, steps, state, finite.look)
+        show = self.progress and (self.parallel is None or self.parallel.context.rank == 0)
+        return Progress(batches, title, show, steps, state, finite.look)
+
+    def _shares(self, batches: Iterable[Any], parallel: DataParallel) -> Iterable[Any]:
+        """Return the shares of batches that this process has, after calibration by whole batches."""
+        check_batches("Trainer", batches)
+        if isinstance(batches, Iterator):
+            batches = self._calibrated(batches)
+        else:
+            self.prepare(batches)
+        same_start(self.net.parameters(), self.optimizer.steps, parallel)
+        return shares(batches, parallel)
+
+    def _parallel_steps(self, finite: FiniteCheck, progress: Progress) -> ParallelSteps | None:
+        if self.parallel is None:
+            return None
+        passes = self._forward, self._gradient
+        return ParallelSteps(self.parallel, *passes, self.optimizer, self.loss, self.loss_scale, finite, progress)

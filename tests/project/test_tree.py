@@ -43,6 +43,7 @@ LEVELS = {
     "plot": 7,
     "network": 8,
     "functions": 9,
+    "distributed": 9,
     "inspection": 9,
     "interchange": 9,
     "saving": 10,

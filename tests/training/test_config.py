@@ -82,12 +82,8 @@ OTHER = Config(
     seed=11,
     initialization="slayer",
     firing_rate=45.0,
-    data="some/folder",
-    train_list="a.txt",
-    test_list="b.txt",
-    out="results/1",
-    checkpoint_minutes=0.5,
-    checkpoint_steps=7,
+    **{"data": "some/folder", "train_list": "a.txt", "test_list": "b.txt", "out": "results/1"},
+    **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True},
 )
 
 

@@ -26,6 +26,9 @@ class Device:
     def attributes(self) -> dict[str, int]:
         return {"MaxSharedMemoryPerBlockOptin": modules.MOST_SHARED, "MultiProcessorCount": 132}
 
+    def use(self) -> None:
+        state().device = self.id
+
     def __enter__(self) -> Device:
         self._before.append(state().device)
         state().device = self.id
@@ -57,6 +60,14 @@ class Stream:
 
     def end_capture(self) -> SimpleNamespace:
         return SimpleNamespace(launch=end_capture())
+
+    def record(self) -> Event:
+        event = Event()
+        event.record()
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        check_transfer()
 
     def synchronize(self) -> None:
         check_transfer()
@@ -91,6 +102,7 @@ def namespace() -> SimpleNamespace:
         Device=Device,
         Stream=Stream,
         Event=Event,
+        get_current_stream=Stream,
         get_elapsed_time=lambda begin, end: 1e3 * (end.time - begin.time),
         MemoryPool=lambda: SimpleNamespace(malloc=None),
         using_allocator=lambda malloc: nullcontext(),

@@ -1,0 +1,156 @@
+"""`Context`: what the processes of a training say to each other. A single process is the default."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from cuslayer import check
+from cuslayer.backend import Array
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+
+# Seconds of waiting after which a process gives its core away: several may share one.
+_PATIENCE = 1e-3
+_NAP = 5e-5
+
+
+class Request:
+    """A transfer that has begun. This one is complete."""
+
+    def done(self) -> bool:
+        """Return whether the transfer is complete; also lets it go on."""
+        return True
+
+    def wait(self) -> None:
+        """Wait until the transfer is complete."""
+        start = time.perf_counter()
+        while not self.done():
+            time.sleep(0 if time.perf_counter() - start < _PATIENCE else _NAP)
+
+
+class Context:
+    """One of several processes that compute together; this class is that of a process on its own.
+
+    Every process calls the same methods in the same order. Objects are sent by pickle, between processes that one user
+    has started; arrays are sent as they are.
+
+    Attributes:
+        rank: the number of the process, from 0. Process 0 writes files and shows progress.
+        size: the number of processes.
+
+    >>> context = Context()
+    >>> context.rank, context.size, context.sum(3), context.gather("a")
+    (0, 1, 3, ['a'])
+    """
+
+    rank, size = 0, 1
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
+        return [value]
+
+    def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int = 0) -> Request:
+        """Begin to send ``parts[q]`` to each process q, and to receive what it sends to this one into ``into[q]``.
+
+        The arrays are contiguous, of NumPy, and stay as they are until the request is complete. Those of this process
+        itself and empty ones are left out; both sides agree on which are. Transfers of one tag arrive in their order.
+
+        Args:
+            parts: an array for each process.
+            into: an array for each process.
+            tag: a number from 0 that both sides give.
+        """
+        return Request()
+
+    def begin_sum(self, array: Array) -> Request:
+        """Begin to add an array over all processes, in place, in any order; of NumPy, and contiguous."""
+        return Request()
+
+    def fail(self, reason: str, code: int = 1) -> None:
+        """End all processes, with the reason and the rank of this one on standard error, and an exit code."""
+        raise SystemExit(code)
+
+    def describe(self) -> str:
+        """Return which processes of which machines these are, for a reader of what mpiexec says of one."""
+        return "one process"
+
+    def barrier(self) -> None:
+        """Wait until every process has come here."""
+        self.gather(None)
+
+    def sum(self, value: Any) -> Any:
+        """Return the sum of the values of all processes, in the order of ranks."""
+        first, *others = self.gather(value)
+        for other in others:
+            first = first + other
+        return first
+
+    def max(self, value: Any) -> Any:
+        """Return the largest of the values of all processes."""
+        return max(self.gather(value))
+
+    def broadcast(self, value: T, root: int = 0) -> T:
+        """Return the value of one process on all."""
+        return self.gather(value if self.rank == root else None)[root]  # type: ignore[return-value]
+
+    def from_root(self, work: Callable[[], T]) -> T:
+        """Let process 0 do some work, and return its result on all; what it raises, all raise.
+
+        It is enough that one of them reports it: `is_on_all` is True.
+        """
+        result: Any = None
+        problem: Exception | None = None
+        if self.rank == 0:
+            try:
+                result = work()
+            except Exception as raised:
+                problem = raised
+        if self.size > 1:
+            sent = None if problem is None else _sendable(problem)
+            result, received = self.broadcast((result, sent))
+            problem = problem or received
+        if problem is not None:
+            raise on_all(problem)
+        return result
+
+    def agree(self, op: str, **facts: str) -> None:
+        """Raise ValueError unless all processes have the same facts, such as a version or a digest, by name.
+
+        Args:
+            op: the operation of the message.
+            facts: a short text for each name.
+
+        >>> Context().agree("train", version="0.1.0")
+        """
+        found = self.gather(facts)
+        for name, mine in found[0].items():
+            for rank, theirs in enumerate(found):
+                other = theirs.get(name)
+                if other != mine:
+                    what, got = check.one_line(mine), check.one_line(other)
+                    rule = f"all processes must have the same {name}"
+                    raise on_all(ValueError(f"{op}: {rule}: process 0 has {what}, process {rank} {got}"))
+
+
+def on_all(problem: E) -> E:
+    """Mark an error that all processes raise."""
+    problem.on_all_processes = True  # type: ignore[attr-defined]
+    return problem
+
+
+def is_on_all(problem: BaseException) -> bool:
+    """Return whether all processes raise an error."""
+    return getattr(problem, "on_all_processes", False)
+
+
+def _sendable(problem: Exception) -> Exception:
+    """Return an error that another process can be sent: itself, or a ValueError of its text."""
+    try:
+        pickle.loads(pickle.dumps(problem))
+    except Exception:  # an error may have a constructor of its own
+        return ValueError(str(problem))
+    return problem

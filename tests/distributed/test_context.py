@@ -1,0 +1,122 @@
+"""What processes say to each other: values, errors, facts that must agree; and how MPI is found."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cuslayer import backend
+from cuslayer.distributed import Context, DataParallel, mpi, processes, world
+from cuslayer.distributed.context import is_on_all
+from tests.support.processes import together
+
+
+def test_a_process_on_its_own():
+    context = Context()
+    assert (context.rank, context.size, context.describe()) == (0, 1, "one process")
+    assert (context.gather(3), context.sum(3), context.max(3), context.broadcast("a")) == ([3], 3, 3, "a")
+    context.barrier()
+    x = np.ones(2)
+    context.begin_sum(x).wait()
+    assert x.tolist() == [1, 1]
+    assert context.exchange([x], [x]).done()
+    with pytest.raises(SystemExit):
+        context.fail("reason", 3)
+
+
+def test_values_of_several():
+    def work(context):
+        return context.sum(2**70 + context.rank), context.max(-context.rank), context.broadcast(context.rank, 2)
+
+    assert together(3, work) == [(3 * 2**70 + 3, 0, 2)] * 3
+
+
+class Odd(ValueError):
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+def test_an_error_of_process_0_is_raised_by_all():
+    def work(context):
+        def fails():
+            raise Odd("this", "that")
+
+        try:
+            context.from_root(fails)
+        except ValueError as problem:
+            return type(problem).__name__, str(problem), is_on_all(problem)
+
+    assert together(2, work) == [("Odd", "this and that", True), ("ValueError", "this and that", True)]
+    assert together(2, lambda context: context.from_root(lambda: context.rank + 7)) == [7, 7]
+    assert not is_on_all(ValueError())
+
+
+def test_facts_that_differ():
+    def work(context):
+        with pytest.raises(ValueError) as problem:
+            context.agree("train", version="1.0", data="x" if context.rank < 2 else "y")
+        return str(problem.value), is_on_all(problem.value)
+
+    message = "train: all processes must have the same data: process 0 has 'x', process 2 'y'"
+    assert together(3, work) == [(message, True)] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"micro": 0}, ValueError, "DataParallel: micro must be at least 1, got 0"),
+        ({"micro": 1.5}, TypeError, "DataParallel: micro must be an integer"),
+        ({"bucket": 0.0}, ValueError, "DataParallel: bucket must be positive, got 0"),
+        ({"context": 3}, TypeError, "DataParallel: context must be a Context, got int"),
+    ],
+)
+def test_options_of_data_parallel(options, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        DataParallel(**{"context": Context(), **options})
+
+
+def test_without_mpiexec_there_is_one_process(monkeypatch):
+    for name in mpi._SIZES:
+        monkeypatch.delenv(name, raising=False)
+    mpi.world.cache_clear()
+    assert processes() == 1
+    assert world().size == 1
+    assert "mpi4py" not in sys.modules
+    assert repr(DataParallel(micro=3, fast=True)) == "DataParallel(process 0 of 1, micro=3, fast=True)"
+
+
+@pytest.mark.parametrize("name", mpi._SIZES)
+def test_an_mpiexec_of_another_mpi(monkeypatch, name):
+    alone = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1), rc=SimpleNamespace())
+    monkeypatch.setattr(mpi, "optional", lambda op, module, extra: alone)
+    monkeypatch.setenv(name, "4")
+    mpi.world.cache_clear()
+    with pytest.raises(ValueError, match="mpiexec has started 4 processes, mpi4py sees one"):
+        world()
+    mpi.world.cache_clear()
+
+
+def test_the_cores_of_a_machine():
+    assert [backend.part_of_cores([4, 5, 6, 7, 8], place, 2) for place in range(2)] == [[4, 5], [6, 7, 8]]
+    assert [backend.part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
+
+
+def test_a_process_that_has_ended(monkeypatch, capsys):
+    """Where mpiexec does not end the others, one that waits does."""
+    codes = []
+    context = mpi.MPIContext.__new__(mpi.MPIContext)
+    context.rank, context.size, context._here = 0, 2, {0: os.getpid(), 1: 2**22 + 1}
+    context._comm = SimpleNamespace(Abort=codes.append)
+    monkeypatch.setattr(mpi, "_LOOK", 0.01)
+    answers = iter([False] * 50 + [True])
+    request = mpi._Transfers(context, SimpleNamespace(Request=SimpleNamespace(Testall=lambda _: next(answers))), [1])
+    while not codes and not request.done():
+        time.sleep(0.002)
+    assert codes == [1]
+    assert capsys.readouterr().err == f"cuslayer: process 0 of 2: process 1 ({2**22 + 1}) has ended\n"
