@@ -29,7 +29,7 @@ CLOSE = {"float32": 1e-6, "float64": 1e-12}
 
 TILES = Window.of("pool", 2, 2, 0, 1)
 many = settings(max_examples=150, deadline=None)
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 @pytest.fixture(scope="module", autouse=True)

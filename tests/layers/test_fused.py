@@ -53,7 +53,7 @@ def run(one_pass, srm, x, w, g, geometry):
     return s.data, weight.grad, None if x.dtype == bool else t.grad
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     geometry=geometries,
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 3)),
@@ -88,7 +88,7 @@ def test_one_pass_is_two(geometry, kernel, image, channels, sizes, together, num
         same_gradient(of_x, two[2])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     geometry=geometries,
     pool=st.fixed_dictionaries(
