@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import wave
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.archive import Refused, open_archive
+from cuslayer.archive import Archive, Refused, open_archive
+
+T = TypeVar("T")
 
 _NEEDED = ("audio", "start", "label")
 
@@ -94,24 +97,22 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
 
 
 def _arrays(op: str, path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an archive."""
-    too_large: ValueError | None = None
+    """Return the arrays of an archive, if they fit into memory."""
+    for name, header in _read(op, path, lambda archive: archive.headers).items():
+        check.memory(op, f"array {name}", header.shape, header.dtype.itemsize)
+    return _read(op, path, lambda archive: {name: archive.read(name) for name in archive.headers})
+
+
+def _read(op: str, path: str | os.PathLike[str], take: Callable[[Archive], dict[str, T]]) -> dict[str, T]:
+    """Return what is taken from an open archive."""
     try:
         with open_archive(path) as archive:
-            for name, header in archive.headers.items():
-                try:
-                    check.memory(op, f"array {name}", header.shape, header.dtype.itemsize)
-                except ValueError as problem:
-                    too_large = problem
-                    raise
-            return {name: archive.read(name) for name in archive.headers}
+            return take(archive)
     except OSError as problem:
         raise ValueError(f"{op} cannot be read ({problem.strerror or type(problem).__name__})") from None
     except Refused as problem:
         raise ValueError(f"{op} {problem}") from None
     except Exception as problem:  # the readers of zip and npy raise many types
-        if problem is too_large:
-            raise
         raise ValueError(f"{op} is no npz file of arrays ({type(problem).__name__})") from None
 
 

@@ -8,6 +8,7 @@ not foreseen takes as long as the rows of some spikes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -15,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cuslayer.kernels.host.simd import INPUTS
-from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows
+from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, generate_cases, vectors_of
 
 _INDEX, _SHORT = ir.IntType(64), ir.IntType(32)
 # By neighbours, two registers for each vector of a sum.
@@ -114,17 +115,9 @@ def _of_any_width(neighbours: bool) -> Any:
         width: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            lanes = REGISTER_BYTES * 8 // total.dtype.bitwidth
-            vectors = builder.sdiv(builder.add(arguments[-1], _number(lanes - 1)), _number(lanes))
-            done = builder.append_basic_block("done")
-            choice = builder.switch(vectors, done)
-            for count in range(1, _MOST_VECTORS + 1):
-                block = builder.append_basic_block(f"vectors{count}")
-                choice.add_case(_number(count), block)
-                builder.position_at_end(block)
-                _generate(neighbours, count, context, builder, signature, arguments)
-                builder.branch(done)
-            builder.position_at_end(done)
+            given = context, builder, signature, arguments
+            cases = {count: partial(_generate, neighbours, count, *given) for count in range(1, _MOST_VECTORS + 1)}
+            generate_cases(builder, vectors_of(builder, arguments[-1], total.dtype), cases)
             return context.get_dummy_value()
 
         i64 = types.int64

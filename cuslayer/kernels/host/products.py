@@ -6,6 +6,7 @@ Each number is a sum of products in a fixed order, whatever the size of its bloc
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -14,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows
+from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, generate_cases, vectors_of
 
 # Rows and vectors of a block: their sums, a row of the second factor and a number fit in the registers.
 _MOST_ROWS = 8 if FEATURES.get("avx512f") else 4
@@ -105,19 +106,14 @@ def _multiply_block(
     width: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = REGISTER_BYTES * 8 // out.dtype.bitwidth
-        vectors = builder.sdiv(builder.add(arguments[-1], _number(lanes - 1)), _number(lanes))
+        vectors = vectors_of(builder, arguments[-1], out.dtype)
         which = builder.add(builder.mul(vectors, _number(_MOST_ROWS + 1)), arguments[-2])
-        done = builder.append_basic_block("done")
-        choice = builder.switch(which, done)
-        for wide in range(1, _MOST_VECTORS + 1):
-            for tall in _HEIGHTS:
-                block = builder.append_basic_block(f"block{tall}x{wide}")
-                choice.add_case(_number(wide * (_MOST_ROWS + 1) + tall), block)
-                builder.position_at_end(block)
-                _block(tall, wide, context, builder, signature, arguments)
-                builder.branch(done)
-        builder.position_at_end(done)
+        cases = {
+            wide * (_MOST_ROWS + 1) + tall: partial(_block, tall, wide, context, builder, signature, arguments)
+            for wide in range(1, _MOST_VECTORS + 1)
+            for tall in _HEIGHTS
+        }
+        generate_cases(builder, which, cases)
         return context.get_dummy_value()
 
     i = types.int64

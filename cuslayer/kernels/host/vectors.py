@@ -6,6 +6,8 @@ what is left for each row is one addition from memory. Each element is added to 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from llvmlite import binding, ir
@@ -100,6 +102,30 @@ def _generate(vectors: int, context: Any, builder: Any, signature: Any, argument
     return entry
 
 
+def vectors_of(builder: Any, width: Any, number: Any) -> Any:
+    """Return the number of vectors that so many numbers of a type take, the last of which may be a part of one."""
+    lanes = REGISTER_BYTES * 8 // number.bitwidth
+    return builder.sdiv(builder.add(width, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
+
+
+def generate_cases(builder: Any, value: Any, cases: Mapping[int, Callable[[], Any]]) -> list[tuple[Any, Any]]:
+    """Generate code for each number that a value may be; for any other, none.
+
+    Returns what each case returns, and the block in which it ends.
+    """
+    done, ends = builder.append_basic_block("done"), []
+    choice = builder.switch(value, done)
+    for number, generate in cases.items():
+        block = builder.append_basic_block(f"case{number}")
+        choice.add_case(ir.Constant(_INDEX, number), block)
+        builder.position_at_end(block)
+        result = generate()
+        ends.append((result, builder.block))
+        builder.branch(done)
+    builder.position_at_end(done)
+    return ends
+
+
 def _add_rows(
     typing_context: Any,
     total: Any,
@@ -114,21 +140,13 @@ def _add_rows(
     width: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes, size = REGISTER_BYTES * 8 // total.dtype.bitwidth, arguments[-1]
-        vectors = builder.sdiv(builder.add(size, ir.Constant(_INDEX, lanes - 1)), ir.Constant(_INDEX, lanes))
-        done = builder.append_basic_block("done")
-        choice = builder.switch(vectors, done)
-        results = [(arguments[6], builder.block)]
-        for count in range(1, _MOST_VECTORS + 1):
-            block = builder.append_basic_block(f"vectors{count}")
-            choice.add_case(ir.Constant(_INDEX, count), block)
-            builder.position_at_end(block)
-            entry = _generate(count, context, builder, signature, arguments)
-            results.append((entry, builder.block))
-            builder.branch(done)
-        builder.position_at_end(done)
+        vectors = vectors_of(builder, arguments[-1], total.dtype)
+        nothing = arguments[6], builder.block
+        given = context, builder, signature, arguments
+        cases = {count: partial(_generate, count, *given) for count in range(1, _MOST_VECTORS + 1)}
+        ends = [nothing, *generate_cases(builder, vectors, cases)]
         end = builder.phi(_INDEX)
-        for value, block in results:
+        for value, block in ends:
             end.add_incoming(value, block)
         return end
 
