@@ -34,6 +34,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "spoken-digits.md"
 CONFIG = Path(__file__).parents[1] / "examples" / "configs" / "spoken-digits.yaml"
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 DELAYS = {"delay": True, "maxDelay": 200.0, "initialDelay": 120.0}
+DROPOUT = 0.2
 # An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
 ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
 ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
@@ -52,7 +53,7 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
     found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     first, *hidden, last = found["layer"]
     _, word, options = KINDS[kind]
-    found["layer"] = [first, *({"dim": word.format(layer["dim"]), **options} for layer in hidden), last]
+    found["layer"] = [first, *({"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden), last]
     if speaker is not None:
         found["sound"]["test"] = {"speaker": [speaker]}
     if epochs is not None:

@@ -159,6 +159,8 @@ def test_what_cannot_be_read():
             edges=[("input", "0"), ("0", "1"), ("1", "1")])),
         ("must be a chain, but for neurons that feed themselves", Graph(linear(weight), lif(), linear(weight), lif(),
             edges=[("input", "0"), ("0", "1"), ("1", "2"), ("2", "3"), ("3", "0")])),
+        ("but for neurons that feed themselves", Graph(linear(weight), lif(), linear(weight), linear(weight),
+            edges=[("input", "0"), ("0", "1"), ("1", "2"), ("2", "3"), ("3", "1")])),
         ("layer must go from a population to itself", Graph(linear(weight), lif(), linear(np.ones((3, 4))), out,
             edges=EDGES)),
         ("must have one Output, got 0", Graph({"type": "NIRGraph", "nodes": sides, "edges": [("input", "a")]}, out)),

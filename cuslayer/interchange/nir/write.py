@@ -136,7 +136,8 @@ def _graph(library: Any, nodes: list[Any]) -> Any:
         if isinstance(loop, _Loop):
             back = [f"{name}_back_{i}_{type(node).__name__.lower()}" for i, node in enumerate(loop.back)]
             named |= dict(zip(back, loop.back, strict=True))
-            edges += itertools.pairwise([name, *back, name])
+            # Before the others: nirtorch takes the last node that it meets for the output.
+            edges = [*itertools.pairwise([name, *back, name]), *edges]
     return library.NIRGraph(dict(sorted(named.items(), key=lambda item: _place(item[0]))), edges)
 
 
