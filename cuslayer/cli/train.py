@@ -85,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=True,
         help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,9 +109,12 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     from cuslayer import training
 
     # A run that is resumed may be in a folder that only process 0 can read.
-    config = context.from_root(lambda: _config(options)) if options.resume else _config(options)
+    read = context.from_root if options.resume else context.on_each
+    config = read(lambda: _config(options))
+    if options.timeout is not None:
+        context.timeout = options.timeout
     if options.download:
-        context.from_root(lambda: _download(config))
+        context.from_root(lambda: _download(config), patient=True)
     with deferred() as stop:
         try:
             out = training.train(
@@ -135,7 +144,7 @@ def _config(options: argparse.Namespace) -> Config:
             value = check.integer("train", _flag(name), given[name], least=least)
             if value >= _LARGEST:
                 raise ValueError(f"train: {_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
-    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
+    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
         if name in given:
             check.positive("train", _flag(name), given[name])
     if options.resume:

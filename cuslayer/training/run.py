@@ -135,8 +135,8 @@ def _train(
             if context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
                 return
     stats = Stats(rows)
-    net = config.network()
-    data = load_data(config, net)
+    net = context.on_each(config.network)
+    data = context.on_each(lambda: load_data(config, net))
     agree_on_data(context, data)
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
