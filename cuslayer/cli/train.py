@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--micro",
         type=int,
         metavar="N",
-        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 8",
+        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
+        "quarter of a batch that has fewer than 64",
     )
     parser.add_argument(
         "--fast",

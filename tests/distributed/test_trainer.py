@@ -232,14 +232,14 @@ def test_processes_without_work_are_named(tmp_path, monkeypatch):
         run_of(config, context, log=lines.append)
         return lines
 
-    first, second = together(2, work)
-    assert second == []
-    assert first[0].endswith("each of 2 processes; results go to " + str(tmp_path / "out"))
+    first, *others = together(3, work)
+    assert others == [[], []]
+    assert first[0].endswith("each of 3 processes; results go to " + str(tmp_path / "out"))
     assert first[1] == "one process"  # what stands for MPI does not say more
     assert first[2].startswith(
-        "warning: a batch of 2 recordings has 1 micro-batch of 8: 1 of 2 processes have nothing to do"
+        "warning: a batch of 2 recordings has 2 micro-batches of 1: 1 of 3 processes has nothing to do"
     )
-    assert load_config(tmp_path / "out" / "config.yaml").micro == 8
+    assert load_config(tmp_path / "out" / "config.yaml").micro == 1
 
 
 def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
