@@ -95,7 +95,26 @@ class BatchNorm(Layer):
 
     @property
     def scalable(self) -> bool:
-        return False
+        return True
+
+    def scale_output(self, factor: float) -> None:
+        """Multiply the output by a factor; with scale="none" the running mean, whose input a factor multiplies."""
+        if self.scale == "none" and self.gain is None:
+            self.mean.data *= self.mean.dtype.type(factor)
+            return
+        self.height *= factor
+        for parameter in (self.gain, self.offset):
+            if parameter is not None:
+                parameter.data = parameter.data * parameter.dtype.type(factor)
+
+    def observe(self, x: Any) -> None:
+        """Make the mean and the variance of x (T, N, ..., features) the running ones."""
+        x = as_tensor(x)
+        axes = tuple(range(x.ndim - 1))
+        mean = x.data.mean(axis=axes)
+        var = ((x.data - mean) ** 2).mean(axis=axes)
+        for running, found in ((self.mean, mean), (self.var, var)):
+            running.data[...] = found
 
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
