@@ -14,6 +14,7 @@ from cuslayer.data import Arrays, Loader
 from cuslayer.data.shares import Shares
 from cuslayer.distributed import Context, DataParallel, sums, transport
 from cuslayer.distributed.context import Request
+from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
 from cuslayer.training.parallel import agreed, same_start
 from tests.support import fake_cupy
@@ -210,8 +211,10 @@ def run_of(config, context, log=silent, **options):
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (4, 1)])
 def test_a_run_that_is_stopped_and_resumed_by_another_number_of_processes(tmp_path, monkeypatch, before, after):
+    """With normalization, whose running statistics go on, and dropout, whose random numbers do."""
     no_figures(monkeypatch)
-    config = tiny(tmp_path, checkpoint_steps=None, micro=1)
+    layers = "6x6x2", Word("4", norm="std", dropout=0.2), "2"
+    config = tiny(tmp_path, checkpoint_steps=None, micro=1, layers=layers)
     whole = train(config.with_options(out=str(tmp_path / "whole")), log=silent)
     config = config.with_options(out=str(tmp_path / "out"))
 
