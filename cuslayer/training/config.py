@@ -126,7 +126,7 @@ class Config:
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
         micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
-            whole batches. Several processes have 8 by default.
+            whole batches. Several processes have 16 by default, or a quarter of a smaller batch than 64.
         fast: whether the gradients of micro-batches are added in any order.
         sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
