@@ -38,12 +38,15 @@ DROPOUT = 0.2
 # An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
 ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
 ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
+# An error that goes round once per step is to fade: it is multiplied by dt, the surrogate and a weight.
+FADING = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
+FADING |= {"tauRho": 1.0, "scaleRho": 0.01}
 # The hidden layers of each kind: the words' numbers come from the configuration.
 KINDS: dict[str, tuple[str, str, dict]] = {
     "dense": ("two dense layers", "{}", {}),
     "delays": ("with trained delays", "{}", DELAYS),
     "adaptive": ("with adaptive neurons", "{}", {"neuron": ADAPTIVE}),
-    "recurrent": ("with recurrent neurons", "{}r", {}),
+    "recurrent": ("with recurrent neurons", "{}r", {"neuron": FADING}),
 }
 BEST = "delays"
 
