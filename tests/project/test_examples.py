@@ -31,7 +31,7 @@ def data(tmp_path):
 
 def test_every_example_is_tested_here():
     found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py"}
+    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py", "spoken_digits.py"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
@@ -76,6 +76,21 @@ def test_one_seed_is_one_run(data, capsys):
 def test_cnn(data, capsys):
     load("nmnist_cnn").main(["--data", data, "--epochs", "1", "--batch", "1", "--limit", "1"])
     assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
+
+
+@pytest.mark.parametrize("speaker", [None, "one"])
+def test_spoken_digits(speaker, tmp_path, capsys):
+    """Ten tones of two speakers are told apart."""
+    r, count = np.random.default_rng(0), 40
+    label, take = np.arange(count) % 10, np.arange(count) // 10 + 4
+    waves = [8000 * np.sin(2 * np.pi * (300 + 300 * n) * np.arange(2400) / 8000 + r.random()) for n in label]
+    archive = {"start": 2400 * np.arange(count + 1), "label": label, "take": take}
+    archive["speaker"] = np.where(take % 2, "one", "other")
+    np.savez(tmp_path / "tones.npz", audio=np.concatenate(waves).astype(np.int16), **archive)
+    options = [] if speaker is None else ["--test-speaker", speaker]
+    load("spoken_digits").main([str(tmp_path / "tones.npz"), "--epochs", "12", *options])
+    *_, last = capsys.readouterr().out.splitlines()
+    assert float(re.fullmatch(r"epoch 12: test (\d+\.\d\d)%", last)[1]) > 30  # chance is 10 %; it came to 50
 
 
 def test_the_networks_are_what_they_are_called():
