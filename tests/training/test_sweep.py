@@ -206,7 +206,7 @@ def test_dask(write, within, monkeypatch):
     with pytest.raises(
         ValueError, match="sweep: no scheduler of Dask at tcp://here:1: Timed out trying to connect to tcp"
     ):
-        sweep(load_sweep(write(keys={LR: [0.05, 0.01, 0.02]})), dask="tcp://here:1", log=silent)
+        sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(
         ImportError, match=re.escape("sweep: distributed is not installed; pip install 'cuslayer[dask]'")
