@@ -38,12 +38,15 @@ DROPOUT = 0.2
 # An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
 ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
 ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
+# An error that goes round once per step is to fade: it is multiplied by dt, the surrogate and a weight.
+FADING = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
+FADING |= {"tauRho": 1.0, "scaleRho": 0.01}
 # The hidden layers of each kind: the words' numbers come from the configuration.
 KINDS: dict[str, tuple[str, str, dict]] = {
     "dense": ("two dense layers", "{}", {}),
     "delays": ("with trained delays", "{}", DELAYS),
     "adaptive": ("with adaptive neurons", "{}", {"neuron": ADAPTIVE}),
-    "recurrent": ("with recurrent neurons", "{}r", {}),
+    "recurrent": ("with recurrent neurons", "{}r", {"neuron": FADING}),
 }
 BEST = "delays"
 
@@ -53,7 +56,8 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
     found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     first, *hidden, last = found["layer"]
     _, word, options = KINDS[kind]
-    found["layer"] = [first, *({"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden), last]
+    words = [{"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden]
+    found["layer"] = [first, *words, last]
     if speaker is not None:
         found["sound"]["test"] = {"speaker": [speaker]}
     if epochs is not None:
@@ -89,8 +93,9 @@ def lines(results: dict) -> list[str]:
         mine = sorted((r for r in runs if r["kind"] == kind and r["speaker"] is None), key=lambda r: r["seed"])
         if mine:
             last = [r["test"][-1] for r in mine]
-            cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}", f"{mean(r['train'][-1] for r in mine):.1f}"]
-            rows.append([name, *cells, str(len(mine[0]["test"])), f"{mean(r['minutes'] for r in mine):.1f}"])
+            cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}"]
+            cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["test"]))]
+            rows.append([name, *cells, f"{mean(r['minutes'] for r in mine):.1f}"])
     heads = ["network", "test accuracy of each seed, %", "mean, %", "in training, %", "epochs", "minutes"]
     found = table(heads, rows, 2)
     left_out = sorted((r for r in runs if r["speaker"] is not None), key=lambda r: (r["speaker"], r["seed"]))
