@@ -3,9 +3,9 @@
     python benchmarks/scale.py         # four minutes; needs the extra mpi. Points that the results have are kept
     python benchmarks/scale.py --anew  # measures all points again
 
-A step of P processes on C cores, of n = ceil(M / P) micro-batches a process, W bytes of weights:
+A step of P processes on C cores, with n micro-batches on the core that has most, and W bytes of weights:
 
-    step = ceil(P / C) (n compute + fixed) + messages latency + bytes / bandwidth
+    step = n compute + ceil(P / C) fixed + messages latency + bytes / bandwidth
     messages = 2 (P - 1) buckets + P - 1              bytes = 2 W (P - 1) / P
 
 `compute` and `fixed` (the optimizer's step, which every process takes) are fitted to steps of one process, by least
@@ -29,6 +29,7 @@ import numpy as np
 import page
 
 from cuslayer.distributed.parallel import MICRO
+from cuslayer.distributed.tree import share
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "scale.json", HERE.parent / "docs" / "scale.md"
@@ -49,9 +50,19 @@ def point(processes: int, **given: object) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
+def turn(batch: int, options: dict, rounds: int) -> dict:
+    """Return the fastest of some rounds of one process and of two, each with processes of its own, taken in turns."""
+    found: dict = {"micro": options["micro"], "kinds": {}}
+    for _ in range(rounds):
+        for kind, processes in (("alone", 1), ("one", 1), ("ordered", 2), ("fast", 2)):
+            got = point(processes, batch=batch, kinds=[kind], **options)["kinds"][kind]
+            found["kinds"][kind] = min(got, found["kinds"].get(kind, got), key=lambda each: each["seconds"])
+    return found
+
+
 def measured(path: Path, small: bool) -> dict:
     """Return all measured points; those that a file has already are not measured again."""
-    usual = {"net": "34x34x2-8-10" if small else NET, "micro": MICRO, "rounds": 1}
+    usual = {"net": "34x34x2-8-10" if small else NET, "micro": MICRO, "rounds": 1 if small else 2}
     batches = (32,) if small else (*FITTED, *TESTED)
     found: dict = json.loads(path.read_text()) if path.exists() else {}
     found = {"points": [], "turns": [], "megabytes": {}, **found, "machine": machine.describe("mpi4py"), **usual}
@@ -74,9 +85,9 @@ def measured(path: Path, small: bool) -> dict:
         print(found["points"][-1], flush=True)
     for micro in (8,) if small else (8, 16):
         if all(turn["micro"] != micro for turn in found["turns"]):
-            options = {**usual, "micro": micro, "rounds": 1 if small else 3}
-            found["turns"].append(point(2, batch=batches[0], **options))
+            found["turns"].append(turn(batches[0], {**usual, "micro": micro}, 1 if small else 3))
             keep()
+            print(found["turns"][-1], flush=True)
     for number, kind in ((1, "alone"), (2, "ordered")):
         if kind not in found["megabytes"]:
             found["megabytes"][kind] = point(number, batch=batches[0], kinds=[kind], **usual)["megabytes"]
@@ -99,9 +110,7 @@ def fit(found: dict) -> dict:
     rows, wanted = [], []
     known = [p for p in found["points"] if p["batch"] in FITTED or len(found["points"]) < 4]
     for p in known:
-        turns = math.ceil(p["processes"] / model["cores"])
-        n = math.ceil(math.ceil(p["batch"] / found["micro"]) / p["processes"])
-        rows.append(np.array([turns * n, turns]) / p["seconds"])
+        rows.append(np.array(busiest(model, p["processes"], p["batch"], found)) / p["seconds"])
         wanted.append(1 - travel(model, p["processes"], found["weights"]) / p["seconds"])
     model["compute"], model["fixed"] = map(float, np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0])
     for name, chosen in (("fitted", FITTED), ("tested", TESTED)):
@@ -120,11 +129,17 @@ def travel(model: dict, processes: int, weights: float, buckets: int = 2) -> flo
     return messages * model["latency"] + 2 * weights * (processes - 1) / processes / model["bandwidth"]
 
 
+def busiest(model: dict, processes: int, batch: int, found: dict) -> tuple[int, int]:
+    """Return the most micro-batches of a core, and its number of processes; without a number of cores each has one."""
+    leaves, cores = math.ceil(batch / found["micro"]), model.get("cores", processes)
+    shares = [len(share(leaves, rank, processes)) for rank in range(processes)]
+    return max(sum(shares[core::cores]) for core in range(cores)), math.ceil(processes / cores)
+
+
 def step(model: dict, processes: int, batch: int, found: dict) -> float:
     """Return the seconds of a step by the model."""
-    turns = math.ceil(processes / model.get("cores", processes))
-    n = math.ceil(math.ceil(batch / found["micro"]) / processes)
-    return turns * (n * model["compute"] + model["fixed"]) + travel(model, processes, found["weights"])
+    n, turns = busiest(model, processes, batch, found)
+    return n * model["compute"] + turns * model["fixed"] + travel(model, processes, found["weights"])
 
 
 def carried(model: dict, found: dict) -> dict:

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.jit import parallel_for
 
 # An array, or two sums whose sum it stands for.
 Sum: TypeAlias = "Array | tuple[Sum, Sum]"
@@ -48,6 +47,8 @@ def add_up(given: Sum, out: Array | None = None) -> Array:
         for each in arrays[1:]:
             total += each
     elif given is not total:
+        # Numba is imported when it is first needed.
+        from cuslayer.jit import parallel_for
 
         def pieces(first: int, last: int) -> None:
             for n in range(first, last):

@@ -10,7 +10,6 @@ from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.network.container import graph_of
 from cuslayer.network.network import Sequential
-from cuslayer.tape import Tensor
 
 
 class RunningStatistics:
@@ -49,10 +48,6 @@ class RunningStatistics:
         ends = np.cumsum([0, *(1 + 2 * layer.features for layer in self._layers)]).tolist()
         self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}
         self.columns: int = ends[-1]
-
-    def tensors(self) -> list[Tensor]:
-        """Return the running means and variances."""
-        return [statistic for layer in self._layers for statistic in (layer.mean, layer.var)]
 
     def noted(self, row: Array) -> AbstractContextManager[None]:
         """Write what the layers find within the block into a row (columns,) of zeros, and leave them as they are."""

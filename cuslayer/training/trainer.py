@@ -355,7 +355,7 @@ class Trainer:
             batches = self._calibrated(batches)
         else:
             self.prepare(batches)
-        same_start([*self.net.parameters(), *self._statistics.tensors()], self.optimizer.steps, parallel)
+        same_start(self.net.parameters(), self.optimizer.steps, parallel)
         return shares(batches, parallel)
 
     def _parallel_steps(self, finite: FiniteCheck, progress: Progress) -> ParallelSteps | None:

@@ -6,12 +6,12 @@ import json
 import re
 import signal
 import sys
-from importlib import metadata
 
 import pytest
 
 from cuslayer.files import alive
 from cuslayer.training import load_config, train
+from cuslayer.version import __version__
 from tests.support import mpiexec
 from tests.support.deaths import results, tiny
 from tests.support.divided import emulated, networks, trained
@@ -76,13 +76,12 @@ def test_a_process_that_hangs(tmp_path, rank):
 # Process 1 differs from process 0, by rank r.
 _DIFFERENT = """
 import os, sys
-from importlib import metadata
 import cuslayer_main
+from cuslayer.training import agreement
 yaml, out, what = sys.argv[1:]
 if os.environ.get("PMI_RANK") == "1":
     if what == "version":
-        version = metadata.version
-        metadata.version = lambda name: "0.0.9" if name == "cuslayer" else version(name)
+        agreement.__version__ = "0.0.9"
     else:
         yaml = yaml.replace("run.yaml", what + ".yaml")
 sys.argv = ["cuslayer", "train", yaml, "--out", out]
@@ -108,7 +107,7 @@ def test_processes_that_differ(tmp_path, what, said):
     given = str(tmp_path / "run.yaml"), str(tmp_path / "out"), what
     code, text = mpiexec.run(2, "-c", _DIFFERENT, *given, out=tmp_path / "log")
     assert code == 2
-    rule = f"cuslayer: train: all processes must have the same {said.format(version=metadata.version('cuslayer'))}"
+    rule = f"cuslayer: train: all processes must have the same {said.format(version=__version__)}"
     assert [line.startswith(rule) for line in text.splitlines() if "cuslayer" in line] == [True], text
     assert "Traceback" not in text
     assert not (tmp_path / "out").exists()

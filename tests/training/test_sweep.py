@@ -202,6 +202,11 @@ def test_dask(write, within, monkeypatch):
     found = sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
     assert [result.error for result in found] == ["", "RuntimeError: the worker was lost"]
     assert closed == [True]
+    module.Client = lambda address: (_ for _ in ()).throw(OSError(f"Timed out trying to\nconnect to {address}"))
+    with pytest.raises(
+        ValueError, match="sweep: no scheduler of Dask at tcp://here:1: Timed out trying to connect to tcp"
+    ):
+        sweep(load_sweep(write(keys={LR: [0.05, 0.01]})), dask="tcp://here:1", log=silent)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(
         ImportError, match=re.escape("sweep: distributed is not installed; pip install 'cuslayer[dask]'")

@@ -20,7 +20,7 @@ from cuslayer.training.figures import save_figure
 from cuslayer.training.folder import CHECKPOINT
 from cuslayer.training.lock import locked
 from cuslayer.training.sweep.search import Sweep
-from cuslayer.training.sweep.table import DONE, FAILED, Result, read_result, save_table
+from cuslayer.training.sweep.table import DONE, FAILED, Result, read_result, save_table, shown
 
 POINTS, TABLE, FIGURE = "points.csv", "results.csv", "results.png"
 # Of the first argument, the cores, none for all.
@@ -49,7 +49,7 @@ def sweep(given: Sweep, *, jobs: int = 1, dask: str | None = None, log: Callable
         The results by number.
 
     Raises:
-        ValueError: jobs is under 1, the folder has another sweep or is in use.
+        ValueError: jobs is under 1, the folder has another sweep or is in use, or no scheduler answers at the address.
         ImportError: dask is given and not installed.
     """
     jobs = check.integer("sweep", "jobs", jobs, least=1)
@@ -126,7 +126,11 @@ def train_run(arguments: list[str], cores: list[int] | None = None) -> str | Non
 def _executor(jobs: int, dask: str | None) -> Iterator[Callable[[list[str]], Any]]:
     """Yield a function that begins a run and returns its future."""
     if dask is not None:
-        client = optional("sweep", "distributed", "dask").Client(dask)
+        module = optional("sweep", "distributed", "dask")
+        try:
+            client = module.Client(dask)
+        except (OSError, ValueError) as problem:
+            raise ValueError(f"sweep: no scheduler of Dask at {dask}: {' '.join(str(problem).split())}") from None
         try:
             yield lambda arguments: client.submit(train_run, arguments, pure=False)
         finally:
@@ -171,7 +175,7 @@ def _problem(future: Future[str | None]) -> str | None:
 
 
 def _line(given: Sweep, result: Result) -> str:
-    point = ", ".join(f"{key} {value}" for key, value in zip(given.keys, result.point, strict=True))
+    point = ", ".join(f"{key} {shown(value)}" for key, value in zip(given.keys, result.point, strict=True))
     if result.status == FAILED:
         return f"run {result.number} ({point}) failed: {result.error}"
     return f"run {result.number} ({point}): {result.best}"

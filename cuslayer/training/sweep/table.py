@@ -75,7 +75,7 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
         numbers = ["" if x is None else f"{x:.4g}" for x in (result.accuracy, result.loss)]
         epoch = "" if result.best is None else str(result.best.epoch)
         said = "" if result.status == DONE else f"{result.status}{result.error and ': ' + result.error}"
-        rows.append([str(result.number), *map(_shown, result.point), *numbers, epoch, said])
+        rows.append([str(result.number), *map(shown, result.point), *numbers, epoch, said])
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     return "\n".join(
         "  ".join(c.rjust(w) for c, w in zip(r[:-1], widths, strict=False)) + f"  {r[-1]}".rstrip() for r in rows
@@ -99,5 +99,6 @@ def _rank(result: Result) -> tuple[float, float, int]:
     return worst if accuracy is None else -accuracy, worst if loss is None else loss, result.number
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value of a key for display."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
