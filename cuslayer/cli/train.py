@@ -98,13 +98,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--micro",
         type=int,
         metavar="N",
-        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 8",
+        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
+        "quarter of a batch that has fewer than 64",
     )
     parser.add_argument(
         "--fast",
         action="store_const",
         const=True,
         help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
     )
     add_json(parser, JSON)
 
@@ -125,11 +132,14 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     from cuslayer import training
 
     # A run that is resumed may be in a folder that only process 0 can read.
-    config = context.from_root(lambda: _config(options)) if options.resume else _config(options)
+    read = context.from_root if options.resume else context.on_each
+    config = read(lambda: _config(options))
+    if options.timeout is not None:
+        context.timeout = options.timeout
     if options.download:
         # tonic says on standard output what it downloads.
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
-            context.from_root(lambda: _download(config))
+            context.from_root(lambda: _download(config), patient=True)
     with deferred() as stop:
         try:
             out = training.train(
@@ -174,7 +184,7 @@ def _config(options: argparse.Namespace) -> Config:
             value = check.integer("train", _flag(name), given[name], least=least)
             if value >= _LARGEST:
                 raise ValueError(f"train: {_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
-    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
+    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
         if name in given:
             check.positive("train", _flag(name), given[name])
     if options.resume:
