@@ -116,9 +116,13 @@ def test_the_workflow_runs_what_the_local_script_runs():
     for line in ("ruff check .", "ruff format --check .", "mypy"):
         assert line in steps(jobs("ci.yml")["lint"])
         assert re.search(rf"^\.venv/bin/{re.escape(line)}$", local, re.MULTILINE)
-    lowest = " ".join(steps(jobs("ci.yml")["lowest"]))
-    assert re.findall(r"tests/[\w/.]+", lowest) == re.findall(r"tests/[\w/.]+", local.split(") >")[0])
+    *_, lowest = steps(jobs("ci.yml")["lowest"])
+    first = re.search(r'"\$lowest" -m pytest(.*?)\n    #', local, re.DOTALL)[1]
+    assert lowest.startswith("pytest ")
+    assert len(re.findall(r"tests/[\w/.]+", lowest)) > 5
+    assert re.findall(r"tests/[\w/.]+", lowest) == re.findall(r"tests/[\w/.]+", first)
     assert "mkdocs build --strict" in steps(jobs("ci.yml")["site"])
+    assert "build --strict" in local
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
