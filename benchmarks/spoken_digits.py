@@ -56,7 +56,8 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
     found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     first, *hidden, last = found["layer"]
     _, word, options = KINDS[kind]
-    found["layer"] = [first, *({"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden), last]
+    words = [{"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden]
+    found["layer"] = [first, *words, last]
     if speaker is not None:
         found["sound"]["test"] = {"speaker": [speaker]}
     if epochs is not None:
@@ -92,8 +93,9 @@ def lines(results: dict) -> list[str]:
         mine = sorted((r for r in runs if r["kind"] == kind and r["speaker"] is None), key=lambda r: r["seed"])
         if mine:
             last = [r["test"][-1] for r in mine]
-            cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}", f"{mean(r['train'][-1] for r in mine):.1f}"]
-            rows.append([name, *cells, str(len(mine[0]["test"])), f"{mean(r['minutes'] for r in mine):.1f}"])
+            cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}"]
+            cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["test"]))]
+            rows.append([name, *cells, f"{mean(r['minutes'] for r in mine):.1f}"])
     heads = ["network", "test accuracy of each seed, %", "mean, %", "in training, %", "epochs", "minutes"]
     found = table(heads, rows, 2)
     left_out = sorted((r for r in runs if r["speaker"] is not None), key=lambda r: (r["speaker"], r["seed"]))
