@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import numpy as np
 import pytest
 
@@ -79,7 +77,7 @@ def test_the_version(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out == f"cuslayer {version('cuslayer')}\n"
+    assert capsys.readouterr().out == f"cuslayer {cs.__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
