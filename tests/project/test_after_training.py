@@ -25,8 +25,8 @@ def test_the_commands(here, capsys):
         assert program == "cuslayer"
         assert main(arguments) == 0
         assert capsys.readouterr().err == ""
-    # docs/scale.md has sweep.
-    assert {arguments[1] for arguments in lines} == COMMANDS.keys() - {"info", "sweep"}
+    # docs/scale.md has sweep, docs/command-line.md completion.
+    assert {arguments[1] for arguments in lines} == COMMANDS.keys() - {"info", "sweep", "completion"}
     assert (here / "runs/1/report.html").exists()
     assert cs.read_events("one.aedat4") == Digits("test")[0][0]
 
