@@ -15,7 +15,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer import data, plot, surrogates, training
-from cuslayer.cli import _parser
+from cuslayer.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -85,6 +85,12 @@ def test_the_code_on_processes():
     assert space["score"].accuracy in np.arange(9) / 8
 
 
+def test_the_code_on_spoken_digits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("spoken-digits.md", {})
+    assert list(map(len, data.read_sounds("recordings.npz").waves)) == [3000, 4000]
+
+
 @pytest.mark.parametrize("name", [*PAGES, "README.md", "CONTRIBUTING.md"])
 def test_every_command_exists(name):
     text = PAGES.get(name) or (ROOT / name).read_text(encoding="utf-8")
@@ -97,7 +103,7 @@ def test_every_command_exists(name):
                 continue
             if Path(words[0]).name == "cuslayer":
                 if words[1:] != ["--version"]:
-                    _parser().parse_args(words[1:])
+                    make_parser().parse_args(words[1:])
                 continue
             assert words[0] in PROGRAMS or words[0].startswith(".venv/"), command
             for word in words:
