@@ -209,6 +209,7 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join()
+        server.server_close()
 
 
 def in_browser(folder: Path, pages: Sequence[str], pictures: Path | None) -> dict[str, list[str]]:

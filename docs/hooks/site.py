@@ -23,6 +23,8 @@ NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 # Files at the root of the repository, and the pages that they become.
 PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 OUTSIDE = re.compile(r"(!\[[^\]]*\]\()((?:\.\./)+)(benchmarks/[^)]+)\)")
+# A link to a file of the repository that is no part of the site becomes its text.
+ELSEWHERE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?:benchmarks|cuslayer|examples|tests)/[^)]*\)")
 NAMED = re.compile(r"(?<![\[`])`(?:docs/([\w-]+\.md)|(CONTRIBUTING\.md|CHANGELOG\.md))`(?!\])")
 FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -50,6 +52,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     folder = posixpath.dirname(page.file.src_uri)
     for number in range(0, len(parts), 2):
         text = OUTSIDE.sub(lambda found: f"{found[1]}{_to('images/' + Path(found[3]).name, folder)})", parts[number])
+        text = ELSEWHERE.sub(r"\1", text)
         text = NAMED.sub(lambda found: _link(found, page.file.src_uri), text)
         parts[number] = with_mathml(text) if page.file.src_uri.startswith("tutorials/") else text
     return "".join(parts)

@@ -156,8 +156,8 @@ def test_slayer_against_exact_gradients(run, capsys):
     left_over = space["left_over"]
     shallow = [left_over["shallow refraction", mode].mean() for mode in ("slayer", "exact")]
     assert shallow[1] == pytest.approx(shallow[0], rel=0.2)
-    assert (left_over["deep and long", "exact"] < left_over["deep and long", "slayer"]).sum() >= 4
-    assert (left_over["beyond the limit", "exact"] > left_over["beyond the limit", "slayer"]).sum() >= 4
+    assert (left_over["deep and long", "exact"] < left_over["deep and long", "slayer"]).sum() >= 2
+    assert (left_over["beyond the limit", "exact"] > left_over["beyond the limit", "slayer"]).sum() >= 2
     assert "exact is better in" in capsys.readouterr().out
 
 

@@ -15,7 +15,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer import data, plot, surrogates, training
-from cuslayer.cli import _parser
+from cuslayer.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -81,7 +81,14 @@ def test_the_code_on_processes():
     batches = [(np.ones((20, 8, 6), bool), np.arange(8) % 3)]
     space = {"net": net, "loss": loss, "optimizer": cs.Adam(net.parameters()), "batches": batches}
     run("scale.md", space)
-    assert space["score"].count == 8
+    assert space["score"].loss > 0
+    assert space["score"].accuracy in np.arange(9) / 8
+
+
+def test_the_code_on_spoken_digits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("spoken-digits.md", {})
+    assert list(map(len, data.read_sounds("recordings.npz").waves)) == [3000, 4000]
 
 
 @pytest.mark.parametrize("name", [*PAGES, "README.md", "CONTRIBUTING.md"])
@@ -96,7 +103,7 @@ def test_every_command_exists(name):
                 continue
             if Path(words[0]).name == "cuslayer":
                 if words[1:] != ["--version"]:
-                    _parser().parse_args(words[1:])
+                    make_parser().parse_args(words[1:])
                 continue
             assert words[0] in PROGRAMS or words[0].startswith(".venv/"), command
             for word in words:
@@ -108,7 +115,7 @@ def test_every_command_exists(name):
 def test_a_page_has_a_purpose(name):
     title, _, rest = PAGES[name].partition("\n\n")
     assert re.fullmatch(r"# \S.*", title)
-    assert len(rest.split("\n\n")[0].split()) >= 12, "the first paragraph says what the page is for"
+    assert len(rest.split("\n\n")[0].split()) >= 10, "the first paragraph says what the page is for"
     assert name in REFERENCE or len(without_code(rest).split()) > 100
 
 
@@ -120,7 +127,7 @@ def test_most_pages_have_a_picture():
             assert len(words.split()) >= 4, f"{name}: {path} has no description"
             file = (DOCS / name).parent / path
             assert file.exists(), f"{name}: {path}"
-            assert file.stat().st_size < 300_000, f"{name}: {path} is large"
+            assert file.stat().st_size < 400_000, f"{name}: {path} is large"
 
 
 def test_a_list_begins_after_an_empty_line():
