@@ -1,4 +1,4 @@
-"""Sums of filters that stay in vector registers while their terms are added; for compiled kernels only.
+"""Sums over spikes that stay in vector registers while their terms are added; for compiled kernels only.
 
 Each number is a sum of products in a fixed order, rounded after each operation, whatever the registers of a machine.
 """
@@ -12,10 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, generate_cases
+from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, generate_cases
 
-# Steps whose sums are in registers at once: they and the inputs of as many steps fit in.
-STEPS = 8 if FEATURES.get("avx512f") else 4
 # Vectors of a sum over spikes that are in registers at once.
 MOST_VECTORS = 6
 _I64 = ir.IntType(64)
@@ -28,7 +26,7 @@ def _number(value: int) -> Any:
 class _Vectors(Rows):
     """Generates loads and stores of some whole vectors, from and to flat arrays of a number type."""
 
-    def __init__(self, context: Any, builder: Any, number: Any, vectors: int = 1) -> None:
+    def __init__(self, context: Any, builder: Any, number: Any, vectors: int) -> None:
         width = vectors * REGISTER_BYTES * 8 // number.bitwidth
         super().__init__(context, builder, number, vectors, _number(width))
         self._context = context
@@ -64,41 +62,6 @@ def _loop(builder: Any, count: Any, first: list[Any], body: Any) -> list[Any]:
     return variables
 
 
-def _add_taps(typing_context: Any, sums: Any, begin: Any, row: Any, x: Any, at: Any, taps: Any, used: Any) -> Any:
-    """Add ``taps[k] x[at + (i - k) lanes + j]``, k < used, to ``sums[begin + i row + j]``, i < STEPS, j < lanes.
-
-    The arrays are flat; those of x are the inputs of one vector of columns, step after step.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums_, begin_, row_, x_, at_, taps_, used_ = arguments
-        one = _Vectors(context, builder, sums.dtype)
-        p_sums, p_x, p_taps = (one.data(*of) for of in ((sums, sums_), (x, x_), (taps, taps_)))
-        lanes = _number(one.lanes)
-        places = [builder.add(begin_, builder.mul(row_, _number(i))) for i in range(STEPS)]
-        # The inputs of the steps move on by one for each tap: only one of them is loaded.
-        later = [builder.add(at_, builder.mul(lanes, _number(i))) for i in range(1, STEPS)]
-
-        def add(k: Any, variables: list[Any]) -> list[Any]:
-            place, totals, window = variables[0], variables[1 : 1 + STEPS], variables[1 + STEPS :]
-            tap, inputs = one.number(p_taps, k), [*one.load(p_x, place), *window]
-            found = [builder.fadd(sum_, builder.fmul(tap, given)) for sum_, given in zip(totals, inputs, strict=True)]
-            return [builder.sub(place, lanes), *found, *inputs[:-1]]
-
-        first = [vector for to in places for vector in one.load(p_sums, to)]
-        first += [vector for to in later for vector in one.load(p_x, to)]
-        _, *variables = _loop(builder, used_, [at_, *first], add)
-        for total, to in zip(variables[:STEPS], places, strict=True):
-            one.store([total], p_sums, to)
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.none(sums, i, i, x, i, taps, i), generate
-
-
-add_taps: Any = intrinsic(_add_taps)
-
-
 def _add_products(
     typing_context: Any, total: Any, begin: Any, which: Any, count: Any, factors: Any, row: Any, at: Any, vectors: Any
 ) -> Any:
@@ -132,17 +95,3 @@ def _add_products(
 
 
 add_products: Any = intrinsic(_add_products)
-
-
-def _copy_register(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
-    """Copy a vector of one register from x[at] on to y[to] on; x and y are flat."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one = _Vectors(context, builder, x.dtype)
-        one.store(one.load(one.data(x, arguments[0]), arguments[1]), one.data(y, arguments[2]), arguments[3])
-        return context.get_dummy_value()
-
-    return types.none(x, types.int64, y, types.int64), generate
-
-
-copy_register: Any = intrinsic(_copy_register)

@@ -1,9 +1,8 @@
 """What loops over time share for a block of columns: the place of its states and constants, and where they come from.
 
-All that a block has of each column lies in one array: a state or a constant of neighbouring columns side by side, one
-kind after the other, as far apart as the block is wide. That is also the number of passes of the inner loop, which
-tells the compiler that no two of them overlap; at any other distance it would have to check at run time. Two arrays of
-which one is written are a check, too, and it gives up after eight: so a loop writes to two or three arrays at most.
+A state or a constant of neighbouring columns lies side by side, and one kind follows the other in one array, as far
+apart as the block is wide. That is also the number of passes of the inner loop, which tells the compiler that no two of
+them overlap. In a function of a row, which does not know the array's length, loops at another distance were not SIMD.
 """
 
 from __future__ import annotations

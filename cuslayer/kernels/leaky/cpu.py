@@ -30,11 +30,9 @@ def forward_row(
         current = keep[j] * state[j] + given[j]
         current = zero if abs(current) < least else current
         value = keep[j + width] * state[j + width] + current
-        state[j] = current
-        state[j + width] = zero if abs(value) < least else value
-    for j in range(width):
-        value = state[j + width]
+        value = zero if abs(value) < least else value
         fires = value >= theta
+        state[j] = current
         state[j + width] = reset.share * value - reset.drop if fires else value
         potential[j] = value
         fired[j] = fires

@@ -12,9 +12,8 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
+from cuslayer.kernels.host.blocks import at_rest, least_of, repeat, store_states
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
@@ -35,33 +34,32 @@ def _forward(
     reset: ComplexReset,
     least: Any,
 ) -> None:
-    # Two states, and the two parts of what multiplies them.
-    block, zero = np.empty(4 * min(BLOCK, last - first), x.dtype), x.dtype.type(0)
+    most = min(BLOCK, last - first)
+    state, keep, zero = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype), x.dtype.type(0)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        load_states(block, states, low, width)
-        repeat(block[2 * width : 3 * width], re_keep, low)
-        repeat(block[3 * width : 4 * width], im_keep, low)
+        state[:width] = states[0, low : low + width]
+        state[most : most + width] = states[1, low : low + width]
+        repeat(keep[:width], re_keep, low)
+        repeat(keep[most : most + width], im_keep, low)
         for t in range(x.shape[0]):
             given = x[t, low : low + width]
             potential = u[t, low : low + width]
             fired = s[t, low : low + width]
             kept = real_parts[t % len(real_parts), low : low + width]
             for j in range(width):
-                before, other, turn, aside = block[j], block[j + width], block[j + 2 * width], block[j + 3 * width]
-                re = turn * before - aside * other + given[j]
-                im = aside * before + turn * other
-                block[j] = zero if abs(re) < least else re
-                block[j + width] = zero if abs(im) < least else im
-            copy(kept, block[:width])
-            for j in range(width):
-                re, im = block[j], block[j + width]
+                re = keep[j] * state[j] - keep[j + most] * state[j + most] + given[j]
+                re = zero if abs(re) < least else re
+                im = keep[j + most] * state[j] + keep[j] * state[j + most]
+                im = zero if abs(im) < least else im
                 fires = im >= theta
-                block[j] = reset.re_share * re if fires else re
-                block[j + width] = reset.im_share * im + reset.im_add if fires else im
+                state[j] = reset.re_share * re if fires else re
+                state[j + most] = reset.im_share * im + reset.im_add if fires else im
                 potential[j] = im
+                kept[j] = re
                 fired[j] = fires
-        store_states(states, block, low, width)
+        states[0, low : low + width] = state[:width]
+        states[1, low : low + width] = state[most : most + width]
 
 
 def forward(
@@ -153,8 +151,7 @@ def _adjoint(
                     re, im = share * re if fires else re, other_share * im + add if fires else im
                     state[j + 5 * width] += state[j] * re + state[j + width] * im
                     state[j + 6 * width] += state[j + width] * re - state[j] * im
-        for i in range(len(sums)):
-            sums[i, low : low + width] = state[(5 + i) * width : (6 + i) * width]
+        store_states(sums, state[5 * width :], low, width)
 
 
 def adjoint(

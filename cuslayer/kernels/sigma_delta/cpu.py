@@ -88,12 +88,13 @@ def _adjoint(
     exact: bool,
     least: Any,
 ) -> None:
-    # The errors of the sum and of what was sent last, the sizes of the changes, and their gradients.
-    block, zero, one = np.empty(4 * min(BLOCK, last - first), g.dtype), g.dtype.type(0), g.dtype.type(1)
+    most, zero, one = min(BLOCK, last - first), g.dtype.type(0), g.dtype.type(1)
+    of_total, of_sent = np.empty(most, g.dtype), np.empty(most, g.dtype)
+    size, slope = np.empty(most, g.dtype), np.empty(most, g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        block[: 4 * width] = 0
-        size, slope = block[2 * width : 3 * width], block[3 * width : 4 * width]
+        of_total[:width] = 0
+        of_sent[:width] = 0
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             change = u[t, low : low + width]
@@ -102,19 +103,18 @@ def _adjoint(
             if exact:
                 for j in range(width):
                     size[j] = abs(change[j])
-                slopes(slope, size, c)
+                slopes(slope[:width], size[:width], c)
                 for j in range(width):
                     slope[j] = size[j] * slope[j] + (one if size[j] >= c.theta else zero)
             else:
-                slope[:] = one
+                slope[:width] = one
             for j in range(width):
-                of_sent, of_total = block[j + width], block[j] if sums else zero
-                of_change = (grad[j] + of_sent) * block[j + 3 * width]
-                rest = of_sent - of_change
-                block[j + width] = zero if abs(rest) < least else rest
-                value = (of_change if through[j] else zero) + of_total
-                block[j] = zero if abs(value) < least else value
-                out[j] = block[j]
+                of_change = (grad[j] + of_sent[j]) * slope[j]
+                rest = of_sent[j] - of_change
+                of_sent[j] = zero if abs(rest) < least else rest
+                value = (of_change if through[j] else zero) + (of_total[j] if sums else zero)
+                of_total[j] = zero if abs(value) < least else value
+                out[j] = of_total[j]
 
 
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, inlined, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
@@ -24,7 +24,7 @@ def _exponentials(out: Any, u: Any, c: SurrogateNumbers) -> None:
         out[j] = c.height * exp_of_negative(-abs(u[j] - c.theta) * c.steep)
 
 
-@inlined
+@compiled
 def _bell(z: Any, narrow: Any, least: Any) -> Any:
     """Return ``exp(-narrow z^2)``: the square of a finite z may be infinite, whose exponential would be NaN."""
     return exp_of_negative(max(-narrow * (z * z), least))
