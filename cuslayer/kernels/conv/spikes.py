@@ -37,7 +37,7 @@ CHUNK = 32
 # Steps for which a row of the taps is used before the next row: both fit in the first-level cache.
 _STEPS = 4
 # Spikes of a pixel and group, on average, from which on their sums stay in registers.
-_MANY = 2.0
+_MANY = 1.6
 
 
 class Reach(NamedTuple):

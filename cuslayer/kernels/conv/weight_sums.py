@@ -39,7 +39,7 @@ PARTS = 16
 # Steps whose spikes are sorted at a time: their errors fit in the first-level cache.
 _STEPS = 8
 # Spikes of a key in a row and these steps, on average, from which on it pays to sort them.
-_FEW = 20.0
+_FEW = 7.0
 # Entries between the lists of two channels: at distances of a power of two they would displace each other in a cache.
 _APART = 16
 
