@@ -21,8 +21,14 @@ def main() -> int:
         # A program that runs in the background may have been told to ignore SIGINT.
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _leave)
-    from cuslayer.cli import main as run
-
+    try:
+        from cuslayer.cli import main as run
+    except Exception as problem:  # a library that is missing or damaged
+        if os.environ.get("CUSLAYER_TRACEBACK"):
+            raise
+        said = " ".join(f"{type(problem).__name__}: {problem}".split())
+        os.write(2, f"cuslayer: the installation is not complete ({said}); install it anew\n".encode())
+        return 2
     code = run()
     # The results are there. The end of the interpreter would put back the handlers of the system.
     for number in (_signal.SIGINT, _signal.SIGTERM):

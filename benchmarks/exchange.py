@@ -133,6 +133,8 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
             "34x34x2-64-10, CUBA, trained": net,
             f"{notation}, LIF": calibrated(notation, cs.LIF(tau=15.0, reset=reset)),
         }
+        if peer == "norse":  # snnTorch's reader fails at recurrence, its own too
+            nets["34x34x2-64r-10, CUBA"] = calibrated("34x34x2-64r-10", cs.CUBA(**CUBA))
         if peer == "sinabs":  # its reader knows neither CubaLIF nor neurons of frames
             nets = {"34x34x2-64-10, LIF": calibrated("34x34x2-64-10", cs.LIF(tau=15.0, reset=reset))}
         for name, each in nets.items():
@@ -145,12 +147,13 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
             print(rows[-1], flush=True)
         r = np.random.default_rng(2)
         few = r.random((STEPS, SAMPLES, 20)) < 0.3
-        for kind in ("lif", "cuba") if peer == "snntorch" else ("lif",):
+        for kind in ("lif", "cuba", "recurrent lif") if peer == "snntorch" else ("lif",):
             theirs = peers.run(peer, "write", file, few, kind) > 0
             here = cs.import_nir(file, dialect=peer)
             with cs.no_grad():
                 row = judged(here(few).data, theirs, here, few)
-            rows.append({"network": f"20-30-10, {kind.upper()}", "way": f"{peer} to here", **row})
+            name = "20-30r-10r, LIF" if "recurrent" in kind else f"20-30-10, {kind.upper()}"
+            rows.append({"network": name, "way": f"{peer} to here", **row})
             print(rows[-1], flush=True)
     return {"accuracy": accuracy, "rows": rows, "versions": peers.versions(wanted) | {"nir for snntorch": LATER_NIR}}
 

@@ -2,6 +2,7 @@
 
     python benchmarks/kernels.py
     python benchmarks/kernels.py --columns 4096 --repeats 5
+    python benchmarks/kernels.py --only leaky fir      # kernels whose names have these words; nothing is written
 
 Copy and kernels run in turn on all cores, on arrays larger than the last cache; times are medians. An element counts
 once where it is read and once where it is written, as in traffic.py; the weights that a spike-driven kernel reads do
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import arithmetic
@@ -209,12 +210,17 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(columns: int, repeats: int, steps: int = STEPS) -> list[dict]:
-    """Return a row for each kernel: bytes, median time, bytes a second, and their ratio to a copy timed in turn."""
+def measure(columns: int, repeats: int, steps: int = STEPS, only: Sequence[str] = ("",)) -> list[dict]:
+    """Return a row for each kernel: bytes, median time, bytes a second, and their ratio to a copy timed in turn.
+
+    `only` has words of which a kernel's name must have one.
+    """
     x = np.ones((steps, columns), np.float32)
     copy, rows, most = copy_of(x), [], arithmetic.peak()
     for make in (in_time, in_space):
         for name, (call, moved, operations) in make(columns, steps).items():
+            if not any(word in name for word in only):
+                continue
             call(), copy()
             turns = [(seconds(copy), seconds(call)) for _ in range(repeats)]
             plain, mine = (float(np.median(t)) for t in zip(*turns, strict=True))
@@ -254,11 +260,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--columns", type=int, default=65536, help="signals of 300 steps; the default makes 79 MB")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", metavar="WORD", nargs="+", help="words of names: print these kernels, write nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=page.PERFORMANCE)
     options = parser.parse_args(arguments)
-    rows = measure(options.columns, options.repeats, options.steps)
+    rows = measure(options.columns, options.repeats, options.steps, options.only or [""])
     print(table(rows))
+    if options.only:
+        return
     options.out.parent.mkdir(exist_ok=True, parents=True)
     where = machine.describe()
     options.out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n")

@@ -28,9 +28,11 @@ import machine
 import numpy as np
 import page
 
+from cuslayer.distributed.parallel import MICRO
+
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "scale.json", HERE.parent / "docs" / "scale.md"
-NET, MICRO = "34x34x2-512-10", 16
+NET = "34x34x2-512-10"
 FITTED, TESTED, PROCESSES = (64, 96, 128), (160,), (1, 2, 3, 4)
 # A cluster: links of 100 Gb/s, of which a process of a machine with a link for 8 has an eighth; MPI's usual latency.
 CLUSTER = {"latency": 2e-6, "bandwidth": 12.5e9 / 8}
@@ -187,7 +189,7 @@ def text(found: dict, model: dict, far: dict) -> list[str]:
         )
     lines = page.table(["point", "batch", "processes", "ms a step", "model", "error"], rows, 1)
     fitted = [
-        f"compute {1e3 * model['compute']:.2f} ms a micro-batch",
+        f"compute {1e3 * model['compute']:.2f} ms a micro-batch of {found['micro']}",
         f"fixed {1e3 * model['fixed']:.2f} ms a step",
         f"latency {1e6 * model['latency']:.1f} us",
         f"bandwidth {model['bandwidth'] / 1e9:.1f} GB/s",

@@ -141,8 +141,7 @@ from cuslayer.optim import SGD, Adam, NAdam, cosine_decay, step_decay
 from cuslayer.saving import load, save
 from cuslayer.tape import Tensor, differentiable, no_grad
 from cuslayer.training import GradientFlow, Params, Stats, load_config, load_run
-
-__version__ = "0.1.0"
+from cuslayer.version import __version__ as __version__
 
 __all__ = [
     "CUBA",

@@ -73,16 +73,20 @@ def make_snntorch(kind: str, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
     options = {"threshold": THETA, "reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
 
     def neuron() -> nn.Module:
-        if kind == "cuba":
-            size = sizes.pop(0)
-            return snntorch.Synaptic(alpha=torch.full((size,), CURRENT), beta=torch.full((size,), VOLTAGE), **options)
-        return snntorch.Leaky(beta=torch.full((sizes.pop(0),), VOLTAGE), **options)
+        size = sizes.pop(0)
+        constants = {"beta": torch.full((size,), VOLTAGE), **options}
+        if "cuba" in kind:
+            constants["alpha"] = torch.full((size,), CURRENT)
+        if kind.startswith("recurrent"):
+            own = snntorch.RSynaptic if "cuba" in kind else snntorch.RLeaky
+            return own(all_to_all=True, linear_features=size, **constants)
+        return (snntorch.Synaptic if "cuba" in kind else snntorch.Leaky)(**constants)
 
     sizes = [30, 10]
     net = nn.Sequential(*_layers(neuron))
     spikes = torch.stack([net(step) for step in x])
     for module in net:
-        if isinstance(module, (snntorch.Leaky, snntorch.Synaptic)):
+        if isinstance(module, (snntorch.Leaky, snntorch.Synaptic, snntorch.RLeaky, snntorch.RSynaptic)):
             module.threshold = torch.full(module.beta.shape, THETA)
             module.reset_hidden() if hasattr(module, "reset_hidden") else module.reset_mem()
     return spikes, export_to_nir(net, x[0], ignore_dims=[0])

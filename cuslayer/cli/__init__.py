@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cuslayer.cli import convert, demo, errors, info, predict, report, sweep, test, train
-from cuslayer.cli.info import installed
+from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
+from cuslayer.version import __version__
 
 # A new command is a file in this folder and its name here.
 COMMANDS = {
@@ -23,22 +23,23 @@ COMMANDS = {
     "demo": demo,
     "convert": convert,
     "info": info,
+    "completion": completion,
 }
+_CODES = "; ".join(f"{code} {meaning}" for code, meaning in errors.EXIT_CODES.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    The code is 0; 2 for what the user can change, such as invalid input or a full disk; 1 for an error in cuslayer; 130
-    if interrupted, 143 if terminated; 141 if the reader of the output has ended. An error is one line, unless the
-    environment variable CUSLAYER_TRACEBACK is set.
+    The codes are those of `errors.EXIT_CODES`. An error is one line, unless the environment variable CUSLAYER_TRACEBACK
+    is set.
     """
     command: Any = None
     with warnings.catch_warnings(), _any_file_name():
         warnings.showwarning = _show_warning
         try:
             try:
-                options = _parser().parse_args(arguments)
+                options = make_parser().parse_args(arguments)
                 command = COMMANDS[options.command]
                 code: int | None = command.run(options)
             finally:  # also after --help
@@ -73,15 +74,34 @@ def _any_file_name() -> Iterator[None]:
         sys.stdout.reconfigure(errors=before)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cuslayer", description="Train spiking neural networks with SLAYER.")
-    parser.add_argument("--version", action="version", version=f"cuslayer {installed('cuslayer')}")
+class _Help(argparse.HelpFormatter):
+    """Help that keeps the lines of examples, and wraps other text."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="cuslayer",
+        description="Train spiking neural networks with SLAYER. `cuslayer COMMAND --help` has examples.",
+        epilog=f"Exit codes: {_CODES}.",
+    )
+    parser.add_argument("--version", action="version", version=f"cuslayer {__version__}")
+    # For `completion`, which completes all commands.
+    parser.set_defaults(program=parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         description = " ".join(getattr(command, "DESCRIPTION", f"{command.HELP[0].upper()}{command.HELP[1:]}.").split())
-        command.add_arguments(commands.add_parser(name, help=command.HELP, description=description))
+        examples = "\n  ".join(("examples:" if len(command.EXAMPLES) > 1 else "example:", *command.EXAMPLES))
+        command.add_arguments(
+            commands.add_parser(
+                name, help=command.HELP, description=description, epilog=examples, formatter_class=_Help
+            )
+        )
     return parser
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
-    errors.say(f"warning: {errors.one_line(message)}")
+    errors.say(errors.one_line(message), kind="warning: ")

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuslayer import backend
+from cuslayer.cli.json_output import add_json, print_json
 
 if TYPE_CHECKING:
     from cuslayer.training import Run
+
+PAGE_JSON = {"page": "the file that was written", "bytes": "its size"}
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +34,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_page(parser: argparse.ArgumentParser, op: str) -> None:
-    """Add the option --out of commands that write a page."""
+    """Add the options --out and --json of commands that write a page."""
     parser.add_argument("--out", metavar="PAGE", help=f"file to write, by default {op}.html in the folder of the run")
+    add_json(parser, PAGE_JSON)
 
 
 def page_of(options: argparse.Namespace, op: str, folder: Path) -> Path:
@@ -41,6 +45,14 @@ def page_of(options: argparse.Namespace, op: str, folder: Path) -> Path:
     if not page.parent.is_dir():
         raise ValueError(f"{op}: folder {page.parent} does not exist")
     return page
+
+
+def say_page(options: argparse.Namespace, page: Path) -> None:
+    """Print where a page was written."""
+    if options.json:
+        print_json(dict(zip(PAGE_JSON, (str(page), page.stat().st_size), strict=True)))
+    else:
+        print(page)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from cuslayer.cli.json_output import add_json, print_json
+
 if TYPE_CHECKING:
     from cuslayer.data import Events
 
@@ -12,6 +14,16 @@ HELP = "write the events of a file in another format"
 DESCRIPTION = """Write the events of a file in another format. The endings of the names are the formats: .bs1, .bs2,
     .bin, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4, .dat or .raw. What the other format does not keep, such as parts of a
     microsecond, is said; what it cannot hold at all is refused."""
+EXAMPLES = (
+    "cuslayer convert recordings/1.bs2 one.aedat4",
+    "cuslayer convert recording.npy short.bs2 --unit us --from-start",
+)
+JSON = {
+    "input": "the file that was read",
+    "output": "the file that was written",
+    "events": "the number of events",
+    "lost": "what the format does not keep, a list of texts",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-start", action="store_true", help="let the first event be at 0 ms, for formats that hold a few seconds"
     )
+    add_json(parser, JSON)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,6 +51,8 @@ def run(options: argparse.Namespace) -> None:
         events = Events(events.t - events.t.min(), events.x, events.y, events.p)
     write_events(options.output, events)
     lost = losses(events, read_events(options.output, max_events=len(events)))
+    if options.json:
+        return print_json(dict(zip(JSON, (options.input, options.output, len(events), lost), strict=True)))
     print(f"{options.output}: {len(events)} events, {'; '.join(lost) if lost else 'nothing lost'}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from cuslayer.cli.arguments import add_page, add_run, page_of, run_of
+from cuslayer.cli.arguments import PAGE_JSON, add_page, add_run, page_of, run_of, say_page
 
 HELP = "write an HTML page in which the network recognizes drawn digits"
 DESCRIPTION = """Write one HTML page, which works without a network connection: draw a digit in it, an event camera is
     simulated that sees it, the network of the run runs in the page and decides, and a click on a spike shows why its
     neuron fired. The input of the network must be frames (H, W, 2)."""
+EXAMPLES = ("cuslayer demo runs/1", "cuslayer demo runs/1 --best --out digits.html")
+JSON = PAGE_JSON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,4 +25,5 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer.inspection import demo
 
     found = run_of(options)
-    print(demo(found.net, page_of(options, "demo", found.folder), duration=found.config.duration))
+    page = page_of(options, "demo", found.folder)
+    say_page(options, demo(found.net, page, duration=found.config.duration))

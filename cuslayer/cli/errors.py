@@ -9,8 +9,18 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from cuslayer.cli.colors import RED, YELLOW, painted
+
 # Exit codes: those of a shell for a program that a signal has ended, and those of errors.
-INVALID, BUG, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+INVALID, BUG, INTERRUPTED, TERMINATED, BROKEN_PIPE = 2, 1, 130, 143, 141
+EXIT_CODES = {
+    0: "done",
+    BUG: "an error in cuslayer, please report it",
+    INVALID: "something to change: arguments, a file, a full disk, memory, a missing library",
+    INTERRUPTED: "interrupted by Ctrl-C",
+    BROKEN_PIPE: "the reader of the output has ended",
+    TERMINATED: "ended by SIGTERM",
+}
 # With this variable an error is shown as Python shows it.
 TRACEBACK = "CUSLAYER_TRACEBACK"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,13 +32,14 @@ def one_line(text: Any) -> str:
     return " ".join(str(text).split())
 
 
-def say(line: str) -> None:
-    """Print a line on standard error, if there is one."""
+def say(line: str, kind: str = "") -> None:
+    """Print a line on standard error, if there is one; of a kind such as "warning: "."""
     if sys.stderr is None:
         return
     shown = line.encode("utf-8", "backslashreplace").decode()  # of a file name that is not UTF-8
+    head = painted(f"cuslayer: {kind}", YELLOW if kind else RED, sys.stderr)
     try:
-        print(f"cuslayer: {shown}", file=sys.stderr, flush=True)
+        print(f"{head}{shown}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         close(sys.stderr)
 

@@ -7,23 +7,39 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from cuslayer import backend
+from cuslayer.cli.json_output import add_json, print_json
+from cuslayer.version import __version__
 
 HELP = "show versions and the device in use"
+EXAMPLES = ("cuslayer info", "cuslayer info --json")
+JSON = {
+    "cuslayer": "its version",
+    "python": "the version of Python",
+    "system": "the operating system",
+    "numpy": "the version of NumPy",
+    "numba": "the version of Numba",
+    "cupy": "the version of CuPy, or why no GPU is used",
+    "device": "the device that is computed on",
+    "warning": "what is wrong with the installation; null where nothing is",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command: none."""
+    """Add the arguments of the command."""
+    add_json(parser, JSON)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    rows = [("cuslayer", installed("cuslayer")), ("python", platform.python_version()), ("system", platform.platform())]
+    rows = [("cuslayer", __version__), ("python", platform.python_version()), ("system", platform.platform())]
     rows += [(name, installed(name)) for name in ("numpy", "numba")]
     problem = backend._driver_problem()
     rows += [("cupy", problem or backend.cupy().__version__), ("device", backend.device_name())]
     duplicate = backend.duplicate_cupy()
     if duplicate and duplicate != problem:
         rows.append(("warning", duplicate))
+    if options.json:
+        return print_json({"warning": None, **dict(rows)})
     for name, value in rows:
         print(f"{name:<10}{value}")
 

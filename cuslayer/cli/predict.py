@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cuslayer.cli.arguments import add_device, add_run, run_of, use_device
+from cuslayer.cli.colors import BOLD, painted
+from cuslayer.cli.json_output import add_json, print_json
 
 if TYPE_CHECKING:
     from cuslayer.training import Prediction
@@ -16,17 +18,24 @@ HELP = "show the classes of recordings"
 DESCRIPTION = """Show the class of each recording, its probability, the number of spikes of each output (or its
     read-out), and the time of the decision in ms: from then on, the class had most spikes. A recording without a spike
     of the output has no class."""
+EXAMPLES = (
+    "cuslayer predict runs/1 recordings/1.bs2",
+    "cuslayer predict runs/1 recordings/*.bs2 --best --json",
+)
+JSON = {
+    "file": "the recording, as it was given",
+    "class": "the class of most spikes, from 0; null without a spike",
+    "counts": "the number of spikes of each output, or its read-out",
+    "time_ms": "from when on the class had most spikes, in ms; null without a spike",
+    "confidence": "the probability of the class, 0 to 1; null without a spike",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="recording in any event format, such as 1.bs2")
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help='write a list of objects with "file", "class", "counts", "time_ms", "confidence"',
-    )
+    add_json(parser, JSON, many=True)
     add_device(parser)
 
 
@@ -37,11 +46,10 @@ def run(options: argparse.Namespace) -> None:
     use_device(options)
     found = training.predict(run_of(options), options.files)
     if options.json:
-        keys = ("file", "class", "counts", "time_ms", "confidence")
-        rows = [dict(zip(keys, (p.file, p.label, p.counts, p.time, p.confidence), strict=True)) for p in found]
-        print("[", ",\n".join(f"  {json.dumps(row)}" for row in rows), "]", sep="\n")
+        print_json([dict(zip(JSON, (p.file, p.label, p.counts, p.time, p.confidence), strict=True)) for p in found])
     else:
-        print("\n".join(_table(found)))
+        head, *rows = _table(found)
+        print(painted(head, BOLD, sys.stdout), *rows, sep="\n")
 
 
 def _table(found: Sequence[Prediction]) -> list[str]:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cuslayer.cli.arguments import add_data, add_device, add_page, add_run, page_of, run_of, use_device
+from cuslayer.cli.arguments import (
+    PAGE_JSON,
+    add_data,
+    add_device,
+    add_page,
+    add_run,
+    page_of,
+    run_of,
+    say_page,
+    use_device,
+)
 
 HELP = "write the HTML page of a run"
 DESCRIPTION = """Write one HTML page with the spikes and potentials of all layers and the explanation of each spike, for
     the given recordings, or for the first one of the run's test set, whose class is known, so that the page has the
     errors too."""
+EXAMPLES = (
+    "cuslayer report runs/1",
+    "cuslayer report runs/1 recordings/1.bs2 --out page.html",
+)
+JSON = PAGE_JSON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,4 +56,5 @@ def run(options: argparse.Namespace) -> None:
         samples, target, what = training.example(found, data=options.data)
         loss = found.config.loss()
     page = page_of(options, "report", found.folder)
-    print(report(found.net, samples, page, target=target, loss=loss, title=f"{found.net.notation}: {what}"))
+    title = f"{found.net.notation}: {what}"
+    say_page(options, report(found.net, samples, page, target=target, loss=loss, title=title))

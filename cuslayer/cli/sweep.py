@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+from cuslayer.cli.errors import INVALID
+from cuslayer.cli.json_output import add_json, print_json, progress_log
+
+if TYPE_CHECKING:
+    from cuslayer.training.sweep import Result
 
 HELP = "train many configurations: a grid or a random search over keys, which goes on where it was interrupted"
 INTERRUPTED = "; the same command goes on"
+EXAMPLES = ("cuslayer sweep rates.yaml", "cuslayer sweep rates.yaml --jobs 4")
+JSON = {
+    "run": "the number of the run, whose folder has its name",
+    "values": "the values of the keys, by key",
+    "status": '"done", "failed", "started" or "waiting"',
+    "accuracy": "of the best epoch; null before it or without classes",
+    "loss": "of the best epoch; null before it",
+    "epoch": "the best epoch; null before it",
+    "error": "what a failed run said; otherwise empty",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, default=1, metavar="N", help="runs at a time, which divide the cores, by default 1"
     )
     parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster, whose workers train")
+    add_json(parser, JSON, many=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,6 +41,17 @@ def run(options: argparse.Namespace) -> int:
     from cuslayer.training.sweep.table import DONE, table
 
     given = load_sweep(options.sweep)
-    found = sweep(given, jobs=options.jobs, dask=options.dask, log=lambda line: print(line, flush=True))
-    print(table(given.keys, found))
-    return 0 if all(result.status == DONE for result in found) else 2
+    found = sweep(given, jobs=options.jobs, dask=options.dask, log=progress_log(options))
+    if options.json:
+        print_json([_row(given.keys, result) for result in found])
+    else:
+        print(table(given.keys, found))
+    return 0 if all(result.status == DONE for result in found) else INVALID
+
+
+def _row(keys: tuple[str, ...], result: Result) -> dict[str, Any]:
+    """Return the values of `JSON` for a run."""
+    best = None if result.best is None else result.best.epoch
+    values = dict(zip(keys, result.point, strict=True))
+    rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss")}
+    return {"run": result.number, "values": values, **rest, "epoch": best, "error": result.error}

@@ -5,8 +5,22 @@ from __future__ import annotations
 import argparse
 
 from cuslayer.cli.arguments import add_data, add_device, add_run, run_of, use_device
+from cuslayer.cli.json_output import add_json, print_json
 
 HELP = "show the loss and the accuracy of a run on its test set"
+EXAMPLES = (
+    "cuslayer test runs/1",
+    "cuslayer test runs/1 --best --json",
+    "cuslayer test runs/1 --data recordings",
+)
+JSON = {
+    "run": "the run, as it was given",
+    "epoch": "epochs that its weights have been trained",
+    "batches": "batches beyond these, of a checkpoint within an epoch",
+    "recordings": "the number of recordings",
+    "loss": "the mean loss of a recording",
+    "accuracy": "the share of right classes, 0 to 1; null without classes",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_data(parser)
     add_device(parser)
+    add_json(parser, JSON)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
     use_device(options)
     found = run_of(options)
     score, recordings = training.evaluate(found, data=options.data, progress=True)
+    if options.json:
+        values = (options.run, found.epoch, found.batches, recordings, score.loss, score.accuracy)
+        return print_json(dict(zip(JSON, values, strict=True)))
     accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
     what = f"{recordings} recording{'' if recordings == 1 else 's'}"
     within = f" and {found.batches} batches" if found.batches else ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cuslayer.cli.arguments import add_device, use_device
 from cuslayer.cli.errors import INVALID, say
+from cuslayer.cli.json_output import add_json, print_json, progress_log
 from cuslayer.cli.processes import reported
 from cuslayer.cli.signals import deferred
 
@@ -20,6 +23,24 @@ HELP = "train a network, by default on the embedded digits"
 DESCRIPTION = """Train a network on event recordings and write the results to a folder. Without arguments, train on the
     embedded digits, recorded by a simulated event camera, and write to a new folder under runs/."""
 INTERRUPTED = "; --resume goes on from the last checkpoint"
+EXAMPLES = (
+    "cuslayer train",
+    "cuslayer train --epochs 2 --out runs/short",
+    "cuslayer train net.yaml --data recordings --network 34x34x2-16c5-2a-32c3-2a-64c3-10",
+    "cuslayer train shd --data datasets --download",
+    "cuslayer train --resume --out runs/1",
+    "mpiexec -n 8 cuslayer train --batch 64",
+)
+JSON = {
+    "run": "the folder of the run",
+    "network": "the network in the paper's notation",
+    "epoch": "epochs that it has been trained",
+    "train_loss": "loss of a sample of the training set in the last epoch",
+    "train_accuracy": "accuracy on it; null without classes",
+    "test_loss": "loss of a sample of the test set after the last epoch; null without one",
+    "test_accuracy": "accuracy on it; null without one, or without classes",
+    "best_epoch": "the epoch of best.npz",
+}
 _LARGEST = 2**63
 # The options that replace values of the configuration.
 _OPTIONS = (
@@ -35,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="CONFIG",
         help="YAML file with SLAYER's keys, or the name of a configuration: digits, nmnist, dvsgesture, cifar10dvs, "
-        "shd, ssc, ntidigits",
+        "shd, ssc, ntidigits, spoken-digits",
     )
     parser.add_argument(
         "--network",
@@ -77,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--micro",
         type=int,
         metavar="N",
-        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 8",
+        help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
+        "quarter of a batch that has fewer than 64",
     )
     parser.add_argument(
         "--fast",
@@ -85,6 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=True,
         help="add the gradients of micro-batches in any order: the bits depend on the number of processes",
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
+    )
+    add_json(parser, JSON)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,16 +132,21 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     from cuslayer import training
 
     # A run that is resumed may be in a folder that only process 0 can read.
-    config = context.from_root(lambda: _config(options)) if options.resume else _config(options)
+    read = context.from_root if options.resume else context.on_each
+    config = read(lambda: _config(options))
+    if options.timeout is not None:
+        context.timeout = options.timeout
     if options.download:
-        context.from_root(lambda: _download(config))
+        # tonic says on standard output what it downloads.
+        with redirect_stdout(sys.stderr) if options.json else nullcontext():
+            context.from_root(lambda: _download(config), patient=True)
     with deferred() as stop:
         try:
             out = training.train(
                 config,
                 resume=options.resume,
                 progress=True,
-                log=lambda line: print(line, flush=True),
+                log=progress_log(options),
                 stop=stop,
                 context=context,
             )
@@ -122,7 +156,22 @@ def _run(options: argparse.Namespace, context: Context) -> int:
         else:
             if stop() and context.rank == 0:
                 say(f"interrupted; the run in {out} is complete")
+            if options.json and context.rank == 0:
+                print_json(_result(out, config))
     return stop.exit_code
+
+
+def _result(out: Path, config: Config) -> dict[str, Any]:
+    """Return the values of `JSON` for a run that is complete."""
+    from cuslayer import training
+    from cuslayer.network.notation import rows_first
+    from cuslayer.training.folder import METRICS
+
+    rows = training.load_stats(out / METRICS)
+    last, best = rows[-1], training.Stats(rows).best
+    metrics = {name: getattr(last, name) for name in JSON if name.startswith(("train_", "test_"))}
+    named = {"run": str(out), "network": "-".join(rows_first(word).text for word in config.layers), "epoch": last.epoch}
+    return {**named, **metrics, "best_epoch": None if best is None else best.epoch}
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -135,7 +184,7 @@ def _config(options: argparse.Namespace) -> Config:
             value = check.integer("train", _flag(name), given[name], least=least)
             if value >= _LARGEST:
                 raise ValueError(f"train: {_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
-    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes"):
+    for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
         if name in given:
             check.positive("train", _flag(name), given[name])
     if options.resume:

@@ -31,7 +31,7 @@ class Bucket:
         for p in self.parameters:
             p.grad = None
         flat = [_zeros(p) if g is None else g.reshape(-1) for p, g in zip(self.parameters, grads, strict=True)]
-        return flat[0] if len(flat) == 1 else namespace(flat[0]).concatenate(flat)
+        return flat[0] if len(flat) == 1 else namespace(flat[0]).concatenate(flat, axis=0)
 
     def give(self, flat: Array) -> None:
         """Set the gradients to the parts of an array."""

@@ -13,6 +13,8 @@ from cuslayer.backend import Array
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
+# Seconds for which a process waits for another, by default: saving, drawing and compiling take less.
+TIMEOUT = 600.0
 # Seconds of waiting after which a process gives its core away: several may share one.
 _PATIENCE = 1e-3
 _NAP = 5e-5
@@ -41,6 +43,8 @@ class Context:
     Attributes:
         rank: the number of the process, from 0. Process 0 writes files and shows progress.
         size: the number of processes.
+        timeout: seconds for which a process waits for another before it ends all: that one hangs, was stopped, or
+            cannot be reached. The time in which the waiting process itself was stopped does not count. None for ever.
 
     >>> context = Context()
     >>> context.rank, context.size, context.sum(3), context.gather("a")
@@ -48,6 +52,16 @@ class Context:
     """
 
     rank, size = 0, 1
+    _timeout: float | None = TIMEOUT
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for which a process waits for another; None for ever."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._timeout = None if seconds is None else check.positive("Context", "timeout", seconds)
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes, by rank."""
@@ -97,11 +111,22 @@ class Context:
         """Return the value of one process on all."""
         return self.gather(value if self.rank == root else None)[root]  # type: ignore[return-value]
 
-    def from_root(self, work: Callable[[], T]) -> T:
+    def from_root(self, work: Callable[[], T], *, patient: bool = False) -> T:
         """Let process 0 do some work, and return its result on all; what it raises, all raise.
 
         It is enough that one of them reports it: `is_on_all` is True.
+
+        Args:
+            work: a function.
+            patient: whether the others wait for it as long as it takes, as for a download.
         """
+        before, self._timeout = self._timeout, None if patient else self._timeout
+        try:
+            return self._from_root(work)
+        finally:
+            self._timeout = before
+
+    def _from_root(self, work: Callable[[], T]) -> T:
         result: Any = None
         problem: Exception | None = None
         if self.rank == 0:
@@ -115,6 +140,25 @@ class Context:
             problem = problem or received
         if problem is not None:
             raise on_all(problem)
+        return result
+
+    def on_each(self, work: Callable[[], T]) -> T:
+        """Let each process do some work, such as reading a file; what one raises, all raise.
+
+        What some processes raise and others do not is a ValueError that names the first of them.
+        """
+        result: Any = None
+        problem: Exception | None = None
+        try:
+            result = work()
+        except Exception as raised:
+            problem = raised
+        found = self.gather(None if problem is None else " ".join(str(problem).split()))
+        if problem is not None and found == [found[0]] * self.size:
+            raise on_all(problem)
+        for rank, text in enumerate(found):
+            if text is not None:
+                raise on_all(ValueError(f"process {rank} of {self.size}: {text}")) from problem
         return result
 
     def agree(self, op: str, **facts: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -26,6 +27,10 @@ _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_WORLD_SIZE")
 _GRACE = 1.0
 # Seconds of waiting for others after which, again and again, those of this machine are looked for.
 _LOOK = 2.0
+# Of what lies between two looks at a transfer, so many seconds are waiting: the process may have been stopped itself.
+_STEP = 1.0
+# Tags of sizes and of values, above those of arrays.
+_SIZE, _VALUE = (1 << 14) + 1, (1 << 14) + 2
 
 
 def processes() -> int:
@@ -80,28 +85,34 @@ class MPIContext(Context):
         self._comm = mpi.COMM_WORLD.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
         # The numbers that the system has given to the processes of this machine, by rank.
-        found = self._comm.allgather((socket.gethostname(), os.getpid()))
+        self._names = self._comm.allgather((socket.gethostname(), os.getpid()))
         self._machines: dict[str, dict[int, int]] = {}
-        for rank, (host, number) in enumerate(found):
+        for rank, (host, number) in enumerate(self._names):
             self._machines.setdefault(host, {})[rank] = number
         self._here = self._machines[socket.gethostname()]
 
     def gather(self, value: Any) -> list[Any]:
-        return list(self._comm.allgather(value))
+        # By transfers that say for whom they wait; MPI's own gather waits for ever.
+        mine = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = [np.array([mine.size if rank == self.rank else 0]) for rank in range(self.size)]
+        self.exchange([sizes[self.rank]] * self.size, sizes, _SIZE).wait()
+        found = [mine if rank == self.rank else np.empty(int(sizes[rank][0]), np.uint8) for rank in range(self.size)]
+        self.exchange([mine] * self.size, found, _VALUE).wait()
+        return [pickle.loads(each.data) for each in found]
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int = 0) -> Request:
-        byte, begun = self._mpi.BYTE, []
+        byte, begun = self._mpi.BYTE, list[tuple[int | None, Any]]()
         # Each process begins with its neighbour, so that not all send to the first at once.
         for distance in range(1, self.size):
             source, target = (self.rank - distance) % self.size, (self.rank + distance) % self.size
             if into[source].size:
-                begun.append(self._comm.Irecv([into[source].view(np.uint8), byte], source, tag))
+                begun.append((source, self._comm.Irecv([into[source].view(np.uint8), byte], source, tag)))
             if parts[target].size:
-                begun.append(self._comm.Isend([parts[target].view(np.uint8), byte], target, tag))
+                begun.append((target, self._comm.Isend([parts[target].view(np.uint8), byte], target, tag)))
         return _Transfers(self, self._mpi, begun)
 
     def begin_sum(self, array: Array) -> Request:
-        return _Transfers(self, self._mpi, [self._comm.Iallreduce(self._mpi.IN_PLACE, array)])
+        return _Transfers(self, self._mpi, [(None, self._comm.Iallreduce(self._mpi.IN_PLACE, array))])
 
     def fail(self, reason: str, code: int = 1) -> None:
         if self.rank:
@@ -120,6 +131,14 @@ class MPIContext(Context):
         for rank, number in self._here.items() if sys.platform != "win32" else ():
             if not alive(number):
                 self.fail(f"process {rank} ({number}) has ended")
+
+    def too_late(self, waiting: list[int | None]) -> None:
+        """End all processes because some have not answered in time; None stands for any of them."""
+        late = [f"{rank} ({self._names[rank][1]} on {self._names[rank][0]})" for rank in waiting if rank is not None]
+        who = f"process{'es' if len(late) > 1 else ''} {', '.join(late)}" if late else "another process"
+        has = "have" if len(late) > 1 else "has"
+        why = "stopped, hanging or out of reach; --timeout or Context.timeout sets the limit"
+        self.fail(f"{who} {has} not answered for {self.timeout:g} s: {why}")
 
     def describe(self) -> str:
         machines = (
@@ -142,16 +161,31 @@ class MPIContext(Context):
 
 
 class _Transfers(Request):
-    """Transfers of MPI."""
+    """Transfers of MPI.
 
-    def __init__(self, context: MPIContext, mpi: Any, begun: list[Any]) -> None:
+    Args:
+        context: ends all processes if they take too long.
+        mpi: the module mpi4py.MPI.
+        begun: each with the process at its other end, None for all.
+    """
+
+    def __init__(self, context: MPIContext, mpi: Any, begun: list[tuple[int | None, Any]]) -> None:
         self._context, self._mpi, self._begun = context, mpi, begun
-        self._look = time.monotonic() + _LOOK
+        self._asked = time.monotonic()
+        self._waited, self._look = 0.0, _LOOK
 
     def done(self) -> bool:
-        if self._begun and self._mpi.Request.Testall(self._begun):
+        if self._begun and self._mpi.Request.Testall([request for _, request in self._begun]):
             self._begun = []
-        elif self._begun and time.monotonic() > self._look:
-            self._look += _LOOK
-            self._context.check_others()
+        elif self._begun:
+            now = time.monotonic()
+            self._waited, self._asked = self._waited + min(now - self._asked, _STEP), now
+            if self._waited > self._look:
+                self._look += _LOOK
+                self._context.check_others()
+            limit = self._context.timeout
+            if limit is not None and self._waited > limit:
+                self._context.too_late(
+                    sorted({rank for rank, request in self._begun if not request.Test()}, key=lambda rank: rank or 0)
+                )
         return not self._begun

@@ -18,10 +18,24 @@ from cuslayer.distributed.transport import Transport, transport_of
 from cuslayer.distributed.tree import share
 from cuslayer.tape import Tensor, on_gradient
 
-# The recordings of a micro-batch, and millions of bytes of a bucket.
-MICRO, BUCKET = 8, 4.0
+# The most recordings of a micro-batch by default, and millions of bytes of a bucket.
+MICRO, BUCKET = 16, 4.0
+# The least number of micro-batches of a batch by default.
+_PARTS = 4
 # Above the tags of buckets.
 _ROWS = 1 << 14
+
+
+def usual_micro(batch: int) -> int:
+    """Return the recordings of a micro-batch by default: 16, or a quarter of a batch that has fewer than 64.
+
+    Larger ones cost less each, smaller ones can be divided among more processes. The bits depend on it: so it follows
+    from the batch alone, never from the number of processes.
+
+    >>> [usual_micro(batch) for batch in (1, 16, 64, 1024)]
+    [1, 4, 16, 16]
+    """
+    return min(MICRO, max(batch // _PARTS, 1))
 
 
 class DataParallel:
@@ -52,8 +66,8 @@ class DataParallel:
         ValueError: micro is under 1, or bucket is not positive.
         TypeError: micro is not an integer, bucket is not a number, or context is not a `Context`.
 
-    >>> DataParallel(Context(), micro=16)
-    DataParallel(process 0 of 1, micro=16)
+    >>> DataParallel(Context(), micro=8)
+    DataParallel(process 0 of 1, micro=8)
     """
 
     def __init__(

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
+from cuslayer.distributed.additions import Sum, add_later, add_up
 from cuslayer.distributed.buckets import Bucket
 from cuslayer.distributed.context import Context, Request
 from cuslayer.distributed.transport import Transport
 from cuslayer.distributed.tree import Label, Partial, labels, share
-
-
-def add(a: Array, b: Array) -> Array:
-    """Return a + b, in the array a."""
-    a += b
-    return a
 
 
 class OrderedSum:
@@ -34,7 +29,7 @@ class OrderedSum:
     def __init__(self, context: Context, transport: Transport, bucket: Bucket, number: int, leaves: int) -> None:
         self._rank, self._size, self._transport, self._bucket = context.rank, context.size, transport, bucket
         self._leaves, self._tag = leaves, 2 * number
-        self._partial = Partial(leaves, add)
+        self._partial = Partial[Sum](leaves, add_later)
         self._edges = [bucket.size * rank // self._size for rank in range(self._size + 1)]
         self._received: list[tuple[Label, Array]] = []
         self._request: Request | None = None
@@ -49,7 +44,7 @@ class OrderedSum:
 
     def send(self) -> None:
         """Begin to send; all micro-batches of this process have been added."""
-        nodes = [(label, self._transport.leave(flat)) for label, flat in self._partial.nodes]
+        nodes = [(label, self._transport.leave(add_up(given))) for label, given in self._partial.nodes]
         self._partial.nodes.clear()
         if self._size == 1:
             self._out, self._gathered = nodes[0][1], True
@@ -87,14 +82,14 @@ class OrderedSum:
 
     def _gather(self) -> Request:
         """Add up the slice of this process, and begin to send it to the others."""
-        total = Partial(self._leaves, add)
+        total = Partial[Sum](self._leaves, add_later)
         for label, part in sorted(self._received, key=lambda node: node[0].first):
             total.add(label, part)
         self._received.clear()
         ((_, mine),) = total.nodes
         self._out = out = self._transport.empty(self._bucket.size, self._bucket.dtype)
         parts = [out[first:last] for first, last in zip(self._edges, self._edges[1:], strict=False)]
-        parts[self._rank][...] = mine
+        add_up(mine, parts[self._rank])
         return self._transport.exchange([parts[self._rank]] * self._size, parts, self._tag + 1)
 
     def finish(self) -> None:
@@ -115,7 +110,7 @@ class FastSum:
         self._request: Request | None = None
 
     def add(self, leaf: int, gradient: Array) -> None:
-        self._sum = gradient if self._sum is None else add(self._sum, gradient)
+        self._sum = gradient if self._sum is None else add_up((self._sum, gradient))
 
     def send(self) -> None:
         given = self._bucket.zeros() if self._sum is None else self._sum

@@ -12,6 +12,7 @@ from cuslayer import backend
 from cuslayer.backend import Array, to_numpy
 from cuslayer.distributed.buckets import Bucket
 from cuslayer.distributed.context import Context, Request
+from cuslayer.kernels.host import memory
 
 
 class Transport:
@@ -39,7 +40,7 @@ class Transport:
 
     def empty(self, size: int, dtype: Any) -> Array:
         """Return an array to receive into."""
-        return np.empty(size, dtype)
+        return memory.empty((size,), dtype)
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int) -> Request:
         """Begin a transfer, as `Context.exchange`."""

@@ -13,7 +13,8 @@ from cuslayer.inspection.forward import check_loss, default_loss
 from cuslayer.inspection.record.recorder import record
 from cuslayer.inspection.structure import check_network, eval_mode, find_unit, layer_name, one_pass_of
 from cuslayer.neurons.base import Neuron, at_lags
-from cuslayer.plot.axes import BLUE, FAINT, INK, PURPLE, VERMILION, axes_grid, open_frame, time_axis
+from cuslayer.plot.axes import axes_grid, open_frame, time_axis
+from cuslayer.plot.style import palette
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
 
@@ -151,9 +152,9 @@ def reassignment(
 
 _LARGEST = 8  # errors on the potential, each drawn with its reassignment
 _ERRORS = (
-    ("spikes_error", "error on\nthe spikes", VERMILION),
-    ("potential_error", "error on\nthe potential", VERMILION),
-    ("weighted_error", "error on\nthe input", VERMILION),
+    ("spikes_error", "error on\nthe spikes\n(loss)"),
+    ("potential_error", "error on\nthe potential\n(loss / a.u.)"),
+    ("weighted_error", "error on\nthe input\n(loss / a.u.)"),
 )
 
 
@@ -161,23 +162,23 @@ def draw_reassignment(found: Any, axes: Sequence[Any] | None) -> list[Any]:
     """Draw a `Reassignment` on six axes, by default of a new figure, and return them."""
     axes = axes_grid(axes, "six", (7.0, 8.0), 6, 1, sharex=True, height_ratios=(1, 3, 2, 2, 2, 2))
     spikes, potential, surrogate, *errors = axes
-    time = found.time
-    spikes.vlines(time[found.spikes], 0, 1, color=INK, linewidth=1.2, label="spikes")
+    time, colors = found.time, palette(spikes)
+    spikes.vlines(time[found.spikes], 0, 1, color=colors.ink, linewidth=1.2, label="spikes")
     spikes.set(ylabel="spikes", yticks=[], ylim=(0, 1))
     where = ", ".join(map(str, found.neuron))
     spikes.set_title(f"{found.layer}, neuron {where}, sample {found.sample}", loc="left", fontsize="small")
-    potential.plot(time, found.potential, color=BLUE, linewidth=1.2, label="potential")
-    potential.axhline(found.theta, color=FAINT, linestyle="--", label="threshold")
-    potential.set_ylabel("u and theta")
-    surrogate.plot(time, found.surrogate, color=PURPLE, linewidth=1.2, label="surrogate")
+    potential.plot(time, found.potential, color=colors.blue, linewidth=1.2, label="potential")
+    potential.axhline(found.theta, color=colors.faint, linestyle="--", label="threshold")
+    potential.set_ylabel("u and theta\n(a.u.)")
+    surrogate.plot(time, found.surrogate, color=colors.purple, linewidth=1.2, label="surrogate")
     surrogate.set(ylabel="surrogate\n(1/ms)", ylim=(0, None))
-    for ax, (name, label, shade) in zip(errors, _ERRORS, strict=True):
-        ax.plot(time, getattr(found, name), color=shade, linewidth=1.2, label=name)
-        ax.axhline(0.0, color=FAINT, linewidth=0.8)
+    for ax, (name, label) in zip(errors, _ERRORS, strict=True):
+        ax.plot(time, getattr(found, name), color=colors.vermilion, linewidth=1.2, label=name)
+        ax.axhline(0.0, color=colors.faint, linewidth=0.8)
         ax.set_ylabel(label)
     spread = found.spread
     for column in np.argsort(-abs(found.potential_error), kind="stable")[:_LARGEST]:
-        errors[-1].plot(time, spread[:, column], color=FAINT, linewidth=0.6, label="_piece", zorder=1)
+        errors[-1].plot(time, spread[:, column], color=colors.faint, linewidth=0.6, label="_piece", zorder=1)
     for ax in axes:
         time_axis(ax, len(time), found.constants.dt)
         open_frame(ax)

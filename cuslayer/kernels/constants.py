@@ -278,6 +278,27 @@ class Spiking(ScaledSurrogate):
     shape: Shape = EXPONENTIAL
 
 
+@dataclass(frozen=True, kw_only=True)
+class DynamicSpiking(ScaledSurrogate):
+    """What the constants of neurons with states have in common: threshold and surrogate gradient.
+
+    Attributes:
+        theta: the threshold.
+        exact: whether backward includes the path through what a spike changes.
+        graded: whether a spike carries the potential.
+        width: ``tau_rho theta``, the unit of the surrogate's argument.
+        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
+        shape: the shape of the surrogate.
+    """
+
+    theta: float
+    exact: bool
+    graded: bool
+    width: float
+    height: float
+    shape: Shape = EXPONENTIAL
+
+
 class Pooling(NamedTuple):
     """Sum pooling and the neurons after it.
 

@@ -1,4 +1,4 @@
-"""Dense layers and convolution of numbers as matrix products, and pooling as sums of shifted views, for NumPy and CuPy.
+"""Dense layers and convolution of numbers as matrix products, for NumPy and CuPy, and pooling as sums of shifted views.
 
 Convolution copies the patches of one block of frames at a time.
 """

@@ -21,7 +21,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 # The time constant of a read-out, ms.
 _TAU = 20.0
 # A leaky neuron that never reaches its threshold is a leaky integrator.
-_NO_SPIKES = LeakySpiking(math.inf, Reset(1.0, 0.0), exact=False, graded=False, width=1.0, height=0.0)
+_NO_SPIKES = LeakySpiking(theta=math.inf, reset=Reset(1.0, 0.0), exact=False, graded=False, width=1.0, height=0.0)
 
 
 @differentiable

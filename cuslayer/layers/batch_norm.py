@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, Setting, namespace
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.tape import Tensor, as_tensor
 
@@ -94,7 +95,26 @@ class BatchNorm(Layer):
 
     @property
     def scalable(self) -> bool:
-        return False
+        return True
+
+    def scale_output(self, factor: float) -> None:
+        """Multiply the output by a factor; with scale="none" the running mean, whose input a factor multiplies."""
+        if self.scale == "none" and self.gain is None:
+            self.mean.data *= self.mean.dtype.type(factor)
+            return
+        self.height *= factor
+        for parameter in (self.gain, self.offset):
+            if parameter is not None:
+                parameter.data = parameter.data * parameter.dtype.type(factor)
+
+    def observe(self, x: Any) -> None:
+        """Make the mean and the variance of x (T, N, ..., features) the running ones."""
+        x = as_tensor(x)
+        axes = tuple(range(x.ndim - 1))
+        mean = x.data.mean(axis=axes)
+        var = ((x.data - mean) ** 2).mean(axis=axes)
+        for running, found in ((self.mean, mean), (self.var, var)):
+            running.data[...] = found
 
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
@@ -110,10 +130,8 @@ class BatchNorm(Layer):
             mean = x.mean(axis=axes)
             distance = x - mean
             var = (distance * distance).mean(axis=axes)
-            for running, found in ((self.mean, mean), (self.var, var)):
-                # In place, so that a captured step finds it.
-                kept, share = running.data, running.dtype.type(self.momentum)
-                kept[...] = kept + share * (found.data.astype(kept.dtype) - kept)
+            take = _taken_by.get() or BatchNorm._move
+            take(self, x.size // self.features, mean.data, var.data)
         else:
             mean, var = self.mean, self.var
         y = x - (mean if self.mean_hook is None else self.mean_hook(mean))
@@ -124,6 +142,16 @@ class BatchNorm(Layer):
         if self.gain is not None and self.offset is not None:
             return y * self.gain + self.offset
         return y if self.scale == "none" or self.height == 1.0 else y * self.height
+
+    def _move(self, count: int, mean: Array, var: Array) -> None:
+        self.move(mean, var)
+
+    def move(self, mean: Array, var: Array) -> None:
+        """Move the running mean and variance towards those of a batch, (features,) each."""
+        for running, found in ((self.mean, mean), (self.var, var)):
+            # In place, so that a captured step finds it.
+            kept, share = running.data, running.dtype.type(self.momentum)
+            kept[...] = kept + share * (found.astype(kept.dtype) - kept)
 
     def _inverse_power(self, var: Array) -> Array:
         """Return one over the power of two at or above the standard deviation."""
@@ -157,3 +185,26 @@ class BatchNorm(Layer):
     def __repr__(self) -> str:
         scale = "" if self.scale == "std" else f", scale={self.scale!r}"
         return f"BatchNorm({self.features}{scale}{', trained=True' if self.trained else ''})"
+
+
+Take = Callable[[BatchNorm, int, Array, Array], None]
+# What is called with the statistics of a batch in the place of the layer's own `move`.
+_taken_by: Setting[Take | None] = Setting(None)
+
+
+def take_statistics(call: Take) -> AbstractContextManager[None]:
+    """Within the block, and its thread, leave the running statistics of `BatchNorm` as they are.
+
+    Training by micro-batches moves them by whole batches.
+
+    Args:
+        call: called with the layer, the number of elements of a channel, and their mean and variance, (features,) each.
+
+    >>> import numpy as np
+    >>> norm, found = BatchNorm(1), []
+    >>> with take_statistics(lambda layer, *statistics: found.append(statistics)):
+    ...     y = norm(np.array([1.0, 3.0]).reshape(2, 1, 1))
+    >>> found, float(norm.mean.data[0])
+    ([(2, array([2.]), array([1.]))], 0.0)
+    """
+    return _taken_by.set(call)

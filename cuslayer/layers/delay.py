@@ -176,9 +176,10 @@ class Delay(Layer):
         dt: the step, ms.
         max_delay: the longest delay, ms; None for no limit.
         mode: "floor", or "linear" for analog signals.
+        initial: delays begin uniform between 0 and this, ms, or max_delay where that is less.
 
     Attributes:
-        delay: ms, of the shape of the features; initially uniform between 0 and 1 ms, or max_delay where that is less.
+        delay: ms, of the shape of the features.
 
     Raises:
         ValueError: a size or a constant is out of range, or mode is unknown.
@@ -196,14 +197,21 @@ class Delay(Layer):
     keeps_shape = keeps_steps = True
 
     def __init__(
-        self, features: int | tuple[int, ...], *, dt: float, max_delay: float | None = None, mode: str = "floor"
+        self,
+        features: int | tuple[int, ...],
+        *,
+        dt: float,
+        max_delay: float | None = None,
+        mode: str = "floor",
+        initial: float = 1.0,
     ) -> None:
         sizes = features if isinstance(features, tuple) else (features,)
         self.features = tuple(check.integer("Delay", "features", n, least=1) for n in sizes)
         self.dt = check.time_step("Delay", "dt", dt)
         self.max_delay = None if max_delay is None else check.not_negative("Delay", "max_delay", max_delay)
         self.mode = check.one_of("Delay", "mode", mode, MODES)
-        longest = 1.0 if self.max_delay is None else min(1.0, self.max_delay)
+        initial = check.not_negative("Delay", "initial", initial)
+        longest = initial if self.max_delay is None else min(initial, self.max_delay)
         start = draw_uniform("Delay", 0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 

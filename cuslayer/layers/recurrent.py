@@ -195,7 +195,7 @@ class Recurrent(Layer, Neuron):
 
     Raises:
         TypeError: layer is neither `Dense` nor `Conv`, or the neurons cannot be run step by step.
-        ValueError: the layer does not go from a population to itself, or delay is less than a step.
+        ValueError: the layer does not go from a population to itself or has a bias, or delay is less than a step.
 
     >>> import numpy as np
     >>> from cuslayer.neurons import LIF
@@ -237,6 +237,8 @@ class Recurrent(Layer, Neuron):
             fits = layer.in_channels == layer.out_channels and layer.stride == (1, 1) and all(kept)
         if not fits:
             raise ValueError(f"Recurrent: layer must go from a population to itself, got {layer!r}")
+        if layer.bias is not None:
+            raise ValueError(f"Recurrent: layer must have no bias, the layer before it may have one, got {layer!r}")
 
     @property
     def own_layer(self) -> Any:
@@ -256,6 +258,10 @@ class Recurrent(Layer, Neuron):
         """Return the weighted input that the neurons get from their own spikes (T, N, ...), ``W s[t - n]``."""
         sent = self.layer(shift(spikes, delay=self.delay, dt=self.dt))
         return sent.reshape(as_tensor(spikes).shape)
+
+    def returning(self, spikes: Tensor) -> Tensor:
+        """Return the spikes (T, N, ...) that reach their own population within the T steps."""
+        return spikes[: max(0, spikes.shape[0] - self.steps)]
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:

@@ -9,7 +9,21 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from cuslayer import check
-from cuslayer.layers import Affine, Average, Conv, Delay, Dense, Layer, Pool, Recurrent, Shift
+from cuslayer.layers import (
+    Affine,
+    Average,
+    BatchNorm,
+    Conv,
+    Delay,
+    Dense,
+    Dropout,
+    KWinners,
+    Layer,
+    Pool,
+    Recurrent,
+    Shift,
+)
+from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron, as_neuron
 
@@ -27,13 +41,14 @@ _WORD = re.compile(
 # round then neither grows nor fades much from step to step.
 _OWN = 0.1
 
+_WEIGHTED = ("weight_scale", "bias", "norm", "winners", "neuron", "delay", "max_delay", "initial_delay", "dropout")
 # The options that each kind of word takes.
 TAKES: dict[str, tuple[str, ...]] = {
     "input": (),
-    "dense": ("weight_scale", "bias", "delay", "max_delay", "neuron"),
-    "recurrent": ("weight_scale", "bias", "delay", "max_delay", "neuron"),
-    "conv": ("stride", "padding", "dilation", "groups", "weight_scale", "bias", "delay", "max_delay", "neuron"),
-    "pool": ("stride", "padding", "dilation", "neuron"),
+    "dense": _WEIGHTED,
+    "recurrent": (*_WEIGHTED, "recurrent_delay"),
+    "conv": ("stride", "padding", "dilation", "groups", *_WEIGHTED),
+    "pool": ("stride", "padding", "dilation", "neuron", "dropout"),
     "average": (),
     "readout": ("weight_scale", "bias", "tau"),
 }
@@ -53,9 +68,15 @@ class Word:
         groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
         bias: whether a trained constant is added to the weighted input at each step.
+        norm: "std", "power" or "none", the scale of a `BatchNorm` before the neurons; gain and offset of the first two
+            are trained, and begin with theta and 0. By default there is none.
+        winners: the number of neurons that get their weighted input at a step, see `KWinners`; by default all.
         tau: the time constant of a read-out, ms.
+        recurrent_delay: the time after which spikes come back to the neurons of ``Nr``, ms; by default a step.
         delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
+        initial_delay: delays begin uniform between 0 and this, ms; by default 1.
+        dropout: the probability of `Dropout` after the neurons; by default there is none.
         neuron: the neurons of this layer; by default those of the network.
 
     Raises:
@@ -77,9 +98,14 @@ class Word:
     groups: int | None = None
     weight_scale: float | None = None
     bias: bool = False
+    norm: str | None = None
+    winners: int | None = None
     tau: float | None = None
+    recurrent_delay: float | None = None
     delay: bool = False
     max_delay: float | None = None
+    initial_delay: float | None = None
+    dropout: float | None = None
     neuron: Any = None
 
     def __post_init__(self) -> None:
@@ -89,8 +115,9 @@ class Word:
         for name, value in self.options().items():
             if name not in TAKES[kind]:
                 raise ValueError(f"Word: {self.text!r} is {article(kind)} word, which takes no {name}, got {value!r}")
-        if self.max_delay is not None and not self.delay:
-            raise ValueError(f"Word: {self.text!r} has max_delay {self.max_delay:g} and no delay")
+        for name in ("max_delay", "initial_delay"):
+            if getattr(self, name) is not None and not self.delay:
+                raise ValueError(f"Word: {self.text!r} has {name} {getattr(self, name):g} and no delay")
 
     @property
     def kind(self) -> str:
@@ -195,15 +222,30 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # a layer names its operation first
             raise ValueError(f"Network: {str(problem).split(': ', 1)[1]}") from None
-        stages.append(layer)
+        stages += [layer, *_before_neurons(where, word, shape, own)]
         if word.kind not in WITHOUT_NEURONS:
             stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
             if own.axon_delay:
                 stages.append(Shift(own.axon_delay * own.dt, dt=own.dt))
         if word.delay:
             usual = None if own.max_delay is None else own.max_delay * own.dt
-            stages.append(Delay(shape[-1], dt=own.dt, max_delay=usual if word.max_delay is None else word.max_delay))
+            start: dict[str, Any] = {} if word.initial_delay is None else {"initial": word.initial_delay}
+            longest = usual if word.max_delay is None else word.max_delay
+            stages.append(Delay(shape[-1], dt=own.dt, max_delay=longest, **start))
+        if word.dropout is not None:
+            stages.append(Dropout(word.dropout))
     return begin, stages
+
+
+def _before_neurons(where: str, word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
+    """Return the layers between the layer of a word, whose output has a shape, and its neurons."""
+    found: list[Layer] = []
+    if word.norm is not None:
+        scale = check.one_of(where, "norm", word.norm, SCALES)
+        found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=scale != "none"))
+    if word.winners is not None:
+        found.append(KWinners(check.integer(where, "winners", word.winners, least=1)))
+    return found
 
 
 def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
@@ -238,7 +280,7 @@ def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
     weight = _weight_options(word, as_neuron("Network", neuron))
     layer = Dense(shape[0], shape[0], **weight | {"weight_scale": weight.get("weight_scale", Dense.usual_scale) * _OWN})
     layer.own_scale = word.weight_scale is not None
-    return Recurrent(layer, neuron)
+    return Recurrent(layer, neuron, delay=word.recurrent_delay)
 
 
 def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cuslayer.layers.affine import Affine
 from cuslayer.layers.base import Shape, Synapse
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.pool import Windowed
+from cuslayer.layers.recurrent import Recurrent
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.fusion import Run, Step, observe
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, no_grad
@@ -152,7 +153,11 @@ class SparsityLoss:
             synapses = self._fan_out(layer, x)
             if synapses is not None:
                 self._operations.append(synaptic_operations(x, fan_out=synapses))
-        return run(step, *inputs)
+        y, neurons = run(step, *inputs), step.stages[-1]
+        if isinstance(neurons, Recurrent) and y.requires_grad:
+            synapses = self._fan_out(neurons.layer, y)
+            self._operations.append(synaptic_operations(neurons.returning(y), fan_out=synapses))
+        return y
 
     def _fan_out(self, layer: Any, x: Tensor) -> Array | None:
         """Return the number of synapses of each input, on the device of x; computed once for a layer and a shape."""

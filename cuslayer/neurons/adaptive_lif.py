@@ -13,7 +13,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
 from cuslayer.kernels.recurrent.constants import AdaptiveProgram
-from cuslayer.neurons.base import Names, StepByStep, shape_of
+from cuslayer.neurons.base import Names, StepByStep
 from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled, tau_of_decay
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
@@ -208,10 +208,7 @@ class AdaptiveLIF(Dynamic):
     @cached_property
     def spiking(self) -> AdaptiveSpiking:
         """Threshold, adaptation and surrogate as an argument of operations."""
-        height = self.dt * self.scale_rho / self.width
-        exact = self.gradient == "exact"
-        constants = self.theta, self.rise, self.scale_ref, exact, self.graded, self.width, height
-        return AdaptiveSpiking(*constants, shape_of(self))
+        return AdaptiveSpiking(rise=self.rise, scale=self.scale_ref, **self._constants())
 
     @property
     def response(self) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.constants import least_factor
-from cuslayer.neurons.base import SURROGATE, Neuron, scaled_surrogate
+from cuslayer.neurons.base import SURROGATE, Neuron, scaled_surrogate, shape_of
 from cuslayer.operations.base import to_shape
 from cuslayer.parameter import Bounded
 from cuslayer.surrogates import EXPONENTIAL
@@ -191,6 +191,12 @@ class Dynamic(Neuron):
     def pool_gain(self) -> float:
         """The weight of a pooling layer before these neurons: one spike gives a voltage of ``1.1 theta``."""
         return 1.1 * self.theta / self.peak
+
+    def _constants(self) -> dict[str, Any]:
+        """Return the constants that kernels of all these neurons take, by the names of `DynamicSpiking`."""
+        height = self.dt * self.scale_rho / self.width
+        surrogate = {"width": self.width, "height": height, "shape": shape_of(self)}
+        return {"theta": self.theta, "exact": self.gradient == "exact", "graded": self.graded, **surrogate}
 
     def parameters(self) -> list[Tensor]:
         """Return the time constants that are trained."""

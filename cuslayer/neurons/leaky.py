@@ -13,7 +13,7 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.recurrent.constants import LeakyProgram
-from cuslayer.neurons.base import LeakyForm, StepByStep, shape_of
+from cuslayer.neurons.base import LeakyForm, StepByStep
 from cuslayer.neurons.dynamics import Dynamic, States, of_constants, per_column, sampled
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
@@ -100,9 +100,7 @@ class Leaky(Dynamic):
     def spiking(self) -> LeakySpiking:
         """Threshold, reset and surrogate as an argument of operations."""
         reset = Reset(0.0 if self.reset == "zero" else 1.0, self.theta if self.reset == "subtract" else 0.0)
-        height = self.dt * self.scale_rho / self.width
-        exact = self.gradient == "exact"
-        return LeakySpiking(self.theta, reset, exact, self.graded, self.width, height, shape_of(self))
+        return LeakySpiking(reset=reset, **self._constants())
 
     def _keeps(self) -> tuple[Any, Any]:
         """Return the shares of the current and of the voltage that a step keeps."""

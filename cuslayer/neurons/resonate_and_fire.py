@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
-from cuslayer.neurons.base import Names, shape_of
+from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.operations.base import to_shape
@@ -176,9 +176,7 @@ class ResonateAndFire(Dynamic):
             "subtract": ComplexReset(1.0, 1.0, -self.theta),
             "none": ComplexReset(1.0, 1.0, 0.0),
         }
-        height = self.dt * self.scale_rho / self.width
-        exact = self.gradient == "exact"
-        return ResonantSpiking(self.theta, resets[self.reset], exact, self.graded, self.width, height, shape_of(self))
+        return ResonantSpiking(reset=resets[self.reset], **self._constants())
 
     @property
     def response(self) -> Array:

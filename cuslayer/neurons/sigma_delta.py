@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
-from cuslayer.neurons.base import SURROGATE, Names, shape_of
+from cuslayer.neurons.base import SURROGATE, Names
 from cuslayer.neurons.dynamics import Dynamic, States
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Pullback, Tensor, differentiable
@@ -125,9 +125,7 @@ class SigmaDelta(Dynamic):
     @cached_property
     def spiking(self) -> DeltaSpiking:
         """Threshold, activation and surrogate as an argument of operations."""
-        height = self.dt * self.scale_rho / self.width
-        kinds = self.sums, self.activation == "relu", self.gradient == "exact"
-        return DeltaSpiking(self.theta, *kinds, self.width, height, shape_of(self))
+        return DeltaSpiking(sums=self.sums, rectifies=self.activation == "relu", **self._constants())
 
     @property
     def parts(self) -> str:

@@ -11,7 +11,7 @@ either device.
     cs.plot.potential(u, below, neuron=srm, neurons=3)
 
 Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that has imported pyplot shows it, and its
-`savefig` writes it.
+`savefig` writes it. All have one style, for light and for dark backgrounds: see `style`.
 """
 
 from cuslayer.plot.animation import Animation, animation
@@ -22,6 +22,7 @@ from cuslayer.plot.frames import frames
 from cuslayer.plot.potential import potential
 from cuslayer.plot.raster import raster
 from cuslayer.plot.receptive_fields import receptive_fields
+from cuslayer.plot.style import style
 from cuslayer.plot.surrogate import surrogate
 from cuslayer.plot.surrogates import surrogates
 from cuslayer.plot.sweep import sweep_results
@@ -37,6 +38,7 @@ __all__ = [
     "potential",
     "raster",
     "receptive_fields",
+    "style",
     "surrogate",
     "surrogates",
     "sweep_results",

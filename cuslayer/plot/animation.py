@@ -14,6 +14,7 @@ from cuslayer import check
 from cuslayer.files import write_whole
 from cuslayer.plot.axes import axes
 from cuslayer.plot.frames import Frames, gather, paint
+from cuslayer.plot.style import palette
 
 _PAGE = """<div id="{name}" style="display:inline-block;max-width:100%;font:13px sans-serif">
 <img alt="event frames" style="display:block;max-width:100%"/>
@@ -55,7 +56,7 @@ class Animation:
 
     def __init__(self, found: Frames, ax: Any, fps: float) -> None:
         self.ax, self.titles, self.fps = ax, found.titles(), fps
-        self._pictures = paint(found.counts)
+        self._pictures = paint(found.counts, palette(ax))
         self._image = ax.imshow(self._pictures[0], interpolation="nearest")
         ax.set(xlabel="column", ylabel="row")
         self.show(0)

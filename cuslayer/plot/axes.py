@@ -1,4 +1,4 @@
-"""Helpers that plots share: axes, colours, and conversion of arguments to arrays."""
+"""Helpers that plots share: axes, legends, and conversion of arguments to arrays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
+from cuslayer.plot.style import palette, style_of_new_figures
 from cuslayer.tape import Tensor
 
-# Okabe and Ito's palette, which is safe for colour-blind readers.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-INK, FAINT = "#222222", "#8A8A8A"
-PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, FAINT)
-OFF, ON = BLUE, VERMILION
+_LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
 def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
@@ -25,7 +22,7 @@ def axes(op: str, ax: Any, size: tuple[float, float]) -> Any:
 
 def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Any]:
     """Return axes as a list, or those of a new figure; raise ValueError unless they are rows times columns."""
-    found = list(_new_axes(size, rows, columns, **options) if axes is None else axes)
+    found = list(np.ravel(_new_axes(size, rows, columns, **options)) if axes is None else axes)
     if len(found) != rows * columns:
         raise ValueError(f"plot: axes must be {number}, got {len(found)}")
     return found
@@ -35,7 +32,12 @@ def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> Any:
     """Return the axes of a new figure, which pyplot does not register."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, layout="constrained").subplots(*grid, **options)
+    with style_of_new_figures():
+        made = Figure(figsize=size, layout="constrained").subplots(*grid, **options)
+        # Ticks are made when they are drawn, with the settings of that time.
+        for ax in np.ravel(made):
+            ax.tick_params(color=palette(ax).ink, labelcolor=palette(ax).ink)
+    return made
 
 
 def check_axes(op: str, ax: Any) -> Any:
@@ -55,22 +57,37 @@ def open_frame(ax: Any, *, legend: bool = False) -> Any:
     """Hide the top and right edges of the axes, add a legend inside if wanted, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
-        ax.legend(frameon=False, fontsize="small")
+        legend_inside(ax)
     return ax
+
+
+def legend_inside(ax: Any, **where: Any) -> None:
+    """Put a legend without a frame into the axes, or elsewhere."""
+    ax.legend(frameon=False, fontsize="small", labelcolor=palette(ax).ink, **where)
 
 
 def legend_beside(ax: Any) -> None:
     """Put the legend to the right of the axes, outside the plot."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", borderaxespad=0.2)
+    lines = max(1, int(inches(ax)[1] / _LEGEND_LINE))
+    columns = -(-len(ax.get_legend_handles_labels()[0]) // lines)
+    legend_inside(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, ncols=max(1, columns))
 
 
-def colors(count: int) -> list[Any]:
-    """Return distinct colours: those of the palette, or steps of viridis where there are too few."""
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
-    from matplotlib import colormaps
+def percent_axis(axis: Any, label: str) -> None:
+    """Label an axis of shares from 0 to 1 in per cent."""
+    from matplotlib.ticker import PercentFormatter
 
-    return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
+    axis.set_label_text(f"{label} (%)")
+    axis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+
+
+def color_bar(image: Any, label: str, **where: Any) -> None:
+    """Put a colour bar beside the axes of an image."""
+    ink = palette(image.axes).ink
+    bar = image.figure.colorbar(image, ax=image.axes, **where)
+    bar.set_label(label, fontsize="small", color=ink)
+    bar.ax.tick_params(labelsize="small", color=ink, labelcolor=ink)
+    bar.outline.set_visible(False)
 
 
 def as_array(x: Any) -> Array:

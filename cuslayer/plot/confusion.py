@@ -9,7 +9,8 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.plot.axes import INK, as_array, axes
+from cuslayer.plot.axes import as_array, axes, color_bar
+from cuslayer.plot.style import LIGHT
 
 # Cells show their counts up to this many classes.
 _LEGIBLE = 20
@@ -62,16 +63,14 @@ def confusion(
         ax.set_yticks(**ticks)
     if count <= _LEGIBLE:
         for row, column in np.argwhere(table).tolist():
-            shade = "white" if share[row, column] > 0.55 else INK
+            shade = "white" if share[row, column] > 0.55 else LIGHT.ink
             ax.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=8, color=shade)
     right = f"{np.trace(table) / table.sum():.1%} of {table.sum()} right" if table.sum() else "no samples"
     ax.set(xlabel="taken for", ylabel="class")
     ax.set_title(right, loc="left", fontsize="medium")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
-    bar.set_label("share of the class", fontsize="small")
-    bar.outline.set_visible(False)
+    color_bar(image, "share of the class", fraction=0.046, pad=0.03)
     return ax
 
 

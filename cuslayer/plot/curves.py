@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.plot.axes import axes, colors, legend_beside, open_frame
+from cuslayer.plot.axes import axes, legend_beside, legend_inside, open_frame, percent_axis
+from cuslayer.plot.style import palette
 
 # With more lines than this, the legend is beside the axes.
 _FEW = 4
@@ -46,9 +47,11 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     lines = {part: [getattr(row, f"{part}_{value}") for row in rows] for part in ("train", "test")}
     ax = axes(op, ax, (5.0, 3.2))
     _over_epochs(ax, [row.epoch for row in rows], lines)
-    ax.set_ylabel("loss of a sample" if value == "loss" else "accuracy")
     if value == "loss":
+        ax.set_ylabel("loss of a sample")
         ax.set_yscale("log" if all(size > 0 for size in lines["train"]) else "linear")
+    else:
+        percent_axis(ax.yaxis, "accuracy")
     return ax
 
 
@@ -89,14 +92,14 @@ def gradient_flow(epochs: Any, ax: Any = None) -> Any:
 def _over_epochs(ax: Any, epochs: Sequence[int], lines: Mapping[str, Sequence[float | None]]) -> None:
     """Draw each line that has a value, with gaps where values are missing."""
     drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
-    for (name, values), shade in zip(drawn.items(), colors(len(drawn)), strict=True):
+    for (name, values), shade in zip(drawn.items(), palette(ax).series(len(drawn)), strict=True):
         numbers = [np.nan if value is None else value for value in values]
         ax.plot(epochs, numbers, color=shade, marker="o", markersize=3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(alpha=0.3)
+    ax.grid(color=palette(ax).line, linewidth=0.8)
     open_frame(ax)
     if len(drawn) > _FEW:
         legend_beside(ax)
     elif drawn:
-        ax.legend(frameon=False)
+        legend_inside(ax)

@@ -9,7 +9,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import to_numpy
 from cuslayer.neurons.base import as_neuron, is_neuron
-from cuslayer.plot.axes import BLUE, FAINT, VERMILION, as_array, axes, colors, legend_beside, open_frame, time_axis
+from cuslayer.plot.axes import as_array, axes, legend_beside, open_frame, time_axis
+from cuslayer.plot.style import palette
 
 
 def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
@@ -41,10 +42,10 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
         if dt is not None:
             raise ValueError(f"{op}: dt must be left out for a neuron, whose own is {neuron.dt:g} ms")
         dt = neuron.dt
-        curves = [(neuron.response, BLUE, r"spike response $\varepsilon$")]
+        curves = [(neuron.response, r"spike response $\varepsilon$")]
         if len(neuron.refractory) > 1:
             scale = neuron.theta or 1.0
-            curves.append((neuron.refractory / scale, VERMILION, r"refractory response $\nu\,/\,\theta$"))
+            curves.append((neuron.refractory / scale, r"refractory response $\nu\,/\,\theta$"))
     else:
         dt = check.time_step(op, "dt", 1.0 if dt is None else dt)
         taps = to_numpy(as_array(getattr(of, "weight", of)))
@@ -52,17 +53,14 @@ def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
             raise TypeError(f"{op}: taps must be numbers, got {taps.dtype}")
         if taps.ndim not in (1, 2):
             raise ValueError(f"{op}: taps must be (taps,) or (filters, taps), got shape {taps.shape}")
-        rows = np.atleast_2d(taps)
-        curves = [
-            (row, shade, f"filter {number}")
-            for number, (row, shade) in enumerate(zip(rows, colors(len(rows)), strict=True))
-        ]
+        curves = [(row, f"filter {number}") for number, row in enumerate(np.atleast_2d(taps))]
     ax = axes(op, ax, (6.0, 3.0))
-    for samples, shade, name in curves:
+    colors = palette(ax)
+    for (samples, name), shade in zip(curves, colors.series(len(curves)), strict=True):
         dot = "." if len(samples) == 1 else "none"
         ax.plot(np.arange(len(samples)) * dt, samples, color=shade, linewidth=1.6, marker=dot, label=name)
-    ax.axhline(0.0, color=FAINT, linewidth=0.8, zorder=1)
-    time_axis(ax, max((len(samples) - 1 for samples, _, _ in curves), default=1), dt)
+    ax.axhline(0.0, color=colors.faint, linewidth=0.8, zorder=1)
+    time_axis(ax, max((len(samples) - 1 for samples, _ in curves), default=1), dt)
     ax.set(xlabel="time since a spike (ms)", ylabel="response")
     open_frame(ax)
     if len(curves) > 1:

@@ -10,7 +10,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.data.events import EDGE, Events
-from cuslayer.plot.axes import INK, OFF, ON, spike_train
+from cuslayer.plot.axes import check_axes, spike_train
+from cuslayer.plot.style import Palette, palette
 from cuslayer.plot.tiles import draw_tiles
 
 _FRAMES = 6  # without a window
@@ -75,7 +76,7 @@ def frames(
     op = "frames"
     columns = None if columns is None else check.integer(op, "columns", columns, least=1)
     found = gather(op, spikes, window=window, sample=sample, dt=dt)
-    pictures = paint(found.counts)
+    pictures = paint(found.counts, palette(check_axes(op, ax)))
     # Transparent between the frames.
     return draw_tiles(op, ax, pictures, found.titles(), columns=columns, fill=0.0).axes
 
@@ -126,15 +127,21 @@ def _not_too_many(op: str, count: int) -> None:
         raise ValueError(f"{op}: window must make at most {_MOST} frames, got {count}")
 
 
-def paint(counts: Array) -> Array:
+def paint(counts: Array, colors: Palette) -> Array:
     """Return counts (frames, H, W, C) as colours (frames, H, W, 4), red, green, blue and opacity in 0 .. 1."""
     if counts.shape[-1] != 2:
         counts = counts.sum(axis=-1, keepdims=True)
     busy = counts[counts > 0]
     full = float(np.quantile(busy, _FULL_AT, method="higher")) if busy.size else 1.0
     share = np.where(counts > 0, _FAINTEST + (1 - _FAINTEST) * np.minimum(counts / full, 1.0), 0.0)
+    page, *shades = map(_rgb, (colors.page, *(colors.polarities if counts.shape[-1] == 2 else (colors.ink,))))
     picture = np.ones((*counts.shape[:-1], 4))
-    for channel, shade in enumerate((OFF, ON) if counts.shape[-1] == 2 else (INK,)):
-        taken = 1.0 - np.array([int(shade[at : at + 2], 16) / 255 for at in (1, 3, 5)])
-        picture[..., :3] -= share[..., channel, None] * taken
+    picture[..., :3] = page
+    for channel, shade in enumerate(shades):
+        picture[..., :3] += share[..., channel, None] * (shade - page)
     return picture.clip(0.0, 1.0)
+
+
+def _rgb(color: str) -> Array:
+    """Return a colour "#rrggbb" as numbers 0 .. 1."""
+    return np.array([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)])

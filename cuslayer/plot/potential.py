@@ -9,11 +9,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.axes import (
-    BLUE,
-    FAINT,
-    VERMILION,
     axes,
-    colors,
     flatten_neurons,
     legend_beside,
     neuron_positions,
@@ -21,6 +17,7 @@ from cuslayer.plot.axes import (
     open_frame,
     time_axis,
 )
+from cuslayer.plot.style import palette
 
 _MOST = 8
 
@@ -63,15 +60,17 @@ def potential(
     ax = axes(op, ax, (7.0, 3.0))
     time = np.arange(len(traces)) * neuron.dt
     shown = flatten_neurons(traces)[:, which]
-    ax.axhline(neuron.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
+    colors = palette(ax)
+    ax.axhline(neuron.theta, color=colors.faint, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
+    shades = [colors.blue] if alone else colors.series(len(which))
     spiking = neuron.fires(shown)
     driven = None
     if current is not None:
         given = one_sample(op, "current", current, sample)
         check.same_shape(op, "current", given, "u", traces)
         driven = flatten_neurons(given)[:, which]
-    for column, (number, shade) in enumerate(zip(which, [BLUE] if alone else colors(len(which)), strict=True)):
+    for column, (number, shade) in enumerate(zip(which, shades, strict=True)):
         trace, fired = shown[:, column], spiking[:, column]
         dot = "." if len(trace) == 1 else "none"
         ax.plot(time, trace, color=shade, linewidth=1.4, marker=dot, label="potential" if alone else f"neuron {number}")
@@ -84,14 +83,14 @@ def potential(
             linestyle="none",
             marker="o",
             markersize=4.5,
-            markeredgecolor="white",
+            markeredgecolor=colors.page,
             markeredgewidth=0.6,
-            color=VERMILION if alone else shade,
+            color=colors.vermilion if alone else shade,
             label="spikes" if alone else f"_spikes of neuron {number}",
             zorder=3,
         )
     time_axis(ax, len(traces), neuron.dt)
-    ax.set_ylabel("potential u")
+    ax.set_ylabel("potential u (a.u.)")
     open_frame(ax)
     legend_beside(ax)
     return ax

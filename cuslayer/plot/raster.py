@@ -10,12 +10,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.plot.axes import (
-    INK,
-    OFF,
-    ON,
     as_array,
     axes,
-    colors,
     flatten_neurons,
     inches,
     legend_beside,
@@ -23,6 +19,7 @@ from cuslayer.plot.axes import (
     spike_train,
     time_axis,
 )
+from cuslayer.plot.style import Palette, palette
 
 
 def raster(
@@ -63,8 +60,9 @@ def raster(
     dt = check.time_step(op, "dt", dt)
     train = spike_train(op, spikes, sample)
     group = _groups(op, groups, train.shape[1:])
-    names, shades = _names(op, group, labels, groups, train.shape)
+    names = _names(op, group, labels, groups, train.shape)
     ax = axes(op, ax, (7.0, 3.0))
+    shades = _shades(palette(ax), len(names), _polarities(groups, train.shape))
     time, neuron = np.nonzero(flatten_neurons(train))
     count = flatten_neurons(train).shape[1]
     for number, (name, shade) in enumerate(zip(names, shades, strict=True)):
@@ -117,15 +115,25 @@ def _groups(op: str, groups: Any, shape: tuple[int, ...]) -> Array:
     return given.ravel()
 
 
-def _names(
-    op: str, group: Array, labels: Sequence[str] | None, groups: Any, shape: tuple[int, ...]
-) -> tuple[list[str], list[Any]]:
-    """Return the name and the colour of each group."""
+def _polarities(groups: Any, shape: tuple[int, ...]) -> bool:
+    """Return whether the groups are OFF and ON events."""
+    return isinstance(groups, str) and len(shape) == 4 and shape[-1] == 2
+
+
+def _shades(colors: Palette, count: int, polarities: bool) -> list[Any]:
+    """Return the colour of each group."""
+    if count == 1:
+        return [colors.ink]
+    return list(colors.polarities) if polarities else colors.series(count)
+
+
+def _names(op: str, group: Array, labels: Sequence[str] | None, groups: Any, shape: tuple[int, ...]) -> list[str]:
+    """Return the name of each group."""
     count = int(group.max()) + 1 if group.size else 1
-    polarity = isinstance(groups, str) and len(shape) == 4 and shape[-1] == 2
     if labels is not None and len(labels) != count:
         raise ValueError(f"{op}: labels must be as many as the groups, got {len(labels)} and {count}")
+    if labels is not None:
+        return list(labels)
     if count == 1:
-        return [*(labels or ("spikes",))], [INK]
-    names = list(labels) if labels is not None else ["OFF", "ON"] if polarity else [str(n) for n in range(count)]
-    return names, [OFF, ON] if polarity else colors(count)
+        return ["spikes"]
+    return ["OFF", "ON"] if _polarities(groups, shape) else [str(n) for n in range(count)]

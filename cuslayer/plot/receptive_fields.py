@@ -10,7 +10,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.plot.axes import as_array, neuron_positions
+from cuslayer.plot.axes import as_array, color_bar, neuron_positions
 from cuslayer.plot.tiles import draw_tiles
 
 _MOST = 64
@@ -57,10 +57,7 @@ def receptive_fields(
     image = draw_tiles(
         op, ax, tiles, [str(n) for n in which], columns=columns, fill=np.nan, cmap="RdBu_r", vmin=-most, vmax=most
     )
-    bar = image.figure.colorbar(image, ax=image.axes, fraction=0.03, pad=0.02)
-    bar.set_label("weight", fontsize="small")
-    bar.ax.tick_params(labelsize="small")
-    bar.outline.set_visible(False)
+    color_bar(image, "weight", fraction=0.03, pad=0.02)
     return image.axes
 
 

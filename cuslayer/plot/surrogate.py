@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.plot.axes import BLUE, FAINT, axes, open_frame
+from cuslayer.plot.axes import axes, open_frame
+from cuslayer.plot.style import palette
 
 # Range of the plot on each side of the threshold, in widths: an exponential has fallen to under 1 % there.
 _RANGE = 5.0
@@ -42,10 +43,11 @@ def surrogate(neuron: Neuron, ax: Any = None) -> Any:
     rho = kind.surrogate(u)
     if rho is None:
         raise ValueError(f"surrogate: neuron must define its surrogate, {type(neuron).__name__} does not")
-    ax.plot(u, rho, color=BLUE, linewidth=1.6, label=r"$\rho(u)$")
+    colors = palette(ax)
+    ax.plot(u, rho, color=colors.blue, linewidth=1.6, label=r"$\rho(u)$")
     inside = np.abs(offset) <= 1
-    ax.fill_between(u[inside], rho[inside], color=BLUE, alpha=0.15, linewidth=0, label="within the width")
-    ax.axvline(kind.theta, color=FAINT, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
+    ax.fill_between(u[inside], rho[inside], color=colors.blue, alpha=0.15, linewidth=0, label="within the width")
+    ax.axvline(kind.theta, color=colors.faint, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     top = 1.08 * float(rho.max()) or 1.0
-    ax.set(xlabel="potential u", ylabel=r"surrogate $\rho(u)$ (1 / ms)", xlim=(u[0], u[-1]), ylim=(0.0, top))
+    ax.set(xlabel="potential u (a.u.)", ylabel=r"surrogate $\rho(u)$ (1 / ms)", xlim=(u[0], u[-1]), ylim=(0.0, top))
     return open_frame(ax, legend=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes_grid, open_frame
+from cuslayer.plot.axes import axes_grid, legend_inside, open_frame
+from cuslayer.plot.style import palette
 from cuslayer.surrogates import SURROGATES, Surrogate
 
 _RANGE = 4.0
@@ -30,7 +31,7 @@ def surrogates(axes: Any = None) -> list[Any]:
     >>> ax.get_title(loc="left"), len(ax.get_lines())
     ('Arctan', 3)
     """
-    found = axes_grid(axes, "seven", (12.0, 5.0), 1, len(SURROGATES)) if axes is not None else _new()
+    found = _new() if axes is None else axes_grid(axes, "seven", (12.0, 5.0), 1, len(SURROGATES))
     z = np.linspace(-_RANGE, _RANGE, 801)
     for ax, kind in zip(found, SURROGATES.values(), strict=True):
         _draw(ax, z, kind())
@@ -39,21 +40,20 @@ def surrogates(axes: Any = None) -> list[Any]:
 
 def _new() -> list[Any]:
     """Return the axes of a new figure in two rows, with a key in the place that is left."""
-    from matplotlib.figure import Figure
-
-    grid = Figure(figsize=(12.0, 5.0), layout="constrained").subplots(2, 4, sharex=True, sharey=True)
-    *found, last = list(grid.ravel())
-    for color, text in ((BLUE, "surrogate f(z)"), (VERMILION, "its primitive F(z)")):
+    *found, last = axes_grid(None, "eight", (12.0, 5.0), 2, 4, sharex=True, sharey=True)
+    colors = palette(last)
+    for color, text in ((colors.blue, "surrogate f(z)"), (colors.vermilion, "its primitive F(z)")):
         last.plot([], [], color=color, label=text)
     last.axis("off")
-    last.legend(frameon=False, loc="center")
+    legend_inside(last, loc="center")
     return found
 
 
 def _draw(ax: Any, z: Any, surrogate: Surrogate) -> None:
-    ax.axvline(0.0, color=FAINT, linewidth=1.0, linestyle="--", zorder=1)
-    ax.plot(z, surrogate.integral(z), color=VERMILION, linewidth=1.2)
-    ax.plot(z, surrogate.f(z), color=BLUE, linewidth=1.6)
+    colors = palette(ax)
+    ax.axvline(0.0, color=colors.faint, linewidth=1.0, linestyle="--", zorder=1)
+    ax.plot(z, surrogate.integral(z), color=colors.vermilion, linewidth=1.2)
+    ax.plot(z, surrogate.f(z), color=colors.blue, linewidth=1.6)
     ax.set_title(type(surrogate).__name__, loc="left", fontsize="small")
     ax.set(xlabel="z, widths from the threshold", xlim=(z[0], z[-1]))
     open_frame(ax)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cuslayer.plot.axes import BLUE, VERMILION, open_frame
+from cuslayer.plot.axes import axes_grid, open_frame, percent_axis
+from cuslayer.plot.style import palette
 
 # A key whose numbers span a larger ratio has a logarithmic axis.
 _WIDE = 20.0
@@ -26,22 +27,25 @@ def sweep_results(
     >>> [panel.get_xlabel() for panel in panels]
     ['lr', 'batch']
     """
+    count = max(len(keys), 1)
     if figure is None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(3.2 * max(len(keys), 1), 3.0), layout="constrained")
-    panels = list(figure.subplots(1, max(len(keys), 1), squeeze=False, sharey=True)[0])
+        panels = axes_grid(None, "one a key", (3.2 * count, 3.0), 1, count, sharey=True)
+    else:
+        panels = list(figure.subplots(1, count, squeeze=False, sharey=True)[0])
     results = [result for _, result in rows]
     best = results.index(max(results) if value == "accuracy" else min(results))
     for number, (key, panel) in enumerate(zip(keys, panels, strict=False)):
         given = [point[number] for point, _ in rows]
         numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in given)
         places = given if numbers else [str(x) for x in given]
-        panel.plot(places, results, "o", color=BLUE, markersize=4)
-        panel.plot(places[best : best + 1], results[best : best + 1], "o", color=VERMILION, markersize=6)
+        panel.plot(places, results, "o", color=palette(panel).blue, markersize=4)
+        panel.plot(places[best : best + 1], results[best : best + 1], "o", color=palette(panel).vermilion, markersize=6)
         if numbers and min(given) > 0 and max(given) > _WIDE * min(given):
             panel.set_xscale("log")
         panel.set_xlabel(key)
         open_frame(panel)
-    panels[0].set_ylabel("accuracy" if value == "accuracy" else "loss of a sample")
+    if value == "accuracy":
+        percent_axis(panels[0].yaxis, "accuracy")
+    else:
+        panels[0].set_ylabel("loss of a sample")
     return panels

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.plot.axes import FAINT, INK, axes, check_axes, inches
+from cuslayer.plot.axes import axes, check_axes, inches
+from cuslayer.plot.style import palette
 
 _LINE = 0.19  # the height of a line of text, inches
 _LETTER = 0.068  # and the width of a letter
@@ -60,14 +61,15 @@ def draw_tiles(
     ax = axes(op, ax, (_WIDTH, min(max(rows * _WIDTH / width + 0.3, 1.0), 12.0)))
     from matplotlib.patches import Rectangle
 
+    colors = palette(ax)
     canvas = np.full((rows, width, *tiles.shape[3:]), fill, tiles.dtype)
     for number, (tile, title) in enumerate(zip(tiles, titles, strict=True)):
         row, column = grid.corner(number)
         canvas[row : row + grid.height, column : column + grid.width] = tile
         middle = column + grid.width / 2 - 0.5
-        ax.text(middle, row - 0.5 - 0.1 * grid.head, title, ha="center", va="bottom", fontsize=7.5, color=INK)
+        ax.text(middle, row - 0.5 - 0.1 * grid.head, title, ha="center", va="bottom", fontsize=7.5, color=colors.ink)
         edge = (column - 0.5, row - 0.5), grid.width, grid.height
-        ax.add_patch(Rectangle(*edge, fill=False, edgecolor=FAINT, linewidth=0.5, clip_on=False))
+        ax.add_patch(Rectangle(*edge, fill=False, edgecolor=colors.faint, linewidth=0.5, clip_on=False))
     image = ax.imshow(canvas, interpolation="nearest", **show)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from cuslayer.distributed.context import Context, on_all
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data
 from cuslayer.training.record import document
+from cuslayer.version import __version__
 
 # Recordings whose content is compared; of all others the number and the classes are.
 _RECORDINGS = 8
@@ -26,11 +26,7 @@ def agree(context: Context, config: Config) -> None:
     """Raise ValueError, on all processes, unless they have one version, configuration and kind of device."""
     if context.size == 1:
         return
-    try:
-        version = metadata.version("cuslayer")
-    except metadata.PackageNotFoundError:
-        version = "unknown"
-    context.agree("train", **{"version of cuslayer": version, "version of NumPy": np.__version__})
+    context.agree("train", **{"version of cuslayer": __version__, "version of NumPy": np.__version__})
     context.agree("train", device=backend.device())
     given = dict(document(config))
     given["training"] = {key: value for key, value in given["training"].items() if key not in _OWN}

@@ -11,6 +11,7 @@ import yaml
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.network import Network
 from cuslayer.network.notation import Word, read_words, rows_first
+from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import neuron_constants
 from cuslayer.neurons.srm import SRM
@@ -33,9 +34,14 @@ LAYER_OPTIONS = {
     "groups": "groups",
     "wScale": "weight_scale",
     "bias": "bias",
+    "norm": "norm",
+    "winners": "winners",
     "tau": "tau",
+    "recurrentDelay": "recurrent_delay",
     "delay": "delay",
     "maxDelay": "max_delay",
+    "initialDelay": "initial_delay",
+    "dropout": "dropout",
     "neuron": "neuron",
 }
 
@@ -101,6 +107,7 @@ class Config:
         duration: simulated time of a recording in ms (SLAYER's tSample).
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty for a configuration without a network.
+        sparsity: None, or the weight and the allowed operations of a `SparsityLoss`.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
         over: for CrossEntropy, what the loss takes from the output over time: "max", "mean", "sum", "last" or "every".
         region: for all but SpikeTime, the interval (start, stop) in ms in which the loss sees the output.
@@ -119,7 +126,7 @@ class Config:
         checkpoint_minutes: a checkpoint is written after so many minutes, also in the middle of an epoch.
         checkpoint_steps: a checkpoint is written after so many steps, too; None for no such number.
         micro: recordings of a micro-batch, the parts in which `DataParallel` divides a batch among processes; None for
-            whole batches. Several processes have 8 by default.
+            whole batches. Several processes have 16 by default, or a quarter of a smaller batch than 64.
         fast: whether the gradients of micro-batches are added in any order.
         sound: how sounds are heard, where `data` is a file of them; None for recordings of events.
         dataset: the name of a data set that `cs.data.load` knows; None for a folder of recordings or the digits.
@@ -133,6 +140,7 @@ class Config:
     neuron: Neuron = field(default_factory=SRM)
     duration: float = 300.0
     layers: tuple[Word, ...] = (Word("34x34x2"), Word("256"), Word("10"))
+    sparsity: tuple[float, float] | None = None
     error: str = "NumSpikes"
     over: str = "max"
     region: tuple[float, float] = (0.0, 300.0)
@@ -179,8 +187,12 @@ class Config:
             raise ValueError("Config: layer is missing: the configuration has no network")
         return Network([rows_first(word) for word in self.layers], self.neuron)
 
-    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss:
+    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:
         """Return a new loss."""
+        loss = self._loss_alone()
+        return loss if self.sparsity is None else SparsityLoss(loss, weight=self.sparsity[0], allowed=self.sparsity[1])
+
+    def _loss_alone(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss:
         if self.error == "SpikeTime":
             return SpikeTimeLoss(self.neuron)
         if self.error == "ProbSpikes":
@@ -260,6 +272,8 @@ class Config:
         training["checkpoint"] = {"minutes": self.checkpoint_minutes}
         if self.checkpoint_steps is not None:
             training["checkpoint"]["steps"] = self.checkpoint_steps
+        if self.sparsity is not None:
+            training["sparsity"] = dict(zip(("weight", "allowed"), self.sparsity, strict=True))
         if self.micro is not None:
             training["parallel"] = {"micro": self.micro, "fast": self.fast}
         training["path"] = {name: value for name, value in paths.items() if value is not None}

@@ -12,6 +12,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.files import write_whole
 from cuslayer.plot import learning_curves, raster
+from cuslayer.plot.style import style_of_new_figures
 from cuslayer.training.stats import EpochStats
 
 
@@ -20,10 +21,11 @@ def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[fl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure)
-    write_whole(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))
+    with style_of_new_figures():
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        write_whole(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:

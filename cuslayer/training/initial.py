@@ -9,6 +9,7 @@ from cuslayer.inspection.calibration.compute import calibrate
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.layers.base import Layer, Synapse
+from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
@@ -56,7 +57,9 @@ def _usual(layer: Layer, gains: set[float]) -> bool:
     """Return whether a layer has the default scale or gain and is trained."""
     if isinstance(layer, Synapse):
         return layer.weight.requires_grad and not layer.own_scale
-    return isinstance(layer, Windowed) and any(math.isclose(layer.gain, gain) for gain in gains)
+    return isinstance(layer, BatchNorm) or (
+        isinstance(layer, Windowed) and any(math.isclose(layer.gain, gain) for gain in gains)
+    )
 
 
 def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer.backend import derived_generator, generator, to_device, to_numpy
 from cuslayer.data.shares import Share, Shares
@@ -19,6 +20,7 @@ from cuslayer.optim.base import Optimizer
 from cuslayer.tape import Tensor
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.gradient_flow import GradientFlow
+from cuslayer.training.running_statistics import RunningStatistics
 from cuslayer.training.score import ROW, Tally
 
 Pass = Callable[[Any, Any], tuple[Tensor, Any, Tensor]]
@@ -40,6 +42,7 @@ class ParallelSteps:
         scale: the factor of the loss in the score.
         finite: the check of the epoch.
         score: the score of the epoch; all processes have the same.
+        statistics: the running statistics of the network.
 
     Attributes:
         last: the last batch that this process had a part of, for advice on silent networks; None before.
@@ -55,9 +58,11 @@ class ParallelSteps:
         scale: float,
         finite: FiniteCheck,
         score: Tally,
+        statistics: RunningStatistics,
     ) -> None:
         self._parallel, self._forward, self._gradient, self._optimizer = parallel, forward, gradient, optimizer
         self._loss, self._scale, self._finite, self._score = loss, scale, finite, score
+        self._statistics = statistics
         self.last: tuple[Any, Any] | None = None
 
     def train(self, part: Share, flow: GradientFlow | None, batch: int, *, first: bool) -> None:
@@ -73,18 +78,20 @@ class ParallelSteps:
             NotFiniteError: on all processes, if one has found a number that is not finite.
         """
         sums = self._parallel.sums(self._optimizer.parameters, part.leaves)
-        found = _Found()
+        statistics = self._statistics
+        found = _Found(np.zeros((part.leaves, statistics.columns)))
         key = int(generator().integers(2**63))
         with np.errstate(over="ignore", invalid="ignore"):
             for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
                 last = leaf == part.own[-1]
                 if first and leaf == part.own[0]:
-                    self._finite.first(x)
-                with derived_generator(key, leaf), sums.during(leaf, last):
+                    with statistics.ignored():
+                        self._finite.first(x)
+                with derived_generator(key, leaf), sums.during(leaf, last), statistics.noted(found.statistics[leaf]):
                     results = self._gradient(x, target)
                 sums.add(leaf, last)
                 self._note(found, leaf, batch, x, *results)
-            self._end_batch(part.leaves, found)
+            self._end_batch(found)
             sums.finish()
             self._finite.gradients(batch, None if self.last is None else self.last[0])
             if flow is not None:
@@ -94,10 +101,10 @@ class ParallelSteps:
 
     def test(self, part: Share, batch: int) -> None:
         """Add a batch to the score; arguments and errors as of `train`."""
-        found = _Found()
+        found = _Found(np.zeros((part.leaves, 0)))
         for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
             self._note(found, leaf, batch, x, *self._forward(x, target))
-        self._end_batch(part.leaves, found)
+        self._end_batch(found)
 
     def _note(self, found: _Found, leaf: int, batch: int, x: Any, spikes: Tensor, target: Any, value: Tensor) -> None:
         """Note the score of a micro-batch, and what is not finite."""
@@ -110,22 +117,25 @@ class ParallelSteps:
         except NotFiniteError as problem:
             found.problem = found.problem or problem
 
-    def _end_batch(self, leaves: int, found: _Found) -> None:
-        """Add a batch to the score on all processes, and raise on all what one has found."""
-        parallel, rows = self._parallel, np.zeros((leaves, ROW))
+    def _end_batch(self, found: _Found) -> None:
+        """Add a batch to the score and the statistics on all processes, and raise on all what one has found."""
+        parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW, 0)))
         for leaf, score in found.scores.items():
-            rows[leaf] = score.row()
+            rows[leaf, :ROW] = score.row()
         flags = parallel.exchange_rows(rows, np.array([found.problem is not None, parallel.stop()], np.float64))
         parallel.stopping = bool(flags[:, 1].any())
         if flags[:, 0].any():
             raise on_all(next(each for each in parallel.context.gather(found.problem) if each is not None))
-        self._score.add_rows(rows)
+        self._score.add_rows(rows[:, :ROW])
+        if found.statistics.size:
+            self._statistics.move(rows[:, ROW:])
 
 
 @dataclass
 class _Found:
-    """What a process has found of a batch: the scores of its micro-batches, and what is not finite."""
+    """What a process has found of a batch: statistics and scores of its micro-batches, and what is not finite."""
 
+    statistics: npt.NDArray[np.float64]
     scores: dict[int, Tally] = field(default_factory=dict)
     problem: NotFiniteError | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sized
 from itertools import islice
 from typing import Any
@@ -58,8 +59,9 @@ class Progress(Tally):
             )
         if steps is not None:
             batches, total = islice(batches, max(steps - first, 0)), steps if total is None else min(total, steps)
-        # disable=None: tqdm draws only on a terminal.
-        options = {"desc": title, "total": total, "leave": False, "disable": None if show else True, "initial": first}
+        # disable=None: tqdm draws only on a terminal. Of a closed standard error it takes None for one.
+        hidden = None if show and sys.stderr is not None else True
+        options = {"desc": title, "total": total, "leave": False, "disable": hidden, "initial": first}
         self.bar = _Bar(pairs("Trainer", batches), self._text, **options)
 
     def _text(self) -> str:

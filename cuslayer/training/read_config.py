@@ -12,6 +12,7 @@ import yaml
 
 from cuslayer import check
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
+from cuslayer.layers.batch_norm import SCALES
 from cuslayer.loss.read_out import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
@@ -24,7 +25,7 @@ from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, r
 
 _TRAINING = (
     *("error", "optimizer", "path", "epochs", "batch", "seed", "initialization", "firingRate", "checkpoint"),
-    "parallel",
+    *("parallel", "sparsity"),
 )
 # SLAYER's sections, of which a file has all or none; `training` holds the last.
 _SLAYERS = ("simulation", "neuron", "training", "training.error")
@@ -45,8 +46,9 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     tgtSpikeRegion), and optionally ``layer``, ``sound`` (the options of `SoundConfig`, for files of sounds),
     ``training.optimizer``, ``training.path`` (in, train, test, out, and dataset, a name that `cs.data.load` knows),
     ``training.epochs``, ``training.batch``, ``training.seed``, ``training.initialization`` (calibrated or slayer),
-    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written) and
-    ``training.parallel`` (micro, fast: see `DataParallel`).
+    ``training.firingRate`` (Hz), ``training.checkpoint`` (minutes, steps: how often a checkpoint is written),
+    ``training.parallel`` (micro, fast: see `DataParallel`) and ``training.sparsity`` (weight, allowed: see
+    `SparsityLoss`).
 
     A file with ``layer`` and neither ``simulation``, ``neuron`` nor ``training.error`` has the values of `Config` for
     them: a list of layers is a whole configuration. A file with one of the three needs all three.
@@ -54,7 +56,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, Ka for a pooling, Navg for a population vote, Nout for a read-out.
     Depending on the layer, the options are stride, padding, dilation (one number, or [rows, columns]), groups, wScale,
-    bias (true: trained), tau (ms, of a read-out), delay (true: trained), maxDelay (ms) and a neuron of its own.
+    bias (true: trained), norm (std, power or none), winners, tau (ms, of a read-out), recurrentDelay (ms), delay (true:
+    trained), maxDelay and initialDelay (ms), dropout and a neuron of its own; see `Word`.
 
     Args:
         source: the path of a YAML file; a word that names one of cuslayer's configurations: digits, nmnist, dvsgesture,
@@ -172,6 +175,7 @@ def _read(op: str, document: Any) -> Config:
         seed=training.integer("seed", default.seed, least=0),
         initialization=training.choice("initialization", INITIALIZATIONS, default.initialization),
         firing_rate=training.number("firingRate", check.positive, default.firing_rate),
+        sparsity=_sparsity(training),
         **{**_error(training, duration), **_paths(training), **_checkpoint(training), **_parallel(training)},
     )
 
@@ -220,12 +224,16 @@ def _option(section: Section, key: str, dt: float) -> Any:
         return _neuron(section, dt)
     if key in ("delay", "bias"):
         return section.flag(key, default=False)
-    if key == "groups":
+    if key in ("groups", "winners"):
         return section.integer(key)
-    if key in ("wScale", "tau"):
+    if key == "norm":
+        return section.choice(key, SCALES)
+    if key in ("wScale", "tau", "recurrentDelay"):
         return section.number(key, check.positive)
-    if key == "maxDelay":
+    if key in ("maxDelay", "initialDelay"):
         return section.number(key, check.not_negative)
+    if key == "dropout":
+        return section.number(key, check.fraction)
     value = section.get(key)
     pair = check.pair(section.op, section.path(key), value, least=0 if key == "padding" else 1)
     return pair if isinstance(value, list) else pair[0]
@@ -295,6 +303,13 @@ def _checkpoint(training: Section) -> dict[str, Any]:
         "checkpoint_minutes": section.number("minutes", check.positive, default),
         "checkpoint_steps": _optional(section, "steps", lambda: section.integer("steps")),
     }
+
+
+def _sparsity(training: Section) -> tuple[float, float] | None:
+    if training.mapping.get("sparsity") is None:
+        return None
+    section = training.section("sparsity", ("weight", "allowed"))
+    return section.number("weight", check.not_negative), section.number("allowed", check.not_negative, 0.0)
 
 
 def _parallel(training: Section) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cuslayer import backend
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context
-from cuslayer.distributed.parallel import MICRO, DataParallel
+from cuslayer.distributed.parallel import DataParallel, usual_micro
 from cuslayer.inspection.health.compute import health
 from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
@@ -83,7 +83,7 @@ def train(
     context = context or Context()
     config = config.with_options(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps)
     if context.size > 1 and config.micro is None:
-        config = config.with_options(micro=MICRO)
+        config = config.with_options(micro=usual_micro(config.batch))
     agree(context, config)
     backend.seed(config.seed)
     with ExitStack() as until_end:
@@ -135,8 +135,8 @@ def _train(
             if context.from_root(lambda: all((out / name).exists() for name in FIGURES)):
                 return
     stats = Stats(rows)
-    net = config.network()
-    data = load_data(config, net)
+    net = context.on_each(config.network)
+    data = context.on_each(lambda: load_data(config, net))
     agree_on_data(context, data)
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
@@ -173,11 +173,12 @@ def _train(
 
 def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:
     """Log a warning if some processes have no part of a batch."""
-    micro = config.micro or MICRO
+    micro = config.micro or usual_micro(config.batch)
     parts = -(-config.batch // micro)
     if parts < context.size:
         has = f"a batch of {config.batch} recordings has {parts} micro-batch{'es' if parts > 1 else ''} of {micro}"
-        idle = f"{context.size - parts} of {context.size} processes have nothing to do"
+        rest = context.size - parts
+        idle = f"{rest} of {context.size} processes ha{'s' if rest == 1 else 've'} nothing to do"
         log(f"warning: {has}: {idle}; a larger batch or a smaller --micro gives them work")
 
 

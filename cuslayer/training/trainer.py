@@ -15,7 +15,6 @@ from cuslayer.distributed.parallel import DataParallel
 from cuslayer.inspection.calibration.compute import SAMPLES
 from cuslayer.inspection.calibration.result import Calibration
 from cuslayer.inspection.structure import check_network
-from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import as_input
@@ -29,6 +28,7 @@ from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.graph import StepGraphs
 from cuslayer.training.initial import calibrate_initial
 from cuslayer.training.parallel import ParallelSteps, same_start, shares
+from cuslayer.training.running_statistics import RunningStatistics
 from cuslayer.training.score import Score, Tally
 
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ class Trainer:
             raise TypeError(f"{op}: parallel must be a DataParallel or None, got {type(parallel).__name__}")
         if graph and parallel is not None:
             raise ValueError(f"{op}: graph must not be True with parallel, whose steps are not captured")
-        for node in graph_of(net).nodes if parallel is not None else ():
-            if isinstance(node.stage, BatchNorm):
-                raise ValueError(f"{op}: parallel must be None with statistics of whole batches, layer {node} has them")
+        self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
@@ -357,11 +355,12 @@ class Trainer:
             batches = self._calibrated(batches)
         else:
             self.prepare(batches)
-        same_start(self.net.parameters(), self.optimizer.steps, parallel)
+        same_start([*self.net.parameters(), *self._statistics.tensors()], self.optimizer.steps, parallel)
         return shares(batches, parallel)
 
     def _parallel_steps(self, finite: FiniteCheck, progress: Progress) -> ParallelSteps | None:
         if self.parallel is None:
             return None
         passes = self._forward, self._gradient
-        return ParallelSteps(self.parallel, *passes, self.optimizer, self.loss, self.loss_scale, finite, progress)
+        given = *passes, self.optimizer, self.loss, self.loss_scale
+        return ParallelSteps(self.parallel, *given, finite, progress, self._statistics)

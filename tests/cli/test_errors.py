@@ -123,3 +123,28 @@ def test_a_damaged_run_is_one_line(refused, finished, files, name, damage):
         path.write_bytes({"empty": b"", "cut": raw[: len(raw) // 3], "random": bytes(range(256))}[damage])
     for arguments in (["test", finished], ["predict", finished, files[0]], ["report", finished], ["demo", finished]):
         refused(name, *arguments)
+
+
+@pytest.mark.parametrize("variables", [{}, {"CUSLAYER_TRACEBACK": "1"}], ids=["line", "traceback"])
+def test_an_installation_without_a_library_is_one_line(tmp_path, variables):
+    (tmp_path / "numpy.py").write_text("raise ImportError('libblas.so:\\nno such file')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", **variables}
+    code = "import sys; from cuslayer_main import main; sys.exit(main())"
+    found = subprocess.run([sys.executable, "-c", code, "info"], env=environment, capture_output=True, text=True)
+    line = "cuslayer: the installation is not complete (ImportError: libblas.so: no such file); install it anew\n"
+    if variables:
+        assert "Traceback" in found.stderr
+    else:
+        assert (found.returncode, found.stdout, found.stderr) == (2, "", line)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("name", ["test", "predict", "report", "demo", "convert", "completion", "info"])
+def test_every_command_says_in_one_line_that_its_output_is_full(finished, files, name):
+    more = {"predict": [finished, files[0]], "convert": [files[0], "copy.npy"], "completion": ["bash"], "info": []}
+    arguments = [name, *map(str, more.get(name, [finished]))]
+    with open("/dev/full", "w") as full:
+        run = process(arguments, stdout=full)
+        err = run.communicate()[1].decode()
+    assert (run.returncode, err.count("\n")) == (2, 1), err
+    assert err.startswith("cuslayer: standard output cannot be written (No space left on device)")

@@ -357,6 +357,7 @@ class TestTheStandIn:
         names += [f"cuda.runtime.{name}" for name in vars(backend.cupy().cuda.runtime)]
         names += [f"cuda.{name}" for name in vars(backend.cupy().cuda)]
         names += ["cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Graph.launch", "cuda.MemoryPool.malloc"]
+        names += ["cuda.Stream.record", "cuda.Stream.wait_event", "cuda.Event.record", "cuda.nccl.available"]
         code = (
             "import sys; from operator import attrgetter\n"
             "try: import cupy\n"

@@ -57,6 +57,28 @@ def test_an_error_of_process_0_is_raised_by_all():
     assert not is_on_all(ValueError())
 
 
+def test_what_each_process_does():
+    """An error of all is that of each; one of some names the first of them."""
+
+    def work(context):
+        found = [context.on_each(lambda: context.rank)]
+        for wrong in ({0, 1, 2}, {1, 2}):
+
+            def read(wrong=wrong):
+                if context.rank in wrong:
+                    raise FileNotFoundError(f"no file {len(wrong)}")
+
+            with pytest.raises((ValueError, OSError)) as problem:
+                context.on_each(read)
+            found.append((type(problem.value).__name__, str(problem.value), is_on_all(problem.value)))
+        return found
+
+    errors = ("FileNotFoundError", "no file 3", True), ("ValueError", "process 1 of 3: no file 2", True)
+    assert together(3, work) == [[rank, *errors] for rank in range(3)]
+    with pytest.raises(ZeroDivisionError):
+        Context().on_each(lambda: 1 / 0)
+
+
 def test_facts_that_differ():
     def work(context):
         with pytest.raises(ValueError) as problem:
@@ -107,16 +129,66 @@ def test_the_cores_of_a_machine():
     assert [backend.part_of_cores([4, 5], place, 4) for place in range(4)] == [[4], [5], [4], [5]]
 
 
-def test_a_process_that_has_ended(monkeypatch, capsys):
-    """Where mpiexec does not end the others, one that waits does."""
+def context_of(monkeypatch, rank=0, **others):
+    """Return a context of two processes and the codes with which it ends all."""
     codes = []
     context = mpi.MPIContext.__new__(mpi.MPIContext)
-    context.rank, context.size, context._here = 0, 2, {0: os.getpid(), 1: 2**22 + 1}
+    context.rank, context.size, context._here = rank, 2, {0: os.getpid(), **others}
+    context._names = [("first", os.getpid()), ("second", 4321)]
     context._comm = SimpleNamespace(Abort=codes.append)
+    monkeypatch.setattr(mpi, "_GRACE", 0.0)
+    return context, codes
+
+
+def test_a_process_that_has_ended(monkeypatch, capsys):
+    """Where mpiexec does not end the others, one that waits does."""
+    context, codes = context_of(monkeypatch)
+    context._here[1] = 2**22 + 1
     monkeypatch.setattr(mpi, "_LOOK", 0.01)
     answers = iter([False] * 50 + [True])
-    request = mpi._Transfers(context, SimpleNamespace(Request=SimpleNamespace(Testall=lambda _: next(answers))), [1])
+    module = SimpleNamespace(Request=SimpleNamespace(Testall=lambda _: next(answers)))
+    request = mpi._Transfers(context, module, [(1, None)])
     while not codes and not request.done():
         time.sleep(0.002)
     assert codes == [1]
     assert capsys.readouterr().err == f"cuslayer: process 0 of 2: process 1 ({2**22 + 1}) has ended\n"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        ([1, 1], "process 1 (4321 on second) has"),
+        ([0, 1], f"processes 0 ({os.getpid()} on first), 1 (4321 on second) have"),
+        ([None], "another process has"),
+    ],
+)
+def test_a_process_that_does_not_answer(monkeypatch, capsys, waiting, said):
+    """Those whose transfers are not complete are named; time in which the waiting process was stopped is left out."""
+    context, codes = context_of(monkeypatch, rank=1)
+    context.timeout = 5.0
+    now = [0.0]
+    monkeypatch.setattr(mpi.time, "monotonic", lambda: now[0])
+    module = SimpleNamespace(Request=SimpleNamespace(Testall=lambda _: False))
+    transfers = [(rank, SimpleNamespace(Test=lambda: False)) for rank in waiting]
+    request = mpi._Transfers(context, module, [*transfers, (0, SimpleNamespace(Test=lambda: True))])
+    for _ in range(5):
+        now[0] += 1000.0
+        assert not request.done()
+    assert codes == []
+    now[0] += 0.5
+    request.done()
+    assert codes == [1]
+    why = "not answered for 5 s: stopped, hanging or out of reach; --timeout or Context.timeout sets the limit"
+    assert capsys.readouterr().err == f"cuslayer: process 1 of 2: {said} {why}\n"
+
+
+def test_the_limit_of_waiting():
+    context = Context()
+    assert context.timeout == 600.0
+    context.timeout = 3
+    assert context.from_root(lambda: context.timeout, patient=True) is None
+    assert context.from_root(lambda: context.timeout) == context.timeout == 3.0
+    context.timeout = None
+    assert context.timeout is None
+    with pytest.raises(ValueError, match="Context: timeout must be positive, got 0"):
+        context.timeout = 0

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import sys
+from importlib import metadata
 
 import pytest
 
+from cuslayer.files import alive
 from cuslayer.training import load_config, train
 from tests.support import mpiexec
 from tests.support.deaths import results, tiny
-from tests.support.divided import networks, trained
+from tests.support.divided import emulated, networks, trained
 from tests.support.processes import together
 from tests.support.tiny import no_figures, silent
 
@@ -17,17 +22,19 @@ pytestmark = pytest.mark.skipif(mpiexec.missing() is not None, reason=str(mpiexe
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_the_bits_of_one_process(tmp_path, size):
-    """21 steps of three networks; 4 processes may share cores."""
-    code, text = mpiexec.run(size, "-m", "tests.support.divided", out=tmp_path / "log")
+@pytest.mark.parametrize("way", ["cpu", "cuda"])
+def test_the_bits_of_one_process(tmp_path, way, size):
+    """20 steps or more of each network, on the CPU and on emulated CUDA; 4 processes may share cores."""
+    code, text = mpiexec.run(size, "-m", "tests.support.divided", way, out=tmp_path / "log")
     assert code == 0, text
-    found = json.loads(text)
+    found, work = json.loads(text), {"cpu": trained, "cuda": emulated}[way]
     assert found.keys() == networks().keys()
     for name, make in networks().items():
-        alone = json.loads(json.dumps(trained(make)))
+        alone = json.loads(json.dumps(work(make)))
         assert found[name] == [alone] * size, name
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_process_is_killed(tmp_path, monkeypatch):
     """All end within ten seconds; other numbers of processes go on, and end with the bits of a run without deaths."""
     no_figures(monkeypatch)
@@ -37,11 +44,74 @@ def test_a_process_is_killed(tmp_path, monkeypatch):
     options = str(tmp_path / "run.yaml"), "--out", str(out)
     seconds, text = mpiexec.kill_one(2, 1, *options, out=log, when=(out / "metrics.csv").exists)
     assert seconds < mpiexec.END
-    assert "Killed" in text or "has ended" in text
+    # mpiexec says the number of the process, whose rank the run has said before.
+    numbers = dict(re.findall(r"(\d+) \((\d+)\)", text.partition("processes, with")[2].partition("\n")[0]))
+    assert f"PID {numbers['1']} RUNNING" in text or f"process 1 ({numbers['1']}) has ended" in text
+    assert "signal 9" in text or "has ended" in text
     assert not (out / "raster.png").exists()
     together(3, lambda context: train(load_config(out / "config.yaml"), resume=True, log=silent, context=context))
     whole = train(config.with_options(out=str(tmp_path / "whole")), log=silent)
     assert results(out) == results(whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_hangs(tmp_path, rank):
+    """It is stopped, and runs no further; the others end all after the time that was given, with its rank."""
+    (tmp_path / "run.yaml").write_text(tiny(tmp_path, epochs=1000, micro=1).to_yaml())
+    out, log = tmp_path / "out", tmp_path / "log"
+    options = str(tmp_path / "run.yaml"), "--out", str(out), "--timeout", "3"
+    seconds, text = mpiexec.kill_one(3, rank, *options, out=log, when=(out / "metrics.csv").exists, by=signal.SIGSTOP)
+    assert 3 <= seconds < 3 + mpiexec.END
+    numbers = dict(re.findall(r"(\d+) \((\d+)\)", text.partition("processes, with")[2].partition("\n")[0]))
+    found = re.search(
+        r"cuslayer: process (\d) of 3: process (\d) \((\d+) on .*\) has not answered for 3 s: stopped", text
+    )
+    assert found
+    assert found[1] != str(rank)
+    assert found.groups()[1:] == (str(rank), numbers[str(rank)])
+    assert not any(alive(int(number)) for number in numbers.values())
+
+
+# Process 1 differs from process 0, by rank r.
+_DIFFERENT = """
+import os, sys
+from importlib import metadata
+import cuslayer_main
+yaml, out, what = sys.argv[1:]
+if os.environ.get("PMI_RANK") == "1":
+    if what == "version":
+        version = metadata.version
+        metadata.version = lambda name: "0.0.9" if name == "cuslayer" else version(name)
+    else:
+        yaml = yaml.replace("run.yaml", what + ".yaml")
+sys.argv = ["cuslayer", "train", yaml, "--out", out]
+sys.exit(cuslayer_main.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("version", "version of cuslayer: process 0 has '{version}', process 1 '0.0.9'"),
+        ("epochs", "configuration: process 0 has ' epochs: 2', process 1 ' epochs: 3'"),
+        ("data", "training data: process 0 has '4 recordings, digest "),
+    ],
+)
+def test_processes_that_differ(tmp_path, what, said):
+    """They are refused before anything is written, in one line."""
+    (tmp_path / "run.yaml").write_text(tiny(tmp_path).to_yaml())
+    (tmp_path / "epochs.yaml").write_text(tiny(tmp_path, epochs=3).to_yaml())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "data.yaml").write_text(tiny(tmp_path / "other").to_yaml())
+    (tmp_path / "other" / "data" / "train.txt").write_text("0 1\n1 0\n2 0\n3 1\n")
+    given = str(tmp_path / "run.yaml"), str(tmp_path / "out"), what
+    code, text = mpiexec.run(2, "-c", _DIFFERENT, *given, out=tmp_path / "log")
+    assert code == 2
+    rule = f"cuslayer: train: all processes must have the same {said.format(version=metadata.version('cuslayer'))}"
+    assert [line.startswith(rule) for line in text.splitlines() if "cuslayer" in line] == [True], text
+    assert "Traceback" not in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors(tmp_path):
@@ -52,6 +122,9 @@ def test_errors(tmp_path):
     assert code == 2
     assert text.count("cuslayer: ") == 1
     assert f"cuslayer: train: out {yaml} is a file, not a folder" in text
+    code, text = mpiexec.train(2, str(yaml), "--data", str(tmp_path / "none"), out=tmp_path / "log")
+    assert code == 2
+    assert re.fullmatch(rf"cuslayer: .*{tmp_path / 'none'}.*\n", text)
     program = "import cuslayer_main, sys, os; r = os.environ.get('PMI_RANK', '0')"
     program += "; sys.argv = ['cuslayer', 'train', f'no{r}.yaml' if r == '1' else sys.argv[1], '--out', sys.argv[2]]"
     program += "; sys.exit(cuslayer_main.main())"

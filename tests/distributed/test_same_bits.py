@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuslayer.distributed import Context
-from tests.support import fake_cupy
-from tests.support.divided import networks, trained
-from tests.support.emulator import launch
+from tests.support.divided import emulated, networks, trained
 from tests.support.processes import together
 
 SIZES = (2, 3, 4, 8)
@@ -23,18 +20,10 @@ def test_on_the_cpu(name):
 
 
 @pytest.mark.parametrize("name", networks())
-def test_on_emulated_cuda(name, monkeypatch):
+def test_on_emulated_cuda(name):
     """20 steps of a batch of 4, by arrays that go through the host; other tests vary the order of threads."""
-    for passes in ("_PLAIN", "_FIBERS"):
-        monkeypatch.setattr(launch, passes, getattr(launch, passes)[:1])
     make = networks()[name]
-
-    def work(context: Context) -> object:
-        with fake_cupy.in_use():
-            return trained(make, context, epochs=20, data=(4, 4, 8))
-
-    alone = work(Context())
-    for size in (2, 4) if name == "MLP" else (2,):
-        assert all(found == alone for found in together(size, work)), size
-    weights = alone["scores"]
-    assert weights[0] != weights[-2]
+    alone = emulated(make)
+    assert together(2, lambda context: emulated(make, context)) == [alone] * 2
+    scores = alone["scores"]
+    assert scores[0] != scores[-2]

@@ -12,8 +12,9 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Loader
 from cuslayer.data.shares import Shares
-from cuslayer.distributed import Context, DataParallel, transport
+from cuslayer.distributed import Context, DataParallel, sums, transport
 from cuslayer.distributed.context import Request
+from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
 from cuslayer.training.parallel import agreed, same_start
 from tests.support import fake_cupy
@@ -143,11 +144,6 @@ def test_options_of_a_trainer():
         Trainer(*given, parallel=Context())
     with fake_cupy.in_use(), pytest.raises(ValueError, match="Trainer: graph must not be True with parallel"):
         Trainer(*given, parallel=DataParallel(Context()), graph=True)
-    normed = cs.Sequential(cs.Dense(4, 3), cs.BatchNorm(3), cs.SRM())
-    with pytest.raises(
-        ValueError, match="Trainer: parallel must be None with statistics of whole batches, layer 1 has"
-    ):
-        Trainer(normed, given[1], cs.SGD(normed.parameters(), lr=0.1), parallel=DataParallel(Context()))
     with pytest.raises(TypeError, match="Trainer: batches must be pairs"):
         Trainer(*given, parallel=DataParallel(Context())).train(np.zeros((2, 2)))
 
@@ -158,16 +154,16 @@ class Group:
     def __init__(self, context):
         self._context = context
 
-    def send(self, array, peer, stream):
+    def send(self, array, peer, stream=None):
         self._context._put(peer, "nccl", backend.to_numpy(array))
 
-    def recv(self, array, peer, stream):
-        array[...] = backend.to_device(self._context._get(peer, "nccl"))
+    def recv(self, out_array, peer, stream=None):
+        out_array[...] = backend.to_device(self._context._get(peer, "nccl"))
 
-    def all_reduce(self, array, out, op, stream):
-        total = backend.to_numpy(array)
+    def all_reduce(self, in_array, out_array, op="sum", stream=None):
+        total = backend.to_numpy(in_array)
         assert isinstance(self._context.begin_sum(total), Request)
-        out[...] = backend.to_device(total)
+        out_array[...] = backend.to_device(total)
 
 
 @pytest.mark.parametrize("fast", [False, True])
@@ -213,9 +209,12 @@ def run_of(config, context, log=silent, **options):
     return None
 
 
-def test_a_run_that_is_stopped_and_resumed_by_other_numbers_of_processes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (4, 1)])
+def test_a_run_that_is_stopped_and_resumed_by_another_number_of_processes(tmp_path, monkeypatch, before, after):
+    """With normalization, whose running statistics go on, and dropout, whose random numbers do."""
     no_figures(monkeypatch)
-    config = tiny(tmp_path, checkpoint_steps=None, micro=1)
+    layers = "6x6x2", Word("4", norm="std", dropout=0.2), "2"
+    config = tiny(tmp_path, checkpoint_steps=None, micro=1, layers=layers)
     whole = train(config.with_options(out=str(tmp_path / "whole")), log=silent)
     config = config.with_options(out=str(tmp_path / "out"))
 
@@ -223,8 +222,8 @@ def test_a_run_that_is_stopped_and_resumed_by_other_numbers_of_processes(tmp_pat
         asked = []
         return run_of(config, context, stop=lambda: len(asked) == 1 or asked.append(1) is not None)
 
-    assert together(2, first) == [(0, 2)] * 2
-    assert together(3, lambda context: run_of(config, context, resume=True)) == [None] * 3
+    assert together(before, first) == [(0, 2)] * before
+    assert together(after, lambda context: run_of(config, context, resume=True)) == [None] * after
     assert results(tmp_path / "out") == results(whole)
 
 
@@ -236,14 +235,14 @@ def test_processes_without_work_are_named(tmp_path, monkeypatch):
         run_of(config, context, log=lines.append)
         return lines
 
-    first, second = together(2, work)
-    assert second == []
-    assert first[0].endswith("each of 2 processes; results go to " + str(tmp_path / "out"))
+    first, *others = together(3, work)
+    assert others == [[], []]
+    assert first[0].endswith("each of 3 processes; results go to " + str(tmp_path / "out"))
     assert first[1] == "one process"  # what stands for MPI does not say more
     assert first[2].startswith(
-        "warning: a batch of 2 recordings has 1 micro-batch of 8: 1 of 2 processes have nothing to do"
+        "warning: a batch of 2 recordings has 2 micro-batches of 1: 1 of 3 processes has nothing to do"
     )
-    assert load_config(tmp_path / "out" / "config.yaml").micro == 8
+    assert load_config(tmp_path / "out" / "config.yaml").micro == 1
 
 
 def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
@@ -321,3 +320,25 @@ def test_a_parameter_without_a_gradient():
     Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), optimizer, parallel=parallel).train(loader(), steps=1)
     assert unused.grad.tolist() == [0.0, 0.0]
     assert frozen.grad is None
+
+
+def test_the_last_layers_are_sent_while_the_first_are_computed(monkeypatch):
+    """By buckets that are full: in each step the second layer's gradient leaves before the first one's is complete."""
+
+    def work(context):
+        mine, log = trainer(MLP, context), []
+        first, second = mine.net.parameters()
+        send = sums.OrderedSum.send
+
+        def noted(self):
+            log.append("second" if self._bucket.parameters[0] is second else "first")
+            log.append(first.grad is None)
+            send(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sums.OrderedSum, "send", noted)
+            mine.train(list(loader())[:1])
+        return log
+
+    # The gradient of the first layer is not there yet, then it is taken to be sent.
+    assert together(2, work) == [["second", True, "first", True]] * 2

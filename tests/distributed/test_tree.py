@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cuslayer.distributed import Context, DataParallel
+from cuslayer.distributed import Context, DataParallel, additions
+from cuslayer.distributed.additions import add_later, add_up
 from cuslayer.distributed.buckets import fill
 from cuslayer.distributed.tree import Label, Partial, labels, share
 from cuslayer.tape import Tensor
@@ -118,3 +119,35 @@ def test_buckets_have_parameters_of_one_type_from_the_last_on():
     found = [[p.data.size for p in bucket.parameters] for bucket in fill(parameters, 1.0)]
     assert found == [[2, 1], [1], [1, 10]]
     assert [b.size for b in fill(parameters, 1e-9)] == [2, 1, 1, 1, 10]
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 15) - 1, (1 << 15) + 3, 3 << 15])
+@pytest.mark.parametrize("arrays", [1, 2, 3, 4, 5, 8])
+def test_additions_that_wait(size, arrays):
+    """The sum of pairs, in whatever pieces: four arrays are added in one pass."""
+    given = [(np.random.default_rng(n).standard_normal(size) * 10.0**n).astype(np.float32) for n in range(arrays)]
+    wanted, later, waiting = given[0].copy(), given[0].copy(), []
+    for each in given[1:]:
+        wanted = wanted + each
+        later = add_later(later, each.copy())
+        waiting.append(isinstance(later, tuple))
+    assert waiting == [True, True, False, True, True, False, True][: arrays - 1]
+    out = np.full(size, np.nan, np.float32)
+    assert add_up(later, out) is out
+    assert out.tobytes() == wanted.tobytes()
+    assert add_up(later).tobytes() == wanted.tobytes()
+
+
+def test_additions_of_a_right_operand_that_waits():
+    a, b, c, d = (np.full(3, 10.0**n, np.float32) for n in (8, 0, 0, -3))
+    wanted = a + (b + (c + d))
+    assert add_up((a.copy(), (b.copy(), (c.copy(), d.copy())))).tolist() == wanted.tolist()
+    four = add_later(add_later(a.copy(), b.copy()), add_later(c.copy(), d.copy()))
+    assert four.tolist() == ((a + b) + (c + d)).tolist()
+
+
+def test_large_arrays_do_not_wait(monkeypatch):
+    monkeypatch.setattr(additions, "_MOST_BYTES", 20)
+    a = np.ones(3, np.float32)
+    assert add_later(a, np.ones(3, np.float32)) is a
+    assert a.tolist() == [2.0] * 3

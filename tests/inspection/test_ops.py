@@ -33,6 +33,20 @@ def test_spikes_accumulate_and_numbers_multiply() -> None:
     assert numbers.energy == pytest.approx(expected / 1000)
 
 
+def test_spikes_that_come_back_are_counted_too() -> None:
+    """Those of the last steps of the delay do not."""
+    back = cs.Recurrent(cs.Dense(8, 8), cs.LIF(tau=5.0, theta=0.3), delay=3.0)
+    net, x = cs.Sequential(cs.Dense(6, 8), back, cs.Dense(8, 5), cs.SRM()), RNG.random((30, 4, 6)) < 0.3
+    found, spikes = cs.ops(net, x), net[1](net[0](x)).data
+    assert [row.name for row in found.layers][1] == "Dense(8, 8)"
+    assert [row.layer for row in found.layers] == [1, 1, 3]
+    assert [row.accumulates for row in found.layers] == pytest.approx(
+        [8 * x.sum() / 4, 8 * spikes[:-3].sum() / 4, 5 * spikes.sum() / 4]
+    )
+    assert [row.dense for row in found.layers] == [30 * 48.0, 30 * 64.0, 30 * 40.0]
+    assert found.updates == 30 * 13.0
+
+
 def test_the_table_and_the_network_stay() -> None:
     net, x = cs.Network("8x8x2-4c3-2a-6-3", cs.SRM()), RNG.random((20, 2, 8, 8, 2)) < 0.3
     before = net.state()

@@ -68,7 +68,7 @@ def whole(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("no Chromium to open pages in")
     folder = tmp_path_factory.mktemp("report")
-    with browser.Browser(folder / "profile") as there:
+    with browser.Browser(folder / "profile", seconds=120) as there:
         yield Page(there, folder)
 
 

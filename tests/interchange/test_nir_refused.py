@@ -92,13 +92,13 @@ def test_what_is_no_chain_of_known_nodes():
     frames = (1, 5, 6)
     cycle = [("input", "0"), ("0", "1"), ("1", "0")]
     for message, graph in (
-        ("must be a chain, without branches and recurrence", Graph(linear, lif(), edges=cycle)),
-        ("must be a chain, without branches", Graph(linear, lif(), edges=[("input", "0"), ("input", "1")])),
+        ("must be a chain, but for neurons", Graph(linear, lif(), edges=cycle)),
+        ("must be a chain, but for neurons", Graph(linear, lif(), edges=[("input", "0"), ("input", "1")])),
         ("got 2 beginnings", Graph(linear, lif(), edges=[("input", "0")])),
-        ("but 2 of its nodes are not on it", Graph(linear, lif(), edges=[("0", "1"), ("1", "0")])),
+        ("but 2 of its nodes are not on it", Graph(linear, linear, edges=[("0", "1"), ("1", "0")])),
         ("has no nodes", Graph(linear, edges=[("input", "x")])),
         ("edges must be pairs", Graph(linear, edges=[("input", "0", "1")])),
-        ("is a graph, as of recurrence", Graph({"type": "NIRGraph"})),
+        ("node '0' has no graph of NIR", Graph({"type": "NIRGraph"})),
         ("the type of node '0' must be", Graph({"type": "Conv1d"})),
         ("the type of node '0' must be", Graph({"weight": np.ones((4, 4))})),
         ("node '0' has no weight", Graph({"type": "Linear"})),

@@ -14,14 +14,14 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
 from tests.kernels.test_twins import Array, close, dtypes, many, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_surrogate import kinds
+from tests.kernels.test_twins_leaky import common
 
 
 @st.composite
 def spikings(draw: st.DrawFn) -> AdaptiveSpiking:
     theta = draw(st.floats(0.5, 5))
-    constants = draw(st.floats(0, 0.5)) * theta, draw(st.floats(0, 2)), draw(st.booleans()), draw(st.booleans())
-    return AdaptiveSpiking(theta, *constants, theta * draw(st.floats(0.3, 2)), 0.1 / theta, draw(kinds))
+    rise, scale = draw(st.floats(0, 0.5)) * theta, draw(st.floats(0, 2))
+    return AdaptiveSpiking(rise=rise, scale=scale, height=0.1 / theta, **draw(common(theta)))
 
 
 def keeps(seed: int, shape: tuple[int, ...], dtype: str) -> tuple[Any, ...]:
@@ -67,7 +67,7 @@ def test_adaptive_adjoint(
         close(mine, other, 1e-5 if dtype == "float32" else None, least=least)
 
 
-PLAIN = AdaptiveSpiking(1.0, 0.2, 2.0, True, False, 0.5, 0.2)
+PLAIN = AdaptiveSpiking(theta=1.0, rise=0.2, scale=2.0, exact=True, graded=False, width=0.5, height=0.2)
 
 
 def test_rows_that_are_not_contiguous() -> None:

@@ -18,12 +18,18 @@ from tests.kernels.test_twins_surrogate import kinds
 
 
 @st.composite
+def common(draw: st.DrawFn, theta: float) -> dict[str, Any]:
+    """Return what the constants of every kind of neurons with states have, but for the height."""
+    flags = {"exact": draw(st.booleans()), "graded": draw(st.booleans())}
+    return {"theta": theta, "width": theta * draw(st.floats(0.3, 2)), "shape": draw(kinds), **flags}
+
+
+@st.composite
 def spikings(draw: st.DrawFn) -> LeakySpiking:
     theta = draw(st.floats(0.5, 5))
     reset = draw(st.sampled_from([Reset(0.0, 0.0), Reset(1.0, theta), Reset(1.0, 0.0)]))
-    width = theta * draw(st.floats(0.3, 2))
     height = draw(st.floats(0.05, 0.3)) / theta
-    return LeakySpiking(theta, reset, draw(st.booleans()), draw(st.booleans()), width, height, draw(kinds))
+    return LeakySpiking(reset=reset, height=height, **draw(common(theta)))
 
 
 def keeps(seed: int, shape: tuple[int, ...], dtype: str) -> list[Array]:
@@ -68,7 +74,7 @@ def test_leaky_keep_adjoint(shape: tuple[int, ...], dtype: str, spiking: LeakySp
         same_bits(mine, other)
 
 
-PLAIN = LeakySpiking(1.0, Reset(0.0, 0.0), True, False, 0.5, 0.2)
+PLAIN = LeakySpiking(theta=1.0, reset=Reset(0.0, 0.0), exact=True, graded=False, width=0.5, height=0.2)
 
 
 def test_a_voltage_at_the_threshold_fires() -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
-from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.recurrent.constants import AdaptiveProgram, Geometry, LeakyProgram, Program, SrmProgram
 from tests.kernels import test_twins_adaptive, test_twins_leaky
 from tests.kernels.test_twins import Array, alphas, close, dtypes, few, normal, same_bits, seeds, spikings
@@ -73,7 +72,7 @@ def test_recurrent_adjoint(shape: tuple[int, ...], dtype: str, program: Program,
     close(ours, theirs, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
 
-LIF = LeakyProgram(LeakySpiking(1.0, Reset(0.0, 0.0), True, False, 0.5, 0.2))
+LIF = LeakyProgram(test_twins_leaky.PLAIN)
 SRM = SrmProgram(Alpha(1.0, 2.0, 1.0, 0.01), Spiking(1.0, Alpha(-2.0, 1.0, 1.0, 0.01), 0.5, 0.2), True)
 
 

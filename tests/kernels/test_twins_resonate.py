@@ -13,16 +13,14 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from tests.kernels.test_twins import Array, close, dtypes, many, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_surrogate import kinds
+from tests.kernels.test_twins_leaky import common
 
 
 @st.composite
 def spikings(draw: st.DrawFn) -> ResonantSpiking:
     theta = draw(st.floats(0.5, 5))
     resets = [ComplexReset(0, 0, theta), ComplexReset(0, 0, 0), ComplexReset(1, 1, -theta), ComplexReset(1, 1, 0)]
-    flags = draw(st.booleans()), draw(st.booleans())
-    width = theta * draw(st.floats(0.3, 2))
-    return ResonantSpiking(theta, draw(st.sampled_from(resets)), *flags, width, 0.1 / theta, draw(kinds))
+    return ResonantSpiking(reset=draw(st.sampled_from(resets)), height=0.1 / theta, **draw(common(theta)))
 
 
 def keeps(seed: int, shape: tuple[int, ...], dtype: str) -> list[Array]:
@@ -63,7 +61,7 @@ def test_resonate_adjoint(
         close(mine, other, 1e-5 if dtype == "float32" else None, least=1.0 if spiking.exact else 0)
 
 
-PLAIN = ResonantSpiking(1.0, ComplexReset(0.0, 0.0, 1.0), True, False, 0.5, 0.2)
+PLAIN = ResonantSpiking(theta=1.0, reset=ComplexReset(0.0, 0.0, 1.0), exact=True, graded=False, width=0.5, height=0.2)
 
 
 def test_rows_that_are_not_contiguous() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -12,14 +13,16 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from tests.kernels.test_twins import close, dtypes, many, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
-from tests.kernels.test_twins_surrogate import kinds
+from tests.kernels.test_twins_leaky import common
+
+PLAIN = DeltaSpiking(theta=1.0, sums=True, rectifies=True, exact=True, graded=True, width=0.5, height=0.1)
 
 
 @st.composite
 def spikings(draw: st.DrawFn) -> DeltaSpiking:
     theta = draw(st.floats(0.3, 3))
-    width, height = theta * draw(st.floats(0.3, 2)), draw(st.floats(0.05, 0.3)) / theta
-    return DeltaSpiking(theta, *(draw(st.booleans()) for _ in range(3)), width, height, draw(kinds))
+    kind = {"sums": draw(st.booleans()), "rectifies": draw(st.booleans())}
+    return DeltaSpiking(height=draw(st.floats(0.05, 0.3)) / theta, **kind, **draw(common(theta)))
 
 
 @many
@@ -44,7 +47,7 @@ def test_sigma_delta_adjoint(shape: tuple[int, ...], dtype: str, spiking: DeltaS
 
 
 def test_a_change_of_the_threshold_is_sent() -> None:
-    spiking = DeltaSpiking(1.0, False, False, False, 1.0, 0.1)
+    spiking = replace(PLAIN, sums=False, rectifies=False, exact=False, width=1.0)
     x = np.array([[np.nextafter(1.0, 0.0), 1.0, -1.0, np.nextafter(-1.0, 0.0)]])
     for device in (cpu, gpu):
         assert device.sigma_delta.forward(x, spiking)[1].tolist() == [[False, True, True, False]]
@@ -53,7 +56,7 @@ def test_a_change_of_the_threshold_is_sent() -> None:
 def test_what_is_not_finite_stays_so() -> None:
     x = np.array([[np.nan, np.inf, 1.0]] * 5)
     for rectifies in (False, True):
-        spiking = DeltaSpiking(1.0, True, rectifies, True, 1.0, 0.1)
+        spiking = replace(PLAIN, rectifies=rectifies, width=1.0)
         for device in (cpu, gpu):
             u, _, passes = device.sigma_delta.forward(x, spiking)
             assert np.isnan(u[:, 0]).all()
@@ -62,7 +65,7 @@ def test_what_is_not_finite_stays_so() -> None:
 
 
 def test_rows_that_are_not_contiguous() -> None:
-    spiking = DeltaSpiking(0.5, True, True, True, 0.5, 0.1)
+    spiking = replace(PLAIN, theta=0.5)
     x = normal(1, (7, 12), "float32", 2).T
     ours, theirs = gpu.sigma_delta.forward(x, spiking), cpu.sigma_delta.forward(x.copy("C"), spiking)
     for mine, other in zip(ours, theirs, strict=True):

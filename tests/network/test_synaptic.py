@@ -83,6 +83,21 @@ def test_the_penalty_of_its_formula() -> None:
     np.testing.assert_array_equal(out.data, y.data)
 
 
+def test_spikes_that_come_back_have_the_penalty() -> None:
+    cs.seed(3)
+    back = cs.Recurrent(cs.Dense(8, 8), cs.LIF(tau=5.0, theta=0.3), delay=2.0)
+    net, x = cs.Sequential(cs.Dense(6, 8), back, cs.Dense(8, 3), cs.SRM()), RNG.random((20, 4, 6)) < 0.3
+    plain, labels = cs.SpikeCountLoss(cs.SRM(), true=6, false=1), [0, 1, 2, 0]
+    spikes = back(net[0](x)).data
+    total = 8 * spikes[:-2].sum() + 3 * spikes.sum()
+    loss = cs.SparsityLoss(plain, weight=1e-3)
+    with loss.observing(net):
+        out = net(x)
+    expected = plain(out, labels).item() + 1e-3 * total
+    assert spikes.any()
+    assert loss(out, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_network_becomes_sparser() -> None:
     x, labels, found = RNG.random((30, 6, 8, 8, 2)) < 0.2, np.array([0, 1, 2, 0, 1, 2]), []
     for weight in (0.0, 1e-2):

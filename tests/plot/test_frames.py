@@ -14,8 +14,10 @@ from PIL import Image
 
 import cuslayer as cs
 from cuslayer.data import Events
-from cuslayer.plot.axes import OFF, ON
+from cuslayer.plot.style import LIGHT
 from tests.support.pictures import image_spikes
+
+OFF, ON = LIGHT.polarities
 
 
 def rgb(shade):

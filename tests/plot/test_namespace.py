@@ -33,7 +33,7 @@ DRAW = {
 
 def test_every_plot_is_listed():
     # These draw on several axes: tests/test_surrogates.py, tests/training/test_sweep.py.
-    assert set(cs.plot.__all__) == DRAW.keys() | {"Animation", "surrogates", "sweep_results"}
+    assert set(cs.plot.__all__) == DRAW.keys() | {"Animation", "style", "surrogates", "sweep_results"}
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)

@@ -36,7 +36,7 @@ def test_a_potential_its_threshold_and_its_spikes(traces):
     assert drawn["potential"].get_ydata().tolist() == [0.0, 4.0, -3.0, 1.0, 5.0, -2.0]
     assert (drawn["spikes"].get_xdata().tolist(), drawn["spikes"].get_ydata().tolist()) == ([0.5, 2.0], [4.0, 5.0])
     assert set(drawn["threshold"].get_ydata()) == {4.0}
-    assert (ax.get_xlim(), ax.get_xlabel(), ax.get_ylabel()) == ((0.0, 3.0), "time (ms)", "potential u")
+    assert (ax.get_xlim(), ax.get_xlabel(), ax.get_ylabel()) == ((0.0, 3.0), "time (ms)", "potential u (a.u.)")
 
 
 def test_several_potentials(traces):
@@ -193,7 +193,7 @@ def test_the_surrogate_is_what_backward_multiplies_by():
     assert u[rho.argmax()] == SRM.theta
     assert rho.max() == pytest.approx(3.0 / (0.5 * 4.0))
     assert set(lines(ax)["threshold"].get_xdata()) == {4.0}
-    assert ax.get_xlabel() == "potential u"
+    assert ax.get_xlabel() == "potential u (a.u.)"
 
 
 def test_the_width_of_the_surrogate_is_shaded():

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import cuslayer as cs
-from cuslayer.plot.axes import OFF, ON, colors
+from cuslayer.plot.style import LIGHT
 from tests.support.pictures import image_spikes, marks
 
 
@@ -40,7 +40,7 @@ def test_a_raster_colours_polarities():
     ax = cs.plot.raster(image_spikes(), sample=1, groups="channel")
     off, on = ax.get_lines()
     assert (marks(off), marks(on)) == ([(1.0, 16)], [(7.0, 7), (8.0, 7)])
-    assert (off.get_color(), on.get_color()) == (OFF, ON)
+    assert (off.get_color(), on.get_color()) == LIGHT.polarities
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["OFF", "ON"]
 
 
@@ -56,7 +56,7 @@ def test_a_raster_colours_classes():
 
 
 def test_there_is_a_colour_for_each_of_many_groups():
-    assert len({tuple(np.atleast_1d(shade).tolist()) for shade in colors(30)}) == 30
+    assert len({tuple(np.atleast_1d(shade).tolist()) for shade in LIGHT.series(30)}) == 30
     assert len(cs.plot.raster(np.ones((2, 1, 30), bool), groups="channel").get_lines()) == 30
 
 

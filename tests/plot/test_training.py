@@ -26,7 +26,7 @@ def drawn(ax):
     ("value", "train", "test", "label", "scale"),
     [
         ("loss", [4.0, 2.0, 1.0], [np.nan, 3.0, 2.5], "loss of a sample", "log"),
-        ("accuracy", [0.2, 0.5, 0.8], [np.nan, 0.4, 0.6], "accuracy", "linear"),
+        ("accuracy", [0.2, 0.5, 0.8], [np.nan, 0.4, 0.6], "accuracy (%)", "linear"),
     ],
 )
 def test_learning_curves(value, train, test, label, scale):

@@ -9,38 +9,13 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import cuslayer as cs
 from cuslayer.cli import COMMANDS, main
-from cuslayer.data import Digits, write_events
-from cuslayer.training import Config, Stats, folder
-from cuslayer.training.checkpoint import Checkpoint
-from cuslayer.training.stats import EpochStats
-from tests.support.tiny import write_folder
+from cuslayer.data import Digits
 
 PAGE = Path(__file__).parents[2] / "docs" / "after-training.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with runs/1, whose network is not trained, and with recordings."""
-    monkeypatch.chdir(tmp_path)
-    config = Config(epochs=1, seed=1)
-    cs.seed(1)
-    net = config.network()
-    run = tmp_path / "runs" / "1"
-    run.mkdir(parents=True)
-    for name in ("checkpoint.npz", "best.npz"):
-        Checkpoint.of(1, net, config.make_optimizer(net.parameters())).save(run / name)
-    (run / "config.yaml").write_text(config.to_yaml())
-    Stats([EpochStats(1, 2.0, 0.5, 1.5, 0.75, 3.0)]).save(run / "metrics.csv")
-    for name in folder.FIGURES:
-        (run / name).touch()
-    write_folder(tmp_path / "recordings", duration=300.0)
-    write_events(tmp_path / "recordings" / "1.bs2", Digits("test")[0][0])
-    return tmp_path
 
 
 def test_the_commands(here, capsys):
@@ -50,8 +25,8 @@ def test_the_commands(here, capsys):
         assert program == "cuslayer"
         assert main(arguments) == 0
         assert capsys.readouterr().err == ""
-    # docs/scale.md has sweep.
-    assert {arguments[1] for arguments in lines} == COMMANDS.keys() - {"info", "sweep"}
+    # docs/scale.md has sweep, docs/command-line.md completion.
+    assert {arguments[1] for arguments in lines} == COMMANDS.keys() - {"info", "sweep", "completion"}
     assert (here / "runs/1/report.html").exists()
     assert cs.read_events("one.aedat4") == Digits("test")[0][0]
 

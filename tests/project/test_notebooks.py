@@ -190,3 +190,45 @@ def test_from_event_camera_to_class(run, capsys):
     said = capsys.readouterr().out
     assert "weight_scale" in said
     assert "the same answers as before: True" in said
+
+
+def test_after_training(run, capsys):
+    space = run("*after_training*")
+    curves, confusion, counts = space["shown"]
+    assert [len(line.get_xdata()) for line in curves[1].get_lines()[:2]] == [3, 3]
+    shares = np.diag(np.asarray(confusion[0].images[0].get_array()))
+    assert np.average(shares, weights=np.bincount(space["labels"])) == pytest.approx(space["score"].accuracy)
+    assert (counts[0].get_lines()[7].get_ydata() == space["out"][:, 0, 7].cumsum()).all()
+    said = capsys.readouterr().out
+    assert "rate before" in said
+    assert "the same spikes: True" in said
+    assert "hidden weights changed: False" in said
+
+
+def test_spoken_digits(run, capsys):
+    space = run("*spoken_digits*")
+    bands, rasters, course, _, waterfall = space["shown"]
+    # The upper formant of "ai" rises: the loudest of the upper bands moves up.
+    first = np.asarray(bands[0].images[0].get_array())[10:]
+    loud = first.max(axis=0) > 0.7
+    upper = first.argmax(axis=0)[loud]
+    assert upper[-5:].mean() > upper[:5].mean()
+    assert len(rasters) == 3
+    assert lines(course[0])["feed-forward"][1][-1] == space["courses"]["feed-forward"][-1] > 0.9
+    widths = [bar.get_width() for bar in waterfall[0].patches]
+    assert sum(widths[:-1]) == pytest.approx(widths[-1], abs=1e-3)
+    assert "test recordings are right" in capsys.readouterr().out
+
+
+def test_what_a_step_costs(run, capsys):
+    space = run("*step_costs*")
+    times, moved = space["shown"]
+    assert len(times[0].get_lines()[0].get_ydata()) == len(space["shares"])
+    assert sum(bar.get_width() for bar in moved[0].patches) == pytest.approx(space["total"] / 1e6)
+    # The counts of docs/kernels.md, from the kernels themselves.
+    page = (NOTEBOOKS.parents[1] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| bytes moved on the device"))
+    number, unit = row.split("|")[2].split()
+    assert unit == "M"
+    assert space["total"] / 1e6 == pytest.approx(float(number), rel=0.25)
+    assert "no GPU here" in capsys.readouterr().out

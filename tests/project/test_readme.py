@@ -1,17 +1,21 @@
-"""README says what is true: its example runs, and what it and the other pages name exists."""
+"""README says what is true: its commands and its code run, its figures are the results', what it names exists."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+from cuslayer.cli import main
+
 README = Path(__file__).parents[2] / "README.md"
 CONTRIBUTING = README.with_name("CONTRIBUTING.md")
-PAGES = [README, CONTRIBUTING, *sorted((README.parent / "docs").glob("*.md"))]
+PAGES = [README, CONTRIBUTING, *sorted((README.parent / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path = README) -> list[str]:
@@ -40,7 +44,55 @@ def test_the_look_inside():
         for block in blocks()[:2]:
             exec(compile(block, "README.md", "exec"), space)
     assert space["why"].margin >= 0
-    assert "weight" in said.getvalue()
+    assert "layer 1" in said.getvalue()
+
+
+def test_it_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def shape_of(text):
+    """Return lines without their numbers and their columns."""
+    return [" ".join(re.sub(r"[\d.,]+", "0", line).split()) for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_what_the_first_command_prints(tmp_path, monkeypatch, capsys):
+    """The command trains eight epochs, here one."""
+    text = README.read_text(encoding="utf-8")
+    install, said = re.search(r"```bash\n(.*?)\n```\n\n```text\n(.*?)```", text, re.DOTALL).groups()
+    program, *arguments = shlex.split(install)[-2:]
+    assert program == ".venv/bin/cuslayer"
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--epochs", "1", "--device", "cpu"]) == 0
+    printed = shape_of(capsys.readouterr().out)
+    shown = shape_of(said.replace("...", "0 s"))
+    assert printed[:5] == shown[:5]
+    assert {"checkpoint.npz", "metrics.csv"} <= {path.name for path in (tmp_path / "runs" / "1").iterdir()}
+
+
+def test_the_commands_of_a_run(here, capsys):
+    block = re.search(r"Of the run:\n\n```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert [words[1] for words in commands] == ["test", "predict", "report", "demo", "train"]
+    for program, *arguments in commands:
+        assert program == "cuslayer"
+        assert main(arguments) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_its_figures_and_its_table_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(README.parent / "benchmarks"))
+    import front_page
+    import page
+
+    text = README.read_text(encoding="utf-8")
+    for name, lines in (("figures", front_page.figures()), ("peers", front_page.peers())):
+        begin, end = page.marks(name)
+        assert text.split(begin)[1].split(end)[0].strip() == "\n".join(lines)
+    assert len(front_page.peers()) > 10
+    for module in ("front_page", "page", "comparison"):
+        sys.modules.pop(module, None)
 
 
 def test_the_tree_is_as_listed():
@@ -58,7 +110,7 @@ def test_the_tree_is_as_listed():
     assert top - listed == {Path("cuslayer/__init__.py")}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_path_that_is_named_exists(page):
     named = re.findall(r"`([\w./]+/|[\w./]+\.(?:py|md|cu|cuh|toml|yaml|ipynb))`", page.read_text(encoding="utf-8"))
     # Names of files to write; docs/design.md has a table of modules by their names within the package.

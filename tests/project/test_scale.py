@@ -73,3 +73,18 @@ def test_the_page_has_the_results(scale):
     assert "\n".join(lines) in text
     assert scale.RESULTS.with_suffix(".png").is_file()
     assert {p["processes"] for p in found["points"]} == set(scale.PROCESSES)
+
+
+def test_the_page_has_the_kills(monkeypatch):
+    """All 20 runs, numbered from 1, have the bits of one that nobody killed."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import kill_processes
+
+    found = json.loads(kill_processes.RESULTS.read_text())
+    assert sorted(map(int, found["runs"])) == list(range(1, 21))
+    assert all(
+        run["same"] and run["seconds"] < 10 and run["resumed_by"] != run["processes"] for run in found["runs"].values()
+    )
+    assert "\n".join(kill_processes.text(found)) in kill_processes.DOCS.read_text(encoding="utf-8")
+    for name in ("kill_processes", "page", "machine"):
+        sys.modules.pop(name, None)

@@ -10,9 +10,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+
+from cuslayer.version import __version__
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("hdf5", "nir", "aedat", "xarray", "report")
@@ -62,7 +65,7 @@ def builds(tmp_path_factory):
     for number, mask in enumerate((0o022, 0o077)):
         folder = tmp_path_factory.mktemp(f"build{number}")
         source = folder / "source"
-        for part in ("cuslayer", "tests/support", "benchmarks/faults", "docs", "examples"):
+        for part in ("cuslayer", "tests/support", "benchmarks/faults", "docs", "examples", ".ci", ".github"):
             shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         for path in ROOT.iterdir():
             if path.is_file() and path.name != ".git":
@@ -75,12 +78,16 @@ def builds(tmp_path_factory):
         command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder / "dist")]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
         subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
-        found.append({path.name: path for path in (folder / "dist").iterdir()})
+        found.append({"source": source} | {path.name: path for path in (folder / "dist").iterdir()})
     return found
 
 
 def test_a_build_repeats_to_the_byte(builds):
-    one, other = ({name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in b.items()} for b in builds)
+    one, other = (
+        {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in build.items() if path.is_file()}
+        for build in builds
+    )
+    assert {name.split("-")[1].removesuffix(".tar.gz") for name in one} == {__version__}
     assert len(one) == 2
     assert one == other
 
@@ -105,6 +112,24 @@ def test_the_sources_have_the_tests_and_no_caches(builds):
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "cuslayer/py.typed", "tests/support/__init__.py"} <= names
     assert not any(name.endswith(".pyc") for name in names)
+    # Tests read all that lies beside the package, too: every file that was there but caches.
+    source = builds[0]["source"]
+    given = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert {name for name in given - names if not name.endswith(".pyc")} == set()
+
+
+def test_every_file_of_the_repository_is_in_the_sources():
+    """What git knows is in one of the folders, or has one of the names, that the build includes."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    tomllib = pytest.importorskip("tomllib")
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    included = [pattern.removeprefix("/") for pattern in patterns["sdist"]["include"]]
+    for name in listed.stdout.splitlines():
+        top = name.split("/")[0]
+        # The build adds these two itself.
+        assert any(fnmatch(top, pattern) for pattern in included) or name in ("pyproject.toml", ".gitignore"), name
 
 
 OFFLINE = """

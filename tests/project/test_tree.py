@@ -24,6 +24,7 @@ LEVELS = {
     "kernel_cache": 0,
     "hdf5": 1,
     "files": 0,
+    "version": 0,
     "archive": 1,
     "backend": 1,
     "jit": 2,

@@ -126,6 +126,10 @@ class Browser:
         """Open a page and wait until it has loaded."""
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until the page has loaded."""
         while "Page.loadEventFired" not in self.events:
             self._note(self._next())
 

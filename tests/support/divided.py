@@ -8,9 +8,10 @@ import sys
 from typing import Any
 
 import numpy as np
+import pytest
 
 import cuslayer as cs
-from cuslayer.backend import generator_state, to_numpy
+from cuslayer.backend import generator_state
 from cuslayer.data import Arrays, Loader
 from cuslayer.distributed import Context, DataParallel, world
 from cuslayer.training import Trainer
@@ -26,6 +27,9 @@ def networks(*names: str) -> dict[str, Any]:
         "CNN": lambda: cs.Network("6x6x2-4c3-2a-3", srm),
         "delays and dropout": lambda: cs.Sequential(
             cs.Dense((6, 6, 2), 12), srm, cs.Delay(12, dt=1.0), cs.Dropout(0.3), cs.Dense(12, 3), srm
+        ),
+        "batch normalization": lambda: cs.Sequential(
+            cs.Dense((6, 6, 2), 12), cs.BatchNorm(12, height=6.0, trained=True), srm, cs.Dense(12, 3), srm
         ),
     }
     return {name: make for name, make in found.items() if not names or name in names}
@@ -62,11 +66,10 @@ def trained(
     mine, batches = trainer(make, context, **options), loader(*data)
     scores = [tuple(mine.train(batches)) for _ in range(epochs)]
     scores.append(tuple(mine.test(loader(*data, shuffle=False))))
-    arrays = {name: to_numpy(p.data) for name, p in mine.net.named_parameters().items()}
     return {
         "scores": scores,
         "gradients": mine.gradients.epochs,
-        "weights": {name: digest(a) for name, a in arrays.items()},
+        "weights": {name: digest(a) for name, a in mine.net.state().items()},
         "optimizer": {name: digest(a) for name, a in mine.optimizer.state().items()},
         "generator": generator_state(),
     }
@@ -76,11 +79,23 @@ def digest(a: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()
 
 
+def emulated(make: Any, context: Context | None = None) -> dict[str, Any]:
+    """Return what `trained` does of 20 steps of a batch of 4 on emulated CUDA, where threads have one order."""
+    from tests.support import fake_cupy
+    from tests.support.emulator import launch
+
+    with pytest.MonkeyPatch.context() as patch, fake_cupy.in_use():
+        for passes in ("_PLAIN", "_FIBERS"):
+            patch.setattr(launch, passes, getattr(launch, passes)[:1])
+        return trained(make, context, epochs=20, data=(4, 4, 8))
+
+
 def main() -> None:
     """Train by the processes of mpiexec; process 0 prints what each has computed, as JSON."""
     cs.use("cpu")
-    context = world()
-    found = {name: context.gather(trained(make, context)) for name, make in networks(*sys.argv[1:]).items()}
+    context, (way, *names) = world(), sys.argv[1:]
+    work = {"cpu": trained, "cuda": emulated}[way]
+    found = {name: context.gather(work(make, context)) for name, make in networks(*names).items()}
     if context.rank == 0:
         print(json.dumps(found))
 

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Seconds for a program, and those in which all end after one process has died.
 LIMIT, END = 120.0, 10.0
-_PROCESS = re.compile(r"(\d+) \((\d+)\)")
+_RANK = re.compile(rb"(?:^|\0)PMI_RANK=(\d+)\0")
 
 
 def missing() -> str | None:
@@ -51,37 +52,68 @@ def run(processes: int, *arguments: str, out: Path) -> tuple[int, str]:
     return code, out.read_text()
 
 
+def start_train(processes: int, *options: str, out: Path) -> subprocess.Popen[str]:
+    """Start `cuslayer train` by mpiexec."""
+    return start(processes, str(ROOT / "cuslayer_main.py"), "train", *options, out=out)
+
+
 def train(processes: int, *options: str, out: Path) -> tuple[int, str]:
     """Run `cuslayer train` by mpiexec."""
-    return run(processes, str(ROOT / "cuslayer_main.py"), "train", *options, out=out)
+    program = start_train(processes, *options, out=out)
+    return program.wait(LIMIT), out.read_text()
+
+
+def processes_of(program: subprocess.Popen[str]) -> dict[int, int]:
+    """Return the numbers that the system has given to the processes that mpiexec has started, by rank; Linux."""
+    parents, found = {}, {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, IndexError):  # of a process that has ended meanwhile
+            if entry.name.isdigit():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    for number in sorted(parents):
+        above = number
+        while above in parents and above != program.pid:
+            above = parents[above]
+        with suppress(OSError):
+            rank = _RANK.search(Path(f"/proc/{number}/environ").read_bytes())
+            if above == program.pid and rank:
+                found.setdefault(int(rank[1]), number)  # not what it has started itself
+    return found
 
 
 def kill_one(
-    processes: int, rank: int, *options: str, out: Path, when: Callable[[], bool], delay: float = 0.0
-) -> tuple[float, str]:
-    """Run `cuslayer train` by mpiexec and kill one of its processes.
+    processes: int,
+    rank: int,
+    *options: str,
+    out: Path,
+    when: Callable[[], bool],
+    delay: float = 0.0,
+    by: signal.Signals = signal.SIGKILL,
+) -> tuple[float | None, str]:
+    """Run `cuslayer train` by mpiexec and send a signal to one of its processes.
 
     Args:
         processes: the number of processes.
-        rank: which one is killed.
+        rank: which one gets it.
         options: the options of the command.
         out: the file for what is printed.
-        when: it is killed when this becomes True,
+        when: it is sent when the process runs and this is True,
         delay: and so many seconds later.
+        by: the signal.
 
     Returns:
-        The seconds until all had ended, and what was printed.
+        The seconds until all had ended, None if they had before; and what was printed.
     """
-    program = start(processes, str(ROOT / "cuslayer_main.py"), "train", *options, out=out)
-    limit = time.monotonic() + LIMIT
+    program = start_train(processes, *options, out=out)
+    limit, sent = time.monotonic() + LIMIT, None
     while program.poll() is None and time.monotonic() < limit:
-        found = dict(_PROCESS.findall(out.read_text().partition("processes, with")[2].partition("\n")[0]))
-        if str(rank) in found and when():
+        if when() and rank in processes_of(program):
             time.sleep(delay)
-            if program.poll() is None:
-                os.kill(int(found[str(rank)]), signal.SIGKILL)
+            number = processes_of(program).get(rank)
+            if number is not None:
+                os.kill(number, by)
+                sent = time.monotonic()
             break
         time.sleep(0.005)
-    killed = time.monotonic()
     program.wait(LIMIT)
-    return time.monotonic() - killed, out.read_text()
+    return None if sent is None else time.monotonic() - sent, out.read_text()

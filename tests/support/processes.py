@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -25,14 +28,17 @@ class Queued(Context):
         self.rank, self.size, self._queues = rank, size, queues
         # What has come before it was asked for, by its sender and its tag.
         self._early: dict[tuple[int, Any], list[Any]] = {}
+        # Transfers that wait for it, the first of which gets what comes first.
+        self._waiting: dict[tuple[int, Any], list[Any]] = {}
 
     def _put(self, rank: int, tag: Any, value: Any) -> None:
         self._queues[self.rank][rank].put((tag, value))
 
-    def _get(self, rank: int, tag: Any) -> Any:
+    def _get(self, rank: int, tag: Any, limit: float = LIMIT) -> Any:
+        """Return what has come from a process; raise Empty if nothing does within so many seconds."""
         waiting = self._early.setdefault((rank, tag), [])
         while not waiting:
-            found, value = self._queues[rank][self.rank].get(timeout=LIMIT)
+            found, value = self._queues[rank][self.rank].get(timeout=limit)
             self._early.setdefault((rank, found), []).append(value)
         return waiting.pop(0)
 
@@ -48,12 +54,7 @@ class Queued(Context):
             if parts[rank].size:
                 self._put(rank, tag, parts[rank].copy())
 
-        def receive() -> None:
-            for rank in others:
-                if into[rank].size:
-                    into[rank][...] = self._get(rank, tag)
-
-        return _Later(receive)
+        return _Later(self, {rank: into[rank] for rank in others if into[rank].size}, tag)
 
     def begin_sum(self, array: Any) -> Request:
         # In the order of arrival at this process, which differs from the others'.
@@ -64,16 +65,28 @@ class Queued(Context):
 
 
 class _Later(Request):
-    """A transfer that is complete when it is asked for the third time."""
+    """A transfer that is complete when it is asked for the third time at the earliest; asking does not wait."""
 
-    def __init__(self, receive: Callable[[], None]) -> None:
-        self._receive, self._asked = receive, 0
+    def __init__(self, context: Queued, into: dict[int, Any], tag: Any) -> None:
+        self._context, self._into, self._tag = context, into, tag
+        for rank in into:
+            context._waiting.setdefault((rank, tag), []).append(self)
+        self._asked, self._begun = 0, time.monotonic()
 
     def done(self) -> bool:
         self._asked += 1
-        if self._asked == 3:
-            self._receive()
-        return self._asked >= 3
+        if self._asked < 3:
+            return False
+        for rank in list(self._into):
+            line = self._context._waiting[rank, self._tag]
+            with suppress(Empty):
+                if line[0] is self:
+                    self._into[rank][...] = self._context._get(rank, self._tag, 1e-4)
+                    line.pop(0)
+                    del self._into[rank]
+        if self._into and time.monotonic() > self._begun + LIMIT:
+            raise Empty(f"processes {list(self._into)} have sent nothing")
+        return not self._into
 
 
 def together(size: int, work: Callable[[Context], Any]) -> list[Any]:

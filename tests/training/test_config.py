@@ -83,7 +83,7 @@ OTHER = Config(
     initialization="slayer",
     firing_rate=45.0,
     **{"data": "some/folder", "train_list": "a.txt", "test_list": "b.txt", "out": "results/1"},
-    **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True},
+    **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True, "sparsity": (1e-6, 200.0)},
 )
 
 
@@ -331,7 +331,9 @@ def test_objects_made_from_a_configuration():
     cs.seed(0)
     net = config.network()
     assert net.notation == "30x34x2-16c5-2a-32-20-10avg"
-    loss = config.loss()
+    sparse = config.loss()
+    assert (sparse.weight, sparse.allowed) == (1e-6, 200.0)
+    loss = sparse.loss
     assert (loss.true, loss.false, loss.region, loss.neuron) == (30.0, 3.0, (20, 221), config.neuron)
     optimizer = config.make_optimizer(net.parameters())
     assert isinstance(optimizer, cs.SGD)

@@ -33,7 +33,7 @@ def test_curves(figure):
     assert lines(loss) == {"train": ([1, 2], [400.0, 200.0]), "test": ([1, 2], [300.0, 250.0])}
     assert lines(accuracy) == {"train": ([1, 2], [0.1, 0.7]), "test": ([1, 2], [0.2, 0.6])}
     assert (loss.get_xlabel(), loss.get_ylabel(), loss.get_yscale()) == ("epoch", "loss of a sample", "log")
-    assert (accuracy.get_xlabel(), accuracy.get_ylabel(), accuracy.get_yscale()) == ("epoch", "accuracy", "linear")
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel(), accuracy.get_yscale()) == ("epoch", "accuracy (%)", "linear")
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "test"]
 
 

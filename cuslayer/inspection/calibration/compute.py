@@ -14,6 +14,7 @@ from cuslayer.data.batches import preserved_epoch
 from cuslayer.inspection.calibration.result import Calibration, LayerCalibration
 from cuslayer.inspection.structure import check_network, check_neurons, eval_mode
 from cuslayer.layers.base import Layer, Synapse
+from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Graph, Node, flow, output_neurons
 from cuslayer.network.input import as_input, finite_input
@@ -48,9 +49,12 @@ def calibrate(
 
     Layer after layer, the weights are multiplied by the factor c for which the neurons after the layer, with the
     potential ``u = c psp(W s) + refraction``, have the given mean rate. Gains of pooling layers are scaled as weights
-    are, and the weights among `Recurrent` neurons as those before them. The search for c starts where the potential has
-    a standard deviation of ``theta / 2`` (fluctuation-driven initialization) and is a bisection. The directions of the
-    weights do not change. Layers see the spikes of the layers before them at their new rates. Dropout is off.
+    are, and the weights among `Recurrent` neurons as those before them. A `BatchNorm` gets the mean and the variance of
+    the input, and its factor is scaled in place of the weights before it.
+
+    The search for c starts where the potential has a standard deviation of ``theta / 2`` (fluctuation-driven
+    initialization) and is a bisection. The directions of the weights do not change. Layers see the spikes of the layers
+    before them at their new rates. Dropout is off.
 
     If no factor reaches the rate, because too few inputs have spikes, the layer is scaled to half of the highest rate
     that it can have. If the input of a skip connection alone gives the neurons a higher rate, the layer is scaled to
@@ -193,6 +197,8 @@ class Run:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, as_neuron("calibrate", stage), inputs[0])
+        if isinstance(stage, BatchNorm):
+            return self._normalized(node, stage, inputs[0])
         data = node(*(value.tensor for value in inputs))
         upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
         # Of several layers without neurons between, the last one with weights is scaled.
@@ -205,6 +211,15 @@ class Run:
             weighted = (stage,)
         again = lambda factor: node(*(value.again(factor) for value in inputs))  # noqa: E731
         return Value(data, again, upstream, mixed, weighted)
+
+    def _normalized(self, node: Node, norm: BatchNorm, x: Value) -> Value:
+        """Return the output of a normalization, which takes away what layers before it are scaled by."""
+        norm.observe(x.tensor)
+        data, layers = node(x.tensor), tuple[Layer, ...]() if id(norm) in self.done else (norm,)
+        if layers and norm.scale == "none" and norm.gain is None:
+            layers = (*x.to_scale, norm) if x.to_scale and not x.mixed else ()
+        given = x.again if len(layers) > 1 else lambda factor: x.tensor
+        return Value(data, lambda factor: _times(node(given(1.0)), factor), layers, weighted=(norm,))
 
     def _may_scale(self, stage: Any) -> bool:
         return isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done

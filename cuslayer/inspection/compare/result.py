@@ -12,7 +12,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.network.graph import Address
-from cuslayer.plot.axes import BLUE, FAINT, VERMILION, axes, open_frame
+from cuslayer.plot.axes import axes, open_frame
+from cuslayer.plot.style import palette
 
 MODES = ("slayer", "exact")
 
@@ -128,12 +129,13 @@ class GradientComparison:
         op = "plot"
         check.one_of(op, "value", value, ("cosine", "ratio"))
         ax = axes(op, ax, (7.0, 0.8 + 0.28 * len(self.rows)))
+        colors = palette(ax)
         of: Callable[[Comparison, str], float] = getattr(Comparison, value)
-        for mode, shade, aside in zip(MODES, (BLUE, VERMILION), (-0.2, 0.2), strict=True):
+        for mode, shade, aside in zip(MODES, (colors.blue, colors.vermilion), (-0.2, 0.2), strict=True):
             sizes = [of(row, mode) for row in self.rows]
             known = [(at, size) for at, size in enumerate(sizes) if math.isfinite(size)]
             ax.barh([at + aside for at, _ in known], [s for _, s in known], height=0.38, color=shade, label=mode)
-        ax.axvline(1.0, color=FAINT, linewidth=1.0, linestyle="--")
+        ax.axvline(1.0, color=colors.faint, linewidth=1.0, linestyle="--")
         ax.set_yticks(range(len(self.rows)), [f"{row.layer} {row.perturbed}" for row in self.rows])
         ax.set_ylim(len(self.rows) - 0.5, -0.5)  # the first row on top, also on shared axes
         if value == "cosine":

@@ -12,7 +12,7 @@ from cuslayer.backend import to_device, to_numpy
 from cuslayer.inspection.energy.result import LayerOperations, Operations
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import check_network, eval_mode, layer_name, units
-from cuslayer.layers import Affine, Layer
+from cuslayer.layers import Affine, Layer, Recurrent
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.input import finite_input
@@ -88,9 +88,14 @@ def ops(
             integrated = y.size / samples if isinstance(node.stage, Affine) else 0.0
             sums = float((counts * synapses).sum()) / samples + added
             found[node.number] = sums, 0.0 if spikes else dense, dense, integrated
+        if isinstance(node.stage, Recurrent):
+            synapses, sent = fan_out(node.stage.layer, y.shape[2:]), node.stage.returning(y)
+            counts = to_numpy(sent.data.sum(axis=(0, 1)))
+            back[node.number] = float((counts * synapses).sum()) / samples, len(y) * float(np.sum(synapses))
         return y
 
     sizes: dict[int, float] = {}
+    back: dict[int, tuple[float, float]] = {}
 
     def after(node: Node, y: Tensor, u: Any) -> Tensor:
         sizes[node.number] = y.size / samples
@@ -106,4 +111,8 @@ def ops(
         accumulates, macs, dense, updates = found[node.number]
         updates += 0.0 if unit.neurons is None else sizes[unit.neurons.number]
         rows.append(LayerOperations(unit.address, layer_name(unit), accumulates, macs, dense, updates))
+        if unit.neurons is not None and unit.neurons.number in back:
+            own = check.one_line(unit.neurons.stage.layer)
+            accumulates, dense = back[unit.neurons.number]
+            rows.append(LayerOperations(unit.neurons.address, own, accumulates, 0.0, dense, 0.0))
     return Operations(tuple(rows), **energies)

@@ -12,9 +12,10 @@ from cuslayer.inspection.health.advice import SCALES, Advice
 from cuslayer.inspection.health.first_step import FirstStep
 from cuslayer.inspection.health.layer import EDGES, LayerHealth
 from cuslayer.network.graph import Address
-from cuslayer.plot.axes import FAINT, INK, ORANGE, SKY, VERMILION, axes_grid, colors, open_frame
+from cuslayer.plot.axes import axes_grid, open_frame, percent_axis
+from cuslayer.plot.style import palette
 
-_SHARES = (("never", SKY), ("always", VERMILION), ("locked", ORANGE))
+_SHARES = ("never", "always", "locked")
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,17 +99,21 @@ class NetworkHealth:
         axes = axes_grid(axes, "three", (11.0, 3.4), 1, 3)
         shares, potentials, errors = axes
         names, at = [str(found.layer) for found in self.layers], np.arange(len(self.layers))
-        for aside, (name, shade) in zip((-0.27, 0.0, 0.27), _SHARES, strict=True):
+        colors = palette(shares)
+        for aside, name, shade in zip((-0.27, 0.0, 0.27), _SHARES, colors.series(3), strict=True):
             shares.bar(at + aside, [getattr(found, name) for found in self.layers], width=0.25, color=shade, label=name)
-        shares.set(ylabel="share of neurons", ylim=(0, 1.02))
-        for found, shade in zip(self.layers, colors(len(self.layers)), strict=True):
+        shares.set_ylim(0, 1.02)
+        percent_axis(shares.yaxis, "neurons")
+        for found, shade in zip(self.layers, colors.series(len(self.layers)), strict=True):
             density = found.histogram / np.diff(EDGES)
             potentials.stairs(density, EDGES, color=shade, linewidth=1.4, label=f"layer {found.layer}")
         middle = np.linspace(EDGES[0], EDGES[-1], 241)
-        potentials.plot(middle, np.exp(-abs(middle)), color=FAINT, linestyle="--", label="surrogate")
-        potentials.set(xlabel="u - theta, in widths of the surrogate", ylabel="density", xlim=(EDGES[0], EDGES[-1]))
+        potentials.plot(middle, np.exp(-abs(middle)), color=colors.faint, linestyle="--", label="surrogate")
+        potentials.set(
+            xlabel="u - theta, in widths of the surrogate", ylabel="density (1 / width)", xlim=(EDGES[0], EDGES[-1])
+        )
         sizes = [self.error(found.layer) for found in self.layers]
-        errors.plot(at, sizes, color=INK, marker="o", markersize=4, linewidth=1.4, label="error")
+        errors.plot(at, sizes, color=colors.ink, marker="o", markersize=4, linewidth=1.4, label="error")
         errors.set(ylabel="error, over that of the last layer", yscale="log" if all(s > 0 for s in sizes) else "linear")
         for ax in (shares, errors):
             ax.set_xticks(at, names)

@@ -50,10 +50,10 @@ function drawTraces(known, errors) {
     mode: "markers", hoverinfo: "skip", marker: { color: color("ink"), size: 6 } });
   const rows = ["spikes", "potential", "weighted"].filter((name) => errors && errors[name]);
   const inside = POTENTIAL + rows.length * (GAP + ERROR), annotations = [];
-  const layout = canvas({ height: inside + 72, margin: { l: 58, r: 12, t: 26, b: 46 }, hovermode: "x", dragmode: "zoom",
+  const layout = canvas({ height: inside + 72, margin: { l: left(), r: 12, t: 26, b: 46 }, hovermode: "x", dragmode: dragmode(),
     showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" }, annotations,
     xaxis: axis({ title: { text: "time (ms)" }, range: rasters.range(), showgrid: false, anchor: yOf(rows.length) }),
-    yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6 }), shapes: cursors(rows.length) });
+    yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6, title: { text: "u (a.u.)", standoff: 6 } }), shapes: cursors(rows.length) });
   rows.forEach((kind, row) => {
     const top = 1 - (POTENTIAL + row * (GAP + ERROR) + GAP) / inside;
     const name = `error on the ${kind === "weighted" ? "weighted input" : kind}`;
@@ -62,7 +62,9 @@ function drawTraces(known, errors) {
     annotations.push(heading(name, top));
     traces.push({ ...line(errors[kind], name, "red", yOf(row + 1)), showlegend: false });
   });
-  const node = $("traces"), first = !node.data;
+  const node = $("traces"), first = !node.data, ends = (best) => short(known.potential.reduce((a, u) => best(a, u)));
+  node.setAttribute("aria-label", `Potential u of the neuron over time, from ${ends(Math.min)} to ${ends(Math.max)}, with ` +
+    `${spikes.length} spikes; the threshold theta is ${short(theta)}.${rows.length ? " Below it its errors." : ""}`);
   Plotly.react(node, traces, layout, CONFIG);
   if (first) node.on("plotly_click", ({ points }) => moveTo(Math.round(points[0].x / dt)));
 }
@@ -103,6 +105,13 @@ function drawFrame() {
   $("frame-caption").textContent = `input: events of the last ${short(model.frame)} ms${colors}`;
 }
 
+// Move to the spike of the chosen neuron before or after the chosen time.
+function moveToSpike(direction) {
+  const times = [...model.times(chosen.layer, chosen.neuron)], after = (t) => direction * (t - chosen.time) > 0;
+  const time = direction > 0 ? times.find(after) : times.findLast(after);
+  if (time !== undefined) moveTo(time);
+}
+
 function showSample() {
   rasters.draw();
   // Select the neuron of the last layer that fires most, at its first spike.
@@ -134,6 +143,11 @@ function start() {
     $("neuron").value = Math.max(0, Math.min(most, number));
     choose(chosen.layer, Number($("neuron").value), chosen.time);
   };
+  $("previous").onclick = () => moveToSpike(-1);
+  $("next").onclick = () => moveToSpike(1);
+  $("zoom-in").onclick = () => rasters.zoomTo(0.5, chosen.time);
+  $("zoom-out").onclick = () => rasters.zoomTo(2, chosen.time);
+  $("whole").onclick = () => rasters.zoomTo(null, chosen.time);
   document.addEventListener("keydown", (event) => {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const modified = event.ctrlKey || event.altKey || event.metaKey;
@@ -141,12 +155,15 @@ function start() {
     event.preventDefault();
     moveTo(chosen.time + direction * (event.shiftKey ? 10 : 1));
   });
+  PHONE.addEventListener("change", showNeuron);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     rasters.draw();
     showNeuron();
     showTime();
   });
   showSample();
+  // Plotly measures texts in a picture beside the page.
+  $("js-plotly-tester")?.setAttribute("aria-hidden", "true");
   performance.mark("drawn");
 }
 

@@ -2,7 +2,8 @@
 "use strict";
 
 const COLUMNS = 700; // maximum of a bitmap; its rows are limited by the pixels
-const LOWEST = 92, HIGHEST = 220, TOGETHER = 600, GAP = 34; // heights in pixels: of one raster, of all, and of the gap
+const LOWEST = 92, HIGHEST = 220, TOGETHER = 600; // heights in pixels: of one raster, and of all
+const GAP = 34, PHONE_GAP = 50; // of the gap above each, for a heading of one line, and of two
 
 // Escape text for Plotly, which reads markup.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -21,11 +22,18 @@ const canvas = (more) => ({ paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(
   font: { family: "system-ui, sans-serif", size: 12, color: color("ink") },
   hoverlabel: { bgcolor: color("panel"), bordercolor: color("line"), font: { color: color("ink") } }, ...more });
 
+// Whether the page is as narrow as a phone: headings have two lines then.
+const PHONE = matchMedia("(max-width: 520px)");
+const left = () => (PHONE.matches ? 44 : 58);
+
 const CONFIG = { responsive: true, displayModeBar: false };
+
+// A finger scrolls the page: the buttons zoom.
+const dragmode = () => (matchMedia("(pointer: coarse)").matches ? false : "zoom");
 
 // Return the heading above a plot with its top at y, 0 to 1 in the figure.
 const heading = (text, y) => ({ text: plain(text), xref: "paper", yref: "paper", x: 0, y, xanchor: "left",
-  yanchor: "bottom", showarrow: false, font: { color: color("faint"), size: 12 } });
+  yanchor: "bottom", align: "left", showarrow: false, font: { color: color("faint"), size: 12 } });
 
 // Return the bitmap of a layer's spikes within steps and neurons, both [first, end).
 function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], rows) {
@@ -53,6 +61,7 @@ class Rasters {
   constructor(node, model, pick, zoom) {
     Object.assign(this, { node, model, pick, zoom });
     this.high = Math.round(Math.max(LOWEST, Math.min(HIGHEST, TOGETHER / model.layers.length - GAP)));
+    PHONE.addEventListener("change", () => this.draw());
   }
 
   ink() {
@@ -69,21 +78,25 @@ class Rasters {
     this.steps = [0, this.model.steps];
     this.ranges = this.model.layers.map((_, layer) => [0, this.model.neurons(layer)]);
     const { model, node, high } = this, layers = model.layers.length, dt = model.dt;
-    const height = layers * (high + GAP) + 40, inside = height - 46;
-    const layout = canvas({ height, margin: { l: 58, r: 12, t: 2, b: 44 }, dragmode: "zoom", annotations: [],
+    const gap = PHONE.matches ? PHONE_GAP : GAP, height = layers * (high + gap) + 40, inside = height - 46;
+    const layout = canvas({ height, margin: { l: left(), r: 12, t: 2, b: 44 }, dragmode: dragmode(), annotations: [],
       xaxis: axis({ title: { text: "time (ms)" }, range: [-dt / 2, (model.steps - 0.5) * dt], anchor: yOf(layers - 1),
         showgrid: false, minallowed: -dt / 2, maxallowed: (model.steps - 0.5) * dt }) });
     this.maps = this.bitmaps();
     const traces = this.maps.map((map, layer) => {
-      const top = 1 - (layer * (high + GAP) + GAP - 10) / inside, count = model.neurons(layer);
+      const top = 1 - (layer * (high + gap) + gap - 10) / inside, count = model.neurons(layer);
       layout[yAxisOf(layer)] = axis({ domain: [Math.max(0, top - high / inside), top], range: [-0.5, count - 0.5],
         minallowed: -0.5, maxallowed: count - 0.5, nticks: 4, showgrid: false, tickformat: "d" });
-      layout.annotations.push(heading(this.heading(layer), top));
+      const [name, ...rest] = this.heading(layer).map(plain), phone = PHONE.matches;
+      const text = phone ? `${name}<br>${rest.join(" · ")}` : [name, ...rest].join(" · ");
+      layout.annotations.push({ ...heading("", top), text, xshift: phone ? -left() : 0 });
       return { type: "heatmap", z: map.z, x0: map.x0, dx: map.dx, y0: map.y0, dy: map.dy, xaxis: "x",
         yaxis: yOf(layer), zmin: 0, zmax: 1, colorscale: this.ink(), showscale: false, zsmooth: false,
         hovertemplate: "%{x:.6~g} ms, neuron %{y:.0f}<extra></extra>" };
     });
     layout.shapes = this.shapes();
+    node.setAttribute("aria-label", `Spikes of each layer over time, ${layers} rasters one below the other: ` +
+      `${model.layers.map((_, layer) => this.heading(layer).join(" · ")).join("; ")}.`);
     const first = !node.data;
     Plotly.react(node, traces, layout, CONFIG);
     if (first) {
@@ -92,10 +105,11 @@ class Rasters {
     }
   }
 
+  // Return what a raster shows: the layer, its shape, its spikes.
   heading(layer) {
     const { model } = this, { name, shape } = model.layers[layer], { times } = model.spikes(layer);
     const count = model.neurons(layer), rate = (1000 * times.length) / (count * model.steps * model.dt);
-    return `${name} · ${shape.join(" × ")} · ${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`;
+    return [name, shape.join(" × "), `${times.length.toLocaleString("en")} spikes, ${short(rate)} Hz a neuron`];
   }
 
   // Return the time cursor, a line in each raster, and a line at the selected neuron.
@@ -112,6 +126,14 @@ class Rasters {
   mark(chosen) {
     this.chosen = chosen;
     Plotly.relayout(this.node, { shapes: this.shapes() });
+  }
+
+  // Show another part of time around a step: a share of the visible one, or all of it for null.
+  zoomTo(share, step) {
+    const { model, node } = this, { dt, steps } = model, [low, high] = this.range(), ends = [-dt / 2, (steps - 0.5) * dt];
+    const long = Math.min(ends[1] - ends[0], Math.max(5 * dt, (high - low) * (share ?? Infinity)));
+    const start = Math.max(ends[0], Math.min(ends[1] - long, step * dt - long / 2));
+    Plotly.relayout(node, { "xaxis.range": [start, start + long] });
   }
 
   // Return the visible range of time, ms.

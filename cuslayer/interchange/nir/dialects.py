@@ -44,6 +44,7 @@ class Dialect(NamedTuple):
         linear: whether there is Linear; else Affine with a bias of 0 stands for it.
         sums: whether there is SumPool2d; else AvgPool2d stands for it.
         frames: whether neurons may be those of frames.
+        loops: how neurons feed themselves: by "edges" of the graph, in a "graph" within it, or not, None.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Dialect(NamedTuple):
     linear: bool = True
     sums: bool = True
     frames: bool = True
+    loops: str | None = "edges"
 
     def tau(self, keep: Array, step: float) -> Array:
         """Return the time constant of which a step keeps a share."""
@@ -80,7 +82,7 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("nir"),
-        Dialect("snntorch", step=1e-4, sums=False),
+        Dialect("snntorch", step=1e-4, sums=False, loops="graph"),
         Dialect("norse", step=1e-3, reads_r=False),
         Dialect(
             "sinabs",
@@ -92,6 +94,7 @@ DIALECTS = {
             current=False,
             linear=False,
             frames=False,
+            loops=None,
         ),
     )
 }

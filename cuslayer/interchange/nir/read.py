@@ -12,13 +12,11 @@ from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import conv_inward, dense_inward
 from cuslayer.interchange.hdf5_tree import read_tree
 from cuslayer.interchange.nir.dialects import dialect_of
+from cuslayer.interchange.nir.graph import NEURONS, RECURRENT, SYNAPSES, chain
 from cuslayer.interchange.nir.neurons import Written, neuron_of, note_in, noted_neuron
-from cuslayer.layers import Conv, Delay, Dense, Pool, Shift
+from cuslayer.layers import Conv, Delay, Dense, Pool, Recurrent, Shift
 from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
-
-_NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
-_KINDS = ("Input", "Output", "Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", "Delay", *_NEURONS)
 
 
 def import_nir(
@@ -31,10 +29,11 @@ def import_nir(
 ) -> Sequential:
     """Read a network from a NIR file, or from a graph of the package nir.
 
-    Read are Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF,
-    IF and Threshold, in a chain. Frames become (H, W, C). Constants of neurons become those of `LIF` and `CUBA`; a gain
-    of the input that is the same for all is in theta, one that is not in the weights. The output of a network from
-    `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
+    Read are Linear, Affine, Conv2d, SumPool2d, AvgPool2d, Flatten before Linear, Delay, LIF, CubaLIF, IF and Threshold,
+    in a chain. Neurons that feed themselves through weights, in a loop of the graph or in a graph within it, become
+    `Recurrent`, whose spikes come back a step later. Frames become (H, W, C). Constants of neurons become those of
+    `LIF` and `CUBA`; a gain of the input that is the same for all is in theta, one that is not in the weights. The
+    output of a network from `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
 
     Args:
         source: the file, or a graph: an object with ``to_dict()``.
@@ -49,8 +48,9 @@ def import_nir(
         The network.
 
     Raises:
-        ValueError: the file is missing, damaged or not HDF5, or has more than max_bytes; the graph is no chain, as with
-            recurrence; a node is unknown, or has values that have no form here; or a shape does not fit.
+        ValueError: the file is missing, damaged or not HDF5, or has more than max_bytes; the graph is no chain, but
+            for neurons that feed themselves; a node is unknown, or has values that have no form here; or a shape does
+            not fit.
         TypeError: an argument has the wrong type.
         ImportError: h5py is not installed, which data needs that is compressed otherwise than by gzip.
 
@@ -64,8 +64,8 @@ def import_nir(
     else:
         op, document = read_tree("import_nir", source, max_bytes)
         graph = document.get("node")
-    nodes = _chain(op, graph)
-    notes = [note for _, fields in nodes if (note := note_in(fields)) is not None]
+    nodes = chain(op, graph)
+    notes = [note for _, fields in nodes if (note := note_in(fields.get("neuron", fields))) is not None]
     note = notes[0] if notes else {}
     spoken = dialect_of("import_nir", note.get("dialect", "nir") if dialect is None else dialect)
     dt = check.time_step("import_nir", "dt", note.get("dt", 1.0) if dt is None else dt)
@@ -81,45 +81,6 @@ def import_nir(
                 raise
             raise ValueError(f"{op}: node {name} is wrong: {check.one_line(str(problem))[1:-1]}") from None
     return Sequential(*reading.stages)
-
-
-def _chain(op: str, graph: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the names and fields of the nodes from the input to the output.
-
-    Raises:
-        ValueError: the graph is none, or no chain.
-    """
-    nodes = graph.get("nodes") if isinstance(graph, dict) else None
-    if not isinstance(nodes, dict) or "edges" not in graph:
-        raise ValueError(f"{op}: it has no graph of NIR, a node with nodes and edges")
-    edges = np.asarray(graph["edges"])
-    if edges.size and (edges.ndim != 2 or edges.shape[1] != 2):
-        raise ValueError(f"{op}: edges must be pairs of names, got shape {edges.shape}")
-    after: dict[str, str] = {}
-    for pair in edges.tolist() if edges.size else []:
-        first, second = (end.decode() if isinstance(end, bytes) else str(end) for end in pair)
-        if first not in nodes or second not in nodes:
-            raise ValueError(f"{op}: an edge from {check.one_line(first)} to {check.one_line(second)} has no nodes")
-        if after.setdefault(first, second) != second or list(after.values()).count(second) > 1:
-            raise ValueError(f"{op}: it must be a chain, without branches and recurrence; see {check.one_line(first)}")
-    starts = [name for name in nodes if name not in after.values()]
-    if len(starts) != 1:
-        raise ValueError(f"{op}: it must be a chain from one input, got {len(starts)} beginnings")
-    found, name = [], starts[0]
-    while True:
-        fields = nodes[name]
-        kind = fields.get("type") if isinstance(fields, dict) else None
-        kind = kind.decode() if isinstance(kind, bytes) else kind
-        if kind == "NIRGraph":
-            raise ValueError(f"{op}: node {check.one_line(name)} is a graph, as of recurrence, which is not read")
-        check.one_of(op, f"the type of node {check.one_line(name)}", kind, _KINDS)
-        found.append((name, {**fields, "type": kind}))
-        if name not in after:
-            break
-        name = after[name]
-    if len(found) != len(nodes):
-        raise ValueError(f"{op}: it must be a chain, but {len(nodes) - len(found)} of its nodes are not on it")
-    return found
 
 
 class _Reading:
@@ -146,20 +107,24 @@ class _Reading:
             self.shape = _inward(np.ravel(np.asarray(fields.get("shape", ()))).tolist())
         elif kind == "Flatten":
             self.flat = len(self.shape) == 3
-        elif kind in ("Linear", "Affine"):
-            self._dense(where, fields)
-        elif kind == "Conv2d":
-            self._conv(where, fields)
+        elif kind in SYNAPSES:
+            self.stages.append(self._synapse(where, fields))
+            self.flat = False
         elif kind in ("SumPool2d", "AvgPool2d"):
             self._pool(where, kind, fields)
         elif kind == "Delay":
             self._delay(where, fields)
-        elif kind in _NEURONS:
-            self._neurons(where, kind, fields)
-        if kind in ("Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d"):
+        elif kind == RECURRENT:
+            self._recurrent(where, fields)
+        elif kind in NEURONS:
+            self._neurons(where, fields)
+        if kind in (*SYNAPSES, "SumPool2d", "AvgPool2d"):
             self.shape = self.stages[-1].output_shape(self.shape or None) or ()
 
-    def _dense(self, where: str, fields: dict[str, Any]) -> None:
+    def _synapse(self, where: str, fields: dict[str, Any]) -> Dense | Conv:
+        return self._conv(where, fields) if fields["type"] == "Conv2d" else self._dense(where, fields)
+
+    def _dense(self, where: str, fields: dict[str, Any]) -> Dense:
         weight = _numbers(where, fields, "weight")
         if weight.ndim != 2:
             raise ValueError(f"{where}: weight must be (outputs, inputs), got shape {weight.shape}")
@@ -172,10 +137,9 @@ class _Reading:
         features = self.shape or (inputs,)
         layer = Dense(features, weight.shape[0], bias=bias)
         layer.weight.data = to_device(dense_inward(weight, features).astype(np.float32))
-        self.stages.append(layer)
-        self.flat = False
+        return layer
 
-    def _conv(self, where: str, fields: dict[str, Any]) -> None:
+    def _conv(self, where: str, fields: dict[str, Any]) -> Conv:
         weight = _numbers(where, fields, "weight")
         if weight.ndim != 4:
             raise ValueError(f"{where}: weight must be (outputs, inputs, rows, columns), got shape {weight.shape}")
@@ -195,7 +159,7 @@ class _Reading:
             )
         layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, bias=bias, **options)
         layer.weight.data = to_device(conv_inward(weight).astype(np.float32))
-        self.stages.append(layer)
+        return layer
 
     def _pool(self, where: str, kind: str, fields: dict[str, Any]) -> None:
         kernel = _pair(where, fields, "kernel_size", 1)
@@ -208,12 +172,16 @@ class _Reading:
         gain = 1.0 if kind == "SumPool2d" else 1.0 / math.prod(kernel)
         self.stages.append(Pool(kernel, stride=stride, padding=padding, gain=gain))
 
-    def _delay(self, where: str, fields: dict[str, Any]) -> None:
+    def _steps(self, where: str, fields: dict[str, Any]) -> Array:
+        """Return the delays of a node in steps."""
         steps = _numbers(where, fields, "delay").astype(np.float64) / self.how.step
         steps = np.where(abs(steps - np.rint(steps)) < 1e-4, np.rint(steps), steps)
         if (steps < 0).any():
             raise ValueError(f"{where}: delay must not be negative")
-        dt = self.how.dt
+        return steps
+
+    def _delay(self, where: str, fields: dict[str, Any]) -> None:
+        steps, dt = self._steps(where, fields), self.how.dt
         if steps.size and (steps == steps.flat[0]).all():
             self.stages.append(Shift(float(steps.flat[0]) * dt, dt=dt))
             return
@@ -222,22 +190,50 @@ class _Reading:
         layer.delay.data = to_device(np.ascontiguousarray(steps * dt, dtype=np.float32))
         self.stages.append(layer)
 
-    def _neurons(self, where: str, kind: str, fields: dict[str, Any]) -> None:
+    def _recurrent(self, where: str, fields: dict[str, Any]) -> None:
+        layer, late = self._synapse(where, fields["synapse"]), 1.0
+        for node in fields["delays"]:
+            steps = self._steps(where, node)
+            if not steps.size or (steps != steps.flat[0]).any():
+                raise ValueError(f"{where}: the delay of spikes that come back must be one for all")
+            late += float(steps.flat[0])
+        if layer.bias is not None:
+            self._add_bias(where, layer.bias.data)
+            layer.bias = None
+        own = layer.weight
+        factor = self._neurons(where, fields["neuron"])
+        own.data = own.data * to_device(factor.astype(np.float32))
+        self.stages.append(Recurrent(layer, self.stages.pop(), delay=late * self.how.dt))
+
+    def _add_bias(self, where: str, bias: Array) -> None:
+        """Add the bias of weights from neurons to themselves to that of the layer before, whose sum they share."""
+        before = self.stages[-1] if self.stages else None
+        if not isinstance(before, (Dense, Conv)) or before.weight.shape[-1:] != bias.shape:
+            raise ValueError(f"{where}: the bias of spikes that come back needs a layer with weights before it")
+        if before.bias is None:
+            before.bias = Tensor(bias, requires_grad=True)
+        else:
+            before.bias.data = before.bias.data + bias
+
+    def _neurons(self, where: str, fields: dict[str, Any]) -> Array:
+        """Append neurons; return the factor of their input, which the weights of the layer before now have."""
+        kind = fields["type"]
         pooled = self.stages[-1] if self.stages and isinstance(self.stages[-1], Pool) else None
         noted = noted_neuron(kind, fields, self.shape, self.how) if self.shape else None
         if noted is not None and (pooled is not None or noted[1] == 1.0):
-            neuron, gain = noted
+            (neuron, gain), factor = noted, np.ones(())
             if pooled is not None:
                 taps = 1 if self.how.dialect.sums else math.prod(pooled.kernel_size)
                 pooled.gain = gain / taps
         else:
             neuron, factor = neuron_of(where, kind, fields, self.how)
             if factor.size > 1:
-                self._scale(where, factor)
+                factor = self._scale(where, factor)
         self.stages.append(neuron)
+        return factor
 
-    def _scale(self, where: str, factor: Array) -> None:
-        """Multiply the weights of the layer before by a factor for each neuron, (N,) or (H, W, C)."""
+    def _scale(self, where: str, factor: Array) -> Array:
+        """Multiply the weights of the layer before by a factor for each neuron, (N,) or (H, W, C); return it, (C,)."""
         before = self.stages[-1] if self.stages else None
         if isinstance(before, Conv) and factor.ndim == 3 and (factor == factor[:1, :1]).all():
             factor = factor[0, 0]
@@ -245,6 +241,7 @@ class _Reading:
             raise ValueError(f"{where}: r, w_in and v_threshold must be one for all, or for each channel of weights")
         for parameter in (before.weight, *([] if before.bias is None else [before.bias])):
             parameter.data = parameter.data * to_device(factor.astype(np.float32))
+        return factor
 
     def _bias(self, where: str, fields: dict[str, Any], weight: Array) -> Tensor | None:
         """Return the bias of a node, None for one of 0."""

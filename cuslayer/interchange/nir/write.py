@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,10 @@ from cuslayer.interchange.nir.approximate import approximated
 from cuslayer.interchange.nir.dialects import Dialect, dialect_of
 from cuslayer.interchange.nir.neurons import Written, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Shift
+from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift
 from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import no_grad
 
 
@@ -38,10 +38,11 @@ def export_nir(
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
     Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
-    LIF, CubaLIF or, where a step keeps nothing, Threshold. Frames are (C, H, W) there: the weights of a dense layer
-    behind frames are sorted accordingly, behind a Flatten. The gain of pooling is in the neurons behind it. Weights are
-    those after their hooks. Dropout, surrogates and what is trained are left out of NIR; the metadata of neurons has
-    them for `import_nir`.
+    LIF, CubaLIF or, where a step keeps nothing, Threshold. A `Recurrent` population is a neuron with a loop through
+    weights, and through a Delay of what is over one step; for snnTorch it is a graph within the graph. Frames are (C,
+    H, W) there: the weights of a dense layer behind frames are sorted accordingly, behind a Flatten. The gain of
+    pooling is in the neurons behind it. Weights are those after their hooks. Dropout, surrogates and what is trained
+    are left out of NIR; the metadata of neurons has them for `import_nir`.
 
     NIR's time is continuous. Written are the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
     is ours exactly: with a the share that a step keeps, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
@@ -99,10 +100,10 @@ def export_nir(
     nodes = [library.Input(np.array(_outward(shape)))]
     for node in chain_of("export_nir", net):
         where = f"export_nir: layer {node}, {check.one_line(node.stage)},"
-        if is_neuron(node.stage):
-            neuron = as_neuron("export_nir", node.stage)
-            kind, fields = node_of(where, neuron, shape, how)
-            nodes.append(getattr(library, kind)(**fields, metadata=note_of(neuron, how)))
+        if isinstance(node.stage, Recurrent):
+            nodes.append(_loop(library, where, node.stage, shape, how))
+        elif is_neuron(node.stage):
+            nodes.append(_neurons(library, where, as_neuron("export_nir", node.stage), shape, how))
             how = how._replace(gain=1.0)
         elif not isinstance(node.stage, Dropout):
             if how.gain != 1.0:
@@ -117,12 +118,61 @@ def export_nir(
     return moved
 
 
+class _Loop(NamedTuple):
+    """A neuron's node, and the nodes from its output back to its input."""
+
+    neuron: Any
+    back: list[Any]
+
+
 def _graph(library: Any, nodes: list[Any]) -> Any:
     """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
     width = len(str(len(nodes)))
-    middle = [f"layer_{i:0{width}}_{type(node).__name__.lower()}" for i, node in enumerate(nodes[1:-1])]
+    own = [node.neuron if isinstance(node, _Loop) else node for node in nodes]
+    middle = [f"layer_{i:0{width}}_{type(node).__name__.lower()}" for i, node in enumerate(own[1:-1])]
     names = ["input", *middle, "output"]
-    return library.NIRGraph(dict(zip(names, nodes, strict=True)), list(itertools.pairwise(names)))
+    named, edges = dict(zip(names, own, strict=True)), list(itertools.pairwise(names))
+    for name, loop in zip(names, nodes, strict=True):
+        if isinstance(loop, _Loop):
+            back = [f"{name}_back_{i}_{type(node).__name__.lower()}" for i, node in enumerate(loop.back)]
+            named |= dict(zip(back, loop.back, strict=True))
+            # Before the others: nirtorch takes the last node that it meets for the output.
+            edges = [*itertools.pairwise([name, *back, name]), *edges]
+    return library.NIRGraph(dict(sorted(named.items(), key=lambda item: _place(item[0]))), edges)
+
+
+def _place(name: str) -> tuple[int, str]:
+    return {"input": 0, "output": 2}.get(name, 1), name
+
+
+def _neurons(library: Any, where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Any:
+    kind, fields = node_of(where, neuron, shape, how)
+    return getattr(library, kind)(**fields, metadata=note_of(neuron, how))
+
+
+def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...], how: Written) -> Any:
+    """Return the loop of a population, or for snnTorch the graph that its reader takes for one."""
+    neuron, layer, dialect = population.neuron, population.layer, how.dialect
+    if how.gain != 1.0:
+        raise ValueError(f"{where} cannot have pooling before it: its gain is not that of the spikes that come back")
+    if dialect.loops is None:
+        raise ValueError(f"{where} cannot be written: the reader of {dialect.name} has no recurrence")
+    if isinstance(layer, Dense) and len(shape) == 3:
+        raise ValueError(f"{where} cannot be written: a dense layer in NIR has no frames of neurons")
+    if neuron.leaky_form is None:
+        raise ValueError(f"{where} cannot be written: NIR's neurons are LIF and CubaLIF")
+    node = _neurons(library, where, neuron, shape, how)
+    (back,), _ = _layer_nodes(library, where, layer, shape, how)
+    late = [library.Delay(delay=np.full(_outward(shape), (population.steps - 1) * how.step))]
+    if dialect.loops == "edges":
+        return _Loop(node, [*(late if population.steps > 1 else []), back])
+    if population.steps > 1 or isinstance(layer, Conv):
+        raise ValueError(
+            f"{where} cannot be written: {dialect.name} has dense recurrence with a delay of one step only"
+        )
+    ends = {"input": library.Input(np.array(shape)), "output": library.Output(np.array(shape))}
+    edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
+    return library.NIRGraph({**ends, "lif": node, "w_rec": back}, edges)
 
 
 class _Readable:
@@ -133,9 +183,15 @@ class _Readable:
 
     def to_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = self._graph.to_dict()
-        for fields in found["nodes"].values():
-            fields.pop("v_reset", None)
+        _leave_out_reset(found)
         return found
+
+
+def _leave_out_reset(graph: dict[str, Any]) -> None:
+    for fields in graph["nodes"].values():
+        fields.pop("v_reset", None)
+        if "nodes" in fields:
+            _leave_out_reset(fields)
 
 
 def _write(library: Any, graph: Any, path: str | Path) -> None:

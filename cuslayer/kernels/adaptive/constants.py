@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
+from cuslayer.kernels.constants import DynamicSpiking
 
 
 class Adaptation(NamedTuple):
@@ -24,29 +24,17 @@ class Adaptation(NamedTuple):
     scale: Any
 
 
-@dataclass(frozen=True)
-class AdaptiveSpiking(ScaledSurrogate):
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveSpiking(DynamicSpiking):
     """Threshold, adaptation and surrogate gradient of adaptive neurons.
 
     Attributes:
-        theta: the threshold without spikes.
         rise: what a spike adds to the threshold.
         scale: what it adds to the refractory state, in thresholds of its step.
-        exact: whether backward includes the path through adaptation.
-        graded: whether a spike carries the potential.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate.
     """
 
-    theta: float
     rise: float
     scale: float
-    exact: bool
-    graded: bool
-    width: float
-    height: float
-    shape: Shape = EXPONENTIAL
 
     def adaptation(self, dtype: np.dtype[Any]) -> Adaptation:
         """Return what a spike adds in a number type."""

@@ -6,7 +6,6 @@ the voltage, the threshold's rise and the refractory state; each is (K,), that o
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,8 +13,9 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.adaptive.constants import Adaptation, AdaptiveSpiking
-from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
@@ -23,14 +23,12 @@ Keeps: TypeAlias = "tuple[Array, Array, Array, Array]"
 
 
 @compiled
-def _spread(out: Any, keeps: Any, low: int, width: int) -> None:
+def _repeat_all(out: Any, keeps: Any, low: int, width: int) -> None:
     """Write the shares of the columns from `low` on, one state after the other."""
-    most = out.size // 4
-    for j in range(width):
-        out[j] = keeps[0][(low + j) % keeps[0].size]
-        out[j + most] = keeps[1][(low + j) % keeps[1].size]
-        out[j + 2 * most] = keeps[2][(low + j) % keeps[2].size]
-        out[j + 3 * most] = keeps[3][(low + j) % keeps[3].size]
+    repeat(out[:width], keeps[0], low)
+    repeat(out[width : 2 * width], keeps[1], low)
+    repeat(out[2 * width : 3 * width], keeps[2], low)
+    repeat(out[3 * width : 4 * width], keeps[3], low)
 
 
 @compiled
@@ -46,25 +44,26 @@ def forward_row(
     least: Any,
 ) -> None:
     """Run a row of neurons for a step; `state` and `keep` have the four states one after the other."""
-    most, zero = state.size // 4, given.dtype.type(0)
-    for j in range(given.size):
+    width, zero = given.size, given.dtype.type(0)
+    for j in range(width):
         current = keep[j] * state[j] + given[j]
         current = zero if abs(current) < least else current
-        voltage = keep[j + most] * state[j + most] + current
-        voltage = zero if abs(voltage) < least else voltage
-        above = keep[j + 2 * most] * state[j + 2 * most]
-        above = zero if abs(above) < least else above
-        held = keep[j + 3 * most] * state[j + 3 * most]
-        held = zero if abs(held) < least else held
-        value = voltage - held - above
-        fires = value >= c.theta
+        voltage = keep[j + width] * state[j + width] + current
+        above = keep[j + 2 * width] * state[j + 2 * width]
+        held = keep[j + 3 * width] * state[j + 3 * width]
         state[j] = current
-        state[j + most] = voltage
-        state[j + 2 * most] = above + c.rise if fires else above
-        state[j + 3 * most] = held + c.scale * (c.theta + above) if fires else held
+        state[j + width] = zero if abs(voltage) < least else voltage
+        state[j + 2 * width] = zero if abs(above) < least else above
+        state[j + 3 * width] = zero if abs(held) < least else held
+    copy(risen, state[2 * width : 3 * width])
+    copy(refractory, state[3 * width : 4 * width])
+    for j in range(width):
+        above, held = state[j + 2 * width], state[j + 3 * width]
+        value = state[j + width] - held - above
+        fires = value >= c.theta
+        state[j + 2 * width] = above + c.rise if fires else above
+        state[j + 3 * width] = held + c.scale * (c.theta + above) if fires else held
         potential[j] = value
-        risen[j] = above
-        refractory[j] = held
         fired[j] = fires
 
 
@@ -82,13 +81,12 @@ def _forward(
     c: Adaptation,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep = np.empty(4 * most, x.dtype), np.empty(4 * most, x.dtype)
+    block = np.empty(8 * min(BLOCK, last - first), x.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        for i in range(4):
-            state[i * most : i * most + width] = states[i, low : low + width]
-        _spread(keep, keeps, low, width)
+        state, keep = block[: 4 * width], block[4 * width : 8 * width]
+        load_states(state, states, low, width)
+        _repeat_all(keep, keeps, low, width)
         for t in range(x.shape[0]):
             given = x[t, low : low + width]
             potential = u[t, low : low + width]
@@ -96,8 +94,7 @@ def _forward(
             risen = h[t % len(h), low : low + width]
             refractory = r[t % len(r), low : low + width]
             forward_row(state, keep, given, potential, fired, risen, refractory, c, least)
-        for i in range(4):
-            states[i, low : low + width] = state[i * most : i * most + width]
+        store_states(states, state, low, width)
 
 
 def forward(
@@ -114,10 +111,9 @@ def forward(
     """
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     h, r = (empty(x.shape if saves else (1, *x.shape[1:]), x.dtype) for _ in range(2))
-    if states is None:
-        states = np.zeros((4, math.prod(x.shape[1:])), x.dtype)
+    states = at_rest(4, x) if states is None else states
     flat, written = columns(x), [columns(u), columns(s.view(np.uint8)), columns(h), columns(r)]
-    constants = spiking.adaptation(x.dtype), x.dtype.type(least_state(x.dtype))
+    constants = spiking.adaptation(x.dtype), least_of(x)
     parallel_for(_forward, flat.shape[1], states, flat, keeps, *written, *constants, grain=GRAIN)
     return u, s, h, r
 
@@ -165,7 +161,7 @@ def backward_row(
         state[j + 3 * width] = zero if abs(of_held) < least else of_held
         errors[j] = risen_error
         errors[j + width] = held_error
-        out[j] = of_current
+    copy(out, state[:width])
 
 
 @compiled
@@ -186,14 +182,15 @@ def _adjoint(
     graded: bool,
     least: Any,
 ) -> None:
-    # States, errors, shares, surrogates and sums in one array, `width` apart: so the loops are SIMD.
-    memory, earlier = np.empty(15 * min(BLOCK, last - first), g.dtype), np.empty(4 * min(BLOCK, last - first), g.dtype)
+    # States, errors, shares, surrogates, sums and voltages.
+    block = np.empty(16 * min(BLOCK, last - first), g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        memory[: 15 * width] = 0
-        state, errors, keep = memory[: 4 * width], memory[4 * width : 6 * width], memory[6 * width : 10 * width]
-        slope, total, before = memory[10 * width : 11 * width], memory[11 * width : 15 * width], earlier[: 4 * width]
-        _spread(keep, keeps, low, width)
+        block[: 16 * width] = 0
+        state, errors, keep = block[: 4 * width], block[4 * width : 6 * width], block[6 * width : 10 * width]
+        slope, total = block[10 * width : 11 * width], block[11 * width : 15 * width]
+        voltage = block[15 * width : 16 * width]
+        _repeat_all(keep, keeps, low, width)
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             potential = u[t, low : low + width]
@@ -201,45 +198,62 @@ def _adjoint(
             out = y[t, low : low + width]
             slopes(slope, potential, slope_of)
             backward_row(state, errors, keep, slope, grad, potential, risen, out, c, exact, graded, least)
-            if len(sums) > 0:
-                _states_after(before, t - 1, u, h, r, states, keep, low, width, c)
-                for j in range(width):
-                    total[j] += state[j] * before[j]
-                    total[j + width] += state[j + width] * before[j + width]
-                    total[j + 2 * width] += errors[j] * before[j + 2 * width]
-                    total[j + 3 * width] += errors[j + width] * before[j + 3 * width]
-        for i in range(len(sums)):
-            sums[i, low : low + width] = total[i * width : (i + 1) * width]
+            if len(sums) > 0 and t > 0:
+                _voltage_after(voltage, t - 2, u, h, r, states, low)
+                before = u[t - 1, low : low + width], h[t - 1, low : low + width], r[t - 1, low : low + width]
+                _add_products(total, state, errors, keep, voltage, *before, c)
+            elif len(sums) > 0:
+                _add_first_products(total, state, errors, states, low)
+        store_states(sums, total, low, width)
 
 
 @compiled
-def _states_after(
-    out: Any, t: int, u: Any, h: Any, r: Any, states: Any, keep: Any, low: int, width: int, c: Adaptation
-) -> None:
-    """Write the states of a block after step t; for t = -1 those before the first step."""
+def _voltage_after(out: Any, t: int, u: Any, h: Any, r: Any, states: Any, low: int) -> None:
+    """Write the voltage of a block after step t; for t = -1 that before the first step."""
     if t < 0:
-        for i in range(4):
-            out[i * width : i * width + width] = states[i, low : low + width]
+        copy(out, states[1, low : low + out.size])
         return
-    if t > 0:
-        potential, risen, refractory = (
-            u[t - 1, low : low + width],
-            h[t - 1, low : low + width],
-            r[t - 1, low : low + width],
-        )
-        for j in range(width):
-            out[j] = potential[j] + refractory[j] + risen[j]
-    else:
-        out[:width] = states[1, low : low + width]
-    potential, risen, refractory = u[t, low : low + width], h[t, low : low + width], r[t, low : low + width]
+    potential, risen, refractory = u[t, low:][: out.size], h[t, low:][: out.size], r[t, low:][: out.size]
+    for j in range(out.size):
+        out[j] = potential[j] + refractory[j] + risen[j]
+
+
+@compiled
+def _add_products(
+    total: Any,
+    state: Any,
+    errors: Any,
+    keep: Any,
+    voltage: Any,
+    potential: Any,
+    risen: Any,
+    refractory: Any,
+    c: Adaptation,
+) -> None:
+    """Add the products of the errors of a step and the states before it, those after a step with a potential.
+
+    `voltage` is that of one step earlier, from which the current is computed again.
+    """
+    width = potential.size
     for j in range(width):
         above, held = risen[j], refractory[j]
         fires = potential[j] >= c.theta
-        voltage = potential[j] + held + above
-        out[j] = voltage - keep[j + width] * out[j]
-        out[j + width] = voltage
-        out[j + 2 * width] = above + c.rise if fires else above
-        out[j + 3 * width] = held + c.scale * (c.theta + above) if fires else held
+        now = potential[j] + held + above
+        total[j] += state[j] * (now - keep[j + width] * voltage[j])
+        total[j + width] += state[j + width] * now
+        total[j + 2 * width] += errors[j] * (above + c.rise if fires else above)
+        total[j + 3 * width] += errors[j + width] * (held + c.scale * (c.theta + above) if fires else held)
+
+
+@compiled
+def _add_first_products(total: Any, state: Any, errors: Any, states: Any, low: int) -> None:
+    """Add the products of the errors of the first step and the states before it."""
+    width = total.size // 4
+    for i in range(2):
+        before, other = states[i, low : low + width], states[i + 2, low : low + width]
+        for j in range(i * width, (i + 1) * width):
+            total[j] += state[j] * before[j - i * width]
+            total[j + 2 * width] += errors[j] * other[j - i * width]
 
 
 def adjoint(
@@ -276,10 +290,9 @@ def adjoint(
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     sums = np.empty((4 if trained else 0, flat.shape[1]), g.dtype)
-    if states is None:
-        states = np.zeros((4, flat.shape[1]), g.dtype)
+    states = at_rest(4, g) if states is None else states
     arrays = flat, columns(u), columns(h), columns(r), states, keeps, columns(y), sums
     constants = surrogate_numbers(spiking, g.dtype), spiking.adaptation(g.dtype)
-    least = g.dtype.type(least_state(g.dtype))
-    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, spiking.exact, spiking.graded, least, grain=GRAIN)
+    flags = spiking.exact, spiking.graded
+    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, *flags, least_of(g), grain=GRAIN)
     return y, sums

@@ -14,10 +14,13 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
-from cuslayer.kernels.filter_bank.events import chunk_of, columns_memory, is_busy, mark, scatter_columns
+from cuslayer.kernels.filter_bank.events import chunk_of, columns_memory, is_busy, scatter_columns
+from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
 from cuslayer.kernels.host.bits import trailing_zeros
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.simd import load_bits
 from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
+from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
 # The least number of columns of a part that one thread computes.
 _GRAIN = 128
@@ -89,26 +92,6 @@ def adjoint_into(y: Array, g: Array, w: Array) -> Array:
 
 
 @compiled
-def _add_products(out: Any, which: Any, factors: Any, row: Any) -> None:
-    """Add to each ``out[j]`` the products ``factors[n] row[n + j]``, for each n of `which` in order."""
-    size = out.size
-    e = 0
-    # Four products at a time: the sums are loaded and stored once for all four.
-    while e + 4 <= which.size:
-        n0, n1, n2, n3 = which[e], which[e + 1], which[e + 2], which[e + 3]
-        f0, f1, f2, f3 = factors[n0], factors[n1], factors[n2], factors[n3]
-        a, b, c, d = row[n0:][:size], row[n1:][:size], row[n2:][:size], row[n3:][:size]
-        for j in range(size):
-            out[j] = (((out[j] + f0 * a[j]) + f1 * b[j]) + f2 * c[j]) + f3 * d[j]
-        e += 4
-    while e < which.size:
-        f0, a = factors[which[e]], row[which[e] :][:size]
-        for j in range(size):
-            out[j] += f0 * a[j]
-        e += 1
-
-
-@compiled
 def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, channels: int) -> None:
     """A part is the sum over WIDE columns: its bits do not depend on the number of cores."""
     steps, wide = x.shape
@@ -118,14 +101,18 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
     # The errors of a chunk of steps and of those that the filter reaches from there.
     length = 2 * chunk
     errors, rows = scratch(WIDE * length, g), scratch(LANES * WIDE, g)
-    values, sums = np.empty((WIDE, chunk), g.dtype), np.empty(count, g.dtype)
+    values, totals = np.empty((WIDE, chunk), g.dtype), scratch(chunk, g)
     which, found = np.empty((WIDE, chunk), np.int32), np.empty(WIDE, np.int64)
-    words, one = np.zeros(WIDE // 8 + 1, np.uint64), np.uint64(1)
+    one, marks = np.uint64(1), np.zeros(WIDE, np.uint8)
+    lanes = REGISTER_BYTES // g.itemsize
+    vectors = chunk // lanes
     for part in range(first, last):
         parts[part] = 0
         low, high = part * WIDE, min((part + 1) * WIDE, wide)
+        marks[:] = 0
         for i in range(filters):
             sources = _output_columns(low, high, i, channels, filters)
+            totals[:] = 0
             for begin in range(0, steps, chunk):
                 if begin:
                     for j in range(sources.size):
@@ -143,21 +130,22 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                 found[:] = 0
                 for s in range(begin, min(begin + chunk, steps)):
                     inputs = x[s, low:high]
-                    mark(words, inputs)
-                    for n in range((sources.size + 7) // 8):
-                        word = words[n]
+                    for j in range(inputs.size):
+                        marks[j] = inputs[j] != 0
+                    for n in range(0, inputs.size, 64):
+                        word = load_bits(marks, n)
                         while word:
-                            j = n * 8 + trailing_zeros(word) // 8
+                            j = n + trailing_zeros(word)
                             word &= word - one
                             which[j, found[j]] = s - begin
                             values[j, s - begin] = inputs[j]
                             found[j] += 1
                 # A sum of its own for each column: longer ones would lose digits.
                 for j in range(sources.size):
-                    sums[:] = 0
-                    _add_products(sums, which[j, : found[j]], values[j], errors[j * length : (j + 1) * length])
-                    for k in range(count):
-                        parts[part, i, k] += sums[k]
+                    for v in range(0, vectors, MOST_VECTORS):
+                        at, count_of = j * length + v * lanes, min(MOST_VECTORS, vectors - v)
+                        add_products(totals, v * lanes, which[j], found[j], values[j], errors, at, count_of)
+            parts[part, i, :count] = totals[:count]
 
 
 def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:

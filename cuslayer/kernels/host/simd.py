@@ -132,6 +132,22 @@ def _load_bits(typing_context: Any, x: Any, at: Any) -> Any:
 load_bits: Any = intrinsic(_load_bits)
 
 
+def _store_bits(typing_context: Any, x: Any, at: Any, word: Any) -> Any:
+    """Write the bits of a word, the lowest first, as the bytes x[at : at + 64], each 0 or 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), 64)
+        bits = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
+        pointer = builder.bitcast(_pointer(context, builder, x, *arguments[:2]), vector.as_pointer())
+        builder.store(builder.zext(bits, vector), pointer).align = 1
+        return context.get_dummy_value()
+
+    return types.none(x, types.intp, types.uint64), generate
+
+
+store_bits: Any = intrinsic(_store_bits)
+
+
 def _vectors_of_tile(context: Any, builder: Any, signature: Any, arguments: Any, one: Any, sums: Any) -> Any:
     """Generate a loop over the pixels of a tile: `one` is given the place of each and the sums before it.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
+from cuslayer.kernels.constants import DynamicSpiking
 
 
 class Reset(NamedTuple):
@@ -26,27 +26,15 @@ class Reset(NamedTuple):
         return Reset(*map(dtype.type, self))
 
 
-@dataclass(frozen=True)
-class LeakySpiking(ScaledSurrogate):
+@dataclass(frozen=True, kw_only=True)
+class LeakySpiking(DynamicSpiking):
     """Threshold, reset and surrogate gradient of leaky neurons.
 
     Attributes:
-        theta: the threshold.
         reset: what a spike leaves of the voltage.
-        exact: whether backward includes the path through the reset.
-        graded: whether a spike carries the voltage.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate.
     """
 
-    theta: float
     reset: Reset
-    exact: bool
-    graded: bool
-    width: float
-    height: float
-    shape: Shape = EXPONENTIAL
 
     @property
     def backward_reset(self) -> Reset:

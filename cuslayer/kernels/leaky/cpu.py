@@ -6,46 +6,36 @@ The loops run over blocks of columns; see `cuslayer/jit.py`. The shares that a s
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
 
 @compiled
-def _spread(out: Any, keep: Any, low: int) -> None:
-    """Write the shares of the columns from `low` on."""
-    for j in range(out.size):
-        out[j] = keep[(low + j) % keep.size]
-
-
-def _least(x: Array) -> Any:
-    """Return the absolute value under which states and gradients become 0, in the number type of an array."""
-    return x.dtype.type(least_state(x.dtype))
-
-
-@compiled
 def forward_row(
     state: Any, keep: Any, given: Any, potential: Any, fired: Any, theta: Any, reset: Reset, least: Any
 ) -> None:
-    """Run a row of neurons for a step; `state` and `keep` have the current in their first half, then the voltage."""
-    most, zero = state.size // 2, given.dtype.type(0)
-    for j in range(given.size):
+    """Run a row of neurons for a step; `state` and `keep` have the currents of the row, then the voltages."""
+    width, zero = given.size, given.dtype.type(0)
+    for j in range(width):
         current = keep[j] * state[j] + given[j]
         current = zero if abs(current) < least else current
-        value = keep[j + most] * state[j + most] + current
-        value = zero if abs(value) < least else value
-        fires = value >= theta
+        value = keep[j + width] * state[j + width] + current
         state[j] = current
-        state[j + most] = reset.share * value - reset.drop if fires else value
+        state[j + width] = zero if abs(value) < least else value
+    for j in range(width):
+        value = state[j + width]
+        fires = value >= theta
+        state[j + width] = reset.share * value - reset.drop if fires else value
         potential[j] = value
         fired[j] = fires
 
@@ -64,21 +54,19 @@ def _forward(
     reset: Reset,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype)
+    block = np.empty(4 * min(BLOCK, last - first), x.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        state[:width] = states[0, low : low + width]
-        state[most : most + width] = states[1, low : low + width]
-        _spread(keep[:width], i_keep, low)
-        _spread(keep[most : most + width], v_keep, low)
+        state, keep = block[: 2 * width], block[2 * width : 4 * width]
+        load_states(state, states, low, width)
+        repeat(keep[:width], i_keep, low)
+        repeat(keep[width:], v_keep, low)
         for t in range(x.shape[0]):
             given = x[t, low : low + width]
             potential = u[t, low : low + width]
             fired = s[t, low : low + width]
             forward_row(state, keep, given, potential, fired, theta, reset, least)
-        states[0, low : low + width] = state[:width]
-        states[1, low : low + width] = state[most : most + width]
+        store_states(states, state, low, width)
 
 
 def forward(
@@ -95,11 +83,10 @@ def forward(
             after the last; by default 0.
     """
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
-    if states is None:
-        states = np.zeros((2, math.prod(x.shape[1:])), x.dtype)
     flat, theta = columns(x), x.dtype.type(spiking.theta)
+    states = at_rest(2, x) if states is None else states
     arguments = states, flat, i_keep, v_keep, columns(u), columns(s.view(np.uint8)), theta
-    parallel_for(_forward, flat.shape[1], *arguments, spiking.reset.of_type(x.dtype), _least(x), grain=GRAIN)
+    parallel_for(_forward, flat.shape[1], *arguments, spiking.reset.of_type(x.dtype), least_of(x), grain=GRAIN)
     return u, s
 
 
@@ -117,20 +104,19 @@ def backward_row(
     least: Any,
 ) -> None:
     """Run a row of neurons back over a step; `state` has the errors of the current, then those of the voltage."""
-    most, zero, one = state.size // 2, grad.dtype.type(0), grad.dtype.type(1)
-    for j in range(grad.size):
-        value, later = potential[j], keep[j + most] * state[j + most]
+    width, zero, one = grad.size, grad.dtype.type(0), grad.dtype.type(1)
+    for j in range(width):
+        value, given, later = potential[j], grad[j], keep[j + width] * state[j + width]
         fires = value >= theta
         # The spike takes (1 - share) u + drop from the voltage, and passes share of what comes from later.
-        of_spike = (grad[j] * value if graded else grad[j]) - ((one - reset.share) * value + reset.drop) * later
-        passed = (reset.share * later if fires else later) + (grad[j] if graded and fires else zero)
+        of_spike = (given * value if graded else given) - ((one - reset.share) * value + reset.drop) * later
+        passed = (reset.share * later if fires else later) + (given if graded & fires else zero)
         of_voltage = slope[j] * of_spike + passed
         of_voltage = zero if abs(of_voltage) < least else of_voltage
         of_current = keep[j] * state[j] + of_voltage
-        of_current = zero if abs(of_current) < least else of_current
-        state[j] = of_current
-        state[j + most] = of_voltage
-        out[j] = of_current
+        state[j] = zero if abs(of_current) < least else of_current
+        state[j + width] = of_voltage
+    copy(out, state[:width])
 
 
 @compiled
@@ -147,18 +133,18 @@ def _adjoint(
     graded: bool,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep, slope = np.empty(2 * most, g.dtype), np.empty(2 * most, g.dtype), np.empty(most, g.dtype)
+    block = np.empty(5 * min(BLOCK, last - first), g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
+        state, keep, slope = block[: 2 * width], block[2 * width : 4 * width], block[4 * width : 5 * width]
         state[:] = 0
-        _spread(keep[:width], i_keep, low)
-        _spread(keep[most : most + width], v_keep, low)
+        repeat(keep[:width], i_keep, low)
+        repeat(keep[width:], v_keep, low)
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             potential = u[t, low : low + width]
             out = y[t, low : low + width]
-            slopes(slope[:width], potential, c)
+            slopes(slope, potential, c)
             backward_row(state, keep, slope, grad, potential, out, c.theta, reset, graded, least)
 
 
@@ -176,7 +162,7 @@ def adjoint(g: Array, u: Array, i_keep: Array, v_keep: Array, spiking: LeakySpik
     y = empty(g.shape, g.dtype)
     flat, reset = columns(g), spiking.backward_reset.of_type(g.dtype)
     arguments = flat, columns(u), i_keep, v_keep, columns(y), surrogate_numbers(spiking, g.dtype)
-    parallel_for(_adjoint, flat.shape[1], *arguments, reset, spiking.graded, _least(g), grain=GRAIN)
+    parallel_for(_adjoint, flat.shape[1], *arguments, reset, spiking.graded, least_of(g), grain=GRAIN)
     return y
 
 
@@ -194,28 +180,26 @@ def _keep_adjoint(
     theta: Any,
     reset: Reset,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep = np.empty(2 * most, y.dtype), np.empty(2 * most, y.dtype)
-    zeros = np.zeros(most, y.dtype)
+    # Two states, their shares and the sums of both.
+    block, zeros = np.empty(6 * min(BLOCK, last - first), y.dtype), np.zeros(min(BLOCK, last - first), y.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        state[:width] = states[0, low : low + width]
-        state[most : most + width] = states[1, low : low + width]
-        _spread(keep[:width], i_keep, low)
-        _spread(keep[most : most + width], v_keep, low)
-        of_i, of_v = g_i[low : low + width], g_v[low : low + width]
-        of_i[:] = 0
-        of_v[:] = 0
+        load_states(block, states, low, width)
+        repeat(block[2 * width : 3 * width], i_keep, low)
+        repeat(block[3 * width : 4 * width], v_keep, low)
+        block[4 * width :] = 0
         for t in range(y.shape[0]):
             now = y[t, low : low + width]
             later = y[t + 1, low : low + width] if t + 1 < y.shape[0] else zeros[:width]
             potential = u[t, low : low + width]
             for j in range(width):
-                value = potential[j]
-                of_i[j] += now[j] * state[j]
-                of_v[j] += (now[j] - keep[j] * later[j]) * state[j + most]
-                state[j] = value - keep[j + most] * state[j + most]
-                state[j + most] = reset.share * value - reset.drop if value >= theta else value
+                current, voltage, value = block[j], block[j + width], potential[j]
+                block[j + 4 * width] += now[j] * current
+                block[j + 5 * width] += (now[j] - block[j + 2 * width] * later[j]) * voltage
+                block[j] = value - block[j + 3 * width] * voltage
+                block[j + width] = reset.share * value - reset.drop if value >= theta else value
+        g_i[low : low + width] = block[4 * width : 5 * width]
+        g_v[low : low + width] = block[5 * width : 6 * width]
 
 
 def keep_adjoint(
@@ -235,8 +219,7 @@ def keep_adjoint(
     """
     flat = columns(y)
     g_i, g_v = np.empty(flat.shape[1], y.dtype), np.empty(flat.shape[1], y.dtype)
-    if states is None:
-        states = np.zeros((2, flat.shape[1]), y.dtype)
+    states = at_rest(2, y) if states is None else states
     arguments = flat, columns(u), states, i_keep, v_keep, g_i, g_v, y.dtype.type(spiking.theta)
     parallel_for(_keep_adjoint, flat.shape[1], *arguments, spiking.reset.of_type(y.dtype), grain=GRAIN)
     return g_i, g_v

@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.host.memory import empty
 
 # Elements of a partial sum of squares: their order does not depend on the number of cores.
 _PART = 1 << 14
@@ -38,9 +39,32 @@ def _sum_of_squares(g: Array) -> float:
     return sum(parts.tolist())
 
 
+@compiled
+def _clip(first: int, last: int, g: Any, y: Any, limit: Any) -> None:
+    zero = g.dtype.type(0)
+    for j in range(first, last):
+        value = g[j]
+        clipped = limit if value > limit else -limit if value < -limit else value
+        y[j] = clipped if value - value == zero else value
+
+
+@compiled
+def _scale(first: int, last: int, g: Any, y: Any, factor: Any) -> None:
+    for j in range(first, last):
+        y[j] = g[j] * factor
+
+
+def _each(kernel: Any, g: Array, number: float) -> Array:
+    """Return what a kernel makes of each element of a gradient and a number in its type."""
+    y = empty(g.shape, g.dtype)
+    flat = np.ascontiguousarray(g).reshape(-1)
+    parallel_for(kernel, g.size, flat, y.reshape(-1), g.dtype.type(number), grain=_PART)
+    return y
+
+
 def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
     """Return gradients clipped to the absolute value `limit`; what is not finite stays so, and the given arrays too."""
-    return [np.where(np.isfinite(g), g.clip(-limit, limit), g) for g in gradients]
+    return [_each(_clip, g, limit) for g in gradients]
 
 
 def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
@@ -51,4 +75,4 @@ def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
     totals = [_sum_of_squares(g) for g in gradients]
     size = math.sqrt(sum(totals)) if all(map(math.isfinite, totals)) else 0.0
     factors = [(limit / size if size > limit else 1.0) if math.isfinite(total) else math.nan for total in totals]
-    return [g if factor == 1.0 else g * g.dtype.type(factor) for g, factor in zip(gradients, factors, strict=True)]
+    return [g if factor == 1.0 else _each(_scale, g, factor) for g, factor in zip(gradients, factors, strict=True)]

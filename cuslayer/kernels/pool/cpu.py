@@ -1,4 +1,4 @@
-"""Sum pooling on the CPU; with a weight for each tap, as sums of shifted views."""
+"""Sum pooling on the CPU; with a weight for each tap, that of weighted.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.matrix import pool_weight_adjoint as weight_adjoint
-from cuslayer.kernels.matrix import weighted_pool, weighted_pool_adjoint
+from cuslayer.kernels.pool.weighted import weight_adjoint, weighted_pool, weighted_pool_adjoint
 from cuslayer.operations.base import numeric_type
 
 __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.kernels.constants import EXPONENTIAL, ScaledSurrogate, Shape
+from cuslayer.kernels.constants import DynamicSpiking
 
 
 class ComplexReset(NamedTuple):
@@ -22,24 +22,12 @@ class ComplexReset(NamedTuple):
         return ComplexReset(*map(dtype.type, self))
 
 
-@dataclass(frozen=True)
-class ResonantSpiking(ScaledSurrogate):
+@dataclass(frozen=True, kw_only=True)
+class ResonantSpiking(DynamicSpiking):
     """Threshold, reset and surrogate gradient of resonant neurons.
 
     Attributes:
-        theta: the threshold.
         reset: what a spike leaves of the state.
-        exact: whether backward includes the path through the reset.
-        graded: whether a spike carries the potential.
-        width: ``tau_rho theta``, the unit of the surrogate's argument.
-        height: ``dt scale_rho / (tau_rho theta)``, the factor of its shape, times the step in milliseconds.
-        shape: the shape of the surrogate.
     """
 
-    theta: float
     reset: ComplexReset
-    exact: bool
-    graded: bool
-    width: float
-    height: float
-    shape: Shape = EXPONENTIAL

@@ -6,25 +6,18 @@ The loops run over blocks of columns; see `cuslayer/jit.py`. A step turns and sh
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
-
-
-@compiled
-def _spread(out: Any, keep: Any, low: int) -> None:
-    """Write the constants of the columns from `low` on."""
-    for j in range(out.size):
-        out[j] = keep[(low + j) % keep.size]
 
 
 @compiled
@@ -42,32 +35,33 @@ def _forward(
     reset: ComplexReset,
     least: Any,
 ) -> None:
-    most = min(BLOCK, last - first)
-    state, keep, zero = np.empty(2 * most, x.dtype), np.empty(2 * most, x.dtype), x.dtype.type(0)
+    # Two states, and the two parts of what multiplies them.
+    block, zero = np.empty(4 * min(BLOCK, last - first), x.dtype), x.dtype.type(0)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        state[:width] = states[0, low : low + width]
-        state[most : most + width] = states[1, low : low + width]
-        _spread(keep[:width], re_keep, low)
-        _spread(keep[most : most + width], im_keep, low)
+        load_states(block, states, low, width)
+        repeat(block[2 * width : 3 * width], re_keep, low)
+        repeat(block[3 * width : 4 * width], im_keep, low)
         for t in range(x.shape[0]):
             given = x[t, low : low + width]
             potential = u[t, low : low + width]
             fired = s[t, low : low + width]
             kept = real_parts[t % len(real_parts), low : low + width]
             for j in range(width):
-                re = keep[j] * state[j] - keep[j + most] * state[j + most] + given[j]
-                re = zero if abs(re) < least else re
-                im = keep[j + most] * state[j] + keep[j] * state[j + most]
-                im = zero if abs(im) < least else im
+                before, other, turn, aside = block[j], block[j + width], block[j + 2 * width], block[j + 3 * width]
+                re = turn * before - aside * other + given[j]
+                im = aside * before + turn * other
+                block[j] = zero if abs(re) < least else re
+                block[j + width] = zero if abs(im) < least else im
+            copy(kept, block[:width])
+            for j in range(width):
+                re, im = block[j], block[j + width]
                 fires = im >= theta
-                state[j] = reset.re_share * re if fires else re
-                state[j + most] = reset.im_share * im + reset.im_add if fires else im
+                block[j] = reset.re_share * re if fires else re
+                block[j + width] = reset.im_share * im + reset.im_add if fires else im
                 potential[j] = im
-                kept[j] = re
                 fired[j] = fires
-        states[0, low : low + width] = state[:width]
-        states[1, low : low + width] = state[most : most + width]
+        store_states(states, block, low, width)
 
 
 def forward(
@@ -91,10 +85,9 @@ def forward(
     """
     u, s = empty(x.shape, x.dtype), empty(x.shape, bool)
     kept = empty(x.shape if saves else (1, *x.shape[1:]), x.dtype)
-    if states is None:
-        states = np.zeros((2, math.prod(x.shape[1:])), x.dtype)
+    states = at_rest(2, x) if states is None else states
     flat, written = columns(x), [columns(u), columns(s.view(np.uint8)), columns(kept)]
-    constants = x.dtype.type(spiking.theta), spiking.reset.of_type(x.dtype), x.dtype.type(least_state(x.dtype))
+    constants = x.dtype.type(spiking.theta), spiking.reset.of_type(x.dtype), least_of(x)
     parallel_for(_forward, flat.shape[1], states, flat, re_keep, im_keep, *written, *constants, grain=GRAIN)
     return u, s, kept
 
@@ -124,8 +117,8 @@ def _adjoint(
         width = min(BLOCK, last - low)
         state = memory[: 7 * width]
         state[:] = 0
-        _spread(state[2 * width : 3 * width], re_keep, low)
-        _spread(state[3 * width : 4 * width], im_keep, low)
+        repeat(state[2 * width : 3 * width], re_keep, low)
+        repeat(state[3 * width : 4 * width], im_keep, low)
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             potential = u[t, low : low + width]
@@ -192,10 +185,9 @@ def adjoint(
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     sums = np.empty((2 if trained else 0, flat.shape[1]), g.dtype)
-    if states is None:
-        states = np.zeros((2, flat.shape[1]), g.dtype)
+    states = at_rest(2, g) if states is None else states
     arrays = flat, columns(u), columns(real_parts), states, re_keep, im_keep, columns(y), sums
     constants = surrogate_numbers(spiking, g.dtype), spiking.reset.of_type(g.dtype)
-    least = g.dtype.type(least_state(g.dtype))
-    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, spiking.exact, spiking.graded, least, grain=GRAIN)
+    flags = spiking.exact, spiking.graded
+    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, *flags, least_of(g), grain=GRAIN)
     return y, sums

@@ -14,6 +14,7 @@ from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
 from cuslayer.kernels.filter_bank import cpu as bank
 from cuslayer.kernels.host.delayed import lags_of, limits, next_chunk, table_of
+from cuslayer.kernels.host.delayed_spikes import WIDE, delay_spikes, words_memory
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flush
@@ -100,5 +101,16 @@ def shift(x: Array, delay: Array) -> Array:
     return y
 
 
-# CUDA needs a kernel for each element size; Numba compiles one loop for every type.
-shift_spikes = shift
+@compiled
+def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+    words = words_memory(x.shape[0])
+    for low in range(first, last, WIDE):
+        delay_spikes(y, x, delay, low, min(low + WIDE, last), words)
+
+
+def shift_spikes(x: Array, delay: Array) -> Array:
+    """Delay the columns of spikes x (T, ...), booleans, as `shift` does."""
+    y = empty(x.shape, bool)
+    arrays = columns(x.view(np.uint8)), delay, columns(y.view(np.uint8))
+    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, grain=GRAIN)
+    return y

@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
@@ -20,22 +21,41 @@ from cuslayer.kernels.surrogate.cpu import slopes
 
 
 @compiled
+def _add_four(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    """Add to a row the products of four taps, from k on, and rows, in this order: it is loaded and stored once."""
+    h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+    for j in range(sums.size):
+        sums[j] = (((sums[j] + h0 * a[j]) + h1 * b[j]) + h2 * c[j]) + h3 * d[j]
+
+
+@compiled
+def _add_one(sums: Any, tap: Any, row: Any) -> None:
+    for j in range(sums.size):
+        sums[j] += tap * row[j]
+
+
+@compiled
 def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int, theta: Any) -> None:
     """The first `before` rows of s are the spikes of earlier steps."""
+    sums = np.empty(min(BLOCK, last - first), a.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
+        total = sums[: high - low]
         for t in range(a.shape[0]):
-            given = a[t, low:high]
-            potential = u[t, low:high]
-            fired = s[before + t, low:high]
-            potential[:] = given
-            for k in range(1, min(before + t + 1, taps.size)):
-                tap = taps[k]
-                earlier = s[before + t - k, low:high]
-                for j in range(high - low):
-                    potential[j] += tap * earlier[j]
+            potential, fired = u[t, low:high], s[before + t, low:high]
+            count, k = min(before + t + 1, taps.size), 1
+            copy(total, a[t, low:high])
+            while k + 4 <= count:
+                at = before + t - k
+                e0, e1, e2, e3 = s[at, low:high], s[at - 1, low:high], s[at - 2, low:high], s[at - 3, low:high]
+                _add_four(total, taps, k, e0, e1, e2, e3)
+                k += 4
+            while k < count:
+                _add_one(total, taps[k], s[before + t - k, low:high])
+                k += 1
             for j in range(high - low):
-                fired[j] = potential[j] >= theta
+                potential[j] = total[j]
+                fired[j] = total[j] >= theta
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
@@ -58,22 +78,25 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
 
 @compiled
 def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, c: SurrogateNumbers) -> None:
-    steps, slope = g.shape[0], np.empty(BLOCK, g.dtype)
+    steps, slope, sums = g.shape[0], np.empty(BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
+        total = sums[: high - low]
         for t in range(steps - 1, -1, -1):
-            grad = g[t, low:high]
-            potential = u[t, low:high]
-            out = y[t, low:high]
-            out[:] = grad
-            for k in range(1, min(steps - t, taps.size)):
-                tap = taps[k]
-                later = y[t + k, low:high]
-                for j in range(high - low):
-                    out[j] += tap * later[j]
+            potential, out = u[t, low:high], y[t, low:high]
+            count, k = min(steps - t, taps.size), 1
+            copy(total, g[t, low:high])
+            while k + 4 <= count:
+                e0, e1 = y[t + k, low:high], y[t + k + 1, low:high]
+                e2, e3 = y[t + k + 2, low:high], y[t + k + 3, low:high]
+                _add_four(total, taps, k, e0, e1, e2, e3)
+                k += 4
+            while k < count:
+                _add_one(total, taps[k], y[t + k, low:high])
+                k += 1
             slopes(slope[: high - low], potential, c)
             for j in range(high - low):
-                out[j] = flushed(slope[j] * out[j])
+                out[j] = flushed(slope[j] * total[j])
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:

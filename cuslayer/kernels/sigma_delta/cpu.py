@@ -5,14 +5,13 @@ The loops run over blocks of columns; see `cuslayer/jit.py`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
-from cuslayer.kernels.constants import least_state
+from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, store_states
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
@@ -33,31 +32,29 @@ def _forward(
     rectifies: bool,
     least: Any,
 ) -> None:
-    most, zero = min(BLOCK, last - first), x.dtype.type(0)
-    total, sent = np.empty(most, x.dtype), np.empty(most, x.dtype)
+    # The sums of the input, and what was sent last.
+    block, zero = np.empty(2 * min(BLOCK, last - first), x.dtype), x.dtype.type(0)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        total[:width] = states[0, low : low + width]
-        sent[:width] = states[1, low : low + width]
+        load_states(block, states, low, width)
         for t in range(x.shape[0]):
             given = x[t, low : low + width]
             change = u[t, low : low + width]
             fired = s[t, low : low + width]
             through = passes[t, low : low + width]
             for j in range(width):
-                value = total[j] + given[j] if sums else given[j]
+                sent, value = block[j + width], block[j] + given[j] if sums else given[j]
                 value = zero if abs(value) < least else value
                 active = zero if rectifies and value < zero else value
-                difference = active - sent[j]
+                difference = active - sent
                 difference = zero if abs(difference) < least else difference
                 fires = abs(difference) >= theta
-                total[j] = value
-                sent[j] = active if fires else sent[j]
+                block[j] = value
+                block[j + width] = active if fires else sent
                 change[j] = difference
                 fired[j] = fires
                 through[j] = not (rectifies and value <= zero)
-        states[0, low : low + width] = total[:width]
-        states[1, low : low + width] = sent[:width]
+        store_states(states, block, low, width)
 
 
 def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tuple[Array, Array, Array]:
@@ -70,11 +67,10 @@ def forward(x: Array, spiking: DeltaSpiking, states: Array | None = None) -> tup
             become those after the last; by default 0.
     """
     u, s, passes = empty(x.shape, x.dtype), empty(x.shape, bool), empty(x.shape, bool)
-    if states is None:
-        states = np.zeros((2, math.prod(x.shape[1:])), x.dtype)
-    flat, real = columns(x), x.dtype.type
+    states = at_rest(2, x) if states is None else states
+    flat = columns(x)
     arguments = states, flat, columns(u), columns(s.view(np.uint8)), columns(passes.view(np.uint8))
-    constants = real(spiking.theta), spiking.sums, spiking.rectifies, real(least_state(x.dtype))
+    constants = x.dtype.type(spiking.theta), spiking.sums, spiking.rectifies, least_of(x)
     parallel_for(_forward, flat.shape[1], *arguments, *constants, grain=GRAIN)
     return u, s, passes
 
@@ -92,13 +88,12 @@ def _adjoint(
     exact: bool,
     least: Any,
 ) -> None:
-    most, zero, one = min(BLOCK, last - first), g.dtype.type(0), g.dtype.type(1)
-    of_total, of_sent = np.empty(most, g.dtype), np.empty(most, g.dtype)
-    size, slope = np.empty(most, g.dtype), np.empty(most, g.dtype)
+    # The errors of the sum and of what was sent last, the sizes of the changes, and their gradients.
+    block, zero, one = np.empty(4 * min(BLOCK, last - first), g.dtype), g.dtype.type(0), g.dtype.type(1)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
-        of_total[:width] = 0
-        of_sent[:width] = 0
+        block[: 4 * width] = 0
+        size, slope = block[2 * width : 3 * width], block[3 * width : 4 * width]
         for t in range(g.shape[0] - 1, -1, -1):
             grad = g[t, low : low + width]
             change = u[t, low : low + width]
@@ -107,18 +102,19 @@ def _adjoint(
             if exact:
                 for j in range(width):
                     size[j] = abs(change[j])
-                slopes(slope[:width], size[:width], c)
+                slopes(slope, size, c)
                 for j in range(width):
                     slope[j] = size[j] * slope[j] + (one if size[j] >= c.theta else zero)
             else:
-                slope[:width] = one
+                slope[:] = one
             for j in range(width):
-                of_change = (grad[j] + of_sent[j]) * slope[j]
-                rest = of_sent[j] - of_change
-                of_sent[j] = zero if abs(rest) < least else rest
-                value = (of_change if through[j] else zero) + (of_total[j] if sums else zero)
-                of_total[j] = zero if abs(value) < least else value
-                out[j] = of_total[j]
+                of_sent, of_total = block[j + width], block[j] if sums else zero
+                of_change = (grad[j] + of_sent) * block[j + 3 * width]
+                rest = of_sent - of_change
+                block[j + width] = zero if abs(rest) < least else rest
+                value = (of_change if through[j] else zero) + of_total
+                block[j] = zero if abs(value) < least else value
+                out[j] = block[j]
 
 
 def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
@@ -135,6 +131,5 @@ def adjoint(g: Array, u: Array, passes: Array, spiking: DeltaSpiking) -> Array:
     y = empty(g.shape, g.dtype)
     flat = columns(g)
     arguments = flat, columns(u), columns(passes.view(np.uint8)), columns(y), surrogate_numbers(spiking, g.dtype)
-    least = g.dtype.type(least_state(g.dtype))
-    parallel_for(_adjoint, flat.shape[1], *arguments, spiking.sums, spiking.exact, least, grain=GRAIN)
+    parallel_for(_adjoint, flat.shape[1], *arguments, spiking.sums, spiking.exact, least_of(g), grain=GRAIN)
     return y

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer.jit import BLOCK, GRAIN, columns, compiled, inlined, parallel_for
 from cuslayer.kernels.constants import Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
@@ -24,15 +24,31 @@ def _exponentials(out: Any, u: Any, c: SurrogateNumbers) -> None:
         out[j] = c.height * exp_of_negative(-abs(u[j] - c.theta) * c.steep)
 
 
+@inlined
+def _bell(z: Any, narrow: Any, least: Any) -> Any:
+    """Return ``exp(-narrow z^2)``: the square of a finite z may be infinite, whose exponential would be NaN."""
+    return exp_of_negative(max(-narrow * (z * z), least))
+
+
 @compiled
-def _add_gaussian(out: Any, u: Any, c: SurrogateNumbers, at: Any, narrow: Any, factor: Any) -> None:
-    """Add ``factor exp(-narrow (z - at)^2)``, z the distance from theta in widths; NaN where u is not finite."""
-    least = u.dtype.type(-1000)
+def _gaussian(out: Any, u: Any, c: SurrogateNumbers) -> None:
+    half, least = u.dtype.type(0.5), u.dtype.type(-1000)
     for j in range(u.size):
         z = (u[j] - c.theta) * c.steep
-        # The square of a finite z may be infinite, for which the exponential would be NaN.
-        x = max(-narrow * ((z - at) * (z - at)), least)
-        out[j] += factor * exp_of_negative(x) + (z - z)
+        out[j] = c.height * _bell(z, half, least) + (z - z)
+
+
+@compiled
+def _three_gaussians(out: Any, u: Any, c: SurrogateNumbers) -> None:
+    real = u.dtype.type
+    one, half, least = real(1), real(0.5), real(-1000)
+    factor, narrow, other = c.height * (one + c.a), half / (c.b * c.b), -c.height * c.a / c.b
+    for j in range(u.size):
+        z = (u[j] - c.theta) * c.steep
+        value = factor * _bell(z, half, least)
+        value += other * _bell(z + one, narrow, least)
+        value += other * _bell(z - one, narrow, least)
+        out[j] = value + (z - z)
 
 
 @compiled
@@ -42,7 +58,7 @@ def slopes(out: Any, u: Any, c: SurrogateNumbers) -> None:
     Each shape has a loop of its own, which the compiler turns into SIMD.
     """
     real = u.dtype.type
-    one, half, zero = real(1), real(0.5), real(0)
+    one, zero = real(1), real(0)
     if c.code == 0:  # exp(-|z|)
         _exponentials(out, u, c)
     elif c.code == 1:  # 1 / (1 + |z|)^2
@@ -63,12 +79,10 @@ def slopes(out: Any, u: Any, c: SurrogateNumbers) -> None:
         for j in range(u.size):
             z = (u[j] - c.theta) * c.steep
             out[j] = (c.height if abs(z) <= one else zero) + (z - z)
-    else:  # (1 + a) exp(-z^2 / 2) - a / b (exp(-(z - 1)^2 / (2 b^2)) + exp(-(z + 1)^2 / (2 b^2))); a is 0 for code 4
-        out[: u.size] = zero
-        _add_gaussian(out, u, c, zero, half, c.height * (one + c.a))
-        if c.a > zero:
-            for side in (-one, one):
-                _add_gaussian(out, u, c, side, half / (c.b * c.b), -c.height * c.a / c.b)
+    elif c.a > zero:  # (1 + a) exp(-z^2 / 2) - a / b (exp(-(z - 1)^2 / (2 b^2)) + exp(-(z + 1)^2 / (2 b^2)))
+        _three_gaussians(out, u, c)
+    else:  # exp(-z^2 / 2)
+        _gaussian(out, u, c)
 
 
 @compiled
@@ -96,22 +110,23 @@ def adjoint(g: Array, u: Array, spiking: Surrogate) -> Array:
 @compiled
 def _adjoint_exact(first: int, last: int, g: Any, u: Any, y: Any, c: SurrogateNumbers, nu: Recurrence) -> None:
     steps, most = g.shape[0], min(BLOCK, last - first)
-    state, slope, zeros = np.empty(2 * most, g.dtype), np.empty(most, g.dtype), np.zeros(most, g.dtype)
+    block, zeros = np.empty(3 * most, g.dtype), np.zeros(most, g.dtype)
     for low in range(first, last, BLOCK):
         width = min(BLOCK, last - low)
+        state, slope = block[: 2 * width], block[2 * width : 3 * width]
         state[:] = 0
         for k in range(steps):
             t = steps - 1 - k
-            slopes(slope[:width], u[t, low : low + width], c)
+            slopes(slope, u[t, low : low + width], c)
             grad = g[t, low : low + width]
             old = y[t + nu.cut, low : low + width] if 0 < nu.cut <= k else zeros[:width]
             out = y[t, low : low + width]
             flush(t, state, nu.decay)
             for j in range(width):
-                q = nu.decay * (state[j] + state[j + most]) - nu.cut_q * old[j]
+                q = nu.decay * (state[j] + state[j + width]) - nu.cut_q * old[j]
                 value = flushed(slope[j] * (grad[j] + nu.gain * q))
                 state[j] = q
-                state[j + most] = nu.decay * state[j + most] + value - nu.cut_p * old[j]
+                state[j + width] = nu.decay * state[j + width] + value - nu.cut_p * old[j]
                 out[j] = value
 
 

@@ -1,0 +1,138 @@
+"""Train networks on spoken digits, and compare what delays, adaptation and recurrence are worth.
+
+    python benchmarks/spoken_digits.py recordings.npz                       # all runs: two hours
+    python benchmarks/spoken_digits.py recordings.npz --only delays --seeds 0
+    python benchmarks/spoken_digits.py recordings.npz --speakers theo lucas --epochs 40
+
+Each run is `cuslayer train CONFIGURATION --data recordings.npz --seed SEED`, one after the other. The configuration is
+`spoken-digits` with other hidden layers; takes 5 to 9 of all speakers are the test set, the others train. With
+`--speakers` the best network is trained without the recordings of a speaker, which are the test set then. Runs that the
+results have already are not repeated, unless with `--anew`. Figures are those of the last epoch.
+
+The figures, with versions and machine, go to benchmarks/results/spoken_digits.json and docs/spoken-digits.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+import machine
+import yaml
+from page import fill, table
+
+RESULTS = Path(__file__).parent / "results" / "spoken_digits.json"
+PAGE = Path(__file__).parents[1] / "docs" / "spoken-digits.md"
+CONFIG = Path(__file__).parents[1] / "examples" / "configs" / "spoken-digits.yaml"
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+DELAYS = {"delay": True, "maxDelay": 200.0, "initialDelay": 120.0}
+DROPOUT = 0.2
+# An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
+ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
+ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
+# An error that goes round once per step is to fade: it is multiplied by dt, the surrogate and a weight.
+FADING = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
+FADING |= {"tauRho": 1.0, "scaleRho": 0.01}
+# The hidden layers of each kind: the words' numbers come from the configuration.
+KINDS: dict[str, tuple[str, str, dict]] = {
+    "dense": ("two dense layers", "{}", {}),
+    "delays": ("with trained delays", "{}", DELAYS),
+    "adaptive": ("with adaptive neurons", "{}", {"neuron": ADAPTIVE}),
+    "recurrent": ("with recurrent neurons", "{}r", {"neuron": FADING}),
+}
+BEST = "delays"
+
+
+def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
+    """Return the configuration of a run."""
+    found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    first, *hidden, last = found["layer"]
+    _, word, options = KINDS[kind]
+    words = [{"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden]
+    found["layer"] = [first, *words, last]
+    if speaker is not None:
+        found["sound"]["test"] = {"speaker": [speaker]}
+    if epochs is not None:
+        found["training"]["epochs"] = epochs
+    return found
+
+
+def train(data: Path, kind: str, seed: int, speaker: str | None, epochs: int | None) -> dict:
+    """Return the accuracies in % and the seconds of each epoch of a run of the command line, and its whole time."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, out, start = Path(folder) / "spoken.yaml", Path(folder) / "run", time.perf_counter()
+        file.write_text(yaml.safe_dump(configuration(kind, speaker, epochs)), encoding="utf-8")
+        command = [sys.executable, "-c", "import sys; from cuslayer.cli import main; sys.exit(main())", "train"]
+        command += [str(file), "--data", str(data), "--seed", str(seed), "--out", str(out)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        with open(out / "metrics.csv", encoding="utf-8", newline="") as csv_file:
+            rows = list(csv.DictReader(csv_file))
+    return {
+        "kind": kind,
+        "seed": seed,
+        "speaker": speaker,
+        "train": [100 * float(row["train_accuracy"]) for row in rows],
+        "test": [100 * float(row["test_accuracy"]) for row in rows],
+        "minutes": (time.perf_counter() - start) / 60,
+    }
+
+
+def lines(results: dict) -> list[str]:
+    """Return the tables of the page."""
+    runs, said = results["runs"], machine.said(results["machine"], "python benchmarks/spoken_digits.py recordings.npz")
+    rows = []
+    for kind, (name, *_) in KINDS.items():
+        mine = sorted((r for r in runs if r["kind"] == kind and r["speaker"] is None), key=lambda r: r["seed"])
+        if mine:
+            last = [r["test"][-1] for r in mine]
+            cells = [", ".join(f"{a:.1f}" for a in last), f"{mean(last):.1f}"]
+            cells += [f"{mean(r['train'][-1] for r in mine):.1f}", str(len(mine[0]["test"]))]
+            rows.append([name, *cells, f"{mean(r['minutes'] for r in mine):.1f}"])
+    heads = ["network", "test accuracy of each seed, %", "mean, %", "in training, %", "epochs", "minutes"]
+    found = table(heads, rows, 2)
+    left_out = sorted((r for r in runs if r["speaker"] is not None), key=lambda r: (r["speaker"], r["seed"]))
+    if left_out:
+        cells = [[r["speaker"], f"{r['test'][-1]:.1f}", str(len(r["test"])), f"{r['minutes']:.1f}"] for r in left_out]
+        cells.append(["mean", f"{mean(r['test'][-1] for r in left_out):.1f}", "", ""])
+        found += ["", *table(["not heard in training", "test accuracy, %", "epochs", "minutes"], cells, 1)]
+    return [*found, "", said]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="recordings.npz, see docs/spoken-digits.md")
+    parser.add_argument("--only", nargs="+", choices=list(KINDS), default=None, metavar="KIND")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--speakers", nargs="*", choices=SPEAKERS, default=None, metavar="NAME")
+    parser.add_argument("--epochs", type=int, help="by default those of the configuration")
+    parser.add_argument("--anew", action="store_true", help="repeat the runs that the results have already")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--docs", type=Path, default=PAGE)
+    options = parser.parse_args(arguments)
+    kinds = options.only or ([] if options.speakers else list(KINDS))
+    speakers = options.speakers if options.speakers is not None else ([] if options.only else list(SPEAKERS))
+    tasks: list[tuple[str, int, str | None]] = [(kind, seed, None) for kind in kinds for seed in options.seeds]
+    tasks += [(BEST, options.seeds[0], speaker) for speaker in speakers]
+    results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"runs": []}
+    results["machine"] = machine.describe()
+    for kind, seed, speaker in tasks:
+        same = [r for r in results["runs"] if (r["kind"], r["seed"], r["speaker"]) == (kind, seed, speaker)]
+        if same and not options.anew:
+            continue
+        run = train(options.data.resolve(), kind, seed, speaker, options.epochs)
+        results["runs"] = [r for r in results["runs"] if r not in same] + [run]
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        fill(options.docs, "spoken-digits", lines(results), None, "")
+        print(kind, seed, speaker or "", f"{run['test'][-1]:.2f} %", f"{run['minutes']:.1f} min", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Pooling with a weight for each tap of the window on the CPU.
+
+A window's products are added in the order of its taps, as on a GPU; what is beyond the edges of an image is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.jit import compiled, parallel_for
+from cuslayer.kernels.constants import Window
+from cuslayer.kernels.host.memory import empty
+
+
+@compiled
+def _weighted_pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any) -> None:
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        for row in range(out.shape[1]):
+            for column in range(out.shape[2]):
+                total = out[frame, row, column]
+                total[:] = 0
+                for i in range(kernel_h):
+                    y = row * down + i * gap_h - top
+                    if y < 0 or y >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel, weight = x[frame, y, z], w[i, j]
+                        for c in range(total.size):
+                            total[c] += weight * pixel[c]
+
+
+@compiled
+def _weighted_pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any) -> None:
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        for y in range(x.shape[1]):
+            for z in range(x.shape[2]):
+                total = x[frame, y, z]
+                total[:] = 0
+                for i in range(kernel_h):
+                    row = y + top - i * gap_h
+                    if row < 0 or row % down or row // down >= g.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        column = z + left - j * gap_w
+                        if column < 0 or column % across or column // across >= g.shape[2]:
+                            continue
+                        error, weight = g[frame, row // down, column // across], w[i, j]
+                        for c in range(total.size):
+                            total[c] += weight * error[c]
+
+
+@compiled
+def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: Any) -> None:
+    """A part is the sum of a frame, each channel by itself: its bits do not depend on the number of cores."""
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    sums = np.empty((kernel_h * kernel_w, g.shape[3]), g.dtype)
+    for frame in range(first, last):
+        sums[:] = 0
+        for row in range(g.shape[1]):
+            for column in range(g.shape[2]):
+                error = g[frame, row, column]
+                for i in range(kernel_h):
+                    y = row * down + i * gap_h - top
+                    if y < 0 or y >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel, total = x[frame, y, z], sums[i * kernel_w + j]
+                        for c in range(error.size):
+                            total[c] += pixel[c] * error[c]
+        for tap in range(len(sums)):
+            total = 0.0
+            for c in range(g.shape[3]):
+                total += sums[tap, c]
+            parts[frame, tap] = total
+
+
+def weighted_pool(x: Array, w: Array, window: Window) -> Array:
+    """Sum each window of x (frames, H, W, C) channel by channel, with a weight w (kh, kw) for each tap."""
+    out = empty((len(x), *window.outputs("weighted_pool", x.shape[1:3], ceil=True), x.shape[3]), x.dtype)
+    parallel_for(_weighted_pool, len(x), x, w, out, window, grain=1)
+    return out
+
+
+def weighted_pool_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
+    """Return the gradient of an image (H, W) in `weighted_pool`, g (frames, rows, columns, C)."""
+    x = empty((len(g), *image, g.shape[3]), g.dtype)
+    parallel_for(_weighted_pool_adjoint, len(g), g, w, x, window, grain=1)
+    return x
+
+
+def weight_adjoint(x: Array, g: Array, window: Window) -> Array:
+    """Return the gradient (kh, kw) of the weight in `weighted_pool`, x (frames, H, W, C), g like the output."""
+    parts = np.empty((len(g), window.kernel[0] * window.kernel[1]))
+    parallel_for(_weight_adjoint, len(g), x, g, parts, window, grain=1)
+    return parts.sum(axis=0).reshape(window.kernel).astype(g.dtype)

@@ -1,0 +1,180 @@
+"""Recurrent populations as NIR: loops, graphs within the graph, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.layers import Recurrent
+from tests.interchange.test_nir_refused import Graph, lif, refused
+
+nir = pytest.importorskip("nir")
+CUBA = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7)
+LIF = cs.LIF(tau=7.0, theta=0.3)
+FRAMES = {"input_shape": (5, 4, 1)}
+
+
+def dense(neuron=CUBA, delay=None, bias=None):
+    return cs.Sequential(cs.Dense(6, 8, bias=bias), Recurrent(cs.Dense(8, 8), neuron, delay=delay), cs.Dense(8, 4), LIF)
+
+
+def conv(delay):
+    population = Recurrent(cs.Conv(4, 4, 3, padding=1), CUBA, delay=delay)
+    return cs.Sequential(cs.Conv(1, 4, 3, padding=1), population, cs.Dense((5, 4, 4), 3), CUBA)
+
+
+def spikes(shape, steps=60):
+    return np.random.default_rng(1).random((steps, 2, *shape)) < 0.3
+
+
+def leave_out_metadata(graph):
+    for node in graph.nodes.values():
+        node.metadata = {}
+        if hasattr(node, "nodes"):
+            leave_out_metadata(node)
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "options"),
+    [
+        (lambda: dense(), (6,), {}),
+        (lambda: dense(delay=3.0, bias=cs.Tensor(0.1 * np.ones(8), requires_grad=True)), (6,), {}),
+        (lambda: dense(LIF), (6,), {"dialect": "snntorch"}),
+        (lambda: dense(), (6,), {"dialect": "snntorch"}),
+        (lambda: dense(), (6,), {"dialect": "norse"}),
+        (lambda: conv(delay=None), (5, 4, 1), FRAMES),
+        (lambda: conv(delay=2.0), (5, 4, 1), FRAMES),
+    ],
+)
+def test_a_population_comes_back(tmp_path, net, shape, options):
+    cs.seed(0)
+    net, x, path = net(), spikes(shape), tmp_path / "net.nir"
+    cs.export_nir(net, path, **options)
+    again = cs.import_nir(path)
+    expected = net(x).data
+    assert expected.any()
+    assert (net(x).data != cs.Sequential(net.layers[0], net.layers[1].neuron, *net.layers[2:])(x).data).any()
+    assert repr(again) == repr(net)
+    assert (again(x).data == expected).all()
+    bare = cs.import_nir(leave_out_metadata(nir.read(path)), dialect=options.get("dialect", "nir"))
+    assert repr(bare.layers[1]) == repr(net.layers[1])
+    assert (bare(x).data != expected).mean() < 0.005
+
+
+def test_a_loop_follows_nirs_equations(tmp_path):
+    """Steps of forward Euler over the file's own numbers, in float64 and written here."""
+    cs.seed(0)
+    net, x, path = dense(delay=2.0), spikes((6,)), tmp_path / "net.nir"
+    cs.export_nir(net, path)
+    nodes = nir.read(path).nodes
+    neuron = nodes["layer_1_cubalif"]
+    into, back = nodes["layer_0_linear"].weight, nodes["layer_1_cubalif_back_1_linear"].weight
+    assert nodes["layer_1_cubalif_back_0_delay"].delay == pytest.approx(1e-3 * np.ones(8))
+    h, current, voltage, sent = 1e-3, np.zeros((2, 8)), np.zeros((2, 8)), []
+    for t in range(len(x)):
+        # The loop itself takes a step, its Delay another.
+        came = sent[t - 2] if t >= 2 else np.zeros((2, 8))
+        given = x[t] @ into.T.astype(float) + came @ back.T.astype(float)
+        current = current + h / neuron.tau_syn * (neuron.w_in * given - current)
+        voltage = voltage + h / neuron.tau_mem * (neuron.r * current - voltage)
+        sent.append(voltage > neuron.v_threshold)
+        voltage = np.where(sent[-1], 0.0, voltage)
+    with cs.record(net) as seen:
+        net(x)
+    assert np.array(sent).any()
+    assert (seen[1].spikes == np.array(sent)).all()
+
+
+def linear(weight, bias=None):
+    if bias is None:
+        return {"type": "Linear", "weight": weight}
+    return {"type": "Affine", "weight": weight, "bias": np.asarray(bias)}
+
+
+EDGES = [("input", "0"), ("0", "1"), ("1", "2"), ("2", "1"), ("1", "3")]
+
+
+def test_gains_and_biases_of_others():
+    """The bias of the weights back is in the layer before, and a neuron's gain in both weights."""
+    r = np.random.default_rng(0)
+    into, back, out = r.normal(size=(4, 4)), r.normal(size=(4, 4)), {"type": "Output", "shape": np.array([4])}
+    gains = np.array([5.0, 10.0, 5.0, 10.0])
+    graph = Graph(linear(into, np.ones(4)), lif(r=gains), linear(back, 2 * np.ones(4)), out, edges=EDGES)
+    first, population = cs.import_nir(graph).layers
+    ratio = gains / gains[0] if population.theta == pytest.approx(1.0) else gains / 5.0 / population.theta
+    assert first.weight.data == pytest.approx(into.T * ratio, rel=1e-5)
+    assert population.layer.weight.data == pytest.approx(back.T * ratio, rel=1e-5)
+    assert first.bias.data == pytest.approx(3.0 * ratio, rel=1e-5)
+    assert population.layer.bias is None
+    without = Graph(linear(into), lif(), linear(back, np.ones(4)), out, edges=EDGES)
+    assert cs.import_nir(without).layers[0].bias.data == pytest.approx(np.ones(4))
+
+
+def test_a_graph_within_a_graph_is_in_its_place():
+    weight = np.eye(4)
+    ends = {"input": {"type": "Input", "shape": np.array([4])}, "output": {"type": "Output", "shape": np.array([4])}}
+    inner = {"type": "NIRGraph", "nodes": {**ends, "a": lif(), "b": linear(weight)}}
+    inner["edges"] = [("input", "a"), ("a", "b"), ("b", "a"), ("a", "output")]
+    outer = {"type": "NIRGraph", "nodes": {**ends, "c": inner}, "edges": [("input", "c"), ("c", "output")]}
+    found = cs.import_nir(Graph(linear(weight), outer, linear(weight)))
+    assert [type(layer).__name__ for layer in found.layers] == ["Dense", "Recurrent", "Dense"]
+
+
+def test_what_cannot_be_written(tmp_path):
+    for message, net, options in (
+        ("a delay of one step only", dense(delay=2.0), {"dialect": "snntorch"}),
+        ("has dense recurrence", conv(None), {"dialect": "snntorch", **FRAMES}),
+        ("the reader of sinabs has no recurrence", dense(cs.LIF(reset="subtract")), {"dialect": "sinabs"}),
+        ("NIR's neurons are LIF and CubaLIF", dense(cs.SRM()), {}),
+        ("have reset='zero', not 'subtract'", dense(cs.LIF(reset="subtract")), {}),
+        (
+            "cannot have pooling before it",
+            cs.Sequential(cs.Pool(2, gain=2.0), Recurrent(cs.Conv(1, 1, 1), LIF)),
+            {"input_shape": (4, 4, 1)},
+        ),
+        (
+            "has no frames of neurons",
+            cs.Sequential(cs.Conv(1, 1, 1), Recurrent(cs.Dense((2, 2, 1), 4), LIF)),
+            {"input_shape": (2, 2, 1)},
+        ),
+    ):
+        refused(message, lambda net=net, options=options: cs.export_nir(net, tmp_path / "a.nir", **options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_read():
+    weight, out = np.eye(4), {"type": "Output", "shape": np.array([4])}
+    late = {"type": "Delay", "delay": 1e-3 * np.arange(4)}
+    sides = {"input": {"type": "Input", "shape": np.array([4])}, "a": lif()}
+    for message, graph in (
+        ("the delay of spikes that come back must be one for all", Graph(linear(weight), lif(), linear(weight), out,
+            late=late, edges=[*EDGES[:3], ("2", "late"), ("late", "1"), ("1", "3")])),
+        ("the bias of spikes that come back needs a layer", Graph(lif(), linear(weight, np.ones(4)),
+            edges=[("input", "0"), ("0", "1"), ("1", "0")])),
+        ("must be a chain, but for neurons that feed themselves", Graph(linear(weight), lif(),
+            edges=[("input", "0"), ("0", "1"), ("1", "1")])),
+        ("must be a chain, but for neurons that feed themselves", Graph(linear(weight), lif(), linear(weight), lif(),
+            edges=[("input", "0"), ("0", "1"), ("1", "2"), ("2", "3"), ("3", "0")])),
+        ("but for neurons that feed themselves", Graph(linear(weight), lif(), linear(weight), linear(weight),
+            edges=[("input", "0"), ("0", "1"), ("1", "2"), ("2", "3"), ("3", "1")])),
+        ("layer must go from a population to itself", Graph(linear(weight), lif(), linear(np.ones((3, 4))), out,
+            edges=EDGES)),
+        ("must have one Output, got 0", Graph({"type": "NIRGraph", "nodes": sides, "edges": [("input", "a")]}, out)),
+        ("must have one node before it, got 0", Graph(linear(weight), c={"type": "NIRGraph", "edges": [("a", "output")],
+            "nodes": {**sides, "output": out}}, edges=[("input", "0"), ("c", "0")])),
+        ("node '0' has no graph of NIR", Graph({"type": "NIRGraph"})),
+    ):  # fmt: skip
+        refused(message, lambda graph=graph: cs.import_nir(graph))
+    deep = {"type": "NIRGraph", "nodes": {}, "edges": []}
+    for _ in range(12):
+        deep = {"type": "NIRGraph", "nodes": {"a": deep}, "edges": []}
+    refused("graphs must be in at most 8 others", lambda: cs.import_nir(Graph(deep)))
+
+
+def test_a_population_has_no_bias():
+    with pytest.raises(ValueError, match=re.escape("Recurrent: layer must have no bias, the layer before it may")):
+        Recurrent(cs.Dense(3, 3, bias=True), LIF)

@@ -1,0 +1,135 @@
+"""Running statistics of batch normalization by micro-batches: those of the whole batch, whoever computes which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.distributed import Context, DataParallel
+from cuslayer.distributed.tree import share
+from cuslayer.training import Trainer
+from cuslayer.training.running_statistics import RunningStatistics
+from tests.support.processes import together
+
+RNG = np.random.default_rng(7)
+X = RNG.standard_normal((6, 10, 4, 3)) * [1.0, 4.0, 0.1] + [5.0, 0.0, -2.0]
+PARTS = X[:, :4], X[:, 4:8], X[:, 8:]
+
+
+def test_they_move_towards_those_of_the_batch():
+    """Parts of different sizes and means; each is normalized by its own."""
+    norm, whole = cs.BatchNorm(3, momentum=0.25), cs.BatchNorm(3, momentum=0.25)
+    statistics = RunningStatistics(cs.Sequential(norm))
+    rows = np.zeros((len(PARTS), statistics.columns))
+    for row, part in zip(rows, PARTS, strict=True):
+        with statistics.noted(row):
+            y = norm(part).data
+        np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0.0, atol=1e-6)
+        assert row[0] == part.size / 3
+    assert norm.mean.data.tolist() == [0.0] * 3
+    statistics.move(rows)
+    whole(X)
+    np.testing.assert_allclose(norm.mean.data, whole.mean.data, rtol=1e-6)
+    np.testing.assert_allclose(norm.var.data, whole.var.data, rtol=1e-6)
+
+
+def test_a_layer_that_runs_twice_counts_once():
+    norm = cs.BatchNorm(3)
+    statistics = RunningStatistics(cs.Sequential(norm, cs.Dense((4, 3), 2), cs.Dense(2, 3), norm))
+    assert statistics.columns == 7
+    assert len(statistics.tensors()) == 2
+    row = np.zeros(7)
+    with statistics.noted(row):
+        norm(PARTS[0])
+        norm(PARTS[1])
+    both = X[:, :8]
+    np.testing.assert_allclose(row, [192 + 0 * 96, *both.mean((0, 1, 2)), *both.var((0, 1, 2))], rtol=1e-12)
+
+
+def test_nothing_moves_them_without_elements():
+    norm = cs.BatchNorm(3)
+    statistics = RunningStatistics(cs.Sequential(norm))
+    with statistics.ignored():
+        norm(X)
+    with statistics.noted(np.zeros(7)):
+        norm(X[:, :0])
+    statistics.move(np.zeros((2, 7)))
+    assert norm.mean.data.tolist() == [0.0] * 3
+    assert norm.var.data.tolist() == [1.0] * 3
+
+
+def test_a_layer_within_another_is_refused():
+    with (
+        RunningStatistics(cs.Sequential(cs.Dense(3, 2))).noted(np.zeros(0)),
+        pytest.raises(ValueError, match="Trainer: parallel needs each BatchNorm as a layer of the network"),
+    ):
+        cs.BatchNorm(3)(X)
+
+
+def pieces(weight, gain):
+    """Return the loss of three micro-batches, as a sum over them."""
+    norm = cs.BatchNorm(3, trained=True)
+    norm.gain = gain
+    statistics = RunningStatistics(cs.Sequential(norm))
+    found = []
+    for part in PARTS:
+        with statistics.noted(np.zeros(7)):
+            y = norm(cs.Tensor(part) @ weight)
+        found.append((y * y * y).sum())
+    return found
+
+
+def test_gradients():
+    """That of the sum of micro-batches is their sum in the order of the tree, on any number of processes."""
+    weight, gain = RNG.standard_normal((3, 3)), RNG.random(3) + 0.5
+    assert cs.gradcheck(lambda w, g: sum(pieces(w, g)), weight, gain) < 1e-6
+    whole = [cs.Tensor(a, requires_grad=True) for a in (weight, gain)]
+    sum(pieces(*whole)).backward()
+
+    def work(context):
+        given = [cs.Tensor(a, requires_grad=True) for a in (weight, gain)]
+        sums = DataParallel(context, micro=1).sums(given, len(PARTS))
+        own = share(len(PARTS), context.rank, context.size)
+        for leaf in own:
+            pieces(*given)[leaf].backward()
+            sums.add(leaf, leaf == own[-1])
+        sums.finish()
+        return [p.grad.tolist() for p in given]
+
+    alone = work(Context())
+    for found, wanted in zip(alone, whole, strict=True):
+        np.testing.assert_allclose(found, wanted.grad, rtol=1e-12)
+    for size in (2, 3, 4):
+        assert together(size, work) == [alone] * size
+
+
+def test_a_look_at_the_first_batch_does_not_move_them():
+    """A frozen layer lets the trainer look at it layer by layer."""
+    found = []
+    for frozen in (False, True):
+        cs.seed(1)
+        srm = cs.SRM(theta=3.0)
+        net = cs.Sequential(cs.BatchNorm(2), cs.Dense(2, 4), srm, cs.Dense(4, 2), srm)
+        net[3].weight.requires_grad = not frozen
+        loss, optimizer = cs.SpikeCountLoss(srm, true=4, false=1), cs.SGD([net[1].weight], lr=1e-3)
+        trainer = Trainer(net, loss, optimizer, calibrate=None, parallel=DataParallel(Context(), micro=2))
+        trainer.train([(np.random.default_rng(2).random((8, 5, 2)), np.array([0, 1, 0, 1, 0]))])
+        found.append((net[0].mean.data.tolist(), net[0].var.data.tolist()))
+    assert found[0] == found[1]
+    assert found[0][0] != [0.0, 0.0]
+
+
+def test_processes_begin_with_those_of_process_0():
+    def work(context):
+        cs.seed(1)
+        srm = cs.SRM(theta=3.0)
+        net = cs.Sequential(cs.BatchNorm(2), cs.Dense(2, 4), srm, cs.Dense(4, 2), srm)
+        net[0].mean.data[:] = context.rank
+        loss, optimizer = cs.SpikeCountLoss(srm, true=4, false=1), cs.SGD(net.parameters(), lr=1e-3)
+        trainer = Trainer(net, loss, optimizer, calibrate=None, parallel=DataParallel(context, micro=2))
+        trainer.train([(np.random.default_rng(2).random((8, 5, 2)), np.array([0, 1, 0, 1, 0]))])
+        return net[0].mean.data.tolist()
+
+    first, second = together(2, work)
+    assert first == second == work(Context())
