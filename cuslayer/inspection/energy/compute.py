@@ -88,10 +88,10 @@ def ops(
             integrated = y.size / samples if isinstance(node.stage, Affine) else 0.0
             sums = float((counts * synapses).sum()) / samples + added
             found[node.number] = sums, 0.0 if spikes else dense, dense, integrated
-        if isinstance(node.stage, Recurrent):
-            synapses, sent = fan_out(node.stage.layer, y.shape[2:]), node.stage.returning(y)
-            counts = to_numpy(sent.data.sum(axis=(0, 1)))
-            back[node.number] = float((counts * synapses).sum()) / samples, len(y) * float(np.sum(synapses))
+        own = fan_out(node.stage.layer, y.shape[2:]) if isinstance(node.stage, Recurrent) else None
+        if own is not None:
+            counts = to_numpy(node.stage.returning(y).data.sum(axis=(0, 1)))
+            back[node.number] = float((counts * own).sum()) / samples, y.shape[0] * float(own.sum())
         return y
 
     sizes: dict[int, float] = {}
@@ -112,7 +112,7 @@ def ops(
         updates += 0.0 if unit.neurons is None else sizes[unit.neurons.number]
         rows.append(LayerOperations(unit.address, layer_name(unit), accumulates, macs, dense, updates))
         if unit.neurons is not None and unit.neurons.number in back:
-            own = check.one_line(unit.neurons.stage.layer)
+            layer = check.one_line(unit.neurons.stage.layer)
             accumulates, dense = back[unit.neurons.number]
-            rows.append(LayerOperations(unit.neurons.address, own, accumulates, 0.0, dense, 0.0))
+            rows.append(LayerOperations(unit.neurons.address, layer, accumulates, 0.0, dense, 0.0))
     return Operations(tuple(rows), **energies)
