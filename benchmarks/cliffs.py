@@ -8,10 +8,17 @@ in a training step (forward and backward). The ratio is that of the times per un
 its rounds, since other work on the machine only adds to a time. Above 1.3 it counts as a cliff.
 
 The work is counted for the spikes that occur: an addition for each synapse that a spike reaches, ten for each neuron
-and step (two filters and a threshold), two for each bin of a layer's input, a byte of memory that is read twice.
+and step (two filters and a threshold), two for each bin of a layer's input, a byte of memory that is read twice, and
+one for each spike or silence that a neuron writes, a byte.
 Training adds as many additions again for the gradient of the weights, twelve for each neuron and step, and a quarter
-for each multiplication of a gradient of an input, since matrix products use whole registers. In float64 all count
-twice. Prints a table and writes it, with versions and machine, to benchmarks/results/cliffs.json and
+for each multiplication of a gradient of an input, since matrix products use whole registers. It also adds one for each
+byte that must pass through memory: of each neuron and step a potential that is written and read, the gradient of its
+spikes that is read and that of its input that is written and read, four bytes each; each gradient of a weight and of an
+input that is written. A silent network does nothing else: of 2312 inputs, 512 neurons and 2,400 rows, 25 MB of
+potentials and gradients and 5 MB of weights' gradients, which take the time of a copy, whatever fires. In float64 all
+count twice.
+
+Prints a table and writes it, with versions and machine, to benchmarks/results/cliffs.json and
 docs/performance.md.
 """
 
@@ -37,6 +44,8 @@ RESULTS = Path(__file__).parent / "results" / "cliffs.json"
 CLIFF = 1.3
 # Costs in additions; see above.
 NEURON, NEURON_BACK, BIN, PRODUCT = 10.0, 12.0, 2.0, 1 / 4
+# Bytes of a number, and the numbers of a neuron and step that are written or read between forward and backward.
+NUMBER, PASSED = 4.0, 5
 
 
 @cs.differentiable
@@ -137,9 +146,10 @@ def work(setup: Setup, x: np.ndarray) -> tuple[float, float]:
             elif isinstance(layer, cs.Conv):
                 reach *= math.prod(layer.weight.shape[:3])
             synapses = x.sum() * reach if not isinstance(layer, cs.Pool) else x.size / 4
-            forward += synapses + NEURON * y.size + BIN * x.size
-            backward += NEURON_BACK * y.size + (synapses if layer.parameters() else 0)
-            backward += 0 if first else PRODUCT * x.size * reach
+            weights = sum(p.data.size for p in layer.parameters())
+            forward += synapses + (NEURON + 1) * y.size + BIN * x.size
+            backward += (NEURON_BACK + NUMBER * PASSED) * y.size + (synapses if weights else 0) + NUMBER * weights
+            backward += 0 if first else (PRODUCT * reach + NUMBER) * x.size
             first, x = False, neuron(y).data
     size = np.dtype(setup.dtype).itemsize // 4
     return size * forward, size * (forward + backward)

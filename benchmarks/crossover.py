@@ -4,10 +4,12 @@
     python benchmarks/crossover.py --only "512 to 10"       # works whose name has this
 
 Each work, a layer's forward pass or the gradient of its weight, is done in both ways on random spikes of several
-activities, in turn, from the boolean array on; a time is the fastest of some, of more where they are short. The
-crossing is the activity at which both take the same time, between two activities on a logarithmic scale. The loss is
-the time of the way that the library chooses over that of the faster one, at the worst activity. Exits with 1 where a
-loss is over 15 %.
+activities, from the boolean array on. Each activity has a time of its own, in which the ways, and what the library
+does, take turns; each is called once before it is timed, so that it finds its own arrays in the caches as far as they
+fit. A time is the fastest of all turns: other work on the machine only adds to one, and may add to all of a few. Where
+the library takes one of the two ways as it is, that is not measured again. The crossing is the activity at which both
+take the same time, between two activities on a logarithmic scale. The loss is the time of the way that the library
+chooses over that of the faster one, at the worst activity. Exits with 1 where a loss is over 15 %.
 
 Prints a table and writes it, with versions and machine, to benchmarks/results/crossover.json and docs/performance.md.
 """
@@ -30,8 +32,8 @@ from crossover_dense import Work
 RESULTS = Path(__file__).parent / "results" / "crossover.json"
 ACTIVITIES = [0.001, 0.005, 0.02, 0.05, 0.07, 0.1, 0.14, 0.3, 0.6]
 MOST_LOSS = 0.15
-# Seconds of the turns that are added where they are short.
-SHORT = 0.02
+# Turns of an activity, at least.
+TURNS = 5
 # Functions that return works, for tests of small size.
 SOURCES: list[Callable[[bool], list[Work]]] = [crossover_dense.works, crossover_conv.works]
 
@@ -54,16 +56,24 @@ def crossing(activities: Sequence[float], walk: Sequence[float], product: Sequen
     return activities[last] * (activities[last + 1] / activities[last]) ** share
 
 
-def measure(work: Work, activities: Sequence[float], repeats: int) -> dict:
+def fastest(calls: Sequence[Callable[[], object]], budget: float) -> list[float]:
+    """Return the milliseconds of the fastest of the turns of each call that some seconds have room for."""
+    best, turns, until = [math.inf] * len(calls), 0, time.perf_counter() + budget
+    while turns < TURNS or time.perf_counter() < until:
+        for i, call in enumerate(calls):
+            call()
+            best[i] = min(best[i], 1e3 * seconds(call))
+        turns += 1
+    return best
+
+
+def measure(work: Work, activities: Sequence[float], budget: float) -> dict:
     """Return the milliseconds of both ways at each activity, the crossing, and the largest loss of the choice."""
     walk, product, busy, chosen = [], [], [], []
     for activity in activities:
         ways = work.make(activity)
         timed = [ways.walk, ways.product, *([ways.chosen] if ways.chosen else [])]
-        # Each is called once more before it is timed, so that its own arrays are in the caches.
-        turns = [[(way(), seconds(way))[1] for way in timed] for _ in range(repeats)]
-        turns += [[(way(), seconds(way))[1] for way in timed] for _ in range(min(20, int(SHORT / sum(turns[0]))))]
-        best = [1e3 * min(way) for way in zip(*turns, strict=True)]
+        best = fastest(timed, budget)
         walk.append(best[0])
         product.append(best[1])
         busy.append(bool(ways.busy))
@@ -98,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="works whose name has this")
     parser.add_argument("--small", action="store_true", help="sizes for tests")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.4, help="for each activity")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=page.PERFORMANCE)
     options = parser.parse_args(arguments)
@@ -107,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heads = ["work", *walked, *multiplied, "crossing", "in the code", "loss", "at"]
     rows = []
     for work in (work for source in SOURCES for work in source(options.small) if options.only in work.name):
-        rows.append(measure(work, ACTIVITIES, options.repeats))
+        rows.append(measure(work, ACTIVITIES, options.seconds))
         print("  ".join(f"{head} {cell}" for head, cell in zip(heads, cells(rows[-1]), strict=True)), flush=True)
     where = machine.describe()
     options.out.parent.mkdir(exist_ok=True, parents=True)

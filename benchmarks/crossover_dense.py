@@ -47,12 +47,16 @@ class Work(NamedTuple):
 def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
     bits, w = generator.random((rows, inputs)) < rate, generator.standard_normal((inputs, outputs), np.float32)
-    busy = (bits.sum(axis=1) > subsets.busy_above(w)).sum() > rows / 2
+    counts = bits.sum(axis=1)
+    busy = counts > subsets.busy_above(w)
+    looks_up = bool(busy.any()) and subsets.pay(int(counts[busy].sum()), int(busy.sum()), w, subsets.LISTED)
+    # Rows in the order of the tables that are walked are a third way, and so is a mixture.
+    third = busy.any() and not (looks_up and busy.all())
     return Ways(
         lambda: cpu.dense.walk(find_spikes(bits), w),
         lambda: cpu.dense.look_up(find_spikes(bits), w),
-        bool(busy),
-        lambda: cpu.dense.forward(find_spikes(bits), w),
+        looks_up and busy.sum() > rows / 2,
+        (lambda: cpu.dense.forward(find_spikes(bits), w)) if third else None,
     )
 
 

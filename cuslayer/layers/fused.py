@@ -121,9 +121,8 @@ def conv_neuron(
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``.
 
-    On the CPU, spikes run in one pass if groups is 1 and `exact` is False: a few rows of a map
-    at a time are weighted, filtered and thresholded while they are in the cache. The list of spikes and the potential
-    are saved for backward.
+    On the CPU, spikes run in one pass if `exact` is False: a few rows of a map at a time are weighted, filtered and
+    thresholded while they are in the cache. The list of spikes and the potential are saved for backward.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.

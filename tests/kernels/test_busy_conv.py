@@ -60,10 +60,35 @@ def test_products_of_every_size(rows: int, width: int, dtype: Any) -> None:
         assert np.allclose(out, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
 
 
+@jit.compiled
+def _multiply_listed(out: Array, a: Array, b: Array, places: Array, sizes: Any) -> None:
+    rows, terms, width = sizes
+    products.multiply_listed(out, 3, width + 5, a, 0, b, 7, places, 2, terms, rows, width)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [0, 1, 3, 8, 21])
+@pytest.mark.parametrize("width", [0, 1, 16, 33, 100])
+def test_products_of_listed_rows(rows: int, width: int, dtype: Any) -> None:
+    """The rows of the second factor begin anywhere; nothing beside the product is touched."""
+    generator, terms = np.random.default_rng(rows * 100 + width), 9
+    b, places = generator.standard_normal(200).astype(dtype), generator.integers(0, 200 - 7 - width, terms + 2)
+    a = generator.standard_normal((rows, terms)).astype(dtype)
+    out = generator.standard_normal(rows * (width + 5) + 3).astype(dtype)
+    expected = out.copy()
+    for row in range(rows):
+        total = np.zeros(width)
+        for k in range(terms):
+            total += float(a[row, k]) * b[7 + places[2 + k] : 7 + places[2 + k] + width]
+        expected[3 + row * (width + 5) : 3 + row * (width + 5) + width] = total
+    _multiply_listed(out, a.ravel(), b, places, (rows, terms, width))
+    assert np.allclose(out, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
+
+
 def _both(x: Array, w: Array, window: Window, rows: tuple[int, int] | None = None) -> tuple[bool, Array, Array]:
     """Return whether a product is made, and the rows of all maps by the product and by the walk."""
     frames, outputs = len(x), w.shape[3]
-    spikes = conv_spikes.where(find_spikes(x), window, outputs)
+    spikes = conv_spikes.where(find_spikes(x), window, outputs, w.dtype)
     height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
     low, high = rows or (0, height)
     product, walk = np.full((2, frames, (high - low) * columns * outputs + 4), 7, w.dtype)
@@ -103,12 +128,13 @@ def test_a_product_is_not_made_where_it_does_not_pay() -> None:
     assert not _both(x < 0.9, w, window)[0]
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.7])
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=list(WINDOWS))
-def test_weight_gradients_are_summed_in_order(window: Window) -> None:
+def test_weight_gradients_are_summed_in_order(window: Window, rate: float) -> None:
     """Chunks from the last to the first, eight steps at a time, then rows, steps and columns, to the bit."""
     generator, steps = np.random.default_rng(0), 41
     outputs = 1 if window == WINDOWS["more padding than image"] else 3
-    x = generator.random((steps, 5, 6, 2)) < 0.4
+    x = generator.random((steps, 5, 6, 2)) < rate  # where few fire, each spike is added by itself
     found = find_spikes(x)
     m = conv_spikes.maps(found, steps, outputs, window)
     assert m.blocks == 1

@@ -14,7 +14,7 @@ import cuslayer as cs
 from cuslayer import functions, jit, kernels
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import cpu, patches, winograd
+from cuslayer.kernels.conv import cpu, patches, planes, winograd
 from cuslayer.kernels.conv.groups import merge, merged, split
 from cuslayer.kernels.conv.weight_sums import bounds
 from tests.support import reference
@@ -59,19 +59,23 @@ tile_windows = st.tuples(st.integers(2, 5), st.integers(2, 5))
     padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
     groups=st.sampled_from([1, 1, 2]),
     channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    gaps=st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1), (2, 4)]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-@example(1, (3, 3), (1, 1), (1, 1), 1, (1, 1), "float32")
-@example(7, (3, 3), (2, 3), (1, 0), 1, (3, 10), "float32")
-@example(7, (3, 3), (4, 4), (0, 2), 1, (16, 1), "float32")
-@example(7, (3, 3), (5, 7), (3, 3), 1, (17, 10), "float32")
-@example(7, (3, 3), (17, 17), (1, 1), 1, (16, 64), "float32")
-@example(1, (3, 3), (34, 34), (1, 1), 1, (3, 64), "float32")
-@example(3, (3, 3), (17, 17), (0, 1), 1, (17, 16), "float64")
-@example(3, (5, 5), (17, 17), (2, 2), 1, (16, 10), "float32")
-def test_tiles_equal_the_sum(frames, kernel, image, padding, groups, channels, dtype):
-    assume(all(n + 2 * pad >= k for n, pad, k in zip(image, padding, kernel, strict=True)))
-    window = Window.of("conv", kernel, 1, padding, 1)
+@example(1, (3, 3), (1, 1), (1, 1), 1, (1, 1), (1, 1), "float32")
+@example(7, (3, 3), (2, 3), (1, 0), 1, (3, 10), (1, 1), "float32")
+@example(7, (3, 3), (4, 4), (0, 2), 1, (16, 1), (1, 1), "float32")
+@example(7, (3, 3), (5, 7), (3, 3), 1, (17, 10), (1, 1), "float32")
+@example(7, (3, 3), (17, 17), (1, 1), 1, (16, 64), (1, 1), "float32")
+@example(1, (3, 3), (34, 34), (1, 1), 1, (3, 64), (1, 1), "float32")
+@example(3, (3, 3), (17, 17), (0, 1), 1, (17, 16), (1, 1), "float64")
+@example(3, (5, 5), (17, 17), (2, 2), 1, (16, 10), (1, 1), "float32")
+@example(3, (3, 3), (17, 19), (2, 3), 1, (16, 10), (2, 3), "float32")
+@example(2, (3, 2), (2, 9), (5, 0), 1, (3, 5), (3, 5), "float64")
+def test_tiles_equal_the_sum(frames, kernel, image, padding, groups, channels, gaps, dtype):
+    sides = zip(image, padding, kernel, gaps, strict=True)
+    assume(all(n + 2 * pad > (k - 1) * gap for n, pad, k, gap in sides))
+    window = Window.of("conv", kernel, 1, padding, gaps)
     _, w, g = arrays(window, image, (frames, groups, *channels), dtype)
     cut = winograd.tiling(w, image, window, groups)
     x = winograd.conv_input_adjoint(g, w, image, groups, cut)
@@ -94,11 +98,14 @@ def test_each_side_takes_the_tiles_that_need_fewer_multiplications():
     for image, elements in [((9, 16), (5, 6)), ((17, 8), (5, 6)), ((34, 3), (6, 5)), ((1, 4), (5, 6))]:
         assert winograd.tiling(w, image, Window.of("conv", 3, 1, 1, 1), 1).elements == elements
     cut = winograd.tiling(np.zeros((5, 2, 16, 32), np.float32), (8, 8), Window.of("conv", (5, 2), 1, 1, 1), 1)
-    assert (cut.elements, cut.pixels, cut.tiles, cut.before) == ((6, 5), (2, 4), (4, 2), (3, 0))
+    assert (cut.elements, cut.pixels, cut.tiles) == ((6, 5), (2, 4), (4, 2))
+    # Each gap of columns is an image of its own: three of 3 columns, in two tiles of 2 each.
+    cut = winograd.tiling(np.zeros((3, 5, 16, 32), np.float32), (8, 8), Window.of("conv", (3, 5), 1, 4, (2, 3)), 1)
+    assert (cut.elements, cut.pixels, cut.tiles) == ((6, 6), (4, 2), (2, 6))
 
 
 def test_other_windows_have_no_tiles():
-    for kernel, stride, dilation in [(6, 1, 1), (3, 2, 1), (3, 1, 2), ((3, 1), 1, 1)]:
+    for kernel, stride, dilation in [(6, 1, 1), (3, 2, 1), ((3, 1), 1, 1)]:
         w = np.zeros((*np.broadcast_to(kernel, 2), 4, 4))
         assert winograd.tiling(w, (9, 9), Window.of("conv", kernel, stride, 1, dilation), 1) is None
     # A line of tiles must fit the room of an element: 128 of 4 pixels with 64 channels.
@@ -148,10 +155,19 @@ def test_all_three_passes_equal_the_formula(window, sizes, dtype):
         held(of_w, matrix.conv_weight_adjoint(x, g, window, groups), np.linalg.norm(g), 8)
 
 
+@pytest.mark.parametrize("window", [Window.of("conv", 1, 1, 0, 1), Window.of("conv", (3, 2), (2, 1), (1, 2), (1, 3))])
+def test_planes_of_whole_tiles(window):
+    """16 and more columns and channels are transposed in registers, the last of them a second time; few one by one."""
+    for image, channels in [((5, 33), (35, 37)), ((4, 20), (16, 3)), ((3, 19), (3, 16))]:
+        _, w, g = arrays(window, image, (3, 1, *channels), "float32")
+        x = planes.input_adjoint(g, w, image, window, 1)
+        held(x, reference.conv_input_adjoint(g, w, image, window, 1), size_of(g, w, channels[1]), 20)
+
+
 def every_pass(window: Window, groups: int) -> list[Array]:
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
     of_w = patches.weight_adjoint(x, g, window, groups, bounds(len(x)))
-    found = [patches.conv(x, w, window, groups), of_w, patches.input_adjoint(g, w, (7, 6), window, groups)]
+    found = [patches.conv(x, w, window, groups), of_w, planes.input_adjoint(g, w, (7, 6), window, groups)]
     cut = winograd.tiling(w, (7, 6), window, groups)
     return [*found, winograd.conv_input_adjoint(g, w, (7, 6), groups, cut)] if cut else found
 
@@ -166,13 +182,14 @@ def groups(request: pytest.FixtureRequest) -> int:
 )
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
-    for module in (patches, winograd):
+    for module in (patches, planes, winograd):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
     of_a_row = window.outputs("conv", (7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
     for rows in (14, 7, 3, 1, 0):
         monkeypatch.setattr(patches, "_PATCH_BYTES", rows * of_a_row)
         monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 5 * 6 * 2 * 10 * 4)
+        monkeypatch.setattr(planes, "_BLOCK_BYTES", rows * 12 * 10 * groups * 4)
         for ours, theirs in zip(every_pass(window, groups), whole, strict=True):
             held(ours, theirs, 0, 8)
 
@@ -180,7 +197,7 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
 @pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)])
 def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     runs = []
-    for module, name in ((patches, "_PATCH_BYTES"), (winograd, "_BLOCK_BYTES")):
+    for module, name in ((patches, "_PATCH_BYTES"), (winograd, "_BLOCK_BYTES"), (planes, "_BLOCK_BYTES")):
         monkeypatch.setattr(module, name, 20_000)
     for cores in (1, 2, 3):
         monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)

@@ -170,11 +170,12 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
 @pytest.mark.parametrize(
     ("lines", "shape", "of_spike", "spike", "sums"),
     [
-        # A word, a vector, a part; two of each, in one part; matrices that are larger than caches; two parts.
-        (10, (36, 16), 1.0, 1.0 + 1.0, 10 * (3.1 + 5 + 36 * 0.2) + 500),
-        (300, (37, 17), 6.0, 6.0 + 2 * 1.0, 300 * (4 * 3.1 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 500),
-        (1, (200_000, 2), 6.0, 6.0 + 1.25, 5556 * (503.1 + 36 * 0.2) + 5 + 27),
-        (1, (900_000, 16), 1.0, 1.0 + 1.8, 25_000 * (503.1 + 36 * 0.2) + 5),
+        # A word, a vector, a part, which is the work of one thread; two of each; matrices that are larger than caches.
+        (10, (36, 16), 0.8, 0.8 + 0.9, 2 * (10 * (3.5 + 5 + 36 * 0.2) + 800)),
+        (300, (37, 17), 9.0, 9.0 + 2 * 0.9, 300 * (4 * 3.5 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 800),
+        (1, (400_000, 2), 9.0, 9.0 + 1.25, 2 * (11_112 * (803.5 + 36 * 0.2) + 5 + 27)),
+        (1, (200_000, 16), 9.0, 9.0 + 1.6, 2 * (5556 * (803.5 + 36 * 0.2) + 5)),
+        (1, (900_000, 16), 0.8, 0.8 + 2.4, 2 * (25_000 * (803.5 + 36 * 0.2) + 5)),
     ],
 )
 def test_the_costs_of_both_ways(lines, shape, of_spike, spike, sums):

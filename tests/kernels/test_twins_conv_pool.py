@@ -137,7 +137,7 @@ def test_the_fused_pass_of_the_cpu() -> None:
     x, w = SMALL.spikes(0, 18, 0.3), SMALL.weights(0, "float32", 10)
     constants = *SRM, Pooling(tiles(2, 2), 15, *SRM)
     ours = gpu_conv.conv_pool(packed_on_host(x, 1), 9, w, SMALL.window, 1, *constants, w.dtype)
-    theirs = cpu.fused.conv_pool.conv_pool(find_spikes(x), 9, w, SMALL.window, *constants, w.dtype)
+    theirs = cpu.fused.OnePass(groups=1).conv_pool(find_spikes(x), 9, w, SMALL.window, *constants, w.dtype)
     maps = (9, 2, *SMALL.maps), (9, 2, 2, 3, 3)
     for potential, blocks, shape in zip(ours[:2], theirs[:2], maps, strict=True):
         same_bits(potential.reshape(shape), cpu.fused.from_blocks(blocks, shape, None, None))

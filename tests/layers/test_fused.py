@@ -13,8 +13,6 @@ from cuslayer.inspection.record.selection import Selection
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.fused import conv_neuron as fused
-from cuslayer.kernels.fused import conv_pool
 from cuslayer.neurons.potential import on_potential
 
 geometries = st.fixed_dictionaries(
@@ -162,13 +160,12 @@ def test_spikes_that_want_a_gradient(pooled):
 def test_the_condition_of_fusion():
     plain, strided = Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)
     spikes = cpu.spikes.synapse_input(np.zeros((2, 4, 4, 2), bool))
-    assert cpu.fused.conv_kernels(spikes, plain, 1) is fused
-    assert cpu.fused.conv_kernels(spikes, plain, 2) is None
-    assert cpu.fused.conv_kernels(spikes, strided, 1) is fused
+    for groups in (1, 2):
+        assert cpu.fused.conv_kernels(spikes, plain, groups).groups == groups
+        assert cpu.fused.conv_kernels(spikes, strided, groups).groups == groups
+        assert cpu.fused.conv_pool_kernels(spikes, plain, groups, Window.of("pool", 2, 2, 0, 1)).groups == groups
     assert cpu.fused.conv_kernels(spikes, plain, 1, True) is None
     assert cpu.fused.conv_kernels(np.zeros((2, 4, 4, 2)), plain, 1) is None
-    assert cpu.fused.conv_pool_kernels(spikes, plain, 1, Window.of("pool", 2, 2, 0, 1)) is conv_pool
-    assert cpu.fused.conv_pool_kernels(spikes, plain, 2, Window.of("pool", 2, 2, 0, 1)) is None
     for pool in (Window.of("pool", 2, 1, 0, 1), Window.of("pool", 2, 2, 1, 1), Window.of("pool", 2, 2, 0, 2)):
         assert cpu.fused.conv_pool_kernels(spikes, plain, 1, pool) is None
 

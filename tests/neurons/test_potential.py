@@ -12,7 +12,7 @@ from cuslayer import functions
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.fused import conv_neuron, conv_pool
+from cuslayer.kernels.fused.cpu import OnePass
 from cuslayer.neurons import potential
 
 finite = st.floats(-65504, 65504, width=32)
@@ -135,8 +135,9 @@ def test_what_a_pass_halves_itself_is_what_is_halved_after_it(rows, maps, steps,
     )
     frames = cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:]))
     arguments = (frames, steps, w, window, srm.filter, srm.spiking, *([pooling] if pooled else []))
-    forward = conv_pool.conv_pool if pooled else conv_neuron.conv_neuron
-    backward = conv_pool.conv_pool_adjoint if pooled else conv_neuron.conv_neuron_adjoint
+    passes = OnePass(groups=1)
+    forward = passes.conv_pool if pooled else passes.conv_neuron
+    backward = passes.conv_pool_adjoint if pooled else passes.conv_neuron_adjoint
     *full, spikes = forward(*arguments, w.dtype)
     *half, same = forward(*arguments, np.dtype(np.float16))
     assert (spikes == same).all()

@@ -58,7 +58,7 @@ def test_kernels(tmp_path, capsys):
 def test_crossover(tmp_path, capsys):
     import crossover
 
-    options = ["--small", "--repeats", "1", *files(tmp_path, "c.json", "crossover")]
+    options = ["--small", "--seconds", "0", *files(tmp_path, "c.json", "crossover")]
     assert crossover.main(options) in (0, 1)
     found = json.loads((tmp_path / "c.json").read_text())
     works = [work for source in crossover.SOURCES for work in source(True)]
@@ -93,7 +93,7 @@ def test_the_choice_that_loses_is_reported(tmp_path, monkeypatch):
         return Ways(lambda: sum(range(200_000)), lambda: calls.append(rate), busy=False)
 
     monkeypatch.setattr(crossover, "SOURCES", [lambda small: [Work("a work", 0.5, wrong)]])
-    assert crossover.main(["--repeats", "1", *files(tmp_path, "c.json", "crossover")]) == 1
+    assert crossover.main(["--seconds", "0", *files(tmp_path, "c.json", "crossover")]) == 1
 
 
 def test_recording(tmp_path, capsys):

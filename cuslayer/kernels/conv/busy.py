@@ -14,19 +14,19 @@ from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.simd import VECTOR_BYTES
 from cuslayer.kernels.host.tiles import scratch
 
-# Cycles, as measured: of a row of taps of a pixel that has a spike, of a vector that a spike adds, and of a vector of a
-# product.
-_PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 1.2
+# Cycles, as measured: of a row of taps of a pixel that has a spike, and of a vector that a spike adds to sums in
+# registers; of a row of taps of a spike that is added by itself, and of a vector of it; and of a vector of a product.
+_PIXEL, _WALKED, _ALONE, _ALONE_VECTOR, _MULTIPLIED = 35.0, 1.1, 14.0, 2.8, 1.2
 
 
 @compiled
-def _activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
+def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
     """Return the share of spikes in some rows of frames, from `row` on, of which some may lie outside."""
     low, high, found = max(row, 0), min(row + rows, spikes.height), 0
     for t in range(first, last if low < high else first):
         line = (t * frames[0] + frames[1]) * spikes.height
         found += spikes.start[line + high] - spikes.start[line + low]
-    return found / max(1, (last - first) * rows * spikes.reach.unit.size)
+    return found / max(1, (last - first) * rows * len(spikes.reach.places))
 
 
 @compiled
@@ -56,22 +56,23 @@ def multiply_rows(
 ) -> bool:
     """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
 
-    It does not for windows with gaps in a row. The arguments are those of `_walk` in `spikes.py`.
+    It does not for windows with gaps in a row, or groups. The arguments are those of `_walk` in `spikes.py`.
     """
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
     channels, outputs = spikes.inputs, taps.shape[2] // across
     terms, vectors = kernel * across * channels, -(-outputs * taps.itemsize // VECTOR_BYTES)
     row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
-    share = _activity(first, last, frames, row, rows, spikes)
-    walked = _PIXEL * kernel * min(1.0, share * channels) + _WALKED * share * terms * vectors
-    if gap_across != 1 or taps.size == 0 or walked <= _MULTIPLIED * terms * vectors:
+    share = activity(first, last, frames, row, rows, spikes)
+    together = _PIXEL * kernel * min(1.0, share * channels) + _WALKED * share * terms * vectors
+    walked = min(together, share * kernel * channels * (_ALONE + _ALONE_VECTOR * across * vectors))
+    if gap_across != 1 or spikes.channels != channels or taps.size == 0 or walked <= _MULTIPLIED * terms * vectors:
         return False
     w = scratch(taps.size, taps)
     if not _plain(taps, spikes.window, outputs, w):
         # A weight that is not finite must not reach an output without a spike.
         return False
     columns = width // max(1, outputs)
-    line = max(spikes.reach.unit.size // channels + left, (columns - 1) * over + across) * channels
+    line = max(len(spikes.reach.places) // channels + left, (columns - 1) * over + across) * channels
     image, flat = scratch(rows * line, taps), lines.reshape(lines.size)
     for t in range(first, last):
         image[:] = 0

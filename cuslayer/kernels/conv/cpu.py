@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import patches, weight_sums, winograd
+from cuslayer.kernels.conv import patches, planes, weight_sums, winograd
 from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv.groups import merge, merged, split
+from cuslayer.kernels.conv.groups import FULL, merge, merged, split
 from cuslayer.kernels.conv.weight_sums import bounds
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -36,9 +36,8 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int, 
 
 def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
-    together = merged(w.shape[2], w.shape[3] // groups, groups)
-    w, groups = merge(w, groups, together), groups // together
-    cut = winograd.tiling(w, image, window, groups)
+    # A product of tiles has the channels of a group side by side: few do not fill a vector.
+    cut = winograd.tiling(w, image, window, groups) if groups == 1 or w.shape[2] >= FULL else None
     if cut:
         return winograd.conv_input_adjoint(g, w, image, groups, cut)
-    return patches.input_adjoint(g, w, image, window, groups)
+    return planes.input_adjoint(g, w, image, window, groups)

@@ -1,4 +1,4 @@
-"""Convolution of numbers on the CPU, forward and backward, as matrix products of patches.
+"""Convolution of numbers on the CPU, and the gradient of its weights, as matrix products of patches.
 
 The patches of a few frames, or of a few rows of one, are copied at a time: what a core's second cache holds.
 """
@@ -41,11 +41,6 @@ class _Shape(NamedTuple):
         at_once = max(1, _PATCH_BYTES // of_a_row)
         frames = max(1, at_once // max(1, rows))
         return cls(window, groups, w[2], w[3] // groups, rows, columns, frames, min(rows, at_once))
-
-    @property
-    def pixels(self) -> bool:
-        """Whether a patch is a pixel and each pixel a patch: an image is then the matrix of its patches."""
-        return self.groups == 1 and self.window == Window((1, 1), (1, 1), (0, 0), (1, 1))
 
     @property
     def taps(self) -> int:
@@ -113,35 +108,6 @@ def _copy(x: Any, width: int, top: int, end: int, columns: int, window: Any, pat
                                 tap[c] = pixels[c]
 
 
-@compiled
-def _add(patches: Any, x: Any, width: int, top: int, end: int, columns: int, window: Any) -> None:
-    """Add patches to the images x, the adjoint of `_copy`; the first rows of an image set it to 0 before."""
-    (kernel_h, kernel_w), (down, across), (above, left), (gap_h, gap_w) = window
-    groups, inputs = patches.shape[0], patches.shape[3] // kernel_w
-    run = kernel_w if gap_w == 1 and groups == 1 else 1
-    for frame in range(x.shape[0]):
-        if top == 0:
-            x[frame] = 0
-        for row in range(top, end):
-            for i in range(kernel_h):
-                y = row * down + i * gap_h - above
-                if y < 0 or y >= x.shape[1]:
-                    continue
-                line = x[frame, y]
-                for column in range(columns):
-                    number = (frame * (end - top) + row - top) * columns + column
-                    for group in range(groups):
-                        patch = patches[group, number, i]
-                        for j in range(0, kernel_w, run):
-                            z = column * across + j * gap_w - left
-                            low, high = _inside(z, run, width)
-                            at = ((z + low) * groups + group) * inputs
-                            pixels = line[at : at + (high - low) * inputs]
-                            tap = patch[(j + low) * inputs : (j + high) * inputs]
-                            for c in range(tap.size):
-                                pixels[c] += tap[c]
-
-
 def _lines(x: Array) -> Array:
     """Return images (frames, H, W, C) as (frames, H, W x C)."""
     return x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
@@ -199,26 +165,3 @@ def weight_adjoint(x: Array, g: Array, window: Window, groups: int, bounds: Arra
     with single_threaded_blas():
         parallel_for(_weight_adjoint, len(parts), bounds, x, g, parts, shape, grain=1)
     return np.ascontiguousarray(parts.sum(axis=0).swapaxes(0, 1)).reshape(w)
-
-
-def _input_adjoint(first: int, last: int, g: Array, taps: Array, x: Array, shape: _Shape) -> None:
-    step = shape.frames_at_once
-    patches = None if shape.pixels else shape.space(g.dtype)
-    for frames, rows, count in shape.blocks(first * step, min(last * step, len(x))):
-        if patches is None:
-            _product(shape.matrix(g, frames, rows, 0), taps[0].T, x[frames, rows].reshape(count, shape.taps))
-            continue
-        for group in range(shape.groups):
-            found = patches[group, :count].reshape(count, shape.taps)
-            _product(shape.matrix(g, frames, rows, group), taps[group].T, found)
-        _add(patches, _lines(x[frames]), x.shape[2], rows.start, rows.stop, shape.columns, shape.window)
-
-
-def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
-    """Return the gradient (frames, H, W, C) of an image (H, W), g of the shape of the output."""
-    x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
-    shape = _Shape.of(window, groups, w.shape, g.shape, g.itemsize)
-    g, taps = np.ascontiguousarray(g), _of_groups(w.astype(g.dtype, copy=False), shape)
-    with single_threaded_blas():
-        parallel_for(_input_adjoint, -(-len(g) // shape.frames_at_once), g, taps, x, shape, grain=1)
-    return x

@@ -1,16 +1,20 @@
 """Convolution of a list of spikes on the CPU: each spike adds its taps to the outputs that it reaches.
 
-In a row of a map that is computed in groups, the outputs of a group lie together, and so do its taps: then a run has
-several taps, as in one group. `_regroup` gives the map its usual order, the groups side by side in each column.
+In a row of a map a spike reaches one run of neighbours; or as many pieces as there are columns in the window, where
+that has gaps, or where a group has a part of the outputs of each column. The pieces of a group are whole vectors, with
+taps of 0 for outputs of other groups: they add nothing, and a part of a vector would take longer.
 
-The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient
-of the weights is in `weight_sums.py`. The
-spikes of one pixel and group reach the same outputs, in one run of neighbours or several: a sum of a run stays in
-registers while the taps of these spikes are added, in ascending order.
+Where few spikes are in a pixel, each is added by itself: how many it has cannot be foreseen, and to wait for that takes
+longer than to load and store the sums of each. Where there are many, the sums stay in registers while the taps of the
+spikes of a pixel and group are added, which reach the same outputs. Both ways add in ascending order.
+
+The passes over time of `kernels/fused` compute the maps in blocks of rows: `Maps` and `weigh`; the gradient of the
+weights is in `weight_sums.py`.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,9 +23,10 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.busy import multiply_rows
+from cuslayer.kernels.conv.busy import activity, multiply_rows
+from cuslayer.kernels.conv.groups import Pieces
 from cuslayer.kernels.host.memory import aligned
-from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows
+from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_places, add_rows, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
@@ -31,20 +36,24 @@ _TOGETHER = 1024
 CHUNK = 32
 # Steps for which a row of the taps is used before the next row: both fit in the first-level cache.
 _STEPS = 4
+# Spikes of a pixel and group, on average, from which on their sums stay in registers.
+_MANY = 1.6
 
 
 class Reach(NamedTuple):
-    """The outputs that spikes reach in a row of a map. Those of a pixel and a group are a unit: they reach the same.
+    """The outputs that spikes reach in a row of a map.
 
     Attributes:
-        unit: the unit of each position in a line, (W C,).
-        first: the first run of each unit, and the number of runs.
-        runs: (n, 3), for each run its first output in the row, its first number in a row of taps, and its length.
+        places: (W C, parts, 4), for each position in a line the distance of its first output from the row's, that of
+            its first tap in the taps of a row of the window, and the shape and numbers of its pieces; see `add_places`.
+            What does not fit in the registers is another part.
+        apart: outputs between two pieces.
+        taps_apart: numbers between two pieces in the taps.
     """
 
-    unit: Array
-    first: Array
-    runs: Array
+    places: Array
+    apart: int
+    taps_apart: int
 
 
 class Where(NamedTuple):
@@ -54,6 +63,7 @@ class Where(NamedTuple):
         start: the first spike of each line of the frames, and the number of spikes.
         position: the position of each spike within its line.
         height: lines of a frame.
+        channels: channels of a frame.
         inputs: channels of a group.
         window: the window.
         reach: the outputs that the spikes reach.
@@ -62,16 +72,18 @@ class Where(NamedTuple):
     start: Array
     position: Array
     height: int
+    channels: int
     inputs: int
     window: Window
     reach: Reach
 
 
-def where(x: SpikeList, window: Window, outputs: int, groups: int = 1) -> Where:
-    """Return what a kernel reads of the spikes x (frames, H, W, C), for a map of some outputs."""
+def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
+    """Return what a kernel reads of the spikes x (frames, H, W, C), for a map of some outputs of a type."""
     width, channels = x.shape[2:]
-    found = _reach(window, width, channels, window.outputs("conv", x.shape[1:3], ceil=False)[1], outputs, groups)
-    return Where(x.start, x.index, x.shape[1], channels // groups, window, found)
+    columns = window.outputs("conv", x.shape[1:3], ceil=False)[1]
+    found = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
+    return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, found)
 
 
 def order_of_taps(window: Window) -> list[int]:
@@ -84,49 +96,75 @@ def order_of_taps(window: Window) -> list[int]:
     return [j for phase in range(phases) for j in reversed(range(phase, kernel, phases))]
 
 
-@lru_cache(maxsize=64)
-def _reach(window: Window, width: int, channels: int, columns: int, outputs: int, groups: int) -> Reach:
+def runs_of(window: Window, column: int) -> list[tuple[int, int]]:
+    """Return the columns of a map that a spike of a column reaches, ascending, and the place of the tap of each."""
     order, (stride, gap, left) = order_of_taps(window), (window.stride[1], window.dilation[1], window.padding[1])
-    share = outputs // groups
-    first, runs = [0], list[tuple[int, int, int]]()
+    return [
+        ((column + left - j * gap) // stride, n) for n, j in enumerate(order) if (column + left - j * gap) % stride == 0
+    ]
+
+
+def distances(window: Window) -> tuple[int, int]:
+    """Return the distance of two columns of a map that a spike reaches, and that of the places of their taps."""
+    stride, gap = window.stride[1], window.dilation[1]
+    return gap // math.gcd(stride, gap), 1 if gap == 1 else stride // math.gcd(stride, gap)
+
+
+def in_registers(pieces: int, width: int, itemsize: int) -> list[tuple[int, int, int, int]]:
+    """Return the parts of a row that fit in the registers, one at least.
+
+    Each has its first piece, the first number of that, its pieces, and their numbers.
+    """
+    most = KEPT_BYTES // itemsize
+    at_once = KEPT_BYTES // (max(1, -(-min(width, most) * itemsize // REGISTER_BYTES)) * REGISTER_BYTES)
+    found = [
+        (piece, done, min(at_once, pieces - piece), min(most, width - done))
+        for piece in range(0, pieces, at_once)
+        for done in range(0, width, most)
+    ]
+    return found or [(0, 0, 0, 0)]
+
+
+@lru_cache(maxsize=64)
+def _reach(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Reach:
+    apart, taps_apart = distances(window)
+    inputs, of_channel = max(1, channels // len(pieces.first)), window.kernel[1] * pieces.width
+    of_positions = list[list[tuple[int, int, int, int]]]()
     for column in range(width):
-        # Pairs of an output's column and a tap; neighbours in both make a run.
-        pairs = [((column + left - j * gap) / stride, n) for n, j in enumerate(order)]
-        met = [(int(x), n) for x, n in pairs if x == int(x) and 0 <= x < columns]
-        spans = list[tuple[int, int, int]]()
-        for x, n in met:
-            before = spans[-1] if spans else (-1, -1, 0)
-            if (x, n) == (before[0] + before[2], before[1] + before[2]):
-                spans[-1] = (*before[:2], before[2] + 1)
-            else:
-                spans.append((x, n, 1))
-        for group in range(groups):
-            row, taps = group * columns * share, group * len(order) * share
-            runs += [(row + x * share, taps + n * share, k * share) for x, n, k in spans]
-            first.append(len(runs))
-    unit = np.arange(width * channels) // max(1, channels // groups)
-    return Reach(unit, np.array(first), np.array(runs, np.int64).reshape(-1, 3))
+        met = [(x, n) for x, n in runs_of(window, column) if 0 <= x < columns]
+        x, n = met[0] if met else (0, 0)
+        parts = in_registers(*pieces.join(len(met), apart, taps_apart), itemsize)
+        for channel in range(channels):
+            output, tap = x * pieces.outputs + pieces.first[channel // inputs], channel * of_channel + n * pieces.width
+            of_positions.append(
+                [
+                    (
+                        output + piece * apart * pieces.outputs + done,
+                        tap + piece * taps_apart * pieces.width + done,
+                        shape_of(count, size, itemsize),
+                        size,
+                    )
+                    for piece, done, count, size in parts
+                ]
+            )
+    places = np.zeros((len(of_positions), max(map(len, of_positions), default=1), 4), np.int32)
+    for position, rows in enumerate(of_positions):
+        places[position, : len(rows)] = rows
+    return Reach(places, apart * pieces.outputs, taps_apart * pieces.width)
 
 
 def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
-    """Return w (kh, kw, C / groups, outputs) as (kh, C / groups, kw x outputs), a run's taps being neighbours."""
-    parts = w[:, order_of_taps(window)].reshape(*w.shape[:3], groups, w.shape[3] // groups).transpose(0, 2, 3, 1, 4)
-    taps = aligned(parts.shape, w.dtype)
-    taps[...] = parts
-    return taps.reshape(len(w), w.shape[2], w.shape[1] * w.shape[3])
-
-
-@compiled
-def _regroup(maps: Any, by_group: Any, columns: int, groups: int) -> None:
-    """Copy rows of maps (rows, columns x groups x share) from (rows, groups x columns x share)."""
-    share = maps.shape[1] // max(1, columns * groups)
-    for row in range(len(maps)):
-        one, other = maps[row], by_group[row]
-        for group in range(groups):
-            for column in range(columns):
-                at, place = (column * groups + group) * share, (group * columns + column) * share
-                for j in range(share):
-                    one[at + j] = other[place + j]
+    """Return w (kh, kw, C / groups, outputs) as (kh, C, kw x piece), a run's taps being neighbours."""
+    pieces, share = Pieces.of(w.shape[3], groups, w.dtype), w.shape[3] // groups
+    (kernel, wide), inputs = w.shape[:2], w.shape[2]
+    taps = aligned((kernel, groups, inputs, wide, pieces.width), w.dtype)
+    if share != pieces.width:
+        taps[...] = 0
+    ordered = w[:, order_of_taps(window)].swapaxes(1, 2)
+    for group, first in enumerate(pieces.first):
+        begin = group * share - first
+        taps[:, group, ..., begin : begin + share] = ordered[..., group * share : (group + 1) * share]
+    return taps.reshape(kernel, groups * inputs, wide * pieces.width)
 
 
 @compiled
@@ -156,12 +194,13 @@ def _walk(
         high: the row after the last.
         width: numbers in a row of the map.
         spikes: the spikes.
-        taps: (kh, C / groups, kw x outputs).
+        taps: see `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, inputs, _, (unit, begins, runs) = spikes
-    flat, row_of_taps, stride = lines.reshape(lines.size), taps.reshape(taps.size), taps.shape[2]
-    most = KEPT_BYTES // taps.itemsize
+    start, position, height, _, inputs, _, (places, apart, taps_apart) = spikes
+    flat, row_of_taps, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
+    above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
+    each = activity(first, last, frames, above, reached, spikes) * inputs < _MANY
     for begin in range(first, last, _STEPS):
         until = min(begin + _STEPS, last)
         for t in range(begin, until):
@@ -169,6 +208,7 @@ def _walk(
             flat[line : line + (high - low) * width] = 0
         # Each sum receives the rows of taps in ascending order, whichever loop is the outer one.
         for i in range(kernel):
+            tap = i * taps.shape[1] * taps.shape[2]
             for t in range(begin, until):
                 for y in range(low, high):
                     row = y * down + i * gap - top
@@ -177,44 +217,35 @@ def _walk(
                     row += (t * frames[0] + frames[1]) * height
                     line = t % len(lines) * lines.shape[1] + at + (y - low) * width
                     e, end = start[row], start[row + 1]
+                    if each:
+                        of_rows = (line, apart, 0, row_of_taps, tap, taps_apart, 1, position, e, end)
+                        add_places(flat, *of_rows, of_places, places.shape[1])
+                        continue
                     while e < end:
-                        found = unit[position[e]]
-                        limit = (found + 1) * inputs
-                        # A channel of the unit has `stride` taps; this is where those of position 0 would begin.
-                        origin = (i - found) * inputs * stride
-                        after = e
-                        for run in range(begins[found], begins[found + 1]):
-                            for done in range(0, runs[run, 2], most):
-                                size = min(most, runs[run, 2] - done)
-                                to, source = line + runs[run, 0] + done, origin + runs[run, 1] + done
-                                given = (stride, position, e, end, limit, size)
-                                after = add_rows(flat, to, row_of_taps, source, *given)
-                        # A unit that reaches nothing is left spike by spike.
-                        e = max(after, e + 1)
+                        of_unit = position[e]
+                        limit, after = (of_unit // inputs + 1) * inputs, e + 1
+                        while after < end and position[after] < limit:
+                            after += 1
+                        for one in places[of_unit]:
+                            source = tap + one[1] - of_unit * taps.shape[2]
+                            of_row = (line + one[0], apart, row_of_taps, source, taps_apart, taps.shape[2], position)
+                            add_rows(flat, *of_row, e, after, one[2], one[3])
+                        e = after
 
 
 @compiled
-def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any, columns: int, groups: int) -> None:
+def _conv(first: int, last: int, spikes: Where, taps: Any, maps: Any) -> None:
     rows, width = maps.shape[1:]
     lines = maps.reshape(len(maps), rows * width)
-    if groups == 1:
-        if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
-            _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
-        return
-    found = np.empty((_STEPS, rows * width), maps.dtype)
-    for begin in range(first, last, _STEPS):
-        end = min(begin + _STEPS, last)
-        _walk(begin, end, found, 0, (1, 0), 0, rows, width, spikes, taps)
-        for t in range(begin, end):
-            _regroup(maps[t], found[t % _STEPS].reshape(rows, width), columns, groups)
+    if not multiply_rows(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps):
+        _walk(first, last, lines, 0, (1, 0), 0, rows, width, spikes, taps)
 
 
 def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> None:
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
-    spikes = where(x, window, w.shape[3], groups)
+    spikes = where(x, window, w.shape[3], w.dtype, groups)
     lines = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-    taps = taps_in_runs(w, window, groups)
-    parallel_for(_conv, len(maps), spikes, taps, lines, maps.shape[2], groups, grain=_GRAIN)
+    parallel_for(_conv, len(maps), spikes, taps_in_runs(w, window, groups), lines, grain=_GRAIN)
 
 
 class Maps(NamedTuple):

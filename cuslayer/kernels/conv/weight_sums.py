@@ -1,8 +1,8 @@
 """The gradient of a convolution's weights from a list of spikes: each tap is a sum of the errors that they reach.
 
 The spikes of some steps are sorted by channel. Those of one channel and one row add to the same taps, the errors of the
-outputs that they reach, one run of neighbours in a row of a map or several: the sums of a run stay in registers while
-all these spikes are added. Each sum is added in a fixed order, blocks of maps, then steps from the last chunk to the
+outputs that they reach, which lie in a row of a map as those of `spikes.py`: the sums stay in registers while all these
+spikes are added. Each sum is added in a fixed order, blocks of maps, then steps from the last chunk to the
 first and within a chunk `_STEPS` at a time, rows, steps, columns: in a fused pass as by itself.
 """
 
@@ -16,18 +16,32 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, maps, order_of_taps, rows_of, where
+from cuslayer.kernels.conv.busy import activity
+from cuslayer.kernels.conv.groups import Pieces
+from cuslayer.kernels.conv.spikes import (
+    CHUNK,
+    Maps,
+    Where,
+    distances,
+    in_registers,
+    maps,
+    order_of_taps,
+    rows_of,
+    runs_of,
+    where,
+)
 from cuslayer.kernels.host.tiles import copy, scratch
-from cuslayer.kernels.host.vectors import KEPT_BYTES, add_rows
+from cuslayer.kernels.host.vectors import add_places, add_rows, shape_of
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Parts of the sum of a weight gradient: fixed, so that its bits do not depend on the number of cores.
 PARTS = 16
 # Steps whose spikes are sorted at a time: their errors fit in the first-level cache.
 _STEPS = 8
+# Spikes of a key in a row and these steps, on average, from which on it pays to sort them.
+_FEW = 7.0
 # Entries between the lists of two channels: at distances of a power of two they would displace each other in a cache.
 _APART = 16
-_EVERY = 1 << 60
 
 
 class Order(NamedTuple):
@@ -36,24 +50,26 @@ class Order(NamedTuple):
     Attributes:
         key: the key of each position in a line, (W C,).
         place: where the errors of each position lie in a row that has zeros on both sides, before a run's own distance.
-        tap: the first number of each channel in a row of taps, (C,).
-        first: the first run of each phase of columns, and the number of runs.
-        runs: (n, 3), for each run its distance in the errors, its first number in a row of taps, and its length.
+        runs: (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the
+            distance of its first error, its first number in the taps of a channel, and the shape and numbers of its
+            pieces; see `add_rows`.
+        apart: errors between two pieces.
+        taps_apart: numbers between two pieces in the taps.
         padded: columns of a row of errors with the zeros.
         before: the zeros before the first column.
-        groups: the number of groups of channels, which lie one after the other in a row of errors.
+        channels: channels of a frame.
         keys: the number of keys.
         columns: columns of a line that have the same phase, at most.
     """
 
     key: Array
     place: Array
-    tap: Array
-    first: Array
     runs: Array
+    apart: int
+    taps_apart: int
     padded: int
     before: int
-    groups: int
+    channels: int
     keys: int
     columns: int
 
@@ -73,40 +89,42 @@ class Room(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def order(window: Window, width: int, channels: int, columns: int, outputs: int, groups: int) -> Order:
+def order(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Order:
     """Return how the spikes of lines of some columns and channels are sorted, for rows of a map of some columns."""
-    taps, (stride, gap, left) = order_of_taps(window), (window.stride[1], window.dilation[1], window.padding[1])
-    inputs, share = channels // groups, outputs // groups
+    stride, (apart, taps_apart) = window.stride[1], distances(window)
     # Of a spike in the first columns, the outputs that it reaches and the tap for each.
-    met = [
-        [((p + left - j * gap) // stride, n) for n, j in enumerate(taps) if (p + left - j * gap) % stride == 0]
-        for p in range(stride)
-    ]
+    met = [runs_of(window, column) for column in range(stride)]
     reached = [x for pairs in met for x, _ in pairs]
     before = max(0, -min(reached, default=0))
     after = max(0, max(reached, default=0) + (width - 1) // stride - (columns - 1))
-    padded = before + columns + after
-    first, runs = [0], list[tuple[int, int, int]]()
+    runs = list[list[tuple[int, int, int, int]]]()
     for pairs in met:
-        spans = list[tuple[int, int, int]]()
-        for x, n in pairs:
-            if spans and (x, n) == (spans[-1][0] + spans[-1][2], spans[-1][1] + spans[-1][2]):
-                spans[-1] = (*spans[-1][:2], spans[-1][2] + 1)
-            else:
-                spans.append((x, n, 1))
-        runs += [(x * share, n * share, k * share) for x, n, k in spans]
-        first.append(len(runs))
+        x, n = pairs[0] if pairs else (0, 0)
+        runs.append(
+            [
+                (
+                    (x + piece * apart) * pieces.outputs + done,
+                    (n + piece * taps_apart) * pieces.width + done,
+                    shape_of(count, size, itemsize),
+                    size,
+                )
+                for piece, done, count, size in in_registers(*pieces.join(len(pairs), apart, taps_apart), itemsize)
+            ]
+        )
+    of_phases = np.zeros((stride, max(map(len, runs)), 4), np.int64)
+    for phase, parts in enumerate(runs):
+        of_phases[phase, : len(parts)] = parts
     column, channel = np.divmod(np.arange(width * channels), max(1, channels))
-    each = np.arange(channels)
+    group = channel // max(1, channels // len(pieces.first))
     return Order(
         (column % stride * channels + channel).astype(np.int32),
-        ((channel // max(1, inputs) * padded + before + column // stride) * share).astype(np.int32),
-        (each % max(1, inputs) * outputs + each // max(1, inputs) * share) * len(taps),
-        np.array(first),
-        np.array(runs, np.int64).reshape(-1, 3),
-        padded,
+        ((before + column // stride) * pieces.outputs + np.array(pieces.first)[group]).astype(np.int32),
+        of_phases,
+        apart * pieces.outputs,
+        taps_apart * pieces.width,
+        before + columns + after,
         before,
-        groups,
+        channels,
         channels * stride,
         -(-width // stride),
     )
@@ -124,22 +142,13 @@ def room(m: Maps, spikes: Where, o: Order, like: Any) -> Room:
 
 @compiled
 def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps, o: Order, errors: Any) -> None:
-    """Copy the errors of steps and rows between the zeros, each group by itself."""
-    share = m.outputs // o.groups
-    apart, width = o.padded * share, m.columns * m.outputs
+    """Copy the errors of steps and rows between the zeros."""
+    width = m.columns * m.outputs
     for row in range(rows):
         for t in range(first, last):
             begin = at + row * width
-            source = lines[t % len(lines), begin : begin + width]
-            to = (row * _STEPS + t - first) * o.padded * m.outputs + o.before * share
-            if o.groups == 1:
-                copy(errors[to : to + width], source)
-                continue
-            for group in range(o.groups):
-                for column in range(m.columns):
-                    place, begin = to + group * apart + column * share, (column * o.groups + group) * share
-                    for j in range(share):
-                        errors[place + j] = source[begin + j]
+            to = ((row * _STEPS + t - first) * o.padded + o.before) * m.outputs
+            copy(errors[to : to + width], lines[t % len(lines), begin : begin + width])
 
 
 @compiled
@@ -162,6 +171,37 @@ def _sort(
                 entry = after[found]
                 lists[np.uint64(entry)] = (t - first) * distance + o.place[position]
                 after[found] = entry + 1
+
+
+@compiled
+def _add_each(
+    first: int,
+    last: int,
+    lines: Any,
+    at: int,
+    frames: Any,
+    low: int,
+    high: int,
+    width: int,
+    spikes: Where,
+    taps: Any,
+) -> None:
+    """Add the errors that each spike reaches to its taps, in the order of `weigh_adjoint`; the arguments of `_walk`."""
+    (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
+    start, position, height, _, _, _, (places, apart, taps_apart) = spikes
+    errors, sums, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
+    for begin in range(first, last, _STEPS):
+        for i in range(kernel):
+            tap = i * taps.shape[1] * taps.shape[2]
+            for y in range(low, high):
+                row = y * down + i * gap - top
+                if row < 0 or row >= height:
+                    continue
+                for t in range(begin, min(begin + _STEPS, last)):
+                    line = (t * frames[0] + frames[1]) * height + row
+                    error = t % len(lines) * lines.shape[1] + at + (y - low) * width
+                    of_rows = (tap, taps_apart, 1, errors, error, apart, 0, position, start[line], start[line + 1])
+                    add_places(sums, *of_rows, of_places, places.shape[1])
 
 
 @compiled
@@ -193,12 +233,16 @@ def weigh_adjoint(
         spikes: the spikes.
         o: see `order`.
         given: see `room`.
-        taps: (kh, C / groups, kw x outputs).
+        taps: sums in the layout of `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     sums, distance, row_of_taps = taps.reshape(taps.size), o.padded * m.outputs, taps.shape[1] * taps.shape[2]
-    lists, errors, channels = given.lists.reshape(given.lists.size), given.errors, o.tap.size
-    most, frames = KEPT_BYTES // taps.itemsize, (m.samples, sample)
+    lists, errors, channels = given.lists.reshape(given.lists.size), given.errors, o.channels
+    frames = m.samples, sample
+    above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
+    if activity(first, last, frames, above, reached, spikes) * o.columns * _STEPS < _FEW:
+        _add_each(first, last, lines, at, frames, low, high, m.columns * m.outputs, spikes, taps)
+        return
     begin_row = max(0, low * down - top)
     rows = min(spikes.height, (high - 1) * down + (kernel - 1) * gap - top + 1) - begin_row
     for begin in range(first, last, _STEPS):
@@ -216,12 +260,10 @@ def weigh_adjoint(
                     if entry[key] == after[key]:
                         continue
                     phase = key // channels
-                    to = i * row_of_taps + o.tap[key - phase * channels]
-                    for run in range(o.first[phase], o.first[phase + 1]):
-                        for done in range(0, o.runs[run, 2], most):
-                            size = min(most, o.runs[run, 2] - done)
-                            tap, source = to + o.runs[run, 1] + done, base + o.runs[run, 0] + done
-                            add_rows(sums, tap, errors, source, 1, lists, entry[key], after[key], _EVERY, size)
+                    to = i * row_of_taps + (key - phase * channels) * taps.shape[2]
+                    for distance_of, tap, shape, size in o.runs[phase]:
+                        of_row = (sums, to + tap, o.taps_apart, errors, base + distance_of, o.apart, 1, lists)
+                        add_rows(*of_row, entry[key], after[key], shape, size)
 
 
 @compiled
@@ -247,15 +289,15 @@ def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: i
     """
     m = maps(x, steps, g.shape[3], window)
     parts = new_parts(x, m, window, groups, g.dtype)
-    errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, groups)
-    sorting = order_of(x, m, window, groups)
+    errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, g.dtype, groups)
+    sorting = order_of(x, m, window, groups, g.dtype)
     parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, spikes, sorting, parts, errors, grain=1)
     return of_runs(parts.sum(axis=0), window, m.outputs, groups)
 
 
-def order_of(x: SpikeList, m: Maps, window: Window, groups: int = 1) -> Order:
+def order_of(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Order:
     """Return how the spikes x (frames, H, W, C) are sorted for the gradient of the weights of some maps."""
-    return order(window, *x.shape[2:], m.columns, m.outputs, groups)
+    return order(window, *x.shape[2:], m.columns, Pieces.of(m.outputs, groups, dtype), np.dtype(dtype).itemsize)
 
 
 def bounds(size: int) -> Array:
@@ -264,14 +306,19 @@ def bounds(size: int) -> Array:
 
 
 def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:
-    """Return zeros for the parts of a sum of the gradients of the taps (kh, C / groups, kw x outputs)."""
-    return np.zeros((PARTS, window.kernel[0], x.shape[3] // groups, window.kernel[1] * m.outputs), dtype)
+    """Return zeros for the parts of a sum of the gradients of the taps, in the layout of `taps_in_runs`."""
+    width = window.kernel[1] * Pieces.of(m.outputs, groups, dtype).width
+    return np.zeros((PARTS, window.kernel[0], x.shape[3], width), dtype)
 
 
 def of_runs(taps: Array, window: Window, outputs: int, groups: int = 1) -> Array:
-    """Return taps (kh, C / groups, kw x outputs) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
-    kernel, inputs, width = taps.shape[0], taps.shape[1], window.kernel[1]
-    w = np.empty((kernel, width, inputs, outputs), taps.dtype)
-    parts = taps.reshape(kernel, inputs, groups, width, outputs // groups).transpose(0, 3, 1, 2, 4)
-    w[:, order_of_taps(window)] = parts.reshape(w.shape)
+    """Return taps (kh, C, kw x piece) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
+    (kernel, channels), wide, share = taps.shape[:2], window.kernel[1], outputs // groups
+    pieces = Pieces.of(outputs, groups, taps.dtype)
+    parts = taps.reshape(kernel, groups, channels // groups, wide, pieces.width)
+    w, order = np.empty((kernel, wide, channels // groups, outputs), taps.dtype), order_of_taps(window)
+    for group, first in enumerate(pieces.first):
+        begin = group * share - first
+        mine = parts[:, group, ..., begin : begin + share].swapaxes(1, 2)
+        w[:, order, :, group * share : (group + 1) * share] = mine
     return w

@@ -1,5 +1,8 @@
 """The input gradient of a convolution whose windows step by one, with a third of the multiplications of its sum.
 
+Windows with gaps see only every gap-th row and column of an image: these are images of their own, and windows without
+gaps.
+
 The gradient of an image is itself a convolution: of the errors with the flipped window. Winograd's method gives m of
 its pixels in a line from n = m + kernel - 1 errors, by n multiplications in place of m kernel. With constant matrices
 B, G and A they are ``A' [(G w) * (B' d)]``, the product ``*`` being element by element; a tile of pixels is
@@ -46,9 +49,10 @@ class Tiling(NamedTuple):
 
     elements: tuple[int, int]
     pixels: tuple[int, int]
+    # Tiles of all images of every gap-th row and column.
     tiles: tuple[int, int]
-    # The errors before the first of an image that the first tile needs.
-    before: tuple[int, int]
+    padding: tuple[int, int]
+    gaps: tuple[int, int]
     # Rows of tiles, of any frames, that are computed at once.
     lines: int
 
@@ -65,20 +69,20 @@ def tiling(w: Array, image: tuple[int, int], window: Window, groups: int) -> Til
 
     It depends on shapes alone, and on `exact_zeros`.
     """
-    steps_by_one = window.stride == window.dilation == (1, 1)
-    if not tiles_allowed.get() or not steps_by_one or not all(2 <= size <= 5 for size in window.kernel):
+    small = all(2 <= size <= 5 for size in window.kernel)
+    if not tiles_allowed.get() or window.stride != (1, 1) or not small:
         return None
-    n = tuple(map(_elements, image, window.kernel))
+    parts = [-(-size // gap) for size, gap in zip(image, window.dilation, strict=True)]
+    n = tuple(map(_elements, parts, window.kernel))
     m = tuple(count + 1 - kernel for count, kernel in zip(n, window.kernel, strict=True))
-    tiles = tuple(-(-size // pixels) for size, pixels in zip(image, m, strict=True))
-    before = tuple(kernel - 1 - pad for kernel, pad in zip(window.kernel, window.padding, strict=True))
+    tiles = tuple(-(-size // pixels) * gap for size, pixels, gap in zip(parts, m, window.dilation, strict=True))
     inputs, outputs = w.shape[2], w.shape[3] // groups
     of_a_line = max(1, tiles[1]) * max(inputs, outputs)
     if of_a_line > _ROOM:
         return None
     bytes_of_a_line = n[0] * n[1] * max(1, tiles[1]) * (inputs + outputs) * w.itemsize
     lines = max(1, min(_ROOM // of_a_line, _BLOCK_BYTES // bytes_of_a_line))
-    return Tiling((n[0], n[1]), (m[0], m[1]), (tiles[0], tiles[1]), (before[0], before[1]), lines)
+    return Tiling((n[0], n[1]), (m[0], m[1]), (tiles[0], tiles[1]), window.padding, window.dilation, lines)
 
 
 @compiled
@@ -143,14 +147,16 @@ def _transform_products(m: Any, at: Any, out: Any, to: Any, size: Any, elements:
 
 
 @compiled
-def _split_line(g: Any, begin: int, outputs: int, before: int, pixels: int, tiles: int, planes: Any, more: int) -> None:
-    """Write each error of a line g (W, channels) to the plane of its place in a tile, and zeros around them."""
+def _split_line(
+    g: Any, begin: int, outputs: int, before: int, gap: int, pixels: int, tiles: int, planes: Any, more: int
+) -> None:
+    """Write every gap-th error of a line g (W, channels) to the plane of its place in a tile, and zeros around them."""
     width = g.shape[0]
     zero = g.dtype.type(0)
     for place in range(tiles * pixels + more):
         at = place % pixels * _FAR + place // pixels * outputs
         plane = planes[at : at + outputs]
-        x = place - before
+        x = place * gap - before
         if 0 <= x < width:
             source = g[x, begin : begin + outputs]
             for j in range(outputs):
@@ -168,8 +174,9 @@ def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, s
     same way: rows of tiles overlap.
     """
     planes, lines = scratch
-    (high, wide), (down, across), (rows, columns), (above, left), _ = cut
-    size = _UNSIGNED(columns * outputs)
+    (high, wide), (down, across), (rows, columns), (padding, left), (gap, gap_across), _ = cut
+    rows, tiles = rows // gap, columns // gap_across
+    part, size = _UNSIGNED(tiles * outputs), _UNSIGNED(columns * outputs)
     at = (
         _UNSIGNED(0),
         _UNSIGNED(1 % across * _FAR + 1 // across * outputs),
@@ -180,15 +187,19 @@ def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, s
     )
     known = 0
     for line in range(first, last):
-        frame, top = line // rows, line % rows * down
+        image, top = line // rows, line % rows * down
+        frame, above = image // gap, (high - down) * gap - image % gap - padding
         if top == 0 or line == first:
             known = top
         for row in range(known, top + high):
             slot = _UNSIGNED(row % 8) * _6
-            y = row - above
+            y = row * gap - above
             if 0 <= y < g.shape[1]:
-                _split_line(g[frame, y], begin, outputs, left, across, columns, planes, wide - across)
-                _transform_errors(planes, at, lines, slot, size, wide)
+                for column in range(gap_across):
+                    before = (wide - across) * gap_across - column - left
+                    of_line = (begin, outputs, before, gap_across, across, tiles, planes, wide - across)
+                    _split_line(g[frame, y], *of_line)
+                    _transform_errors(planes, at, lines, slot + _UNSIGNED(column) * part, part, wide)
             else:
                 for s in range(wide):
                     for j in range(size):
@@ -212,24 +223,27 @@ def _cut(first: int, last: int, g: Any, begin: int, outputs: int, cut: Tiling, s
 def _join(first: int, last: int, m: Any, x: Any, begin: int, channels: int, cut: Tiling, scratch: Any) -> None:
     """Write ``A' m A`` of the rows [first, last) of tiles to the channels of x from `begin` on, as it fits."""
     planes, lines = scratch
-    (high, wide), (down, across), (rows, columns), _, _ = cut
+    (high, wide), (down, across), (rows, columns), _, (gap, gap_across), _ = cut
+    rows, tiles = rows // gap, columns // gap_across
     size = _UNSIGNED(columns * channels)
     across_at = (_UNSIGNED(0), _6, _6 + _6, _6 * _UNSIGNED(3), _6 * _UNSIGNED(4), _6 * _UNSIGNED(5))
     for line in range(first, last):
-        frame, top = line // rows, line % rows * down
+        image, top = line // rows, line % rows * down
+        frame, y = image // gap, image % gap + top * gap
         for s in range(wide):
             a = _UNSIGNED(s) * _6 + _UNSIGNED(line - first) * size
             of_a = (a, a + _1, a + _2, a + _3, a + _4, a + _5)
             _transform_products(m, of_a, lines, _UNSIGNED(s) * _6, size, high, down)
-        for row in range(min(down, x.shape[1] - top)):
+        for row in range(min(down, -(-(x.shape[1] - y) // gap))):
             a = _UNSIGNED(row) * _1
             a0, a1, a2, a3, a4, a5 = across_at
             of_row = (a + a0, a + a1, a + a2, a + a3, a + a4, a + a5)
             _transform_products(lines, of_row, planes, _UNSIGNED(0), size, wide, across)
             for column in range(x.shape[2]):
-                at = column % across * _FAR + column // across * channels
+                place = column // gap_across
+                at = place % across * _FAR + (column % gap_across * tiles + place // across) * channels
                 source = planes[at : at + channels]
-                pixel = x[frame, top + row, column, begin : begin + channels]
+                pixel = x[frame, y + row * gap, column, begin : begin + channels]
                 for c in range(channels):
                     pixel[c] = source[c]
 

@@ -86,11 +86,15 @@ def _generate(neighbours: bool, vectors: int, context: Any, builder: Any, signat
         group, sums, some = values[0], values[1 : vectors + 1], values[vectors + 1 :]
         at = position(e)
         own = builder.trunc(builder.udiv(at, _number(INPUTS)), _SHORT)
-        # As vectors, so that it becomes a mask and not a jump.
+        # As vectors, so that it becomes the mask of an addition and not a jump.
         changes = builder.icmp_signed("!=", rows.splat(own), rows.splat(group))
-        done = [builder.select(changes, one, none) for one, none in zip(some, zero, strict=True)]
-        left = [builder.select(changes, none, one) for one, none in zip(some, zero, strict=True)]
-        return [own, *add(sums, done), *add(row(at), left)]
+        found = row(at)
+
+        def where(condition: Any, added: list[Any], kept: list[Any]) -> list[Any]:
+            return [builder.select(condition, one, other) for one, other in zip(added, kept, strict=True)]
+
+        done = where(changes, add(sums, some), sums)
+        return [own, *done, *where(changes, found, add(found, some))]
 
     if neighbours:
         values = _Loop(builder, first, last, 1, [ir.Constant(_SHORT, -1), *zero, *zero], in_group).values

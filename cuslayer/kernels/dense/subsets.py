@@ -20,12 +20,12 @@ from cuslayer.kernels.spikes.cpu import WORD
 
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
-LISTED, SORTED = 1.0, 6.0
-_VECTOR = [(1 << 20, 1.0), (12 << 20, 1.25), (1 << 62, 1.8)]
+LISTED, SORTED = 0.8, 9.0
+_VECTOR = [(2 << 20, 0.9), (8 << 20, 1.25), (18 << 20, 1.6), (1 << 62, 2.4)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
 # lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
 # walked.
-_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.1, 500.0, 5.0, 27.0, 0.2, 26.0
+_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.5, 800.0, 5.0, 27.0, 0.2, 26.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
@@ -34,7 +34,7 @@ _MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 8
 # Spikes of a row that are walked whatever the sizes are, as on a GPU: they take a tenth of a microsecond.
 _FEW = 4
 # Rows that share the tables where a row's number of spikes alone decides.
-_SHARED = 1024
+_SHARED = 2048
 _SIX = np.uint64((1 << INPUTS) - 1)
 
 
@@ -47,9 +47,12 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
         matrix: (rows, width).
         of_spike: LISTED or SORTED.
     """
-    parts = max(1, -(-lines // _together(lines, _vectors(matrix.shape[1], matrix.itemsize), _PARTS)))
+    vectors = _vectors(matrix.shape[1], matrix.itemsize)
+    parts = max(1, -(-lines // _together(lines, vectors, _PARTS)))
     a_line, a_spike = _costs(matrix.shape[0], matrix.shape[1], matrix.itemsize, max(1.0, lines / parts), of_spike)
-    return lines * a_line < lines * _LINE + spikes * a_spike
+    # One part is the work of one thread, while two walk.
+    alone = 2 if parts * vectors == 1 else 1
+    return alone * lines * a_line < lines * _LINE + spikes * a_spike
 
 
 def busy_above(w: Array) -> int:

@@ -118,7 +118,7 @@ def _backward(
 
 
 def conv_neuron(
-    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
+    x: SpikeList, steps: int, w: Array, window: Window, groups: int, response: Alpha, spiking: Spiking, keep: Any
 ) -> tuple[Array, Array]:
     """Return the potential u and the spikes s (frames, rows, columns, outputs).
 
@@ -128,8 +128,9 @@ def conv_neuron(
     Args:
         x: (frames, H, W, C), the frames of all samples at a step one after the other.
         steps: the number of steps of the frames.
-        w: (kh, kw, C, outputs).
+        w: (kh, kw, C / groups, outputs).
         window: the window.
+        groups: the number of groups of channels.
         response: the spike response.
         spiking: threshold and refractory response.
         keep: the type in which u is saved, w's or float16; None for an empty u.
@@ -137,14 +138,22 @@ def conv_neuron(
     m = conv_spikes.maps(x, steps, w.shape[3], window)
     u, *saved = new_potentials(m.kept, keep, w.dtype)
     s = empty((steps, m.neurons), bool)
-    arrays = (conv_spikes.taps_in_runs(w, window), *saved, s.view(np.uint8))
+    arrays = (conv_spikes.taps_in_runs(w, window, groups), *saved, s.view(np.uint8))
     constants = forward_constants(w.dtype, steps, response, spiking)
-    parallel_for(_forward, m.blocks, m, where(x, window, m.outputs), *arrays, constants, grain=1)
+    parallel_for(_forward, m.blocks, m, where(x, window, m.outputs, w.dtype, groups), *arrays, constants, grain=1)
     return u, s.reshape(x.shape[0], m.rows, m.columns, m.outputs)
 
 
 def conv_neuron_adjoint(
-    x: SpikeList, steps: int, g: Array, u: Array, window: Window, response: Alpha, spiking: Spiking, keep: bool
+    x: SpikeList,
+    steps: int,
+    g: Array,
+    u: Array,
+    window: Window,
+    groups: int,
+    response: Alpha,
+    spiking: Spiking,
+    keep: bool,
 ) -> tuple[Array | None, Array]:
     """Return the gradients of the weighted input, None without `keep`, and of the weights.
 
@@ -152,9 +161,9 @@ def conv_neuron_adjoint(
     """
     m = conv_spikes.maps(x, steps, g.shape[3], window)
     y = empty((steps, m.neurons) if keep else (0, 0), g.dtype)
-    parts = weight_sums.new_parts(x, m, window, 1, g.dtype)
-    spikes = where(x, window, m.outputs), order_of(x, m, window)
+    parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
+    spikes = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
     arrays = (*spikes, parts, g.reshape(steps, m.neurons), *numbers_and_bits(u, g.dtype), y)
     constants = backward_constants(g.dtype, steps, response, spiking)
     parallel_for(_backward, PARTS, weight_sums.bounds(m.blocks), m, *arrays, constants, grain=1)
-    return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs)
+    return y.reshape(g.shape) if keep else None, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, groups)

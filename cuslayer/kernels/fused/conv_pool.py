@@ -220,7 +220,15 @@ def _tiles(m: Maps, pooling: Pooling, dtype: Any) -> Tiles:
 
 
 def conv_pool(
-    x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, pooling: Pooling, keep: Any
+    x: SpikeList,
+    steps: int,
+    w: Array,
+    window: Window,
+    groups: int,
+    response: Alpha,
+    spiking: Spiking,
+    pooling: Pooling,
+    keep: Any,
 ) -> tuple[Any, Array, Array]:
     """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
@@ -236,11 +244,11 @@ def conv_pool(
     pooled_u, *pooled_saved = new_potentials(pooled_shape, w.dtype if again else keep, w.dtype)
     s = empty((steps, m.samples * rows * width), bool)
     constants = forward_constants(w.dtype, steps, response, spiking)
-    taps = conv_spikes.taps_in_runs(w, window)
+    taps = conv_spikes.taps_in_runs(w, window, groups)
     checkpoints = new_checkpoints(m, constants[2] if again else None, taps, constants)
     pooled_constants = forward_constants(w.dtype, steps, pooling.response, pooling.spiking)
     arrays = (taps, checkpoints, *saved, *pooled_saved, s.view(np.uint8), constants, pooled_constants)
-    parallel_for(_forward, m.blocks, m, tiles, where(x, window, m.outputs), *arrays, grain=1)
+    parallel_for(_forward, m.blocks, m, tiles, where(x, window, m.outputs, w.dtype, groups), *arrays, grain=1)
     return checkpoints if again else u, pooled_u, s.reshape(x.shape[0], rows, tiles.columns, m.outputs)
 
 
@@ -251,6 +259,7 @@ def conv_pool_adjoint(
     u: Array | Checkpoints,
     pooled_u: Array,
     window: Window,
+    groups: int,
     response: Alpha,
     spiking: Spiking,
     pooling: Pooling,
@@ -265,7 +274,7 @@ def conv_pool_adjoint(
     # Blocks of other rows would sum the weight gradient in another order: it is computed from the errors then.
     apart = m != alone
     y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
-    parts = weight_sums.new_parts(x, m, window, 1, g.dtype)
+    parts = weight_sums.new_parts(x, m, window, groups, g.dtype)
     nothing = np.empty((0, 0, 0), g.dtype)
     forward = forward_constants(g.dtype, steps, response, spiking)
     checkpoints = u if isinstance(u, Checkpoints) else new_checkpoints(m, None, parts[0], forward)
@@ -273,7 +282,7 @@ def conv_pool_adjoint(
         *numbers_and_bits(nothing if isinstance(u, Checkpoints) else u, g.dtype),
         *numbers_and_bits(pooled_u, g.dtype),
     )
-    given = where(x, window, m.outputs), order_of(x, m, window)
+    given = where(x, window, m.outputs, g.dtype, groups), order_of(x, m, window, groups, g.dtype)
     arrays = (*given, parts, g.reshape(steps, g.size // max(steps, 1)), checkpoints, *saved, y)
     constants = backward_constants(g.dtype, steps, response, spiking)
     pooled_constants = backward_constants(g.dtype, steps, pooling.response, pooling.spiking)
@@ -281,5 +290,5 @@ def conv_pool_adjoint(
     parallel_for(_backward, PARTS, blocks, m, tiles, *arrays, constants, pooled_constants, not apart, grain=1)
     errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
     if apart and errors is not None:
-        return errors, weight_sums.weight_adjoint(x, errors, window, 1, steps)
-    return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs)
+        return errors, weight_sums.weight_adjoint(x, errors, window, groups, steps)
+    return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, groups)

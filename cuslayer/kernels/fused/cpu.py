@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Window
+from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.checkpoints import Checkpoints
 from cuslayer.kernels.fused.potentials import from_blocks
@@ -17,19 +19,81 @@ __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", 
 checkpoints = Checkpoints
 
 
-def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool = False) -> ModuleType | None:
-    """Return the module that runs a convolution and its neurons in one pass; None if two are needed.
+@dataclass(frozen=True)
+class OnePass:
+    """The passes of a convolution, its neurons and what follows them, with the GPU's arguments.
+
+    Attributes:
+        groups: the number of groups of channels.
+    """
+
+    groups: int
+
+    def conv_neuron(
+        self, x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
+    ) -> tuple[Array, Array]:
+        """Return the potential and the spikes; see `fused/conv_neuron.py`."""
+        return conv_neuron.conv_neuron(x, steps, w, window, self.groups, response, spiking, keep)
+
+    def conv_neuron_adjoint(
+        self,
+        x: SpikeList,
+        steps: int,
+        g: Array,
+        u: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the weighted input and of the weight; see `fused/conv_neuron.py`."""
+        return conv_neuron.conv_neuron_adjoint(x, steps, g, u, window, self.groups, response, spiking, keep)
+
+    def conv_pool(
+        self,
+        x: SpikeList,
+        steps: int,
+        w: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        pooling: Pooling,
+        keep: Any,
+    ) -> tuple[Any, Array, Array]:
+        """Return both potentials and the spikes after pooling; see `fused/conv_pool.py`."""
+        return conv_pool.conv_pool(x, steps, w, window, self.groups, response, spiking, pooling, keep)
+
+    def conv_pool_adjoint(
+        self,
+        x: SpikeList,
+        steps: int,
+        g: Array,
+        u: Array | Checkpoints,
+        pooled_u: Array,
+        window: Window,
+        response: Alpha,
+        spiking: Spiking,
+        pooling: Pooling,
+        keep: bool,
+    ) -> tuple[Array | None, Array]:
+        """Return the gradients of the weighted input and of the weight; see `fused/conv_pool.py`."""
+        constants = window, self.groups, response, spiking, pooling
+        return conv_pool.conv_pool_adjoint(x, steps, g, u, pooled_u, *constants, keep)
+
+
+def conv_kernels(x: SpikeList | Array, window: Window, groups: int, exact: bool = False) -> OnePass | None:
+    """Return the passes of a convolution and its neurons; None if two are needed.
 
     `exact` gradients, with the path through refraction, need two.
     """
-    return conv_neuron if isinstance(x, SpikeList) and groups == 1 and not exact else None
+    return OnePass(groups) if isinstance(x, SpikeList) and not exact else None
 
 
 def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pool: Window, exact: bool = False
-) -> ModuleType | None:
-    """Return the module that runs a convolution, its neurons, pooling and its neurons in one pass; None without one."""
-    return conv_pool if pool.tiles and conv_kernels(x, window, groups, exact) else None
+) -> OnePass | None:
+    """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
+    return conv_kernels(x, window, groups, exact) if pool.tiles else None
 
 
 def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | None:

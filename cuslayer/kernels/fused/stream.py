@@ -297,7 +297,15 @@ class StreamedConv:
         out = np.empty((steps, samples, *places, m.outputs), bool)
         spikes = out.view(np.uint8).reshape(steps, math.prod(out.shape[1:]))
         flat = weighted.reshape(-1, m.neurons or 1)
-        arguments = *pooling, where(found, window, m.outputs), self._taps, flat, *self._held, spikes, *self._constants
+        arguments = (
+            *pooling,
+            where(found, window, m.outputs, self._weight.dtype),
+            self._taps,
+            flat,
+            *self._held,
+            spikes,
+            *self._constants,
+        )
         parallel_for(_conv_pool if pooling else _conv, m.blocks, m, self._steps, *arguments, grain=1)
         self._steps += steps
         return out

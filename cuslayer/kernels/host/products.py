@@ -6,6 +6,7 @@ Each number is a sum of products in a fixed order, whatever the size of its bloc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -86,6 +87,18 @@ def _block(count: int, vectors: int, context: Any, builder: Any, signature: Any,
         )
 
 
+def _generate_sizes(block: Callable[..., None], context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+    """Generate a block for each number of rows and vectors that the last two arguments, rows and width, may ask for."""
+    vectors = vectors_of(builder, arguments[-1], signature.args[0].dtype)
+    which = builder.add(builder.mul(vectors, _number(_MOST_ROWS + 1)), arguments[-2])
+    cases = {
+        wide * (_MOST_ROWS + 1) + tall: partial(block, tall, wide, context, builder, signature, arguments)
+        for wide in range(1, _MOST_VECTORS + 1)
+        for tall in _HEIGHTS
+    }
+    generate_cases(builder, which, cases)
+
+
 def _multiply_block(
     typing_context: Any,
     out: Any,
@@ -106,22 +119,74 @@ def _multiply_block(
     width: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = vectors_of(builder, arguments[-1], out.dtype)
-        which = builder.add(builder.mul(vectors, _number(_MOST_ROWS + 1)), arguments[-2])
-        cases = {
-            wide * (_MOST_ROWS + 1) + tall: partial(_block, tall, wide, context, builder, signature, arguments)
-            for wide in range(1, _MOST_VECTORS + 1)
-            for tall in _HEIGHTS
-        }
-        generate_cases(builder, which, cases)
+        _generate_sizes(_block, context, builder, signature, arguments)
         return context.get_dummy_value()
 
     i = types.int64
     return types.none(out, i, i, out, i, i, i, i, out, i, i, i, i, i, i, i), generate
 
 
+def _listed_block(count: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+    """Generate the loop over the terms of a block, whose rows of the second factor begin at places in a list."""
+    out, out_at, out_row, a, a_at, a_row, b, b_at, places, places_at, terms, _, width = arguments
+    p_out, p_a, p_b, p_places = (
+        context.make_array(signature.args[n])(context, builder, value).data
+        for n, value in ((0, out), (3, a), (6, b), (8, places))
+    )
+    rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
+    offsets = [builder.mul(a_row, _number(r)) for r in range(count)]
+    start = builder.block
+    head, add, after = (builder.append_basic_block(name) for name in ("head", "add", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    k = builder.phi(_I64)
+    k.add_incoming(_number(0), start)
+    sums = [builder.phi(rows.vector) for _ in range(count * vectors)]
+    builder.cbranch(builder.icmp_signed("<", k, terms), add, after)
+    builder.position_at_end(add)
+    place = builder.load(builder.gep(p_places, [builder.add(places_at, k)]))
+    line = rows.load(p_b, builder.add(b_at, place))
+    at, found = builder.add(a_at, k), []
+    for r in range(count):
+        number = rows.splat(builder.load(builder.gep(p_a, [builder.add(at, offsets[r])])))
+        found += [_add_product(builder, rows, number, line[v], sums[r * vectors + v]) for v in range(vectors)]
+    for total, result in zip(sums, found, strict=True):
+        total.add_incoming(ir.Constant(rows.vector, [0.0] * rows.lanes), start)
+        total.add_incoming(result, add)
+    k.add_incoming(builder.add(k, _number(1)), add)
+    builder.branch(head)
+    builder.position_at_end(after)
+    for r in range(count):
+        rows.store(sums[r * vectors : (r + 1) * vectors], p_out, builder.add(out_at, builder.mul(out_row, _number(r))))
+
+
+def _multiply_listed_block(
+    typing_context: Any,
+    out: Any,
+    out_at: Any,
+    out_row: Any,
+    a: Any,
+    a_at: Any,
+    a_row: Any,
+    b: Any,
+    b_at: Any,
+    places: Any,
+    places_at: Any,
+    terms: Any,
+    rows: Any,
+    width: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _generate_sizes(_listed_block, context, builder, signature, arguments)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.none(out, i, i, out, i, i, out, i, places, i, i, i, i), generate
+
+
 _HEIGHTS = [count for count in (8, 4, 2, 1) if count <= _MOST_ROWS]
 _multiply: Any = intrinsic(_multiply_block)
+_multiply_listed: Any = intrinsic(_multiply_listed_block)
 
 
 @compiled
@@ -157,4 +222,35 @@ def multiply(
                 tall //= 2
             at, given = out_at + row * out_row + column, a_at + row * a_row
             _multiply(out, at, out_row, a, given, a_row, a_k, a_j, b, b_at + column, b_k, b_j, terms, times, tall, wide)
+            row += tall
+
+
+@compiled
+def multiply_listed(
+    out: Any,
+    out_at: int,
+    out_row: int,
+    a: Any,
+    a_at: int,
+    b: Any,
+    b_at: int,
+    places: Any,
+    places_at: int,
+    terms: int,
+    rows: int,
+    width: int,
+) -> None:
+    """Write ``out[r, c] = sum_k a[r, k] b[places[k] + c]``, r < rows, c < width, k < terms.
+
+    The arrays are flat: `_at` is the place of the first number. Rows of a have the distance of the number of terms.
+    """
+    most = _BLOCK_BYTES // out.itemsize
+    for column in range(0, width, most):
+        wide = min(most, width - column)
+        row, tall = 0, _MOST_ROWS
+        while row < rows:
+            while tall > rows - row:
+                tall //= 2
+            at, given = out_at + row * out_row + column, a_at + row * terms
+            _multiply_listed(out, at, out_row, a, given, terms, b, b_at + column, places, places_at, terms, tall, wide)
             row += tall

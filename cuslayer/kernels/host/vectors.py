@@ -70,36 +70,44 @@ class Rows:
         self.builder.call(self._store, [row[-1], pointers[-1], self._align, self._within])
 
 
-def _generate(vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Generate the loop over the rows of so many vectors, and return the entry after the last of them."""
-    total, begin, table, table_at, stride, index, first, last, limit, width = arguments
+def _places(builder: Any, at: Any, apart: Any, pieces: int) -> list[Any]:
+    """Return the places of so many pieces, the first of which begins at a place."""
+    return [builder.add(at, builder.mul(apart, ir.Constant(_INDEX, n))) for n in range(pieces)]
+
+
+def _load(builder: Any, rows: Rows, data: Any, at: Any, apart: Any, pieces: int) -> list[Any]:
+    return [vector for place in _places(builder, at, apart, pieces) for vector in rows.load(data, place)]
+
+
+def _generate(pieces: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+    """Generate the loop over rows of so many pieces of so many vectors."""
+    total, begin, apart, table, table_at, table_apart, stride, index, first, last, _, width = arguments
     p_total, p_table, p_index = (
         context.make_array(signature.args[n])(context, builder, value).data
-        for n, value in ((0, total), (2, table), (5, index))
+        for n, value in ((0, total), (3, table), (7, index))
     )
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
-    before, start = rows.load(p_total, begin), builder.block
-    head, check, add, after = (builder.append_basic_block(name) for name in ("head", "check", "add", "after"))
+    before, start = _load(builder, rows, p_total, begin, apart, pieces), builder.block
+    head, add, after = (builder.append_basic_block(name) for name in ("head", "add", "after"))
     builder.branch(head)
     builder.position_at_end(head)
     entry = builder.phi(_INDEX)
     entry.add_incoming(first, start)
     sums = [builder.phi(rows.vector) for _ in before]
-    builder.cbranch(builder.icmp_signed("<", entry, last), check, after)
-    builder.position_at_end(check)
-    position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
-    builder.cbranch(builder.icmp_signed("<", position, limit), add, after)
+    builder.cbranch(builder.icmp_signed("<", entry, last), add, after)
     builder.position_at_end(add)
+    position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
     at = builder.add(table_at, builder.mul(position, stride))
-    found = [builder.fadd(one, other) for one, other in zip(sums, rows.load(p_table, at), strict=True)]
+    row = _load(builder, rows, p_table, at, table_apart, pieces)
+    found = [builder.fadd(one, other) for one, other in zip(sums, row, strict=True)]
     for variable, value, result in zip(sums, before, found, strict=True):
         variable.add_incoming(value, start)
         variable.add_incoming(result, add)
     entry.add_incoming(builder.add(entry, ir.Constant(_INDEX, 1)), add)
     builder.branch(head)
     builder.position_at_end(after)
-    rows.store(sums, p_total, begin)
-    return entry
+    for n, place in enumerate(_places(builder, begin, apart, pieces)):
+        rows.store(sums[n * vectors : (n + 1) * vectors], p_total, place)
 
 
 def vectors_of(builder: Any, width: Any, number: Any) -> Any:
@@ -126,35 +134,130 @@ def generate_cases(builder: Any, value: Any, cases: Mapping[int, Callable[[], An
     return ends
 
 
+# The pieces of a row, and the vectors of each, that fit in the registers.
+_SHAPES = [
+    (pieces, vectors) for pieces in range(1, _MOST_VECTORS + 1) for vectors in range(1, _MOST_VECTORS // pieces + 1)
+]
+
+
+def shape_of(pieces: int, width: int, itemsize: int) -> int:
+    """Return the number of the shape of a row of some pieces of some numbers; 0 for nothing.
+
+    Raises:
+        ValueError: the row does not fit in the registers.
+    """
+    if not pieces * width:
+        return 0
+    found = pieces, -(-width * itemsize // REGISTER_BYTES)
+    if found not in _SHAPES:
+        raise ValueError(f"shape_of: a row has {_MOST_VECTORS} vectors at most, got {pieces} pieces of {found[1]}")
+    return _SHAPES.index(found) + 1
+
+
 def _add_rows(
     typing_context: Any,
     total: Any,
     begin: Any,
+    apart: Any,
     table: Any,
     table_at: Any,
+    table_apart: Any,
     stride: Any,
     index: Any,
     first: Any,
     last: Any,
-    limit: Any,
+    shape: Any,
     width: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = vectors_of(builder, arguments[-1], total.dtype)
-        nothing = arguments[6], builder.block
         given = context, builder, signature, arguments
-        cases = {count: partial(_generate, count, *given) for count in range(1, _MOST_VECTORS + 1)}
-        ends = [nothing, *generate_cases(builder, vectors, cases)]
-        end = builder.phi(_INDEX)
-        for value, block in ends:
-            end.add_incoming(value, block)
-        return end
+        cases = {n + 1: partial(_generate, *shape, *given) for n, shape in enumerate(_SHAPES)}
+        generate_cases(builder, arguments[-2], cases)
+        return context.get_dummy_value()
 
-    i64 = types.int64
-    return i64(total, i64, table, i64, i64, index, i64, i64, i64, i64), generate
+    i = types.int64
+    return types.none(total, i, i, table, i, i, i, index, i, i, i, i), generate
 
 
-# add_rows(total, begin, table, table_at, stride, index, first, last, limit, width): for e from first on, while e < last
-# and index[e] < limit, add the row of the flat table that begins at table_at + index[e] stride to the row of the flat
-# array total that begins at `begin`. Both have `width` numbers, KEPT_BYTES at most. Returns the first e that is left.
+# add_rows(total, begin, apart, table, table_at, table_apart, stride, index, first, last, shape, width): for e from
+# first to last, add the row of the flat table that begins at table_at + index[e] stride to the row of the flat array
+# total that begins at `begin`. A row has some pieces of `width` numbers, which lie `apart` in the total and
+# `table_apart` in the table; for the shape see `shape_of`.
 add_rows: Any = intrinsic(_add_rows)
+
+
+def _add_places(
+    typing_context: Any,
+    total: Any,
+    total_at: Any,
+    apart: Any,
+    of_total: Any,
+    table: Any,
+    table_at: Any,
+    table_apart: Any,
+    of_table: Any,
+    index: Any,
+    first: Any,
+    last: Any,
+    places: Any,
+    parts: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total_, total_at_, apart_, of_total_, table_, table_at_, table_apart_, of_table_ = arguments[:8]
+        index_, first_, last_, places_, parts_ = arguments[8:]
+        p_total, p_table, p_index, p_places = (
+            context.make_array(signature.args[n])(context, builder, value).data
+            for n, value in ((0, total_), (4, table_), (8, index_), (11, places_))
+        )
+        start, names = builder.block, ("head", "body", "part", "row", "next", "after")
+        head, body, part, add_row, following, after = (builder.append_basic_block(name) for name in names)
+        one, four = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, 4)
+        builder.branch(head)
+        builder.position_at_end(head)
+        entry = builder.phi(_INDEX)
+        entry.add_incoming(first_, start)
+        builder.cbranch(builder.icmp_signed("<", entry, last_), body, after)
+        builder.position_at_end(body)
+        position = builder.sext(builder.load(builder.gep(p_index, [entry])), _INDEX)
+        row = builder.mul(builder.mul(position, parts_), four)
+        end = builder.add(row, builder.mul(parts_, four))
+        builder.branch(part)
+        builder.position_at_end(part)
+        at_row = builder.phi(_INDEX)
+        at_row.add_incoming(row, body)
+        builder.cbranch(builder.icmp_signed("<", at_row, end), add_row, following)
+        builder.position_at_end(add_row)
+
+        def number(column: Any) -> Any:
+            return builder.sext(builder.load(builder.gep(p_places, [builder.add(at_row, column)])), _INDEX)
+
+        to, at = builder.add(total_at_, number(of_total_)), builder.add(table_at_, number(of_table_))
+        shape, width = (number(ir.Constant(_INDEX, column)) for column in (2, 3))
+
+        def add(pieces: int, vectors: int) -> None:
+            rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
+            sums = _load(builder, rows, p_total, to, apart_, pieces)
+            more = _load(builder, rows, p_table, at, table_apart_, pieces)
+            found = [builder.fadd(one, other) for one, other in zip(sums, more, strict=True)]
+            for n, place in enumerate(_places(builder, to, apart_, pieces)):
+                rows.store(found[n * vectors : (n + 1) * vectors], p_total, place)
+
+        generate_cases(builder, shape, {n + 1: partial(add, *found) for n, found in enumerate(_SHAPES)})
+        at_row.add_incoming(builder.add(at_row, four), builder.block)
+        builder.branch(part)
+        builder.position_at_end(following)
+        entry.add_incoming(builder.add(entry, one), following)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.none(total, i, i, i, table, i, i, i, index, i, i, places, i), generate
+
+
+# add_places(total, total_at, apart, of_total, table, table_at, table_apart, of_table, index, first, last, places,
+# parts): for e from first to last, add some parts of a row of the flat table to a row of the flat array total, one part
+# after the other; both depend on index[e]. The flat array of places has four numbers for each index and part: two
+# distances, of which number of_total is that of the total from total_at and of_table that of the table from table_at,
+# the shape (`shape_of`) and the numbers of a piece. Pieces lie as in `add_rows`.
+add_places: Any = intrinsic(_add_places)
