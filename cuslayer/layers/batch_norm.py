@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, Setting, namespace
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.tape import Tensor, as_tensor
+from cuslayer.tape import Tensor, as_tensor, no_grad
 
 SCALES = ("none", "power", "std")
 
@@ -109,12 +109,17 @@ class BatchNorm(Layer):
 
     def observe(self, x: Any) -> None:
         """Make the mean and the variance of x (T, N, ..., features) the running ones."""
-        x = as_tensor(x)
-        axes = tuple(range(x.ndim - 1))
-        mean = x.data.mean(axis=axes)
-        var = ((x.data - mean) ** 2).mean(axis=axes)
+        with no_grad():
+            mean, var = self._statistics(as_tensor(x))
         for running, found in ((self.mean, mean), (self.var, var)):
-            running.data[...] = found
+            running.data[...] = found.data.astype(running.dtype)
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and the variance of x, (features,) each."""
+        axes = tuple(range(x.ndim - 1))
+        mean = x.mean(axis=axes)
+        distance = x - mean
+        return mean, (distance * distance).mean(axis=axes)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
@@ -126,10 +131,7 @@ class BatchNorm(Layer):
         check.time_first("BatchNorm", "x", x, least_dimensions=3)
         self.output_shape(x.shape[2:])
         if self.training and x.size:
-            axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axis=axes)
-            distance = x - mean
-            var = (distance * distance).mean(axis=axes)
+            mean, var = self._statistics(x)
             take = _taken_by.get() or BatchNorm._move
             take(self, x.size // self.features, mean.data, var.data)
         else:

@@ -161,6 +161,7 @@ def test_a_process_that_has_ended(monkeypatch, capsys):
         ([0, 1], f"processes 0 ({os.getpid()} on first), 1 (4321 on second) have"),
         ([None], "another process has"),
     ],
+    ids=["one", "two", "unknown"],  # those of processes differ in each that collects the tests
 )
 def test_a_process_that_does_not_answer(monkeypatch, capsys, waiting, said):
     """Those whose transfers are not complete are named; time in which the waiting process was stopped is left out."""

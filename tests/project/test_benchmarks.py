@@ -167,8 +167,10 @@ def test_the_work_of_a_dense_layer():
     import cliffs
 
     setup = cliffs.Dense(steps=10, batch=1, inputs=4, hidden=3, spikes="zeros")
-    forward = 2 * 40 + 10 * 30 + 2 * 30 + 10 * 100
-    assert cliffs.work(setup, setup.input()) == (forward, forward + 12 * 130 + 30 * 10 / 4)
+    # Bins, neurons and the byte that each writes; then neurons, their five numbers, gradients of weights and input.
+    forward = 2 * 40 + 10 * 30 + 2 * 30 + 10 * 100 + 130
+    backward = 12 * 130 + 4 * 5 * 130 + 4 * (4 * 3 + 3 * 10) + 30 * (10 / 4 + 4)
+    assert cliffs.work(setup, setup.input()) == (forward, forward + backward)
     start = cliffs.Dense(steps=160, batch=1, inputs=4, spikes="start", rate=1.1).input()
     assert start[:2].all()
     assert not start[2:].any()

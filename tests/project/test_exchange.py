@@ -52,5 +52,6 @@ def test_every_dialect_is_described():
         "Shift",
         "LIF",
         "CUBA",
+        "Recurrent",
         "Dropout",
     }
