@@ -14,7 +14,7 @@ import pytest
 import cuslayer as cs
 from tests.support.emulator.driver import emulation
 
-COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "24"))
+COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "16"))
 
 
 def drawn(seed: int) -> tuple[cs.Sequential, Any, np.dtype[Any]]:
