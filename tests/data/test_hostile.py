@@ -92,7 +92,7 @@ def test_the_limit_of_events_of_every_format(tmp_path, suffix):
     rule = f"read_events: {path} must hold at most {n - 1} events, got "
     for most in (n - 1, 0):
         with pytest.raises(
-            ValueError, match="^" + re.escape(rule.replace(str(n - 1), str(most))) + "(20; max|more; max)"
+            ValueError, match="^" + re.escape(rule.replace(f"most {n - 1}", f"most {most}")) + "(20; max|more; max)"
         ):
             read_events(path, max_events=most)
     with refuses("read_events: max_events must be at least 0, got -1"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
@@ -52,7 +52,6 @@ def case(program: Program, shape: tuple[int, ...], dtype: str, seed: int) -> tup
 
 
 @few
-@settings(max_examples=12, deadline=None)
 @given(shapes, dtypes, programs(), st.integers(1, 5), seeds, st.booleans())
 def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int, trained: bool) -> None:
     x, w, keeps = case(program, shape, dtype, seed)
@@ -63,7 +62,6 @@ def test_recurrent(shape: tuple[int, ...], dtype: str, program: Program, delay: 
 
 
 @few
-@settings(max_examples=12, deadline=None)
 @given(shapes, dtypes, programs(), st.integers(1, 5), seeds)
 def test_recurrent_adjoint(shape: tuple[int, ...], dtype: str, program: Program, delay: int, seed: int) -> None:
     x, w, keeps = case(program, shape, dtype, seed)
