@@ -67,7 +67,7 @@ def main(arguments=None):
         net.train(False)
         with cs.no_grad():
             # The read-out is (T, N, 10): the answer is the largest mean over time.
-            right = [net(spikes).data.mean(axis=0).argmax(axis=-1) == labels for spikes, labels in test_loader]
+            right = [cs.classify(net(spikes), over="mean") == labels for spikes, labels in test_loader]
         print(f"epoch {number + 1}: test {np.concatenate(right).mean():.2%}")
 
 

@@ -128,21 +128,23 @@ class _Loop(NamedTuple):
 def _graph(library: Any, nodes: list[Any]) -> Any:
     """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
     width = len(str(len(nodes)))
-    own = [node.neuron if isinstance(node, _Loop) else node for node in nodes]
-    middle = [f"layer_{i:0{width}}_{type(node).__name__.lower()}" for i, node in enumerate(own[1:-1])]
-    names = ["input", *middle, "output"]
-    named, edges = dict(zip(names, own, strict=True)), list(itertools.pairwise(names))
-    for name, loop in zip(names, nodes, strict=True):
-        if isinstance(loop, _Loop):
-            back = [f"{name}_back_{i}_{type(node).__name__.lower()}" for i, node in enumerate(loop.back)]
-            named |= dict(zip(back, loop.back, strict=True))
-            # Before the others: nirtorch takes the last node that it meets for the output.
-            edges = [*itertools.pairwise([name, *back, name]), *edges]
-    return library.NIRGraph(dict(sorted(named.items(), key=lambda item: _place(item[0]))), edges)
+    named: dict[str, Any] = {}
+    line, loops = list[str](), list[tuple[str, str]]()
+    for i, node in enumerate(nodes):
+        own, back = node if isinstance(node, _Loop) else (node, [])
+        kind = _kind(own)
+        name = kind if kind in ("input", "output") else f"layer_{i - 1:0{width}}_{kind}"
+        behind = {f"{name}_back_{n}_{_kind(each)}": each for n, each in enumerate(back)}
+        named |= {name: own, **behind}
+        line.append(name)
+        if behind:
+            loops = [*itertools.pairwise([name, *behind, name]), *loops]
+    # Loops before the chain: nirtorch takes the last node that it meets for the output.
+    return library.NIRGraph(named, [*loops, *itertools.pairwise(line)])
 
 
-def _place(name: str) -> tuple[int, str]:
-    return {"input": 0, "output": 2}.get(name, 1), name
+def _kind(node: Any) -> str:
+    return type(node).__name__.lower()
 
 
 def _neurons(library: Any, where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Any:
