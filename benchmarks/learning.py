@@ -12,18 +12,15 @@ figures, with versions and machine, go to benchmarks/results/learning.json and d
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import machine
+import training_run
 from page import PERFORMANCE, fill, table
 
 import cuslayer as cs
@@ -44,23 +41,11 @@ BARS = {
 
 def learn(notation: str, seed: int, epochs: int, data: Path | None) -> dict:
     """Return the accuracies in % and the seconds of each epoch of a run of the command line."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        command = [sys.executable, "-c", "import sys; from cuslayer.cli import main; sys.exit(main())", "train"]
-        command += ["--network", notation, "--epochs", str(epochs), "--seed", str(seed), "--out", str(out)]
-        command += ["--data", str(data.resolve())] if data else []
-        threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **threads})
-        with open(out / "metrics.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    return {
-        "network": notation,
-        "data": data.name if data else "digits",
-        "seed": seed,
-        "train": [100 * float(row["train_accuracy"]) for row in rows],
-        "test": [100 * float(row["test_accuracy"]) for row in rows],
-        "seconds": [float(row["seconds"]) for row in rows],
-    }
+    arguments = ["--network", notation, "--epochs", str(epochs), "--seed", str(seed)]
+    arguments += ["--data", str(data.resolve())] if data else []
+    threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    name = data.name if data else "digits"
+    return {"network": notation, "data": name, "seed": seed, **training_run.metrics(arguments, threads)}
 
 
 def calibration_steps(notation: str, data: Path | None) -> float:

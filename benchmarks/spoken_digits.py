@@ -15,10 +15,7 @@ The figures, with versions and machine, go to benchmarks/results/spoken_digits.j
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,6 +23,7 @@ from pathlib import Path
 from statistics import mean
 
 import machine
+import training_run
 import yaml
 from page import fill, table
 
@@ -67,22 +65,13 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
 
 def train(data: Path, kind: str, seed: int, speaker: str | None, epochs: int | None) -> dict:
     """Return the accuracies in % and the seconds of each epoch of a run of the command line, and its whole time."""
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        file, out, start = Path(folder) / "spoken.yaml", Path(folder) / "run", time.perf_counter()
+        file = Path(folder) / "spoken.yaml"
         file.write_text(yaml.safe_dump(configuration(kind, speaker, epochs)), encoding="utf-8")
-        command = [sys.executable, "-c", "import sys; from cuslayer.cli import main; sys.exit(main())", "train"]
-        command += [str(file), "--data", str(data), "--seed", str(seed), "--out", str(out)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        with open(out / "metrics.csv", encoding="utf-8", newline="") as csv_file:
-            rows = list(csv.DictReader(csv_file))
-    return {
-        "kind": kind,
-        "seed": seed,
-        "speaker": speaker,
-        "train": [100 * float(row["train_accuracy"]) for row in rows],
-        "test": [100 * float(row["test_accuracy"]) for row in rows],
-        "minutes": (time.perf_counter() - start) / 60,
-    }
+        found = training_run.metrics([str(file), "--data", str(data), "--seed", str(seed)])
+    minutes = (time.perf_counter() - start) / 60
+    return {"kind": kind, "seed": seed, "speaker": speaker, **found, "minutes": minutes}
 
 
 def lines(results: dict) -> list[str]:

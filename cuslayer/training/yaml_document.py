@@ -26,7 +26,6 @@ _LARGEST_INTEGER = 2**128
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|nan)")
 _CORE = "tag:yaml.org,2002:"
-_MERGE = object()
 
 
 class Refused(ValueError):
