@@ -85,14 +85,16 @@ def test_products_of_listed_rows(rows: int, width: int, dtype: Any) -> None:
     assert np.allclose(out, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
 
 
-def _both(x: Array, w: Array, window: Window, rows: tuple[int, int] | None = None) -> tuple[bool, Array, Array]:
+def _both(
+    x: Array, w: Array, window: Window, rows: tuple[int, int] | None = None, groups: int = 1
+) -> tuple[bool, Array, Array]:
     """Return whether a product is made, and the rows of all maps by the product and by the walk."""
     frames, outputs = len(x), w.shape[3]
-    spikes = conv_spikes.where(find_spikes(x), window, outputs, w.dtype)
+    spikes = conv_spikes.where(find_spikes(x), window, outputs, w.dtype, groups)
     height, columns = window.outputs("conv", x.shape[1:3], ceil=False)
     low, high = rows or (0, height)
     product, walk = np.full((2, frames, (high - low) * columns * outputs + 4), 7, w.dtype)
-    given = (2, (1, 0), low, high, columns * outputs, spikes, conv_spikes.taps_in_runs(w, window))
+    given = (2, (1, 0), low, high, columns * outputs, spikes, conv_spikes.taps_in_runs(w, window, groups))
     made = busy.multiply_rows(0, frames, product, *given)
     conv_spikes._walk(0, frames, walk, *given)
     return made, product, walk
@@ -111,6 +113,22 @@ def test_a_product_has_the_bits_of_a_walk(window: Window, outputs: int, dtype: A
         if not made:  # a map that is mostly padding has few spikes
             assert window == WINDOWS["more padding than image"]
             continue
+        assert product.tobytes() == walk.tobytes()
+
+
+@pytest.mark.parametrize("window", [WINDOWS[name] for name in ("plain", "no padding", "stride")])
+@pytest.mark.parametrize("groups, inputs, share", [(2, 3, 12), (4, 1, 8), (16, 1, 2), (3, 2, 5), (2, 2, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_product_of_all_groups_has_the_bits_of_a_walk(
+    window: Window, groups: int, inputs: int, share: int, dtype: Any
+) -> None:
+    """The pieces of a group hold outputs of others too, which its spikes do not change."""
+    generator = np.random.default_rng(0)
+    x = generator.random((6, 8, 9, groups * inputs)) < 0.9
+    w = generator.standard_normal((*window.kernel, inputs, groups * share)).astype(dtype)
+    for rows in (None, (1, 3)):
+        made, product, walk = _both(x, w, window, rows, groups)
+        assert made
         assert product.tobytes() == walk.tobytes()
 
 

@@ -30,24 +30,39 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 
 
 @compiled
-def _plain(taps: Any, window: Any, outputs: int, w: Any) -> bool:
-    """Write taps (kh, C, kw x outputs) to w in the order of the weight, and return whether all are finite."""
+def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
+    """Write taps (kh, C, kw x piece) to w (kh, kw, C, outputs), and return whether all are finite.
+
+    w is the weight of all groups as one, and has 0 between groups before.
+    """
     (kernel, across), (_, stride), _, _ = window
-    zero, channels = taps.dtype.type(0), taps.shape[1]
+    zero, channels, piece = taps.dtype.type(0), taps.shape[1], taps.shape[2] // across
     total = zero
     for i in range(kernel):
         for c in range(channels):
-            source = taps[i, c]
+            source, begin = taps[i, c], begins[c // inputs]
             n = 0
             for phase in range(stride):
                 for back in range(-(-(across - phase) // stride) - 1, -1, -1):
-                    to = ((i * across + phase + back * stride) * channels + c) * outputs
-                    row, tap = w[to : to + outputs], source[n * outputs : (n + 1) * outputs]
-                    for o in range(outputs):
+                    to = ((i * across + phase + back * stride) * channels + c) * outputs + begin
+                    row, tap = w[to : to + piece], source[n * piece : (n + 1) * piece]
+                    for o in range(piece):
                         row[o] = tap[o]
                         total += zero * tap[o]
                     n += 1
     return total == zero
+
+
+@compiled
+def _pays(share: float, spikes: Any, taps: Any) -> bool:
+    """Return whether a product takes less time than walking a share of all pixels' channels."""
+    (kernel, across), (_, over), _, _ = spikes.window
+    channels, groups, lanes = spikes.channels, spikes.channels // spikes.inputs, VECTOR_BYTES // taps.itemsize
+    # An output has as many pixels to itself as a stride steps over, and each of them reaches some rows of a map.
+    pixels, terms, of_piece = over * kernel, kernel * across * channels, -(-taps.shape[2] // across // lanes)
+    together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _WALKED * share * terms * of_piece
+    alone = share * channels * (_ALONE * pixels + _ALONE_VECTOR * kernel * across * of_piece)
+    return min(together, alone) > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
 
 
 @compiled
@@ -56,22 +71,20 @@ def multiply_rows(
 ) -> bool:
     """Write the rows [low, high) of maps for the steps [first, last), if a product pays; return whether it does.
 
-    It does not for windows with gaps in a row, or groups. The arguments are those of `_walk` in `spikes.py`.
+    It does not for windows with gaps in a row. The arguments are those of `_walk` in `spikes.py`.
     """
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
-    channels, outputs = spikes.inputs, taps.shape[2] // across
-    terms, vectors = kernel * across * channels, -(-outputs * taps.itemsize // VECTOR_BYTES)
     row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
     share = activity(first, last, frames, row, rows, spikes)
-    together = _PIXEL * kernel * min(1.0, share * channels) + _WALKED * share * terms * vectors
-    walked = min(together, share * kernel * channels * (_ALONE + _ALONE_VECTOR * across * vectors))
-    if gap_across != 1 or spikes.channels != channels or taps.size == 0 or walked <= _MULTIPLIED * terms * vectors:
+    if gap_across != 1 or taps.size == 0 or not _pays(share, spikes, taps):
         return False
-    w = scratch(taps.size, taps)
-    if not _plain(taps, spikes.window, outputs, w):
+    channels, outputs = spikes.channels, spikes.reach.outputs
+    w = scratch(kernel * across * channels * outputs, taps)
+    w[:] = 0
+    if not _plain(taps, spikes.window, spikes.inputs, outputs, spikes.reach.begins, w):
         # A weight that is not finite must not reach an output without a spike.
         return False
-    columns = width // max(1, outputs)
+    columns = width // outputs
     line = max(len(spikes.reach.places) // channels + left, (columns - 1) * over + across) * channels
     image, flat = scratch(rows * line, taps), lines.reshape(lines.size)
     for t in range(first, last):

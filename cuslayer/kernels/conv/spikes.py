@@ -49,11 +49,15 @@ class Reach(NamedTuple):
             What does not fit in the registers is another part.
         apart: outputs between two pieces.
         taps_apart: numbers between two pieces in the taps.
+        outputs: outputs of a pixel.
+        begins: (groups), the first output of a pixel that the pieces of each group hold.
     """
 
     places: Array
     apart: int
     taps_apart: int
+    outputs: int
+    begins: Array
 
 
 class Where(NamedTuple):
@@ -150,7 +154,9 @@ def _reach(window: Window, width: int, channels: int, columns: int, pieces: Piec
     places = np.zeros((len(of_positions), max(map(len, of_positions), default=1), 4), np.int32)
     for position, rows in enumerate(of_positions):
         places[position, : len(rows)] = rows
-    return Reach(places, apart * pieces.outputs, taps_apart * pieces.width)
+    return Reach(
+        places, apart * pieces.outputs, taps_apart * pieces.width, pieces.outputs, np.array(pieces.first, np.int64)
+    )
 
 
 def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
@@ -197,7 +203,7 @@ def _walk(
         taps: see `taps_in_runs`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, _, inputs, _, (places, apart, taps_apart) = spikes
+    start, position, height, _, inputs, _, (places, apart, taps_apart, _, _) = spikes
     flat, row_of_taps, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
     above, reached = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
     each = activity(first, last, frames, above, reached, spikes) * inputs < _MANY

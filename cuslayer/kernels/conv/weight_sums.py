@@ -188,7 +188,7 @@ def _add_each(
 ) -> None:
     """Add the errors that each spike reaches to its taps, in the order of `weigh_adjoint`; the arguments of `_walk`."""
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    start, position, height, _, _, _, (places, apart, taps_apart) = spikes
+    start, position, height, _, _, _, (places, apart, taps_apart, _, _) = spikes
     errors, sums, of_places = lines.reshape(lines.size), taps.reshape(taps.size), places.reshape(places.size)
     for begin in range(first, last, _STEPS):
         for i in range(kernel):

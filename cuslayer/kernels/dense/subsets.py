@@ -20,12 +20,12 @@ from cuslayer.kernels.spikes.cpu import WORD
 
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
-LISTED, SORTED = 0.8, 9.0
-_VECTOR = [(2 << 20, 0.9), (8 << 20, 1.25), (18 << 20, 1.6), (1 << 62, 2.4)]
+LISTED, SORTED = 0.8, 7.0
+_VECTOR = [(64 << 10, 0.9), (18 << 20, 1.0), (1 << 62, 1.4)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
 # lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
 # walked.
-_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 3.5, 800.0, 5.0, 27.0, 0.2, 26.0
+_LOOK_UP, _FILL, _WRITE, _WRITE_PART, _CODE, _LINE = 2.5, 480.0, 5.0, 27.0, 0.2, 5.0
 # Rows of the matrix that a word of codes stands for.
 _ROWS = TABLES * INPUTS
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the parts of the work
