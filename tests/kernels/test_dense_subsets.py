@@ -171,16 +171,15 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
     ("lines", "shape", "of_spike", "spike", "sums"),
     [
         # A word, a vector, a part, which is the work of one thread; two of each; matrices that are larger than caches.
-        (10, (36, 16), 0.8, 0.8 + 0.9, 2 * (10 * (3.5 + 5 + 36 * 0.2) + 800)),
-        (300, (37, 17), 9.0, 9.0 + 2 * 0.9, 300 * (4 * 3.5 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 800),
-        (1, (400_000, 2), 9.0, 9.0 + 1.25, 2 * (11_112 * (803.5 + 36 * 0.2) + 5 + 27)),
-        (1, (200_000, 16), 9.0, 9.0 + 1.6, 2 * (5556 * (803.5 + 36 * 0.2) + 5)),
-        (1, (900_000, 16), 0.8, 0.8 + 2.4, 2 * (25_000 * (803.5 + 36 * 0.2) + 5)),
+        (10, (36, 16), 0.8, 0.8 + 0.9, 2 * (10 * (2.5 + 5 + 36 * 0.2) + 480)),
+        (300, (37, 17), 7.0, 7.0 + 2 * 0.9, 300 * (4 * 2.5 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 480),
+        (1, (400_000, 2), 7.0, 7.0 + 1.0, 2 * (11_112 * (482.5 + 36 * 0.2) + 5 + 27)),
+        (1, (900_000, 16), 0.8, 0.8 + 1.4, 2 * (25_000 * (482.5 + 36 * 0.2) + 5)),
     ],
 )
 def test_the_costs_of_both_ways(lines, shape, of_spike, spike, sums):
     matrix = np.zeros(shape, np.float32)
-    limit = int((sums - 26 * lines) / spike)
+    limit = int((sums - 5 * lines) / spike)
     assert not subsets.pay(limit, lines, matrix, of_spike)
     assert subsets.pay(limit + 1, lines, matrix, of_spike)
 

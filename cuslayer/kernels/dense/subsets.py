@@ -47,12 +47,17 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
         matrix: (rows, width).
         of_spike: LISTED or SORTED.
     """
-    vectors = _vectors(matrix.shape[1], matrix.itemsize)
+    return spikes > _spikes_that_cost_as_much(lines, *matrix.shape, matrix.itemsize, of_spike)
+
+
+@lru_cache
+def _spikes_that_cost_as_much(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
+    vectors = _vectors(width, itemsize)
     parts = max(1, -(-lines // _together(lines, vectors, _PARTS)))
-    a_line, a_spike = _costs(matrix.shape[0], matrix.shape[1], matrix.itemsize, max(1.0, lines / parts), of_spike)
+    a_line, a_spike = _costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)
     # One part is the work of one thread, while two walk.
     alone = 2 if parts * vectors == 1 else 1
-    return alone * lines * a_line < lines * _LINE + spikes * a_spike
+    return lines * (alone * a_line - _LINE) / a_spike
 
 
 def busy_above(w: Array) -> int:
