@@ -117,7 +117,7 @@ def test_a_product_has_the_bits_of_a_walk(window: Window, outputs: int, dtype: A
 
 
 @pytest.mark.parametrize("window", [WINDOWS[name] for name in ("plain", "no padding", "stride")])
-@pytest.mark.parametrize("groups, inputs, share", [(2, 3, 12), (4, 1, 8), (16, 1, 2), (3, 2, 5), (2, 2, 1)])
+@pytest.mark.parametrize(("groups", "inputs", "share"), [(2, 3, 12), (4, 1, 8), (16, 1, 2), (3, 2, 5), (2, 2, 1)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_product_of_all_groups_has_the_bits_of_a_walk(
     window: Window, groups: int, inputs: int, share: int, dtype: Any

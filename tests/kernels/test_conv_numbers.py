@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ import cuslayer as cs
 from cuslayer import functions, jit, kernels
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import cpu, patches, planes, winograd
+from cuslayer.kernels.conv import cpu, patches, pixels, planes, winograd
 from cuslayer.kernels.conv.groups import merge, merged, split
 from cuslayer.kernels.conv.weight_sums import bounds
 from tests.support import reference
@@ -164,10 +165,39 @@ def test_planes_of_whole_tiles(window):
         held(x, reference.conv_input_adjoint(g, w, image, window, 1), size_of(g, w, channels[1]), 20)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("window", [w for w in WINDOWS if w.dilation[1] == 1])
+def test_products_at_pixels(window, dtype):
+    """Windows smaller than a stride, gaps in rows, more padding than errors, one column; nothing at all."""
+    windows = [window, window._replace(dilation=(2, 1)), window._replace(stride=(2, 9))]
+    for window, image in itertools.product(windows, [(7, 5), (4, 19), (9, 1)]):
+        if any(n + 2 * pad < (k - 1) * gap + 1 for n, k, _, pad, gap in zip(image, *window, strict=True)):
+            continue
+        for frames, inputs, outputs in [(3, 17, 5), (2, 1, 1), (1, 50, 16), (2, 4, 0), (0, 3, 3)]:
+            _, w, g = arrays(window, image, (frames, 1, inputs, outputs), dtype)
+            x = pixels.input_adjoint(g, w, image, window)
+            held(x, reference.conv_input_adjoint(g, w, image, window, 1), size_of(g, w, max(1, outputs)), 20)
+
+
+def test_where_products_at_pixels_pay():
+    """Vectors that are mostly full, 64 terms in a row, one group, no gaps in columns."""
+    window = Window.of("conv", 3, 2, 1, 1)
+    for channels, outputs, expected in [(16, 32, True), (12, 32, True), (11, 32, False), (28, 32, True)]:
+        assert pixels.pays(np.zeros((3, 3, channels, outputs), np.float32), window, 1) == expected
+    full = np.zeros((3, 3, 8, 32))
+    assert pixels.pays(full, window, 1)
+    assert not pixels.pays(full, window, 2)
+    assert not pixels.pays(full, window._replace(dilation=(1, 2)), 1)
+    assert not pixels.pays(full, window._replace(stride=(2, 3)), 1)
+    assert not pixels.pays(full[..., 1:], window, 1)
+
+
 def every_pass(window: Window, groups: int) -> list[Array]:
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
     of_w = patches.weight_adjoint(x, g, window, groups, bounds(len(x)))
     found = [patches.conv(x, w, window, groups), of_w, planes.input_adjoint(g, w, (7, 6), window, groups)]
+    if groups == 1:
+        found.append(pixels.input_adjoint(g, w, (7, 6), window))
     cut = winograd.tiling(w, (7, 6), window, groups)
     return [*found, winograd.conv_input_adjoint(g, w, (7, 6), groups, cut)] if cut else found
 
@@ -182,7 +212,7 @@ def groups(request: pytest.FixtureRequest) -> int:
 )
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
-    for module in (patches, planes, winograd):
+    for module in (patches, pixels, planes, winograd):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
     of_a_row = window.outputs("conv", (7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
@@ -190,6 +220,7 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
         monkeypatch.setattr(patches, "_PATCH_BYTES", rows * of_a_row)
         monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 5 * 6 * 2 * 10 * 4)
         monkeypatch.setattr(planes, "_BLOCK_BYTES", rows * 12 * 10 * groups * 4)
+        monkeypatch.setattr(pixels, "_BLOCK_BYTES", rows * 12 * 6 * 4)
         for ours, theirs in zip(every_pass(window, groups), whole, strict=True):
             held(ours, theirs, 0, 8)
 
@@ -197,8 +228,9 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
 @pytest.mark.parametrize("window", [Window.of("conv", 3, 1, 1, 1), Window.of("conv", 3, 2, 1, 1)])
 def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     runs = []
-    for module, name in ((patches, "_PATCH_BYTES"), (winograd, "_BLOCK_BYTES"), (planes, "_BLOCK_BYTES")):
-        monkeypatch.setattr(module, name, 20_000)
+    monkeypatch.setattr(patches, "_PATCH_BYTES", 20_000)
+    for module in (pixels, planes, winograd):
+        monkeypatch.setattr(module, "_BLOCK_BYTES", 20_000)
     for cores in (1, 2, 3):
         monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
         runs.append([array.tobytes() for array in every_pass(window, groups)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import patches, planes, weight_sums, winograd
+from cuslayer.kernels.conv import patches, pixels, planes, weight_sums, winograd
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.groups import FULL, merge, merged, split
 from cuslayer.kernels.conv.weight_sums import bounds
@@ -40,4 +40,6 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     cut = winograd.tiling(w, image, window, groups) if groups == 1 or w.shape[2] >= FULL else None
     if cut:
         return winograd.conv_input_adjoint(g, w, image, groups, cut)
+    if pixels.pays(w, window, groups):
+        return pixels.input_adjoint(g, w, image, window)
     return planes.input_adjoint(g, w, image, window, groups)

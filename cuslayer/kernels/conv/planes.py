@@ -1,16 +1,13 @@
 """The input gradient of a convolution with any window, from planes: each channel of the errors by itself.
 
-By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r, and its gradient is a sum over the
-taps i of which ``gap i - r`` is a multiple of the stride, of the errors of row ``q - (gap i - r) / down``; columns
-likewise. Each phase of an image is thus a sum of shifted planes times a weight, and neighbours in a plane lie
-together: a vector has 16 pixels, whatever the number of channels is, of a group or all. The planes of some rows, of one
-frame or several, have zeros where a window reaches over an edge; one line of a plane follows the other, so that a
-shift is a distance, and what is computed between two lines is left.
+Each phase of an image (`phases.py`) is a sum of shifted planes times a weight, and neighbours in a plane lie together:
+a vector has 16 pixels, whatever the number of channels is, of a group or all. The planes of some rows, of one frame or
+several, have zeros where a window reaches over an edge; one line of a plane follows the other, so that a shift is a
+distance, and what is computed between two lines is left.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +15,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.conv.phases import phases, put_between_zeros
 from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.products import multiply_listed
 from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
@@ -26,20 +24,6 @@ from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
 _BLOCK_BYTES = 256 << 10
 # Numbers of a plane, at least, for which frames are taken together.
 _LEAST_PLANE = 256
-
-
-class _Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: those at ``first``, ``first + stride`` ... have the taps `taps`.
-
-    Attributes:
-        rest: r, see above.
-        taps: the taps of the window that they have.
-        back: for each of them, how many errors it lies back.
-    """
-
-    rest: int
-    taps: tuple[int, ...]
-    back: tuple[int, ...]
 
 
 class _Layout(NamedTuple):
@@ -62,16 +46,6 @@ class _Layout(NamedTuple):
     rows_at_once: int
     frames_at_once: int
     room: int
-
-
-@lru_cache(maxsize=64)
-def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
-    """Return the phases along one side."""
-    found = []
-    for rest in range(stride):
-        taps = tuple(i for i in range(kernel) if (gap * i - rest) % stride == 0)
-        found.append(_Phase(rest, taps, tuple((gap * i - rest) // stride for i in taps)))
-    return found
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
@@ -115,20 +89,10 @@ def _spread(
 
     They are put between zeros first, pixel by pixel.
     """
-    (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
-    since, until = min(max(begin, 0), columns), min(begin + p.line, columns)
-    line = p.line * outputs
+    outputs = g.shape[3]
     for frame in range(first, last):
-        for y in range(low, high):
-            to = ((frame - first) * (high - low) + y - low) * line
-            if y < 0 or y >= rows or until <= since:
-                pixels[to : to + line] = 0
-                continue
-            left, right = to + (since - begin) * outputs, to + (until - begin) * outputs
-            pixels[to:left] = 0
-            at = ((frame * rows + y) * columns + since) * outputs
-            copy(pixels[left:right], flat[at : at + right - left])
-            pixels[right : to + line] = 0
+        at = (frame - first) * (high - low) * p.line * outputs
+        put_between_zeros(g, frame, low, high, begin, p.line, pixels, at)
     _exchange(pixels, outputs, (last - first) * (high - low) * p.line, outputs, planes, room)
 
 
@@ -200,7 +164,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     if not x.size:
         return x
     p = _layout(window, groups, image, outputs + inputs * groups, g.itemsize)
-    down, across = (_phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
+    down, across = (phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
     numbers, places, weights = [], list[Array](), list[Array]()
     at = [0, 0]
     for rows in down:

@@ -1,0 +1,58 @@
+"""The pixels of an image that receive gradients by the same taps of a convolution's window.
+
+By its row plus the padding, ``y + top = down q + r``, a pixel belongs to a phase r, and its gradient is a sum over the
+taps i of which ``gap i - r`` is a multiple of the stride, of the errors of row ``q - (gap i - r) / down``; columns
+likewise.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from cuslayer.jit import compiled
+from cuslayer.kernels.host.tiles import copy
+
+
+class Phase(NamedTuple):
+    """The pixels of one phase along rows or columns: those at ``first``, ``first + stride`` ... have the taps `taps`.
+
+    Attributes:
+        rest: r, see above.
+        taps: the taps of the window that they have.
+        back: for each of them, how many errors it lies back.
+    """
+
+    rest: int
+    taps: tuple[int, ...]
+    back: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def phases(kernel: int, stride: int, gap: int) -> list[Phase]:
+    """Return the phases along one side of a window."""
+    found = []
+    for rest in range(stride):
+        taps = tuple(i for i in range(kernel) if (gap * i - rest) % stride == 0)
+        found.append(Phase(rest, taps, tuple((gap * i - rest) // stride for i in taps)))
+    return found
+
+
+@compiled
+def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
+    """Write the errors g (frames, rows, columns, outputs) of the rows [low, high) of a frame, zeros around them.
+
+    They go to pixels from `to` on, a row of ``line`` pixels for each, of which the first is column `begin`.
+    """
+    (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
+    since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
+    for y in range(low, high):
+        if y < 0 or y >= rows or until <= since:
+            pixels[to : to + size] = 0
+        else:
+            left, right = to + (since - begin) * outputs, to + (until - begin) * outputs
+            pixels[to:left] = 0
+            at = ((frame * rows + y) * columns + since) * outputs
+            copy(pixels[left:right], flat[at : at + right - left])
+            pixels[right : to + size] = 0
+        to += size
