@@ -12,7 +12,8 @@ import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk
+from cuslayer.kernels.fused import conv_pool
+from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, of_potentials
 from cuslayer.neurons.potential import on_potential, recomputable
 
 pytestmark = pytest.mark.cpu_only
@@ -67,7 +68,8 @@ def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = Fal
     monkeypatch.setattr("cuslayer.jit.cores", lambda: cores)
     cs.seed(3)
     net = cs.Network("12x11x2-4c3-2a-6c3-2a-5", cs.SRM(tau_ref=3.0))
-    x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.2
+    x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.045
+    assert of_potentials(cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:])))
     if observed:
         with on_potential(lambda u: None):
             spikes = net(x)
@@ -96,6 +98,18 @@ def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
     w = np.ones((5, 5, 2, 16), np.float32)
     u, _, _ = fused.conv_pool(frames, steps, w, window, srm.filter, srm.spiking, pooling, Checkpoints)
     assert 0 < u.states.nbytes + u.fired.nbytes < steps * 34 * 34 * 16
+
+
+@pytest.mark.parametrize(("spikes", "expected"), [(0, Checkpoints), (9, Checkpoints), (10, None), (200, None)])
+def test_potentials_of_busy_input_are_saved(spikes: int, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 5 % on, here 10 of 200 bins."""
+    x = (np.arange(200) < spikes).reshape(10, 1, 5, 4, 1)
+    assert of_potentials(cpu.spikes.synapse_input(x[:, 0])) is expected
+    kept = []
+    forward = conv_pool.conv_pool
+    monkeypatch.setattr(conv_pool, "conv_pool", lambda *given: kept.append(given[-1]) or forward(*given))
+    cs.Network("5x4x1-2c3-2a", SRM)(x)
+    assert kept == [expected or np.float32]
 
 
 def test_potentials_are_saved_for_observers_and_without_gradients_not_at_all() -> None:

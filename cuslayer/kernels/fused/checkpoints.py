@@ -2,7 +2,7 @@
 
 A potential that is saved takes 4 bytes a step, of every neuron. A checkpoint takes 16 bytes for `CHUNK` steps, and the
 spikes that the refractory filter still needs a byte each. The potentials have the same bits, and are read where they
-were just written, in the cache.
+were just written, in the cache. Spikes are weighed twice for that: where many bins have one, potentials are saved.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from cuslayer.jit import compiled
 from cuslayer.kernels.constants import Recurrence
 from cuslayer.kernels.conv.spikes import CHUNK, Maps
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded
+
+# The share of bins with a spike from which on potentials are saved.
+_BUSY = 0.05
 
 
 class Checkpoints(NamedTuple):
@@ -33,6 +37,11 @@ class Checkpoints(NamedTuple):
     fired: Array
     taps: Array
     constants: Any
+
+
+def of_potentials(x: SpikeList) -> type[Checkpoints] | None:
+    """Return the type of what a pass of spikes saves instead of potentials, None if it saves those."""
+    return Checkpoints if x.activity < _BUSY else None
 
 
 def new_checkpoints(m: Maps, refractory: Recurrence | None, taps: Array, constants: Any) -> Checkpoints:

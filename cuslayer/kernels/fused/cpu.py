@@ -10,13 +10,11 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
 from cuslayer.kernels.fused.checkpoints import Checkpoints
+from cuslayer.kernels.fused.checkpoints import of_potentials as checkpoints
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
-
-# What a pass with pooling saves instead of potentials that nobody observes.
-checkpoints = Checkpoints
+__all__ = ["checkpoints", "conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
 
 
 @dataclass(frozen=True)
