@@ -21,6 +21,7 @@ from cuslayer.jit import compiled
 from cuslayer.kernels.host.simd import VECTOR_BYTES
 from cuslayer.kernels.host.tiles import copy
 
+_function: Any = cgutils.get_or_insert_function
 # Bytes of results that stay in no cache: what the cores of a socket share is about as much.
 _LARGE = 1 << 25
 # Columns of a piece of a row: more requests than a few hundred at once are waited for.
@@ -74,7 +75,7 @@ def _request_line(typing_context: Any, x: Any, at: Any) -> Any:
         address = builder.gep(context.make_array(x)(context, builder, arguments[0]).data, [arguments[1]])
         word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         request = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        function: Any = cgutils.get_or_insert_function(builder.module, request, "llvm.prefetch.p0")
+        function = _function(builder.module, request, "llvm.prefetch.p0")
         # To read it, into every cache, as data.
         builder.call(function, [builder.bitcast(address, byte), *(ir.Constant(word, n) for n in (0, 3, 1))])
         return context.get_dummy_value()
