@@ -15,7 +15,8 @@ from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.adaptive.constants import Adaptation, AdaptiveSpiking
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
@@ -80,21 +81,37 @@ def _forward(
     r: Any,
     c: Adaptation,
     least: Any,
+    large: bool,
 ) -> None:
-    block = np.empty(8 * min(BLOCK, last - first), x.dtype)
+    most = min(BLOCK, last - first)
+    # States and shares of one piece after the other; rows of potentials, of the threshold's rise, of refractory states.
+    block, rows, marks = scratch(8 * most, x), scratch(3 * most, x), scratch(most, s)
     for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        state, keep = block[: 4 * width], block[4 * width : 8 * width]
-        load_states(state, states, low, width)
-        _repeat_all(keep, keeps, low, width)
+        high, size = min(low + BLOCK, last), min(BLOCK, last - low)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[8 * (begin - low) : 8 * (end - low)], end - begin
+            load_states(memory, states, begin, width)
+            _repeat_all(memory[4 * width :], keeps, begin, width)
+        value, risen, held = rows[:size], rows[size : 2 * size], rows[2 * size : 3 * size]
         for t in range(x.shape[0]):
-            given = x[t, low : low + width]
-            potential = u[t, low : low + width]
-            fired = s[t, low : low + width]
-            risen = h[t % len(h), low : low + width]
-            refractory = r[t % len(r), low : low + width]
-            forward_row(state, keep, given, potential, fired, risen, refractory, c, least)
-        store_states(states, state, low, width)
+            for begin in range(low, high, PIECE):
+                end = min(begin + PIECE, high)
+                memory, width, at, to = block[8 * (begin - low) : 8 * (end - low)], end - begin, begin - low, end - low
+                if t + 1 < x.shape[0]:
+                    prefetch(x[t + 1, begin:end])
+                state, keep = memory[: 4 * width], memory[4 * width :]
+                written = value[at:to], marks[at:to], risen[at:to], held[at:to]
+                forward_row(state, keep, x[t, begin:end], *written, c, least)
+            write(u[t, low:high], value, large)
+            write(s[t, low:high], marks[:size], large)
+            # Rows that are written over and over stay in a cache.
+            write(h[t % len(h), low:high], risen, large and len(h) > 1)
+            write(r[t % len(r), low:high], held, large and len(r) > 1)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            store_states(states, block[8 * (begin - low) :], begin, end - begin)
+    finish()
 
 
 def forward(
@@ -113,7 +130,7 @@ def forward(
     h, r = (empty(x.shape if saves else (1, *x.shape[1:]), x.dtype) for _ in range(2))
     states = at_rest(4, x) if states is None else states
     flat, written = columns(x), [columns(u), columns(s.view(np.uint8)), columns(h), columns(r)]
-    constants = spiking.adaptation(x.dtype), least_of(x)
+    constants = spiking.adaptation(x.dtype), least_of(x), is_large(u, s, h, r)
     parallel_for(_forward, flat.shape[1], states, flat, keeps, *written, *constants, grain=GRAIN)
     return u, s, h, r
 
@@ -136,7 +153,7 @@ def backward_row(
     """Run a row of neurons back over a step; `state` has the errors of the four states after the step before.
 
     `errors` gets those of the threshold's rise and of the refractory state before their decay. The four parts of
-    `state` and `keep`, and the two of `errors`, are as long as the row.
+    `state` and `keep`, and the two of `errors`, are as long as the row. `out` may be the row of `slope`.
     """
     width, zero, one = grad.size, grad.dtype.type(0), grad.dtype.type(1)
     for j in range(width):
@@ -181,30 +198,44 @@ def _adjoint(
     exact: bool,
     graded: bool,
     least: Any,
+    large: bool,
 ) -> None:
-    # States, errors, shares, surrogates, sums and voltages.
-    block = np.empty(16 * min(BLOCK, last - first), g.dtype)
+    most = min(BLOCK, last - first)
+    # States, errors, shares, sums and voltages of one piece after the other; a row of surrogates, then of gradients.
+    block, rows = scratch(15 * most, g), scratch(most, g)
     for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        block[: 16 * width] = 0
-        state, errors, keep = block[: 4 * width], block[4 * width : 6 * width], block[6 * width : 10 * width]
-        slope, total = block[10 * width : 11 * width], block[11 * width : 15 * width]
-        voltage = block[15 * width : 16 * width]
-        _repeat_all(keep, keeps, low, width)
+        high = min(low + BLOCK, last)
+        block[:] = 0
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[15 * (begin - low) : 15 * (end - low)], end - begin
+            _repeat_all(memory[6 * width :], keeps, begin, width)
         for t in range(g.shape[0] - 1, -1, -1):
-            grad = g[t, low : low + width]
-            potential = u[t, low : low + width]
-            risen = h[t % len(h), low : low + width]
-            out = y[t, low : low + width]
-            slopes(slope, potential, slope_of)
-            backward_row(state, errors, keep, slope, grad, potential, risen, out, c, exact, graded, least)
-            if len(sums) > 0 and t > 0:
-                _voltage_after(voltage, t - 2, u, h, r, states, low)
-                before = u[t - 1, low : low + width], h[t - 1, low : low + width], r[t - 1, low : low + width]
-                _add_products(total, state, errors, keep, voltage, *before, c)
-            elif len(sums) > 0:
-                _add_first_products(total, state, errors, states, low)
-        store_states(sums, total, low, width)
+            for begin in range(low, high, PIECE):
+                end = min(begin + PIECE, high)
+                memory, width = block[15 * (begin - low) : 15 * (end - low)], end - begin
+                state, errors, keep = memory[: 4 * width], memory[4 * width : 6 * width], memory[6 * width : 10 * width]
+                total, voltage = memory[10 * width : 14 * width], memory[14 * width :]
+                row, risen = rows[begin - low : end - low], h[t % len(h), begin:end]
+                grad, potential = g[t, begin:end], u[t, begin:end]
+                if t > 0:
+                    prefetch(g[t - 1, begin:end])
+                    prefetch(u[t - 1, begin:end])
+                    prefetch(h[(t - 1) % len(h), begin:end])
+                slopes(row, potential, slope_of)
+                backward_row(state, errors, keep, row, grad, potential, risen, row, c, exact, graded, least)
+                if len(sums) > 0 and t > 0:
+                    _voltage_after(voltage, t - 2, u, h, r, states, begin)
+                    before = u[t - 1, begin:end], h[t - 1, begin:end], r[t - 1, begin:end]
+                    _add_products(total, state, errors, keep, voltage, *before, c)
+                elif len(sums) > 0:
+                    _add_first_products(total, state, errors, states, begin)
+            write(y[t, low:high], rows[: high - low], large)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[15 * (begin - low) : 15 * (end - low)], end - begin
+            store_states(sums, memory[10 * width :], begin, width)
+    finish()
 
 
 @compiled
@@ -293,6 +324,6 @@ def adjoint(
     states = at_rest(4, g) if states is None else states
     arrays = flat, columns(u), columns(h), columns(r), states, keeps, columns(y), sums
     constants = surrogate_numbers(spiking, g.dtype), spiking.adaptation(g.dtype)
-    flags = spiking.exact, spiking.graded
-    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, *flags, least_of(g), grain=GRAIN)
+    flags = spiking.exact, spiking.graded, least_of(g), is_large(y)
+    parallel_for(_adjoint, flat.shape[1], *arrays, *constants, *flags, grain=GRAIN)
     return y, sums

@@ -14,7 +14,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
@@ -101,7 +102,10 @@ def backward_row(
     graded: bool,
     least: Any,
 ) -> None:
-    """Run a row of neurons back over a step; `state` has the errors of the current, then those of the voltage."""
+    """Run a row of neurons back over a step; `state` has the errors of the current, then those of the voltage.
+
+    `out` may be the row of `slope`.
+    """
     width, zero, one = grad.size, grad.dtype.type(0), grad.dtype.type(1)
     for j in range(width):
         value, given, later = potential[j], grad[j], keep[j + width] * state[j + width]
@@ -130,20 +134,31 @@ def _adjoint(
     reset: Reset,
     graded: bool,
     least: Any,
+    large: bool,
 ) -> None:
-    block = np.empty(5 * min(BLOCK, last - first), g.dtype)
+    # States and shares of one piece after the other; the surrogates of a row, and then its gradients.
+    block, rows = scratch(4 * min(BLOCK, last - first), g), scratch(min(BLOCK, last - first), g)
     for low in range(first, last, BLOCK):
-        width = min(BLOCK, last - low)
-        state, keep, slope = block[: 2 * width], block[2 * width : 4 * width], block[4 * width : 5 * width]
-        state[:] = 0
-        repeat(keep[:width], i_keep, low)
-        repeat(keep[width:], v_keep, low)
+        high = min(low + BLOCK, last)
+        for begin in range(low, high, PIECE):
+            end = min(begin + PIECE, high)
+            memory, width = block[4 * (begin - low) : 4 * (end - low)], end - begin
+            memory[: 2 * width] = 0
+            repeat(memory[2 * width : 3 * width], i_keep, begin)
+            repeat(memory[3 * width :], v_keep, begin)
         for t in range(g.shape[0] - 1, -1, -1):
-            grad = g[t, low : low + width]
-            potential = u[t, low : low + width]
-            out = y[t, low : low + width]
-            slopes(slope, potential, c)
-            backward_row(state, keep, slope, grad, potential, out, c.theta, reset, graded, least)
+            for begin in range(low, high, PIECE):
+                end = min(begin + PIECE, high)
+                memory, width = block[4 * (begin - low) : 4 * (end - low)], end - begin
+                row, grad, potential = rows[begin - low : end - low], g[t, begin:end], u[t, begin:end]
+                if t > 0:
+                    prefetch(g[t - 1, begin:end])
+                    prefetch(u[t - 1, begin:end])
+                slopes(row, potential, c)
+                state, keep = memory[: 2 * width], memory[2 * width :]
+                backward_row(state, keep, row, grad, potential, row, c.theta, reset, graded, least)
+            write(y[t, low:high], rows[: high - low], large)
+    finish()
 
 
 def adjoint(g: Array, u: Array, i_keep: Array, v_keep: Array, spiking: LeakySpiking) -> Array:
@@ -160,7 +175,8 @@ def adjoint(g: Array, u: Array, i_keep: Array, v_keep: Array, spiking: LeakySpik
     y = empty(g.shape, g.dtype)
     flat, reset = columns(g), spiking.backward_reset.of_type(g.dtype)
     arguments = flat, columns(u), i_keep, v_keep, columns(y), surrogate_numbers(spiking, g.dtype)
-    parallel_for(_adjoint, flat.shape[1], *arguments, reset, spiking.graded, least_of(g), grain=GRAIN)
+    constants = reset, spiking.graded, least_of(g), is_large(y)
+    parallel_for(_adjoint, flat.shape[1], *arguments, *constants, grain=GRAIN)
     return y
 
 

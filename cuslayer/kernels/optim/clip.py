@@ -11,9 +11,13 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.streaming import finish, is_large, write
+from cuslayer.kernels.host.tiles import scratch
 
 # Elements of a partial sum of squares: their order does not depend on the number of cores.
 _PART = 1 << 14
+# Elements that are computed in the first cache before they are written.
+_ROW = 2048
 
 
 @compiled
@@ -39,26 +43,38 @@ def _sum_of_squares(g: Array) -> float:
     return sum(parts.tolist())
 
 
+# Loops over rows, not over a range of the whole: of an index that may be negative, LLVM makes gathers and scatters.
 @compiled
-def _clip(first: int, last: int, g: Any, y: Any, limit: Any) -> None:
-    zero = g.dtype.type(0)
-    for j in range(first, last):
-        value = g[j]
-        clipped = limit if value > limit else -limit if value < -limit else value
-        y[j] = clipped if value - value == zero else value
+def _clip(first: int, last: int, g: Any, y: Any, limit: Any, large: bool) -> None:
+    zero, rows = g.dtype.type(0), scratch(_ROW, g)
+    for low in range(first, last, _ROW):
+        given = g[low : min(low + _ROW, last)]
+        row = rows[: given.size]
+        for j in range(given.size):
+            value = given[j]
+            clipped = limit if value > limit else -limit if value < -limit else value
+            row[j] = clipped if value - value == zero else value
+        write(y[low : low + given.size], row, large)
+    finish()
 
 
 @compiled
-def _scale(first: int, last: int, g: Any, y: Any, factor: Any) -> None:
-    for j in range(first, last):
-        y[j] = g[j] * factor
+def _scale(first: int, last: int, g: Any, y: Any, factor: Any, large: bool) -> None:
+    rows = scratch(_ROW, g)
+    for low in range(first, last, _ROW):
+        given = g[low : min(low + _ROW, last)]
+        row = rows[: given.size]
+        for j in range(given.size):
+            row[j] = given[j] * factor
+        write(y[low : low + given.size], row, large)
+    finish()
 
 
 def _each(kernel: Any, g: Array, number: float) -> Array:
     """Return what a kernel makes of each element of a gradient and a number in its type."""
     y = empty(g.shape, g.dtype)
     flat = np.ascontiguousarray(g).reshape(-1)
-    parallel_for(kernel, g.size, flat, y.reshape(-1), g.dtype.type(number), grain=_PART)
+    parallel_for(kernel, g.size, flat, y.reshape(-1), g.dtype.type(number), is_large(y), grain=_PART)
     return y
 
 

@@ -13,7 +13,8 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
@@ -35,27 +36,43 @@ def _add_one(sums: Any, tap: Any, row: Any) -> None:
 
 
 @compiled
-def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int, theta: Any) -> None:
+def _add_four_where(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    """Do what `_add_four` does with rows of spikes: to choose takes less time than to make numbers of them."""
+    h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+    # With the sign of the tap, as the product has it.
+    zero = sums.dtype.type(0)
+    z0, z1, z2, z3 = h0 * zero, h1 * zero, h2 * zero, h3 * zero
+    for j in range(sums.size):
+        total = (sums[j] + (h0 if a[j] else z0)) + (h1 if b[j] else z1)
+        sums[j] = (total + (h2 if c[j] else z2)) + (h3 if d[j] else z3)
+
+
+@compiled
+def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int, theta: Any, large: bool) -> None:
     """The first `before` rows of s are the spikes of earlier steps."""
-    sums = np.empty(min(BLOCK, last - first), a.dtype)
+    sums = scratch(min(BLOCK, last - first), a)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
-        total = sums[: high - low]
         for t in range(a.shape[0]):
-            potential, fired = u[t, low:high], s[before + t, low:high]
-            count, k = min(before + t + 1, taps.size), 1
-            copy(total, a[t, low:high])
-            while k + 4 <= count:
-                at = before + t - k
-                e0, e1, e2, e3 = s[at, low:high], s[at - 1, low:high], s[at - 2, low:high], s[at - 3, low:high]
-                _add_four(total, taps, k, e0, e1, e2, e3)
-                k += 4
-            while k < count:
-                _add_one(total, taps[k], s[before + t - k, low:high])
-                k += 1
-            for j in range(high - low):
-                potential[j] = total[j]
-                fired[j] = total[j] >= theta
+            count = min(before + t + 1, taps.size)
+            for begin in range(low, high, PIECE):
+                end, k = min(begin + PIECE, high), 1
+                total, fired = sums[begin - low : end - low], s[before + t, begin:end]
+                if t + 1 < a.shape[0]:
+                    prefetch(a[t + 1, begin:end])
+                copy(total, a[t, begin:end])
+                while k + 4 <= count:
+                    at = before + t - k
+                    e0, e1, e2, e3 = s[at, begin:end], s[at - 1, begin:end], s[at - 2, begin:end], s[at - 3, begin:end]
+                    _add_four_where(total, taps, k, e0, e1, e2, e3)
+                    k += 4
+                while k < count:
+                    _add_one(total, taps[k], s[before + t - k, begin:end])
+                    k += 1
+                for j in range(end - begin):
+                    fired[j] = total[j] >= theta
+            write(u[t, low:high], sums[: high - low], large)
+    finish()
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
@@ -72,7 +89,7 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
     s[: len(before)] = before
     flat, taps = columns(a), flushed_taps(spiking.refractory, a.dtype)
     arguments = flat, taps, columns(u), columns(s.view(np.uint8)), len(before), spiking.surrogate(a.dtype)[0]
-    parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
+    parallel_for(_spike, flat.shape[1], *arguments, is_large(u), grain=GRAIN)
     return u, s
 
 

@@ -16,6 +16,8 @@ from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.streaming import finish, is_large, write
+from cuslayer.kernels.host.tiles import scratch
 from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
@@ -155,9 +157,9 @@ def backward_block(
 
 
 @compiled
-def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any) -> None:
+def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any, large: bool) -> None:
     _, _, _, f = c
-    rows = np.empty((_CHUNK, padded(_BLOCK)), g.dtype)
+    rows = scratch(_CHUNK * padded(_BLOCK), g).reshape(_CHUNK, padded(_BLOCK))
     for low in range(first, last, _BLOCK):
         width = min(_BLOCK, last - low)
         state, ring = np.zeros(2 * padded(width), g.dtype), np.zeros((max(f.cut, 1), padded(width)), g.dtype)
@@ -165,7 +167,8 @@ def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any) -> No
             begin = max(end - _CHUNK, 0)
             backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)
             for t in range(begin, end):
-                y[t, low : low + width] = rows[t % _CHUNK, :width]
+                write(y[t, low : low + width], rows[t % _CHUNK, :width], large)
+    finish()
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
@@ -173,17 +176,27 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     constants = backward_constants(g.dtype, len(g), response, spiking)
-    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), constants, grain=GRAIN)
+    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), constants, is_large(y), grain=GRAIN)
     return y
 
 
 @compiled
 def _neuron_adjoint_exact(
-    first: int, last: int, g: Any, u: Any, y: Any, theta: Any, steep: Any, height: Any, f: Recurrence, nu: Recurrence
+    first: int,
+    last: int,
+    g: Any,
+    u: Any,
+    y: Any,
+    theta: Any,
+    steep: Any,
+    height: Any,
+    f: Recurrence,
+    nu: Recurrence,
+    large: bool,
 ) -> None:
     steps = g.shape[0]
     far = padded(_BLOCK)
-    state, rows = np.empty(4 * far, g.dtype), np.empty(far, g.dtype)
+    state, rows = scratch(4 * far, g), scratch(far, g)
     # One row more than either cut, so that no row is read and written in the same step.
     ring = np.empty((max(f.cut, nu.cut) + 1, far), g.dtype)
     for low in range(first, last, _BLOCK):
@@ -209,7 +222,8 @@ def _neuron_adjoint_exact(
                 state[j + 3 * far] = nu.decay * state[j + 3 * far] + value - nu.cut_p * old_refractory[j]
                 row[j] = value
                 rows[j] = f.gain * q
-            y[t, low:high] = rows[: high - low]
+            write(y[t, low:high], rows[: high - low], large)
+    finish()
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
@@ -217,7 +231,7 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     refractory = spiking.refractory.recurrence(g.dtype, len(g))
-    constants = *backward_constants(g.dtype, len(g), response, spiking), refractory
+    constants = *backward_constants(g.dtype, len(g), response, spiking), refractory, is_large(y)
     parallel_for(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 

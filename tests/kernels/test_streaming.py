@@ -1,0 +1,105 @@
+"""Rows of large results are written past the caches: the same bits, wherever they begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuslayer import jit
+from cuslayer.backend import Array
+from cuslayer.kernels import cpu
+from cuslayer.kernels.host import streaming
+from cuslayer.neurons.adaptive_lif import AdaptiveLIF
+from cuslayer.neurons.lif import LIF
+from cuslayer.neurons.sampled_srm import SampledSRM
+from cuslayer.neurons.srm import SRM
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
+    lanes = streaming.VECTOR_BYTES // np.dtype(dtype).itemsize
+    memory = np.zeros(8 * lanes, dtype)
+    source = np.arange(1, 4 * lanes + 1).astype(dtype)
+    for begin in range(lanes + 1):
+        for size in (0, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 1):
+            memory[:] = 0
+            streaming.write(memory[begin : begin + size], source[:size], True)
+            np.testing.assert_array_equal(memory[begin : begin + size], source[:size])
+            assert np.count_nonzero(memory) == size
+
+
+def test_a_row_between_two_numbers_is_copied() -> None:
+    """No number of it begins a cache line."""
+    target = np.zeros(401, np.uint8)[1:].view(np.float32)
+    streaming.write(target, np.ones(100, np.float32), True)
+    np.testing.assert_array_equal(target, 1)
+
+
+def test_large_is_the_size_of_all_results() -> None:
+    half = np.empty(1 << 24, np.uint8)
+    assert streaming.is_large(half, half)
+    assert not streaming.is_large(half, half[1:])
+    assert not streaming.is_large()
+
+
+def adaptive(x: Array, g: Array, keep: Array) -> list[Array]:
+    spiking = AdaptiveLIF(theta=1.0, gradient="exact").spiking
+    states = np.stack([abs(x[0])] * 4)
+    u, s, h, r = cpu.adaptive.forward(x, (keep,) * 4, spiking, states, True)
+    alone = cpu.adaptive.forward(x, (keep,) * 4, spiking)[:2]
+    return [states, u, s, h, r, *alone, *cpu.adaptive.adjoint(g, u, h, r, (keep,) * 4, spiking, None, True)]
+
+
+def leaky(x: Array, g: Array, keep: Array) -> list[Array]:
+    return [cpu.leaky.adjoint(g, x, keep, keep, LIF(theta=1.0, gradient="exact").spiking)]
+
+
+def srm(x: Array, g: Array, keep: Array) -> list[Array]:
+    neuron = SRM(theta=1.0)
+    constants = neuron.filter, neuron.spiking
+    return [cpu.srm.neuron_adjoint(g, x, *constants), cpu.srm.neuron_adjoint_exact(g, x, *constants)]
+
+
+def sampled(x: Array, g: Array, keep: Array) -> list[Array]:
+    neuron = SRM(theta=1.0)
+    return [*cpu.sampled_srm.sampled_spike(x, SampledSRM(neuron.response, neuron.refractory, theta=1.0).spiking)]
+
+
+def clipped(x: Array, g: Array, keep: Array) -> list[Array]:
+    return [*cpu.optim.clip_values([x, g[0, :1]], 0.5), *cpu.optim.clip_norm([x, g[0, :1]], 0.5)]
+
+
+@pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled])
+@pytest.mark.parametrize("begin", [1, 512, 2100])
+def test_a_column_does_not_know_where_its_piece_begins(
+    results: Callable[[Array, Array, Array], list[Array]], begin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One part of all columns, whatever the machine.
+    monkeypatch.setattr(jit, "cores", lambda: 1)
+    generator = np.random.default_rng(5)
+    x, g = (generator.standard_normal((11, 3001), np.float32) for _ in range(2))
+    keep = generator.random(3001, np.float32)
+    parts = [np.ascontiguousarray(array[..., begin:]) for array in (x, g, keep)]
+    for one, other in zip(results(x, g, keep), results(parts[0], parts[1], parts[2]), strict=True):
+        assert one[..., begin:].tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled, clipped])
+@pytest.mark.parametrize(("dtype", "shape"), [("float32", (37, 4133)), ("float64", (9, 301)), ("float32", (3, 1))])
+def test_large_results_have_the_bits_of_small_ones(
+    results: Callable[[Array, Array, Array], list[Array]],
+    dtype: str,
+    shape: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(4)
+    x, g = (generator.standard_normal(shape).astype(dtype) for _ in range(2))
+    keep = np.full(1, 0.9, dtype)
+    monkeypatch.setattr(jit, "cores", lambda: 1)
+    small = results(x, g, keep)
+    monkeypatch.setattr(streaming, "_LARGE", 0)
+    for one, other in zip(small, results(x, g, keep), strict=True):
+        assert one.tobytes() == other.tobytes()
