@@ -44,12 +44,14 @@ def _pool(first: int, last: int, s: Any, x: Any, low: int, high: int, m: Maps, t
     lanes = VECTOR_BYTES // x.itemsize
     whole = m.outputs // lanes * lanes
     for t in range(first, last):
+        # Divisions that the compiler would leave in the loop over tiles.
+        line, spike_line = t % len(x) * x.shape[1], t % len(s) * s.shape[1]
         for row in range(-(-(high - low) // tiles.height)):
             tall = min(tiles.height, high - low - row * tiles.height)
             for column in range(tiles.columns):
                 wide = min(tiles.width, m.columns - column * tiles.width)
-                at = t % len(x) * x.shape[1] + (row * tiles.columns + column) * m.outputs
-                begin = t % len(s) * s.shape[1] + row * tiles.height * down + column * tiles.width * m.outputs
+                at = line + (row * tiles.columns + column) * m.outputs
+                begin = spike_line + row * tiles.height * down + column * tiles.width * m.outputs
                 for c in range(0, whole, lanes):
                     sum_tile(sums, at + c, tiles.gain, spikes, begin + c, m.outputs, wide, down, tall)
                 for c in range(whole, m.outputs):
@@ -67,12 +69,13 @@ def _pool_adjoint(first: int, last: int, errors: Any, g: Any, low: int, high: in
     lanes = VECTOR_BYTES // g.itemsize
     whole = m.outputs // lanes * lanes
     for t in range(first, last):
+        line, out_line = t % len(errors) * errors.shape[1], t % len(g) * g.shape[1]
         for row in range(-(-(high - low) // tiles.height)):
             tall = min(tiles.height, high - low - row * tiles.height)
             for column in range(tiles.columns):
                 wide = min(tiles.width, m.columns - column * tiles.width)
-                at = t % len(errors) * errors.shape[1] + (row * tiles.columns + column) * m.outputs
-                begin = t % len(g) * g.shape[1] + row * tiles.height * down + column * tiles.width * m.outputs
+                at = line + (row * tiles.columns + column) * m.outputs
+                begin = out_line + row * tiles.height * down + column * tiles.width * m.outputs
                 for c in range(0, whole, lanes):
                     spread_tile(found, at + c, tiles.gain, out, begin + c, m.outputs, wide, down, tall)
                 for c in range(whole, m.outputs):
