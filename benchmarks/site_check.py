@@ -228,9 +228,13 @@ def in_browser(folder: Path, pages: Sequence[str], pictures: Path | None) -> dic
                     what = f"{wide} px, {scheme}"
                     found[page] += [f"{what}: {line}" for line in _visit(there, host, page)]
                     if pictures:
-                        name = page.removesuffix("index.html").strip("/").replace("/", "-") or "index"
-                        there.picture(pictures / f"{name}-{wide}-{scheme}.png", dark=scheme == "dark")
+                        there.picture(pictures / f"{_name(page)}-{wide}-{scheme}.png", dark=scheme == "dark")
     return found
+
+
+def _name(page: str) -> str:
+    """Return the name of a page, such as reference-layers, of its path."""
+    return page.removesuffix("index.html").strip("/").replace("/", "-") or "index"
 
 
 def _visit(there: Any, host: str, page: str) -> list[str]:
@@ -252,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check a built site, print what is wrong, and return 1 if anything is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "site")
-    parser.add_argument("--pages", nargs="*", default=[], help="pages for the browser, by a part of their path")
+    parser.add_argument("--pages", nargs="*", default=[], help="pages for the browser, by a part of their names")
     parser.add_argument("--pictures", type=Path, help="a folder for a picture of each page")
     parser.add_argument("--no-browser", action="store_true", help="read the HTML alone")
     options = parser.parse_args(arguments)
@@ -264,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     chosen = [page for page in found if page.endswith(".html") and page != "404.html"]
     if options.pages:
-        chosen = [page for page in chosen if any(part in page for part in options.pages)]
+        chosen = [page for page in chosen if any(part in _name(page) for part in options.pages)]
     if not options.no_browser and find():
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cuslayer as cs
+from tests.support.emulator.driver import ascending as ascending
 from tests.support.emulator.driver import emulated as emulated
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data"

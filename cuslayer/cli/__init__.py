@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             try:
-                options = make_parser().parse_args(arguments)
+                parser = make_parser()
+                if not (sys.argv[1:] if arguments is None else arguments):
+                    parser.print_help(sys.stderr)  # with the list of commands
+                    return errors.INVALID
+                options = parser.parse_args(arguments)
                 command = COMMANDS[options.command]
                 code: int | None = command.run(options)
             finally:  # also after --help

@@ -60,6 +60,15 @@ def test_the_configurations_that_the_help_names_are_all(capsys, monkeypatch):
     assert set(found[1].split(", ")) == set(names())
 
 
+def test_without_a_command_there_is_the_list_of_them(command, monkeypatch, capsys):
+    code, out, err = command()
+    assert (code, out) == (2, "")
+    assert err == make_parser().format_help()
+    assert all(each.HELP in " ".join(err.split()) for each in COMMANDS.values())
+    monkeypatch.setattr("sys.argv", ["cuslayer"])
+    assert (main(), capsys.readouterr().err) == (2, err)
+
+
 def script(shell):
     """Return the completion script of a shell, as the command prints it."""
     return SHELLS[shell](commands_of(make_parser()))

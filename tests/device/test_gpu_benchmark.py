@@ -17,6 +17,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
 from tests.support import fake_cupy
+from tests.support.emulator.driver import in_one_order
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -66,7 +67,7 @@ SMALL |= {"windows": 1, "compared": 5, "recordings": 7, "events": 20, "drawn": 1
 @pytest.fixture(autouse=True)
 def launched() -> Iterator[list[str]]:
     """The stand-in is the device; the names of the kernels that ran."""
-    with fake_cupy.in_use() as emulator:
+    with in_one_order(), fake_cupy.in_use() as emulator:
         yield emulator.launches
 
 

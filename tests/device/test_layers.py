@@ -35,7 +35,7 @@ def test_an_operation(device: None, name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["std", "power"])
-def test_steps_are_graphs(device: None, norm: str) -> None:
+def test_steps_are_graphs(device: None, ascending: None, norm: str) -> None:
     generator = np.random.default_rng(3)
     data = Arrays(generator.random((14, 12, 4, 4, 2)) < 0.3, generator.integers(0, 3, 14))
     found: dict[bool, Any] = {}

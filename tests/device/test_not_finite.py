@@ -14,13 +14,14 @@ from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Loader
 from cuslayer.training import NotFiniteError, Trainer
 from tests.support import fake_cupy
+from tests.support.emulator.driver import in_one_order
 
 SRM = cs.SRM(tau_sr=3.0)
 
 
 @pytest.fixture(autouse=True)
 def cuda() -> Any:
-    with fake_cupy.in_use() as emulator:
+    with in_one_order(), fake_cupy.in_use() as emulator:
         yield emulator
 
 

@@ -211,11 +211,11 @@ def test_a_training_step(notation: str, gradient: str, make: Callable[..., Any])
         assert np.mean(np.abs(mine - other) > 1e-6) < 0.01
 
 
-def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
+def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending: None) -> None:
     net = cs.Network("34x34x2-4a-16-10", SRM)
     optimizer = cs.Adam(net.parameters(), lr=0.01, amsgrad=True)
-    trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=30, false=5, region=(0, 100)), optimizer)
-    batches = list(Loader(Digits("test"), 4, steps=100))[:2]
+    trainer = Trainer(net, cs.SpikeCountLoss(SRM, true=15, false=3, region=(0, 60)), optimizer)
+    batches = list(Loader(Digits("test"), 4, steps=60))[:2]
     scores = [trainer.train(batches) for _ in range(4)]
     assert scores[-1].loss < 0.7 * scores[0].loss
     before = trainer.test(batches)
@@ -234,14 +234,14 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
-def test_a_resumed_run_is_the_run_that_never_stopped(error: str, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_run_that_never_stopped(ascending: None, error: str, tmp_path: Path) -> None:
     write, layers = {
         "NumSpikes": (write_folder, ("34x34x2", "4a", "8", "3")),
         "SpikeTime": (write_pair, ("5", "8", "5")),
     }[error]
     data = str(write(tmp_path / "data"))
     config = Config(
-        error=error, layers=layers, data=data, duration=30.0, region=(0.0, 30.0), batch=4, true=6.0, false=1.0
+        error=error, layers=layers, data=data, duration=20.0, region=(0.0, 20.0), batch=4, true=6.0, false=1.0
     )
     said: list[str] = []
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=said.append)

@@ -41,7 +41,7 @@ def test_a_network_with_a_read_out(device: None) -> None:
 
 
 @pytest.mark.parametrize("over", ["max", "every"])
-def test_steps_with_a_read_out_are_graphs(device: None, over: str) -> None:
+def test_steps_with_a_read_out_are_graphs(device: None, ascending: None, over: str) -> None:
     generator = np.random.default_rng(3)
     data = Arrays(generator.random((14, 12, 4, 4, 2)) < 0.3, generator.integers(0, 3, 14))
     found: dict[bool, Any] = {}

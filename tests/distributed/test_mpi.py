@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+from functools import cache
 
 import pytest
 
@@ -27,11 +28,16 @@ def test_the_bits_of_one_process(tmp_path, way, size):
     """20 steps or more of each network, on the CPU and on emulated CUDA; 4 processes may share cores."""
     code, text = mpiexec.run(size, "-m", "tests.support.divided", way, out=tmp_path / "log")
     assert code == 0, text
-    found, work = json.loads(text), {"cpu": trained, "cuda": emulated}[way]
+    found = json.loads(text)
     assert found.keys() == networks().keys()
-    for name, make in networks().items():
-        alone = json.loads(json.dumps(work(make)))
-        assert found[name] == [alone] * size, name
+    for name in networks():
+        assert found[name] == [alone(way, name)] * size, name
+
+
+@cache
+def alone(way, name):
+    """What one process computes."""
+    return json.loads(json.dumps({"cpu": trained, "cuda": emulated}[way](networks()[name])))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

@@ -20,7 +20,6 @@ from cuslayer.training.parallel import agreed, same_start
 from tests.support import fake_cupy
 from tests.support.deaths import results, tiny
 from tests.support.divided import loader, networks, trained, trainer
-from tests.support.emulator import launch
 from tests.support.processes import together
 from tests.support.tiny import no_figures, silent
 
@@ -167,10 +166,8 @@ class Group:
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_cards_exchange_by_nccl(monkeypatch, fast):
+def test_cards_exchange_by_nccl(ascending, fast):
     """Arrays of different cards meet on the device; the same card twice goes through the host."""
-    for passes in ("_PLAIN", "_FIBERS"):
-        monkeypatch.setattr(launch, passes, getattr(launch, passes)[:1])
     calls = SimpleNamespace(groupStart=lambda: None, groupEnd=lambda: None)
 
     def work(context):

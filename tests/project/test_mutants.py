@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,12 +70,27 @@ def test_a_change_that_fits_no_place_or_two_is_refused() -> None:
         mutated(text, fault._replace(place="h"))
 
 
+MISSING = "tests/layers/test_shift.py::test_nothing"
+
+
 def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     _compiler()
-    monkeypatch.setattr(run, "SECONDS", 15)
-    of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("optim.cu"))
+    real, codes = run.Warm.run, []
+
+    def noted(warm: run.Warm, tree: Path, tests: Sequence[str], seconds: float) -> tuple[int | None, str]:
+        if not codes:
+            codes.append(real(warm, tree, [MISSING], seconds)[0])
+        # The test that does not end is not waited for as long as others.
+        it = endless.new in (tree / endless.file).read_text("utf-8")
+        return real(warm, tree, tests, 4 if it else seconds)
+
+    monkeypatch.setattr(run.Warm, "run", noted)
+    endless = of_shift(
+        "while x.shape[0]: y[t + k, low] = x[0, low]", "copy(y[t + k, low:high], table[1 + k, : high - low])"
+    )
+    of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("dropout.cu"))
     chosen = {
-        of_shift("while x.shape[0]:", "if turn == 1:"): "caught",  # it does not end
+        endless: "caught",
         of_shift("x, t, -least"): "caught",
         of_cuda: "caught",
         # Not a fault.
@@ -89,10 +105,15 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = list(run.outcomes(list(chosen), jobs=2))
     assert [outcome.mutant for outcome in found] == list(chosen)
     assert [outcome.verdict for outcome in found] == list(chosen.values()), found
+    assert found[0].reason == "no end within 4 s"
+    assert codes[0]  # there is no such test
 
 
-def test_tests_that_fail_without_a_fault_are_refused() -> None:
-    fault = of_shift("x, t")._replace(tests=("tests/layers/test_shift.py::test_nothing",))
+def test_tests_that_fail_without_a_fault_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the code of a process, here of none: `test_verdicts` has that of a test that is missing."""
+    warm = SimpleNamespace(run=lambda tree, tests, seconds: (int(tests == [MISSING]), "why"), close=lambda: None)
+    monkeypatch.setattr(run, "Warm", lambda base: warm)
+    fault = of_shift("x, t")._replace(tests=(MISSING,))
     with pytest.raises(RuntimeError, match="mutants: the tests do not pass without a fault: "):
         next(run.outcomes([fault], jobs=1))
 

@@ -58,7 +58,7 @@ def test_every_page_with_code_is_run():
 def test_the_code_of_the_start(here):
     space = {}
     assert "(50, 20, 3)" in run("index.md", space)
-    assert space["why"].time == 100
+    assert space["why"].fired
     assert (cs.classify(space["small"](space["spikes"])) == space["labels"]).mean() > 0.6
 
 

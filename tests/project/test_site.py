@@ -121,6 +121,15 @@ def test_a_browser_finds_what_html_does_not_say(check, site, tmp_path):
     assert len(list(pictures.iterdir())) == 4
 
 
+@pytest.mark.parametrize(("name", "pages"), [("index", ["index.html"]), ("sub", ["sub/index.html"])])
+def test_pages_are_chosen_by_their_names(check, site, monkeypatch, name, pages):
+    asked = []
+    monkeypatch.setattr(browser, "find", lambda: "chromium")
+    monkeypatch.setattr(check, "in_browser", lambda folder, chosen, pictures: asked.extend(chosen) or {})
+    assert check.main([str(site()), "--pages", name]) == 0
+    assert asked == pages
+
+
 def test_a_notebook_becomes_a_page(hooks, tmp_path):
     from notebooks import convert
 

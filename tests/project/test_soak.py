@@ -42,9 +42,9 @@ def test_a_fault_of_each_kind(tmp_path):
 
 @pytest.mark.slow
 def test_interrupts_and_memory(tmp_path):
-    code, found, text = soak(tmp_path, "--interrupts=1", "--memory", "--memory-steps=20")
+    code, found, text = soak(tmp_path, "--interrupts=1", "--memory", "--memory-steps=8")
     assert found["faults"]["interrupts"]["times"] == 1
-    assert {name: each["steps"] for name, each in found["memory"].items()} == {"MLP": 20, "CNN": 20}
+    assert {name: each["steps"] for name, each in found["memory"].items()} == {"MLP": 8, "CNN": 8}
     assert "resident memory of" in text
     assert code in (0, 1)
 

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import numpy as np
-import pytest
 
 import cuslayer as cs
 from cuslayer.backend import generator_state
@@ -82,11 +81,9 @@ def digest(a: Any) -> str:
 def emulated(make: Any, context: Context | None = None) -> dict[str, Any]:
     """Return what `trained` does of 20 steps of a batch of 4 on emulated CUDA, where threads have one order."""
     from tests.support import fake_cupy
-    from tests.support.emulator import launch
+    from tests.support.emulator.driver import in_one_order
 
-    with pytest.MonkeyPatch.context() as patch, fake_cupy.in_use():
-        for passes in ("_PLAIN", "_FIBERS"):
-            patch.setattr(launch, passes, getattr(launch, passes)[:1])
+    with in_one_order(), fake_cupy.in_use():
         return trained(make, context, epochs=20, data=(4, 4, 8))
 
 

@@ -16,12 +16,13 @@ from cuslayer.data import Arrays, Events, Loader
 from cuslayer.tape import as_tensor
 from cuslayer.training import Trainer
 from tests.support import fake_cupy
+from tests.support.emulator.driver import in_one_order
 from tests.support.fake_cupy import Costs
 
 
 @pytest.fixture(autouse=True)
 def cuda() -> Any:
-    with fake_cupy.in_use() as emulator:
+    with in_one_order(), fake_cupy.in_use() as emulator:
         yield emulator
 
 

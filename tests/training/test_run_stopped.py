@@ -12,6 +12,7 @@ from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, loa
 from cuslayer.training.config import OptimizerConfig
 from tests.support import fake_cupy
 from tests.support.deaths import results, tiny, with_dropout
+from tests.support.emulator.driver import in_one_order
 from tests.support.tiny import no_figures, silent
 
 
@@ -139,7 +140,7 @@ def test_captured_steps_go_on_within_an_epoch(tmp_path, monkeypatch):
     config = tiny(tmp_path, batch=1, duration=4.0, region=(0.0, 4.0), checkpoint_steps=None)
     monkeypatch.undo()
     no_figures(monkeypatch)
-    with fake_cupy.in_use():
+    with in_one_order(), fake_cupy.in_use():
         expected = results(train(config.with_options(out=str(tmp_path / "whole")), log=silent))
         config = config.with_options(out=str(tmp_path / "out"))
         assert stopped(config, 2).batches == 2

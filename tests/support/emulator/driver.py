@@ -43,11 +43,12 @@ from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from tests.support.emulator import build as emulator_build
+from tests.support.emulator import launch as passes
 from tests.support.emulator.counts import LaunchCounts
 from tests.support.emulator.launch import Kernel
 from tests.support.emulator.memory import Blank, EmulationError
 
-__all__ = ["EmulationError", "Emulator", "emulated", "emulation"]
+__all__ = ["EmulationError", "Emulator", "ascending", "emulated", "emulation", "in_one_order"]
 
 
 class Emulator:
@@ -122,6 +123,22 @@ def emulation(flush: bool = False, counting: bool = False) -> Iterator[Emulator]
         patch.setattr(launch, "namespace", lambda _: namespace)
         patch.setattr(kernels, "of", lambda _: gpu)
         yield emulator
+
+
+@contextmanager
+def in_one_order() -> Iterator[None]:
+    """Run each launch once, with threads ascending: for training, whose kernels other tests run in all orders."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_PLAIN", "_FIBERS"):
+            patch.setattr(passes, name, getattr(passes, name)[:1])
+        yield
+
+
+@pytest.fixture
+def ascending() -> Iterator[None]:
+    """Run the test `in_one_order`."""
+    with in_one_order():
+        yield
 
 
 @pytest.fixture

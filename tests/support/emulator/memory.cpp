@@ -179,13 +179,22 @@ void touch_argument(const char *address, std::size_t size, Access access)
 
 void touch_shared(Cell *cells, std::size_t size, Access access)
 {
+    Cell before, after;
     for (std::size_t i = 0; i < size; ++i) {
+        Cell &cell = cells[i];
+        // The bytes of a number have mostly been touched together.
+        if (i > 0 && !std::memcmp(&cell, &before, sizeof cell)) {
+            cell = after;
+            continue;
+        }
+        before = cell;
         // The shared memory of an earlier block was another.
-        if (cells[i].written.other_block())
-            cells[i].written = Record();
-        if (cells[i].read.other_block())
-            cells[i].read = Record();
-        touch(cells[i], access, nullptr, 0);
+        if (cell.written.other_block())
+            cell.written = Record();
+        if (cell.read.other_block())
+            cell.read = Record();
+        touch(cell, access, nullptr, 0);
+        after = cell;
     }
 }
 

@@ -72,4 +72,7 @@ struct Cell {
     Record read;
 };
 
+// No bit is left out, so that equal cells are equal bytes.
+static_assert(sizeof(Cell) == 16);
+
 }  // namespace emulator

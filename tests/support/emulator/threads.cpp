@@ -61,7 +61,8 @@ struct Fiber {
     int line;
     unsigned mask;
     std::uint64_t value;
-    Exchange received;
+    Exchange exchange;  // of the lanes that were released together with this one as the first
+    const Exchange *received;
 };
 
 Fiber *fibers;  // never given back
@@ -191,7 +192,12 @@ bool release_warp(Fiber *warp, unsigned size)
     for (unsigned first = 0; first < size; ++first) {
         if (warp[first].state != WAITING || warp[first].wait < SYNCWARP)
             continue;
-        Exchange exchange{together(warp, size, warp[first]), {}};
+        const unsigned released = together(warp, size, warp[first]);
+        if (!released)
+            continue;
+        // All lanes read it before any is released again.
+        Exchange &exchange = warp[first].exchange;
+        exchange.lanes = released;
         std::uint32_t time = 0;
         for (unsigned lane = 0; lane < size; ++lane) {
             exchange.values[lane] = warp[lane].value;
@@ -200,14 +206,14 @@ bool release_warp(Fiber *warp, unsigned size)
         if (time >> TIME_BITS)
             refuse_launch("block %u calls __syncwarp() more often than the emulator can count", block_number, "");
         for (unsigned lane = 0; lane < size; ++lane)
-            if (exchange.lanes >> lane & 1) {
+            if (released >> lane & 1) {
                 // Shuffles and votes put no order into memory.
                 if (warp[lane].wait == SYNCWARP)
                     warp[lane].time = time;
-                warp[lane].received = exchange;
+                warp[lane].received = &exchange;
                 warp[lane].state = READY;
-                any = true;
             }
+        any = true;
     }
     return any;
 }
@@ -354,7 +360,7 @@ const Exchange &wait_for_warp(Wait wait, int line, unsigned mask, std::uint64_t 
     if (!(mask >> lane() & 1))
         refuse("calls %s in line %d with a mask that leaves it out, 0x%08x", NAMES[wait], line, mask);
     wait_here(wait, line, mask, value);
-    return running->received;
+    return *running->received;
 }
 
 unsigned lane()
