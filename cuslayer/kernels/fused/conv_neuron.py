@@ -20,7 +20,7 @@ from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, whe
 from cuslayer.kernels.conv.weight_sums import PARTS, Order, order_of, room, weigh_adjoint
 from cuslayer.kernels.float16.cpu import decode_bits, encode_bits
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.tiles import scratch, scratch_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -62,9 +62,9 @@ def _forward(
     width = m.columns * m.outputs
     _, f, _ = constants
     distance = padded(m.together * width)
-    x = scratch((f.cut + CHUNK) * distance, taps).reshape(f.cut + CHUNK, distance)
-    passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
-    state = np.empty(4 * distance, taps.dtype)
+    x = scratch_rows(f.cut + CHUNK, distance, taps)
+    passing = scratch_rows(CHUNK, 0 if u.size else distance, taps)
+    state = scratch(4 * distance, taps)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         at, size = (sample * m.rows + low) * width, (high - low) * width
@@ -96,10 +96,9 @@ def _backward(
     width = m.columns * m.outputs
     _, _, _, f = constants
     distance = padded(m.together * width)
-    restored = np.empty((CHUNK, distance if half.size else 0), g.dtype)
-    passing = np.empty((CHUNK, 0 if y.size else distance), g.dtype)
-    state = np.empty(2 * distance, g.dtype)
-    ring = np.empty((max(f.cut, 1), distance), g.dtype)
+    restored = scratch_rows(CHUNK, distance if half.size else 0, g)
+    passing = scratch_rows(CHUNK, 0 if y.size else distance, g)
+    state, ring = scratch(2 * distance, g), scratch_rows(max(f.cut, 1), distance, g)
     given = room(m, spikes, order, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):

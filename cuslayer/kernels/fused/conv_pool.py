@@ -23,7 +23,7 @@ from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, 
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.tiles import scratch, scratch_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -105,11 +105,11 @@ def _forward(
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     (_, f, nu), (_, pooled_f, _) = constants, pooled_constants
     distance = padded(m.together * width)
-    x = scratch((f.cut + CHUNK) * distance, taps).reshape(f.cut + CHUNK, distance)
+    x = scratch_rows(f.cut + CHUNK, distance, taps)
     fired = np.empty((nu.cut + CHUNK, distance), np.uint8)
-    pooled = np.empty((pooled_f.cut + CHUNK, padded(m.together // tiles.height * pooled_width)), taps.dtype)
-    passing = np.empty((CHUNK, 0 if u.size else distance), taps.dtype)
-    state, pooled_state = np.empty(4 * x.shape[1], taps.dtype), np.empty(4 * pooled.shape[1], taps.dtype)
+    pooled = scratch_rows(pooled_f.cut + CHUNK, padded(m.together // tiles.height * pooled_width), taps)
+    passing = scratch_rows(CHUNK, 0 if u.size else distance, taps)
+    state, pooled_state = scratch(4 * x.shape[1], taps), scratch(4 * pooled.shape[1], taps)
     for block in range(first, last):
         sample, low, high = rows_of(block, m)
         size = (high - low) * width
@@ -171,17 +171,17 @@ def _backward(
     width, pooled_width, rows = m.columns * m.outputs, tiles.columns * m.outputs, -(-m.rows // tiles.height)
     (_, _, _, f), (_, _, _, pooled_f) = constants, pooled_constants
     again, distance = saved.states.size > 0, padded(m.together * width)
-    g = np.empty((CHUNK, distance), u.dtype)
-    pooled = np.empty((CHUNK, padded(m.together // tiles.height * pooled_width)), u.dtype)
-    passing = np.empty((CHUNK, 0 if y.size else distance), u.dtype)
-    restored = np.empty((CHUNK, distance if half.size or again else 0), u.dtype)
-    pooled_restored: Any = np.empty((CHUNK, pooled.shape[1] if half.size else 0), u.dtype)
-    state, ring = np.empty(2 * distance, u.dtype), np.empty((max(f.cut, 1), distance), u.dtype)
-    pooled_state = np.empty(2 * pooled.shape[1], u.dtype)
-    pooled_ring = np.empty((max(pooled_f.cut, 1), pooled.shape[1]), u.dtype)
+    g = scratch_rows(CHUNK, distance, u)
+    pooled = scratch_rows(CHUNK, padded(m.together // tiles.height * pooled_width), u)
+    passing = scratch_rows(CHUNK, 0 if y.size else distance, u)
+    restored = scratch_rows(CHUNK, distance if half.size or again else 0, u)
+    pooled_restored = scratch_rows(CHUNK, pooled.shape[1] if half.size else 0, u)
+    state, ring = scratch(2 * distance, u), scratch_rows(max(f.cut, 1), distance, u)
+    pooled_state = scratch(2 * pooled.shape[1], u)
+    pooled_ring = scratch_rows(max(pooled_f.cut, 1), pooled.shape[1], u)
     _, response, nu = saved.constants
     wide = distance if again else 0
-    x = scratch((response.cut + CHUNK) * wide, u).reshape(response.cut + CHUNK, wide)
+    x = scratch_rows(response.cut + CHUNK, wide, u)
     fired = np.empty((nu.cut + CHUNK, wide), np.uint8)
     given = room(m, spikes, order, g)
     for part in range(first, last):

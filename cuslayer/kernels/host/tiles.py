@@ -28,6 +28,12 @@ def scratch(size: int, like: Any) -> Any:
 
 
 @compiled
+def scratch_rows(rows: int, width: int, like: Any) -> Any:
+    """Return zeros (rows, width) in the same way; each row begins at a line if the width is a whole number of them."""
+    return scratch(rows * width, like).reshape(rows, width)
+
+
+@compiled
 def copy(target: Any, source: Any) -> None:
     """Copy a row to another as long as itself, with SIMD: Numba copies slices number by number."""
     for j in range(target.size):

@@ -24,14 +24,15 @@ from cuslayer.kernels.host.underflow import flush, flushed
 _CHUNK = 16
 # Columns of a block, whose states fit in a cache near the core.
 _BLOCK = 2048
-# The rows of a block's buffers must not lie at distances of a power of two: such lines of a cache displace each other.
-_APART = 16
+# Numbers of a cache line. The rows of a block's buffers begin at lines, and must not lie at distances of a power of two:
+# such lines of a cache displace each other.
+_LINE = 16
 
 
 @compiled
 def padded(width: int) -> int:
     """Return the distance at which the rows of a buffer of a block of `width` columns lie."""
-    return width + _APART
+    return (-(-width // _LINE) + 1) * _LINE
 
 
 @compiled
