@@ -36,17 +36,17 @@ DROPOUT = 0.2
 # An alpha response is that of two equal time constants; the threshold rises by a tenth with each spike.
 ADAPTIVE = {"type": "ALIF", "theta": 10.0, "tauI": 40.0, "tauV": 40.0, "tauTheta": 300.0, "tauRef": 10.0}
 ADAPTIVE |= {"rise": 1.0, "scaleRef": 1.0, "tauRho": 1.0, "scaleRho": 1.0}
-# An error that goes round once per step is to fade: it is multiplied by dt, the surrogate and a weight.
-FADING = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
-FADING |= {"tauRho": 1.0, "scaleRho": 0.01}
-# The hidden layers of each kind: the words' numbers come from the configuration.
+# The neurons of the configuration with a surrogate of full height: nothing goes round in a layer without recurrence.
+PLAIN = {"type": "SRMALPHA", "theta": 10.0, "tauSr": 40.0, "tauRef": 10.0, "scaleRef": 2.0}
+PLAIN |= {"tauRho": 1.0, "scaleRho": 1.0}
+# The hidden layers of each kind: their sizes come from the configuration.
 KINDS: dict[str, tuple[str, str, dict]] = {
-    "dense": ("two dense layers", "{}", {}),
-    "delays": ("with trained delays", "{}", DELAYS),
+    "dense": ("two dense layers", "{}", {"neuron": PLAIN}),
+    "delays": ("with trained delays", "{}", {"neuron": PLAIN, **DELAYS}),
     "adaptive": ("with adaptive neurons", "{}", {"neuron": ADAPTIVE}),
-    "recurrent": ("with recurrent neurons", "{}r", {"neuron": FADING}),
+    "recurrent": ("with recurrent neurons", "{}r", {}),
 }
-BEST = "delays"
+BEST = "recurrent"
 
 
 def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
@@ -54,7 +54,7 @@ def configuration(kind: str, speaker: str | None, epochs: int | None) -> dict:
     found = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     first, *hidden, last = found["layer"]
     _, word, options = KINDS[kind]
-    words = [{"dim": word.format(layer["dim"]), "dropout": DROPOUT, **options} for layer in hidden]
+    words = [{"dim": word.format(layer["dim"].rstrip("r")), "dropout": DROPOUT, **options} for layer in hidden]
     found["layer"] = [first, *words, last]
     if speaker is not None:
         found["sound"]["test"] = {"speaker": [speaker]}

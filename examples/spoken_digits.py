@@ -1,4 +1,4 @@
-"""Train a network to recognize spoken digits: from waves through spikes and trained delays to the digit.
+"""Train a network to recognize spoken digits: from waves through spikes and recurrent layers to the digit.
 
     python spoken_digits.py recordings.npz               # minutes; docs/spoken-digits.md says what is in the file
     python spoken_digits.py recordings.npz --test-speaker theo
@@ -23,8 +23,8 @@ LEVELS = tuple(round(0.4 + 0.04 * i, 2) for i in range(15))
 
 
 def network(inputs, srm):
-    """Return two hidden layers with a delay for each neuron, and ten leaky integrators without spikes."""
-    hidden = Word("256", delay=True, max_delay=200.0, initial_delay=120.0, dropout=0.2)
+    """Return two hidden layers whose neurons also get their own spikes, and ten leaky integrators without spikes."""
+    hidden = Word("256r", dropout=0.2)
     return cs.Network([Word(str(inputs)), hidden, hidden, Word("10out")], srm)
 
 
@@ -50,7 +50,8 @@ def main(arguments=None):
     train_loader = data.Loader(many, 32, shuffle=True, seed=options.seed, transform=data.Compose(changes))
     test_loader = data.Loader(few, 100)
 
-    srm = cs.SRM(theta=10, tau_sr=4 * DT, tau_ref=DT, scale_ref=2, tau_rho=1, scale_rho=1, dt=DT)
+    # An error goes round a recurrent layer once per step, times the surrogate: scale_rho lets it fade.
+    srm = cs.SRM(theta=10, tau_sr=4 * DT, tau_ref=DT, scale_ref=2, tau_rho=1, scale_rho=0.01, dt=DT)
     net = network(to_spikes.neurons, srm)
     print(cs.calibrate(net, train_loader, rate=4.0))
     error = cs.CrossEntropyLoss("mean", dt=DT)

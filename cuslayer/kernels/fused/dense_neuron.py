@@ -17,6 +17,7 @@ from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.dense.cpu import forward, gather, has_busy_rows
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants, neuron, padded
 
@@ -67,7 +68,7 @@ def _forward(
             for k in range(t, end):
                 for i in range(count):
                     row = k * b.samples + low + i
-                    s[row, at : at + size] = fired[k % len(fired), i * size : (i + 1) * size]
+                    copy(s[row, at : at + size], fired[k % len(fired), i * size : (i + 1) * size])
 
 
 def dense_neuron(

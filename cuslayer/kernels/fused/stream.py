@@ -23,6 +23,7 @@ from cuslayer.kernels.dense.cpu import forward as dense
 from cuslayer.kernels.dense.subsets import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.spikes.cpu import SpikeList, as_bytes, find_spikes, list_row
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
@@ -70,13 +71,13 @@ class Held(NamedTuple):
 def _take(first: int, last: int, begun: int, rows: Any, at: int, ring: Any, to: int, size: int) -> None:
     """Copy the steps [first, last) of a chunk that began at the step `begun` of the stream into a ring buffer."""
     for t in range(first, last):
-        ring[(begun + t) % len(ring), to : to + size] = rows[t % len(rows), at : at + size]
+        copy(ring[(begun + t) % len(ring), to : to + size], rows[t % len(rows), at : at + size])
 
 
 @compiled
 def _give(first: int, last: int, begun: int, ring: Any, of: int, rows: Any, at: int, size: int) -> None:
     for t in range(first, last):
-        rows[t, at : at + size] = ring[(begun + t) % len(ring), of : of + size]
+        copy(rows[t, at : at + size], ring[(begun + t) % len(ring), of : of + size])
 
 
 @compiled

@@ -17,15 +17,15 @@ from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.streaming import finish, is_large, write
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
 from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
 # Columns of a block, whose states fit in a cache near the core.
 _BLOCK = 2048
-# Numbers of a cache line. The rows of a block's buffers begin at lines, and must not lie at distances of a power of two:
-# such lines of a cache displace each other.
+# Numbers of a cache line. The rows of a block's buffers begin at lines, and must not lie at distances of a power of
+# two: such lines of a cache displace each other.
 _LINE = 16
 
 
@@ -75,7 +75,7 @@ def forward_block(
 def _neuron(first: int, last: int, x: Any, u: Any, s: Any, c: Any) -> None:
     for low in range(first, last, _BLOCK):
         width = min(_BLOCK, last - low)
-        forward_block(0, len(x), np.zeros(4 * padded(width), x.dtype), x, low, u, low, s, low, width, c)
+        forward_block(0, len(x), scratch(4 * padded(width), x), x, low, u, low, s, low, width, c)
 
 
 @compiled
@@ -84,11 +84,11 @@ def _neuron_in_place(first: int, last: int, x: Any, s: Any, c: Any) -> None:
     _, f, _ = c
     for low in range(first, last, _BLOCK):
         width = min(_BLOCK, last - low)
-        state, ring = np.zeros(4 * padded(width), x.dtype), np.empty((f.cut + _CHUNK, padded(width)), x.dtype)
+        state, ring = scratch(4 * padded(width), x), scratch_rows(f.cut + _CHUNK, padded(width), x)
         for begin in range(0, len(x), _CHUNK):
             end = min(begin + _CHUNK, len(x))
             for t in range(begin, end):
-                ring[t % len(ring), :width] = x[t, low : low + width]
+                copy(ring[t % len(ring), :width], x[t, low : low + width])
             forward_block(begin, end, state, ring, 0, x, low, s, low, width, c)
 
 
@@ -160,10 +160,10 @@ def backward_block(
 @compiled
 def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any, large: bool) -> None:
     _, _, _, f = c
-    rows = scratch(_CHUNK * padded(_BLOCK), g).reshape(_CHUNK, padded(_BLOCK))
+    rows = scratch_rows(_CHUNK, padded(_BLOCK), g)
     for low in range(first, last, _BLOCK):
         width = min(_BLOCK, last - low)
-        state, ring = np.zeros(2 * padded(width), g.dtype), np.zeros((max(f.cut, 1), padded(width)), g.dtype)
+        state, ring = scratch(2 * padded(width), g), scratch_rows(max(f.cut, 1), padded(width), g)
         for end in range(len(g), 0, -_CHUNK):
             begin = max(end - _CHUNK, 0)
             backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)

@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.srm.cpu import forward_block, forward_constants
 
 # Steps that are run at once.
@@ -28,11 +29,11 @@ def _run(first: int, last: int, t: int, x: Any, ring: Any, state: Any, u: Any, f
         for begin in range(0, len(x), _CHUNK):
             end = min(begin + _CHUNK, len(x))
             for k in range(begin, end):
-                ring[(t + k) % len(ring), low : low + width] = x[k, low : low + width]
+                copy(ring[(t + k) % len(ring), low : low + width], x[k, low : low + width])
             own = state[4 * low : 4 * (low + width)]
             forward_block(t + begin, t + end, own, ring, low, u, low, fired, low, width, c)
             for k in range(begin, end):
-                out[k, low : low + width] = fired[(t + k) % len(fired), low : low + width]
+                copy(out[k, low : low + width], fired[(t + k) % len(fired), low : low + width])
 
 
 class _State:
