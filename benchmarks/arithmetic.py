@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.exponential import exp_of_negative
-from cuslayer.kernels.host.vectors import REGISTER_BYTES
+from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
 # Independent sums of the loop that measures the machine, in vectors: enough to fill the pipelines, few enough that none
 # leaves the registers.
@@ -28,6 +29,15 @@ _SUMS = _VECTORS * _LANES
 _ROUNDS = 200_000
 # Of the fixed point of Loihi's neuron, for a step: the halves of two states, saturation, refraction and the spike.
 LOIHI = 36
+
+
+def _add_product(builder: Any, total: Any, each: Any) -> Any:
+    """Return ``total each + each``, with one rounding where the processor can, as the products of the kernels do."""
+    if not FEATURES.get("fma"):
+        return builder.fadd(builder.fmul(total, each), each)
+    kind = ir.FunctionType(total.type, [total.type] * 3)
+    name = f"llvm.fma.v{_LANES}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [total, each, each])
 
 
 def _rounds_of(typing_context: Any, sums: Any, factor: Any, rounds: Any) -> Any:
@@ -46,7 +56,7 @@ def _rounds_of(typing_context: Any, sums: Any, factor: Any, rounds: Any) -> Any:
         builder.branch(loop)
         builder.position_at_end(loop)
         turn, totals = builder.phi(index), [builder.phi(vector) for _ in before]
-        after = [builder.fadd(builder.fmul(total, each), each) for total in totals]
+        after = [_add_product(builder, total, each) for total in totals]
         following = builder.add(turn, ir.Constant(index, 1))
         for phi, value, other in zip(
             [turn, *totals], [ir.Constant(index, 0), *before], [following, *after], strict=True
@@ -81,7 +91,7 @@ def _exponentials(first: int, last: int, out: np.ndarray, values: np.ndarray, ro
 
 
 def exponential(most: float, parts: int = 16, rounds: int = _ROUNDS // 16, repeats: int = 5) -> float:
-    """Return the operations, `most` a second, of the time that all cores take for a float32 exponential in a cache."""
+    """Return how many operations, at `most` a second, take as long as a float32 exponential, on all cores."""
     values = np.random.default_rng(0).standard_normal(1024, np.float32) * 10
     out, times = np.empty((parts, values.size), np.float32), []
     for _ in range(repeats + 1):

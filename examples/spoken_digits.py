@@ -50,7 +50,7 @@ def main(arguments=None):
     train_loader = data.Loader(many, 32, shuffle=True, seed=options.seed, transform=data.Compose(changes))
     test_loader = data.Loader(few, 100)
 
-    # An error goes round a recurrent layer once per step, times the surrogate: scale_rho lets it fade.
+    # A recurrent layer feeds an error back once per step, times the surrogate: scale_rho lets it fade.
     srm = cs.SRM(theta=10, tau_sr=4 * DT, tau_ref=DT, scale_ref=2, tau_rho=1, scale_rho=0.01, dt=DT)
     net = network(to_spikes.neurons, srm)
     print(cs.calibrate(net, train_loader, rate=4.0))

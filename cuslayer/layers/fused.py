@@ -226,8 +226,8 @@ def conv_pool(
 
     On the CPU this is one pass under the conditions of `conv_neuron`, with float32 weights and pooling windows that
     tile the map. The list of spikes and both potentials are saved for backward; in one pass, if nobody
-    observes the potential before pooling and less than 5 % of the bins of x have a spike, only its states at every 32nd
-    step, from which backward computes it again.
+    observes the potential before pooling and fewer than 5 % of the bins of x have a spike, only its states at every
+    32nd step, from which backward computes it again.
 
     Args:
         x: (T, N, H, W, C), spikes or numbers.
@@ -267,7 +267,7 @@ def conv_pool(
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling.window, exact) if fuse else None
     if fused:
         constants = (window, response, spiking, pooling)
-        keep = (recomputable() and k.fused.checkpoints(frames)) or wanted_dtype(weight.dtype)
+        keep = (recomputable() and k.fused.saved_type(frames)) or wanted_dtype(weight.dtype)
         u, pooled_u, s = fused.conv_pool(frames, steps, weight, *constants, keep)
         dtype = weight.dtype
     else:

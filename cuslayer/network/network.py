@@ -31,7 +31,7 @@ class Sequential(Container):
         potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
             has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same. In a nested network
             the setting of the outer one holds. With "full" on a CPU, float32 potentials between a convolution of
-            spikes, in less than 5 % of its bins, and pooling are computed again instead, to the same bits, which takes
+            spikes, in fewer than 5 % of its bins, and pooling are computed again instead, to the same bits, which takes
             less than a byte a step.
 
     Attributes:

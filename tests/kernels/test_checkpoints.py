@@ -13,7 +13,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused import conv_pool
-from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, of_potentials
+from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, saved_type
 from cuslayer.neurons.potential import on_potential, recomputable
 
 pytestmark = pytest.mark.cpu_only
@@ -69,7 +69,7 @@ def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = Fal
     cs.seed(3)
     net = cs.Network("12x11x2-4c3-2a-6c3-2a-5", cs.SRM(tau_ref=3.0))
     x = np.random.default_rng(0).random((75, 3, 12, 11, 2)) < 0.045
-    assert of_potentials(cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:])))
+    assert saved_type(cpu.spikes.synapse_input(x.reshape(-1, *x.shape[2:])))
     if observed:
         with on_potential(lambda u: None):
             spikes = net(x)
@@ -104,7 +104,7 @@ def test_the_potential_before_pooling_takes_a_byte_a_step() -> None:
 def test_potentials_of_busy_input_are_saved(spikes: int, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 5 % on, here 10 of 200 bins."""
     x = (np.arange(200) < spikes).reshape(10, 1, 5, 4, 1)
-    assert of_potentials(cpu.spikes.synapse_input(x[:, 0])) is expected
+    assert saved_type(cpu.spikes.synapse_input(x[:, 0])) is expected
     kept = []
     forward = conv_pool.conv_pool
     monkeypatch.setattr(conv_pool, "conv_pool", lambda *given: kept.append(given[-1]) or forward(*given))

@@ -169,14 +169,16 @@ def test_planes_of_whole_tiles(window):
 @pytest.mark.parametrize("window", [w for w in WINDOWS if w.dilation[1] == 1])
 def test_products_at_pixels(window, dtype):
     """Windows smaller than a stride, gaps in rows, more padding than errors, one column; nothing at all."""
-    windows = [window, window._replace(dilation=(2, 1)), window._replace(stride=(2, 9))]
+    windows, cases = [window, window._replace(dilation=(2, 1)), window._replace(stride=(2, 9))], 0
     for window, image in itertools.product(windows, [(7, 5), (4, 19), (9, 1)]):
         if any(n + 2 * pad < (k - 1) * gap + 1 for n, k, _, pad, gap in zip(image, *window, strict=True)):
             continue
         for frames, inputs, outputs in [(3, 17, 5), (2, 1, 1), (1, 50, 16), (2, 4, 0), (0, 3, 3)]:
             _, w, g = arrays(window, image, (frames, 1, inputs, outputs), dtype)
             x = pixels.input_adjoint(g, w, image, window)
+            cases += 1
             held(x, reference.conv_input_adjoint(g, w, image, window, 1), size_of(g, w, max(1, outputs)), 20)
+    assert cases >= 15
 
 
 def test_where_products_at_pixels_pay():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
+import cuslayer
 from cuslayer import jit
 from cuslayer.backend import Array
 from cuslayer.kernels import cpu
@@ -26,7 +30,7 @@ def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
     for begin in range(lanes + 1):
         for size in (0, 1, lanes - 1, lanes, lanes + 1, 3 * lanes + 1):
             memory[:] = 0
-            streaming.write(memory[begin : begin + size], source[:size], True)
+            streaming.write_row(memory[begin : begin + size], source[:size], True)
             np.testing.assert_array_equal(memory[begin : begin + size], source[:size])
             assert np.count_nonzero(memory) == size
 
@@ -34,7 +38,7 @@ def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
 def test_a_row_between_two_numbers_is_copied() -> None:
     """No number of it begins a cache line."""
     target = np.zeros(401, np.uint8)[1:].view(np.float32)
-    streaming.write(target, np.ones(100, np.float32), True)
+    streaming.write_row(target, np.ones(100, np.float32), True)
     np.testing.assert_array_equal(target, 1)
 
 
@@ -103,3 +107,32 @@ def test_large_results_have_the_bits_of_small_ones(
     monkeypatch.setattr(streaming, "_LARGE", 0)
     for one, other in zip(small, results(x, g, keep), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_kernels_complete_what_they_write_past_the_caches() -> None:
+    """Whatever writes such rows ends with a fence: another thread may read them next."""
+    found = 0
+    for path in (Path(cuslayer.__file__).parent / "kernels").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "write_row(" in ast.unparse(node.body):
+                found += 1
+                assert ast.unparse(node.body[-1]) == "fence()", f"{path.name}: {node.name}"
+    assert found >= 7
+
+
+def test_lines_of_large_results_are_written_past_the_caches() -> None:
+    @numba.njit
+    def both(x: Any, y: Any) -> None:
+        streaming.write_row(y, x, True)
+        streaming.fence()
+
+    row = np.ones(64, np.float32)
+    both(row, np.empty_like(row))
+    (code,) = both.inspect_llvm().values()
+    assert "!nontemporal" in code
+    assert "fence seq_cst" in code
+
+
+def test_rows_of_two_types_are_refused() -> None:
+    with pytest.raises(numba.TypingError, match="write_row: rows must be contiguous and of one type"):
+        streaming.write_row(np.empty(64), np.ones(64, np.float32), True)

@@ -15,7 +15,7 @@ from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.adaptive.constants import Adaptation, AdaptiveSpiking
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
@@ -103,15 +103,15 @@ def _forward(
                 state, keep = memory[: 4 * width], memory[4 * width :]
                 written = value[at:to], marks[at:to], risen[at:to], held[at:to]
                 forward_row(state, keep, x[t, begin:end], *written, c, least)
-            write(u[t, low:high], value, large)
-            write(s[t, low:high], marks[:size], large)
+            write_row(u[t, low:high], value, large)
+            write_row(s[t, low:high], marks[:size], large)
             # Rows that are written over and over stay in a cache.
-            write(h[t % len(h), low:high], risen, large and len(h) > 1)
-            write(r[t % len(r), low:high], held, large and len(r) > 1)
+            write_row(h[t % len(h), low:high], risen, large and len(h) > 1)
+            write_row(r[t % len(r), low:high], held, large and len(r) > 1)
         for begin in range(low, high, PIECE):
             end = min(begin + PIECE, high)
             store_states(states, block[8 * (begin - low) :], begin, end - begin)
-    finish()
+    fence()
 
 
 def forward(
@@ -230,12 +230,12 @@ def _adjoint(
                     _add_products(total, state, errors, keep, voltage, *before, c)
                 elif len(sums) > 0:
                     _add_first_products(total, state, errors, states, begin)
-            write(y[t, low:high], rows[: high - low], large)
+            write_row(y[t, low:high], rows[: high - low], large)
         for begin in range(low, high, PIECE):
             end = min(begin + PIECE, high)
             memory, width = block[15 * (begin - low) : 15 * (end - low)], end - begin
             store_states(sums, memory[10 * width :], begin, width)
-    finish()
+    fence()
 
 
 @compiled

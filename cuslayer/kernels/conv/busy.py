@@ -33,7 +33,7 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
     """Write taps (kh, C, kw x piece) to w (kh, kw, C, outputs), and return whether all are finite.
 
-    w is the weight of all groups as one, and has 0 between groups before.
+    w is the weight of all groups as one, and 0 before.
     """
     (kernel, across), (_, stride), _, _ = window
     zero, channels, piece = taps.dtype.type(0), taps.shape[1], taps.shape[2] // across
@@ -80,7 +80,6 @@ def multiply_rows(
         return False
     channels, outputs = spikes.channels, spikes.reach.outputs
     w = scratch(kernel * across * channels * outputs, taps)
-    w[:] = 0
     if not _plain(taps, spikes.window, spikes.inputs, outputs, spikes.reach.begins, w):
         # A weight that is not finite must not reach an output without a spike.
         return False

@@ -15,7 +15,7 @@ from cuslayer.kernels.host.tiles import copy
 
 
 class Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: those at ``first``, ``first + stride`` ... have the taps `taps`.
+    """The pixels of one phase along rows or columns: every stride-th, from the first one of a rest on.
 
     Attributes:
         rest: r, see above.
@@ -42,7 +42,7 @@ def phases(kernel: int, stride: int, gap: int) -> list[Phase]:
 def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
     """Write the errors g (frames, rows, columns, outputs) of the rows [low, high) of a frame, zeros around them.
 
-    They go to pixels from `to` on, a row of ``line`` pixels for each, of which the first is column `begin`.
+    They go to pixels from `to` on, a row of `line` pixels for each, of which the first is column `begin`.
     """
     (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
     since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs

@@ -47,11 +47,11 @@ def pay(spikes: int, lines: int, matrix: Array, of_spike: float) -> bool:
         matrix: (rows, width).
         of_spike: LISTED or SORTED.
     """
-    return spikes > _spikes_that_cost_as_much(lines, *matrix.shape, matrix.itemsize, of_spike)
+    return spikes > _break_even(lines, *matrix.shape, matrix.itemsize, of_spike)
 
 
 @lru_cache
-def _spikes_that_cost_as_much(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
+def _break_even(lines: int, rows: int, width: int, itemsize: int, of_spike: float) -> float:
     vectors = _vectors(width, itemsize)
     parts = max(1, -(-lines // _together(lines, vectors, _PARTS)))
     a_line, a_spike = _costs(rows, width, itemsize, max(1.0, lines / parts), of_spike)

@@ -39,7 +39,7 @@ class Checkpoints(NamedTuple):
     constants: Any
 
 
-def of_potentials(x: SpikeList) -> type[Checkpoints] | None:
+def saved_type(x: SpikeList) -> type[Checkpoints] | None:
     """Return the type of what a pass of spikes saves instead of potentials, None if it saves those."""
     return Checkpoints if x.activity < _BUSY else None
 

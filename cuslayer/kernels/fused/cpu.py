@@ -9,12 +9,11 @@ from typing import Any
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.fused import conv_neuron, conv_pool, dense_neuron
-from cuslayer.kernels.fused.checkpoints import Checkpoints
-from cuslayer.kernels.fused.checkpoints import of_potentials as checkpoints
+from cuslayer.kernels.fused.checkpoints import Checkpoints, saved_type
 from cuslayer.kernels.fused.potentials import from_blocks
 from cuslayer.kernels.spikes.cpu import SpikeList
 
-__all__ = ["checkpoints", "conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "from_blocks", "pool_kernels", "saved_type"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from cuslayer.backend import Array
@@ -35,6 +36,8 @@ def is_large(*results: Array) -> bool:
 
 def _store_line(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
     """Copy the vector x[at : at + lanes] to y[to : to + lanes], a cache line, past the caches; x and y are flat."""
+    if x.dtype != y.dtype or x.layout != "C" or y.layout != "C":
+        raise TypingError(f"write_row: rows must be contiguous and of one type, got {x} and {y}")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         size = x.dtype.bitwidth // 8
@@ -65,7 +68,7 @@ def _fence(typing_context: Any) -> Any:
     return types.none(), generate
 
 
-finish: Any = intrinsic(_fence)
+fence: Any = intrinsic(_fence)
 
 
 def _request_line(typing_context: Any, x: Any, at: Any) -> Any:
@@ -94,10 +97,10 @@ def prefetch(row: Any) -> None:
 
 
 @compiled
-def write(target: Any, source: Any, large: bool) -> None:
+def write_row(target: Any, source: Any, large: bool) -> None:
     """Copy a row to another as long as itself, past the caches if it is one of a large result.
 
-    A kernel calls `finish` after its last row.
+    A kernel calls `fence` after its last row.
     """
     size, lanes = source.size, VECTOR_BYTES // source.itemsize
     before = -target.ctypes.data % VECTOR_BYTES

@@ -14,7 +14,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.host.blocks import at_rest, least_of, load_states, repeat, store_states
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.leaky.constants import LeakySpiking, Reset
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
@@ -157,8 +157,8 @@ def _adjoint(
                 slopes(row, potential, c)
                 state, keep = memory[: 2 * width], memory[2 * width :]
                 backward_row(state, keep, row, grad, potential, row, c.theta, reset, graded, least)
-            write(y[t, low:high], rows[: high - low], large)
-    finish()
+            write_row(y[t, low:high], rows[: high - low], large)
+    fence()
 
 
 def adjoint(g: Array, u: Array, i_keep: Array, v_keep: Array, spiking: LeakySpiking) -> Array:

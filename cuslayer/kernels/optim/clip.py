@@ -11,7 +11,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import finish, is_large, write
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import scratch
 
 # Elements of a partial sum of squares: their order does not depend on the number of cores.
@@ -54,8 +54,8 @@ def _clip(first: int, last: int, g: Any, y: Any, limit: Any, large: bool) -> Non
             value = given[j]
             clipped = limit if value > limit else -limit if value < -limit else value
             row[j] = clipped if value - value == zero else value
-        write(y[low : low + given.size], row, large)
-    finish()
+        write_row(y[low : low + given.size], row, large)
+    fence()
 
 
 @compiled
@@ -66,8 +66,8 @@ def _scale(first: int, last: int, g: Any, y: Any, factor: Any, large: bool) -> N
         row = rows[: given.size]
         for j in range(given.size):
             row[j] = given[j] * factor
-        write(y[low : low + given.size], row, large)
-    finish()
+        write_row(y[low : low + given.size], row, large)
+    fence()
 
 
 def _each(kernel: Any, g: Array, number: float) -> Array:

@@ -13,7 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import PIECE, finish, is_large, prefetch, write
+from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
@@ -71,8 +71,8 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int
                     k += 1
                 for j in range(end - begin):
                     fired[j] = total[j] >= theta
-            write(u[t, low:high], sums[: high - low], large)
-    finish()
+            write_row(u[t, low:high], sums[: high - low], large)
+    fence()
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:

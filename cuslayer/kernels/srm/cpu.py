@@ -16,23 +16,23 @@ from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, Spiking, Surrogate
 from cuslayer.kernels.host.exponential import exp_of_negative
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import finish, is_large, write
-from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
+from cuslayer.kernels.host.tiles import LANES, copy, scratch, scratch_rows
 from cuslayer.kernels.host.underflow import flush, flushed
 
 # Steps that are buffered before their results overwrite them: inputs forward, gradients backward.
 _CHUNK = 16
 # Columns of a block, whose states fit in a cache near the core.
 _BLOCK = 2048
-# Numbers of a cache line. The rows of a block's buffers begin at lines, and must not lie at distances of a power of
-# two: such lines of a cache displace each other.
-_LINE = 16
 
 
 @compiled
 def padded(width: int) -> int:
-    """Return the distance at which the rows of a buffer of a block of `width` columns lie."""
-    return (-(-width // _LINE) + 1) * _LINE
+    """Return the distance at which the rows of a buffer of a block of `width` columns lie.
+
+    An odd number of cache lines: at distances of a power of two, lines of a cache displace each other.
+    """
+    return (-(-width // LANES) | 1) * LANES
 
 
 @compiled
@@ -168,8 +168,8 @@ def _neuron_adjoint(first: int, last: int, g: Any, u: Any, y: Any, c: Any, large
             begin = max(end - _CHUNK, 0)
             backward_block(begin, end, state, ring, g, low, u, low, rows, 0, width, c)
             for t in range(begin, end):
-                write(y[t, low : low + width], rows[t % _CHUNK, :width], large)
-    finish()
+                write_row(y[t, low : low + width], rows[t % _CHUNK, :width], large)
+    fence()
 
 
 def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
@@ -177,7 +177,16 @@ def neuron_adjoint(g: Array, u: Array, response: Alpha, spiking: Spiking, overwr
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     constants = backward_constants(g.dtype, len(g), response, spiking)
-    parallel_for(_neuron_adjoint, flat.shape[1], flat, columns(u), columns(y), constants, is_large(y), grain=GRAIN)
+    parallel_for(
+        _neuron_adjoint,
+        flat.shape[1],
+        flat,
+        columns(u),
+        columns(y),
+        constants,
+        is_large(y) and not overwrite,
+        grain=GRAIN,
+    )
     return y
 
 
@@ -223,8 +232,8 @@ def _neuron_adjoint_exact(
                 state[j + 3 * far] = nu.decay * state[j + 3 * far] + value - nu.cut_p * old_refractory[j]
                 row[j] = value
                 rows[j] = f.gain * q
-            write(y[t, low:high], rows[: high - low], large)
-    finish()
+            write_row(y[t, low:high], rows[: high - low], large)
+    fence()
 
 
 def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, overwrite: bool = False) -> Array:
@@ -232,7 +241,7 @@ def neuron_adjoint_exact(g: Array, u: Array, response: Alpha, spiking: Spiking, 
     y = u if overwrite else empty(g.shape, g.dtype)
     flat = columns(g)
     refractory = spiking.refractory.recurrence(g.dtype, len(g))
-    constants = *backward_constants(g.dtype, len(g), response, spiking), refractory, is_large(y)
+    constants = *backward_constants(g.dtype, len(g), response, spiking), refractory, is_large(y) and not overwrite
     parallel_for(_neuron_adjoint_exact, flat.shape[1], flat, columns(u), columns(y), *constants, grain=GRAIN)
     return y
 
