@@ -349,7 +349,7 @@ def test_an_interrupt(run, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--epochs", "x"], ["train", "--device", "tpu"]])
+@pytest.mark.parametrize("arguments", [["trian"], ["train", "--epochs", "x"], ["train", "--device", "tpu"]])
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

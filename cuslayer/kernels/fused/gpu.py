@@ -12,7 +12,7 @@ from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.fused import gpu_conv, gpu_conv_adjoint, gpu_dense, gpu_pool
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
-__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels", "saved_type"]
+__all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "pool_kernels"]
 
 # Potentials are kept in the layout of the spikes.
 from_blocks = None
