@@ -21,7 +21,7 @@ from cuslayer.kernels.spikes.cpu import WORD
 # Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
 LISTED, SORTED = 0.8, 7.0
-_VECTOR = [(64 << 10, 0.9), (10 << 20, 1.0), (18 << 20, 1.35), (1 << 62, 1.75)]
+_VECTOR = [(64 << 10, 0.9), (10 << 20, 0.95), (18 << 20, 1.35), (1 << 62, 1.75)]
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
 # lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
 # walked.
