@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.exponential import exp_of_negative
-from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
+from cuslayer.kernels.host.products import add_product
+from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
 # Independent sums of the loop that measures the machine, in vectors: enough to fill the pipelines, few enough that none
 # leaves the registers.
@@ -29,15 +29,6 @@ _SUMS = _VECTORS * _LANES
 _ROUNDS = 200_000
 # Of the fixed point of Loihi's neuron, for a step: the halves of two states, saturation, refraction and the spike.
 LOIHI = 36
-
-
-def _add_product(builder: Any, total: Any, each: Any) -> Any:
-    """Return ``total each + each``, with one rounding where the processor can, as the products of the kernels do."""
-    if not FEATURES.get("fma"):
-        return builder.fadd(builder.fmul(total, each), each)
-    kind = ir.FunctionType(total.type, [total.type] * 3)
-    name = f"llvm.fma.v{_LANES}f32"
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [total, each, each])
 
 
 def _rounds_of(typing_context: Any, sums: Any, factor: Any, rounds: Any) -> Any:
@@ -56,7 +47,7 @@ def _rounds_of(typing_context: Any, sums: Any, factor: Any, rounds: Any) -> Any:
         builder.branch(loop)
         builder.position_at_end(loop)
         turn, totals = builder.phi(index), [builder.phi(vector) for _ in before]
-        after = [_add_product(builder, total, each) for total in totals]
+        after = [add_product(builder, f"v{_LANES}f32", total, each, each) for total in totals]
         following = builder.add(turn, ir.Constant(index, 1))
         for phi, value, other in zip(
             [turn, *totals], [ir.Constant(index, 0), *before], [following, *after], strict=True

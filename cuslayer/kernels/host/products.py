@@ -30,12 +30,15 @@ def _number(value: int) -> Any:
     return ir.Constant(_I64, value)
 
 
-def _add_product(builder: Any, rows: Rows, number: Any, row: Any, total: Any) -> Any:
-    """Return the total plus a number times a row, with one rounding where the processor can."""
+def add_product(builder: Any, suffix: str, number: Any, row: Any, total: Any) -> Any:
+    """Return the total plus a number times a row, with one rounding where the processor can.
+
+    All three are vectors of a type with a suffix, such as v16f32.
+    """
     if not FEATURES.get("fma"):
         return builder.fadd(total, builder.fmul(number, row))
-    kind = ir.FunctionType(rows.vector, [rows.vector] * 3)
-    found = _function(builder.module, kind, f"llvm.fma.{rows.suffix}")
+    kind = ir.FunctionType(total.type, [total.type] * 3)
+    found = _function(builder.module, kind, f"llvm.fma.{suffix}")
     return builder.call(found, [number, row, total])
 
 
@@ -68,7 +71,7 @@ def _block(count: int, vectors: int, context: Any, builder: Any, signature: Any,
     at, found = builder.add(a_from, builder.mul(k, a_k)), []
     for r in range(count):
         number = rows.splat(builder.load(builder.gep(p_a, [builder.add(at, offsets[r])])))
-        found += [_add_product(builder, rows, number, line[v], sums[r * vectors + v]) for v in range(vectors)]
+        found += [add_product(builder, rows.suffix, number, line[v], sums[r * vectors + v]) for v in range(vectors)]
     for total, value, result in zip(sums, before, found, strict=True):
         total.add_incoming(value, outer)
         total.add_incoming(result, add)
@@ -149,7 +152,7 @@ def _listed_block(count: int, vectors: int, context: Any, builder: Any, signatur
     at, found = builder.add(a_at, k), []
     for r in range(count):
         number = rows.splat(builder.load(builder.gep(p_a, [builder.add(at, offsets[r])])))
-        found += [_add_product(builder, rows, number, line[v], sums[r * vectors + v]) for v in range(vectors)]
+        found += [add_product(builder, rows.suffix, number, line[v], sums[r * vectors + v]) for v in range(vectors)]
     for total, result in zip(sums, found, strict=True):
         total.add_incoming(ir.Constant(rows.vector, [0.0] * rows.lanes), start)
         total.add_incoming(result, add)
