@@ -69,23 +69,28 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def parallel_for(kernel: Callable[..., None], size: int, *arguments: Any, grain: int) -> None:
+def parallel_for(
+    kernel: Callable[..., None], size: int, *arguments: Any, grain: int, memory: Callable[[], tuple[Any, ...]] = tuple
+) -> None:
     """Run ``kernel(first, last, *arguments)`` over [0, size) on every core, in parts that are multiples of `grain`.
 
-    The parts must be independent: the result must not depend on their number.
+    The parts must be independent: the result must not depend on their number. `memory` returns further arguments, for
+    each thread its own, which its parts use one after the other: the system clears memory that a kernel allocates
+    itself, page by page, for each part.
     """
     threads = cores()
     grains = -(-size // grain)
     if threads == 1 or grains <= 1:
-        kernel(0, size, *arguments)
+        kernel(0, size, *arguments, *memory())
         return
     # A few parts for each thread: a thread that is done early takes the next.
     step = -(-grains // (4 * threads)) * grain
     parts = iter([(first, min(first + step, size)) for first in range(0, size, step)])
 
     def work() -> None:
+        own = memory()
         for first, last in parts:
-            kernel(first, last, *arguments)
+            kernel(first, last, *arguments, *own)
 
     others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
     work()

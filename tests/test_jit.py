@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain, monkeypa
     jit.parallel_for(kernel, size, grain=grain)
     assert (counts == 1).all()
     assert all(first % grain == 0 and (last % grain == 0 or last == size) for first, last in parts)
+
+
+def test_each_thread_has_memory_of_its_own(monkeypatch):
+    for cores in (1, 3):
+        monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
+        begun, used = [], []
+
+        def memory(begun=begun):
+            begun.append(object())
+            return (begun[-1],)
+
+        def kernel(first, last, own, used=used):
+            used.append((own, threading.get_ident()))
+
+        jit.parallel_for(kernel, 64, grain=1, memory=memory)
+        assert len(begun) == cores
+        assert len(set(used)) == len({own for own, _ in used}) == len({thread for _, thread in used})
 
 
 def test_an_error_of_any_part_is_raised(monkeypatch):

@@ -30,7 +30,6 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv.rounding import tiles_allowed
 from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.products import multiply
-from cuslayer.kernels.host.tiles import scratch
 
 # Bytes of the elements of a block of tiles and of their products: what a core's second cache holds.
 _BLOCK_BYTES = 512 << 10
@@ -249,24 +248,30 @@ def _join(first: int, last: int, m: Any, x: Any, begin: int, channels: int, cut:
 
 
 @compiled
-def _blocks(first: int, last: int, g: Any, taps: Any, x: Any, cut: Tiling) -> None:
+def _blocks(first: int, last: int, g: Any, taps: Any, x: Any, cut: Tiling, memory: Any) -> None:
     """Compute the blocks [first, last) of rows of tiles; taps (groups, columns, rows, outputs, C) of elements."""
     groups, wide, high, outputs, channels = taps.shape
-    memory = scratch(6 * _FAR, g), scratch(8 * 6 * _FAR, g)
-    elements, products, flat = scratch(36 * _FAR, g), scratch(36 * _FAR, g), taps.reshape(taps.size)
+    planes, kept, elements, products = memory
+    flat = taps.reshape(taps.size)
     lines = len(g) * cut.tiles[0]
     for block in range(first, last):
         low, end = block * cut.lines, min((block + 1) * cut.lines, lines)
         tiles = (end - low) * cut.tiles[1]
         for group in range(groups):
-            _cut(low, end, g, group * outputs, outputs, cut, memory, elements)
+            _cut(low, end, g, group * outputs, outputs, cut, (planes, kept), elements)
             for s in range(wide):
                 for i in range(high):
                     at = (6 * s + i) * _FAR
                     weight = ((group * wide + s) * high + i) * outputs * channels
                     errors, of_taps = (at, outputs, 1, 0), (weight, channels, 0)
                     multiply(products, at, channels, elements, *errors, flat, *of_taps, outputs, 1, tiles, channels)
-            _join(low, end, products, x, group * channels, channels, cut, memory)
+            _join(low, end, products, x, group * channels, channels, cut, (planes, kept))
+
+
+def _memory(dtype: Any) -> tuple[Array, ...]:
+    """Return what a thread needs: a line of planes, eight lines with ``d B``, the elements and their products."""
+    lines = empty((6 + 8 * 6 + 36 + 36, _FAR), dtype).reshape(-1)
+    return tuple(np.split(lines, [6 * _FAR, 54 * _FAR, 90 * _FAR]))
 
 
 def _transform_taps(w: Array, cut: Tiling, groups: int) -> Array:
@@ -298,5 +303,6 @@ def conv_input_adjoint(g: Array, w: Array, image: tuple[int, int], groups: int, 
     """
     x = empty((len(g), *image, w.shape[2] * groups), g.dtype)
     g, taps = np.ascontiguousarray(g), _transform_taps(w.astype(g.dtype, copy=False), cut, groups)
-    parallel_for(_blocks, -(-len(g) * cut.tiles[0] // cut.lines), g, taps, x, cut, grain=1)
+    blocks = -(-len(g) * cut.tiles[0] // cut.lines)
+    parallel_for(_blocks, blocks, g, taps, x, cut, grain=1, memory=lambda: (_memory(g.dtype),))
     return x

@@ -16,6 +16,7 @@ from cuslayer.jit import compiled
 from cuslayer.kernels.constants import Recurrence
 from cuslayer.kernels.conv.spikes import CHUNK, Maps
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.tiles import copy
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import padded
 
@@ -65,7 +66,7 @@ def chunk(number: int, steps: int) -> tuple[int, int]:
 def store_spikes(first: int, last: int, fired: Any, saved: Any) -> None:
     """Save the last spikes of the chunk [first, last), from a ring buffer; the last row is the last step."""
     for t in range(max(first, last - len(saved)), last):
-        saved[t - last + len(saved)] = fired[t % len(fired)]
+        copy(saved[t - last + len(saved)], fired[t % len(fired)])
 
 
 @compiled
@@ -74,4 +75,4 @@ def load_spikes(first: int, last: int, steps: int, saved: Any, fired: Any) -> No
     for t in range(max(first, 0), last):
         number = -(-steps // CHUNK) - 1 - (steps - 1 - t) // CHUNK
         _, end = chunk(number, steps)
-        fired[t % len(fired)] = saved[number, t - end + saved.shape[1]]
+        copy(fired[t % len(fired)], saved[number, t - end + saved.shape[1]])

@@ -23,7 +23,7 @@ from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, 
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
-from cuslayer.kernels.host.tiles import scratch, scratch_rows
+from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
 
@@ -122,7 +122,7 @@ def _forward(
         for number in range(-(-m.steps // CHUNK)):
             t, end = chunk(number, m.steps)
             if saved.states.size:
-                saved.states[block, number] = state
+                copy(saved.states[block, number], state)
             weigh(t, end, x, sample, low, high, m, spikes, taps)
             forward_block(t, end, state, x, 0, potential, 0, fired, 0, size, constants)
             if saved.states.size:
