@@ -27,29 +27,41 @@ def test_rounds_as_numpy_does(numbers):
     assert cpu.float16.load(half, np.float32).tobytes() == half.astype(np.float32).tobytes()
 
 
-def test_every_float16_and_what_lies_between():
+def in_vectors(convert, x):
+    return convert(x)
+
+
+def by_numbers(convert, x):
+    """Convert so few numbers at a time that no vector is full."""
+    return np.concatenate([convert(x[k : k + 7]) for k in range(0, x.size, 7)])
+
+
+@pytest.mark.parametrize("ways", [in_vectors, by_numbers])
+def test_every_float16_and_what_lies_between(ways):
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every)]
-    whole = cpu.float16.load(every, np.float32)
+    whole = ways(lambda x: cpu.float16.load(x, np.float32), every)
     assert whole.tobytes() == every.astype(np.float32).tobytes()
-    assert cpu.float16.store(whole).tobytes() == every.tobytes()
+    assert ways(cpu.float16.store, whole).tobytes() == every.tobytes()
     middles = (whole[:-1] + whole[1:]) / 2
     middles = middles[np.abs(middles) < 65504]
     for x in (middles, np.nextafter(middles, np.float32(np.inf)), np.nextafter(middles, np.float32(-np.inf))):
-        assert cpu.float16.store(x).tobytes() == x.astype(np.float16).tobytes()
+        assert ways(cpu.float16.store, x).tobytes() == x.astype(np.float16).tobytes()
 
 
-def test_too_large_is_cut():
-    x = np.array([65519.0, 65520.0, 1e30, -1e30], np.float32)
+@pytest.mark.parametrize("times", [1, 9])
+def test_too_large_is_cut(times):
+    x = np.tile(np.array([65519.0, 65520.0, 1e30, -1e30], np.float32), times)
     for kind in (np.float32, np.float64):
-        assert cpu.float16.store(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504]
+        assert cpu.float16.store(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504] * times
 
 
-def test_what_is_not_finite_stays_so():
-    x = np.array([np.inf, -np.inf, np.nan], np.float32)
+@pytest.mark.parametrize("times", [1, 9])
+def test_what_is_not_finite_stays_so(times):
+    x = np.tile(np.array([np.inf, -np.inf, np.nan], np.float32), times)
     for kind in (np.float32, np.float64):
         loaded = cpu.float16.load(cpu.float16.store(x.astype(kind)), kind)
-        assert loaded[:2].tolist() == [np.inf, -np.inf]
+        assert loaded[:2].tolist() == loaded[-3:-1].tolist() == [np.inf, -np.inf]
         assert not np.isfinite(loaded).any()
 
 

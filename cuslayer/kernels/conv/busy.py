@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cuslayer.jit import compiled
 from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.simd import VECTOR_BYTES
-from cuslayer.kernels.host.tiles import scratch
+from cuslayer.kernels.host.tiles import copy, scratch
 
 # Cycles, as measured: of a row of taps of a pixel that has a spike, and of a vector that a spike adds to sums in
 # registers; of a row of taps of a spike that is added by itself, and of a vector of it; and of a vector of a product.
@@ -36,8 +38,8 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
     w is the weight of all groups as one, and 0 before.
     """
     (kernel, across), (_, stride), _, _ = window
-    zero, channels, piece = taps.dtype.type(0), taps.shape[1], taps.shape[2] // across
-    total = zero
+    largest, channels, piece = np.finfo(taps.dtype).max, taps.shape[1], taps.shape[2] // across
+    finite = 0
     for i in range(kernel):
         for c in range(channels):
             source, begin = taps[i, c], begins[c // inputs]
@@ -46,11 +48,20 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
                 for back in range(-(-(across - phase) // stride) - 1, -1, -1):
                     to = ((i * across + phase + back * stride) * channels + c) * outputs + begin
                     row, tap = w[to : to + piece], source[n * piece : (n + 1) * piece]
+                    copy(row, tap)
                     for o in range(piece):
-                        row[o] = tap[o]
-                        total += zero * tap[o]
+                        finite += abs(tap[o]) <= largest
                     n += 1
-    return total == zero
+    return finite == taps.size
+
+
+@compiled
+def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
+    """Write 1 where the spikes [first, last) are in a line of an image that begins at a place."""
+    one = image.dtype.type(1)
+    # Unsigned indices: NumPy's negative ones would cost more than the rest.
+    for e in range(np.uint64(first), np.uint64(last)):
+        image[np.uint64(begin) + np.uint64(position[e])] = one
 
 
 @compiled
@@ -91,8 +102,7 @@ def multiply_rows(
         for n in range(max(row, 0) - row, min(row + rows, spikes.height) - row):
             number = (t * frames[0] + frames[1]) * spikes.height + row + n
             begin = n * line + left * channels
-            for e in range(spikes.start[number], spikes.start[number + 1]):
-                image[begin + spikes.position[e]] = 1
+            _mark(image, begin, spikes.position, spikes.start[number], spikes.start[number + 1])
         for y in range(low, high):
             place = t % len(lines) * lines.shape[1] + at + (y - low) * width
             pixels = ((y - low) * down * line, over * channels, 1, gap * line)

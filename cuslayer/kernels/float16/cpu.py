@@ -1,4 +1,4 @@
-"""Conversion to float16 and back on the CPU, by the bits of float32: NumPy's takes several times as long.
+"""Conversion to float16 and back on the CPU, in vectors or by the bits of float32: NumPy's takes far longer.
 
 Rounds to nearest, ties to even, as NumPy does; finite values out of range become the largest float16, not infinity.
 Values that are not finite become infinity, so that a potential that is not finite is still noticed in backward.
@@ -13,6 +13,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.host.bits import bits_of_float, float_of_bits
+from cuslayer.kernels.host.halves import CONVERTS, HALVES, decode_vector, encode_vector
 from cuslayer.kernels.host.memory import empty
 
 _GRAIN = 1 << 16
@@ -40,7 +41,10 @@ _TO_SIGN = np.int32(16)
 def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
     """Write x[first:last] to half as the bits of float16."""
     numbers, out = x[first:last], half[first:last]
-    for j in range(last - first):
+    whole = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
+    for j in range(0, whole, HALVES):
+        encode_vector(numbers, j, out, j)
+    for j in range(whole, last - first):
         number = np.float32(numbers[j])
         size = min(abs(number), _LARGEST)
         bits = bits_of_float(size)
@@ -55,7 +59,10 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
 def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
     """Write half[first:last], the bits of float16, to x as numbers."""
     halves, out = half[first:last], x[first:last]
-    for j in range(last - first):
+    whole = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
+    for j in range(0, whole, HALVES):
+        decode_vector(halves, j, out, j)
+    for j in range(whole, last - first):
         bits = np.int32(halves[j])
         size = bits & _MAGNITUDE
         normal = float_of_bits((size << _DROPPED) + _BIAS if size < _INFINITY else _FLOAT32_INFINITY)
