@@ -69,6 +69,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+def _shares(grains: int, threads: int) -> list[tuple[int, int]]:
+    """Return the parts of a range, large ones first: a thread that is done takes the next, and all end together."""
+    found, first, least = [], 0, max(1, grains // (16 * threads))
+    while first < grains:
+        last = min(first + max(least, (grains - first) // (2 * threads)), grains)
+        found.append((first, last))
+        first = last
+    return found
+
+
 def parallel_for(
     kernel: Callable[..., None], size: int, *arguments: Any, grain: int, memory: Callable[[], tuple[Any, ...]] = tuple
 ) -> None:
@@ -83,9 +93,7 @@ def parallel_for(
     if threads == 1 or grains <= 1:
         kernel(0, size, *arguments, *memory())
         return
-    # A few parts for each thread: a thread that is done early takes the next.
-    step = -(-grains // (4 * threads)) * grain
-    parts = iter([(first, min(first + step, size)) for first in range(0, size, step)])
+    parts = iter([(first * grain, min(last * grain, size)) for first, last in _shares(grains, threads)])
 
     def work() -> None:
         own = memory()

@@ -90,6 +90,17 @@ def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain, monkeypa
     assert all(first % grain == 0 and (last % grain == 0 or last == size) for first, last in parts)
 
 
+def test_the_last_parts_are_small():
+    """All threads end at about the same time, and small parts are few."""
+    for grains, threads in [(16, 2), (128, 2), (2550, 2), (2550, 64), (3, 8)]:
+        sizes = [last - first for first, last in jit._shares(grains, threads)]
+        assert sum(sizes) == grains
+        assert sizes == sorted(sizes, reverse=True) or sizes[:-1] == sorted(sizes[:-1], reverse=True)
+        assert sizes[-1] <= max(1, grains / (16 * threads))
+        assert sizes[0] <= max(1, grains / (2 * threads))
+        assert len(sizes) <= 10 * threads
+
+
 def test_each_thread_has_memory_of_its_own(monkeypatch):
     for cores in (1, 3):
         monkeypatch.setattr(jit, "cores", lambda cores=cores: cores)
