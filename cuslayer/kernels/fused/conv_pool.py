@@ -23,6 +23,7 @@ from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, load_spikes, 
 from cuslayer.kernels.fused.conv_neuron import load_float16, new_potentials, numbers_and_bits, store_float16
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, spread_tile, sum_tile
+from cuslayer.kernels.host.streaming import prefetch
 from cuslayer.kernels.host.tiles import copy, scratch, scratch_rows
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.srm.cpu import backward_block, backward_constants, forward_block, forward_constants, padded
@@ -211,7 +212,13 @@ def _backward(
                     load_float16(t, end, pooled_size, pooled_half[block], pooled_restored)
                 at_step = (t, end, pooled_state, pooled_ring, pooled_g, pooled_at)
                 backward_block(*at_step, behind, 0, pooled, 0, pooled_size, pooled_constants)
-                _pool_adjoint(t, end, pooled, g, low, high, m, tiles)
+                for k in range(t, end):
+                    _pool_adjoint(k, k + 1, pooled, g, low, high, m, tiles)
+                    # What the next chunk reads lies in short rows, of which no processor foresees the next one.
+                    if k >= CHUNK:
+                        prefetch(pooled_g[k - CHUNK, pooled_at : pooled_at + pooled_size])
+                        if pooled_u.size:
+                            prefetch(behind[k - CHUNK, :pooled_size])
                 backward_block(t, end, state, ring, g, 0, potential, 0, errors, y_at, size, constants)
                 if with_weights:
                     weigh_adjoint(t, end, errors, y_at, sample, low, high, m, spikes, order, given, taps[part])
