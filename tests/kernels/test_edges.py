@@ -188,9 +188,9 @@ def without_gradients(x: Any, w: Any, constants: dict[str, Any], monkeypatch: py
     return s.data
 
 
-@pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 14)])
+@pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 21)])
 def test_whole_chunks_of_a_dense_layer(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One thread brings all blocks through time, 15 of one sample or 3 of one or two.
+    # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
     monkeypatch.setattr(jit, "cores", lambda: 1)
     monkeypatch.setattr(dense_neuron, "_LEAST", least)
     monkeypatch.setattr(dense_neuron, "_MOST", most)
