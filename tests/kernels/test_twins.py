@@ -17,15 +17,14 @@ from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda import launch
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from tests.support.closeness import CLOSE as CLOSE
+from tests.support.closeness import close as close
+from tests.support.closeness import norm as norm
+from tests.support.closeness import same_bits as same_bits
 from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import unpacked_on_host
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-# A gradient of u that rounds to less than 1.4e-20 on one device only is 0 there; times the largest sum of a response
-# (1600) drawn here.
-FLOOR = {"float32": 3e-17, "float64": 0.0}
-CLOSE = {"float32": 1e-6, "float64": 1e-12}
 
 TILES = Window.of("pool", 2, 2, 0, 1)
 many = settings(max_examples=150, deadline=None)
@@ -38,24 +37,6 @@ def emulator() -> Iterator[Emulator]:
     with pytest.MonkeyPatch.context() as patch, emulation() as running:
         patch.setattr(source, "_MOST_BLOCKS", 2)
         yield running
-
-
-def same_bits(ours: Array, theirs: Array) -> None:
-    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-    np.testing.assert_array_equal(ours, theirs)
-    assert ours.tobytes() == theirs.tobytes()
-
-
-def norm(x: Array) -> float:
-    return float(np.linalg.norm(x.astype(np.float64)))
-
-
-def close(ours: Array, theirs: Array, relative: float | None = None, *, least: float = 0) -> None:
-    """Hold the error against the norm of the result, or against `least` where sums cancel to less than that."""
-    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-    name = theirs.dtype.name
-    bound = CLOSE[name] if relative is None else relative
-    assert norm(ours - theirs) <= bound * max(norm(theirs), least) + FLOOR[name] * math.sqrt(theirs.size)
 
 
 # A block less one, exactly, and one more; a third block partly filled; nothing at all.
@@ -212,7 +193,10 @@ def test_spike_adjoint(shape: tuple[int, ...], dtype: str, spiking: Spiking, see
 @given(shapes, dtypes, spikings(), seeds)
 def test_spike_adjoint_exact(shape: tuple[int, ...], dtype: str, spiking: Spiking, seed: int) -> None:
     g, u = gradient(seed, shape, dtype, spiking.theta)
-    close(gpu.srm.spike_adjoint_exact(g, u, spiking), cpu.srm.spike_adjoint_exact(g, u, spiking))
+    theirs, double = (
+        cpu.srm.spike_adjoint_exact(*each, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
+    )
+    close(gpu.srm.spike_adjoint_exact(g, u, spiking), theirs, double=double)
 
 
 @many
@@ -230,8 +214,10 @@ def test_neuron_adjoint(shape: tuple[int, ...], dtype: str, response: Alpha, spi
 def test_neuron_adjoint_exact(shape: tuple[int, ...], dtype: str, response: Alpha, spiking: Spiking, seed: int) -> None:
     g, u = gradient(seed, shape, dtype, spiking.theta)
     least = response.amplitude * norm(cpu.srm.spike_adjoint_exact(g, u, spiking))
-    ours = gpu.srm.neuron_adjoint_exact(g, u, response, spiking)
-    close(ours, cpu.srm.neuron_adjoint_exact(g, u, response, spiking), least=least)
+    theirs, double = (
+        cpu.srm.neuron_adjoint_exact(*each, response, spiking) for each in ((g, u), (g.astype(float), u.astype(float)))
+    )
+    close(gpu.srm.neuron_adjoint_exact(g, u, response, spiking), theirs, least=least, double=double)
 
 
 numbers = st.floats(0, 1)

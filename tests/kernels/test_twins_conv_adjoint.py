@@ -36,15 +36,17 @@ times = st.one_of(st.integers(0, 18), st.sampled_from([1, 8, 9, 16, 17]))
 kept = st.sampled_from(["numbers", "half"])
 
 
-def held(ours: Array, theirs: Array, errors: Array) -> None:
-    """Compare sums of errors to the rounding of the errors, of which little is left where they cancel."""
-    close(ours, theirs, least=norm(errors))
+def held(ours: Array, case: Case, x: Array, errors: Array, double: Array) -> None:
+    """Compare the gradient of the weights with the CPU's, to the rounding of its terms: they may cancel."""
+    spikes, shape = cpu.spikes.synapse_input(x), (case.window, case.groups)
+    least = norm(cpu.conv.weight_adjoint(spikes, abs(errors), *shape))
+    theirs, exactly = (cpu.conv.weight_adjoint(spikes, terms, *shape) for terms in (errors, double))
+    close(ours, theirs, least=least, double=exactly)
 
 
 def compare_weight_adjoint(case: Case, frames: int, rate: float, dtype: str, seed: int) -> None:
     x, errors = case.spikes(seed, frames, rate), normal(seed, (frames, *case.maps), dtype)
-    ours = gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups)
-    held(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), errors, case.window, case.groups), errors)
+    held(gpu.conv.weight_adjoint(packed_on_host(x, 1), errors, case.window, case.groups), case, x, errors, errors)
 
 
 @drawn
@@ -103,10 +105,12 @@ def potentials(seed: int, shape: tuple[int, ...], dtype: str, kept: str, theta: 
     return saved, saved.astype(dtype)
 
 
-def neuron_adjoint(g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool) -> Array:
+def neuron_adjoint(
+    g: Array, u: Array, steps: int, response: Alpha, spiking: Spiking, exact: bool, dtype: str | None = None
+) -> Array:
     adjoint = cpu.srm.neuron_adjoint_exact if exact else cpu.srm.neuron_adjoint
-    shape = (steps, g.size // max(steps, 1))
-    return adjoint(g.reshape(shape), u.reshape(shape), response, spiking).reshape(g.shape)
+    given = (x.reshape(steps, g.size // max(steps, 1)).astype(dtype or x.dtype) for x in (g, u))
+    return adjoint(*given, response, spiking).reshape(g.shape)
 
 
 def compare_conv_neuron(
@@ -121,15 +125,17 @@ def compare_conv_neuron(
         features = int(np.prod(case.maps))
         g = Product(normal(seed, (steps * samples, product), dtype), normal(seed, (features, product), dtype))
         whole = (g.errors @ g.weight.T).reshape(u.shape)
-    expected = neuron_adjoint(whole, numbers, steps, response, spiking, exact)
-    of_weight = cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), expected, case.window, case.groups)
+    expected, double = (
+        neuron_adjoint(whole, numbers, steps, response, spiking, exact, each) for each in (dtype, "float64")
+    )
     packed = packed_on_host(x, 1)
     options = (case.window, case.groups, response, spiking, keep, exact)
     errors, ours = gpu_conv_adjoint.conv_neuron_adjoint(packed, steps, g, u, *options)
-    held(ours, of_weight, expected)
+    held(ours, case, x, expected, double)
     assert (errors is not None) == keep
     if errors is not None:
-        close(errors, expected, least=norm(whole) * (0 if product is None else spiking.height))
+        least = norm(whole) * (0 if product is None else spiking.height)
+        close(errors, expected, least=least, double=double)
 
 
 flags = st.tuples(st.booleans(), st.booleans(), st.sampled_from([None, None, 0, 3, 33]))
@@ -137,8 +143,16 @@ batches = st.tuples(times, st.integers(1, 3))
 constants = st.tuples(alphas, spikings())
 
 
+# All weights have the same sum, in which errors cancel.
+CANCELLED = Alpha(1, 1, 1, 0), Spiking(1, Alpha(-0.0, 1, 1, 0), 0.375, 8 / 3)
+
+
 @drawn
 @given(cases(), batches, rates, dtypes, kept, flags, constants, seeds)
+@example(
+    *(Case((1, 3), 33, 1, 1, Window((1, 1), (1, 1), (0, 0), (1, 1))), (8, 1), 1.0, "float32", "numbers"),
+    *((False, False, None), CANCELLED, 0),
+)
 def test_conv_neuron_adjoint(
     case: Case, times: tuple[int, int], rate: float, dtype: str, kept: str, flags: Any, constants: Any, seed: int
 ) -> None:
@@ -213,16 +227,19 @@ def compare_conv_pool(
     shape = (steps * samples, *window.outputs("pool", (rows, columns), ceil=True), outputs)
     pooled_u, pooled_numbers = potentials(seed + 1, shape, "float32", kept, pooled_spiking.theta)
     g = normal(seed, shape, "float32")
-    pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact)
-    of_spikes = cpu.pool.adjoint(pooled, (rows, columns), pooling.window, gain)
-    expected = neuron_adjoint(of_spikes, numbers, steps, response, spiking, exact)
-    of_weight = cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), expected, case.window, case.groups)
+
+    def expected_in(dtype: str) -> Array:
+        pooled = neuron_adjoint(g, pooled_numbers, steps, pooled_response, pooled_spiking, exact, dtype)
+        of_spikes = cpu.pool.adjoint(pooled, (rows, columns), pooling.window, gain)
+        return neuron_adjoint(of_spikes, numbers, steps, response, spiking, exact, dtype)
+
+    expected, double = expected_in("float32"), expected_in("float64")
     options = (case.window, case.groups, response, spiking, pooling, keep, exact)
     errors, ours = gpu_conv_adjoint.conv_pool_adjoint(packed_on_host(x, 1), steps, g, u, pooled_u, *options)
-    held(ours, of_weight, expected)
+    held(ours, case, x, expected, double)
     assert (errors is not None) == keep
     if errors is not None:
-        close(errors, expected)
+        close(errors, expected, double=double)
 
 
 both = st.tuples(alphas, spikings(), alphas, spikings())
@@ -299,9 +316,9 @@ def test_pool_neuron_adjoint(
     shape = (steps * samples, *window.outputs("pool", case.image, ceil=True), channels)
     u, numbers = potentials(seed, shape, dtype, kept, spiking.theta)
     g = normal(seed + 1, shape, dtype)
-    expected = neuron_adjoint(g, numbers, steps, response, spiking, exact)
-    options = (window, 0.7, case.image, response, spiking, exact)
-    close(
-        gpu_pool_adjoint.pool_neuron_adjoint(g, u, steps, *options),
-        cpu.pool.adjoint(expected, case.image, window, 0.7),
+    expected, double = (
+        cpu.pool.adjoint(neuron_adjoint(g, numbers, steps, response, spiking, exact, each), case.image, window, 0.7)
+        for each in (dtype, "float64")
     )
+    ours = gpu_pool_adjoint.pool_neuron_adjoint(g, u, steps, window, 0.7, case.image, response, spiking, exact)
+    close(ours, expected, double=double)

@@ -189,6 +189,10 @@ def test_a_long_silence(flush: bool) -> None:
         assert (ours[0] == 0).all()
 
 
+# The exact gradient grows by 20 at a step.
+GROWING = Alpha(1, 1, 1, 0), Spiking(1, Alpha(-2, 2, 0.875, 0), 0.05078125, 12.923)
+
+
 def check_adjoint(
     sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:
@@ -211,7 +215,8 @@ def check_adjoint(
         # Of a filter that is cut very short only the rounding of its two states is left, and a product may cancel.
         factors = norm(g.errors) * norm(g.weight) if following else 0
         least = response.amplitude * max(norm(spike_adjoint(*given_, spiking)), spiking.height * factors)
-        close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least)
+        double = neuron_adjoint(*(x.astype(float) for x in given_), response, spiking).reshape(sizes.by_row)
+        close(ours, neuron_adjoint(*given_, response, spiking).reshape(sizes.by_row), least=least, double=double)
 
 
 @drawn
@@ -226,6 +231,7 @@ def check_adjoint(
 )
 @example(Sizes(33, 2, 10), 3, "float32", 0, *SRM, True)
 @example(Sizes(9, 2, 33), 0, "float64", 0, *SRM, False)
+@example(Sizes(31, 2, 130), None, "float32", 1785, *GROWING, False)
 def test_dense_neuron_adjoint(
     sizes: Sizes, following: int | None, dtype: str, seed: int, response: Alpha, spiking: Spiking, half: bool
 ) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cuslayer.jit import compiled
+from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.tiles import copy
 
 
@@ -36,6 +37,32 @@ def phases(kernel: int, stride: int, gap: int) -> list[Phase]:
         taps = tuple(i for i in range(kernel) if (gap * i - rest) % stride == 0)
         found.append(Phase(rest, taps, tuple((gap * i - rest) // stride for i in taps)))
     return found
+
+
+class Rows(NamedTuple):
+    """The errors that some rows of an image receive, between zeros.
+
+    Attributes:
+        window: the window.
+        back: rows and columns that the farthest tap lies back.
+        line: columns of a row of errors.
+        at_once: rows of the image whose errors are put between zeros at once.
+    """
+
+    window: Window
+    back: tuple[int, int]
+    line: int
+    at_once: int
+
+
+def rows_of_errors(window: Window, image: tuple[int, int], of_a_column: int, most: int) -> Rows:
+    """Return how many rows of an image are computed at once: their errors, `of_a_column` bytes each, fill `most`."""
+    (high, wide), (down, across), (_, left), (gap, gap_across) = window
+    height, width = image
+    back = gap * (high - 1) // down, gap_across * (wide - 1) // across
+    line = (width - 1 + left) // across - left // across + 1 + back[1]
+    fitting = max(1, most // max(1, line * of_a_column) - back[0] - 1) * down
+    return Rows(window, back, line, min(fitting, height))
 
 
 @compiled

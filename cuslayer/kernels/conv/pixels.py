@@ -7,14 +7,14 @@ windows that reach over an edge; nothing is transposed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.phases import phases, put_between_zeros
+from cuslayer.kernels.conv.phases import Rows, phases, put_between_zeros, rows_of_errors
 from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.simd import VECTOR_BYTES
@@ -27,22 +27,6 @@ _BLOCK_BYTES = 128 << 10
 _FILLED, _LEAST_TERMS = 0.75, 64
 
 
-class _Layout(NamedTuple):
-    """How errors lie.
-
-    Attributes:
-        window: the window.
-        back: rows and columns that the farthest tap lies back.
-        line: columns of a row of errors between zeros.
-        rows_at_once: rows of an image for which errors are put between zeros at once.
-    """
-
-    window: Window
-    back: tuple[int, int]
-    line: int
-    rows_at_once: int
-
-
 def pays(w: Array, window: Window, groups: int) -> bool:
     """Return whether this is the way for a weight (kh, kw, C, outputs): one group, no gaps in columns, full vectors."""
     of_pixel, terms = w.shape[2] * w.itemsize, -(-w.shape[1] // window.stride[1]) * w.shape[3]
@@ -50,17 +34,8 @@ def pays(w: Array, window: Window, groups: int) -> bool:
     return groups == 1 and window.dilation[1] == 1 and full and terms >= _LEAST_TERMS
 
 
-def _layout(window: Window, image: tuple[int, int], outputs: int, itemsize: int) -> _Layout:
-    (high, wide), (down, across), (_, left), (gap, _) = window
-    height, width = image
-    back = gap * (high - 1) // down, (wide - 1) // across
-    line = (width - 1 + left) // across - left // across + 1 + back[1]
-    fitting = max(1, _BLOCK_BYTES // max(1, line * outputs * itemsize) - back[0] - 1) * down
-    return _Layout(window, back, line, min(fitting, height))
-
-
 @compiled
-def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p: _Layout) -> None:
+def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p: Rows) -> None:
     """Compute blocks of rows of a frame.
 
     Args:
@@ -71,15 +46,15 @@ def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, x: Any, p:
         of_phases: for each phase the rests of its rows and columns, how many rows and columns of taps it has, how far
             the first row lies back, how far each further one does, how far the last column does, and its first weight.
         x: (frames, H, W, C).
-        p: the layout.
+        p: the rows that are computed at once.
     """
     _, (down, across), (top, left), _ = p.window
     (_, height, width, channels), outputs, flat = x.shape, g.shape[3], x.reshape(x.size)
-    line, begin, parts = p.line * outputs, left // across - p.back[1], -(-height // p.rows_at_once)
-    pixels = scratch(((p.rows_at_once - 1) // down + 2 + p.back[0]) * line, x)
+    line, begin, parts = p.line * outputs, left // across - p.back[1], -(-height // p.at_once)
+    pixels = scratch(((p.at_once - 1) // down + 2 + p.back[0]) * line, x)
     for block in range(first, last):
-        frame, above = block // parts, block % parts * p.rows_at_once
-        below = min(above + p.rows_at_once, height)
+        frame, above = block // parts, block % parts * p.at_once
+        below = min(above + p.at_once, height)
         low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
         put_between_zeros(g, frame, low, high, begin, p.line, pixels, 0)
         for rest, rest_across, rows, columns, nearest, further, farthest, weight in of_phases:
@@ -108,7 +83,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) ->
     x = empty((len(g), *image, inputs), g.dtype)
     if not x.size:
         return x
-    p = _layout(window, image, outputs, g.itemsize)
+    p = rows_of_errors(window, image, outputs * g.itemsize, _BLOCK_BYTES)
     down, across = (phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
     numbers, weights, at = [], list[Array](), 0
     for rows in down:
@@ -122,7 +97,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window) ->
             at += weights[-1].size
     taps_of_all = aligned((at,), g.dtype)
     taps_of_all[...] = np.concatenate(weights)
-    blocks = len(g) * -(-image[0] // p.rows_at_once)
+    blocks = len(g) * -(-image[0] // p.at_once)
     arrays = (np.ascontiguousarray(g), taps_of_all, np.array(numbers, np.int64), x, p)
     parallel_for(_blocks, blocks, *arrays, grain=1)
     return x

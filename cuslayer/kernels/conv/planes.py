@@ -15,7 +15,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, parallel_for
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv.phases import phases, put_between_zeros
+from cuslayer.kernels.conv.phases import Rows, phases, put_between_zeros, rows_of_errors
 from cuslayer.kernels.host.memory import aligned, empty
 from cuslayer.kernels.host.products import multiply_listed
 from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
@@ -30,40 +30,27 @@ class _Layout(NamedTuple):
     """How planes lie.
 
     Attributes:
-        window: the window.
+        rows: the rows of an image whose planes are made at once; a row of errors is a line of a plane.
         groups: the number of groups of channels.
-        back: rows and columns that the farthest tap lies back.
-        line: columns of a plane.
-        rows_at_once: rows of an image whose planes are made at once.
         frames_at_once: frames whose planes are made at once.
         room: numbers of a plane, at most.
     """
 
-    window: Window
+    rows: Rows
     groups: int
-    back: tuple[int, int]
-    line: int
-    rows_at_once: int
     frames_at_once: int
     room: int
 
 
 def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, itemsize: int) -> _Layout:
     """Return how planes lie, for the sum of the channels of errors and image."""
-    (high, wide), (down, across), (_, left), (gap, gap_across) = window
-    height, width = image
-    back = gap * (high - 1) // down, gap_across * (wide - 1) // across
-    line = (width - 1 + left) // across - left // across + 1 + back[1]
-    of_a_row = max(1, line * channels * itemsize)
-    fitting = max(1, _BLOCK_BYTES // of_a_row - back[0] - 1) * down
-    rows = min(fitting, height)
-    lines = (rows - 1) // down + 2 + back[0]
-    frames = 1
-    if rows == height and lines * line < _LEAST_PLANE:
-        frames = max(1, min(_LEAST_PLANE // (lines * line), _BLOCK_BYTES // (lines * of_a_row)))
+    rows = rows_of_errors(window, image, channels * itemsize, _BLOCK_BYTES)
+    lines = (rows.at_once - 1) // window.stride[0] + 2 + rows.back[0]
+    size, frames = lines * rows.line, 1
+    if rows.at_once == image[0] and size < _LEAST_PLANE:
+        frames = max(1, min(_LEAST_PLANE // size, _BLOCK_BYTES // (lines * max(1, rows.line * channels * itemsize))))
     # An odd number of cache lines: planes at distances of a power of two would displace each other in a cache.
-    room = (-(-frames * lines * line // LANES) | 1) * LANES
-    return _Layout(window, groups, back, line, rows, frames, room)
+    return _Layout(rows, groups, frames, (-(-frames * size // LANES) | 1) * LANES)
 
 
 @compiled
@@ -91,9 +78,9 @@ def _spread(
     """
     outputs = g.shape[3]
     for frame in range(first, last):
-        at = (frame - first) * (high - low) * p.line * outputs
-        put_between_zeros(g, frame, low, high, begin, p.line, pixels, at)
-    _exchange(pixels, outputs, (last - first) * (high - low) * p.line, outputs, planes, room)
+        at = (frame - first) * (high - low) * p.rows.line * outputs
+        put_between_zeros(g, frame, low, high, begin, p.rows.line, pixels, at)
+    _exchange(pixels, outputs, (last - first) * (high - low) * p.rows.line, outputs, planes, room)
 
 
 @compiled
@@ -110,20 +97,20 @@ def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: An
         x: (frames, H, W, C).
         p: the layout.
     """
-    _, (down, across), (top, left), _ = p.window
+    _, (down, across), (top, left), _ = p.rows.window
     (frames, height, width, channels), outputs = x.shape, g.shape[3]
     inputs, share, flat, room = channels // p.groups, outputs // p.groups, x.reshape(x.size), p.room
     most = max(outputs, channels)
     planes, sums, pixels = scratch(outputs * room, x), scratch(channels * room, x), scratch(most * room, x)
-    parts = -(-height // p.rows_at_once)
-    begin = left // across - p.back[1]
+    parts = -(-height // p.rows.at_once)
+    begin = left // across - p.rows.back[1]
     for block in range(first, last):
         since = block // parts * p.frames_at_once
         until = min(since + p.frames_at_once, frames)
-        above, below = block % parts * p.rows_at_once, min((block % parts + 1) * p.rows_at_once, height)
-        low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
+        above, below = block % parts * p.rows.at_once, min((block % parts + 1) * p.rows.at_once, height)
+        low, high = (above + top) // down - p.rows.back[0], (below - 1 + top) // down + 1
         _spread(g, since, until, low, high, begin, p, room, pixels, planes)
-        size = (high - low) * p.line
+        size = (high - low) * p.rows.line
         for phase in range(len(of_phases) - 1):
             rest, rest_across, weight, place = of_phases[phase]
             # The first pixel of the phase, and the number of its rows and columns.
@@ -132,8 +119,8 @@ def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: An
             if rows <= 0 or columns <= 0:
                 continue
             terms = of_phases[phase + 1, 3] - place
-            start = ((y + top) // down - low) * p.line + (z + left) // across - begin
-            span = (until - since - 1) * size + (rows - 1) * p.line + columns
+            start = ((y + top) // down - low) * p.rows.line + (z + left) // across - begin
+            span = (until - since - 1) * size + (rows - 1) * p.rows.line + columns
             for group in range(p.groups):
                 of_group = weight + group * inputs * terms
                 errors, to = start + group * share * room, group * inputs * room
@@ -141,7 +128,7 @@ def _blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: An
             _exchange(sums, room, channels, span, pixels, channels)
             for frame in range(since, until):
                 for row in range(rows):
-                    at = ((frame - since) * size + row * p.line) * channels
+                    at = ((frame - since) * size + row * p.rows.line) * channels
                     to = ((frame * height + y + row * down) * width + z) * channels
                     for _ in range(columns):
                         copy(flat[to : to + channels], pixels[at : at + channels])
@@ -170,7 +157,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     for rows in down:
         for columns in across:
             numbers.append((rows.rest, columns.rest, *at))
-            back = np.add.outer(np.array(rows.back, int) * p.line, np.array(columns.back, int))
+            back = np.add.outer(np.array(rows.back, int) * p.rows.line, np.array(columns.back, int))
             places.append(np.subtract.outer(np.arange(outputs // groups) * p.room, back).ravel())
             mine = w[list(rows.taps)][:, list(columns.taps)].reshape(*back.shape, inputs, groups, outputs // groups)
             weights.append(mine.transpose(3, 2, 4, 0, 1).ravel())
@@ -178,7 +165,7 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
     numbers.append((0, 0, *at))
     taps = aligned((at[0],), g.dtype)
     taps[...] = np.concatenate(weights)
-    blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows_at_once)
+    blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows.at_once)
     arrays = (np.ascontiguousarray(g), taps, np.array(numbers, np.int64), np.concatenate(places), x, p)
     parallel_for(_blocks, blocks, *arrays, grain=1)
     return x
