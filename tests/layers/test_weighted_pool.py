@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
+from cuslayer.kernels.constants import Window
+from cuslayer.kernels.pool import weighted
 from cuslayer.network.container import graph_of
 from cuslayer.network.fusion import plan
 from tests.support import reference
@@ -59,6 +61,14 @@ def test_gradients(fn, options):
     assert cs.gradcheck(lambda x, w: fn(x, w, **options), x, np.full((3, 2, 1, 1), 1.5)) < 1e-6
     spikes = x > 0.3
     assert cs.gradcheck(lambda w: fn(spikes, w, **options), w) < 1e-6
+
+
+def test_each_frame_adds_its_own_gradient():
+    """Of the weights: a part of a thread is several frames."""
+    x, window = RNG.standard_normal((64, 5, 6, 2)), Window.of("weighted_pool", (3, 2), 2, 1, 1)
+    g = RNG.standard_normal((64, *window.outputs("weighted_pool", (5, 6), ceil=True), 2))
+    of_each = [weighted.weight_adjoint(x[n : n + 1], g[n : n + 1], window) for n in range(64)]
+    np.testing.assert_allclose(weighted.weight_adjoint(x, g, window), sum(of_each), rtol=1e-12)
 
 
 @pytest.mark.parametrize("options", CASES)
