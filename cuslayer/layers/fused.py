@@ -16,7 +16,7 @@ from cuslayer.layers.dense import check_dense
 from cuslayer.layers.window import Pair
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
 from cuslayer.operations.base import DeferredGradient, as_array
-from cuslayer.tape import Gradient, Pullback, differentiable, grad_enabled, takes_deferred, takes_packed
+from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, takes_packed
 
 
 def fire(k: Any, weighted: Array, steps: int, response: Alpha, spiking: Spiking) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def dense_neuron(
     check_dense("dense_neuron", x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    fused = k.fused.dense_kernels(rows, training=grad_enabled())
+    fused = k.fused.dense_kernels(rows)
     if fused:
         u, s = fused.dense_neuron(rows, shape[0], weight, response, spiking, wanted_dtype(weight.dtype))
     else:
@@ -171,7 +171,7 @@ def conv_neuron(
     def of_input(errors: Array) -> Array:
         return k.conv.input_adjoint(errors, weight, shape[2:4], window, groups).reshape(shape)
 
-    pullback = _pullback(adjoint, of_input, s.shape, weight.dtype, deferred=bool(fused))
+    pullback = _pullback(adjoint, of_input, s.shape, weight.dtype, deferred=bool(fused and fused.takes_products))
     return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 

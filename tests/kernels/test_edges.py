@@ -188,12 +188,12 @@ def without_gradients(x: Any, w: Any, constants: dict[str, Any], monkeypatch: py
     return s.data
 
 
-@pytest.mark.parametrize("together", [1, 1024])
-def test_whole_chunks_of_a_dense_layer(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One thread brings all blocks through time, 15 of one sample or 3 of all five.
+@pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 21)])
+def test_whole_chunks_of_a_dense_layer(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
     monkeypatch.setattr(jit, "cores", lambda: 1)
-    monkeypatch.setattr(dense_neuron, "_TOGETHER", together)
-    monkeypatch.setattr(dense_neuron, "_WIDTH", 3)
+    monkeypatch.setattr(dense_neuron, "_LEAST", least)
+    monkeypatch.setattr(dense_neuron, "_MOST", most)
     x, w = steady(5, 9), np.random.default_rng(1).standard_normal((9, 7)) * 9
     same([without_gradients(x, w, FIRST, monkeypatch)], [neurons(functions.dense(x, w), FIRST).data], 0.05)
 

@@ -20,12 +20,12 @@ from cuslayer.kernels.host import memory
 @given(
     sizes=st.tuples(st.sampled_from([0, 1, 20, 32, 33, 100]), st.integers(0, 5), st.integers(1, 9)),
     outputs=st.integers(0, 12),
-    width=st.sampled_from([1, 5, 256]),
-    together=st.sampled_from([1, 12, 1024]),
+    least=st.sampled_from([1, 5, 128]),
+    most=st.sampled_from([1, 12, 512]),
     numbers=st.booleans(),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_one_pass_is_two(sizes, outputs, width, together, numbers, dtype):
+def test_one_pass_is_two(sizes, outputs, least, most, numbers, dtype):
     generator = np.random.default_rng(0)
     x = generator.random(sizes) < 0.3
     x = x.astype(dtype) if numbers else x
@@ -33,16 +33,23 @@ def test_one_pass_is_two(sizes, outputs, width, together, numbers, dtype):
     srm = cs.SRM(tau_sr=3.0, cutoff=0.2)
     one_pass, shapes = fused.dense_neuron, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_WIDTH", width)
-        patch.setattr(fused, "_TOGETHER", together)
+        patch.setattr(fused, "_LEAST", least)
+        patch.setattr(fused, "_MOST", most)
         patch.setattr(fused, "dense_neuron", lambda x, *rest: shapes.append(x.shape) or one_pass(x, *rest))
         with cs.no_grad():
             s = functions.dense_neuron(x, w, response=srm.filter, spiking=srm.spiking)
-    assert shapes == ([] if numbers else [(sizes[0] * sizes[1], sizes[2])])
-    two = srm(functions.dense(x, w))
-    assert s.shape == two.shape
+        trained = [cs.Tensor(w, requires_grad=True) for _ in range(2)]
+        in_training = functions.dense_neuron(x, trained[0], response=srm.filter, spiking=srm.spiking)
+    assert shapes == ([] if numbers else 2 * [(sizes[0] * sizes[1], sizes[2])])
+    two = srm(functions.dense(x, trained[1]))
+    assert s.shape == in_training.shape == two.shape
     assert (s.data == two.data).all()
+    assert (in_training.data == two.data).all()
     assert not s.requires_grad
+    g = generator.standard_normal(two.shape).astype(dtype)
+    in_training.backward(g)
+    two.backward(g)
+    assert trained[0].grad.tobytes() == trained[1].grad.tobytes()
 
 
 def test_what_is_fused():

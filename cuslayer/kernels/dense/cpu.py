@@ -15,15 +15,20 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense import subsets
-from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_neighbours, sum_rows
+from cuslayer.kernels.dense.product import Product
+from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_more_rows, sum_neighbours, sum_rows
 from cuslayer.kernels.host.blas import matmul
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column, list_words
+from cuslayer.operations.base import DeferredGradient
 
 # More spikes than any row has: all rows are walked.
 _ENDLESS = 1 << 62
 # Additions that take some tens of microseconds, as long as it takes to wake a thread.
 _WORTH_A_THREAD = 1 << 19
+# Bytes of errors whose rows are walked together, a part of the last cache, and spikes of a column among them on average
+# at least, which are worth a load and a store of its sum.
+_WALKED_BYTES, _WORTH_A_SUM = 1 << 22, 4
 
 
 @inlined
@@ -172,15 +177,48 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     return walk_back(x, g)
 
 
+@compiled
+def _add_rows_before(
+    first: int, last: int, end: int, stop: Any, done: Any, rows: Any, errors: Any, out: Any, width: int
+) -> None:
+    """Add to columns of the gradient the rows of errors before a row `end`, four at a time, from done[column] on.
+
+    Fewer than four rows wait for those of the next part, unless the errors end: the sums are those of all at once.
+    """
+    kept = KEPT_BYTES // errors.itemsize
+    for column in range(first, last):
+        e, after = done[column], stop[column]
+        if end * width < errors.size:
+            after = e
+            while after + 4 <= stop[column] and rows[after + 3] < end:
+                after += 4
+        for low in range(0, width if e < after else 0, kept):
+            sum_more_rows(out, column * width + low, errors, low, width, rows, e, after, min(kept, width - low))
+        done[column] = after
+
+
 def walk_back(x: SpikeList, g: Array) -> Array:
-    """Return x' g by adding the row of g of each spike."""
-    begin, rows = by_column(x.start, x.index, x.shape[1])
-    return _walk(begin, rows, g, _ENDLESS)
+    """Return x' g by adding the row of g of each spike.
+
+    Where g is larger than the caches, a part of its rows after the other is added to all columns that have a spike
+    there, with the same bits.
+    """
+    columns, (lines, width) = x.shape[1], g.shape
+    begin, rows = by_column(x.start, x.index, columns)
+    together = max(_WALKED_BYTES // max(1, width * g.itemsize), _WORTH_A_SUM * columns * lines // max(1, x.count))
+    if lines <= 2 * together:
+        return _walk(begin, rows, g, _ENDLESS)
+    out, done = empty((columns, width), g.dtype), begin[:-1].copy()
+    out[...] = 0
+    arrays = begin[1:], done, rows, np.ascontiguousarray(g).reshape(-1), out.reshape(-1)
+    for end in range(together, lines + together, together):
+        parallel_for(_add_rows_before, columns, min(end, lines), *arrays, width, grain=32)
+    return out
 
 
-def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> Array:
-    """Return g w' in a shape; a GPU computes it where it is used."""
-    return input_adjoint(g, w).reshape(shape)
+def deferred_input_adjoint(g: Array, w: Array, shape: tuple[int, ...]) -> DeferredGradient:
+    """Return g w' in a shape, computed where it is used."""
+    return DeferredGradient(Product(g, w), shape)
 
 
 def input_adjoint(g: Array, w: Array) -> Array:

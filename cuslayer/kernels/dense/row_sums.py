@@ -56,8 +56,10 @@ class _Loop:
         builder.position_at_end(after)
 
 
-def _generate(neighbours: bool, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-    """Generate the sum of rows of so many vectors."""
+def _generate(
+    neighbours: bool, more: bool, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any
+) -> None:
+    """Generate the sum of rows of so many vectors; with `more`, and of the total before."""
     total, begin, table, table_at, stride, index, first, last, width = arguments
     p_total, p_table, p_index = (
         context.make_array(signature.args[n])(context, builder, value).data
@@ -65,6 +67,7 @@ def _generate(neighbours: bool, vectors: int, context: Any, builder: Any, signat
     )
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     zero = [ir.Constant(rows.vector, [0.0] * rows.lanes)] * vectors
+    before = rows.load(p_total, begin) if more else zero
 
     def position(e: Any, after: int = 0) -> Any:
         return builder.sext(builder.load(builder.gep(p_index, [builder.add(e, _number(after))])), _INDEX)
@@ -97,15 +100,15 @@ def _generate(neighbours: bool, vectors: int, context: Any, builder: Any, signat
         return [own, *done, *where(changes, found, add(found, some))]
 
     if neighbours:
-        values = _Loop(builder, first, last, 1, [ir.Constant(_SHORT, -1), *zero, *zero], in_group).values
+        values = _Loop(builder, first, last, 1, [ir.Constant(_SHORT, -1), *before, *zero], in_group).values
         sums = add(values[1 : vectors + 1], values[vectors + 1 :])
     else:
-        fours = _Loop(builder, first, last, 4, zero, four_rows)
+        fours = _Loop(builder, first, last, 4, before, four_rows)
         sums = _Loop(builder, fours.entry, last, 1, fours.values, one_row).values
     rows.store(sums, p_total, begin)
 
 
-def _of_any_width(neighbours: bool) -> Any:
+def _of_any_width(neighbours: bool, more: bool = False) -> Any:
     def sum_rows(
         typing_context: Any,
         total: Any,
@@ -120,7 +123,9 @@ def _of_any_width(neighbours: bool) -> Any:
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             given = context, builder, signature, arguments
-            cases = {count: partial(_generate, neighbours, count, *given) for count in range(1, _MOST_VECTORS + 1)}
+            cases = {
+                count: partial(_generate, neighbours, more, count, *given) for count in range(1, _MOST_VECTORS + 1)
+            }
             generate_cases(builder, vectors_of(builder, arguments[-1], total.dtype), cases)
             return context.get_dummy_value()
 
@@ -134,5 +139,7 @@ def _of_any_width(neighbours: bool) -> Any:
 # table that begin at table_at + index[e] stride, for e from first to last, to the row of total that begins at `begin`.
 # They have `width` numbers, KEPT_BYTES at most. Four rows are added to each other before they are added to the sum.
 sum_rows: Any = _of_any_width(False)
-# The same, but those of each INPUTS neighbours in the table are added to each other first, in ascending order.
+# The same, added to what the row of total has.
+sum_more_rows: Any = _of_any_width(False, more=True)
+# The first, but those of each INPUTS neighbours in the table are added to each other first, in ascending order.
 sum_neighbours: Any = _of_any_width(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
@@ -22,9 +22,11 @@ class OnePass:
 
     Attributes:
         groups: the number of groups of channels.
+        takes_products: whether the gradient of the spikes may be a product of matrices.
     """
 
     groups: int
+    takes_products: ClassVar[bool] = False
 
     def conv_neuron(
         self, x: SpikeList, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
@@ -93,9 +95,9 @@ def conv_pool_kernels(
     return conv_kernels(x, window, groups, exact) if pool.tiles else None
 
 
-def dense_kernels(x: SpikeList | Array, training: bool = False) -> ModuleType | None:
-    """Return the module that runs a dense layer and its neurons in one pass; None if two are needed, as in training."""
-    return dense_neuron if isinstance(x, SpikeList) and not training else None
+def dense_kernels(x: SpikeList | Array) -> ModuleType | None:
+    """Return the module that runs a dense layer of spikes and its neurons; None for numbers."""
+    return dense_neuron if isinstance(x, SpikeList) else None
 
 
 def pool_kernels(x: Array) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
@@ -29,10 +29,12 @@ class OnePass:
     Attributes:
         groups: the number of groups of channels.
         exact: whether gradients include the path through refraction.
+        takes_products: whether the gradient of the spikes may be a product of matrices.
     """
 
     groups: int
     exact: bool
+    takes_products: ClassVar[bool] = True
 
     def conv_neuron(
         self, x: PackedSpikes, steps: int, w: Array, window: Window, response: Alpha, spiking: Spiking, keep: Any
@@ -105,7 +107,7 @@ def conv_pool_kernels(
     return conv_kernels(x, window, groups, exact)
 
 
-def dense_kernels(x: PackedSpikes | Array, training: bool = False) -> ModuleType | None:
+def dense_kernels(x: PackedSpikes | Array) -> ModuleType | None:
     """Return the module that runs a dense layer and its neurons in one pass; None if two are needed."""
     return gpu_dense if isinstance(x, PackedSpikes) else None
 

@@ -7,7 +7,8 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
-from cuslayer.operations.base import numeric
+from cuslayer.kernels.host.memory import empty
+from cuslayer.operations.base import numeric_type
 
 
 def error(
@@ -23,15 +24,20 @@ def error(
     ``e = a + count_scale (count - desired) / R`` in the region of R steps (without a if piecewise), ``e = a`` outside
     of it, with a the response to the spikes outside. The desired counts are an array (N, ...), or those of classes.
     """
-    s = numeric(s)
     first, last = region
+    dtype = numeric_type(s.dtype)
     if isinstance(desired, ClassCounts):
         desired = _by_class(desired, s.shape[2])
-    e = _outside(s, first, last, response)
-    counts = (s[first:last].sum(axis=0) - desired.astype(s.dtype)) / (last - first) * s.dtype.type(count_scale)
-    e[first:last] = counts if piecewise else e[first:last] + counts
-    dt = s.dtype.type(response.dt)
-    return np.asarray((e * e).sum() * (dt / 2), dtype=s.dtype), e
+    counts = s[first:last].sum(axis=0, dtype=dtype) - desired.astype(dtype)
+    counts = counts / (last - first) * dtype.type(count_scale)
+    if last - first == len(s):
+        e = empty(s.shape, dtype)
+        e[...] = counts
+    else:
+        e = _outside(s, first, last, response)
+        e[first:last] = counts if piecewise else e[first:last] + counts
+    squares = np.multiply(e, e, out=empty(e.shape, dtype))
+    return np.asarray(squares.sum() * (dtype.type(response.dt) / 2), dtype=dtype), e
 
 
 def _by_class(desired: ClassCounts, classes: int) -> Array:
@@ -42,15 +48,14 @@ def _by_class(desired: ClassCounts, classes: int) -> Array:
 
 
 def _outside(s: Array, first: int, last: int, response: Alpha | Sampled) -> Array:
-    """Return the response to the spikes outside the steps [first, last), in the type of s (T, ...)."""
-    if last - first == len(s):
-        return np.zeros_like(s)
+    """Return the response to the spikes outside the steps [first, last), in the type of numbers of s (T, ...)."""
     # In float32 the recurrence of a long response has an error of some 1e-6, more than the sum of the squares.
     outside = s.astype(np.float64)
     outside[first:last] = 0
-    return response.apply(cpu, outside).astype(s.dtype, copy=False)
+    return response.apply(cpu, outside).astype(numeric_type(s.dtype), copy=False)
 
 
 def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
     """Return the gradient of the spikes, ``dt g sum_k eps[k] e[t+k]``, of e (T, N, ...) and a scalar g."""
-    return response.adjoint(cpu, e * (g * e.dtype.type(response.dt)))
+    scaled = np.multiply(e, g * e.dtype.type(response.dt), out=empty(e.shape, e.dtype))
+    return response.adjoint(cpu, scaled)
