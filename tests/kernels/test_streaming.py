@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,20 @@ def sampled(x: Array, g: Array, keep: Array) -> list[Array]:
     return [*cpu.sampled_srm.sampled_spike(x, SampledSRM(neuron.response, neuron.refractory, theta=1.0).spiking)]
 
 
+def filtered(x: Array, g: Array, keep: Array) -> list[Array]:
+    w = np.linspace(1, 2, 22).reshape(2, 11).astype(x.dtype)
+    both = np.repeat(g, 2, axis=1)
+    forward = [cpu.filter_bank.forward(given, w) for given in (x, x > 0, x > 1.5)]
+    return [*forward, cpu.filter_bank.adjoint(both, w), cpu.response.fir_adjoint(g, w[0])]
+
+
+def delayed(x: Array, g: Array, keep: Array) -> list[Array]:
+    delay, near = np.arange(x.shape[1]) % 13 - 3, abs(g[0])
+    linear = cpu.delay.shift_linear(x, delay, near, near)
+    shared = cpu.response.shift(x, delay * 0 + 2)
+    return [linear, shared, cpu.response.shift(x, delay), cpu.response.shift_spikes(x > 1, delay)]
+
+
 def clipped(x: Array, g: Array, keep: Array) -> list[Array]:
     return [*cpu.optim.clip_values([x, g[0, :1]], 0.5), *cpu.optim.clip_norm([x, g[0, :1]], 0.5)]
 
@@ -91,8 +106,10 @@ def test_a_column_does_not_know_where_its_piece_begins(
         assert one[..., begin:].tobytes() == other.tobytes()
 
 
-@pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled, clipped])
-@pytest.mark.parametrize(("dtype", "shape"), [("float32", (37, 4133)), ("float64", (9, 301)), ("float32", (3, 1))])
+@pytest.mark.parametrize("results", [adaptive, leaky, srm, sampled, filtered, delayed, clipped])
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [("float32", (37, 4133)), ("float64", (9, 301)), ("float32", (20, 1040)), ("float32", (3, 1))]
+)
 def test_large_results_have_the_bits_of_small_ones(
     results: Callable[[Array, Array, Array], list[Array]],
     dtype: str,
@@ -111,13 +128,15 @@ def test_large_results_have_the_bits_of_small_ones(
 
 def test_kernels_complete_what_they_write_past_the_caches() -> None:
     """Whatever writes such rows ends with a fence: another thread may read them next."""
-    found = 0
+    found, writers = 0, ("write_row", "put", "filter_tile")
     for path in (Path(cuslayer.__file__).parent / "kernels").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and "write_row(" in ast.unparse(node.body):
+            if not isinstance(node, ast.FunctionDef) or node.name in writers:
+                continue
+            if any(re.search(rf"\b{writer}\(", ast.unparse(node.body)) for writer in writers):
                 found += 1
                 assert ast.unparse(node.body[-1]) == "fence()", f"{path.name}: {node.name}"
-    assert found >= 7
+    assert found >= 12
 
 
 def test_lines_of_large_results_are_written_past_the_caches() -> None:

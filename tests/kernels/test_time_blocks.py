@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,21 @@ from cuslayer import jit
 from cuslayer.kernels import cpu
 from cuslayer.kernels.filter_bank.cpu import adjoint_into
 
-# Steps, columns, filters and taps: chunks of 64 steps, tiles of 128 columns, blocks of 512; rounds of 8 taps and steps.
+# Steps, columns, filters and taps: rounds of 8 taps and steps, tiles of a vector of columns, blocks of 512 and of 1024.
 SIZES = [
     *((0, 5, 1, 3), (64, 0, 1, 3), (1, 1, 1, 1), (1, 17, 2, 5), (129, 33, 1, 1), (30, 15, 1, 77), (70, 65, 3, 9)),
-    *((131, 1040, 2, 70), (200, 130, 1, 150), (150, 600, 1, 77)),
+    *((131, 1040, 2, 70), (200, 130, 1, 150), (150, 600, 1, 77), (24, 32, 3, 16)),
 ]
 DELAYS = [
     *((0, 3, -2, 2), (1, 1, 0, 1), (9, 17, -20, 30), (40, 1100, 0, 20), (40, 65, -3, -2), (40, 130, -100, 100)),
-    *((70, 2100, 5, 6), (30, 0, 0, 3), (30, 64, 10**12, 10**12 + 5), (30, 64, -(10**12), 10**12)),
+    *(
+        (30, 65, -33, -28),
+        (70, 2100, 5, 6),
+        (9, 4500, -2, 7),
+        (30, 0, 0, 3),
+        (30, 64, 10**12, 10**12 + 5),
+        (30, 64, -(10**12), 10**12),
+    ),
 ]
 
 
@@ -62,6 +70,40 @@ def test_a_bank_and_its_adjoint_sum_in_the_order_of_their_taps(
         assert cpu.response.fir_adjoint(whole, w[0]).tobytes() == expected.tobytes()
         assert adjoint_into(whole, whole, w) is whole
         assert whole.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_that_are_not_finite_reach_as_far_as_the_filter(dtype: Any) -> None:
+    """Also where few numbers are not 0: an infinite one times a tap beyond the last would be NaN."""
+    x = np.zeros((200, 70), dtype)
+    x[90, 3], x[20, 69] = math.inf, math.nan
+    y = cpu.filter_bank.forward(x, taps_of(1, 5, dtype))
+    wrong = {(int(t), int(m)) for t, m in np.argwhere(~np.isfinite(y))}
+    assert wrong == {(90 + k, 3) for k in range(5)} | {(20 + k, 69) for k in range(5)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_apart_and_other_types_of_numbers(dtype: Any) -> None:
+    x, delay = np.random.default_rng(6).integers(-3, 4, (40, 2, 33)), np.arange(66) % 7
+    w, near = taps_of(2, 9, dtype), np.linspace(0, 1, 66).astype(dtype)
+    for given in (x, x.astype(np.float64), (x > 0).astype(np.int8)):
+        same = given.astype(dtype)
+        assert cpu.filter_bank.forward(given, w).tobytes() == cpu.filter_bank.forward(same, w).tobytes()
+        for g in (same, same[..., ::-1].copy()):
+            one, other = (cpu.filter_bank.weight_adjoint(it, np.tile(g, 2), (2, 9)) for it in (given, same))
+            assert one.tobytes() == other.tobytes()
+            one, other = (cpu.delay.shift_delay_adjoint(g, it, delay) for it in (given, same))
+            assert one.tobytes() == other.tobytes()
+    apart = np.repeat(x.astype(dtype), 2, axis=2)[..., ::2]
+    whole = np.ascontiguousarray(apart)
+    for call in (
+        lambda x: cpu.filter_bank.forward(x, w),
+        lambda x: cpu.filter_bank.adjoint(x, w[:1]),
+        lambda x: cpu.response.shift(x, delay),
+        lambda x: cpu.delay.shift_linear(x, delay, near, near),
+        lambda x: cpu.delay.shift_delay_adjoint(x, x, delay),
+    ):
+        assert call(apart).tobytes() == call(whole).tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -9,8 +9,12 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.host.delayed import lags_of, limits, next_chunk, table_of
+from cuslayer.kernels.host.delayed import begin_block, delayed_row, limits, stages_of
+from cuslayer.kernels.host.delayed_spikes import delayed_line, shifts_of, store_step
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
+from cuslayer.kernels.host.tiles import scratch_rows
 
 
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
@@ -30,21 +34,23 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 
 
 @compiled
-def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
+def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any, large: bool) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
-    memory, chunk, width = table_of(turn, x)
-    table = memory[0]
+    memory, width = stages_of(turn, last - first, x)
+    rows = scratch_rows(3, width, x)
     for low in range(first, last, width):
         size = min(width, last - low)
-        lags = lags_of(delay[low : low + size], steps, least)
-        weight, other = near[low : low + size], far[low : low + size]
-        for t in range(-chunk, steps, chunk):
-            next_chunk(memory, turn, x, t, least, low, low + size, lags)
-            for k in range(min(chunk, steps - t) if t >= 0 else 0):
-                now, before, out = table[1 + k, :size], table[k, :size], y[t + k, low : low + size]
+        weight, other, out = near[low : low + size], far[low : low + size], rows[2, :size]
+        rows[:2] = 0
+        for t in range(begin_block(memory, delay[low : low + size], steps, least), steps):
+            now, before = rows[t % 2], rows[1 - t % 2]
+            delayed_row(now, memory, x, t, least, low, low + size)
+            if t >= 0:
                 for j in range(size):
                     out[j] = weight[j] * now[j] + other[j] * before[j]
+                write_row(y[t, low : low + size], out, large)
+    fence()
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
@@ -54,7 +60,8 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     ``-delay - 1`` as the delay, and near and far exchanged.
     """
     y = empty(x.shape, x.dtype)
-    parallel_for(_shift_linear, columns(x).shape[1], columns(x), delay, near, far, columns(y), grain=GRAIN)
+    arrays = np.ascontiguousarray(columns(x)), delay, near, far, columns(y)
+    parallel_for(_shift_linear, delay.size, *arrays, is_large(y), grain=GRAIN)
     return y
 
 
@@ -62,19 +69,47 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
     steps = g.shape[0]
     least, turn = limits(delay[first:last], steps)
-    memory, chunk, width = table_of(turn, g)
-    table = memory[0]
+    memory, width = stages_of(turn, last - first, g)
+    rows = scratch_rows(2, width, g)
     for low in range(first, last, width):
         size = min(width, last - low)
-        lags = lags_of(delay[low : low + size], steps, least)
         sums = y[low : low + size]
         sums[:] = 0
-        for t in range(-chunk, steps, chunk):
-            next_chunk(memory, turn, x, t, least, low, low + size, lags)
-            for k in range(min(chunk, steps - t) if t >= 0 else 0):
-                now, before, error = table[1 + k, :size], table[k, :size], g[t + k, low : low + size]
+        rows[:] = 0
+        for t in range(begin_block(memory, delay[low : low + size], steps, least), steps):
+            now, before = rows[t % 2], rows[1 - t % 2]
+            delayed_row(now, memory, x, t, least, low, low + size)
+            if t >= 0:
+                error = g[t, low : low + size]
                 for j in range(size):
                     sums[j] += error[j] * (before[j] - now[j])
+
+
+@compiled
+def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
+    steps, wide = g.shape[0], wide_of(g.shape[0], last - first)
+    words = words_memory(steps, wide)
+    line, rows = np.empty(wide, np.uint64), np.empty((2, wide), np.uint8)
+    for low in range(first, last, wide):
+        high = min(low + wide, last)
+        read_words(words, x, low, high)
+        back, right = shifts_of(delay[low:high], steps, wide)
+        sums = y[low:high]
+        sums[:] = 0
+        for begin in range(-WORD, steps, WORD):
+            delayed_line(line, words, begin, back, right)
+            for i in range(max(-1 - begin, 0), min(WORD, steps - begin)):
+                now, before = rows[i % 2], rows[1 - i % 2]
+                store_step(now, line, i)
+                if begin + i >= 0:
+                    _add_changes(sums, g[begin + i, low:high], before.view(np.int8), now.view(np.int8))
+
+
+@compiled
+def _add_changes(sums: Any, error: Any, before: Any, now: Any) -> None:
+    """Add to sums the products of errors and of what changes from one row of spikes to another."""
+    for j in range(sums.size):
+        sums[j] += error[j] * sums.dtype.type(before[j] - now[j])
 
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
@@ -83,5 +118,10 @@ def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     g is (T, ...), x spikes or numbers of its shape, delay (columns,) int64. It is the gradient of a delay, in steps.
     """
     y = np.empty(columns(g).shape[1], g.dtype)
-    parallel_for(_shift_delay_adjoint, y.size, columns(g), columns(x), delay, y, grain=GRAIN)
+    if x.dtype == bool:
+        of_bytes = columns(x.view(np.uint8))
+        parallel_for(_shift_delay_adjoint_of_spikes, y.size, columns(g), of_bytes, delay, y, grain=GRAIN)
+    else:
+        numbers = np.ascontiguousarray(columns(x), g.dtype)
+        parallel_for(_shift_delay_adjoint, y.size, columns(g), numbers, delay, y, grain=GRAIN)
     return y

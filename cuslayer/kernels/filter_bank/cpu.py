@@ -14,16 +14,19 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
-from cuslayer.kernels.filter_bank.events import chunk_of, columns_memory, is_busy, scatter_columns
+from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
+from cuslayer.kernels.filter_bank.events import add_taps, are_finite, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
-from cuslayer.kernels.host.bits import trailing_zeros
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.simd import load_bits
+from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
+from cuslayer.kernels.host.streaming import is_large
 from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
 # The least number of columns of a part that one thread computes.
 _GRAIN = 128
+# The least steps of a chunk of the taps' gradient.
+_CHUNK = 64
 
 
 @compiled
@@ -36,20 +39,35 @@ def _output_columns(low: int, high: int, i: int, channels: int, filters: int) ->
 
 
 @compiled
-def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -> None:
+def _filter_events(
+    x: Any, low: int, high: int, w: Any, y: Any, channels: int, large: bool, words: Any, memory: Any
+) -> bool:
+    """Filter the columns [low, high) of x number by number that is not 0; return False if one is not finite."""
+    read_words(words, x, low, high)
+    found = list_spikes(words, x, low, w)
+    finite = are_finite(found[2])
+    for i in range(len(w) if finite else 0):
+        targets = _output_columns(low, high, i, channels, len(w))
+        add_taps(words, found, high - low, w[i], y, targets, large, memory)
+    return finite
+
+
+@compiled
+def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int, large: bool) -> None:
     filters, taps = w.shape
-    reach = min(taps, x.shape[0])
-    of_tiles, of_columns = tiles(reach, w), columns_memory(reach, w)
-    for low in range(first, last, WIDE):
-        high = min(low + WIDE, last)
-        sources = _output_columns(low, high, 0, channels, 1)
-        busy = is_busy(x, low, high)
-        for i in range(filters):
-            targets = _output_columns(low, high, i, channels, filters)
-            if busy:
-                filter_columns(x, sources, w[i], y, targets, False, False, of_tiles)
-            else:
-                scatter_columns(x, low, high, w[i], y, targets, of_columns)
+    wide = min(whole_words(max(last - first, 1)), WIDE_OF_EVENTS)
+    of_tiles, of_columns = tiles(min(taps, x.shape[0]), w), columns_memory(wide, w)
+    words = words_memory(x.shape[0], wide)
+    for begin in range(first, last, wide):
+        end = min(begin + wide, last)
+        if not is_busy(x, begin, end) and _filter_events(x, begin, end, w, y, channels, large, words, of_columns):
+            continue
+        for low in range(begin, end, WIDE):
+            high = min(low + WIDE, end)
+            sources = _output_columns(low, high, 0, channels, 1)
+            for i in range(filters):
+                targets = _output_columns(low, high, i, channels, filters)
+                filter_columns(x, sources, w[i], y, targets, False, False, large, of_tiles)
 
 
 def forward(x: Array, w: Array) -> Array:
@@ -58,18 +76,19 @@ def forward(x: Array, w: Array) -> Array:
     ``y[t, ..., i C + c] = sum_k w[i, k] x[t-k, ..., c]``.
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
-    flat = columns(_numbers(x))
-    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], grain=_GRAIN)
+    flat = _numbers(x, w)
+    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], is_large(y), grain=_GRAIN)
     return y
 
 
-def _numbers(x: Array) -> Array:
-    """Return booleans as integers, which a loop over several of them needs to be SIMD."""
-    return x.view(np.uint8) if x.dtype == bool else x
+def _numbers(x: Array, like: Array) -> Array:
+    """Return x (T, ...) as a contiguous matrix of a type, or of bytes if it is booleans."""
+    flat = np.ascontiguousarray(columns(x))
+    return flat.view(np.uint8) if x.dtype == bool else flat.astype(like.dtype, copy=False)
 
 
 @compiled
-def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int) -> None:
+def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int, large: bool) -> None:
     filters, taps = w.shape
     memory = tiles(min(taps, g.shape[0]), g)
     for low in range(first, last, WIDE):
@@ -77,7 +96,9 @@ def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels
         targets = _output_columns(low, high, 0, channels, 1)
         for i in range(filters):
             sources = _output_columns(low, high, i, channels, filters)
-            filter_columns(g, sources, w[i], y, targets, True, i > 0, memory)
+            # What the next filter reads stays in a cache.
+            past = large and i == filters - 1
+            filter_columns(g, sources, w[i], y, targets, True, i > 0, past, memory)
 
 
 def adjoint(g: Array, w: Array) -> Array:
@@ -87,7 +108,10 @@ def adjoint(g: Array, w: Array) -> Array:
 
 def adjoint_into(y: Array, g: Array, w: Array) -> Array:
     """Write `adjoint` to y and return it; where there is one filter, y may be g."""
-    parallel_for(_filter_bank_adjoint, columns(y).shape[1], columns(g), w, columns(y), y.shape[-1], grain=_GRAIN)
+    flat, target = np.ascontiguousarray(columns(g)), columns(y)
+    # What was just read is in a cache.
+    large = is_large(y) and not np.may_share_memory(y, g)
+    parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], large, grain=_GRAIN)
     return y
 
 
@@ -97,22 +121,22 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
     steps, wide = x.shape
     filters, taps = parts.shape[1:]
     count = min(taps, steps)
-    chunk = chunk_of(count)
+    chunk = max(_CHUNK, (count + LANES - 1) // LANES * LANES)
     # The errors of a chunk of steps and of those that the filter reaches from there.
     length = 2 * chunk
-    errors, rows = scratch(WIDE * length, g), scratch(LANES * WIDE, g)
-    values, totals = np.empty((WIDE, chunk), g.dtype), scratch(chunk, g)
-    which, found = np.empty((WIDE, chunk), np.int32), np.empty(WIDE, np.int64)
-    one, marks = np.uint64(1), np.zeros(WIDE, np.uint8)
-    lanes = REGISTER_BYTES // g.itemsize
-    vectors = chunk // lanes
+    errors, rows, totals = scratch(WIDE * length, g), scratch(LANES * WIDE, g), scratch(chunk, g)
+    of_words, lanes = min(whole_words(wide), WIDE), REGISTER_BYTES // g.itemsize
+    words, vectors = words_memory(steps, of_words), chunk // lanes
     for part in range(first, last):
         parts[part] = 0
         low, high = part * WIDE, min((part + 1) * WIDE, wide)
-        marks[:] = 0
+        read_words(words, x, low, high)
+        begins, which, values = list_spikes(words, x, low, g)
         for i in range(filters):
             sources = _output_columns(low, high, i, channels, filters)
             totals[:] = 0
+            reached = begins[:-1].copy()
+            passed = reached.copy()
             for begin in range(0, steps, chunk):
                 if begin:
                     for j in range(sources.size):
@@ -127,24 +151,15 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                             row[: sources.size] = 0
                     for j in range(0, sources.size, LANES):
                         transpose(errors, j * length + n, length, rows, j, WIDE)
-                found[:] = 0
-                for s in range(begin, min(begin + chunk, steps)):
-                    inputs = x[s, low:high]
-                    for j in range(inputs.size):
-                        marks[j] = inputs[j] != 0
-                    for n in range(0, inputs.size, 64):
-                        word = load_bits(marks, n)
-                        while word:
-                            j = n + trailing_zeros(word)
-                            word &= word - one
-                            which[j, found[j]] = s - begin
-                            values[j, s - begin] = inputs[j]
-                            found[j] += 1
+                count_spikes(reached, words, begin, begin + chunk)
                 # A sum of its own for each column: longer ones would lose digits.
                 for j in range(sources.size):
-                    for v in range(0, vectors, MOST_VECTORS):
-                        at, count_of = j * length + v * lanes, min(MOST_VECTORS, vectors - v)
-                        add_products(totals, v * lanes, which[j], found[j], values[j], errors, at, count_of)
+                    place = place_of(j, of_words)
+                    first_of, found = passed[place], reached[place] - passed[place]
+                    for v in range(0, vectors if found else 0, MOST_VECTORS):
+                        at, count_of = j * length + v * lanes - begin, min(MOST_VECTORS, vectors - v)
+                        add_products(totals, v * lanes, which, first_of, found, 1, values, errors, at, count_of)
+                passed[:] = reached
             parts[part, i, :count] = totals[:count]
 
 
@@ -153,7 +168,7 @@ def weight_adjoint(x: Array, g: Array, shape: tuple[int, int]) -> Array:
 
     x is (T, ..., C), spikes or numbers, g (T, ..., F C).
     """
-    flat = columns(_numbers(x))
+    flat = _numbers(x, g)
     parts = np.empty((math.ceil(flat.shape[1] / WIDE), *shape), g.dtype)
     parallel_for(_filter_bank_weight_adjoint, len(parts), flat, columns(g), parts, x.shape[-1], grain=1)
     return parts.sum(axis=0)

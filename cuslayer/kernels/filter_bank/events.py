@@ -1,34 +1,27 @@
-"""Filters of signals that are mostly 0, as spikes are: a signal's columns are visited where they are not.
+"""Filters of signals that are mostly 0, as spikes are: for each column, the taps behind each spike are added.
 
-The numbers of a column lie beside each other in scratch memory, so that a loop over the taps is SIMD; a few steps at a
-time are transposed from and to the rows of arrays.
+The sums of some steps of a column stay in registers while its spikes are visited; a few steps at a time are transposed
+to the rows of arrays.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cuslayer.jit import compiled
-from cuslayer.kernels.filter_bank.direct import WIDE, put
-from cuslayer.kernels.host.bits import trailing_zeros
-from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
+from cuslayer.kernels.filter_bank.direct import put
+from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
+from cuslayer.kernels.host.spike_words import WORD, count_spikes
+from cuslayer.kernels.host.streaming import fence
+from cuslayer.kernels.host.tiles import LANES, scratch, transpose
+from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
-# Numbers whose marks are a word.
-_WORD = 8
-# The least number of steps of a chunk.
-_CHUNK = 64
+# Columns of a block: memory is written in longer pieces than by direct sums.
+WIDE = 1024
 # Signals with more numbers that are not 0 than this are faster as direct sums.
 _BUSY = 0.25
 # One step in so many is looked at to decide.
 _SAMPLED = 7
-
-
-@compiled
-def chunk_of(taps: int) -> int:
-    """Return the steps of a chunk: a multiple of LANES, no less than what a filter of so many taps adds behind it."""
-    return max(_CHUNK, (taps + LANES - 1) // LANES * LANES)
 
 
 @compiled
@@ -44,54 +37,67 @@ def is_busy(x: Any, low: int, high: int) -> bool:
 
 
 @compiled
-def mark(words: Any, row: Any) -> None:
-    """Set byte j of the words to whether number j of a row is not 0, and those behind the row to 0."""
-    marks = words.view(np.uint8)
-    marks[row.size // _WORD * _WORD :][:_WORD] = 0
-    for j in range(row.size):
-        marks[j] = row[j] != 0
+def _chunk_of(like: Any) -> int:
+    """Return the steps of a chunk: those whose sums are in registers at once, and a multiple of LANES."""
+    return max(MOST_VECTORS * (REGISTER_BYTES // like.itemsize) // LANES, 1) * LANES
 
 
 @compiled
-def columns_memory(taps: int, like: Any) -> Any:
-    """Return scratch memory for `scatter_columns` with filters of so many taps."""
-    return scratch(WIDE * (2 * chunk_of(taps) + 2 * LANES), like)
+def columns_memory(wide: int, like: Any) -> Any:
+    """Return scratch memory for `add_taps` of so many columns, in the type of an array."""
+    return scratch(wide * (_chunk_of(like) + 2 * LANES), like)
 
 
 @compiled
-def scatter_columns(x: Any, low: int, high: int, taps: Any, y: Any, targets: Any, memory: Any) -> None:
-    """Filter the columns [low, high) of x into the columns `targets` of y: ``y[t] = sum_k taps[k] x[t-k]``.
+def are_finite(values: Any) -> bool:
+    """Return whether all values are finite: one that is not makes NaN of a product with 0."""
+    zero, wrong = values.dtype.type(0), 0
+    for i in range(values.size):
+        wrong += values[i] - values[i] != zero
+    return wrong == 0
 
-    Time runs backward, so that each sum begins with tap 0. What the inputs of a chunk of steps add to those behind it
-    is complete but for the inputs of the chunks before.
+
+@compiled
+def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any, large: bool, memory: Any) -> None:
+    """Filter numbers that are not 0 into columns of y: ``y[t] = sum_k taps[k] x[t-k]``.
+
+    Each sum begins with tap 0: the last spike that reaches a step comes first.
+
+    Args:
+        words: those of the columns x, see `read_words`.
+        spikes: what `list_spikes` returns for them.
+        size: the number of columns.
+        taps: the filter (K,).
+        y: (T, ...).
+        targets: as many columns of y, ascending.
+        large: y is written past the caches.
+        memory: see `columns_memory`.
     """
-    steps, size = x.shape[0], high - low
-    count = min(taps.size, steps)
-    chunk = chunk_of(count)
-    length = 2 * chunk + LANES
-    sums, out = memory[: WIDE * length], memory[WIDE * length :]
-    sums[:] = 0
-    words, one = np.zeros(WIDE // _WORD + 1, np.uint64), np.uint64(1)
-    for begin in range((steps - 1) // chunk * chunk, -1, -chunk):
-        for s in range(min(begin + chunk, steps) - 1, begin - 1, -1):
-            row = x[s, low:high]
-            mark(words, row)
-            for i in range((size + _WORD - 1) // _WORD):
-                word = words[i]
-                while word:
-                    j = i * _WORD + trailing_zeros(word) // 8
-                    word &= word - one
-                    value, run = taps.dtype.type(row[j]), sums[j * length + s - begin :][:count]
-                    for k in range(count):
-                        run[k] += value * taps[k]
-        # Sums 0 .. count - 2 of a column lack the inputs of the chunk before.
-        end = min(chunk + count - 1, steps - begin)
-        for n in range(count - 1 if begin else 0, end, LANES):
+    (begins, which, values), wide = spikes, words.shape[1]
+    steps, chunk, squares = y.shape[0], _chunk_of(y), wide // WORD
+    count, vectors = min(taps.size, steps), chunk * y.itemsize // REGISTER_BYTES
+    # An odd number of cache lines: the columns fall into different places of a cache.
+    length = chunk + LANES
+    sums, out = memory[: wide * length], memory[wide * length :]
+    # Before the first tap, and behind the last, nothing is added.
+    padded = scratch(count + 2 * chunk, y)
+    padded[chunk : chunk + count] = taps[:count]
+    # For each column, the first spike that reaches the chunk, and the first that is after it.
+    first, last = begins[:-1].copy(), begins[:-1].copy()
+    for begin in range(0, steps, chunk):
+        sums[:] = 0
+        count_spikes(first, words, begin - chunk - count + 1 if begin else 0, begin - count + 1)
+        count_spikes(last, words, begin, begin + chunk)
+        for place in range(wide):
+            found = last[place] - first[place]
+            m = place % squares * WORD + place // squares
+            for v in range(0, vectors if found else 0, MOST_VECTORS):
+                at, many = v * REGISTER_BYTES // y.itemsize, min(MOST_VECTORS, vectors - v)
+                to, tap = m * length + at, chunk + begin + at
+                add_products(sums, to, which, last[place] - 1, found, -1, values, padded, tap, many)
+        for n in range(0, min(chunk, steps - begin), LANES):
             for group in range(0, size, LANES):
-                transpose(out, group, WIDE, sums, group * length + n, length)
-            for i in range(min(LANES, end - n)):
-                put(y, begin + n + i, targets, out[i * WIDE :])
-        for j in range(size if begin else 0):
-            column = sums[j * length : (j + 1) * length]
-            copy(column[chunk : chunk + count - 1], column)
-            column[:chunk] = 0
+                transpose(out, group, wide, sums, group * length + n, length)
+            for i in range(min(LANES, steps - begin - n)):
+                put(y, begin + n + i, targets, out[i * wide : (i + 1) * wide], large)
+    fence()

@@ -1,12 +1,9 @@
-"""Some steps at a time of a block of columns, each of which has its own delay.
+"""Rows of a block of columns, each of which has its own delay, step after step.
 
-A column's delay is a distance in time, so its steps lie beside each other here: a square of 16 steps of 16 columns is
-transposed in registers, and 16 steps of a delayed column are one load, wherever they begin. Another transpose makes
-rows of these. Number by number, the same takes several times as long. What a block needs is in three arrays:
-
-    signal   (columns, length)     the steps that delays reach back to, and then those of a chunk
-    table    (1 + chunk, columns)  the delayed signal at the step before the chunk and at the steps of the chunk
-    rows     (16, columns)         16 steps of the signal as it is
+A delay is a sum of powers of two. Each has a stage: a column whose delay has this bit gets the number that came to the
+stage so many steps before, any other one the number that comes now. A stage keeps as many rows as its power of two; the
+row that comes takes the place of the one that leaves. That is one load, one store and a choice of two vectors for each
+stage, in order of memory. Number by number, the same takes several times as long.
 """
 
 from __future__ import annotations
@@ -14,16 +11,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.tiles import LANES, copy, gather, scratch, transpose
+from cuslayer.kernels.host.loops import generate_loop
+from cuslayer.kernels.host.simd import VECTOR_BYTES
+from cuslayer.kernels.host.streaming import request
+from cuslayer.kernels.host.tiles import copy, scratch
 
-# Bytes of these arrays, half of the second-level cache, unless that were too few columns.
+# Bytes of the rows of all stages, half of the second-level cache, unless that were too few columns.
 _BYTES = 1 << 19
-_MOST_COLUMNS = 256
+# Columns of a block: with more, memory is read and written in longer pieces.
+_MOST_COLUMNS = 2048
 _LEAST_COLUMNS = 64
-# Steps of a chunk, unless more delays are to be reached.
-_STEPS = 64
+# Vectors that pass the stages together.
+_PAIR = 2
+# Lines of the row after the next that are asked for: those that follow, the processor expects.
+_LINES = 8
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 @compiled
@@ -39,65 +46,108 @@ def limits(delay: Any, steps: int) -> tuple[int, int]:
 
 
 @compiled
-def _whole(steps: int) -> int:
-    """Return a number of steps as a multiple of LANES."""
-    return (steps + LANES - 1) // LANES * LANES
-
-
-@compiled
-def table_of(turn: int, like: Any) -> tuple[Any, int, int]:
-    """Return the three arrays for `turn` delays, in the type of an array, the steps of a chunk, and those of a block.
+def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
+    """Return the memory of a block for `turn` delays, in the type of an array, and how many of the columns it has.
 
     Returns:
-        ``(table, signal, rows), chunk, width``: width is the columns of a block.
+        ``(rows, given, lags, places), width``: the rows of all stages, a row of input, the delay of each column beyond
+        the least, and where the row of each stage is.
     """
-    chunk = max(_STEPS, _whole(turn))
-    # An odd number of cache lines: the columns fall into different places of a cache.
-    length = chunk + _whole(turn)
-    length += LANES if length // LANES % 2 == 0 else 0
-    fit = _BYTES // ((length + 1 + chunk + LANES) * like.itemsize) // _LEAST_COLUMNS * _LEAST_COLUMNS
-    width = min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS)
-    table = scratch((1 + chunk) * width, like).reshape(1 + chunk, width)
-    signal = scratch(width * length, like).reshape(width, length)
-    return (table, signal, scratch(LANES * width, like).reshape(LANES, width)), chunk, width
+    count = 0
+    while 1 << count < turn:
+        count += 1
+    before = (1 << count) - 1
+    fit = _BYTES // (max(before, 1) * like.itemsize) // _LEAST_COLUMNS * _LEAST_COLUMNS
+    whole = max((columns + _LEAST_COLUMNS - 1) // _LEAST_COLUMNS, 1) * _LEAST_COLUMNS
+    width = min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, whole)
+    lags = scratch(width, np.empty(0, np.int32))
+    return (scratch(before * width, like), scratch(width, like), lags, np.zeros(count, np.int64)), width
 
 
 @compiled
-def lags_of(delay: Any, steps: int, least: int) -> Any:
-    """Return how many steps more than the least each column is delayed, with zeros up to a multiple of LANES."""
-    lags = np.zeros(_whole(delay.size), np.int64)
+def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
+    """Take the columns with these delays as a block; return the step, 0 or before, from which on `delayed_row` runs.
+
+    From there, step -1 has what is before step 0.
+    """
+    rows, given, lags, _ = memory
+    rows[:], given[:], lags[:] = 0, 0, 0
+    turn = 1
     for j in range(delay.size):
         lags[j] = min(max(delay[j], -steps - 1), steps) - least
-    return lags
+        turn = max(turn, lags[j] + 1)
+    return min(max(least, -turn), 0)
+
+
+def _pass_stages(typing_context: Any, out: Any, x: Any, at: Any, rows: Any, lags: Any, places: Any, pairs: Any) -> Any:
+    """Pass the vectors from x[at] on through all stages to `out`, _PAIR at a time; all arrays are flat."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = out.dtype.bitwidth // 8
+        lanes = VECTOR_BYTES // size
+        vector, whole = (ir.VectorType(kind, lanes) for kind in (context.get_value_type(out.dtype), _I32))
+        arrays = [context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 1, 3, 4, 5)]
+        p_out, p_x, p_rows, p_lags, p_places = (array.data for array in arrays)
+        stages = builder.extract_value(arrays[-1].shape, 0)
+
+        def pointer(data: Any, place: Any, kind: Any) -> Any:
+            return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
+
+        def one_pair(turn: Any, _: list[Any]) -> list[Any]:
+            first = builder.mul(turn, ir.Constant(_I64, _PAIR * lanes))
+            columns = [builder.add(first, ir.Constant(_I64, n * lanes)) for n in range(_PAIR)]
+            given = [builder.load(pointer(p_x, builder.add(arguments[2], c), vector), align=size) for c in columns]
+            left = [builder.load(pointer(p_lags, c, whole), align=4) for c in columns]
+
+            def one_stage(stage: Any, variables: list[Any]) -> list[Any]:
+                found, following, begin = variables[:_PAIR], [], builder.load(builder.gep(p_places, [stage]))
+                for column, now, bits in zip(columns, found, variables[_PAIR:], strict=True):
+                    place = pointer(p_rows, builder.add(begin, column), vector)
+                    earlier = builder.load(place, align=VECTOR_BYTES)
+                    builder.store(now, place, align=VECTOR_BYTES)
+                    following.append(
+                        builder.select(builder.trunc(bits, ir.VectorType(ir.IntType(1), lanes)), earlier, now)
+                    )
+                one = ir.Constant(whole, [1] * lanes)
+                return following + [builder.lshr(bits, one) for bits in variables[_PAIR:]]
+
+            found = generate_loop(builder, stages, given + left, one_stage)
+            for column, now in zip(columns, found[:_PAIR], strict=True):
+                builder.store(now, pointer(p_out, column, vector), align=VECTOR_BYTES)
+            return []
+
+        generate_loop(builder, arguments[6], [], one_pair)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.none(out, x, i, rows, lags, places, i), generate
+
+
+_pass: Any = intrinsic(_pass_stages)
 
 
 @compiled
-def next_chunk(memory: Any, turn: int, x: Any, t: int, least: int, low: int, high: int, lags: Any) -> None:
-    """Write the delayed columns [low, high) of x at the steps of the chunk that begins at t to the table.
+def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, high: int) -> None:
+    """Write the delayed columns [low, high) of x at step t to the front of a row, which begins at a cache line.
 
-    Outside of its steps x is 0. The first chunk begins at ``t = -chunk``. It has no step of the result, only what the
-    next one reaches back to: the signal, and the row before.
+    Steps come one after the other, see `begin_block`. Outside of its steps x (T, columns), contiguous, is 0.
     """
-    table, signal, rows = memory
-    chunk, size, length, width = len(table) - 1, high - low, signal.shape[1], rows.shape[1]
-    flat, columns, squares = table.reshape(table.size), signal.reshape(signal.size), rows.reshape(rows.size)
-    copy(table[0, :size], table[chunk, :size])
-    # Of the last chunk, only the steps of x are needed; of the first, those that are reached.
-    begin, end = chunk - _whole(turn) if t < 0 else 0, min(chunk, x.shape[0] - t)
-    for j in range(size):
-        for k in range(turn - 1):
-            signal[j, k] = signal[j, k + chunk]
-    for n in range(begin, end, LANES):
-        for i in range(LANES):
-            if 0 <= t + n + i - least < x.shape[0]:
-                copy(rows[i, :size], x[t + n + i - least, low:high])
-            else:
-                rows[i] = 0
-        for j in range(0, size, LANES):
-            transpose(columns, j * length + turn - 1 + n, length, squares, j, width)
-    starts = np.empty(lags.size, np.int64)
-    for j in range(lags.size):
-        starts[j] = j * length + turn - 1 - lags[j]
-    for n in range(chunk - LANES if t < 0 else 0, end, LANES):
-        for j in range(0, size, LANES):
-            gather(flat, (1 + n) * width + j, width, columns, n, starts[j:])
+    rows, given, lags, places = memory
+    steps, width, wide, size, now = x.shape[0], lags.size, x.shape[1], high - low, t - least
+    for stage in range(places.size):
+        before = (1 << stage) - 1
+        places[stage] = (before + (t & before)) * width
+    lanes = VECTOR_BYTES // x.itemsize
+    many = _PAIR * lanes
+    flat, pairs = x.reshape(x.size), (size + many - 1) // many
+    if now + 2 < steps:
+        for n in range(0, min(_LINES * lanes, size), lanes):
+            request(flat, (now + 2) * wide + low + n)
+    if 0 <= now < steps and size % many == 0:
+        _pass(out, flat, now * wide + low, rows, lags, places, pairs)
+        return
+    if 0 <= now < steps:
+        copy(given[:size], x[now, low:high])
+    else:
+        given[:] = 0
+    _pass(out, given, 0, rows, lags, places, pairs)

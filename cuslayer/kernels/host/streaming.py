@@ -86,14 +86,14 @@ def _request_line(typing_context: Any, x: Any, at: Any) -> Any:
     return types.none(x, types.intp), generate
 
 
-_request: Any = intrinsic(_request_line)
+request: Any = intrinsic(_request_line)
 
 
 @compiled
 def prefetch(row: Any) -> None:
     """Ask for a row that is read soon."""
     for j in range(0, row.size, VECTOR_BYTES // row.itemsize):
-        _request(row, j)
+        request(row, j)
 
 
 @compiled

@@ -58,49 +58,26 @@ def _exchange(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _square(context: Any, builder: Any, signature: Any, arguments: Any, source_of: Any) -> Any:
-    """Generate the transpose of the vectors of array 3 at the places ``source_of(i)`` to array 0, rows 2 apart."""
-    number = context.get_data_type(signature.args[0].dtype)
-    vector, size = ir.VectorType(number, LANES), context.get_abi_sizeof(number)
-
-    def pointer(array: int, place: Any) -> Any:
-        data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
-        return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
-
-    rows = _exchange(builder, [builder.load(pointer(3, source_of(i)), align=size) for i in range(LANES)])
-    _, to, by, *_ = arguments
-    for i in range(LANES):
-        place = builder.add(to, builder.mul(by, ir.Constant(by.type, i)))
-        builder.store(rows[i], pointer(0, place), align=size)
-    return context.get_dummy_value()
-
-
 def _transpose(typing_context: Any, target: Any, at: Any, step: Any, source: Any, begin: Any, stride: Any) -> Any:
     """Set ``target[at + step i + j]`` to ``source[begin + stride j + i]``, i and j < LANES, of arrays with one axis."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        off, apart = arguments[4:]
-        places = [builder.add(off, builder.mul(apart, ir.Constant(apart.type, i))) for i in range(LANES)]
-        return _square(context, builder, signature, arguments, places.__getitem__)
+        number = context.get_data_type(signature.args[0].dtype)
+        vector, size = ir.VectorType(number, LANES), context.get_abi_sizeof(number)
+
+        def pointer(array: int, begin: Any, apart: Any, i: int) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
+            place = builder.add(begin, builder.mul(apart, ir.Constant(apart.type, i)))
+            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
+
+        _, to, by, _, off, apart = arguments
+        rows = _exchange(builder, [builder.load(pointer(3, off, apart, i), align=size) for i in range(LANES)])
+        for i in range(LANES):
+            builder.store(rows[i], pointer(0, to, by, i), align=size)
+        return context.get_dummy_value()
 
     place = types.intp
     return types.void(target, place, place, source, place, place), generate
 
 
-def _gather(typing_context: Any, target: Any, at: Any, step: Any, source: Any, begin: Any, starts: Any) -> Any:
-    """Set ``target[at + step i + j]`` to ``source[begin + starts[j] + i]``, i and j < LANES, of such arrays."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[5])(context, builder, arguments[5]).data
-
-        def place(i: int) -> Any:
-            return builder.add(arguments[4], builder.load(builder.gep(data, [ir.Constant(ir.IntType(64), i)])))
-
-        return _square(context, builder, signature, arguments, place)
-
-    place = types.intp
-    return types.void(target, place, place, source, place, starts), generate
-
-
 transpose: Any = intrinsic(_transpose)
-gather: Any = intrinsic(_gather)

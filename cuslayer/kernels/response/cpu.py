@@ -13,10 +13,12 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import Alpha, Recurrence, flushed_taps
 from cuslayer.kernels.filter_bank import cpu as bank
-from cuslayer.kernels.host.delayed import lags_of, limits, next_chunk, table_of
-from cuslayer.kernels.host.delayed_spikes import WIDE, delay_spikes, words_memory
+from cuslayer.kernels.host.delayed import begin_block, delayed_row, limits, stages_of
+from cuslayer.kernels.host.delayed_spikes import delayed_line, shifts_of, store_step
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.tiles import copy
+from cuslayer.kernels.host.spike_words import WORD, read_words, wide_of, words_memory
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
+from cuslayer.kernels.host.tiles import scratch
 from cuslayer.kernels.host.underflow import flush
 from cuslayer.operations.base import numeric, numeric_type
 
@@ -73,44 +75,48 @@ def fir_adjoint(g: Array, taps: Array) -> Array:
 
 
 @compiled
-def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+def _shift(first: int, last: int, x: Any, delay: Any, y: Any, large: bool) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
-    if turn == 1:
-        for t in range(steps):
-            if 0 <= t - least < steps:
-                copy(y[t, first:last], x[t - least, first:last])
-            else:
-                y[t, first:last] = 0
-        return
-    memory, chunk, width = table_of(turn, x)
-    table = memory[0]
+    memory, width = stages_of(turn, last - first, x)
+    row = scratch(width, x)
     for low in range(first, last, width):
         high = min(low + width, last)
-        lags = lags_of(delay[low:high], steps, least)
-        for t in range(-chunk, steps, chunk):
-            next_chunk(memory, turn, x, t, least, low, high, lags)
-            for k in range(min(chunk, steps - t) if t >= 0 else 0):
-                copy(y[t + k, low:high], table[1 + k, : high - low])
+        for t in range(begin_block(memory, delay[low:high], steps, least), steps):
+            delayed_row(row, memory, x, t, least, low, high)
+            if t >= 0:
+                write_row(y[t, low:high], row[: high - low], large)
+    fence()
 
 
 def shift(x: Array, delay: Array) -> Array:
     """Delay the columns of x (T, ...) by whole steps, delay (columns,) int64: ``y[t, m] = x[t - delay[m], m]``."""
     y = empty(x.shape, x.dtype)
-    parallel_for(_shift, columns(x).shape[1], columns(x), delay, columns(y), grain=GRAIN)
+    flat = np.ascontiguousarray(columns(x))
+    parallel_for(_shift, flat.shape[1], flat, delay, columns(y), is_large(y), grain=GRAIN)
     return y
 
 
 @compiled
-def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
-    words = words_memory(x.shape[0])
-    for low in range(first, last, WIDE):
-        delay_spikes(y, x, delay, low, min(low + WIDE, last), words)
+def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any, large: bool) -> None:
+    steps, wide = x.shape[0], wide_of(x.shape[0], last - first)
+    words = words_memory(steps, wide)
+    line, row = np.empty(wide, np.uint64), np.empty(wide, np.uint8)
+    for low in range(first, last, wide):
+        high = min(low + wide, last)
+        read_words(words, x, low, high)
+        back, right = shifts_of(delay[low:high], steps, wide)
+        for begin in range(0, steps, WORD):
+            delayed_line(line, words, begin, back, right)
+            for i in range(min(WORD, steps - begin)):
+                store_step(row, line, i)
+                write_row(y[begin + i, low:high], row[: high - low], large)
+    fence()
 
 
 def shift_spikes(x: Array, delay: Array) -> Array:
     """Delay the columns of spikes x (T, ...), booleans, as `shift` does."""
     y = empty(x.shape, bool)
     arrays = columns(x.view(np.uint8)), delay, columns(y.view(np.uint8))
-    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, grain=GRAIN)
+    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, is_large(y), grain=GRAIN)
     return y

@@ -13,10 +13,13 @@ from cuslayer.backend import Array
 from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.streaming import PIECE, fence, is_large, prefetch, write_row
+from cuslayer.kernels.host.simd import VECTOR_BYTES, load_bits
+from cuslayer.kernels.host.spike_words import WORD
+from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.underflow import flushed
 from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.sampled_srm.refraction import PAIR, refract_row, signs_of_zero
 from cuslayer.kernels.surrogate.constants import SurrogateNumbers, surrogate_numbers
 from cuslayer.kernels.surrogate.cpu import slopes
 
@@ -36,43 +39,43 @@ def _add_one(sums: Any, tap: Any, row: Any) -> None:
 
 
 @compiled
-def _add_four_where(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    """Do what `_add_four` does with rows of spikes: to choose takes less time than to make numbers of them."""
-    h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
-    # With the sign of the tap, as the product has it.
-    zero = sums.dtype.type(0)
-    z0, z1, z2, z3 = h0 * zero, h1 * zero, h2 * zero, h3 * zero
-    for j in range(sums.size):
-        total = (sums[j] + (h0 if a[j] else z0)) + (h1 if b[j] else z1)
-        sums[j] = (total + (h2 if c[j] else z2)) + (h3 if d[j] else z3)
+def _spike(
+    first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any, before: int, theta: Any, large: bool
+) -> None:
+    """The first `before` rows of s are the spikes of earlier steps; `marks` has the type of the bits of a vector."""
+    lanes = VECTOR_BYTES // a.itemsize
+    most = (min(BLOCK, last - first) + WORD - 1) // WORD * WORD
+    apart, ring, signs = most // lanes, max(taps.size - 1, 1), signs_of_zero(taps)
+    # The spikes of the last steps, twice: from each step on, those before are in order.
+    earlier = scratch(2 * ring * apart, marks)
+    sums, given, fired = scratch(most, a), scratch(most, a), scratch(most, s)
+    flat, words = a.reshape(a.size), earlier.view(np.uint64)
+    for low in range(first, last, BLOCK):
+        size = min(BLOCK, last - low)
+        for t in range(-min(before, ring), 0):
+            copy(fired[:size], s[before + t, low : low + size])
+            for n in range(0, most, WORD):
+                words[(-t % ring * most + n) // WORD] = load_bits(fired, n)
+            _repeat_row(earlier, -t % ring, ring, apart)
+        for t in range(a.shape[0]):
+            pairs, row = (size + PAIR * lanes - 1) // (PAIR * lanes), -t % ring
+            count = min(before + t + 1, taps.size)
+            if size % (PAIR * lanes):
+                copy(given[:size], a[t, low : low + size])
+                refract_row(sums, fired, given, 0, taps, count, earlier, row * apart, apart, signs[count], theta, pairs)
+            else:
+                at = t * a.shape[1] + low
+                refract_row(sums, fired, flat, at, taps, count, earlier, row * apart, apart, signs[count], theta, pairs)
+            _repeat_row(earlier, row, ring, apart)
+            write_row(s[before + t, low : low + size], fired[:size], large)
+            write_row(u[t, low : low + size], sums[:size], large)
+    fence()
 
 
 @compiled
-def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, before: int, theta: Any, large: bool) -> None:
-    """The first `before` rows of s are the spikes of earlier steps."""
-    sums = scratch(min(BLOCK, last - first), a)
-    for low in range(first, last, BLOCK):
-        high = min(low + BLOCK, last)
-        for t in range(a.shape[0]):
-            count = min(before + t + 1, taps.size)
-            for begin in range(low, high, PIECE):
-                end, k = min(begin + PIECE, high), 1
-                total, fired = sums[begin - low : end - low], s[before + t, begin:end]
-                if t + 1 < a.shape[0]:
-                    prefetch(a[t + 1, begin:end])
-                copy(total, a[t, begin:end])
-                while k + 4 <= count:
-                    at = before + t - k
-                    e0, e1, e2, e3 = s[at, begin:end], s[at - 1, begin:end], s[at - 2, begin:end], s[at - 3, begin:end]
-                    _add_four_where(total, taps, k, e0, e1, e2, e3)
-                    k += 4
-                while k < count:
-                    _add_one(total, taps[k], s[before + t - k, begin:end])
-                    k += 1
-                for j in range(end - begin):
-                    fired[j] = total[j] >= theta
-            write_row(u[t, low:high], sums[: high - low], large)
-    fence()
+def _repeat_row(earlier: Any, row: int, ring: int, apart: int) -> None:
+    """Copy a row of spikes to where it is again."""
+    copy(earlier[(row + ring) * apart : (row + ring + 1) * apart], earlier[row * apart : (row + 1) * apart])
 
 
 def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
@@ -87,8 +90,9 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
     """Return the potential (T, ...) of the input a after earlier spikes (K, ...), and all spikes (K + T, ...)."""
     u, s = empty(a.shape, a.dtype), empty((len(before) + len(a), *a.shape[1:]), bool)
     s[: len(before)] = before
-    flat, taps = columns(a), flushed_taps(spiking.refractory, a.dtype)
-    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), len(before), spiking.surrogate(a.dtype)[0]
+    flat, taps = np.ascontiguousarray(columns(a)), flushed_taps(spiking.refractory, a.dtype)
+    marks = np.empty(0, np.uint16 if a.dtype == np.float32 else np.uint8)
+    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), marks, len(before), spiking.surrogate(a.dtype)[0]
     parallel_for(_spike, flat.shape[1], *arguments, is_large(u), grain=GRAIN)
     return u, s
 

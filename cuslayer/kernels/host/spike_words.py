@@ -1,0 +1,152 @@
+"""The steps of columns of spikes as bits of words; for compiled kernels.
+
+Spikes come as rows of bytes, or of numbers that are not 0. Of a block of columns, 64 numbers of a row become a word,
+and a square of 64 such words is transposed, which makes a word of 64 steps for each column. Some squares lie beside
+each other, word by word, so that the loops are SIMD: of n squares, the word of column ``64 i + c`` is at the place
+``n c + i`` of a line. A block has a line for 64 steps, and a line of zeros on both sides of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cuslayer.jit import compiled
+from cuslayer.kernels.host.bits import number_of_ones, trailing_zeros
+from cuslayer.kernels.host.simd import load_bits
+from cuslayer.kernels.host.streaming import prefetch
+from cuslayer.kernels.host.tiles import scratch
+
+WORD = 64
+# How many rows ahead spikes are asked for, and how many of them: those that follow, the processor expects.
+_AHEAD, _FRONT = 4, 1024
+# Bytes of the words of a block, a quarter of the second-level cache, unless that were too few columns.
+_BYTES = 1 << 18
+_MOST_COLUMNS = 4096
+_LEAST_COLUMNS = 512
+# The spikes of a word that are listed without a branch for each, which none foresees.
+_MANY = 4
+
+
+@compiled
+def _exchange(line: Any, apart: int, mask: Any) -> None:
+    """Exchange the blocks of `apart` rows and bits that lie beside the diagonal of squares; mask has the lower bits."""
+    size, shift = apart * (line.size // WORD), np.uint64(apart)
+    for i in range(0, line.size, 2 * size):
+        upper, lower = line[i : i + size], line[i + size : i + 2 * size]
+        for j in range(size):
+            change = ((upper[j] >> shift) ^ lower[j]) & mask
+            upper[j] ^= change << shift
+            lower[j] ^= change
+
+
+@compiled
+def transpose_bits(line: Any) -> None:
+    """Exchange rows and bits of the squares of a line."""
+    _exchange(line, 32, np.uint64(0x00000000FFFFFFFF))
+    _exchange(line, 16, np.uint64(0x0000FFFF0000FFFF))
+    _exchange(line, 8, np.uint64(0x00FF00FF00FF00FF))
+    _exchange(line, 4, np.uint64(0x0F0F0F0F0F0F0F0F))
+    _exchange(line, 2, np.uint64(0x3333333333333333))
+    _exchange(line, 1, np.uint64(0x5555555555555555))
+
+
+@compiled
+def whole_words(count: int) -> int:
+    """Return a number of columns or steps as a multiple of 64."""
+    return (count + WORD - 1) // WORD * WORD
+
+
+@compiled
+def wide_of(steps: int, columns: int) -> int:
+    """Return how many of some columns a block has whose words stay in the second-level cache, a multiple of 64.
+
+    With more, memory is read and written in longer pieces.
+    """
+    fit = _BYTES // (whole_words(steps) // 8 + 16) // _LEAST_COLUMNS * _LEAST_COLUMNS
+    return min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, whole_words(max(columns, 1)))
+
+
+@compiled
+def words_memory(steps: int, wide: int) -> Any:
+    """Return scratch memory for the words of a block of some columns, a multiple of 64, (lines, columns)."""
+    lines = whole_words(steps) // WORD + 2
+    return scratch(lines * wide, np.empty(0, np.uint64)).reshape(lines, wide)
+
+
+@compiled
+def place_of(m: int, wide: int) -> int:
+    """Return the place of a column of a block in its lines."""
+    return m % WORD * (wide // WORD) + m // WORD
+
+
+@compiled
+def read_words(words: Any, x: Any, low: int, high: int) -> None:
+    """Write which numbers of the columns [low, high) of x (T, columns), as many as a line has at most, are not 0."""
+    steps, size, wide = x.shape[0], high - low, words.shape[1]
+    squares, row = wide // WORD, np.zeros(wide, np.uint8)
+    for begin in range(0, steps, WORD):
+        line = words[begin // WORD + 1]
+        for i in range(WORD):
+            if begin + i < steps:
+                if begin + i + _AHEAD < steps:
+                    prefetch(x[begin + i + _AHEAD, low : min(low + _FRONT, high)])
+                given = x[begin + i, low:high]
+                for j in range(size):
+                    row[j] = given[j] != 0
+                for n in range(squares):
+                    line[i * squares + n] = load_bits(row, n * WORD)
+            else:
+                line[i * squares : (i + 1) * squares] = 0
+        transpose_bits(line)
+
+
+@compiled
+def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
+    """Add to the counts, one for each place of a line, the spikes at the steps [first, last)."""
+    all_of = np.uint64(0xFFFFFFFFFFFFFFFF)
+    for i in range(max(first, 0) // WORD, min((last + WORD - 1) // WORD, len(words) - 2)):
+        begin, end, line = max(first - i * WORD, 0), min(last - i * WORD, WORD), words[i + 1]
+        mask = (all_of << np.uint64(begin)) & (all_of >> np.uint64(WORD - end))
+        for place in range(counts.size):
+            counts[place] += number_of_ones(line[place] & mask)
+
+
+@compiled
+def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]:
+    """Return the numbers that are not 0 of the columns of x from `low` on, in ascending steps, column after column.
+
+    Args:
+        words: what `read_words` has written.
+        x: (T, columns).
+        low: the first column.
+        like: an array of the type of numbers.
+
+    Returns:
+        ``begins, steps, values``: those of the column at a place are numbers ``begins[place]`` to ``begins[place + 1]``
+        of the steps and of their values.
+    """
+    wide, lines = words.shape[1], len(words) - 2
+    begins = np.zeros(wide + 1, np.int64)
+    count_spikes(begins[1:], words, 0, lines * WORD)
+    for place in range(wide):
+        begins[place + 1] += begins[place]
+    steps, values = np.empty(begins[wide] + _MANY, np.int32), np.ones(begins[wide], like.dtype)
+    one, squares = np.uint64(1), wide // WORD
+    for place in range(wide):
+        at = begins[place]
+        for i in range(lines):
+            word = words[i + 1, place]
+            count = np.int64(number_of_ones(word))
+            # What is written behind the last spike, the next one overwrites.
+            for n in range(_MANY):
+                steps[at + n] = i * WORD + np.int64(trailing_zeros(word))
+                word &= word - one
+            for n in range(_MANY, count):
+                steps[at + n] = i * WORD + np.int64(trailing_zeros(word))
+                word &= word - one
+            at += count
+        for e in range(begins[place], at if x.itemsize > 1 else 0):
+            values[e] = x[steps[e], low + place % squares * WORD + place // squares]
+    return begins, steps, values
