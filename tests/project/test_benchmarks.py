@@ -55,6 +55,22 @@ def test_kernels(tmp_path, capsys):
     assert "`python benchmarks/kernels.py`" in page
 
 
+def test_parts(tmp_path, capsys):
+    import parts
+
+    parts.main(["--works", "mlp8", "--steps", "20", "--repeats", "1", *files(tmp_path, "p.json", "parts")])
+    found = json.loads((tmp_path / "p.json").read_text())["works"]["mlp8"]
+    assert {"spikes.cpu: pack", "optim.cpu: adam_pieces", "fused.dense_neuron: forward"} <= set(found["kernels"])
+    assert all(time > 0 for time, _ in found["kernels"].values())
+    assert found["kernels"]["spikes.cpu: pack"][1] >= 20 * 8 * 34 * 34 * 2
+    assert found["kernels"]["optim.cpu: adam_pieces"][1] >= 28 * 512 * (34 * 34 * 2 + 10)
+    page = (tmp_path / "page.md").read_text()
+    assert capsys.readouterr().out.strip() in page
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    assert [row[1].strip() for row in rows[-2:]] == ["Python, waiting", "a step"]
+    assert sum(int(row[3]) for row in rows[1:-1]) == pytest.approx(int(rows[-1][3]), abs=len(rows))
+
+
 def test_crossover(tmp_path, capsys):
     import crossover
 
