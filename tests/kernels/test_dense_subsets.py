@@ -174,7 +174,8 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
         (10, (36, 16), 0.8, 0.8 + 0.9, 2 * (10 * (2.5 + 5 + 36 * 0.2) + 480)),
         (300, (37, 17), 7.0, 7.0 + 2 * 0.9, 300 * (4 * 2.5 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 480),
         (1, (400_000, 2), 7.0, 7.0 + 0.95, 2 * (11_112 * (482.5 + 36 * 0.2) + 5 + 27)),
-        (1, (200_000, 16), 7.0, 7.0 + 1.35, 2 * (5556 * (482.5 + 36 * 0.2) + 5)),
+        (1, (200_000, 16), 0.8, 0.8 + 1.35, 2 * (5556 * (482.5 + 36 * 0.2) + 5)),
+        (1, (200_000, 16), 7.0, 7.0 + 0.95, 2 * (5556 * (482.5 + 36 * 0.2) + 5)),
         (1, (900_000, 16), 0.8, 0.8 + 1.75, 2 * (25_000 * (482.5 + 36 * 0.2) + 5)),
     ],
 )
@@ -220,3 +221,14 @@ def test_spikes_with_and_without_gradients_are_the_same(rate):
     assert trained.data.any()
     assert (trained.data == alone.data).all()
     assert (trained.data == srm(functions.dense(x, w)).data).all()
+
+
+def test_errors_past_the_caches_are_walked_in_parts_and_weights_are_not():
+    """From some size on, the share of bins above which products pay depends on it for weights alone."""
+
+    def share(rows, of_spike):
+        return subsets._break_even(2312, rows, 512, 4, of_spike) / (2312 * rows)
+
+    small, large = 4800, 19200  # of 10 and 39 MB
+    assert share(large, subsets.SORTED) == pytest.approx(share(small, subsets.SORTED), rel=0.02)
+    assert share(large, subsets.LISTED) < 0.7 * share(small, subsets.LISTED)

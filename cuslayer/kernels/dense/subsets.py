@@ -22,6 +22,7 @@ from cuslayer.kernels.spikes.cpu import WORD
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
 LISTED, SORTED = 0.8, 7.0
 _VECTOR = [(64 << 10, 0.9), (10 << 20, 0.95), (18 << 20, 1.35), (1 << 62, 1.75)]
+_IN_PARTS = 10 << 20
 # These sums: a vector of a line for each word of codes, the tables of a word for each vector and each part of the
 # lines, to write a vector of a line, more for one that is not whole, and to make the codes of a bin. And a line that is
 # walked.
@@ -81,8 +82,11 @@ def _vectors(width: int, itemsize: int) -> int:
 def _costs(rows: int, width: int, itemsize: int, shared: float, of_spike: float) -> tuple[float, float]:
     """Return what the sums of a line cost where so many lines share tables, and a spike that is walked."""
     vectors, words, part = _vectors(width, itemsize), -(-rows // _ROWS), width * itemsize % VECTOR_BYTES > 0
-    write = vectors * _WRITE + part * _WRITE_PART
-    of_vector = next(cost for most, cost in _VECTOR if rows * width * itemsize <= most)
+    write, size = vectors * _WRITE + part * _WRITE_PART, rows * width * itemsize
+    if of_spike == SORTED:
+        # Errors that are larger than the caches are walked in parts, weights are not.
+        size = min(size, _IN_PARTS)
+    of_vector = next(cost for most, cost in _VECTOR if size <= most)
     a_line = words * vectors * (_LOOK_UP + _FILL / shared) + write + words * _ROWS * _CODE
     return a_line, of_spike + vectors * of_vector
 
