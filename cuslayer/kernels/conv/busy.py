@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.jit import compiled
+from cuslayer.kernels.host.finite import are_finite
 from cuslayer.kernels.host.products import multiply
 from cuslayer.kernels.host.simd import VECTOR_BYTES
 from cuslayer.kernels.host.tiles import copy, scratch
@@ -39,8 +40,7 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
     w is the weight of all groups as one, and 0 before.
     """
     (kernel, across), (_, stride), _, _ = window
-    largest, channels, piece = np.finfo(taps.dtype).max, taps.shape[1], taps.shape[2] // across
-    finite = 0
+    channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
     for i in range(kernel):
         for c in range(channels):
             source, begin = taps[i, c], begins[c // inputs]
@@ -50,10 +50,9 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
                     to = ((i * across + phase + back * stride) * channels + c) * outputs + begin
                     row, tap = w[to : to + piece], source[n * piece : (n + 1) * piece]
                     copy(row, tap)
-                    for o in range(piece):
-                        finite += abs(tap[o]) <= largest
                     n += 1
-    return finite == taps.size
+            finite = finite and are_finite(source)
+    return finite
 
 
 @compiled

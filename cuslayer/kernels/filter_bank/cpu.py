@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.jit import columns, compiled, parallel_for
+from cuslayer.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
 from cuslayer.kernels.filter_bank.events import WIDE as WIDE_OF_EVENTS
-from cuslayer.kernels.filter_bank.events import add_taps, are_finite, columns_memory, is_busy
+from cuslayer.kernels.filter_bank.events import add_taps, columns_memory, is_busy
 from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
+from cuslayer.kernels.host.finite import are_finite
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
 from cuslayer.kernels.host.streaming import is_large
 from cuslayer.kernels.host.tiles import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import REGISTER_BYTES
 
-# The least number of columns of a part that one thread computes.
-_GRAIN = 128
 # The least steps of a chunk of the taps' gradient.
 _CHUNK = 64
 
@@ -77,7 +76,7 @@ def forward(x: Array, w: Array) -> Array:
     """
     y = empty((*x.shape[:-1], len(w) * x.shape[-1]), w.dtype)
     flat = _numbers(x, w)
-    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], is_large(y), grain=_GRAIN)
+    parallel_for(_filter_bank, flat.shape[1], flat, w, columns(y), x.shape[-1], is_large(y), grain=GRAIN)
     return y
 
 
@@ -111,7 +110,7 @@ def adjoint_into(y: Array, g: Array, w: Array) -> Array:
     flat, target = np.ascontiguousarray(columns(g)), columns(y)
     # What was just read is in a cache.
     large = is_large(y) and not np.may_share_memory(y, g)
-    parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], large, grain=_GRAIN)
+    parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], large, grain=GRAIN)
     return y
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from cuslayer.jit import compiled
 from cuslayer.kernels.filter_bank.direct import put
 from cuslayer.kernels.filter_bank.registers import MOST_VECTORS, add_products
-from cuslayer.kernels.host.spike_words import WORD, count_spikes
+from cuslayer.kernels.host.spike_words import column_at, count_spikes
 from cuslayer.kernels.host.streaming import fence
 from cuslayer.kernels.host.tiles import LANES, scratch, transpose
 from cuslayer.kernels.host.vectors import REGISTER_BYTES
@@ -49,15 +49,6 @@ def columns_memory(wide: int, like: Any) -> Any:
 
 
 @compiled
-def are_finite(values: Any) -> bool:
-    """Return whether all values are finite: one that is not makes NaN of a product with 0."""
-    zero, wrong = values.dtype.type(0), 0
-    for i in range(values.size):
-        wrong += values[i] - values[i] != zero
-    return wrong == 0
-
-
-@compiled
 def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any, large: bool, memory: Any) -> None:
     """Filter numbers that are not 0 into columns of y: ``y[t] = sum_k taps[k] x[t-k]``.
 
@@ -74,7 +65,7 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
         memory: see `columns_memory`.
     """
     (begins, which, values), wide = spikes, words.shape[1]
-    steps, chunk, squares = y.shape[0], _chunk_of(y), wide // WORD
+    steps, chunk = y.shape[0], _chunk_of(y)
     count, vectors = min(taps.size, steps), chunk * y.itemsize // REGISTER_BYTES
     # An odd number of cache lines: the columns fall into different places of a cache.
     length = chunk + LANES
@@ -90,7 +81,7 @@ def add_taps(words: Any, spikes: Any, size: int, taps: Any, y: Any, targets: Any
         count_spikes(last, words, begin, begin + chunk)
         for place in range(wide):
             found = last[place] - first[place]
-            m = place % squares * WORD + place // squares
+            m = column_at(place, wide)
             for v in range(0, vectors if found else 0, MOST_VECTORS):
                 at, many = v * REGISTER_BYTES // y.itemsize, min(MOST_VECTORS, vectors - v)
                 to, tap = m * length + at, chunk + begin + at

@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cuslayer.kernels.host.loops import generate_loop
+from cuslayer.kernels.host.streaming import store_past_caches
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, generate_cases
 
 # Vectors of a sum over spikes that are in registers at once.
@@ -58,9 +59,7 @@ class _Vectors(Rows):
 
     def write_past_caches(self, vector: Any, data: Any, at: Any) -> None:
         """Write a vector to a place that is a multiple of its size, past the caches."""
-        stored = self.builder.store(vector, self._one(data, at), align=REGISTER_BYTES)
-        mark = self.builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        stored.set_metadata("nontemporal", mark)
+        store_past_caches(self.builder, vector, self._one(data, at), REGISTER_BYTES)
 
 
 def _add_products(

@@ -64,26 +64,25 @@ def _pool(first: int, last: int, s: Any, x: Any, low: int, high: int, m: Maps, t
 
 
 @compiled
-def _pool_adjoint(first: int, last: int, errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
-    """Write into g, for each of the rows [low, high), gain times the error of its tile; both are ring buffers."""
+def _pool_adjoint(t: int, errors: Any, g: Any, low: int, high: int, m: Maps, tiles: Tiles) -> None:
+    """Write into g, for the rows [low, high) at step t, gain times the error of their tiles; both are ring buffers."""
     found, out, down = errors.reshape(errors.size), g.reshape(g.size), m.columns * m.outputs
     lanes = VECTOR_BYTES // g.itemsize
     whole = m.outputs // lanes * lanes
-    for t in range(first, last):
-        line, out_line = t % len(errors) * errors.shape[1], t % len(g) * g.shape[1]
-        for row in range(-(-(high - low) // tiles.height)):
-            tall = min(tiles.height, high - low - row * tiles.height)
-            for column in range(tiles.columns):
-                wide = min(tiles.width, m.columns - column * tiles.width)
-                at = line + (row * tiles.columns + column) * m.outputs
-                begin = out_line + row * tiles.height * down + column * tiles.width * m.outputs
-                for c in range(0, whole, lanes):
-                    spread_tile(found, at + c, tiles.gain, out, begin + c, m.outputs, wide, down, tall)
-                for c in range(whole, m.outputs):
-                    error = tiles.gain * found[at + c]
-                    for y in range(tall):
-                        for z in range(wide):
-                            out[begin + c + y * down + z * m.outputs] = error
+    line, out_line = t % len(errors) * errors.shape[1], t % len(g) * g.shape[1]
+    for row in range(-(-(high - low) // tiles.height)):
+        tall = min(tiles.height, high - low - row * tiles.height)
+        for column in range(tiles.columns):
+            wide = min(tiles.width, m.columns - column * tiles.width)
+            at = line + (row * tiles.columns + column) * m.outputs
+            begin = out_line + row * tiles.height * down + column * tiles.width * m.outputs
+            for c in range(0, whole, lanes):
+                spread_tile(found, at + c, tiles.gain, out, begin + c, m.outputs, wide, down, tall)
+            for c in range(whole, m.outputs):
+                error = tiles.gain * found[at + c]
+                for y in range(tall):
+                    for z in range(wide):
+                        out[begin + c + y * down + z * m.outputs] = error
 
 
 @compiled
@@ -213,7 +212,7 @@ def _backward(
                 at_step = (t, end, pooled_state, pooled_ring, pooled_g, pooled_at)
                 backward_block(*at_step, behind, 0, pooled, 0, pooled_size, pooled_constants)
                 for k in range(t, end):
-                    _pool_adjoint(k, k + 1, pooled, g, low, high, m, tiles)
+                    _pool_adjoint(k, pooled, g, low, high, m, tiles)
                     # What the next chunk reads lies in short rows, of which no processor foresees the next one.
                     if k >= CHUNK:
                         prefetch(pooled_g[k - CHUNK, pooled_at : pooled_at + pooled_size])

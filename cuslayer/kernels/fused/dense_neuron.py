@@ -115,11 +115,12 @@ def _backward(first: int, last: int, b: Blocks, errors: Any, w: Any, u: Any, con
     groups, most, table = -(-b.samples // b.together), padded(b.width * b.together), w.reshape(-1)
     g, rows = scratch_rows(CHUNK, most, u), scratch_rows(CHUNK, most, u)
     spikes, of_step = g.reshape(-1), b.samples * len(w)
+    state, ring = scratch(2 * most, u), scratch_rows(max(f.cut, 1), most, u)
     for block in range(first, last):
         at, low = block // groups * b.width, block % groups * b.together
         size, count = min(b.width, b.outputs - at), min(b.together, b.samples - low)
         to, wide = low * b.outputs + at, count * size
-        state, ring = scratch(2 * padded(wide), u), scratch_rows(max(f.cut, 1), padded(wide), u)
+        state[:], ring[:] = 0, 0
         for t in range((b.steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
             end = min(t + CHUNK, b.steps)
             for i in range(count):

@@ -182,7 +182,8 @@ def _vectors_of_tile(context: Any, builder: Any, signature: Any, arguments: Any,
     return outer
 
 
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
+def splat(builder: Any, value: Any, vector: Any) -> Any:
+    """Return a vector that has a number in each lane."""
     empty = ir.Constant(vector, ir.Undefined)
     one = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None))
@@ -202,7 +203,7 @@ def _sum_tile(
             return builder.add(before, builder.zext(found, counts))
 
         total = _vectors_of_tile(context, builder, signature, arguments, add, ir.Constant(counts, None))
-        product = builder.fmul(builder.sitofp(total, vector), _splat(builder, arguments[2], vector))
+        product = builder.fmul(builder.sitofp(total, vector), splat(builder, arguments[2], vector))
         written = builder.bitcast(_pointer(context, builder, x, arguments[0], arguments[1]), vector.as_pointer())
         builder.store(product, written).align = x.dtype.bitwidth // 8
         return context.get_dummy_value()
@@ -224,7 +225,7 @@ def _spread_tile(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, align = _vector(context, x), x.dtype.bitwidth // 8
         found = _load(builder, _pointer(context, builder, x, arguments[0], arguments[1]), vector, align)
-        product = builder.fmul(_splat(builder, arguments[2], vector), found)
+        product = builder.fmul(splat(builder, arguments[2], vector), found)
 
         def write(place: Any, before: Any) -> Any:
             written = builder.bitcast(_pointer(context, builder, y, arguments[3], place), vector.as_pointer())

@@ -82,6 +82,12 @@ def place_of(m: int, wide: int) -> int:
 
 
 @compiled
+def column_at(place: int, wide: int) -> int:
+    """Return the column of a block that has a place in its lines: the inverse of `place_of`."""
+    return place % (wide // WORD) * WORD + place // (wide // WORD)
+
+
+@compiled
 def read_words(words: Any, x: Any, low: int, high: int) -> None:
     """Write which numbers of the columns [low, high) of x (T, columns), as many as a line has at most, are not 0."""
     steps, size, wide = x.shape[0], high - low, words.shape[1]
@@ -133,7 +139,7 @@ def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]
     for place in range(wide):
         begins[place + 1] += begins[place]
     steps, values = np.empty(begins[wide] + _MANY, np.int32), np.ones(begins[wide], like.dtype)
-    one, squares = np.uint64(1), wide // WORD
+    one = np.uint64(1)
     for place in range(wide):
         at = begins[place]
         for i in range(lines):
@@ -148,5 +154,5 @@ def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]
                 word &= word - one
             at += count
         for e in range(begins[place], at if x.itemsize > 1 else 0):
-            values[e] = x[steps[e], low + place % squares * WORD + place // squares]
+            values[e] = x[steps[e], low + column_at(place, wide)]
     return begins, steps, values

@@ -34,6 +34,12 @@ def is_large(*results: Array) -> bool:
     return sum(result.nbytes for result in results) >= _LARGE
 
 
+def store_past_caches(builder: Any, vector: Any, pointer: Any, align: int) -> None:
+    """Generate a store of a vector past the caches, to a place that is a multiple of its size, `align`."""
+    stored = builder.store(vector, pointer, align=align)
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
 def _store_line(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
     """Copy the vector x[at : at + lanes] to y[to : to + lanes], a cache line, past the caches; x and y are flat."""
     if x.dtype != y.dtype or x.layout != "C" or y.layout != "C":
@@ -48,8 +54,7 @@ def _store_line(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
             return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
 
         found = builder.load(pointer(x, *arguments[:2]), align=size)
-        stored = builder.store(found, pointer(y, *arguments[2:]), align=VECTOR_BYTES)
-        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        store_past_caches(builder, found, pointer(y, *arguments[2:]), VECTOR_BYTES)
         return context.get_dummy_value()
 
     return types.none(x, types.intp, y, types.intp), generate

@@ -14,7 +14,7 @@ from cuslayer.jit import BLOCK, GRAIN, columns, compiled, parallel_for
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.simd import VECTOR_BYTES, load_bits
-from cuslayer.kernels.host.spike_words import WORD
+from cuslayer.kernels.host.spike_words import WORD, whole_words
 from cuslayer.kernels.host.streaming import fence, is_large, write_row
 from cuslayer.kernels.host.tiles import copy, scratch
 from cuslayer.kernels.host.underflow import flushed
@@ -44,7 +44,7 @@ def _spike(
 ) -> None:
     """The first `before` rows of s are the spikes of earlier steps; `marks` has the type of the bits of a vector."""
     lanes = VECTOR_BYTES // a.itemsize
-    most = (min(BLOCK, last - first) + WORD - 1) // WORD * WORD
+    most = whole_words(min(BLOCK, last - first))
     apart, ring, signs = most // lanes, max(taps.size - 1, 1), signs_of_zero(taps)
     # The spikes of the last steps, twice: from each step on, those before are in order.
     earlier = scratch(2 * ring * apart, marks)

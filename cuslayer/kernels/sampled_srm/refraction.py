@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
 from cuslayer.kernels.host.loops import generate_loop
-from cuslayer.kernels.host.simd import VECTOR_BYTES
+from cuslayer.kernels.host.simd import VECTOR_BYTES, splat
 
 # Vectors that are computed together.
 PAIR = 2
@@ -57,18 +57,13 @@ def _refract_row(
         )
         at_, count_, place_, apart_, zero_, theta_, pairs_ = (arguments[n] for n in (3, 5, 7, 8, 9, 10, 11))
 
-        def splat(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            places = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
-            return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), places)
-
         def pointer(data: Any, at: Any, kind: Any) -> Any:
             return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
 
         def number(value: int) -> Any:
             return ir.Constant(_I64, value)
 
-        lift, least = splat(zero_), splat(theta_)
+        lift, least = splat(builder, zero_, vector), splat(builder, theta_, vector)
 
         def one_pair(turn: Any, _: list[Any]) -> list[Any]:
             vectors = [builder.add(builder.mul(turn, number(PAIR)), number(n)) for n in range(PAIR)]
@@ -77,7 +72,8 @@ def _refract_row(
 
             def one_sample(earlier: Any, totals: list[Any]) -> list[Any]:
                 k = builder.add(earlier, number(1))
-                tap, row = splat(builder.load(builder.gep(p_taps, [k]))), builder.mul(k, apart_)
+                tap = splat(builder, builder.load(builder.gep(p_taps, [k])), vector)
+                row = builder.mul(k, apart_)
                 found = []
                 for v, total in zip(vectors, totals, strict=True):
                     fired = builder.load(pointer(p_marks, builder.add(builder.add(place_, row), v), bits))
