@@ -85,9 +85,6 @@ def check_neuron(
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
     same_bits(s.words, expected.words)
     same_bits(s.by_neuron, expected.by_neuron)
-    # A few neurons may all have a sum of weights under 0.
-    enough = rate > 0 and sizes.steps >= 10 and sizes.outputs >= 32 and math.prod(frame) >= 10
-    assert not fired.size or not enough or fired.any()
     return potential
 
 
@@ -146,7 +143,8 @@ def test_inputs_that_do_not_fit_are_gathered_again(
 ) -> None:
     monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
     assert gpu_dense._block(104, 2, outputs, cut, 4)[:3] == (1, 1, True)
-    check_neuron(Sizes(104, 2, outputs), (40,), 0.1, dtype, 0, *filters(cut))
+    potential = check_neuron(Sizes(104, 2, outputs), (40,), 0.1, dtype, 0, *filters(cut))
+    assert 0.02 < (potential >= 10).mean() < 0.9
 
 
 @both
@@ -154,7 +152,8 @@ def test_inputs_that_do_not_fit_are_gathered_again(
 def test_several_samples_in_a_block(samples: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_dense, "_BLOCKS", 1)
     assert gpu_dense._block(40, 5, 10, 20, 4).together == 4
-    check_neuron(Sizes(40, samples, 10), (3, 5, 2), 0.2, dtype, 0, *SRM)
+    potential = check_neuron(Sizes(40, samples, 10), (3, 5, 2), 0.2, dtype, 0, *SRM)
+    assert 0.02 < (potential >= SRM[1].theta).mean() < 0.9
 
 
 def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
