@@ -102,7 +102,7 @@ def test_what_fails_is_counted_and_kept(fuzzer, tmp_path, capsys, monkeypatch):
     contents = [bytes([kind]) for kind in (0, 1, 2, 3, 4, 5, 6, 7, 0)]
     every = {"failing": reader(".x", failing, contents), "fine": reader(".y", lambda path: None, [b"a"])}
     monkeypatch.setattr(fuzzer, "readers", lambda: every)
-    monkeypatch.setattr(sys.modules["fuzzing.worker"], "HANG", 4.0)
+    monkeypatch.setattr(sys.modules["fuzzing.worker"], "HANG", 1.0)
     out, kept = tmp_path / "fuzz.json", tmp_path / "kept"
     files = ["--out", str(out), "--keep", str(kept)]
     assert fuzzer.main(["--count", "18", "--jobs", "2", *files]) == 1
