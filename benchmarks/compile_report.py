@@ -2,24 +2,28 @@
 
     python benchmarks/compile_report.py
 
-Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU, and writes the tables
-between the marks of docs/kernels.md.
+Compiles every kernel in both number types for every architecture with NVRTC, which needs no GPU. Writes what the
+compiler says to benchmarks/results/compile.json, with a digest of each source, and the tables between the marks of
+docs/kernels.md. The tests compile each source for every architecture too, but in one type for each, and hold the rest
+of the file against the digests.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import page
 import traffic
 
+from cuslayer.files import write_whole
 from cuslayer.kernels.cuda import compile as source
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +32,7 @@ sys.path.append(str(ROOT))
 from tests.support import nvrtc  # noqa: E402
 
 PAGE = ROOT / "docs" / "kernels.md"
+RESULTS = Path(__file__).parent / "results" / "compile.json"
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
 
@@ -43,8 +48,7 @@ _FOUND = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A compiled kernel: registers of a thread, and bytes that are spilled to memory."""
 
     kernel: str
@@ -62,7 +66,7 @@ def compiled(topic: str, dtype: str, arch: str) -> tuple[bytes, str]:
     return nvrtc.compile(source.text(topic, np.dtype(dtype)), arch, (*source.OPTIONS, "--ptxas-options=-v"))
 
 
-def rows_of(log: str, dtype: str, arch: str) -> list[Row]:
+def rows_in(log: str, dtype: str, arch: str) -> list[Row]:
     """Return a row for each kernel in a compiler's log."""
     return [
         Row(m["kernel"], dtype, arch, *(int(m[name]) for name in ("registers", "stack", "stores", "loads")))
@@ -70,21 +74,43 @@ def rows_of(log: str, dtype: str, arch: str) -> list[Row]:
     ]
 
 
-def report() -> list[Row]:
-    """Return a row for each kernel, number type and architecture, sorted by the kernel's name."""
-    found = [
-        row
-        for topic in source.topics()
-        for dtype in DTYPES
-        for arch in ARCHITECTURES
-        for row in rows_of(compiled(topic, dtype, arch)[1], dtype, arch)
-    ]
-    return sorted(found, key=lambda row: row.kernel)
+def rows_of(topic: str, dtype: str, arch: str) -> list[Row]:
+    """Return a row for each kernel of a source."""
+    return rows_in(compiled(topic, dtype, arch)[1], dtype, arch)
+
+
+def digest(topic: str, dtype: str) -> str:
+    """Return a digest of a source and of the options that it is compiled with."""
+    return hashlib.sha256("\0".join((source.text(topic, np.dtype(dtype)), *source.OPTIONS)).encode()).hexdigest()[:16]
+
+
+def report() -> dict[str, Any]:
+    """Compile everything; return the compiler's version, the sources' digests, and a row for each kernel."""
+    each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
+    rows = [row for topic, dtype in each for arch in ARCHITECTURES for row in rows_of(topic, dtype, arch)]
+    return {
+        "compiler": compiler(),
+        "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
+        "kernels": sorted(rows, key=lambda row: row.kernel),
+    }
+
+
+def saved() -> dict[str, Any]:
+    """Return the report that was saved last."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
+    return found | {"kernels": [Row(*row) for row in found["kernels"]]}
+
+
+def save(found: dict[str, Any]) -> None:
+    """Write a report, with a line for each row."""
+    head = json.dumps({name: what for name, what in found.items() if name != "kernels"}, indent=1)[:-2]
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in found["kernels"])
+    write_whole(RESULTS, lambda file: file.write(f'{head},\n "kernels": [\n{rows}\n ]\n}}\n'.encode()))
 
 
 def compiler() -> str:
     """Return the version of the compiler."""
-    return version("nvidia-cuda-nvrtc-cu12")
+    return f"NVRTC {version('nvidia-cuda-nvrtc-cu12')}"
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
@@ -93,14 +119,14 @@ def table(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ruler, *lines))
 
 
-def registers(rows: list[Row]) -> str:
-    """Return the table of registers, float32 / float64."""
+def registers(rows: list[Row], by: str) -> str:
+    """Return the table of registers, float32 / float64, and the compiler that they are by."""
     found = {(row.kernel, row.dtype, row.arch): row.registers for row in rows}
     lines = [
         [f"`{kernel}`", *(" / ".join(str(found[kernel, dtype, arch]) for dtype in DTYPES) for arch in ARCHITECTURES)]
         for kernel in sorted(source.kernel_names())
     ]
-    return f"NVRTC {compiler()}. {kept(rows)}\n\n{table(['kernel', *ARCHITECTURES], lines)}"
+    return f"{by}. {kept(rows)}\n\n{table(['kernel', *ARCHITECTURES], lines)}"
 
 
 def kept(rows: list[Row]) -> str:
@@ -140,18 +166,12 @@ def between(text: str, mark: str) -> str:
     return re.split(rf"<!-- /?{mark} -->\n", text)[1]
 
 
-def save(rows: list[Row], folder: Path) -> None:
-    """Write the report to a folder, as a table and as JSON."""
-    folder.mkdir(exist_ok=True)
-    about = {"compiler": f"NVRTC {compiler()}", "options": source.OPTIONS, "kernels": [asdict(row) for row in rows]}
-    (folder / "compile-report.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-    (folder / "compile-report.md").write_text(f"{registers(rows)}\n\n{moved()}\n", "utf-8")
-
-
 def main() -> None:
-    page.fill(PAGE, "registers", [registers(report())], None, "")
+    found = report()
+    save(found)
+    page.fill(PAGE, "registers", [registers(found["kernels"], found["compiler"])], None, "")
     page.fill(PAGE, "traffic", [moved()], None, "")
-    print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, NVRTC {compiler()}")
+    print(f"{PAGE.relative_to(ROOT)}: tables of {len(source.kernel_names())} kernels, {found['compiler']}")
 
 
 if __name__ == "__main__":

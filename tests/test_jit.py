@@ -32,7 +32,7 @@ print(scaled(3.0, {name}(2.0)), len(scaled.stats.cache_hits))
 def run(folder, name):
     (folder / "loop.py").write_text(LOOP.format(name=name))
     os.utime(folder / "loop.py", (1e9, 1e9))  # as an installer may set it, so that the file seems the same
-    command = [sys.executable, "-c", "import loop"]
+    command = [sys.executable, "-B", "-c", "import loop"]
     path = os.pathsep.join([str(ROOT), str(folder)])
     found = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     return found.stdout.split(), found.stderr[-500:]
@@ -58,7 +58,7 @@ def test_a_kernel_is_compiled_anew_when_any_source_has_changed(tmp_path):
         (tmp_path / "inlined.py").write_text(INLINED.format(stamp=stamp))
         os.utime(tmp_path / "inlined.py", (1e9, 1e9))
         path = os.pathsep.join([str(ROOT), str(tmp_path)])
-        command = [sys.executable, "-c", "import inlined"]
+        command = [sys.executable, "-B", "-c", "import inlined"]
         run = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
         found.append(run.stdout.split())
     assert found == [["6.0", "0"], ["6.0", "1"], ["6.0", "0"]]

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import sys
-from functools import cache
 
 import pytest
 
@@ -22,22 +21,15 @@ from tests.support.tiny import no_figures, silent
 pytestmark = pytest.mark.skipif(mpiexec.missing() is not None, reason=str(mpiexec.missing()))
 
 
-@pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("way", ["cpu", "cuda"])
-def test_the_bits_of_one_process(tmp_path, way, size):
+def test_the_bits_of_one_process(tmp_path, way):
     """20 steps or more of each network, on the CPU and on emulated CUDA; 4 processes may share cores."""
-    code, text = mpiexec.run(size, "-m", "tests.support.divided", way, out=tmp_path / "log")
-    assert code == 0, text
-    found = json.loads(text)
-    assert found.keys() == networks().keys()
-    for name in networks():
-        assert found[name] == [alone(way, name)] * size, name
-
-
-@cache
-def alone(way, name):
-    """What one process computes."""
-    return json.loads(json.dumps({"cpu": trained, "cuda": emulated}[way](networks()[name])))
+    compute = {"cpu": trained, "cuda": emulated}[way]
+    alone = json.loads(json.dumps({name: compute(make) for name, make in networks().items()}))
+    for size in (2, 4):
+        code, text = mpiexec.run(size, "-m", "tests.support.divided", way, out=tmp_path / "log")
+        assert code == 0, text
+        assert json.loads(text) == {name: [bits] * size for name, bits in alone.items()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

@@ -1,8 +1,12 @@
-"""Every CUDA source compiles with NVRTC for every architecture and both number types; no GPU is needed."""
+"""Every CUDA source compiles with NVRTC for every architecture; no GPU is needed.
+
+Compiling takes longer than all other tests of kernels. So a test compiles a source for an architecture in one type
+only, each in the other type than its neighbours, and `benchmarks/compile_report.py` compiles all: its results must be
+of these very sources.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -18,48 +22,85 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 import compile_report  # noqa: E402
 import traffic  # noqa: E402
-from compile_report import ARCHITECTURES, DTYPES, compiled, rows_of  # noqa: E402
+from compile_report import ARCHITECTURES, DTYPES, Row, compiled, rows_in, rows_of  # noqa: E402
 
-each = pytest.mark.parametrize(
-    ("topic", "dtype", "arch"),
-    [(topic, dtype, arch) for topic in source.topics() for dtype in DTYPES for arch in ARCHITECTURES],
-)
+AGAIN = "run python benchmarks/compile_report.py"
+EACH = [
+    (topic, DTYPES[(i + j) % 2], arch)
+    for i, topic in enumerate(source.topics())
+    for j, arch in enumerate(ARCHITECTURES)
+]
 
 
-@each
+def held(rows: list[Row], topic: str) -> None:
+    """Check what the compiler says of each kernel of a source."""
+    assert sorted(row.kernel for row in rows) == sorted(k for k, home in source.kernel_names().items() if home == topic)
+    assert compile_report.kept(rows) == f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
+    assert all(0 < row.registers <= 255 for row in rows)
+
+
+@pytest.mark.parametrize(("topic", "dtype", "arch"), EACH)
 def test_compiles_without_warnings_and_keeps_everything_in_registers(topic: str, dtype: str, arch: str) -> None:
     code, log = compiled(topic, dtype, arch)
     assert code.startswith(b"\x7fELF")
     warnings = [line for line in log.splitlines() if "warning" in line.lower()]
     # The compiler announces that it will drop the oldest architectures one day.
     assert [line for line in warnings if "deprecated" not in line.lower()] == []
-    rows = rows_of(log, dtype, arch)
-    kernels = [name for name, home in source.kernel_names().items() if home == topic]
-    assert sorted(row.kernel for row in rows) == sorted(kernels)
-    assert compile_report.kept(rows) == f"None of the {len(rows)} has a stack frame, a spill store or a spill load."
-    assert all(0 < row.registers <= 255 for row in rows)
+    rows = rows_of(topic, dtype, arch)
+    held(rows, topic)
+    found = compile_report.saved()
+    if found["compiler"] == compile_report.compiler():
+        assert set(rows) <= set(found["kernels"]), AGAIN
 
 
-def test_the_report_is_left_where_it_can_be_read() -> None:
-    rows = compile_report.report()
-    assert len(rows) == len(source.kernel_names()) * len(DTYPES) * len(ARCHITECTURES)
-    table, numbers = ROOT / "build" / "compile-report.md", ROOT / "build" / "compile-report.json"
-    for path in (table, numbers):
-        path.unlink(missing_ok=True)
-    compile_report.save(rows, ROOT / "build")
-    assert [compile_report.Row(**row) for row in json.loads(numbers.read_text("utf-8"))["kernels"]] == rows
-    assert compile_report.registers(rows) in table.read_text("utf-8")
+def test_the_saved_report_is_of_these_sources() -> None:
+    """Of every source in both types, compiled for every architecture."""
+    found = compile_report.saved()
+    each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
+    assert found["digests"] == {" ".join(one): compile_report.digest(*one) for one in each}, AGAIN
+    homes = source.kernel_names()
+    for topic, dtype in each:
+        for arch in ARCHITECTURES:
+            held([row for row in found["kernels"] if (homes[row.kernel], *row[1:3]) == (topic, dtype, arch)], topic)
+    assert len(set(found["kernels"])) == len(homes) * len(DTYPES) * len(ARCHITECTURES)
+
+
+def test_a_report_is_saved_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compile_report.saved()
+    monkeypatch.setattr(compile_report, "RESULTS", tmp_path / "compile.json")
+    compile_report.save(found)
+    assert compile_report.saved() == found
+
+
+def test_a_digest_has_the_source_and_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = compile_report.digest("dropout", "float32")
+    assert known != compile_report.digest("dropout", "float64")
+    monkeypatch.setattr(source, "OPTIONS", ("-fmad=true",))
+    assert known != compile_report.digest("dropout", "float32")
+
+
+def test_the_script_compiles_all_and_fills_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one source here."""
+    monkeypatch.setattr(source, "topics", lambda: ["dropout"])
+    kernels = {name: home for name, home in source.kernel_names().items() if home == "dropout"}
+    monkeypatch.setattr(source, "kernel_names", lambda: kernels)
+    (tmp_path / "page.md").write_text("<!-- registers -->\n<!-- /registers -->\n<!-- traffic -->\n<!-- /traffic -->\n")
+    for name, path in (("ROOT", tmp_path), ("PAGE", tmp_path / "page.md"), ("RESULTS", tmp_path / "compile.json")):
+        monkeypatch.setattr(compile_report, name, path)
+    compile_report.main()
+    found = compile_report.saved()
+    assert set(found["digests"]) == {"dropout float32", "dropout float64"}
+    assert len(found["kernels"]) == len(kernels) * 10
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert compile_report.registers(found["kernels"], found["compiler"]) in page
+    assert compile_report.moved() in page
 
 
 def test_the_page_on_kernels_is_up_to_date() -> None:
-    """Bytes and times always; registers where the compiler is the one that the page names."""
-    page = compile_report.PAGE.read_text("utf-8")
-    again = "run python benchmarks/compile_report.py"
-    assert compile_report.between(page, "traffic").strip() == compile_report.moved(), again
-    shown = compile_report.between(page, "registers").strip()
-    assert re.findall(r"^\| `(\w+)` ", shown, re.MULTILINE) == sorted(source.kernel_names()), again
-    if shown.startswith(f"NVRTC {compile_report.compiler()}."):
-        assert shown == compile_report.registers(compile_report.report()), again
+    page, found = compile_report.PAGE.read_text("utf-8"), compile_report.saved()
+    assert compile_report.between(page, "traffic").strip() == compile_report.moved(), AGAIN
+    table = compile_report.registers(found["kernels"], found["compiler"])
+    assert compile_report.between(page, "registers").strip() == table, AGAIN
 
 
 def test_traffic_names_every_array_of_every_kernel() -> None:
@@ -107,6 +148,6 @@ def test_a_spill_would_be_seen() -> None:
     }
     """
     log = nvrtc.compile(hoard, "sm_90", ("--ptxas-options=-v",))[1]
-    (row,) = rows_of(log, "float32", "sm_90")
+    (row,) = rows_in(log, "float32", "sm_90")
     assert (row.kernel, row.stack) == ("hoard", 256)
     assert compile_report.kept([row]) == "Of 1, 1 keep in memory what registers do not hold."

@@ -85,7 +85,7 @@ def failing(path):
         while True:
             time.sleep(0)
     if kind == 3:
-        bytearray(b"x") * (200 << 20)
+        bytearray(b"x") * (100 << 20)
     if kind == 4:
         raise KeyError("a")
     if kind == 5:
@@ -102,7 +102,7 @@ def test_what_fails_is_counted_and_kept(fuzzer, tmp_path, capsys, monkeypatch):
     contents = [bytes([kind]) for kind in (0, 1, 2, 3, 4, 5, 6, 7, 0)]
     every = {"failing": reader(".x", failing, contents), "fine": reader(".y", lambda path: None, [b"a"])}
     monkeypatch.setattr(fuzzer, "readers", lambda: every)
-    monkeypatch.setattr(sys.modules["fuzzing.worker"], "HANG", 1.0)
+    monkeypatch.setattr(sys.modules["fuzzing.worker"], "HANG", 2.0)
     out, kept = tmp_path / "fuzz.json", tmp_path / "kept"
     files = ["--out", str(out), "--keep", str(kept)]
     assert fuzzer.main(["--count", "18", "--jobs", "2", *files]) == 1
