@@ -40,7 +40,7 @@ class Resources:
 def resources(kernel: str, dtype: str = "float32") -> Resources:
     """Return the resources of a kernel of the library on ARCHITECTURE."""
     _, log = compile_report.compiled(source.kernel_names()[kernel], dtype, ARCHITECTURE)
-    row = next(row for row in compile_report.rows_of(log, dtype, ARCHITECTURE) if row.kernel == kernel)
+    row = next(row for row in compile_report.rows_in(log, dtype, ARCHITECTURE) if row.kernel == kernel)
     used = next(line for line in log.split("entry function")[1:] if line.strip().startswith(f"'{kernel}'"))
     shared = re.search(r"(\d+) bytes smem", used)
     return Resources(row.registers, int(shared[1]) if shared else 0, row.stack + row.spill_stores + row.spill_loads)
