@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from cuslayer.kernels.host.llvm import data_of
 from cuslayer.kernels.host.simd import INPUTS
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, generate_cases, vectors_of
 
@@ -60,11 +61,8 @@ def _generate(
     neighbours: bool, more: bool, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any
 ) -> None:
     """Generate the sum of rows of so many vectors; with `more`, and of the total before."""
-    total, begin, table, table_at, stride, index, first, last, width = arguments
-    p_total, p_table, p_index = (
-        context.make_array(signature.args[n])(context, builder, value).data
-        for n, value in ((0, total), (2, table), (5, index))
-    )
+    _, begin, _, table_at, stride, _, first, last, width = arguments
+    p_total, p_table, p_index = data_of(context, builder, signature, arguments, 0, 2, 5)
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     zero = [ir.Constant(rows.vector, [0.0] * rows.lanes)] * vectors
     before = rows.load(p_total, begin) if more else zero

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cuslayer.kernels.host.loops import generate_loop
+from cuslayer.kernels.host.llvm import data_of, generate_loop, vector_at
 from cuslayer.kernels.host.streaming import store_past_caches
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, generate_cases
 
@@ -33,11 +33,6 @@ class _Vectors(Rows):
     def __init__(self, context: Any, builder: Any, number: Any, vectors: int) -> None:
         width = vectors * REGISTER_BYTES * 8 // number.bitwidth
         super().__init__(context, builder, number, vectors, _number(width))
-        self._context = context
-
-    def data(self, array_type: Any, array: Any) -> Any:
-        """Return the address of an array."""
-        return self._context.make_array(array_type)(self._context, self.builder, array).data
 
     def number(self, data: Any, at: Any) -> Any:
         """Return a vector that has the number at a place in each lane."""
@@ -45,7 +40,7 @@ class _Vectors(Rows):
 
     def _one(self, data: Any, at: Any) -> Any:
         kind = ir.VectorType(data.type.pointee, self.lanes)
-        return self.builder.bitcast(self.builder.gep(data, [at]), kind.as_pointer())
+        return vector_at(self.builder, data, at, kind)
 
     def numbers(self, data: Any, at: Any) -> Any:
         """Return the vector that begins at a place of numbers, or of bytes without a sign."""
@@ -80,11 +75,10 @@ def _add_products(
     j < vectors lanes; there are MOST_VECTORS at most, `count` terms, and the arrays are flat. `turn` is 1 or -1.
     """
 
-    def add_all(wide: int, context: Any, builder: Any, arguments: Any) -> None:
-        total_, begin_, which_, first_, count_, turn_, factors_, row_, at_, _ = arguments
+    def add_all(wide: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        _, begin_, _, first_, count_, turn_, _, _, at_, _ = arguments
         all_of = _Vectors(context, builder, total.dtype, wide)
-        arrays = (total, total_), (which, which_), (factors, factors_), (row, row_)
-        p_total, p_which, p_factors, p_row = (all_of.data(*array) for array in arrays)
+        p_total, p_which, p_factors, p_row = data_of(context, builder, signature, arguments, 0, 2, 6, 7)
 
         def add(term: Any, sums: list[Any]) -> list[Any]:
             e = builder.add(first_, builder.mul(turn_, term))
@@ -98,7 +92,8 @@ def _add_products(
         all_of.store([builder.fadd(before, more) for before, more in sums], p_total, begin_)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        cases = {wide: partial(add_all, wide, context, builder, arguments) for wide in range(1, MOST_VECTORS + 1)}
+        given = context, builder, signature, arguments
+        cases = {wide: partial(add_all, wide, *given) for wide in range(1, MOST_VECTORS + 1)}
         generate_cases(builder, arguments[-1], cases)
         return context.get_dummy_value()
 
@@ -130,8 +125,7 @@ def _filter_tile(
             arguments[n] for n in (1, 2, 4, 5, 7, 9, 10, 11, 12)
         )
         of = _Vectors(context, builder, taps.dtype, 1)
-        arrays = (x, arguments[0]), (memory, arguments[3]), (taps, arguments[6]), (y, arguments[8])
-        p_x, p_memory, p_taps, p_y = (of.data(*array) for array in arrays)
+        p_x, p_memory, p_taps, p_y = data_of(context, builder, signature, arguments, 0, 3, 6, 8)
         row, steps = of.lanes, range(STEPS)
 
         def place(begin: Any, distance: Any, i: int) -> Any:

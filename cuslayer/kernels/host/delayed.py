@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.loops import generate_loop
+from cuslayer.kernels.host.llvm import data_of, generate_loop, vector_at
 from cuslayer.kernels.host.simd import VECTOR_BYTES
 from cuslayer.kernels.host.streaming import request
 from cuslayer.kernels.host.tiles import copy, scratch
@@ -86,23 +86,21 @@ def _pass_stages(typing_context: Any, out: Any, x: Any, at: Any, rows: Any, lags
         size = out.dtype.bitwidth // 8
         lanes = VECTOR_BYTES // size
         vector, whole = (ir.VectorType(kind, lanes) for kind in (context.get_value_type(out.dtype), _I32))
-        arrays = [context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 1, 3, 4, 5)]
-        p_out, p_x, p_rows, p_lags, p_places = (array.data for array in arrays)
-        stages = builder.extract_value(arrays[-1].shape, 0)
-
-        def pointer(data: Any, place: Any, kind: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
+        p_out, p_x, p_rows, p_lags, p_places = data_of(context, builder, signature, arguments, 0, 1, 3, 4, 5)
+        stages = builder.extract_value(context.make_array(places)(context, builder, arguments[5]).shape, 0)
 
         def one_pair(turn: Any, _: list[Any]) -> list[Any]:
             first = builder.mul(turn, ir.Constant(_I64, _PAIR * lanes))
             columns = [builder.add(first, ir.Constant(_I64, n * lanes)) for n in range(_PAIR)]
-            given = [builder.load(pointer(p_x, builder.add(arguments[2], c), vector), align=size) for c in columns]
-            left = [builder.load(pointer(p_lags, c, whole), align=4) for c in columns]
+            given = [
+                builder.load(vector_at(builder, p_x, builder.add(arguments[2], c), vector), align=size) for c in columns
+            ]
+            left = [builder.load(vector_at(builder, p_lags, c, whole), align=4) for c in columns]
 
             def one_stage(stage: Any, variables: list[Any]) -> list[Any]:
                 found, following, begin = variables[:_PAIR], [], builder.load(builder.gep(p_places, [stage]))
                 for column, now, bits in zip(columns, found, variables[_PAIR:], strict=True):
-                    place = pointer(p_rows, builder.add(begin, column), vector)
+                    place = vector_at(builder, p_rows, builder.add(begin, column), vector)
                     earlier = builder.load(place, align=VECTOR_BYTES)
                     builder.store(now, place, align=VECTOR_BYTES)
                     following.append(
@@ -113,7 +111,7 @@ def _pass_stages(typing_context: Any, out: Any, x: Any, at: Any, rows: Any, lags
 
             found = generate_loop(builder, stages, given + left, one_stage)
             for column, now in zip(columns, found[:_PAIR], strict=True):
-                builder.store(now, pointer(p_out, column, vector), align=VECTOR_BYTES)
+                builder.store(now, vector_at(builder, p_out, column, vector), align=VECTOR_BYTES)
             return []
 
         generate_loop(builder, arguments[6], [], one_pair)

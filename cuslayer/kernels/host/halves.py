@@ -11,6 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from cuslayer.kernels.host.llvm import data_of, vector_at
 from cuslayer.kernels.host.vectors import FEATURES
 
 # Numbers of a vector, and whether the processor converts them.
@@ -27,8 +28,8 @@ def _all(vector: Any, value: Any) -> Any:
 
 def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, n: int, vector: Any) -> Any:
     """Return a pointer to the vector of the array n, at the place that the next argument has."""
-    data = context.make_array(signature.args[n])(context, builder, arguments[n]).data
-    return builder.bitcast(builder.gep(data, [arguments[n + 1]]), vector.as_pointer())
+    (data,) = data_of(context, builder, signature, arguments, n)
+    return vector_at(builder, data, arguments[n + 1], vector)
 
 
 def _encode(typing_context: Any, x: Any, at: Any, half: Any, to: Any) -> Any:

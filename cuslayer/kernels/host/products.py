@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
+from cuslayer.kernels.host.llvm import data_of
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, generate_cases, vectors_of
 
 # Rows and vectors of a block: their sums, a row of the second factor and a number fit in the registers.
@@ -44,10 +45,8 @@ def add_product(builder: Any, suffix: str, number: Any, row: Any, total: Any) ->
 
 def _block(count: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
     """Generate the two loops over the terms of a block of so many rows and vectors."""
-    out, out_at, out_row, a, a_at, a_row, a_k, a_j, b, b_at, b_k, b_j, terms, times, _, width = arguments
-    p_out, p_a, p_b = (
-        context.make_array(signature.args[n])(context, builder, value).data for n, value in ((0, out), (3, a), (8, b))
-    )
+    _, out_at, out_row, _, a_at, a_row, a_k, a_j, _, b_at, b_k, b_j, terms, times, _, width = arguments
+    p_out, p_a, p_b = data_of(context, builder, signature, arguments, 0, 3, 8)
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     offsets = [builder.mul(a_row, _number(r)) for r in range(count)]
     start = builder.block
@@ -131,11 +130,8 @@ def _multiply_block(
 
 def _listed_block(count: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
     """Generate the loop over the terms of a block, whose rows of the second factor begin at places in a list."""
-    out, out_at, out_row, a, a_at, a_row, b, b_at, places, places_at, terms, _, width = arguments
-    p_out, p_a, p_b, p_places = (
-        context.make_array(signature.args[n])(context, builder, value).data
-        for n, value in ((0, out), (3, a), (6, b), (8, places))
-    )
+    _, out_at, out_row, _, a_at, a_row, _, b_at, _, places_at, terms, _, width = arguments
+    p_out, p_a, p_b, p_places = data_of(context, builder, signature, arguments, 0, 3, 6, 8)
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     offsets = [builder.mul(a_row, _number(r)) for r in range(count)]
     start = builder.block

@@ -12,6 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from cuslayer.kernels.host.llvm import data_of, splat, vector_at
+
 VECTOR_BYTES = 64
 # Tables that one word of codes, a byte each, looks up; and the inputs whose subsets a table has.
 TABLES, INPUTS = 6, 6
@@ -22,19 +24,9 @@ def _number(value: int) -> Any:
     return ir.Constant(_I64, value)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
-
-
 def _vector(context: Any, array_type: Any) -> Any:
     real = context.get_value_type(array_type.dtype)
     return ir.VectorType(real, VECTOR_BYTES // (array_type.dtype.bitwidth // 8))
-
-
-def _load(builder: Any, pointer: Any, vector: Any, align: int) -> Any:
-    loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-    loaded.align = align
-    return loaded
 
 
 def _add_subsets(typing_context: Any, total: Any, at: Any, code: Any, tables: Any) -> Any:
@@ -44,17 +36,16 @@ def _add_subsets(typing_context: Any, total: Any, at: Any, code: Any, tables: An
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total_, at_, code_, tables_ = arguments
-        vector = _vector(context, total)
-        align = total.dtype.bitwidth // 8
-        place = _pointer(context, builder, total, total_, at_)
-        table = _pointer(context, builder, tables, tables_, _number(0))
-        added = _load(builder, place, vector, align)
+        _, at_, code_, _ = arguments
+        vector, align = _vector(context, total), total.dtype.bitwidth // 8
+        p_total, p_tables = data_of(context, builder, signature, arguments, 0, 3)
+        place = vector_at(builder, p_total, at_, vector)
+        added = builder.load(place, align=align)
         for i in range(TABLES):
             byte = builder.and_(builder.lshr(code_, _number(8 * i)), _number(255))
             row = builder.add(builder.mul(byte, _number(vector.count)), _number((i << INPUTS) * vector.count))
-            added = builder.fadd(added, _load(builder, builder.gep(table, [row]), vector, align))
-        builder.store(added, builder.bitcast(place, vector.as_pointer())).align = align
+            added = builder.fadd(added, builder.load(vector_at(builder, p_tables, row, vector), align=align))
+        builder.store(added, place, align=align)
         return context.get_dummy_value()
 
     return types.none(total, types.intp, types.uint64, tables), generate
@@ -68,9 +59,9 @@ def _copy_vector(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, align = _vector(context, x), x.dtype.bitwidth // 8
-        found = _load(builder, _pointer(context, builder, x, *arguments[:2]), vector, align)
-        pointer = builder.bitcast(_pointer(context, builder, y, *arguments[2:]), vector.as_pointer())
-        builder.store(found, pointer).align = align
+        p_x, p_y = data_of(context, builder, signature, arguments, 0, 2)
+        found = builder.load(vector_at(builder, p_x, arguments[1], vector), align=align)
+        builder.store(found, vector_at(builder, p_y, arguments[3], vector), align=align)
         return context.get_dummy_value()
 
     return types.none(x, types.intp, y, types.intp), generate
@@ -86,17 +77,17 @@ def _fill_table(typing_context: Any, tables: Any, at: Any, lines: Any, low: Any)
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        tables_, at_, lines_, low_ = arguments
+        _, at_, _, low_ = arguments
         vector, align = _vector(context, tables), tables.dtype.bitwidth // 8
+        p_tables, p_lines = data_of(context, builder, signature, arguments, 0, 2)
 
         def line(i: int) -> Any:
             place = builder.add(low_, _number(i * vector.count))
-            return _load(builder, _pointer(context, builder, lines, lines_, place), vector, align)
+            return builder.load(vector_at(builder, p_lines, place, vector), align=align)
 
         def write(subset: int, total: Any) -> None:
             place = builder.add(at_, _number(subset * vector.count))
-            pointer = builder.bitcast(_pointer(context, builder, tables, tables_, place), vector.as_pointer())
-            builder.store(total, pointer).align = align
+            builder.store(total, vector_at(builder, p_tables, place, vector), align=align)
 
         # The sums of the first lines stay in registers; those of the last two are only written.
         sums = [ir.Constant(vector, None)]
@@ -123,7 +114,8 @@ def _load_bits(typing_context: Any, x: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = ir.VectorType(ir.IntType(8), 64)
-        found = _load(builder, _pointer(context, builder, x, *arguments), vector, 1)
+        (data,) = data_of(context, builder, signature, arguments, 0)
+        found = builder.load(vector_at(builder, data, arguments[1], vector), align=1)
         return builder.bitcast(builder.icmp_unsigned("!=", found, ir.Constant(vector, None)), _I64)
 
     return types.uint64(x, types.intp), generate
@@ -138,8 +130,8 @@ def _store_bits(typing_context: Any, x: Any, at: Any, word: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = ir.VectorType(ir.IntType(8), 64)
         bits = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
-        pointer = builder.bitcast(_pointer(context, builder, x, *arguments[:2]), vector.as_pointer())
-        builder.store(builder.zext(bits, vector), pointer).align = 1
+        (data,) = data_of(context, builder, signature, arguments, 0)
+        builder.store(builder.zext(bits, vector), vector_at(builder, data, arguments[1], vector), align=1)
         return context.get_dummy_value()
 
     return types.none(x, types.intp, types.uint64), generate
@@ -182,13 +174,6 @@ def _vectors_of_tile(context: Any, builder: Any, signature: Any, arguments: Any,
     return outer
 
 
-def splat(builder: Any, value: Any, vector: Any) -> Any:
-    """Return a vector that has a number in each lane."""
-    empty = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None))
-
-
 def _sum_tile(
     typing_context: Any, x: Any, at: Any, gain: Any, s: Any, begin: Any, across: Any, wide: Any, down: Any, high: Any
 ) -> Any:
@@ -197,15 +182,15 @@ def _sum_tile(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = _vector(context, x)
         bytes_, counts = (ir.VectorType(ir.IntType(bits), vector.count) for bits in (8, 32))
+        p_x, p_s = data_of(context, builder, signature, arguments, 0, 3)
 
         def add(place: Any, before: Any) -> Any:
-            found = _load(builder, _pointer(context, builder, s, arguments[3], place), bytes_, 1)
+            found = builder.load(vector_at(builder, p_s, place, bytes_), align=1)
             return builder.add(before, builder.zext(found, counts))
 
         total = _vectors_of_tile(context, builder, signature, arguments, add, ir.Constant(counts, None))
         product = builder.fmul(builder.sitofp(total, vector), splat(builder, arguments[2], vector))
-        written = builder.bitcast(_pointer(context, builder, x, arguments[0], arguments[1]), vector.as_pointer())
-        builder.store(product, written).align = x.dtype.bitwidth // 8
+        builder.store(product, vector_at(builder, p_x, arguments[1], vector), align=x.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     i = types.intp
@@ -224,12 +209,12 @@ def _spread_tile(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, align = _vector(context, x), x.dtype.bitwidth // 8
-        found = _load(builder, _pointer(context, builder, x, arguments[0], arguments[1]), vector, align)
+        p_x, p_y = data_of(context, builder, signature, arguments, 0, 3)
+        found = builder.load(vector_at(builder, p_x, arguments[1], vector), align=align)
         product = builder.fmul(splat(builder, arguments[2], vector), found)
 
         def write(place: Any, before: Any) -> Any:
-            written = builder.bitcast(_pointer(context, builder, y, arguments[3], place), vector.as_pointer())
-            builder.store(product, written).align = align
+            builder.store(product, vector_at(builder, p_y, place, vector), align=align)
             return before
 
         _vectors_of_tile(context, builder, signature, arguments, write, _number(0))

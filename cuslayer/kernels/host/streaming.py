@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from cuslayer.backend import Array
 from cuslayer.jit import compiled
+from cuslayer.kernels.host.llvm import data_of, vector_at
 from cuslayer.kernels.host.simd import VECTOR_BYTES
 from cuslayer.kernels.host.tiles import copy
 
@@ -48,13 +49,9 @@ def _store_line(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         size = x.dtype.bitwidth // 8
         vector = ir.VectorType(context.get_value_type(x.dtype), VECTOR_BYTES // size)
-
-        def pointer(of: Any, array: Any, place: Any) -> Any:
-            data = context.make_array(of)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
-
-        found = builder.load(pointer(x, *arguments[:2]), align=size)
-        store_past_caches(builder, found, pointer(y, *arguments[2:]), VECTOR_BYTES)
+        p_x, p_y = data_of(context, builder, signature, arguments, 0, 2)
+        found = builder.load(vector_at(builder, p_x, arguments[1], vector), align=size)
+        store_past_caches(builder, found, vector_at(builder, p_y, arguments[3], vector), VECTOR_BYTES)
         return context.get_dummy_value()
 
     return types.none(x, types.intp, y, types.intp), generate
@@ -80,12 +77,13 @@ def _request_line(typing_context: Any, x: Any, at: Any) -> Any:
     """Ask for the cache line of x[at]; x is flat."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = builder.gep(context.make_array(x)(context, builder, arguments[0]).data, [arguments[1]])
+        (data,) = data_of(context, builder, signature, arguments, 0)
+        address = vector_at(builder, data, arguments[1], ir.IntType(8))
         word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         request = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = _function(builder.module, request, "llvm.prefetch.p0")
         # To read it, into every cache, as data.
-        builder.call(function, [builder.bitcast(address, byte), *(ir.Constant(word, n) for n in (0, 3, 1))])
+        builder.call(function, [address, *(ir.Constant(word, n) for n in (0, 3, 1))])
         return context.get_dummy_value()
 
     return types.none(x, types.intp), generate

@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
+from cuslayer.kernels.host.llvm import data_of, vector_at
 
 # Rows and columns of a tile: a vector of float32 is a cache line.
 LANES = 16
@@ -64,14 +65,14 @@ def _transpose(typing_context: Any, target: Any, at: Any, step: Any, source: Any
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = context.get_data_type(signature.args[0].dtype)
         vector, size = ir.VectorType(number, LANES), context.get_abi_sizeof(number)
+        data = data_of(context, builder, signature, arguments, 0, 3)
 
         def pointer(array: int, begin: Any, apart: Any, i: int) -> Any:
-            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
             place = builder.add(begin, builder.mul(apart, ir.Constant(apart.type, i)))
-            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
+            return vector_at(builder, data[array], place, vector)
 
         _, to, by, _, off, apart = arguments
-        rows = _exchange(builder, [builder.load(pointer(3, off, apart, i), align=size) for i in range(LANES)])
+        rows = _exchange(builder, [builder.load(pointer(1, off, apart, i), align=size) for i in range(LANES)])
         for i in range(LANES):
             builder.store(rows[i], pointer(0, to, by, i), align=size)
         return context.get_dummy_value()

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from cuslayer.kernels.host.llvm import data_of, splat, vector_at
+
 FEATURES = binding.get_host_cpu_features()
 REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
 _MOST_VECTORS = 6
@@ -46,14 +48,11 @@ class Rows:
 
     def splat(self, value: Any) -> Any:
         """Return a vector that has a number in each lane."""
-        kind = ir.VectorType(value.type, self.lanes)
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_SHORT, 0))
-        first = ir.Constant(ir.VectorType(_SHORT, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), first)
+        return splat(self.builder, value, ir.VectorType(value.type, self.lanes))
 
     def _pointer(self, data: Any, at: Any, vector: int) -> Any:
         place = self.builder.add(at, ir.Constant(_INDEX, vector * self.lanes))
-        return self.builder.bitcast(self.builder.gep(data, [place]), self.vector.as_pointer())
+        return vector_at(self.builder, data, place, self.vector)
 
     def load(self, data: Any, at: Any) -> list[Any]:
         """Return the row that begins at a place; what is past its width is 0."""
@@ -81,11 +80,8 @@ def _load(builder: Any, rows: Rows, data: Any, at: Any, apart: Any, pieces: int)
 
 def _generate(pieces: int, vectors: int, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
     """Generate the loop over rows of so many pieces of so many vectors."""
-    total, begin, apart, table, table_at, table_apart, stride, index, first, last, _, width = arguments
-    p_total, p_table, p_index = (
-        context.make_array(signature.args[n])(context, builder, value).data
-        for n, value in ((0, total), (3, table), (7, index))
-    )
+    _, begin, apart, _, table_at, table_apart, stride, _, first, last, _, width = arguments
+    p_total, p_table, p_index = data_of(context, builder, signature, arguments, 0, 3, 7)
     rows = Rows(context, builder, signature.args[0].dtype, vectors, width)
     before, start = _load(builder, rows, p_total, begin, apart, pieces), builder.block
     head, add, after = (builder.append_basic_block(name) for name in ("head", "add", "after"))
@@ -203,12 +199,9 @@ def _add_places(
     parts: Any,
 ) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total_, total_at_, apart_, of_total_, table_, table_at_, table_apart_, of_table_ = arguments[:8]
-        index_, first_, last_, places_, parts_ = arguments[8:]
-        p_total, p_table, p_index, p_places = (
-            context.make_array(signature.args[n])(context, builder, value).data
-            for n, value in ((0, total_), (4, table_), (8, index_), (11, places_))
-        )
+        _, total_at_, apart_, of_total_, _, table_at_, table_apart_, of_table_ = arguments[:8]
+        _, first_, last_, _, parts_ = arguments[8:]
+        p_total, p_table, p_index, p_places = data_of(context, builder, signature, arguments, 0, 4, 8, 11)
         start, names = builder.block, ("head", "body", "part", "row", "next", "after")
         head, body, part, add_row, following, after = (builder.append_basic_block(name) for name in names)
         one, four = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, 4)

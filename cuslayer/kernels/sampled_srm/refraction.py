@@ -13,8 +13,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from cuslayer.jit import compiled
-from cuslayer.kernels.host.loops import generate_loop
-from cuslayer.kernels.host.simd import VECTOR_BYTES, splat
+from cuslayer.kernels.host.llvm import data_of, generate_loop, splat, vector_at
+from cuslayer.kernels.host.simd import VECTOR_BYTES
 
 # Vectors that are computed together.
 PAIR = 2
@@ -52,13 +52,8 @@ def _refract_row(
         size = u.dtype.bitwidth // 8
         lanes, real = VECTOR_BYTES // size, context.get_value_type(u.dtype)
         vector, bits, flags = ir.VectorType(real, lanes), ir.IntType(lanes), ir.VectorType(ir.IntType(1), lanes)
-        p_u, p_s, p_a, p_taps, p_marks = (
-            context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 1, 2, 4, 6)
-        )
+        p_u, p_s, p_a, p_taps, p_marks = data_of(context, builder, signature, arguments, 0, 1, 2, 4, 6)
         at_, count_, place_, apart_, zero_, theta_, pairs_ = (arguments[n] for n in (3, 5, 7, 8, 9, 10, 11))
-
-        def pointer(data: Any, at: Any, kind: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
 
         def number(value: int) -> Any:
             return ir.Constant(_I64, value)
@@ -68,7 +63,10 @@ def _refract_row(
         def one_pair(turn: Any, _: list[Any]) -> list[Any]:
             vectors = [builder.add(builder.mul(turn, number(PAIR)), number(n)) for n in range(PAIR)]
             columns = [builder.mul(v, number(lanes)) for v in vectors]
-            given = [builder.load(pointer(p_a, builder.add(at_, column), vector), align=size) for column in columns]
+            given = [
+                builder.load(vector_at(builder, p_a, builder.add(at_, column), vector), align=size)
+                for column in columns
+            ]
 
             def one_sample(earlier: Any, totals: list[Any]) -> list[Any]:
                 k = builder.add(earlier, number(1))
@@ -76,7 +74,7 @@ def _refract_row(
                 row = builder.mul(k, apart_)
                 found = []
                 for v, total in zip(vectors, totals, strict=True):
-                    fired = builder.load(pointer(p_marks, builder.add(builder.add(place_, row), v), bits))
+                    fired = builder.load(vector_at(builder, p_marks, builder.add(builder.add(place_, row), v), bits))
                     found.append(builder.select(builder.bitcast(fired, flags), builder.fadd(total, tap), total))
                 return found
 
@@ -85,13 +83,13 @@ def _refract_row(
                 vectors, columns, generate_loop(builder, builder.sub(count_, number(1)), first, one_sample), strict=True
             ):
                 fires = builder.fcmp_ordered(">=", total, least)
-                builder.store(total, pointer(p_u, column, vector), align=size)
+                builder.store(total, vector_at(builder, p_u, column, vector), align=size)
                 builder.store(
                     builder.zext(fires, ir.VectorType(_I8, lanes)),
-                    pointer(p_s, column, ir.VectorType(_I8, lanes)),
+                    vector_at(builder, p_s, column, ir.VectorType(_I8, lanes)),
                     align=1,
                 )
-                builder.store(builder.bitcast(fires, bits), pointer(p_marks, builder.add(place_, v), bits))
+                builder.store(builder.bitcast(fires, bits), vector_at(builder, p_marks, builder.add(place_, v), bits))
             return []
 
         generate_loop(builder, pairs_, [], one_pair)

@@ -1,4 +1,4 @@
-"""Loops in generated code, for functions that LLVM compiles into kernels."""
+"""Pieces of generated code, for functions that LLVM compiles into kernels: arrays, vectors, loops."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from typing import Any
 from llvmlite import ir
 
 _I64 = ir.IntType(64)
+_I32 = ir.IntType(32)
+
+
+def data_of(context: Any, builder: Any, signature: Any, arguments: Any, *numbers: int) -> list[Any]:
+    """Return the addresses of the arrays that the arguments of some numbers are."""
+    return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in numbers]
+
+
+def vector_at(builder: Any, data: Any, at: Any, vector: Any) -> Any:
+    """Return the address of the vector of a type that begins at a place of an array."""
+    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+
+
+def splat(builder: Any, value: Any, vector: Any) -> Any:
+    """Return a vector that has a number in each lane."""
+    empty = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(empty, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(_I32, vector.count), None))
 
 
 def generate_loop(builder: Any, count: Any, first: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
