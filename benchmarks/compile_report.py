@@ -74,6 +74,12 @@ def rows_in(log: str, dtype: str, arch: str) -> list[Row]:
     ]
 
 
+def warnings_in(log: str) -> list[str]:
+    """Return the warnings in a compiler's log, but for its announcement that it will drop the oldest architectures."""
+    lines = (line for line in log.splitlines() if "warning" in line.lower())
+    return [line for line in lines if "deprecated" not in line.lower()]
+
+
 def rows_of(topic: str, dtype: str, arch: str) -> list[Row]:
     """Return a row for each kernel of a source."""
     return rows_in(compiled(topic, dtype, arch)[1], dtype, arch)
@@ -85,12 +91,14 @@ def digest(topic: str, dtype: str) -> str:
 
 
 def report() -> dict[str, Any]:
-    """Compile everything; return the compiler's version, the sources' digests, and a row for each kernel."""
+    """Compile everything; return the compiler's version, the sources' digests, its warnings, and each kernel's row."""
     each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
-    rows = [row for topic, dtype in each for arch in ARCHITECTURES for row in rows_of(topic, dtype, arch)]
+    all_of = [(topic, dtype, arch) for topic, dtype in each for arch in ARCHITECTURES]
+    rows = [row for one in all_of for row in rows_of(*one)]
     return {
         "compiler": compiler(),
         "digests": {f"{topic} {dtype}": digest(topic, dtype) for topic, dtype in each},
+        "warnings": [f"{' '.join(one)}: {line}" for one in all_of for line in warnings_in(compiled(*one)[1])],
         "kernels": sorted(rows, key=lambda row: row.kernel),
     }
 

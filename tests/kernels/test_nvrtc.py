@@ -43,9 +43,7 @@ def held(rows: list[Row], topic: str) -> None:
 def test_compiles_without_warnings_and_keeps_everything_in_registers(topic: str, dtype: str, arch: str) -> None:
     code, log = compiled(topic, dtype, arch)
     assert code.startswith(b"\x7fELF")
-    warnings = [line for line in log.splitlines() if "warning" in line.lower()]
-    # The compiler announces that it will drop the oldest architectures one day.
-    assert [line for line in warnings if "deprecated" not in line.lower()] == []
+    assert compile_report.warnings_in(log) == []
     rows = rows_of(topic, dtype, arch)
     held(rows, topic)
     found = compile_report.saved()
@@ -58,10 +56,12 @@ def test_the_saved_report_is_of_these_sources() -> None:
     found = compile_report.saved()
     each = [(topic, dtype) for topic in source.topics() for dtype in DTYPES]
     assert found["digests"] == {" ".join(one): compile_report.digest(*one) for one in each}, AGAIN
+    assert found["warnings"] == []
     homes = source.kernel_names()
     for topic, dtype in each:
         for arch in ARCHITECTURES:
-            held([row for row in found["kernels"] if (homes[row.kernel], *row[1:3]) == (topic, dtype, arch)], topic)
+            kind = topic, dtype, arch
+            held([row for row in found["kernels"] if (homes[row.kernel], row.dtype, row.arch) == kind], topic)
     assert len(set(found["kernels"])) == len(homes) * len(DTYPES) * len(ARCHITECTURES)
 
 
@@ -121,6 +121,20 @@ def test_traffic_counts_each_way_once() -> None:
     assert traffic.bytes_per_element("shift_delay_adjoint", "float32") == 4 + 4
     assert traffic.bytes_per_element("adam", "float32") == 4 * (2 + 1 + 2 + 2 + 2)
     assert traffic.picoseconds("neuron", "float32") == pytest.approx(2.6866, rel=1e-4)
+
+
+def test_a_warning_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = source.text
+    unused = "__global__ void unused() { int x; }\n"
+    monkeypatch.setattr(source, "text", lambda topic, dtype: text(topic, dtype) + unused)
+    monkeypatch.setattr(source, "topics", lambda: ["clip"])
+    compiled.cache_clear()
+    try:
+        found = compile_report.report()["warnings"]
+    finally:
+        compiled.cache_clear()
+    said = {line.partition(":")[0] for line in found if "declared but never referenced" in line}
+    assert said == {f"clip {dtype} {arch}" for dtype in DTYPES for arch in ARCHITECTURES}
 
 
 def test_a_broken_source_is_refused() -> None:

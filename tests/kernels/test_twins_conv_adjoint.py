@@ -40,7 +40,7 @@ def held(ours: Array, case: Case, x: Array, errors: Array, double: Array, terms:
     """Compare the gradient of the weights with the CPU's, to the rounding of its terms: they may cancel."""
     spikes, shape = cpu.spikes.synapse_input(x), (case.window, case.groups)
     least = norm(cpu.conv.weight_adjoint(spikes, abs(errors) if terms is None else terms, *shape))
-    theirs, exactly = (cpu.conv.weight_adjoint(spikes, terms, *shape) for terms in (errors, double))
+    theirs, exactly = (cpu.conv.weight_adjoint(spikes, each, *shape) for each in (errors, double))
     close(ours, theirs, least=least, double=exactly)
 
 

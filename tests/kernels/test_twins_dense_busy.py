@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cuslayer.kernels import cpu, gpu
-from tests.kernels.test_twins import Array, close, dtypes, norm, normal, seeds
+from cuslayer.kernels import gpu
+from tests.kernels.test_twins import Array, dtypes, normal, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.kernels.test_twins_dense import listed
+from tests.kernels.test_twins_dense import held
 from tests.support.emulator.driver import Emulator
 from tests.support.packed_bits import packed_on_host
 
@@ -19,10 +19,7 @@ GROUP = 4
 
 
 def both(x: Array, g: Array) -> None:
-    ours = gpu.dense.weight_adjoint(packed_on_host(x), g)
-    spikes = listed(x)
-    least = norm(cpu.dense.weight_adjoint(spikes, abs(g)))
-    close(ours, cpu.dense.weight_adjoint(spikes, g), least=least)
+    held(gpu.dense.weight_adjoint(packed_on_host(x), g), x, g)
 
 
 @settings(max_examples=25, deadline=None)
