@@ -75,23 +75,30 @@ MISSING = "tests/layers/test_shift.py::test_nothing"
 
 def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     _compiler()
-    real, codes = run.Warm.run, []
+    real, codes, kept = run.Warm.run, [], []
 
     def noted(warm: run.Warm, tree: Path, tests: Sequence[str], seconds: float) -> tuple[int | None, str]:
         if not codes:
             codes.append(real(warm, tree, [MISSING], seconds)[0])
         # The test that does not end is not waited for as long as others.
         it = endless.new in (tree / endless.file).read_text("utf-8")
-        return real(warm, tree, tests, 4 if it else seconds)
+        before = {path: path.stat().st_ino for path in tree.rglob("*.nb[ic]")}
+        found = real(warm, tree, tests, 4 if it else seconds)
+        if of_no_kernel.new in (tree / of_no_kernel.file).read_text("utf-8"):
+            after = {path: path.stat().st_ino for path in tree.rglob("*.nb[ic]")}
+            kept.append(before == after and len(before) > 0)
+        return found
 
     monkeypatch.setattr(run.Warm, "run", noted)
     endless = of_shift("while x.shape[0]: y[t, low] = x[0, low]", "write_row(y[t, low:high], row[: high - low], large)")
+    of_no_kernel = Mutant("cuslayer/version.py", "no fault", "", "__version__ =", "_other = __version__ =", OF_SHIFT)
     of_cuda = next(mutant for mutant in ALL if mutant.file.endswith("dropout.cu"))
     chosen = {
         endless: "caught",
         of_shift("x, t, -least"): "caught",
         of_cuda: "caught",
         # Not a fault.
+        of_no_kernel: "survived",
         of_shift("t > -1:", "t >= 0:"): "survived",
         # Not a program for Numba, Python, C++; a crash; no such text.
         of_shift("x, t, lest"): "invalid",
@@ -105,6 +112,7 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [outcome.verdict for outcome in found] == list(chosen.values()), found
     assert found[0].reason == "no end within 4 s"
     assert codes[0]  # there is no such test
+    assert kept == [True]  # no kernel is compiled again for a change of another file
 
 
 def test_tests_that_fail_without_a_fault_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cuslayer.cli import main
 
@@ -72,6 +73,14 @@ def test_the_commands_of_a_run(here, capsys):
         assert program == "cuslayer"
         assert main(arguments) == 0
         assert capsys.readouterr().err == ""
+
+
+def test_the_second_command_draws_the_same_examples_on_every_machine(request):
+    if request.config.getoption("--hypothesis-profile"):
+        pytest.skip("new examples are asked for")
+    drawn = settings()
+    assert settings.default is settings.get_profile("fixed")  # Hypothesis itself fixes them where CI is set
+    assert (drawn.derandomize, drawn.database, drawn.deadline) == (True, None, None)
 
 
 def test_its_figures_and_its_table_are_those_of_the_results(monkeypatch):

@@ -65,15 +65,18 @@ def test_numba(dtype, tmp_path, monkeypatch, capsys):
 class Verdict:
     """A plugin for pytest: checks that the library is the one of the tree, and stores the first failure."""
 
-    def __init__(self, tree: Path):
-        self.tree = tree
+    def __init__(self, base: Path, tree: Path):
+        self.base, self.tree = base, tree
         self.first: tuple[int, str] | None = None
 
     def pytest_configure(self) -> None:
-        import cuslayer
+        from cuslayer import jit
 
-        if not Path(cuslayer.__file__).is_relative_to(self.tree):
-            pytest.exit(f"{cuslayer.__file__} is not in {self.tree}", 3)
+        if not Path(jit.__file__).is_relative_to(self.tree):
+            pytest.exit(f"{jit.__file__} is not in {self.tree}", 3)
+        # The library takes compiled code of its own sources only, by the folder of this file.
+        jit.__file__ = str(self.base / Path(jit.__file__).relative_to(self.tree))
+        configure_hypothesis()  # after tests/conftest.py, which has a profile of its own
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         self._remember(report, 2)
@@ -145,7 +148,7 @@ def child(base: Path, request: Request) -> None:
     sys.path.insert(0, str(request.tree))
     os.environ["PYTHONPATH"] = str(request.tree)
     stamp_of_base(base, request.tree)
-    verdict = Verdict(request.tree)
+    verdict = Verdict(base, request.tree)
     options = (*OPTIONS, f"--basetemp={request.work / 'temporary'}")
     code = int(pytest.main([*options, *request.tests], plugins=[verdict]))
     sys.stdout.flush()
@@ -197,7 +200,6 @@ def warm_up() -> None:
     if code:
         raise RuntimeError(f"the first test ends with {code}")
     sys.path[:] = path
-    configure_hypothesis()
     gc.collect()
     gc.freeze()
 
