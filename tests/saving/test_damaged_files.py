@@ -21,9 +21,9 @@ def saved(tmp_path):
     return path
 
 
-def refused(path, message):
+def refused(path, message, **options):
     with pytest.raises(ValueError, match=f"^load: {path}(: | ){message}") as caught:
-        cs.load(path)
+        cs.load(path, **options)
     assert "\n" not in str(caught.value)
 
 
