@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -41,17 +42,15 @@ class Header(NamedTuple):
 class Archive:
     """An open npz file.
 
-    Its names, shapes and types are read first. An array takes the memory that its shape says, whatever the file unfolds
-    to; without pickle no code in the file can run.
+    Nothing but its names is read before it is asked for. An array takes the memory that its shape says, whatever the
+    file unfolds to; without pickle no code in the file can run.
 
     Args:
         file: the open file.
 
-    Attributes:
-        headers: the shape and the type of each array by name.
-
     Raises:
-        Refused: the file has a name twice, or another size than the shape of an array.
+        Refused: a name is there twice or is not printable, or an array is compressed in another way; later, an array
+            has another size than its shape.
         Exception: the file is damaged or has Python objects; the readers of zip and npy raise many types.
     """
 
@@ -61,12 +60,25 @@ class Archive:
         self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
         if len(self._members) != len(self._zip.infolist()):
             raise Refused("has an array twice")
-        self.headers = {name: self._header(name, info) for name, info in self._members.items()}
+        for name, info in self._members.items():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise Refused(f"has array {name} compressed in a way that is not read")
+            if not name.isprintable():
+                raise Refused(f"has an array of the name {name!r}")
 
-    def _header(self, name: str, info: zipfile.ZipInfo) -> Header:
-        """Return the header of an array, whose size must be that of its file in the archive."""
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Refused(f"has array {name} compressed in a way that is not read")
+    @property
+    def names(self) -> list[str]:
+        """The names of the arrays, without that of a description that was read."""
+        return list(self._members)
+
+    @cached_property
+    def headers(self) -> dict[str, Header]:
+        """The shape and the type of each array by name, without those of a description that was read."""
+        return {name: self.header(name) for name in self._members}
+
+    def header(self, name: str) -> Header:
+        """Return the shape and the type of an array, whose size must be that of its file in the archive."""
+        info = self._members[name]
         with self._zip.open(info) as member:
             header, start = _read_header(member)
         if header.dtype.hasobject:
@@ -77,22 +89,24 @@ class Archive:
 
     def about(self) -> Any:
         """Return the description."""
-        header = self.headers.pop(_ABOUT)
+        header = self.header(_ABOUT)
         if header.shape or header.dtype.kind != "U":
             raise ValueError("the description is no text")
         if header.bytes > self._size:
             raise Refused(f"has a description of {header.bytes:,} bytes in a file of {self._size:,}")
-        return json.loads(str(self._read(_ABOUT, header)))
+        text = str(self._read(_ABOUT, header))
+        del self._members[_ABOUT]
+        return json.loads(text)
 
     def check_size(self) -> None:
         """Raise Refused if the arrays are larger than the file: `write_archive` does not compress."""
-        total = sum(header.bytes for header in self.headers.values())
+        total = sum(info.file_size for info in self._members.values())
         if total > self._size:
             raise Refused(f"has arrays of {total:,} bytes in a file of {self._size:,}")
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return an array."""
-        return self._read(name, self.headers[name])
+        return self._read(name, self.header(name))
 
     def _read(self, name: str, header: Header) -> npt.NDArray[Any]:
         content = memoryview(bytearray(header.bytes))
@@ -109,6 +123,12 @@ class Archive:
             if member.read(1):
                 raise Refused(f"has more in array {name} than its shape says")
         return np.ndarray(header.shape, header.dtype, content, order="F" if header.fortran else "C")
+
+
+def check_finite(name: str, array: npt.NDArray[Any]) -> None:
+    """Raise ValueError if an array holds NaN or an infinity."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or an infinity")
 
 
 def _read_header(member: Any) -> tuple[Header, int]:

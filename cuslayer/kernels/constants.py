@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, count_elements, namespace
 from cuslayer.kernels.host.available import available_memory, in_words
 
 
@@ -158,6 +158,7 @@ class Alpha:
             MemoryError: there are more than memory can hold.
         """
         taps = self.taps or self._first_under(max(abs(self.amplitude), 1.0) * np.finfo(np.float64).eps)
+        count_elements("response", (taps,))
         needed, left = 4 * 8 * taps, available_memory()
         if taps > sys.maxsize // 64 or (left is not None and needed > left):
             free = "" if left is None else f", {in_words(left)} are free"

@@ -135,6 +135,7 @@ class Affine(Synapse):
         self.trained, self.bounds, self.neuron, self.tau = trained, bounds, neuron, None
         of_neuron = None if neuron is None else as_neuron("Affine", neuron)
         self.dt = check.time_step("Affine", "dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
+        bounds_in_ms("Affine", bounds, self.dt)
         if of_neuron is None:
             given = _TAU if tau is None else tau
             self.tau = time_constant("Affine", "tau", given, trained, lambda: bounds_in_ms("Affine", bounds, self.dt))

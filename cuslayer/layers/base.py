@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
+from cuslayer.backend import Array, count_elements, generator, to_device, to_numpy
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor
@@ -17,10 +17,6 @@ from cuslayer.tape import Tensor, as_tensor
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
-
-
-# The most elements of a parameter that is drawn. While a network is read from a file, those of its largest array.
-most_drawn: Setting[float] = Setting(math.inf)
 
 
 class Layer:
@@ -356,10 +352,9 @@ def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:
     """Return the initial values of a parameter, float32, drawn from the library's generator.
 
     Raises:
-        ValueError: they do not fit into memory, or are more than `most_drawn`.
+        ValueError: they do not fit into memory, or are more than a file allows.
     """
-    if math.prod(shape) > most_drawn.get():
-        raise ValueError(f"{op}: a parameter of shape {shape} is larger than the arrays of its file")
+    count_elements(op, shape)
     try:
         return generator().uniform(low, high, shape).astype(np.float32)
     except (MemoryError, ValueError, OverflowError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, Setting, namespace
+from cuslayer.backend import Array, Setting, count_elements, namespace
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.tape import Tensor, as_tensor, no_grad
 
@@ -86,8 +86,12 @@ class BatchNorm(Layer):
             raise TypeError(f"{op}: trained must be a bool, got {type(trained).__name__}")
         if mean_hook is not None and not callable(mean_hook):
             raise TypeError(f"{op}: mean_hook must be callable, got {type(mean_hook).__name__}")
-        if not isinstance(exponents, tuple) or len(exponents) != 2 or exponents[0] > exponents[1]:
+        if not isinstance(exponents, tuple) or len(exponents) != 2:
             raise ValueError(f"{op}: exponents must be (least, most), got {exponents!r}")
+        least, most = (check.number(op, "exponents", exponent) for exponent in exponents)
+        if least > most:
+            raise ValueError(f"{op}: exponents must be (least, most), got {exponents!r}")
+        count_elements(op, (self.features,))
         self.trained, self.mean_hook, self.exponents = trained, mean_hook, exponents
         self.mean, self.var = Tensor(np.zeros(features, np.float32)), Tensor(np.ones(features, np.float32))
         self.gain = Tensor(np.full(features, height, np.float32), requires_grad=True) if trained else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, count_elements
 from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
@@ -121,6 +121,7 @@ class TemporalFilter(Layer):
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
         response = as_neuron("TemporalFilter", neuron).response
+        count_elements("TemporalFilter", response.shape)
         self.weight = Tensor(response.astype(np.float32), requires_grad=True)
 
     @property

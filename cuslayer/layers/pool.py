@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, count_elements
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
@@ -121,6 +121,7 @@ class Windowed(Sliding, Hooked):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
+        count_elements(type(self).__name__, self.kernel_size)
         return Tensor(np.full((*self.kernel_size, 1, 1), self.gain, np.float32))
 
     state_numbers = ("gain",)

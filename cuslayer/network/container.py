@@ -24,6 +24,8 @@ from cuslayer.neurons.potential import potential_format
 from cuslayer.tape import Tensor, keep_unpacked
 
 _DEEPEST = 50
+# Networks that hold one another twice have exponentially many stages.
+_MOST = 100_000
 
 
 class Container(Layer):
@@ -264,6 +266,8 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
 
     A container with a `__call__` of its own may compute something else: it is a stage like any function.
     """
+    if len(graph.nodes) + len(graph.parts) >= _MOST:
+        raise ValueError(f"network: stages must be at most {_MOST:,}, each counted at all places where it stands")
     if not isinstance(stage, Container) or type(stage).__call__ is not Container.__call__:
         return graph.add(stage, path, (source,))
     if len(path) > _DEEPEST:

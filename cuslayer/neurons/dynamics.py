@@ -162,6 +162,7 @@ class Dynamic(Neuron):
         for name in ("trained", "graded", "stateful"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{kind}: {name} must be a bool, got {type(getattr(self, name)).__name__}")
+        bounds_in_ms(kind, self.bounds, self.dt)
         for name in self.time_constants:
             object.__setattr__(self, name, self._time_constant(name, getattr(self, name)))
         scaled_surrogate(self, self.scale_rho / self.width)

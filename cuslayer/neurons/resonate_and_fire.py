@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, count_elements, namespace
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column
@@ -182,7 +182,9 @@ class ResonateAndFire(Dynamic):
     def response(self) -> Array:
         """The potential after an input of 1 without spikes, (K,) float64, for the mean constants."""
         size, angle = self.mean_keep("tau"), self._angle(self.mean_of("frequency"))
-        lags = np.arange(3 + math.floor(math.log(0.01) / math.log(size))) if size > 0 else np.arange(3)
+        count = 3 + math.floor(math.log(0.01) / math.log(size)) if size > 0 else 3
+        count_elements("response", (count,))
+        lags = np.arange(count)
         return size**lags * np.sin(angle * lags)
 
     def _angle(self, frequency: float) -> float:

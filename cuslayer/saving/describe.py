@@ -7,18 +7,17 @@ object or a tensor that stands at several places has one entry.
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.layers import Layer
-from cuslayer.neurons.base import Neuron
-from cuslayer.saving.known import CLASSES, FUNCTIONS, call_of
+from cuslayer.parameter import Bounded
+from cuslayer.saving.known import CLASSES, FUNCTIONS, METHODS, call_of, fields_of, is_part
 from cuslayer.tape import Tensor
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -63,7 +62,7 @@ class Description:
             return {"dict": [[self._value(where, key), self._value(where, each)] for key, each in x.items()]}
         if isinstance(x, Tensor):
             return {"tensor": self._tensor(where, x)}
-        if _is_array(x):
+        if is_array(x):
             return self._array(where, x)
         return {"object": self._object(where, x)}
 
@@ -78,7 +77,10 @@ class Description:
         if id(x) not in self._numbers:
             self._enter(x, len(self.tensors))
             trained = x.requires_grad and x.node is None
-            self.tensors.append(self._array(where, x.data) | {"requires_grad": trained})
+            entry = self._array(where, x.data) | {"requires_grad": trained}
+            if isinstance(x, Bounded):
+                entry["bounds"] = [bound if math.isfinite(bound) else None for bound in (x.least, x.most)]
+            self.tensors.append(entry)
         return self._numbers[id(x)]
 
     def _enter(self, x: Any, number: int) -> None:
@@ -106,8 +108,9 @@ class Description:
                 "options": {name: self._value(f"{where}'s {name}", each) for name, each in options.items()},
             }
         if isinstance(x, MethodType):
-            if x.__name__.startswith("_"):
-                raise TypeError(f"{where} is the method {x.__name__}, which a file cannot hold")
+            if all(x.__func__ is not each for each in METHODS):
+                known = "only psp and spike of the library's neurons; a layer of your own may call it"
+                raise TypeError(f"{where} is the method {x.__name__}, which a file cannot hold: {known}")
             return {"method": x.__name__, "of": self._value(where, x.__self__)}
         if isinstance(x, (FunctionType, BuiltinFunctionType, np.ufunc)):
             return {"function": self._name(where, x, x.__name__, FUNCTIONS.get(x.__name__))}
@@ -142,15 +145,13 @@ class Description:
 
         Objects that have an entry of their own are left out, and those that hold x, whose identities are `above`.
         """
-        for name, value in vars(x).items() if hasattr(x, "__dict__") else ():
-            # What a cached property holds follows from the constants.
-            cached = isinstance(inspect.getattr_static(type(x), name, None), cached_property)
-            if name not in used and not cached:
+        for name, value in fields_of(x).items():
+            if name not in used:
                 yield from self._within([name], value, (*above, id(x)))
 
     def _within(self, path: list[Any], value: Any, above: tuple[int, ...]) -> Iterator[tuple[list[Any], Any]]:
         flag = path[-1] == "training" and isinstance(value, bool)
-        if flag or _is_array(value) or (isinstance(value, Tensor) and value.node is None):
+        if flag or is_array(value) or (isinstance(value, Tensor) and value.node is None):
             yield path, value
         elif isinstance(value, (list, tuple)):
             for number, each in enumerate(value):
@@ -159,16 +160,11 @@ class Description:
             for key, each in value.items():
                 if type(key) in _PLAIN:
                     yield from self._within([*path, {"key": key}], each, above)
-        elif _is_part(value) and id(value) not in self._numbers and id(value) not in above:
+        elif is_part(value) and id(value) not in self._numbers and id(value) not in above:
             for deeper, each in self._state(value, set(), above):
                 yield [*path, *deeper], each
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
+    """Return whether a value is an array, of NumPy or CuPy."""
     return isinstance(x, np.ndarray) or namespace(x) is not np
-
-
-def _is_part(x: Any) -> bool:
-    """Return whether a value is a layer, a neuron or a weight hook that its owner has made itself."""
-    known = isinstance(x, (Layer, Neuron)) or hasattr(x, "parameters")
-    return known and not isinstance(x, type)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from cuslayer import backend
-from cuslayer.archive import Refused, read_archive, write_archive
-from cuslayer.backend import Array
+from cuslayer import backend, check
+from cuslayer.archive import Archive, Refused, open_archive, write_archive
 from cuslayer.layers import Layer
-from cuslayer.layers.base import most_drawn
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
 from cuslayer.saving.describe import Description
-from cuslayer.saving.rebuild import Rebuilt
+from cuslayer.saving.rebuild import Arrays, Rebuilt
 
 _FORMAT, _VERSION = "cuslayer network", 1
+# The most places at which all tensors of a file may stand: the constructor of each draws a tensor of its own.
+_PLACES = 64
+# Longer messages are cut.
+_LONGEST = 300
 
 
 def save(net: Any, path: str | os.PathLike[str]) -> None:
@@ -58,12 +61,13 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"save: {problem}") from None
     parts = {"objects": found.objects, "tensors": found.tensors, "root": found.root}
     about = {"format": _FORMAT, "version": _VERSION} | parts
+    arrays = {f"array/{name}": array for name, array in found.arrays.items()}
     try:
         with backend.preserved_generator():
-            Rebuilt(json.loads(json.dumps(about)), found.arrays, found.own)
+            Rebuilt(json.loads(json.dumps(about)), Arrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
     except ValueError as problem:
         raise ValueError(f"save: {problem}") from problem
-    write_archive(Path(path), about, {f"array/{name}": array for name, array in found.arrays.items()}, op="save")
+    write_archive(Path(path), about, arrays, op="save")
 
 
 def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
@@ -86,16 +90,27 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
         ...
     ValueError: load: no/such.npz is no file
     """
-    own = _by_name(classes)
-    about, arrays = _read(Path(path))
-    try:
-        largest = max((array.size for array in arrays.values()), default=0)
-        with backend.preserved_generator(), most_drawn.set(largest):
-            return Rebuilt(about, arrays, own).root
-    except ValueError as problem:
-        raise ValueError(f"load: {path}: {str(problem).removeprefix('load: ')}") from problem
-    except Exception as problem:  # a description that was changed by hand may be wrong in any way
-        raise ValueError(f"load: {path} is damaged ({type(problem).__name__}: {problem})") from problem
+    own, path = _by_name(classes), Path(path)
+    with ExitStack() as stack:
+        archive, about = _opened(path, stack)
+        arrays = Arrays(archive.names, archive.header, archive.read)
+        left = [_PLACES * path.stat().st_size // 4]
+        try:
+            with backend.preserved_generator(), backend.elements_left.set(left):
+                return Rebuilt(about, arrays, own).root
+        except Refused as problem:
+            raise ValueError(f"load: {path} {_shown(problem)}") from None
+        except ValueError as problem:
+            raise ValueError(f"load: {path}: {_shown(problem)}") from problem
+        except Exception as problem:  # a description that was changed by hand may be wrong in any way
+            raise ValueError(f"load: {path} is damaged ({type(problem).__name__}: {_shown(problem)})") from problem
+
+
+def _shown(problem: Exception) -> str:
+    """Return the message of an error, in which the file may have put anything, as one line of printable text."""
+    text = " ".join(str(problem).split())
+    text = "".join(each if each.isprintable() else "?" for each in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
@@ -112,13 +127,14 @@ def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return the description and the arrays of a file."""
+def _opened(path: Path, stack: ExitStack) -> tuple[Archive, dict[str, Any]]:
+    """Open a file until the stack ends; return the archive, of which only the description is read, and this."""
     if not path.is_file():
         raise ValueError(f"load: {path} is {'a folder, not a file' if path.is_dir() else 'no file'}")
     try:
-        about, arrays = read_archive(path)
-        about = dict(about)
+        archive = stack.enter_context(open_archive(path))
+        about = dict(archive.about())
+        archive.check_size()
     except Refused as problem:
         raise ValueError(f"load: {path} {problem}") from None
     except Exception as problem:  # the readers of zip, npy and JSON raise many types
@@ -126,9 +142,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     if "epoch" in about and "generator" in about:
         raise ValueError(f"load: {path} is a checkpoint of a run; load_run reads it")
     if about.get("format") != _FORMAT:
-        raise ValueError(f"load: {path} is no saved network, its format is {about.get('format')!r}")
+        raise ValueError(f"load: {path} is no saved network, its format is {check.one_line(about.get('format'))}")
     if about.get("version") != _VERSION:
-        raise ValueError(
-            f"load: {path} has version {about.get('version')!r}, this version of cuslayer reads {_VERSION}"
-        )
-    return about, {name.removeprefix("array/"): array for name, array in arrays.items()}
+        version = check.one_line(about.get("version"))
+        raise ValueError(f"load: {path} has version {version}, this version of cuslayer reads {_VERSION}")
+    return archive, about

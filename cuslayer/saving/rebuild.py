@@ -1,17 +1,56 @@
-"""Make the objects of a description anew. Only classes that are known or given are called: a file holds no code."""
+"""Make the objects of a description anew. Only classes that are known or given are called: a file holds no code.
+
+An object is made by its class from arguments, which are data or objects that stand before it. Then its arrays are set:
+each takes the place of an array that its class has made there. Nothing is looked up by a name of the file but in the
+lists of `known` and in what an object itself holds, so no property is evaluated and no other method is found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from types import MethodType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import check
+from cuslayer.archive import Refused, check_finite
 from cuslayer.backend import Array, to_device
-from cuslayer.saving.known import CLASSES, FUNCTIONS, maker
+from cuslayer.parameter import Bounded
+from cuslayer.saving.describe import is_array
+from cuslayer.saving.known import (
+    CALLABLES,
+    CLASSES,
+    DATA,
+    FUNCTIONS,
+    METHODS,
+    PARTS,
+    allowed,
+    arguments_of,
+    fields_of,
+    is_part,
+    maker,
+)
 from cuslayer.tape import Tensor
+
+# What a tensor may hold; these types are of the byte order of this machine.
+_NUMBERS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.bool_))
+
+
+class Arrays(NamedTuple):
+    """The arrays of a file.
+
+    Attributes:
+        names: their names.
+        header: returns the shape and the type of an array.
+        read: returns an array.
+    """
+
+    names: Iterable[str]
+    header: Callable[[str], Any]
+    read: Callable[[str], Array]
 
 
 class Rebuilt:
@@ -19,7 +58,7 @@ class Rebuilt:
 
     Args:
         about: the description, as JSON is read.
-        arrays: its arrays by name.
+        arrays: its arrays; each is read once, after its shape and its type are known to fit.
         own: classes and functions that are not the library's, by name.
 
     Attributes:
@@ -27,68 +66,79 @@ class Rebuilt:
 
     Raises:
         ValueError: a class is unknown, or the description does not fit the class.
+        Refused: there are other arrays than the description names.
         KeyError, TypeError and others: the description is damaged.
     """
 
-    def __init__(self, about: Mapping[str, Any], arrays: Mapping[str, Array], own: Mapping[str, Any]) -> None:
-        self._objects, self._tensors, self._arrays, self._own = about["objects"], about["tensors"], arrays, own
-        self._made: dict[int, Any] = {}
+    def __init__(self, about: Mapping[str, Any], arrays: Arrays, own: Mapping[str, Any]) -> None:
+        self._tensors, self._arrays, self._own = about["tensors"], arrays, own
+        self._unread = set(arrays.names)
+        # What each object is, one of `CALLABLES`, and the object.
+        self._made: list[tuple[str, Any]] = []
         self._made_tensors: dict[int, Tensor] = {}
-        self.root = self._value(about["root"])
+        for entry in about["objects"]:
+            self._made.append(self._make(entry))
+        self.root = self._value("the network", about["root"], PARTS)
         # After all constructors: those of layers attach their weight hooks, which makes the arrays of the hooks.
-        for number, thing in self._made.items():
-            for path, described in self._objects[number].get("state", ()):
-                self._set(thing, path, described)
+        for entry, (what, thing) in zip(about["objects"], self._made, strict=True):
+            for path, described in entry.get("state", ()) if what == "class" else ():
+                self._set(thing, entry["options"], path, described)
+        if self._unread:
+            raise Refused(f"has {len(self._unread)} arrays that its description does not name")
 
-    def _value(self, described: Any) -> Any:
-        """Return a value from its JSON."""
+    def _value(self, where: str, described: Any, may_be: tuple[str, ...]) -> Any:
+        """Return a value from its JSON: data, or an object of the kinds that it may be."""
         if isinstance(described, list):
-            return [self._value(each) for each in described]
+            return [self._value(where, each, may_be) for each in described]
         if not isinstance(described, dict):
             return described
         if "object" in described:
-            return self._object(described["object"])
+            return self._object(where, described["object"], may_be)
         if "tensor" in described:
-            return self._tensor(described["tensor"], None)
+            return self._tensor(where, described["tensor"])
         if "array" in described:
-            return self._array(described)
+            return self._array(where, described)
         if "tuple" in described:
-            return tuple(self._value(each) for each in described["tuple"])
-        return {self._value(key): self._value(each) for key, each in described["dict"]}
+            return tuple(self._value(where, each, may_be) for each in described["tuple"])
+        # A key that were an object would run code of its class.
+        return {self._value(where, key, DATA): self._value(where, each, may_be) for key, each in described["dict"]}
 
-    def _array(self, described: Mapping[str, Any]) -> Array:
-        array = self._arrays[described["array"]]
-        return to_device(array) if described["on_device"] else array
+    def _object(self, where: str, number: Any, may_be: tuple[str, ...]) -> Any:
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{where} is object {check.one_line(number)}, which is no number of one")
+        what, thing = self._made[number]
+        if what not in may_be:
+            raise ValueError(f"{where} must not be a {what}")
+        return thing
 
-    def _tensor(self, number: int, current: Any) -> Tensor:
-        """Return a tensor, at its first place the one that stands there, with the data of the file."""
-        if number not in self._made_tensors:
-            described = self._tensors[number]
-            data = to_device(self._arrays[described["array"]])
-            tensor = current if isinstance(current, Tensor) else Tensor(data)
-            tensor.data, tensor.requires_grad = data, described["requires_grad"]
-            self._made_tensors[number] = tensor
-        return self._made_tensors[number]
-
-    def _object(self, number: int) -> Any:
-        if number not in self._made:
-            self._made[number] = self._make(self._objects[number])
-        return self._made[number]
-
-    def _make(self, entry: Mapping[str, Any]) -> Any:
-        if "function" in entry:
-            return self._named("function", FUNCTIONS, **entry["function"])
-        if "method" in entry:
-            return self._method(self._value(entry["of"]), entry["method"])
-        args = [self._value(each) for each in entry["args"]]
-        options = {name: self._value(each) for name, each in entry["options"].items()}
-        if "partial" in entry:
-            return partial(self._value(entry["partial"]), *args, **options)
-        kind = self._named("class", CLASSES, **entry["class"])
+    def _make(self, entry: Mapping[str, Any]) -> tuple[str, Any]:
+        """Return what an object is, and the object."""
+        found = [each for each in CALLABLES if each in entry]
+        if len(found) != 1:
+            raise ValueError(f"an object is {' and '.join(found) or 'of no kind'}")
+        (what,) = found
+        if what == "function":
+            return what, self._named(what, FUNCTIONS, **entry[what])
+        if what == "method":
+            return what, self._method(entry[what], self._value("the owner of a method", entry["of"], PARTS))
+        if what == "partial":
+            function = self._value("a partial's function", entry[what], ("function",))
+            ours = any(function is each for each in FUNCTIONS.values())
+            args, options = self._arguments("a partial", entry, lambda name: DATA if ours else CALLABLES)
+            return what, partial(function, *args, **options)
+        kind = self._named(what, CLASSES, **entry[what])
+        args, options = self._arguments(kind.__name__, entry, lambda name: allowed(kind, name))
         try:
-            return maker(kind)(*args, **options)
+            return what, maker(kind)(*args, **options)
         except Exception as problem:  # the constructor of a user's class may raise anything
             raise ValueError(f"{kind.__name__} cannot be made: {' '.join(str(problem).split())}") from problem
+
+    def _arguments(
+        self, of: str, entry: Mapping[str, Any], may_be: Callable[[str | None], tuple[str, ...]]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a call by position and by name; `may_be` is called with the name of each."""
+        args = [self._value(f"{of}'s part {i}", each, may_be(None)) for i, each in enumerate(entry["args"])]
+        return args, {n: self._value(f"{of}'s {n}", each, may_be(n)) for n, each in entry["options"].items()}
 
     def _named(self, what: str, ours: Mapping[str, Any], name: str, own: bool) -> Any:
         """Return a class or a function by its name."""
@@ -96,52 +146,132 @@ class Rebuilt:
         if name not in known:
             advice = f"which is not given; pass classes=[{name}]" if own else "which this version does not know"
             raise ValueError(f"the {what} {name} is in it, {advice}")
+        if isinstance(known[name], type) is not (what == "class"):
+            raise ValueError(f"{name} must be a {what}")
         return known[name]
 
     @staticmethod
-    def _method(owner: Any, name: str) -> Any:
-        found = None if name.startswith("_") else getattr(owner, name, None)
-        if not callable(found):
-            raise ValueError(f"{type(owner).__name__} has no method {name}")
+    def _method(name: str, owner: Any) -> Any:
+        found = inspect.getattr_static(type(owner), name, None)
+        if all(found is not each for each in METHODS):
+            raise ValueError(f"the method {name} of {type(owner).__name__} must not be in it")
+        return MethodType(found, owner)
+
+    def _set(self, thing: Any, options: Mapping[str, Any], path: list[Any], described: Any) -> None:
+        """Set the tensor, array or training flag at a path in an object."""
+        where = f"{type(thing).__name__}'s {'.'.join(map(_text, path))}"
+        argument = path[0] in options or path[0] in arguments_of(type(thing))
+        if argument or self._put(where, thing, path, described) is None:
+            rule = f"has no place in the {type(thing).__name__} that its constructor makes"
+            raise ValueError(f"{where} {rule}, which must have an array of the same kind there")
+
+    def _put(self, where: str, holder: Any, path: list[Any], described: Any) -> Any:
+        """Set what is at a path in a holder; return the holder, or another tuple; None if nothing like it is there."""
+        step, *rest = path
+        current = _at(holder, step)
+        if not rest:
+            new = self._stored(where, current, described)
+        else:
+            within = _base(current) or is_part(current)
+            new = self._put(where, current, rest, described) if within else None
+        if new is None:
+            return None
+        if isinstance(step, str):
+            vars(holder)[step] = new  # neurons are frozen, and no code of a class runs
+        elif isinstance(holder, tuple):
+            items = [*tuple.__iter__(holder)]
+            items[step] = new
+            return tuple.__new__(type(holder), items)
+        else:
+            _base(holder).__setitem__(holder, step["key"] if isinstance(step, dict) else step, new)
+        return holder
+
+    def _stored(self, where: str, current: Any, described: Any) -> Any:
+        """Return the flag, tensor or array for the place of a current one; None if that is of another kind."""
+        if isinstance(current, bool):
+            if not isinstance(described, bool):
+                raise ValueError(f"{where} must be true or false, got {check.one_line(described)}")
+            return described
+        if not isinstance(described, dict):
+            return None
+        if isinstance(current, Tensor) and "tensor" in described:
+            return self._tensor(where, described["tensor"], current)
+        return self._array(where, described, current) if is_array(current) and "array" in described else None
+
+    def _tensor(self, where: str, number: Any, current: Tensor | None = None) -> Tensor:
+        """Return a tensor, at its first place the one that stands there, with the data of the file."""
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{where} is tensor {check.one_line(number)}, which is no number of one")
+        if number not in self._made_tensors:
+            self._made_tensors[number] = self._make_tensor(where, self._tensors[number], current)
+        found = self._made_tensors[number]
+        if current is not None:
+            _check_fits(where, found, current)
+            if not isinstance(found, type(current)):
+                raise ValueError(f"{where} must be a {type(current).__name__}, got a {type(found).__name__}")
         return found
 
-    def _set(self, thing: Any, path: list[Any], described: Any) -> None:
-        """Set the tensor, array or training flag at a path in an object."""
-        *steps, last = path
-        holder, where = thing, f"{type(thing).__name__}'s {'.'.join(map(_text, path))}"
-        try:
-            for step in steps:
-                holder = _get(holder, step)
-            current = _get(holder, last, missing_ok=True)
-        except (AttributeError, LookupError):
-            raise ValueError(f"{where} has no place in the {type(thing).__name__} that its constructor makes") from None
-        library = type(thing) is CLASSES.get(type(thing).__name__)
-        if isinstance(described, dict) and "tensor" in described:
-            saved = self._arrays[self._tensors[described["tensor"]]["array"]]
-            if library and isinstance(current, Tensor):
-                check.same_shape("load", where, saved, "its constructor's", current)
-            value: Any = self._tensor(described["tensor"], current)
+    def _make_tensor(self, where: str, described: Mapping[str, Any], current: Tensor | None) -> Tensor:
+        trained, bounds = described["requires_grad"], described.get("bounds")
+        if not isinstance(trained, bool):
+            raise ValueError(f"{where}'s requires_grad must be true or false, got {check.one_line(trained)}")
+        array = self._read(where, described, current, _NUMBERS)
+        check_finite(where, array)
+        data = to_device(array)
+        if current is not None:
+            tensor = current
         else:
-            value = self._value(described)
-        if isinstance(holder, tuple):
-            if isinstance(value, np.ndarray):
-                current[...] = value
-        elif isinstance(last, str):
-            object.__setattr__(holder, last, value)  # neurons are frozen dataclasses
-        else:
-            holder[last["key"] if isinstance(last, dict) else last] = value
+            tensor = Tensor(data) if bounds is None else Bounded(data, least=bounds[0], most=bounds[1])
+        tensor.data, tensor.requires_grad = data, trained
+        return tensor
+
+    def _array(self, where: str, described: Mapping[str, Any], current: Any = None) -> Array:
+        array = self._read(where, described, current)
+        return to_device(array) if described["on_device"] else array
+
+    def _read(self, where: str, described: Mapping[str, Any], current: Any, types: Any = None) -> Array:
+        """Return an array of the file, which is like a current one and of one of some types."""
+        name = f"array/{described['array']}"
+        self._unread.remove(name)
+        header = self._arrays.header(name)
+        if types and header.dtype not in types:
+            raise ValueError(f"{where} must be float32, float64 or bool, got {header.dtype.str}")
+        if current is not None:
+            _check_fits(where, header, current)
+        return self._arrays.read(name)
+
+
+def _at(holder: Any, step: Any) -> Any:
+    """Return what an object holds by a name, or a list, tuple or dictionary at a place; None if there is nothing.
+
+    Of an object's flags there is only that of training, which is at first its class's.
+    """
+    if step == "training":
+        found = inspect.getattr_static(holder, step, None)
+        return found if isinstance(found, bool) else None
+    if isinstance(step, str):
+        found = fields_of(holder).get(step)
+        return None if isinstance(found, bool) else found
+    base = _base(holder)
+    if isinstance(step, dict):
+        return dict.get(holder, step["key"]) if base is dict else None
+    inside = base in (list, tuple) and type(step) is int and 0 <= step < base.__len__(holder)
+    return base.__getitem__(holder, step) if inside else None
+
+
+def _base(x: Any) -> Any:
+    """Return the type of Python's from which that of a list, tuple or dictionary derives, whose methods are its own."""
+    return next((kind for kind in (list, tuple, dict) if isinstance(x, kind)), None)
+
+
+def _check_fits(where: str, found: Any, current: Any) -> None:
+    """Raise ValueError unless two arrays have the same shape and kind of numbers, in the byte order of this machine."""
+    its = "its constructor's has"
+    if tuple(found.shape) != tuple(current.shape):
+        raise ValueError(f"{where} has shape {tuple(found.shape)}, {its} shape {tuple(current.shape)}")
+    if found.dtype.kind != current.dtype.kind or not found.dtype.isnative:
+        raise ValueError(f"{where} has type {found.dtype.str}, {its} type {current.dtype.str}")
 
 
 def _text(step: Any) -> str:
     return str(step["key"] if isinstance(step, dict) else step)
-
-
-def _get(holder: Any, step: Any, missing_ok: bool = False) -> Any:
-    """Return an attribute, an item of a list or a value of a dictionary."""
-    if isinstance(step, str):
-        if step.startswith("__"):
-            raise AttributeError(step)
-        return getattr(holder, step, None) if missing_ok else getattr(holder, step)
-    if isinstance(step, dict):
-        return holder.get(step["key"]) if missing_ok else holder[step["key"]]
-    return holder[step]

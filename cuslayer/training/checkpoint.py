@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cuslayer import backend, check
-from cuslayer.archive import Archive, Refused, open_archive, write_archive
+from cuslayer.archive import Archive, Refused, check_finite, open_archive, write_archive
 from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
@@ -249,7 +247,9 @@ def _check_type(name: str, x: Any, wanted: Any) -> None:
 
 def _check_finite(network: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
     """Raise ValueError if a number is not finite."""
-    for what, arrays in (("parameter", network), ("optimizer's", optimizer)):
-        for name, a in arrays.items():
-            if not np.isfinite(a).all():
-                raise _Wrong(f"{what} {name} has NaN or an infinity")
+    try:
+        for what, arrays in (("parameter", network), ("optimizer's", optimizer)):
+            for name, a in arrays.items():
+                check_finite(f"{what} {name}", a)
+    except ValueError as problem:
+        raise _Wrong(str(problem)) from None

@@ -75,8 +75,12 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         # A run that was resumed with other options has another configuration than its best checkpoint.
         of = ALL if file.name == CHECKPOINT else NETWORK
         summary.record.check_files("load_run", folder, free=PATHS, of=of)
-    with backend.preserved_generator():
-        net = config.network()
+    # A network of more weights than the checkpoint has bytes cannot be its own.
+    try:
+        with backend.preserved_generator(), backend.elements_left.set([file.stat().st_size]):
+            net = config.network()
+    except ValueError as problem:
+        raise ValueError(f"load_run: {folder / CONFIG}: {problem}") from None
     try:
         checkpoint = load_checkpoint(file, net)
     except ValueError as problem:

@@ -232,6 +232,7 @@ def loop():
         ),
         (loop, "Renamed's size holds itself, which a file cannot hold"),
         (lambda: cs.Sequential(SRM.__call__), "is the method __call__, which a file cannot hold"),
+        (lambda: cs.Sequential(SRM.fires), "is the method fires, which a file cannot hold: only psp and spike of"),
     ],
 )
 def test_what_cannot_be_saved(tmp_path, net, message):
@@ -251,6 +252,30 @@ def test_what_is_no_network(tmp_path):
     for given, name in ((np.ones(2), "ndarray"), (None, "NoneType"), ([cs.Dense(2, 2)], "list")):
         with pytest.raises(TypeError, match=f"^save: net must be a network, a layer or a neuron, got {name}$"):
             cs.save(given, tmp_path / "net.npz")
+
+
+def test_arrays_that_no_constructor_makes(tmp_path):
+    """They would have no place in the object that is made anew, or one of another shape."""
+    late, grown = Renamed(2), Renamed(2)
+    late.more, grown.weight = np.zeros(2), cs.Tensor(np.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"^save: Renamed's more has no place in the Renamed that its constructor make"
+    ):
+        cs.save(late, tmp_path / "net.npz")
+    with pytest.raises(
+        ValueError, match=r"^save: Renamed's weight has shape \(3,\), its constructor's has shape \(2,\)$"
+    ):
+        cs.save(grown, tmp_path / "net.npz")
+
+
+def test_methods_of_own_neurons(tmp_path):
+    """Those that they inherit are saved, those of their own are not."""
+    fast = Fast(theta=0.5)
+    other = again(cs.Sequential(cs.Dense(3, 2), fast.psp, fast.spike), tmp_path, classes=[Fast])
+    assert other[1].__self__ is other[2].__self__
+    own = type("Own", (Fast,), {"psp": lambda self, x: x})
+    with pytest.raises(TypeError, match=r"^save: Sequential's part 0 is the method .*, which a file cannot hold"):
+        cs.save(cs.Sequential(own().psp), tmp_path / "own.npz")
 
 
 def test_a_constructor_that_fails(tmp_path):

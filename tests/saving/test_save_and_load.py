@@ -165,6 +165,27 @@ def test_what_trains_and_what_does_not(again):
     assert again(cs.Sequential(cs.Dropout(0.5)))[0].training is True
 
 
+def test_time_constants_that_are_parameters(again):
+    """Their bounds, what is frozen, and the neurons that share one."""
+    tau = Bounded([3.0, 4.0], least=1.0)
+    net = cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=tau), cs.Dense(2, 2), cs.CUBA(tau_v=tau), cs.LIF(5.0, trained=True))
+    net[4].tau.requires_grad = False
+    other = again(net)
+    found = other[1].tau
+    assert (type(found), found.least, found.most, found.requires_grad) == (Bounded, 1.0, np.inf, True)
+    assert other[3].tau_v is found
+    frozen = other[4].tau
+    assert (frozen.least, frozen.most, frozen.requires_grad) == (0.25, 1e4, False)
+
+
+def test_numbers_that_are_not_finite(again, tmp_path):
+    net = cs.Network("3-2", SRM)
+    net[0].weight.data[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^save: Dense's weight has NaN or an infinity$"):
+        again(net)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_types_of_numbers(again):
     net = cs.Network("3-2", SRM)
     net[0].weight.data = net[0].weight.data.astype(np.float64) / 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.network.notation import Word
-from cuslayer.training import Config, load_checkpoint, load_config, load_run, load_stats, train
+from cuslayer.training import Checkpoint, Config, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.config import OptimizerConfig
 from tests.support.fake_cupy import strict
 from tests.support.tiny import no_figures, silent, write_folder, write_pair
@@ -117,6 +118,17 @@ def test_missing_pieces(config, tmp_path):
     shutil.copy(out / "checkpoint.npz", tmp_path / "data" / "best.npz")
     with pytest.raises(ValueError, match=r"^load_run: .*data has no config\.yaml$"):
         load_run(tmp_path / "data" / "best.npz")
+
+
+def test_a_configuration_of_a_larger_network(config, tmp_path):
+    """Weights are not drawn that the checkpoint cannot have: a configuration of one line may ask for any number."""
+    net = config.network()
+    Checkpoint.of(0, net, cs.SGD(net.parameters())).save(tmp_path / "checkpoint.npz")
+    (tmp_path / "config.yaml").write_text(replace(config, layers=(*config.layers, Word("2000000"))).to_yaml())
+    with pytest.raises(
+        ValueError, match=r"^load_run: .*config\.yaml: Dense: a parameter of shape \(3, 2000000\)"
+    ):
+        load_run(tmp_path)
 
 
 def test_pieces_that_do_not_fit(config, tmp_path):
