@@ -182,7 +182,7 @@ def test_classes_out_of_range(refused, tmp_path, yaml):
     folder = write_folder(tmp_path / "tested", (0, 1), (2, 10))
     refused("the network has 10 outputs, the recordings have 11 classes", "--data", folder)
     folder = write_folder(tmp_path / "negative", (0, -1), (2,))
-    refused("train.txt line 3 must be 'number class', got '2\\t-1'", "--data", folder)
+    refused("train.txt line 3 must be 'number class', two integers from 0", "--data", folder)
 
 
 def test_an_empty_list(refused, data):

@@ -125,7 +125,7 @@ def test_a_checkpoint_contains_no_pickle(saved):
         about = json.loads(str(file["about"]))
     assert set(kinds.values()) <= {"f", "i", "U"}
     assert {name.split("/")[0] for name in kinds} == {"network", "optimizer", "about"}
-    assert (about["format"], about["epoch"]) == (2, 3)
+    assert (about["format"], about["epoch"]) == (3, 3)
 
 
 def test_a_checkpoint_of_another_device(saved):
@@ -232,8 +232,8 @@ def test_a_pickle_is_not_executed(tmp_path):
 
 
 def test_another_format(tmp_path):
-    np.savez(tmp_path / "c.npz", about=np.array('{"format": 3}'))
-    with pytest.raises(ValueError, match=r"c\.npz has format 3, this version reads 1 and 2$"):
+    np.savez(tmp_path / "c.npz", about=np.array('{"format": 4}'))
+    with pytest.raises(ValueError, match=r"c\.npz has format 4, this version reads 1 to 3$"):
         load_checkpoint(tmp_path / "c.npz")
 
 
