@@ -11,13 +11,14 @@ from cuslayer import backend
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context
 from cuslayer.distributed.parallel import DataParallel, usual_micro
+from cuslayer.files import NotWritten
 from cuslayer.inspection.health.compute import health
 from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
 from cuslayer.training.figures_of_run import save_figures
-from cuslayer.training.finite import naming_checkpoint
+from cuslayer.training.finite import NotFiniteError, naming_checkpoint
 from cuslayer.training.folder import (
     CHECKPOINT,
     CONFIG,
@@ -27,6 +28,7 @@ from cuslayer.training.folder import (
     locked_folder,
     new_run,
 )
+from cuslayer.training.lock import Lost
 from cuslayer.training.parallel import agreed
 from cuslayer.training.read_config import load_config
 from cuslayer.training.record import Record, completed
@@ -70,8 +72,10 @@ def train(
         The folder of results.
 
     Raises:
-        ValueError: data, network, checkpoint or folder do not fit the configuration, a file of a run to resume was
-            changed, another process uses the folder, or the processes have other versions, configurations or data.
+        ValueError: data, network, checkpoint or folder do not fit the configuration, the configuration or the
+            recordings of a run to resume were changed, the folder has a file that is not of a run, another process uses
+            it, or the processes have other versions, configurations or data.
+        Lost: the folder or its lock was removed, moved or replaced; nothing more is written.
         NotWritten: a file cannot be written; the last checkpoint is kept.
         Stopped: the run was to stop.
 
@@ -136,7 +140,7 @@ def _train(
     stats = Stats(rows)
     net = context.on_each(config.network)
     data = context.on_each(lambda: load_data(config, net))
-    recordings = {name: described(batches, config) for name, batches in (("training", data.train), ("test", data.test))}
+    recordings = _described(data, config)
     agree_on_data(context, recordings)
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
@@ -166,9 +170,21 @@ def _train(
             log(str(calibration))
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
-            _run_epochs(config, trainer, data, stats, saver, log)
+            try:
+                _run_epochs(config, trainer, data, stats, saver, log)
+            except (NotFiniteError, NotWritten, Lost):
+                raise
+            except ValueError:
+                if recordings == _described(data, config):
+                    # One of them may have been damaged all along, and be repaired before the run goes on.
+                    saver.forget_recordings()
+                raise
     if context.rank == 0:
         save_figures(out, net, config, stats, trainer.gradients, data.example)
+
+
+def _described(data: Data, config: Config) -> dict[str, str]:
+    return {"training": described(data.train, config), "test": described(data.test, config)}
 
 
 def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:

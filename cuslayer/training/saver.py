@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cuslayer.files import NotWritten, write_whole
-from cuslayer.training.checkpoint import Checkpoint, Summary, read_summary
+from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
 from cuslayer.training.config import Config
 from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, GRADIENTS, METRICS
 from cuslayer.training.place import Place
@@ -120,6 +121,17 @@ class Saver:
         self._save(None)
         if self._writes and self._stats.best is self._stats.epochs[-1]:
             self._write(BEST, self._checkpoint(None, self._stats.epochs).save)
+
+    def forget_recordings(self) -> None:
+        """Let the checkpoint go on with other recordings than those that it notes."""
+        if not self._writes or self._saved is None:
+            return
+        # What is said is why the run fails.
+        with suppress(ValueError):
+            checkpoint = load_checkpoint(self._out / CHECKPOINT)
+            if checkpoint.record is not None:
+                record = replace(checkpoint.record, recordings=None)
+                self._write(CHECKPOINT, replace(checkpoint, record=record).save)
 
     def _is_due(self) -> bool:
         """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""

@@ -123,6 +123,21 @@ def test_a_damaged_recording_is_named_and_the_run_goes_on(tmp_path, capsys):
     assert resumed(out, capsys) == (0, "")
 
 
+@pytest.mark.parametrize("number", [3, 5])
+def test_a_recording_that_was_damaged_from_the_start_is_repaired(tmp_path, capsys, number):
+    """The checkpoint before it, in training or in the test, goes on with the repaired one, and with no other later."""
+    tiny(tmp_path)
+    out, file = tmp_path / "out", tmp_path / "data" / f"{number}.bs2"
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-1])
+    with pytest.raises(ValueError, match=f"{number}.bs2 is 99 bytes"):
+        train(tiny(tmp_path, out=str(out), batch=1), log=silent)
+    file.write_bytes(raw)
+    assert resumed(out, capsys) == (0, "")
+    one_is_replaced(tmp_path / "data")
+    assert resumed(out, capsys, "--epochs", 3)[0] == 2
+
+
 def test_pairs_of_spike_trains(tmp_path, capsys):
     data = write_pair(tmp_path / "pair")
     config = Config(error="SpikeTime", duration=30.0, layers=("5", "8", "5"), epochs=1, batch=1, data=str(data))
