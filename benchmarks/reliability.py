@@ -77,6 +77,24 @@ PROMISES = [
         ("tests/training/test_lock.py",),
     ),
     Promise(
+        "A training whose folder or lock is removed, moved or replaced ends by one line, and writes nothing more.",
+        "each way to lose them, before and in each write",
+        ("tests",),
+        ("tests/training/test_lost_lock.py",),
+    ),
+    Promise(
+        "A training replaces no file that is not of its run.",
+        "files and links of each name that a run writes; death at every change of the disk",
+        ("tests",),
+        ("tests/training/test_run_folders.py", "tests/training/test_run_deaths.py"),
+    ),
+    Promise(
+        "A training goes on with its own recordings alone, wherever their folder is.",
+        "recordings and lists replaced, exchanged, reversed, moved",
+        ("tests",),
+        ("tests/training/test_other_recordings.py",),
+    ),
+    Promise(
         "A recording that is missing or damaged is named, and the training goes on once it is repaired.",
         "recordings removed, cut, lengthened, replaced by a folder or a pipe during a training",
         ("soak", "recordings"),

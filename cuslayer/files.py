@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 # The temporary files of this process.
 _unfinished: set[Path] = set()
+# By folder, what is called before a file in it is replaced.
+_guards: dict[Path, Callable[[], None]] = {}
 
 
 class NotWritten(OSError, ValueError):
@@ -49,6 +51,16 @@ def not_written(what: str, problem: OSError) -> NotWritten:
     return NotWritten(f"{what} cannot be written ({why}){f'; {advice}' if advice else ''}", problem)
 
 
+@contextmanager
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Let `write_whole` call a function before it changes the folder within the block; an error prevents the write."""
+    _guards[folder] = check
+    try:
+        yield
+    finally:
+        del _guards[folder]
+
+
 def write_whole(
     path: Path, write: Callable[[BinaryIO], object], *, op: str | None = None, durable: bool = False
 ) -> None:
@@ -64,9 +76,12 @@ def write_whole(
             new one; which of them, `sync_folder` decides.
 
     Raises:
+        Exception: what the function of `guarded` for this folder raises; path is unchanged.
         NotWritten: the folder is missing, full or not writable, or path is a folder, a device or a pipe; path is
             unchanged.
     """
+    check = _guards.get(path.parent, _allow)
+    check()
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         # The rename would put a file in the place of a device, such as /dev/null.
         what = f"{path} is a device or a pipe, not a file"
@@ -78,6 +93,8 @@ def write_whole(
             write(file)
             if durable:
                 _sync(file)
+        # The write may have taken long.
+        check()
         os.replace(beside, path)
     except OSError as problem:
         _remove(beside)
@@ -91,6 +108,10 @@ def write_whole(
         raise
     finally:
         _unfinished.discard(beside)
+
+
+def _allow() -> None:
+    """Allow a write."""
 
 
 def discard_unfinished() -> None:

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 PAGE_JSON = {"page": "the file that was written", "bytes": "its size"}
 
 
+def integer(text: str) -> int:
+    """Return an integer; digits of other scripts, which Python reads too, are refused."""
+    if not text.isascii():
+        raise ValueError
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Return a number, as `integer` does."""
+    if not text.isascii():
+        raise ValueError
+    return float(text)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the argument RUN and the option --best."""
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/1, or a checkpoint file in it")

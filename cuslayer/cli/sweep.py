@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from cuslayer.cli.arguments import integer
 from cuslayer.cli.errors import INVALID
 from cuslayer.cli.json_output import add_json, print_json, progress_log
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("sweep", metavar="SWEEP", help="YAML file with config, out, search and keys; see docs/scale.md")
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time, which divide the cores, by default 1"
+        "--jobs", type=integer, default=1, metavar="N", help="runs at a time, which divide the cores, by default 1"
     )
     parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster, whose workers train")
     add_json(parser, JSON, many=True)

@@ -9,7 +9,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuslayer.cli.arguments import add_device, use_device
+from cuslayer.cli.arguments import add_device, integer, number, use_device
 from cuslayer.cli.errors import INVALID, say
 from cuslayer.cli.json_output import add_json, print_json, progress_log
 from cuslayer.cli.processes import reported
@@ -42,6 +42,7 @@ JSON = {
     "best_epoch": "the epoch of best.npz",
 }
 _LARGEST = 2**63
+_OPTIMIZERS = ("SGD", "Adam", "NAdam")
 # The options that replace values of the configuration.
 _OPTIONS = (
     *("network", "data", "epochs", "batch", "lr", "clip_norm", "clip_value", "seed", "out"),
@@ -74,29 +75,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--download", action="store_true", help="let tonic download the known data set of the configuration to --data"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="number of passes over the training set")
-    parser.add_argument("--batch", type=int, metavar="N", help="recordings per optimizer step")
-    parser.add_argument("--lr", type=float, metavar="X", help="initial learning rate")
+    parser.add_argument("--epochs", type=integer, metavar="N", help="number of passes over the training set")
+    parser.add_argument("--batch", type=integer, metavar="N", help="recordings per optimizer step")
+    parser.add_argument("--lr", type=number, metavar="X", help="initial learning rate; its schedule stays")
     parser.add_argument(
-        "--clip-norm", type=float, metavar="X", help="scale the gradients if their common norm is larger than this"
+        "--optimizer",
+        type=lambda text: {name.lower(): name for name in _OPTIMIZERS}.get(text.lower(), text),
+        choices=_OPTIMIZERS,
+        help="kind of optimizer; learning rate and schedule stay",
     )
-    parser.add_argument("--clip-value", type=float, metavar="X", help="clip each element of the gradients to +-this")
+    parser.add_argument(
+        "--clip-norm", type=number, metavar="X", help="scale the gradients if their common norm is larger than this"
+    )
+    parser.add_argument("--clip-value", type=number, metavar="X", help="clip each element of the gradients to +-this")
     add_device(parser)
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, sample order and dropout")
+    parser.add_argument("--seed", type=integer, metavar="N", help="seed of weights, sample order and dropout")
     parser.add_argument("--out", metavar="DIR", help="folder for results, by default a new one under runs/")
     parser.add_argument(
         "--resume", action="store_true", help="continue the run in --out, by default the last one under runs/"
     )
     parser.add_argument(
         "--checkpoint-minutes",
-        type=float,
+        type=number,
         metavar="X",
         help="write a checkpoint after so many minutes, also within an epoch, by default 5",
     )
-    parser.add_argument("--checkpoint-steps", type=int, metavar="N", help="write a checkpoint after so many steps, too")
+    parser.add_argument(
+        "--checkpoint-steps", type=integer, metavar="N", help="write a checkpoint after so many steps, too"
+    )
     parser.add_argument(
         "--micro",
-        type=int,
+        type=integer,
         metavar="N",
         help="recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
         "quarter of a batch that has fewer than 64",
@@ -109,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=number,
         metavar="S",
         help="seconds for which mpiexec's processes wait for one that does not answer before they end, by default 600",
     )
@@ -177,6 +186,7 @@ def _result(out: Path, config: Config) -> dict[str, Any]:
 def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     from cuslayer import check, training
+    from cuslayer.training.config import optimizer_key
 
     given = {name: value for name, value in vars(options).items() if value is not None}
     for name, least in (("epochs", 1), ("batch", 1), ("seed", 0), ("checkpoint_steps", 1), ("micro", 1)):
@@ -187,13 +197,18 @@ def _config(options: argparse.Namespace) -> Config:
     for name in ("lr", "clip_norm", "clip_value", "checkpoint_minutes", "timeout"):
         if name in given:
             check.positive("train", _flag(name), given[name])
+    config = training.load_config(options.config) if options.config else training.Config()
     if options.resume:
-        options.out = str(training.find_run(options.out))
-    # The configuration of the run is used unless another is given.
-    if options.config or not options.resume:
-        config = training.load_config(options.config) if options.config else training.Config()
-    else:
-        config = training.config_of_run(Path(options.out))
+        options.out = str(training.find_run(options.out or config.out))
+        # The configuration of the run is used unless another is given.
+        if not options.config:
+            config = training.config_of_run(Path(options.out))
+    if options.optimizer and options.optimizer != config.optimizer.type:
+        optimizer, lost = config.optimizer.with_type(options.optimizer)
+        if lost and not options.resume:
+            names = ", ".join(map(optimizer_key, lost))
+            check.warn(f"train: {options.optimizer} has no {names}, which the configuration sets; dropped")
+        config = config.with_options(optimizer=optimizer)
     return config.with_options(**{name: getattr(options, name) for name in _OPTIONS})
 
 

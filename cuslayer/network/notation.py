@@ -34,7 +34,8 @@ GRAMMAR = (
 )
 _WORD = re.compile(
     r"(?P<conv>\d+c\d+[vz]?)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<readout>\d+out)|(?P<recurrent>\d+r)|"
-    r"(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)"
+    r"(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)",
+    re.ASCII,
 )
 
 # The scale of the weights among recurrent neurons, as a share of that of the weights before them: an error that goes

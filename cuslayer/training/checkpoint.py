@@ -13,13 +13,15 @@ from cuslayer.archive import Archive, Refused, check_finite, open_archive, write
 from cuslayer.files import sync_folder
 from cuslayer.network.network import Sequential
 from cuslayer.optim import SGD, Adam
+from cuslayer.training.folder import CONFIG
 from cuslayer.training.place import Place
 from cuslayer.training.record import Record
 
-_FORMAT = 2
-# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run.
+_FORMAT = 3
+# The fields of each format. Format 1 has neither a place in an epoch nor a record of the run, which in format 2 says
+# nothing of the recordings.
 _FIELDS: dict[Any, set[str]] = {1: {"format", "epoch", "generator"}}
-_FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
+_FIELDS[2] = _FIELDS[_FORMAT] = _FIELDS[1] | {"place", "run"}
 _PARTS = ("network", "optimizer")
 
 
@@ -186,7 +188,7 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, R
     about = dict(archive.about())
     version = about["format"]
     if type(version) is not int or version not in _FIELDS:
-        raise Refused(f"has format {check.one_line(version)}, this version reads 1 and {_FORMAT}")
+        raise Refused(f"has format {check.one_line(version)}, this version reads 1 to {_FORMAT}")
     missing = sorted(_FIELDS[version] - about.keys())
     if missing:
         raise KeyError(missing[0])
@@ -197,7 +199,11 @@ def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, R
         raise _Wrong(f"epoch must be an integer from 0 to {2**31 - 1}, got {check.one_line(epoch)}")
     _check_generator(about["generator"])
     place = None if about.get("place") is None else Place.of_json(about["place"])
-    record = None if about.get("run") is None else Record.of_json(about["run"], epoch)
+    run = about.get("run")
+    if version == 2 and run is not None:
+        run = {**run, "digests": run["sha256"][CONFIG], "recordings": None}
+        del run["sha256"]
+    record = None if run is None else Record.of_json(run, epoch)
     return epoch, about["generator"], place, record
 
 

@@ -23,6 +23,9 @@ from cuslayer.training.sound import SoundConfig
 _DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
 # With a rate of one's own nothing else is added to it.
 _PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
+# The options that not every optimizer has, and the types that have them.
+_OF_TYPES = {"momentum": ("SGD",), "amsgrad": ("Adam", "NAdam"), "momentum_decay": ("NAdam",)}
+OPTIMIZERS = ("SGD", "Adam", "NAdam")
 
 INITIALIZATIONS = ("calibrated", "slayer")
 
@@ -92,10 +95,18 @@ class OptimizerConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
-    def with_lr(self, lr: float) -> OptimizerConfig:
-        """Return a copy with another rate; where all options of the rate were the defaults, with the plain ones."""
-        default = all(getattr(self, name) == value for name, value in _DEFAULT_RATE.items())
-        return replace(self, **{**(_PLAIN_RATE if default else {}), "lr": lr})
+    def with_type(self, kind: str) -> tuple[OptimizerConfig, list[str]]:
+        """Return a copy of another type, and the names of options that this type does not have and that were set.
+
+        These get their defaults; all others stay, also the rate with its schedule.
+        """
+        default = OptimizerConfig()
+        lost = [
+            name
+            for name, kinds in _OF_TYPES.items()
+            if kind not in kinds and getattr(self, name) != getattr(default, name)
+        ]
+        return replace(self, type=kind, **{name: getattr(default, name) for name in lost}), lost
 
 
 @dataclass(frozen=True)
@@ -236,17 +247,15 @@ class Config:
     def with_options(self, **options: Any) -> Config:
         """Return a copy with every option that is not None replaced.
 
-        `lr` sets the optimizer's learning rate, `clip_norm` and `clip_value` the limits of its gradients; `network`, a
-        notation as of `Network`, replaces the layers.
+        `lr` sets the optimizer's learning rate, whose schedule stays, `clip_norm` and `clip_value` the limits of its
+        gradients; `network`, a notation as of `Network`, replaces the layers.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if "network" in given:
             given["layers"] = tuple(rows_first(word) for word in read_words(given.pop("network")))
-        if "lr" in given:
-            given["optimizer"] = self.optimizer.with_lr(given.pop("lr"))
-        clip = {name: given.pop(name) for name in ("clip_norm", "clip_value") if name in given}
-        if clip:
-            given["optimizer"] = replace(given.get("optimizer", self.optimizer), **clip)
+        changed = {name: given.pop(name) for name in ("lr", "clip_norm", "clip_value") if name in given}
+        if changed:
+            given["optimizer"] = replace(given.get("optimizer", self.optimizer), **changed)
         return replace(self, **given)
 
     def to_yaml(self) -> str:

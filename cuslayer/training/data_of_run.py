@@ -1,7 +1,11 @@
-"""The data of a run: batches of its recordings, which must fit its network."""
+"""The data of a run: batches of its recordings, which must fit its network, and a digest that tells others."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +15,17 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.data import Digits, Loader, load, open_folder, read_events
+from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, load, open_folder, read_events
 from cuslayer.data.datasets import Dataset
 from cuslayer.network.network import Network
 from cuslayer.tape import no_grad
 from cuslayer.training.config import Config
+
+_PAIR = ("input.bs1", "output.bs1")
+# Recordings whose content is in a digest, at its first and last bytes; to read them all would take as long as an epoch.
+_FILES, _ENDS = 1000, 4096
+# The same for recordings that are no files, of which each is read whole.
+_RECORDINGS = 8
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def _load_spike_trains(config: Config, net: Network, op: str) -> Data:
     if config.data is None:
         raise ValueError(f"{op}: SpikeTime needs a folder with input.bs1 and output.bs1, and no data is named")
     trains = []
-    for name, neurons in (("input.bs1", net.input_shape[0]), ("output.bs1", _output_size(net, op))):
+    for name, neurons in zip(_PAIR, (net.input_shape[0], _output_size(net, op)), strict=True):
         if len(net.input_shape) != 1:
             raise ValueError(f"{op}: SpikeTime expects a network of (N,) inputs, got {net.input_shape}")
         events = read_events(Path(config.data) / name)
@@ -117,3 +127,70 @@ def _output_size(net: Network, op: str) -> int:
     if len(shape) != 1:
         raise ValueError(f"{op}: the network must end in a dense layer, its output is {shape}")
     return shape[0]
+
+
+def described(batches: Any, config: Config) -> str:
+    """Return the number of recordings of a run and a digest that tells them from others.
+
+    Of all recordings it has the order, the names within the folder of the data, the sizes and the classes; of up to a
+    thousand, spread evenly, the first and the last bytes. The folder may be moved, and its files be copied.
+
+    Args:
+        batches: the batches for training or for the test; None for none.
+        config: the configuration of the run.
+    """
+    found = hashlib.sha256()
+    if not isinstance(batches, Loader):
+        names = [] if batches is None or config.data is None else [str(Path(config.data, name)) for name in _PAIR]
+        found.update(_of_files(names, config.data))
+        return f"{len(names) // 2} pairs, digest {found.hexdigest()[:12]}"
+    dataset = batches.dataset
+    found.update(_of_arrays(getattr(dataset, name, None) for name in ("labels", "indices")))
+    if isinstance(dataset, (EventFolder, NMNIST)):
+        found.update(_of_files([dataset.where(i) for i in range(len(dataset))], config.data))
+    elif config.sound is not None:
+        found.update(_of_files([str(config.data)], os.path.dirname(str(config.data))))
+    else:
+        for i in _spread(len(dataset), _RECORDINGS):
+            x, _ = dataset[i]
+            found.update(_of_arrays((x.t, x.x, x.y, x.p) if isinstance(x, Events) else (x,)))
+    return f"{len(dataset)} recordings, digest {found.hexdigest()[:12]}"
+
+
+def read_some(data: Data) -> None:
+    """Read the recordings whose content is in a digest; one that is missing or damaged is named by the error."""
+    for loader in (data.train, data.test):
+        if isinstance(loader, Loader):
+            for i in _spread(len(loader.dataset), _FILES):
+                loader.dataset[i]
+
+
+def _spread(count: int, most: int) -> Sequence[int]:
+    """Return up to `most` of the numbers below a count, evenly spread."""
+    return range(count) if count <= most else [count * i // most for i in range(most)]
+
+
+def _of_arrays(arrays: Iterable[Any]) -> bytes:
+    found = hashlib.sha256()
+    for each in (np.asarray(array) for array in arrays if array is not None):
+        found.update(f"{each.dtype} {each.shape} ".encode())
+        found.update(np.ascontiguousarray(each).tobytes())
+    return found.digest()
+
+
+def _of_files(paths: list[str], folder: str | None) -> bytes:
+    """Return a digest of files by their names within a folder, their sizes, and the content of some."""
+    found, read = hashlib.sha256(), set(_spread(len(paths), _FILES))
+    before = str(Path(folder or "", "x"))[:-1]
+    for i, path in enumerate(paths):
+        name = path.removeprefix(before).replace(os.sep, "/")
+        # What cannot be read is named where the batch is made.
+        with suppress(OSError):
+            size = os.stat(path).st_size
+            found.update(os.fsencode(f"{name}\0{size}\0"))
+            if i in read and os.path.isfile(path):
+                with open(path, "rb") as file:
+                    found.update(file.read(_ENDS))
+                    file.seek(max(size - _ENDS, 0))
+                    found.update(file.read(_ENDS))
+    return found.digest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cuslayer.files import not_written, remove_leftovers
-from cuslayer.training.lock import locked
+from cuslayer.training.lock import Lost, locked
 
 CHECKPOINT, BEST, METRICS, CONFIG, GRADIENTS = (
     "checkpoint.npz",
@@ -35,10 +37,12 @@ def find_run(out: str | None) -> Path:
 
 
 def new_run(out: str | None) -> Path:
-    """Return the folder for a new run: `out` if it has no checkpoint, or the next one under runs/.
+    """Return the folder for a new run: `out`, or the next one under runs/.
+
+    A run writes a checkpoint before all else: without one, a file that a run would replace is the user's.
 
     Raises:
-        ValueError: `out` is a file, or has a checkpoint.
+        ValueError: `out` is a file, has a checkpoint, or has a file that the run would replace.
     """
     if out is None:
         return _RUNS / str(max(_run_numbers(), default=0) + 1)
@@ -47,11 +51,15 @@ def new_run(out: str | None) -> Path:
         raise ValueError(f"train: out {folder} is a file, not a folder")
     if (folder / CHECKPOINT).exists():
         raise ValueError(f"train: out {folder} holds a run already; resume it, or name another folder")
+    for path in (folder / name for name in NAMES):
+        if os.path.lexists(path):
+            raise ValueError(f"train: {path} is of no run, a run would replace it; move it, or name another folder")
     return folder
 
 
 def _run_numbers() -> list[int]:
-    return [int(p.name) for p in _RUNS.iterdir() if p.name.isdigit()] if _RUNS.is_dir() else []
+    names = [path.name for path in _RUNS.iterdir()] if _RUNS.is_dir() else []
+    return [int(name) for name in names if re.fullmatch("[1-9][0-9]*", name)]
 
 
 @contextmanager
@@ -76,6 +84,8 @@ def locked_folder(out: Path, *, numbered: bool = False) -> Iterator[Path]:
         with locked(out):
             remove_leftovers(out, NAMES)
             yield out
+    except Lost:
+        raise
     except BaseException:
         with suppress(OSError):
             for folder in created:
@@ -97,16 +107,3 @@ def _made(out: Path, numbered: bool) -> tuple[Path, list[Path]]:
             raise not_written(f"train: out {out}", problem) from None
         else:
             return out, created
-
-
-def clear(out: Path) -> None:
-    """Remove what a run has left that died before its first checkpoint.
-
-    Raises:
-        NotWritten: a file cannot be removed.
-    """
-    for name in NAMES:
-        try:
-            (out / name).unlink(missing_ok=True)
-        except OSError as problem:
-            raise not_written(f"train: {out / name}", problem) from None

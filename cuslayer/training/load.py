@@ -13,9 +13,9 @@ from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, METRICS
 from cuslayer.training.read_config import load_config
-from cuslayer.training.record import ALL, NETWORK, PATHS
+from cuslayer.training.record import ALL, NETWORK, PATHS, completed
 from cuslayer.training.score import Score
-from cuslayer.training.stats import Stats, load_stats
+from cuslayer.training.stats import Stats
 from cuslayer.training.trainer import Trainer
 
 
@@ -74,7 +74,7 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     if summary.record is not None:
         # A run that was resumed with other options has another configuration than its best checkpoint.
         of = ALL if file.name == CHECKPOINT else NETWORK
-        summary.record.check_files("load_run", folder, free=PATHS, of=of)
+        summary.record.check_config("load_run", folder, free=PATHS, of=of)
     # A network of more weights than the checkpoint has bytes cannot be its own.
     try:
         with backend.preserved_generator(), backend.elements_left.set([file.stat().st_size]):
@@ -90,9 +90,7 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         raise ValueError(f"load_run: {file} does not fit {folder / CONFIG}: {reason}") from None
     net.load_state(checkpoint.network)
     net.train(False)
-    rows = load_stats(folder / METRICS)[: checkpoint.epoch] if checkpoint.epoch else []
-    if len(rows) < checkpoint.epoch:
-        raise ValueError(f"load_run: {folder / METRICS} has {len(rows)} epochs, the checkpoint has {checkpoint.epoch}")
+    rows = completed("load_run", folder, checkpoint.epoch)
     return Run(net, config, Stats(rows), checkpoint.epoch, folder, checkpoint.batches)
 
 

@@ -8,12 +8,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cuslayer.files import alive, not_written
+from cuslayer.files import alive, guarded, not_written
 
 LOCK = "lock"
 # Of an attempt to lock a file that another process has locked.
@@ -25,6 +26,10 @@ class Taken(ValueError):
     """Another process has the lock, or its file is another's."""
 
 
+class Lost(ValueError):
+    """This process no longer has the lock: another one may use the folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder for the block.
@@ -32,24 +37,37 @@ def locked(folder: Path) -> Iterator[None]:
     The lock is one of the system on the file ``lock``, which names the process; it ends when the process does, however
     that dies. Where the file system has no locks, the process that the file names must run no more.
 
+    A lock can be lost: someone removes its file, or removes, moves or replaces the folder. So each `write_whole` into
+    the folder first looks whether the file and the folder at their paths are still the ones that were locked.
+
     Args:
         folder: the folder, which exists.
 
     Raises:
         Taken: another process, or another part of this one, has the lock.
         NotWritten: the file cannot be written.
+        Lost: a file is to be written within the block, and the lock is lost; it is not written.
     """
     path = folder / LOCK
     number = _acquire(path)
     try:
-        yield
+        held = partial(_is_held, number, path, folder.stat())
+    except OSError as problem:
+        os.close(number)
+        raise not_written(f"train: {folder}", problem) from None
+    try:
+        with guarded(folder, partial(_check_held, folder, held)):
+            yield
     finally:
+        # A lock that is lost may be another's now.
+        own = held()
         # Where a file that is open cannot be removed, it stays; the lock ends all the same.
         with suppress(OSError):
-            path.unlink()
+            if own:
+                path.unlink()
         os.close(number)
         with suppress(OSError):
-            if sys.platform == "win32":
+            if own and sys.platform == "win32":
                 path.unlink()
 
 
@@ -104,11 +122,25 @@ def _lock(number: int) -> bool:
 
 
 def _is_at(number: int, path: Path) -> bool:
-    """Return whether an open file is the one at a path."""
+    """Return whether an open file is the one at a path, and not behind a link there."""
     try:
-        return os.path.samestat(os.fstat(number), path.stat())
-    except FileNotFoundError:
+        return os.path.samestat(os.fstat(number), path.lstat())
+    except OSError:
         return False
+
+
+def _is_held(number: int, path: Path, folder: os.stat_result) -> bool:
+    """Return whether the lock at a path is the open file, in the folder in which it was locked."""
+    try:
+        return os.path.samestat(folder, path.parent.stat()) and _is_at(number, path)
+    except OSError:
+        return False
+
+
+def _check_held(folder: Path, held: Callable[[], bool]) -> None:
+    if not held():
+        what = "the folder or its lock was removed, moved or replaced"
+        raise Lost(f"train: {folder} is no longer in use by this process: {what}; nothing more is written there")
 
 
 def _read(number: int) -> dict[str, Any]:

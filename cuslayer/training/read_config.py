@@ -18,7 +18,14 @@ from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training import named
-from cuslayer.training.config import INITIALIZATIONS, LAYER_OPTIONS, Config, OptimizerConfig, optimizer_key
+from cuslayer.training.config import (
+    INITIALIZATIONS,
+    LAYER_OPTIONS,
+    OPTIMIZERS,
+    Config,
+    OptimizerConfig,
+    optimizer_key,
+)
 from cuslayer.training.params import Params
 from cuslayer.training.sound import read_sound
 from cuslayer.training.yaml_sections import Section, UnknownKey, plain_number, read_yaml
@@ -273,7 +280,7 @@ def _optimizer(training: Section) -> OptimizerConfig:
     section = training.section("optimizer", names, default={"type": default.type})
     constant = section.mapping.get("momentumDecay") == "none"
     return OptimizerConfig(
-        type=section.choice("type", ("SGD", "Adam", "NAdam"), default.type),
+        type=section.choice("type", OPTIMIZERS, default.type),
         lr=_optional(section, "lr", lambda: section.number("lr", check.positive)),
         relative=_optional(section, "relative", lambda: section.flag("relative", False)),
         warmup=_optional(section, "warmup", lambda: section.integer("warmup", least=0)),

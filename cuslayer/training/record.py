@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run: the configuration, the statistics, and digests of both files."""
+"""What a checkpoint says of its run: the configuration, the statistics, and which recordings it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuslayer.network.notation import rows_first
 from cuslayer.training.config import Config
 from cuslayer.training.folder import CONFIG, METRICS
 from cuslayer.training.read_config import load_config
-from cuslayer.training.stats import EpochStats, stats_text
+from cuslayer.training.stats import EpochStats, load_stats
 from cuslayer.training.sums import check_fields, is_number
 
 # Keys that say where files are, and how often a checkpoint is written: they change nothing that is computed.
@@ -24,30 +24,35 @@ _FREE = ("training.path.out", "training.checkpoint")
 # Keys without which the weights and the optimizer's state mean something else.
 NETWORK = ("layer", "neuron", "simulation.Ts")
 ALL = ("layer", "neuron", "simulation", "training")
-_FIXED = ("training.optimizer.type", "training.optimizer.amsgrad")
+_FIXED = ("training.optimizer.type", "training.optimizer.amsgrad", "training.optimizer.relative")
+# Keys that are used before the first step alone.
+_BEGUN = ("training.seed", "training.initialization", "training.firingRate")
 # Keys that decide what is in the batches of an epoch, and what is summed over them.
 _OF_AN_EPOCH = ("training.batch", "training.seed", "training.error", "training.parallel", "simulation.tSample")
 
 
 @dataclass(frozen=True)
 class Record:
-    """The configuration and the statistics of a run at a checkpoint.
+    """The configuration, the statistics and the recordings of a run at a checkpoint.
 
     Attributes:
         config: the configuration as the document of a YAML file, with text as keys.
         rows: the statistics of the completed epochs.
         digests: of the configuration file, the SHA-256 of each text that it may have: a run that is resumed with other
             options writes its checkpoint before the file.
+        recordings: what `described` says of those for training and for the test; None where an earlier version wrote
+            the checkpoint.
     """
 
     config: Mapping[str, Any]
     rows: tuple[EpochStats, ...]
     digests: tuple[str, ...]
+    recordings: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, config: Config, rows: list[EpochStats]) -> Record:
+    def of(cls, config: Config, rows: list[EpochStats], recordings: Mapping[str, str] | None = None) -> Record:
         """Return the record of a run."""
-        return cls(document(config), tuple(rows), (sha256(config.to_yaml().encode()),))
+        return cls(document(config), tuple(rows), (sha256(config.to_yaml().encode()),), recordings)
 
     def with_rows(self, rows: list[EpochStats], before: tuple[str, ...]) -> Record:
         """Return the record at other statistics; `before` has digests of what the configuration file may still be."""
@@ -60,29 +65,29 @@ class Record:
         Raises:
             ValueError: it is none.
         """
-        check_fields("run", given, ("config", "statistics", "sha256"))
-        check_fields("digests", given["sha256"], (CONFIG, METRICS))
+        check_fields("run", given, ("config", "statistics", "digests", "recordings"))
         rows = given["statistics"]
         if not isinstance(rows, list) or len(rows) != epoch:
             count = len(rows) if isinstance(rows, list) else 0
             raise ValueError(f"load_state: epoch must be the number of rows of statistics, {count}, got {epoch}")
         statistics = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
-        digests = given["sha256"][CONFIG]
+        digests, recordings = given["digests"], given["recordings"]
         if not isinstance(digests, list) or not all(isinstance(each, str) for each in digests):
             raise ValueError(f"load_state: the digests must be a list of texts, got {check.one_line(digests)}")
-        if given["sha256"][METRICS] != sha256(stats_text(statistics).encode()):
-            raise ValueError(f"load_state: the statistics of {epoch} epochs have another digest")
+        if recordings is not None:
+            check_fields("recordings", recordings, ("training", "test"))
         if not isinstance(given["config"], dict):
             raise ValueError(f"load_state: the configuration must be a mapping, got {check.one_line(given['config'])}")
-        found = cls(given["config"], statistics, tuple(digests))
+        found = cls(given["config"], statistics, tuple(digests), recordings)
         # What is no configuration, however deep, ends here.
         found.settings()
         return found
 
     def json(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
-        digests = {CONFIG: list(self.digests), METRICS: sha256(stats_text(self.rows).encode())}
-        return {"config": self.config, "statistics": [list(astuple(row)) for row in self.rows], "sha256": digests}
+        statistics = [list(astuple(row)) for row in self.rows]
+        digests, recordings = list(self.digests), None if self.recordings is None else dict(self.recordings)
+        return {"config": self.config, "statistics": statistics, "digests": digests, "recordings": recordings}
 
     def settings(self) -> Config:
         """Return the configuration.
@@ -93,8 +98,8 @@ class Record:
         """
         return load_config(self.config)
 
-    def check_files(self, op: str, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
-        """Compare the files of a run with the checkpoint.
+    def check_config(self, op: str, folder: Path, *, free: tuple[str, ...] = _FREE, of: tuple[str, ...] = ALL) -> None:
+        """Compare the configuration file of a run with the checkpoint.
 
         Args:
             op: the operation that begins messages.
@@ -103,7 +108,7 @@ class Record:
             of: keys of the configuration that may not.
 
         Raises:
-            ValueError: the configuration or the statistics of a completed epoch were changed since the checkpoint.
+            ValueError: the configuration was changed since the checkpoint.
         """
         path = folder / CONFIG
         if path.is_file() and sha256(path.read_bytes()) not in self.digests:
@@ -112,23 +117,19 @@ class Record:
             if wrong:
                 advice = "write it back, or change it by options or another file"
                 raise ValueError(f"{op}: {path} was changed since the checkpoint: {_listed(wrong)}; {advice}")
-        self._check_metrics(op, folder / METRICS)
 
-    def _check_metrics(self, op: str, path: Path) -> None:
-        if not self.rows:
-            return
-        if not path.is_file():
-            raise ValueError(f"{op}: {path} is missing, the checkpoint has {len(self.rows)} epochs")
-        wanted = stats_text(self.rows).encode().splitlines(keepends=True)
-        lines = path.read_bytes().splitlines(keepends=True)[: len(wanted)]
-        if sha256(b"".join(lines)) == sha256(b"".join(wanted)):
-            return
-        for number, (line, mine) in enumerate(zip(lines, wanted, strict=False), start=1):
-            if line != mine:
-                texts = (check.one_line(text.decode("utf-8", "replace").rstrip()) for text in (mine, line))
-                was, now = texts
-                raise ValueError(f"{op}: {path} line {number} was changed since the checkpoint: {now}, was {was}")
-        raise ValueError(f"{op}: {path} has {len(lines) - 1} epochs, the checkpoint has {len(self.rows)}")
+    def check_recordings(self, out: Path, found: Mapping[str, str]) -> None:
+        """Compare the recordings of a run with those that it is to be resumed with, as `described` says.
+
+        Raises:
+            ValueError: they are others.
+        """
+        for name, was in (self.recordings or {}).items():
+            if found[name] != was:
+                raise ValueError(
+                    f"train: the recordings of a resumed run cannot change, {out} has for {name} {was}, got "
+                    f"{found[name]}; give it its own by --data, or begin a new run"
+                )
 
     def check_resumed(self, config: Config, out: Path, *, within_epoch: bool) -> list[str]:
         """Compare the configuration of a run with one that it is to be resumed by.
@@ -151,15 +152,35 @@ class Record:
             raise ValueError(f"train: the network of a resumed run cannot change: that of {out} is {was}, got {got}")
         found = [each for each in changes(self.config, document(config)) if not each.among(_FREE)]
         for each in found:
-            if each.among((*NETWORK, *_FIXED)):
-                raise ValueError(
-                    f"train: {each.key} of a resumed run cannot change, {out} has {each.was}, got {each.now}"
-                )
             if within_epoch and each.among(_OF_AN_EPOCH):
                 raise ValueError(
                     f"train: {each.key} cannot change in the middle of an epoch, {out} has {each.was}, got {each.now}"
                 )
+            if each.among((*NETWORK, *_FIXED, *_BEGUN)):
+                raise ValueError(
+                    f"train: {each.key} of a resumed run cannot change, {out} has {each.was}, got {each.now}"
+                )
         return [f"warning: {each}" for each in found]
+
+
+def completed(op: str, folder: Path, epochs: int) -> list[EpochStats]:
+    """Return the rows of the completed epochs of a run in its metrics.csv, which may have one more.
+
+    Args:
+        op: the operation that begins messages.
+        folder: the folder of the run.
+        epochs: the number of epochs of the checkpoint.
+
+    Raises:
+        ValueError: the file is missing or damaged, or has fewer rows.
+    """
+    path = folder / METRICS
+    if epochs and not path.is_file():
+        raise ValueError(f"{op}: {path} is missing, the checkpoint has {epochs} epochs")
+    rows = load_stats(path)[:epochs] if epochs else []
+    if len(rows) < epochs:
+        raise ValueError(f"{op}: {path} has {len(rows)} epochs, the checkpoint has {epochs}")
+    return rows
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,28 +11,29 @@ from cuslayer import backend
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context
 from cuslayer.distributed.parallel import DataParallel, usual_micro
+from cuslayer.files import NotWritten
 from cuslayer.inspection.health.compute import health
 from cuslayer.training.agreement import agree, agree_on_data
 from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
 from cuslayer.training.config import Config
-from cuslayer.training.data_of_run import Data, load_data
+from cuslayer.training.data_of_run import Data, described, load_data, read_some
 from cuslayer.training.figures_of_run import save_figures
-from cuslayer.training.finite import naming_checkpoint
+from cuslayer.training.finite import NotFiniteError, naming_checkpoint
 from cuslayer.training.folder import (
     CHECKPOINT,
     CONFIG,
     FIGURES,
     GRADIENTS,
-    METRICS,
     find_run,
     locked_folder,
     new_run,
 )
+from cuslayer.training.lock import Lost
 from cuslayer.training.parallel import agreed
 from cuslayer.training.read_config import load_config
-from cuslayer.training.record import Record
+from cuslayer.training.record import Record, completed
 from cuslayer.training.saver import Saver, Stopped, repair_best
-from cuslayer.training.stats import EpochStats, Stats, load_stats
+from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.trainer import Trainer
 
 
@@ -71,8 +72,10 @@ def train(
         The folder of results.
 
     Raises:
-        ValueError: data, network, checkpoint or folder do not fit the configuration, a file of a run to resume was
-            changed, another process uses the folder, or the processes have other versions, configurations or data.
+        ValueError: data, network, checkpoint or folder do not fit the configuration, the configuration or the
+            recordings of a run to resume were changed, the folder has a file that is not of a run, another process uses
+            it, or the processes have other versions, configurations or data.
+        Lost: the folder or its lock was removed, moved or replaced; nothing more is written.
         NotWritten: a file cannot be written; the last checkpoint is kept.
         Stopped: the run was to stop.
 
@@ -137,7 +140,8 @@ def _train(
     stats = Stats(rows)
     net = context.on_each(config.network)
     data = context.on_each(lambda: load_data(config, net))
-    agree_on_data(context, data)
+    recordings = _described(data, config)
+    agree_on_data(context, recordings)
     steps = config.epochs * len(data.train)
     loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps)
     rate = config.firing_rate if config.initialization == "calibrated" else None
@@ -145,12 +149,12 @@ def _train(
     trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate, parallel=parallel)
     checkpoint = None
     if resume:
-        checkpoint = context.from_root(lambda: _loaded(out, trainer, data))
+        checkpoint = context.from_root(lambda: _loaded(out, trainer, data, recordings))
         if checkpoint.place is not None:
             trainer.gradients.load_state(checkpoint.place.gradients)
         checkpoint.restore(net, optimizer)
     stop = agreed(stop, parallel)
-    saver = Saver(out, config, trainer, stats, len(data.train), stop, checkpoint, writes=context.rank == 0)
+    saver = Saver(out, config, trainer, stats, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
     if len(stats.epochs) < config.epochs:
         weights = sum(p.data.size for p in net.parameters())
         log(f"{net.notation}: {weights:,} weights on {_devices(context)}; results go to {out}")
@@ -166,9 +170,21 @@ def _train(
             log(str(calibration))
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
-            _run_epochs(config, trainer, data, stats, saver, log)
+            try:
+                _run_epochs(config, trainer, data, stats, saver, log)
+            except (NotFiniteError, NotWritten, Lost):
+                raise
+            except ValueError:
+                if recordings == _described(data, config):
+                    # One of them may have been damaged all along, and be repaired before the run goes on.
+                    saver.forget_recordings()
+                raise
     if context.rank == 0:
         save_figures(out, net, config, stats, trainer.gradients, data.example)
+
+
+def _described(data: Data, config: Config) -> dict[str, str]:
+    return {"training": described(data.train, config), "test": described(data.test, config)}
 
 
 def _note_idle(config: Config, context: Context, log: Callable[[str], None]) -> None:
@@ -196,21 +212,18 @@ def _earlier(config: Config, out: Path) -> tuple[Summary, list[EpochStats], list
         changed.
     """
     summary = read_summary(out / CHECKPOINT)
-    record = summary.record
+    record, rows = summary.record, completed("train", out, summary.epoch)
     if record is None:
-        rows = load_stats(out / METRICS)[: summary.epoch]
-        if len(rows) < summary.epoch:
-            raise ValueError(f"train: {out / METRICS} has {len(rows)} epochs, the checkpoint has {summary.epoch}")
         record = Record.of(load_config(out / CONFIG), rows)
     else:
-        record.check_files("train", out)
+        record.check_config("train", out)
         rows = list(record.rows)
     changes = record.check_resumed(config, out, within_epoch=summary.batches > 0)
     repair_best(out, summary, Stats(rows))
     return summary, rows, changes
 
 
-def _loaded(out: Path, trainer: Trainer, data: Data) -> Checkpoint:
+def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, str]) -> Checkpoint:
     """Return the checkpoint of a run, which fits it; the gradients of its epochs are loaded into the trainer."""
     checkpoint = load_checkpoint(out / CHECKPOINT, trainer.net, trainer.optimizer)
     trainer.gradients.epochs = [{} for _ in range(checkpoint.epoch)]  # for runs without the file
@@ -221,6 +234,9 @@ def _loaded(out: Path, trainer: Trainer, data: Data) -> Checkpoint:
             f"train: the checkpoint of {out} is within an epoch of {checkpoint.place.of} batches, the recordings "
             f"make {len(data.train)}"
         )
+    if checkpoint.record is not None and checkpoint.record.recordings not in (None, recordings):
+        read_some(data)
+        checkpoint.record.check_recordings(out, recordings)
     return checkpoint
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cuslayer.files import NotWritten, write_whole
-from cuslayer.training.checkpoint import Checkpoint, Summary, read_summary
+from cuslayer.training.checkpoint import Checkpoint, Summary, load_checkpoint, read_summary
 from cuslayer.training.config import Config
-from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, GRADIENTS, METRICS, clear
+from cuslayer.training.folder import BEST, CHECKPOINT, CONFIG, GRADIENTS, METRICS
 from cuslayer.training.place import Place
 from cuslayer.training.record import Record
 from cuslayer.training.score import Tally
-from cuslayer.training.stats import Stats, save_stats
+from cuslayer.training.stats import EpochStats, Stats, save_stats
 from cuslayer.training.trainer import Trainer
 
 
@@ -37,9 +38,10 @@ class Stopped(Exception):
 class Saver:
     """Writes the files of a run, so that it can go on after a death at any time.
 
-    A checkpoint holds all that decides what follows. Of an epoch that is complete, `metrics.csv` is written before the
-    checkpoint and has at least its epochs; the best checkpoint is written after it, and anew by a run that is resumed.
-    A configuration that has changed is written after the checkpoint, which knows both.
+    A checkpoint holds all that decides what follows. The first file of a run is one: without it, files of these names
+    are the user's. Of an epoch that is complete, `metrics.csv` is written before the checkpoint and has at least its
+    epochs; the best checkpoint is written after it, and anew by a run that is resumed. A configuration is written after
+    the checkpoint, which knows it and the one before.
 
     Args:
         out: the folder.
@@ -48,6 +50,7 @@ class Saver:
         stats: the statistics of the completed epochs.
         batches: the number of training batches of an epoch.
         stop: called after each step; the run is saved and stops if it returns True.
+        recordings: what `described` says of the recordings for training and for the test.
         resumed: the checkpoint that the run was resumed from; None for a new run.
         writes: whether this process writes; of several, one does.
 
@@ -63,14 +66,14 @@ class Saver:
         stats: Stats,
         batches: int,
         stop: Callable[[], bool],
+        recordings: Mapping[str, str],
         resumed: Checkpoint | None,
         *,
         writes: bool = True,
     ) -> None:
         self._out, self._config, self._trainer, self._stats, self._stop = out, config, trainer, stats, stop
         self._batches, self._writes = batches, writes
-        self._record = Record.of(config, [])
-        self._begun = resumed is not None
+        self._record = Record.of(config, [], recordings)
         self._saved = None if resumed is None else (resumed.epoch, resumed.batches)
         # What the configuration file may be until this run has written it.
         self._digests = () if resumed is None or resumed.record is None else resumed.record.digests
@@ -111,10 +114,24 @@ class Saver:
 
     def after_epoch(self) -> None:
         """Save an epoch that is complete, whose row is the last of the statistics."""
-        self.place = self._trained = None
+        whole, self.place, self._trained = self._trained, None, None
+        if self._writes and whole is not None and self._saved is None:
+            # The first checkpoint of the run, before metrics.csv.
+            self._write_checkpoint(self._checkpoint(whole, self._stats.epochs[:-1]))
         self._save(None)
         if self._writes and self._stats.best is self._stats.epochs[-1]:
-            self._write(BEST, self._checkpoint(None).save)
+            self._write(BEST, self._checkpoint(None, self._stats.epochs).save)
+
+    def forget_recordings(self) -> None:
+        """Let the checkpoint go on with other recordings than those that it notes."""
+        if not self._writes or self._saved is None:
+            return
+        # What is said is why the run fails.
+        with suppress(ValueError):
+            checkpoint = load_checkpoint(self._out / CHECKPOINT)
+            if checkpoint.record is not None:
+                record = replace(checkpoint.record, recordings=None)
+                self._write(CHECKPOINT, replace(checkpoint, record=record).save)
 
     def _is_due(self) -> bool:
         """Return whether a checkpoint is to be written: a step like this one would end after the time is over."""
@@ -125,8 +142,8 @@ class Saver:
         step, self._before = now - self._before, now
         return now + step - self._time > 60 * minutes or (steps is not None and self._steps >= steps)
 
-    def _checkpoint(self, place: Place | None) -> Checkpoint:
-        trainer, epochs = self._trainer, self._stats.epochs
+    def _checkpoint(self, place: Place | None, epochs: list[EpochStats]) -> Checkpoint:
+        trainer = self._trainer
         record = self._record.with_rows(epochs, self._digests)
         return Checkpoint.of(len(epochs), trainer.net, trainer.optimizer, place=place, record=record)
 
@@ -135,20 +152,20 @@ class Saver:
         if not self._writes:
             self._saved = len(self._stats.epochs), 0 if place is None else place.batches
             return
-        checkpoint = self._checkpoint(place)
-        if not self._begun:
-            clear(self._out)
-            self._write_config()
-            self._begun = True
+        checkpoint = self._checkpoint(place, self._stats.epochs)
         if place is None:
             self._write(METRICS, lambda path: save_stats(path, self._stats.epochs, durable=True))
             self._write(GRADIENTS, lambda path: self._trainer.gradients.save(path, durable=True))
+        self._write_checkpoint(checkpoint)
+        self._steps, self._time = 0, time.monotonic()
+        self._before = self._time
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and after the first one the configuration."""
         self._write(CHECKPOINT, checkpoint.save)
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
             self._write_config()
-        self._steps, self._time = 0, time.monotonic()
-        self._before = self._time
 
     def _write_config(self) -> None:
         text = self._config.to_yaml().encode()

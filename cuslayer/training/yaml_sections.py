@@ -33,7 +33,15 @@ def read_yaml(op: str, path: str | Path) -> Any:
     except Refused as problem:
         raise ValueError(f"{op}: {path}: {problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{op}: {path} is no YAML: {' '.join(str(problem).split())}") from None
+        raise ValueError(f"{op}: {path} is no YAML: {_without_content(problem)}") from None
+
+
+def _without_content(problem: Exception) -> str:
+    """Return what is wrong with a file and where, without the lines around it: the file may be another than meant."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(problem).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(problem, 'problem', None) or 'unreadable'}"
 
 
 class UnknownKey(ValueError):

@@ -84,7 +84,7 @@ def test_an_index_after_the_last_ends_an_iteration(tmp_path):
 def test_a_malformed_line_is_named(tmp_path, line):
     folder_of(tmp_path, train="1 0\n")
     (tmp_path / "train.txt").write_text(f"# head\n1 0\n{line}\n")
-    with refuses(f"EventFolder: {tmp_path}/train.txt line 3 must be 'number class', got {line!r}"):
+    with refuses(f"EventFolder: {tmp_path}/train.txt line 3 must be 'number class', two integers from 0"):
         EventFolder(tmp_path, tmp_path / "train.txt")
 
 

@@ -166,9 +166,9 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"1 {10**30}\n", f"line 1 must have a class below {2**31}, got 1{'0' * 30}"),
-        ("1 0\n2 2147483648\n", "line 2 must have a class below 2147483648, got 2147483648"),
-        (f"{'9' * 5000} 0\n", f"line 1 must have a number below {10**18}, got {'9' * 46}.."),
+        (f"1 {10**30}\n", f"line 1 must have a class below {2**31}, got a larger one"),
+        ("1 0\n2 2147483648\n", "line 2 must have a class below 2147483648, got a larger one"),
+        (f"{'9' * 5000} 0\n", f"line 1 must have a number below {10**18}, got a larger one"),
         ("1 0\n# again\n1 1\n", "line 3 must name another recording, 1 is in line 1"),
         ("1 0\n01 0\n", "line 2 must name another recording, 1 is in line 1"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_a_checkpoint_contains_no_pickle(saved):
         about = json.loads(str(file["about"]))
     assert set(kinds.values()) <= {"f", "i", "U"}
     assert {name.split("/")[0] for name in kinds} == {"network", "optimizer", "about"}
-    assert (about["format"], about["epoch"]) == (2, 3)
+    assert (about["format"], about["epoch"]) == (3, 3)
 
 
 def test_a_checkpoint_of_another_device(saved):
@@ -232,9 +233,33 @@ def test_a_pickle_is_not_executed(tmp_path):
 
 
 def test_another_format(tmp_path):
-    np.savez(tmp_path / "c.npz", about=np.array('{"format": 3}'))
-    with pytest.raises(ValueError, match=r"c\.npz has format 3, this version reads 1 and 2$"):
+    np.savez(tmp_path / "c.npz", about=np.array('{"format": 4}'))
+    with pytest.raises(ValueError, match=r"c\.npz has format 4, this version reads 1 to 3$"):
         load_checkpoint(tmp_path / "c.npz")
+
+
+def test_a_checkpoint_is_on_the_disk_before_and_after_it_has_its_name(saved, monkeypatch):
+    """Its content is there before the name is its own, and the name before the run goes on."""
+    calls, old = [], saved.read_bytes()
+    fsync, replace = os.fsync, os.replace
+
+    def flush(number):
+        calls.append(("flush", os.readlink(f"/proc/self/fd/{number}"), os.fstat(number).st_size))
+        assert (saved.read_bytes() == old) == (len(calls) == 1)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", lambda *names: calls.append(("rename", *map(str, names))) or replace(*names))
+    Checkpoint.of(4, *model()).save(saved)
+    beside = calls[0][1]
+    assert os.path.basename(beside).startswith(f".{saved.name}.")
+    size = saved.stat().st_size
+    folder = str(saved.parent)
+    assert calls == [
+        ("flush", beside, size),
+        ("rename", beside, str(saved)),
+        ("flush", folder, saved.parent.stat().st_size),
+    ]
 
 
 def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch):

@@ -9,8 +9,12 @@ import time
 import pytest
 import yaml
 
+import cuslayer as cs
+from cuslayer.cli import main
 from cuslayer.training import Params, load_config
+from cuslayer.training.sweep import load_sweep
 from cuslayer.training.yaml_document import LARGEST_FILE, document_of
+from tests.support.deaths import tiny
 from tests.training.test_config import SLAYER
 
 # Nine levels of nine aliases: 9**9 values.
@@ -73,6 +77,46 @@ def refused(tmp_path):
 def test_a_hostile_document_is_refused(refused, text, message):
     refused(text, message)
     refused(text, message, reader=Params)
+
+
+@pytest.mark.parametrize("word", ["٣", "1٦c5", "8c५", "߂a", "٣avg", "3²", "௩r", "६out", "6x٦x2"])
+def test_digits_of_other_scripts_are_no_word(refused, word):
+    refused(f"layer: [{{dim: 6x6x2}}, {{dim: '{word}'}}, {{dim: 3}}]", f"layer[1].dim '{word}'")
+    with pytest.raises(ValueError, match=re.escape(f"Network: {word!r}")):
+        cs.Network(f"6x6x2-{word}-3", cs.SRM())
+
+
+SECRET = ["root:x:0:0:Charlie Root:/root:/bin/sh", "user topsecret", "- topsecret: [", "4111111111111111 9999999999"]
+
+
+@pytest.mark.parametrize("line", SECRET)
+@pytest.mark.parametrize("where", ["train", "test", "in", "sound"])
+def test_no_message_shows_another_file(tmp_path, capsys, line, where):
+    """A configuration may name any file that its reader can read; what is in it stays there."""
+    (tmp_path / "passwd").write_text(f"{line}\n{line}\n")
+    tiny(tmp_path)
+    paths = {"in": str(tmp_path / "data"), "train": "train.txt", "test": "test.txt"}
+    document = {"layer": [{"dim": "6x6x2"}, {"dim": "2"}], "training": {"path": paths}}
+    if where == "sound":
+        document["sound"] = {"channels": 8}
+        paths.clear()
+    paths["in" if where == "sound" else where] = str(tmp_path / "passwd")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(document))
+    assert main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "passwd" in err
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", line) if len(word) > 3 or word == "x"]
+    assert not [word for word in words if word in err.replace(str(tmp_path), "")], err
+
+
+def test_a_file_that_is_no_configuration_is_not_shown(tmp_path):
+    """Lines around a wrong character, of a file that a sweep or a command names."""
+    (tmp_path / "passwd").write_text("root: x: 0: Charlie\n")
+    (tmp_path / "sweep.yaml").write_text("config: passwd\nout: out\nkeys: {training.batch: [1]}\n")
+    for read in (lambda: load_config(tmp_path / "passwd"), lambda: load_sweep(tmp_path / "sweep.yaml")):
+        with pytest.raises(ValueError, match=r"passwd is no YAML: line 1, column 8: mapping values are not allowed"):
+            read()
 
 
 @pytest.mark.parametrize(

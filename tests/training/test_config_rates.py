@@ -76,9 +76,9 @@ def test_round_trips(config):
 
 
 def test_another_rate():
-    """It is a plain one, unless the configuration has a relative rate of its own."""
-    assert rates(Config().with_options(lr=0.003).optimizer) == (0.003, False, 0, "constant")
-    assert rates(Config().with_options(lr=0.1).optimizer) == (0.1, False, 0, "constant")
+    """It changes nothing else."""
+    assert rates(Config().with_options(lr=0.003).optimizer) == (0.003, *DEFAULT[1:])
+    assert Config().with_options(lr=0.1) == Config()
     own = Config(optimizer=OptimizerConfig(lr=0.02, relative=True, warmup=3))
     assert rates(own.with_options(lr=0.003).optimizer) == (0.003, True, 3, "constant")
     sgd = Config(optimizer=OptimizerConfig("SGD"))
@@ -157,7 +157,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert rates(used.optimizer) == DEFAULT
     assert "weights times" in capsys.readouterr().out
     assert main([*given, "--out", str(tmp_path / "b"), "--lr", "0.01"]) == 0
-    assert rates(load_config(tmp_path / "b" / "config.yaml").optimizer) == (0.01, False, 0, "constant")
+    assert rates(load_config(tmp_path / "b" / "config.yaml").optimizer) == (0.01, *DEFAULT[1:])
 
 
 def test_every_field_is_in_the_file():

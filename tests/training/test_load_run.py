@@ -151,7 +151,7 @@ def test_pieces_that_do_not_fit(config, tmp_path):
     (out / "metrics.csv").write_bytes(whole["metrics.csv"].splitlines(keepends=True)[0])
     refused(r"^load_run: .*metrics\.csv has 0 epochs, the checkpoint has 2$")
     (out / "metrics.csv").write_text("epoch\n")
-    refused(r"^load_run: .*metrics\.csv line 1 was changed since the checkpoint: 'epoch', was 'epoch,train_loss,")
+    refused(r"^load_stats: .*metrics\.csv does not begin with epoch,train_loss,")
     # A run that was killed after the log of an epoch and before its checkpoint stands at the epoch of the checkpoint.
     (out / "metrics.csv").write_bytes(whole["metrics.csv"] + b"3,1,1,1,1,1\n")
     assert len(load_run(out).stats.epochs) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tracemalloc
 import zipfile
 
@@ -88,12 +87,12 @@ def test_generators(refused):
 
 
 def test_fields(refused):
-    refused("has format 'two', this version reads 1 and 2", lambda about: about.update(format="two"))
-    refused("has format True, this version reads 1 and 2", lambda about: about.update(format=True))
-    refused("'extra' is unknown in format 2", lambda about: about.update(extra=1))
+    refused("has format 'two', this version reads 1 to 3", lambda about: about.update(format="two"))
+    refused("has format True, this version reads 1 to 3", lambda about: about.update(format=True))
+    refused("'extra' is unknown in format 3", lambda about: about.update(extra=1))
     refused("is damaged or no checkpoint (KeyError)", lambda about: about.pop("place"))
     refused("the place must have of, trained, gradients, tested, got 3", lambda about: about.update(place=3))
-    refused("the run must have config, statistics, sha256, got {}", lambda about: about.update(run={}))
+    refused("the run must have config, statistics, digests, recordings, got {}", lambda about: about.update(run={}))
 
 
 def test_names_shapes_and_types(refused, net, optimizer):
@@ -277,19 +276,20 @@ def test_what_cannot_change_within_an_epoch(tmp_path, monkeypatch, capsys):
     assert (code, err) == (2, f"cuslayer: {message}\n")
 
 
-def test_statistics_that_were_edited_are_named(run, capsys):
+def test_a_table_of_statistics_without_all_epochs(run, capsys):
     file = run / "metrics.csv"
-    text = file.read_text()
-    header, first, second = text.splitlines()
-    file.write_text("\n".join((header, first.replace("1,", "1,9", 1), second)) + "\n")
-    _, _, err = resumed(run, capsys)
-    assert err.startswith(f"cuslayer: train: {file} line 2 was changed since the checkpoint: '1,9")
-    assert f", was '{first}'\n" in err
+    header, first, second = file.read_text().splitlines(keepends=True)
+    file.write_text(header + first)
+    assert resumed(run, capsys)[2] == f"cuslayer: train: {file} has 1 epochs, the checkpoint has 2\n"
+    file.write_text(header + first + second[:4])
+    assert resumed(run, capsys)[2] == f"cuslayer: load_stats: {file} line 3 is no row of 6 numbers\n"
     file.unlink()
     assert resumed(run, capsys)[2] == f"cuslayer: train: {file} is missing, the checkpoint has 2 epochs\n"
-    file.write_text(text)
-    rewrite_run(run, lambda about: about["run"]["statistics"][0].__setitem__(1, 9.0))
-    assert "checkpoint.npz: the statistics of 2 epochs have another digest" in resumed(run, capsys)[2]
+    # The rows of the checkpoint count.
+    file.write_text(header + "1,9,,9,,9\n" + second + "3,1,1,1,1,1\n")
+    assert resumed(run, capsys, "--epochs", "3")[0] == 0
+    assert file.read_text().splitlines(keepends=True)[1:3] == [first, second]
+    assert len(load_run(run).stats.epochs) == 3
 
 
 def rewrite_run(run, change):
@@ -304,8 +304,9 @@ def rewrite_run(run, change):
         (lambda run: run["statistics"].pop(), "epoch must be the number of rows of statistics, 1, got 2"),
         (lambda run: run.update(statistics=3), "epoch must be the number of rows of statistics, 0, got 2"),
         (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 6 numbers, got [1, "),
-        (lambda run: run["sha256"].update({"config.yaml": 3}), "the digests must be a list of texts, got 3"),
+        (lambda run: run.update(digests=3), "the digests must be a list of texts, got 3"),
         (lambda run: run.update(config=[]), "the configuration must be a mapping, got []"),
+        (lambda run: run.update(recordings=3), "the recordings must have training, test, got 3"),
     ],
 )
 def test_records(run, capsys, change, said):
@@ -333,16 +334,36 @@ def test_places(tmp_path, monkeypatch, capsys):
     assert resumed(run, capsys)[0] == 0
 
 
-def test_a_checkpoint_of_the_first_format(run, capsys):
-    """Those of earlier versions go on after a whole epoch."""
-    rewrite_run(run, lambda about: [about.pop("place"), about.pop("run"), about.update(format=1)])
+def first_format(about):
+    about.update(format=1)
+    del about["place"], about["run"]
+
+
+def second_format(about):
+    """Digests of both files in one, and nothing of the recordings."""
+    given = about["run"]
+    given["sha256"] = {"config.yaml": given.pop("digests"), "metrics.csv": "0"}
+    del given["recordings"]
+    about.update(format=2)
+
+
+@pytest.mark.parametrize("change", [first_format, second_format])
+def test_checkpoints_of_earlier_versions(run, capsys, change):
+    """They go on, also where metrics.csv has the row of an epoch that the checkpoint has not."""
+    rewrite_run(run, change)
     (run / "best.npz").unlink()
-    assert load_run(run).epoch == 2
+    with (run / "metrics.csv").open("a") as file:
+        file.write("3,1,1,1,1,1\n")
+    before = load_run(run).stats.epochs
+    assert len(before) == 2
     code, out, _ = resumed(run, capsys, "--epochs", "3")
     assert code == 0
     assert "warning: training.epochs is 3, was 2" in out
-    assert load_run(run).epoch == 3
-    assert os.path.exists(run / "checkpoint.npz")
+    assert "epoch   3 | train" in out
+    rows = load_run(run).stats.epochs
+    assert rows[:2] == before
+    assert rows[2].seconds != 1
+    assert load_checkpoint(run / "checkpoint.npz").record.recordings is not None
 
 
 def test_the_best_epoch(run, capsys):

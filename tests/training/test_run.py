@@ -20,6 +20,7 @@ from cuslayer.training import (
     load_stats,
     train,
 )
+from cuslayer.training import run as run_module
 from cuslayer.training.config import OptimizerConfig
 from tests.support.tiny import (
     FILES,
@@ -132,7 +133,7 @@ def test_a_resumed_run_equals_an_uninterrupted_run(config, tmp_path, device, kin
 
 
 def test_a_run_killed_between_log_and_checkpoint(config, tmp_path):
-    config = config.with_options(lr=0.02)
+    config = config.with_options(optimizer=OptimizerConfig(lr=0.02))
     whole = train(config.with_options(epochs=3, out=str(tmp_path / "whole")), log=silent)
     out = train(config, log=silent)
     log = (out / "metrics.csv").read_text()
@@ -191,6 +192,30 @@ def test_no_sample_is_right(config, tmp_path, monkeypatch, pictures):
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
+@pytest.mark.parametrize(
+    ("silences", "warned"), [("1111", "1000"), ("1101", "1001"), ("0110", "0100"), ("1010", "1010"), ("0000", "0000")]
+)
+def test_each_silence_is_said_once(config, monkeypatch, silences, warned):
+    """Weights are zero in some epochs: a warning when the output falls silent, and another when it does so again."""
+    real, weights = run_module.Trainer.train, []
+
+    def of_an_epoch(self, *given, **options):
+        parameters = self.net.parameters()
+        weights.extend(p.data.copy() for p in parameters if len(weights) < len(parameters))
+        for p, start in zip(parameters, weights, strict=True):
+            p.data[...] = 0 if silences[self.optimizer.epoch] == "1" else 30 * abs(start)
+        return real(self, *given, **options)
+
+    monkeypatch.setattr(run_module.Trainer, "train", of_an_epoch)
+    said = []
+    train(config.with_options(epochs=len(silences), lr=1e-30, initialization="slayer"), log=said.append)
+    found = ""
+    for line in said[1:]:
+        found = f"{found}0" if line.startswith("epoch ") else f"{found[:-1]}1"
+        assert line.startswith(("epoch ", "warning: layer 1 "))
+    assert found == warned
+
+
 def test_spike_times(pair, pictures):
     out = train(pair, log=silent)
     assert sorted(p.name for p in out.iterdir()) == FILES
@@ -212,7 +237,7 @@ def test_spike_times_are_rounded_to_the_nearest_step(pair, monkeypatch):
 
 
 def test_spike_times_resume(pair, tmp_path):
-    pair = pair.with_options(lr=0.02)
+    pair = pair.with_options(optimizer=OptimizerConfig(lr=0.02))
     whole = train(pair.with_options(epochs=6, out=str(tmp_path / "whole")), log=silent)
     out = train(pair.with_options(epochs=3), log=silent)
     train(pair.with_options(epochs=6), resume=True, log=silent)

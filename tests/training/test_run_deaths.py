@@ -12,6 +12,7 @@ import pytest
 from cuslayer.cli import main
 from cuslayer.files import write_whole
 from cuslayer.training import figures_of_run, train
+from cuslayer.training.folder import NAMES
 from tests.support.deaths import Disk, dies, results, tiny, with_dropout
 from tests.support.tiny import silent
 
@@ -50,6 +51,26 @@ def test_a_death_at_every_change_of_the_disk(whole, tmp_path):
         go_on(config, out)
         assert results(out) == expected, (at, changes[at])
         shutil.rmtree(out)
+
+
+def test_a_death_before_the_first_checkpoint_leaves_no_file(whole, tmp_path):
+    """What has the name of a file of a run, without a checkpoint, is the user's."""
+    config, out = whole[0].with_options(checkpoint_steps=10**6), tmp_path / "out"
+    disk = Disk(tmp_path / "once")
+    with pytest.MonkeyPatch.context() as patch:
+        disk.patch(patch)
+        expected = results(train(config.with_options(out=str(tmp_path / "once")), log=silent))
+    assert disk.changes.count("replace") == 12
+    without = 0
+    for at in range(len(disk.changes)):
+        assert dies(lambda: train(config.with_options(out=str(out)), log=silent), out, at), disk.changes[at]
+        if not (out / "checkpoint.npz").exists():
+            without += 1
+            assert not {p.name for p in out.glob("*")} & {*NAMES}
+        go_on(config, out)
+        assert results(out) == expected, (at, disk.changes[at])
+        shutil.rmtree(out)
+    assert 5 < without < len(disk.changes) / 2
 
 
 def test_a_full_disk_at_every_change(whole, tmp_path, monkeypatch, capsys):

@@ -147,7 +147,7 @@ def test_a_failed_write_keeps_the_last_complete_epoch(config, tmp_path, monkeypa
 
     def full(file, **arrays):
         count.append(1)
-        if len(count) == 3:  # the checkpoint and the best one of the first epoch, and a checkpoint
+        if len(count) == 4:  # two checkpoints and the best one of the first epoch, and a checkpoint
             file.write(b"half")
             raise OSError(28, "No space left on device")
         real(file, **arrays)

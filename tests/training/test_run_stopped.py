@@ -183,6 +183,21 @@ def test_states_of_scores_and_gradients():
         other.load_state({"steps": 1, "squares": {"cpu": [1.0, 2.0]}})
 
 
+def test_the_seconds_before_a_stop_count(tmp_path):
+    """Of the training part of an epoch, stopped within it, and after it within the test."""
+    config = tiny(tmp_path, batch=1, epochs=1, out=str(tmp_path / "out"), checkpoint_steps=None)
+    assert stopped(config, 2).batches == 2
+    path = tmp_path / "out" / "checkpoint.npz"
+    checkpoint = load_checkpoint(path)
+    checkpoint.place.trained["seconds"] = 1e6
+    checkpoint.save(path)
+    assert stopped(config, 3, resume=True).batches == 4
+    assert load_checkpoint(path).place.tested is not None
+    train(config, resume=True, log=silent)
+    assert 1e6 < load_checkpoint(path).record.rows[0].seconds < 2e6
+    assert load_run(tmp_path / "out").stats.epochs[0].seconds > 1e6
+
+
 def test_a_test_goes_on_in_its_middle(tmp_path, monkeypatch):
     config = tiny(tmp_path, batch=1, out=str(tmp_path / "out"), checkpoint_steps=None)
     assert stopped(config, 5).batches == 4  # before the first step, after four of them, and after a step of the test

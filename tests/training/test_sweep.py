@@ -15,7 +15,7 @@ import yaml
 
 from cuslayer import cli
 from cuslayer.plot import sweep_results
-from cuslayer.training import load_config, train
+from cuslayer.training import EpochStats, load_config, train
 from cuslayer.training.sweep import Result, load_sweep, runs, sweep
 from cuslayer.training.sweep.table import DONE, FAILED, WAITING, table
 from tests.support.deaths import tiny
@@ -77,6 +77,9 @@ def test_a_random_search(write):
     found = load_sweep(write(search="random", runs=200, seed=5, keys=keys))
     assert load_sweep(write(search="random", runs=201, seed=5, keys=keys)).points[:200] == found.points
     assert load_sweep(write(search="random", runs=200, seed=6, keys=keys)).points != found.points
+    for other in (4, 6, 7, 5 + 199):
+        others = load_sweep(write(search="random", runs=200, seed=other, keys=keys)).points
+        assert not {*others} & {*found.points}
     lr, batch, epochs, momentum, width = map(np.array, zip(*found.points, strict=True))
     assert 0.3 < (lr < 0.01).mean() < 0.7
     assert set(batch) == {1, 2, 3}
@@ -154,6 +157,49 @@ def test_a_sweep_goes_on(write, within, monkeypatch):
         sweep(load_sweep(write(keys={LR: [0.06], BATCH: [2, 4]})), log=silent)
     with pytest.raises(ValueError, match="sweep: jobs must be at least 1, got 0"):
         sweep(given, jobs=0, log=silent)
+
+
+def test_a_smaller_or_another_sweep_keeps_the_table(write, within):
+    """More points are added to a sweep; fewer, or other keys and values, are another sweep."""
+    given = load_sweep(write(keys={BATCH: [2, 4, 1]}))
+    sweep(given, log=silent)
+    before = {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()}
+    within.clear()
+    for keys in (
+        {BATCH: [2, 4]},
+        {BATCH: [2]},
+        {BATCH: [2, 1, 4]},
+        {BATCH: [2, 4, 12]},
+        {"training.epochs": [2, 4, 1]},
+    ):
+        with pytest.raises(ValueError, match=f"^sweep: {given.out} holds another sweep; name another folder$"):
+            sweep(load_sweep(write(keys=keys)), log=silent)
+    assert {p.name: p.read_bytes() for p in given.out.iterdir() if p.is_file()} == before
+    assert not within
+
+
+@pytest.mark.parametrize("name", ["points.csv", "results.csv", "results.png", "002.yaml"])
+def test_files_of_the_user_are_kept(write, within, name):
+    given = load_sweep(write(keys={BATCH: [2, 4]}))
+    given.out.mkdir()
+    for text in ("mine\n", ""):
+        (given.out / name).write_text(text)
+        with pytest.raises(ValueError, match=f"^sweep: .*(holds another sweep|{name} is of no sweep)"):
+            sweep(given, log=silent)
+        assert [(p.name, p.read_text()) for p in given.out.iterdir()] == [(name, text)]
+    assert not within
+
+
+def test_without_a_test_set_the_training_counts():
+    """Of an epoch with a test set the test's accuracy and loss count, and where it has none, those of training."""
+    row = EpochStats(3, 2.0, 0.75, None, None, 1.0)
+    results = [Result(1, (1,), DONE, row), Result(2, (2,), DONE, EpochStats(3, 9.0, 0.9, 1.0, 0.5, 1.0))]
+    assert [(r.accuracy, r.loss) for r in results] == [(0.75, 2.0), (0.5, 1.0)]
+    assert [line.split() for line in table(("n",), results).splitlines()[1:]] == [
+        ["1", "1", "0.75", "2", "3"],
+        ["2", "2", "0.5", "1", "3"],
+    ]
+    assert Result(1, (1,), DONE, EpochStats(3, 2.0, None, 1.0, None, 1.0)).accuracy is None
 
 
 def test_a_run_with_a_checkpoint_is_resumed(write, within):

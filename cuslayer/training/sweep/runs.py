@@ -20,7 +20,7 @@ from cuslayer.training.figures import save_figure
 from cuslayer.training.folder import CHECKPOINT
 from cuslayer.training.lock import locked
 from cuslayer.training.sweep.search import Sweep
-from cuslayer.training.sweep.table import DONE, FAILED, Result, read_result, save_table, shown
+from cuslayer.training.sweep.table import DONE, FAILED, Result, read_result, shown, table_csv
 
 POINTS, TABLE, FIGURE = "points.csv", "results.csv", "results.png"
 # Of the first argument, the cores, none for all.
@@ -75,16 +75,30 @@ def sweep(given: Sweep, *, jobs: int = 1, dask: str | None = None, log: Callable
 
 
 def _check_points(given: Sweep) -> None:
-    """Write the points of a new sweep; raise ValueError if the folder has those of another."""
+    """Write the points of a new sweep; raise ValueError if the folder has another one, or files of no sweep."""
     rows = [Result(n, point, "") for n, point in enumerate(given.points, start=1)]
-    path, trial = given.out / POINTS, given.out / f"new.{POINTS}"
-    save_table(trial, given.keys, rows)
-    text = trial.read_bytes()
-    trial.unlink()
-    # More runs of the same sweep may be added.
-    if path.exists() and not text.startswith(path.read_bytes()):
-        raise ValueError(f"sweep: {given.out} holds another sweep; name another folder")
-    write_whole(path, lambda file: file.write(text))
+    path, text = given.out / POINTS, table_csv(given.keys, rows)
+    if path.exists():
+        # More runs of the same sweep may be added.
+        before = path.read_bytes()
+        if not before or not text.startswith(before):
+            raise ValueError(f"sweep: {given.out} holds another sweep; name another folder")
+    else:
+        # A sweep writes its points before all else.
+        for name in (TABLE, FIGURE, *(_source(i) for i in range(len(given.points)))):
+            if os.path.lexists(given.out / name):
+                rule = "is of no sweep, this one would replace it; move it, or name another folder"
+                raise ValueError(f"sweep: {given.out / name} {rule}")
+    _write_file(path, text)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content), op="sweep")
+
+
+def _source(i: int) -> str:
+    """Return the name of the configuration of a run."""
+    return f"{i + 1:03d}.yaml"
 
 
 def _folder(given: Sweep, i: int) -> Path:
@@ -100,10 +114,9 @@ def _command(given: Sweep, i: int) -> list[str]:
     folder = _folder(given, i).absolute()
     if (folder / CHECKPOINT).is_file():
         return ["--resume", "--out", str(folder)]
-    source = given.out.absolute() / f"{folder.name}.yaml"
-    text = given.configs[i].to_yaml().encode()
-    write_whole(source, lambda file: file.write(text))
-    return [str(source), "--out", str(folder)]
+    source = given.out / _source(i)
+    _write_file(source, given.configs[i].to_yaml().encode())
+    return [str(source.absolute()), "--out", str(folder)]
 
 
 def train_run(arguments: list[str], cores: list[int] | None = None) -> str | None:
@@ -184,7 +197,7 @@ def _line(given: Sweep, result: Result) -> str:
 def _write(given: Sweep, errors: dict[int, str]) -> list[Result]:
     """Write the table and the plot of all runs, and return their results."""
     results = [_result(given, i, errors) for i in range(len(given.points))]
-    save_table(given.out / TABLE, given.keys, results)
+    _write_file(given.out / TABLE, table_csv(given.keys, results))
     value = "accuracy" if any(r.accuracy is not None for r in results) else "loss"
     rows = [(r.point, float(x)) for r in results if (x := getattr(r, value)) is not None]
     if rows:

@@ -18,7 +18,7 @@ from cuslayer.training.read_config import load_config
 from cuslayer.training.yaml_sections import Section, plain_number, read_yaml
 
 _KINDS = ("grid", "random")
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 # No sweep of more runs is meant.
 _MOST = 100_000
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuslayer.files import write_whole
 from cuslayer.training.folder import METRICS
 from cuslayer.training.stats import EpochStats, Stats, load_stats
 
@@ -82,15 +81,15 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
     )
 
 
-def save_table(path: Path, keys: tuple[str, ...], results: list[Result]) -> None:
-    """Write the results as CSV, atomically."""
+def table_csv(keys: tuple[str, ...], results: list[Result]) -> bytes:
+    """Return the results as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", *keys, "status", "accuracy", "loss", "epoch", "error"])
     for r in results:
         values = ("" if x is None else f"{x:.10g}" for x in (r.accuracy, r.loss))
         writer.writerow([r.number, *r.point, r.status, *values, "" if r.best is None else r.best.epoch, r.error])
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+    return text.getvalue().encode()
 
 
 def _rank(result: Result) -> tuple[float, float, int]:
