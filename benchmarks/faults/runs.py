@@ -22,7 +22,7 @@ import cuslayer_main
 from cuslayer import backend
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
-from cuslayer.training import load_checkpoint
+from cuslayer.training import Config, load_checkpoint
 from faults import clock
 
 # What a step of training takes by the clocks of the run: with 10 steps an epoch, an epoch takes 7.5 minutes.
@@ -127,7 +127,8 @@ class Runs:
 
     Args:
         root: an empty folder for recordings and results.
-        noise: whether each step draws a number from the generator, as dropout does, and takes its time by the clocks.
+        noise: whether each step draws a number from the generator, and takes its time by the clocks, and the network
+            also has batch normalization, weight normalization, dropout and recurrence.
 
     Attributes:
         recordings: the paths of the recordings.
@@ -249,6 +250,22 @@ def _noted_step(optimizer: Any) -> None:
 
 
 cs.Adam.step = _noted_step  # type: ignore[method-assign]
+_network = Config.network
+
+
+def _with_every_kind(config: Config) -> Any:
+    """Return a network with layers of every kind that a step changes, or that draw; the plain one without noise."""
+    net = _network(config)
+    if _noise:
+        dense, neuron, delay, last = net.layers[-5:-1]
+        dense = cs.Dense(dense.in_features, 8, weight_hook=cs.WeightNorm(), bias=True)
+        population = cs.Recurrent(cs.Dense(2, 2), cs.CUBA(tau_i=2.0, trained=True))
+        of_kinds = dense, cs.BatchNorm(8, trained=True, height=10.0), neuron, delay, cs.Dropout(0.3), last, population
+        net.layers[-5:] = of_kinds
+    return net
+
+
+Config.network = _with_every_kind  # type: ignore[method-assign]
 
 
 def _child(log: Path, steps: Path, arguments: list[str], noise: bool, prepare: Callable[[], Any]) -> None:

@@ -13,7 +13,7 @@ from cuslayer.cli.arguments import add_device, integer, number, use_device
 from cuslayer.cli.errors import INVALID, say
 from cuslayer.cli.json_output import add_json, print_json, progress_log
 from cuslayer.cli.processes import reported
-from cuslayer.cli.signals import deferred
+from cuslayer.signals import deferred
 
 if TYPE_CHECKING:
     from cuslayer.distributed import Context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,13 +11,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuslayer import check
+from cuslayer.backend import preserved_generator
 from cuslayer.layers import Affine, Layer, TemporalFilter
 from cuslayer.layers.base import Shape
+from cuslayer.layers.recurrent import RecurrentStates
 from cuslayer.network.container import Container, graph_of
 from cuslayer.network.graph import INPUT, Address, Node, as_address
 from cuslayer.network.network import Sequential
 from cuslayer.network.shapes import shape_after
 from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
+from cuslayer.neurons.dynamics import States
 from cuslayer.tape import Tensor
 
 
@@ -194,21 +198,56 @@ def dt_at(net: Any, number: int) -> float:
 
 @contextmanager
 def eval_mode(net: Any) -> Iterator[None]:
-    """Put layers into evaluation mode and let no parameter require a gradient, within the block."""
+    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
+
+    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
+    """
     layers = net.layers_within()
     training = [layer.training for layer in layers]
-    required: list[tuple[Tensor, bool]] = [(p, p.requires_grad) for p in net.parameters()]
+    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
+    required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
+    held = [(states, copy.deepcopy(vars(states))) for states in _states(net)]
     try:
         for layer in layers:
             layer.training = False
         for p, _ in required:
             p.requires_grad = False
-        yield
+        with preserved_generator():
+            yield
     finally:
         for layer, was in zip(layers, training, strict=True):
             layer.training = was
         for p, requires in required:
             p.requires_grad = requires
+        for states, before in held:
+            vars(states).update(before)
+
+
+def _states(net: Any) -> list[Any]:
+    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
+    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
+    held = [value for stage in stages for value in _values(getattr(stage, "__dict__", {}))]
+    values = [*held, *(value for neuron in held if is_neuron(neuron) for value in _values(vars(neuron)))]
+    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
+
+
+@contextmanager
+def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
+    """Give a copy of a network, and of an optimizer, that can be changed; nothing of it reaches the network.
+
+    The random generator is as before after the block.
+
+    Raises:
+        TypeError: something in them cannot be copied.
+    """
+    try:
+        found = copy.deepcopy((net, *others))
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
+    with preserved_generator():
+        yield found
 
 
 def output_shapes(net: Any) -> list[Shape | None]:

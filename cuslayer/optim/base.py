@@ -13,6 +13,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
+from cuslayer.optim.clipping import clip
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.group import Group, Moving, Update, bounds_of
 from cuslayer.optim.groups import (
@@ -27,7 +28,7 @@ from cuslayer.optim.groups import (
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
+from cuslayer.signals import uninterrupted
 
 
 class Optimizer:
@@ -141,73 +142,84 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient and is not frozen; clip bounded ones to their bounds.
 
+        A step is counted when its weights have moved. SIGINT and SIGTERM wait until then; after another exception each
+        parameter that has moved, and no other, has taken the step.
+
         Raises:
             ValueError: all parameters are frozen.
         """
-        alone, together = self._count()
-        self._clip([p for _, _, p in chain(alone, *together.values())])
-        self._update_alone(alone)
-        for dtype, moving in together.items():
-            ahead = self._prepared(dtype, moving, 0)
-            numbers, _, parameters = zip(*moving, strict=True)
-            memory = [self.memory[i] for i in numbers]
-            weights, grads = [p.data for p in parameters], [p.grad for p in parameters]
+        with uninterrupted():
+            self._check_frozen()
+            alone, together = self._moving()
+            clip(self._op, [p for _, _, p in chain(alone, *together.values())], self._clip_value, self._clip_norm)
+            self._update_alone(alone)
+            for dtype, moving in together.items():
+                self._update_together(self._prepared(dtype, moving), moving)
+            self.steps += 1
+
+    def _update_together(self, ahead: StepsAhead, moving: list[Moving]) -> None:
+        """Update the parameters of a type on a GPU."""
+        numbers, _, parameters = zip(*moving, strict=True)
+        memory = [self.memory[i] for i in numbers]
+        weights, grads = [p.data for p in parameters], [p.grad for p in parameters]
+        try:
             self._update_all(kernels.of(weights[0]), weights, grads, memory, ahead.arrays)
-            ahead.advance()
-            for p in parameters:
-                if isinstance(p, Bounded) and not bounds_of(p):
-                    p.clamp()
+        except BaseException:
+            ahead.expire()  # the kernel may have advanced the counter on the device
+            raise
+        ahead.advance()
+        for i, p in zip(numbers, parameters, strict=True):
+            if isinstance(p, Bounded) and not bounds_of(p):
+                p.clamp()
+            self._taken[i] += 1
 
     def _update_alone(self, moving: list[Moving]) -> None:
         """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
-        found: dict[Any, list[tuple[Array, Array, dict[str, Array], Update]]] = {}
-        for i, group, p in moving:
-            grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
-            update = Update(group, self._taken[i], self._rate(i, group, self._taken[i], group.lr))
-            found.setdefault((kernels.of(p.data), p.dtype), []).append((p.data, grad, self.memory[i], update))
         # Not where a subclass has only an _update of its own.
         one_pass = issubclass(self._definer("_update_several"), self._definer("_update"))
-        for (k, _), given in found.items():
-            of = type(self) if one_pass and k is kernels.cpu else Optimizer
-            of._update_several(self, k, *map(list, zip(*given, strict=True)))
-        for _, _, p in moving:
-            if isinstance(p, Bounded):
-                p.clamp()
+        found: dict[Any, list[tuple[int, Array, Update]]] = {}
+        for i, group, p in moving:
+            grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
+            update = Update(group, self._taken[i] + 1, self._rate(i, group, self._taken[i] + 1, group.lr))
+            several = one_pass and kernels.of(p.data) is kernels.cpu
+            found.setdefault((several, p.dtype if several else i), []).append((i, grad, update))
+        for (several, _), given in found.items():
+            numbers, grads, updates = zip(*given, strict=True)
+            weights, memory = [self.parameters[i].data for i in numbers], [self.memory[i] for i in numbers]
+            of = type(self) if several else Optimizer
+            of._update_several(self, kernels.of(weights[0]), weights, list(grads), memory, list(updates))
+            for i in numbers:
+                p = self.parameters[i]
+                if isinstance(p, Bounded):
+                    p.clamp()
+                self._taken[i] += 1
 
-    def _clip(self, moving: list[Tensor]) -> None:
-        """Clip the gradients of the parameters that move."""
-        limits = ("clip_values", self._clip_value), ("clip_norm", self._clip_norm)
-        if not moving or all(limit is None for _, limit in limits):
-            return
-        grads: list[Any] = [p.grad for p in moving]
-        k = kernels.of(grads[0])
-        if any(kernels.of(g) is not k for g in grads):
-            raise ValueError(f"{self._op}: clip_norm and clip_value need all parameters on one device, got two")
-        for name, limit in limits:
-            if limit is not None:
-                grads = getattr(k.optim, name)(grads, limit)
-        for p, g in zip(moving, grads, strict=True):
-            p.grad = g
-
-    def count_step(self) -> None:
-        """Count a step that a captured graph is about to take, and send its rates if they are not on the device yet.
+    def step_by(self, launch: Callable[[], None]) -> None:
+        """Take a step by the launch of a captured graph, and count it; send its rates if they are not on the device.
 
         A graph that has captured `step` moves the weights whenever it runs, but no line of this class runs with it. So
-        this is called before each run but the first, whose step the capture has counted.
+        each run goes through this method but the first, whose step the capture has counted.
 
         Raises:
             ValueError: all parameters are frozen, or they are not all updated together on a GPU.
         """
-        alone, together = self._count()
-        if alone:
-            raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
-        for dtype, moving in together.items():
-            self._prepared(dtype, moving, 0).advance()
+        with uninterrupted():
+            self._check_frozen()
+            alone, together = self._moving()
+            if alone:
+                raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
+            tables = [self._prepared(dtype, moving) for dtype, moving in together.items()]
+            launch()
+            for ahead in tables:
+                ahead.advance()
+            for i, _, _ in chain(*together.values()):
+                self._taken[i] += 1
+            self.steps += 1
 
     def prepare(self) -> None:
         """Send the rates of the next steps to the GPU, so that the next `step` sends nothing and can be captured."""
         for dtype, moving in self._moving()[1].items():
-            self._prepared(dtype, moving, 1)
+            self._prepared(dtype, moving)
 
     def check_gradients(self) -> NotFinite | None:
         """Return which gradient of the step to come is not finite, of several the last; None if all are.
@@ -270,15 +282,6 @@ class Optimizer:
                 moving.append((i, group, p))
         return alone, together
 
-    def _count(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
-        """Count a step, of the optimizer and of each parameter that moves; return these as `_moving` does."""
-        self._check_frozen()
-        self.steps += 1
-        alone, together = self._moving()
-        for i, _, _ in chain(alone, *together.values()):
-            self._taken[i] += 1
-        return alone, together
-
     def _updates_together(self, k: Any) -> bool:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
         if k is kernels.cpu:
@@ -287,23 +290,23 @@ class Optimizer:
         # Not where a subclass has only an _update of its own.
         return many is not Optimizer and issubclass(many, one)
 
-    def _prepared(self, dtype: np.dtype[Any], moving: list[Moving], start: int) -> StepsAhead:
-        """Return the table of parameters that move, with the numbers of `start` steps after the last counted."""
+    def _prepared(self, dtype: np.dtype[Any], moving: list[Moving]) -> StepsAhead:
+        """Return the table of parameters that move, with the numbers of the next steps."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
         constants = [self._constants(group) + (bounds_of(p) or (-math.inf, math.inf)) for _, group, p in moving]
         numbers = tuple(i for i, _, _ in moving)
-        ahead.prepare(self._rows(moving, start), constants, moving[0][2].data, numbers, self.steps - 1 + start)
+        ahead.prepare(self._rows(moving), constants, moving[0][2].data, numbers, self.steps)
         return ahead
 
-    def _rows(self, moving: list[Moving], start: int) -> Callable[[int], list[Numbers]]:
-        """Return a function from a number of steps to the numbers of each parameter so many steps after `start`."""
+    def _rows(self, moving: list[Moving]) -> Callable[[int], list[Numbers]]:
+        """Return a function from the number of a step, 0 for the next, to the numbers of each parameter in it."""
         rates = {id(group): group.lr for _, group, _ in moving}
         known: dict[tuple[int, int, float], Numbers] = {}
 
         def row(n: int) -> list[Numbers]:
             found = []
             for i, group, _ in moving:
-                taken = self._taken[i] + start + n
+                taken = self._taken[i] + 1 + n
                 key = id(group), taken, self._rate(i, group, taken, rates[id(group)])
                 if key not in known:
                     known[key] = self._numbers(Update(group, taken, key[2]))

@@ -17,6 +17,7 @@ from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, load, open_folder, read_events
 from cuslayer.data.datasets import Dataset
+from cuslayer.inspection.structure import eval_mode
 from cuslayer.network.network import Network
 from cuslayer.tape import no_grad
 from cuslayer.training.config import Config
@@ -122,7 +123,7 @@ def _load_spike_trains(config: Config, net: Network, op: str) -> Data:
 
 
 def _output_size(net: Network, op: str) -> int:
-    with no_grad():
+    with eval_mode(net), no_grad():
         shape = net(np.zeros((1, 1, *net.input_shape), bool)).shape[2:]
     if len(shape) != 1:
         raise ValueError(f"{op}: the network must end in a dense layer, its output is {shape}")

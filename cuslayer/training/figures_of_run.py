@@ -7,7 +7,7 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.inspection.forward import run_nodes
-from cuslayer.inspection.structure import ends_in_read_out, units
+from cuslayer.inspection.structure import ends_in_read_out, eval_mode, units
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.network import Network
@@ -52,9 +52,8 @@ def _layer_spikes(net: Network, spikes: Array) -> list[tuple[str, Array]]:
             found.append((f"after {'neurons' if layer is None else repr(layer.stage)}", y.numpy()[:, 0]))
         return y
 
-    net.train(False)
     graph = graph_of(net)
-    with no_grad():
+    with eval_mode(net), no_grad():
         run_nodes(graph.nodes, graph.output, Tensor(spikes[:, None]), after)
     if ends_in_read_out(net):
         return found

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer.backend import Array, preserved_generator, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.distributed.context import is_on_all, on_all
 from cuslayer.inspection.forward import run_nodes
+from cuslayer.inspection.structure import copied
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.input import as_input
@@ -174,7 +175,11 @@ class FiniteCheck:
         return f"parameter {number} of the optimizer"
 
     def _layer(self, x: Any) -> str | None:
-        """Run a batch layer by layer; return the first potential or output that is not finite, None if all are."""
+        """Run a copy of the network layer by layer; return the first potential or output that is not finite.
+
+        The layers are in the mode in which they are: in training, running statistics move and dropout draws, but those
+        of the copy. None if all numbers are finite, and for a network that cannot be copied.
+        """
         found: list[str] = []
 
         def after(node: Node, y: Tensor, u: Array | None) -> Tensor:
@@ -185,8 +190,9 @@ class FiniteCheck:
                     found.append(f"the {what} of layer {node} ({node.described}) is not finite ({number})")
             return y
 
-        graph = graph_of(self._net)
-        with suppress(MemoryError), no_grad(), preserved_generator(), np.errstate(all="ignore"):
+        copy = copied(self._op, self._net)
+        with suppress(MemoryError, TypeError), no_grad(), np.errstate(all="ignore"), copy as (net,):
+            graph = graph_of(net)
             run_nodes(graph.nodes, graph.output, as_input(x), after)
         return found[0] if found else None
 

@@ -53,9 +53,10 @@ class GradientFlow:
     def __init__(self, net: Sequential) -> None:
         self._parameters = _by_layer(net)
         self.epochs: list[dict[str, float]] = []
-        self._start_epoch()
+        self.start_epoch()
 
-    def _start_epoch(self) -> None:
+    def start_epoch(self) -> None:
+        """Begin an epoch: drop what was added since the last."""
         self._steps = 0
         # By the kernels of a device, the sums of squares of the parameters that had a gradient there.
         self._squares: dict[Any, Array] = {}
@@ -105,7 +106,7 @@ class GradientFlow:
             for (name, p), square in zip(self._parameters.items(), squares, strict=True)
         }
         self.epochs.append(sizes)
-        self._start_epoch()
+        self.start_epoch()
         return sizes
 
     def plot(self, ax: Any = None) -> Any:

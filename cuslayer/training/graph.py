@@ -20,6 +20,7 @@ from cuslayer.backend import (
 )
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.optim.base import Optimizer
+from cuslayer.signals import uninterrupted
 
 Step = Callable[[PackedSpikes, Array, bool], None]
 
@@ -85,23 +86,25 @@ class StepGraphs:
             self._graphs[key] = None
             return False
         graph = self._graphs[key]
-        if graph is None:
-            graph = self._graphs[key] = self._captured(x, target, sizes)
-            if graph is None:
-                return False
-        elif not _are_classes(target, graph.classes):
+        if graph is not None and not _are_classes(target, graph.classes):
             return False
-        else:
+        with uninterrupted():
+            if graph is None:
+                graph = self._graphs[key] = self._captured(x, target, sizes)
+                if graph is None:
+                    return False
+                # The capture has counted this step.
+                graph.launch()
+                return True
             self._send(graph, x, target)
             for p, g in zip(self._optimizer.parameters, graph.gradients, strict=True):
                 p.grad = g
-            self._optimizer.count_step()
-            self._count(sizes)
             if graph.draws:
                 # After a seed it begins with another key, which is sent here.
                 random_state(graph.x.words)
-        graph.launch()
-        return True
+            self._optimizer.step_by(graph.launch)
+            self._count(sizes)
+            return True
 
     def _captured(self, x: PackedSpikes, target: Any, sizes: bool) -> _Graph | None:
         """Return the graph of a step for batches like this, with this batch as its input; None if it is refused."""

@@ -85,8 +85,7 @@ class ParallelSteps:
             for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
                 last = leaf == part.own[-1]
                 if first and leaf == part.own[0]:
-                    with statistics.ignored():
-                        self._finite.first(x)
+                    self._finite.first(x)
                 with derived_generator(key, leaf), sums.during(leaf, last), statistics.noted(found.statistics[leaf]):
                     results = self._gradient(x, target)
                 sums.add(leaf, last)

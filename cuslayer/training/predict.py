@@ -10,6 +10,7 @@ import numpy as np
 
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import read_events
+from cuslayer.inspection.structure import eval_mode
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.read_out import over_time
 from cuslayer.tape import as_tensor, no_grad
@@ -40,7 +41,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
     """Return the class of each recording, the spike counts of the outputs, the time and the confidence of the decision.
 
     Args:
-        run: the run, as of `load_run`; its network should be in evaluation mode.
+        run: the run, as of `load_run`.
         files: event files of any format that `read_events` reads; of a run that hears sounds, WAV files.
         batch: the number of recordings to compute at a time; by default that of the training.
 
@@ -54,7 +55,7 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
     for first in range(0, len(paths), size):
         some = paths[first : first + size]
         x = np.stack([read_spikes("predict", run, path) for path in some], axis=1)
-        with no_grad():
+        with eval_mode(run.net), no_grad():
             out = run.net(x)
         over, first_step, stop = _deciding(run)
         out = as_tensor(out)[first_step:stop]

@@ -63,10 +63,6 @@ class RunningStatistics:
 
         return take_statistics(note)
 
-    def ignored(self) -> AbstractContextManager[None]:
-        """Leave the layers as they are within the block, as for a look at a batch."""
-        return take_statistics(lambda *found: None)
-
     def move(self, rows: Array) -> None:
         """Move the running statistics by the rows (micro-batches, columns) of a batch."""
         for layer in self._layers:

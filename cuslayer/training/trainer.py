@@ -22,6 +22,7 @@ from cuslayer.network.memory import step_error
 from cuslayer.network.network import Sequential
 from cuslayer.network.steps import output_step
 from cuslayer.optim import SGD, Adam
+from cuslayer.signals import uninterrupted
 from cuslayer.tape import Tensor, no_grad
 from cuslayer.training.finite import FiniteCheck
 from cuslayer.training.gradient_flow import GradientFlow
@@ -213,6 +214,8 @@ class Trainer:
         finite = FiniteCheck("train", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self._running = finite, progress
+        if state is None:
+            self.gradients.start_epoch()  # of an epoch that was interrupted, nothing counts
         self.net.train()
         self.silent_batch = batch = None
         graphs, parallel = self._step_graphs(progress, finite), self._parallel_steps(finite, progress)
@@ -276,11 +279,12 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"):  # the check says more than NumPy's warning
             spikes, target, value = self._gradient(x, target, lambda *found: finite.loss(batch, x, *found))
             finite.gradients(batch, x)
-            if sizes:
-                self.gradients.add()
-            self.optimizer.step()
-            finite.updates(batch)
-            progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
+            with uninterrupted():  # who goes on after an interrupt finds a step that is counted everywhere or nowhere
+                if sizes:
+                    self.gradients.add()
+                self.optimizer.step()
+                finite.updates(batch)
+                progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
 
     def _step_graphs(self, progress: Progress, finite: FiniteCheck) -> StepGraphs | None:
         """Return the graphs of an epoch; None where steps are not captured."""

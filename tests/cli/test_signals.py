@@ -14,7 +14,7 @@ import time
 import pytest
 
 from cuslayer.cli import main
-from cuslayer.cli.signals import deferred
+from cuslayer.signals import deferred
 from cuslayer.training import Trainer, train
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent

@@ -158,8 +158,7 @@ def test_a_captured_step_takes_the_next_rates(
                 launch = end_capture()
                 launch()
             else:
-                optimizer.count_step()
-                launch()
+                optimizer.step_by(launch)
             found.append([backend.to_numpy(p.data).tobytes() for p in optimizer.parameters])
         return [*found, {name: array.tolist() for name, array in optimizer.state().items()}]
 
@@ -171,7 +170,7 @@ def test_a_captured_step_needs_all_parameters_on_a_gpu() -> None:
     optimizer = with_gradients(MAKERS["adam"])
     optimizer.prepare()
     with pytest.raises(ValueError, match=r"^Adam: a step can be captured only if all parameters are on a GPU$"):
-        optimizer.count_step()
+        optimizer.step_by(lambda: None)
 
 
 def test_parameters_of_two_types_and_devices_move_together() -> None:

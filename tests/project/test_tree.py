@@ -22,6 +22,7 @@ LEVELS = {
     "device_random": 0,
     "extras": 0,
     "kernel_cache": 0,
+    "signals": 0,
     "hdf5": 1,
     "files": 0,
     "version": 0,

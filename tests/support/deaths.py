@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, write_events
-from cuslayer.layers import Dropout
-from cuslayer.neurons import SRM
+from cuslayer.layers import BatchNorm, Delay, Dense, Dropout, Recurrent, WeightNorm
+from cuslayer.neurons import CUBA, SRM
 from cuslayer.training import Config, load_checkpoint
 from cuslayer.training.config import OptimizerConfig
 
@@ -152,13 +152,22 @@ def tiny(folder: pathlib.Path, **options: Any) -> Config:
     return Config(**{**given, **options})
 
 
-def with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the networks of configurations dropout, which draws from the library's generator."""
+def with_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the networks of configurations layers of every kind that a step changes, or that draw or remember."""
     make = Config.network
 
     def network(self: Config) -> Any:
         net = make(self)
-        net.layers.insert(2, Dropout(0.3))
+        neuron = net.layers[1]
+        net.layers[:] = [
+            Dense((6, 6, 2), 4, weight_hook=WeightNorm(), bias=True),
+            BatchNorm(4, trained=True, height=2.0),
+            neuron,
+            Dropout(0.3),
+            Delay((4,), dt=neuron.dt),
+            Dense(4, 2),
+            Recurrent(Dense(2, 2), CUBA(tau_i=2.0, tau_v=4.0, trained=True)),
+        ]
         return net
 
     monkeypatch.setattr(Config, "network", network)

@@ -215,7 +215,7 @@ def test_a_test_stops_for_its_loss_and_its_output() -> None:
 def test_a_custom_optimizer_is_checked_too() -> None:
     class Own(cs.SGD):
         def _update(self, k: Any, weight: Any, grad: Any, memory: Any, update: Any) -> None:
-            weight[0] = math.inf if self.steps == 3 else weight[0]
+            weight[0] = math.inf if update.steps == 3 else weight[0]
 
     with pytest.raises(
         NotFiniteError, match=r"^train: epoch 1, batch 3: .\.weight \(Dense\(\d, \d\)\) is not finite \(inf\)"

@@ -11,7 +11,7 @@ from cuslayer.data import Loader
 from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, train
 from cuslayer.training.config import OptimizerConfig
 from tests.support import fake_cupy
-from tests.support.deaths import results, tiny, with_dropout
+from tests.support.deaths import results, tiny, with_every_kind
 from tests.support.emulator.driver import in_one_order
 from tests.support.tiny import no_figures, silent
 
@@ -19,7 +19,7 @@ from tests.support.tiny import no_figures, silent
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     no_figures(monkeypatch)
-    with_dropout(monkeypatch)
+    with_every_kind(monkeypatch)
 
 
 class Stop:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer import backend
 from cuslayer.distributed import Context, DataParallel
 from cuslayer.distributed.tree import share
-from cuslayer.training import Trainer
+from cuslayer.training import Config, Trainer
+from cuslayer.training.data_of_run import load_data
 from cuslayer.training.running_statistics import RunningStatistics
 from tests.support.processes import together
+from tests.support.tiny import write_pair
 
 RNG = np.random.default_rng(7)
 X = RNG.standard_normal((6, 10, 4, 3)) * [1.0, 4.0, 0.1] + [5.0, 0.0, -2.0]
@@ -49,8 +52,6 @@ def test_a_layer_that_runs_twice_counts_once():
 def test_nothing_moves_them_without_elements():
     norm = cs.BatchNorm(3)
     statistics = RunningStatistics(cs.Sequential(norm))
-    with statistics.ignored():
-        norm(X)
     with statistics.noted(np.zeros(7)):
         norm(X[:, :0])
     statistics.move(np.zeros((2, 7)))
@@ -103,17 +104,29 @@ def test_gradients():
         assert together(size, work) == [alone] * size
 
 
-def test_a_look_at_the_first_batch_does_not_move_them():
+@pytest.mark.parametrize("parallel", [None, DataParallel(Context(), micro=2)])
+def test_a_look_at_the_first_batch_does_not_move_them(parallel):
     """A network that has parameters without gradients, such as these, is looked at layer by layer before a step."""
     cs.seed(1)
     srm = cs.SRM(theta=3.0)
     net = cs.Sequential(cs.BatchNorm(2, momentum=0.25), cs.Dense(2, 4), srm, cs.Dense(4, 2), srm)
     loss, optimizer = cs.SpikeCountLoss(srm, true=4, false=1), cs.SGD(net.parameters(), lr=1e-3)
-    trainer = Trainer(net, loss, optimizer, calibrate=None, parallel=DataParallel(Context(), micro=2))
+    trainer = Trainer(net, loss, optimizer, calibrate=None, parallel=parallel)
     x = np.random.default_rng(2).random((8, 5, 2))
     trainer.train([(x, np.array([0, 1, 0, 1, 0]))])
     np.testing.assert_allclose(net[0].mean.data, 0.25 * x.mean(axis=(0, 1)), rtol=1e-5)
     np.testing.assert_allclose(net[0].var.data, 0.75 + 0.25 * x.var(axis=(0, 1)), rtol=1e-5)
+
+
+def test_reading_the_data_of_a_run_does_not_move_them(tmp_path):
+    config = Config(error="SpikeTime", layers=("5", "4", "5"), duration=30.0, data=str(write_pair(tmp_path / "pair")))
+    net = config.network()
+    net.layers.insert(1, cs.BatchNorm(4))
+    net.layers.insert(3, cs.Dropout(0.5))
+    drawn = backend.generator_state()
+    load_data(config, net)
+    assert net[1].var.data.tolist() == [1.0] * 4
+    assert backend.generator_state() == drawn
 
 
 def test_processes_begin_with_those_of_process_0():

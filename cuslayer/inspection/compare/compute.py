@@ -13,7 +13,7 @@ from cuslayer.inspection.compare.perturb import KINDS, Changes, perturb_potentia
 from cuslayer.inspection.compare.rerun import Run, copy_nodes, trained_tensors
 from cuslayer.inspection.compare.result import MODES, Comparison, GradientComparison, cosine, ratio
 from cuslayer.inspection.forward import check_loss, default_loss
-from cuslayer.inspection.structure import Unit, check_network, layer_name, units
+from cuslayer.inspection.structure import Unit, check_network, eval_mode, layer_name, units
 from cuslayer.network.container import graph_of
 from cuslayer.network.input import finite_input
 from cuslayer.tape import Tensor
@@ -105,15 +105,16 @@ def compare_gradients(
         return (loss or default_loss(net, out, target))(out, target)
 
     output = graph_of(net).output
-    slayer, exact = (Run(copy_nodes(net, gradient), output, data, loss_of) for gradient in MODES)
     rows: list[Comparison] = []
-    for unit in units(net):
-        # A generator of its own: the perturbations of a layer do not depend on the layers before it.
-        rng = np.random.default_rng((first_seed, *unit.last.path))
-        for perturbed, gradients, found in _comparisons(slayer, exact, unit, count, size, rng):
-            predicted = dict(zip(MODES, found.predicted, strict=True))
-            agreement, name = (cosine(*gradients), ratio(*gradients)), layer_name(unit)
-            rows.append(Comparison(unit.address, name, perturbed, found.measured, **predicted, agreement=agreement))
+    with eval_mode(net):
+        slayer, exact = (Run(copy_nodes(net, gradient), output, data, loss_of) for gradient in MODES)
+        for unit in units(net):
+            # A generator of its own: the perturbations of a layer do not depend on the layers before it.
+            rng = np.random.default_rng((first_seed, *unit.last.path))
+            for perturbed, gradients, found in _comparisons(slayer, exact, unit, count, size, rng):
+                predicted = dict(zip(MODES, found.predicted, strict=True))
+                agreement, name = (cosine(*gradients), ratio(*gradients)), layer_name(unit)
+                rows.append(Comparison(unit.address, name, perturbed, found.measured, **predicted, agreement=agreement))
     return GradientComparison(tuple(rows), exact.loss)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.forward import default_loss
 from cuslayer.inspection.health.advice import Advice, rounded
-from cuslayer.inspection.health.measure import Measured, copied
-from cuslayer.inspection.structure import eval_mode
+from cuslayer.inspection.health.measure import Measured
+from cuslayer.inspection.structure import copied, eval_mode
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node, flow
 from cuslayer.neurons.base import as_neuron, is_neuron, mean_rate
@@ -66,7 +66,7 @@ class Steps:
 
     def __init__(self, net: Any, optimizer: Optimizer, x: Any, target: Any, loss: Any) -> None:
         self.net, self.optimizer, self.x, self.target, self.loss = net, optimizer, as_tensor(x), target, loss
-        with copied(net, optimizer) as (twin, own):
+        with copied("health", net, optimizer) as (twin, own):
             own.zero_grad()
             twin.train(False)
             with no_grad(active=False):
@@ -88,7 +88,7 @@ class Steps:
             only: the numbers of the parameters that change; None for all.
             options: other options of the optimizer and all its groups, such as ``warmup=0``.
         """
-        with copied(self.net, self.optimizer) as (twin, optimizer):
+        with copied("health", self.net, self.optimizer) as (twin, optimizer):
             for name, value in options.items():
                 setattr(optimizer, name, value)
                 for group in optimizer.groups:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cuslayer.backend import Array, namespace, preserved_generator
+from cuslayer.backend import Array, namespace
 from cuslayer.inspection.forward import default_loss, run_nodes
 from cuslayer.inspection.health.layer import LayerHealth, LayerTally
 from cuslayer.inspection.structure import eval_mode, layer_name, units
@@ -81,7 +79,7 @@ def measure(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured
     value, mixed, samples = 0.0, 0.0, 0
     for x, target in batches:
         given = as_tensor(x)
-        with eval_mode(net), preserved_generator():
+        with eval_mode(net):
             with no_grad(active=False):
                 # An input that requires a gradient makes every layer receive one.
                 y = _run_and_count(net, Tensor(given.data, requires_grad=True), tallies)
@@ -97,21 +95,6 @@ def measure(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured
         samples += given.shape[1]
     layers = tuple(tally.health() for tally in tallies.values())
     return Measured(layers, value / max(samples, 1), mixed / max(samples, 1))
-
-
-@contextmanager
-def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
-    """Give a copy of a network, and of an optimizer, that can be changed; nothing of it reaches the network.
-
-    Raises:
-        TypeError: something in them cannot be copied.
-    """
-    try:
-        found = copy.deepcopy((net, *others))
-    except Exception as problem:
-        raise TypeError(f"health: net must be one that copy.deepcopy copies, which said: {problem}") from None
-    with preserved_generator():
-        yield found
 
 
 def _run_and_count(net: Any, x: Tensor, tallies: dict[int, LayerTally]) -> Tensor:

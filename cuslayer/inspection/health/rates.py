@@ -9,8 +9,8 @@ from cuslayer.backend import Array
 from cuslayer.inspection.calibration.compute import Run, Value
 from cuslayer.inspection.health.advice import Advice, rounded, weight_scale
 from cuslayer.inspection.health.layer import LEAST_DESIRED, LayerHealth, LayerTally
-from cuslayer.inspection.health.measure import Measured, copied, measure
-from cuslayer.inspection.structure import Unit, eval_mode, layer_name, units
+from cuslayer.inspection.health.measure import Measured, measure
+from cuslayer.inspection.structure import Unit, copied, eval_mode, layer_name, units
 from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.pool import Windowed
 from cuslayer.network.container import graph_of
@@ -44,7 +44,7 @@ def scale_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, before
     wanted = {number: _wanted(layer) for number, layer in layers.items()}
     found: list[Advice] = []
     for _ in range(_HALVINGS + 1):
-        with copied(net) as (twin,):
+        with copied("health", net) as (twin,):
             run = _scaled(twin, as_tensor(batches[0][0]), wanted, layers)
             after = measure(twin, batches, loss)
             if _helps(before, after):

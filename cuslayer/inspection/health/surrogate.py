@@ -8,7 +8,8 @@ from typing import Any
 
 from cuslayer.inspection.health.advice import Advice, rounded
 from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.health.measure import Measured, copied, measure
+from cuslayer.inspection.health.measure import Measured, measure
+from cuslayer.inspection.structure import copied
 
 # The surrogate vanishes in a layer whose median distance from the threshold is larger, in widths.
 _FAR = 3.0
@@ -44,7 +45,7 @@ def surrogate_advice(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any, be
 
 def _after(net: Any, advice: Sequence[Advice], batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured:
     """Return what batches show of a copy of a network with changed settings."""
-    with copied(net) as (twin,):
+    with copied("health", net) as (twin,):
         for each in advice:
             each.apply(twin)
         return measure(twin, batches, loss)

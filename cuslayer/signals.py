@@ -1,4 +1,4 @@
-"""Signals that end a command, SIGINT (Ctrl-C) and SIGTERM, while there is something to finish first."""
+"""Signals that end a program, SIGINT (Ctrl-C) and SIGTERM, while there is something to finish first."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ class Deferred:
 def deferred() -> Iterator[Deferred]:
     """Note the first signal within the block instead of ending; a second one does what it did before the block.
 
-    Signals that are ignored stay so. In a thread that is not the main one, nothing is changed.
+    Signals that are ignored stay so. In a thread that is not the main one, nothing is changed: no signal comes there.
     """
     found = Deferred()
     if threading.current_thread() is not threading.main_thread():
         yield found
         return
-    before: dict[int, Any] = {n: handler for n in _SIGNALS if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
+    # A handler that is None was not set by Python, which could not set it again.
+    kept = None, signal.SIG_IGN
+    before: dict[int, Any] = {n: handler for n in _SIGNALS if (handler := signal.getsignal(n)) not in kept}
 
     def note(number: int, frame: FrameType | None) -> None:
         if found.number is None:
@@ -58,3 +60,15 @@ def deferred() -> Iterator[Deferred]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a signal that comes within the block do after it what it would have done at once, as to interrupt."""
+    noted = Deferred()
+    try:
+        with deferred() as noted:
+            yield
+    finally:
+        if noted.number is not None:
+            signal.raise_signal(noted.number)

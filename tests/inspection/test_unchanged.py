@@ -1,0 +1,147 @@
+"""To look at a network changes nothing: not what it has learned, its gradients, its states, or the random generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer import backend
+from cuslayer.network.container import graph_of
+from cuslayer.tape import as_tensor
+from cuslayer.training import GradientFlow, NotFiniteError, Trainer
+
+RNG = np.random.default_rng(3)
+X = RNG.random((12, 3, 5)) < 0.4
+LABELS = np.array([0, 1, 1])
+
+
+class Own(cs.Layer):
+    """A layer of a user with statistics of its own, which draws in every mode, and trains less than it has."""
+
+    def __init__(self) -> None:
+        self.mean, self.calls = cs.Tensor(np.zeros(1, np.float32)), 0
+        self.gain = cs.Tensor(np.ones(1, np.float32), requires_grad=True)
+
+    def parameters(self) -> list[cs.Tensor]:
+        return []
+
+    def __call__(self, x: Any) -> cs.Tensor:
+        x = as_tensor(x)
+        if self.training:
+            self.mean.data += 1.0
+            self.calls += 1
+        return x * self.gain * float(1 + 0 * backend.generator().random())
+
+
+def network(neuron: Any = None, recurrent: bool = True) -> cs.Sequential:
+    """Return a network in the middle of its training."""
+    cs.seed(4)
+    own = neuron or cs.LIF(tau=5.0, stateful=True)
+    last = cs.Recurrent(cs.Dense(2, 2), cs.CUBA(tau_i=2.0, stateful=True)) if recurrent else own
+    net = cs.Sequential(
+        cs.Dense(5, 6, weight_hook=cs.WeightNorm(), bias=True),
+        cs.BatchNorm(6, trained=True, height=2.0),
+        own,
+        cs.Dropout(0.4),
+        cs.Delay((6,), dt=1.0),
+        Own(),
+        cs.Dense(6, 2, bias=True),
+        last,
+    )
+    net[0].weight.requires_grad = False
+    for p in net.parameters():
+        p.grad = np.full(p.shape, 0.5, np.float32) if p.requires_grad else None
+    net.train()
+    net(X)
+    return net
+
+
+def everything(net: Any, optimizer: Any = None) -> Any:
+    """Return all that a step of the training could depend on, as values that can be compared."""
+    tensors, numbers = [], []
+
+    def note(value: Any, depth: int = 0) -> None:
+        if isinstance(value, cs.Tensor):
+            grad = None if value.grad is None else value.grad.tobytes()
+            tensors.append((value.data.tobytes(), grad, value.requires_grad))
+        elif isinstance(value, np.ndarray):
+            numbers.append(value.tobytes())
+        elif isinstance(value, (list, tuple)):
+            for each in value:
+                note(each, depth)
+        elif isinstance(value, (bool, int, float)):
+            numbers.append(value)
+        elif hasattr(value, "__dict__") and depth < 4:
+            for name in sorted(vars(value)):
+                note(vars(value)[name], depth + 1)
+
+    for node in graph_of(net).nodes:
+        note(node.stage)
+    of_optimizer = None if optimizer is None else {n: a.tobytes() for n, a in optimizer.state().items()}
+    return tensors, numbers, of_optimizer, str(backend.generator_state())
+
+
+def srm() -> cs.Sequential:
+    return network(cs.SRM(theta=1.0, tau_sr=2.0), recurrent=False)
+
+
+LOOKS = {
+    "health": (network, lambda net, o: cs.health(net, [(X, LABELS)])),
+    "health with an optimizer": (network, lambda net, o: cs.health(net, [(X, LABELS)], optimizer=o)),
+    "ops": (network, lambda net, o: cs.ops(net, X)),
+    "explain": (srm, lambda net, o: cs.explain(net, X, layer=2, neuron=1, time=4)),
+    "reassignment": (srm, lambda net, o: cs.reassignment(net, X, LABELS, layer=2, neuron=1)),
+    "compare_gradients": (srm, lambda net, o: cs.compare_gradients(net, X[:, :1], [1], perturbations=1)),
+    "gradient flow": (network, lambda net, o: GradientFlow(net).add()),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_changes_nothing(look: str) -> None:
+    make, call = LOOKS[look]
+    net = make()
+    optimizer = cs.Adam([p for p in net.parameters() if p.requires_grad])
+    before = everything(net, optimizer)
+    call(net, optimizer)
+    assert everything(net, optimizer) == before
+    assert all(layer.training for layer in net.layers_within())
+
+
+def test_the_report_changes_nothing(tmp_path: Any) -> None:
+    net = srm()
+    before = everything(net)
+    cs.report(net, X, tmp_path / "report.html", target=LABELS)
+    assert everything(net) == before
+
+
+def trainer_of(net: Any) -> Trainer:
+    optimizer = cs.Adam([p for p in net.parameters() if p.requires_grad])
+    return Trainer(net, cs.SpikeCountLoss(cs.SRM(), true=5, false=1), optimizer, calibrate=None)
+
+
+def test_training_runs_the_network_once_a_batch() -> None:
+    """Also the first, whose layers a frozen layer and a weight hook let the check look at one by one."""
+    net = network()
+    trainer_of(net).train([(X, LABELS)] * 2)
+    found, calls = everything(net)[0], net[5].calls
+    own = network()
+    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=5, false=1), trainer_of(own).optimizer
+    for _ in range(2):
+        value = loss(own(X), LABELS)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert calls == own[5].calls == 3
+    assert found == everything(own)[0]
+
+
+def test_a_check_that_finds_something_changes_nothing() -> None:
+    net = network()
+    net[6].weight.data[...] = 3e38
+    before = everything(net)
+    with pytest.raises(NotFiniteError, match="layer 6"):
+        trainer_of(net).train([(X, LABELS)])
+    assert everything(net) == before

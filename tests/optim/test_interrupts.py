@@ -1,0 +1,209 @@
+"""An interrupt or an error within a step: what has moved is counted, and nothing else."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer.backend import to_device, to_numpy
+from cuslayer.kernels import cpu
+from cuslayer.signals import uninterrupted
+from cuslayer.training import Trainer
+from tests.support import fake_cupy
+from tests.support.emulator.driver import in_one_order
+
+KINDS = {
+    "SGD": ("sgd_each", lambda parameters: cs.SGD(parameters, momentum=0.9)),
+    "Adam": ("adam_each", lambda parameters: cs.Adam(parameters, warmup=5)),
+    "NAdam": ("adam_each", lambda parameters: cs.NAdam(parameters, relative=True)),
+}
+X, LABELS = np.random.default_rng(0).random((10, 4, 3)) < 0.4, np.array([0, 1, 1, 0])
+
+
+@pytest.fixture(autouse=True)
+def _not_ignored():
+    """Tests that run in the background may have been told to ignore SIGINT, which processes inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def made(kind, dtypes=(np.float32, np.float64)):
+    generator = np.random.default_rng(1)
+    found = [cs.Tensor(generator.standard_normal((4, 3)).astype(dtype), requires_grad=True) for dtype in dtypes]
+    for p in found:
+        p.grad = generator.standard_normal(p.shape).astype(p.dtype)
+    return KINDS[kind][1](found)
+
+
+def numbers(optimizer):
+    state = {name: a.tobytes() for name, a in optimizer.state().items()}
+    return [to_numpy(p.data).tobytes() for p in optimizer.parameters], state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_a_step_that_fails_before_a_weight_moves_is_not_counted(kind, error, monkeypatch):
+    whole, ours = made(kind), made(kind)
+    for optimizer in (whole, ours):
+        optimizer.step()
+    before = numbers(ours)
+
+    def fails(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu.optim, KINDS[kind][0], fails)
+        with pytest.raises(error):
+            ours.step()
+    assert numbers(ours)[0] == before[0]
+    assert ours.steps == 1
+    for optimizer in (whole, ours):
+        optimizer.step()
+    assert numbers(ours) == numbers(whole)
+
+
+def test_each_parameter_counts_what_it_has_moved(monkeypatch):
+    """The weights of the second type do not move: the state says so, and another optimizer goes on with it."""
+    ours, calls, real = made("Adam"), [], cpu.optim.adam_each
+
+    def fails(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu.optim, "adam_each", fails)
+        with pytest.raises(MemoryError):
+            ours.step()
+    state = ours.state()
+    assert (int(state["steps"]), int(state["0.steps"]), "1.steps" in state) == (0, 1, False)
+    theirs = made("Adam")
+    for mine, other in zip(theirs.parameters, ours.parameters, strict=True):
+        mine.data[...] = other.data
+    theirs.load_state(state)
+    for optimizer in (ours, theirs):
+        optimizer.step()
+    assert numbers(ours) == numbers(theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_within_a_step_waits_for_its_end(kind, when, monkeypatch):
+    whole, ours, real = made(kind), made(kind), getattr(cpu.optim, KINDS[kind][0])
+
+    def interrupted(*arguments):
+        if when == "before":
+            signal.raise_signal(signal.SIGINT)
+        real(*arguments)
+        if when == "after":
+            signal.raise_signal(signal.SIGTERM)
+
+    def stop(number, frame):
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with monkeypatch.context() as patch:
+            # Of two types of weights, only the first call has a signal: a second one does not wait.
+            patch.setattr(cpu.optim, KINDS[kind][0], lambda *arguments: patch.undo() or interrupted(*arguments))
+            with pytest.raises(KeyboardInterrupt if when == "before" else SystemExit):
+                ours.step()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    whole.step()
+    assert numbers(ours) == numbers(whole)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@uninterrupted()
+def signalled():
+    signal.raise_signal(signal.SIGINT)
+    raise ValueError
+
+
+def test_what_a_signal_does_is_done_after_an_error_too():
+    with pytest.raises(KeyboardInterrupt):
+        signalled()
+
+
+def test_a_step_in_another_thread_leaves_the_handlers_alone():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(made("SGD").step()))
+    thread.start()
+    thread.join()
+    assert found == [None]
+
+
+def trainer_of(net, **options):
+    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=5, false=0), cs.Adam(net.parameters(), 0.01)
+    return Trainer(net, loss, optimizer, calibrate=None, **options)
+
+
+def network():
+    cs.seed(0)
+    return cs.Network("3-4-2", cs.SRM(theta=1.0))
+
+
+def test_a_trainer_counts_a_step_everywhere_or_nowhere(monkeypatch):
+    """An interrupt after the weights have moved comes when the score and the gradient flow have the batch."""
+    trainer, seen, real = trainer_of(network()), [], cpu.optim.adam_each
+
+    def interrupted(*arguments):
+        real(*arguments)
+        if trainer.optimizer.steps == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cpu.optim, "adam_each", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train([(X, LABELS)] * 8, after_step=seen.append)
+    assert (trainer.optimizer.steps, seen[0].batches, trainer.gradients.state()["steps"]) == (5, 5, 2)
+
+
+def test_an_epoch_after_an_interrupted_one_begins_anew():
+    """The sizes of gradients are those of its own steps."""
+    trainer, found = trainer_of(network()), []
+
+    def stop(score):
+        if score.batches == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train([(X, LABELS)] * 8, after_step=stop)
+    trainer.train([(X, LABELS)], after_step=lambda score: found.append(trainer.gradients.state()["steps"]))
+    assert found == [1]
+
+
+@pytest.mark.parametrize("way", ["launch of a graph", "kernel before", "kernel after"])
+def test_a_step_on_a_gpu_that_fails_is_not_counted(way, monkeypatch):
+    with in_one_order(), fake_cupy.in_use():
+        whole, ours = (trainer_of(network()).optimizer for _ in range(2))
+        for optimizer in (whole, ours):
+            for p in optimizer.parameters:
+                p.grad = to_device(np.full(p.shape, 0.5, np.float32))
+            optimizer.step()
+        before, real = numbers(ours), ours._update_all
+
+        def fails(*arguments):
+            if way == "kernel after":
+                real(*arguments)
+            raise RuntimeError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ours, "_update_all", fails)
+            step = (lambda: ours.step_by(fails)) if way == "launch of a graph" else ours.step
+            with pytest.raises(RuntimeError):
+                step()
+        assert ours.steps == 1
+        for optimizer in (whole, ours):
+            optimizer.step()
+        if way == "kernel after":
+            # The kernel has advanced its counter: the table of rates is sent anew, for the steps after the first.
+            assert to_numpy(ours._ahead[np.dtype(np.float32)].arrays[2]).tolist() == [1, 1]
+        else:
+            assert numbers(ours) == numbers(whole) != before
