@@ -10,6 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, changed_options
 from cuslayer.layers.window import Pair, Sliding, check_frames
+from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -43,6 +44,7 @@ def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
 
 @differentiable
 @takes_packed
+@saves("others")
 def conv(
     x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:

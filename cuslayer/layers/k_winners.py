@@ -10,12 +10,14 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 AMONG = ("layer", "channels")
 
 
 @differentiable
+@saves("nothing")
 def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pullback]:
     """Keep the k largest elements of each step and sample, and set all others to 0.
 

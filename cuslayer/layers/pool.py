@@ -12,11 +12,13 @@ from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.layers.window import Pair, Sliding, check_frames
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric, takes_packed
 
 
 @differentiable
 @takes_packed
+@saves("nothing")
 def pool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -55,6 +57,7 @@ def pool(
 
 
 @differentiable
+@saves("nothing")
 def unpool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:

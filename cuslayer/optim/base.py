@@ -27,7 +27,7 @@ from cuslayer.optim.groups import (
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, note_change
 
 
 class Optimizer:
@@ -145,7 +145,10 @@ class Optimizer:
             ValueError: all parameters are frozen.
         """
         alone, together = self._count()
-        self._clip([p for _, _, p in chain(alone, *together.values())])
+        moving_tensors = [p for _, _, p in chain(alone, *together.values())]
+        for p in moving_tensors:
+            note_change(p)
+        self._clip(moving_tensors)
         self._update_alone(alone)
         for dtype, moving in together.items():
             ahead = self._prepared(dtype, moving, 0)
@@ -202,6 +205,8 @@ class Optimizer:
         if alone:
             raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
         for dtype, moving in together.items():
+            for _, _, p in moving:
+                note_change(p)
             self._prepared(dtype, moving, 0).advance()
 
     def prepare(self) -> None:
