@@ -23,7 +23,7 @@ from weakref import ref
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, Setting, namespace, to_device
+from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.operations.base import (
     DeferredGradient,
@@ -157,7 +157,8 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     def data(self, array: Array) -> None:
         if array is self.stored:  # w.data *= 2
             note_change(self)
-        self.stored, self.unpacked = array, None
+        self.stored = to_numpy(array) if isinstance(array, np.ma.MaskedArray) else array
+        self.unpacked = None
 
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""

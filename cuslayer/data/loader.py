@@ -313,6 +313,7 @@ class Loader:
     def _target(self, op: str, label: Any) -> Any:
         """Return a class as an int, or a target as an array (T, ...)."""
         label = label.numpy() if isinstance(label, Tensor) else label
+        label = backend.to_numpy(label) if isinstance(label, np.ndarray) else label
         if np.ndim(label) >= 2:
             return to_steps(op, numbers(op, "label", label), self.steps, self.dt, self._own_dt)
         try:

@@ -169,7 +169,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
         given = labels.data if isinstance(labels, Tensor) else labels
-        given = given if hasattr(given, "dtype") else np.asarray(given)
+        given = to_numpy(given) if namespace(given) is np else given
         if given.shape != spikes.shape[1:]:
             raise ValueError(
                 f"{op}: labels have shape {given.shape}, spikes {('T', *spikes.shape[1:])} expect {spikes.shape[1:]}"

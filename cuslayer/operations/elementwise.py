@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.operations.base import Gradient, Pullback, elementwise, masked, numeric, saves, to_shape
 
 
@@ -79,7 +79,9 @@ def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
     xp = namespace(x)
     try:
         low, high = (
-            x.dtype.type(bound) if isinstance(bound, (int, float, np.number)) else xp.asarray(bound, x.dtype)
+            x.dtype.type(bound)
+            if isinstance(bound, (int, float, np.number))
+            else xp.asarray(to_numpy(bound) if isinstance(bound, np.ndarray) else bound, x.dtype)
             for bound in (-np.inf if least is None else least, np.inf if most is None else most)
         )
     except (TypeError, ValueError):
