@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, instead
 from cuslayer.backend import Array, Setting, generator, to_device, to_numpy
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
@@ -23,6 +23,7 @@ Shape: TypeAlias = "tuple[int, ...]"
 most_drawn: Setting[float] = Setting(math.inf)
 
 
+@instead.attributes("layer")
 class Layer:
     """Base class of layers: a callable with parameters.
 

@@ -181,7 +181,7 @@ class ConvTranspose(Convolution):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self._check_input("conv_transpose", shape)
+        self.check_frame("conv_transpose", shape)
         return (*self.window.image("conv_transpose", shape[:2], self.output_padding), self.out_channels)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers.base import Layer, changed_options, draw_uniform
+from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 from cuslayer.operations.base import saves
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
@@ -223,6 +223,11 @@ class Delay(Layer):
     @property
     def memory(self) -> int | None:
         return _memory(to_numpy(self.delay.data), self.dt)
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is not None and self.features not in (shape[-1:], shape):
+            raise ValueError(f"shift: delay has shape {self.features}, a neuron of x each has shape {shape}")
+        return shape
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt, mode=self.mode)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
@@ -106,7 +106,7 @@ class Windowed(Sliding, Hooked):
         weight_hook: the hooks of this weight, as for `Dense` and `Conv`.
     """
 
-    @check.constructor
+    @instead.constructor
     def __init__(
         self,
         kernel_size: Pair,

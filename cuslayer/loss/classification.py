@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.loss.base import ClassLoss, window_counts, window_steps
+from cuslayer.loss.base import ClassLoss, in_ms, window_counts, window_steps
 from cuslayer.neurons.base import Neuron
 from cuslayer.operations.base import contiguous
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
@@ -180,6 +180,9 @@ class ProbabilityWindowLoss(ClassLoss):
         super().__init__(neuron, region)
         self.window = window_steps(op, window, self.neuron.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
+
+    def __repr__(self) -> str:
+        return check.shown(self, window=self.window * self.dt, region=in_ms(self.region, self.dt))
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = moving_count(spikes, window=self.window)[first:last]

@@ -220,6 +220,9 @@ class SparsityLoss:
             self._fan_outs[key] = layer, None if found is None else to_device(found)
         return self._fan_outs[key][1]
 
+    def __repr__(self) -> str:
+        return check.shown(self)
+
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the rate that the loss desires."""
         return desired_rate(self.loss, target, outputs, steps)

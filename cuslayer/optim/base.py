@@ -10,26 +10,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.group import Group, Moving, Update, bounds_of
-from cuslayer.optim.groups import (
-    Parameters,
-    Rules,
-    flag,
-    optional_positive,
-    read_groups,
-    root_mean_square,
-    steps,
-)
+from cuslayer.optim.groups import Parameters, Rules, flag, optional_positive, read_groups, root_mean_square, steps
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, note_change
 
 
+@instead.attributes("optimizer")
 class Optimizer:
     """The base of all optimizers.
 
@@ -98,6 +91,14 @@ class Optimizer:
         self._group_of = [group for group in self.groups for _ in group.params]
         self._check = StepCheck()
 
+    def __init_subclass__(cls) -> None:
+        own: Any = vars(cls).get("__init__")
+        if own is not None:
+            cls.__init__ = instead.constructor(own)  # type: ignore[method-assign, assignment]
+
+    def __repr__(self) -> str:
+        return check.shown(self, parameters=len(self.parameters), lr=self.lr)
+
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
         if not any(p.requires_grad for p in self.parameters):
@@ -145,10 +146,7 @@ class Optimizer:
             ValueError: all parameters are frozen.
         """
         alone, together = self._count()
-        moving_tensors = [p for _, _, p in chain(alone, *together.values())]
-        for p in moving_tensors:
-            note_change(p)
-        self._clip(moving_tensors)
+        self._clip([p for _, _, p in chain(alone, *together.values())])
         self._update_alone(alone)
         for dtype, moving in together.items():
             ahead = self._prepared(dtype, moving, 0)
@@ -205,8 +203,6 @@ class Optimizer:
         if alone:
             raise ValueError(f"{self._op}: a step can be captured only if all parameters are on a GPU")
         for dtype, moving in together.items():
-            for _, _, p in moving:
-                note_change(p)
             self._prepared(dtype, moving, 0).advance()
 
     def prepare(self) -> None:
@@ -280,8 +276,9 @@ class Optimizer:
         self._check_frozen()
         self.steps += 1
         alone, together = self._moving()
-        for i, _, _ in chain(alone, *together.values()):
+        for i, _, p in chain(alone, *together.values()):
             self._taken[i] += 1
+            note_change(p)
         return alone, together
 
     def _updates_together(self, k: Any) -> bool:
@@ -390,11 +387,9 @@ class Optimizer:
         for ahead in self._ahead.values():
             ahead.expire()
         self.restart_check()
-        if "lr" in rates:
-            self.lr = rates["lr"]
-        for number, group in enumerate(self.groups):
-            if f"group.{number}.lr" in rates:
-                group.lr = rates[f"group.{number}.lr"]
+        owners = {"lr": self} | {f"group.{number}.lr": group for number, group in enumerate(self.groups)}
+        for name, rate in rates.items():
+            owners[name].lr = rate
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""
