@@ -7,6 +7,9 @@
 README.md begins with a whole example; docs/design.md has the conventions and the mathematics.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from cuslayer import instead
 from cuslayer.backend import device, seed, use
 from cuslayer.data.events import Events
 from cuslayer.data.formats import read_events, write_events
@@ -290,3 +293,9 @@ __all__ = [
 ]
 
 show_in_notebooks()
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        meant = instead.ATTRIBUTES["package"].get(name)
+        raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")

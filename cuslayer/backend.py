@@ -231,11 +231,35 @@ def to_device(x: Any) -> Array:
 
 
 def to_numpy(x: Any) -> Array:
-    """Return x as a NumPy array, copied only from a GPU."""
-    if isinstance(x, np.ndarray):
+    """Return x as a NumPy array, copied only from a GPU.
+
+    All arrays that are given to the library pass here, on every device.
+
+    Raises:
+        TypeError: x is a masked array with a masked element, or holds one.
+    """
+    if type(x) is np.ndarray:
         return x
+    _check_mask(x)
+    if isinstance(x, np.ndarray):
+        return np.asarray(x) if isinstance(x, np.ma.MaskedArray) else x
     module = namespace(x)
     return np.asarray(x) if module is np else module.asnumpy(x)
+
+
+def _check_mask(x: Any) -> None:
+    """Raise TypeError if x, or an item of a list, has masked elements, whose numbers would count."""
+    if isinstance(x, np.ma.MaskedArray):
+        hidden = int(np.ma.getmaskarray(x).sum())
+        if hidden:
+            raise TypeError(
+                f"masked array: its mask would be lost, {hidden} of {x.size} elements are masked; fill them first, as "
+                f"x.filled(0) does"
+            )
+    elif isinstance(x, (list, tuple)):
+        for each in x:
+            if isinstance(each, (list, tuple, np.ma.MaskedArray)):
+                _check_mask(each)
 
 
 def seed(value: int) -> None:

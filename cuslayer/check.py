@@ -10,12 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, SupportsIndex, TypeVar
-
-P = ParamSpec("P")
-S = TypeVar("S")
+from typing import Any, SupportsIndex
 
 
 class MissingKey(ValueError):
@@ -175,21 +171,6 @@ def neuron_index(op: str, shape: tuple[int, ...], neuron: Any) -> tuple[int, ...
     return tuple(given[0] // math.prod(shape[axis + 1 :]) % size for axis, size in enumerate(shape))
 
 
-def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let errors of the arguments of a base class's constructor begin with the name of the class that is made."""
-    signature = inspect.signature(init)
-
-    @wraps(init)
-    def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
-        try:
-            signature.bind(self, *args, **options)
-        except TypeError as problem:
-            raise TypeError(f"{type(self).__name__}: {problem}") from None
-        init(self, *args, **options)
-
-    return checked
-
-
 def warn(message: str) -> None:
     """Issue a UserWarning for the line of the caller outside of this package and its progress bar."""
     frame, level = sys._getframe(1), 2
@@ -264,6 +245,20 @@ def one_line(value: Any, most: int = 200) -> str:
     """Return the repr of a value in one line, cut where it is longer than `most` characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def shown(owner: Any, *hidden: str, **other: Any) -> str:
+    """Return the text of an object: its class, and the arguments of its constructor that are not None.
+
+    Args:
+        owner: the object, which has an attribute for each argument.
+        hidden: arguments that are left out.
+        other: what stands in the place of an attribute.
+    """
+    names = [name for name in inspect.signature(type(owner)).parameters if name not in hidden]
+    found = {name: other.get(name, getattr(owner, name, None)) for name in names}
+    text = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in found.items() if v is not None)
+    return f"{type(owner).__name__}({', '.join(text)})"
 
 
 def one_of(op: str, name: str, value: Any, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, differentiable
 
 # How many random numbers are drawn at a time, which bounds memory. The spikes do not depend on it.
@@ -175,6 +176,7 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
 
 
 @differentiable
+@saves("nothing")
 def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     """Repeat x at every step: ``y[t] = x``; backward is the sum over time.
 

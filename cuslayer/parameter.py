@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cuslayer import check
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, note_change
 
 
 class Bounded(Tensor):
@@ -37,4 +37,5 @@ class Bounded(Tensor):
 
     def clamp(self) -> None:
         """Clip the elements to the bounds, in place."""
+        note_change(self)
         self.data[...] = self.data.clip(self.least, self.most)

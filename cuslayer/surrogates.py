@@ -120,7 +120,7 @@ class Exponential(Surrogate):
         # On one side of the threshold it is a difference of exponentials; across it, the sum of both sides.
         near = xp.exp(-xp.minimum(abs(low), abs(high)))
         one_side = near * -xp.expm1(-abs(change))
-        across = 2.0 - xp.exp(xp.minimum(low, 0.0)) - xp.exp(-xp.maximum(high, 0.0))
+        across = -xp.expm1(xp.minimum(low, 0.0)) - xp.expm1(-xp.maximum(high, 0.0))
         return xp.copysign(xp.where((low < 0) & (high > 0), across, one_side), change)
 
 

@@ -5,13 +5,15 @@ gradient of the result and returns the gradient of each array. `differentiable` 
 If an input requires a gradient, the result has a graph node: the pullback, and the node or leaf tensor that receives
 the gradient of each input. Nodes refer only to their inputs, so that dropping the result frees the graph at once.
 `backward` visits nodes in the reverse order of their creation, without recursion.
+
+A pullback may read the arrays of its operation, so these must not change in place before `backward`. A tensor counts
+the changes of its array that the library can see, and a node keeps the counts for comparison.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
 from typing import Any
@@ -19,9 +21,10 @@ from weakref import ref
 
 import numpy as np
 
-from cuslayer import check
-from cuslayer.backend import Array, Setting, namespace, to_device
+from cuslayer import check, instead
+from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.node import Node, saved
 from cuslayer.operations.base import (
     DeferredGradient,
     Gradient,
@@ -45,6 +48,7 @@ __all__ = [
     "as_tensor",
     "differentiable",
     "grad_enabled",
+    "gradients",
     "no_grad",
     "numeric",
     "on_gradient",
@@ -52,45 +56,11 @@ __all__ = [
     "takes_packed",
 ]
 
-_serial = itertools.count()
 _grad_enabled = Setting(True)
 _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
 
 
-class Node:
-    """A graph node: an operation's pullback and its inputs.
-
-    Each of `inputs` is the node that made the input, a leaf tensor, or None where no gradient is required. The pullback
-    takes a `DeferredGradient` if `takes_deferred`, else arrays only.
-    """
-
-    __slots__ = ("inputs", "pullback", "serial", "shape", "takes_deferred")
-
-    def __init__(
-        self,
-        pullback: Pullback,
-        inputs: tuple[Node | Tensor | None, ...],
-        shape: tuple[int, ...],
-        takes_deferred: bool = False,
-    ) -> None:
-        self.serial = next(_serial)
-        self.pullback: Pullback | None = pullback
-        self.inputs, self.shape, self.takes_deferred = inputs, shape, takes_deferred
-
-    def input_gradients(self, grad: list[Any]) -> list[tuple[Node | Tensor, Any]]:
-        """Return each input that requires a gradient with its gradient; free what forward saved.
-
-        `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
-        """
-        if self.pullback is None:
-            raise ValueError("backward: this graph has been walked before and its memory freed; run forward again")
-        found = self.pullback(grad.pop())
-        gradients = found if isinstance(found, (tuple, list)) else (found,)
-        required = [(x, g) for x, g in zip(self.inputs, gradients, strict=True) if x is not None and g is not None]
-        self.pullback, self.inputs = None, ()
-        return [(x, g() if callable(g) else g) for x, g in required]
-
-
+@instead.attributes("tensor")
 class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     """An array and its gradient, with the operators and methods of NumPy's arrays.
 
@@ -100,7 +70,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         requires_grad: whether `backward` writes a gradient to `grad`.
 
     Attributes:
-        data: the array, NumPy's or CuPy's.
+        data: the array, NumPy's or CuPy's; see `data` for what may be written to it.
         grad: after `backward`, the gradient of a leaf, of data's shape; None before.
 
     Raises:
@@ -112,7 +82,7 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "grad", "node", "requires_grad", "stored", "unpacked")
+    __slots__ = ("__weakref__", "changes", "grad", "node", "requires_grad", "stored", "unpacked")
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -120,13 +90,21 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         self.stored: Array | PackedSpikes = data if isinstance(data, PackedSpikes) else _as_data(data)
         # The booleans of packed spikes, once they were unpacked; None if they are not kept. See `keep_unpacked`.
         self.unpacked: list[Array] | None = None
+        # How often the array was changed in place, in a list that all tensors of the same memory share.
+        self.changes = [0]
         self.grad: Array | None = None
         self.node: Node | None = None
         self.requires_grad = requires_grad
 
     @property
     def data(self) -> Array:
-        """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access."""
+        """The array, NumPy's or CuPy's. Spikes that a GPU has packed are unpacked at each access.
+
+        Backward reads arrays as they were in forward. Steps of an optimizer and ``w.data *= 2`` are noticed, and
+        `backward` raises an error if it needed the array before. No error can be raised for ``w.data[...] = 0``, nor
+        for writing to an array that ``Tensor(array)`` took over: gradients of a pass before it are then wrong.
+        Another array, ``w.data = 2 * w.data``, is no change in place: a pass before it keeps the old one.
+        """
         stored = self.stored
         if not isinstance(stored, PackedSpikes):
             return stored
@@ -138,11 +116,16 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
     @data.setter
     def data(self, array: Array) -> None:
-        self.stored, self.unpacked = array, None
+        if array is self.stored:  # w.data *= 2
+            note_change(self)
+        self.stored = to_numpy(array) if isinstance(array, np.ma.MaskedArray) else array
+        self.unpacked = None
 
     def detach(self) -> Tensor:
         """Return a tensor of the same data outside of the graph: no gradient flows through it."""
-        return _tensor(self.stored)
+        found = _tensor(self.stored)
+        found.changes = self.changes
+        return found
 
     def backward(self, grad: Any = None) -> None:
         """Compute the gradient of every leaf that requires one and add it to the leaf's `grad`.
@@ -153,14 +136,10 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
             grad: the gradient of this tensor, of its shape; 1 for a scalar.
 
         Raises:
-            ValueError: no gradient is required, grad is missing or has another shape, or backward ran before.
+            ValueError: no gradient is required, grad is missing or has another shape, backward ran before, or an array
+                that an operation needs was changed in place since forward.
         """
-        if not self.requires_grad:
-            raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
-        if grad is None and self.size != 1:
-            raise ValueError(f"backward: grad is needed for a tensor of shape {self.shape}")
-        start = _ones(self.data) if grad is None else to_device(grad)
-        _backpropagate(self if self.node is None else self.node, start)
+        _backpropagate(self, grad)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}{', requires_grad=True' if self.requires_grad else ''})"
@@ -171,10 +150,18 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
         tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
         given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
         data, pullback = operation(*given, **options)
-        if pullback is None or not (grad_enabled() and any(t is not None and t.requires_grad for t in tensors)):
-            return _tensor(data)
-        inputs = tuple(None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
-        return _tensor(data, Node(pullback, inputs, data.shape, getattr(operation, "takes_deferred", False)))
+        node = None
+        if pullback is not None and grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+            inputs = (None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
+            node = Node(operation, pullback, tuple(inputs), data.shape)
+        result = _tensor(data, node)
+        base = getattr(data, "base", None)
+        for t, x in zip(tensors, given, strict=True):
+            if t is not None and (x is data or (base is not None and (x is base or getattr(x, "base", None) is base))):
+                result.changes = t.changes  # a view
+        if node is not None:
+            node.saved = [(t.changes, t.changes[0]) for t in saved(operation, tensors, result)]
+        return result
 
     def _needs_gradient(self) -> bool:
         return self.requires_grad and grad_enabled()
@@ -182,6 +169,14 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
 
 # Returns the result of an operation on tensors and arrays, with a graph node if one of them requires a gradient.
 apply = Tensor._apply
+
+
+def note_change(tensor: Tensor) -> None:
+    """Count a change in place of a tensor's array, so that a `backward` that needed the array before raises an error.
+
+    What writes to the array of a parameter calls it, before it writes.
+    """
+    tensor.changes[0] += 1
 
 
 def _ones(x: Array) -> Array:
@@ -211,7 +206,7 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     if isinstance(data, np.generic):
         data = np.asarray(data)
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
-    tensor.unpacked = None
+    tensor.unpacked, tensor.changes = None, [0]
     return tensor
 
 
@@ -220,8 +215,28 @@ def as_tensor(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def _backpropagate(start: Node | Tensor, grad: Array) -> None:
-    """Visit the graph of `start` in descending order of serial numbers and accumulate the gradients of its leaves."""
+def gradients(y: Tensor, leaves: Sequence[Tensor] = (), grad: Any = None) -> list[Array | None]:
+    """Return what ``y.backward(grad)`` would add to `grad` of some leaves; no `grad` changes, of any leaf.
+
+    >>> x, w = Tensor([1.0], requires_grad=True), Tensor([3.0], requires_grad=True)
+    >>> gradients(x * w, [x]), x.grad, w.grad
+    ([array([3.], dtype=float32)], None, None)
+    """
+    found: dict[int, Array] = {}
+    _backpropagate(y, grad, found)
+    return [found.get(id(leaf)) for leaf in leaves]
+
+
+def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -> None:
+    """Visit the graph of y in descending order of serial numbers and accumulate the gradients of its leaves.
+
+    They are accumulated in `grad` of the leaves, or in `into`, by the identity of the leaf.
+    """
+    if not y.requires_grad:
+        raise ValueError("backward: no gradient is wanted: nothing that made this tensor has requires_grad")
+    if grad is None and y.size != 1:
+        raise ValueError(f"backward: grad is needed for a tensor of shape {y.shape}")
+    start, grad = y if y.node is None else y.node, _ones(y.data) if grad is None else to_device(grad)
     pending: dict[int, tuple[Node, list[Any]]] = {}
     queue: list[int] = []
 
@@ -232,14 +247,19 @@ def _backpropagate(start: Node | Tensor, grad: Array) -> None:
             # Shared arrays are copied, so that editing one gradient in place does not change another.
             dtype = g.dtype if target.dtype == bool else target.dtype
             g = g.astype(dtype, copy=g.base is not None or shared)
-            target.grad = g if target.grad is None else target.grad + g
+            known = target.grad if into is None else into.get(id(target))
+            g = g if known is None else known + g
+            if into is None:
+                target.grad = g
+            else:
+                into[id(target)] = g
         elif target.serial in pending:
             pending[target.serial][1][0] = as_array(pending[target.serial][1][0]) + as_array(g)
         else:
             pending[target.serial] = target, [g if target.takes_deferred else as_array(g)]
             heapq.heappush(queue, -target.serial)
 
-    final = _on_gradient.get()
+    final = _on_gradient.get() if into is None else None
     uses = {} if final is None else _uses_of_leaves(start)
     accumulate(start, grad, True)
     while queue:

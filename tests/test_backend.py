@@ -12,6 +12,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend, kernels
+from cuslayer.data import Arrays
+from cuslayer.data.audio.codes import Levels
 
 
 def has_driver() -> bool:
@@ -100,3 +102,68 @@ def test_seed_decides_everything_drawn():
     third = draw()
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
     assert all((a != b).any() for a, b in zip(first, third, strict=True))
+
+
+def masked(*shape, dtype=np.float32):
+    """Return ones, of which the first is masked."""
+    x = np.ma.ones(shape, dtype)
+    x[(0,) * len(shape)] = np.ma.masked
+    return x
+
+
+SRM, LOSS = cs.SRM(), cs.SpikeCountLoss(cs.SRM(), true=3, false=1)
+DOORS = {
+    "Tensor": lambda: cs.Tensor(masked(3)),
+    "a list": lambda: cs.Tensor([masked(3), masked(3)]),
+    "a nested list": lambda: cs.Tensor([[[1.0, 2.0]], [masked(2)]]),
+    "data": lambda: setattr(cs.Tensor([1.0]), "data", masked(1)),
+    "operator": lambda: cs.Tensor([1.0, 2.0]) * masked(2),
+    "reflected": lambda: masked(2) - cs.Tensor([1.0, 2.0]),
+    "function of NumPy": lambda: np.maximum(cs.Tensor([1.0, 2.0]), masked(2)),
+    "clip": lambda: cs.Tensor([1.0, 2.0]).clip(masked(2)),
+    "index": lambda: cs.Tensor([1.0, 2.0])[masked(2, dtype=bool)],
+    "backward": lambda: cs.Tensor([1.0, 2.0], requires_grad=True).backward(masked(2)),
+    "network": lambda: cs.Network("3-2", SRM)(masked(5, 1, 3)),
+    "network, spikes": lambda: cs.Network("3-2", SRM)(masked(5, 1, 3, dtype=bool)),
+    "stream": lambda: cs.Network("3-2", SRM).stream()(masked(5, 1, 3)),
+    "layer": lambda: cs.Dense(3, 2)(masked(5, 1, 3)),
+    "bias": lambda: cs.Dense(3, 2, bias=cs.Tensor(masked(2))),
+    "weights of a file": lambda: cs.Network("3-2", SRM).load_state({"0.0": masked(3, 2)}),
+    "delay": lambda: cs.shift(np.ones((5, 1, 3)), delay=masked(3)),
+    "time constants": lambda: cs.LIF(tau=masked(3)),
+    "loss": lambda: LOSS(masked(5, 1, 2, dtype=bool), [0]),
+    "labels": lambda: LOSS(np.zeros((5, 2, 2), bool), masked(2, dtype=int)),
+    "several labels": lambda: cs.BinaryCrossEntropyLoss()(np.zeros((5, 1, 2)), masked(1, 2, dtype=bool)),
+    "target": lambda: cs.SpikeTimeLoss(SRM)(np.zeros((5, 1, 2), bool), masked(5, 1, 2, dtype=bool)),
+    "classify": lambda: cs.classify(masked(5, 1, 2)),
+    "decision time": lambda: cs.decision_time(np.zeros((5, 2, 2), bool), masked(2, dtype=int)),
+    "distance": lambda: cs.van_rossum(masked(5, 1, 2), np.zeros((5, 1, 2)), tau=1.0),
+    "poisson": lambda: cs.encode_poisson(masked(2, 3), steps=4),
+    "latency": lambda: cs.encode_latency(masked(2, 3), steps=4),
+    "delta": lambda: cs.encode_delta(masked(2, 3), threshold=1.0),
+    "levels": lambda: Levels()(masked(4, 3), 1.0),
+    "Events": lambda: cs.Events(masked(3), [1, 2, 3], None, [0, 0, 0]),
+    "Events, from spikes": lambda: cs.Events.from_spikes(masked(5, 3, dtype=bool)),
+    "Arrays": lambda: Arrays(masked(2, 5, 3), [0, 1]),
+    "Arrays of a list": lambda: Arrays([np.ones((5, 3)), masked(5, 3)], [0, 1]),
+    "classes of Arrays": lambda: Arrays(np.ones((2, 5, 3)), masked(2, dtype=int)),
+    "ops": lambda: cs.ops(cs.Network("3-2", SRM), masked(5, 1, 3)),
+    "explain": lambda: cs.explain(cs.Network("3-2", SRM), masked(5, 1, 3), 1, 0, 2),
+    "axes": lambda: cs.from_nchwt(masked(1, 2, 3, 3, 4)),
+    "gradcheck": lambda: cs.gradcheck(lambda x: x * x, masked(3)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_mask_is_not_lost_in_silence(door):
+    with pytest.raises(
+        TypeError, match=r"(masked array: its mask would be lost, 1 of \d+ elements are|bounds must be)"
+    ):
+        DOORS[door]()
+
+
+def test_an_array_without_a_masked_element_is_taken():
+    x = cs.Tensor(np.ma.masked_array([1.0, 2.0], mask=[False, False]))
+    assert type(x.data) is np.ndarray
+    assert x.tolist() == [1.0, 2.0]
+    assert type(cs.Tensor(np.ma.ones((2, 2))).data) is np.ndarray

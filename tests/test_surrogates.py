@@ -62,6 +62,12 @@ def test_scaled(surrogate):
     np.testing.assert_allclose(surrogate.difference(z, change), difference, rtol=1e-12, atol=1e-14)
 
 
+def test_a_small_difference_across_the_threshold_is_exact():
+    z = np.array([-1e-12, -1e-9, -1e-3])
+    expected = -2 * np.expm1(-abs(z))
+    np.testing.assert_allclose(cs.surrogates.Exponential().difference(z, -2 * z), expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", SURROGATES)
 def test_names(name):
     surrogate = as_surrogate("op", name)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import backend, check
+from cuslayer import backend, check, instead
 from cuslayer.data.augment import Transform
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.dense import numbers, to_steps
@@ -117,6 +117,7 @@ class Loader:
     Your own arrays need no class: ``Loader(Arrays(x, y), batch=16)``; see `Arrays`.
     """
 
+    @instead.constructor
     def __init__(
         self,
         dataset: Dataset,
@@ -172,6 +173,9 @@ class Loader:
         self.seed = check.integer(op, "seed", drawn, least=0)
         self.epoch = 0
 
+    def __repr__(self) -> str:
+        return check.shown(self)
+
     def __len__(self) -> int:
         """The number of batches per epoch."""
         whole, rest = divmod(len(self.dataset), self.batch)
@@ -226,11 +230,8 @@ class Loader:
         """Yield a batch for each part."""
         if not parts:
             return
-        if self.resident:
-            yield from map(self._on_device().batch, parts)
-        else:
-            for x, labels in self._on_host(parts, epoch):
-                yield self._sent(x, labels)
+        sent = (self._sent(*each) for each in self._on_host(parts, epoch))
+        yield from map(self._on_device().batch, parts) if self.resident else sent
 
     def _sent(self, x: Any, labels: npt.NDArray[Any]) -> Batch:
         """Return a batch, of which spikes are sent to the GPU."""
@@ -312,6 +313,7 @@ class Loader:
 
     def _target(self, op: str, label: Any) -> Any:
         """Return a class as an int, or a target as an array (T, ...)."""
+        label = backend.to_numpy(label) if isinstance(label, np.ndarray) else label
         label = label.numpy() if isinstance(label, Tensor) else label
         if np.ndim(label) >= 2:
             return to_steps(op, numbers(op, "label", label), self.steps, self.dt, self._own_dt)

@@ -21,6 +21,10 @@ from cuslayer.tape import Tensor
 After: TypeAlias = "Callable[[Node, Tensor, Array | None], Tensor]"
 
 
+# The desired counts of the default loss, of the labelled class and of the others; at most a spike a step.
+_COUNTS = (60, 10)
+
+
 def run_nodes(
     nodes: Sequence[Node], output: int, x: Tensor, after: After, *, run: Callable[..., Tensor] | None = None
 ) -> Tensor:
@@ -48,10 +52,15 @@ def check_loss(op: str, loss: Any) -> None:
 def default_loss(net: Any, out: Tensor, target: Any) -> Any:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
 
+    Of fewer than 60 steps, the labelled class should fire in each.
+
     Of a read-out without spikes, it is `CrossEntropyLoss`.
     """
     if ends_in_read_out(net):
         return CrossEntropyLoss()
     last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
-    return SpikeTimeLoss(last) if given.shape == out.shape else SpikeCountLoss(last)
+    if given.shape == out.shape:
+        return SpikeTimeLoss(last)
+    true, false = (min(count, len(out)) for count in _COUNTS)
+    return SpikeCountLoss(last, true, false)

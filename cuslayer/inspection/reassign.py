@@ -15,7 +15,7 @@ from cuslayer.inspection.structure import check_network, eval_mode, find_unit, l
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.axes import axes_grid, open_frame, time_axis
 from cuslayer.plot.style import palette
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +136,7 @@ def reassignment(
         with eval_mode(net), no_grad(active=False):
             out = net(Tensor(data, requires_grad=True))
             value = (loss or default_loss(net, out, target))(out, target)
-        value.backward()
+        gradients(value)
     found = recording[of.address]
     names = ("spikes", "potential", "surrogate", "spikes_error", "potential_error", "weighted_error")
     return Reassignment(

@@ -128,7 +128,7 @@ def _number_of(op: str, net: Any, layer: Any) -> int:
     else:
         found = [path] if path in places else []
     if not found:
-        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's")
+        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's{_listed(net)}")
     if len(found) > 1:
         positions = ", ".join(str(as_address(at)) for at in found)
         raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
@@ -138,7 +138,24 @@ def _number_of(op: str, net: Any, layer: Any) -> int:
     return number
 
 
+def _listed(inside: Any) -> str:
+    """Return the stages of a network with their positions, for messages; none of anything else."""
+    if not isinstance(inside, Container) or not len(inside):
+        return ""
+    named = ", ".join(f"{position} {_described(stage)}" for position, stage in enumerate(inside))
+    return f"; its layers are {named if len(named) <= _MOST else named[: named.rindex(', ', 0, _MOST)] + ', ...'}"
+
+
+def _described(stage: Any) -> str:
+    """Return a layer without neurons as its repr, anything else as the name of its class."""
+    if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
+        return check.one_line(stage, 60)
+    return getattr(stage, "__name__", type(stage).__name__)
+
+
 _POSITION = (int, np.integer)
+# The longest list of layers in a message.
+_MOST = 300
 
 
 def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
@@ -151,7 +168,7 @@ def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
         size = len(inside) if isinstance(inside, Container) else 0
         if not -size <= at < size:
             nested = f" in layer {as_address(tuple(path))}" if path else ""
-            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}")
+            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}{_listed(inside)}")
         path.append(int(at) % size)
         inside = inside[path[-1]]
     return tuple(path)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, namespace
+from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.tape import Tensor
 
 
@@ -77,7 +77,7 @@ def to_nchwt(x: Any, /, *, dt: float | None = None) -> Array:
 
 
 def _array(op: str, x: Any) -> Array:
-    x = x.data if isinstance(x, Tensor) else x
+    x = x.data if isinstance(x, Tensor) else to_numpy(x) if isinstance(x, np.ndarray) else x
     if not hasattr(x, "transpose") or not hasattr(x, "dtype"):
         raise TypeError(f"{op}: x must be an array, got {type(x).__name__}")
     return x

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from cuslayer import check
+from cuslayer import check, instead
 from cuslayer.backend import Array, count_elements, generator, to_device, to_numpy
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
@@ -19,6 +19,7 @@ WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
 
 
+@instead.attributes("layer")
 class Layer:
     """Base class of layers: a callable with parameters.
 

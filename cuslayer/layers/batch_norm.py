@@ -12,7 +12,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, Setting, count_elements, namespace
 from cuslayer.layers.base import Layer, Shape
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, no_grad, note_change
 
 SCALES = ("none", "power", "std")
 
@@ -116,6 +116,7 @@ class BatchNorm(Layer):
         with no_grad():
             mean, var = self._statistics(as_tensor(x))
         for running, found in ((self.mean, mean), (self.var, var)):
+            note_change(running)
             running.data[...] = found.data.astype(running.dtype)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +157,7 @@ class BatchNorm(Layer):
         """Move the running mean and variance towards those of a batch, (features,) each."""
         for running, found in ((self.mean, mean), (self.var, var)):
             # In place, so that a captured step finds it.
+            note_change(running)
             kept, share = running.data, running.dtype.type(self.momentum)
             kept[...] = kept + share * (found.astype(kept.dtype) - kept)
 

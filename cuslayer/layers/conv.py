@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer import check, kernels
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, changed_options
 from cuslayer.layers.window import Pair, Sliding, check_frames
+from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -43,6 +44,7 @@ def check_channels(op: str, shape: tuple[Any, ...], expected: int) -> None:
 
 @differentiable
 @takes_packed
+@saves("others")
 def conv(
     x: Array, weight: Array, /, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1
 ) -> tuple[Array, Pullback]:
@@ -90,7 +92,7 @@ class Convolution(Sliding, Synapse):
 
     usual_scale = 100.0
 
-    @check.constructor
+    @instead.constructor
     def __init__(
         self,
         in_channels: int,
@@ -123,7 +125,7 @@ class Convolution(Sliding, Synapse):
         """Return the largest number of inputs of an output."""
         return math.prod(self.kernel_size) * self.in_channels // self.groups
 
-    def _check_input(self, op: str, shape: Shape) -> None:
+    def check_frame(self, op: str, shape: Shape) -> None:
         """Raise ValueError unless frames of a shape (H, W, C) fit the layer."""
         check_frames(op, ("T", "N", *shape))
         check_channels(op, ("T", "N", *shape), self.in_channels)
@@ -175,5 +177,5 @@ class Conv(Convolution):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self._check_input("conv", shape)
+        self.check_frame("conv", shape)
         return (*self.window.outputs("conv", shape[:2], ceil=False), self.out_channels)

@@ -11,7 +11,7 @@ from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Shape, WeightHooks, changed_options
 from cuslayer.layers.conv import Convolution, check_channels
 from cuslayer.layers.window import Pair, check_frames
-from cuslayer.operations.base import contiguous
+from cuslayer.operations.base import contiguous, saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -34,6 +34,7 @@ def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[in
 
 @differentiable
 @takes_packed
+@saves("others")
 def conv_transpose(
     x: Array,
     weight: Array,
@@ -180,7 +181,7 @@ class ConvTranspose(Convolution):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is None:
             return None
-        self._check_input("conv_transpose", shape)
+        self.check_frame("conv_transpose", shape)
         return (*self.window.image("conv_transpose", shape[:2], self.output_padding), self.out_channels)
 
     def __repr__(self) -> str:

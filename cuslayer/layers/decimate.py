@@ -7,13 +7,14 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer
-from cuslayer.operations.base import contiguous, numeric
+from cuslayer.operations.base import contiguous, numeric, saves
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 HOW = ("sum", "mean", "max", "last")
 
 
 @differentiable
+@saves("nothing")
 def decimate(x: Array, /, *, factor: int, how: str = "sum") -> tuple[Array, Pullback]:
     """Make one step of several: with f the factor, ``y[t]`` is of the steps ``f t .. f t + f - 1`` of x.
 

@@ -10,7 +10,8 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.layers.base import Layer, changed_options, draw_uniform
+from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
+from cuslayer.operations.base import saves
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Pullback, Tensor, differentiable, grad_enabled
 
@@ -58,19 +59,20 @@ def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Ten
     """
     if isinstance(delay, Tensor):
         if delay.requires_grad and grad_enabled():
-            return _trained(x, delay, dt=dt, mode=mode)
+            return _trained_shift(x, delay, dt=dt, mode=mode)
         return _fixed(x, delay=delay.data, dt=dt, mode=mode, spikes_as=delay.dtype)
     return _fixed(x, delay=delay, dt=dt, mode=mode)
 
 
 @differentiable
+@saves("nothing")
 def _fixed(x: Array, /, *, delay: Any, dt: float, mode: str, spikes_as: Any = np.float32) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
     return move.forward(x, spikes_as), move.backward
 
 
 @differentiable
-def _trained(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array, Pullback]:
+def _trained_shift(x: Array, delay: Array, /, *, dt: float, mode: str) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
     y = move.forward(x, delay.dtype)
     # The floor mode saves y rather than x: the next operation keeps y anyway.
@@ -221,6 +223,11 @@ class Delay(Layer):
     @property
     def memory(self) -> int | None:
         return _memory(to_numpy(self.delay.data), self.dt)
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is not None and self.features not in (shape[-1:], shape):
+            raise ValueError(f"shift: delay has shape {self.features}, a neuron of x each has shape {shape}")
+        return shape
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt, mode=self.mode)

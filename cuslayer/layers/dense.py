@@ -8,6 +8,7 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.layers.base import Shape, Synapse, WeightHooks
+from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_packed
 
 
@@ -29,6 +30,7 @@ def check_features(op: str, shape: Shape, expected: int) -> None:
 
 @differentiable
 @takes_packed
+@saves("others")
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 

@@ -8,10 +8,12 @@ from typing import Any
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, numeric
 
 
 @differentiable
+@saves("nothing")
 def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """Silence each neuron of each sample with probability p at all steps; scale the others by ``1 / (1 - p)``.
 

@@ -11,10 +11,12 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array, count_elements
 from cuslayer.layers.base import Layer, Shape, draw_uniform
 from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable
 
 
 @differentiable
+@saves("others")
 def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by one filter: ``y[t] = sum_k w[k] x[t-k]``.
 
@@ -44,6 +46,7 @@ def fir(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
 
 
 @differentiable
+@saves("others")
 def filter_bank(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Filter each column of x causally in time by every filter of a bank.
 

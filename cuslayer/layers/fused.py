@@ -15,7 +15,7 @@ from cuslayer.layers.conv import prepare
 from cuslayer.layers.dense import check_dense
 from cuslayer.layers.window import Pair
 from cuslayer.neurons.potential import recomputable, save_for_backward, wanted_dtype
-from cuslayer.operations.base import DeferredGradient, as_array
+from cuslayer.operations.base import DeferredGradient, as_array, saves
 from cuslayer.tape import Gradient, Pullback, differentiable, takes_deferred, takes_packed
 
 
@@ -47,6 +47,7 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
 @differentiable
 @takes_packed
 @takes_deferred
+@saves("others")
 def dense_neuron(
     x: Array, weight: Array, /, *, response: Alpha, spiking: Spiking, exact: bool = False
 ) -> tuple[Array, Pullback]:
@@ -106,6 +107,7 @@ def dense_neuron(
 @differentiable
 @takes_packed
 @takes_deferred
+@saves("others")
 def conv_neuron(
     x: Array,
     weight: Array,

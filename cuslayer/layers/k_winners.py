@@ -9,13 +9,15 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.layers.base import Layer
+from cuslayer.layers.base import Layer, Shape
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 AMONG = ("layer", "channels")
 
 
 @differentiable
+@saves("nothing")
 def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pullback]:
     """Keep the k largest elements of each step and sample, and set all others to 0.
 
@@ -41,9 +43,7 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     check.floating("k_winners", "x", x)
     k = check.integer("k_winners", "k", k, least=1)
     check.one_of("k_winners", "among", among, AMONG)
-    count = x.shape[-1] if among == "channels" else math.prod(x.shape[2:])
-    if k > count:
-        raise ValueError(f"k_winners: k must be at most the {count} neurons that compete, got {k}")
+    count = _check_count(k, among, x.shape[2:])
     xp, shape = namespace(x), x.shape
     rows = x.reshape(x.size // count, count)
     # Either finds the k-th largest; on a CPU a partition is faster.
@@ -53,6 +53,16 @@ def k_winners(x: Array, /, *, k: int, among: str = "layer") -> tuple[Array, Pull
     left = k - above.sum(axis=1, keepdims=True)
     wins = (above | (equal & (equal.cumsum(axis=1) <= left))).reshape(shape)
     return xp.where(wins, x, x.dtype.type(0)), lambda g: xp.where(wins, g, g.dtype.type(0))
+
+
+def _check_count(k: int, among: str, shape: Shape) -> int:
+    """Return the number of neurons of a layer that compete; raise ValueError if k is more."""
+    # Rows and columns of frames may not be known yet.
+    known = among == "channels" or all(isinstance(size, int) for size in shape)
+    count = shape[-1] if among == "channels" else math.prod(shape) if known else k
+    if k > count:
+        raise ValueError(f"k_winners: k must be at most the {count} neurons that compete, got {k}")
+    return count
 
 
 class KWinners(Layer):
@@ -79,6 +89,11 @@ class KWinners(Layer):
     def __init__(self, k: int, *, among: str = "layer") -> None:
         self.k = check.integer("KWinners", "k", k, least=1)
         self.among = check.one_of("KWinners", "among", among, AMONG)
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is not None:
+            _check_count(self.k, self.among, shape)
+        return shape
 
     def __call__(self, x: Any) -> Tensor:
         return k_winners(x, k=self.k, among=self.among)

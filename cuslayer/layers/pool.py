@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, count_elements
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.layers.window import Pair, Sliding, check_frames
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric, takes_packed
 
 
 @differentiable
 @takes_packed
+@saves("nothing")
 def pool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -55,6 +57,7 @@ def pool(
 
 
 @differentiable
+@saves("nothing")
 def unpool(
     x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -103,7 +106,7 @@ class Windowed(Sliding, Hooked):
         weight_hook: the hooks of this weight, as for `Dense` and `Conv`.
     """
 
-    @check.constructor
+    @instead.constructor
     def __init__(
         self,
         kernel_size: Pair,

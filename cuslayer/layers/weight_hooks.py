@@ -7,6 +7,7 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, Tensor, differentiable
 
 
@@ -98,6 +99,7 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
 
 
 @differentiable
+@saves("nothing")
 def _quantize(w: Array, /, *, step: float, limits: tuple[float, float] | None) -> tuple[Array, Pullback]:
     check.floating("quantize", "w", w)
     rounded = namespace(w).rint(w / step) * step

@@ -8,10 +8,12 @@ from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.window import Pair, check_frames
+from cuslayer.operations.base import saves
 from cuslayer.tape import Gradient, Pullback, differentiable
 
 
 @differentiable
+@saves("others")
 def weighted_pool(
     x: Array, weight: Array, /, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:
@@ -55,6 +57,7 @@ def weighted_pool(
 
 
 @differentiable
+@saves("others")
 def weighted_unpool(
     x: Array, weight: Array, /, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
 ) -> tuple[Array, Pullback]:

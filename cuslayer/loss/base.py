@@ -81,6 +81,9 @@ class ClassLoss:
         """Return output and target as a score takes them: the class with the largest sum over time is the decision."""
         return output, target
 
+    def __repr__(self) -> str:
+        return check.shown(self, region=in_ms(self.region, self.dt))
+
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes."""
         return one_hot(op, labels, spikes.shape[1:])
@@ -88,6 +91,12 @@ class ClassLoss:
     def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a region in steps."""
         raise TypeError(f"{type(self).__name__}: a loss of classes must define _error")
+
+
+def check_order(op: str, true: float, false: float) -> None:
+    """Raise ValueError if the labelled class should fire less than the others: the decision fires most."""
+    if true < false:
+        raise ValueError(f"{op}: true must be at least false, {false:g}, got {true:g}")
 
 
 def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
@@ -101,6 +110,11 @@ def region_steps(op: str, region: Any, dt: float) -> tuple[int, int] | None:
     if steps[0] >= steps[1]:
         raise ValueError(f"{op}: region must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
     return steps
+
+
+def in_ms(steps: tuple[int, int] | None, dt: float) -> tuple[float, ...] | None:
+    """Return a region in steps as it is given, in ms; None as it is."""
+    return None if steps is None else tuple(float(f"{edge * dt:g}") for edge in steps)
 
 
 def window_steps(op: str, window: Any, dt: float) -> int:

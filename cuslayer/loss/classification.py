@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device
-from cuslayer.loss.base import ClassLoss, window_counts, window_steps
+from cuslayer.loss.base import ClassLoss, in_ms, window_counts, window_steps
 from cuslayer.neurons.base import Neuron
 from cuslayer.operations.base import contiguous
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
@@ -55,12 +55,15 @@ def cross_entropy(counts: Array, /, *, chosen: Array, probability: str = "softma
     else:
         share = scale = counts + counts.dtype.type(1)
         log = xp.log(share)
-    total = share.sum(axis=-1, keepdims=True)
-    label = chosen.astype(counts.dtype)
-    error = xp.asarray(((xp.log(total) - log) * label).sum(), dtype=counts.dtype)
+    total, label = share.sum(axis=-1, keepdims=True), chosen.astype(bool, copy=False)
+    # The share of all other classes: for a sample that is nearly certain, the difference of 1 and p would be 0.
+    others = xp.where(label, counts.dtype.type(0), share).sum(axis=-1, keepdims=True)
+    certain = others <= share
+    error = xp.where(certain, xp.log1p(others / xp.where(certain, share, 1)), xp.log(total) - log)
+    error = xp.asarray(xp.where(label, error, 0).sum(), dtype=counts.dtype)
 
     def pullback(g: Array) -> Array:
-        of_log = (share / total - label) * g
+        of_log = xp.where(label, -others, share) / total * g
         return of_log if scale is None else of_log / scale
 
     return error, pullback
@@ -177,6 +180,9 @@ class ProbabilityWindowLoss(ClassLoss):
         super().__init__(neuron, region)
         self.window = window_steps(op, window, self.neuron.dt)
         self.probability = check.one_of(op, "probability", probability, PROBABILITIES)
+
+    def __repr__(self) -> str:
+        return check.shown(self, window=self.window * self.dt, region=in_ms(self.region, self.dt))
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = moving_count(spikes, window=self.window)[first:last]

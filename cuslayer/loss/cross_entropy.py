@@ -91,9 +91,10 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
     xp, z = namespace(z), numeric(z)
     label = chosen.astype(z.dtype)
     small = xp.exp(-abs(z))
-    error = xp.asarray((xp.maximum(z, 0) - z * label + xp.log(1 + small)).sum(), dtype=z.dtype)
-    p = xp.where(z >= 0, 1, small) / (1 + small)
-    return error, lambda g: (p - label) * g
+    error = xp.asarray((xp.maximum(z, 0) - z * label + xp.log1p(small)).sum(), dtype=z.dtype)
+    p, other = (xp.where(where, 1, small) / (1 + small) for where in (z >= 0, z < 0))
+    # Not p - label, which would be 0 for a sample that is nearly certain.
+    return error, lambda g: (p * (1 - label) - other * label) * g
 
 
 class BinaryCrossEntropyLoss(ClassLoss):
@@ -168,7 +169,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
     def _targets(self, op: str, labels: Any, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
         given = labels.data if isinstance(labels, Tensor) else labels
-        given = given if hasattr(given, "dtype") else np.asarray(given)
+        given = to_numpy(given) if namespace(given) is np else given
         if given.shape != spikes.shape[1:]:
             raise ValueError(
                 f"{op}: labels have shape {given.shape}, spikes {('T', *spikes.shape[1:])} expect {spikes.shape[1:]}"

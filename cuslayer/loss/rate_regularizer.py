@@ -54,6 +54,9 @@ class RateRegularizer:
         self.weight = check.not_negative(op, "weight", weight)
         self.dt = check.time_step(op, "dt", dt)
 
+    def __repr__(self) -> str:
+        return check.shown(self)
+
     def __call__(self, spikes: Any) -> Tensor:
         """Return the penalty of spikes (T, N, ...), as a scalar.
 

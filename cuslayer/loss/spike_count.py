@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer import check, kernels
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Alpha, ClassCounts, Sampled
-from cuslayer.loss.base import ClassLoss, classes_beside, one_hot, send_classes, within
+from cuslayer.loss.base import ClassLoss, check_order, classes_beside, one_hot, send_classes, within
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Pullback, Tensor, differentiable, takes_packed
 
@@ -90,7 +90,8 @@ class SpikeCountLoss(ClassLoss):
             before it.
 
     Raises:
-        ValueError: a count is negative, count_scale is not positive, or the region is empty or begins before 0.
+        ValueError: a count is negative, true is less than false, count_scale is not positive, or the region is empty or
+            begins before 0; when it is called, also if true is more spikes than the region has steps.
         TypeError: neuron is not a neuron, a count, a factor or a time is not a number, or piecewise is not a bool.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; SLAYER-PyTorch's ``spikeLoss.numSpikes``.
@@ -115,6 +116,7 @@ class SpikeCountLoss(ClassLoss):
         super().__init__(neuron, region)
         self.true = check.not_negative(op, "true", true)
         self.false = check.not_negative(op, "false", false)
+        check_order(op, self.true, self.false)
         self.count_scale = check.positive(op, "count_scale", count_scale)
         if not isinstance(piecewise, bool):
             raise TypeError(f"{op}: piecewise must be a bool, got {type(piecewise).__name__}")
@@ -135,6 +137,9 @@ class SpikeCountLoss(ClassLoss):
         return ClassCounts(classes_beside(op, labels, spikes), self.true, self.false)
 
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
+        if spikes.dtype == bool and self.true > last - first:
+            rule = f"at most {last - first}, a spike in each step of the {'region' if self.region else 'input'}"
+            raise ValueError(f"SpikeCountLoss: true must be {rule}, got {self.true:g}")
         return spike_count_error(
             spikes,
             desired=desired,

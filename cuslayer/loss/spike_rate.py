@@ -8,7 +8,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.loss.base import ClassLoss
+from cuslayer.loss.base import ClassLoss, check_order
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import Tensor
 
@@ -32,7 +32,8 @@ class SpikeRateLoss(ClassLoss):
         region: start and stop of the counted time in ms; by default all of it.
 
     Raises:
-        ValueError: a rate is negative or above one spike per step, or the region is empty or begins before 0.
+        ValueError: a rate is negative or above one spike per step, true is less than false, or the region is empty or
+            begins before 0.
         TypeError: neuron is not a neuron, or a rate or time is not a number.
 
     Source: SpikeRate of Intel's lava-dl, whose rates are spikes per step, 1000 / dt times smaller, and whose sum has
@@ -49,6 +50,7 @@ class SpikeRateLoss(ClassLoss):
     ) -> None:
         super().__init__(neuron, region)
         self.true, self.false = self._rate("true", true), self._rate("false", false)
+        check_order("SpikeRateLoss", self.true, self.false)
 
     def _rate(self, name: str, value: float) -> float:
         rate, most = check.not_negative("SpikeRateLoss", name, value), 1000 / self.neuron.dt

@@ -88,6 +88,9 @@ class SpikeTimeLoss:
         check.same_shape("SpikeTimeLoss", "spikes", spikes, "target", target)
         return spike_time_error(spikes, target, response=self.neuron.filter)
 
+    def __repr__(self) -> str:
+        return check.shown(self)
+
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
         """Return the mean rate in Hz of the target's spikes."""
         return mean_rate(as_tensor(target).data, self.neuron.dt)

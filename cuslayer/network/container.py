@@ -17,7 +17,7 @@ from cuslayer.network.graph import INPUT, Graph, Node, Part, flow
 from cuslayer.network.input import as_input, check_stage, checked_input
 from cuslayer.network.join import Join
 from cuslayer.network.memory import with_memory_errors
-from cuslayer.network.shapes import shape_after
+from cuslayer.network.shapes import check_shapes, shape_after
 from cuslayer.network.steps import output_step
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.potential import potential_format
@@ -44,11 +44,13 @@ class Container(Layer):
         raise TypeError(f"{type(self).__name__}: a container must define stages")
 
     def _check_stages(self) -> None:
-        """Raise TypeError unless each stage can be called, and ValueError if neurons differ in dt."""
+        """Raise TypeError unless each stage can be called, ValueError if neurons differ in dt or sizes do not fit."""
         op = type(self).__name__
         for position, stage in enumerate(self.stages):
             check_stage(op, f"{self._what} {position}", stage)
-        output_step(op, graph_of(self))
+        graph = graph_of(self)
+        output_step(op, graph)
+        check_shapes(op, graph, getattr(self, "input_shape", None))
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         """Add the stages to a graph, and return the number of the node whose output is the container's.

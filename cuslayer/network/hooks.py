@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cuslayer.backend import Array
+from cuslayer.operations.base import saves
 from cuslayer.tape import Pullback, differentiable
 
 
 @differentiable
+@saves("nothing")
 def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Array, Pullback]:
     """Identity with a gradient hook: return x, and call back with its gradient during backward.
 

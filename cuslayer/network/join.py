@@ -10,6 +10,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape
+from cuslayer.operations.base import saves
 from cuslayer.operations.shapes import concatenate
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
@@ -17,6 +18,7 @@ JOINS = ("add", "concatenate")
 
 
 @differentiable
+@saves("nothing")
 def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     """Join arrays (T, N, ...): their sum, or their concatenation along the last axis.
 

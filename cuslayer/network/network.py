@@ -39,8 +39,8 @@ class Sequential(Container):
 
     Raises:
         TypeError: a stage cannot be called.
-        ValueError: potentials is neither "full" nor "float16", or neurons differ in dt without a function between them
-            that may change the step.
+        ValueError: potentials is neither "full" nor "float16", neurons differ in dt without a function between them
+            that may change the step, or a layer does not fit what is before it.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense

@@ -41,8 +41,8 @@ class Parallel(Container):
 
     Raises:
         TypeError: a branch cannot be called.
-        ValueError: there is no branch, join is unknown, or neurons differ in dt; when it is called, also if the shapes
-            of the outputs do not fit.
+        ValueError: there is no branch, join is unknown, neurons differ in dt, or layers or the outputs do not fit; when
+            it is called, also if outputs do not fit whose shapes were not known.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Conv

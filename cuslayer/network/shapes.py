@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from cuslayer.layers.base import Layer, Shape
+from cuslayer.layers import Affine, Dense, Layer, Recurrent
+from cuslayer.layers.base import Shape
+from cuslayer.layers.conv import Convolution
+from cuslayer.layers.pool import Windowed
+from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
+
+# Frames whose rows and columns are not known, only their channels after these.
+_FRAME = ("H", "W")
 
 
 def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
@@ -18,6 +26,57 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
     """
     if isinstance(stage, Join):
         return stage.joined_shape(shapes)
-    if is_neuron(stage):
+    if is_neuron(stage) and not isinstance(stage, Layer):
         return shapes[0]
     return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None
+
+
+def check_shapes(op: str, graph: Graph, shape: Shape | None) -> None:
+    """Raise ValueError if a stage of a graph cannot take what the stages before it return.
+
+    Args:
+        op: the operation named in the error.
+        graph: the graph.
+        shape: the shape of the network's input after T and N; None where it is not known.
+    """
+    shapes: dict[int, Any] = {INPUT: shape}
+    for node in graph.nodes:
+        try:
+            shapes[node.number] = _known_after(node.stage, [shapes[number] for number in node.inputs])
+        except ValueError as problem:
+            # The join of the container itself has no number.
+            which = f"layer {node}, {node.described}, does not fit what is before it: " if node.path else ""
+            raise ValueError(f"{op}: {which}{problem}".replace("'", "")) from None
+
+
+def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
+    """Return what is known of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
+    shape, frames = shapes[0], any(each is not None and each[:2] == _FRAME for each in shapes)
+    if isinstance(stage, Layer) and not _describes_itself(stage):
+        return None
+    if frames and not type(stage).__module__.startswith("cuslayer."):
+        return None
+    if isinstance(stage, Recurrent) and frames:
+        _known_after(stage.layer, shapes)
+        return shape
+    if isinstance(stage, Convolution) and (shape is None or frames):
+        if frames:
+            stage.check_frame("conv", shape)
+        return (*_FRAME, stage.out_channels)
+    if isinstance(stage, (Dense, Affine)) and frames:
+        # Flattened frames have a multiple of their channels.
+        if math.prod(stage.in_features) % shape[2]:
+            raise ValueError(
+                f"dense: x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features"
+            )
+        return stage.output_shape(None)
+    if isinstance(stage, Windowed) and frames:
+        return shape
+    return shape_after(stage, shapes)
+
+
+def _describes_itself(layer: Layer) -> bool:
+    """Return whether the shape that a layer tells is that of its own `__call__`, not of a class that it overrides."""
+    names = ("output_shape", "joined_shape", "keeps_shape")
+    owner = next(c for c in type(layer).__mro__ if "__call__" in vars(c) or any(name in vars(c) for name in names))
+    return any(name in vars(owner) for name in names)

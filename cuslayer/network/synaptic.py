@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +12,22 @@ import numpy as np
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.affine import Affine
+from cuslayer.layers.average import Average
 from cuslayer.layers.base import Shape, Synapse
+from cuslayer.layers.decimate import Decimate
+from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense
+from cuslayer.layers.dropout import Dropout
 from cuslayer.layers.pool import Windowed
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.fusion import Run, Step, observe
+from cuslayer.network.join import Join
 from cuslayer.tape import Pullback, Tensor, as_tensor, differentiable, no_grad
+
+# Stages between neurons and a layer that pass on what they get, without state: with Dropout before them, they run a
+# second time on what enters it.
+_PASSING = (Average, Decimate, Delay, Join, Shift)
 
 
 def fan_out(layer: Any, shape: Shape) -> Array | None:
@@ -73,11 +82,46 @@ def synaptic_operations(s: Array, /, *, fan_out: Array) -> tuple[Array, Pullback
     if tuple(fan_out.shape) != s.shape[2:]:
         raise ValueError(f"synaptic_operations: fan_out has shape {fan_out.shape}, neurons have shape {s.shape[2:]}")
     xp, dtype = namespace(s), "float32" if s.dtype == bool else s.dtype
-    counts = s.sum(axis=(0, 1), dtype="int64" if s.dtype == bool else "float64")
-    weights = fan_out if namespace(fan_out) is xp else to_device(fan_out)
-    total = xp.asarray((counts * weights).sum(), dtype=dtype)
-    shape = s.shape
+    weights, shape = fan_out if namespace(fan_out) is xp else to_device(fan_out), s.shape
+    total = xp.asarray(operations(s, weights), dtype=dtype)
     return total, lambda g: xp.broadcast_to((weights * g).astype(dtype), shape)
+
+
+@differentiable
+def events(x: Array, /) -> tuple[Array, Pullback]:
+    """Return where x is not 0: where a spike or a number is sent, and its synapses work.
+
+    Backward is that of x for spikes, and that of ``|x|`` for numbers, which makes them smaller.
+
+    >>> import numpy as np
+    >>> x = Tensor(np.array([0.5, 0.0, -2.0]), requires_grad=True)
+    >>> synaptic_operations(events(x[None, None]), fan_out=np.array([1.0, 2.0, 4.0])).backward()
+    >>> x.grad.tolist()
+    [1.0, 0.0, -4.0]
+    """
+    if x.dtype == bool:
+        return x, lambda g: g
+    return x != 0, lambda g: g * namespace(x).sign(x).astype(g.dtype)
+
+
+def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator[tuple[Any, Tensor]]:
+    """Yield layers with what is sent to their synapses: the input of stages, and spikes that come back to neurons.
+
+    Args:
+        stages: a layer, or a layer and its neurons.
+        inputs: their input, or several of a join.
+        y: their output.
+    """
+    if len(inputs) == 1:
+        yield stages[0], inputs[0]
+    if isinstance(stages[-1], Recurrent):
+        yield stages[-1].layer, stages[-1].returning(y)
+
+
+def operations(x: Array, fan_out: Array) -> Any:
+    """Return the number of synaptic operations of spikes or numbers (T, N, ...), in float64."""
+    counts = x.sum(axis=(0, 1), dtype="int64" if x.dtype == bool else "float64")
+    return (counts * fan_out).sum()
 
 
 class SparsityLoss:
@@ -88,7 +132,9 @@ class SparsityLoss:
         E = loss + weight N max(0, o - allowed)
 
     Each bin of a neuron receives ``weight`` times its number of synapses as a further gradient, while there are more
-    operations than allowed. `Trainer` observes the network for it; elsewhere::
+    operations than allowed. Operations are those of `ops`: a number that is not 0, such as one of `SigmaDelta`, counts
+    as a spike does, and its gradient has its sign. Dropout does not count: the spikes are those before it. `Trainer`
+    observes the network for it; elsewhere::
 
         with loss.observing(net):
             out = net(x)
@@ -118,6 +164,8 @@ class SparsityLoss:
         self.loss = loss
         self.weight, self.allowed = check.not_negative(op, "weight", weight), check.not_negative(op, "allowed", allowed)
         self._operations: list[Tensor] = []
+        # The output of Dropout, and of stages after it, with what it would be without, by the identity of the output.
+        self._before_dropout: dict[int, tuple[Tensor, Tensor]] = {}
         self._fan_outs: dict[tuple[int, Shape], tuple[Any, Array | None]] = {}
 
     @property
@@ -139,24 +187,28 @@ class SparsityLoss:
     def observing(self, net: Any) -> Iterator[None]:
         """Count the operations of the forward pass of a network within the block; those before are forgotten."""
         self._operations = []
-        with observe(net, self._count):
-            yield
+        try:
+            with observe(net, self._count):
+                yield
+        finally:
+            self._before_dropout = {}
 
     def _count(self, run: Run, step: Step, *inputs: Tensor) -> Tensor:
         if len(step.stages) > 2:  # the spikes between a convolution and its pooling are needed
             for part in step.parts():
                 inputs = (self._count(run, part, *inputs),)
             return inputs[0]
-        x, layer = inputs[0], step.stages[0]
-        # Only spikes of neurons have a gradient.
-        if len(inputs) == 1 and x.dtype == bool and x.requires_grad:
-            synapses = self._fan_out(layer, x)
+        y, whole = run(step, *inputs), [self._before_dropout.get(id(x), (x, x))[1] for x in inputs]
+        stage = step.stages[0]
+        if isinstance(stage, Dropout) and y is not inputs[0]:
+            self._before_dropout[id(y)] = y, whole[0]
+        elif isinstance(stage, _PASSING) and any(a is not b for a, b in zip(whole, inputs, strict=True)):
+            self._before_dropout[id(y)] = y, as_tensor(stage(*whole))
+        for layer, x in sent(step.stages, whole, y):
+            # Only what neurons send has a gradient.
+            synapses = self._fan_out(layer, x) if x.requires_grad else None
             if synapses is not None:
-                self._operations.append(synaptic_operations(x, fan_out=synapses))
-        y, neurons = run(step, *inputs), step.stages[-1]
-        if isinstance(neurons, Recurrent) and y.requires_grad:
-            synapses = self._fan_out(neurons.layer, y)
-            self._operations.append(synaptic_operations(neurons.returning(y), fan_out=synapses))
+                self._operations.append(synaptic_operations(events(x), fan_out=synapses))
         return y
 
     def _fan_out(self, layer: Any, x: Tensor) -> Array | None:
@@ -167,6 +219,9 @@ class SparsityLoss:
             # The layer is kept, so that no other one gets its identity.
             self._fan_outs[key] = layer, None if found is None else to_device(found)
         return self._fan_outs[key][1]
+
+    def __repr__(self) -> str:
+        return check.shown(self)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
         """Return the rate that the loss desires."""

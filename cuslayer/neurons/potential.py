@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,12 @@ class Once:
 
     def __call__(self) -> Array:
         value, self._value = self._value, None
-        return cast(Array, value)
+        if value is None:
+            raise ValueError(
+                "save_for_backward: the potential was returned before, and its memory may have other numbers now; call "
+                "the function once, and keep what it returns"
+            )
+        return value
 
 
 def potential_format(name: str) -> AbstractContextManager[None]:
@@ -93,7 +98,7 @@ def recomputable() -> bool:
 def save_for_backward(
     k: Any, u: Array, *, unit: float = 1.0, from_blocks: Callable[..., Array] | None = None
 ) -> Callable[[], Array]:
-    """Save the potential u for backward, and return a function that returns it, once.
+    """Save the potential u for backward, and return a function that returns it, once; a second call is a ValueError.
 
     In float16, in units of `unit`, the error of u is at most |u| / 2048, and 3e-8 below 6e-5; values beyond 65,504 are
     clipped. The relative error of the surrogate is then |u| / (2048 tau_rho theta): 5e-4 for a potential at theta and a

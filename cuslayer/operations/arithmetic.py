@@ -5,21 +5,34 @@ from __future__ import annotations
 import operator
 
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Pullback, elementwise, masked, namespace_of, numeric, to_shape, truth, where_each
+from cuslayer.operations.base import (
+    Pullback,
+    elementwise,
+    masked,
+    namespace_of,
+    numeric,
+    saves,
+    to_shape,
+    truth,
+    where_each,
+)
 
 
+@saves("nothing")
 def add(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a + b."""
     out = elementwise("add", operator.add, numeric(a), numeric(b))
     return out, lambda g: (lambda: to_shape(g, a.shape), lambda: to_shape(g, b.shape))
 
 
+@saves("nothing")
 def subtract(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a - b."""
     out = elementwise("subtract", operator.sub, numeric(a), numeric(b))
     return out, lambda g: (lambda: to_shape(g, a.shape), lambda: -to_shape(g, b.shape))
 
 
+@saves("others")
 def multiply(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return a b."""
     out = elementwise("multiply", operator.mul, numeric(a), numeric(b))

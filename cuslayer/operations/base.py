@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,22 @@ Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
 Operation: TypeAlias = "Callable[..., tuple[Array, Pullback | None]]"
 
 Axis: TypeAlias = "int | Sequence[int] | None"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def saves(what: str) -> Callable[[F], F]:
+    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result.
+
+    Args:
+        what: "nothing" of them, the "result" alone, or the "others": for the gradient of one array only the others, as
+            of a product.
+    """
+
+    def mark(operation: F) -> F:
+        operation.saves = what  # type: ignore[attr-defined]
+        return operation
+
+    return mark
 
 
 def as_array(g: Any) -> Array:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Gradient, Pullback, elementwise, masked, numeric, to_shape
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.operations.base import Gradient, Pullback, elementwise, masked, numeric, saves, to_shape
 
 
+@saves("nothing")
 def negative(x: Array, /) -> tuple[Array, Pullback]:
     """Return -x."""
     return -numeric(x), lambda g: -g
@@ -21,6 +22,7 @@ def absolute(x: Array, /) -> tuple[Array, Pullback]:
     return abs(x), lambda g: g * namespace(x).sign(x)
 
 
+@saves("result")
 def exp(x: Array, /) -> tuple[Array, Pullback]:
     """Return e to the power of x."""
     out = namespace(x).exp(numeric(x))
@@ -33,6 +35,7 @@ def log(x: Array, /) -> tuple[Array, Pullback]:
     return namespace(x).log(x), lambda g: g / x
 
 
+@saves("result")
 def sqrt(x: Array, /) -> tuple[Array, Pullback]:
     """Return the square root of x, with an infinite gradient at 0."""
     out = namespace(x).sqrt(numeric(x))
@@ -47,10 +50,18 @@ def square(x: Array, /) -> tuple[Array, Pullback]:
 
 def tanh(x: Array, /) -> tuple[Array, Pullback]:
     """Return the hyperbolic tangent of x."""
-    out = namespace(x).tanh(numeric(x))
-    return out, lambda g: g * (1 - out * out)
+    x = numeric(x)
+    xp = namespace(x)
+
+    def pullback(g: Array) -> Array:
+        # 1 - tanh(x)^2, which would be 0 far from 0.
+        tail = xp.exp(-2 * abs(x))
+        return g * (4 * tail / ((1 + tail) * (1 + tail)))
+
+    return xp.tanh(x), pullback
 
 
+@saves("nothing")
 def sigmoid(x: Array, /) -> tuple[Array, Pullback]:
     """Return 1 / (1 + exp(-x)), without overflow."""
     x = numeric(x)
@@ -58,7 +69,8 @@ def sigmoid(x: Array, /) -> tuple[Array, Pullback]:
     tail = xp.exp(-abs(x))
     one = x.dtype.type(1)
     out = xp.where(x >= 0, one, tail) / (one + tail)
-    return out, lambda g: g * out * (1 - out)
+    # 1 - out would be 0 far above 0.
+    return out, lambda g: g * (tail / ((one + tail) * (one + tail)))
 
 
 def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
@@ -67,7 +79,9 @@ def clip(x: Array, /, *, least: Any, most: Any) -> tuple[Array, Pullback]:
     xp = namespace(x)
     try:
         low, high = (
-            x.dtype.type(bound) if isinstance(bound, (int, float, np.number)) else xp.asarray(bound, x.dtype)
+            x.dtype.type(bound)
+            if isinstance(bound, (int, float, np.number))
+            else xp.asarray(to_numpy(bound) if isinstance(bound, np.ndarray) else bound, x.dtype)
             for bound in (-np.inf if least is None else least, np.inf if most is None else most)
         )
     except (TypeError, ValueError):
@@ -101,6 +115,7 @@ def clip_to(x: Array, /, *bounds: Array, has: tuple[bool, bool]) -> tuple[Array,
     return out, pullback
 
 
+@saves("nothing")
 def astype(x: Array, /, *, dtype: Any) -> tuple[Array, Pullback | None]:
     """Return x in another type; the gradient is converted back."""
     try:

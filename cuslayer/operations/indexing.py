@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.operations.base import Pullback, contiguous
+from cuslayer.operations.base import Pullback, contiguous, saves
 
 
+@saves("nothing")
 def take(x: Array, /, *, index: Any) -> tuple[Array, Pullback]:
     """Return x[index], for any index that NumPy accepts.
 

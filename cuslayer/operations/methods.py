@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, to_numpy
 from cuslayer.operations import arithmetic, comparison, elementwise, indexing, products, reductions, shapes
 from cuslayer.operations.base import Axis, Operation, number_like
 from cuslayer.operations.conversions import Conversions
@@ -250,4 +250,4 @@ def _plain_index(index: Any) -> Any:
         if index.dtype != bool:
             raise IndexError(f"take: index must be made of integers or booleans, got a Tensor of {index.dtype}")
         return index.data
-    return index
+    return to_numpy(index) if isinstance(index, np.ndarray) else index

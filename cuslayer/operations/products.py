@@ -11,9 +11,10 @@ from typing import Any
 from cuslayer import check
 from cuslayer.backend import Array, namespace
 from cuslayer.operations.arithmetic import multiply
-from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, to_shape
+from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, saves, to_shape
 
 
+@saves("others")
 def matmul(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return the matrix product a b over the last two axes, the others broadcast; one axis makes a vector."""
     if a.ndim == 0 or b.ndim == 0:
@@ -48,6 +49,7 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
     )
 
 
+@saves("others")
 def dot(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     """Return the sum of products over the last axis of a and the last but one of b; for a scalar, the product."""
     if a.ndim == 0 or b.ndim == 0:
@@ -58,6 +60,7 @@ def dot(a: Array, b: Array, /) -> tuple[Array, Pullback]:
     return tensordot(a, b, axes=((of_a,), (of_b,)))
 
 
+@saves("others")
 def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]:
     """Return the sum of products over pairs of axes: the last `axes` of a and the first of b, or two lists."""
     if isinstance(axes, (tuple, list)):
@@ -83,6 +86,7 @@ def tensordot(a: Array, b: Array, /, *, axes: Any = 2) -> tuple[Array, Pullback]
     return _sum_of_products((a, b), [left, right], result)
 
 
+@saves("others")
 def einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
     """Return the sum of products that the subscripts describe, see `numpy.einsum`."""
     inputs, result = _labels(subscripts, arrays)

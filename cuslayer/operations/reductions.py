@@ -6,7 +6,7 @@ import math
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, masked, numeric, one_axis
+from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, masked, numeric, one_axis, saves
 
 
 def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -14,11 +14,13 @@ def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     return g if keepdims or not axes or not g.ndim else namespace(g).expand_dims(g, axes)
 
 
+@saves("nothing")
 def sum_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:
     """Return the sum of x over the given axes, by default all."""
     return _sum("sum", x, axis, keepdims)
 
 
+@saves("nothing")
 def mean_over(x: Array, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pullback]:
     """Return the mean of x over the given axes, by default all; 0 of no elements."""
     summed, pullback = _sum("mean", x, axis, keepdims)
@@ -108,6 +110,7 @@ def index_of(op: str, x: Array, axis: int | None, keepdims: bool) -> Array:
     return found.reshape(kept) if keepdims else found
 
 
+@saves("nothing")
 def cumsum(x: Array, /, *, axis: int | None = None) -> tuple[Array, Pullback]:
     """Return the cumulative sum of x along an axis, by default of the flattened array."""
     x = numeric(x)
@@ -118,6 +121,7 @@ def cumsum(x: Array, /, *, axis: int | None = None) -> tuple[Array, Pullback]:
     return contiguous(flat.cumsum(axis=at)), lambda g: contiguous(g[backward].cumsum(axis=at)[backward]).reshape(shape)
 
 
+@saves("result")
 def softmax(x: Array, /, *, axis: Axis = -1) -> tuple[Array, Pullback]:
     """Return exp(x) / sum exp(x) over the given axes, without overflow."""
     x, axes = numeric(x), all_axes("softmax", axis, x.ndim)

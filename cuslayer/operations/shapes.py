@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, namespace
-from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis
+from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis, saves
 
 
+@saves("nothing")
 def reshape(x: Array, /, *, shape: Any) -> tuple[Array, Pullback]:
     """Return the elements of x in another shape."""
     before = x.shape
@@ -23,6 +24,7 @@ def reshape(x: Array, /, *, shape: Any) -> tuple[Array, Pullback]:
     return out, lambda g: g.reshape(before)
 
 
+@saves("nothing")
 def transpose(x: Array, /, *, axes: Axis = None) -> tuple[Array, Pullback]:
     """Return x with its axes in another order, by default reversed."""
     order = tuple(reversed(range(x.ndim))) if axes is None else all_axes("transpose", axes, x.ndim)
@@ -32,12 +34,14 @@ def transpose(x: Array, /, *, axes: Axis = None) -> tuple[Array, Pullback]:
     return contiguous(x.transpose(order)), lambda g: contiguous(g.transpose(back))
 
 
+@saves("nothing")
 def swapaxes(x: Array, /, *, axis1: int, axis2: int) -> tuple[Array, Pullback]:
     """Return x with two axes exchanged."""
     i, j = one_axis("swapaxes", axis1, x.ndim), one_axis("swapaxes", axis2, x.ndim)
     return contiguous(x.swapaxes(i, j)), lambda g: contiguous(g.swapaxes(i, j))
 
 
+@saves("nothing")
 def moveaxis(x: Array, /, *, source: Axis, destination: Axis) -> tuple[Array, Pullback]:
     """Return x with some axes at other positions, the others in their order."""
     moved, to = all_axes("moveaxis", source, x.ndim), all_axes("moveaxis", destination, x.ndim)
@@ -47,6 +51,7 @@ def moveaxis(x: Array, /, *, source: Axis, destination: Axis) -> tuple[Array, Pu
     return transpose(x, axes=tuple(moved[to.index(a)] if a in to else next(others) for a in range(x.ndim)))
 
 
+@saves("nothing")
 def squeeze(x: Array, /, *, axis: Axis = None) -> tuple[Array, Pullback]:
     """Return x without its axes of size 1, or without the given ones."""
     shape = x.shape
@@ -57,6 +62,7 @@ def squeeze(x: Array, /, *, axis: Axis = None) -> tuple[Array, Pullback]:
     return x.reshape(tuple(n for a, n in enumerate(shape) if a not in axes)), lambda g: g.reshape(shape)
 
 
+@saves("nothing")
 def expand_dims(x: Array, /, *, axis: int | tuple[int, ...]) -> tuple[Array, Pullback]:
     """Return x with new axes of size 1 at the given positions of the result."""
     before = x.shape
@@ -66,6 +72,7 @@ def expand_dims(x: Array, /, *, axis: int | tuple[int, ...]) -> tuple[Array, Pul
     return x.reshape(shape), lambda g: g.reshape(before)
 
 
+@saves("nothing")
 def concatenate(*arrays: Array, axis: int | None = 0) -> tuple[Array, Pullback]:
     """Return arrays joined along an axis; with axis None, their elements in one row."""
     if not arrays:
@@ -88,6 +95,7 @@ def concatenate(*arrays: Array, axis: int | None = 0) -> tuple[Array, Pullback]:
     ]
 
 
+@saves("nothing")
 def stack(*arrays: Array, axis: int = 0) -> tuple[Array, Pullback]:
     """Return arrays of one shape joined along a new axis."""
     if not arrays:
@@ -102,6 +110,7 @@ def stack(*arrays: Array, axis: int = 0) -> tuple[Array, Pullback]:
     ]
 
 
+@saves("nothing")
 def copy(x: Array, /) -> tuple[Array, Pullback]:
     """Return a copy of x."""
     return x.copy(), lambda g: g

@@ -10,27 +10,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer import check, kernels
+from cuslayer import check, instead, kernels
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.clipping import clip
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.group import Group, Moving, Update, bounds_of
-from cuslayer.optim.groups import (
-    Parameters,
-    Rules,
-    flag,
-    optional_positive,
-    read_groups,
-    root_mean_square,
-    steps,
-)
+from cuslayer.optim.groups import Parameters, Rules, flag, optional_positive, read_groups, root_mean_square, steps
 from cuslayer.optim.schedules import Rate, Schedule, as_schedule
 from cuslayer.optim.state import check_names, is_steps
 from cuslayer.parameter import Bounded
 from cuslayer.signals import uninterrupted
+from cuslayer.tape import note_change
 
 
+@instead.attributes("optimizer")
 class Optimizer:
     """The base of all optimizers.
 
@@ -98,6 +92,14 @@ class Optimizer:
         self._ahead: dict[np.dtype[Any], StepsAhead] = {}
         self._group_of = [group for group in self.groups for _ in group.params]
         self._check = StepCheck()
+
+    def __init_subclass__(cls) -> None:
+        own: Any = vars(cls).get("__init__")
+        if own is not None:
+            cls.__init__ = instead.constructor(own)  # type: ignore[method-assign, assignment]
+
+    def __repr__(self) -> str:
+        return check.shown(self, parameters=len(self.parameters), lr=self.lr)
 
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
@@ -171,7 +173,7 @@ class Optimizer:
         for i, p in zip(numbers, parameters, strict=True):
             if isinstance(p, Bounded) and not bounds_of(p):
                 p.clamp()
-            self._taken[i] += 1
+            self._count(i)
 
     def _update_alone(self, moving: list[Moving]) -> None:
         """Update the parameters that are not updated together on a GPU: on the CPU those of a type in one pass."""
@@ -192,7 +194,7 @@ class Optimizer:
                 p = self.parameters[i]
                 if isinstance(p, Bounded):
                     p.clamp()
-                self._taken[i] += 1
+                self._count(i)
 
     def step_by(self, launch: Callable[[], None]) -> None:
         """Take a step by the launch of a captured graph, and count it; send its rates if they are not on the device.
@@ -213,7 +215,7 @@ class Optimizer:
             for ahead in tables:
                 ahead.advance()
             for i, _, _ in chain(*together.values()):
-                self._taken[i] += 1
+                self._count(i)
             self.steps += 1
 
     def prepare(self) -> None:
@@ -281,6 +283,11 @@ class Optimizer:
                 moving = together.setdefault(p.dtype, []) if self._updates_together(kernels.of(p.data)) else alone
                 moving.append((i, group, p))
         return alone, together
+
+    def _count(self, i: int) -> None:
+        """Count a step of parameter i, which has moved."""
+        self._taken[i] += 1
+        note_change(self.parameters[i])
 
     def _updates_together(self, k: Any) -> bool:
         """Return whether parameters with these kernels are updated by `_update_all`, not one by one by `_update`."""
@@ -388,11 +395,9 @@ class Optimizer:
         for ahead in self._ahead.values():
             ahead.expire()
         self.restart_check()
-        if "lr" in rates:
-            self.lr = rates["lr"]
-        for number, group in enumerate(self.groups):
-            if f"group.{number}.lr" in rates:
-                group.lr = rates[f"group.{number}.lr"]
+        owners = {"lr": self} | {f"group.{number}.lr": group for number, group in enumerate(self.groups)}
+        for name, rate in rates.items():
+            owners[name].lr = rate
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise the errors of `load_state` for what has the names and the shapes of a state."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuslayer.data import Digits, EventFolder, Events, Loader, write_events
+from cuslayer.data import Digits, EventFolder, Events, Loader, Subset, write_events
 from cuslayer.data.fast_binning import bin_recordings
 from cuslayer.data.window import Misfits
 
@@ -102,3 +102,23 @@ def test_other_recordings_are_not_binned_fast(tmp_path):
     assert x.shape == (5, 1, 9)
     assert np.argwhere(x).tolist() == [[1, 0, 3], [2, 0, 4]]
     assert labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("indices", [[3, 1], [-1, 0, 2]])
+def test_a_part_of_a_folder_has_its_recordings_labels_and_names(folder, indices):
+    dataset = EventFolder(folder, folder / "list.txt")
+    part, nested = Subset(dataset, indices), Subset(Subset(dataset, [4, 3, 2, 1, 0]), [4 - i % 5 for i in indices])
+    whole, labels = Loader(dataset, 5, steps=300)[0]
+    for of in (part, nested):
+        for number, index in enumerate(indices):
+            assert of[number] == dataset[index]
+            assert of.recording(number) == (folder / f"{index % 5}.bs2").read_bytes()
+            assert of.where(number).endswith(f"{index % 5}.bs2")
+        for fast in (True, False):  # binned from the bytes of files, or read as events
+            loader = Loader(of, len(indices), steps=300)
+            assert loader._fast_binning([0], Misfits()) is not None
+            if not fast:
+                loader._fast_binning = lambda samples, misfits: None
+            ((x, found),) = loader
+            np.testing.assert_array_equal(x, whole[:, indices])
+            assert found.tolist() == labels[indices].tolist()

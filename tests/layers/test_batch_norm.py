@@ -129,3 +129,17 @@ def test_a_stream_in_training_is_an_evaluation() -> None:
     assert norm.training
     norm.train(False)
     np.testing.assert_array_equal(found, net(X.astype(np.float32)).data)
+
+
+def test_the_hook_of_the_mean_in_training_in_evaluation_and_in_a_stream() -> None:
+    """Each subtracts the rounded mean; the running mean itself is not rounded."""
+    x = RNG.normal(3.0, 1.0, (6, 2, 3)).astype(np.float32)
+    norm = cs.BatchNorm(3, scale="none", momentum=0.5, mean_hook=partial(cs.quantize, step=2.0))
+    batch = x.mean(axis=(0, 1))
+    np.testing.assert_allclose(norm(x).data, x - 2 * np.rint(batch / 2), rtol=1e-6)
+    np.testing.assert_allclose(norm.mean.data, batch / 2, rtol=1e-6)
+    norm.mean.data[...] = [2.9, -1.2, 0.4]
+    norm.train(False)
+    expected = x - np.array([2.0, -2.0, 0.0], np.float32)
+    np.testing.assert_array_equal(norm(x).data, expected)
+    np.testing.assert_array_equal(cs.Sequential(norm).stream()(x), expected)

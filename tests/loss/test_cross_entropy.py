@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.functions import binary_cross_entropy
+from cuslayer.functions import binary_cross_entropy, cross_entropy
 from cuslayer.loss.read_out import OVER, over_time
 from cuslayer.training import Trainer
 
@@ -163,3 +163,44 @@ def test_a_network_with_several_labels_learns() -> None:
     score = trainer.test([(x, many)])
     assert score.accuracy > 0.8
     assert ((loss.probabilities(net(x)) > 0.5) == many).all(axis=1).mean() == score.accuracy
+
+
+@pytest.mark.parametrize("margin", [17.0, 40.0, 80.0])
+def test_a_sample_that_is_nearly_certain_has_a_loss_and_a_gradient(margin: float) -> None:
+    """1 - p is exp(-margin), which float32 would round to 0 beside 1."""
+    small = np.exp(-margin)
+    z = cs.Tensor(np.array([[margin, -margin]], np.float32), requires_grad=True)
+    error = binary_cross_entropy(z, chosen=np.array([[True, False]]))
+    error.backward()
+    assert error.item() == pytest.approx(2 * small, rel=1e-5)
+    assert z.grad is not None
+    assert z.grad.ravel().tolist() == pytest.approx([-small, small], rel=1e-5)
+    for counts, probability in ((np.array([[margin, 0.0, -5.0]]), "softmax"), (np.array([[1e9, 0.0, 0.0]]), "ratio")):
+        c = cs.Tensor(counts.astype(np.float32), requires_grad=True)
+        error = cross_entropy(c, chosen=np.array([[True, False, False]]), probability=probability)
+        error.backward()
+        others = small * (1 + np.exp(-5.0)) if probability == "softmax" else 2e-9
+        assert error.item() == pytest.approx(others, rel=1e-5)
+        slope = others if probability == "softmax" else others / 1e9
+        assert c.grad is not None
+        assert c.grad[0, 0] == pytest.approx(-slope, rel=1e-5)
+    for operation, far in ((cs.sigmoid, small), (cs.tanh, 4 * np.exp(-2 * 0.5 * margin))):
+        x = cs.Tensor(np.array([margin, -margin], np.float32) * (1.0 if operation is cs.sigmoid else 0.5))
+        x.requires_grad = True
+        operation(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == pytest.approx([far, far], rel=1e-5)
+
+
+def test_losses_between_certain_and_not() -> None:
+    rng = np.random.default_rng(7)
+    z = rng.normal(0, 30, (40, 5))
+    label = np.arange(5) == rng.integers(0, 5, 40)[:, None]
+    exact = (np.logaddexp.reduce(z, axis=1) - z[label]).sum()
+    assert cross_entropy(z, chosen=label).item() == pytest.approx(exact, rel=1e-12)
+    assert binary_cross_entropy(z, chosen=label).item() == pytest.approx(np.logaddexp(0, np.where(label, -z, z)).sum())
+    chosen = np.arange(5) == np.array([0, 1, 4, 2])[:, None]
+    for spread in (1.0, 5.0):
+        points = rng.normal(0, spread, (4, 5))
+        assert cs.gradcheck(lambda c: cross_entropy(c, chosen=chosen), points) < 1e-6
+        assert cs.gradcheck(lambda c: binary_cross_entropy(c, chosen=chosen), points) < 1e-6

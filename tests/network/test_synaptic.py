@@ -125,3 +125,67 @@ def test_it_is_the_loss_otherwise() -> None:
         cs.SparsityLoss(inner, weight=-1.0)
     with pytest.raises(ValueError, match=r"^SparsityLoss: allowed must not be negative"):
         cs.SparsityLoss(inner, weight=1.0, allowed=-1.0)
+
+
+def penalty(net: cs.Sequential, x: np.ndarray) -> tuple[float, list[np.ndarray]]:
+    """Return the operations of a sample that are penalized, and their gradients."""
+    loss = cs.SparsityLoss(lambda out, target: cs.Tensor(np.float32(0)), weight=1.0)
+    with loss.observing(net):
+        out = net(x)
+    value = loss(out, None)
+    value.backward()
+    gradients = [p.grad for p in net.parameters()]
+    for p in net.parameters():
+        p.grad = None
+    return value.item() / x.shape[1], gradients
+
+
+HIDDEN = {
+    "spikes": lambda: cs.SRM(theta=2.0),
+    "sigma-delta": lambda: cs.SigmaDelta(theta=0.5),
+    "graded": lambda: cs.LIF(tau=5.0, theta=2.0, graded=True),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("between", ["nothing", "dropout", "dropout, delay", "join", "average"])
+def test_what_is_penalized_is_what_ops_counts(hidden: str, between: str) -> None:
+    """Dropout, which an evaluation does not have, changes neither the penalty nor its gradient."""
+
+    def stages(p: float) -> list[cs.Layer]:
+        dropout, identity = cs.Dropout(p), cs.Sequential()
+        return {
+            "nothing": [],
+            "dropout": [dropout],
+            "dropout, delay": [dropout, cs.Shift(2.0)],
+            "join": [cs.Parallel(cs.Sequential(dropout, cs.Shift(1.0)), identity)],
+            "average": [dropout, cs.Average(4)],
+        }[between]
+
+    rng, found = np.random.default_rng(12), list[list[np.ndarray]]()
+    x = rng.random((30, 4, 6)) < 0.3
+    for p in (0.0, 0.7):
+        cs.seed(8)
+        weights = cs.Dense(6, 8), cs.Dense(4 if between == "average" else 8, 3)
+        net = cs.Sequential(weights[0], HIDDEN[hidden](), *stages(p), weights[1], cs.SRM())
+        operations, gradients = penalty(net, x)
+        rows = cs.ops(net, x).layers[1:]
+        counted = sum(row.accumulates + row.macs for row in rows)
+        assert 0 < counted < sum(row.dense for row in rows)
+        assert operations == pytest.approx(counted, rel=1e-6)
+        assert gradients[1] is None
+        assert np.any(gradients[0])
+        found.append(gradients)
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_numbers_makes_them_smaller() -> None:
+    """It is that of the sum of their sizes, the smooth twin of their number."""
+    cs.seed(9)
+    dense, neurons = cs.Dense(6, 8), cs.SigmaDelta(theta=0.5)
+    x = RNG.random((30, 4, 6)) < 0.3
+    _, (found, _) = penalty(cs.Sequential(dense, neurons, cs.Dense(8, 3), cs.SRM()), x)
+    y = neurons(dense(x))
+    (3 * abs(y)).sum().backward()
+    assert (y.data < 0).any()
+    np.testing.assert_allclose(found, dense.weight.grad, rtol=1e-5, atol=1e-5)

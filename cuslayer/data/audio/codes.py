@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
+from cuslayer.backend import to_numpy
 
 Floats = npt.NDArray[np.float64]
 Spikes = npt.NDArray[np.bool_]
@@ -209,7 +210,7 @@ class Levels:
 
 def _values(op: str, x: Any) -> Floats:
     """Return values (T, channels) as float64; raise unless they are numbers from 0 to 1."""
-    given = np.asarray(x)
+    given = to_numpy(x)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")
     if given.ndim != 2:

@@ -19,7 +19,7 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, flow
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 # Elements of the largest array of several trials at once: 64 MiB in float64.
 _MOST = 2**23
@@ -95,15 +95,14 @@ class Run:
             self.outputs: dict[int, Array] = {INPUT: y.data}
             y = run_nodes(nodes, output, y, self._after, run=self._run)
             value = loss(y * Tensor(np.ones(1)))
-        value.backward()
+        tensors = {(n.number, name): p for n in nodes for name, p in trained_tensors(n.stage).items()}
+        found = dict(zip(tensors, gradients(value, list(tensors.values())), strict=True))
         self.loss = value.item()
         for number in self.relaxed:  # a custom stage may stop the gradient
             for errors in (self.spikes_error, self.potential_error):
                 errors.setdefault(number, np.zeros(self.outputs[number].shape))
         self.gradients = {
-            (node.number, name): np.zeros(p.shape) if p.grad is None else to_numpy(p.grad).astype(np.float64)
-            for node in nodes
-            for name, p in trained_tensors(node.stage).items()
+            at: np.zeros(tensors[at].shape) if g is None else to_numpy(g).astype(np.float64) for at, g in found.items()
         }
 
     def _run(self, node: Node, *inputs: Tensor) -> Tensor:

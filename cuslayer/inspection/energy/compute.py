@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from cuslayer import check
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.inspection.energy.result import LayerOperations, Operations
 from cuslayer.inspection.forward import run_nodes
 from cuslayer.inspection.structure import check_network, eval_mode, layer_name, units
-from cuslayer.layers import Affine, Layer, Recurrent
+from cuslayer.layers import Affine, Layer
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node
 from cuslayer.network.input import finite_input
-from cuslayer.network.synaptic import fan_out
+from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.tape import Tensor, no_grad
 
 # Horowitz 2014, 45 nm: an addition of float32, and with it a multiplication of float32.
@@ -33,8 +31,8 @@ def ops(
 ) -> Operations:
     """Count the synaptic operations of a network for an input, and estimate their energy as papers report it.
 
-    A spike adds a weight at each of its synapses: an accumulate (AC). An input of numbers multiplies too: a MAC for
-    each step and synapse, whatever the number is. A bias is an accumulate for each output and step. All counts are
+    A spike adds a weight at each of its synapses: an accumulate (AC). A number that is not 0 multiplies too: a MAC for
+    each synapse. `SparsityLoss` counts the same. A bias is an accumulate for each output and step. All counts are
     those of a sample, the mean over the batch.
 
     The energy is ``AC accumulate + MAC multiply_accumulate + updates update``, by default with the values of 45 nm CMOS
@@ -74,28 +72,26 @@ def ops(
     check.time_first("ops", "x", given)
     if not given.shape[1]:
         raise ValueError(f"ops: x must have a sample, got shape {tuple(given.shape)}")
-    graph, found = graph_of(net), dict[int, tuple[float, float, float, float]]()
-    samples = given.shape[1]
+    graph, samples = graph_of(net), given.shape[1]
+    found, back = dict[int, tuple[float, float, float, float]](), dict[int, tuple[float, float]]()
 
     def run(node: Node, *inputs: Tensor) -> Tensor:
         y = node(*inputs)
-        synapses = fan_out(node.stage, inputs[0].shape[2:]) if len(inputs) == 1 else None
-        if synapses is not None:
-            steps = inputs[0].shape[0]
-            dense, spikes = steps * float(synapses.sum()), inputs[0].dtype == bool
-            counts = to_numpy(inputs[0].data.sum(axis=(0, 1))) if spikes else np.zeros(synapses.shape)
-            added = math.prod(y.shape[2:]) * steps * (getattr(node.stage, "bias", None) is not None)
-            integrated = y.size / samples if isinstance(node.stage, Affine) else 0.0
-            sums = float((counts * synapses).sum()) / samples + added
-            found[node.number] = sums, 0.0 if spikes else dense, dense, integrated
-        own = fan_out(node.stage.layer, y.shape[2:]) if isinstance(node.stage, Recurrent) else None
-        if own is not None:
-            counts = to_numpy(node.stage.returning(y).data.sum(axis=(0, 1)))
-            back[node.number] = float((counts * own).sum()) / samples, y.shape[0] * float(own.sum())
+        for layer, x in sent((node.stage,), inputs, y):
+            synapses = fan_out(layer, x.shape[2:])
+            if synapses is None:
+                continue
+            count, steps = float(operations(to_numpy(events(x).data), synapses)) / samples, y.shape[0]
+            if layer is not node.stage:
+                back[node.number] = count, steps * float(synapses.sum())
+                continue
+            sums, products = (count, 0.0) if x.dtype == bool else (0.0, count)
+            sums += math.prod(y.shape[2:]) * steps * (getattr(layer, "bias", None) is not None)
+            integrated = y.size / samples if isinstance(layer, Affine) else 0.0
+            found[node.number] = sums, products, len(x) * float(synapses.sum()), integrated
         return y
 
     sizes: dict[int, float] = {}
-    back: dict[int, tuple[float, float]] = {}
 
     def after(node: Node, y: Tensor, u: Any) -> Tensor:
         sizes[node.number] = y.size / samples

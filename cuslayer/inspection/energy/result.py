@@ -15,7 +15,7 @@ class LayerOperations:
         layer: the address of the layer.
         name: the layer.
         accumulates: additions of a weight, one for each spike and synapse, and of a bias.
-        macs: multiplications with an addition, of an input of numbers, whatever they are.
+        macs: multiplications with an addition, one for each number that is not 0 and synapse.
         dense: the multiplications and additions of a layer of numbers of this size: those of every step and synapse.
         updates: the steps of neurons or of integrators after the layer.
     """

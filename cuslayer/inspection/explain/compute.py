@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,7 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.input import finite_input
 from cuslayer.neurons.base import Neuron, as_neuron
-from cuslayer.tape import Tensor, no_grad, numeric
+from cuslayer.tape import Tensor, gradients, no_grad, numeric
 
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
 _ROUNDING = 1e-4
@@ -140,12 +142,9 @@ class Run:
         found, between = feeds(self.nodes, neurons.inputs)
         recurrence = as_neuron("explain", neurons.stage).recurrence
         stages = [*(self.nodes[number].stage for number in between), recurrence]
-        added = {id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}
-        gradients = {number: p.grad for number, p in added.items()}
-        with eval_mode(self.net), no_grad(active=False):
+        added = list({id(p): p for stage in stages if isinstance(stage, Layer) for p in stage.constants()}.values())
+        with eval_mode(self.net), _requiring_gradients(added), no_grad(active=False):
             leaves = {number: Tensor(self.outputs[number], requires_grad=True) for number in sorted(found)}
-            for p in added.values():
-                p.requires_grad, p.grad = True, None
             values = dict(leaves)
             for number in sorted(between):
                 node = self.nodes[number]
@@ -159,25 +158,38 @@ class Run:
             start[(slice(None), *column)] = seed
             # A spike that does not reach the neuron has no share: 0, without rounding.
             with exact_zeros():
-                y.backward(to_device(start))
+                of_leaves = gradients(y, [*leaves.values(), *added], to_device(start))
+                shares = dict(zip(leaves, of_leaves, strict=False))
                 if recurrence is not None:
-                    leaves[neurons.number] = Tensor(self.outputs[neurons.number], requires_grad=True)
-                    recurrence(leaves[neurons.number]).backward(to_device(start))
-            bias = sum(float(to_numpy((p.grad * p.data).sum())) for p in added.values() if p.grad is not None)
-        for number, p in added.items():
-            p.grad = gradients[number]
-        return tuple(self._source(number, leaf) for number, leaf in leaves.items()), bias
+                    spikes = Tensor(self.outputs[neurons.number], requires_grad=True)
+                    shares[neurons.number] = gradients(recurrence(spikes), [spikes], to_device(start))[0]
+            of_constants = zip(added, of_leaves[len(leaves) :], strict=True)
+            bias = sum(float(to_numpy((g * p.data).sum())) for p, g in of_constants if g is not None)
+        return tuple(self._source(number, g) for number, g in shares.items()), bias
 
-    def _source(self, number: int, leaf: Tensor) -> Source:
+    def _source(self, number: int, gradient: Array | None) -> Source:
         """Return the shares of one layer's spikes, from the gradient at them."""
         x = self.outputs[number]
-        shares = np.zeros(x[:, 0].shape) if leaf.grad is None else to_numpy(leaf.grad * x)[:, 0].astype(np.float64)
+        shares = np.zeros(x[:, 0].shape) if gradient is None else to_numpy(gradient * x)[:, 0].astype(np.float64)
         steps, *axes = np.nonzero(shares)
         spikes = Spikes(steps, np.stack(axes, axis=1), shares[(steps, *axes)])
         if number == INPUT:
             return Source("input", None, shares.sum(axis=0), spikes, None)
         unit = self.units[number]
         return Source(layer_name(unit), unit.address, shares.sum(axis=0), spikes, partial(self.explain, unit))
+
+
+@contextmanager
+def _requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let tensors require a gradient within the block."""
+    before = [p.requires_grad for p in tensors]
+    try:
+        for p in tensors:
+            p.requires_grad = True
+        yield
+    finally:
+        for p, required in zip(tensors, before, strict=True):
+            p.requires_grad = required
 
 
 def _check_sum(e: Explanation) -> None:

@@ -18,7 +18,7 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Address, Node, flow
 from cuslayer.neurons.base import as_neuron, is_neuron, mean_rate
 from cuslayer.optim import Optimizer
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 # The accepted root mean square change of the potentials by one step without warm-up, in thresholds: of the layer that
 # changes most. The advised rate changes them by _AIM. Both are larger with a warm-up of at least _EARLY steps.
@@ -67,15 +67,13 @@ class Steps:
     def __init__(self, net: Any, optimizer: Optimizer, x: Any, target: Any, loss: Any) -> None:
         self.net, self.optimizer, self.x, self.target, self.loss = net, optimizer, as_tensor(x), target, loss
         with copied("health", net, optimizer) as (twin, own):
-            own.zero_grad()
             twin.train(False)
             with no_grad(active=False):
                 y = twin(self.x)
                 error = (loss or default_loss(net, y, target))(y, target)
-            error.backward()
+            self.gradients: list[Array | None] = gradients(error, own.parameters)
             self.value = error.item() / max(self.x.shape[1], 1)
             self.fires = bool(to_numpy(y.stored.any()))
-            self.gradients: list[Array | None] = [p.grad for p in own.parameters]
 
     def take(
         self, factor: float = 1.0, *, steps: int = 1, only: Collection[int] | None = None, **options: Any

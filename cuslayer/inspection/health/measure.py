@@ -14,7 +14,7 @@ from cuslayer.loss.base import desired_rate
 from cuslayer.network.container import graph_of
 from cuslayer.network.graph import Node, output_neurons
 from cuslayer.neurons.base import as_neuron
-from cuslayer.tape import Tensor, as_tensor, no_grad
+from cuslayer.tape import Tensor, as_tensor, gradients, no_grad
 
 # The network has learned something if the loss is by this share smaller than with the outputs of other samples.
 _LEARNED = 0.3
@@ -87,7 +87,7 @@ def measure(net: Any, batches: Sequence[tuple[Any, Any]], loss: Any) -> Measured
                 found = error(y, target)
             with no_grad():
                 mixed += max(error(Tensor(other), target).item() for other in _others(y.data))
-            found.backward()
+            gradients(found)
         desired = None if y.ndim < 3 else desired_rate(error, target, y.shape[-1], len(y))
         for number in outputs:
             tallies[number].desired = desired

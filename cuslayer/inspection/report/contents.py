@@ -20,7 +20,7 @@ from cuslayer.network.container import graph_of
 from cuslayer.network.graph import INPUT, Node, feeds
 from cuslayer.network.hooks import on_gradient
 from cuslayer.neurons.base import as_neuron, is_neuron
-from cuslayer.tape import Tensor, no_grad
+from cuslayer.tape import Tensor, gradients, no_grad
 
 
 class NeuronLayer(NamedTuple):
@@ -97,7 +97,7 @@ class ForwardPass:
         with eval_mode(self.net), no_grad(active=False):
             y = run_nodes(self.graph.nodes, self.graph.output, Tensor(self.data), after)
             value = (loss or default_loss(self.net, y, target))(y, target)
-        value.backward()
+        gradients(value)
         return value.item(), found
 
 

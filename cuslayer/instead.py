@@ -1,0 +1,135 @@
+"""What stands here in the place of names that users of PyTorch know: attributes, and arguments of constructors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+
+from cuslayer import check
+
+P = ParamSpec("P")
+S = TypeVar("S")
+C = TypeVar("C", bound=type)
+
+_DEVICE = "cs.use('cuda') or cs.use('cpu') chooses the device, before networks and tensors are made"
+_LOADED = "load_state(state) loads what state() has returned, and cs.load what cs.save has written"
+_STATE = {"state_dict": "state() returns the arrays by name", "load_state_dict": _LOADED}
+_TYPES = "astype('float32'), astype('float64') or astype(bool) converts it; integers are arrays of NumPy"
+_WRITE = "w.data *= 2 or w.data[...] = 0 writes to the array, before the next forward pass"
+
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "layer": _STATE
+    | dict.fromkeys(("to", "cuda", "cpu"), _DEVICE)
+    | dict.fromkeys(("half", "float", "double"), "parameters are float32; potentials='float16' saves memory")
+    | {
+        "eval": "net.train(False) is evaluation, net.train() training",
+        "forward": "define __call__(self, x), and call net(x)",
+        "modules": "layers_within() returns the layer and all layers in it",
+        "zero_grad": "optimizer.zero_grad() clears the gradients",
+        "requires_grad_": "set p.requires_grad = False for p in net.parameters()",
+        "register_forward_hook": "cs.record(net) records what layers compute",
+        "register_parameter": "an attribute that is a cs.Tensor with requires_grad=True is a parameter",
+        "register_buffer": "an attribute that is a cs.Tensor is saved with the layer",
+        "save": "cs.save(path, net) writes a network, cs.load(path) reads it",
+    },
+    "tensor": dict.fromkeys(("to", "cuda", "cpu", "device"), _DEVICE + "; numpy() returns a NumPy array")
+    | dict.fromkeys(("float", "double", "half", "long", "int", "bool"), _TYPES)
+    | dict.fromkeys(("zero_", "fill_", "copy_", "add_", "sub_", "mul_", "div_"), _WRITE)
+    | {
+        "view": "reshape(...) is the same",
+        "permute": "transpose(...) takes all axes",
+        "unsqueeze": "cs.expand_dims(x, axis), or x[:, None]",
+        "clone": "copy() is the same",
+        "contiguous": "data is contiguous always",
+        "numel": "size is the number of elements",
+        "dim": "ndim is the number of axes",
+        "requires_grad_": "set x.requires_grad = True",
+        "grad_fn": "node is the graph node",
+        "retain_grad": "cs.functions.on_gradient(x, callback=...) is called with the gradient",
+        "register_hook": "cs.functions.on_gradient(x, callback=...) is called with the gradient",
+    },
+    "optimizer": _STATE
+    | {
+        "param_groups": "groups has the groups of parameters, each with an lr; lr is the optimizer's",
+        "add_param_group": "make an optimizer with all groups",
+    },
+    "package": {
+        "nn": "layers, neurons and losses are in cs itself, as cs.Dense",
+        "optim": "optimizers are in cs itself, as cs.Adam",
+        "Module": "cs.Layer is the base class of layers",
+        "Parameter": "cs.Tensor(data, requires_grad=True) is a parameter",
+        "Linear": "cs.Dense(inputs, outputs) is the layer",
+        "Conv2d": "cs.Conv(channels, maps, kernel) is the layer",
+        "ConvTranspose2d": "cs.ConvTranspose(channels, maps, kernel) is the layer",
+        "AvgPool2d": "cs.Pool(size, gain) sums spikes; its gain scales the sum",
+        "MaxPool2d": "cs.Pool(size, gain) sums spikes, so that one spike of a window is enough",
+        "BatchNorm1d": "cs.BatchNorm(features) is the layer",
+        "BatchNorm2d": "cs.BatchNorm(features) is the layer",
+        "Leaky": "cs.LIF(tau=...) are the neurons",
+        "AdamW": "cs.Adam(parameters, weight_decay=...) is the optimizer",
+        "DataLoader": "cs.data.Loader(data, batch) makes batches",
+        "TensorDataset": "cs.data.Arrays(x, y) is a data set of arrays",
+        "tensor": "cs.Tensor(data) is a tensor",
+        "from_numpy": "cs.Tensor(array) is a tensor, without a copy",
+        "manual_seed": "cs.seed(number) seeds weights, dropout and shuffling",
+        "cuda": _DEVICE,
+    },
+}
+
+ARGUMENTS = {
+    "learning_rate": "lr",
+    "params": "parameters",
+    "epsilon": "eps",
+    "batch_size": "batch",
+    "threshold": "theta",
+}
+
+
+class _Elsewhere:
+    """An attribute that PyTorch has, and that is an error here which says what stands in its place."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self._name, self._instead = name, instead
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        raise AttributeError(f"{owner.__name__}: {self._name} is PyTorch's; {self._instead}")
+
+
+def attributes(kind: str) -> Callable[[C], C]:
+    """Let a class say what stands in the place of attributes that it does not have, those of a kind of `ATTRIBUTES`."""
+
+    def add(owner: C) -> C:
+        for name, instead in ATTRIBUTES[kind].items():
+            if not hasattr(owner, name):
+                setattr(owner, name, _Elsewhere(name, instead))
+        return owner
+
+    return add
+
+
+def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Let errors of a constructor's arguments begin with the name of the class that is made, and name what is meant."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
+        try:
+            signature.bind(self, *args, **options)
+        except TypeError as problem:
+            raise TypeError(f"{type(self).__name__}: {_unknown(options, signature) or problem}") from None
+        init(self, *args, **options)
+
+    return checked
+
+
+def _unknown(options: Mapping[str, Any], signature: inspect.Signature) -> str:
+    """Return what is wrong with the first argument that a constructor does not have, '' if it has all."""
+    known = list(signature.parameters)[1:]
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is None:
+        return ""
+    meant = ARGUMENTS.get(unknown)
+    hint = f"; it is {meant} here" if meant in known else check.nearest(unknown, known)
+    return f"got an unexpected keyword argument {unknown!r}{hint or '; there are ' + ', '.join(known)}"
