@@ -57,10 +57,10 @@ class Sizes(NamedTuple):
 
 
 def stored(u: Array, keep: str | None) -> Array:
-    """Return potentials as the kernel stores them: float64 becomes float16 by way of float32."""
+    """Return potentials as the kernel stores them."""
     if keep is None:
         return np.empty((0, 0), u.dtype)
-    return cpu.float16.store(u.astype(np.float32)) if keep == "float16" else u
+    return cpu.float16.store(u) if keep == "float16" else u
 
 
 def check_neuron(
