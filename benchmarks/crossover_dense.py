@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cuslayer.kernels import cpu
-from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.dense import costs, subsets
 from cuslayer.kernels.spikes.cpu import find_spikes
 
 # Rows, inputs and outputs.
@@ -48,8 +48,8 @@ def _forward(sizes: tuple[int, int, int], rate: float) -> Ways:
     (rows, inputs, outputs), generator = sizes, np.random.default_rng(0)
     bits, w = generator.random((rows, inputs)) < rate, generator.standard_normal((inputs, outputs), np.float32)
     counts = bits.sum(axis=1)
-    busy = counts > subsets.busy_above(w)
-    looks_up = bool(busy.any()) and subsets.pay(int(counts[busy].sum()), int(busy.sum()), w, subsets.LISTED)
+    busy = counts > costs.busy_above(w)
+    looks_up = bool(busy.any()) and costs.pay(int(counts[busy].sum()), int(busy.sum()), w, costs.LISTED)
     # Rows in the order of the tables that are walked are a third way, and so is a mixture.
     third = busy.any() and not (looks_up and busy.all())
     return Ways(
@@ -65,7 +65,7 @@ def _weight_adjoint(sizes: tuple[int, int, int], rate: float) -> Ways:
     bits, g = generator.random((rows, inputs)) < rate, generator.standard_normal((rows, outputs), np.float32)
     listed, packed = find_spikes(bits), find_spikes(bits)
     _ = listed.index  # as forward leaves them
-    busy = subsets.pay(listed.count, inputs, g, subsets.SORTED)
+    busy = costs.pay(listed.count, inputs, g, costs.SORTED)
     return Ways(lambda: cpu.dense.walk_back(listed, g), lambda: subsets.weight_adjoint(packed.words, inputs, g), busy)
 
 
@@ -76,9 +76,9 @@ def works(small: bool) -> list[Work]:
         rows, inputs, outputs = sizes
         for name, make, lines in (("forward", _forward, rows), ("weight gradient", _weight_adjoint, inputs)):
             matrix = np.empty((rows * inputs // max(lines, 1), outputs), np.float32)
-            of_spike = subsets.LISTED if make is _forward else subsets.SORTED
+            of_spike = costs.LISTED if make is _forward else costs.SORTED
             at = bisect_left(
-                range(rows * inputs + 1), True, key=partial(subsets.pay, lines=lines, matrix=matrix, of_spike=of_spike)
+                range(rows * inputs + 1), True, key=partial(costs.pay, lines=lines, matrix=matrix, of_spike=of_spike)
             )
             found.append(
                 Work(f"dense {rows} x {inputs} to {outputs}, {name}", at / (rows * inputs), partial(make, sizes))

@@ -84,6 +84,7 @@ def launches(dtype: str, steps: int, columns: int) -> dict[str, Work]:
         "sigma_delta": lambda: gpu.sigma_delta.forward(x, sender),
         "sigma_delta_adjoint": lambda: gpu.sigma_delta.adjoint(g, u, s, sender),
         "loihi": lambda: gpu.loihi.forward(x, chip),
+        "store_float16": lambda: gpu.float16.store(u),
         "surrogate_adjoint": lambda: gpu.surrogate.adjoint(g, u, smooth),
         "surrogate_adjoint_exact": lambda: gpu.surrogate.adjoint_exact(g, u, smooth),
         "spike_adjoint": lambda: gpu.srm.spike_adjoint(g, u, spiking),

@@ -129,6 +129,7 @@ WAYS = {
     "spike_count_error_adjoint": {"e": "r", "g": "", "y": "w"},
     "spike_count_error_numbers": {"s": "r", **_COUNTS},
     "spike_count_error_packed": {"s": "r", **_COUNTS},
+    "store_float16": {"x": "r", "half": "w"},
     "surrogate_adjoint": {"g": "r", "u": "r", "y": "w"},
     "surrogate_adjoint_exact": {"g": "r", "u": "r", "y": "w"},
     "transpose_bits": {"words": "r", "by_neuron": "w"},

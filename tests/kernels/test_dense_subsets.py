@@ -6,7 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions, jit
 from cuslayer.kernels import cpu
-from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.dense import costs, subsets
 
 pytestmark = pytest.mark.cpu_only
 RNG = np.random.default_rng(15)
@@ -112,7 +112,7 @@ def test_the_choice_of_the_weight_gradient_at_its_boundary(monkeypatch):
     asked = []
     monkeypatch.setattr(subsets, "weight_adjoint", lambda x, columns, g: asked.append("weight"))
     x, g = np.zeros((400, 100), bool), np.ones((400, 2), np.float32)
-    limit = next(n for n in range(x.size + 1) if subsets.pay(n, 100, g, subsets.SORTED))
+    limit = next(n for n in range(x.size + 1) if costs.pay(n, 100, g, costs.SORTED))
     assert 0.02 * x.size < limit < 0.3 * x.size
     for count, busy in ((0, False), (limit - 1, False), (limit, True), (x.size, True)):
         x.ravel()[:] = np.arange(x.size) < count
@@ -136,7 +136,7 @@ def by_six(row, w):
 def test_each_row_is_summed_in_the_order_that_its_number_of_spikes_has(lines):
     inputs = 400
     w = RNG.standard_normal((inputs, 19), np.float32)
-    limit = subsets.busy_above(w)
+    limit = costs.busy_above(w)
     assert 0.01 * inputs < limit < 0.3 * inputs
     counts = np.array([0, 1, limit, limit + 1, inputs, limit - 1, 3 * limit])[np.arange(lines) % 7]
     x = np.array([RNG.permutation(np.arange(inputs) < count) for count in counts])
@@ -182,8 +182,8 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
 def test_the_costs_of_both_ways(lines, shape, of_spike, spike, sums):
     matrix = np.zeros(shape, np.float32)
     limit = int((sums - 5 * lines) / spike)
-    assert not subsets.pay(limit, lines, matrix, of_spike)
-    assert subsets.pay(limit + 1, lines, matrix, of_spike)
+    assert not costs.pay(limit, lines, matrix, of_spike)
+    assert costs.pay(limit + 1, lines, matrix, of_spike)
 
 
 def test_what_is_kept_for_backward():
@@ -227,8 +227,8 @@ def test_errors_past_the_caches_are_walked_in_parts_and_weights_are_not():
     """From some size on, the share of bins above which products pay depends on it for weights alone."""
 
     def share(rows, of_spike):
-        return subsets._break_even(2312, rows, 512, 4, of_spike) / (2312 * rows)
+        return costs._break_even(2312, rows, 512, 4, of_spike) / (2312 * rows)
 
     small, large = 4800, 19200  # of 10 and 39 MB
-    assert share(large, subsets.SORTED) == pytest.approx(share(small, subsets.SORTED), rel=0.02)
-    assert share(large, subsets.LISTED) < 0.7 * share(small, subsets.LISTED)
+    assert share(large, costs.SORTED) == pytest.approx(share(small, costs.SORTED), rel=0.02)
+    assert share(large, costs.LISTED) < 0.7 * share(small, costs.LISTED)

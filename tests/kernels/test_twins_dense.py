@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
+from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.product import Product
 from tests.kernels.test_twins import Array, close, dtypes, norm, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import emulator as emulator
@@ -48,13 +49,51 @@ def test_dense_of_packed_spikes(
     steps: int, samples: int, frame: tuple[int, ...], outputs: int, rate: float, dtype: str, seed: int
 ) -> None:
     x, w = train(seed, (steps, samples, *frame), rate), normal(seed, (math.prod(frame), outputs), dtype)
-    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.walk(listed(x), w))
+    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
+
+
+def of_every_activity(seed: int, frame: tuple[int, ...], w: Array) -> Array:
+    """Return a step of frames, one for each activity and number of spikes around the limit, and all spikes or none."""
+    inputs, limit = len(w), busy_above(w)
+    numbers = [limit - 1, limit, limit + 1, 0, inputs, *(inputs * rate for rate in (0.005, 0.05, 0.09, 0.15, 0.4, 0.8))]
+    rng = np.random.default_rng(seed)
+    frames = [rng.permutation(np.arange(inputs) < round(number)) for number in numbers]
+    return np.array(frames).reshape(1, len(numbers), *frame)
+
+
+def drawn_weights(seed: int, inputs: int, outputs: int, dtype: str) -> Array:
+    """Return weights of which many are 0 or -0, whose sums are 0."""
+    w, kind = normal(seed, (inputs, outputs), dtype), np.random.default_rng(seed).integers(0, 6, (inputs, 1))
+    return np.where(kind == 0, w.dtype.type(-0.0), np.where(kind == 1, w.dtype.type(0.0), w))
+
+
+# Frames of inputs less than, as many as and more than six neighbours, in lines of 34 x 2 within three words; outputs of
+# a part of a word, of a word and one more, of several blocks.
+activities = pytest.mark.parametrize(
+    ("frame", "outputs"),
+    [((inputs,), outputs) for inputs in (1, 5, 6, 7, 61) for outputs in (1, 10, 33, 512)]
+    + [((34, 34, 2), outputs) for outputs in (1, 10, 33, 512)]
+    + [((70, 33, 2), 10)],  # more words than a warp loads together
+)
+
+
+@activities
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_frame_is_summed_in_the_order_of_the_cpu(frame: tuple[int, ...], outputs: int, dtype: str) -> None:
+    w = drawn_weights(outputs, math.prod(frame), outputs, dtype)
+    x = of_every_activity(outputs, frame, w)
+    expected = cpu.dense.forward(listed(x), w)
+    same_bits(gpu.dense.forward(packed_on_host(x), w), expected)
+    quiet = x.reshape(x.shape[1], -1).sum(axis=1) <= busy_above(w)
+    others = (cpu.dense.walk(listed(x), w) != expected).any(axis=1)
+    assert not others[quiet].any()
+    assert others[~quiet].any() or math.prod(frame) < 61
 
 
 def test_frames_of_a_warp_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.dense, "_BLOCKS", 1)
     x, w = train(0, (20, 2, 45), 0.3), normal(0, (45, 7), "float32")
-    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.walk(listed(x), w))
+    same_bits(gpu.dense.forward(packed_on_host(x), w), cpu.dense.forward(listed(x), w))
 
 
 @drawn

@@ -29,6 +29,7 @@ from tests.kernels.test_twins import (
     train,
 )
 from tests.kernels.test_twins_conv import emulator as emulator
+from tests.kernels.test_twins_dense import activities, drawn_weights, of_every_activity
 from tests.support.emulator.driver import emulation
 from tests.support.packed_bits import packed_on_host
 
@@ -57,10 +58,10 @@ class Sizes(NamedTuple):
 
 
 def stored(u: Array, keep: str | None) -> Array:
-    """Return potentials as the kernel stores them: float64 becomes float16 by way of float32."""
+    """Return potentials as the kernel stores them."""
     if keep is None:
         return np.empty((0, 0), u.dtype)
-    return cpu.float16.store(u.astype(np.float32)) if keep == "float16" else u
+    return cpu.float16.store(u) if keep == "float16" else u
 
 
 def check_neuron(
@@ -76,10 +77,15 @@ def check_neuron(
     """Hold potentials and both layouts of the spikes against the CPU's, and return its potentials."""
     x = train(seed, (sizes.steps, sizes.samples, *frame), rate)
     w = normal(seed, (math.prod(frame), sizes.outputs), dtype, spiking.theta)
-    wanted = None if keep is None else np.dtype(keep if keep == "float16" else dtype)
+    return check(x, w, sizes, response, spiking, keep)
+
+
+def check(x: Array, w: Array, sizes: Sizes, response: Alpha, spiking: Spiking, keep: str | None = "real") -> Array:
+    """The same for an input and a weight."""
+    wanted = None if keep is None else np.dtype(keep if keep == "float16" else w.dtype)
     u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, response, spiking, wanted)
-    rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], math.prod(frame)))
-    potential, fired = cpu.srm.neuron(cpu.dense.walk(rows, w).reshape(sizes.by_step), response, spiking)
+    rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], len(w)))
+    potential, fired = cpu.srm.neuron(cpu.dense.forward(rows, w).reshape(sizes.by_step), response, spiking)
     same_bits(u, stored(potential, keep))
     expected = packed_on_host(fired.reshape(sizes))
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)
@@ -100,6 +106,7 @@ def check_neuron(
     kept_types,
 )
 @example(Sizes(40, 1, 3), (4500,), 0.02, "float32", 0, *SRM, None)
+@example(Sizes(9, 1, 3), (4500,), 0.5, "float32", 0, *SRM, "real")  # busy, of more words than a warp loads together
 def test_dense_neuron(
     sizes: Sizes,
     frame: tuple[int, ...],
@@ -112,6 +119,20 @@ def test_dense_neuron(
 ) -> None:
     potential = check_neuron(sizes, frame, rate, dtype, seed, response, spiking, keep)
     assert potential.shape == sizes.by_step
+
+
+@activities
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_frame_is_summed_in_the_order_of_the_cpu(
+    frame: tuple[int, ...], outputs: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 10 and 33 outputs it is gathered again when it leaves the response."""
+    if outputs in (10, 33):
+        monkeypatch.setattr(gpu_dense, "most_shared", lambda: 0)
+    w = drawn_weights(outputs, math.prod(frame), outputs, dtype)
+    x = of_every_activity(outputs, frame, w).swapaxes(0, 1)
+    potential = check(x, w, Sizes(len(x), 1, outputs), *filters(2))
+    assert potential.any()
 
 
 def test_no_steps() -> None:
@@ -176,7 +197,7 @@ def test_a_long_silence(flush: bool) -> None:
     x, w = np.zeros((600, 1, 5), bool), normal(0, (5, 3), "float32", 20)
     x[:3] = True
     neurons = Alpha(1, 2, 1, 0), Spiking(10, Alpha(-20, 1, 1, 0), 10, 0.1)
-    potential, _ = cpu.srm.neuron(cpu.dense.walk(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
+    potential, _ = cpu.srm.neuron(cpu.dense.forward(cpu.spikes.synapse_input(x[:, 0]), w), *neurons)
     g = normal(1, (600, 3), "float32") * (np.arange(600) > 590)[:, None]
     with emulation(flush):
         u, _ = gpu_dense.dense_neuron(packed_on_host(x), 600, w, *neurons, np.dtype("float32"))

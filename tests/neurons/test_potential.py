@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,12 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.kernels import cpu
+from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused.cpu import OnePass
 from cuslayer.neurons import potential
+from tests.support.emulator.driver import emulation
 
 finite = st.floats(-65504, 65504, width=32)
 
@@ -27,42 +30,75 @@ def test_rounds_as_numpy_does(numbers):
     assert cpu.float16.load(half, np.float32).tobytes() == half.astype(np.float32).tobytes()
 
 
-def in_vectors(convert, x):
-    return convert(x)
-
-
-def by_numbers(convert, x):
+def by_numbers(convert):
     """Convert so few numbers at a time that no vector is full."""
-    return np.concatenate([convert(x[k : k + 7]) for k in range(0, x.size, 7)])
+    return lambda x, *dtype: np.concatenate([convert(x[k : k + 7], *dtype) for k in range(0, x.size, 7)])
 
 
-@pytest.mark.parametrize("ways", [in_vectors, by_numbers])
-def test_every_float16_and_what_lies_between(ways):
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    every = every[np.isfinite(every)]
-    whole = ways(lambda x: cpu.float16.load(x, np.float32), every)
-    assert whole.tobytes() == every.astype(np.float32).tobytes()
-    assert ways(cpu.float16.store, whole).tobytes() == every.tobytes()
+@pytest.fixture(params=["in vectors", "by numbers", "on a GPU", "on a GPU that flushes"])
+def way(request):
+    if request.param == "in vectors":
+        yield cpu.float16
+    elif request.param == "by numbers":
+        yield SimpleNamespace(store=by_numbers(cpu.float16.store), load=by_numbers(cpu.float16.load))
+    else:
+        with emulation(flush=request.param.endswith("flushes")):
+            yield gpu.float16
+
+
+EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+EVERY = EVERY[np.isfinite(EVERY)]
+both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@both
+def test_every_float16_and_what_lies_between(way, dtype):
+    whole = way.load(EVERY, np.dtype(dtype))
+    assert whole.tobytes() == EVERY.astype(dtype).tobytes()
+    assert way.store(whole).tobytes() == EVERY.tobytes()
     middles = (whole[:-1] + whole[1:]) / 2
     middles = middles[np.abs(middles) < 65504]
-    for x in (middles, np.nextafter(middles, np.float32(np.inf)), np.nextafter(middles, np.float32(-np.inf))):
-        assert ways(cpu.float16.store, x).tobytes() == x.astype(np.float16).tobytes()
+    for x in (middles, np.nextafter(middles, dtype(np.inf)), np.nextafter(middles, dtype(-np.inf))):
+        assert way.store(x).tobytes() == x.astype(np.float16).tobytes()
 
 
-@pytest.mark.parametrize("times", [1, 9])
-def test_too_large_is_cut(times):
-    x = np.tile(np.array([65519.0, 65520.0, 1e30, -1e30], np.float32), times)
-    for kind in (np.float32, np.float64):
-        assert cpu.float16.store(x.astype(kind)).tolist() == [65504, 65504, 65504, -65504] * times
+@both
+def test_what_becomes_zero_keeps_its_sign(way, dtype):
+    """Down to the least subnormal number, which a GPU flushes."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.array([0.0, tiny, 3 * tiny, np.finfo(dtype).tiny, 1e-40, 1e-30, 2.0**-25, 1e-8] * 3, dtype)
+    for signed in (x, -x):
+        half = way.store(signed)
+        assert not half.any()
+        assert half.tobytes() == signed.astype(np.float16).tobytes()
 
 
-@pytest.mark.parametrize("times", [1, 9])
-def test_what_is_not_finite_stays_so(times):
-    x = np.tile(np.array([np.inf, -np.inf, np.nan], np.float32), times)
-    for kind in (np.float32, np.float64):
-        loaded = cpu.float16.load(cpu.float16.store(x.astype(kind)), kind)
-        assert loaded[:2].tolist() == loaded[-3:-1].tolist() == [np.inf, -np.inf]
-        assert not np.isfinite(loaded).any()
+@both
+def test_too_large_is_cut(way, dtype):
+    large = [65504.0, 65519.0, 65520.0, 1e30, np.finfo(dtype).max]
+    x = np.tile(np.array([*large, *(-one for one in large)], dtype), 4)
+    assert way.store(x).tolist() == ([65504.0] * 5 + [-65504.0] * 5) * 4
+
+
+@both
+def test_what_is_not_finite_stays_so(way, dtype):
+    x = np.tile(np.array([np.inf, -np.inf, np.nan], dtype), 9)
+    half = way.store(x)
+    assert half.reshape(9, 3)[:, :2].tolist() == [[np.inf, -np.inf]] * 9
+    assert half.tobytes() == cpu.float16.store(x).tobytes()
+    assert (np.abs(way.load(half, np.dtype(dtype))) == np.inf).all()
+
+
+@both
+def test_a_kernel_reads_every_float16(dtype):
+    code = """extern "C" __global__ void read_float16(const float16 *half, real *x, long long count)
+    {
+        GRID_STRIDE(i, count) x[i] = from_float16(half[i]);
+    }"""
+    half, x = np.append(EVERY, np.float16([np.inf, -np.inf])), np.zeros(EVERY.size + 2, dtype)
+    with emulation(flush=True):
+        cs.kernel(code, "read_float16")(half.size, half=half, x=x, count=half.size)
+    assert x.tobytes() == half.astype(dtype).tobytes()
 
 
 def step(make, x, **options):

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from cuslayer import kernels
 from cuslayer.backend import to_numpy
 from cuslayer.inspection.report.encode import block
 from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.dense import costs
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import Node, feeds
@@ -85,8 +85,7 @@ def _shifts_both_ways(stages: Sequence[Any]) -> bool:
 
 def _dense(layer: Dense, before: Shape, after: Shape) -> Connection:
     w = to_numpy(layer.effective_weight().data)
-    dense = kernels.cpu.dense
-    summed = {"sixesAbove": dense.subsets.busy_above(w), "together": dense.subsets.INPUTS}
+    summed = {"sixesAbove": costs.busy_above(w), "together": costs.INPUTS}
     return {"kind": "dense", "outputs": after[0], "weight": block(w, "f4")} | summed
 
 

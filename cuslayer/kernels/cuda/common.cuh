@@ -37,15 +37,18 @@ struct float16 {
 
 __device__ __forceinline__ float16 to_float16(real number)
 {
-    const float value = float(number);
-    const float size = fminf(fabsf(value), 65504.0f);
-    const int bits = __float_as_int(size);
+    const real size = fmin(fabs(number), real(65504));
+    const float near = float(size);
+    int bits = __float_as_int(near);
+    // Of a double that is no float: towards 0, then to odd bits, which are no tie of float16.
+    if (sizeof(real) == 8 && near != size)
+        bits = (bits - (near > size)) | 1;
     // The exponents are biased by 127 and by 15. Below 2^-14, float16 is a multiple of 2^-24, the step of float above 1/2.
     const int normal = (bits - (112 << 23) + 0xFFF + (bits >> 13 & 1)) >> 13;
-    const int small = __float_as_int(size + 0.5f) - 0x3F000000;
-    const int sign = __float_as_int(value) >> 16 & 0x8000;
-    const int finite = size < 6.103515625e-5f ? small : normal;
-    return {(unsigned short)((value - value == 0 ? finite : 0x7C00) | sign)};
+    const int small = __float_as_int(__int_as_float(bits) + 0.5f) - 0x3F000000;
+    const int sign = __float_as_int(float(number)) >> 16 & 0x8000;
+    const int finite = size < real(6.103515625e-5) ? small : normal;
+    return {(unsigned short)((number - number == 0 ? finite : 0x7C00) | sign)};
 }
 
 __device__ __forceinline__ real from_float16(float16 stored)

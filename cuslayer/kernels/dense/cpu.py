@@ -15,6 +15,7 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.jit import compiled, inlined, parallel_for
 from cuslayer.kernels.dense import subsets
+from cuslayer.kernels.dense.costs import LISTED, SORTED, busy_above, pay
 from cuslayer.kernels.dense.product import Product
 from cuslayer.kernels.dense.row_sums import KEPT_BYTES, sum_more_rows, sum_neighbours, sum_rows
 from cuslayer.kernels.host.blas import matmul
@@ -58,7 +59,7 @@ def gather_by_six(
 def add_rows(
     total: Any, begin: int, size: int, first: int, last: int, index: Any, table: Any, at: int, stride: int, limit: int
 ) -> None:
-    """Write to total the same sum, in either order; see `busy_above` of `subsets.py`."""
+    """Write to total the same sum, in either order; see `busy_above` of `costs.py`."""
     if last - first > limit:
         gather_by_six(total, begin, size, first, last, index, table, at, stride)
     else:
@@ -110,9 +111,9 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    limit = subsets.busy_above(w)
+    limit = busy_above(w)
     busy, spikes = _count_busy(x.start, limit) if x.count > limit else (0, 0)
-    if not busy or not subsets.pay(spikes, busy, w, subsets.LISTED):
+    if not busy or not pay(spikes, busy, w, LISTED):
         return _walk_first(x, w, limit)
     return look_up(x, w, limit)
 
@@ -149,7 +150,7 @@ def _walk_first(x: SpikeList, w: Array, limit: int) -> Array:
 
 
 def walk(x: SpikeList, w: Array) -> Array:
-    """Return x w by adding the row of w of each spike, four at a time, in the order of the kernels of a GPU."""
+    """Return x w by adding the row of w of each spike, four at a time, however many there are."""
     return _walk_first(x, w, _ENDLESS)
 
 
@@ -165,14 +166,14 @@ def _walk(start: Array, index: Array, table: Array, limit: int) -> Array:
 
 def has_busy_rows(x: SpikeList, w: Array) -> bool:
     """Return whether there are rows of x whose spikes `forward` adds in the order of `subsets.py`."""
-    return _count_busy(x.start, subsets.busy_above(w))[0] > 0
+    return _count_busy(x.start, busy_above(w))[0] > 0
 
 
 def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
     """Return x' g, x (rows, inputs), g (rows, outputs): for spikes, the sum of their rows of g."""
     if not isinstance(x, SpikeList):
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
-    if subsets.pay(x.count, x.shape[1], g, subsets.SORTED):
+    if pay(x.count, x.shape[1], g, SORTED):
         return subsets.weight_adjoint(x.words, x.shape[1], g)
     return walk_back(x, g)
 

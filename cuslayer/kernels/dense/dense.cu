@@ -13,7 +13,7 @@
 //   dense        | w, row of the 1st spike   |   weight        | errors, row of 1st spike  |   block: an input,
 //   warp: a      | w, row of the 2nd         |   adjoint       | errors, row of 2nd        |   128 outputs; its warps
 //   frame, 128   | ...                       |   warp: an 8th  | ...                       |   are added in shared
-//   outputs      | sum in fours              |   of an input   | sum in fours              |   memory, in their order
+//   outputs      | sum in the CPU's order    |   of an input   | sum in fours              |   memory, in their order
 //                +---------------------------+                 +---------------------------+
 //
 // dense: a warp lists the spikes of a frame (spike_list.cuh) and reads the words of its next frame meanwhile. The
@@ -44,9 +44,11 @@
 // share: they are not in step, and more rows than that are not found there. Where all inputs spike, it is 4 times as
 // fast by these numbers. To count costs each block 5 loads a thread and a barrier, for 32 samples of 300 steps.
 //
-// `dense` has no such way: its sums are the CPU's to the bit, in fours of those that spike, which a product does not
-// know. A product takes 4 instructions for each input, at its best: it would be faster where more than a quarter of the
-// inputs spike at a step, and at most 4 times as fast. Spikes of trained networks are at 1 to 6 %.
+// Busy frames: a frame of `dense` with more than `limit` spikes is summed as on the CPU, which looks the sums of the
+// subsets of six neighbouring inputs up in tables: each six first (SumsByNeighbours in spike_list.cuh). The limit depends
+// on the sizes of the layer alone: `busy_above` of costs.py. The bits of a frame are counted before they are listed: 4
+// popcounts and 5 shuffles for 4,096 inputs. A spike of a busy frame loads what another does; for 128 outputs it takes 12
+// additions and selections more, by the source, and 4 instructions to find its neighbours.
 //
 // Precision: `real` throughout; compiled without fused multiply-add, `dense` equals the CPU's to the bit. The adjoints
 // add in other orders, which do not depend on the device.
@@ -65,7 +67,7 @@ constexpr int WARPS = 8, PARTS = 8;
 template <int groups>
 __device__ __forceinline__ void add_weights(
     const unsigned *words, const real *w, real *out, long long rows, long long outputs, unsigned frame_words,
-    const Entries &entries, SpikeList<DEPTH> &spikes)
+    unsigned limit, const Entries &entries, SpikeList<DEPTH> &spikes)
 {
     const long long tiles = (outputs + groups * LANES - 1) / (groups * LANES), stride = gridDim.x / tiles * WARPS;
     const long long output = blockIdx.x % tiles * groups * LANES + threadIdx.x % LANES;
@@ -75,12 +77,10 @@ __device__ __forceinline__ void add_weights(
         const Words<DEPTH> loaded = next;
         const long long after = row + stride;
         next = Words<DEPTH>(words + after * frame_words, after < rows ? frame_words : 0, 0);
-        real total[groups] = {};
-        spikes.for_each(
-            loaded, words + row * frame_words, frame_words, 0, DEPTH * LANES, entries,
-            [&](const unsigned *list, int size) {
-                add_in_fours(total, list, size, w, outputs, output - threadIdx.x % LANES);
-            });
+        real total[groups];
+        sum_rows(
+            total, loaded, words + row * frame_words, frame_words, limit, entries, spikes, w, outputs,
+            output - threadIdx.x % LANES);
 #pragma unroll
         for (int k = 0; k < groups; ++k)
             if (output + k * LANES < outputs)
@@ -88,7 +88,8 @@ __device__ __forceinline__ void add_weights(
     }
 }
 
-extern "C" __global__ void dense(
+// As many blocks a multiprocessor as if no frame were busy.
+extern "C" __global__ __launch_bounds__(WARPS * LANES, sizeof(real) == 4 ? 4 : 3) void dense(
     const unsigned *__restrict__ words,  // (rows, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
     real *__restrict__ out,              // (rows, outputs), written
@@ -96,15 +97,16 @@ extern "C" __global__ void dense(
     long long outputs,                   // neurons of the layer
     long long lines,                     // of a frame
     long long line_words,                // words of a line
-    long long line)                      // inputs of a line
+    long long line,                      // inputs of a line
+    unsigned limit)                      // spikes of a frame above which it is busy
 {
     __shared__ SpikeList<DEPTH> spikes[WARPS];
     SpikeList<DEPTH> &mine = spikes[threadIdx.x / LANES];
     const Entries entries(line_words, line, 1);
     if (outputs <= LANES)
-        add_weights<1>(words, w, out, rows, outputs, lines * line_words, entries, mine);
+        add_weights<1>(words, w, out, rows, outputs, lines * line_words, limit, entries, mine);
     else
-        add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, entries, mine);
+        add_weights<GROUPS>(words, w, out, rows, outputs, lines * line_words, limit, entries, mine);
 }
 
 // The sum of this warp's part for `groups` groups of outputs, from `output` on. `loaded` are its first words.

@@ -15,8 +15,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from cuslayer.kernels.dense.costs import INPUTS
 from cuslayer.kernels.host.llvm import data_of
-from cuslayer.kernels.host.simd import INPUTS
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, Rows, generate_cases, vectors_of
 
 _INDEX, _SHORT = ir.IntType(64), ir.IntType(32)

@@ -1,4 +1,5 @@
-// Lists of the spikes among packed bits, and sums over them in the order of the CPU's `gather` (kernels/dense/cpu.py).
+// Lists of the spikes among packed bits, and sums over them in the CPU's two orders: `gather` and `gather_by_six` of
+// kernels/dense/cpu.py.
 //
 // A warp lists the bits of 32 or 128 words, then all its lanes walk the list, each for outputs of its own: the warp
 // does not diverge, however the spikes lie. A lane counts the bits of its words; place p of the list is filled by lane
@@ -51,6 +52,28 @@ struct Words {
             word[i] = at + LANES * i < count ? mine[LANES * i] : 0;
     }
 };
+
+// Whether more than `limit` of the bits in `count` words are 1; `loaded` are the first words. All lanes of a warp call
+// it together.
+template <int depth>
+__device__ __forceinline__ bool are_many(
+    const Words<depth> &loaded, const unsigned *words, unsigned count, unsigned limit)
+{
+    unsigned bits = 0;
+#pragma unroll
+    for (int i = 0; i < depth; ++i)
+        bits += __popc(loaded.word[i]);
+    for (unsigned at = depth * LANES; at < count; at += depth * LANES) {
+        const Words<depth> more(words, count, at);
+#pragma unroll
+        for (int i = 0; i < depth; ++i)
+            bits += __popc(more.word[i]);
+    }
+#pragma unroll
+    for (int distance = LANES / 2; distance > 0; distance /= 2)
+        bits += __shfl_xor_sync(ALL_LANES, bits, distance);
+    return bits > limit;
+}
 
 // The place of bit number `bit` of a word, counted from 0 over those that are 1. The first way takes 5 instructions for
 // each bit before it, the second 30, and all lanes of a warp wait for the one that takes longest.
@@ -233,4 +256,67 @@ __device__ __forceinline__ void add_in_fours(
         add_rows<groups, true>(total, list, size, table + column + lane, columns, 0);
     else
         add_rows<groups, false>(total, list, size, table + column + lane, columns, int(left) - lane);
+}
+
+// The neighbouring inputs whose rows are added to each other first where a frame is busy: INPUTS of costs.py.
+constexpr unsigned NEIGHBOURS = 6;
+
+// The sums of a lane over the spikes of a busy frame, one for each of its columns, 32 apart.
+template <int groups>
+struct SumsByNeighbours {
+    real total[groups] = {};
+    real some[groups] = {};  // over the neighbours of the last spike
+    unsigned last = 0;       // the number of these neighbours
+
+    // Adds the rows of a list, as add_in_fours does. A sum that began at 0 is never -0, so to add 0 does not change it.
+    template <bool all>
+    __device__ __forceinline__ void add(
+        const unsigned *list, int size, const real *first, unsigned columns, int count)
+    {
+#pragma unroll (4 / groups)
+        for (int e = 0; e < size; ++e) {
+            const unsigned entry = list[e], neighbours = entry / NEIGHBOURS;
+            const bool others = neighbours != last;
+            real row[groups];
+            read_columns<groups, all>(row, first + (unsigned long long)entry * columns, count);
+#pragma unroll
+            for (int k = 0; k < groups; ++k) {
+                total[k] += others ? some[k] : real(0);
+                some[k] = others ? row[k] : some[k] + row[k];
+            }
+            last = neighbours;
+        }
+    }
+};
+
+// Sets the totals of a lane, one for each of its columns, 32 apart, to the sums of the rows that the bits in `count`
+// words of a frame stand for, in the CPU's order: by neighbours if there are more than `limit`, else in fours. `loaded`
+// are the first words; for the others see for_each and add_in_fours.
+template <int groups, int depth>
+__device__ __forceinline__ void sum_rows(
+    real (&total)[groups], const Words<depth> &loaded, const unsigned *words, unsigned count, unsigned limit,
+    const Entries &entries, SpikeList<depth> &spikes, const real *table, long long columns, long long column)
+{
+    if (are_many(loaded, words, count, limit)) {
+        SumsByNeighbours<groups> sums;
+        const long long left = columns - column;
+        const real *const first = table + column + threadIdx.x % LANES;
+        spikes.for_each(
+            loaded, words, count, 0, depth * LANES, entries, [&](const unsigned *list, int size) {
+                if (left >= groups * LANES)
+                    sums.template add<true>(list, size, first, columns, 0);
+                else
+                    sums.template add<false>(list, size, first, columns, int(left) - int(threadIdx.x % LANES));
+            });
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] = sums.total[k] + sums.some[k];
+    } else {
+#pragma unroll
+        for (int k = 0; k < groups; ++k)
+            total[k] = 0;
+        spikes.for_each(
+            loaded, words, count, 0, depth * LANES, entries,
+            [&](const unsigned *list, int size) { add_in_fours(total, list, size, table, columns, column); });
+    }
 }

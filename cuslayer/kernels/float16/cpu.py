@@ -45,12 +45,16 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
     for j in range(0, whole, HALVES):
         encode_vector(numbers, j, out, j)
     for j in range(whole, last - first):
-        number = np.float32(numbers[j])
+        number = numbers[j]
         size = min(abs(number), _LARGEST)
-        bits = bits_of_float(size)
+        near = np.float32(size)
+        bits = bits_of_float(near)
+        if near != size:
+            # Of a float64 that is no float32: towards 0, then to odd bits, which are no tie of float16.
+            bits = np.int32((bits - _ONE if near > size else bits) | _ONE)
         normal = (bits - _BIAS + _UNDER_HALF + ((bits >> _DROPPED) & _ONE)) >> _DROPPED
-        small = bits_of_float(size + _HALF) - _HALF_BITS
-        sign = (bits_of_float(number) >> _TO_SIGN) & _SIGN
+        small = bits_of_float(float_of_bits(bits) + _HALF) - _HALF_BITS
+        sign = (bits_of_float(np.float32(number)) >> _TO_SIGN) & _SIGN
         finite = small if size < _SUBNORMAL else normal
         out[j] = (finite if abs(number) < _UNBOUNDED else _INFINITY) | sign
 
@@ -72,8 +76,6 @@ def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
 
 def store(x: Array) -> Array:
     """Return x, float32 or float64, as float16."""
-    if x.dtype != np.float32:
-        return np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), x).astype(np.float16)
     half = empty(x.shape, np.float16)
     parallel_for(encode_bits, x.size, x.reshape(-1), half.reshape(-1).view(np.uint16), grain=_GRAIN)
     return half

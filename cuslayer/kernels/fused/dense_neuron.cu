@@ -130,7 +130,7 @@ __device__ __forceinline__ unsigned spikes_from(const unsigned *words, long long
 template <int groups>
 __device__ __forceinline__ void gather(
     Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
-    const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
+    unsigned limit, const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
 {
     const int this_chunk = frames.chunk;
     while (frames.chunk == this_chunk) {
@@ -140,10 +140,9 @@ __device__ __forceinline__ void gather(
         frames.advance(warps);
         const unsigned *const after = frames.next();
         next = Words<DEPTH>(after, after ? frames.frame_words : 0, 0);
-        real total[groups] = {};
-        spikes.for_each(
-            loaded, frame, frame ? frames.frame_words : 0, 0, DEPTH * LANES, entries,
-            [&](const unsigned *list, int size) { add_in_fours(total, list, size, w, outputs, output); });
+        real total[groups];
+        sum_rows(
+            total, loaded, frame, frame ? frames.frame_words : 0, limit, entries, spikes, w, outputs, output);
 #pragma unroll
         for (int k = 0; k < groups; ++k)
             to[k * CHUNK * LANES + threadIdx.x % LANES] = total[k];
@@ -163,6 +162,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     long long lines,                     // of a frame of the input
     long long line_words,                // words of a line
     long long line,                      // inputs of a line
+    unsigned limit,                      // spikes of a frame above which it is busy
     int groups,                          // groups of 32 outputs of a block, 1 or GROUPS
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
@@ -213,10 +213,11 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     for (int c = 0; c <= time_words; ++c) {
         if (warp >= walkers && c < time_words && frames.chunk == c) {
             if (groups == 1)
-                gather<1>(frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                gather<1>(
+                    frames, next, chunk(c), w, outputs, tile * LANES, limit, entries, lists[warp - walkers], gatherers);
             else
                 gather<GROUPS>(
-                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, outputs, tile * LANES, limit, entries, lists[warp - walkers], gatherers);
         }
         if (walks && c > 0) {
             const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;

@@ -11,6 +11,7 @@ from cuslayer.kernels.constants import Alpha, Spiking
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import adjoint_constants, contiguous, empty, most_shared, neuron_constants
+from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.product import Product, narrow
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 
@@ -102,6 +103,7 @@ def dense_neuron(
         lines=x.lines,
         line_words=x.words.shape[2],
         line=x.line,
+        limit=busy_above(w),
         groups=block.groups,
         together=block.together,
         again=block.again,

@@ -18,9 +18,9 @@ from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv.cpu import forward as conv
 from cuslayer.kernels.conv.spikes import CHUNK, Maps, Where, rows_of, weigh, where
+from cuslayer.kernels.dense.costs import busy_above
 from cuslayer.kernels.dense.cpu import add_rows, has_busy_rows
 from cuslayer.kernels.dense.cpu import forward as dense
-from cuslayer.kernels.dense.subsets import busy_above
 from cuslayer.kernels.fused.conv_pool import Tiles, _pool, _tiles
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.tiles import copy

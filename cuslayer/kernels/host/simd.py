@@ -12,11 +12,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from cuslayer.kernels.dense.costs import INPUTS, TABLES
 from cuslayer.kernels.host.llvm import data_of, splat, vector_at
 
 VECTOR_BYTES = 64
-# Tables that one word of codes, a byte each, looks up; and the inputs whose subsets a table has.
-TABLES, INPUTS = 6, 6
 _I64 = ir.IntType(64)
 
 
