@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.hdf5.chunks import Chunk, Grid, indexed_chunks, tree_chunks
-from cuslayer.hdf5.filters import decode, filters_of
+from cuslayer.hdf5.filters import Decoder, filters_of
 from cuslayer.hdf5.header import messages, root_address
 from cuslayer.hdf5.links import is_group, members
 from cuslayer.hdf5.source import NOWHERE, Cursor, Damaged, Source
@@ -20,6 +20,11 @@ _EXTERNAL, _LAYOUT, _FILTERS = 0x07, 0x08, 0x0B
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
 # Bytes of a chunk that are decoded at a time in any file; a chunk may be larger than its data set.
 _LARGEST_CHUNK = 1 << 23
+# The chunks of larger data sets may have so many times the bytes of the data set, or of the file.
+_MOST_TIMES = 8
+# Chunks that h5py decodes, which takes as long for one element as for thousands: so many in any file, and one more for
+# each so many bytes of it.
+_FEW_CHUNKS, _CHUNK_BYTES = 1024, 1024
 # Elements that are read at a time from a data set without chunks.
 _BLOCK = 1 << 16
 
@@ -191,6 +196,12 @@ class Dataset:
 
     def _chunked(self, grid: Grid) -> Iterator[tuple[tuple[int, ...], npt.NDArray[Any]]]:
         missing = math.prod(grid.counts)
+        decoder = Decoder(self._op, self._filters, math.prod(grid.shape), self.type.dtype)
+        size = self._source.size
+        slow = decoder.needs_library and missing > _FEW_CHUNKS + size // _CHUNK_BYTES
+        if slow or missing * grid.size > max(_LARGEST_CHUNK, _MOST_TIMES * max(self.nbytes, size)):
+            got = f"{missing} chunks of {grid.size} bytes in a file of {size}"
+            raise Damaged(f"{self.name} has {got}; fewer and larger chunks are read")
         seen: set[tuple[int, ...]] = set()
         for chunk in self._chunks:
             inside = all(a % side == 0 for a, side in zip(chunk.start, grid.shape, strict=True))
@@ -203,9 +214,7 @@ class Dataset:
             if not self._filters and chunk.size != grid.size:
                 raise Damaged(f"{self.name} has a chunk of {chunk.size} bytes, its elements need {grid.size}")
             raw = self._source.data(chunk.address, chunk.size)
-            elements = math.prod(grid.shape)
-            raw = decode(self._op, raw, self._filters, chunk.mask, elements, self.type.dtype)
-            values = np.frombuffer(raw, self.type.dtype).reshape(grid.shape)
+            values = np.frombuffer(decoder.decode(raw, chunk.mask), self.type.dtype).reshape(grid.shape)
             yield chunk.start, values[tuple(slice(n - a) for a, n in zip(chunk.start, self.shape, strict=True))]
         if missing:
             raise Damaged(f"must hold all of {self.name}, a part is missing")

@@ -212,3 +212,21 @@ def test_types_that_do_not_fit_raise():
         bands(np.zeros(9), duration=0)
     with refuses("Bands: duration must be a number, got str", TypeError):
         bands(np.zeros(9), duration="1 s")
+
+
+@pytest.mark.parametrize(
+    ("rate", "dt", "samples", "steps"),
+    [
+        # samples / (rate * dt / 1000) is a little more than whole.
+        (44100, 0.7, 3087, 100),
+        (44100, 2.3, 30429, 300),
+        (16000, 2.3, 3680, 100),
+        (8000, 0.7, 5600, 1000),
+        (1e4 / 3, 2.3, 23, 3),
+        (192000, 100.0, 57600, 3),
+    ],
+)
+def test_a_wave_of_whole_steps_has_no_step_more(rate, dt, samples, steps):
+    bands = Bands(rate, channels=4, dt=dt)
+    assert [bands.steps(samples + i) for i in (-1, 0, 1)] == [steps, steps, steps + 1]
+    assert bands(np.ones(samples)).shape == (steps, 4)

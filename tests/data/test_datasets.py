@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cuslayer.data import NMNIST, EventFolder, Events, open_folder, write_events
+from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
 from cuslayer.data.formats import FORMATS
 
 SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
@@ -222,6 +222,19 @@ def test_the_small_nmnist_opens():
     assert (len(train), len(test), train.classes, test.classes) == (1000, 100, 10, 10)
     assert train.labels[:3].tolist() == [5, 0, 4]
     assert len(test[0][0]) > 1000
+
+
+def test_a_subset_of_a_folder_has_its_own_recordings(tmp_path):
+    """One by one, and in batches, which are binned from the bytes of the files."""
+    data = EventFolder(folder_of(tmp_path, train="".join(f"{n} {n % 3}\n" for n in range(8))), tmp_path / "train.txt")
+    chosen = [5, 2, 7, 2]
+    for part in (Subset(data, chosen), Subset(Subset(data, [2, 7, 5]), [2, 0, 1, 0])):
+        assert [part[i] for i in range(4)] == [(recording(number), number % 3) for number in chosen]
+        assert [part.where(i) for i in range(4)] == [f"{tmp_path}/{number}.bs2" for number in chosen]
+        x, labels = Loader(part, 4, steps=5)[0]
+        assert labels.tolist() == [number % 3 for number in chosen]
+        for i, number in enumerate(chosen):
+            assert (x[:, i] == recording(number).to_spikes(data.shape, 5)).all()
 
 
 def test_nmnist_is_sorted_by_name(tmp_path, monkeypatch):

@@ -59,6 +59,24 @@ def test_columns_of_every_layout(version, options, size):
         assert (found.read() == x).all()
 
 
+@pytest.mark.parametrize("compression", ["gzip", "lzf"])
+@pytest.mark.parametrize("mask", range(8))
+def test_filters_that_a_chunk_leaves_out(compression, mask):
+    """Bit i of a chunk's mask leaves out filter i, in the order of writing."""
+    x, y = np.arange(100, dtype="<i4"), np.arange(100, dtype="<i4") // 9
+    every = ("shuffle", True), ("compression", compression), ("fletcher32", True)
+    raw, file = written()
+    with file:
+        some = {name: value for i, (name, value) in enumerate(every) if not mask >> i & 1}
+        chunk = file.create_dataset("some", data=x, chunks=(100,), **some).id.read_direct_chunk((0,))
+        # The chunk beside has every filter.
+        both = file.create_dataset("x", (200,), x.dtype, chunks=(100,), **dict(every))
+        both.id.write_direct_chunk((0,), chunk[1], chunk[0] << 1 | mask)
+        both[100:] = y
+        assert (both[:100] == x).all()
+    assert root(raw).get("x").read().tolist() == [*x, *y]
+
+
 @pytest.mark.parametrize("size", [70, 1100, 3000])
 def test_arrays_of_many_chunks_in_pages(size):
     """Fixed and extensible arrays of more than 1024 chunks are in pages, of which some may not be there."""
