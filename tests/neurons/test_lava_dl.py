@@ -43,11 +43,11 @@ def test_constants_are_rounded_as_lava_dl_rounds_them():
 def test_constants_of_which_nothing_is_left(kind):
     name, given = ("CUBA" if kind == "cuba" else "AdaptiveLIF"), FIGURES[kind]["parameters"]
     for threshold in (0.0, 0.015):
-        with pytest.raises(ValueError, match=f"^{name}: threshold must be at least 1/64, .* got {threshold:g}$"):
+        with pytest.raises(ValueError, match=rf"^{name}: threshold must be at least 1/64, .* got {threshold:g}$"):
             NEURONS[kind](**given | {"threshold": threshold})
-    with pytest.raises(ValueError, match=f"^{name}: threshold must not be negative"):
+    with pytest.raises(ValueError, match=rf"^{name}: threshold must not be negative"):
         NEURONS[kind](**given | {"threshold": -1.0})
-    with pytest.raises(ValueError, match="^AdaptiveLIF: threshold_step must not be negative"):
+    with pytest.raises(ValueError, match=r"^AdaptiveLIF: threshold_step must not be negative"):
         cs.AdaptiveLIF.of_decays(**FIGURES["alif"]["parameters"] | {"threshold_step": -0.01})
 
 
