@@ -14,7 +14,7 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.adaptive.constants import AdaptiveSpiking
 from cuslayer.kernels.recurrent.constants import AdaptiveProgram
 from cuslayer.neurons.base import Names, StepByStep
-from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column, sampled, tau_of_decay
+from cuslayer.neurons.dynamics import NAMED, Dynamic, States, in_64ths, of_constants, per_column, sampled, tau_of_decay
 from cuslayer.neurons.potential import save_for_backward
 from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, grad_enabled
 
@@ -175,15 +175,15 @@ class AdaptiveLIF(Dynamic):
         dt: float = 1.0,
         **options: Any,
     ) -> AdaptiveLIF:
-        """Return the neuron with the constants of lava-dl's ALIF; states are not rounded, see `CUBA.of_decays`.
+        """Return the neuron with the constants of lava-dl's ALIF, rounded as there; see `CUBA.of_decays` for states.
 
         Args:
-            threshold: theta.
-            threshold_step: rise.
-            current_decay: the share of the current that decays in a step, between 0 and 1.
-            voltage_decay: that of the voltage.
-            threshold_decay: that of the threshold's rise.
-            refractory_decay: that of the refractory state.
+            threshold: theta; what is over a multiple of 1/64 is dropped.
+            threshold_step: rise, the same.
+            current_decay: the share of the current that decays in a step, between 0 and 1; rounded to 4096ths.
+            voltage_decay: the share of the voltage, the same.
+            threshold_decay: the share of the threshold's rise, the same.
+            refractory_decay: the share of the refractory state, the same.
             dt: the step, ms.
             options: other arguments of `AdaptiveLIF`.
 
@@ -191,14 +191,15 @@ class AdaptiveLIF(Dynamic):
             ValueError: a decay is not between 0 and 1, or a constant is out of its range.
 
         >>> AdaptiveLIF.of_decays(1.25, 0.2, 0.25, 0.03, 0.25, 0.5).rise
-        0.2
+        0.1875
         """
         decays = {
             **{"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)},
             **{"tau_theta": ("threshold_decay", threshold_decay), "tau_ref": ("refractory_decay", refractory_decay)},
         }
         taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
-        return cls(theta=threshold, rise=threshold_step, dt=dt, **taus, **options)
+        theta = in_64ths(cls.__name__, "threshold", threshold, least=1)
+        return cls(theta=theta, rise=in_64ths(cls.__name__, "threshold_step", threshold_step), dt=dt, **taus, **options)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
-from cuslayer.neurons.dynamics import NAMED, tau_of_decay
+from cuslayer.neurons.dynamics import NAMED, in_64ths, tau_of_decay
 from cuslayer.neurons.leaky import Leaky
 
 
@@ -72,14 +74,16 @@ class CUBA(Leaky):
     def of_decays(
         cls, threshold: float, current_decay: Any, voltage_decay: Any, *, dt: float = 1.0, **options: Any
     ) -> CUBA:
-        """Return the neuron with the constants of lava-dl's CUBA.
+        """Return the neuron with the constants of lava-dl's CUBA, rounded as there for its default scale.
 
-        lava-dl rounds states to 4096ths of its default scale; here they are not rounded.
+        lava-dl also drops what is under 1/4096 of its states at each step; here states are not rounded. So a voltage
+        within some 4096ths of the threshold may cross it here and not there.
 
         Args:
-            threshold: theta.
-            current_decay: the share of the current that decays in a step, between 0 and 1.
-            voltage_decay: that of the voltage.
+            threshold: what is over a multiple of 1/64 is dropped. A spike needs more than this: theta is the float32
+                number next above it.
+            current_decay: the share of the current that decays in a step, between 0 and 1; rounded to 4096ths.
+            voltage_decay: the share of the voltage, the same.
             dt: the step, ms, in which time constants are given; any, as lava-dl has none.
             options: other arguments of `CUBA`.
 
@@ -87,11 +91,12 @@ class CUBA(Leaky):
             ValueError: a decay is not between 0 and 1, or a constant is out of its range.
 
         >>> CUBA.of_decays(1.25, 0.25, 0.03)
-        CUBA(tau_i=3.47606, tau_v=32.8308, theta=1.25)
+        CUBA(tau_i=3.47606, tau_v=32.7983, theta=1.25)
         """
         decays = {"tau_i": ("current_decay", current_decay), "tau_v": ("voltage_decay", voltage_decay)}
         taus = {name: tau_of_decay(cls.__name__, *decay, dt) for name, decay in decays.items()}
-        return cls(theta=threshold, dt=dt, **taus, **options)
+        above = np.nextafter(np.float32(in_64ths(cls.__name__, "threshold", threshold, least=1)), np.float32(np.inf))
+        return cls(theta=float(above), dt=dt, **taus, **options)
 
     def _keeps(self) -> tuple[Any, Any]:
         return self.keep("tau_i"), self.keep("tau_v")

@@ -288,14 +288,30 @@ class Dynamic(Neuron):
 def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
     """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
 
+    lava-dl rounds a decay to 4096ths, half to even.
+
     Raises:
-        ValueError: a decay is not between 0 and 1.
+        ValueError: a decay, so rounded, is not between 0 and 1.
     """
-    values = np.asarray(decay, np.float64)
+    values = np.rint(np.asarray(4096.0 * np.asarray(decay, np.float64), np.float32)).astype(np.float64) / 4096.0
     if not ((values > 0) & (values < 1)).all():
-        raise ValueError(f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}")
+        raise ValueError(
+            f"{op}: {name} must be between 0 and 1, got {check.one_line(decay)}, which lava-dl rounds to 4096ths"
+        )
     found = -dt / np.log1p(-values)
     return float(found) if values.ndim == 0 else found
+
+
+def in_64ths(op: str, name: str, given: float, least: int = 0) -> float:
+    """Return a constant as lava-dl takes it, without what is over a multiple of 1/64.
+
+    Raises:
+        ValueError: fewer 64ths than the least are left.
+    """
+    count = int(64.0 * check.not_negative(op, name, given))
+    if count < least:
+        raise ValueError(f"{op}: {name} must be at least {least}/64, as lava-dl counts in 64ths, got {given:g}")
+    return count / 64.0
 
 
 def to_array(keep: Any) -> Array:
