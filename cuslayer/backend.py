@@ -6,7 +6,6 @@ The only module that imports CuPy, after it has found a CUDA driver. CuPy is not
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import socket
 import sys
@@ -394,23 +393,6 @@ class Setting(Generic[T]):
             yield
         finally:
             self._local.value = before
-
-
-# While a network is read from a file: how many elements the arrays that its parts make may still have, in a list.
-elements_left: Setting[list[int] | None] = Setting(None)
-
-
-def count_elements(op: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if an array of a shape, which is about to be made, is more than the file that is read allows.
-
-    All arrays of a file count together, so that a small file cannot take much memory.
-    """
-    left, count = elements_left.get(), math.prod(shape)
-    if left is None:
-        return
-    if count > left[0]:
-        raise ValueError(f"{op}: a parameter of shape {shape} is larger than the arrays of its file")
-    left[0] -= count
 
 
 _capturing = Setting(False)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import Array, count_elements, namespace
-from cuslayer.kernels.host.available import available_memory, in_words
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.host.available import available_memory, count_elements, in_words
 
 
 class Window(NamedTuple):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cuslayer import check, instead
-from cuslayer.backend import Array, count_elements, generator, to_device, to_numpy
+from cuslayer.backend import Array, generator, to_device, to_numpy
+from cuslayer.kernels.host.available import count_elements
 from cuslayer.neurons.streamed import Remembering
 from cuslayer.parameter import Bounded
 from cuslayer.tape import Tensor, as_tensor

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check, instead, kernels
-from cuslayer.backend import Array, count_elements
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
+from cuslayer.kernels.host.available import count_elements
 from cuslayer.layers.base import Hooked, Shape, WeightHooks, changed_options
 from cuslayer.layers.weighted_pool import weighted_pool, weighted_unpool
 from cuslayer.layers.window import Pair, Sliding, check_frames

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cuslayer import check, kernels
-from cuslayer.backend import Array, count_elements, namespace
+from cuslayer.backend import Array, namespace
+from cuslayer.kernels.host.available import count_elements
 from cuslayer.kernels.resonate.constants import ComplexReset, ResonantSpiking
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, Dynamic, States, of_constants, per_column

@@ -11,6 +11,7 @@ from typing import Any
 
 from cuslayer import backend, check
 from cuslayer.archive import Archive, Refused, open_archive, write_archive
+from cuslayer.kernels.host.available import elements_left
 from cuslayer.layers import Layer
 from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import is_neuron
@@ -32,8 +33,9 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
 
     Layers and neurons of your own are saved too, by the name of their class and the arguments of its constructor. These
     must be attributes of the same names, as in a dataclass; otherwise the class defines ``saved_options()``, which
-    returns them as a dictionary. Tensors and arrays that are attributes are saved with them. Functions, as stages or
-    weight hooks, are saved by name; a lambda has none, so use ``functools.partial(cs.quantize, step=2)``.
+    returns them as a dictionary. Tensors and arrays that are attributes are saved with them, if the constructor makes
+    some of the same shapes there. Functions, as stages or weight hooks, are saved by name; a lambda has none, so use
+    ``functools.partial(cs.quantize, step=2)``. Of methods, a file holds ``psp`` and ``spike`` of the library's neurons.
 
     Args:
         net: a network, a layer or a neuron.
@@ -41,7 +43,8 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TypeError: net is none of these, or a part of it cannot be saved; no file is written then.
-        ValueError: the file cannot be written, or the network could not be made anew from it.
+        ValueError: the file cannot be written, the network could not be made anew from it, or a tensor holds NaN or an
+            infinity.
 
     >>> import tempfile
     >>> from cuslayer.network import Network
@@ -81,8 +84,8 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
         classes: your own classes and functions that are in the file, or a dictionary of them by name.
 
     Raises:
-        ValueError: the file is missing, damaged, of a newer version or none that `save` wrote; or a class is in it that
-            is not given.
+        ValueError: the file is missing, damaged, of a newer version or none that `save` wrote; a class is in it that is
+            not given; or a number in a tensor is not finite.
         TypeError: classes are not classes or functions.
 
     >>> load("no/such.npz")
@@ -96,7 +99,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
         arrays = Arrays(archive.names, archive.header, archive.read)
         left = [_PLACES * path.stat().st_size // 4]
         try:
-            with backend.preserved_generator(), backend.elements_left.set(left):
+            with backend.preserved_generator(), elements_left.set(left):
                 return Rebuilt(about, arrays, own).root
         except Refused as problem:
             raise ValueError(f"load: {path} {_shown(problem)}") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuslayer import backend
+from cuslayer.kernels.host.available import elements_left
 from cuslayer.network.network import Network
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config
@@ -77,7 +78,7 @@ def load_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         summary.record.check_config("load_run", folder, free=PATHS, of=of)
     # A network of more weights than the checkpoint has bytes cannot be its own.
     try:
-        with backend.preserved_generator(), backend.elements_left.set([file.stat().st_size]):
+        with backend.preserved_generator(), elements_left.set([file.stat().st_size]):
             net = config.network()
     except ValueError as problem:
         raise ValueError(f"load_run: {folder / CONFIG}: {problem}") from None

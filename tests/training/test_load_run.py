@@ -125,9 +125,7 @@ def test_a_configuration_of_a_larger_network(config, tmp_path):
     net = config.network()
     Checkpoint.of(0, net, cs.SGD(net.parameters())).save(tmp_path / "checkpoint.npz")
     (tmp_path / "config.yaml").write_text(replace(config, layers=(*config.layers, Word("2000000"))).to_yaml())
-    with pytest.raises(
-        ValueError, match=r"^load_run: .*config\.yaml: Dense: a parameter of shape \(3, 2000000\)"
-    ):
+    with pytest.raises(ValueError, match=r"^load_run: .*config\.yaml: Dense: a parameter of shape \(3, 2000000\)"):
         load_run(tmp_path)
 
 

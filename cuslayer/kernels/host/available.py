@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
+
+from cuslayer.backend import Setting
 
 _MEMORY = Path("/proc/meminfo")
 _OWN = Path("/proc/self/statm")
@@ -17,6 +20,23 @@ _GROUPS = (
         for name in ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
     ),
 )
+
+
+# While a network is read from a file: how many elements the arrays that its parts make may still have, in a list.
+elements_left: Setting[list[int] | None] = Setting(None)
+
+
+def count_elements(op: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if an array of a shape, which is about to be made, is more than the file that is read allows.
+
+    All arrays of a file count together, so that a small file cannot take much memory.
+    """
+    left, count = elements_left.get(), math.prod(shape)
+    if left is None:
+        return
+    if count > left[0]:
+        raise ValueError(f"{op}: a parameter of shape {shape} is larger than the arrays of its file")
+    left[0] -= count
 
 
 def available_memory() -> int | None:
