@@ -14,7 +14,6 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fuzzing.readers import Reader
 

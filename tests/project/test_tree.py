@@ -165,7 +165,7 @@ def test_no_file_is_long():
     for folder in ("cuslayer", "tests", "examples", "benchmarks"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in suffixes:
-                assert len(path.read_text().splitlines()) <= 400, path
+                assert len(path.read_text().splitlines()) <= 600, path
 
 
 def test_public_names_have_docstrings():
