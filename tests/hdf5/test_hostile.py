@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import tracemalloc
 
 import h5py
@@ -15,24 +14,27 @@ import cuslayer as cs
 from cuslayer.data import Events, read_events, write_events
 from cuslayer.hdf5 import Damaged, open_root, source
 from cuslayer.hdf5.source import NOWHERE, Cursor
+from tests.support.effort import at_most
 
 COLUMNS = ("x", "y", "p", "t")
 
 
+# Of functions, to refuse a file: many times what is needed, and far less than what the file asks for.
+CALLS = 300_000
+
+
 @pytest.fixture
 def refused(tmp_path):
-    """Check that `read_events` refuses a file with a message, in a second and 64 MB."""
+    """Check that `read_events` refuses a file with a message, with little work and 64 MB."""
 
     def refused(message, path=tmp_path / "a.h5", reader=read_events):
         tracemalloc.start()
-        start = time.process_time()
         try:
-            with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            with pytest.raises(ValueError, match=re.escape(message)) as caught, at_most(CALLS):
                 reader(path)
             assert tracemalloc.get_traced_memory()[1] < 64 << 20
         finally:
             tracemalloc.stop()
-        assert time.process_time() - start < 1
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -183,10 +185,8 @@ def test_structures_in_a_circle_end(monkeypatch):
     content[target : target + 32] = content[place : place + 32]
     for number in range(6):
         content[target + 32 * number : target + 32 * number + 24] = content[place : place + 24]
-    start = time.process_time()
-    with pytest.raises(Damaged):
+    with pytest.raises(Damaged), at_most(CALLS):
         open_root("test", io.BytesIO(content), len(content)).get("g")
-    assert time.process_time() - start < 1
 
 
 def test_metadata_has_a_budget():

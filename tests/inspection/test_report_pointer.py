@@ -41,6 +41,9 @@ SCALES = {
 }
 
 
+REACH = 7  # pixels
+
+
 class Page:
     """A page in a browser, with the places of its spikes."""
 
@@ -180,6 +183,19 @@ def test_after_a_zoom_the_visible_spikes_are_found(opened):
     assert page.found(centres[cut] + (0.3 * across, 0)) == [[page.text(2, n, 20), [2, n, 20]] for n in neurons[cut]]
 
 
+def test_a_spike_out_of_sight_is_not_found(opened):
+    page = opened("cnn")
+    page.there.run("Plotly.relayout($('rasters'), { 'xaxis.range': [20.6, 88], 'yaxis3.range': [30.6, 90] }); 0")
+    neurons, steps, _ = page.places(2)
+    left, across, top, down = page.scroll(2)
+    assert 0.7 * across < REACH  # from the edge of the plot to the centre of step 20
+    before = [[left + 20.7 * across, top + n * down] for n in neurons[(steps == 20) & (neurons > 30) & (neurons < 90)]]
+    below = [[left + t * across, top + 30.7 * down] for t in steps[(neurons == 30) & (steps > 20) & (steps < 88)]]
+    assert min(len(before), len(below)) > 3
+    found = [spike for _, spike in page.found([*before, *below])]
+    assert all(neuron > 30 and step > 20 for _, neuron, step in found)
+
+
 def test_a_place_without_a_spike_is_its_neuron_and_time(opened):
     page = opened("few")
     left, across, top, down = page.scroll(0)
@@ -189,7 +205,8 @@ def test_a_place_without_a_spike_is_its_neuron_and_time(opened):
     step = 20 + round(7.1 / across)
     assert page.found([(spike[0] + 7.1, spike[1])]) == [[f"no spike: {step} ms, neuron 1", [0, 1, step]]]
     assert page.found([(left + 50 * across, top + 2 * down)]) == [["no spike: 50 ms, neuron 2", [0, 2, 50]]]
-    assert page.found([(left - 20, top), (left + 50 * across, top + 40)]) == [["", None]] * 2, "beside the plot"
+    beside = [(left - 20, top), (left + 50 * across, top + 40), (left + 50 * across, top - 0.5 * down + 3)]
+    assert page.found(beside) == [["", None]] * 3
     shown = page.click(left + 50 * across, top + 2 * down)
     assert shown == [0, 2, 50]
 
@@ -285,7 +302,8 @@ def test_plots_follow_the_window(opened, name):
         fits = (
             "['rasters', 'traces'].map($).every((node) => { const [svg, box, { width }] ="
             "[node.querySelector('.main-svg'), node, node.parentElement].map((each) => each.getBoundingClientRect());"
-            "return Math.abs(svg.width - width) <= 1 && Math.abs(box.width - width) <= 1 && svg.height === box.height; })"
+            "const near = (a, b) => Math.abs(a - b) <= 1;"
+            "return near(svg.width, width) && near(box.width, width) && svg.height === box.height; })"
         )
         assert there.wait(fits)
         assert there.run("document.documentElement.scrollWidth") <= width

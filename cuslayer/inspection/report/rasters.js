@@ -56,7 +56,7 @@ const pixels = (axis) => [axis._offset + axis.l2p(0), axis.l2p(1) - axis.l2p(0)]
 // it, and as `fired` whether it is a spike: one at the edge is found from outside of the plot.
 function plot(node, traces, layout, find) {
   const first = !node.data;
-  Plotly.react(node, traces, { width: node.clientWidth || undefined, ...layout }, { displayModeBar: false });
+  Plotly.react(node, traces, layout, { displayModeBar: false });
   if (!first) return;
   widths.observe(node);
   follow(node, (point) => {
