@@ -177,7 +177,7 @@ def opened(repeats: int) -> float:
     x = np.random.default_rng(0).random((1000, 1, 2000)) < 0.6
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         page = cs.report(net, x, Path(folder) / "million.html")
-        with browser.Browser(Path(folder) / "profile", 600.0) as there:
+        with browser.Browser(Path(folder) / "profile") as there:
             times = []
             for _ in range(repeats):
                 there.open(page)

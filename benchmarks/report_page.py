@@ -72,7 +72,7 @@ def opened(page: Path, repeats: int, shape: tuple[int, ...]) -> dict:
 
     middle = int(np.prod(shape)) // 2
     rows = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder), 600.0) as there:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as there:
         for _ in range(repeats):
             there.open(page)
             rows.append([there.run(script) for script in (PAINTED, DRAWN, LOADED)])

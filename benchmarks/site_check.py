@@ -218,7 +218,7 @@ def in_browser(folder: Path, pages: Sequence[str], pictures: Path | None) -> dic
     from tests.support.browser import Browser
 
     found: dict[str, list[str]] = {page: [] for page in pages}
-    with tempfile.TemporaryDirectory() as profile, served(folder) as host, Browser(Path(profile), 3000.0) as there:
+    with tempfile.TemporaryDirectory() as profile, served(folder) as host, Browser(Path(profile)) as there:
         for wide in WIDTHS:
             there.call("Emulation.setDeviceMetricsOverride", width=wide, height=900, deviceScaleFactor=1, mobile=False)
             for scheme in ("light", "dark"):
@@ -244,7 +244,9 @@ def _visit(there: Any, host: str, page: str) -> list[str]:
     there.events.clear()
     there.call("Page.navigate", url=host + page.removesuffix("index.html"))
     there.loaded()
-    there.run("new Promise(done => setTimeout(done, 150))")
+    there.frames()
+    # Colours may fade in; what never ends cannot be finished.
+    there.run("for (const each of document.getAnimations()) try { each.finish(); } catch {}")
     pale, wider = there.run(CONTRAST)
     wrong = [f"console: {line}" for line in there.said]
     wrong += [f"asked {url[:80]}" for url in there.asked if not url.startswith((host, "data:", "blob:"))]

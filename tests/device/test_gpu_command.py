@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cuslayer import backend
+from cuslayer.files import alive
 from tests.support import fake_cupy
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -62,10 +64,19 @@ def test_a_stage_that_lacks_something_says_what() -> None:
     assert (entry["status"], entry["reason"]) == ("skipped", "no torch")
 
 
-def test_a_stage_knows_how_much_time_is_left() -> None:
+def test_a_stage_knows_how_much_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[float] = []
-    performed(lambda run: found.append(run.left()))
-    assert 10 - 1.5 - gpu_stages.MARGIN - 1 < found[0] <= 10 - 1.5 - gpu_stages.MARGIN
+    clock = [100.0]
+    monkeypatch.setattr(gpu_stages, "time", SimpleNamespace(monotonic=lambda: clock[0], strftime=time.strftime))
+
+    def work(run: Run) -> None:
+        for seconds in (0.0, 2.0, 3.0):
+            clock[0] += seconds
+            found.append(run.left())
+
+    performed(work)
+    left = 10 - 1.5 - gpu_stages.MARGIN
+    assert found == [left, left - 2, left - 5]
 
 
 def test_an_unusable_device_is_no_problem_of_the_next_stage() -> None:
@@ -81,12 +92,27 @@ def test_an_unusable_device_is_no_problem_of_the_next_stage() -> None:
     assert entry["where"]["card"] == "stand-in"
 
 
+class Hanging(subprocess.Popen[bytes]):
+    """A process that says on its standard output when it begins to hang: its limit of time is over then."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, stdout=subprocess.PIPE, **options)
+
+    def wait(self, timeout: float | None = None) -> int:
+        assert self.stdout is not None
+        if timeout is None:
+            self.stdout.close()
+            return super().wait()
+        assert self.stdout.readline() == b"hangs\n"
+        return super().wait(timeout)
+
+
 @pytest.mark.parametrize(
     ("written", "then", "expected"),
     [
         ("done", "pass", ("done", None)),
         ("running", "sys.exit(3)", ("failed", "the process ended with 3")),
-        ("running", "time.sleep(60)", ("stopped", "the limit of 3 s")),
+        ("running", "print('hangs', flush=True); time.sleep(6000)", ("stopped", "the limit of 1 s")),
     ],
     ids=["ends", "breaks", "hangs"],
 )
@@ -95,24 +121,39 @@ def test_the_process_of_a_stage(
 ) -> None:
     def command(name: str, out: Path) -> list[str]:
         entry = {"status": written, "reason": None, "limit": 1, "found": {"first": 1}}
-        return [sys.executable, "-c", f"import json, sys, time; json.dump({entry}, open({str(out)!r}, 'w')); {then}"]
+        return [
+            sys.executable,
+            "-c",
+            f"import json, sys, time\nwith open({str(out)!r}, 'w') as f: json.dump({entry}, f)\n{then}",
+        ]
 
+    hangs = "sleep" in then
     monkeypatch.setattr(gpu, "command", command)
-    entry = gpu.in_process(Stage("it", "it", 3 if "sleep" in then else 60, lambda run: None))
+    if hangs:
+        monkeypatch.setattr(gpu.subprocess, "Popen", Hanging)
+    entry = gpu.in_process(Stage("it", "it", 1 if hangs else 3600, lambda run: None))
     assert (entry["status"], entry["reason"]) == expected
     assert entry["found"] == {"first": 1}
     assert entry["seconds"] > 0
 
 
 def test_what_a_stopped_stage_has_started_is_stopped_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    grandchild = f"import time; time.sleep(2); open({str(mark)!r}, 'w')"
-    code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {grandchild!r}]); time.sleep(60)"
+    number = tmp_path / "number"
+    code = (
+        "import subprocess, sys, time\n"
+        "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(6000)'])\n"
+        f"with open({str(number)!r}, 'w') as file: file.write(str(inner.pid))\n"
+        "print('hangs', flush=True); time.sleep(6000)"
+    )
     monkeypatch.setattr(gpu, "command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(gpu.subprocess, "Popen", Hanging)
     entry = gpu.in_process(Stage("it", "it", 1, lambda run: None))
     assert (entry["status"], entry["found"]) == ("stopped", {})
-    time.sleep(1.6)
-    assert not mark.exists()
+    # A killed process takes a moment to end; the limit is for one that does not.
+    limit = time.monotonic() + 300
+    while alive(int(number.read_text())) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not alive(int(number.read_text()))
 
 
 def test_the_process_of_a_stage_runs_it_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

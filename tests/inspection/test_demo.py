@@ -23,7 +23,7 @@ IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_image
 def there(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("no Chromium to open pages in")
-    with browser.Browser(tmp_path_factory.mktemp("profile"), seconds=120) as opened:
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 

@@ -68,7 +68,7 @@ def whole(tmp_path_factory):
     if browser.find() is None:
         pytest.skip("no Chromium to open pages in")
     folder = tmp_path_factory.mktemp("demo")
-    with browser.Browser(folder / "profile", seconds=120) as there:
+    with browser.Browser(folder / "profile") as there:
         yield Page(there, folder)
 
 
@@ -89,7 +89,7 @@ def test_it_opens_empty_and_loads_no_other_file(page):
     assert page.there.run("model.layers.map((_, n) => model.spikes(n).times.length)") == [0, 0, 0]
 
 
-def test_strokes_are_answered_within_a_second(page):
+def test_strokes_are_answered(page):
     page.stroke(SEVEN)
     first = page.there.run("[...pixels.values]")
     page.stroke(BAR)
@@ -104,11 +104,6 @@ def test_strokes_are_answered_within_a_second(page):
         (winner,) = cs.classify(page.net(x)).tolist()
     assert page.text("winner") == str(winner)
     assert page.text("verdict").startswith(f"The answer is {winner}, decided at ")
-    took = page.there.run(
-        "['stroke', 'answer'].map((name) => performance.getEntriesByName(name).at(-1).startTime)"
-        ".reduce((start, end) => end - start)"
-    )
-    assert 0 < took < 1000
     page.click("$('clear')")
     assert page.text("winner") == "?"
     assert page.there.run("[...pixels.values].every((value) => value === 0)")
@@ -190,9 +185,15 @@ def test_examples_are_digits_of_the_test_set(page):
 
 
 def test_time_runs_pauses_and_is_moved(page):
+    # The test says when a frame is drawn, and how long after the last one.
+    page.there.run(
+        "window.now = 0; window.frame = null; performance.now = () => now;"
+        "window.requestAnimationFrame = (draw) => (frame = draw);"
+        "window.pass = (ms) => { const draw = frame; frame = null; draw(now += ms); return player.step; }; 0"
+    )
     page.answer_to(lambda: page.click("$('examples').children[3]"))
     assert page.there.run("player.playing")
-    assert page.there.wait("player.step > 3")
+    assert page.there.run("[pass(40), pass(5), pass(5)]") == [4, 4, 5], "a tenth of real time"
     page.click("$('play')")
     assert page.there.run("[player.playing, $('play').textContent]") == [False, "Play"]
     page.there.run("$('time').value = 120; $('time').dispatchEvent(new Event('input'))")
@@ -211,9 +212,10 @@ def test_time_runs_pauses_and_is_moved(page):
     assert opacity == [255, 110]
     page.there.run("$('speed').value = 1; $('speed').onchange()")
     page.click("$('play')")
-    assert page.there.wait("!player.playing && player.step === 299")
+    assert page.there.run("[pass(178), player.playing]") == [298, True]
+    assert page.there.run("[pass(5), player.playing, frame]") == [299, False, None]
     page.there.run("player.toggle()")
-    assert page.there.run("player.step < 299")
+    assert page.there.run("[player.step, player.playing]") == [0, True]
 
 
 @pytest.mark.parametrize("layer", [1, 2])
@@ -229,13 +231,11 @@ def test_a_click_on_a_spike_shows_parts_that_sum_to_u(page, layer):
     neuron = next(n for n, train in enumerate(trains) if len(train) > 2 and n > 1)
     time = trains[neuron][1]
     left, top, *_ = page.box(f"rasters[{layer}].node")
-    across, down = page.there.run(f"rasters[{layer}].position({neuron}, {time})")
-    page.there.click(left + across, top + down)
-    chosen = page.there.run("[chosen.layer, chosen.neuron, chosen.time]")
-    # In a raster with less than a pixel for each neuron, the nearest spike may be another neuron's.
-    assert chosen[0] == layer
-    assert chosen[2] in trains[chosen[1]]
-    page.there.run(f"choose({layer}, {neuron}, {time})")
+    sizes = ("clientWidth", "clientHeight", "clientLeft")
+    wide, high, border = page.there.run(f"{json.dumps(sizes)}.map((name) => rasters[{layer}].node[name])")
+    across = (time + 0.5) * wide / 300 + border
+    page.there.click(left + across, top + (neuron + 0.5) * high / len(trains) + border)
+    assert page.there.run("[chosen.layer, chosen.neuron, chosen.time]") == [layer, neuron, time]
     why = cs.explain(page.net, x, at, neuron, time)
     assert f"neuron {neuron} at {time} ms: fired, u = {why.potential:.4g}" in page.text("headline")
     rows = page.there.run(
@@ -265,8 +265,7 @@ def test_it_fits_a_phone_and_both_colors(page):
     page.there.call("Emulation.clearDeviceMetricsOverride")
     shades = []
     for scheme in ("light", "dark"):
-        page.there.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        page.there.run("new Promise(done => setTimeout(done, 50))")
+        page.there.color_scheme(scheme)
         shades.append(page.there.run("getComputedStyle(document.body).backgroundColor"))
     assert shades == ["rgb(255, 255, 255)", "rgb(21, 23, 26)"]
     page.there.call("Emulation.setEmulatedMedia", features=[])
@@ -288,8 +287,7 @@ def test_without_motion_nothing_plays(page):
 def test_a_run_that_is_overtaken_shows_nothing(page):
     """Two pictures in a row: only the second is answered."""
     first, second = (json.dumps(IMAGES[n].ravel().tolist()) for n in (3, 8))
-    page.there.run(f"take({first}, 1); take({second}, 2); 0")
-    assert page.there.wait("performance.getEntriesByName('answer').length > 0")
-    page.there.run("new Promise(done => setTimeout(done, 100))")
+    page.there.run(f"take({first}, 1); window.overtaken = task; take({second}, 2); 0")
+    assert page.there.wait("overtaken.stopped && task.stopped")
     assert page.marks("answer") == 1
     assert page.text("verdict").endswith("The true class is 2.")

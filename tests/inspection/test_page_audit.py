@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def there(folder):
-    with browser.Browser(folder / "profile", seconds=120) as there:
+    with browser.Browser(folder / "profile") as there:
         yield there
 
 
@@ -167,7 +167,7 @@ def test_a_finger_scrolls_and_taps(page, folder):
     )
     there.call("Input.synthesizeTapGesture", x=x, y=y, gestureSourceType="touch")
     assert layer == 3
-    assert there.wait("chosen.layer === 1", seconds=5)
+    assert there.wait("chosen.layer === 1")
 
 
 def test_the_demonstration_by_keyboard_alone(page):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import constants
 from cuslayer.kernels.constants import Alpha
+from tests.support.effort import at_most
 
 
 def scanned(alpha: Alpha, level: float) -> int:
@@ -31,12 +31,11 @@ def test_the_cut_is_the_first_sample_under_the_level(amplitude: float, tau: floa
         assert len(alpha.samples()) == alpha.taps
 
 
-def test_a_time_constant_of_any_length_takes_no_time() -> None:
-    start = time.perf_counter()
+def test_the_cut_of_a_time_constant_of_any_length_takes_few_samples() -> None:
     for tau in (1e6, 1e9, 1e15):
-        alpha = Alpha(1.0, tau, 1.0, 0.01)
-        assert abs(alpha.value(alpha.taps)) < 0.01 <= abs(alpha.value(alpha.taps - 2 - alpha.taps // 10**14))
-    assert time.perf_counter() - start < 1
+        with at_most(2000):
+            alpha = Alpha(1.0, tau, 1.0, 0.01)
+            assert abs(alpha.value(alpha.taps)) < 0.01 <= abs(alpha.value(alpha.taps - 2 - alpha.taps // 10**14))
     with pytest.warns(UserWarning, match="dt must be at least a thousandth"):
         srm = cs.SRM(tau_sr=1e9, tau_ref=1e9)
     assert srm(np.full((5, 2, 3), 1e10, np.float32)).data.any()

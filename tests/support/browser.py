@@ -11,9 +11,9 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ FLAGS = (
     *("--disable-extensions", "--disable-background-networking", "--disable-component-update"),
     *("--remote-debugging-pipe", "--window-size=1500,1400"),
 )
+# Seconds without a word after which a browser hangs: far more than it needs on a machine that has much to do.
+SILENCE = 300.0
 
 
 def find() -> str | None:
@@ -57,12 +59,9 @@ class Browser:
         asked: the addresses of its network requests.
     """
 
-    def __init__(self, profile: Path, seconds: float = 60.0) -> None:
+    def __init__(self, profile: Path) -> None:
         command = [find() or NAMES[0], *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self.pid, self.down, self.up = _start(command)
-        self.watchdog = threading.Timer(seconds, os.kill, (self.pid, signal.SIGKILL))
-        self.watchdog.daemon = True
-        self.watchdog.start()
         self.number, self.session, self.rest = 0, "", b""
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -76,11 +75,13 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Browser.close ends all its processes; if it does not answer, the watchdog kills it.
-        with contextlib.suppress(OSError):
+        # Browser.close ends all its processes; the pipe ends with the last of them.
+        with contextlib.suppress(OSError, RuntimeError):
             os.write(self.down, b'{"id": 0, "method": "Browser.close"}\0')
+            while True:
+                self._read()
+        os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        self.watchdog.cancel()
         os.close(self.down)
         os.close(self.up)
 
@@ -99,12 +100,17 @@ class Browser:
                 return message["result"]
             self._note(message)
 
+    def _read(self) -> bytes:
+        if not select.select([self.up], [], [], SILENCE)[0]:
+            raise RuntimeError(f"chromium has said nothing for {SILENCE:g} s")
+        more = os.read(self.up, 1 << 20)
+        if not more:
+            raise RuntimeError("chromium has ended")
+        return more
+
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.rest:
-            more = os.read(self.up, 1 << 20)
-            if not more:
-                raise RuntimeError("chromium has ended")
-            self.rest += more
+            self.rest += self._read()
         first, self.rest = self.rest.split(b"\0", 1)
         return json.loads(first)
 
@@ -140,9 +146,9 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 60.0) -> bool:
+    def wait(self, condition: str) -> bool:
         """Wait until a JavaScript expression is true, and return whether it is."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + SILENCE
         while not (holds := bool(self.run(condition))) and time.monotonic() < end:
             time.sleep(0.02)
         return holds
@@ -153,17 +159,24 @@ class Browser:
         for number in range(1, times + 1):
             for kind in ("mousePressed", "mouseReleased"):
                 self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=number)
-        self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 
     def press(self, key: str) -> None:
         """Press and release a key by its name, such as "ArrowLeft"."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
+    def color_scheme(self, scheme: str) -> None:
+        """Show the page in colours, "light" or "dark", and wait until its listeners have heard of it."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert self.wait(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+        self.frames()
+
+    def frames(self) -> None:
+        """Wait until the page has drawn what it is now: listeners of sizes and media are called before a frame."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def picture(self, path: Path, *, dark: bool = False, whole: bool = True) -> None:
         """Write a screenshot of the page as PNG."""
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.run("new Promise(done => setTimeout(done, 300))")
+        self.color_scheme("dark" if dark else "light")
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))

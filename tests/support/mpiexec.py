@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Seconds for a program, and those in which all end after one process has died.
-LIMIT, END = 120.0, 10.0
+# Seconds for a program, and those in which all end after one process has died, on a machine that may have much to do.
+LIMIT, END = 1800.0, 300.0
+_TRAIN = (str(ROOT / "cuslayer_main.py"), "train")
 _RANK = re.compile(rb"(?:^|\0)PMI_RANK=(\d+)\0")
 
 
@@ -54,7 +55,7 @@ def run(processes: int, *arguments: str, out: Path) -> tuple[int, str]:
 
 def start_train(processes: int, *options: str, out: Path) -> subprocess.Popen[str]:
     """Start `cuslayer train` by mpiexec."""
-    return start(processes, str(ROOT / "cuslayer_main.py"), "train", *options, out=out)
+    return start(processes, *_TRAIN, *options, out=out)
 
 
 def train(processes: int, *options: str, out: Path) -> tuple[int, str]:
@@ -89,6 +90,8 @@ def kill_one(
     when: Callable[[], bool],
     delay: float = 0.0,
     by: signal.Signals = signal.SIGKILL,
+    then: Callable[[], object] = lambda: None,
+    program: Sequence[str] = _TRAIN,
 ) -> tuple[float | None, str]:
     """Run `cuslayer train` by mpiexec and send a signal to one of its processes.
 
@@ -100,20 +103,23 @@ def kill_one(
         when: it is sent when the process runs and this is True,
         delay: and so many seconds later.
         by: the signal.
+        then: called when it was sent.
+        program: what Python runs, before the options.
 
     Returns:
         The seconds until all had ended, None if they had before; and what was printed.
     """
-    program = start_train(processes, *options, out=out)
+    started = start(processes, *program, *options, out=out)
     limit, sent = time.monotonic() + LIMIT, None
-    while program.poll() is None and time.monotonic() < limit:
-        if when() and rank in processes_of(program):
+    while started.poll() is None and time.monotonic() < limit:
+        if when() and rank in processes_of(started):
             time.sleep(delay)
-            number = processes_of(program).get(rank)
+            number = processes_of(started).get(rank)
             if number is not None:
                 os.kill(number, by)
                 sent = time.monotonic()
+                then()
             break
         time.sleep(0.005)
-    program.wait(LIMIT)
+    started.wait(LIMIT)
     return None if sent is None else time.monotonic() - sent, out.read_text()

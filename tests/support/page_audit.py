@@ -14,15 +14,12 @@ _PROBLEMS = Path(__file__).with_suffix(".js").read_text("utf-8")
 
 def show(there: Browser, *, dark: bool = False, phone: bool = False) -> None:
     """Show the page in light or dark colours, and on a phone with a finger in place of a mouse."""
-    there.call(
-        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": ("light", "dark")[dark]}]
-    )
     there.call("Emulation.setTouchEmulationEnabled", enabled=phone)
     if phone:
         there.call("Emulation.setDeviceMetricsOverride", **PHONE)
     else:
         there.call("Emulation.clearDeviceMetricsOverride")
-    there.run("new Promise(done => setTimeout(done, 150))")
+    there.color_scheme("dark" if dark else "light")
 
 
 def reset(there: Browser) -> None:

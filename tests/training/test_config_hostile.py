@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 
 import pytest
 import yaml
@@ -15,23 +14,26 @@ from cuslayer.training import Params, load_config
 from cuslayer.training.sweep import load_sweep
 from cuslayer.training.yaml_document import LARGEST_FILE, document_of
 from tests.support.deaths import tiny
+from tests.support.effort import at_most
 from tests.training.test_config import SLAYER
 
 # Nine levels of nine aliases: 9**9 values.
 UNFOLDING = "a0: &a0 [x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 
 
+# Of functions, to refuse a file: many times what is needed, and far less than what the file asks for.
+CALLS = 2_000_000
+
+
 @pytest.fixture
 def refused(tmp_path):
-    """Check that a file is refused within a second by one line that names it and holds a message."""
+    """Check that a file is refused with little work by one line that names it and holds a message."""
 
     def refused(raw, message, kind=ValueError, reader=load_config):
         path = tmp_path / "network.yaml"
         path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-        start = time.process_time()
-        with pytest.raises(kind) as caught:
+        with pytest.raises(kind) as caught, at_most(CALLS):
             reader(path)
-        assert time.process_time() - start < 1
         text = str(caught.value)
         assert str(path) in text
         assert message in text

@@ -62,7 +62,7 @@ function showRun(label) {
   $("winner").textContent = winner < 0 ? "–" : winner;
   $("winner").className = winner > 9 ? "wide" : "";
   $("verdict").textContent = winner < 0 ? `No output neuron fired.${known}`
-    : `The answer is ${winner}, decided at ${short(time * model.dt)} ms.${known}`;
+    : `The answer is ${winner}, decided at ${model.ms(time)} ms.${known}`;
   rasters.forEach((raster) => raster.draw());
   const last = model.layers.length - 1, spikes = model.spikes(last);
   const first = Math.max(0, spikes.starts.findIndex((start) => start > 0) - 1);
@@ -74,8 +74,8 @@ function showRun(label) {
 
 function showTime(step) {
   $("time").value = step;
-  $("time").setAttribute("aria-valuetext", `${short(step * model.dt)} ms`);
-  $("clock").textContent = `${short(step * model.dt)} ms`;
+  $("time").setAttribute("aria-valuetext", `${model.ms(step)} ms`);
+  $("clock").textContent = `${model.ms(step)} ms`;
   rasters.forEach((raster) => raster.show(step, chosen));
   paintEvents($("frame"), model, step);
   showClasses(step);

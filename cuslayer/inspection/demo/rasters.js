@@ -1,7 +1,7 @@
 // Spike rasters of all layers on canvases: spikes up to the time of the page in full color, later ones faint.
 "use strict";
 
-const HIGHEST = 150, LOWEST = 44, REACH = 7; // pixels: heights of a raster; how far from a spike a click may be
+const HIGHEST = 150, LOWEST = 44; // heights of a raster, pixels
 
 class Raster {
   // `pick` is called with layer, neuron and step on a click.
@@ -13,7 +13,7 @@ class Raster {
     this.figure = element("figure", {}, this.caption, this.node);
     this.high = Math.max(LOWEST, Math.min(HIGHEST, 6 * this.neurons));
     this.node.style.height = `${this.high}px`;
-    this.node.onclick = (event) => this.clicked(event.offsetX, event.offsetY);
+    follow(this.node, (point) => this.at(point));
   }
 
   // Draw the spikes of the layer anew, after a run or when the size or the colors of the page change.
@@ -67,25 +67,11 @@ class Raster {
     context.stroke();
   }
 
-  // Return the position in CSS pixels of a neuron at a step.
-  position(neuron, time) {
-    const { clientWidth, clientHeight } = this.node;
-    return [((time + 0.5) * clientWidth) / this.model.steps, ((neuron + 0.5) * clientHeight) / this.neurons];
-  }
-
-  // Pick the spike nearest to a point, or without one within reach the neuron and step of the point.
-  clicked(x, y) {
-    const { model, layer, neurons } = this, { clientWidth, clientHeight } = this.node;
-    const row = clientHeight / neurons, first = Math.max(0, Math.floor((y - REACH) / row));
-    const last = Math.min(neurons - 1, Math.floor((y + REACH) / row));
-    let best = null, least = REACH * REACH;
-    for (let n = first; n <= last; n++) {
-      for (const t of model.times(layer, n)) {
-        const [left, top] = this.position(n, t), away = (left - x) ** 2 + (top - y) ** 2;
-        if (away <= least) [best, least] = [[n, t], away];
-      }
-    }
-    const inside = (value, size) => Math.max(0, Math.min(size - 1, Math.floor(value)));
-    this.pick(layer, ...(best ?? [inside(y / row, neurons), inside((x * model.steps) / clientWidth, model.steps)]));
+  // Return what the raster has at a point of its canvas, whose border is outside of the drawing.
+  at(point) {
+    const { model, layer, neurons, node } = this, across = node.clientWidth / model.steps;
+    const down = node.clientHeight / neurons, left = node.clientLeft + across / 2, top = node.clientTop + down / 2;
+    const found = inRaster(model, layer, point, { left, across, top, down }, [0, model.steps], [0, neurons]);
+    return { ...found, go: () => this.pick(layer, found.neuron, found.step) };
   }
 }

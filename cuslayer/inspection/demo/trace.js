@@ -6,11 +6,16 @@ const LEFT = 46, BELOW = 22, ABOVE = 10; // pixels around the plot
 class Trace {
   // `move` is called with the step of a click.
   constructor(node, model, move) {
-    Object.assign(this, { node, model });
-    node.onclick = ({ offsetX }) => {
-      const step = Math.floor(((offsetX - LEFT) * model.steps) / (node.clientWidth - LEFT));
-      move(Math.max(0, Math.min(model.steps - 1, step)));
-    };
+    Object.assign(this, { node, model, move });
+    follow(node, (point) => this.at(point));
+  }
+
+  // Return what the trace has at a point of its canvas.
+  at(point) {
+    const { model, node, potential, times } = this, across = (node.clientWidth - LEFT) / model.steps;
+    const scale = { left: LEFT + across / 2, across, height: (step) => this.height(potential[step]) };
+    const found = inTrace(model, point, scale, [0, model.steps], times, [["u", potential]]);
+    return found.fired || point.x >= LEFT ? { ...found, go: () => this.move(found.step) } : null;
   }
 
   // Draw the potential of a neuron and mark a step.
@@ -26,6 +31,7 @@ class Trace {
     const low = potential.reduce((a, u) => Math.min(a, u), 0), top = potential.reduce((a, u) => Math.max(a, u), theta);
     const x = (t) => LEFT + ((t + 0.5) * (wide - LEFT)) / model.steps;
     const y = (u) => ABOVE + ((top - u) * (high - ABOVE - BELOW)) / (top - low || 1);
+    Object.assign(this, { potential, times: model.times(layer, neuron), height: y });
     const line = (shade, points, dash = []) => {
       context.strokeStyle = color(shade);
       context.setLineDash(dash);
@@ -39,7 +45,7 @@ class Trace {
     context.lineWidth = 1.5;
     line("blue", Array.from(potential, (u, t) => [x(t), y(u)]));
     context.fillStyle = color("ink");
-    for (const t of model.times(layer, neuron)) {
+    for (const t of this.times) {
       context.beginPath();
       context.arc(x(t), y(potential[t]), 3, 0, 2 * Math.PI);
       context.fill();
@@ -57,6 +63,6 @@ class Trace {
     context.textAlign = "left";
     context.fillText("0 ms", LEFT, high - 6);
     context.textAlign = "right";
-    context.fillText(`${short(this.model.steps * this.model.dt)} ms`, wide, high - 6);
+    context.fillText(`${this.model.ms(this.model.steps)} ms`, wide, high - 6);
   }
 }

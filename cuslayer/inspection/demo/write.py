@@ -14,7 +14,7 @@ from cuslayer.inspection.structure import check_network, dt_at
 _HERE = Path(__file__).parent
 _SHARED = _HERE.parent / "report"
 _SCRIPTS = (
-    *(_SHARED / name for name in ("common.js", "model.js", "pictures.js", "explanation.js")),
+    *(_SHARED / name for name in ("common.js", "model.js", "pictures.js", "explanation.js", "pointer.js")),
     *(_HERE / name for name in ("simulation.js", "neurons.js", "camera.js", "drawing.js", "decision.js")),
     *(_HERE / name for name in ("tasks.js", "player.js", "rasters.js", "trace.js", "pixels.js", "pad.js", "demo.js")),
 )

@@ -9,13 +9,9 @@ class Explanation {
     Object.assign(this, { model, headline, table, go });
   }
 
-  ms(step) {
-    return short(step * this.model.dt);
-  }
-
   // Return the last four times as text.
   listed(times) {
-    return (times.length > 4 ? "…, " : "") + [...times].slice(-4).map((time) => this.ms(time)).join(", ");
+    return (times.length > 4 ? "…, " : "") + [...times].slice(-4).map((time) => this.model.ms(time)).join(", ");
   }
 
   // Show a neuron at a step; return what `model.explain` returns, null where there is no potential to explain.
@@ -29,7 +25,7 @@ class Explanation {
       return null;
     }
     const side = why.margin < 0 ? "under" : "over", what = why.fired ? "fired" : "silent";
-    headline.textContent = `${who} at ${this.ms(time)} ms: ${what}, u = ${short(why.potential)} is ` +
+    headline.textContent = `${who} at ${model.ms(time)} ms: ${what}, u = ${short(why.potential)} is ` +
       `${short(Math.abs(why.margin))} ${side} theta = ${short(why.theta)}`;
     this.fill(why, this.parts(layer, why));
     return why;

@@ -176,6 +176,11 @@ class Model {
     return trains(this.layers[layer].spikes[this.sample], this.neurons(layer), this.steps);
   }
 
+  // Return the time of a step in ms, as text.
+  ms(step) {
+    return String(Number((step * this.dt).toPrecision(9)));
+  }
+
   times(layer, neuron) {
     const { starts, times } = this.spikes(layer);
     return times.subarray(starts[neuron], starts[neuron + 1]);

@@ -12,8 +12,6 @@ const rasters = new Rasters($("rasters"), model, choose, (range) => {
 });
 const explanation = new Explanation(model, $("headline"), $("parts"), choose);
 
-const ms = (step) => short(step * model.dt);
-
 function choose(layer, neuron, time) {
   const changed = layer !== chosen.layer || neuron !== chosen.neuron;
   Object.assign(chosen, { layer, neuron, time: Math.max(0, Math.min(model.steps - 1, time)) });
@@ -40,17 +38,17 @@ function drawTraces(known, errors) {
   const { layer, neuron } = chosen, { dt, steps } = model, { theta } = model.layers[layer].neurons;
   const x = Array.from(known.potential, (_, t) => t * dt), spikes = [...model.times(layer, neuron)];
   const line = (y, name, shade, yaxis, more) => ({ x, y, name, type: "scatter", mode: "lines", yaxis,
-    line: { color: color(shade), width: 1.4, ...more }, hovertemplate: "%{y:.4~g}" });
+    line: { color: color(shade), width: 1.4, ...more } });
   const traces = [];
   if (known.filtered) traces.push(line(known.filtered, "before refraction", "faint", "y", { width: 1, dash: "dot" }));
   traces.push(line(known.potential, "u", "blue", "y"));
   traces.push({ x: [0, (steps - 1) * dt], y: [theta, theta], name: "theta", type: "scatter", mode: "lines",
-    hoverinfo: "skip", line: { color: color("faint"), width: 1, dash: "dash" } });
+    line: { color: color("faint"), width: 1, dash: "dash" } });
   traces.push({ x: spikes.map((t) => t * dt), y: spikes.map((t) => known.potential[t]), name: "spike", type: "scatter",
-    mode: "markers", hoverinfo: "skip", marker: { color: color("ink"), size: 6 } });
+    mode: "markers", marker: { color: color("ink"), size: 6 } });
   const rows = ["spikes", "potential", "weighted"].filter((name) => errors && errors[name]);
   const inside = POTENTIAL + rows.length * (GAP + ERROR), annotations = [];
-  const layout = canvas({ height: inside + 72, margin: { l: left(), r: 12, t: 26, b: 46 }, hovermode: "x", dragmode: dragmode(),
+  const layout = canvas({ height: inside + 72, margin: { l: left(), r: 12, t: 26, b: 46 }, dragmode: dragmode(),
     showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal" }, annotations,
     xaxis: axis({ title: { text: "time (ms)" }, range: rasters.range(), showgrid: false, anchor: yOf(rows.length) }),
     yaxis: axis({ domain: [1 - POTENTIAL / inside, 1], nticks: 6, title: { text: "u (a.u.)", standoff: 6 } }), shapes: cursors(rows.length) });
@@ -62,11 +60,21 @@ function drawTraces(known, errors) {
     annotations.push(heading(name, top));
     traces.push({ ...line(errors[kind], name, "red", yOf(row + 1)), showlegend: false });
   });
-  const node = $("traces"), first = !node.data, ends = (best) => short(known.potential.reduce((a, u) => best(a, u)));
+  const node = $("traces"), ends = (best) => short(known.potential.reduce((a, u) => best(a, u)));
   node.setAttribute("aria-label", `Potential u of the neuron over time, from ${ends(Math.min)} to ${ends(Math.max)}, with ` +
     `${spikes.length} spikes; the threshold theta is ${short(theta)}.${rows.length ? " Below it its errors." : ""}`);
-  Plotly.react(node, traces, layout, CONFIG);
-  if (first) node.on("plotly_click", ({ points }) => moveTo(Math.round(points[0].x / dt)));
+  plot(node, traces, layout, inTraces);
+}
+
+// Return what a plot of the chosen neuron has at a point: its potential with spikes, or an error.
+function inTraces(row, point) {
+  const { _fullLayout: axes, data } = $("traces"), [left, across] = pixels(axes.xaxis);
+  const [top, down] = pixels(axes[yAxisOf(row)]), lines = data.filter(({ yaxis }) => yaxis === yOf(row));
+  const { y } = lines.at(-1);
+  const scale = { left, across: across * model.dt, height: (step) => top + y[step] * down };
+  const times = row ? [] : model.times(chosen.layer, chosen.neuron);
+  const found = inTrace(model, point, scale, rasters.steps, times, lines.map((line) => [line.name, line.y]));
+  return { ...found, go: () => moveTo(found.step) };
 }
 
 // Return the time cursor, a line in each plot of a neuron: its potential and a number of errors.
@@ -78,8 +86,8 @@ function cursors(errors) {
 
 function showTime() {
   $("time").value = chosen.time;
-  $("time").setAttribute("aria-valuetext", `${ms(chosen.time)} ms`);
-  $("clock").textContent = `time ${ms(chosen.time)} ms`;
+  $("time").setAttribute("aria-valuetext", `${model.ms(chosen.time)} ms`);
+  $("clock").textContent = `time ${model.ms(chosen.time)} ms`;
   rasters.mark(chosen);
   const traces = $("traces");
   if (!traces.hidden) Plotly.relayout(traces, { shapes: cursors(traces.layout.shapes.length - 1) });
@@ -157,7 +165,7 @@ function start() {
   });
   PHONE.addEventListener("change", showNeuron);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    rasters.draw();
+    rasters.draw(true);
     showNeuron();
     showTime();
   });

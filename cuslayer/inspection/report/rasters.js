@@ -19,14 +19,11 @@ function axis(more) {
 }
 
 const canvas = (more) => ({ paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-  font: { family: "system-ui, sans-serif", size: 12, color: color("ink") },
-  hoverlabel: { bgcolor: color("panel"), bordercolor: color("line"), font: { color: color("ink") } }, ...more });
+  font: { family: "system-ui, sans-serif", size: 12, color: color("ink") }, hovermode: false, ...more });
 
 // Whether the page is as narrow as a phone: headings have two lines then.
 const PHONE = matchMedia("(max-width: 520px)");
 const left = () => (PHONE.matches ? 44 : 58);
-
-const CONFIG = { responsive: true, displayModeBar: false };
 
 // A finger scrolls the page: the buttons zoom.
 const dragmode = () => (matchMedia("(pointer: coarse)").matches ? false : "zoom");
@@ -34,6 +31,42 @@ const dragmode = () => (matchMedia("(pointer: coarse)").matches ? false : "zoom"
 // Return the heading above a plot with its top at y, 0 to 1 in the figure.
 const heading = (text, y) => ({ text: plain(text), xref: "paper", yref: "paper", x: 0, y, xanchor: "left",
   yanchor: "bottom", align: "left", showarrow: false, font: { color: color("faint"), size: 12 } });
+
+// Plots follow their elements, which are 0 pixels wide while they are hidden. Plotly's own way, `responsive`, follows
+// the window, and drops the height of a layout.
+const widths = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+  const width = target.clientWidth;
+  if (width && width !== target.layout.width) Plotly.relayout(target, { width });
+}));
+
+// Return the row of the plot of a figure that has a point, or is at most `more` pixels from it; -1 without one.
+function rowAt(node, { x, y }, more) {
+  const layout = node._fullLayout;
+  const inside = ({ _offset, _length }, at) => at >= _offset - more && at <= _offset + _length + more;
+  for (let row = 0; layout[yAxisOf(row)]; row++) {
+    if (inside(layout.xaxis, x) && inside(layout[yAxisOf(row)], y)) return row;
+  }
+  return -1;
+}
+
+// Return the pixel of value 0 of an axis in its figure, and the pixels for each unit.
+const pixels = (axis) => [axis._offset + axis.l2p(0), axis.l2p(1) - axis.l2p(0)];
+
+// Draw a figure of plots one below the other. find(row, point) returns what a plot has at a point, as `follow` takes
+// it, and as `fired` whether it is a spike: one at the edge is found from outside of the plot.
+function plot(node, traces, layout, find) {
+  const first = !node.data;
+  Plotly.react(node, traces, layout, { displayModeBar: false });
+  if (!first) return;
+  widths.observe(node);
+  follow(node, (point) => {
+    const row = rowAt(node, point, REACH), found = row < 0 ? null : find(row, point);
+    if (!found || !(found.fired || rowAt(node, point, 0) === row)) return null;
+    const { xaxis, [yAxisOf(row)]: yaxis } = node._fullLayout;
+    const inside = (at, { _offset, _length }) => Math.max(_offset, Math.min(_offset + _length, at));
+    return { ...found, x: inside(found.x, xaxis), y: inside(found.y, yaxis) };
+  });
+}
 
 // Return the bitmap of a layer's spikes within steps and neurons, both [first, end).
 function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], rows) {
@@ -52,8 +85,7 @@ function bitmap(model, layer, [firstStep, endStep], [firstNeuron, endNeuron], ro
   }
   // A single spike stays visible however many are in the fullest cell.
   for (const row of z) row.forEach((k, at) => (row[at] = k && 0.3 + 0.7 * Math.sqrt(k / most)));
-  return { z, across, down, dx: across * dt, dy: down, x0: (firstStep + (across - 1) / 2) * dt,
-    y0: firstNeuron + (down - 1) / 2 };
+  return { z, dx: across * dt, dy: down, x0: (firstStep + (across - 1) / 2) * dt, y0: firstNeuron + (down - 1) / 2 };
 }
 
 class Rasters {
@@ -61,7 +93,7 @@ class Rasters {
   constructor(node, model, pick, zoom) {
     Object.assign(this, { node, model, pick, zoom });
     this.high = Math.round(Math.max(LOWEST, Math.min(HIGHEST, TOGETHER / model.layers.length - GAP)));
-    PHONE.addEventListener("change", () => this.draw());
+    PHONE.addEventListener("change", () => this.draw(true));
   }
 
   ink() {
@@ -73,36 +105,35 @@ class Rasters {
     return this.ranges.map((neurons, layer) => bitmap(this.model, layer, this.steps, neurons, this.high));
   }
 
-  // Draw the full range of the selected sample.
-  draw() {
-    this.steps = [0, this.model.steps];
-    this.ranges = this.model.layers.map((_, layer) => [0, this.model.neurons(layer)]);
+  // Draw the selected sample: the same part of it as before, or all of it.
+  draw(same = false) {
     const { model, node, high } = this, layers = model.layers.length, dt = model.dt;
+    const range = (name, whole) => (same ? node.layout[name].range : whole);
+    if (!same) {
+      this.steps = [0, model.steps];
+      this.ranges = model.layers.map((_, layer) => [0, model.neurons(layer)]);
+    }
     const gap = PHONE.matches ? PHONE_GAP : GAP, height = layers * (high + gap) + 40, inside = height - 46;
     const layout = canvas({ height, margin: { l: left(), r: 12, t: 2, b: 44 }, dragmode: dragmode(), annotations: [],
-      xaxis: axis({ title: { text: "time (ms)" }, range: [-dt / 2, (model.steps - 0.5) * dt], anchor: yOf(layers - 1),
-        showgrid: false, minallowed: -dt / 2, maxallowed: (model.steps - 0.5) * dt }) });
-    this.maps = this.bitmaps();
-    const traces = this.maps.map((map, layer) => {
+      xaxis: axis({ title: { text: "time (ms)" }, range: range("xaxis", [-dt / 2, (model.steps - 0.5) * dt]),
+        anchor: yOf(layers - 1), showgrid: false, minallowed: -dt / 2, maxallowed: (model.steps - 0.5) * dt }) });
+    const traces = this.bitmaps().map((map, layer) => {
       const top = 1 - (layer * (high + gap) + gap - 10) / inside, count = model.neurons(layer);
-      layout[yAxisOf(layer)] = axis({ domain: [Math.max(0, top - high / inside), top], range: [-0.5, count - 0.5],
-        minallowed: -0.5, maxallowed: count - 0.5, nticks: 4, showgrid: false, tickformat: "d" });
+      layout[yAxisOf(layer)] = axis({ domain: [Math.max(0, top - high / inside), top],
+        range: range(yAxisOf(layer), [-0.5, count - 0.5]), minallowed: -0.5, maxallowed: count - 0.5,
+        nticks: 4, showgrid: false, tickformat: "d" });
       const [name, ...rest] = this.heading(layer).map(plain), phone = PHONE.matches;
       const text = phone ? `${name}<br>${rest.join(" · ")}` : [name, ...rest].join(" · ");
       layout.annotations.push({ ...heading("", top), text, xshift: phone ? -left() : 0 });
       return { type: "heatmap", z: map.z, x0: map.x0, dx: map.dx, y0: map.y0, dy: map.dy, xaxis: "x",
-        yaxis: yOf(layer), zmin: 0, zmax: 1, colorscale: this.ink(), showscale: false, zsmooth: false,
-        hovertemplate: "%{x:.6~g} ms, neuron %{y:.0f}<extra></extra>" };
+        yaxis: yOf(layer), zmin: 0, zmax: 1, colorscale: this.ink(), showscale: false, zsmooth: false };
     });
     layout.shapes = this.shapes();
     node.setAttribute("aria-label", `Spikes of each layer over time, ${layers} rasters one below the other: ` +
       `${model.layers.map((_, layer) => this.heading(layer).join(" · ")).join("; ")}.`);
     const first = !node.data;
-    Plotly.react(node, traces, layout, CONFIG);
-    if (first) {
-      node.on("plotly_click", (event) => this.clicked(event.points[0]));
-      node.on("plotly_relayout", (change) => this.zoomed(change));
-    }
+    plot(node, traces, layout, (layer, point) => this.at(layer, point));
+    if (first) node.on("plotly_relayout", (change) => this.zoomed(change));
   }
 
   // Return what a raster shows: the layer, its shape, its spikes.
@@ -141,15 +172,12 @@ class Rasters {
     return [...this.node.layout.xaxis.range];
   }
 
-  // Pick the first neuron that fired in the clicked cell, else the first neuron of the cell.
-  clicked({ curveNumber: layer, x, y }) {
-    const { model } = this, { across, down } = this.maps[layer];
-    const step = Math.round(x / model.dt - (across - 1) / 2), first = Math.round(y - (down - 1) / 2);
-    for (let n = first; n < Math.min(first + down, model.neurons(layer)); n++) {
-      const hit = model.times(layer, n).find((t) => t >= step && t < step + across);
-      if (hit !== undefined) return this.pick(layer, n, hit);
-    }
-    this.pick(layer, first, Math.min(step, model.steps - 1));
+  // Return what the raster of a layer has at a point of the figure.
+  at(layer, point) {
+    const { model, node } = this, axes = node._fullLayout, [left, across] = pixels(axes.xaxis);
+    const [top, down] = pixels(axes[yAxisOf(layer)]), scale = { left, across: across * model.dt, top, down };
+    const found = inRaster(model, layer, point, scale, this.steps, this.ranges[layer]);
+    return { ...found, go: () => this.pick(layer, found.neuron, found.step) };
   }
 
   zoomed(change) {
@@ -158,8 +186,8 @@ class Rasters {
       [Math.max(0, Math.floor(low / unit + 0.5)), Math.min(end, Math.ceil(high / unit + 0.5))];
     this.steps = whole(node.layout.xaxis.range, model.steps, model.dt);
     this.ranges = model.layers.map((_, at) => whole(node.layout[yAxisOf(at)].range, model.neurons(at), 1));
-    this.maps = this.bitmaps();
-    const each = (name) => this.maps.map((map) => map[name]);
+    hideTip();
+    const maps = this.bitmaps(), each = (name) => maps.map((map) => map[name]);
     Plotly.restyle(node, { z: each("z"), x0: each("x0"), dx: each("dx"), y0: each("y0"), dy: each("dy") });
     this.zoom(node.layout.xaxis.range);
   }

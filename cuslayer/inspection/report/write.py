@@ -16,7 +16,7 @@ from cuslayer.inspection.structure import check_network
 from cuslayer.network.input import finite_input
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("common.js", "model.js", "pictures.js", "explanation.js", "rasters.js", "page.js")
+_SCRIPTS = ("common.js", "model.js", "pictures.js", "explanation.js", "pointer.js", "rasters.js", "page.js")
 
 
 def report(
@@ -34,7 +34,8 @@ def report(
 
     It shows the spikes of every layer. A click on a spike shows the potential of its neuron, the parts of the potential
     at that time, and with a target the errors: the same numbers as `explain` and `reassignment`. The page has the
-    weights and spikes, and computes the rest for any neuron. Dropout is off.
+    weights and spikes, and computes the rest for any neuron. Dropout is off. A click, like the label beside the
+    pointer, means the nearest spike at most 7 pixels away; without one, the neuron and the time under the pointer.
 
     Args:
         net: a `Network` or `Sequential`.
