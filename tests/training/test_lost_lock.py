@@ -151,7 +151,7 @@ def test_every_write_looks(tmp_path, monkeypatch, early):
     """The lock goes after each of the writes, or within it, before the file has its name."""
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
     monkeypatch.setattr(figures_of_run, "save_figure", png)
-    replace, out, written, at = os.replace, tmp_path / "out", [], None
+    replace, out, written, created, at = os.replace, tmp_path / "out", [], [], None
 
     def counted(source, target):
         replace(source, target)
@@ -163,8 +163,10 @@ def test_every_write_looks(tmp_path, monkeypatch, early):
 
     def open_file(path, mode="r", *more, **options):
         file = opened(path, mode, *more, **options)
-        if mode == "xb" and len(written) == at and early:
-            remove_the_lock(out)
+        if mode == "xb":
+            created.append(path)
+            if len(written) == at and early:
+                remove_the_lock(out)
         return file
 
     config = tiny(tmp_path, out=str(out))
@@ -176,9 +178,11 @@ def test_every_write_looks(tmp_path, monkeypatch, early):
     for at in range(1, len(whole)):
         shutil.rmtree(out)
         written.clear()
+        created.clear()
         with pytest.raises(Lost):
             train(config, log=silent)
         assert written == whole[:at]
+        assert len(created) == at + early
         assert not [*out.glob(".*")]
 
 

@@ -175,16 +175,23 @@ def test_a_file_of_sounds(tmp_path):
 
 
 def test_many_recordings(tmp_path, monkeypatch):
-    """Of more than a thousand the content of some is read, and of all the names and sizes."""
+    """Of more than a thousand the content of some is read, its begin and its end, and of all the names and sizes."""
     from cuslayer.training import data_of_run
 
     config = tiny(tmp_path)
     monkeypatch.setattr(data_of_run, "_FILES", 2)
+    monkeypatch.setattr(data_of_run, "_ENDS", 10)
 
     def found():
         return described(load_data(config, config.network()).train, config)
 
     before = found()
+    file = tmp_path / "data" / "2.bs2"
+    raw = file.read_bytes()
+    for place in (0, 9, 90, 99):
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        assert found() != before, place
+    file.write_bytes(raw)
     one_is_longer(tmp_path / "data")
     assert found() != before
     shutil.rmtree(tmp_path / "data")
