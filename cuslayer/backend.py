@@ -239,26 +239,11 @@ def to_numpy(x: Any) -> Array:
     """
     if type(x) is np.ndarray:
         return x
-    _check_mask(x)
+    check.unmasked(x)
     if isinstance(x, np.ndarray):
         return np.asarray(x) if isinstance(x, np.ma.MaskedArray) else x
     module = namespace(x)
     return np.asarray(x) if module is np else module.asnumpy(x)
-
-
-def _check_mask(x: Any) -> None:
-    """Raise TypeError if x, or an item of a list, has masked elements, whose numbers would count."""
-    if isinstance(x, np.ma.MaskedArray):
-        hidden = int(np.ma.getmaskarray(x).sum())
-        if hidden:
-            raise TypeError(
-                f"masked array: its mask would be lost, {hidden} of {x.size} elements are masked; fill them first, as "
-                f"x.filled(0) does"
-            )
-    elif isinstance(x, (list, tuple)):
-        for each in x:
-            if isinstance(each, (list, tuple, np.ma.MaskedArray)):
-                _check_mask(each)
 
 
 def seed(value: int) -> None:

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 
 class MissingKey(ValueError):
     """A required key is missing.
@@ -188,6 +190,21 @@ def finite_range(op: str, name: str, low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         wrong = high if math.isfinite(low) else low
         raise ValueError(f"{op}: {name} must be finite, got {wrong} in it")
+
+
+def unmasked(x: Any) -> None:
+    """Raise TypeError if x, or an item of a list, has masked elements, whose numbers would count."""
+    if isinstance(x, np.ma.MaskedArray):
+        hidden = int(np.ma.getmaskarray(x).sum())
+        if hidden:
+            raise TypeError(
+                f"masked array: its mask would be lost, {hidden} of {x.size} elements are masked; fill them first, as "
+                f"x.filled(0) does"
+            )
+    elif isinstance(x, (list, tuple)):
+        for each in x:
+            if isinstance(each, (list, tuple, np.ma.MaskedArray)):
+                unmasked(each)
 
 
 def one_hot(op: str, name: str, x: Any) -> None:

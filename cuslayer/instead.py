@@ -32,7 +32,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "register_forward_hook": "cs.record(net) records what layers compute",
         "register_parameter": "an attribute that is a cs.Tensor with requires_grad=True is a parameter",
         "register_buffer": "an attribute that is a cs.Tensor is saved with the layer",
-        "save": "cs.save(path, net) writes a network, cs.load(path) reads it",
+        "save": "cs.save(net, path) writes a network, cs.load(path) reads it",
     },
     "tensor": dict.fromkeys(("to", "cuda", "cpu", "device"), _DEVICE + "; numpy() returns a NumPy array")
     | dict.fromkeys(("float", "double", "half", "long", "int", "bool"), _TYPES)
@@ -57,7 +57,6 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     },
     "package": {
         "nn": "layers, neurons and losses are in cs itself, as cs.Dense",
-        "optim": "optimizers are in cs itself, as cs.Adam",
         "Module": "cs.Layer is the base class of layers",
         "Parameter": "cs.Tensor(data, requires_grad=True) is a parameter",
         "Linear": "cs.Dense(inputs, outputs) is the layer",

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from cuslayer.operations.base import Operation, Pullback
 
-if TYPE_CHECKING:
-    from cuslayer.tape import Tensor
-
 _serial = itertools.count()
+
+
+class Leaf(Protocol):
+    """What a node needs of a tensor.
+
+    Attributes:
+        requires_grad: whether `backward` computes its gradient.
+        changes: how often its array was changed in place.
+    """
+
+    requires_grad: bool
+    changes: list[int]
+
+
+T = TypeVar("T", bound=Leaf)
 
 
 class Node:
@@ -25,7 +37,7 @@ class Node:
     __slots__ = ("inputs", "operation", "pullback", "saved", "serial", "shape", "takes_deferred")
 
     def __init__(
-        self, operation: Operation, pullback: Pullback, inputs: tuple[Node | Tensor | None, ...], shape: tuple[int, ...]
+        self, operation: Operation, pullback: Pullback, inputs: tuple[Any, ...], shape: tuple[int, ...]
     ) -> None:
         self.serial = next(_serial)
         self.operation, self.inputs, self.shape = operation, inputs, shape
@@ -33,7 +45,7 @@ class Node:
         self.takes_deferred = getattr(operation, "takes_deferred", False)
         self.saved: list[tuple[list[int], int]] = []
 
-    def input_gradients(self, grad: list[Any]) -> list[tuple[Node | Tensor, Any]]:
+    def input_gradients(self, grad: list[Any]) -> list[tuple[Any, Any]]:
         """Return each input that requires a gradient with its gradient; free what forward saved.
 
         `grad` is a list of one item, the result's gradient. It is emptied, so that the pullback can free the array.
@@ -53,7 +65,7 @@ class Node:
         return [(x, g() if callable(g) else g) for x, g in required]
 
 
-def saved(operation: Operation, tensors: Sequence[Tensor | None], result: Tensor) -> list[Tensor]:
+def saved(operation: Operation, tensors: Sequence[T | None], result: T) -> list[T]:
     """Return the tensors whose arrays the pullback of an operation may read; see `saves`."""
     what, given = getattr(operation, "saves", None), [t for t in tensors if t is not None]
     if what is None:

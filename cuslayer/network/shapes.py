@@ -44,9 +44,10 @@ def check_shapes(op: str, graph: Graph, shape: Shape | None) -> None:
         try:
             shapes[node.number] = _known_after(node.stage, [shapes[number] for number in node.inputs])
         except ValueError as problem:
-            # The join of the container itself has no number.
-            which = f"layer {node}, {node.described}, does not fit what is before it: " if node.path else ""
-            raise ValueError(f"{op}: {which}{problem}".replace("'", "")) from None
+            if not node.path:  # the join of the container itself
+                raise
+            text = f"{op}: layer {node}, {node.described}, does not fit what is before it: {problem}"
+            raise ValueError(text.replace("'", "")) from None
 
 
 def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:

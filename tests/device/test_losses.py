@@ -17,7 +17,7 @@ LABELS = [1, 4]
 MANY = np.array([[1, 0, 1, 0, 0], [0, 1, 1, 1, 0]])
 OPERATIONS = {
     "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, region=(5, 25), count_scale=3.0)(s, LABELS),
-    "piecewise count": lambda s: cs.SpikeCountLoss(SRM, region=(5, 25), piecewise=True)(s, LABELS),
+    "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, region=(5, 25), piecewise=True)(s, LABELS),
     "rate": lambda s: cs.SpikeRateLoss(SRM, region=(5, 25))(s, LABELS),
     "spike max": lambda s: cs.SpikeMaxLoss(SRM, region=(5, 25))(s, LABELS),
     "window": lambda s: cs.ProbabilityWindowLoss(SRM)(s, LABELS),

@@ -278,7 +278,7 @@ def test_counting_only_counts_the_same(notation: str) -> None:
             net = cs.Network(notation, cs.SRM())
             x = np.random.default_rng(0).random((10, 2, *net.input_shape)) < 0.3
             optimizer = cs.Adam(net.parameters(), amsgrad=True)
-            cs.SpikeCountLoss(cs.SRM())(net(x), [0, 2]).backward()
+            cs.SpikeCountLoss(cs.SRM(), true=10)(net(x), [0, 2]).backward()
             optimizer.step()
             found.append((costs.operations, emulator.launches))
             cs.use("cpu")

@@ -301,7 +301,7 @@ def test_errors():
     cases = [
         (TypeError, (3, x, 1, 0, 0), r"^explain: net must be a Network or Sequential, got int$"),
         (TypeError, (net, x, 3, 0, 0), r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has no SRM neurons$"),
-        (IndexError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4$"),
+        (IndexError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4; its layers are 0 "),
         (IndexError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
         (IndexError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),
         (TypeError, (net, x, 1, 0, 1.5), r"^explain: time must be an integer, got float$"),

@@ -114,7 +114,7 @@ def test_errors():
         cs.reassignment(3, x, [1, 3], 1, 0)
     with pytest.raises(TypeError, match=r"^reassignment: loss must be a function of spikes and target, got int$"):
         cs.reassignment(net, x, [1, 3], 1, 0, loss=3)
-    with pytest.raises(IndexError, match=r"^reassignment: layer must be under 6, got 6$"):
+    with pytest.raises(IndexError, match=r"^reassignment: layer must be under 6, got 6; its layers are 0 "):
         cs.reassignment(net, x, [1, 3], 6, 0)
     with pytest.raises(IndexError, match=r"^record: neuron 5 lies outside a layer of shape \(5,\)$"):
         cs.reassignment(net, x, [1, 3], 5, 5)

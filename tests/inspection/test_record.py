@@ -333,11 +333,11 @@ def test_errors():
     x = np.ones((10, 2, 4), bool)
     with pytest.raises(TypeError, match=r"^record: net must be a Network or Sequential, got int$"):
         cs.record(3)
-    with pytest.raises(IndexError, match=r"^record: layer must be under 5, got 5$"):
+    with pytest.raises(IndexError, match=r"^record: layer must be under 5, got 5; its layers are 0 "):
         cs.record(net, layers=[5])
     with pytest.raises(ValueError, match=r"^record: layer SRM stands at 1, 3: name a position$"):
         cs.record(net, layers=srm)
-    with pytest.raises(ValueError, match=r"^record: layer Dropout\(0.1\) is none of the network's$"):
+    with pytest.raises(ValueError, match=r"^record: layer Dropout\(0.1\) is none of the network's; its layers are 0 "):
         cs.record(net, layers=cs.Dropout(0.1))
     with pytest.raises(ValueError, match=r"^record: neurons of layer 3 are asked for, but not that layer$"):
         cs.record(net, layers=[1], neurons={2: [0]})

@@ -9,7 +9,7 @@ import cuslayer as cs
 from cuslayer.data import Arrays
 
 SPIKES = np.random.default_rng(0).random((20, 3, 4)) < 0.3
-LOSSES = [cs.SpikeCountLoss(cs.SRM()), cs.SpikeRateLoss(cs.SRM())]
+LOSSES = [cs.SpikeCountLoss(cs.SRM(), true=5, false=1), cs.SpikeRateLoss(cs.SRM())]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)

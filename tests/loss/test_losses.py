@@ -20,14 +20,15 @@ def test_spike_count(region, dt, piecewise):
     s = RNG.random((30, 4, 3)) < 0.3
     labels = np.array([0, 2, 1, 2])
     steps = region and tuple(dt * edge for edge in region)
-    loss = cs.SpikeCountLoss(srm, true=7, false=2, region=steps, piecewise=piecewise)
     first, last = region or (0, 30)
+    true, false = min(7, last - first), min(2, last - first)
+    loss = cs.SpikeCountLoss(srm, true, false, region=steps, piecewise=piecewise)
 
     error = np.zeros(s.shape)
     outside = s.astype(float)
     outside[first:last] = 0
     error[:] = reference.psp(outside, srm.response)
-    desired = np.where(labels[:, None] == np.arange(3), 7, 2)
+    desired = np.where(labels[:, None] == np.arange(3), true, false)
     counts = (s[first:last].sum(axis=0) - desired) / (last - first)
     error[first:last] = counts if piecewise else error[first:last] + counts
     for labelled in (labels, labels.tolist(), np.eye(3)[labels], cs.Tensor(np.eye(3)[labels])):

@@ -95,11 +95,11 @@ def test_the_scale_multiplies_the_error_of_counts_alone():
     srm = cs.SRM()
     inside = np.zeros((40, 1, 1), bool)
     inside[25] = True
-    plain, scaled = (cs.SpikeCountLoss(srm, true=5, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
+    plain, scaled = (cs.SpikeCountLoss(srm, true=5, false=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
     assert scaled(inside, [0]).item() == pytest.approx(9 * plain(inside, [0]).item(), rel=1e-6)
     outside = np.zeros((40, 1, 1), bool)
     outside[5] = True
-    plain, scaled = (cs.SpikeCountLoss(srm, true=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
+    plain, scaled = (cs.SpikeCountLoss(srm, true=0, false=0, region=(20, 40), count_scale=c) for c in (1.0, 3.0))
     assert scaled(outside, [0]).item() == plain(outside, [0]).item() > 0
 
 

@@ -12,7 +12,7 @@ from tests.support.lif import LIF, Lookalike
 RNG = np.random.default_rng(5)
 NEURONS = [LIF(dt=0.5), Lookalike()]
 LOSSES = [
-    cs.SpikeCountLoss,
+    lambda neuron: cs.SpikeCountLoss(neuron, true=12, false=3),
     cs.SpikeRateLoss,
     cs.SpikeMaxLoss,
     lambda neuron: cs.ProbabilityWindowLoss(neuron, window=4),

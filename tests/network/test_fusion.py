@@ -44,7 +44,7 @@ def conv(kind=cs.Conv):
         ([conv(), SRM, cs.Pool(2, gain=11.0), SRM, cs.Dense(8, 2), SRM], [4, 2]),
         ([conv(), SRM, cs.Pool(2, gain=11.0), EXACT], [2, 2]),
         ([conv(), EXACT, cs.Pool(2, gain=11.0), EXACT], [4]),
-        ([conv(), SRM, conv(), SRM], [2, 2]),
+        ([conv(), SRM, cs.Conv(2, 1, 3), SRM], [2, 2]),
         ([conv(), cs.Pool(2, gain=11.0), SRM], [1, 2]),
         ([conv(), SRM, cs.Pool(2, gain=11.0)], [2, 1]),
         ([conv()], [1]),

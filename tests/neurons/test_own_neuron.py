@@ -98,7 +98,7 @@ def test_a_record_has_what_the_network_had():
     net, x, labels = case()
     with cs.record(net) as seen:
         out = net(x)
-    cs.SpikeCountLoss(net[1])(out, labels).backward()
+    cs.SpikeCountLoss(net[1], true=20, false=2)(out, labels).backward()
     y = cs.Tensor(x)
     for at, stage in enumerate(net.layers):
         before, y = y, stage(y)

@@ -288,3 +288,16 @@ def test_pooling_counts_spikes_in_float32_whatever_the_weights_are(dtype):
     with potential.on_potential(lambda u: seen.append(u.values.dtype)):
         functions.conv_pool(x, w, response=srm.filter, spiking=srm.spiking, pooling=pooling)
     assert seen == [dtype, np.float32]
+
+
+@pytest.mark.parametrize("form", potential.FORMATS)
+def test_a_potential_is_returned_once(form):
+    """Backward overwrites it: a second call would have other numbers, or none."""
+    u = np.linspace(-3, 3, 7, dtype=np.float32)
+    with potential.potential_format(form):
+        saved = potential.save_for_backward(cpu, u)
+    assert saved().shape == (7,)
+    with pytest.raises(
+        ValueError, match=r"^save_for_backward: the potential was returned before, .*; call the function"
+    ):
+        saved()

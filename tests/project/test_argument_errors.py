@@ -23,7 +23,7 @@ LOSS = cs.SpikeCountLoss(cs.SRM())
         (lambda: cs.Unpool(2), "Unpool: missing a required argument: 'gain'"),
         (lambda: cs.Pool(2, 11, 2), "Pool: too many positional arguments"),
         (lambda: cs.Conv(2, 3), "Conv: missing a required argument: 'kernel_size'"),
-        (lambda: cs.Conv(2, 3, 3, strid=2), "Conv: got an unexpected keyword argument 'strid'"),
+        (lambda: cs.Conv(2, 3, 3, strid=2), "Conv: got an unexpected keyword argument 'strid'; did you mean stride?"),
         (lambda: Events([1.0], [0], [0]), "Events: p must be given for events in 2-D, the polarities from 0"),
         (lambda: Trainer(NET, LOSS, cs.Adam), "Trainer: optimizer is the class Adam; write Adam(...)"),
         (

@@ -40,6 +40,8 @@ def trainer():
     return Trainer(NET, LOSS, OPTIMIZER)
 
 
+LAYERS = "its layers are 0 Dense(20, 8), 1 SRM, 2 Dense(8, 3), 3 SRM"
+
 MISTAKES = {
     # The order of axes, and missing axes.
     "batch first": (
@@ -232,9 +234,72 @@ MISTAKES = {
         lambda: Events([1.0], [1], [1], None),
         "Events: p must be given for events in 2-D, the polarities from 0",
     ),
+    # Sizes that do not fit.
+    "sizes": (
+        ValueError,
+        lambda: cs.Sequential(cs.Dense(20, 8), SRM, cs.Dense(7, 3), SRM),
+        "Sequential: layer 2, Dense(7, 3), does not fit what is before it: dense: x has 8 features, weight expects 7",
+    ),
+    "channels": (
+        ValueError,
+        lambda: cs.Sequential(cs.Conv(2, 16, 5), SRM, cs.Pool(2, 11), cs.Conv(8, 4, 3)),
+        "Sequential: layer 3, Conv(8, 4, (3, 3)), does not fit what is before it: conv: x has 16 channels, weight "
+        "expects 8",
+    ),
+    "more spikes than steps": (
+        ValueError,
+        lambda: cs.SpikeCountLoss(SRM, true=500)(np.zeros((50, 1, 3), bool), [0]),
+        "SpikeCountLoss: true must be at most 50, a spike in each step of the input, got 500",
+    ),
+    "more spikes than steps of a region": (
+        ValueError,
+        lambda: cs.SpikeCountLoss(SRM, region=(10, 40))(np.zeros((50, 1, 3), bool), [0]),
+        "SpikeCountLoss: true must be at most 30, a spike in each step of the region, got 60",
+    ),
+    "fewer spikes than the others": (
+        ValueError,
+        lambda: cs.SpikeCountLoss(SRM, true=5),
+        "SpikeCountLoss: true must be at least false, 10, got 5",
+    ),
+    "a lower rate than the others": (
+        ValueError,
+        lambda: cs.SpikeRateLoss(SRM, true=20),
+        "SpikeRateLoss: true must be at least false, 30, got 20",
+    ),
+    # Names of PyTorch.
+    "eval": (
+        AttributeError,
+        lambda: NET.eval(),
+        "Network: eval is PyTorch's; net.train(False) is evaluation, net.train() training",
+    ),
+    "learning_rate": (
+        TypeError,
+        lambda: cs.Adam(NET.parameters(), learning_rate=0.1),
+        "Adam: got an unexpected keyword argument 'learning_rate'; it is lr here",
+    ),
+    "batch_size": (
+        TypeError,
+        lambda: Loader(Digits("test"), batch_size=10),
+        "Loader: got an unexpected keyword argument 'batch_size'; it is batch here",
+    ),
+    "beta": (
+        TypeError,
+        lambda: cs.NAdam(NET.parameters(), beta=(0.9, 0.99)),
+        "NAdam: got an unexpected keyword argument 'beta'; did you mean betas?",
+    ),
+    "nn": (
+        AttributeError,
+        lambda: cs.nn,
+        "cuslayer: nn is elsewhere; layers, neurons and losses are in cs itself, as cs.Dense",
+    ),
     # Indices and names.
-    "a layer out of range": (IndexError, lambda: seen(9), "record: layer must be under 4, got 9"),
-    "a layer before the first": (IndexError, lambda: seen(-5), "record: layer must be under 4, got -5"),
+    "a layer out of range": (IndexError, lambda: seen(9), f"record: layer must be under 4, got 9; {LAYERS}"),
+    "a layer before the first": (IndexError, lambda: seen(-5), f"record: layer must be under 4, got -5; {LAYERS}"),
+    "a layer of another network": (
+        ValueError,
+        lambda: seen(cs.Dense(8, 3)),
+        f"record: layer Dense(8, 3) is none of the network's; {LAYERS}",
+    ),
     "health out of range": (
         IndexError,
         lambda: cs.health(NET, [(X, LABELS)])[9],
