@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -73,11 +74,11 @@ def fuzz(every: dict[str, Reader], seed: int, count: int, jobs: int, scratch: Pa
         time.sleep(_POLL)
         for place, worker in list(running.items()):
             code, kind = worker.ended(), ""
-            if code is None and worker.hung():
+            if code is None and worker.waits():
                 worker.kill()
-                kind, code = "hang", -9
+                kind, code = "hang", -signal.SIGKILL
             elif code:
-                kind = "crash"
+                kind = "hang" if code == -signal.SIGPROF else "crash"
             if code is None:
                 continue
             del running[place]

@@ -14,12 +14,12 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fuzzing.readers import Reader
 
-# Seconds of computing, and seconds of waiting on a machine that has other work.
-HANG, WAIT = 2.0, 20.0
+# Seconds of computing in a case, and how often in a row a process may be found waiting in one. Neither counts the time
+# in which a busy machine computes something else.
+HANG, WAITS = 2.0, 500
 # Resident memory above that before, in bytes, or this many times the size of the file.
 MEMORY, TIMES = 64 << 20, 8
 # Address space above that of an idle process: a reader must not take all memory of the machine.
@@ -81,8 +81,7 @@ class Worker:
         self._found.write_text("")
         self._shared = mmap.mmap(-1, _PROGRESS.size)
         self._put(first, 0, 0, 0.0)
-        self._changed = time.monotonic()
-        self._computed = 0.0
+        self._waits = 0
         self.pid = os.fork()
         if self.pid == 0:
             self._work(first)
@@ -98,12 +97,11 @@ class Worker:
         """Return what the process found."""
         return [Problem(self.name, *json.loads(line)) for line in self._found.read_text().splitlines()]
 
-    def hung(self) -> bool:
-        """Return whether the case that is read takes too long."""
-        now, computed = time.monotonic(), _computed(self.pid)
-        if self.progress()[0] != self.number:
-            self.number, self._changed, self._computed = self.progress()[0], now, computed
-        return computed - self._computed > HANG or now - self._changed > WAIT
+    def waits(self) -> bool:
+        """Return whether the process waits for what does not come: asked so often, all of it slept in one case."""
+        asleep = self.progress()[0] == self.number and _sleeps(self.pid)
+        self.number, self._waits = self.progress()[0], self._waits + 1 if asleep else 0
+        return self._waits > WAITS
 
     def ended(self) -> int | None:
         """Return the exit code of the process, or minus its signal; None if it runs."""
@@ -142,7 +140,7 @@ class Worker:
                 path = write_case(self.reader, self.folder, content := self.reader.content(self.seed, number))
                 largest = max(largest, len(content))
                 begun = time.process_time()
-                wrong = judged(self.reader, path)
+                wrong = self._judged(path)
                 slowest = max(slowest, time.process_time() - begun)
                 refused += wrong is not None
                 if wrong:
@@ -158,6 +156,14 @@ class Worker:
             peak = max(peak, taken)
             self._put(numbers[-1] + 1, refused, peak, slowest)
 
+    def _judged(self, path: Path) -> str | None:
+        """Read a file; SIGPROF ends the process if it computes for too long."""
+        signal.setitimer(signal.ITIMER_PROF, HANG)
+        try:
+            return judged(self.reader, path)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
     def _measure(self, number: int) -> int:
         """Read a case again; return the memory that it takes, and note it if it is too much."""
         content = self.reader.content(self.seed, number)
@@ -165,7 +171,7 @@ class Worker:
         path = write_case(self.reader, self.folder, content)
         gc.collect()
         before = _start_measuring()
-        judged(self.reader, path)
+        self._judged(path)
         taken = _status("VmHWM") - before
         if taken > max(MEMORY, TIMES * len(content)):
             self._note(number, "memory", f"{taken / 1e6:.0f} MB for a file of {len(content):,} bytes")
@@ -189,10 +195,10 @@ def _start_measuring() -> int:
     return _status("VmRSS")
 
 
-def _computed(pid: int) -> float:
-    """Return the seconds that a process has computed."""
+def _sleeps(pid: int) -> bool:
+    """Return whether all threads of a process sleep; one that is ready, and waits for a core, does not."""
     try:
-        fields: list[Any] = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        threads = [path.read_text().rsplit(")", 1)[1].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one of them has ended
+        return False
+    return set(threads) == {"S"}
