@@ -98,7 +98,7 @@ PROMISES = [
         "A damaged or hostile recording is read or refused by one line: within two seconds, and with 64 MB or eight "
         "times its size of memory.",
         "mutated files of each format, bombs, links",
-        ("fuzz", "events", "counts"),
+        ("fuzz", "events", "counts", "read_sounds", "read_wave"),
         ("tests/data/test_event_fuzz.py", "tests/project/test_fuzz.py"),
     ),
     Promise(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import tempfile
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +17,16 @@ import h5py
 import numpy as np
 
 import cuslayer as cs
-from cuslayer.data import EventFolder, Events, SpikeCounts, read_counts, write_counts, write_events
+from cuslayer.data import (
+    EventFolder,
+    Events,
+    SpikeCounts,
+    read_counts,
+    read_sounds,
+    read_wave,
+    write_counts,
+    write_events,
+)
 from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
 from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.gradient_flow import GradientFlow
@@ -99,6 +110,27 @@ def _event_readers(folder: Path) -> dict[str, Reader]:
     path = folder / "a.bsn"
     write_counts(path, SpikeCounts([1, 2, 3], [0.0, 1.0, 2.0], [5.0, 6.0, 7.0], [1, 0, 9]))
     found["counts .bsn"] = Reader(".bsn", read_counts, [path.read_bytes()])
+    return found
+
+
+def _sounds() -> bytes:
+    """Return an archive of sounds."""
+    out, r = io.BytesIO(), np.random.default_rng(0)
+    audio, start = r.integers(-99, 99, 60).astype(np.int16), np.arange(0, 61, 20)
+    np.savez(out, audio=audio, start=start, label=np.array([0, 1, 1]), speaker=np.array(["a", "b", "a"]))
+    return out.getvalue()
+
+
+def _waves() -> list[bytes]:
+    """Return WAV files of one and of two channels, of 8, 16 and 32 bits; one with a part before its samples."""
+    found = []
+    for channels, width in ((1, 1), (1, 2), (2, 2), (2, 4)):
+        out = io.BytesIO()
+        with wave.open(out, "wb") as file:
+            file.setparams((channels, width, 8000, 0, "NONE", ""))
+            file.writeframes(bytes(range(120)))
+        found.append(out.getvalue())
+    found.append(found[1][:12] + b"LIST\3\0\0\0abc\0" + found[1][12:])
     return found
 
 
@@ -245,12 +277,14 @@ def readers() -> dict[str, Reader]:
         folder = Path(name)
         found = _event_readers(folder)
         exported, saved, files = _exported(folder), _saved(folder), _run(folder)
-        texts = [text.encode() for text in YAML]
+        texts, sounds = [text.encode() for text in YAML], _sounds()
         found |= {
             "import_hdf5": Reader(
                 ".net", import_hdf5, exported, hostile=hostile.hdf5(("layer/0/shape", "simulation/Ts"))
             ),
             "import_nir": Reader(".nir", import_nir, _nir(folder), hostile=hostile.hdf5(("version", "node/edges"))),
+            "read_sounds": Reader(".npz", read_sounds, [sounds], of_zip, hostile.archives(sounds)),
+            "read_wave": Reader(".wav", read_wave, _waves()),
             "load_config": Reader(".yaml", _read_config, texts, of_text),
             "Params": Reader(".yaml", _read_params, texts, of_text),
             "label list": Reader(".txt", _read_list, [LIST.encode()], of_text, prepare=_lists),

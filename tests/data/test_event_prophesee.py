@@ -121,7 +121,16 @@ def test_state_of_evt3_goes_from_block_to_block(monkeypatch, block):
     stream = [8 << 12 | 4095, 6 << 12 | 9, 11, 3 << 12 | 1 << 11 | 50, 4 << 12 | 5, 5 << 12 | 6, 4 << 12 | 1 << 11]
     stream += [8 << 12, 2 << 12 | 7, 6 << 12 | 3, 5 << 12 | 1]
     # After 16.8 s and 33.6 s, words before the next time of a block.
-    stream += [2 << 12 | 8, 8 << 12 | 1, 2 << 12 | 9, 8 << 12 | 4095, 8 << 12, *[2 << 12 | 10] * 3, 8 << 12 | 1, 2 << 12]
+    stream += [
+        2 << 12 | 8,
+        8 << 12 | 1,
+        2 << 12 | 9,
+        8 << 12 | 4095,
+        8 << 12,
+        *[2 << 12 | 10] * 3,
+        8 << 12 | 1,
+        2 << 12,
+    ]
     monkeypatch.setattr(base, "BLOCK", block)
     assert columns(decoded(EVT3 + words(stream, "<u2"))) == loop(stream)
 

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,7 @@ def test_every_format_of_events_has_a_reader(readers):
 
     assert {f"events {suffix}" for suffix in FORMATS} <= readers.keys()
     assert {"import_hdf5", "import_nir", "load_config", "cs.load", "load_checkpoint", "label list"} <= readers.keys()
+    assert {"read_wave", "read_sounds"} <= readers.keys()
 
 
 def test_valid_files_are_read(readers, fuzzer, tmp_path):
@@ -83,47 +83,63 @@ def failing(path):
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == 2:
         while True:
-            time.sleep(0)
+            pass
     if kind == 3:
-        bytearray(b"x") * (100 << 20)
+        os.read(os.pipe()[0], 1)
     if kind == 4:
-        raise KeyError("a")
+        bytearray(b"x") * (100 << 20)
     if kind == 5:
-        raise ValueError("two\nlines")
+        raise KeyError("a")
     if kind == 6:
-        raise ValueError("one line")
+        raise ValueError("two\nlines")
     if kind == 7:
+        raise ValueError("one line")
+    if kind == 8:
         raise SystemExit(3)
 
 
 @linux
 def test_what_fails_is_counted_and_kept(fuzzer, tmp_path, capsys, monkeypatch):
     reader = sys.modules["fuzzing.readers"].Reader
-    contents = [bytes([kind]) for kind in (0, 1, 2, 3, 4, 5, 6, 7, 0)]
+    contents = [bytes([kind]) for kind in (0, 1, 2, 3, 4, 5, 6, 7, 8, 0)]
     every = {"failing": reader(".x", failing, contents), "fine": reader(".y", lambda path: None, [b"a"])}
     monkeypatch.setattr(fuzzer, "readers", lambda: every)
-    monkeypatch.setattr(sys.modules["fuzzing.worker"], "HANG", 2.0)
+    monkeypatch.setattr(sys.modules["fuzzing.worker"], "WAITS", 20)
     out, kept = tmp_path / "fuzz.json", tmp_path / "kept"
     files = ["--out", str(out), "--keep", str(kept)]
-    assert fuzzer.main(["--count", "18", "--jobs", "2", *files]) == 1
+    assert fuzzer.main(["--count", "20", "--jobs", "2", *files]) == 1
     found = json.loads(out.read_text())
     row = found["readers"]["failing"]
-    assert {kind: row[kind] for kind in fuzzer.reliability.KINDS} == {"crash": 1, "hang": 1, "memory": 1, "error": 3}
-    assert row["files"] == 9
-    assert found["readers"]["fine"]["files"] == 9
+    assert {kind: row[kind] for kind in fuzzer.reliability.KINDS} == {"crash": 1, "hang": 2, "memory": 1, "error": 3}
+    assert row["files"] == 10
+    assert found["readers"]["fine"]["files"] == 10
     assert found["readers"]["fine"]["refused"] == 0
     assert sorted((number, kind) for _, number, kind, _ in found["problems"]) == [
         (1, "crash"),
         (2, "hang"),
-        (3, "memory"),
-        (4, "error"),
+        (3, "hang"),
+        (4, "memory"),
         (5, "error"),
-        (7, "error"),
+        (6, "error"),
+        (8, "error"),
     ]
-    assert (kept / "failing-4-error.x").read_bytes() == b"\4"
-    assert len(list(kept.iterdir())) == 6
+    assert (kept / "failing-5-error.x").read_bytes() == b"\5"
+    assert len(list(kept.iterdir())) == 7
     text = capsys.readouterr().out
-    assert "failing 5: error: ValueError, not of one line: 'two\\nlines'" in text
+    assert "failing 6: error: ValueError, not of one line: 'two\\nlines'" in text
     assert "| all " in text
-    assert fuzzer.main(["--again", str(kept / "failing-4-error.x"), "--only", "failing"]) == 1
+    assert fuzzer.main(["--again", str(kept / "failing-5-error.x"), "--only", "failing"]) == 1
     assert fuzzer.main(["--count", "2", "--only", "fine", *files]) == 0
+
+
+@linux
+def test_a_process_that_gets_no_core_is_no_hang(fuzzer, tmp_path, monkeypatch):
+    """It is stopped here, which a busy machine does for a while."""
+    monkeypatch.setattr(sys.modules["fuzzing.worker"], "WAITS", 5)
+    stops = sys.modules["fuzzing.readers"].Reader(".x", lambda path: os.kill(os.getpid(), signal.SIGSTOP), [b"a"])
+    worker = fuzzer.Worker("stops", stops, 0, 0, 1, tmp_path / "worker")
+    os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+    assert not any(worker.waits() for _ in range(50))
+    os.kill(worker.pid, signal.SIGCONT)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) == 0
+    assert (worker.progress()[0], worker.problems()) == (1, [])

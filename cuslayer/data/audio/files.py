@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
-import wave
-from collections.abc import Callable
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
-from cuslayer.archive import Archive, Refused, open_archive
-
-T = TypeVar("T")
+from cuslayer.archive import Archive, Refused
+from cuslayer.data.formats import base
+from cuslayer.data.formats.read_write import read_file
 
 _NEEDED = ("audio", "start", "label")
+# Bytes that the arrays of any archive may have together; those of larger ones, so many times their own.
+_FEW_BYTES, _MOST_TIMES = 1 << 24, 8
+_MOST_CLASS = 2**31
+_NO_WAVE = "is no WAV file of uncompressed samples"
+# Numbers of formats: uncompressed samples, and a long form that has the number, with these bytes behind, at its end.
+_PLAIN, _LONG_FORM, _LONG_FORM_ENDS = 0x0001, 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")
+_LONGEST_FORMAT, _MOST_CHUNKS, _HIGHEST_RATE = 40, 1000, 10_000_000
 
 
 class Sounds(NamedTuple):
@@ -64,7 +72,8 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
         path: the file.
 
     Raises:
-        ValueError: the file is missing or is no such archive, or its arrays do not fit each other.
+        ValueError: the file is missing, a folder, a device or no such archive, its arrays have together more than 16 MB
+            and eight times the size of the file, or they do not fit each other.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "two.npz"
@@ -73,8 +82,8 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     >>> [len(wave) for wave in sounds.waves], sounds.labels.tolist(), sounds.where("speaker", ["b"]).tolist()
     ([300, 400], [1, 0], [False, True])
     """
-    op = f"read_sounds: {check.path('read_sounds', 'path', path)}"
-    arrays = _arrays(op, path)
+    file_path = check.path("read_sounds", "path", path)
+    op, arrays = f"read_sounds: {file_path}", _arrays(file_path)
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
         raise ValueError(f"{op} has no array {missing[0]!r}; it must have audio, start and label")
@@ -89,31 +98,43 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     edges = start.astype(np.int64)
     if edges[0] != 0 or (np.diff(edges) < 0).any() or edges[-1] != len(audio):
         raise ValueError(f"{op}: start must ascend from 0 to the {len(audio)} samples of audio")
-    if label.min() < 0:
-        raise ValueError(f"{op}: label must be integers from 0, got {label.min()}")
+    if label.min() < 0 or label.max() >= _MOST_CLASS:
+        got = label.min() if label.min() < 0 else label.max()
+        raise ValueError(f"{op}: label must be integers from 0, under {_MOST_CLASS}, got {got}")
     fields = {name: values for name, values in arrays.items() if values.shape == label.shape}
     waves = [audio[a:b] for a, b in pairwise(edges)]
     return Sounds(waves, label.astype(np.int64), fields)
 
 
-def _arrays(op: str, path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an archive, if they fit into memory."""
-    for name, header in _read(op, path, lambda archive: archive.headers).items():
-        check.memory(op, f"array {name}", header.shape, header.dtype.itemsize)
-    return _read(op, path, lambda archive: {name: archive.read(name) for name in archive.headers})
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an archive, if they are not much larger than it and fit into memory."""
+
+    def read(file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
+        with _refusal():
+            archive = Archive(file)
+        total, most = sum(header.bytes for header in archive.headers.values()), max(_FEW_BYTES, _MOST_TIMES * size)
+        if total > most:
+            rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
+            raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
+        for name, header in archive.headers.items():
+            check.memory(f"read_sounds: {path}", f"array {name}", header.shape, header.dtype.itemsize)
+        with _refusal():
+            return {name: archive.read(name) for name in archive.headers}
+
+    return read_file("read_sounds", path, read)
 
 
-def _read(op: str, path: str | os.PathLike[str], take: Callable[[Archive], dict[str, T]]) -> dict[str, T]:
-    """Return what is taken from an open archive."""
+@contextmanager
+def _refusal() -> Iterator[None]:
+    """Raise Unreadable for what is wrong with an archive."""
     try:
-        with open_archive(path) as archive:
-            return take(archive)
-    except OSError as problem:
-        raise ValueError(f"{op} cannot be read ({problem.strerror or type(problem).__name__})") from None
+        yield
+    except OSError:
+        raise
     except Refused as problem:
-        raise ValueError(f"{op} {problem}") from None
+        raise base.Unreadable(str(problem)) from None
     except Exception as problem:  # the readers of zip and npy raise many types
-        raise ValueError(f"{op} is no npz file of arrays ({type(problem).__name__})") from None
+        raise base.Unreadable(f"is no npz file of arrays ({type(problem).__name__})") from None
 
 
 def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
@@ -123,21 +144,71 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
         path: a file of uncompressed samples of 8, 16 or 32 bits.
 
     Raises:
-        ValueError: the file is missing, is no WAV file, or has other samples.
+        ValueError: the file is missing, a folder, a device, no WAV file, cut off or inconsistent, or has other samples.
     """
-    op = f"read_wave: {check.path('read_wave', 'path', path)}"
-    try:
-        with wave.open(str(Path(path)), "rb") as file:
-            channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            raw = file.readframes(file.getnframes())
-    except OSError as problem:
-        raise ValueError(f"{op} cannot be read ({problem.strerror or type(problem).__name__})") from None
-    except (wave.Error, EOFError) as problem:
-        raise ValueError(f"{op} is no WAV file of uncompressed samples ({str(problem) or 'it ends early'})") from None
-    if width not in (1, 2, 4):
-        raise ValueError(f"{op}: samples must have 8, 16 or 32 bits, got {8 * width}")
-    raw = raw[: len(raw) // (channels * width) * channels * width]
-    samples = np.frombuffer(raw, f"<{'u' if width == 1 else 'i'}{width}").reshape(-1, channels)
-    if width == 1:  # unsigned, with silence at 128
-        samples = (samples.astype(np.int16) - 128).astype(np.int8)
-    return (samples[:, 0] if channels == 1 else samples.mean(axis=1) / 2.0 ** (8 * width - 1)), rate
+    op = "read_wave"
+    file_path = check.path(op, "path", path)
+
+    def read(file: BinaryIO, size: int) -> tuple[npt.NDArray[Any], int]:
+        channels, width, rate, length = _wave_header(file, size)
+        check.memory(f"{op}: {file_path}", "the samples", (length // (channels * width),), max(8, channels * width))
+        samples = np.frombuffer(base.read_block(file, length), f"<i{width}")
+        if width == 1:  # unsigned, with silence at 128
+            samples = samples ^ np.int8(-128)
+        if channels == 1:
+            return samples, rate
+        found = samples.reshape(-1, channels).mean(axis=1)
+        found /= 2.0 ** (8 * width - 1)
+        return found, rate
+
+    return read_file(op, file_path, read)
+
+
+def _wave_header(file: BinaryIO, size: int) -> tuple[int, int, int, int]:
+    """Return the channels, the bytes of a sample, the rate and the bytes of all samples, and go to the first of them.
+
+    A WAV file is chunks, each a name of 4 bytes, its length and its content, of which an odd one is followed by a byte.
+    """
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise base.Unreadable(f"{_NO_WAVE} ({'it ends early' if len(head) < 12 else 'it does not begin as one'})")
+    form = None
+    for _ in range(_MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            raise base.Unreadable(f"{_NO_WAVE} (it ends before its samples)")
+        name, length, left = head[:4], int.from_bytes(head[4:], "little"), size - file.tell()
+        if length > left:
+            raise base.Unreadable(f"is cut off: its part {name!r} should have {length} bytes, it has {left}")
+        if name == b"data":
+            if form is None:
+                raise base.Unreadable("must have its format before its samples")
+            frame = form[0] * form[1]
+            if length % frame:
+                raise base.Unreadable(f"has {length} bytes of samples, not a multiple of {frame}")
+            return *form, length
+        start = file.tell()
+        if name == b"fmt ":
+            form = _wave_format(file.read(min(length, _LONGEST_FORMAT)))
+        file.seek(start + length + length % 2)
+    raise base.Unreadable(f"must have its samples within its first {_MOST_CHUNKS} parts")
+
+
+def _wave_format(raw: bytes) -> tuple[int, int, int]:
+    """Return the channels, the bytes of a sample and the rate of the format in a WAV file."""
+    if len(raw) < 16:
+        raise base.Unreadable(f"has a format of {len(raw)} bytes, at least 16 are needed")
+    kind, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", raw)
+    if kind == _LONG_FORM and raw[26:40] == _LONG_FORM_ENDS:
+        (kind,) = struct.unpack_from("<H", raw, 24)
+    if kind != _PLAIN:
+        raise base.Unreadable(f"{_NO_WAVE} (its format is {kind:#06x})")
+    if bits not in (8, 16, 32):
+        raise base.Unreadable(f"must have samples of 8, 16 or 32 bits, got {bits}")
+    if not channels or frame != channels * bits // 8:
+        raise base.Unreadable(
+            f"must have frames of all channels, got {frame} bytes for {channels} channels of {bits} bits"
+        )
+    if not 1 <= rate <= _HIGHEST_RATE:
+        raise base.Unreadable(f"must have 1 to {_HIGHEST_RATE} samples per second, got {rate}")
+    return channels, bits // 8, rate
