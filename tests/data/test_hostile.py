@@ -66,6 +66,7 @@ def test_a_pipe_in_a_folder_of_recordings(tmp_path):
     data = EventFolder(tmp_path, tmp_path / "train.txt", (34, 34, 2))
     (tmp_path / "2.bs2").unlink()
     os.mkfifo(tmp_path / "2.bs2")
+    assert data.recording(1) is None
     problems = []
 
     def read():

@@ -126,6 +126,12 @@ def test_archives_that_unfold_are_refused_before_memory_is_taken(tmp_path, name)
             tracemalloc.stop()
 
 
+def test_arrays_that_unfold_are_counted_together(tmp_path):
+    np.savez_compressed(tmp_path / "s.npz", **ARRAYS, **{name: np.zeros(1 << 20) for name in "abc"})
+    with pytest.raises(ValueError, match=r"^read_sounds: .*s\.npz must hold at most 16,777,216 bytes in a file of "):
+        read_sounds(tmp_path / "s.npz")
+
+
 def test_archives_without_compression_are_read_at_any_size(tmp_path):
     sizes = {"start": np.array([0, 9_000_000]), "label": np.array([0])}
     np.savez(tmp_path / "s.npz", audio=np.zeros(9_000_000, np.int16), **sizes)
