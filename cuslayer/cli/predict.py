@@ -1,4 +1,4 @@
-"""`cuslayer predict`: the classes of recordings, as a table or as JSON."""
+"""`cuslayer predict`: the classes of recordings, in files or of the test set, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DESCRIPTION = """Show the class of each recording, its probability, the number o
     read-out), and the time of the decision in ms: from then on, the class had most spikes. A recording without a spike
     of the output has no class."""
 EXAMPLES = (
-    "cuslayer predict runs/1 recordings/1.bs2",
+    "cuslayer predict runs/1 --test 0",
     "cuslayer predict runs/1 recordings/*.bs2 --best --json",
 )
 JSON = {
-    "file": "the recording, as it was given",
+    "file": "the recording, as it was given, or its name in the test set",
     "class": "the class of most spikes, from 0; null without a spike",
     "counts": "the number of spikes of each output, or its read-out",
     "time_ms": "from when on the class had most spikes, in ms; null without a spike",
@@ -34,7 +34,8 @@ JSON = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_run(parser)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recording in any event format, such as 1.bs2")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="recording in any event format, such as 1.bs2")
+    parser.add_argument("--test", type=int, metavar="N", help="recording N of the run's test set, from 0, and no FILE")
     add_json(parser, JSON, many=True)
     add_device(parser)
 
@@ -44,7 +45,13 @@ def run(options: argparse.Namespace) -> None:
     from cuslayer import training
 
     use_device(options)
-    found = training.predict(run_of(options), options.files)
+    if bool(options.files) == (options.test is not None):
+        raise ValueError("predict: either FILE or --test N must be given, got " + ("both" if options.files else "none"))
+    of_run = run_of(options)
+    if options.files:
+        found = training.predict(of_run, options.files)
+    else:
+        found = [training.predict_test(of_run, options.test)]
     if options.json:
         print_json([dict(zip(JSON, (p.file, p.label, p.counts, p.time, p.confidence), strict=True)) for p in found])
     else:

@@ -13,6 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.data.formats import FORMATS, read_events
+from cuslayer.data.formats.read_write import read_file
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -22,6 +23,8 @@ _NMNIST_SHAPE = (34, 34, 2)
 _NMNIST_CLASSES = 10
 # A list may have so many bytes, and so many more for each file in the folder: a line has some 10, or a comment.
 _LIST_BYTES, _LINE_BYTES = 1 << 20, 100
+# Bytes of a recording that is binned from them.
+_LARGEST = 1 << 30
 # Numbers and classes of a list are below these.
 _MOST_NUMBER, _MOST_CLASS = 10**18, 2**31
 # Three saccades; some recordings are a few ms longer.
@@ -260,14 +263,15 @@ def open_folder(
 
 
 def _read_bytes(path: Path) -> bytes | None:
-    """Return the bytes of a file, None if it is no regular file or one read does not return all.
+    """Return the bytes of a file, None if it is no regular file, is large, or one read does not return all.
 
     `open` takes twice the system calls.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         status = os.fstat(descriptor)
-        raw = os.read(descriptor, status.st_size) if stat.S_ISREG(status.st_mode) else None
+        small = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST
+        raw = os.read(descriptor, status.st_size) if small else None
     finally:
         os.close(descriptor)
     return raw if raw is not None and len(raw) == status.st_size else None
@@ -302,12 +306,13 @@ def _read_list(op: str, path: Path, folder: Path, files: int) -> tuple[list[int]
     """Return the numbers and classes of a list for a folder with a number of files."""
     if not os.path.isfile(path):
         raise ValueError(f"{op}: list {path} {'is not a file' if os.path.exists(path) else 'does not exist'}")
-    size, most = path.stat().st_size, _LIST_BYTES + _LINE_BYTES * files
+    most = _LIST_BYTES + _LINE_BYTES * files
+    size, raw = read_file(op, path, lambda file, size: (size, file.read(most)))
     if size > most:
         rule = f"must have at most {most} bytes for the {files} files of {folder}"
         raise ValueError(f"{op}: list {path} {rule}, got {size}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{op}: list {path} must be text, got bytes that are not UTF-8") from None
     rows: dict[int, int] = {}

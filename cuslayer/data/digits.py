@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
+from cuslayer.archive import Archive
 from cuslayer.data.events import Events
+from cuslayer.data.formats.read_write import open_file
 from cuslayer.data.formats.slayer import decode, encode
 from cuslayer.data.saccades import MS, SENSOR, saccades
 from cuslayer.files import write_whole
@@ -164,9 +166,10 @@ def _cache_file(seed: int) -> Path | None:
 def _load(cache: Path) -> _Recordings | None:
     """Return the recordings of a cache file, or None if it is missing or damaged."""
     try:
-        # np.load leaves a damaged file open if it opened the file itself.
-        with cache.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            raw, offsets = file["raw"], file["offsets"]
+        with open_file(cache) as file:
+            archive = Archive(file)
+            archive.check_size()
+            raw, offsets = archive.read("raw"), archive.read("offsets")
     except Exception:  # the readers of zip and npy raise many types
         return None
     valid = (

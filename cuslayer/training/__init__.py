@@ -7,7 +7,7 @@ from cuslayer.training.folder import find_run
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.load import Run, evaluate, load_run
 from cuslayer.training.params import Params
-from cuslayer.training.predict import Prediction, example, predict, read_spikes
+from cuslayer.training.predict import Prediction, example, predict, predict_test, read_spikes
 from cuslayer.training.read_config import load_config
 from cuslayer.training.run import config_of_run, train
 from cuslayer.training.saver import Stopped
@@ -38,6 +38,7 @@ __all__ = [
     "load_run",
     "load_stats",
     "predict",
+    "predict_test",
     "read_spikes",
     "save_stats",
     "train",

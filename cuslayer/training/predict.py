@@ -1,4 +1,4 @@
-"""Classes of recordings in files, by the network of a run."""
+"""Classes of recordings in files, or in the test set, by the network of a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array, to_numpy
-from cuslayer.data import read_events
+from cuslayer.data import Loader, read_events
 from cuslayer.inspection.structure import eval_mode
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.read_out import over_time
@@ -22,7 +23,7 @@ class Prediction(NamedTuple):
     """What a network says of a recording.
 
     Attributes:
-        file: the path of the recording.
+        file: the path of the recording, or its name in the test set.
         label: the class with most spikes; None if the output has no spike.
         counts: the number of spikes of each output; numbers that are not whole after a population vote; of a network
             that learned by the cross-entropy, the read-out that decides.
@@ -48,24 +49,56 @@ def predict(run: Run, files: Iterable[str | os.PathLike[str]], *, batch: int | N
     Raises:
         ValueError: the run has no classes, a file is missing or damaged, or a recording does not fit the network.
     """
-    if run.config.error == "SpikeTime":
-        raise ValueError(f"predict: {run.folder} learned spike times, it has no classes")
+    _check_classes(run)
     paths, size = list(files), batch or run.config.batch
     found = []
     for first in range(0, len(paths), size):
         some = paths[first : first + size]
         x = np.stack([read_spikes("predict", run, path) for path in some], axis=1)
-        with eval_mode(run.net), no_grad():
-            out = run.net(x)
-        over, first_step, stop = _deciding(run)
-        out = as_tensor(out)[first_step:stop]
-        labels, totals, sure = classify(out, over=over), to_numpy(over_time(out.data, over)), confidence(out, over=over)
-        times = decision_time(out, labels, dt=run.config.neuron.dt, over=over) + first_step * run.config.neuron.dt
-        lists = (each.tolist() for each in (labels, totals, times, sure))
-        for path, label, counts, *of_label in zip(some, *lists, strict=True):
-            silent = not any(counts)
-            time, chance = [None, None] if silent else of_label
-            found.append(Prediction(str(path), None if silent else label, counts, time, chance))
+        found += _predictions(run, list(map(str, some)), x)
+    return found
+
+
+def predict_test(run: Run, number: int) -> Prediction:
+    """Return what the network says of a recording of the run's test set, which has the name that its data set gives it.
+
+    Args:
+        run: the run, as of `load_run`.
+        number: the number of the recording, from 0.
+
+    Raises:
+        TypeError: number is not an integer.
+        ValueError: the run has no classes, the test set has no such recording, or it is missing or damaged.
+    """
+    _check_classes(run)
+    test = load_data(run.config, run.net, op="predict").test
+    recordings = test.dataset  # type: ignore[union-attr]
+    if check.integer("predict", "test", number, least=0) >= len(recordings):
+        raise ValueError(f"predict: test must be from 0 to {len(recordings) - 1} in this test set, got {number}")
+    name = recordings.where(number) if hasattr(recordings, "where") else f"test recording {number}"
+    x, _ = Loader(recordings, 1, steps=run.config.steps, dt=run.config.neuron.dt)[number]
+    return _predictions(run, [name], x)[0]
+
+
+def _check_classes(run: Run) -> None:
+    if run.config.error == "SpikeTime":
+        raise ValueError(f"predict: {run.folder} learned spike times, it has no classes")
+
+
+def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
+    """Return what the network says of recordings by their names and their spikes (T, N, ...)."""
+    with eval_mode(run.net), no_grad():
+        out = run.net(x)
+    over, first_step, stop = _deciding(run)
+    out = as_tensor(out)[first_step:stop]
+    labels, totals, sure = classify(out, over=over), to_numpy(over_time(out.data, over)), confidence(out, over=over)
+    times = decision_time(out, labels, dt=run.config.neuron.dt, over=over) + first_step * run.config.neuron.dt
+    found = []
+    lists = (each.tolist() for each in (labels, totals, times, sure))
+    for name, label, counts, *of_label in zip(names, *lists, strict=True):
+        silent = not any(counts)
+        time, chance = [None, None] if silent else of_label
+        found.append(Prediction(name, None if silent else label, counts, time, chance))
     return found
 
 

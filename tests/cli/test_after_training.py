@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Loader, open_folder, write_events
-from cuslayer.training import Config, evaluate, load_run, load_stats, predict, train
+from cuslayer.data import Digits, Loader, open_folder, write_events
+from cuslayer.training import Config, evaluate, load_run, load_stats, predict, predict_test, train
 from tests.support.tiny import no_figures, recording, silent, write_folder, write_pair
 
 
@@ -57,6 +58,7 @@ def test_a_run_of_spike_times(pair, command, refused, tmp_path):
     assert float(found[1]) > 0
     assert float(found[1]) <= row.train_loss * 1.5
     refused("learned spike times, it has no classes", "predict", pair, tmp_path / "pair" / "input.bs1")
+    refused("learned spike times, it has no classes", "predict", pair, "--test", 0)
     assert command("report", pair)[0] == 0
     assert "output" in (pair / "report.html").read_text("utf-8")
 
@@ -82,6 +84,34 @@ def test_predictions(finished, command, files):
     assert [each["confidence"] for each in found] == np.where(decided, cs.confidence(spikes), None).tolist()
     # The result of a recording does not depend on those beside it.
     assert predict(run, files, batch=1) == predict(run, files, batch=3)
+
+
+def test_recordings_of_the_test_set(finished, command, files, refused):
+    for number, file in enumerate(files):
+        code, out, err = command("predict", finished, "--test", number)
+        assert (code, out, err) == (0, command("predict", finished, file)[1], "")
+        assert json.loads(command("predict", finished, "--test", number, "--json")[1]) == json.loads(
+            command("predict", finished, file, "--json")[1]
+        )
+    refused("predict: test must be from 0 to 2 in this test set, got 3", "predict", finished, "--test", 3)
+    refused("predict: test must be at least 0, got -1", "predict", finished, "--test", -1)
+    refused("predict: either FILE or --test N must be given, got both", "predict", finished, files[0], "--test", 0)
+    refused("predict: either FILE or --test N must be given, got none", "predict", finished)
+    with pytest.raises(TypeError, match=r"^predict: test must be an integer, got str$"):
+        predict_test(load_run(finished), "1")
+
+
+def test_a_recording_of_the_embedded_test_set_has_a_name(finished):
+    run = load_run(finished)
+    config = replace(run.config, data=None, layers=("34x34x2", "8", "10"))
+    run = replace(run, config=config, net=config.network())
+    found = predict_test(run, 359)
+    events, _ = Digits("test")[359]
+    with cs.no_grad():
+        counts = run.net(events.to_spikes((34, 34, 2), 30)[:, None]).numpy().sum(axis=0)[0]
+    assert (found.file, found.counts) == ("test recording 359", counts.tolist())
+    with pytest.raises(ValueError, match=r"^predict: test must be from 0 to 359 in this test set, got 360$"):
+        predict_test(run, 360)
 
 
 def test_the_table(finished, command, files):

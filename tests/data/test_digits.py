@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -131,6 +132,17 @@ def test_a_damaged_cache_is_replaced(cache, quick, made, damage):
     assert np.array_equal(Digits()._recordings.raw, made.raw)
     assert quick == [0, 0]
     assert file.read_bytes() == whole
+
+
+def test_a_cache_that_is_no_file_or_unfolds_is_not_read(cache, quick, made):
+    file = cache / "digits-v1-seed0.npz"
+    os.mkfifo(file)
+    Digits()
+    file.unlink()
+    np.savez_compressed(file, raw=made.raw, offsets=made.offsets)
+    digits._recordings.cache_clear()
+    Digits()
+    assert quick == [0, 0]
 
 
 def test_a_cache_of_other_contents_is_replaced(cache, quick, made):

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 import cuslayer as cs
+from cuslayer import check
 from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
 from cuslayer.data.formats import FORMATS
 from cuslayer.data.formats.aedat.flatbuffer import Table
@@ -65,6 +66,7 @@ def test_a_pipe_in_a_folder_of_recordings(tmp_path):
     data = EventFolder(tmp_path, tmp_path / "train.txt", (34, 34, 2))
     (tmp_path / "2.bs2").unlink()
     os.mkfifo(tmp_path / "2.bs2")
+    assert data.recording(1) is None
     problems = []
 
     def read():
@@ -105,6 +107,24 @@ def test_files_without_compression_need_no_argument(tmp_path):
     for columns in (3, 4):
         np.save(tmp_path / "a.npy", np.zeros((n, columns), np.uint8))
         assert len(read_events(tmp_path / "a.npy")) == n
+
+
+@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"])
+def test_events_that_are_larger_than_memory(tmp_path, monkeypatch, suffix):
+    path, zeros = tmp_path / f"a{suffix}", np.zeros(20, int)
+    write_events(path, Events(zeros, zeros, None if suffix == ".bs1" else zeros, zeros))
+    monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32)
+    assert len(read_events(path)) == 20
+    monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32 - 1)
+    with pytest.raises(ValueError, match=f"^read_events: {path} must fit into memory, its 20 events take .* GiB$"):
+        read_events(path)
+
+
+def test_a_file_of_holes_in_a_folder_of_recordings(folder):
+    """It takes no space on the disk, and more memory than there is."""
+    os.truncate(folder / "3.bs2", 5 << 38)
+    with pytest.raises(ValueError, match=rf"^read_events: {folder}/3\.bs2 must fit into memory, its "):
+        list(Loader(EventFolder(folder, folder / "test.txt"), 1, steps=10))
 
 
 def aedat4(path, kind, content):

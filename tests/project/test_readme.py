@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def test_the_commands_of_a_run(here, capsys):
     block = re.search(r"Of the run:\n\n```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert [words[1] for words in commands] == ["test", "predict", "report", "demo", "train"]
+    shutil.rmtree("recordings")  # nothing has written it
     for program, *arguments in commands:
         assert program == "cuslayer"
         assert main(arguments) == 0

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.data.events import Events, Floats, Ints
 
 # Units of time, and how many of each are a millisecond.
@@ -19,7 +20,7 @@ BLOCK = 1 << 15
 # The largest initial capacity of `Packets` in events, which is 2 GB.
 _LARGEST_CAPACITY = 1 << 26
 # Files of any size may hold so many events, whose columns take 16 MB.
-_FEW = 1 << 19
+_FEW, _EVENT_BYTES = 1 << 19, 32
 
 
 class Unreadable(ValueError):
@@ -50,6 +51,8 @@ class Limit:
         if count > self.most(columns):
             found = "more; max_events= raises the limit" if more else f"{count}; max_events={count} reads them"
             raise Unreadable(f"must hold at most {self.most(columns)} events, got {found}")
+        if count * _EVENT_BYTES > check._machine_memory():
+            raise Unreadable(f"must fit into memory, its {count} events take {count * _EVENT_BYTES / 2**30:.4g} GiB")
 
 
 class Format(NamedTuple):

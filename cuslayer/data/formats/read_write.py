@@ -119,6 +119,8 @@ def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
         raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
     except base.Unreadable as problem:
         raise ValueError(f"{op}: {path} {problem}") from None
+    except MemoryError:
+        raise ValueError(f"{op}: {path} must fit into memory, there is too little of it") from None
 
 
 def open_file(path: Path) -> BinaryIO:
