@@ -33,8 +33,8 @@ def pool(
         dilation: rows and columns between the taps of a window.
 
     Returns:
-        The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1`` for a window
-        with ``reach = dilation (kernel - 1) + 1``.
+        The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1``, where the
+        window has a ``reach = dilation (kernel - 1) + 1``.
 
     Raises:
         ValueError: x is not (T, N, H, W, C), or a constant does not fit.
