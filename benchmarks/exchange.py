@@ -133,7 +133,7 @@ def measure(peers: Peers, wanted: list[str]) -> dict[str, Any]:
             "34x34x2-64-10, CUBA, trained": net,
             f"{notation}, LIF": calibrated(notation, cs.LIF(tau=15.0, reset=reset)),
         }
-        if peer == "norse":  # snnTorch's reader fails at recurrence, its own too
+        if peer == "norse":  # snnTorch's reader fails at recurrence or gives other spikes, by its nirtorch
             nets["34x34x2-64r-10, CUBA"] = calibrated("34x34x2-64r-10", cs.CUBA(**CUBA))
         if peer == "sinabs":  # its reader knows neither CubaLIF nor neurons of frames
             nets = {"34x34x2-64-10, LIF": calibrated("34x34x2-64-10", cs.LIF(tau=15.0, reset=reset))}

@@ -41,22 +41,18 @@ class Window(NamedTuple):
     def outputs(self, op: str, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of rows and columns of windows on an image (H, W).
 
-        With `ceil`, a last window that begins inside the image and reaches beyond its end counts too.
+        With `ceil`, a last window that begins inside the padded image and reaches beyond its end counts too.
 
         Raises:
             ValueError: the window is larger than the padded image.
         """
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
-            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
-            free = image[axis] + 2 * self.padding[axis] - reach
-            if free < 0 and not (ceil and image[axis] > 0):
-                padded = image[axis] + 2 * self.padding[axis]
+            reach, stride = self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.stride[axis]
+            padded = image[axis] + 2 * self.padding[axis]
+            if padded < reach and not (ceil and image[axis] > 0):
                 raise ValueError(f"{op}: the window spans {reach} {name}, the padded image has {padded}")
-            steps = free // self.stride[axis]
-            if ceil:
-                inside = (image[axis] + 2 * self.padding[axis] - 1) // self.stride[axis]
-                steps = max(0, min(-(-free // self.stride[axis]), inside))
+            steps = max(0, -(-(padded - max(reach, stride)) // stride)) if ceil else (padded - reach) // stride
             sizes.append(steps + 1)
         return sizes[0], sizes[1]
 

@@ -25,7 +25,7 @@ def pool(
 ) -> tuple[Array, Pullback]:
     """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
 
-    Channels do not mix. Where the windows do not divide the frame, zeros are added at its end.
+    Channels do not mix. Where the windows do not divide the frame, zeros are added at its end; no window begins there.
 
     Args:
         x: (T, N, H, W, C), spikes (summed as float32) or numbers.
@@ -36,7 +36,8 @@ def pool(
         dilation: rows and columns between the taps of a window.
 
     Returns:
-        The sums (T, N, H', W', C), ``H' = ceil((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1``.
+        The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1``, where the
+        window has a ``reach = dilation (kernel - 1) + 1``.
 
     Raises:
         ValueError: x is not (T, N, H, W, C), or a constant does not fit.

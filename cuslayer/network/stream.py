@@ -45,8 +45,10 @@ class Stream:
     network has when the stream is made or reset. Streams run on the CPU.
 
     Args:
-        net: a network on the CPU, of layers and neurons that can keep a state: those of the library, but for a delay
-            below 0; a layer of one's own says so by its attribute `memory` or its method `streamed`.
+        net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
+            an `Affine` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
+            one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
+            method `streamed`, neurons of one's own by their method `streamed`.
 
     Attributes:
         steps: the number of steps since the start.

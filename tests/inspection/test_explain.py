@@ -297,10 +297,17 @@ def test_a_stage_that_is_not_linear_is_an_error():
 
 def test_errors():
     net = cs.Sequential(cs.Dense(4, 3), SRM, cs.Dense(3, 2), cs.Loihi())
+    sent = cs.Sequential(cs.Dense(4, 3), cs.SigmaDelta(), cs.Dense(3, 2))
     x = np.ones((9, 1, 4), bool)
     cases = [
         (TypeError, (3, x, 1, 0, 0), r"^explain: net must be a Network or Sequential, got int$"),
-        (TypeError, (net, x, 3, 0, 0), r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has no SRM neurons$"),
+        (
+            TypeError,
+            (net, x, 3, 0, 0),
+            r"^explain: layer 3 \(Dense\(3, 2\), Loihi\) has Loihi neurons, whose potential is",
+        ),
+        (TypeError, (sent, x, 1, 0, 0), r"has SigmaDelta neurons, whose potential is no sum over spikes$"),
+        (TypeError, (sent, x, 2, 0, 0), r"^explain: layer 2 \(Dense\(3, 2\)\) has no neurons$"),
         (IndexError, (net, x, 4, 0, 0), r"^explain: layer must be under 4, got 4; its layers are 0 "),
         (IndexError, (net, x, 1, 3, 0), r"^explain: neuron 3 lies outside a layer of shape \(3,\)$"),
         (IndexError, (net, x, 1, 0, 9), r"^explain: time must be under 9 steps, got 9$"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -29,6 +31,13 @@ def without_notes(path):
     return graph
 
 
+def read_bare(graph, **options):
+    """Import a graph without metadata, of which a warning may say what its library does not write."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="import_nir: graph: a file of [a-z]+ does not say ")
+        return cs.import_nir(graph, **options)
+
+
 def round_trip(net, tmp_path, shape, **options):
     """Export and import a network; its output comes back to the bit, and without the metadata too."""
     path = tmp_path / "net.nir"
@@ -40,7 +49,7 @@ def round_trip(net, tmp_path, shape, **options):
     assert expected.any()
     assert (again(x).data == expected).all()
     dialect = options.get("dialect", "nir")
-    bare = cs.import_nir(without_notes(path), dialect=dialect, dt=next(n.dt for n in net.layers if hasattr(n, "dt")))
+    bare = read_bare(without_notes(path), dialect=dialect, dt=next(n.dt for n in net.layers if hasattr(n, "dt")))
     assert share_moved(bare(x).data, expected) < 0.005
     assert [p.name for p in tmp_path.iterdir()] == ["net.nir"]
     return again
@@ -164,6 +173,43 @@ def test_every_dialect_comes_back(tmp_path, dialect, dt):
     if dialect != "sinabs":
         round_trip(cs.Network("6x6x1-3c3-2a-4", neuron), tmp_path, (6, 6, 1), dialect=dialect)
         round_trip(cs.Network("6-12-4", cs.CUBA(3.0, 7.0, dt=dt, theta=0.3)), tmp_path, (6,), dialect=dialect)
+
+
+A, B = np.exp(-1 / 3), np.exp(-1 / 7)  # what a step of 1 ms keeps of a current and of a voltage
+
+
+@pytest.mark.parametrize(
+    ("dialect", "step", "fields"),
+    [
+        ("nir", 1e-3, {"tau": 1e-3 / (1 - B), "r": 1 / (1 - B), "v_threshold": 0.3}),
+        ("snntorch", 1e-4, {"tau": 1e-4 / (1 - B), "r": 1 / (1 - B), "v_threshold": 0.3}),
+        ("norse", 1e-3, {"tau": 1e-3 / (1 - B), "r": 1.0, "v_threshold": 0.3 * (1 - B)}),
+        ("sinabs", 1.0, {"tau": 7.0, "v_threshold": 0.3}),
+    ],
+)
+def test_the_constants_of_every_dialect(tmp_path, dialect, step, fields):
+    """By hand, from the readers' sources: their step in the file's unit, what it keeps and what it ignores."""
+    reset = "subtract" if dialect == "sinabs" else "zero"
+    neuron = cs.LIF(tau=7.0, theta=0.3, reset=reset)
+    cs.export_nir(cs.Sequential(cs.Dense(3, 2), neuron), tmp_path / "a.nir", dialect=dialect)
+    node = nir.read(tmp_path / "a.nir").nodes["layer_1_lif"]
+    for name, value in fields.items():
+        assert getattr(node, name) == pytest.approx(np.full(2, value), rel=1e-6), name
+    exact = np.float32(fields["v_threshold"])
+    assert (node.v_threshold >= exact).all() if dialect == "sinabs" else (node.v_threshold < exact).all()
+    # A file of the library itself: those of Norse and sinabs have an r of 1, which scales nothing there.
+    r, ones = (5.0 if dialect in ("nir", "snntorch") else 1.0), np.ones(2)
+    file = nir.LIF(tau=fields["tau"] * ones, r=r * ones, v_leak=0 * ones, v_threshold=0.3 * ones)
+    found = read_bare(graph_of(nir.Linear(np.ones((2, 3))), file), dialect=dialect).layers[1]
+    assert (found.tau, found.reset) == (pytest.approx(7.0), reset)
+    assert found.theta == pytest.approx(0.3 / (r * (1 - B)))
+    if dialect != "sinabs":
+        cuba = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.3)
+        cs.export_nir(cs.Sequential(cs.Dense(3, 2), cuba), tmp_path / "a.nir", dialect=dialect)
+        node = nir.read(tmp_path / "a.nir").nodes["layer_1_cubalif"]
+        expected = {"tau_mem": step / (1 - B), "tau_syn": step / (1 - A), "r": 1 / (1 - B), "w_in": 1 / (1 - A)}
+        for name, value in {**expected, "v_threshold": 0.3}.items():
+            assert getattr(node, name) == pytest.approx(np.full(2, value), rel=1e-6), name
 
 
 def test_a_trained_cuba_network_comes_back_to_the_bit(tmp_path):
@@ -312,3 +358,24 @@ def test_spike_response_neurons_are_approximated(tmp_path):
     quiet = ~a[1].spikes[:, 0].any(axis=0) & ~b[1].spikes[:, 0].any(axis=0)
     assert quiet.any()
     assert np.allclose(a[1].potential[1:, 0, quiet], ratio * b[1].potential[:-1, 0, quiet], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "node", "doubt"),
+    [
+        ("snntorch", "LIF", "a file of snntorch does not say how a spike resets: read is reset_mechanism='zero' with"),
+        ("snntorch", "CubaLIF", "a file of snntorch does not say how a spike resets"),
+        ("sinabs", "LIF", "a file of sinabs does not say how often a neuron fires in a step"),
+        ("norse", "CubaLIF", "a file of norse does not say if a neuron is LIFCell"),
+        ("norse", "LIF", None),
+        ("nir", "CubaLIF", None),
+    ],
+)
+def test_what_the_files_of_others_do_not_say(dialect, node, doubt):
+    """Their defaults would give other spikes, and nothing in the file shows them."""
+    ones = np.ones(4)
+    fields = {"LIF": {"tau": 5 * ones}, "CubaLIF": {"tau_mem": 5 * ones, "tau_syn": 3 * ones}}[node]
+    neurons = getattr(nir, node)(**fields, r=ones, v_leak=0 * ones, v_threshold=ones)
+    graph = graph_of(nir.Linear(np.ones((4, 4))), neurons)
+    with pytest.warns(UserWarning, match=doubt) if doubt else contextlib.nullcontext():
+        cs.import_nir(graph, dialect=dialect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.layers import Recurrent
+from tests.interchange.test_nir import read_bare
 from tests.interchange.test_nir_refused import Graph, lif, refused
 
 nir = pytest.importorskip("nir")
 CUBA = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7)
 LIF = cs.LIF(tau=7.0, theta=0.3)
 FRAMES = {"input_shape": (5, 4, 1)}
+DOUBT = r"^export_nir: snntorch reads a Recurrent layer by nirtorch: 2\.0\.2 fails .* 2\.6 gives others$"
 
 
 def dense(neuron=CUBA, delay=None, bias=None):
@@ -53,14 +56,16 @@ def leave_out_metadata(graph):
 def test_a_population_comes_back(tmp_path, net, shape, options):
     cs.seed(0)
     net, x, path = net(), spikes(shape), tmp_path / "net.nir"
-    cs.export_nir(net, path, **options)
+    doubted = options.get("dialect") == "snntorch"
+    with pytest.warns(UserWarning, match=DOUBT) if doubted else contextlib.nullcontext():
+        cs.export_nir(net, path, **options)
     again = cs.import_nir(path)
     expected = net(x).data
     assert expected.any()
     assert (net(x).data != cs.Sequential(net.layers[0], net.layers[1].neuron, *net.layers[2:])(x).data).any()
     assert repr(again) == repr(net)
     assert (again(x).data == expected).all()
-    bare = cs.import_nir(leave_out_metadata(nir.read(path)), dialect=options.get("dialect", "nir"))
+    bare = read_bare(leave_out_metadata(nir.read(path)), dialect=options.get("dialect", "nir"))
     assert repr(bare.layers[1]) == repr(net.layers[1])
     assert (bare(x).data != expected).mean() < 0.005
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.layers import Shift
+from cuslayer.layers import Recurrent, Shift
 
 nir = pytest.importorskip("nir")
 h5py = pytest.importorskip("h5py")
@@ -53,6 +53,7 @@ def test_what_nir_cannot_say(tmp_path):
             "fails at neurons of frames",
             write(cs.Conv(1, 1, 1), cs.LIF(reset="subtract"), input_shape=(4, 4, 1), dialect="sinabs"),
         ),
+        ("must divide its input of 1", write(cs.Pool(3, stride=2, gain=1.0), LIF, input_shape=(1, 5, 1))),
         ("neurons must have one dt", write(dense)),
         ("input_shape is needed", write(cs.Conv(1, 1, 1), LIF)),
         ("joins branches", write(cs.Parallel(dense, cs.Dense(4, 3)), LIF, input_shape=4)),
@@ -64,6 +65,66 @@ def test_what_nir_cannot_say(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(TypeError, match="export_nir: net must be a network, got Dense"):
         cs.export_nir(dense, tmp_path / "a.nir")
+
+
+@pytest.mark.parametrize("dialect", ["snntorch", "norse", "sinabs"])
+def test_what_a_reader_does_not_read(tmp_path, dialect):
+    """A node that a reader leaves out, or fails at, is not written for it; the cure that the error names works."""
+    reset = {"reset": "subtract" if dialect == "sinabs" else "zero"}
+    dense, leaky, path = cs.Dense(4, 3), cs.LIF(tau=7.0, **reset), tmp_path / "a.nir"
+    delay = cs.Delay(3, dt=1.0)
+    for kind, layers in (
+        ("Threshold", (dense, cs.LIF(tau=0.01, **reset))),
+        ("Threshold", (dense, leaky, cs.Dense(3, 2), cs.LIF(tau=np.array([0.01, 0.002]), **reset))),
+        ("Delay", (dense, leaky, Shift(2.0))),
+        ("Delay", (dense, leaky, delay, cs.Dense(3, 2), leaky)),
+    ):
+        refused(
+            f"cannot be written: the reader of {dialect} has no {kind}, which it is in NIR; dialect='nir' writes it",
+            lambda layers=layers: cs.export_nir(cs.Sequential(*layers), path, dialect=dialect),
+        )
+    refused("; a time constant of 0.02 ms is LIF there", lambda: cs.export_nir(
+        cs.Sequential(dense, cs.LIF(tau=0.01, **reset)), path, dialect=dialect))  # fmt: skip
+    if dialect == "norse":
+        late = cs.Sequential(cs.Dense(4, 3), Recurrent(cs.Dense(3, 3), LIF, delay=3.0))
+        refused("the reader of norse has no Delay", lambda: cs.export_nir(late, path, dialect=dialect))
+    if dialect != "snntorch":
+        pooled = cs.Sequential(cs.Pool(2, padding=1, gain=1.0), cs.Dense((3, 3, 1), 2), leaky)
+        padding = f"must have no padding: the reader of {dialect} leaves it out"
+        refused(padding, lambda: cs.export_nir(pooled, path, dialect=dialect, input_shape=(4, 4, 1)))
+    assert not list(tmp_path.iterdir())
+    cs.export_nir(cs.Sequential(dense, cs.LIF(tau=0.02, **reset)), path, dialect=dialect)
+    assert type(nir.read(path).nodes["layer_1_lif"]).__name__ == "LIF"
+
+
+# The nodes that the reader of each library has, from its source: snntorch 1.0.0, norse 1.1.0, sinabs 3.1.3.
+READ = {
+    "snntorch": {"Affine", "AvgPool2d", "Conv2d", "CubaLIF", "Flatten", "IF", "LIF", "Linear"},
+    "norse": {"Affine", "Conv2d", "CubaLIF", "Flatten", "IF", "LIF", "Linear", "SumPool2d"},
+    "sinabs": {"Affine", "Conv1d", "Conv2d", "Flatten", "IF", "LI", "LIF", "SumPool2d"},
+}
+
+
+@pytest.mark.parametrize("dialect", sorted(READ))
+def test_every_node_that_is_written_is_read(tmp_path, dialect):
+    """All layers that have a form in NIR, one by one: what is not refused is in the reader's list."""
+    neurons = {"reset": "subtract" if dialect == "sinabs" else "zero"}
+    written = set()
+    for layer in (
+        *(cs.Dense((4, 4, 2), 3), cs.Dense((4, 4, 2), 3, bias=True), cs.Dropout(0.5), cs.Delay((4, 4, 2), dt=1.0)),
+        *(cs.Conv(2, 4, 3, groups=2, dilation=2, padding=2), cs.Pool(2, gain=1.0), cs.Pool(2, padding=1, gain=1.0)),
+        *(Shift(1.0), Recurrent(cs.Conv(2, 2, 1), cs.LIF(tau=5.0, **neurons))),
+    ):
+        for neuron in (cs.LIF(tau=5.0, **neurons), cs.CUBA(5.0, 5.0, **neurons), cs.LIF(tau=0.01, **neurons)):
+            after = layer.output_shape((4, 4, 2)) or (4, 4, 2)
+            net = cs.Sequential(layer, cs.Dense(after, 2), neuron)
+            try:
+                cs.export_nir(net, tmp_path / "a.nir", dialect=dialect, input_shape=(4, 4, 2))
+            except ValueError:
+                continue
+            written |= {type(node).__name__ for node in nir.read(tmp_path / "a.nir").nodes.values()}
+    assert {"Affine", "Conv2d", "LIF"} <= written
+    assert written - {"Input", "Output"} <= READ[dialect]
 
 
 def lif(**changed):
@@ -116,7 +177,19 @@ def test_what_is_no_chain_of_known_nodes():
         ("delay must not be negative", Graph({"type": "Delay", "delay": -ONES})),
         ("has no v_threshold", Graph(linear, {"type": "LIF", "tau": ONES})),
         ("tau must be finite", Graph(linear, lif(tau=np.inf * ONES))),
-        ("tau must be above the step", Graph(linear, lif(tau=1e-3 * ONES))),
+        (
+            "tau must be above the step of the dialect nir, 0.001, got 0.0005; dialect='snntorch' has a shorter step",
+            Graph(linear, lif(tau=np.array([5e-3, 5e-4, 6e-4, 1.0]))),
+        ),
+        (
+            "tau must be above the step of the dialect nir, 0.001, got 0.001; dialect='snntorch' has a shorter step",
+            Graph(linear, lif(tau=1e-3 * ONES)),
+        ),
+        (
+            "tau_syn must be above the step of the dialect nir, 0.001, got 5e-05",
+            Graph(linear, lif(type="CubaLIF", tau_mem=1e-2 * ONES, tau_syn=5e-5 * ONES)),
+        ),
+        ("must divide its input of 1", Graph(pool | {"kernel_size": np.array([3, 3])}, shape=(1, 1, 5))),
         ("v_reset must be v_leak", Graph(linear, lif(v_reset=0.5 * ONES))),
         ("thresholds must be above the leak", Graph(linear, lif(v_threshold=-ONES))),
         ("r and w_in must be positive", Graph(linear, lif(r=-ONES))),

@@ -158,7 +158,7 @@ def test_inspection_knows_a_read_out() -> None:
     assert found.loss == pytest.approx(cs.CrossEntropyLoss()(net(x), labels).item() / 4)
     assert "Affine(8, 3, tau=20)" in repr(cs.compare_gradients(net, x, labels))
     assert "Affine(8, 3, tau=20)" in net._repr_html_()
-    with pytest.raises(TypeError, match=r"^explain: layer 2 \(Affine\(8, 3, tau=20\)\) has no SRM neurons"):
+    with pytest.raises(TypeError, match=r"^explain: layer 2 \(Affine\(8, 3, tau=20\)\) has no neurons$"):
         cs.explain(net, x, 2, 0, 5)
     assert "layer 1" in repr(cs.explain(net, x, 1, 0, 5))
 

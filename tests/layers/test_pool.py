@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,3 +112,63 @@ def test_errors():
         functions.pool(x, kernel_size=2, stride=0, gain=1.0)
     with pytest.raises(ValueError, match="pool: the window spans 1 rows, the padded image has 0"):
         functions.pool(x[:, :, :0], kernel_size=1, gain=1.0)
+
+
+def formula_of(operation):
+    """Return the size of an output by the formula in a docstring, as a function of the constants."""
+    text = " ".join(operation.__doc__.split("Returns:")[1].split("Raises:")[0].split())
+    found = {name: formula for name, formula in re.findall(r"``(H'|reach) = ([^`]+)``", text)}
+    code = {name: re.sub(r"\bkh\b", "kernel", formula) for name, formula in found.items()}
+    code = {name: re.sub(r"(2|dilation|stride) (?=[\w(])", r"\1 * ", formula) for name, formula in code.items()}
+
+    def size(**constants):
+        space = constants | {"ceil": math.ceil, "max": max}
+        if "reach" in code:
+            space["reach"] = eval(code["reach"], space)
+        return eval(code["H'"], space)
+
+    return size
+
+
+SIZES = list(itertools.product((1, 2, 5, 8), (1, 2, 4), (1, 2, 5), (0, 2), (1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "layer", "of_weight"),
+    [
+        ("pool", cs.Pool, "weighted_pool"),
+        ("unpool", cs.Unpool, "weighted_unpool"),
+        ("conv", cs.Conv, "conv"),
+        ("conv_transpose", cs.ConvTranspose, "conv_transpose"),
+    ],
+)
+def test_the_size_of_the_output_is_that_of_the_docstring(operation, layer, of_weight):
+    """For every window, also where the last one would begin beyond the padded image; layers and networks agree."""
+    size, seen = formula_of(getattr(functions, operation)), 0
+    for height, kernel, stride, padding, dilation in SIZES:
+        constants = {"stride": stride, "padding": padding, "dilation": dilation}
+        expected = size(H=height, kernel=kernel, output_padding=0, **constants)
+        x, weight = np.ones((1, 1, height, 3, 1), bool), np.ones((kernel, 1, 1, 1))
+        options = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+        if expected < 1:
+            with pytest.raises(ValueError, match=r"the window spans|the result must have rows"):
+                getattr(functions, of_weight)(x, weight, **options)
+            continue
+        seen += 1
+        assert getattr(functions, of_weight)(x, weight, **options).shape == (1, 1, expected, 3, 1), constants
+        made = layer((kernel, 1), 1.0, **options) if "pool" in operation else layer(1, 1, (kernel, 1), **options)
+        assert made.output_shape((height, 3, 1)) == made(x).shape[2:] == (expected, 3, 1), constants
+    assert seen > 40
+
+
+@pytest.mark.parametrize(("word", "operation"), [("4a", "pool"), ("1c4", "conv")])
+def test_the_shapes_of_the_notation_are_those_of_the_docstring(word, operation):
+    size = formula_of(getattr(functions, operation))
+    for height, stride, padding, dilation in itertools.product((5, 8, 9), (1, 3, 6), (0, 2), (1, 2)):
+        constants = {"stride": stride, "padding": padding, "dilation": dilation}
+        expected = size(H=height, kernel=4, **constants)
+        if expected < 1:
+            continue
+        words = cs.Word(f"{height}x{height}x1"), cs.Word(word, **constants), cs.Word("2")
+        net = cs.Network(words, cs.SRM())
+        assert net.layers[2].in_features == (expected, expected, 1)

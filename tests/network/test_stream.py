@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+import cuslayer.layers
+import cuslayer.neurons
 from cuslayer.layers import Layer
+from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron
 from tests.support.fake_cupy import in_use
 
@@ -180,6 +184,76 @@ def test_layers_of_ones_own_say_what_they_remember():
 def test_stages_that_keep_no_state(stage, why):
     with pytest.raises(ValueError, match=rf"^stream: layer 1 .* keeps no state: {why}$"):
         cs.Sequential(dense(FRAME, 4), stage).stream()
+
+
+STAGES = {
+    "AdaptiveLIF": [cs.AdaptiveLIF(theta=0.5)],
+    "CUBA": [cs.CUBA(theta=0.5), cs.CUBA(theta=0.5, reset="subtract", graded=True), cs.CUBA(theta=0.5, stateful=True)],
+    "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
+    "Loihi": [cs.Loihi(vth_mant=1)],
+    "ResonateAndFire": [cs.ResonateAndFire(theta=0.5)],
+    "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
+    "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],
+    "SigmaDelta": [cs.SigmaDelta()],
+    "Affine": [cs.Affine(FRAME, 3), cs.Affine(FRAME, 3, tau=np.linspace(2, 9, 3), trained=True, bias=True)],
+    "Average": [cs.Average(2)],
+    "BatchNorm": [cs.BatchNorm(2)],
+    "Conv": [cs.Conv(2, 4, 3), cs.Conv(2, 4, 3, groups=2, dilation=2, bias=True, weight_hook=lambda w: 2.0 * w)],
+    "ConvTranspose": [cs.ConvTranspose(2, 3, 3)],
+    "Delay": [cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0, mode="linear")],
+    "Dense": [cs.Dense(FRAME, 3), cs.Dense(FRAME, 3, bias=True)],
+    "Dropout": [cs.Dropout(0.5)],
+    "FilterBank": [cs.FilterBank(2, 7)],
+    "KWinners": [cs.KWinners(3)],
+    "Pool": [cs.Pool(2, gain=1.0), cs.Pool(2, gain=1.0, weight_hook=lambda w: 2.0 * w)],
+    "Recurrent": [cs.Recurrent(cs.Conv(2, 2, 3, padding=1), cs.LIF(theta=0.5), delay=3.0)],
+    "Shift": [cs.Shift(2.0)],
+    "TemporalFilter": [cs.TemporalFilter(SRM)],
+    "Unpool": [cs.Unpool(2, gain=1.0)],
+}
+
+
+def backwards(delay):
+    delay.delay.data[:] = -2.0
+    return delay
+
+
+REFUSED = {
+    "Affine": cs.Affine(FRAME, 3, neuron=SRM),
+    "Decimate": cs.Decimate(2),
+    "Delay": backwards(cs.Delay(2, dt=1.0, max_delay=5.0)),
+    "Shift": cs.Shift(-1.0),
+}
+
+
+def kinds():
+    """Return the names of all layers and neurons of the library."""
+    modules = cuslayer.layers, cuslayer.neurons
+    classes = [(name, getattr(module, name)) for module in modules for name in module.__all__]
+    return {name for name, found in classes if hasattr(found, "streamed")} - {"Layer"}
+
+
+def test_the_docstring_says_which_stages_keep_a_state():
+    assert kinds() == STAGES.keys() | REFUSED.keys()
+    text = " ".join(Stream.__doc__.split("net: ")[1].split("Attributes:")[0].split())
+    exceptions = text.split("but for ")[1].split(". ")[0]
+    assert set(re.findall("`([A-Z][A-Za-z]+)`", exceptions)) == REFUSED.keys()
+
+
+@pytest.mark.parametrize("stage", [stage for stages in STAGES.values() for stage in stages], ids=repr)
+def test_every_stage_that_the_docstring_promises(stage):
+    x = spikes(steps=40).astype(np.float32)
+    net = cs.Sequential(stage)
+    found = in_chunks(net.stream(), x, [13, 1, 26])
+    net.train(False)
+    np.testing.assert_allclose(found, net(x).data, rtol=1e-5, atol=1e-5)
+    assert found.any()
+
+
+@pytest.mark.parametrize("stage", REFUSED.values(), ids=repr)
+def test_every_stage_that_the_docstring_excepts(stage):
+    with pytest.raises(ValueError, match=r"^stream: layer 0 .* keeps no state: it may depend on any other step$"):
+        cs.Sequential(stage).stream()
 
 
 def test_inputs_that_do_not_fit():

@@ -124,3 +124,13 @@ def test_every_path_that_is_named_exists(page):
         named = [name for name in named if name.startswith(("benchmarks/", "tests/"))]
     folders = [README.parent, *([README.parent / "cuslayer"] if page.name == "design.md" else [])]
     assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
+
+
+def test_the_table_is_about_releases_and_says_where_a_main_branch_has_more():
+    page = (README.parent / "docs" / "comparison.md").read_text(encoding="utf-8")
+    for text in (page, README.read_text(encoding="utf-8")):
+        lines = text.splitlines()
+        heads, row = (next(line for line in lines if line.startswith(f"| {name}")) for name in ("|", "delays"))
+        assert dict(zip(heads.split("|"), row.split("|"), strict=True))[" snnTorch "] == r" -\* "
+    assert "released version" in page.splitlines()[2]
+    assert r"\* In no release, but on snnTorch's main branch: `SynapticDelay(learn_delay=True)`." in page

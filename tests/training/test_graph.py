@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+import cuslayer.neurons
 from cuslayer import backend
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
@@ -178,6 +181,29 @@ def test_a_layer_that_needs_the_host_runs_as_it_is_and_says_so_once() -> None:
         assert (trainer.graph_problem is None) == (graph is False)
         found.append((scores, [to_numpy(p.data).tobytes() for p in net.parameters()]))
     assert found[0] == found[1] == found[2]
+
+
+def kinds_of_the_page() -> list[tuple[str, bool]]:
+    """Return the neurons that docs/gpu.md names, and whether their steps are captured."""
+    text = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    captured, others = text.split("In a network of ")[1].split(" are not captured today")[0].split("Networks with ")
+    return [(name, part is captured) for part in (captured, others) for name in re.findall("`([A-Za-z]+)`", part)]
+
+
+def test_the_page_names_every_neuron() -> None:
+    assert {name for name, _ in kinds_of_the_page()} - {"Trainer"} == {*cuslayer.neurons.__all__}
+
+
+@pytest.mark.parametrize(("name", "captured"), [kind for kind in kinds_of_the_page() if kind[0] != "Trainer"])
+def test_the_neurons_whose_steps_are_captured(name: str, captured: bool) -> None:
+    cs.seed(1)
+    srm = cs.SRM(tau_sr=3.0)
+    neuron = cs.SampledSRM(srm.response, srm.refractory) if name == "SampledSRM" else getattr(cs, name)()
+    net = cs.Sequential(cs.Dense((4, 4, 2), 5), neuron, cs.Dense(5, 3), srm)
+    trainer = Trainer(net, cs.SpikeCountLoss(srm, true=6, false=1), cs.Adam(net.parameters(), lr=0.02), calibrate=None)
+    epoch_of(trainer)
+    problem = "RuntimeError: capture: an array of the host cannot be sent to the GPU in a step that is captured"
+    assert trainer.graph_problem == (None if captured else problem)
 
 
 def test_what_is_not_spikes_and_classes_runs_as_it_is() -> None:

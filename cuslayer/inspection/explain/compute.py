@@ -205,6 +205,9 @@ def _check_sum(e: Explanation) -> None:
 def _explainable(unit: Unit) -> Neuron:
     """Return the neurons of a unit; raise TypeError if it has none, or if their potential cannot be decomposed."""
     neurons = neurons_of(unit)
-    if neurons is None or neurons.parts == "none":
-        raise TypeError(f"explain: {layer_name(unit)} has no SRM neurons")
+    if neurons is None:
+        raise TypeError(f"explain: {layer_name(unit)} has no neurons")
+    if neurons.parts == "none":
+        kind = type(neurons).__name__
+        raise TypeError(f"explain: {layer_name(unit)} has {kind} neurons, whose potential is no sum over spikes")
     return neurons

@@ -14,7 +14,7 @@ sinabs   1      exp(-1 / tau)    1             >=    v - n v_threshold   no r, C
 ======== ====== ================ ============= ===== =================== ===========================================
 
 The current of a CubaLIF is kept and scaled in the same way, with tau_syn and w_in, before it enters the voltage of the
-same step.
+same step. Which nodes each reader has is in `Dialect.reads`; what it does not have, some leave out without a word.
 
 Source: Pedersen et al. 2024, "Neuromorphic intermediate representation", and the readers of snntorch 1.0.0, norse 1.1.0
 and sinabs 3.1.3.
@@ -22,12 +22,20 @@ and sinabs 3.1.3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
+
+# The nodes that every reader has.
+_ALL = ("Affine", "Conv2d", "Flatten", "LIF")
+_RESETS = "how a spike resets: read is reset_mechanism='zero' with reset_delay=False, the default there moves spikes"
+_SPIKES = "how often a neuron fires in a step: read is spike_fn=SingleSpike, the default there moves spikes"
+_CURRENT = "if a neuron is LIFCell, which takes the current of the step before; read is the equation of CubaLIF"
 
 
 class Dialect(NamedTuple):
@@ -40,11 +48,13 @@ class Dialect(NamedTuple):
         reads_r: whether LIF has its r; else the gain is that for an r of 1.
         strict: whether a spike needs ``v > v_threshold``, instead of ``>=``.
         reset: what a spike does to the voltage.
-        current: whether there is CubaLIF.
-        linear: whether there is Linear; else Affine with a bias of 0 stands for it.
-        sums: whether there is SumPool2d; else AvgPool2d stands for it.
+        reads: the nodes that the reader has, of those that `export_nir` can write. Affine with a bias of 0 stands for
+            Linear, and AvgPool2d for SumPool2d.
+        pads: whether pooling has a padding.
         frames: whether neurons may be those of frames.
         loops: how neurons feed themselves: by "edges" of the graph, in a "graph" within it, or not, None.
+        loops_doubt: what may go wrong where they do.
+        doubts: what the library's own files do not say of neurons, by the node.
     """
 
     name: str
@@ -53,11 +63,12 @@ class Dialect(NamedTuple):
     reads_r: bool = True
     strict: bool = True
     reset: str = "zero"
-    current: bool = True
-    linear: bool = True
-    sums: bool = True
+    reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "CubaLIF", "Threshold", "Delay")
+    pads: bool = True
     frames: bool = True
     loops: str | None = "edges"
+    loops_doubt: str = ""
+    doubts: Mapping[str, str] = MappingProxyType({})
 
     def tau(self, keep: Array, step: float) -> Array:
         """Return the time constant of which a step keeps a share."""
@@ -82,8 +93,22 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("nir"),
-        Dialect("snntorch", step=1e-4, sums=False, loops="graph"),
-        Dialect("norse", step=1e-3, reads_r=False),
+        Dialect(
+            "snntorch",
+            step=1e-4,
+            reads=(*_ALL, "Linear", "AvgPool2d", "CubaLIF"),
+            loops="graph",
+            loops_doubt="2.0.2 fails at it, 2.0.5 gives its spikes, 2.6 gives others",
+            doubts={"LIF": _RESETS, "CubaLIF": _RESETS},
+        ),
+        Dialect(
+            "norse",
+            step=1e-3,
+            reads_r=False,
+            reads=(*_ALL, "Linear", "SumPool2d", "CubaLIF"),
+            pads=False,
+            doubts={"CubaLIF": _CURRENT},
+        ),
         Dialect(
             "sinabs",
             step=1.0,
@@ -91,10 +116,11 @@ DIALECTS = {
             reads_r=False,
             strict=False,
             reset="subtract",
-            current=False,
-            linear=False,
+            reads=(*_ALL, "SumPool2d"),
+            pads=False,
             frames=False,
             loops=None,
+            doubts={"LIF": _SPIKES, "IF": _SPIKES},
         ),
     )
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.interchange.nir.dialects import Dialect
+from cuslayer.interchange.nir.dialects import DIALECTS, Dialect
 from cuslayer.neurons import CUBA, LIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
@@ -75,7 +75,7 @@ def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) ->
             f"{where} cannot be written: neurons in the dialect {dialect.name} have reset={dialect.reset!r}, "
             f"not {form.reset!r}"
         )
-    if form.i_keep is not None and not dialect.current:
+    if form.i_keep is not None and "CubaLIF" not in dialect.reads:
         raise ValueError(f"{where} cannot be written: the dialect {dialect.name} has no neurons with a current")
 
     if len(shape) == 3 and not dialect.frames:
@@ -174,7 +174,7 @@ def neuron_of(where: str, kind: str, fields: dict[str, Any], how: Written) -> tu
         keeps = {ours: dialect.keep(values(theirs), step) for ours, theirs in names.items()}
         for ours, keep in keeps.items():
             if not ((keep > 0) & (keep < 1)).all():
-                raise ValueError(f"{where}: {names[ours]} must be above the step, {step:g}")
+                raise ValueError(f"{where}: {_too_short(names[ours], values(names[ours]), dialect, step)}")
         gain = values("r", 1.0) * (step if kind == "IF" else 1.0)
         if "tau_i" in keeps:
             gain = gain * values("w_in", 1.0) * (1.0 - keeps["tau_i"]) * (1.0 - keeps["tau_v"])
@@ -199,6 +199,14 @@ def neuron_of(where: str, kind: str, fields: dict[str, Any], how: Written) -> tu
         **constants,
     }
     return (CUBA if kind == "CubaLIF" else LIF)(**made), factor
+
+
+def _too_short(name: str, tau: Array, dialect: Dialect, step: float) -> str:
+    """Return why time constants of a node are none of a dialect, and the dialects of which they may be."""
+    least = float(tau.min())
+    others = [each.name for each in DIALECTS.values() if each.step is not None and each.step < least]
+    cure = f"; dialect={' or '.join(map(repr, others))} has a shorter step" if others else ""
+    return f"{name} must be above the step of the dialect {dialect.name}, {step:g}, got {least:g}{cure}"
 
 
 def _uniform(values: Array) -> Any:

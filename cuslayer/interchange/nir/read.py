@@ -34,6 +34,7 @@ def import_nir(
     `Recurrent`, whose spikes come back a step later. Frames become (H, W, C). Constants of neurons become those of
     `LIF` and `CUBA`; a gain of the input that is the same for all is in theta, one that is not in the weights. The
     output of a network from `export_nir` is that of the exported one to the bit, where nothing has changed its neurons.
+    A warning names what the library of the dialect does not write of its neurons, such as how snnTorch's are reset.
 
     Args:
         source: the file, or a graph: an object with ``to_dict()``.
@@ -80,6 +81,8 @@ def import_nir(
             if str(problem).startswith(op):
                 raise
             raise ValueError(f"{op}: node {name} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+    for doubt in sorted(reading.doubts):
+        check.warn(f"{op}: a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
 
 
@@ -90,6 +93,7 @@ class _Reading:
         stages: the layers.
         shape: the shape behind them, (H, W, C) or (N,); empty if it is not known.
         flat: whether frames have been flattened, which is for a dense layer to do.
+        doubts: what the file does not say of the neurons.
     """
 
     def __init__(self, op: str, how: Written) -> None:
@@ -97,6 +101,7 @@ class _Reading:
         self.stages: list[Any] = []
         self.shape: tuple[int, ...] = ()
         self.flat = False
+        self.doubts = set[str]()
 
     def add(self, name: str, fields: dict[str, Any]) -> None:
         """Append the layers of a node."""
@@ -167,7 +172,8 @@ class _Reading:
         if len(self.shape) != 3:
             raise ValueError(f"{where}: the shape (C, H, W) of its input must be known")
         for side, size, every, around in zip(self.shape, kernel, stride, padding, strict=False):
-            if (side + 2 * around - size) % every:
+            over = side + 2 * around - size
+            if over < 0 or over % every:
                 raise ValueError(f"{where} must divide its input of {side}: pooling here adds what is over")
         gain = 1.0 if kind == "SumPool2d" else 1.0 / math.prod(kernel)
         self.stages.append(Pool(kernel, stride=stride, padding=padding, gain=gain))
@@ -223,10 +229,12 @@ class _Reading:
         if noted is not None and (pooled is not None or noted[1] == 1.0):
             (neuron, gain), factor = noted, np.ones(())
             if pooled is not None:
-                taps = 1 if self.how.dialect.sums else math.prod(pooled.kernel_size)
+                taps = 1 if "SumPool2d" in self.how.dialect.reads else math.prod(pooled.kernel_size)
                 pooled.gain = gain / taps
         else:
             neuron, factor = neuron_of(where, kind, fields, self.how)
+            if kind in self.how.dialect.doubts:
+                self.doubts.add(self.how.dialect.doubts[kind])
             if factor.size > 1:
                 factor = self._scale(where, factor)
         self.stages.append(neuron)

@@ -39,7 +39,8 @@ def export_nir(
 
     Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
     LIF, CubaLIF or, where a step keeps nothing, Threshold. A `Recurrent` population is a neuron with a loop through
-    weights, and through a Delay of what is over one step; for snnTorch it is a graph within the graph. Frames are (C,
+    weights, and through a Delay of what is over one step; for snnTorch it is a graph within the graph, and there is a
+    warning, as some versions of its reader give other spikes. Frames are (C,
     H, W) there: the weights of a dense layer behind frames are sorted accordingly, behind a Flatten. The gain of
     pooling is in the neurons behind it. Weights are those after their hooks. Dropout, surrogates and what is trained
     are left out of NIR; the metadata of neurons has them for `import_nir`.
@@ -64,8 +65,8 @@ def export_nir(
         which does not count.
 
     Raises:
-        ValueError: the network has branches, NIR or the dialect cannot say what a layer is, neurons differ in dt, or
-            the input's shape is not known. Also if the file cannot be written.
+        ValueError: the network has branches, NIR cannot say what a layer is, or the dialect's reader does not have its
+            node, neurons differ in dt, or the input's shape is not known. Also if the file cannot be written.
         TypeError: net is not a network, or an argument has the wrong type.
         ImportError: nir is not installed.
 
@@ -115,6 +116,8 @@ def export_nir(
         raise ValueError("export_nir: the last pooling layer must have neurons behind it, which have its gain in NIR")
     nodes.append(library.Output(np.array(_outward(shape))))
     _write(library, _graph(library, nodes), path)
+    if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
+        check.warn(f"export_nir: {spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
 
 
@@ -149,7 +152,17 @@ def _kind(node: Any) -> str:
 
 def _neurons(library: Any, where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Any:
     kind, fields = node_of(where, neuron, shape, how)
+    _must_be_read(where, kind, how)
     return getattr(library, kind)(**fields, metadata=note_of(neuron, how))
+
+
+def _must_be_read(where: str, kind: str, how: Written) -> None:
+    if kind not in how.dialect.reads:
+        least = f"; a time constant of {how.dt / 50:g} ms is LIF there" if kind == "Threshold" else ""
+        raise ValueError(
+            f"{where} cannot be written: the reader of {how.dialect.name} has no {kind}, which it is in NIR; "
+            f"dialect='nir' writes it{least}"
+        )
 
 
 def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...], how: Written) -> Any:
@@ -165,9 +178,11 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
         raise ValueError(f"{where} cannot be written: NIR's neurons are LIF and CubaLIF")
     node = _neurons(library, where, neuron, shape, how)
     (back,), _ = _layer_nodes(library, where, layer, shape, how)
-    late = [library.Delay(delay=np.full(_outward(shape), (population.steps - 1) * how.step))]
+    if dialect.loops == "edges" and population.steps > 1:
+        _must_be_read(where, "Delay", how)
+        return _Loop(node, [library.Delay(delay=np.full(_outward(shape), (population.steps - 1) * how.step)), back])
     if dialect.loops == "edges":
-        return _Loop(node, [*(late if population.steps > 1 else []), back])
+        return _Loop(node, [back])
     if population.steps > 1 or isinstance(layer, Conv):
         raise ValueError(
             f"{where} cannot be written: {dialect.name} has dense recurrence with a delay of one step only"
@@ -215,6 +230,7 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
         steps = np.broadcast_to(whole_steps(delay, layer.dt)[0], shape)
         if (steps < 0).any():
             raise ValueError(f"{where} must not advance: NIR has delays only")
+        _must_be_read(where, "Delay", how)
         outward = steps.transpose(2, 0, 1) if len(shape) == 3 else steps
         return [library.Delay(delay=np.ascontiguousarray(outward) * how.step)], 1.0
     raise ValueError(f"{where} has no form in NIR")
@@ -224,7 +240,7 @@ def _dense(library: Any, layer: Dense, shape: tuple[int, ...], dialect: Dialect)
     with no_grad():
         weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
     flatten = [library.Flatten(input_type=np.array(_outward(shape)), start_dim=0, end_dim=-1)]
-    if dialect.linear and layer.bias is None:
+    if "Linear" in dialect.reads and layer.bias is None:
         linear = library.Linear(weight=weight)
     else:
         linear = library.Affine(weight=weight, bias=_bias(layer, weight))
@@ -262,9 +278,13 @@ def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], dialect
     if layer.weight_hook or layer.dilation != (1, 1):
         raise ValueError(f"{where} must have neither hooks nor dilation: NIR's sum has neither")
     for side, kernel, stride, padding in zip(shape, layer.kernel_size, layer.stride, layer.padding, strict=False):
-        if (side + 2 * padding - kernel) % stride:
+        over = side + 2 * padding - kernel
+        if over < 0 or over % stride:
             raise ValueError(f"{where} must divide its input of {side}: NIR leaves out what is over")
-    pooling, taps = (library.SumPool2d, 1) if dialect.sums else (library.AvgPool2d, np.prod(layer.kernel_size))
+    if any(layer.padding) and not dialect.pads:
+        raise ValueError(f"{where} must have no padding: the reader of {dialect.name} leaves it out")
+    sums = "SumPool2d" in dialect.reads
+    pooling, taps = (library.SumPool2d, 1) if sums else (library.AvgPool2d, np.prod(layer.kernel_size))
     sizes = (np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding))
     return [pooling(*sizes)], float(layer.gain * taps)
 
