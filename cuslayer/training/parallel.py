@@ -22,6 +22,7 @@ from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.gradient_flow import GradientFlow
 from cuslayer.training.running_statistics import RunningStatistics
 from cuslayer.training.score import ROW, Tally
+from cuslayer.training.silence import Silence
 
 Pass = Callable[[Any, Any], tuple[Tensor, Any, Tensor]]
 
@@ -43,6 +44,7 @@ class ParallelSteps:
         finite: the check of the epoch.
         score: the score of the epoch; all processes have the same.
         statistics: the running statistics of the network.
+        silence: the warning of input without spikes, of which process 0 makes use.
 
     Attributes:
         last: the last batch that this process had a part of, for advice on silent networks; None before.
@@ -59,10 +61,11 @@ class ParallelSteps:
         finite: FiniteCheck,
         score: Tally,
         statistics: RunningStatistics,
+        silence: Silence,
     ) -> None:
         self._parallel, self._forward, self._gradient, self._optimizer = parallel, forward, gradient, optimizer
         self._loss, self._scale, self._finite, self._score = loss, scale, finite, score
-        self._statistics = statistics
+        self._statistics, self._silence = statistics, silence
         self.last: tuple[Any, Any] | None = None
 
     def train(self, part: Share, flow: GradientFlow | None, batch: int, *, first: bool) -> None:
@@ -84,13 +87,14 @@ class ParallelSteps:
         with np.errstate(over="ignore", invalid="ignore"):
             for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
                 last = leaf == part.own[-1]
+                found.heard |= self._silence.hears(x, first=first)
                 if first and leaf == part.own[0]:
                     self._finite.first(x)
                 with derived_generator(key, leaf), sums.during(leaf, last), statistics.noted(found.statistics[leaf]):
                     results = self._gradient(x, target)
                 sums.add(leaf, last)
                 self._note(found, leaf, batch, x, *results)
-            self._end_batch(found)
+            self._end_batch(found, batch)
             sums.finish()
             self._finite.gradients(batch, None if self.last is None else self.last[0])
             if flow is not None:
@@ -98,12 +102,13 @@ class ParallelSteps:
             self._optimizer.step()
             self._finite.updates(batch)
 
-    def test(self, part: Share, batch: int) -> None:
+    def test(self, part: Share, batch: int, *, first: bool) -> None:
         """Add a batch to the score; arguments and errors as of `train`."""
         found = _Found(np.zeros((part.leaves, 0)))
         for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
+            found.heard |= self._silence.hears(x, first=first)
             self._note(found, leaf, batch, x, *self._forward(x, target))
-        self._end_batch(found)
+        self._end_batch(found, batch)
 
     def _note(self, found: _Found, leaf: int, batch: int, x: Any, spikes: Tensor, target: Any, value: Tensor) -> None:
         """Note the score of a micro-batch, and what is not finite."""
@@ -116,16 +121,19 @@ class ParallelSteps:
         except NotFiniteError as problem:
             found.problem = found.problem or problem
 
-    def _end_batch(self, found: _Found) -> None:
+    def _end_batch(self, found: _Found, batch: int) -> None:
         """Add a batch to the score and the statistics on all processes, and raise on all what one has found."""
         parallel, rows = self._parallel, np.pad(found.statistics, ((0, 0), (ROW, 0)))
         for leaf, score in found.scores.items():
             rows[leaf, :ROW] = score.row()
-        flags = parallel.exchange_rows(rows, np.array([found.problem is not None, parallel.stop()], np.float64))
+        mine = found.problem is not None, parallel.stop(), found.heard
+        flags = parallel.exchange_rows(rows, np.array(mine, np.float64))
         parallel.stopping = bool(flags[:, 1].any())
         if flags[:, 0].any():
             raise on_all(next(each for each in parallel.context.gather(found.problem) if each is not None))
         self._score.add_rows(rows[:, :ROW])
+        if parallel.context.rank == 0:
+            self._silence.note(bool(flags[:, 2].any()), batch)
         if found.statistics.size:
             self._statistics.move(rows[:, ROW:])
 
@@ -137,6 +145,7 @@ class _Found:
     statistics: npt.NDArray[np.float64]
     scores: dict[int, Tally] = field(default_factory=dict)
     problem: NotFiniteError | None = None
+    heard: bool = False
 
 
 def shares(batches: Iterable[Any], parallel: DataParallel) -> Iterable[Any]:

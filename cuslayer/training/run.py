@@ -280,7 +280,7 @@ def _silence_warning(trainer: Trainer) -> str | None:
     if first is None:
         return None
     advice = "".join(f"; {each.change}" for each in found.advice if each.layer == first.layer)
-    return f"warning: {first.name} is silent{advice}"
+    return f"warning: {first.name} is silent{advice}" if advice else f"warning: {found.hints[0]}"
 
 
 def config_of_run(folder: Path) -> Config:

@@ -31,6 +31,7 @@ from cuslayer.training.initial import calibrate_initial
 from cuslayer.training.parallel import ParallelSteps, same_start, shares
 from cuslayer.training.running_statistics import RunningStatistics
 from cuslayer.training.score import Score, Tally
+from cuslayer.training.silence import Silence
 
 if TYPE_CHECKING:
     from cuslayer.training.progress import Progress
@@ -133,6 +134,7 @@ class Trainer:
         self.graph_problem: str | None = None
         self.gradients = GradientFlow(net)
         self.silent_batch: tuple[Any, Any] | None = None
+        self._silence = Silence()
         # The check and the progress of the epoch that runs.
         self._running: tuple[FiniteCheck, Progress] | None = None
 
@@ -206,7 +208,7 @@ class Trainer:
 
         Warns:
             UserWarning: batches are a `Loader` with another dt than the neuron of the loss, or than the
-                network's where the loss has no neuron.
+                network's where the loss has no neuron; or the input of a batch has no spikes, once for a trainer.
         """
         self._check_step(batches)
         if self.parallel is not None:
@@ -227,6 +229,7 @@ class Trainer:
                 parallel.train(x, self.gradients if sizes else None, step + 1, first=step == first)
                 batch = parallel.last
             else:
+                self._silence.note(self._silence.hears(x, first=step == first), step + 1)
                 if step == first:
                     finite.first(x)
                 if graphs is None or not graphs.run(x, target, sizes):
@@ -320,6 +323,9 @@ class Trainer:
         Raises:
             NotFiniteError: a parameter, an output or a loss is not finite.
             ValueError, TypeError: as `train`.
+
+        Warns:
+            UserWarning: as `train`.
         """
         self._check_step(batches)
         if self.parallel is not None:
@@ -327,12 +333,13 @@ class Trainer:
         finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self.net.train(False)
-        parallel = self._parallel_steps(finite, progress)
+        parallel, first = self._parallel_steps(finite, progress), progress.batches + 1
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
+            for batch, (x, target) in enumerate(progress.bar, start=first):
                 if parallel is not None:
-                    parallel.test(x, batch)
+                    parallel.test(x, batch, first=batch == first)
                 else:
+                    self._silence.note(self._silence.hears(x, first=batch == first), batch)
                     spikes, target, value = self._forward(x, target)
                     finite.loss(batch, x, spikes, value)
                     progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)
@@ -367,4 +374,4 @@ class Trainer:
             return None
         passes = self._forward, self._gradient
         given = *passes, self.optimizer, self.loss, self.loss_scale
-        return ParallelSteps(self.parallel, *given, finite, progress, self._statistics)
+        return ParallelSteps(self.parallel, *given, finite, progress, self._statistics, self._silence)

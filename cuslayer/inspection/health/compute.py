@@ -9,7 +9,9 @@ from typing import Any
 from cuslayer import check
 from cuslayer.data.batches import pairs, preserved_epoch
 from cuslayer.inspection.forward import check_loss
+from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.first_step import Steps, first_step, rate_advice
+from cuslayer.inspection.health.hints import hints
 from cuslayer.inspection.health.measure import measure
 from cuslayer.inspection.health.rates import scale_advice
 from cuslayer.inspection.health.result import NetworkHealth
@@ -50,6 +52,9 @@ def health(
     the loss does not rise by more than half. If the network has learned something (the loss is 30 % smaller than with
     the outputs of other samples), the loss must not rise by more than 2 %, and only 1 and a rate that is too large
     give advice.
+
+    Where the input is 0 everywhere there is no advice, and `hints` says so. They also name layers that never fire or get
+    no error though no setting would help.
 
     `Advice.apply` makes a change. Apply all of it, and call `health` again until there is nothing to change. Neither
     the network nor the optimizer, their gradients and the random generator change here. Dropout is off.
@@ -96,10 +101,14 @@ def health(
     found = measure(net, given, loss)
     note_rates(net, {layer.layer: layer.rate for layer in found.layers})
     steps = None if optimizer is None else Steps(net, optimizer, *given[0], loss)
-    advice = scale_advice(net, given, loss, found) or surrogate_advice(net, given, loss, found)
-    if steps is not None and not advice:
-        advice = rate_advice(steps, found)
-    return NetworkHealth(found.layers, tuple(advice), found.loss, None if steps is None else first_step(steps))
+    silent, advice = not any(as_tensor(x).data.any() for x, _ in given), list[Advice]()
+    if not silent:
+        advice = scale_advice(net, given, loss, found) or surrogate_advice(net, given, loss, found)
+        if steps is not None and not advice:
+            advice = rate_advice(steps, found)
+    step = None if steps is None else first_step(steps)
+    advised = {each.layer for each in advice if each.setting != "lr"}
+    return NetworkHealth(found.layers, tuple(advice), found.loss, step, hints(found, advised, silent))
 
 
 def _check_optimizer(op: str, net: Any, optimizer: Any) -> None:

@@ -55,6 +55,7 @@ class LayerHealth:
         most: the highest rate that the neurons can have, Hz.
         output: whether no other neurons come after them.
         desired: the mean rate that the loss desires of them, Hz; None for hidden neurons, or if the loss has none.
+        driven: whether any weighted input of theirs is not 0.
     """
 
     layer: Address
@@ -73,6 +74,7 @@ class LayerHealth:
     most: float
     output: bool
     desired: float | None
+    driven: bool
 
     @property
     def rate(self) -> float:
@@ -121,7 +123,7 @@ class LayerTally:
         self.layer, self.name, self.neurons, self.output = layer, name, neurons, output
         self.desired: float | None = None
         self.width = float(neurons.width)
-        self.steps, self.square = 0, 0.0
+        self.steps, self.square, self.driven = 0, 0.0, False
         self.counts: Any = 0
         self.over: Any = 0
         self.peaks: list[Array] = []
@@ -135,6 +137,7 @@ class LayerTally:
         """Add a batch: the spikes, the potentials u if known, and the potentials from the input x alone."""
         if u is not None:
             self.distances.append((_sampled(u) - self.neurons.theta) / self.width)
+        self.driven = self.driven or bool(x.data.any())
         s, peak = to_numpy(spikes.data), self.neurons.peak
         with no_grad():
             alone = to_numpy(self.neurons.psp(x.detach()).data)
@@ -171,6 +174,7 @@ class LayerTally:
             most=neurons.highest_rate,
             output=self.output,
             desired=self.desired,
+            driven=self.driven,
         )
 
 

@@ -24,15 +24,17 @@ class NetworkHealth:
 
     Attributes:
         layers: the health of each layer, in order.
-        advice: settings to change; empty if the network is healthy.
+        advice: settings to change; empty if the network is healthy, or if none helps.
         loss: the mean loss per sample.
         first_step: what the first step of the optimizer does; None without one.
+        hints: what else is wrong, where no setting is advised: an input of 0, layers that never fire or get no error.
     """
 
     layers: tuple[LayerHealth, ...]
     advice: tuple[Advice, ...]
     loss: float
     first_step: FirstStep | None = None
+    hints: tuple[str, ...] = ()
 
     def __getitem__(self, layer: Address) -> LayerHealth:
         """Return the health of the neurons at an address.
@@ -77,9 +79,9 @@ class NetworkHealth:
         return [f"{text}, and the output falls silent" if step.silent else text]
 
     def _advice_lines(self) -> list[str]:
-        if not self.advice:
+        if not self.advice and not self.hints:
             return ["advice: nothing to change"]
-        lines = [f"advice: {each}" for each in self.advice]
+        lines = [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
         if any(each.setting in SCALES for each in self.advice):
             return [*lines, "cs.calibrate(net, loader) sets the scales of all layers at once"]
         return lines
