@@ -225,8 +225,11 @@ class Delay(Layer):
         return _memory(to_numpy(self.delay.data), self.dt)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        if shape is not None and self.features not in (shape[-1:], shape):
-            raise ValueError(f"shift: delay has shape {self.features}, a neuron of x each has shape {shape}")
+        if shape is not None:
+            # Rows and columns of frames may not be known yet.
+            known = shape if all(isinstance(size, int) for size in shape) else (*self.features[:-1], shape[-1])
+            if self.features not in (shape[-1:], known):
+                raise ValueError(f"shift: delay has shape {self.features}, a neuron of x each has shape {shape}")
         return shape
 
     def __call__(self, x: Any) -> Tensor:
