@@ -18,6 +18,8 @@ import numpy as np
 from cuslayer import check
 from cuslayer.archive import Refused, check_finite
 from cuslayer.backend import Array, to_device
+from cuslayer.layers import Layer
+from cuslayer.neurons.base import Neuron
 from cuslayer.parameter import Bounded
 from cuslayer.saving.describe import is_array
 from cuslayer.saving.known import (
@@ -79,6 +81,8 @@ class Rebuilt:
         for entry in about["objects"]:
             self._made.append(self._make(entry))
         self.root = self._value("the network", about["root"], PARTS)
+        if not isinstance(self.root, (Layer, Neuron)) and type(self.root) not in own.values():
+            raise ValueError(f"the network must be a network, a layer or a neuron, got {type(self.root).__name__}")
         # After all constructors: those of layers attach their weight hooks, which makes the arrays of the hooks.
         for entry, (what, thing) in zip(about["objects"], self._made, strict=True):
             for path, described in entry.get("state", ()) if what == "class" else ():

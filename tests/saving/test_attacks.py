@@ -148,6 +148,12 @@ REFUSED = {
     "a class that no file holds": (added(of("Container")), "the class Container is in it, which this version does not"),
     "a class and a function": (added(call("copy") | of("SRM")), "an object is class and function"),
     "nothing": (added({"args": []}), "an object is of no kind"),
+    "a hook as the network": (lambda a: a.update(root=HOOK), "the network must not be a partial"),
+    "a surrogate as the network": (
+        lambda a: a.update(root={"object": 5}),
+        "the network must be a network, a layer or a neuron, got Exponential$",
+    ),
+    "an array as the network": (lambda a: a.update(root=ARRAY), "the network must be a network, a layer or a neuron"),
     # What stands where data belongs.
     "a function as a number": (put("SRM", "theta", FUNCTION), "SRM's theta must not be a function"),
     "a function as a surrogate": (put("SRM", "surrogate", FUNCTION), "SRM's surrogate must not be a function"),
