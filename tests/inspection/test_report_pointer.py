@@ -41,9 +41,6 @@ SCALES = {
 }
 
 
-REACH = 7  # pixels
-
-
 class Page:
     """A page in a browser, with the places of its spikes."""
 
@@ -184,16 +181,17 @@ def test_after_a_zoom_the_visible_spikes_are_found(opened):
 
 
 def test_a_spike_out_of_sight_is_not_found(opened):
-    page = opened("cnn")
-    page.there.run("Plotly.relayout($('rasters'), { 'xaxis.range': [20.6, 88], 'yaxis3.range': [30.6, 90] }); 0")
-    neurons, steps, _ = page.places(2)
-    left, across, top, down = page.scroll(2)
-    assert 0.7 * across < REACH  # from the edge of the plot to the centre of step 20
-    before = [[left + 20.7 * across, top + n * down] for n in neurons[(steps == 20) & (neurons > 30) & (neurons < 90)]]
-    below = [[left + t * across, top + 30.7 * down] for t in steps[(neurons == 30) & (steps > 20) & (steps < 88)]]
-    assert min(len(before), len(below)) > 3
-    found = [spike for _, spike in page.found([*before, *below])]
-    assert all(neuron > 30 and step > 20 for _, neuron, step in found)
+    page = opened("few")
+    page.there.run("Plotly.relayout($('rasters'), { 'xaxis.range': [20.6, 88] }); 0")
+    left, across, top, down = page.scroll(0)
+    assert 0.7 * across < 7  # pixels from the edge of the plot to the centre of step 20
+    assert page.found([[left + 20.7 * across, top + down]]) == [["no spike: 21 ms, neuron 1", [0, 1, 21]]]
+    # The same for neurons: 1 to 4 are visible, and 0 fired.
+    found = page.there.run(
+        "inRaster({ spikes: () => ({ starts: [0, 1, 1, 1, 1, 1], times: [3] }), ms: String, layers: [{ shape: [5] }] },"
+        "0, { x: 3, y: 0.6 }, { left: 0, across: 1, top: 0, down: 1 }, [0, 9], [1, 5])"
+    )
+    assert (found["neuron"], found["step"], found["fired"]) == (1, 3, False)
 
 
 def test_a_place_without_a_spike_is_its_neuron_and_time(opened):
@@ -272,6 +270,14 @@ def test_an_error_is_read_at_the_pointer(opened):
     error = page.there.run("short(model.errors(1, 3).potential[150])")
     assert page.hover(x, y) == f"75 ms\nerror on the potential {error}"
     assert page.click(x, y) == [1, 3, 150]
+
+
+def test_times_are_exact(opened):
+    page = opened("few")
+    times = page.there.run(
+        "[[1, 123456], [0.1, 3], [0.1, 98765], [1 / 3, 1]].map(([dt, t]) => model.ms.call({ dt }, t))"
+    )
+    assert times == ["123456", "0.3", "9876.5", "0.333333333"]
 
 
 def test_a_search_reads_few_of_many_spikes(opened):
