@@ -76,12 +76,16 @@ def spike_count_error(
     return error, lambda g: k.error_adjoint(e, g, response)
 
 
+# The count of the labelled class where none is given, as in SLAYER-PyTorch's examples.
+_USUAL = 60.0
+
+
 class SpikeCountLoss(ClassLoss):
     """The error of spike counts within a region of time; see `functions.spike_count_error`.
 
     Args:
         neuron: the neuron whose spike response reassigns the error in time.
-        true: the desired count of the labelled class.
+        true: the desired count of the labelled class, by default 60, which suits a region of 300 steps.
         false: the desired count of the others.
         region: start and stop of the counted time in ms; by default all of it.
         count_scale: the factor of the error of counts, beside the response to spikes outside the region (SLAYER-
@@ -91,7 +95,7 @@ class SpikeCountLoss(ClassLoss):
 
     Raises:
         ValueError: a count is negative, true is less than false, count_scale is not positive, or the region is empty or
-            begins before 0; when it is called, also if true is more spikes than the region has steps.
+            begins before 0; when it is called, also if a given true is more spikes than the region has steps.
         TypeError: neuron is not a neuron, a count, a factor or a time is not a number, or piecewise is not a bool.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; SLAYER-PyTorch's ``spikeLoss.numSpikes``.
@@ -105,7 +109,7 @@ class SpikeCountLoss(ClassLoss):
     def __init__(
         self,
         neuron: Neuron,
-        true: float = 60,
+        true: float | None = None,
         false: float = 10,
         region: tuple[float, float] | None = None,
         *,
@@ -114,7 +118,9 @@ class SpikeCountLoss(ClassLoss):
     ) -> None:
         op = "SpikeCountLoss"
         super().__init__(neuron, region)
-        self.true = check.not_negative(op, "true", true)
+        self.true = _USUAL if true is None else check.not_negative(op, "true", true)
+        # SLAYER-PyTorch's count is no one's choice: a short region may not reach it.
+        self._given = true is not None
         self.false = check.not_negative(op, "false", false)
         check_order(op, self.true, self.false)
         self.count_scale = check.positive(op, "count_scale", count_scale)
@@ -137,7 +143,7 @@ class SpikeCountLoss(ClassLoss):
         return ClassCounts(classes_beside(op, labels, spikes), self.true, self.false)
 
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
-        if spikes.dtype == bool and self.true > last - first:
+        if self._given and spikes.dtype == bool and self.true > last - first:
             rule = f"at most {last - first}, a spike in each step of the {'region' if self.region else 'input'}"
             raise ValueError(f"SpikeCountLoss: true must be {rule}, got {self.true:g}")
         return spike_count_error(

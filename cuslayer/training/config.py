@@ -212,7 +212,7 @@ class Config:
             return CrossEntropyLoss(self.over, region=self.region, dt=self.neuron.dt)
         return SpikeCountLoss(
             self.neuron,
-            true=self.true,
+            true=None if self.true == Config.true else self.true,
             false=self.false,
             region=self.region,
             count_scale=self.count_scale,

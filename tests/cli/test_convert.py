@@ -91,7 +91,7 @@ def test_help(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["predict", "run"], ["test"], ["convert", "a"], ["report"], ["convert", "a", "b", "c"]]
+    "arguments", [["test"], ["convert", "a"], ["report"], ["convert", "a", "b", "c"]]
 )
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

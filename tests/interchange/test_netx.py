@@ -247,7 +247,7 @@ def dense(**options):
     [
         ([cs.Conv(1, 1, 1), SRM], r"input_shape is needed, \(H, W, C\) or \(N,\): the network's layers do not tell it"),
         ([dense()], r"Dense\(3, 2\) has no neurons behind it"),
-        ([dense(), dense(), SRM], r"Dense\(3, 2\) has no neurons behind it"),
+        ([dense(), cs.Dense(2, 2), SRM], r"Dense\(3, 2\) has no neurons behind it"),
         ([dense(), SRM, SRM], r"layer 2, SRM\(.*\), has no place in the file"),
         ([dense(), cs.TemporalFilter(SRM), SRM], r"layer 1, TemporalFilter\(.*\), has no place in the file"),
         ([dense(), SRM, Shift(2.0)], r"layer 2, Shift\(2, dt=1\), must be one shift of one step, behind the neurons"),
