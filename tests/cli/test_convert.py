@@ -90,9 +90,7 @@ def test_help(name, capsys):
         assert f"usage: cuslayer {name}" in out or COMMANDS[name].HELP in out
 
 
-@pytest.mark.parametrize(
-    "arguments", [["test"], ["convert", "a"], ["report"], ["convert", "a", "b", "c"]]
-)
+@pytest.mark.parametrize("arguments", [["test"], ["convert", "a"], ["report"], ["convert", "a", "b", "c"]])
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -80,7 +80,7 @@ def test_a_known_data_set_is_loaded_from_the_folder_of_tonic(monkeypatch, tmp_pa
     fake_tonic.install(monkeypatch)
     cs.data.load("shd", tmp_path, download=True)
     config = load_config("shd").with_options(data=str(tmp_path), network="700-20")
-    config = replace(config, duration=50.0, region=(0.0, 50.0), batch=16)
+    config = replace(config, duration=50.0, region=(0.0, 50.0), true=20.0, false=2.0, batch=16)
     data = load_data(config, config.network())
     assert (data.train.dataset.name, data.train.dataset.split, data.test.dataset.split) == ("shd", "train", "test")
     assert (data.train.steps, data.train.shuffle, data.test.shuffle) == (50, True, False)

@@ -23,7 +23,7 @@ SRM = cs.SRM(tau_sr=4.0)
 
 @pytest.fixture
 def net():
-    return cs.Sequential(cs.Dense(6, 4), SRM, cs.Pool(2, gain=1.5))
+    return cs.Sequential(cs.Dense(6, 4), SRM, lambda s: s, cs.Pool(2, gain=1.5))
 
 
 @pytest.fixture

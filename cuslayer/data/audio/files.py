@@ -112,14 +112,15 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     def read(file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
         with _refusal():
             archive = Archive(file)
-        total, most = sum(header.bytes for header in archive.headers.values()), max(_FEW_BYTES, _MOST_TIMES * size)
+            headers = archive.headers
+        total, most = sum(header.bytes for header in headers.values()), max(_FEW_BYTES, _MOST_TIMES * size)
         if total > most:
             rule = f"must hold at most {most:,} bytes in a file of {size:,}, got {total:,}"
             raise base.Unreadable(f"{rule}; np.savez, which does not compress, writes any size")
-        for name, header in archive.headers.items():
+        for name, header in headers.items():
             check.memory(f"read_sounds: {path}", f"array {name}", header.shape, header.dtype.itemsize)
         with _refusal():
-            return {name: archive.read(name) for name in archive.headers}
+            return {name: archive.read(name) for name in headers}
 
     return read_file("read_sounds", path, read)
 
