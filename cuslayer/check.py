@@ -57,13 +57,45 @@ def positive(op: str, name: str, value: Any) -> float:
     return result
 
 
+# Kernels compute in float32. Below the first of these numbers it has fewer and fewer bits, down to 0. The gradient of a
+# network has the product of such constants of several layers, and Adam its square: float32 holds the fourth power of
+# the second.
+_LEAST, _MOST = 2.0**-126, 2.0**31
+
+
+def factor(op: str, name: str, value: Any) -> float:
+    """Return value as a float from 0 to 2^31, by which kernels multiply in float32.
+
+    Raises:
+        TypeError: value is not a real number.
+        ValueError: value is negative or too large.
+    """
+    result = not_negative(op, name, value)
+    if result > _MOST:
+        raise ValueError(f"{op}: {name} must be at most {_MOST:.3g}, since float32 overflows soon, got {result:g}")
+    return result
+
+
+def constant(op: str, name: str, value: Any) -> float:
+    """Return value as a float from 2^-126 to 2^31, by which kernels multiply and divide in float32.
+
+    Raises:
+        TypeError: value is not a real number.
+        ValueError: value is not positive, too small or too large.
+    """
+    result = factor(op, name, positive(op, name, value))
+    if result < _LEAST:
+        raise ValueError(f"{op}: {name} must be at least {_LEAST:.3g}, float32 has no less, got {result:g}")
+    return result
+
+
 # Steps in ms that are at or beyond these limits are probably in seconds or in microseconds.
 _SECONDS, _MICROSECONDS = 1e-3, 1e3
 
 
 def time_step(op: str, name: str, value: Any) -> float:
-    """Return a step in ms, as `positive` does; warn if its size is that of seconds or of microseconds."""
-    step = positive(op, name, value)
+    """Return a step in ms, as `constant` does; warn if its size is that of seconds or of microseconds."""
+    step = constant(op, name, value)
     if not _SECONDS < step < _MICROSECONDS:
         unit = "seconds" if step <= _SECONDS else "microseconds"
         warn(f"{op}: {name} is in ms, and {step:g} ms looks like {unit}; 1 ms is {name}=1.0")
@@ -79,10 +111,10 @@ def not_negative(op: str, name: str, value: Any) -> float:
 
 
 def fraction(op: str, name: str, value: Any) -> float:
-    """Return value as a float in [0, 1); raise ValueError, or an error of `number`."""
+    """Return value as a float in [0, 1), in float32 too; raise ValueError, or an error of `number`."""
     result = number(op, name, value)
-    if not 0 <= result < 1:
-        raise ValueError(f"{op}: {name} must lie in [0, 1), got {result:g}")
+    if not 0 <= result < 1 - 2.0**-25:
+        raise ValueError(f"{op}: {name} must lie in [0, 1), got {result:.9g}")
     return result
 
 

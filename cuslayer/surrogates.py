@@ -263,8 +263,8 @@ class MultiGaussian(Surrogate):
     code: ClassVar[int] = 6
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "h", check.not_negative("MultiGaussian", "h", self.h))
-        object.__setattr__(self, "s", check.positive("MultiGaussian", "s", self.s))
+        object.__setattr__(self, "h", check.factor("MultiGaussian", "h", self.h))
+        object.__setattr__(self, "s", check.constant("MultiGaussian", "s", self.s))
 
     def f(self, z: Array) -> Array:
         xp, twice = namespace(z), 2 * self.s**2

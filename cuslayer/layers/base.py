@@ -306,7 +306,7 @@ class Synapse(Hooked):
     def __init__(
         self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
     ) -> None:
-        scale = check.positive(type(self).__name__, "weight_scale", weight_scale)
+        scale = check.constant(type(self).__name__, "weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         bound = scale / math.sqrt(fan_in)
         drawn = draw_uniform(type(self).__name__, -bound, bound, shape)

@@ -204,7 +204,8 @@ class AdaptiveLIF(Dynamic):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rise", "scale_ref"):
-            object.__setattr__(self, name, check.not_negative("AdaptiveLIF", name, getattr(self, name)))
+            object.__setattr__(self, name, check.factor("AdaptiveLIF", name, getattr(self, name)))
+        check.factor("AdaptiveLIF", "scale_ref theta", self.scale_ref * self.theta)
 
     @cached_property
     def spiking(self) -> AdaptiveSpiking:

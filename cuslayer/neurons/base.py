@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from cuslayer import check
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXPONENTIAL, Alpha, Sampled, Shape, Spiking
 from cuslayer.kernels.recurrent.constants import Program
@@ -306,7 +307,14 @@ def scaled_surrogate(neuron: Any, height: float) -> None:
     """Scale the attribute `surrogate` of a neuron, a name or a surrogate, to its threshold, width and a height per ms.
 
     A subclass may define a method of this name: it stays.
+
+    Raises:
+        ValueError: the width or the height is too large or too small for float32.
     """
+    kind, of_width = type(neuron).__name__, "tau_rho theta"
+    check.constant(kind, of_width, neuron.width)
+    check.constant(kind, f"scale_rho / ({of_width})", height)
+    check.constant(kind, f"dt scale_rho / ({of_width})", neuron.dt * height)
     if not isinstance(getattr(type(neuron), "surrogate", None), Surrogate):
         object.__delattr__(neuron, "surrogate")
         return

@@ -95,6 +95,10 @@ def time_constant(op: str, name: str, given: Any, trained: bool, bounds: Callabl
     if not (np.isfinite(values) & (values > 0)).all():
         wrong = values[~(np.isfinite(values) & (values > 0))].flat[0]
         raise ValueError(f"{op}: {name} must be positive and finite, got {wrong:g}")
+    for extreme in (values.min(initial=1.0), values.max(initial=1.0)):
+        # Of a long time constant without a gradient only the share that a step keeps is used, which is 1.
+        if extreme < 1 or trained or isinstance(given, Tensor):
+            check.constant(op, name, extreme)
     if isinstance(given, Tensor) and (isinstance(given, Bounded) or not trained):
         return given
     if trained:
@@ -113,7 +117,7 @@ def bounds_in_ms(op: str, given: Any, dt: float) -> tuple[float, float]:
         return _LEAST * dt, _MOST * dt
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"{op}: bounds must be least and most, got {given!r}")
-    return check.positive(op, "bounds", given[0]), check.number(op, "bounds", given[1])
+    return check.constant(op, "bounds", given[0]), check.constant(op, "bounds", given[1])
 
 
 def kept_share(tau: Any, dt: float) -> Any:
@@ -157,7 +161,7 @@ class Dynamic(Neuron):
         kind = type(self).__name__
         check.one_of(kind, "gradient", self.gradient, ("slayer", "exact"))
         for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.positive(kind, name, getattr(self, name)))
+            object.__setattr__(self, name, check.constant(kind, name, getattr(self, name)))
         object.__setattr__(self, "dt", check.time_step(kind, "dt", self.dt))
         for name in ("trained", "graded", "stateful"):
             if not isinstance(getattr(self, name), bool):

@@ -154,7 +154,7 @@ class Loihi(Neuron):
                 raise ValueError(f"Loihi: {name} must be at most {most}, got {value}")
             object.__setattr__(self, name, value)
         for name in ("tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.positive("Loihi", name, getattr(self, name)))
+            object.__setattr__(self, name, check.constant("Loihi", name, getattr(self, name)))
         object.__setattr__(self, "dt", check.time_step("Loihi", "dt", self.dt))
         if not isinstance(self.first_bin, bool):
             raise TypeError(f"Loihi: first_bin must be a bool, got {type(self.first_bin).__name__}")

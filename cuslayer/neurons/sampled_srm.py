@@ -110,7 +110,7 @@ class SampledSRM(Neuron):
     def __post_init__(self) -> None:
         check.one_of("SampledSRM", "gradient", self.gradient, ("slayer", "exact"))
         for name in ("theta", "tau_rho", "scale_rho"):
-            object.__setattr__(self, name, check.positive("SampledSRM", name, getattr(self, name)))
+            object.__setattr__(self, name, check.constant("SampledSRM", name, getattr(self, name)))
         object.__setattr__(self, "dt", check.time_step("SampledSRM", "dt", self.dt))
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("response", "refractory"):
@@ -195,5 +195,6 @@ def _samples(name: str, given: Any) -> Array:
     found = given.astype(np.float64)
     if not np.isfinite(found).all():
         raise ValueError(f"SampledSRM: {name} must be finite, got {found[~np.isfinite(found)][0]:g}")
+    check.factor("SampledSRM", f"the largest of {name}", abs(found).max())
     found.setflags(write=False)
     return found

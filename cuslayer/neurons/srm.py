@@ -109,7 +109,9 @@ def spike(a: Array, /, *, spiking: Spiking, exact: bool = False) -> tuple[Array,
 
 # The check of each constant that is not just positive.
 _RULES = {
-    "scale_ref": check.not_negative,
+    "tau_sr": check.positive,
+    "tau_ref": check.positive,
+    "scale_ref": check.factor,
     "cutoff": check.not_negative,
     "ref_cutoff": check.not_negative,
     "dt": check.time_step,
@@ -185,10 +187,12 @@ class SRM(Neuron):
         check.one_of("SRM", "gradient", self.gradient, ("slayer", "exact"))
         for field in fields(self):
             if field.name not in ("gradient", "surrogate"):
-                rule = _RULES.get(field.name, check.positive)
+                rule = _RULES.get(field.name, check.constant)
                 object.__setattr__(self, field.name, rule("SRM", field.name, getattr(self, field.name)))
+        check.factor("SRM", "scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         for name in ("tau_sr", "tau_ref"):
+            check.factor("SRM", f"dt / {name}", self.dt / getattr(self, name))
             if getattr(self, name) > _LONGEST * self.dt:
                 got = f"got {getattr(self, name):g} and {self.dt:g}, both in ms"
                 raise ValueError(f"SRM: {name} must be at most {_LONGEST:g} dt, {got}")

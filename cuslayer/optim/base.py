@@ -56,7 +56,7 @@ class Optimizer:
         memory: for each parameter, the arrays of the optimizer's state, by name.
     """
 
-    rules: ClassVar[Rules] = {"weight_decay": check.not_negative, "relative": flag, "warmup": steps}
+    rules: ClassVar[Rules] = {"weight_decay": check.factor, "relative": flag, "warmup": steps}
     weight_decay: float
     relative: bool
     warmup: int
@@ -134,7 +134,7 @@ class Optimizer:
 
     def rate(self, name: str, schedule: Schedule) -> float:
         """Return the rate of a schedule in the current epoch; `name` is what a message calls it."""
-        return check.not_negative(self._op, name, schedule(self.epoch))
+        return check.factor(self._op, name, schedule(self.epoch))
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
@@ -383,7 +383,7 @@ class Optimizer:
         self.check_state(state)
         op = "load_state"
         steps = {n: check.integer(op, f"optimizer's {n}", a[()], least=0) for n, a in state.items() if is_steps(n)}
-        rates = {n: check.not_negative(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "lr"}
+        rates = {n: check.factor(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "lr"}
         sizes = {n: check.positive(op, f"optimizer's {n}", a) for n, a in state.items() if n.split(".")[-1] == "size"}
         memory = [
             {name: to_device(state[f"{i}.{name}"].astype(a.dtype)) for name, a in memory.items()}

@@ -119,12 +119,12 @@ def steps(op: str, name: str, value: Any) -> int:
 
 def optional_decay(op: str, name: str, value: Any) -> float | None:
     """Return value as a float of at least zero, or None."""
-    return None if value is None else check.not_negative(op, name, value)
+    return None if value is None else check.factor(op, name, value)
 
 
 def optional_positive(op: str, name: str, value: Any) -> float | None:
     """Return value as a float above zero, or None."""
-    return None if value is None else check.positive(op, name, value)
+    return None if value is None else check.constant(op, name, value)
 
 
 def root_mean_square(a: Array) -> float:

@@ -117,7 +117,7 @@ class Adam(Optimizer):
     0.9
     """
 
-    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": betas, "eps": check.positive, "amsgrad": flag}
+    rules: ClassVar[Rules] = {**Optimizer.rules, "betas": betas, "eps": check.constant, "amsgrad": flag}
     betas: tuple[float, float]
     eps: float
     amsgrad: bool

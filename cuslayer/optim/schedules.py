@@ -28,7 +28,7 @@ def as_schedule(op: str, name: str, rate: Any) -> Schedule:
     """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
     if callable(rate):
         return rate
-    return Constant(check.not_negative(op, name, rate))
+    return Constant(check.factor(op, name, rate))
 
 
 def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
@@ -41,9 +41,16 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, every=2, factor=0.5)(epoch) for epoch in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    lr, factor = check.positive("step_decay", "lr", lr), check.positive("step_decay", "factor", factor)
+    lr, factor = check.constant("step_decay", "lr", lr), check.constant("step_decay", "factor", factor)
     every = check.integer("step_decay", "every", every, least=1)
-    return lambda epoch: lr * factor ** (epoch // every)
+
+    def rate(epoch: int) -> float:
+        try:
+            return lr * factor ** (epoch // every)
+        except OverflowError:  # the optimizer says that it must be finite
+            return math.inf
+
+    return rate
 
 
 def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
@@ -56,6 +63,6 @@ def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    lr, least = check.positive("cosine_decay", "lr", lr), check.not_negative("cosine_decay", "least", least)
+    lr, least = check.constant("cosine_decay", "lr", lr), check.factor("cosine_decay", "least", least)
     epochs = check.integer("cosine_decay", "epochs", epochs, least=1)
     return lambda epoch: least + (lr - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2

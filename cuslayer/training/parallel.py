@@ -87,7 +87,7 @@ class ParallelSteps:
         with np.errstate(over="ignore", invalid="ignore"):
             for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
                 last = leaf == part.own[-1]
-                found.heard |= self._silence.hears(x, first=first)
+                found.heard |= self._silence.hears(x)
                 if first and leaf == part.own[0]:
                     self._finite.first(x)
                 with derived_generator(key, leaf), sums.during(leaf, last), statistics.noted(found.statistics[leaf]):
@@ -102,11 +102,11 @@ class ParallelSteps:
             self._optimizer.step()
             self._finite.updates(batch)
 
-    def test(self, part: Share, batch: int, *, first: bool) -> None:
+    def test(self, part: Share, batch: int) -> None:
         """Add a batch to the score; arguments and errors as of `train`."""
         found = _Found(np.zeros((part.leaves, 0)))
         for leaf, (x, target) in zip(part.own, part.pairs, strict=True):
-            found.heard |= self._silence.hears(x, first=first)
+            found.heard |= self._silence.hears(x)
             self._note(found, leaf, batch, x, *self._forward(x, target))
         self._end_batch(found, batch)
 

@@ -12,19 +12,16 @@ from cuslayer.network.input import as_input
 
 
 class Silence:
-    """Warns of the first batch whose input is 0 everywhere, once.
-
-    Input on a GPU is read for the first batch of an epoch only: the host would have to wait for it.
-    """
+    """Warns of the first batch whose input is 0 everywhere, once."""
 
     def __init__(self) -> None:
         self._warned = False
 
-    def hears(self, x: Any, *, first: bool) -> bool:
-        """Return whether an input is not 0 everywhere, True if it is not read; `first` says that it is the first."""
+    def hears(self, x: Any, *, on_device: bool = False) -> bool:
+        """Return whether an input is not 0 everywhere; True if it is on a GPU, unless that is to be waited for."""
         stored = as_input(x).stored
         on_host = not isinstance(stored, PackedSpikes) and kernels.of(stored) is kernels.cpu
-        if self._warned or not stored.size or not (first or on_host):
+        if self._warned or not stored.size or not (on_host or on_device):
             return True
         return bool(to_numpy(stored.any()))
 

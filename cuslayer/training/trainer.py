@@ -229,7 +229,7 @@ class Trainer:
                 parallel.train(x, self.gradients if sizes else None, step + 1, first=step == first)
                 batch = parallel.last
             else:
-                self._silence.note(self._silence.hears(x, first=step == first), step + 1)
+                self._silence.note(self._silence.hears(x), step + 1)
                 if step == first:
                     finite.first(x)
                 if graphs is None or not graphs.run(x, target, sizes):
@@ -243,6 +243,8 @@ class Trainer:
         if progress.samples:
             self.gradients.end_epoch()
             self.silent_batch = None if progress.spiked else batch
+            if self.silent_batch is not None and parallel is None:
+                self._silence.note(self._silence.hears(self.silent_batch[0], on_device=True), progress.batches)
         return progress.score()
 
     def check_finite(self) -> None:
@@ -333,13 +335,13 @@ class Trainer:
         finite = FiniteCheck("test", self.net, self.optimizer, self.loss_scale)
         progress = self._progress(batches, title, steps, state, finite)
         self.net.train(False)
-        parallel, first = self._parallel_steps(finite, progress), progress.batches + 1
+        parallel = self._parallel_steps(finite, progress)
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            for batch, (x, target) in enumerate(progress.bar, start=first):
+            for batch, (x, target) in enumerate(progress.bar, start=progress.batches + 1):
                 if parallel is not None:
-                    parallel.test(x, batch, first=batch == first)
+                    parallel.test(x, batch)
                 else:
-                    self._silence.note(self._silence.hears(x, first=batch == first), batch)
+                    self._silence.note(self._silence.hears(x), batch)
                     spikes, target, value = self._forward(x, target)
                     finite.loss(batch, x, spikes, value)
                     progress.add(*scored(self.loss, spikes, target), value, scale=self.loss_scale)

@@ -32,7 +32,8 @@ def loader() -> Loader:
 
 def trainer(make: Any = cs.Adam, scale: float = 30.0, **options: Any) -> Trainer:
     cs.seed(1)
-    net = cs.Sequential(cs.Dense(6, 5, weight_scale=scale), SRM, cs.Dense(5, 3, weight_scale=30.0), SRM)
+    net = cs.Sequential(cs.Dense(6, 5), SRM, cs.Dense(5, 3, weight_scale=30.0), SRM)
+    net[0].scale_output(scale / 10)
     loss = cs.SpikeCountLoss(SRM, true=6, false=1)
     return Trainer(net, loss, make(net.parameters(), lr=0.02), calibrate=None, **options)
 
@@ -67,16 +68,21 @@ def test_the_first_step_is_named_at_the_end_of_the_epoch(make: Any, graph: bool)
     assert raised.value.batch == 6
 
 
-def test_a_rate_past_float32() -> None:
-    t = trainer(cs.SGD, graph=True)
+def test_a_rate_times_a_gradient_past_float32() -> None:
+    def made(lr: float, graph: bool) -> Trainer:
+        t = trainer(cs.SGD, graph=graph)
+        t.loss = lambda s, target, count=t.loss: count(s, target) * 1e32
+        t.optimizer.lr = lr
+        return t
+
+    t = made(1e-34, graph=True)
 
     def spoil() -> None:
-        t.optimizer.lr = 1e39
+        t.optimizer.lr = 2e9
 
     with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 5: 0\.weight \(Dense\(6, 5\)\) is not finite"):
         t.train(Changing(loader(), 5, spoil))
-    t = trainer(cs.SGD, graph=False)
-    t.optimizer.lr = 1e39
+    t = made(2e9, graph=False)
     with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 1: 0\.weight \(Dense\(6, 5\)\) is not finite"):
         t.train(loader())
 

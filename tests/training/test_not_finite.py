@@ -23,12 +23,18 @@ STEP = "; lower the learning rate or clip gradients"
 
 def mlp(srm: Any = None, scale: float = 30.0, **options: Any) -> cs.Sequential:
     srm = srm or cs.SRM()
-    return cs.Sequential(cs.Dense(3, 5, weight_scale=scale, **options), srm, cs.Dense(5, 2, weight_scale=30.0), srm)
+    return cs.Sequential(large(cs.Dense(3, 5, **options), scale), srm, cs.Dense(5, 2, weight_scale=30.0), srm)
 
 
 def cnn(scale: float = 30.0, gain: float = 11.0) -> cs.Sequential:
     srm = cs.SRM()
-    return cs.Sequential(cs.Conv(2, 4, 3, weight_scale=scale), srm, cs.Pool(2, gain=gain), srm, cs.Dense(16, 2), srm)
+    return cs.Sequential(large(cs.Conv(2, 4, 3), scale), srm, cs.Pool(2, gain=gain), srm, cs.Dense(16, 2), srm)
+
+
+def large(layer: Any, scale: float) -> Any:
+    """Give a layer the weights of a scale, which may be larger than its constructor allows."""
+    layer.weight.data *= np.float32(scale / layer.usual_scale)
+    return layer
 
 
 def run(net: Any, x: Any = SPIKES, target: Any = LABELS, loss: Any = None, optimizer: Any = None, **more: Any) -> Any:
@@ -51,6 +57,10 @@ def adam(lr: float = 0.01, **options: Any) -> Any:
 
 def counts(**options: Any) -> Any:
     return cs.SpikeCountLoss(cs.SRM(), **{"true": 5, "false": 0, **options})
+
+
+def times(factor: float) -> Any:
+    return lambda spikes, target: counts()(spikes, target) * factor
 
 
 def frozen(net: Any) -> Any:
@@ -76,13 +86,16 @@ GRADIENT = r"the gradient of 2\.weight \(Dense\(5, 2\)\) is not finite \(nan\)"
 LOSS = r"the loss is not finite \((inf|nan)\)"
 
 WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "rate past float32": (mlp, {"optimizer": sgd(1e39)}, WEIGHT),
-    "rate of Adam": (mlp, {"optimizer": adam(1e38)}, WEIGHT),
-    "rate of NAdam": (mlp, {"optimizer": lambda p: cs.NAdam(p, 1e39)}, WEIGHT),
-    "momentum": (mlp, {"optimizer": sgd(1e39, momentum=0.9)}, WEIGHT),
-    "weight decay": (mlp, {"optimizer": sgd(0.01, weight_decay=1e38)}, WEIGHT),
-    "weight decay and AMSGrad": (mlp, {"optimizer": adam(amsgrad=True, weight_decay=1e30)}, STATE),
-    "eps of 0 in float32": (mlp, {"optimizer": adam(eps=1e-46), "x": np.zeros_like(SPIKES)}, WEIGHT),
+    "rate": (mlp, {"optimizer": sgd(1e9), "loss": times(1e30)}, WEIGHT),
+    "relative rate of Adam": (lambda: mlp(scale=1e30), {"optimizer": adam(2e9, relative=True)}, WEIGHT),
+    "relative rate of NAdam": (
+        lambda: mlp(scale=1e30),
+        {"optimizer": lambda p: cs.NAdam(p, 2e9, relative=True)},
+        WEIGHT,
+    ),
+    "momentum": (mlp, {"optimizer": sgd(1e9, momentum=0.9), "loss": times(1e30)}, WEIGHT),
+    "weight decay": (lambda: mlp(scale=1e30), {"optimizer": sgd(100.0, weight_decay=2e9)}, WEIGHT),
+    "weight decay and AMSGrad": (lambda: mlp(scale=1e20), {"optimizer": adam(amsgrad=True, weight_decay=1e9)}, STATE),
     "large weights": (lambda: mlp(scale=1e38), {}, POTENTIAL),
     "large weights, exact": (lambda: mlp(cs.SRM(gradient="exact"), scale=1e38), {}, POTENTIAL),
     "large weights, few steps": (lambda: mlp(scale=1e38), {"x": SPIKES[:9]}, POTENTIAL),
@@ -92,13 +105,10 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "large weights, frozen": (lambda: frozen(mlp(scale=1e38)), {}, POTENTIAL),
     "large weights of a convolution": (lambda: cnn(1e38), {"x": IMAGES}, POTENTIAL),
     "large gain": (lambda: cnn(gain=3e38), {"x": IMAGES}, r"the output of layer 2 \(Pool\(.*\) is not finite \(inf\)"),
-    "threshold past float32": (lambda: mlp(cs.SRM(theta=1e39)), {}, POTENTIAL),
-    "threshold": (lambda: mlp(cs.SRM(theta=1e-40)), {"loss": counts()}, GRADIENT),
-    "surrogate": (lambda: mlp(cs.SRM(scale_rho=1e39)), {"loss": counts()}, r"the gradient of "),
-    "refraction": (lambda: mlp(cs.SRM(scale_ref=1e39)), {"loss": counts()}, POTENTIAL),
+    "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
     "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
     "target counts": (mlp, {"loss": counts(true=1e30)}, LOSS),
-    "gradients whose squares overflow": (mlp, {"loss": lambda s, t: counts()(s, t) * 1e24, "optimizer": adam()}, STATE),
+    "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),
     "scale of the error": (mlp, {"loss": counts(count_scale=1e38)}, LOSS),
     "target spike trains": (mlp, spike_times(1e30), LOSS),
     "NaN in target spike trains": (mlp, spike_times(math.nan), LOSS),
@@ -107,7 +117,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "weight hook": (lambda: mlp(weight_hook=lambda w: w * math.nan), {}, INPUT),
     "weight hook of Loihi": (lambda: mlp(cs.Loihi(), weight_hook=lambda w: w * math.nan), {}, INPUT),
     "layers without neurons": (
-        lambda: cs.Sequential(cs.Dense(3, 5, weight_scale=1e38), cs.Dense(5, 2, weight_scale=1e38)),
+        lambda: cs.Sequential(large(cs.Dense(3, 5), 1e38), large(cs.Dense(5, 2), 1e38)),
         {"x": ONES, "loss": lambda s, t: (s * 0.0).sum()},
         r"the output of layer \d \(Dense\(\d, \d\)\) is not finite",
     ),
@@ -128,13 +138,13 @@ def test_training_stops_at_the_first_batch(way: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": sgd(1e30)},
-        {"optimizer": adam(1e30)},
-        {"optimizer": lambda p: cs.NAdam(p, 1e30)},
+        {"optimizer": sgd(2e9)},
+        {"optimizer": adam(2e9)},
+        {"optimizer": lambda p: cs.NAdam(p, 2e9)},
         {"x": ONES * 1e5, "net": half(mlp())},
-        {"net": mlp(cs.SRM(tau_rho=1e-30)), "loss": counts()},
-        {"net": mlp(cs.SRM(scale_ref=1e37)), "loss": counts()},
-        {"net": mlp(cs.Loihi()), "optimizer": sgd(1e30)},
+        {"net": mlp(cs.SRM(tau_rho=1e-10)), "loss": counts()},
+        {"net": mlp(cs.SRM(scale_ref=2e8)), "loss": counts()},
+        {"net": mlp(cs.Loihi()), "optimizer": sgd(2e9)},
         {"net": mlp(cs.Loihi(), scale=1e38)},
     ],
     ids=lambda options: "-".join(options),
@@ -204,7 +214,7 @@ def test_a_test_stops_for_its_loss_and_its_output() -> None:
         NotFiniteError, match=r"^test: epoch 1, batch 2: the loss is not finite \(nan\); check the targ"
     ):
         trainer.test([(SPIKES, 1 - LABELS), (SPIKES, LABELS)])
-    net = cs.Sequential(cs.Dense(3, 2, weight_scale=1e38))
+    net = cs.Sequential(large(cs.Dense(3, 2), 1e38))
     trainer = Trainer(net, lambda s, t: cs.Tensor(1.0), cs.SGD(net.parameters()))
     with pytest.raises(
         NotFiniteError, match=r"^test: epoch 1, batch 1: the output of layer 0 \(Dense\(3, 2\)\) is not"
@@ -241,11 +251,11 @@ def test_bounds_spare_the_reading_of_weights(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_rate_that_is_assigned_within_an_epoch() -> None:
     """The bounds know of it, and the weights are read."""
     net = mlp()
-    trainer = Trainer(net, counts(), cs.SGD(net.parameters()), calibrate=None)
+    trainer = Trainer(net, times(1e30), cs.SGD(net.parameters()), calibrate=None)
 
     def batches() -> Any:
         for number in range(4):
-            trainer.optimizer.lr = 1e39 if number == 2 else 0.01
+            trainer.optimizer.lr = 2e9 if number == 2 else 1e-32
             yield SPIKES, LABELS
 
     with pytest.raises(NotFiniteError, match=rf"^train: epoch 1, batch 3: {WEIGHT}{STEP}$"):

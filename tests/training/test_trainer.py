@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.distributed import Context, DataParallel
 from cuslayer.training import Score, Trainer
 
 SRM = cs.SRM(tau_sr=4.0)
@@ -16,10 +17,10 @@ def batches(sizes=(3, 2), classes=2, seed=5):
     return [(rng.random((20, n, 6)) < 0.3, rng.integers(classes, size=n)) for n in sizes]
 
 
-def trainer(*layers, loss=None, lr=0.01):
+def trainer(*layers, loss=None, lr=0.01, **options):
     net = cs.Sequential(*(layers or (cs.Dense(6, 2), SRM)))
     loss = loss or cs.SpikeCountLoss(SRM, true=5, false=1)
-    return Trainer(net, loss, cs.SGD(net.parameters(), lr), calibrate=None)
+    return Trainer(net, loss, cs.SGD(net.parameters(), lr), calibrate=None, **options)
 
 
 def test_training_equals_a_plain_loop():
@@ -141,14 +142,31 @@ def test_nothing_is_printed_without_a_terminal(capsys):
 
 @pytest.mark.parametrize("firing", [(), (0,), (2,), (0, 1)])
 def test_silent_batch_needs_every_batch_silent(firing):
-    """Neither the first nor the last batch alone is sufficient."""
+    """Neither the first nor the last batch alone is sufficient. The first that is silent gives a warning, once."""
     t = trainer(cs.Dense(6, 2, weight_scale=30.0), cs.SRM(), lr=1e-9)
     t.net[0].weight.data = abs(t.net[0].weight.data)
     loud, silent = np.ones((20, 3, 6), bool), np.zeros((20, 3, 6), bool)
     assert t.net(loud).data.any()
     given = [(loud if at in firing else silent, np.zeros(3, int)) for at in range(3)]
+    first = next(at for at in range(3) if at not in firing) + 1
+    with pytest.warns(UserWarning, match=f"^Trainer: the input of batch {first} is 0 everywhere"):
+        t.train(given)
     t.train(given)
+    t.test(given)
     assert t.silent_batch == (None if firing else given[-1])
+
+
+@pytest.mark.parametrize("parallel", [None, DataParallel(Context(), micro=1)])
+def test_a_test_of_silent_input_gives_a_warning(parallel):
+    """Of a batch in which one recording has a spike there is none."""
+    x = np.zeros((20, 3, 6), bool)
+    x[4, 1, 2] = True
+    t = trainer(parallel=parallel)
+    t.train([(x, np.zeros(3, int))])
+    with pytest.warns(
+        UserWarning, match=r"^Trainer: the input of batch 2 is 0 everywhere, it has no spikes; check the"
+    ):
+        t.test([(x, np.zeros(3, int)), (np.zeros_like(x), np.zeros(3, int))])
 
 
 def test_an_epoch_of_some_batches():

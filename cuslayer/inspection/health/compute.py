@@ -53,8 +53,8 @@ def health(
     the outputs of other samples), the loss must not rise by more than 2 %, and only 1 and a rate that is too large
     give advice.
 
-    Where the input is 0 everywhere there is no advice, and `hints` says so. They also name layers that never fire or get
-    no error though no setting would help.
+    Where the input is 0 everywhere there is no advice, and the hints of the result say so. They also name layers that
+    never fire or get no error, where no setting helps.
 
     `Advice.apply` makes a change. Apply all of it, and call `health` again until there is nothing to change. Neither
     the network nor the optimizer, their gradients and the random generator change here. Dropout is off.
@@ -107,7 +107,7 @@ def health(
         if steps is not None and not advice:
             advice = rate_advice(steps, found)
     step = None if steps is None else first_step(steps)
-    advised = {each.layer for each in advice if each.setting != "lr"}
+    advised = {each.layer for each in advice if each.layer is not None and each.setting != "lr"}
     return NetworkHealth(found.layers, tuple(advice), found.loss, step, hints(found, advised, silent))
 
 

@@ -12,16 +12,16 @@ SILENT_INPUT = "check the recordings, and the duration, the region and the time 
 
 
 def hints(found: Measured, advised: Collection[Address], silent_input: bool) -> tuple[str, ...]:
-    """Return what is wrong with a network that the advice for layers at some addresses does not mend.
+    """Return what is wrong with a network: silent input, layers that never fire, and layers that get no error.
 
     Args:
         found: what batches show of the network.
-        advised: the layers that have advice.
+        advised: the layers that have advice, which are not named as silent.
         silent_input: whether the input of all batches is 0 everywhere.
     """
     lines = [f"the input is 0 everywhere; {SILENT_INPUT}"] if silent_input else []
     lines += [_of_silent(each) for each in found.layers if each.fault == "silent" and each.layer not in advised]
-    return (*lines, *([] if advised else _of_errors(found.layers, found.loss)))
+    return (*lines, *_of_errors(found.layers, found.loss))
 
 
 def _of_silent(layer: LayerHealth) -> str:
