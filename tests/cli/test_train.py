@@ -384,7 +384,10 @@ def test_info_of_what_is_not_installed(capsys, monkeypatch):
 def test_numbers_that_are_not_finite_stop_a_run_and_keep_the_checkpoint(run, tmp_path, monkeypatch):
     out, make = tmp_path / "out", Config.loss
     code, _, err = run("--out", out, "--lr", 1e39)
-    assert (code, err) == (2, "cuslayer: Adam: lr must be at most 2.15e+09, since float32 overflows soon, got 1e+39\n")
+    assert (code, err) == (
+        2,
+        "cuslayer: cosine_decay: lr must be at most 2.15e+09, since float32 overflows soon, got 1e+39\n",
+    )
     assert not out.exists()
     nan = lambda self: lambda s, target: make(self)(s, target) * math.nan  # noqa: E731
     with monkeypatch.context() as patch:

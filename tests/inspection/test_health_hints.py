@@ -71,7 +71,7 @@ def test_a_layer_that_never_fires_gets_advice_or_a_hint(first, last, expected):
 
 
 def test_layers_without_an_error_are_named():
-    """By weights of 0 behind them, by a surrogate that is 0, or by a loss without a gradient; not where all is learned."""
+    """By weights of 0 behind them, by a surrogate that is 0, or by a loss without a gradient."""
     behind = cs.health(weighing(None, 0.0), [(BUSY, LABELS)])
     assert any(hint.startswith("layer 1 (Dense(5, 6), SRM) gets no error: the surrogate") for hint in behind.hints)
     none = "no layer gets an error: the surrogate is 0 at all potentials, or the loss has no gradient here"

@@ -107,7 +107,6 @@ WAYS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "large gain": (lambda: cnn(gain=3e38), {"x": IMAGES}, r"the output of layer 2 \(Pool\(.*\) is not finite \(inf\)"),
     "surrogate": (lambda: mlp(cs.SRM(scale_rho=2e9)), {"loss": times(1e30)}, r"the gradient of "),
     "scale of the score": (mlp, {"loss_scale": 1e308}, LOSS),
-    "target counts": (mlp, {"loss": counts(true=1e30)}, LOSS),
     "gradients whose squares overflow": (mlp, {"loss": times(1e24), "optimizer": adam()}, STATE),
     "scale of the error": (mlp, {"loss": counts(count_scale=1e38)}, LOSS),
     "target spike trains": (mlp, spike_times(1e30), LOSS),

@@ -101,7 +101,7 @@ def test_names_shapes_and_types(refused, net, optimizer):
     refused("parameter 0.0 has shape (4, 6), the network's has shape (6, 4)", **{"network/0.0": weight.T.copy()})
     refused("parameter 0.0 has type float64, the network's has float32", **{"network/0.0": weight.astype(float)})
     refused("parameter 7.0 is unknown", **{"network/7.0": weight})
-    refused("2.gain has shape (2,), it must be a number", **{"network/2.gain": np.ones(2)})
+    refused("3.gain has shape (2,), it must be a number", **{"network/3.gain": np.ones(2)})
     refused(
         "optimizer's 0.mean has shape (3,), the parameter's has shape (6, 4)", **{"optimizer/0.mean": np.ones(3, "f4")}
     )
