@@ -11,7 +11,7 @@ import numpy as np
 from tests.support.fake_cupy.array import DeviceArray, checked_type, empty, launch, made
 from tests.support.fake_cupy.shapes import astype, copy
 
-UFUNCS = ("cos", "exp", "log", "maximum", "minimum", "rint", "sign", "sin", "sqrt", "tanh", "trunc")
+UFUNCS = ("cos", "exp", "log", "log1p", "maximum", "minimum", "rint", "sign", "sin", "sqrt", "tanh", "trunc")
 _BINARY = ("add", "sub", "mul", "truediv", "pow", "and", "or", "eq", "ne", "lt", "le", "gt", "ge")
 
 
