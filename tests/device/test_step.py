@@ -177,7 +177,7 @@ def test_what_a_tally_refuses() -> None:
 
 
 def test_labels_of_the_device_that_are_no_class_give_no_number() -> None:
-    s, loss = cs.Tensor(np.zeros((20, 2, 3), bool)), cs.SpikeCountLoss(SRM)
+    s, loss = cs.Tensor(np.zeros((20, 2, 3), bool)), cs.SpikeCountLoss(SRM, true=15)
     assert np.isnan(loss(s, backend.to_device(np.array([0, 3]))).item())
     with pytest.raises(ValueError, match=r"^SpikeCountLoss: label 3 of sample 1 is none of 3 classes$"):
         loss(s, np.array([0, 3]))
