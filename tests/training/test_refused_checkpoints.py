@@ -140,7 +140,7 @@ def test_restore_changes_all_or_nothing(path, net, optimizer, monkeypatch):
     checkpoint = load_checkpoint(path)
     for p in net.parameters():
         p.data = p.data * 2
-    net[2].gain = 7.0
+    net[3].gain = 7.0
     before = state(net, optimizer)
 
     def full(given):
