@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,12 +24,38 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.core import event
 
 from cuslayer.backend import Array, cores
 from cuslayer.kernel_cache import check_files
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class _Notice(event.Listener):
+    """Says once, on a terminal or in a notebook, that kernels are compiled, which takes from seconds to minutes."""
+
+    def on_start(self, event: Any) -> None:
+        """Write the line when the first kernel is compiled; one that the cache has is not."""
+        kernel = (event.data or {}).get("dispatcher")
+        if kernel is not None and kernel.py_func.__module__.startswith("cuslayer."):
+            _say_compiling()
+
+    def on_end(self, event: Any) -> None:
+        """Do nothing."""
+
+
+@cache
+def _say_compiling() -> None:
+    shown = sys.stderr is not None and (sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel"))
+    if shown:
+        from tqdm import tqdm
+
+        tqdm.write("compiling CPU kernels (once)", file=sys.stderr)
+
+
+event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

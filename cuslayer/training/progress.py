@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sized
 from itertools import islice
+from time import perf_counter
 from typing import Any
 
 from tqdm import tqdm
@@ -16,11 +17,28 @@ from cuslayer.training.score import Tally
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that asks for its text when it is drawn, a few times a second at most."""
+    """A progress bar that asks for its text when it is drawn, a few times a second at most.
+
+    The rate, and the time that is left, are of the steps behind the first, in which kernels may be compiled.
+    """
 
     def __init__(self, batches: Iterable[Any], text: Callable[[], str], **options: Any) -> None:
         self._text = text
+        # The number of steps and the time when the first had ended.
+        self._begun: tuple[float, float] | None = None
         super().__init__(batches, **options)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        shown = super().update(n)
+        if self._begun is None:
+            self._begun = self.n, perf_counter()
+        return shown
+
+    @property
+    def format_dict(self) -> Any:
+        first, begin = self._begun or (self.n, 0.0)
+        rate = (self.n - first) / max(perf_counter() - begin, 1e-9)
+        return dict(super().format_dict, rate=rate)  # of 0 the bar makes a question mark
 
     def display(self, *arguments: Any, **options: Any) -> Any:
         self.postfix = self._text()

@@ -73,6 +73,25 @@ def test_options_of_groups():
     assert not (slayers.parameters[0].data == slayers.parameters[1].data).all()
 
 
+def test_each_group_of_nadam_has_a_momentum_of_its_own():
+    """Groups that share only b1 or only momentum_decay take the steps that an optimizer for each takes, bit for bit."""
+    options = [
+        {"betas": (0.9, 0.999), "momentum_decay": 0.004},
+        {"betas": (0.9, 0.99), "momentum_decay": 0.5},
+        {"betas": (0.6, 0.99), "momentum_decay": 0.5},
+    ]
+    apart = [cs.NAdam([parameter()], 0.1, **o) for o in options]
+    together = cs.NAdam([{"params": [parameter()], **o} for o in options], 0.1)
+    for _ in range(6):
+        for optimizer in (together, *apart):
+            for p in optimizer.parameters:
+                p.grad = np.sin(5 * p.data)
+            optimizer.step()
+        paths = [p.data.tolist() for p in together.parameters]
+        assert paths == [optimizer.parameters[0].data.tolist() for optimizer in apart]
+    assert len({tuple(path) for path in paths}) == 3
+
+
 def test_the_rate_can_be_set(make):
     first, second = parameter(), parameter()
     set_later, from_start = make([first], lr=0.5), make([second], lr=0.125)

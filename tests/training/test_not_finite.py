@@ -11,6 +11,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.network.hooks import on_gradient
+from cuslayer.parameter import Bounded
 from cuslayer.training import NotFiniteError, Trainer
 
 RNG = np.random.default_rng(0)
@@ -245,6 +246,37 @@ def test_bounds_spare_the_reading_of_weights(monkeypatch: pytest.MonkeyPatch) ->
         # Two parameters: before and after the epoch, their gradients, and the state once.
         state = len(trainer.optimizer.memory[0])
         assert len(read) == 2 * (2 + 5 + 1 + state)
+
+
+# The gradients of a weight of 100 in steps 1, 2, ...: in the last, and in none before, a number overflows.
+LATER: dict[str, tuple[Any, list[float]]] = {
+    "velocity, by the sum of gradients": (sgd(1e-30, momentum=0.9), [1.0, 2e38, 2e38]),
+    "velocity, by one gradient": (sgd(1e-30, momentum=0.9), [1.0, 3e34, 3.4028e38]),
+    "velocity, by momentum": (sgd(1e-30, momentum=0.99999), [1.0, 3.4027e38, 3e34]),
+    "velocity, by weight decay": (sgd(1.0, weight_decay=1e9), [1.0, -1e30, 1.0]),
+    "square, by one gradient": (adam(), [1.0, 1.0, 1e22]),
+    "square, by weight decay": (adam(1e9, relative=True, weight_decay=1e9, betas=(0.9, 0.5)), [1.0, 1.0]),
+    "weight": (sgd(1e9), [1.0, 1.0, 1e30]),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "bounded"), [(way, False) for way in LATER] + [(way, True) for way in LATER if way != "weight"]
+)
+def test_the_step_in_which_a_number_overflows_is_named(way: str, bounded: bool) -> None:
+    """It is found in this step, though the weight was far from it, and stays finite if it is bounded."""
+    make, gradients = LATER[way]
+    quiet, free = (cs.Tensor(np.full(1, start, np.float32), requires_grad=True) for start in (0, 100))
+    w = Bounded(free.data, least=-2e30, most=2e30) if bounded else free
+    optimizer = make([quiet, w])
+    for number, gradient in enumerate(gradients, start=1):
+        quiet.grad, w.grad = np.zeros(1, np.float32), np.full(1, gradient, np.float32)
+        assert optimizer.check_gradients() is None
+        optimizer.step()
+        last = number == len(gradients)
+        assert all(np.isfinite(a).all() for a in (w.data, *optimizer.memory[1].values())) == (not last)
+        assert np.isfinite(w.data).all() or not bounded
+        assert optimizer.not_finite() == ((number, 1, "update") if last else None)
 
 
 def test_a_rate_that_is_assigned_within_an_epoch() -> None:

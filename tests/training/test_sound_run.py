@@ -15,6 +15,7 @@ import yaml
 
 import cuslayer as cs
 from cuslayer import cli
+from cuslayer.data import Events
 from cuslayer.training import Config, load_config, named, train
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.sound import SoundConfig
@@ -145,6 +146,29 @@ def test_training_changes_the_recordings_and_testing_does_not(tmp_path: Path) ->
         assert sum(spikes.tobytes() not in plain for spikes in changed.swapaxes(0, 1)) > 6
     every_fifth = replace(config, sound=replace(SOUND, test_field=None, test_values=()))
     assert load_data(every_fifth, config.network()).test.dataset.indices.tolist() == [4, 9, 14]
+
+
+@pytest.mark.parametrize("falling", [False, True], ids=["rising", "rising and falling"])
+@pytest.mark.parametrize("change", ["shift_channels", "mask_channels"])
+def test_training_changes_the_channels_of_each_level_and_direction_alike(change: str, falling: bool) -> None:
+    """No spike moves to another population, and all populations lose the same channels; 8 channels of each fire."""
+    sound = SoundConfig(channels=8, levels=(0.3, 0.5, 0.8), falling=falling, **{change: 3})
+    hears = sound.to_spikes(5.0, 200.0)
+    assert (hears.populations, hears.neurons) == ((6, 48) if falling else (3, 24))
+    neuron = np.arange(hears.neurons)
+    # The time of an event says from which neuron it comes.
+    events = Events(neuron.astype(float), neuron, None, 0 * neuron)
+    seen = set()
+    for seed in range(40):
+        found = sound.transform()(events, (hears.neurons,), np.random.default_rng(seed))
+        came = found.t.astype(int)
+        assert (found.x // 8 == came // 8).all()
+        left = np.zeros((hears.populations, 8), bool)
+        left[came // 8, came % 8] = True
+        assert (left == left[0]).all()
+        seen.add(8 - left[0].sum())
+        assert len(set(found.x - came)) == 1
+    assert seen == {0, 1, 2, 3}
 
 
 def test_errors(tmp_path: Path) -> None:

@@ -68,6 +68,44 @@ def test_seconds_are_those_of_training(monkeypatch):
     assert stats.end_epoch(seconds=7).seconds == 7.0
 
 
+def test_the_seconds_of_all_parts_of_an_epoch_that_is_stopped_twice(monkeypatch):
+    """The time between a stop and its resuming does not count, nor does a part without a batch lose any."""
+    clock, state, total = [100.0], None, 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    for seconds in (3.0, 5.0, 0.0, 7.0):
+        clock[0] += 1000.0
+        tally = Tally()
+        if state is not None:
+            clock[0] += 50.0
+            tally.load_state(state)
+        if seconds:
+            clock[0] += seconds
+            tally.add(SPIKES, [0, 1], 1.0)
+        total += seconds
+        clock[0] += 20.0  # after the last batch
+        state = tally.state()
+        assert state["seconds"] == total
+    assert (state["batches"], tally.samples) == (3, 6)
+
+
+@pytest.mark.parametrize("parts", [1, 2], ids=["batches", "micro-batches"])
+def test_the_first_of_several_batches_that_are_not_finite_is_named(parts):
+    """The loss is not finite in batches 3 and 5, the output in batches 2, 4 and 5; none is in the first."""
+    tally, wrong = Tally(), np.where(SPIKES, math.inf, 0.0)
+    expected = [{}, {"output": 2}, *[{"loss": 3, "output": 2}] * 4]
+    batches = [(SPIKES, 1.0), (wrong, 1.0), (SPIKES, math.nan), (wrong, 1.0), (wrong, math.inf), (SPIKES, 1.0)]
+    for (spikes, loss), found in zip(batches, expected, strict=True):
+        if parts == 1:
+            tally.add(spikes, [0, 1], loss)
+        else:
+            each = [Tally(), Tally()]
+            each[0].add(SPIKES, [0, 1], 1.0)
+            each[1].add(spikes, [0, 1], loss)
+            tally.add_rows(np.array([one.row() for one in each]))
+        assert tally.not_finite() == found
+    assert tally.batches == 6
+
+
 def test_no_sample_is_right():
     stats = cs.Stats()
     stats.training.add(SPIKES, [1, 0], 2.0)

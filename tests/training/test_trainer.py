@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
 from cuslayer.training import Score, Trainer
+from cuslayer.training.progress import _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -214,3 +216,17 @@ def test_errors_of_options():
             run(batches(), steps=0)
         with pytest.raises(TypeError, match=r"^Trainer: steps must be an integer, got float$"):
             run(batches(), steps=1.5)
+
+
+def test_the_estimate_leaves_the_first_step_out(monkeypatch):
+    """It may compile kernels for a minute: ten steps of a second behind it leave a second for each step to come."""
+    now = 0.0
+    bar = _Bar(range(100), lambda: "", disable=True)
+    monkeypatch.setattr("cuslayer.training.progress.perf_counter", lambda: now)
+    assert bar.format_dict["rate"] == 0  # shown as a question mark
+    monkeypatch.setattr(tqdm, "update", lambda self, n=1: setattr(self, "n", self.n + n))
+    now = 60.0
+    bar.update(1)
+    now = 70.0
+    bar.update(10)
+    assert bar.format_dict["rate"] == 1
