@@ -73,7 +73,7 @@ def prepared(
     recordings = [_recording(number, shape, steps) for number in range(batch)]
     labels = np.arange(batch) % outputs
     data = Arrays(recordings * batches, np.tile(labels, batches), shape=shape)
-    loss, optimizer = cs.SpikeCountLoss(cs.SRM(), true=60, false=10), cs.Adam(net.parameters(), amsgrad=True, **options)
+    loss, optimizer = cs.SpikeCountLoss(cs.SRM()), cs.Adam(net.parameters(), amsgrad=True, **options)
     return Trainer(net, loss, optimizer, calibrate=None, graph=graph), Loader(
         data, batch, steps=steps, resident=resident
     )

@@ -85,7 +85,7 @@ def test_gradients_that_do_not_fit(free: Any) -> None:
     trainer = Trainer(net, lambda spikes, target: Loss(1.0), cs.SGD(net.parameters()), calibrate=None)
     message = r"^train: the gradients of a batch of 8 do not fit into memory; 100 kB are free: a batch of 3 would fit$"
     with pytest.raises(LayerMemoryError, match=message):
-        trainer.train([(np.zeros((400, 8, 3), bool), np.zeros(8, int))])
+        trainer.train([(np.ones((400, 8, 3), bool), np.zeros(8, int))])
 
 
 def test_a_block_that_cannot_be_had_is_not_in_use(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,7 +253,7 @@ MISTAKES = {
     ),
     "more spikes than steps of a region": (
         ValueError,
-        lambda: cs.SpikeCountLoss(SRM, region=(10, 40))(np.zeros((50, 1, 3), bool), [0]),
+        lambda: cs.SpikeCountLoss(SRM, true=60, region=(10, 40))(np.zeros((50, 1, 3), bool), [0]),
         "SpikeCountLoss: true must be at most 30, a spike in each step of the region, got 60",
     ),
     "fewer spikes than the others": (

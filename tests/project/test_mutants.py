@@ -83,7 +83,7 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
         # The test that does not end is not waited for as long as others.
         it = endless.new in (tree / endless.file).read_text("utf-8")
         before = {path: path.stat().st_ino for path in tree.rglob("*.nb[ic]")}
-        found = real(warm, tree, tests, 4 if it else seconds)
+        found = real(warm, tree, tests, 4 if it else 10 * seconds)
         if of_no_kernel.new in (tree / of_no_kernel.file).read_text("utf-8"):
             after = {path: path.stat().st_ino for path in tree.rglob("*.nb[ic]")}
             kept.append(before == after and len(before) > 0)

@@ -142,6 +142,7 @@ def test_nothing_is_printed_without_a_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("firing", [(), (0,), (2,), (0, 1)])
 def test_silent_batch_needs_every_batch_silent(firing):
     """Neither the first nor the last batch alone is sufficient. The first that is silent gives a warning, once."""
@@ -158,6 +159,7 @@ def test_silent_batch_needs_every_batch_silent(firing):
     assert t.silent_batch == (None if firing else given[-1])
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("parallel", [None, DataParallel(Context(), micro=1)])
 def test_a_test_of_silent_input_gives_a_warning(parallel):
     """Of a batch in which one recording has a spike there is none."""

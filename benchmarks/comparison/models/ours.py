@@ -46,7 +46,7 @@ class Network:
                 scale = 7 if not parts else 2 if layer[0] == "dense" else 3
             parts += [self.synapse(before, scale, *layer), self.neurons(*layer)]
         self.net = cs.Sequential(*parts, **({"potentials": "full"} if form == "full" else {}))
-        self.loss = cs.SpikeCountLoss(self.srm, true=60, false=10, region=(0, len(spikes)))
+        self.loss = cs.SpikeCountLoss(self.srm, region=(0, len(spikes)))
         self.x, self.labels = spikes, labels
         quick = 0.01 if dense else 0.002
         self.optimizer = cs.Adam(self.net.parameters(), lr=lambda epoch: stages.LEARNING_RATE if epoch else quick)

@@ -92,7 +92,7 @@ def _scaled(net: Any, x: Tensor, wanted: dict[int, float], layers: dict[int, Lay
 def _wanted(layer: LayerHealth) -> float:
     """Return the rate in Hz at which a layer is to fire."""
     if layer.desired is None:
-        return _RATE
+        return min(_RATE, _SHARE * layer.most)
     return min(max(layer.desired, LEAST_DESIRED), _SHARE_DESIRED * layer.most)
 
 
