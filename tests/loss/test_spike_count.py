@@ -128,3 +128,11 @@ def test_empty_batches():
         s, desired = np.zeros(shape, bool), np.zeros(shape[1:])
         response = cs.SRM().filter
         assert functions.spike_count_error(s, desired=desired, region=(2, 8), response=response).item() == 0.0
+
+
+def test_a_count_that_is_not_given_may_be_more_than_a_short_input_has_steps():
+    """It is SLAYER-PyTorch's for 300 steps; one that is given must fit."""
+    silent = np.zeros((20, 1, 2), bool)
+    assert cs.SpikeCountLoss(cs.SRM())(silent, [1]).item() > 0
+    with pytest.raises(ValueError, match=r"^SpikeCountLoss: true must be at most 20, .* got 60$"):
+        cs.SpikeCountLoss(cs.SRM(), true=60)(silent, [1])
