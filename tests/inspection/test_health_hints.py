@@ -108,15 +108,15 @@ def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
     assert 2.5 < cs.health(net, [(x, [0, 1] * 4)], loss=loss)[3].rate < 10
 
 
-@pytest.mark.parametrize(("desired", "least", "most"), [(None, 15, 40), (150.0, 70, 100)])
+@pytest.mark.parametrize(("desired", "least", "most"), [(None, 14, 21), (200.0, 58, 68)])
 def test_neurons_that_can_fire_rarely_are_aimed_at_a_share_of_their_highest_rate(desired, least, most):
-    """Of 100 Hz: a quarter for a hidden layer, nine tenths for an output of which the loss desires more."""
+    """Of 143 Hz, perhaps halved: a quarter for a hidden layer, nine tenths for an output of which the loss desires more."""
 
     class Often(cs.SpikeCountLoss):
         def desired_rate(self, target, outputs, steps):
             return desired
 
-    x, neuron = np.random.default_rng(1).random((400, 8, 5)) < 0.3, cs.Loihi(ref_delay=10)
+    x, neuron = np.random.default_rng(1).random((400, 8, 5)) < 0.3, cs.Loihi(ref_delay=7)
     cs.seed(0)
     net = cs.Sequential(cs.Dense(5, 6, weight_scale=1e-3), neuron)
     if desired is None:

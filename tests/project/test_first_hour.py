@@ -353,7 +353,8 @@ def test_a_loader_of_another_step_warns():
 
 
 def test_warnings_name_the_callers_line_through_the_library():
-    loader = Loader(Arrays([Events([900.0], [1], None, [0])], [0], shape=20, classes=3), 1, steps=50)
+    recordings = [Events([time], [1], None, [0]) for time in (10.0, 900.0)]
+    loader = Loader(Arrays(recordings, [0, 1], shape=20, classes=3), 2, steps=50)
     with pytest.warns(UserWarning, match="past the window") as found:
         trainer().train(loader)
     assert os.path.basename(found[0].filename) == "test_first_hour.py"

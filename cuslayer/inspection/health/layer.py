@@ -91,14 +91,16 @@ class LayerHealth:
         """The lowest and the highest accepted mean rate, Hz.
 
         For hidden neurons 5 and 200 Hz. For the output a fifth and five times the rate that the loss desires, which is
-        counted as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % and the
-        highest at most 60 % of the highest that the neurons can have.
+        counted as at least 5 Hz; without a desired rate, any rate above 0. The lowest rate is at most 5 % of the
+        highest that the neurons can have. The highest is at most 60 % of it, unless the loss desires more.
         """
-        low, high = SLOWEST, FASTEST
-        if self.output:
-            aim = None if self.desired is None else max(self.desired, LEAST_DESIRED)
-            low, high = (0.0, math.inf) if aim is None else (aim / TIMES, aim * TIMES)
-        return min(low, _LEAST * self.most), min(high, _MOST_OFTEN * self.most)
+        low, high, aim = SLOWEST, FASTEST, 0.0
+        if self.output and self.desired is None:
+            low, high = 0.0, math.inf
+        elif self.output:
+            aim = max(self.desired or 0.0, LEAST_DESIRED)
+            low, high = aim / TIMES, aim * TIMES
+        return min(low, _LEAST * self.most), min(high, max(_MOST_OFTEN * self.most, aim))
 
     @property
     def fault(self) -> str:
