@@ -110,7 +110,7 @@ def test_an_output_that_is_to_be_nearly_silent_is_aimed_at_five_hertz():
 
 @pytest.mark.parametrize(("desired", "least", "most"), [(None, 14, 21), (200.0, 58, 68)])
 def test_neurons_that_can_fire_rarely_are_aimed_at_a_share_of_their_highest_rate(desired, least, most):
-    """Of 143 Hz, perhaps halved: a quarter for a hidden layer, nine tenths for an output of which the loss desires more."""
+    """Of 143 Hz, or of half that: a quarter for a hidden layer, nine tenths for an output whose loss desires more."""
 
     class Often(cs.SpikeCountLoss):
         def desired_rate(self, target, outputs, steps):
