@@ -14,8 +14,8 @@ import cuslayer as cs
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.emulator.counts import LaunchCounts
-from tests.support.fake_cupy import in_use
+from tools.emulator.counts import LaunchCounts
+from tools.fake_cupy import in_use
 
 # The step is computed for one recording of few steps: more than those after which the response of SRM() is cut.
 STEPS, BATCH = 96, 1

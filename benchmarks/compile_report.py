@@ -29,7 +29,7 @@ from cuslayer.kernels.cuda import compile as source
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
-from tests.support import nvrtc  # noqa: E402
+from tools import nvrtc  # noqa: E402
 
 PAGE = ROOT / "docs" / "kernels.md"
 RESULTS = Path(__file__).parent / "results" / "compile.json"

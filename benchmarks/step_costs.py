@@ -28,7 +28,7 @@ from cuslayer.training.score import Tally
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from tests.support.fake_cupy import Costs, Operation, counted, in_use
+from tools.fake_cupy import Costs, Operation, counted, in_use
 
 __all__ = ["Costs", "Operation", "count", "prepared"]
 

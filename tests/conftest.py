@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import cuslayer as cs
-from tests.support.emulator.driver import ascending as ascending
-from tests.support.emulator.driver import emulated as emulated
+from tools.emulator.driver import ascending as ascending
+from tools.emulator.driver import emulated as emulated
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data"
 

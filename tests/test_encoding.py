@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from tests.support import fake_cupy as strict
+from tools import fake_cupy as strict
 
 RNG = np.random.default_rng(23)
 

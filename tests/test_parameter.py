@@ -9,7 +9,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.parameter import Bounded
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 MAKES = [
     lambda p: cs.SGD(p, 0.5, momentum=0.5),

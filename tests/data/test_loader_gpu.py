@@ -19,8 +19,8 @@ from cuslayer.data import Arrays, Digits, EventFolder, Events, FromStart, Loader
 from cuslayer.data import packed as packing
 from cuslayer.data.fast_binning import pack_recordings
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from tests.support.fake_cupy import Costs, counted, strict
 from tests.support.packed_bits import packed_on_host
+from tools.fake_cupy import Costs, counted, strict
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend, functions
 from tests.support.branches import FRAMES, NETWORKS, SRM, spikes
-from tests.support.fake_cupy import in_use
+from tools.fake_cupy import in_use
 
 
 def on_both(run):

@@ -2,7 +2,7 @@
 
 Their functions are collected here a second time. They ask of the device what they ask of the emulator: forward the bits
 of the CPU, backward the rounding of exp. Where there is no device, CUSLAYER_STAND_IN=1 has them run on the stand-in
-of tests/support/fake_cupy/.
+of tools/fake_cupy/.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ from tests.loss import test_losses
 from tests.neurons import test_response, test_srm
 from tests.optim import test_optimizers
 from tests.support.device_bridge import Bridge, Topic, bridged, watched
-from tests.support.fake_cupy import strict
 from tests.training import test_trainer
+from tools.fake_cupy import strict
 
 STAND_IN = os.environ.get("CUSLAYER_STAND_IN") == "1"
 if backend._driver_problem() and not STAND_IN:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "16"))
 

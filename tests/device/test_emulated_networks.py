@@ -9,7 +9,7 @@ import cuslayer as cs
 from cuslayer import kernels
 from cuslayer.kernels.constants import Alpha
 from cuslayer.neurons.potential import on_potential
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 
 def step(notation, gradient, make):

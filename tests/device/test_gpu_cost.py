@@ -15,8 +15,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from tests.support.emulator.counts import ArrayCounts, LaunchCounts
-from tests.support.fake_cupy import Costs, Operation
+from tools.emulator.counts import ArrayCounts, LaunchCounts
+from tools.fake_cupy import Costs, Operation
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))

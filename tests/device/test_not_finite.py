@@ -13,8 +13,8 @@ from cuslayer import backend
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Loader
 from cuslayer.training import NotFiniteError, Trainer
-from tests.support import fake_cupy
-from tests.support.emulator.driver import in_one_order
+from tools import fake_cupy
+from tools.emulator.driver import in_one_order
 
 SRM = cs.SRM(tau_sr=3.0)
 

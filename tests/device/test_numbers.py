@@ -10,7 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from tests.support.fake_cupy import counted, in_use
+from tools.fake_cupy import counted, in_use
 
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
 UNARY: dict[str, Callable[[Any], Any]] = {

@@ -22,8 +22,8 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.training import Config, Trainer, train
 from tests.support.device_bridge import Bridge, bridged, watched
-from tests.support.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict
 from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
+from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict
 
 RNG = np.random.default_rng(12)
 SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")

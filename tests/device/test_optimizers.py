@@ -13,7 +13,7 @@ from cuslayer import backend
 from cuslayer.optim import ahead
 from cuslayer.parameter import Bounded
 from tests.device.test_operations import device as device
-from tests.support.fake_cupy import begin_capture, counted, end_capture
+from tools.fake_cupy import begin_capture, counted, end_capture
 
 STEPS = 11
 

@@ -13,7 +13,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.training import Score, Tally, Trainer, progress
 from tests.device.test_operations import device as device
-from tests.support.fake_cupy import counted
+from tools.fake_cupy import counted
 
 SRM = cs.SRM(tau_sr=4.0)
 ON_STAND_IN = pytest.mark.parametrize("device", ["stand-in"], indirect=True)

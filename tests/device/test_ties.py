@@ -14,7 +14,7 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Shape, Spiking
 from cuslayer.kernels.sigma_delta.constants import DeltaSpiking
 from cuslayer.neurons.potential import on_potential
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 Make = Callable[[float], Any]
 # Neurons by their threshold; an exact gradient has the path through what a spike changes, that of time constants too.

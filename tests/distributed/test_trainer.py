@@ -17,11 +17,11 @@ from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word
 from cuslayer.training import NotFiniteError, Stopped, Trainer, load_config, train
 from cuslayer.training.parallel import agreed, same_start
-from tests.support import fake_cupy
 from tests.support.deaths import results, tiny
 from tests.support.divided import loader, networks, trained, trainer
 from tests.support.processes import together
 from tests.support.tiny import no_figures, silent
+from tools import fake_cupy
 
 MLP = networks()["MLP"]
 

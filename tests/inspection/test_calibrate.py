@@ -16,7 +16,7 @@ from cuslayer.inspection.calibration.compute import calibrate
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron
 from cuslayer.tape import as_tensor, grad_enabled
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 SRM = cs.SRM(tau_sr=4.0)
 

@@ -12,7 +12,7 @@ import cuslayer as cs
 from cuslayer.inspection.compare.perturb import _changed_bins
 from cuslayer.inspection.compare.relaxed import Relaxed
 from cuslayer.tape import differentiable, numeric
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 SMALL = ("weight", "potential", "delay")
 SPIKES = ("shift", "add", "remove")

@@ -12,7 +12,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
 from cuslayer.inspection.demo.contents import contents
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 
 def test_the_page_is_deterministic_the_only_file_and_loads_nothing(tmp_path, monkeypatch):

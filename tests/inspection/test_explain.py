@@ -7,7 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.inspection.explain.compute import explain
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 SRM = cs.SRM(tau_sr=4.0)
 

@@ -15,8 +15,8 @@ from cuslayer.inspection.health import layer as layer_health
 from cuslayer.inspection.health.layer import EDGES
 from cuslayer.training import Config, Score, Trainer, train
 from cuslayer.training import run as run_module
-from tests.support.fake_cupy import strict
 from tests.support.tiny import no_figures, write_folder
+from tools.fake_cupy import strict
 
 
 def spread(shape, share, seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 FORWARD = ("weighted", "filtered", "refractory", "potential", "spikes", "surrogate")
 ERRORS = ("spikes_error", "potential_error", "weighted_error")

@@ -13,7 +13,7 @@ import cuslayer as cs
 from cuslayer.inspection.report import report
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.report.encode import block, by_neuron
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 plotly = pytest.importorskip("plotly")
 

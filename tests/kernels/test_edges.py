@@ -21,7 +21,7 @@ from cuslayer.kernels.fused import conv_neuron, dense_neuron
 from cuslayer.kernels.host import blas as product
 from cuslayer.kernels.spikes.cpu import by_column
 from tests.support import reference
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 RESPONSE = Alpha(1.0, 4.0, 1.0, 0.05)
 

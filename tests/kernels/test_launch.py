@@ -9,8 +9,8 @@ import pytest
 
 from cuslayer.kernels import gpu
 from cuslayer.kernels.cuda import compile as source
-from tests.support.emulator.driver import emulation
 from tests.support.recorder import Recorder, psp
+from tools.emulator.driver import emulation
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 

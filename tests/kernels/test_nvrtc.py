@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cuslayer.kernels.cuda import compile as source
-from tests.support import nvrtc
+from tools import nvrtc
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))

@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 CODE = """
 // y[i] = factor x[i] where wanted. A second kernel, and a word in a comment: __global__

@@ -21,8 +21,8 @@ from tests.support.closeness import CLOSE as CLOSE
 from tests.support.closeness import close as close
 from tests.support.closeness import norm as norm
 from tests.support.closeness import same_bits as same_bits
-from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import unpacked_on_host
+from tools.emulator.driver import Emulator, emulation
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cuslayer.kernels import cpu, gpu
 from tests.kernels.test_twins import Array, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.support.emulator.driver import Emulator
+from tools.emulator.driver import Emulator
 
 sizes = st.lists(st.sampled_from([0, 1, 255, 257, 1024, 1025, 17000]), min_size=1, max_size=10)
 limits = st.sampled_from([0.01, 0.7, 30.0, 1e4])

@@ -18,8 +18,8 @@ from cuslayer.kernels.cuda import images
 from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
 from tests.kernels.test_twins import Array, alphas, dtypes, filters, same_bits, seeds, spikings
-from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
+from tools.emulator.driver import Emulator, emulation
 
 drawn = settings(max_examples=40, deadline=None)
 # No spikes, a few, many, all.

@@ -28,8 +28,8 @@ from tests.kernels.test_twins import (
 )
 from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.support.emulator.driver import Emulator, emulation
 from tests.support.packed_bits import packed_on_host
+from tools.emulator.driver import Emulator, emulation
 
 drawn = settings(max_examples=12, deadline=None)
 times = st.one_of(st.integers(0, 18), st.sampled_from([1, 8, 9, 16, 17]))

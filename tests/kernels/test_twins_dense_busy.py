@@ -11,8 +11,8 @@ from cuslayer.kernels import gpu
 from tests.kernels.test_twins import Array, dtypes, normal, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.kernels.test_twins_dense import held
-from tests.support.emulator.driver import Emulator
 from tests.support.packed_bits import packed_on_host
+from tools.emulator.driver import Emulator
 
 # The inputs of a group, which is busy if more than a third of its bits are set, those behind the last step too.
 GROUP = 4

@@ -30,8 +30,8 @@ from tests.kernels.test_twins import (
 )
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.kernels.test_twins_dense import activities, drawn_weights, of_every_activity
-from tests.support.emulator.driver import emulation
 from tests.support.packed_bits import packed_on_host
+from tools.emulator.driver import emulation
 
 drawn = settings(max_examples=20, deadline=None)
 steps_drawn = st.one_of(st.integers(1, 9), st.sampled_from([31, 32, 33, 70]))

@@ -11,7 +11,7 @@ from cuslayer.kernels.dense import matmul as launcher
 from cuslayer.kernels.dense.matmul import matmul
 from tests.kernels.test_twins import close, dtypes, norm, normal, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.support.emulator.driver import Emulator
+from tools.emulator.driver import Emulator
 
 side = st.one_of(st.integers(0, 9), st.sampled_from([63, 64, 65]))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cuslayer.kernels import cpu, gpu
 from tests.kernels.test_twins import Array, dtypes, same_bits, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.support.emulator.driver import Emulator
+from tools.emulator.driver import Emulator
 
 # A tile has 1,024 elements, a launch 8 arrays.
 sizes = st.lists(st.sampled_from([0, 1, 5, 255, 256, 1023, 1024, 1025, 2050]), min_size=1, max_size=10)

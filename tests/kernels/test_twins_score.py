@@ -14,7 +14,7 @@ from cuslayer.kernels import cpu, gpu
 from tests.kernels.test_twins import Array, dtypes, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.kernels.test_twins_spike_count import packed
-from tests.support.emulator.driver import Emulator
+from tools.emulator.driver import Emulator
 
 
 def totals_of(kernels: Any, s: Any, *arguments: Any) -> list[float]:

@@ -16,8 +16,8 @@ from cuslayer.kernels.constants import ClassCounts, Sampled
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.kernels.test_twins import CLOSE, Array, alphas, dtypes, norm, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
-from tests.support.emulator.driver import Emulator
 from tests.support.packed_bits import packed_on_host
+from tools.emulator.driver import Emulator
 
 
 def packed(s: Array) -> PackedSpikes:

@@ -16,8 +16,8 @@ from cuslayer.data.events import Events, flat_bins
 from cuslayer.kernels.spikes import gpu
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields, lines_of, words_of
 from tests.kernels.test_twins import emulator as emulator
-from tests.support.emulator.driver import emulation
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
+from tools.emulator.driver import emulation
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

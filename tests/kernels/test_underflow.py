@@ -15,7 +15,7 @@ from cuslayer.kernels.constants import Alpha, flushed_taps, least_factor, least_
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.host.underflow import flush, flushed
 from cuslayer.neurons import SRM
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -11,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Digits, Loader
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 SRM = cs.SRM()
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from cuslayer.kernels.host.available import in_words
 from cuslayer.network import memory as network_memory
 from cuslayer.network.memory import LayerMemoryError
 from cuslayer.training import Trainer
-from tests.support import fake_cupy
+from tools import fake_cupy
 
 SRM = cs.SRM()
 GIGABYTE = 10**9

@@ -14,7 +14,7 @@ import cuslayer.neurons
 from cuslayer.layers import Layer
 from cuslayer.network.stream import Stream
 from cuslayer.neurons.base import Neuron
-from tests.support.fake_cupy import in_use
+from tools.fake_cupy import in_use
 
 SRM = cs.SRM()
 FRAME = (6, 5, 2)

@@ -16,7 +16,7 @@ from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused.cpu import OnePass
 from cuslayer.neurons import potential
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 finite = st.floats(-65504, 65504, width=32)
 

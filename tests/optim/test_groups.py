@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.training import load_checkpoint
 from cuslayer.training.checkpoint import Checkpoint
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 MAKE = {
     "SGD": lambda p, **o: cs.SGD(p, momentum=0.9, **o),

@@ -13,8 +13,8 @@ from cuslayer.backend import to_device, to_numpy
 from cuslayer.kernels import cpu
 from cuslayer.signals import uninterrupted
 from cuslayer.training import Trainer
-from tests.support import fake_cupy
-from tests.support.emulator.driver import in_one_order
+from tools import fake_cupy
+from tools.emulator.driver import in_one_order
 
 KINDS = {
     "SGD": ("sgd_each", lambda parameters: cs.SGD(parameters, momentum=0.9)),

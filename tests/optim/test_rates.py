@@ -10,7 +10,7 @@ import pytest
 import cuslayer as cs
 from tests.optim.test_groups import make as make
 from tests.optim.test_groups import move
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 
 def parameter(*values):

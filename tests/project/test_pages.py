@@ -62,7 +62,7 @@ def test_the_code_of_the_start(here):
     assert (cs.classify(space["small"](space["spikes"])) == space["labels"]).mean() > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_the_code_on_tasks_in_time():
     space = {}
     said = run("recurrent.md", space)

@@ -25,7 +25,7 @@ def blocks(page: Path = README) -> list[str]:
     return [re.sub(r"(?m)^ {3}", "", code) for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_the_example_and_the_look_inside():
     example, inside = blocks()
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
@@ -51,7 +51,7 @@ def shape_of(text):
     return [" ".join(re.sub(r"[\d.,]+", "0", line).split()) for line in text.splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_what_the_first_command_prints(tmp_path, monkeypatch, capsys):
     """The command trains eight epochs, here one."""
     text = README.read_text(encoding="utf-8")

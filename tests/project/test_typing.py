@@ -55,7 +55,7 @@ def strict(python, script, folder):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_the_script_passes(python, tmp_path):
     # Beside the tests, mypy would find the sources of the repository.
     script = shutil.copy(SCRIPT, tmp_path)

@@ -14,7 +14,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.neurons.potential import on_potential
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-your-own.md"
 

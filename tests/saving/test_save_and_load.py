@@ -12,7 +12,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer.parameter import Bounded
-from tests.support.fake_cupy import strict
+from tools.fake_cupy import strict
 
 SRM = cs.SRM(theta=1.5, tau_sr=4.0, tau_ref=2.0, scale_ref=3.0, tau_rho=0.5, scale_rho=0.25, gradient="exact")
 

@@ -80,8 +80,8 @@ def digest(a: Any) -> str:
 
 def emulated(make: Any, context: Context | None = None) -> dict[str, Any]:
     """Return what `trained` does of 20 steps of a batch of 4 on emulated CUDA, where threads have one order."""
-    from tests.support import fake_cupy
-    from tests.support.emulator.driver import in_one_order
+    from tools import fake_cupy
+    from tools.emulator.driver import in_one_order
 
     with in_one_order(), fake_cupy.in_use():
         return trained(make, context, epochs=20, data=(4, 4, 8))

@@ -18,7 +18,7 @@ import pytest
 import cuslayer as cs
 from benchmarks import same_bits
 from tests.support import trained
-from tests.support.emulator.driver import emulation
+from tools.emulator.driver import emulation
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,9 +18,9 @@ from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
 from cuslayer.tape import as_tensor
 from cuslayer.training import Trainer
-from tests.support import fake_cupy
-from tests.support.emulator.driver import in_one_order
-from tests.support.fake_cupy import Costs
+from tools import fake_cupy
+from tools.emulator.driver import in_one_order
+from tools.fake_cupy import Costs
 
 
 @pytest.fixture(autouse=True)

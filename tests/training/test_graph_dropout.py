@@ -15,9 +15,9 @@ from cuslayer.backend import to_numpy
 from cuslayer.data import Loader
 from cuslayer.tape import as_tensor
 from cuslayer.training import Checkpoint, Trainer, load_checkpoint
-from tests.support.fake_cupy import counted
 from tests.training.test_graph import cuda as cuda
 from tests.training.test_graph import data
+from tools.fake_cupy import counted
 
 SRM = cs.SRM(tau_sr=3.0, theta=3.0)
 

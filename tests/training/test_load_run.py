@@ -13,8 +13,8 @@ from cuslayer import backend
 from cuslayer.network.notation import Word
 from cuslayer.training import Checkpoint, Config, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.config import OptimizerConfig
-from tests.support.fake_cupy import strict
 from tests.support.tiny import no_figures, silent, write_folder, write_pair
+from tools.fake_cupy import strict
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from cuslayer import backend
 from cuslayer.data import Loader
 from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, train
 from cuslayer.training.config import OptimizerConfig
-from tests.support import fake_cupy
 from tests.support.deaths import results, tiny, with_every_kind
-from tests.support.emulator.driver import in_one_order
 from tests.support.tiny import no_figures, silent
+from tools import fake_cupy
+from tools.emulator.driver import in_one_order
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.conftest import _fresh as _fresh

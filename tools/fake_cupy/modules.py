@@ -1,0 +1,156 @@
+"""Own kernels: compiled by the emulator, launched and counted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from cuslayer.kernels.cuda import compile as source
+from tools.emulator.driver import Emulator
+from tools.fake_cupy import costs
+from tools.fake_cupy.array import DeviceArray, check_devices, distinct_bytes, execute, record
+from tools.fake_cupy.elementwise import operand
+from tools.fake_cupy.state import state
+
+# The options of NVRTC: those without a value, those with true or false after "=", and those with any other value.
+FLAGS = (
+    *("--device-c", "-dc", "--device-w", "-dw", "--extensible-whole-program", "-ewp", "--device-debug", "-G"),
+    *("--generate-line-info", "-lineinfo", "--use_fast_math", "-use_fast_math", "--extra-device-vectorization"),
+    *("-extra-device-vectorization", "--dlink-time-opt", "-dlto", "--disable-warnings", "-w", "--restrict"),
+    *("-restrict", "--device-as-default-execution-space", "-default-device", "--device-int128", "-device-int128"),
+    *("--display-error-number", "-err-no", "--no-display-error-number", "-no-err-no", "--minimal", "-minimal"),
+)
+SWITCHES = (
+    *("--relocatable-device-code", "-rdc", "--ftz", "-ftz", "--prec-sqrt", "-prec-sqrt", "--prec-div", "-prec-div"),
+    *("--fmad", "-fmad", "--modify-stack-limit", "-modify-stack-limit"),
+    *("--builtin-move-forward", "-builtin-move-forward", "--builtin-initializer-list", "-builtin-initializer-list"),
+)
+VALUES = (
+    *("--gpu-architecture", "-arch", "--dopt", "-dopt", "--ptxas-options", "-Xptxas", "--maxrregcount"),
+    *("-maxrregcount", "--std", "-std", "--diag-error", "-diag-error", "--diag-suppress", "-diag-suppress"),
+    *("--diag-warn", "-diag-warn", "--split-compile", "-split-compile", "--define-macro", "--undefine-macro"),
+    *("--include-path", "--pre-include", "-include"),
+)
+
+# Bytes of dynamic shared memory that any kernel may have, and that one may have which asks for it, on an H100.
+SHARED, MOST_SHARED = 48 << 10, 227 << 10
+_MOST_THREADS, _MOST_BLOCKS = 1024, ((1 << 31) - 1, 65535, 65535)
+
+
+class CompileException(Exception):
+    """As cupy.cuda.compiler.CompileException."""
+
+
+class CUDADriverError(RuntimeError):
+    """As cupy.cuda.driver.CUDADriverError."""
+
+
+def known_option(option: str) -> bool:
+    """Return whether NVRTC knows an option."""
+    name, equals, value = option.partition("=")
+    if equals:
+        return name in VALUES or (name in SWITCHES and value in ("true", "false")) or name[:2] == "-D"
+    return name in FLAGS or (len(option) > 2 and option[:2] in ("-D", "-U", "-I"))
+
+
+class RawModule:
+    """A source, compiled at its first use.
+
+    Attributes:
+        options: the options of the compiler, with the one that CuPy adds.
+    """
+
+    def __init__(self, emulator: Emulator, *, code: str, options: tuple[str, ...] = ()) -> None:
+        if not isinstance(code, str):
+            raise TypeError(f"Argument 'code' has incorrect type (expected str, got {type(code).__name__})")
+        if not isinstance(options, tuple):
+            raise TypeError(f"Argument 'options' has incorrect type (expected tuple, got {type(options).__name__})")
+        self.options = (*options, "-ftz=true")
+        self._emulator, self._code = emulator, code
+        self._kernels: dict[str, Any] | None = None
+
+    def get_function(self, name: str) -> RawKernel:
+        """Return a kernel.
+
+        Raises:
+            CompileException: an option is unknown.
+            CUDADriverError: the source has no kernel of this name.
+        """
+        if self._kernels is None:
+            for option in self.options:
+                if not isinstance(option, str) or not known_option(option):
+                    raise CompileException(f"nvrtc: error: unrecognized option {option!r} found")
+            names = source.signatures(self._code)
+            build = self._emulator.build if state().compute else lambda code, names: dict.fromkeys(names)
+            self._kernels = dict(build(self._code, names))
+        if name not in self._kernels:
+            raise CUDADriverError("CUDA_ERROR_NOT_FOUND: named symbol not found")
+        return RawKernel(name, _constants(self._code, name), self._kernels[name], self._emulator)
+
+
+def _constants(code: str, kernel: str) -> dict[str, bool]:
+    """Return the parameters of a kernel by name, and whether they are const."""
+    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", code, flags=re.DOTALL)
+    inside = re.search(rf"\bvoid\s+{kernel}\s*\(([^)]*)\)", code)
+    parameters = inside[1].split(",") if inside and inside[1].strip() not in ("", "void") else []
+    return {re.findall(r"\w+", parameter)[-1]: "const" in parameter.split() for parameter in parameters}
+
+
+class RawKernel:
+    """A kernel that can be launched; `max_dynamic_shared_size_bytes` allows more shared memory, as in CuPy."""
+
+    def __init__(self, name: str, constants: dict[str, bool], kernel: Any, emulator: Emulator) -> None:
+        self.name = name
+        self._constants, self._kernel, self._emulator = constants, kernel, emulator
+        self._shared = SHARED
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self._shared
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        if not 0 <= size <= MOST_SHARED:
+            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        self._shared = size
+        if self._kernel is not None:
+            self._kernel.max_dynamic_shared_size_bytes = size
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        """Launch the kernel.
+
+        Raises:
+            TypeError: an argument is neither an array on the device nor a number.
+            ValueError: an array is on another device.
+            CUDADriverError: a block has too many threads or too much shared memory, or there are too many blocks.
+        """
+        hosts = tuple(map(operand, args))
+        arrays = [x for x in args if isinstance(x, DeviceArray)]
+        check_devices(arrays)
+        threads = int(np.prod(block))
+        fits = all(0 < n <= most for n, most in zip(grid, _MOST_BLOCKS, strict=False))
+        if not (fits and 0 < threads <= _MOST_THREADS and 0 <= shared_mem <= self._shared):
+            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        read, written = self._bytes(args)
+        record(costs.Operation(self.name, "own", read, written, grid=grid, block=block, shared=shared_mem))
+        # The emulator notes its launches itself.
+        if self._kernel is None:
+            self._emulator.launches.append(self.name)
+        options = {"shared_mem": shared_mem} if shared_mem else {}
+        execute(lambda: self._kernel(grid, block, hosts, **options))
+
+    def _bytes(self, args: tuple[Any, ...]) -> tuple[int, int]:
+        """Return the bytes of the arrays that are read and of those that are written."""
+        read, written, updated = dict[int, int](), dict[int, int](), costs.updated(self.name)
+        for (name, constant), x in zip(self._constants.items(), args, strict=True):
+            if isinstance(x, DeviceArray):
+                place, size = x.host.ctypes.data, distinct_bytes(x)
+                if constant or name in updated:
+                    read[place] = size
+                if not constant:
+                    written[place] = size
+        return sum(read.values()), sum(written.values())

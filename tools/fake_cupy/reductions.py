@@ -1,0 +1,66 @@
+"""Reductions, cumulative sums and sorting."""
+
+from __future__ import annotations
+
+import math
+from functools import partial, partialmethod
+from typing import Any
+
+import numpy as np
+
+from tools.fake_cupy.array import DeviceArray, checked_type, empty, launch, made, view
+from tools.fake_cupy.shapes import astype, copy, ravel, reshape
+
+REDUCTIONS = ("all", "any", "argmax", "argmin", "max", "min", "sum")
+
+# Threads of a block of CuPy's kernels for cumulative sums.
+_SCAN_BLOCK = 512
+
+
+def reduction(self: DeviceArray, name: str, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> DeviceArray:
+    """Return a reduction over axes: one kernel, though of a whole array CUB may make two."""
+    options = {"axis": axis, "keepdims": keepdims} | ({} if dtype is None else {"dtype": checked_type(dtype)})
+    function = partial(getattr(np.ndarray, name), **options)
+    host = self.host
+    sample = np.asarray(function(np.ones((1,) * host.ndim, host.dtype)))
+    over = range(host.ndim) if axis is None else [a % host.ndim for a in np.atleast_1d(axis)]
+    shape = tuple(1 if a in over else n for a, n in enumerate(host.shape) if keepdims or a not in over)
+    return made(name, lambda: function(host), [self], empty(shape, sample.dtype))
+
+
+def cumsum(self: DeviceArray, axis: int | None = None, dtype: Any = None) -> DeviceArray:
+    """Return cumulative sums. Along an axis that is not the last, the result is not in C order, as in CuPy."""
+    options = {} if dtype is None else {"dtype": checked_type(dtype)}
+    wanted = np.cumsum(np.ones((1,) * self.host.ndim, self.host.dtype), axis, **options).dtype
+    result = astype(self, wanted, "C")
+    if axis is None:
+        flat = ravel(result)
+        launch("cumsum", lambda: np.cumsum(flat.host, out=flat.host), [flat], [flat])
+        return flat
+    last = view(result, np.moveaxis(result.host, axis, -1))
+    rows = reshape(last, (math.prod(last.shape[:-1]), last.shape[-1]))
+    launch("cumsum", lambda: np.cumsum(rows.host, axis=-1, out=rows.host), [rows], [rows])
+    _add_block_sums(rows)
+    return view(rows, np.moveaxis(rows.host.reshape(last.shape), -1, axis))
+
+
+def _add_block_sums(rows: DeviceArray) -> None:
+    """Count the further kernels of long rows: cumulative sums of the sums of blocks, and their addition to the rows."""
+    if rows.host.shape[-1] > _SCAN_BLOCK:
+        sums = view(rows, rows.host[:, _SCAN_BLOCK - 1 :: _SCAN_BLOCK])
+        launch("cumsum", lambda: None, [sums], [sums])
+        _add_block_sums(sums)
+        launch("cumsum", lambda: None, [sums, rows], [rows])
+
+
+METHODS: dict[str, Any] = {name: partialmethod(reduction, name) for name in REDUCTIONS} | {"cumsum": cumsum}
+
+
+def sort(x: DeviceArray, axis: int = -1) -> DeviceArray:
+    """Return a copy of x that is sorted along an axis."""
+    out = copy(x)
+    launch("sort", lambda: out.host.sort(axis=axis), [out], [out])
+    return out
+
+
+FUNCTIONS: dict[str, Any] = {"sort": sort}

@@ -1,0 +1,229 @@
+"""Memory faults that the emulator detects, each next to a correct kernel or argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tools.emulator import build as emulator_build
+from tools.emulator.driver import Emulator
+from tools.emulator.kernel import SINGLE, THREAD, N, kernel, numbers, refused
+
+
+def test_a_kernel_runs_over_the_whole_grid() -> None:
+    x, y = numbers(1000), np.zeros(1000, SINGLE)
+    body = THREAD + "if (i < 1000)\n y[i] = a * x[i] * (twice ? 2 : 1);"
+    kernel("real *y, const real *x, real a, bool twice", body)(y, x, SINGLE(3), np.True_, grid=16)
+    assert (y == 3 * x * 2).all()
+
+
+def test_grids_and_blocks_of_three_dimensions() -> None:
+    at = """
+        const unsigned t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+        const unsigned b = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+        y[(b * 24 + t) * 2] = threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z;
+        y[(b * 24 + t) * 2 + 1] = blockIdx.x + 10 * blockIdx.y + 100 * blockIdx.z;"""
+    y = Emulator().empty((2, 3, 2, 4, 3, 2, 2), np.int64)
+    kernel("long long *y", at)(y, grid=(2, 3, 2), block=(2, 3, 4))
+    z, b, a = np.indices((4, 3, 2))
+    assert (y.reshape(12, 4, 3, 2, 2)[7, ..., 0] == a + 10 * b + 100 * z).all()
+    z, b, a = np.indices((2, 3, 2))
+    assert (y.reshape(2, 3, 2, 24, 2)[..., 5, 1] == a + 10 * b + 100 * z).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+@pytest.mark.parametrize("access", ["reads", "writes"])
+def test_bounds(access: str, dtype: Any) -> None:
+    kind = {np.float32: "real", np.int64: "long long", np.bool_: "bool"}[dtype]
+    x, y = np.zeros(N, dtype), np.zeros(N, dtype)
+    if access == "reads":
+        name, run = "x", kernel(f"const {kind} *x, {kind} *y, long long at", "y[threadIdx.x] = x[threadIdx.x + at];")
+    else:
+        name, run = "y", kernel(f"const {kind} *x, {kind} *y, long long at", "y[threadIdx.x + at] = x[threadIdx.x];")
+    run(x, y, 0)
+    for at in 1, -1, N, -N, 10**6, -(10**6), 2**28, -(2**28):
+        thread = N - 1 if at == 1 else 0
+        with refused(rf"thread {thread} of block 0 {access} {name}\[{thread + at}\], outside of its 64 elements"):
+            run(x, y, at)
+    for at in 2**31, -(2**31), 2**33, 2**40, -(2**40):
+        with refused(rf"thread 0 of block 0 {access} .*"):
+            run(x, y, at)
+
+
+def test_bounds_of_an_empty_array() -> None:
+    run = kernel("const real *x, real *y", "y[threadIdx.x] = x[threadIdx.x];")
+    with refused(r"thread 0 of block 0 reads x\[0\], outside of its 0 elements"):
+        run(np.zeros(0, SINGLE), numbers())
+
+
+def test_bounds_of_wide_access() -> None:
+    above = "struct Pair { real a, b; };\n"
+    body = "*(Pair *)&y[2 * threadIdx.x] = *(Pair *)&x[2 * threadIdx.x + at];"
+    run = kernel("const real *x, real *y, long long at", body, above)
+    x, y = numbers(2 * N), np.zeros(2 * N, SINGLE)
+    run(x, y, 0)
+    assert (x == y).all()
+    with refused(r"thread 63 of block 0 reads x\[127\], outside of its 128 elements"):
+        run(x, y, 1)
+
+
+def test_memory_of_no_argument() -> None:
+    above = "__constant__ real first[4] = {1, 2, 3, 4};\n__device__ const real second[4] = {5, 6, 7, 8};\n"
+    body = """
+        real local[4];
+        for (int k = 0; k < 4; ++k) local[k] = first[(threadIdx.x + k) % 4] + second[k];
+        real *other = address ? (real *)address : &local[threadIdx.x % 4];
+        *other += 1;
+        y[threadIdx.x] = *other;"""
+    run = kernel("real *y, long long address", body, above)
+    y = numbers()
+    run(y, 0)
+    assert y[:4].tolist() == [7, 10, 9, 12]
+    for address in 4, 1 << 40, y.ctypes.data:
+        with refused("thread 0 of block 0 reads memory of no argument"):
+            run(y, address)
+    with refused("thread 0 of block 0 writes memory of no argument"):
+        kernel("real *y", "real *volatile cast = const_cast<real *>(first);\n*cast = y[0];", above)(y)
+
+
+def test_a_variable_outlives_no_launch() -> None:
+    with refused("thread 0 of block 0 (reads|changes) shared memory, which nothing wrote"):
+        kernel("real *y", "y[threadIdx.x] = ++count;", "__device__ int count = 0;\n")(numbers())
+
+
+def test_const() -> None:
+    run = kernel("const real *x, real *y, bool cast", "(cast ? const_cast<real *>(x) : y)[threadIdx.x] = 1;")
+    x, y = numbers(), numbers()
+    run(x, y, np.False_)
+    with refused(r"thread 0 of block 0 writes x\[0\], which is const"):
+        run(x, y, np.True_)
+    assert (x == numbers()).all()
+
+
+def test_reads_of_what_nothing_wrote() -> None:
+    emulator = Emulator()
+    run = kernel("real *y", "y[threadIdx.x] += 1;", emulator=emulator)
+    y = numbers()
+    run(y)
+    assert (y == numbers() + 1).all()
+    with refused(r"thread 0 of block 0 reads y\[0\], which nothing wrote"):
+        run(emulator.empty(N, SINGLE))
+
+
+def test_const_arguments_that_nothing_wrote() -> None:
+    emulator = Emulator()
+    run = kernel("const real *x, real *y", "y[threadIdx.x] = x[threadIdx.x] + x[2];", emulator=emulator)
+    x, y = emulator.empty(N, SINGLE), emulator.empty(N, SINGLE)
+    x[:2] = 0
+    x[3:] = 0
+    with refused(r"thread 0 of block 0 reads x\[2\], which nothing wrote"):
+        run(x, y)
+    x[2] = 0
+    run(x, y)
+    assert (y == 0).all()
+    run(y, x)
+
+
+def test_half_of_an_array_is_as_unwritten_as_the_whole() -> None:
+    emulator = Emulator()
+    run = kernel("const real *x, real *y", "y[threadIdx.x] = x[threadIdx.x];", emulator=emulator)
+    x, y = emulator.empty((2, N), SINGLE), np.zeros(N, SINGLE)
+    x[0] = 1
+    run(x[0], y)
+    with refused(r"thread 0 of block 0 reads x\[0\], which nothing wrote"):
+        run(x[1].reshape(4, -1), y)
+
+
+def test_minus_one_is_not_what_nothing_wrote() -> None:
+    emulator = Emulator()
+    run = kernel("const long long *x, long long *y", "y[threadIdx.x] = x[threadIdx.x];", emulator=emulator)
+    x, y, z = np.full(N, -1), emulator.empty(N, np.int64), emulator.empty(N, np.int64)
+    run(x, y)
+    run(y, z)
+    assert (z == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_outputs_are_wholly_written(dtype: Any) -> None:
+    kind = {np.float32: "real", np.int64: "long long", np.bool_: "bool"}[dtype]
+    emulator = Emulator()
+    run = kernel(f"{kind} *y, long long n", "if (threadIdx.x < n) y[threadIdx.x] = 1;", emulator=emulator)
+    y = emulator.empty(N, dtype)
+    run(y, N)
+    assert (y == 1).all()
+    with refused(r"no thread writes 3 of the 64 elements of y, the first of them y\[61\]"):
+        run(emulator.empty(N, dtype), N - 3)
+    run(np.zeros(N, dtype), N - 3)
+
+
+def test_a_bool_is_true_or_false() -> None:
+    run = kernel("bool *y, long long value", "*(char *)&y[threadIdx.x] = threadIdx.x == 5 ? value : 0;")
+    y = np.ones(N, np.bool_)
+    run(y, 1)
+    assert np.flatnonzero(y).tolist() == [5]
+    with refused(r"y\[5\] is 2, neither True nor False"):
+        run(y, 2)
+    assert np.flatnonzero(y).tolist() == [5]
+
+
+def test_a_refused_launch_leaves_its_arguments_alone() -> None:
+    run = kernel("real *y, long long at", "y[threadIdx.x + at] = 1;")
+    y = numbers()
+    with refused(".*outside.*"):
+        run(y, 1)
+    assert (y == numbers()).all()
+    run(y, 0)
+    assert (y == 1).all()
+
+
+def test_aliases() -> None:
+    body = "y[threadIdx.x] = x[threadIdx.x] + 1;\nif (at) y[threadIdx.x + at] = 0;"
+    run = kernel("const real *x, real *y, long long at", body)
+    x = np.zeros(2 * N, SINGLE)
+    run(x[:N], x[N:], 0)
+    run(x[N:], x[N:], 0)
+    assert (x == np.repeat([0, 2], N)).all()
+    with refused(r"thread 0 of block 0 writes x=y\[64\], outside of its 64 elements"):
+        run(x[N:], x[N:], N)
+    with refused("x and y overlap, but are not the same"):
+        run(x[:N], x[1 : N + 1], 0)
+    with refused(r"thread 0 of block 0 reads x\[0\], outside of its 0 elements"):
+        run(x[5:6][:0], x, 0)
+
+
+# What the compiler is told not to announce, only its results can give away.
+UNSEEN = '__attribute__((no_sanitize("thread"), noinline)) real unseen(const real *x) { return *x; }\n'
+
+
+def test_results_that_depend_on_what_nothing_wrote() -> None:
+    emulator = Emulator()
+    run = kernel("real *y, bool early", "if (early) y[0] = 1;\ny[0] = unseen(y) > 0;", UNSEEN, emulator)
+    run(emulator.empty(1, SINGLE), np.True_, block=1)
+    with refused(r"y\[0\] depends on memory that nothing wrote"):
+        run(emulator.empty(1, SINGLE), np.False_, block=1)
+
+
+def test_results_that_depend_on_the_order_of_threads() -> None:
+    run = kernel("real *y, long long by", "y[threadIdx.x] = unseen(y + (threadIdx.x + by) % blockDim.x) + 1;", UNSEEN)
+    y = np.arange(4, dtype=SINGLE)
+    run(y, 0, block=4)
+    assert y.tolist() == [1, 2, 3, 4]
+    with refused(r"y\[0\] is 3.0 with threads ascending, 5.0 with threads descending"):
+        run(y, 1, block=4)
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator_build.shutil, "which", lambda _: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no C\\+\\+ compiler"):
+        emulator_build._compiler.__wrapped__()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no C\\+\\+ compiler"):
+        emulator_build._compiler.__wrapped__()
+
+
+def test_what_the_compiler_refuses() -> None:
+    with pytest.raises(RuntimeError, match=r"refuses the kernels:\n(.*\n)*kernels\.cu:\d+:\d+: error: .*nonsense"):
+        kernel("real *y", "nonsense();")

@@ -1,0 +1,258 @@
+"""Barriers, shuffles and other CUDA functions in the emulator, against CUDA's manual."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tools.emulator.driver import Emulator
+from tools.emulator.kernel import SINGLE, THREAD, N, kernel, numbers, refused, zeros
+
+INTEGERS = np.arange(N)
+
+
+def test_a_sum_over_a_block() -> None:
+    body = """
+        __shared__ real part[128];
+        const unsigned t = threadIdx.x;
+        part[t] = x[blockIdx.x * 128 + t];
+        for (unsigned half = 64; half > 0; half /= 2) {
+            __syncthreads();
+            if (t < half) part[t] += part[t + half];
+        }
+        if (t == 0) y[blockIdx.x] = part[0];"""
+    x, y = numbers(1280), Emulator().empty(10, SINGLE)
+    kernel("const real *x, real *y", body)(x, y, grid=10, block=128)
+    np.testing.assert_allclose(y, x.reshape(10, 128).sum(1), rtol=1e-5)
+
+
+def test_shared_memory_of_templates() -> None:
+    above = """
+        template <typename Number> __device__ __forceinline__ Number from_next(Number x) {
+            __shared__ Number held[64];
+            held[threadIdx.x] = x;
+            __syncthreads();
+            return held[(threadIdx.x + 1) % 64];
+        }
+    """
+    run = kernel("long long *y, const real *x", "y[threadIdx.x] = from_next(y[threadIdx.x]) + from_next(x[0]);", above)
+    y = INTEGERS.copy()
+    run(y, np.ones(1, SINGLE))
+    assert (y == np.roll(INTEGERS, -1) + 1).all()
+
+
+def test_a_barrier_that_some_threads_do_not_reach() -> None:
+    run = kernel("long long *y, long long n", "if (threadIdx.x < n)\n__syncthreads();\ny[threadIdx.x] = 1;")
+    run(zeros(), N)
+    with refused(r"block 0 stands still: 63 threads wait at __syncthreads\(\) in line 4, 1 thread has ended"):
+        run(zeros(), N - 1)
+    with refused(r"block 0 stands still: 1 thread waits at __syncthreads\(\) in line 4, 63 threads have ended"):
+        run(zeros(), 1)
+    # The fibers of a refused launch begin anew.
+    run(zeros(), N)
+
+
+def test_barriers_of_two_branches() -> None:
+    run = kernel(
+        "long long *y, long long n", "if (threadIdx.x < n)\n__syncthreads();\nelse\n__syncthreads();\ny[0] = 1;"
+    )
+    run(zeros(), 1, block=1)
+    with refused(
+        r"block 0 stands still: 2 threads wait at __syncthreads\(\) in line 4,"
+        r" 62 threads wait at __syncthreads\(\) in line 6, 0 threads have ended"
+    ):
+        run(zeros(), 2)
+
+
+def shuffled(operation: str, lane: int, operand: int, width: int) -> int:
+    """Return the lane that the manual says a shuffle reads."""
+    first = lane // width * width
+    if operation == "":
+        return first + operand % width
+    if operation == "_up":
+        return lane - operand if lane - operand >= first else lane
+    if operation == "_down":
+        return lane + operand if lane + operand < first + width else lane
+    return lane ^ operand if lane ^ operand < first + width else lane
+
+
+@pytest.mark.parametrize("operation", ["", "_up", "_down", "_xor"])
+def test_shuffles(operation: str) -> None:
+    body = f"y[threadIdx.x] = __shfl{operation}_sync(0xffffffff, real(threadIdx.x), operand, width);"
+    run = kernel("real *y, long long operand, long long width", body)
+    for width in 1, 2, 4, 8, 16, 32:
+        for operand in 0, 1, 2, 3, 5, 8, 16, 31:
+            y = np.zeros(N, SINGLE)
+            run(y, operand, width)
+            lanes = [shuffled(operation, lane, operand, width) for lane in range(32)]
+            assert y.tolist() == [*lanes, *(32 + lane for lane in lanes)]
+    for width in 0, 3, 64:
+        with refused(rf"thread 0 of block 0 shuffles in line 3 with a width of {width}, which is no power of two .*"):
+            run(np.zeros(N, SINGLE), 1, width)
+
+
+@pytest.mark.parametrize("kind", ["int", "unsigned", "long long", "float", "double"])
+def test_shuffles_of_every_type(kind: str) -> None:
+    body = f"y[threadIdx.x] = 2 * __shfl_xor_sync(0xffffffff, ({kind})threadIdx.x / 2, 1);"
+    y = zeros()
+    kernel("long long *y", body)(y)
+    half = (INTEGERS ^ 1) if kind in ("float", "double") else (INTEGERS ^ 1) // 2 * 2
+    assert (y == half).all()
+
+
+def test_a_sum_over_a_warp() -> None:
+    body = """
+        real sum = x[threadIdx.x];
+        for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xffffffff, sum, offset);
+        if (threadIdx.x % 32 == 0) y[threadIdx.x / 32] = sum;"""
+    run = kernel("const real *x, real *y", body)
+    x, y = np.arange(N, dtype=SINGLE), np.zeros(2, SINGLE)
+    run(x, y)
+    assert y.tolist() == [sum(range(32)), sum(range(32, 64))]
+    with refused(r"thread 32 of block 0 shuffles in line 5 from lane 16, which takes no part"):
+        run(x, y, block=40)
+
+
+def test_shuffles_from_lanes_that_have_ended() -> None:
+    body = """
+        if (threadIdx.x >= n) return;
+        y[threadIdx.x] = __shfl_sync(0xffffffff, threadIdx.x, from);"""
+    run = kernel("long long *y, long long n, long long from", body)
+    y = zeros()
+    run(y, 8, 7)
+    assert y.tolist() == 8 * [7] + 56 * [0]
+    with refused("thread 0 of block 0 shuffles in line 5 from lane 8, which takes no part"):
+        run(y, 8, 8)
+
+
+def test_masks() -> None:
+    body = """
+        const unsigned lane = threadIdx.x % 32;
+        if (lane < 16) y[threadIdx.x] = __shfl_sync(0x0000ffff, lane, from);
+        else y[threadIdx.x] = __shfl_xor_sync(mask, lane, 1);
+        __syncthreads();"""
+    run = kernel("long long *y, long long from, long long mask", body)
+    y = zeros()
+    run(y, 9, 0xFFFF0000)
+    assert y.tolist() == 2 * (16 * [9] + [lane ^ 1 for lane in range(16, 32)])
+    with refused("thread 0 of block 0 shuffles in line 5 from lane 16, which takes no part"):
+        run(y, 16, 0xFFFF0000)
+    with refused(
+        r"thread 31 of block 0 calls __shfl_xor_sync\(\) in line 6 with a mask that leaves it out, 0x7fff0000"
+    ):
+        run(y, 9, 0x7FFF0000)
+    with refused(r"block 0 stands still: 32 threads wait at __syncthreads.*, 32 threads wait at __shfl_xor_sync.*"):
+        run(y, 9, 0xFFFFFFFF)
+
+
+def test_lanes_wait_for_the_same() -> None:
+    body = """
+        if (threadIdx.x < n) __syncwarp();
+        else y[threadIdx.x] = __shfl_sync(0xffffffff, threadIdx.x, 0);"""
+    run = kernel("long long *y, long long n", body)
+    run(zeros(), 0)
+    run(zeros(), 32)
+    with refused(
+        r"block 0 stands still: 16 threads wait at __syncwarp.* 16 .* at __shfl_sync.*, 32 threads have ended"
+    ):
+        run(zeros(), 16)
+
+
+def test_votes() -> None:
+    body = """
+        const unsigned t = threadIdx.x;
+        if (t == 40) return;
+        const unsigned ballot = __ballot_sync(0xffffffff, t % divisor == 0);
+        const int any = __any_sync(0xffffffff, t % divisor == 0);
+        const int all = __all_sync(0xffffffff, t % divisor == 0);
+        y[t] = ballot; y[64 + t] = any; y[128 + t] = all;"""
+    run = kernel("long long *y, long long divisor", body)
+    for divisor in 1, 2, 5, 33, 40:
+        y = np.full(3 * N, -1)
+        run(y, divisor)
+        for first in 0, 32:
+            lanes = [t for t in range(first, first + 32) if t != 40]
+            holds = [t for t in lanes if t % divisor == 0]
+            assert set(y[lanes]) == {sum(1 << t - first for t in holds)}
+            assert set(y[N:][lanes]) == {bool(holds)}
+            assert set(y[2 * N :][lanes]) == {holds == lanes}
+        assert y[[40, N + 40, 2 * N + 40]].tolist() == 3 * [-1]
+
+
+def test_barriers_that_count() -> None:
+    body = """
+        const unsigned t = threadIdx.x;
+        y[t] = __syncthreads_count(t < n ? 4 : 0);
+        y[64 + t] = __syncthreads_and(t < n);
+        y[128 + t] = __syncthreads_or(t < n);"""
+    run = kernel("long long *y, long long n", body)
+    for n in 0, 1, 63, 64:
+        y = zeros(3 * N)
+        run(y, n)
+        assert (y.reshape(3, N) == np.array([[n], [n == 64], [n > 0]])).all()
+
+
+@pytest.mark.parametrize("kind", ["int", "unsigned", "unsigned long long"])
+def test_atomics(kind: str) -> None:
+    body = f"""
+        __shared__ {kind} sum, least, most, last, met, missed;
+        const {kind} i = threadIdx.x;
+        if (i == 0) {{ sum = 7; least = 1000; most = 2; last = 5; met = missed = 9; }}
+        __syncthreads();
+        atomicAdd(&sum, 2);
+        atomicMin(&least, 100 - i);
+        atomicMax(&most, i);
+        if (i == 3) y[0] = atomicExch(&last, i);
+        if (i == 4) y[1] = atomicCAS(&met, 9, i);
+        if (i == 5) y[2] = atomicCAS(&missed, 8, i);
+        __syncthreads();
+        if (i == 0) {{ z[0] = sum; z[1] = least; z[2] = most; z[3] = last; z[4] = met; z[5] = missed; }}"""
+    y, z = zeros(3), zeros(6)
+    kernel("long long *y, long long *z", body)(y, z)
+    assert y.tolist() == [5, 9, 9]
+    assert z.tolist() == [7 + 2 * N, 37, 63, 3, 4, 9]
+
+
+def test_functions() -> None:
+    body = """
+        y[0] = min(3, 2) + min(2.5f, real(3)) + min(-1ll, 4ll);
+        y[1] = max(3, 2) + max(2.5f, real(3)) + max(-1ll, 4ll);
+        y[2] = min(x[0], x[1]) + max(x[0], x[1]);
+        y[3] = rsqrt(x[2]); y[4] = sqrt(x[2]); y[5] = exp(x[2]); y[6] = fabs(-x[2]);
+        y[7] = floor(-x[2] - real(0.5)); y[8] = expf(x[2]) - exp(x[2]); y[9] = tanhf(x[2]);
+        y[10] = __popc(0xf0f0u); y[11] = __clz(1); y[12] = __clz(zero); y[13] = __ffs(0); y[14] = __ffs(8);
+        y[15] = __popcll(-1ll); y[16] = __ldg(x + 2); y[17] = warpSize; y[18] = sizeof(exp(x[2]));"""
+    x, y = np.array([math.nan, 2, 4], SINGLE), np.zeros(19, SINGLE)
+    kernel("const real *x, real *y, long long zero", body)(x, y, 0, block=1)
+    expected = [2 + 2.5 - 1, 3 + 3 + 4, 4, 0.5, 2, math.exp(4), 4, -5, 0, math.tanh(4), 8, 31, 32, 0, 4, 64, 4, 32, 4]
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def test_blocks_as_large_as_a_gpu_takes() -> None:
+    run = kernel("long long *y", THREAD + "__syncthreads();\ny[i] = i;")
+    y = zeros(2048)
+    run(y, grid=2, block=1024)
+    assert (y == np.arange(2048)).all()
+    for block, size in (1025, "1025"), ((2, 8, 65), "2 x 8 x 65"), ((1, 1, 65), "1 x 1 x 65"), ((0, 1), "0 x 1"):
+        with refused(f"no GPU launches a block of {size}"):
+            run(y, block=block)
+    wide: list[tuple[Any, str]] = [((1, 65536), "1 x 65536"), ((1, 1, 65536), "1 x 1 x 65536")]
+    for grid, size in *wide, (0, "0"), (-1, "-1"), (2**31, str(2**31)):
+        with refused(f"no GPU launches a grid of {size}"):
+            run(y, grid=grid)
+
+
+def test_every_thread_has_a_stack() -> None:
+    body = """
+        real local[4096];
+        for (int k = 0; k < 4096; ++k) local[k] = k * threadIdx.x;
+        __syncthreads();
+        real sum = 0;
+        for (int k = 0; k < 4096; k += 1024) sum += local[k];
+        y[threadIdx.x] = sum;"""
+    y = np.zeros(1024, SINGLE)
+    kernel("real *y", body)(y, block=1024)
+    assert (y == 6144 * np.arange(1024)).all()
