@@ -43,7 +43,7 @@ PROMISES = [
         "are lost.",
         "SIGKILL at random moments",
         ("soak", "kills"),
-        ("tests/training/test_run_stopped.py", "tests/project/test_soak.py"),
+        ("tests/training/test_run_stopped.py", "benchmarks/soak.py"),
     ),
     Promise(
         "Whenever it dies, the folder can be resumed, or begun anew where there is no checkpoint yet.",
@@ -104,13 +104,13 @@ PROMISES = [
         "The date and the time do not matter.",
         "clock set forward and back by years, half of the trainings killed",
         ("soak", "clocks"),
-        ("tests/project/test_soak.py",),
+        ("benchmarks/soak.py",),
     ),
     Promise(
         "The memory of a training does not grow.",
         "resident memory over many steps, of an MLP and a CNN",
         ("memory",),
-        ("tests/project/test_soak.py",),
+        ("benchmarks/soak.py",),
     ),
     Promise(
         "A damaged or hostile recording is read or refused by one line: within two seconds, and with 64 MB or eight "
