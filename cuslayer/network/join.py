@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
+from cuslayer.array_functions.shapes import joined
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.operations.base import saves
-from cuslayer.operations.shapes import concatenate
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 JOINS = ("add", "concatenate")
@@ -43,7 +43,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
         for x in branches[1:]:
             total = total + numeric(x)
         return total, lambda g: [g] * len(shapes)
-    return concatenate(*branches, axis=-1)
+    return joined(branches, axis=-1)
 
 
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:

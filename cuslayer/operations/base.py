@@ -51,7 +51,7 @@ Axis: TypeAlias = "int | Sequence[int] | None"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def saves(what: str) -> Callable[[F], F]:
+def saves(what: str | None) -> Callable[[F], F]:
     """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result.
 
     Args:
@@ -81,11 +81,6 @@ def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
-def truth(x: Array) -> Array:
-    """Return where x is not 0."""
-    return x if x.dtype == bool else x != 0
-
-
 @dataclass(frozen=True, eq=False)
 class Number:
     """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
@@ -104,27 +99,6 @@ def number_like(value: Any, x: Any) -> Any:
     return value
 
 
-def namespace_of(*arrays: Any) -> Any:
-    """Return the module of arrays on one device, some of which may be numbers."""
-    return namespace(next((x for x in arrays if not isinstance(x, np.generic)), arrays[0]))
-
-
-def where_each(chosen: Any, a: Any, b: Any) -> Any:
-    """Return a where chosen, and b elsewhere; all may be numbers."""
-    if isinstance(chosen, np.generic):
-        return a if chosen else b
-    return namespace(chosen).where(chosen, a, b)
-
-
-def elementwise(op: str, function: Callable[..., Array], *arrays: Array) -> Array:
-    """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
-    try:
-        return function(*arrays)
-    except ValueError:
-        *first, last = (str(tuple(x.shape)) for x in arrays)
-        raise ValueError(f"{op}: shapes {', '.join(first)} and {last} do not broadcast") from None
-
-
 def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
     if grad.shape == shape:
@@ -132,11 +106,6 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
-
-
-def masked(chosen: Array, g: Array) -> Array:
-    """Return g where chosen, else 0, also where g is infinite."""
-    return namespace(g).where(chosen, g, g.dtype.type(0))
 
 
 def one_axis(op: str, axis: Any, ndim: int) -> int:
