@@ -336,13 +336,7 @@ def _is_basic(part: Any) -> bool:
 
 
 def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
-    """Add g to x[index], as ``np.add.at(x, index, g)``, on any device, for an index with an array on the host.
-
-    Args:
-        x: the array that is changed; where it is named, it must be 0.
-        index: integers, slices, new axes, an ellipsis, and one array or list at least, each within x's shape.
-        g: of the shape of ``x[index]``.
-    """
+    """Add g to x[index], as ``np.add.at(x, index, g)``, on any device, for an index with an array on the host."""
     xp = namespace(x)
     view, arrays, first = _arrays_in_front(x, index)
     count = arrays[0].ndim

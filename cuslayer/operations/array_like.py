@@ -145,12 +145,7 @@ class ArrayLike(Generic[TensorT]):
         return f"Tensor({numbers})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """Return data as a NumPy array; see `numpy.asarray`.
-
-        Raises:
-            TypeError: the tensor requires a gradient, which the array would lose.
-            ValueError: copy is False, and the type or the device requires a copy.
-        """
+        """Return data as a NumPy array; see `numpy.asarray`."""
         self._check_export("np.asarray", "; of a list of Tensors, np.stack makes one")
         array = self.numpy()
         converted = array if dtype is None else array.astype(dtype, copy=False)
@@ -160,11 +155,7 @@ class ArrayLike(Generic[TensorT]):
         return converted.copy() if copy and converted is self.data else converted
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Return data as a DLPack capsule, without a copy.
-
-        Raises:
-            TypeError: the tensor requires a gradient, which the other library would lose.
-        """
+        """Return data as a DLPack capsule, without a copy."""
         self._check_export("dlpack")
         return self.data.__dlpack__(**options)
 

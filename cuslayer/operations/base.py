@@ -52,12 +52,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def saves(what: str | None) -> Callable[[F], F]:
-    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result.
-
-    Args:
-        what: "nothing" of them, the "result" alone, or the "others": for the gradient of one array only the others, as
-            of a product.
-    """
+    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result."""
 
     def mark(operation: F) -> F:
         operation.saves = what  # type: ignore[attr-defined]
@@ -109,12 +104,7 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
 
 
 def one_axis(op: str, axis: Any, ndim: int) -> int:
-    """Return an axis of an array of `ndim` axes, counted from 0.
-
-    Raises:
-        TypeError: axis is not an integer.
-        AxisError: axis is out of range; a ValueError and an IndexError.
-    """
+    """Return an axis of an array of `ndim` axes, counted from 0."""
     try:
         found = operator.index(axis)
     except TypeError:
@@ -125,12 +115,7 @@ def one_axis(op: str, axis: Any, ndim: int) -> int:
 
 
 def all_axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    """Return the axes that `axis` names, counted from 0: all for None, else one or several.
-
-    Raises:
-        TypeError: an axis is not an integer.
-        ValueError: an axis is out of range or named twice.
-    """
+    """Return the axes that `axis` names, counted from 0: all for None, else one or several."""
     if axis is None:
         return tuple(range(ndim))
     named = axis if isinstance(axis, (tuple, list)) else (axis,)
