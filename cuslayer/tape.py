@@ -25,6 +25,7 @@ from cuslayer import check, instead
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.node import Node, saved
+from cuslayer.operations.array_like import ArrayLike
 from cuslayer.operations.base import (
     DeferredGradient,
     Gradient,
@@ -35,8 +36,6 @@ from cuslayer.operations.base import (
     numeric,
     numeric_type,
 )
-from cuslayer.operations.methods import ArrayMethods
-from cuslayer.operations.numpy_calls import NumpyCalls
 
 __all__ = [
     "Gradient",
@@ -61,7 +60,7 @@ _on_gradient: Setting[Callable[[Tensor], None] | None] = Setting(None)
 
 
 @instead.attributes("tensor")
-class Tensor(ArrayMethods["Tensor"], NumpyCalls):
+class Tensor(ArrayLike["Tensor"]):
     """An array and its gradient, with the operators and methods of NumPy's arrays.
 
     Args:
@@ -144,31 +143,28 @@ class Tensor(ArrayMethods["Tensor"], NumpyCalls):
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}{', requires_grad=True' if self.requires_grad else ''})"
 
-    @staticmethod
-    def _apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
-        packed = getattr(operation, "takes_packed", False)
-        tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
-        given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
-        data, pullback = operation(*given, **options)
-        node = None
-        if pullback is not None and grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-            inputs = (None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
-            node = Node(operation, pullback, tuple(inputs), data.shape)
-        result = _tensor(data, node)
-        base = getattr(data, "base", None)
-        for t, x in zip(tensors, given, strict=True):
-            if t is not None and (x is data or (base is not None and (x is base or getattr(x, "base", None) is base))):
-                result.changes = t.changes  # a view
-        if node is not None:
-            node.saved = [(t.changes, t.changes[0]) for t in saved(operation, tensors, result)]
-        return result
-
     def _needs_gradient(self) -> bool:
         return self.requires_grad and grad_enabled()
 
 
-# Returns the result of an operation on tensors and arrays, with a graph node if one of them requires a gradient.
-apply = Tensor._apply
+def apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
+    """Return the result of an operation on tensors and arrays, with a graph node if one requires a gradient."""
+    packed = getattr(operation, "takes_packed", False)
+    tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
+    given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
+    data, pullback = operation(*given, **options)
+    node = None
+    if pullback is not None and grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        inputs = (None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
+        node = Node(operation, pullback, tuple(inputs), data.shape)
+    result = _tensor(data, node)
+    base = getattr(data, "base", None)
+    for t, x in zip(tensors, given, strict=True):
+        if t is not None and (x is data or (base is not None and (x is base or getattr(x, "base", None) is base))):
+            result.changes = t.changes  # a view
+    if node is not None:
+        node.saved = [(t.changes, t.changes[0]) for t in saved(operation, tensors, result)]
+    return result
 
 
 def note_change(tensor: Tensor) -> None:

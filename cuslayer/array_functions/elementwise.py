@@ -1,31 +1,47 @@
-"""Arithmetic and functions of each element, on tensors."""
+"""Functions of each element. Spikes count as 1.0. Comparisons give booleans, through which no gradient passes."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from cuslayer.operations import arithmetic, elementwise
-from cuslayer.operations.base import Operation, number_like
-from cuslayer.operations.numpy_calls import implements
-from cuslayer.tape import Tensor, apply, as_tensor
+from cuslayer.array_functions.table import Row, binary, function, implements, operands
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.operations.base import Gradient, Pullback, numeric, to_shape
+from cuslayer.tape import Tensor, apply
 
 
-def operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return two operands, of which at least one is a tensor; a plain number does not widen the other."""
-    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a, b = (a, as_tensor(b)) if isinstance(a, (int, float)) else (as_tensor(a), b)
-    return (a, number_like(b, a)) if isinstance(a, Tensor) else (number_like(a, b), b)
+def _broadcast(op: str, compute: Callable[..., Array], *arrays: Array) -> Array:
+    """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
+    try:
+        return compute(*arrays)
+    except ValueError:
+        *first, last = (str(tuple(x.shape)) for x in arrays)
+        raise ValueError(f"{op}: shapes {', '.join(first)} and {last} do not broadcast") from None
 
 
-def binary(operation: Operation, a: Any, b: Any) -> Tensor:
-    """Return the result of an operation on two operands."""
-    return apply(operation, *operands(a, b))
+def _masked(chosen: Array, g: Array) -> Array:
+    """Return g where chosen, else 0, also where g is infinite."""
+    return namespace(g).where(chosen, g, g.dtype.type(0))
 
 
-@implements(np.add)
-def add(x1: Any, x2: Any) -> Tensor:
+def _where(chosen: Any, a: Any, b: Any) -> Any:
+    """Return a where chosen, and b elsewhere; all may be numbers."""
+    if isinstance(chosen, np.generic):
+        return a if chosen else b
+    return namespace(chosen).where(chosen, a, b)
+
+
+def _truth(x: Array) -> Array:
+    """Return where x is not 0."""
+    return x if x.dtype == bool else x != 0
+
+
+@binary(np.add, operators="__add__ __radd__", commutes=True, saves="nothing")
+def add(x1: Any, x2: Any) -> Row:
     """Return x1 + x2, broadcast.
 
     Raises:
@@ -35,93 +51,105 @@ def add(x1: Any, x2: Any) -> Tensor:
     >>> add([1.0, 2.0], 1).tolist()
     [2.0, 3.0]
     """
-    return binary(arithmetic.add, x1, x2)
+    out = _broadcast("add", operator.add, numeric(x1), numeric(x2))
+    return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: to_shape(g, x2.shape))
 
 
-@implements(np.subtract)
-def subtract(x1: Any, x2: Any) -> Tensor:
-    """Return x1 - x2, broadcast.
-
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+@binary(np.subtract, operators="__sub__ __rsub__", saves="nothing")
+def subtract(x1: Any, x2: Any) -> Row:
+    """Return x1 - x2, broadcast. Errors are those of `add`.
 
     >>> subtract([1.0, 2.0], 1).tolist()
     [0.0, 1.0]
     """
-    return binary(arithmetic.subtract, x1, x2)
+    out = _broadcast("subtract", operator.sub, numeric(x1), numeric(x2))
+    return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: -to_shape(g, x2.shape))
 
 
-@implements(np.multiply)
-def multiply(x1: Any, x2: Any) -> Tensor:
-    """Return x1 x2, element by element, broadcast.
-
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+@binary(np.multiply, operators="__mul__ __rmul__", commutes=True, saves="others")
+def multiply(x1: Any, x2: Any) -> Row:
+    """Return x1 x2, element by element, broadcast. Errors are those of `add`.
 
     >>> multiply([1.0, 2.0], [[2.0], [3.0]]).tolist()
     [[2.0, 4.0], [3.0, 6.0]]
     """
-    return binary(arithmetic.multiply, x1, x2)
+    return product(x1, x2)
 
 
-@implements(np.divide)
-def divide(x1: Any, x2: Any) -> Tensor:
-    """Return x1 / x2, element by element, broadcast.
+def product(a: Array, b: Array) -> tuple[Array, Pullback]:
+    """Return a b and its pullback."""
+    out = _broadcast("multiply", operator.mul, numeric(a), numeric(b))
+    return out, lambda g: (lambda: to_shape(g * b, a.shape), lambda: to_shape(g * a, b.shape))
 
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+
+@binary(np.divide, operators="__truediv__ __rtruediv__")
+def divide(x1: Any, x2: Any) -> Row:
+    """Return x1 / x2, element by element, broadcast. Errors are those of `add`.
 
     >>> divide([1.0, 2.0], 2).tolist()
     [0.5, 1.0]
     """
-    return binary(arithmetic.divide, x1, x2)
+    a, b = numeric(x1), numeric(x2)
+    out = _broadcast("divide", operator.truediv, a, b)
+    return out, lambda g: (lambda: to_shape(g / b, a.shape), lambda: to_shape(-g * out / b, b.shape))
 
 
-@implements(np.power)
-def power(x1: Any, x2: Any) -> Tensor:
-    """Return x1 to the power of x2, element by element, broadcast.
+@binary(np.power, operators="__pow__ __rpow__")
+def power(x1: Any, x2: Any) -> Row:
+    """Return x1 to the power of x2, element by element, broadcast. Errors are those of `add`.
 
     The gradient of the exponent is ``out log(x1)``, 0 where x1 is 0.
-
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
 
     >>> power([1.0, 2.0, 3.0], 2).tolist()
     [1.0, 4.0, 9.0]
     """
-    return binary(arithmetic.power, x1, x2)
+    a, b = numeric(x1), numeric(x2)
+    out = _broadcast("power", operator.pow, a, b)
+
+    def of_base() -> Array:
+        return b * a ** _where(b == 0, b + 1, b - 1)  # 0 at b = 0, where a may be 0 too
+
+    def of_exponent() -> Array:
+        base = _where(a == 0, a + 1, a)
+        return _where(a == 0, out * 0, out * namespace(base).log(base))
+
+    return out, lambda g: (lambda: to_shape(g * of_base(), a.shape), lambda: to_shape(g * of_exponent(), b.shape))
 
 
-@implements(np.maximum)
-def maximum(x1: Any, x2: Any) -> Tensor:
+@binary(np.maximum)
+def maximum(x1: Any, x2: Any) -> Row:
     """Return the larger of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
 
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+    Errors are those of `add`.
 
     >>> maximum([-1.0, 2.0], 0).tolist()
     [0.0, 2.0]
     """
-    return binary(arithmetic.maximum, x1, x2)
+    return _extremum("maximum", operator.gt, x1, x2)
 
 
-@implements(np.minimum)
-def minimum(x1: Any, x2: Any) -> Tensor:
+@binary(np.minimum)
+def minimum(x1: Any, x2: Any) -> Row:
     """Return the smaller of x1 and x2, element by element, broadcast. Where they are equal, each has half the gradient.
 
-    Raises:
-        ValueError: the shapes do not broadcast.
-        TypeError: an operand is not made of real numbers or booleans.
+    Errors are those of `add`.
 
     >>> minimum([-1.0, 2.0], 0).tolist()
     [-1.0, 0.0]
     """
-    return binary(arithmetic.minimum, x1, x2)
+    return _extremum("minimum", operator.lt, x1, x2)
+
+
+def _extremum(op: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> Row:
+    a, b = numeric(a), numeric(b)
+    # One of them may be a number, which has no device.
+    xp = namespace(b if isinstance(a, np.generic) else a)
+    out = _broadcast(op, getattr(xp, op), a, b)
+
+    def chosen(g: Array, mine: Array, other: Array) -> Array:
+        return to_shape(_masked(wins(mine, other), g) + _masked(mine == other, g / 2), mine.shape)
+
+    return out, lambda g: (lambda: chosen(g, a, b), lambda: chosen(g, b, a))
 
 
 @implements(np.where)
@@ -139,120 +167,269 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     >>> where([True, False], [1.0, 2.0], 0).tolist()
     [1.0, 0.0]
     """
-    return apply(arithmetic.where, condition, *operands(x, y))
+    return apply(_chosen, condition, *operands(x, y))
 
 
-@implements(np.negative)
-def negative(x: Any) -> Tensor:
+def _chosen(condition: Array, a: Array, b: Array) -> Row:
+    chosen = _truth(condition)
+    out = _broadcast("where", namespace(chosen).where, chosen, a, b)
+    return out, lambda g: (
+        None,
+        lambda: to_shape(_masked(chosen, g), a.shape),
+        lambda: to_shape(_masked(~chosen, g), b.shape),
+    )
+
+
+def _compared(op: str, compare: Callable[[Any, Any], Any], a: Any, b: Any) -> Row:
+    # NumPy would make an array of a number on the left.
+    if isinstance(a, np.generic):
+        a, b, compare = b, a, _SWAPPED.get(compare, compare)
+    return _broadcast(op, compare, a, b), None
+
+
+_SWAPPED: dict[Any, Callable[[Any, Any], Any]] = {
+    operator.lt: operator.gt,
+    operator.le: operator.ge,
+    operator.gt: operator.lt,
+    operator.ge: operator.le,
+}
+
+
+@binary(np.equal, operators="__eq__")
+def equal(x1: Any, x2: Any) -> Row:
+    """Return x1 == x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> equal([1.0, 2.0], 2).tolist()
+    [False, True]
+    """
+    return _compared("equal", operator.eq, x1, x2)
+
+
+@binary(np.not_equal, operators="__ne__")
+def not_equal(x1: Any, x2: Any) -> Row:
+    """Return x1 != x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> not_equal([1.0, 2.0], 2).tolist()
+    [True, False]
+    """
+    return _compared("not_equal", operator.ne, x1, x2)
+
+
+@binary(np.less, operators="__lt__")
+def less(x1: Any, x2: Any) -> Row:
+    """Return x1 < x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> less([1.0, 2.0], 2).tolist()
+    [True, False]
+    """
+    return _compared("less", operator.lt, x1, x2)
+
+
+@binary(np.less_equal, operators="__le__")
+def less_equal(x1: Any, x2: Any) -> Row:
+    """Return x1 <= x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> less_equal([1.0, 3.0], 2).tolist()
+    [True, False]
+    """
+    return _compared("less_equal", operator.le, x1, x2)
+
+
+@binary(np.greater, operators="__gt__")
+def greater(x1: Any, x2: Any) -> Row:
+    """Return x1 > x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> greater([1.0, 3.0], 2).tolist()
+    [False, True]
+    """
+    return _compared("greater", operator.gt, x1, x2)
+
+
+@binary(np.greater_equal, operators="__ge__")
+def greater_equal(x1: Any, x2: Any) -> Row:
+    """Return x1 >= x2, element by element, broadcast. Errors are those of `add`.
+
+    >>> greater_equal([1.0, 2.0], 2).tolist()
+    [False, True]
+    """
+    return _compared("greater_equal", operator.ge, x1, x2)
+
+
+@binary(np.logical_and)
+def logical_and(x1: Any, x2: Any) -> Row:
+    """Return where x1 and x2 are not 0. Errors are those of `add`.
+
+    >>> logical_and([True, True], [True, False]).tolist()
+    [True, False]
+    """
+    return _compared("logical_and", operator.and_, _truth(x1), _truth(x2))
+
+
+@binary(np.logical_or)
+def logical_or(x1: Any, x2: Any) -> Row:
+    """Return where x1 or x2 is not 0. Errors are those of `add`.
+
+    >>> logical_or([True, False], [False, False]).tolist()
+    [True, False]
+    """
+    return _compared("logical_or", operator.or_, _truth(x1), _truth(x2))
+
+
+@binary(np.logical_xor)
+def logical_xor(x1: Any, x2: Any) -> Row:
+    """Return where exactly one of x1 and x2 is not 0. Errors are those of `add`.
+
+    >>> logical_xor([True, True], [True, False]).tolist()
+    [False, True]
+    """
+    return _compared("logical_xor", operator.ne, _truth(x1), _truth(x2))
+
+
+@function(np.logical_not)
+def logical_not(x: Any) -> Row:
+    """Return where x is 0.
+
+    >>> logical_not([True, False]).tolist()
+    [False, True]
+    """
+    return ~_truth(x), None
+
+
+def _booleans(op: str, *arrays: Array) -> tuple[Array, ...]:
+    for x in arrays:
+        if x.dtype != bool:
+            raise TypeError(f"{op}: operands of &, |, ^ and ~ must be boolean, got {x.dtype}")
+    return arrays
+
+
+@binary(np.bitwise_and, operators="__and__ __rand__", commutes=True)
+def bitwise_and(x1: Any, x2: Any) -> Row:
+    """Return x1 & x2 of boolean arrays."""
+    return _compared("bitwise_and", operator.and_, *_booleans("bitwise_and", x1, x2))
+
+
+@binary(np.bitwise_or, operators="__or__ __ror__", commutes=True)
+def bitwise_or(x1: Any, x2: Any) -> Row:
+    """Return x1 | x2 of boolean arrays."""
+    return _compared("bitwise_or", operator.or_, *_booleans("bitwise_or", x1, x2))
+
+
+@binary(np.bitwise_xor, operators="__xor__ __rxor__", commutes=True)
+def bitwise_xor(x1: Any, x2: Any) -> Row:
+    """Return x1 ^ x2 of boolean arrays."""
+    return _compared("bitwise_xor", operator.ne, *_booleans("bitwise_xor", x1, x2))
+
+
+@function(np.invert, methods="__invert__")
+def invert(x: Any) -> Row:
+    """Return ~x of a boolean array."""
+    (x,) = _booleans("invert", x)
+    return ~x, None
+
+
+@function(np.negative, methods="__neg__", saves="nothing")
+def negative(x: Any) -> Row:
     """Return -x.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> negative([1.0, -2.0]).tolist()
     [-1.0, 2.0]
     """
-    return apply(elementwise.negative, x)
+    return -numeric(x), lambda g: -g
 
 
-# What np.positive(x) and +x are: a copy.
-implements(np.positive)(lambda x: as_tensor(x).copy())
-
-
-@implements(np.absolute)
-def absolute(x: Any) -> Tensor:
+@function(np.absolute, methods="abs __abs__")
+def absolute(x: Any) -> Row:
     """Return the absolute value of x, with gradient 0 at 0.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> absolute([-1.0, 2.0]).tolist()
     [1.0, 2.0]
     """
-    return apply(elementwise.absolute, x)
+    x = numeric(x)
+    return operator.abs(x), lambda g: g * namespace(x).sign(x)
 
 
 abs = absolute
 
 
-@implements(np.exp)
-def exp(x: Any) -> Tensor:
+@function(np.exp, methods="exp", saves="result")
+def exp(x: Any) -> Row:
     """Return the exponential of x.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> exp([0.0]).tolist()
     [1.0]
     """
-    return apply(elementwise.exp, x)
+    out = namespace(x).exp(numeric(x))
+    return out, lambda g: g * out
 
 
-@implements(np.log)
-def log(x: Any) -> Tensor:
+@function(np.log, methods="log")
+def log(x: Any) -> Row:
     """Return the natural logarithm of x. At 0 it is -inf, below NaN, with NumPy's warnings.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> log([1.0]).tolist()
     [0.0]
     """
-    return apply(elementwise.log, x)
+    x = numeric(x)
+    return namespace(x).log(x), lambda g: g / x
 
 
-@implements(np.sqrt)
-def sqrt(x: Any) -> Tensor:
+@function(np.sqrt, methods="sqrt", saves="result")
+def sqrt(x: Any) -> Row:
     """Return the square root of x, with an infinite gradient at 0.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> sqrt([4.0]).tolist()
     [2.0]
     """
-    return apply(elementwise.sqrt, x)
+    out = namespace(x).sqrt(numeric(x))
+    return out, lambda g: g / (2 * out)
 
 
-@implements(np.square)
-def square(x: Any) -> Tensor:
+@function(np.square)
+def square(x: Any) -> Row:
     """Return x x, element by element.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> square([3.0]).tolist()
     [9.0]
     """
-    return apply(elementwise.square, x)
+    x = numeric(x)
+    return x * x, lambda g: 2 * g * x
 
 
-@implements(np.tanh)
-def tanh(x: Any) -> Tensor:
+@function(np.tanh, methods="tanh")
+def tanh(x: Any) -> Row:
     """Return the hyperbolic tangent of x.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> tanh([0.0]).tolist()
     [0.0]
     """
-    return apply(elementwise.tanh, x)
+    x = numeric(x)
+    xp = namespace(x)
+
+    def pullback(g: Array) -> Array:
+        # 1 - tanh(x)^2, which would be 0 far from 0.
+        tail = xp.exp(-2 * operator.abs(x))
+        return g * (4 * tail / ((1 + tail) * (1 + tail)))
+
+    return xp.tanh(x), pullback
 
 
-def sigmoid(x: Any) -> Tensor:
+@function(saves="nothing")
+def sigmoid(x: Any) -> Row:
     """Return ``1 / (1 + exp(-x))``, for x of any size without overflow.
-
-    Raises:
-        TypeError: x is not made of real numbers or booleans.
 
     >>> sigmoid([-1000.0, 0.0, 1000.0]).tolist()
     [0.0, 0.5, 1.0]
     """
-    return apply(elementwise.sigmoid, x)
+    x = numeric(x)
+    xp = namespace(x)
+    tail = xp.exp(-operator.abs(x))
+    one = x.dtype.type(1)
+    out = xp.where(x >= 0, one, tail) / (one + tail)
+    # 1 - out would be 0 far above 0.
+    return out, lambda g: g * (tail / ((one + tail) * (one + tail)))
 
 
-@implements(np.clip)
+@implements(np.clip, methods="clip")
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
     """Return a limited to ``[a_min, a_max]``. The gradient passes where a lies within, bounds included.
 
@@ -273,11 +450,50 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     """
     if (a_min is not None and min is not None) or (a_max is not None and max is not None):
         raise TypeError("clip: a bound must be given once, got a_min or a_max and min or max")
-    return as_tensor(a).clip(a_min if min is None else min, a_max if max is None else max)
+    least, most = a_min if min is None else min, a_max if max is None else max
+    if any(isinstance(bound, Tensor) and bound._needs_gradient() for bound in (least, most)):
+        bounds = [bound for bound in (least, most) if bound is not None]
+        return apply(_clip_to, a, *bounds, has=(least is not None, most is not None))
+    return apply(_clip, a, least=least, most=most)
 
 
-@implements(*([np.astype] if hasattr(np, "astype") else []))
-def astype(x: Any, dtype: Any) -> Tensor:
+def _clip(x: Array, *, least: Any, most: Any) -> Row:
+    x = numeric(x)
+    xp = namespace(x)
+    try:
+        low, high = (
+            x.dtype.type(bound)
+            if isinstance(bound, (int, float, np.number))
+            else xp.asarray(to_numpy(bound) if isinstance(bound, np.ndarray) else bound, x.dtype)
+            for bound in (-np.inf if least is None else least, np.inf if most is None else most)
+        )
+    except (TypeError, ValueError):
+        raise TypeError(f"clip: bounds must be numbers, arrays or None, got {least!r} and {most!r}") from None
+    out = _broadcast("clip", lambda x, low, high: xp.minimum(xp.maximum(x, low), high), x, low, high)
+    if out.shape != x.shape:
+        raise ValueError(f"clip: bounds of shape {low.shape} and {high.shape} do not fit x of shape {x.shape}")
+    return out, lambda g: _masked((x >= low) & (x <= high), g)
+
+
+def _clip_to(x: Array, *bounds: Array, has: tuple[bool, bool]) -> Row:
+    """Clip to bounds that have a gradient too: the lower one, the upper one or both, as `has` says."""
+    x = numeric(x)
+    given, xp = iter(bounds), namespace(x)
+    low, high = (next(given).astype(x.dtype) if each else None for each in has)
+    out, _ = _clip(x, least=low, most=high)
+    raised = x if low is None else xp.maximum(x, low)
+    above = xp.zeros(x.shape, bool) if high is None else raised > high
+    below = xp.zeros(x.shape, bool) if low is None else (x < low) & ~above
+
+    def pullback(g: Array) -> list[Gradient]:
+        outside = [to_shape(_masked(where, g), b.shape) for where, b in ((below, low), (above, high)) if b is not None]
+        return [_masked(~(below | above), g), *outside]
+
+    return out, pullback
+
+
+@function(*([np.astype] if hasattr(np, "astype") else []), methods="astype", saves="nothing")
+def astype(x: Any, dtype: Any) -> Row:
     """Return x in another type; its gradient is converted back to the type of x.
 
     Args:
@@ -290,4 +506,11 @@ def astype(x: Any, dtype: Any) -> Tensor:
     >>> astype([0.0, 1.0], bool).tolist()
     [False, True]
     """
-    return as_tensor(x).astype(dtype)
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {dtype!r}") from None
+    if wanted not in (np.float32, np.float64, np.bool_):
+        raise TypeError(f"astype: dtype must be float32, float64 or bool, got {wanted}")
+    before = numeric(x[:0] if x.ndim else x).dtype
+    return x.astype(wanted), None if wanted.kind == "b" else lambda g: g.astype(before)

@@ -1,20 +1,25 @@
-"""Matrix products and sums of products, on tensors. Spikes count as 1.0."""
+"""Matrix products and sums of products. Spikes count as 1.0."""
 
 from __future__ import annotations
 
+import itertools
+import string
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cuslayer.array_functions.elementwise import binary
-from cuslayer.operations import products
-from cuslayer.operations.numpy_calls import implements
+from cuslayer import check
+from cuslayer.array_functions.elementwise import product
+from cuslayer.array_functions.table import Row, binary, function, implements
+from cuslayer.backend import Array, namespace
+from cuslayer.operations.base import Pullback, all_axes, contiguous, numeric, saves, to_shape
 from cuslayer.tape import Tensor, apply
 
 
-@implements(np.matmul)
-def matmul(x1: Any, x2: Any) -> Tensor:
+@binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")
+def matmul(x1: Any, x2: Any) -> Row:
     """Return the matrix product over the last two axes, the others broadcast; an array of one axis is a vector.
 
     Raises:
@@ -23,11 +28,41 @@ def matmul(x1: Any, x2: Any) -> Tensor:
     >>> matmul([[1.0, 2.0]], [[3.0], [4.0]]).tolist()
     [[11.0]]
     """
-    return apply(products.matmul, x1, x2)
+    a, b = x1, x2
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: both must be vectors or matrices, got shapes {a.shape} and {b.shape}")
+    rows, columns = a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(f"matmul: a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
+    out, pullback = _matrices(numeric(rows), numeric(columns))
+    if a.ndim == b.ndim == 1:
+        # Of two vectors no product of matrices is needed.
+        return out.reshape(()), lambda g: (lambda: g * numeric(b), lambda: g * numeric(a))
+    if rows is a and columns is b:
+        return out, pullback
+    full = out.shape
+    kept = full[:-2] + (() if a.ndim == 1 else full[-2:-1]) + (() if b.ndim == 1 else full[-1:])
+
+    def of_vectors(g: Array) -> tuple[Any, Any]:
+        of_rows, of_columns = pullback(g.reshape(full))
+        return lambda: of_rows().reshape(a.shape), lambda: of_columns().reshape(b.shape)
+
+    return out.reshape(kept), of_vectors
 
 
-@implements(np.dot)
-def dot(a: Any, b: Any) -> Tensor:
+def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
+    try:
+        out = a @ b
+    except ValueError:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not broadcast") from None
+    return out, lambda g: (
+        lambda: to_shape(g @ b.swapaxes(-1, -2), a.shape),
+        lambda: to_shape(a.swapaxes(-1, -2) @ g, b.shape),
+    )
+
+
+@binary(np.dot, methods="dot", saves="others")
+def dot(a: Any, b: Any) -> Row:
     """Return the sum of products over the last axis of a and the last but one of b; for a scalar, the product.
 
     Raises:
@@ -36,11 +71,16 @@ def dot(a: Any, b: Any) -> Tensor:
     >>> dot([1.0, 2.0], [3.0, 4.0]).item()
     11.0
     """
-    return binary(products.dot, a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        return product(a, b)
+    of_a, of_b = a.ndim - 1, max(b.ndim - 2, 0)
+    if a.shape[of_a] != b.shape[of_b]:
+        raise ValueError(f"dot: axis {of_a} of a has size {a.shape[of_a]}, axis {of_b} of b has size {b.shape[of_b]}")
+    return _contracted(a, b, (of_a,), (of_b,))
 
 
-@implements(np.tensordot)
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
+@function(np.tensordot, arrays=2, saves="others")
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Row:
     """Return the sum of products of a and b over pairs of axes.
 
     Args:
@@ -58,7 +98,32 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     >>> tensordot([[1.0, 2.0], [3.0, 4.0]], [10.0, 1.0], axes=1).tolist()
     [12.0, 34.0]
     """
-    return apply(products.tensordot, a, b, axes=axes)
+    if isinstance(axes, (tuple, list)):
+        if len(axes) != 2:
+            raise ValueError(f"tensordot: axes must be an integer or a pair, got {axes}")
+        of_a, of_b = (all_axes("tensordot", side, x.ndim) for side, x in zip(axes, (a, b), strict=True))
+        if len(of_a) != len(of_b):
+            raise ValueError(f"tensordot: axes must name as many axes of a as of b, got {axes}")
+    else:
+        count = check.integer("tensordot", "axes", axes, least=0)
+        if count > min(a.ndim, b.ndim):
+            raise ValueError(f"tensordot: axes must be at most {min(a.ndim, b.ndim)}, got {count}")
+        of_a, of_b = tuple(range(a.ndim - count, a.ndim)), tuple(range(count))
+    for i, j in zip(of_a, of_b, strict=True):
+        if a.shape[i] != b.shape[j]:
+            raise ValueError(f"tensordot: axis {i} of a has size {a.shape[i]}, axis {j} of b has size {b.shape[j]}")
+    return _contracted(a, b, of_a, of_b)
+
+
+def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]) -> tuple[Array, Pullback]:
+    """Return the sum of products over pairs of axes of a and b."""
+    letters = string.ascii_letters
+    left = list(letters[: a.ndim])
+    right = list(letters[a.ndim : a.ndim + b.ndim])
+    for i, j in zip(of_a, of_b, strict=True):
+        right[j] = left[i]
+    result = [x for n, x in enumerate(left) if n not in of_a] + [x for n, x in enumerate(right) if n not in of_b]
+    return _sum_of_products((a, b), [left, right], result)
 
 
 @implements(np.einsum)
@@ -79,4 +144,92 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
     >>> einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [10.0, 1.0]).tolist()
     [12.0, 34.0]
     """
-    return apply(products.einsum, *operands, subscripts=subscripts)
+    return apply(_einsum, *operands, subscripts=subscripts)
+
+
+@saves("others")
+def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
+    inputs, result = _labels(subscripts, arrays)
+    return _sum_of_products(arrays, inputs, result)
+
+
+def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
+    """Return the labels of each operand and of the result; the axes of an ellipsis have labels that are no letters."""
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts must be a string, got {type(subscripts).__name__}")
+    text = subscripts.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    words = left.split(",")
+    if len(words) != len(arrays):
+        raise ValueError(f"einsum: '{subscripts}' describes {len(words)} operands, got {len(arrays)}")
+    inputs = [_expand(word, x.ndim, subscripts) for word, x in zip(words, arrays, strict=True)]
+    every = [label for labels in inputs for label in labels]
+    shared = sorted({label for label in every if label not in string.ascii_letters})
+    if arrow:
+        before, dots, after = right.partition("...")
+        result = [*before, *(shared if dots else []), *after]
+    else:
+        result = [*shared, *(label for label in sorted(set(every) - set(shared)) if every.count(label) == 1)]
+    for label in result:
+        if label not in every or result.count(label) > 1:
+            raise ValueError(f"einsum: label {label} of the result must be one label of an operand, got '{subscripts}'")
+    return inputs, result
+
+
+def _expand(word: str, ndim: int, subscripts: str) -> list[str]:
+    before, dots, after = word.partition("...")
+    for label in before + after:
+        if label not in string.ascii_letters:
+            raise ValueError(f"einsum: subscripts must be letters, got {label!r} in '{subscripts}'")
+        if (before + after).count(label) > 1:
+            raise ValueError(f"einsum: label {label} must occur once in an operand, got '{subscripts}'")
+    extra = ndim - len(before + after)
+    if extra < 0 or (extra and not dots):
+        raise ValueError(f"einsum: '{word}' names {len(before + after)} axes, the operand has {ndim}")
+    # The axes of an ellipsis are counted from the last, since they broadcast; their labels sort in their order.
+    return [*before, *(chr(ord("0") - n) for n in range(extra, 0, -1)), *after]
+
+
+def _sum_of_products(
+    arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]
+) -> tuple[Array, Pullback]:
+    """Return the sum of products of arrays with labelled axes, with the axes of the result."""
+    operands = [numeric(x) for x in arrays]
+    sizes = _sizes(operands, inputs)
+
+    def gradient(number: int, g: Array) -> Array:
+        others = [n for n in range(len(operands)) if n != number]
+        reached = {*result, *(label for n in others for label in inputs[n])}
+        mine = [label for label in inputs[number] if label in reached]
+        terms = [(g, result), *((operands[n], inputs[n]) for n in others)]
+        found = _call_einsum([x for x, _ in terms], [labels for _, labels in terms], mine)
+        # Labels of this operand alone are sums over it.
+        shape = [sizes[label] for label in inputs[number]]
+        found = found.reshape([found.shape[mine.index(x)] if x in reached else 1 for x in inputs[number]])
+        return to_shape(contiguous(namespace(found).broadcast_to(found, shape)), operands[number].shape)
+
+    return _call_einsum(operands, inputs, result), lambda g: [
+        partial(gradient, number, g) for number in range(len(operands))
+    ]
+
+
+def _sizes(arrays: Sequence[Array], inputs: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return the size of each label; axes of size 1 broadcast."""
+    sizes: dict[str, int] = {}
+    for labels, x in zip(inputs, arrays, strict=True):
+        for label, n in zip(labels, x.shape, strict=True):
+            if n != 1 and sizes.get(label, 1) not in (1, n):
+                named = f"label {label}" if label in string.ascii_letters else "an axis of '...'"
+                raise ValueError(f"einsum: {named} must have one size, got {sizes[label]} and {n}")
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+    return sizes
+
+
+def _call_einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]) -> Array:
+    """Call einsum of NumPy or CuPy, with letters for all labels."""
+    letters: dict[str, str] = {}
+    for label in itertools.chain(*inputs):
+        letters.setdefault(label, string.ascii_letters[len(letters)])
+    words = ",".join("".join(letters[label] for label in labels) for labels in inputs)
+    text = f"{words}->{''.join(letters[label] for label in result)}"
+    return contiguous(namespace(arrays[0]).einsum(text, *arrays, optimize=True))

@@ -1,20 +1,27 @@
-"""Reductions over axes, cumulative sums and softmax, on tensors. Spikes count as 1.0."""
+"""Reductions over axes, cumulative sums and softmax. Spikes count as 1.0."""
 
 from __future__ import annotations
 
+import builtins
+import math
 from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
-from cuslayer.operations import reductions
-from cuslayer.operations.base import Axis
-from cuslayer.operations.numpy_calls import implements
-from cuslayer.tape import Tensor, apply, as_tensor
+from cuslayer import check
+from cuslayer.array_functions.table import Row, function, implements
+from cuslayer.backend import Array, namespace
+from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, numeric, one_axis
+from cuslayer.tape import Tensor, as_tensor
 
 
-@implements(np.sum)
-def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def _with_axes(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """Return g with the reduced axes, of size 1; a scalar broadcasts as it is."""
+    return g if keepdims or not axes or not g.ndim else namespace(g).expand_dims(g, axes)
+
+
+@function(np.sum, saves="nothing")
+def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the sum of a over axes.
 
     Args:
@@ -29,21 +36,41 @@ def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [4.0, 6.0]
     """
-    return as_tensor(a).sum(axis, keepdims)
+    return _sum("sum", a, axis, keepdims)
 
 
-@implements(np.mean)
-def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+@function(np.mean, saves="nothing")
+def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the mean of a over axes, 0 of no elements. Arguments and errors are those of `sum`.
 
     >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [1.5, 3.5]
     """
-    return as_tensor(a).mean(axis, keepdims)
+    summed, pullback = _sum("mean", a, axis, keepdims)
+    share = summed.dtype.type(builtins.max(summed.size, 1) / builtins.max(a.size, 1))
+    return summed * share, lambda g: pullback(g * share)
 
 
-@implements(np.var)
-def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+def _sum(op: str, x: Array, axis: Axis, keepdims: bool) -> tuple[Array, Pullback]:
+    xp, shape, axes = namespace(x), x.shape, all_axes(op, axis, x.ndim)
+    out = xp.asarray(numeric(x).sum(axis=axis if axis is None else axes, keepdims=keepdims))
+    return out, lambda g: xp.broadcast_to(_with_axes(g, axes, keepdims), shape)
+
+
+@implements(methods="sum")
+def _sum_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Return the sum over the given axes, by default all."""
+    return sum(a, axis=axis, keepdims=keepdims)
+
+
+@implements(methods="mean")
+def _mean_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Return the mean over the given axes, by default all."""
+    return mean(a, axis=axis, keepdims=keepdims)
+
+
+@function(np.var, methods="var")
+def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the variance of a over axes, ``sum (a - mean)^2 / (n - ddof)`` for n elements.
 
     Args:
@@ -59,21 +86,35 @@ def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
     >>> var([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    return as_tensor(a).var(axis, ddof=ddof, keepdims=keepdims)
+    return _variance("var", a, axis, ddof, keepdims)
 
 
-@implements(np.std)
-def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+@function(np.std, methods="std")
+def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the standard deviation of a over axes, the square root of `var`, with gradient 0 where it is 0.
 
     >>> std([1.0, 2.0, 3.0], ddof=1).item()
     1.0
     """
-    return as_tensor(a).std(axis, ddof=ddof, keepdims=keepdims)
+    variance, pullback = _variance("std", a, axis, ddof, keepdims)
+    xp = namespace(variance)
+    out = xp.asarray(xp.sqrt(variance))
+    return out, lambda g: pullback(g * (out > 0) / (2 * out + (out == 0)))
 
 
-@implements(np.max, np.amax)
-def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def _variance(op: str, x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array, Pullback]:
+    x, axes = numeric(x), all_axes(op, axis, x.ndim)
+    count = math.prod(x.shape[n] for n in axes)
+    if not check.number(op, "ddof", ddof) < count:
+        raise ValueError(f"{op}: ddof must be less than the number of elements, {count}, got {ddof}")
+    xp, divisor = namespace(x), x.dtype.type(count - ddof)
+    distance = x - xp.asarray(x.sum(axis=axes, keepdims=True)) / x.dtype.type(count)
+    out = xp.asarray((distance * distance).sum(axis=axes, keepdims=keepdims)) / divisor
+    return xp.asarray(out), lambda g: 2 * distance * _with_axes(g, axes, keepdims) / divisor
+
+
+@function(np.max, np.amax, methods="max")
+def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the maximum of a over axes; equal elements share the gradient evenly.
 
     Arguments and errors are those of `sum`; without an element it is a ValueError too.
@@ -81,11 +122,11 @@ def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> max([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [2.0, 4.0]
     """
-    return as_tensor(a).max(axis, keepdims=keepdims)
+    return _extremum("max", a, axis, keepdims)
 
 
-@implements(np.min, np.amin)
-def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+@function(np.min, np.amin, methods="min")
+def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the minimum of a over axes; equal elements share the gradient evenly.
 
     Arguments and errors are those of `sum`; without an element it is a ValueError too.
@@ -93,10 +134,31 @@ def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     >>> min([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [1.0, 3.0]
     """
-    return as_tensor(a).min(axis, keepdims=keepdims)
+    return _extremum("min", a, axis, keepdims)
 
 
-@implements(np.argmax)
+def _extremum(op: str, x: Array, axis: Axis, keepdims: bool) -> Row:
+    x, axes = numeric(x), all_axes(op, axis, x.ndim)
+    _has_elements(op, x, axes)
+    xp = namespace(x)
+    best = xp.asarray(getattr(x, op)(axis=axes, keepdims=True))
+
+    def pullback(g: Array) -> Array:
+        chosen = x == best
+        count = xp.maximum(chosen.sum(axis=axes, keepdims=True), 1)  # a maximum of NaN equals no element
+        return xp.where(chosen, _with_axes(g, axes, keepdims) / count.astype(g.dtype), g.dtype.type(0))
+
+    kept = best.shape if keepdims else tuple(size for n, size in enumerate(x.shape) if n not in axes)
+    return best.reshape(kept), pullback
+
+
+def _has_elements(op: str, x: Array, axes: tuple[int, ...]) -> None:
+    empty = [n for n in axes if x.shape[n] == 0]
+    if empty:
+        raise ValueError(f"{op}: axis {empty[0]} of x must have an element, got shape {x.shape}")
+
+
+@implements(np.argmax, methods="argmax")
 def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the maxima along an axis, the first of equal elements. It has no gradient.
 
@@ -115,45 +177,48 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     >>> argmax([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [1, 0]
     """
-    return as_tensor(a).argmax(axis, keepdims=keepdims)
+    return _index("argmax", as_tensor(a).data, axis, keepdims)
 
 
-@implements(np.argmin)
+@implements(np.argmin, methods="argmin")
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Return the indices of the minima along an axis; see `argmax`.
-
-    Raises:
-        ValueError: the axis is out of range or has no element.
-        TypeError: the axis is not an integer.
+    """Return the indices of the minima along an axis. Arguments, result and errors are those of `argmax`.
 
     >>> argmin([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
     [0, 1]
     """
-    return as_tensor(a).argmin(axis, keepdims=keepdims)
+    return _index("argmin", as_tensor(a).data, axis, keepdims)
 
 
-@implements(np.any)
-def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Return whether any element of a is not 0, over axes. It has no gradient.
+def _index(op: str, x: Array, axis: int | None, keepdims: bool) -> Array:
+    axes = tuple(range(x.ndim)) if axis is None else (one_axis(op, axis, x.ndim),)
+    _has_elements(op, x, axes)
+    found: Array = getattr(x, op)(axis=None if axis is None else axes[0])
+    return found.reshape(tuple(1 if n in axes else size for n, size in enumerate(x.shape))) if keepdims else found
+
+
+@function(np.any, methods="any")
+def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+    """Return whether any element of a is not 0, over axes. It has no gradient. Arguments are those of `sum`.
 
     >>> any([[0.0, 2.0], [0.0, 0.0]], axis=1).tolist()
     [True, False]
     """
-    return as_tensor(a).any(axis, keepdims=keepdims)
+    return namespace(a).asarray((a != 0).any(axis=all_axes("any", axis, a.ndim), keepdims=keepdims)), None
 
 
-@implements(np.all)
-def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Return whether all elements of a are not 0, over axes. It has no gradient.
+@function(np.all, methods="all")
+def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+    """Return whether all elements of a are not 0, over axes. It has no gradient. Arguments are those of `sum`.
 
     >>> all([[1.0, 2.0], [0.0, 1.0]], axis=1).tolist()
     [True, False]
     """
-    return as_tensor(a).all(axis, keepdims=keepdims)
+    return namespace(a).asarray((a != 0).all(axis=all_axes("all", axis, a.ndim), keepdims=keepdims)), None
 
 
-@implements(np.cumsum)
-def cumsum(a: Any, axis: int | None = None) -> Tensor:
+@function(np.cumsum, methods="cumsum", saves="nothing")
+def cumsum(a: Any, axis: int | None = None) -> Row:
     """Return the cumulative sum of a along an axis, by default of the flattened array.
 
     Raises:
@@ -163,10 +228,16 @@ def cumsum(a: Any, axis: int | None = None) -> Tensor:
     >>> cumsum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
     [[1.0, 2.0], [4.0, 6.0]]
     """
-    return as_tensor(a).cumsum(axis)
+    x, shape = numeric(a), a.shape
+    flat = x.reshape(-1) if axis is None else x
+    at = 0 if axis is None else one_axis("cumsum", axis, x.ndim)
+    backward = (slice(None),) * at + (slice(None, None, -1),)
+    # CuPy's sums along an axis have another order in memory.
+    return contiguous(flat.cumsum(axis=at)), lambda g: contiguous(g[backward].cumsum(axis=at)[backward]).reshape(shape)
 
 
-def softmax(x: Any, axis: Axis = -1) -> Tensor:
+@function(saves="result")
+def softmax(x: Any, axis: Axis = -1) -> Row:
     """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow.
 
     Args:
@@ -180,4 +251,8 @@ def softmax(x: Any, axis: Axis = -1) -> Tensor:
     >>> softmax([[1000.0, 1000.0]]).tolist()
     [[0.5, 0.5]]
     """
-    return apply(reductions.softmax, x, axis=axis)
+    x, axes = numeric(x), all_axes("softmax", axis, x.ndim)
+    xp = namespace(x)
+    shifted = xp.exp(x - x.max(axis=axes, keepdims=True)) if x.size else x
+    out = xp.asarray(shifted / shifted.sum(axis=axes, keepdims=True)) if x.size else x
+    return out, lambda g: out * (g - (g * out).sum(axis=axes, keepdims=True))

@@ -1,30 +1,28 @@
-"""Shapes, parts and joints of tensors. The type stays: spikes stay boolean."""
+"""Shapes, parts and joints. The type stays: spikes stay boolean.
+
+CuPy wraps an index that is out of range, and its `add.at` adds in any order. Here an index is checked on the host, and
+elements that it names several times are added in pairs, in a fixed order, so that gradients have the same bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import cupy
-from cuslayer.operations import shapes
-from cuslayer.operations.base import Axis
-from cuslayer.operations.numpy_calls import implements
-from cuslayer.tape import Tensor, apply, as_tensor
+from cuslayer.array_functions.table import Row, function, implements
+from cuslayer.backend import Array, cupy, namespace, to_numpy
+from cuslayer.operations.base import Axis, Pullback, all_axes, contiguous, one_axis
+from cuslayer.tape import Tensor
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's numbers of devices: memory of the host, of the GPU
 
 
-def _each(op: str, arrays: Any) -> list[Any]:
-    try:
-        return list(arrays)
-    except TypeError:
-        raise TypeError(f"{op}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None
-
-
-@implements(np.reshape)
-def reshape(a: Any, shape: int | Sequence[int]) -> Tensor:
+@function(np.reshape, saves="nothing")
+def reshape(a: Any, shape: int | Sequence[int]) -> Row:
     """Return the elements of a in another shape, of which one size may be -1.
 
     Raises:
@@ -33,21 +31,40 @@ def reshape(a: Any, shape: int | Sequence[int]) -> Tensor:
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1)).tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    return as_tensor(a).reshape(shape)
+    before, wanted = a.shape, tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    try:
+        out = a.reshape(wanted)
+    except TypeError:
+        raise TypeError(f"reshape: shape must be integers, got {wanted}") from None
+    except ValueError:
+        raise ValueError(f"reshape: shape must fit x of shape {before}, got {wanted}") from None
+    return out, lambda g: g.reshape(before)
 
 
-@implements(np.ravel)
+@implements(methods="reshape")
+def _reshape(a: Tensor, *shape: Any) -> Tensor:
+    """Return the same elements in another shape, given as integers or as one tuple."""
+    return reshape(a, shape=shape[0] if len(shape) == 1 else shape)
+
+
+@implements(np.ravel, methods="ravel")
 def ravel(a: Any) -> Tensor:
     """Return the elements of a along one axis.
 
     >>> ravel([[1.0, 2.0], [3.0, 4.0]]).tolist()
     [1.0, 2.0, 3.0, 4.0]
     """
-    return as_tensor(a).ravel()
+    return reshape(a, shape=-1)
 
 
-@implements(np.transpose)
-def transpose(a: Any, axes: Sequence[int] | None = None) -> Tensor:
+@implements(methods="flatten")
+def _flatten(a: Tensor) -> Tensor:
+    """Return a copy of the elements along one axis."""
+    return reshape(copy(a), shape=-1)
+
+
+@function(np.transpose, saves="nothing")
+def transpose(a: Any, axes: Sequence[int] | None = None) -> Row:
     """Return a with its axes in another order, by default reversed.
 
     Args:
@@ -61,11 +78,24 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Tensor:
     >>> transpose([[1.0, 2.0], [3.0, 4.0]]).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return as_tensor(a).transpose(axes)
+    return _transposed(a, tuple(reversed(range(a.ndim))) if axes is None else all_axes("transpose", axes, a.ndim), axes)
 
 
-@implements(np.swapaxes)
-def swapaxes(a: Any, axis1: int, axis2: int) -> Tensor:
+def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
+    if len(order) != x.ndim:
+        raise ValueError(f"transpose: axes must name all {x.ndim} axes of x, got {given}")
+    back = tuple(order.index(n) for n in range(x.ndim))
+    return contiguous(x.transpose(order)), lambda g: contiguous(g.transpose(back))
+
+
+@implements(methods="transpose")
+def _transpose(a: Tensor, *axes: Any) -> Tensor:
+    """Return the tensor with its axes in another order, by default reversed."""
+    return transpose(a, axes=axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+@function(np.swapaxes, methods="swapaxes", saves="nothing")
+def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
     """Return a with two axes exchanged.
 
     Raises:
@@ -75,11 +105,12 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Tensor:
     >>> swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return as_tensor(a).swapaxes(axis1, axis2)
+    i, j = one_axis("swapaxes", axis1, a.ndim), one_axis("swapaxes", axis2, a.ndim)
+    return contiguous(a.swapaxes(i, j)), lambda g: contiguous(g.swapaxes(i, j))
 
 
-@implements(np.moveaxis)
-def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+@function(np.moveaxis, saves="nothing")
+def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Row:
     """Return a with some axes at other positions, the others in their order.
 
     Args:
@@ -94,11 +125,15 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
     >>> moveaxis([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return apply(shapes.moveaxis, a, source=source, destination=destination)
+    moved, to = all_axes("moveaxis", source, a.ndim), all_axes("moveaxis", destination, a.ndim)
+    if len(moved) != len(to):
+        raise ValueError(f"moveaxis: source and destination must be as many axes, got {source} and {destination}")
+    others = iter([n for n in range(a.ndim) if n not in moved])
+    return _transposed(a, tuple(moved[to.index(n)] if n in to else next(others) for n in range(a.ndim)))
 
 
-@implements(np.squeeze)
-def squeeze(a: Any, axis: Axis = None) -> Tensor:
+@function(np.squeeze, methods="squeeze", saves="nothing")
+def squeeze(a: Any, axis: Axis = None) -> Row:
     """Return a without its axes of size 1, or without the given ones.
 
     Raises:
@@ -108,11 +143,16 @@ def squeeze(a: Any, axis: Axis = None) -> Tensor:
     >>> squeeze([[[1.0, 2.0]]], axis=0).tolist()
     [[1.0, 2.0]]
     """
-    return as_tensor(a).squeeze(axis)
+    before = a.shape
+    axes = tuple(n for n, size in enumerate(before) if size == 1) if axis is None else all_axes("squeeze", axis, a.ndim)
+    for n in axes:
+        if before[n] != 1:
+            raise ValueError(f"squeeze: axis {n} must have size 1, got shape {before}")
+    return a.reshape(tuple(size for n, size in enumerate(before) if n not in axes)), lambda g: g.reshape(before)
 
 
-@implements(np.expand_dims)
-def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Tensor:
+@function(np.expand_dims, saves="nothing")
+def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
     """Return a with new axes of size 1, at the given positions of the result.
 
     Raises:
@@ -122,11 +162,14 @@ def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Tensor:
     >>> expand_dims([1.0, 2.0], 0).tolist()
     [[1.0, 2.0]]
     """
-    return apply(shapes.expand_dims, a, axis=axis)
+    before = a.shape
+    ndim = a.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
+    axes, sizes = all_axes("expand_dims", axis, ndim), iter(before)
+    return a.reshape(tuple(1 if n in axes else next(sizes) for n in range(ndim))), lambda g: g.reshape(before)
 
 
-@implements(np.concatenate)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
+@function(np.concatenate, arrays=0, saves="nothing")
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Row:
     """Return arrays joined along an axis.
 
     Args:
@@ -140,11 +183,33 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
     >>> concatenate([[1.0, 2.0], [3.0]]).tolist()
     [1.0, 2.0, 3.0]
     """
-    return apply(shapes.concatenate, *_each("concatenate", arrays), axis=axis)
+    return joined(arrays, axis)
 
 
-@implements(np.stack)
-def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
+def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullback]:
+    """Return arrays joined along an axis and the pullback; see `concatenate`."""
+    if not arrays:
+        raise ValueError("concatenate: arrays must be at least one, got none")
+    shapes = [x.shape for x in arrays]
+    if axis is None:
+        arrays = [x.reshape(-1) for x in arrays]
+    at = one_axis("concatenate", 0 if axis is None else axis, arrays[0].ndim)
+    for x in arrays[1:]:
+        if (x.shape[:at], x.shape[at + 1 :]) != (arrays[0].shape[:at], arrays[0].shape[at + 1 :]):
+            raise ValueError(f"concatenate: shapes must agree but for axis {at}, got {shapes[0]} and {x.shape}")
+    ends = np.cumsum([x.shape[at] for x in arrays]).tolist()
+    spans = [(slice(None),) * at + (slice(*edges),) for edges in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def part(g: Array, span: tuple[slice, ...], shape: tuple[int, ...]) -> Array:
+        return contiguous(g[span]).reshape(shape)
+
+    return namespace(arrays[0]).concatenate(arrays, axis=at), lambda g: [
+        partial(part, g, span, shape) for span, shape in zip(spans, shapes, strict=True)
+    ]
+
+
+@function(np.stack, arrays=0, saves="nothing")
+def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
     """Return arrays of one shape joined along a new axis.
 
     Args:
@@ -158,17 +223,24 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    return apply(shapes.stack, *_each("stack", arrays), axis=axis)
+    if not arrays:
+        raise ValueError("stack: arrays must be at least one, got none")
+    for x in arrays[1:]:
+        if x.shape != arrays[0].shape:
+            raise ValueError(f"stack: arrays must have one shape, got {arrays[0].shape} and {x.shape}")
+    at = one_axis("stack", axis, arrays[0].ndim + 1)
+    before, count = (slice(None),) * at, len(arrays)
+    return namespace(arrays[0]).stack(arrays, axis=at), lambda g: [contiguous(g[(*before, n)]) for n in range(count)]
 
 
-@implements(np.copy)
-def copy(a: Any) -> Tensor:
+@function(np.copy, np.positive, methods="copy __pos__", saves="nothing")
+def copy(a: Any) -> Row:
     """Return a copy of a, through which the gradient passes.
 
     >>> copy([1.0, 2.0]).tolist()
     [1.0, 2.0]
     """
-    return as_tensor(a).copy()
+    return a.copy(), lambda g: g
 
 
 def from_dlpack(x: Any) -> Tensor:
@@ -197,3 +269,152 @@ def from_dlpack(x: Any) -> Tensor:
         return Tensor(cupy().from_dlpack(x))
     array = np.from_dlpack(x)
     return Tensor(array if array.flags.writeable else array.copy())
+
+
+@implements(methods="__getitem__")
+def _getitem(x: Tensor, index: Any) -> Tensor:
+    return take(x, index=_plain_index(index))
+
+
+def _plain_index(index: Any) -> Any:
+    """Return an index whose tensors, which must be boolean, are arrays."""
+    if isinstance(index, tuple):
+        return tuple(map(_plain_index, index))
+    if isinstance(index, Tensor):
+        if index.dtype != bool:
+            raise IndexError(f"take: index must be made of integers or booleans, got a Tensor of {index.dtype}")
+        return index.data
+    return to_numpy(index) if isinstance(index, np.ndarray) else index
+
+
+@function(saves="nothing")
+def take(x: Any, *, index: Any) -> Row:
+    """Return x[index], for any index that NumPy accepts.
+
+    An index of integers that is an array on the device is read back once.
+    """
+    xp, shape = namespace(x), x.shape
+    parts = index if isinstance(index, tuple) else (index,)
+    arrays = [part for part in parts if not _is_basic(part)]
+    # A mask alone selects an element at most once. It stays where it is.
+    once = not arrays or (len(arrays) == 1 and getattr(getattr(arrays[0], "dtype", None), "kind", "") == "b")
+    host = index if once or xp is np else tuple(to_numpy(part) if hasattr(part, "dtype") else part for part in parts)
+    try:
+        part = x[index] if once or xp is np else _picked(x, host)
+    except IndexError as problem:
+        raise IndexError(f"take: {_one_line(problem)}") from None
+
+    def pullback(g: Array) -> Array:
+        grad = xp.zeros(shape, g.dtype)
+        if once:
+            grad[index] = g
+        elif xp is np:
+            np.add.at(grad, index, g)
+        else:
+            add_at(grad, host, g)
+        return grad
+
+    return contiguous(part), pullback
+
+
+def _picked(x: Array, index: tuple[Any, ...]) -> Array:
+    """Return x[index] of an array on the device, for an index with arrays on the host."""
+    if any(isinstance(part, (bool, np.bool_)) for part in index):
+        raise IndexError("a single True or False cannot be mixed with arrays on a device")
+    # Elements that take no memory: NumPy checks the index.
+    np.broadcast_to(np.False_, x.shape)[index]
+    view, arrays, first = _arrays_in_front(x, index)
+    rows = view[tuple(map(namespace(x).asarray, arrays))]
+    count = arrays[0].ndim
+    before = tuple(range(count, count + first))
+    return rows.transpose((*before, *range(count), *range(count + first, rows.ndim)))
+
+
+def _is_basic(part: Any) -> bool:
+    """Return whether a part of an index selects by integers, slices and new axes, so that no element occurs twice."""
+    return part is Ellipsis or isinstance(part, int) or _is_axis(part)
+
+
+def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
+    """Add g to x[index], as ``np.add.at(x, index, g)``, on any device, for an index with an array on the host."""
+    xp = namespace(x)
+    view, arrays, first = _arrays_in_front(x, index)
+    count = arrays[0].ndim
+    of_arrays = tuple(range(first, first + count))
+    rest = tuple(n for n in range(g.ndim) if n not in of_arrays)
+    others = tuple(g.shape[n] for n in rest)
+    rows = g.transpose((*of_arrays, *rest)).reshape(arrays[0].size, math.prod(others))
+    if not rows.size:
+        return
+    sizes = view.shape[: len(arrays)]
+    places = np.ravel_multi_index(tuple(a % n for a, n in zip(arrays, sizes, strict=True)), sizes).reshape(-1)
+    named, sums = _sum_of_equal(places, rows, xp.asarray)
+    view[tuple(map(xp.asarray, np.unravel_index(named, sizes)))] = sums.reshape(len(named), *others)
+
+
+def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Array], int]:
+    """Return a view of x whose first axes are those that arrays index, these arrays, and an axis of x[index].
+
+    That is the first axis that the arrays make: in the place of the first array if they are neighbours, else 0. The
+    other axes of the view are those of x[index], in their order.
+    """
+    entries = _entries(index, x.ndim)
+    picked = [n for n, entry in enumerate(entries) if not _is_axis(entry)]
+    others = [n for n, entry in enumerate(entries) if _is_axis(entry)]
+    # An axis for each entry: slices and new axes are taken, those of the arrays are whole.
+    whole = x[tuple(entry if _is_axis(entry) else slice(None) for entry in entries)]
+    neighbours = picked == list(range(picked[0], picked[-1] + 1))
+    return whole.transpose((*picked, *others)), [entries[n] for n in picked], picked[0] if neighbours else 0
+
+
+def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
+    """Return an index with an entry for each axis and each new axis: a slice, None, or an array of integers.
+
+    The arrays are broadcast to one shape.
+    """
+    entries: list[Any] = []
+    for part in index:
+        if part is Ellipsis or _is_axis(part):
+            entries.append(part)
+            continue
+        array = np.asarray(part)
+        if array.dtype == bool:
+            entries += array.nonzero()
+        else:
+            entries.append(array.astype(np.int64))  # an empty list too
+    rest = ndim - sum(entry is not None and entry is not Ellipsis for entry in entries)
+    at = next((n for n, entry in enumerate(entries) if entry is Ellipsis), len(entries))
+    entries = [*entries[:at], *[slice(None)] * rest, *entries[at + 1 :]]
+    arrays = iter(np.broadcast_arrays(*(entry for entry in entries if not _is_axis(entry))))
+    return [entry if _is_axis(entry) else next(arrays) for entry in entries]
+
+
+def _is_axis(entry: Any) -> bool:
+    return entry is None or isinstance(entry, slice)
+
+
+def _sum_of_equal(places: Array, rows: Array, move: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Return each place once, and the sum of the rows that have it: of pairs, then of pairs of these, and so on.
+
+    places (R,) is on the host, rows (R, ...) on any device; `move` brings integers there.
+    """
+    order = np.argsort(places, kind="stable")
+    places, rows = places[order], rows[move(order)]
+    while True:
+        begins = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
+        if len(begins) == len(places):
+            return places, rows
+        counts = np.diff(np.append(begins, len(places)))
+        rank = np.arange(len(places)) - np.repeat(begins, counts)
+        left = np.flatnonzero(rank % 2 == 0)
+        right = np.flatnonzero(rank % 2 == 1)
+        sums = rows[move(left)]
+        pairs = move(np.flatnonzero(np.isin(left, right - 1)))
+        sums[pairs] = sums[pairs] + rows[move(right)]
+        places, rows = places[left], sums
+
+
+def _one_line(problem: IndexError) -> str:
+    """Return the message of NumPy or CuPy in the words of this library."""
+    text = str(problem).splitlines()[0].strip().replace("out of bounds", "out of range")
+    return text[:1].lower() + text[1:]

@@ -265,12 +265,7 @@ class Hooked(Layer):
         return [p for hook in hooks for p in hook.parameters()]
 
     def effective_weight(self) -> Tensor:
-        """Return the weight after its hooks, as the layer uses it.
-
-        Raises:
-            TypeError: a hook returns something that is not a tensor, so that no gradient could pass.
-            ValueError: a hook returns another shape.
-        """
+        """Return the weight after its hooks, as the layer uses it."""
         weight = given = self.weight
         op = type(self).__name__
         for hook in _as_tuple(self.weight_hook):
@@ -351,11 +346,7 @@ def as_bias(op: str, given: Any, outputs: int) -> Tensor | None:
 
 
 def draw_uniform(op: str, low: float, high: float, shape: Shape) -> Array:
-    """Return the initial values of a parameter, float32, drawn from the library's generator.
-
-    Raises:
-        ValueError: they do not fit into memory, or are more than a file allows.
-    """
+    """Return the initial values of a parameter, float32, drawn from the library's generator."""
     count_elements(op, shape)
     try:
         return generator().uniform(low, high, shape).astype(np.float32)

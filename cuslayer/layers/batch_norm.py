@@ -206,9 +206,6 @@ def take_statistics(call: Take) -> AbstractContextManager[None]:
 
     Training by micro-batches moves them by whole batches.
 
-    Args:
-        call: called with the layer, the number of elements of a channel, and their mean and variance, (features,) each.
-
     >>> import numpy as np
     >>> norm, found = BatchNorm(1), []
     >>> with take_statistics(lambda layer, *statistics: found.append(statistics)):

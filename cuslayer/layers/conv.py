@@ -17,12 +17,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_pack
 def prepare(
     op: str, x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> tuple[Any, Array, Window, int]:
-    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups.
-
-    Raises:
-        ValueError: a rank, a number of channels or a constant does not fit.
-        TypeError: weight is not floating, or a constant is not an integer.
-    """
+    """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups."""
     check_frames(op, x.shape)
     if weight.ndim != 4:
         raise ValueError(f"{op}: weight must be (kh, kw, channels / groups, outputs), got shape {weight.shape}")

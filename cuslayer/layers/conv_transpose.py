@@ -16,12 +16,7 @@ from cuslayer.tape import Gradient, Pullback, Tensor, differentiable, takes_pack
 
 
 def output_padding_of(op: str, output_padding: Pair, window: Window) -> tuple[int, int]:
-    """Return the rows and columns that a transposed convolution adds at the end of its output.
-
-    Raises:
-        ValueError: they are negative, or not smaller than the stride or the dilation.
-        TypeError: they are not integers.
-    """
+    """Return the rows and columns that a transposed convolution adds at the end of its output."""
     extra = check.pair(op, "output_padding", output_padding, least=0)
     for size, *steps in zip(extra, window.stride, window.dilation, strict=True):
         if size >= max(steps):

@@ -185,15 +185,7 @@ def _pullback(
     *,
     deferred: bool = False,
 ) -> Callable[[Array], tuple[Gradient, Gradient]]:
-    """Return the pullback to input and weight; it calls `adjoint` once if both gradients are needed.
-
-    Args:
-        adjoint: returns the errors of the weighted input, if True is passed, and the gradient of the weight.
-        of_input: returns the gradient of the input from the errors.
-        fired: the shape of the spikes, (frames, ...).
-        dtype: the dtype of the gradients.
-        deferred: whether `adjoint` takes a gradient that is a product of matrices as it is.
-    """
+    """Return the pullback to input and weight; it calls `adjoint` once if both gradients are needed."""
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
         g, weights = received(g, fired, dtype, deferred=deferred), list[Array]()

@@ -32,11 +32,7 @@ class RecurrentStates:
         self.held: Any = None
 
     def begin(self, x: Array, program: Program, delay: int) -> Any:
-        """Return the state before the input x (T, N, ...): that after the last call, at first 0.
-
-        Raises:
-            ValueError: x is on a GPU, or has another shape or type than in the last call.
-        """
+        """Return the state before the input x (T, N, ...): that after the last call, at first 0."""
         if namespace(x) is not np:
             raise ValueError("recurrent: a state between calls is kept on the CPU only, got x on a GPU")
         if self.held is None:

@@ -20,10 +20,6 @@ def check_over(op: str, over: Any) -> str:
 def over_time(y: Any, over: str) -> Any:
     """Return the sum, mean or maximum of y (T, N, classes) over time, or its last step, (N, classes).
 
-    Args:
-        y: an array or a tensor with a step.
-        over: a name of `OVER`.
-
     >>> import numpy as np
     >>> y = np.array([[[1.0, 5.0]], [[3.0, 0.0]]])
     >>> [over_time(y, over).tolist() for over in ("sum", "max", "last")]

@@ -33,11 +33,6 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
     It runs in chunks without gradients, on the CPU, if the whole would need several times the memory of a chunk,
     nobody observes its steps or potentials, every stage can keep a state (`Layer.streamed`, `Neuron.streamed`), and
     none draws random numbers. The output is the same, to the bit.
-
-    Args:
-        net: the network.
-        graph: its graph.
-        x: an input that fits the network.
     """
     if grad_enabled() or x.shape[0] < _LEAST_CHUNKS or not x.size or not isinstance(x.stored, np.ndarray):
         return None
@@ -62,12 +57,7 @@ def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
 
 
 def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
-    """Return the number of steps of a chunk, which follows from the sizes of the stages and of the batch.
-
-    Args:
-        graph: the network's graph.
-        shape: the shape (T, N, ...) of the input.
-    """
+    """Return the number of steps of a chunk, which follows from the sizes of the stages and of the batch."""
     shapes: dict[int, Any] = {INPUT: shape[2:]}
     for node in graph.nodes:
         inputs = [shapes[number] for number in node.inputs]

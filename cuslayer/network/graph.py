@@ -154,14 +154,7 @@ Value = TypeVar("Value")
 
 
 def flow(items: Iterable[Item], output: int, values: dict[int, Value], run: Callable[..., Value]) -> Value:
-    """Run items in order, `run(item, *inputs)`, and return the value of a number.
-
-    Args:
-        items: nodes, or steps of a plan.
-        output: the number whose value is returned.
-        values: the values that are known, by number, such as that of INPUT; they and the results are freed after use.
-        run: returns the value of an item for those of its inputs.
-    """
+    """Run items in order, `run(item, *inputs)`, and return the value of a number."""
     items = list(items)
     left = Counter([output, *(number for item in items for number in item.inputs)])
     for item in items:

@@ -22,11 +22,7 @@ _warned: WeakSet[Any] = WeakSet()
 
 
 def as_input(x: Any) -> Tensor:
-    """Return the input of a network as a tensor.
-
-    Raises:
-        TypeError: x is not made of numbers or booleans.
-    """
+    """Return the input of a network as a tensor."""
     if isinstance(x, (Tensor, np.ndarray, PackedSpikes)) and x.dtype.kind in "biuf":
         return as_tensor(x)
     got = _not_an_array(x)
@@ -67,9 +63,6 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
     The smallest and the largest number are looked at, and all others where these are those of pixels. Spikes need no
     check.
 
-    Raises:
-        ValueError: a number is NaN or infinite.
-
     Warns:
         UserWarning: the numbers look like pixels from 0 to 255; once for a network.
     """
@@ -84,22 +77,14 @@ def checked_input(net: Any, x: Tensor) -> Iterator[None]:
 
 
 def finite_input(op: str, name: str, x: Any) -> Tensor:
-    """Return the input of an inspection as a tensor; errors name the operation.
-
-    Raises:
-        ValueError: a number is NaN or infinite.
-    """
+    """Return the input of an inspection as a tensor; errors name the operation."""
     x = as_tensor(x)
     _range(op, name, x)
     return x
 
 
 def _range(op: str, name: str, x: Tensor) -> tuple[float, float] | None:
-    """Return the smallest and the largest number of x; None for spikes, and for an array without elements.
-
-    Raises:
-        ValueError: a number is NaN or infinite.
-    """
+    """Return the smallest and the largest number of x; None for spikes, and for an array without elements."""
     if x.dtype == bool or not x.size:
         return None
     low, high = float(x.data.min()), float(x.data.max())

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cuslayer import check
+from cuslayer.array_functions.shapes import joined
 from cuslayer.backend import Array
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.operations.base import saves
-from cuslayer.operations.shapes import concatenate
 from cuslayer.tape import Pullback, Tensor, differentiable, numeric
 
 JOINS = ("add", "concatenate")
@@ -43,7 +43,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
         for x in branches[1:]:
             total = total + numeric(x)
         return total, lambda g: [g] * len(shapes)
-    return concatenate(*branches, axis=-1)
+    return joined(branches, axis=-1)
 
 
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
@@ -57,11 +57,7 @@ def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
 
 
 class Join(Layer):
-    """The join of parallel branches, called with the output of each branch.
-
-    Args:
-        how: "add" or "concatenate".
-    """
+    """The join of parallel branches, called with the output of each branch."""
 
     memory = 0
     keeps_steps = True
@@ -74,11 +70,7 @@ class Join(Layer):
         return join(*branches, how=self.how)
 
     def joined_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
-        """Return the shape of the joined outputs after T and N, for the shapes of the branches; None if unknown.
-
-        Raises:
-            ValueError: the shapes do not fit.
-        """
+        """Return the shape of the joined outputs after T and N, for the shapes of the branches; None if unknown."""
         known = [shape for shape in shapes if shape is not None]
         if len(known) == len(shapes):
             _check_shapes(self.how, known)

@@ -24,13 +24,7 @@ class LayerMemoryError(MemoryError):
 
 
 def with_memory_errors(run: Callable[..., Tensor], graph: Graph, shape: tuple[int, ...]) -> Callable[..., Tensor]:
-    """Return a function that runs a step of a plan, as `run` does; its errors of memory name the layer.
-
-    Args:
-        run: the function.
-        graph: the network's graph.
-        shape: the shape (T, N, ...) of the network's input.
-    """
+    """Return a function that runs a step of a plan, as `run` does; its errors of memory name the layer."""
 
     def guarded(step: Any, *inputs: Tensor) -> Tensor:
         try:
@@ -44,13 +38,7 @@ def with_memory_errors(run: Callable[..., Tensor], graph: Graph, shape: tuple[in
 
 
 def layer_error(graph: Graph, number: int, shape: tuple[int, ...]) -> LayerMemoryError:
-    """Return the error for a layer whose arrays did not fit.
-
-    Args:
-        graph: the network's graph.
-        number: the number of the layer's node.
-        shape: the shape (T, N, ...) of the network's input.
-    """
+    """Return the error for a layer whose arrays did not fit."""
     node = graph.nodes[number]
     sizes = _sizes(graph, shape)
     needs = (

@@ -144,9 +144,6 @@ def article(kind: str) -> str:
 def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
     """Return the kind of a word: "input", "dense", "recurrent", "conv", "pool", "average" or "readout".
 
-    Raises:
-        ValueError: the word is unknown; the message begins with `where` and shows the grammar.
-
     >>> kind_of("Word: '10avg'", "10avg")
     'average'
     """
@@ -157,11 +154,7 @@ def kind_of(where: str, text: str, grammar: str = GRAMMAR) -> str:
 
 
 def read_words(notation: str) -> tuple[Word, ...]:
-    """Return the words of a notation, ``34x34x2-16c5-2a-10``.
-
-    Raises:
-        ValueError: a word is unknown.
-    """
+    """Return the words of a notation, ``34x34x2-16c5-2a-10``."""
     texts = notation.replace(" ", "").split("-")
     for text in texts:
         kind_of(f"Network: {text!r} in {notation!r}", text)
@@ -187,14 +180,6 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
     Neurons with an axon delay are followed by a `Shift`; weights before neurons with a weight grid are rounded to it.
-
-    Args:
-        words: the input first, HxWxC or N.
-        neuron: the neurons of every layer that has none of its own; they set the gain of the pooling.
-
-    Raises:
-        ValueError: the first word is no input or another one is, there is no layer, a size is 0, a window does not
-            fit its frame, a number of groups does not divide the channels, or neurons differ in dt.
     """
     notation = "-".join(word.text for word in words)
     if not words or words[0].kind not in ("input", "dense"):

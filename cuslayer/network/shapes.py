@@ -19,11 +19,7 @@ _FRAME = ("H", "W")
 
 
 def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None where it is unknown.
-
-    Raises:
-        ValueError: the shapes do not fit the stage.
-    """
+    """Return the shape of a stage's output after T and N, for the shapes of its inputs; None where it is unknown."""
     if isinstance(stage, Join):
         return stage.joined_shape(shapes)
     if is_neuron(stage) and not isinstance(stage, Layer):
@@ -32,13 +28,7 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
 
 
 def check_shapes(op: str, graph: Graph, shape: Shape | None) -> None:
-    """Raise ValueError if a stage of a graph cannot take what the stages before it return.
-
-    Args:
-        op: the operation named in the error.
-        graph: the graph.
-        shape: the shape of the network's input after T and N; None where it is not known.
-    """
+    """Raise ValueError if a stage of a graph cannot take what the stages before it return."""
     shapes: dict[int, Any] = {INPUT: shape}
     for node in graph.nodes:
         try:

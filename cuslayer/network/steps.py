@@ -12,9 +12,6 @@ def output_step(op: str, graph: Graph) -> float | None:
     """Return the step in ms of a network's output; None if no neurons determine it.
 
     A function, or a layer without `keeps_steps`, may change the step.
-
-    Raises:
-        ValueError: neurons differ in dt without such a stage between them, or in a network with branches.
     """
     of_output: dict[int, float | None] = {INPUT: None}
     joined = any(isinstance(node.stage, Join) for node in graph.nodes)

@@ -44,17 +44,8 @@ class Stream:
     rounding where they take numbers. Memory does not grow with the number of steps. The weights are those that the
     network has when the stream is made or reset. Streams run on the CPU.
 
-    Args:
-        net: a network on the CPU, of layers and neurons that can keep a state. The library's can, but for `Decimate`,
-            an `Affine` that filters by a neuron's response, and a `Shift` or `Delay` with a delay below 0. A layer of
-            one's own, or a class of these with a ``__call__`` of its own, says so by its attribute `memory` or its
-            method `streamed`, neurons of one's own by their method `streamed`.
-
     Attributes:
         steps: the number of steps since the start.
-
-    Raises:
-        ValueError: the network is on a GPU, or a stage cannot keep a state.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -90,18 +81,7 @@ class Stream:
         return self(as_input(x).data[None])[0]
 
     def __call__(self, x: Any) -> Array:
-        """Return the output (T, N, ...) for the next T steps of the input.
-
-        Args:
-            x: spikes or numbers (T, N, ...), on the CPU; N and the shape of a step are those of the first call.
-
-        Returns:
-            Spikes, or numbers where the network ends in a layer, as a NumPy array.
-
-        Raises:
-            TypeError: x is not made of numbers or booleans.
-            ValueError: x does not fit the network or the calls before, holds NaN or an infinity, or is on a GPU.
-        """
+        """Return the output (T, N, ...) for the next T steps of the input."""
         given = as_input(x)
         check.time_first("stream", "x", given)
         if not isinstance(given.data, np.ndarray):

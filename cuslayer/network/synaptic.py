@@ -105,13 +105,7 @@ def events(x: Array, /) -> tuple[Array, Pullback]:
 
 
 def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator[tuple[Any, Tensor]]:
-    """Yield layers with what is sent to their synapses: the input of stages, and spikes that come back to neurons.
-
-    Args:
-        stages: a layer, or a layer and its neurons.
-        inputs: their input, or several of a join.
-        y: their output.
-    """
+    """Yield layers with what is sent to their synapses: the input of stages, and spikes that come back to neurons."""
     if len(inputs) == 1:
         yield stages[0], inputs[0]
     if isinstance(stages[-1], Recurrent):

@@ -307,9 +307,6 @@ def scaled_surrogate(neuron: Any, height: float) -> None:
     """Scale the attribute `surrogate` of a neuron, a name or a surrogate, to its threshold, width and a height per ms.
 
     A subclass may define a method of this name: it stays.
-
-    Raises:
-        ValueError: the width or the height is too large or too small for float32.
     """
     kind, of_width = type(neuron).__name__, "tau_rho theta"
     check.constant(kind, of_width, neuron.width)

@@ -41,11 +41,7 @@ class States:
         self.values: Array | None = None
 
     def begin(self, op: str, x: Array, number: int) -> Array:
-        """Return the states before the input x (T, N, ...): those after the last call, at first 0.
-
-        Raises:
-            ValueError: x has another number of neurons than in the last call.
-        """
+        """Return the states before the input x (T, N, ...): those after the last call, at first 0."""
         columns = math.prod(x.shape[1:])
         if self.values is None:
             self.values = namespace(x).zeros((number, columns), x.dtype)
@@ -62,9 +58,6 @@ def per_column(op: str, name: str, keep: Array, x: Array) -> Array:
     """Return constants that broadcast to the neurons of x (T, N, ...) as kernels take them, (K,) in x's number type.
 
     Column m has the constant m % K. Constants under `least_factor` are 0.
-
-    Raises:
-        ValueError: they do not broadcast to the neurons.
     """
     xp, features = namespace(x), x.shape[2:]
     try:
@@ -83,12 +76,7 @@ def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
 
 
 def time_constant(op: str, name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]]) -> Any:
-    """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds.
-
-    Raises:
-        ValueError: it is not positive and finite.
-        TypeError: it is not made of numbers.
-    """
+    """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
     values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
     if values.dtype.kind not in "iuf":
         raise TypeError(f"{op}: {name} must be a number or an array of numbers, got {values.dtype}")
@@ -127,20 +115,7 @@ def kept_share(tau: Any, dt: float) -> Any:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Dynamic(Neuron):
-    """Base class of neurons that are programs of a step, with a threshold; the fields that all have.
-
-    Args:
-        theta: the threshold.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate.
-        dt: the step, ms.
-        gradient: "slayer", which drops the path from spikes to later potentials, or "exact", which includes it.
-        surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
-        trained: whether the time constants are trained.
-        bounds: least and most of trained time constants, ms; by default a quarter of a step and 10,000 steps.
-        graded: whether a spike carries the voltage u instead of 1.
-        stateful: whether a call continues from the state after the last, until `forget`.
-    """
+    """Base class of neurons that are programs of a step, with a threshold; the fields that all have."""
 
     theta: float = 1.0
     tau_rho: float = 1.0
@@ -293,9 +268,6 @@ def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
     """Return the time constants, ms, of the shares that decay in a step, which lava-dl has: ``-dt / log(1 - decay)``.
 
     lava-dl rounds a decay to 4096ths, half to even.
-
-    Raises:
-        ValueError: a decay, so rounded, is not between 0 and 1.
     """
     values = np.rint(np.asarray(4096.0 * np.asarray(decay, np.float64), np.float32)).astype(np.float64) / 4096.0
     if not ((values > 0) & (values < 1)).all():
@@ -307,11 +279,7 @@ def tau_of_decay(op: str, name: str, decay: Any, dt: float) -> Any:
 
 
 def in_64ths(op: str, name: str, given: float, least: int = 0) -> float:
-    """Return a constant as lava-dl takes it, without what is over a multiple of 1/64.
-
-    Raises:
-        ValueError: fewer 64ths than the least are left.
-    """
+    """Return a constant as lava-dl takes it, without what is over a multiple of 1/64."""
     count = int(64.0 * check.not_negative(op, name, given))
     if count < least:
         raise ValueError(f"{op}: {name} must be at least {least}/64, as lava-dl counts in 64ths, got {given:g}")

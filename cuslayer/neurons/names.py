@@ -19,9 +19,6 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
 
     The surrogate is left out if it is SLAYER's, the exponential.
 
-    Raises:
-        TypeError: the kind of neuron has no name in configuration files.
-
     >>> from cuslayer.neurons import SRM
     >>> neuron_constants(SRM(theta=5.0))["theta"]
     5.0
@@ -48,16 +45,6 @@ def _plain(value: Any) -> Any:
 
 def make_neuron(where: str, constants: Mapping[str, Any], dt: float) -> Neuron:
     """Return the neuron of a type and constants by SLAYER's names.
-
-    Args:
-        where: the prefix of error messages and of the names in them, ``op: neuron.``.
-        constants: "type", the required constants of this type, and any of its options.
-        dt: the step, ms.
-
-    Raises:
-        check.MissingKey: the type or a constant is missing; a ValueError.
-        ValueError: the type or a constant is unknown, or a constant is out of range.
-        TypeError: a constant has the wrong type.
 
     >>> import cuslayer.neurons
     >>> make_neuron("net: neuron.", {"type": "LOIHI"}, 1.0)

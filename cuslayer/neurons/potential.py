@@ -29,11 +29,7 @@ class Potentials(NamedTuple):
     from_blocks: Callable[..., Array] | None = None
 
     def pick(self, part: Any) -> Array:
-        """Return selected potentials at all steps, (T, samples, ...) or (T, samples, k).
-
-        Args:
-            part: the selected samples and neurons, a `Selection` of `cuslayer/inspection/record/selection.py`.
-        """
+        """Return selected potentials at all steps, (T, samples, ...) or (T, samples, k)."""
         if self.from_blocks is None:
             return part.pick(self.values)
         return self.from_blocks(self.values, part.shape, part.samples, part.neurons)
@@ -104,12 +100,6 @@ def save_for_backward(
     clipped. The relative error of the surrogate is then |u| / (2048 tau_rho theta): 5e-4 for a potential at theta and a
     tau_rho of 1. Spikes do not change. A potential that the pass saved in float16 itself (`wanted_dtype`) is returned
     in float16.
-
-    Args:
-        k: the kernels of u's device.
-        u: the potential.
-        unit: the unit of the float16 values.
-        from_blocks: see `Potentials`.
     """
     for callback in _observers.get():
         callback(Potentials(u, from_blocks))

@@ -12,10 +12,6 @@ from cuslayer.backend import Array
 class Remembering:
     """A function of a signal (T, ...) that keeps as many of the last steps as its output depends on.
 
-    Args:
-        run: the function; step t of its output depends on the steps ``t - memory .. t``, 0 before the first.
-        memory: the number of earlier steps.
-
     >>> delayed = Remembering(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]), 1)
     >>> delayed(np.array([1.0, 2.0])).tolist(), delayed(np.array([3.0])).tolist()
     ([0.0, 1.0], [2.0])

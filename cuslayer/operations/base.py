@@ -51,13 +51,8 @@ Axis: TypeAlias = "int | Sequence[int] | None"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def saves(what: str) -> Callable[[F], F]:
-    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result.
-
-    Args:
-        what: "nothing" of them, the "result" alone, or the "others": for the gradient of one array only the others, as
-            of a product.
-    """
+def saves(what: str | None) -> Callable[[F], F]:
+    """Mark which arrays the pullback of an operation reads: by default all of its arrays, and its result."""
 
     def mark(operation: F) -> F:
         operation.saves = what  # type: ignore[attr-defined]
@@ -81,11 +76,6 @@ def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
-def truth(x: Array) -> Array:
-    """Return where x is not 0."""
-    return x if x.dtype == bool else x != 0
-
-
 @dataclass(frozen=True, eq=False)
 class Number:
     """A number among the arrays of an operation. It has no gradient, and is an argument of kernels, not an array.
@@ -104,27 +94,6 @@ def number_like(value: Any, x: Any) -> Any:
     return value
 
 
-def namespace_of(*arrays: Any) -> Any:
-    """Return the module of arrays on one device, some of which may be numbers."""
-    return namespace(next((x for x in arrays if not isinstance(x, np.generic)), arrays[0]))
-
-
-def where_each(chosen: Any, a: Any, b: Any) -> Any:
-    """Return a where chosen, and b elsewhere; all may be numbers."""
-    if isinstance(chosen, np.generic):
-        return a if chosen else b
-    return namespace(chosen).where(chosen, a, b)
-
-
-def elementwise(op: str, function: Callable[..., Array], *arrays: Array) -> Array:
-    """Return a function of arrays that broadcast; raise ValueError that has their shapes if they do not."""
-    try:
-        return function(*arrays)
-    except ValueError:
-        *first, last = (str(tuple(x.shape)) for x in arrays)
-        raise ValueError(f"{op}: shapes {', '.join(first)} and {last} do not broadcast") from None
-
-
 def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     """Sum grad over the axes that broadcasting added or stretched, to the given shape."""
     if grad.shape == shape:
@@ -134,18 +103,8 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 
 
-def masked(chosen: Array, g: Array) -> Array:
-    """Return g where chosen, else 0, also where g is infinite."""
-    return namespace(g).where(chosen, g, g.dtype.type(0))
-
-
 def one_axis(op: str, axis: Any, ndim: int) -> int:
-    """Return an axis of an array of `ndim` axes, counted from 0.
-
-    Raises:
-        TypeError: axis is not an integer.
-        AxisError: axis is out of range; a ValueError and an IndexError.
-    """
+    """Return an axis of an array of `ndim` axes, counted from 0."""
     try:
         found = operator.index(axis)
     except TypeError:
@@ -156,12 +115,7 @@ def one_axis(op: str, axis: Any, ndim: int) -> int:
 
 
 def all_axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    """Return the axes that `axis` names, counted from 0: all for None, else one or several.
-
-    Raises:
-        TypeError: an axis is not an integer.
-        ValueError: an axis is out of range or named twice.
-    """
+    """Return the axes that `axis` names, counted from 0: all for None, else one or several."""
     if axis is None:
         return tuple(range(ndim))
     named = axis if isinstance(axis, (tuple, list)) else (axis,)

@@ -123,10 +123,3 @@ CONSTANT: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "any": (lambda xp, a: xp.any(a > 1, axis=0), ((3, 4),)),
     "all": (lambda xp, a: xp.all(a > -1, axis=(0, -1), keepdims=True), ((3, 4),)),
 }
-
-# Linear in all their arrays together, without a constant.
-LINEAR = (
-    *("add", "subtract", "negative", "where", "sum", "sum, axes", "mean", "cumsum", "cumsum, axis", "astype"),
-    *("reshape", "ravel", "transpose", "transpose, axes", "swapaxes", "moveaxis", "squeeze", "squeeze, axis"),
-    *("expand_dims", "concatenate", "concatenate, flat", "stack", "copy", "einsum, one operand"),
-)

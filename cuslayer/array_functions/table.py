@@ -1,0 +1,145 @@
+"""The table of NumPy's functions. A row is a function of arrays that returns its result and its pullback.
+
+From a row come the public function on tensors, what ``np.NAME(tensor)`` calls, and methods and operators of Tensor::
+
+    @function(np.exp, methods="exp", saves="result")
+    def exp(x):
+        out = namespace(x).exp(numeric(x))
+        return out, lambda g: g * out
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import numpy as np
+
+from cuslayer.backend import Array
+from cuslayer.operations.array_like import IMPLEMENTATIONS
+from cuslayer.operations.base import Pullback, number_like
+from cuslayer.operations.base import saves as mark
+from cuslayer.tape import Tensor, apply, as_tensor
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+# The result of a row, and its pullback or None where no gradient passes.
+Row: TypeAlias = "tuple[Array, Pullback | None]"
+
+_OPERANDS = (Tensor, int, float, complex, np.generic, np.ndarray, list, tuple)
+
+
+def implements(*functions: Any, methods: str = "") -> Callable[[F], F]:
+    """Make a function on tensors the implementation of functions of NumPy, and methods of Tensor by these names."""
+
+    def register(implementation: F) -> F:
+        IMPLEMENTATIONS.update(dict.fromkeys(functions, implementation))
+        for name in methods.split():
+            setattr(Tensor, name, implementation)
+        return implementation
+
+    return register
+
+
+def function(
+    *functions: Any, methods: str = "", arrays: int = 1, saves: str | None = None
+) -> Callable[[Callable[P, Row]], Callable[P, Tensor]]:
+    """Make a row, whose first arguments are arrays, a function on tensors.
+
+    Args:
+        functions: the functions of NumPy that it implements.
+        methods: its names as a method of Tensor.
+        arrays: how many arrays it has; 0 if its first argument is a sequence of arrays.
+        saves: which arrays its pullback reads; see `cuslayer.operations.base.saves`.
+    """
+
+    def add(row: Callable[P, Row]) -> Callable[P, Tensor]:
+        signature = inspect.signature(row)
+        names = list(signature.parameters)[: arrays or 1]
+        operation = mark(saves)(row if arrays else _of_sequence(row))
+
+        @wraps(row)
+        def on_tensors(*given: Any, **options: Any) -> Tensor:
+            if len(given) != len(names):
+                given, options = _bound(row.__name__, signature, names, given, options)
+            return apply(operation, *(given if arrays else _each(row.__name__, given[0])), **options)
+
+        return implements(*functions, methods=methods)(on_tensors)
+
+    return add
+
+
+def binary(
+    *functions: Any, operators: str = "", commutes: bool = False, methods: str = "", saves: str | None = None
+) -> Callable[[Callable[[Any, Any], Row]], Callable[[Any, Any], Tensor]]:
+    """Make a row of two operands, which broadcast, a function on tensors. A plain number widens no type.
+
+    Args:
+        functions: the functions of NumPy that it implements.
+        operators: the names of the operator's method and of the reflected one, if there is one.
+        commutes: whether the reflected operator need not exchange the operands.
+        methods: its names as a method of Tensor.
+        saves: which arrays its pullback reads; see `cuslayer.operations.base.saves`.
+    """
+
+    def add(row: Callable[[Any, Any], Row]) -> Callable[[Any, Any], Tensor]:
+        mark(saves)(row)
+
+        @wraps(row)
+        def on_tensors(x1: Any, x2: Any) -> Tensor:
+            return apply(row, *operands(x1, x2))
+
+        def operate(self: Tensor, other: Any) -> Any:
+            return apply(row, self, _operand(other, self)) if _is_operand(other) else NotImplemented
+
+        def operate_reflected(self: Tensor, other: Any) -> Any:
+            return apply(row, _operand(other, self), self) if _is_operand(other) else NotImplemented
+
+        for name, method in zip(operators.split(), (operate, operate if commutes else operate_reflected), strict=False):
+            setattr(Tensor, name, method)
+        return implements(*functions, methods=methods)(on_tensors)
+
+    return add
+
+
+def operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return two operands, of which at least one is a tensor; a plain number does not widen the other."""
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a, b = (a, as_tensor(b)) if isinstance(a, (int, float)) else (as_tensor(a), b)
+    return (a, number_like(b, a)) if isinstance(a, Tensor) else (number_like(a, b), b)
+
+
+def _is_operand(x: Any) -> bool:
+    return isinstance(x, _OPERANDS) or hasattr(x, "__array__")
+
+
+def _operand(x: Any, other: Tensor) -> Any:
+    return x if isinstance(x, Tensor) else number_like(x, other)
+
+
+def _bound(name: str, signature: inspect.Signature, names: list[str], given: Any, options: Any) -> tuple[Any, Any]:
+    """Return the arguments with these names, which are arrays, and the others by name."""
+    try:
+        arguments = signature.bind(*given, **options).arguments
+    except TypeError as problem:
+        raise TypeError(f"{name}: {problem}") from None
+    return tuple(arguments.pop(array) for array in names), arguments
+
+
+def _of_sequence(row: Callable[..., Row]) -> Callable[..., Row]:
+    """Return a row of a sequence of arrays as one of several arrays."""
+
+    @wraps(row)
+    def operation(*arrays: Array, **options: Any) -> Row:
+        return row(arrays, **options)
+
+    return operation
+
+
+def _each(op: str, arrays: Any) -> list[Any]:
+    try:
+        return list(arrays)
+    except TypeError:
+        raise TypeError(f"{op}: arrays must be a sequence of arrays, got {type(arrays).__name__}") from None

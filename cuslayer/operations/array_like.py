@@ -1,0 +1,318 @@
+"""What makes a Tensor an array to Python and to other libraries: numbers, text, NumPy's functions, DLPack.
+
+A function of NumPy in `IMPLEMENTATIONS` returns what cuslayer's function of that name returns. Any other runs on the
+arrays and returns NumPy's result, unless a gradient would be lost: then it raises TypeError. See NumPy's NEP 13 and 18.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.operations.base import Axis
+
+TensorT = TypeVar("TensorT", bound="ArrayLike[Any]")
+
+# Functions of NumPy, and ours; `cuslayer.array_functions.table` fills it.
+IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}
+_signature = cache(inspect.signature)
+
+# Functions whose results are integers, booleans, shapes, types or text: there is no gradient that could be lost.
+_WITHOUT_GRADIENT = frozenset(
+    getattr(np, name)
+    for name in (
+        *("allclose", "argsort", "argwhere", "array2string", "array_equal", "array_equiv", "array_repr", "array_str"),
+        *("can_cast", "count_nonzero", "empty_like", "flatnonzero", "full_like", "isclose", "iscomplexobj", "isfinite"),
+        *("isin", "isinf", "isnan", "isrealobj", "may_share_memory", "ndim", "nonzero", "ones_like", "result_type"),
+        *("searchsorted", "shape", "shares_memory", "signbit", "size", "zeros_like"),
+        "where",  # of one argument, the indices of what is not 0
+    )
+)
+_INSTEAD = {
+    "np.add.accumulate": "np.cumsum",
+    "np.add.reduce": "np.sum",
+    "np.block": "np.concatenate",
+    "np.dstack": "np.stack",
+    "np.hstack": "np.concatenate",
+    "np.inner": "np.tensordot or np.einsum",
+    "np.linalg.norm": "(x * x).sum() ** 0.5",
+    "np.maximum.reduce": "np.max",
+    "np.minimum.reduce": "np.min",
+    "np.outer": "np.einsum",
+    "np.vstack": "np.concatenate",
+}
+
+
+class _OnTheClass:
+    """A method that only the class has, where NumPy looks for it.
+
+    On an instance it is None: that is where arrays of CuPy look, and it makes them leave ``array + x`` to the tensor.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self._method if instance is None else None
+
+
+class ArrayLike(Generic[TensorT]):
+    """Base class of Tensor, which is TensorT: shape and type of `data`, conversions, NumPy's protocols, methods."""
+
+    __slots__ = ()
+    data: Array
+    # data as it is stored: the array itself, or on a GPU spikes as they are packed.
+    stored: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of data."""
+        return tuple(self.stored.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of data."""
+        return self.stored.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements of data."""
+        return int(self.stored.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of data: float32, float64 or bool."""
+        return self.stored.dtype
+
+    def numpy(self) -> Array:
+        """Return data as a NumPy array, copied only from a GPU."""
+        return to_numpy(self.data)
+
+    def tolist(self) -> Any:
+        """Return data as nested lists of Python numbers or booleans."""
+        return self.data.tolist()
+
+    def item(self) -> float:
+        """Return the only element of data as a number."""
+        return float(self._element("item"))
+
+    def _element(self, op: str) -> Any:
+        """Return the only element, as a Python number or boolean."""
+        if self.stored.size != 1:
+            raise ValueError(f"{op}: a Tensor must have one element, got shape {self.shape}")
+        return self.data.item()
+
+    def _needs_gradient(self) -> bool:
+        """Return whether an operation on this tensor builds a graph."""
+        raise TypeError(f"{type(self).__name__}: a tensor must define _needs_gradient")
+
+    def _check_export(self, op: str, more: str = "") -> None:
+        """Raise TypeError where a conversion to an array would lose a gradient."""
+        if self._needs_gradient():
+            raise TypeError(
+                f"{op}: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy(){more}"
+            )
+
+    def __float__(self) -> float:
+        return float(self._element("float"))
+
+    def __int__(self) -> int:
+        return int(self._element("int"))
+
+    def __bool__(self) -> bool:
+        if self.stored.size != 1:
+            raise ValueError(f"bool: a Tensor of shape {self.shape} is not one truth value; use .any() or .all()")
+        return bool(self.data.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self._element("format")), spec) if spec else repr(self)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self._element("round")), digits)
+
+    def __len__(self) -> int:
+        if not self.stored.ndim:
+            raise TypeError("len: a Tensor of shape () has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        numbers = np.array2string(self.numpy(), threshold=20, edgeitems=3 if self.ndim < 3 else 1, prefix="Tensor(")
+        return f"Tensor({numbers})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return data as a NumPy array; see `numpy.asarray`."""
+        self._check_export("np.asarray", "; of a list of Tensors, np.stack makes one")
+        array = self.numpy()
+        converted = array if dtype is None else array.astype(dtype, copy=False)
+        if copy is False and converted is not self.data:
+            reason = "data lies on the GPU" if array is not self.data else f"data is {array.dtype}"
+            raise ValueError(f"np.asarray: copy must not be False, {reason}")
+        return converted.copy() if copy and converted is self.data else converted
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return data as a DLPack capsule, without a copy."""
+        self._check_export("dlpack")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the type and the number of the device of data, in DLPack's numbers."""
+        kind, number = self.data.__dlpack_device__()
+        return int(kind), int(number)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The address of data on the GPU, for Numba, PyTorch and others."""
+        # AttributeError, so that libraries see a tensor without the attribute and leave it to the tensor's operators.
+        if namespace(self.data) is np:
+            raise AttributeError("Tensor: __cuda_array_interface__ exists on a GPU only; data is on the CPU")
+        if self._needs_gradient():
+            raise AttributeError("Tensor: __cuda_array_interface__ would lose the gradient; use x.detach() or x.data")
+        interface: dict[str, Any] = self.data.__cuda_array_interface__  # type: ignore[attr-defined]
+        return interface
+
+    @_OnTheClass
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        name = f"{_name(ufunc)}.{method}" if method != "__call__" else _name(ufunc)
+        if method != "__call__":
+            raise TypeError(f"{name}: not supported for Tensors; use {_INSTEAD.get(name, 'x.numpy()')}")
+        for option in options:
+            hint = f"; write array = {name}(array, x), or use x.numpy()" if option == "out" else ""
+            raise TypeError(f"{name}: {option}= is not supported for Tensors{hint}")
+        if ufunc in IMPLEMENTATIONS:
+            return IMPLEMENTATIONS[ufunc](*inputs)
+        return _on_arrays(ufunc, name, inputs, {})
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        name = _name(function)
+        if function not in IMPLEMENTATIONS or (function is np.where and len(arguments) == 1):
+            return _on_arrays(function, name, arguments, options)
+        implementation = IMPLEMENTATIONS[function]
+        given = {key: value for key, value in options.items() if key not in ("out", "dtype") or value is not None}
+        _check_arguments(name, _signature(implementation), arguments, given)
+        return implementation(*arguments, **given)
+
+    def __contains__(self, value: Any) -> bool:
+        found = self == value
+        return isinstance(found, ArrayLike) and bool(found.data.any())
+
+    def __iter__(self) -> Iterator[TensorT]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def T(self) -> TensorT:
+        """The tensor with its axes reversed."""
+        return self.transpose()
+
+    # Parameters are keys of dictionaries.
+    __hash__ = object.__hash__
+
+    # The operators and methods that `cuslayer.array_functions` makes of its table.
+    if TYPE_CHECKING:
+
+        def __add__(self, other: Any) -> TensorT: ...
+        def __radd__(self, other: Any) -> TensorT: ...
+        def __sub__(self, other: Any) -> TensorT: ...
+        def __rsub__(self, other: Any) -> TensorT: ...
+        def __mul__(self, other: Any) -> TensorT: ...
+        def __rmul__(self, other: Any) -> TensorT: ...
+        def __truediv__(self, other: Any) -> TensorT: ...
+        def __rtruediv__(self, other: Any) -> TensorT: ...
+        def __pow__(self, other: Any) -> TensorT: ...
+        def __rpow__(self, other: Any) -> TensorT: ...
+        def __matmul__(self, other: Any) -> TensorT: ...
+        def __rmatmul__(self, other: Any) -> TensorT: ...
+        def __and__(self, other: Any) -> TensorT: ...
+        def __or__(self, other: Any) -> TensorT: ...
+        def __xor__(self, other: Any) -> TensorT: ...
+        def __rand__(self, other: Any) -> TensorT: ...
+        def __ror__(self, other: Any) -> TensorT: ...
+        def __rxor__(self, other: Any) -> TensorT: ...
+        def __eq__(self, other: Any) -> TensorT: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> TensorT: ...  # type: ignore[override]
+        def __lt__(self, other: Any) -> TensorT: ...
+        def __le__(self, other: Any) -> TensorT: ...
+        def __gt__(self, other: Any) -> TensorT: ...
+        def __ge__(self, other: Any) -> TensorT: ...
+        def __neg__(self) -> TensorT: ...
+        def __pos__(self) -> TensorT: ...
+        def __abs__(self) -> TensorT: ...
+        def __invert__(self) -> TensorT: ...
+        def __getitem__(self, index: Any) -> TensorT: ...
+        def exp(self) -> TensorT: ...
+        def log(self) -> TensorT: ...
+        def sqrt(self) -> TensorT: ...
+        def tanh(self) -> TensorT: ...
+        def abs(self) -> TensorT: ...
+        def clip(self, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> TensorT: ...
+        def astype(self, dtype: Any) -> TensorT: ...
+        def copy(self) -> TensorT: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> TensorT: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> TensorT: ...
+        def var(self, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> TensorT: ...
+        def std(self, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> TensorT: ...
+        def max(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT: ...
+        def min(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT: ...
+        def any(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT: ...
+        def all(self, axis: Axis = None, *, keepdims: bool = False) -> TensorT: ...
+        def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array: ...
+        def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array: ...
+        def cumsum(self, axis: int | None = None) -> TensorT: ...
+        def dot(self, other: Any) -> TensorT: ...
+        def reshape(self, *shape: Any) -> TensorT: ...
+        def ravel(self) -> TensorT: ...
+        def flatten(self) -> TensorT: ...
+        def transpose(self, *axes: Any) -> TensorT: ...
+        def swapaxes(self, axis1: int, axis2: int) -> TensorT: ...
+        def squeeze(self, axis: Axis = None) -> TensorT: ...
+
+
+def _check_arguments(name: str, signature: inspect.Signature, arguments: Any, options: Any) -> None:
+    """Raise TypeError where a function of NumPy was called with an argument that its implementation lacks."""
+    for option in options.keys() - signature.parameters.keys():
+        raise TypeError(f"{name}: {option}= is not supported for Tensors")
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as problem:
+        allowed = ", ".join(signature.parameters)
+        raise TypeError(f"{name}: {problem}; for Tensors its arguments are {allowed}") from None
+
+
+def _name(function: Any) -> str:
+    """Return the name of a function of NumPy, such as np.linalg.norm."""
+    name = str(function.__name__)
+    if getattr(np, name, None) is function:
+        return f"np.{name}"
+    return f"{function.__module__}.{name}".replace("numpy.", "np.", 1) if hasattr(function, "__module__") else name
+
+
+def _on_arrays(function: Any, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Return NumPy's result for the arrays of tensors; raise TypeError where it would lose a gradient."""
+    if function not in _WITHOUT_GRADIENT and any(x._needs_gradient() for x in _tensors((arguments, options))):
+        instead = _INSTEAD.get(name, "a function of cuslayer.functions")
+        raise TypeError(f"{name}: no gradient for Tensors; use {instead}, or x.detach() for the numbers alone")
+    return function(*_arrays(arguments), **_arrays(options))
+
+
+def _tensors(value: Any) -> Iterable[ArrayLike[Any]]:
+    """Yield each tensor in nested lists, tuples and dictionaries."""
+    if isinstance(value, ArrayLike):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _arrays(value: Any) -> Any:
+    """Return nested lists, tuples and dictionaries with NumPy arrays in place of tensors and arrays on a GPU."""
+    if isinstance(value, ArrayLike):
+        return value.numpy()
+    if type(value) in (list, tuple):
+        return type(value)(map(_arrays, value))
+    if type(value) is dict:
+        return {key: _arrays(part) for key, part in value.items()}
+    return value if namespace(value) is np else to_numpy(value)
