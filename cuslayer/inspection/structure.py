@@ -1,308 +1,55 @@
-"""The structure of a network: layers with their neurons, their names and output shapes, and noted firing rates."""
+"""Names of walk.py under their old place, until nothing imports them from here."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from cuslayer.inspection.walk import (
+    Unit,
+    check_network,
+    check_neurons,
+    dt_at,
+    find_unit,
+    is_path,
+    note_rates,
+    output_shapes,
+    rates_of,
+    units,
+)
+from cuslayer.network.modes import copied, ends_in_read_out, eval_mode
+from cuslayer.neurons.base import Neuron, OnePass
 
-import numpy as np
-
-from cuslayer import check
-from cuslayer.backend import preserved_generator
-from cuslayer.layers import Affine, Layer, TemporalFilter
-from cuslayer.layers.base import Shape
-from cuslayer.layers.recurrent import RecurrentStates
-from cuslayer.network.container import Container, graph_of
-from cuslayer.network.graph import INPUT, Address, Node, as_address
-from cuslayer.network.network import Sequential
-from cuslayer.network.shapes import shape_after
-from cuslayer.neurons.base import Neuron, OnePass, as_neuron, is_neuron
-from cuslayer.neurons.dynamics import States
-from cuslayer.tape import Tensor
-
-
-class Unit(NamedTuple):
-    """A layer and the neurons after it, or one of the two alone.
-
-    Attributes:
-        layer: the node of the layer, of a join of branches, or of a function; None if there is none.
-        neurons: the node of the neurons; None if there are none.
-    """
-
-    layer: Node | None
-    neurons: Node | None
-
-    @property
-    def last(self) -> Node:
-        """The node of its last stage."""
-        return self.layer if self.neurons is None else self.neurons  # type: ignore[return-value]
-
-    @property
-    def address(self) -> Address:
-        """The address of its last stage."""
-        return self.last.address
-
-
-def units(net: Any) -> list[Unit]:
-    """Return the units of a network, also those in branches and nested networks, in the order in which they run."""
-    graph = graph_of(net)
-    uses, found = graph.uses(), dict[int, Unit]()
-    for node in graph.nodes:
-        if not is_neuron(node.stage):
-            found[node.number] = Unit(node, None)
-            continue
-        before = found.get(node.inputs[0])
-        of_layer = before is not None and before.neurons is None and isinstance(before.last.stage, Layer)
-        if of_layer and uses[node.inputs[0]] == 1:
-            found[node.number] = Unit(found.pop(node.inputs[0]).layer, node)
-        else:
-            found[node.number] = Unit(None, node)
-    return list(found.values())
-
-
-_VISIBLE = "build it of Sequential and Parallel, or as a subclass of Sequential"
-
-
-def check_network(op: str, net: Any) -> None:
-    """Raise TypeError unless net is a network."""
-    if not isinstance(net, Sequential):
-        hint = ""
-        if isinstance(net, Container):
-            hint = f"; write Sequential({type(net).__name__}(...))"
-        elif isinstance(net, Layer):
-            hint = f"; {_VISIBLE}"
-        raise TypeError(f"{op}: net must be a Network or Sequential, got {type(net).__name__}{hint}")
-
-
-def check_neurons(op: str, net: Any) -> None:
-    """Raise TypeError unless a network has neurons in its graph."""
-    nodes = graph_of(net).nodes
-    if any(is_neuron(node.stage) for node in nodes):
-        return
-    holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
-    which = f"layer {holding[0]} ({type(holding[0].stage).__name__})" if holding else ""
-    raise TypeError(f"{op}: net has no neurons{which and f': those within {which} are not seen; {_VISIBLE}'}")
-
-
-def _holds(layer: Layer) -> bool:
-    """Return whether a layer, or one within it, has neurons among its attributes."""
-    # A filter has a neuron for its response alone.
-    layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
-    return any(is_neuron(value) for each in layers for value in _values(vars(each)))
-
-
-def _values(held: Any) -> Iterator[Any]:
-    for value in held.values() if isinstance(held, dict) else held:
-        if isinstance(value, (list, tuple, dict)):
-            yield from _values(value)
-        else:
-            yield value
-
-
-def find_unit(op: str, net: Any, layer: Any) -> Unit:
-    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object itself.
-
-    A nested network stands for its last stage, and parallel branches for their join.
-
-    Raises:
-        IndexError: the position is out of range.
-        ValueError: the layer is not in the network, or is at several positions.
-    """
-    number = _number_of(op, net, layer)
-    return next(unit for unit in units(net) if number in (node.number for node in unit if node is not None))
-
-
-def _number_of(op: str, net: Any, layer: Any) -> int:
-    """Return the number of the node that a layer stands for."""
-    graph = graph_of(net)
-    # By path, so that a join, which has the path of its branches, is counted once.
-    places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
-    for part in graph.parts:
-        places.setdefault(part.path, (part.output, []))[1].append(part.container)
-    path = _path(op, net, layer)
-    if path is None:
-        found = [at for at, (_, stages) in places.items() if any(stage is layer for stage in stages)]
-    else:
-        found = [path] if path in places else []
-    if not found:
-        raise ValueError(f"{op}: layer {check.one_line(layer)} is none of the network's{_listed(net)}")
-    if len(found) > 1:
-        positions = ", ".join(str(as_address(at)) for at in found)
-        raise ValueError(f"{op}: layer {type(layer).__name__} stands at {positions}: name a position")
-    number = places[found[0]][0]
-    if number == INPUT:
-        raise ValueError(f"{op}: layer {as_address(found[0])} is empty: it passes the network's input on")
-    return number
-
-
-def _listed(inside: Any) -> str:
-    """Return the stages of a network with their positions, for messages; none of anything else."""
-    if not isinstance(inside, Container) or not len(inside):
-        return ""
-    named = ", ".join(f"{position} {_described(stage)}" for position, stage in enumerate(inside))
-    return f"; its layers are {named if len(named) <= _MOST else named[: named.rindex(', ', 0, _MOST)] + ', ...'}"
-
-
-def _described(stage: Any) -> str:
-    """Return a layer without neurons as its repr, anything else as the name of its class."""
-    if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
-        return check.one_line(stage, 60)
-    return getattr(stage, "__name__", type(stage).__name__)
-
-
-_POSITION = (int, np.integer)
-# The longest list of layers in a message.
-_MOST = 300
-
-
-def _path(op: str, net: Any, layer: Any) -> tuple[int, ...] | None:
-    """Return an address as a path without negative positions; None for anything else."""
-    positions = layer if isinstance(layer, tuple) else (layer,)
-    if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
-        return None
-    path, inside = list[int](), net
-    for at in positions:
-        size = len(inside) if isinstance(inside, Container) else 0
-        if not -size <= at < size:
-            nested = f" in layer {as_address(tuple(path))}" if path else ""
-            raise IndexError(f"{op}: layer{nested} must be under {size}, got {at}{_listed(inside)}")
-        path.append(int(at) % size)
-        inside = inside[path[-1]]
-    return tuple(path)
-
-
-def is_path(net: Any, value: Any) -> bool:
-    """Return whether a value is the address of a layer in a nested network: a tuple that begins with its position."""
-    positions = isinstance(value, tuple) and len(value) > 1 and all(isinstance(at, _POSITION) for at in value)
-    return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
+__all__ = [
+    "Unit",
+    "check_network",
+    "check_neurons",
+    "copied",
+    "dt_at",
+    "ends_in_read_out",
+    "eval_mode",
+    "find_unit",
+    "is_path",
+    "layer_name",
+    "neurons_of",
+    "note_rates",
+    "one_pass_of",
+    "output_shapes",
+    "rates_of",
+    "units",
+]
 
 
 def layer_name(unit: Unit) -> str:
-    """Return the name of a unit in messages and tables: ``layer 1 (Dense(4, 3), SRM)``."""
-    layer = "" if unit.layer is None else check.one_line(unit.layer.stage)
-    neurons = "" if unit.neurons is None else type(unit.neurons.stage).__name__
-    return f"layer {unit.last} ({', '.join(filter(None, (layer, neurons)))})"
-
-
-def ends_in_read_out(net: Any) -> bool:
-    """Return whether the output of a network is that of a read-out, numbers and not spikes."""
-    graph = graph_of(net)
-    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, Affine)
+    """Return the name of a unit in messages and tables."""
+    return unit.name
 
 
 def neurons_of(unit: Unit) -> Neuron | None:
     """Return the neurons of a unit as a `Neuron`; None if it has none."""
-    return None if unit.neurons is None else as_neuron("network", unit.neurons.stage)
+    return unit.model
 
 
 def one_pass_of(op: str, unit: Unit) -> tuple[Neuron, OnePass]:
     """Return the SRM neurons of a unit and their `OnePass`; raise TypeError if it has none."""
-    neurons = neurons_of(unit)
+    neurons = unit.model
     if neurons is None or neurons.one_pass is None:
-        raise TypeError(f"{op}: {layer_name(unit)} has no SRM neurons")
+        raise TypeError(f"{op}: {unit.name} has no SRM neurons")
     return neurons, neurons.one_pass
-
-
-def dt_at(net: Any, number: int) -> float:
-    """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
-    stages = [node.stage for node in graph_of(net).nodes]
-    around = (*stages[number:], *reversed(stages[:number]))
-    return float(next((as_neuron("network", stage).dt for stage in around if is_neuron(stage)), 1.0))
-
-
-@contextmanager
-def eval_mode(net: Any) -> Iterator[None]:
-    """Look at a network within the block: layers are in evaluation mode, and no tensor of it requires a gradient.
-
-    After the block the network is as before, also the states of stateful neurons, and so is the random generator.
-    """
-    layers = net.layers_within()
-    training = [layer.training for layer in layers]
-    own = [child for layer in layers for _, child in layer.children() if isinstance(child, Tensor)]
-    required = [(p, p.requires_grad) for p in {id(p): p for p in (*net.parameters(), *own)}.values()]
-    held = [(states, copy.deepcopy(vars(states))) for states in _states(net)]
-    try:
-        for layer in layers:
-            layer.training = False
-        for p, _ in required:
-            p.requires_grad = False
-        with preserved_generator():
-            yield
-    finally:
-        for layer, was in zip(layers, training, strict=True):
-            layer.training = was
-        for p, requires in required:
-            p.requires_grad = requires
-        for states, before in held:
-            vars(states).update(before)
-
-
-def _states(net: Any) -> list[Any]:
-    """Return the states that neurons keep between calls, each once; neurons within layers have them, too."""
-    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
-    held = [value for stage in stages for value in _values(getattr(stage, "__dict__", {}))]
-    values = [*held, *(value for neuron in held if is_neuron(neuron) for value in _values(vars(neuron)))]
-    return list({id(each): each for each in values if isinstance(each, (States, RecurrentStates))}.values())
-
-
-@contextmanager
-def copied(op: str, net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
-    """Give a copy of a network, and of an optimizer, that can be changed; nothing of it reaches the network.
-
-    The random generator is as before after the block.
-
-    Raises:
-        TypeError: something in them cannot be copied.
-    """
-    try:
-        found = copy.deepcopy((net, *others))
-    except MemoryError:
-        raise
-    except Exception as problem:
-        raise TypeError(f"{op}: net must be one that copy.deepcopy copies, which said: {problem}") from None
-    with preserved_generator():
-        yield found
-
-
-def output_shapes(net: Any) -> list[Shape | None]:
-    """Return the output shape (without T and N) of each stage in the order in which they run; None if it is unknown.
-
-    A `Network` knows its input shape. In any other network, shapes are known from the first layer on whose output shape
-    does not depend on its input, such as a dense layer.
-
-    >>> from cuslayer.network import Network
-    >>> from cuslayer.neurons import SRM
-    >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
-    [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
-    """
-    shapes: dict[int, Shape | None] = {INPUT: getattr(net, "input_shape", None)}
-    for node in graph_of(net).nodes:
-        given = [shapes[number] for number in node.inputs]
-        try:
-            shapes[node.number] = shape_after(node.stage, given)
-        except ValueError:  # shapes that do not match: an error of the call, not of this table
-            shapes[node.number] = shape_after(node.stage, [None for _ in given])
-    del shapes[INPUT]
-    return list(shapes.values())
-
-
-_rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
-
-
-def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
-    """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before.
-
-    >>> from cuslayer.network import Sequential
-    >>> net = Sequential()
-    >>> note_rates(net, {1: 12.5}); rates_of(net)
-    {1: 12.5}
-    """
-    _rates[net] = dict(rates)
-
-
-def rates_of(net: Any) -> dict[Address, float]:
-    """Return the noted firing rates in Hz by address; empty if none are noted."""
-    return dict(_rates.get(net, {}))
