@@ -9,10 +9,8 @@ from cuslayer.inspection.energy.compute import ops
 from cuslayer.inspection.energy.result import LayerOperations, Operations
 from cuslayer.inspection.explain.compute import explain
 from cuslayer.inspection.explain.result import Explanation, Trace
-from cuslayer.inspection.health.advice import Advice
 from cuslayer.inspection.health.compute import health
-from cuslayer.inspection.health.layer import LayerHealth
-from cuslayer.inspection.health.result import NetworkHealth
+from cuslayer.inspection.health.result import Advice, LayerHealth, NetworkHealth
 from cuslayer.inspection.notebook.html import show_in_notebooks
 from cuslayer.inspection.reassign import Reassignment, reassignment
 from cuslayer.inspection.record.labelled import Labelled

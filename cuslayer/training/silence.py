@@ -6,7 +6,7 @@ from typing import Any
 
 from cuslayer import check, kernels
 from cuslayer.backend import to_numpy
-from cuslayer.inspection.health.hints import SILENT_INPUT
+from cuslayer.inspection.health.compute import SILENT_INPUT
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.network.input import as_input
 
