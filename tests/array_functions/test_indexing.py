@@ -10,13 +10,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-<<<<<<< HEAD
-from cuslayer.operations.indexing import add_at
-from tools.fake_cupy import in_use
-=======
 from cuslayer.array_functions.shapes import add_at
-from tests.support.fake_cupy import in_use
->>>>>>> h-arrays
+from tools.fake_cupy import in_use
 
 MASK = np.random.default_rng(0).random(5) < 0.5
 MASK[:2] = True
