@@ -92,8 +92,7 @@ MODULES = (
 # what a block has with an H100's shared memory.
 OF_THE_HOST = (
     *("test_synapse_input_packs_spikes_only", "test_with_neurons_fills_what_is_missing"),
-    *("test_conditions_of_one_pass", "test_an_array_that_does_not_fit_is_refused_by_its_name"),
-    *("test_what_a_block_has_by_its_shared_memory", "test_many_warps_for_large_weights"),
+    "test_an_array_that_does_not_fit_is_refused_by_its_name",
 )
 # Modules of functions that launch kernels.
 LAUNCHERS = re.compile(r"cuslayer\.kernels\.\w+\.(gpu\w*|tap_sums)")

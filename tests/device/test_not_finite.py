@@ -111,18 +111,6 @@ def test_a_loss_that_is_not_finite() -> None:
         fresh.test(loader())
 
 
-def test_a_check_within_the_epoch() -> None:
-    t = trainer(graph=True)
-    weight = t.net[2].weight.data
-
-    def spoil() -> None:
-        weight[0, 0] = -math.inf
-        t.check_finite()
-
-    with pytest.raises(NotFiniteError, match=r"^train: epoch 1, batch 2: 2\.weight .* is not finite \(-inf\)"):
-        t.train(Changing(loader(), 3, spoil))
-
-
 def test_frozen_parameters_and_checkpoints_keep_the_numbers_of_steps() -> None:
     """Other weights in the table of the kernels, and a state with other steps."""
     t = trainer(cs.SGD, graph=True)

@@ -16,12 +16,10 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer import backend, functions, kernels
+from cuslayer import backend, functions
 from cuslayer.data import Digits, Loader
-from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.training import Config, Trainer, train
-from tests.support.device_bridge import Bridge, bridged, watched
 from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
 from tools.fake_cupy import FUNCTIONS, METADATA, METHODS, DeviceArray, begin_capture, end_capture, strict
 
@@ -256,14 +254,6 @@ def test_a_resumed_run_is_the_run_that_never_stopped(ascending: None, error: str
     assert sorted(p.name for p in out.iterdir()) == FILES
 
 
-def test_a_number_has_no_axis() -> None:
-    number = cs.Tensor(2.0, requires_grad=True)
-    assert number.shape == (number * 3.0).shape == (cs.Tensor(np.ones(3)).sum() * 2.0).shape == ()
-    (number * 3.0).backward(2.0)
-    assert number.grad.shape == ()
-    assert float(number.grad) == 6.0
-
-
 def test_labels_and_answers_may_be_on_the_device() -> None:
     x = spikes(30, 4, 3)
     labels = backend.to_device(np.array([0, 2, 1, 2]))
@@ -273,25 +263,6 @@ def test_labels_and_answers_may_be_on_the_device() -> None:
     assert isinstance(answers, np.ndarray)
     assert answers.tolist() == x.sum(axis=0).argmax(axis=1).tolist()
     assert "Tensor(" in repr(cs.Tensor(x))
-
-
-def test_numpy_arrays_cross_the_bridge() -> None:
-    """What test_gpu.py sends through the device: there, back, and changed where a kernel changes it."""
-    bridge = Bridge()
-    x = normal(9, 3).astype(np.float32)
-    w, v = x.copy(), np.zeros_like(x)
-    with watched() as driver, bridged():
-        assert kernels.of(x).__class__ is Bridge
-        a = kernels.of(x).response.psp(x, SRM.filter)
-        bridge.optim.sgd(w, x, v, 0.5, 0.0, 0.0)
-        assert bridge.spikes.synapse_input(x) is x
-        assert driver.launches == ["psp", "sgd"]
-    assert kernels.of(x) is cpu
-    assert a.tobytes() == cpu.response.psp(x, SRM.filter).tobytes()
-    assert (w == x - 0.5 * x).all()
-    assert (v == x).all()
-    with watched() as driver:
-        assert driver.launches == []
 
 
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)

@@ -214,13 +214,3 @@ def test_what_users_override_is_called(make: Callable[..., Any]) -> None:
         make([p]).step()
         found.append(backend.to_numpy(p.data).tolist())
     assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("name", ["_numbers", "_constants"])
-def test_an_optimizer_of_ones_own_defines_its_numbers(name: str) -> None:
-    own = type("Own", (cs.SGD,), {})
-    setattr(own, name, getattr(cs.optim.Optimizer, name))
-    w = cs.Tensor([1.0], requires_grad=True)
-    w.grad = backend.to_device(np.ones(1, np.float32))
-    with pytest.raises(TypeError, match=rf"^Own: an optimizer with _update_all must define {name}$"):
-        own([w]).step()

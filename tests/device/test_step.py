@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import backend
-from cuslayer.training import Score, Tally, Trainer, progress
+from cuslayer.training import Score, Tally, Trainer
 from tests.device.test_operations import device as device
 from tools.fake_cupy import counted
 
@@ -88,45 +87,6 @@ def test_labels_are_sent_once_for_loss_and_score(form: str, device: None) -> Non
     again = trainer()
     again.graph = False
     assert scores == (again.train(batches(3)), again.test(batches(3)))
-
-
-@pytest.mark.parametrize(
-    "labels", [[0, 3, 1, 1], np.array([0.0, 1.0, 0.0, 1.0]), [0, 1], [0] * 20, None, np.ones((4, 3), int)]
-)
-def test_labels_that_are_refused_are_refused_in_the_words_of_the_loss(labels: Any, device: None) -> None:
-    t, (x, _) = trainer(), batches(1)[0]
-    with pytest.raises((TypeError, ValueError)) as expected:
-        t.loss(t.net(x), labels)
-    assert str(expected.value).startswith("SpikeCountLoss: label")
-    for run in (t.train, t.test):
-        with pytest.raises(expected.type) as found:
-            run([(x, labels)])
-        assert str(found.value) == str(expected.value)
-
-
-@ON_STAND_IN
-def test_the_bar_reads_when_it_is_drawn(device: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    made: list[Any] = []
-
-    class Bar(progress._Bar):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            made.append(self)
-            super().__init__(*arguments, **options | {"disable": False, "mininterval": 3600, "file": io.StringIO()})
-
-        def display(self, *arguments: Any, **options: Any) -> Any:
-            shown = super().display(*arguments, **options)
-            drawn.append(self.postfix)
-            return shown
-
-    monkeypatch.setattr(progress, "_Bar", Bar)
-    found: list[tuple[int, int]] = []
-    score = trainer().train(steps_of(found))
-    assert found == [(0, 0)] * 5
-    assert drawn[0] == ""
-    made[0].refresh()
-    assert drawn[-1].startswith(f"loss {score.loss:.4g}, accuracy {score.accuracy:.1%}, ")
-    assert drawn[-1].endswith(" samples/s")
 
 
 @pytest.mark.parametrize("target", ["labels", "one-hot", "trains"])

@@ -12,7 +12,6 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.conv import busy, weight_sums
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.host import products
-from cuslayer.kernels.host.memory import aligned
 from cuslayer.kernels.spikes.cpu import find_spikes
 
 pytestmark = pytest.mark.cpu_only
@@ -171,11 +170,3 @@ def test_weight_gradients_are_summed_in_order(window: Window, rate: float) -> No
                         expected[patch] += g[t, y, z]
     ours = weight_sums.weight_adjoint(found, g, window, 1, steps)
     assert ours.tobytes() == expected.tobytes()
-
-
-def test_small_arrays_begin_at_cache_lines() -> None:
-    for shape in ((), (0,), (3,), (5, 7), (1000, 3)):
-        for _ in range(4):
-            found = aligned(shape, np.float32)
-            assert found.shape == shape
-            assert found.ctypes.data % 64 == 0 or not found.size

@@ -13,7 +13,7 @@ from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused import conv_pool
-from cuslayer.kernels.fused.checkpoints import Checkpoints, chunk, saved_type
+from cuslayer.kernels.fused.checkpoints import Checkpoints, saved_type
 from cuslayer.neurons.potential import on_potential, recomputable
 
 pytestmark = pytest.mark.cpu_only
@@ -53,14 +53,6 @@ def test_gradients_of_computed_potentials_have_the_bits_of_saved_ones(steps: int
         assert steps < 3 or (found[0][1] != 0).any()
         for saved, computed in zip(*found, strict=True):
             assert saved.tobytes() == computed.tobytes()
-
-
-@pytest.mark.parametrize("steps", [1, CHUNK, CHUNK + 1, 5 * CHUNK - 1])
-def test_chunks_follow_each_other_to_the_last_step(steps: int) -> None:
-    chunks = [chunk(number, steps) for number in range(-(-steps // CHUNK))]
-    assert [first for first, _ in chunks] == [0, *(end for _, end in chunks[:-1])]
-    assert chunks[-1][1] == steps
-    assert all(end - first == CHUNK for first, end in chunks[1:])
 
 
 def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, observed: bool = False) -> list[bytes]:

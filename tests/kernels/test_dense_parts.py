@@ -49,20 +49,6 @@ def test_errors_in_parts_have_the_bits_of_all_at_once(monkeypatch, lines, inputs
             assert added == ends
 
 
-def test_the_parts_of_errors(monkeypatch):
-    """A part has the rows of some megabytes, or so many that each column has four spikes among them."""
-    added, lines, inputs = count_parts(monkeypatch), 3000, 50
-    g = np.ones((lines, 8), np.float32)
-    monkeypatch.setattr(dense, "_WALKED_BYTES", 100 * 8 * 4)
-    for spikes, parts in ((lines * inputs, 30), (2 * inputs * 4, 0), (10 * inputs * 4, 10)):
-        x = np.zeros(lines * inputs, bool)
-        x[RNG.permutation(x.size)[:spikes]] = True
-        added.clear()
-        found = cpu.spikes.find_spikes(x.reshape(lines, inputs))
-        assert np.array_equal(dense.walk_back(found, g)[:, 0], x.reshape(lines, inputs).sum(axis=0))
-        assert len(added) == parts
-
-
 def adjoint_of(product, u, steps, srm):
     """Return the gradient of a product, and that of the same product as an array."""
     constants = srm.filter, srm.spiking, srm.gradient == "exact"
@@ -90,23 +76,6 @@ def test_a_gradient_that_is_a_product(monkeypatch, steps, samples, outputs, foll
             assert np.abs(one - other).max(initial=0) <= tolerance * max(1, np.abs(other).max(initial=0))
             found.add(one.tobytes())
         assert len(found) == 1
-
-
-def test_a_product_is_not_written(monkeypatch):
-    asked, materialize = [], Product.materialize
-    monkeypatch.setattr(Product, "materialize", lambda p: asked.append(p.weight.shape[1]) or materialize(p))
-    for following in (10, WIDEST, WIDEST + 1):
-        net = cs.Sequential(cs.Dense(20, 30), cs.SRM(), cs.Dense(30, following), cs.SRM())
-        net(RNG.random((50, 2, 20)) < 0.3).backward(np.ones((50, 2, following), np.float32))
-    assert asked == [WIDEST + 1]
-
-
-def test_a_product_in_another_type():
-    u = RNG.standard_normal((60, 5), np.float32) * 9
-    product = Product(RNG.standard_normal((60, 4)), RNG.standard_normal((5, 4)))
-    one, other = adjoint_of(product, u, 20, cs.SRM())
-    assert one.dtype == np.float32
-    assert one.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("first", ["34-12", "6x6x2-4c3"])

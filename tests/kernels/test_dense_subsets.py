@@ -101,13 +101,6 @@ def test_the_same_bits_on_any_number_of_threads(monkeypatch, rows, inputs, outpu
     assert len({with_threads(monkeypatch, threads, work) for threads in (1, 2, 3)}) == 1
 
 
-def test_a_row_of_the_result_does_not_depend_on_the_others():
-    x, w = RNG.random((2000, 60)) < 0.5, RNG.standard_normal((60, 40), np.float32)
-    whole = with_tables(x, w)
-    for rows in (slice(0, 1), slice(5, 900), slice(1990, 2000)):
-        assert (with_tables(x[rows], w) == whole[rows]).all()
-
-
 def test_the_choice_of_the_weight_gradient_at_its_boundary(monkeypatch):
     asked = []
     monkeypatch.setattr(subsets, "weight_adjoint", lambda x, columns, g: asked.append("weight"))
@@ -167,48 +160,6 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
     assert (net(x).data == whole).all()
 
 
-@pytest.mark.parametrize(
-    ("lines", "shape", "of_spike", "spike", "sums"),
-    [
-        # A word, a vector, a part, which is the work of one thread; two of each; matrices that are larger than caches.
-        (10, (36, 16), 0.8, 0.8 + 0.9, 2 * (10 * (2.5 + 5 + 36 * 0.2) + 480)),
-        (300, (37, 17), 7.0, 7.0 + 2 * 0.9, 300 * (4 * 2.5 + 2 * 5 + 27 + 72 * 0.2) + 2 * 4 * 480),
-        (1, (400_000, 2), 7.0, 7.0 + 0.95, 2 * (11_112 * (482.5 + 36 * 0.2) + 5 + 27)),
-        (1, (200_000, 16), 0.8, 0.8 + 1.35, 2 * (5556 * (482.5 + 36 * 0.2) + 5)),
-        (1, (200_000, 16), 7.0, 7.0 + 0.95, 2 * (5556 * (482.5 + 36 * 0.2) + 5)),
-        (1, (900_000, 16), 0.8, 0.8 + 1.75, 2 * (25_000 * (482.5 + 36 * 0.2) + 5)),
-    ],
-)
-def test_the_costs_of_both_ways(lines, shape, of_spike, spike, sums):
-    matrix = np.zeros(shape, np.float32)
-    limit = int((sums - 5 * lines) / spike)
-    assert not costs.pay(limit, lines, matrix, of_spike)
-    assert costs.pay(limit + 1, lines, matrix, of_spike)
-
-
-def test_what_is_kept_for_backward():
-    busy, silent = RNG.random((400, 100)) < 0.5, RNG.random((400, 100)) < 0.01
-    w, g = np.ones((100, 2), np.float32), np.ones((400, 2), np.float32)
-    for x, held in ((busy, "_words"), (silent, "_index")):
-        found = cpu.spikes.find_spikes(x)
-        for _ in range(2):
-            cpu.dense.forward(found, w)
-            cpu.dense.weight_adjoint(found, g)
-            assert [name for name in ("_words", "_index") if getattr(found, name) is not None] == [held]
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.02, 0.6, 1.0])
-def test_gradients(rate):
-    x, w = RNG.random((300, 2, 50)) < rate, RNG.standard_normal((50, 3))
-    assert cpu.dense.has_busy_rows(cpu.spikes.find_spikes(x.reshape(600, 50)), w) == (rate > 0.5)
-    assert cs.gradcheck(lambda w: functions.dense(x, w), w) < 1e-6
-    y = RNG.standard_normal((300, 2, 3))
-    t = cs.Tensor(w, requires_grad=True)
-    ax = functions.dense(x, t)
-    ax.backward(y)
-    assert np.vdot(ax.data, y) == pytest.approx(np.vdot(w, t.grad), rel=1e-12, abs=1e-12)
-
-
 @pytest.mark.parametrize("rate", [0.02, 0.6])
 def test_spikes_with_and_without_gradients_are_the_same(rate):
     srm = cs.SRM(tau_sr=4.0)
@@ -221,14 +172,3 @@ def test_spikes_with_and_without_gradients_are_the_same(rate):
     assert trained.data.any()
     assert (trained.data == alone.data).all()
     assert (trained.data == srm(functions.dense(x, w)).data).all()
-
-
-def test_errors_past_the_caches_are_walked_in_parts_and_weights_are_not():
-    """From some size on, the share of bins above which products pay depends on it for weights alone."""
-
-    def share(rows, of_spike):
-        return costs._break_even(2312, rows, 512, 4, of_spike) / (2312 * rows)
-
-    small, large = 4800, 19200  # of 10 and 39 MB
-    assert share(large, costs.SORTED) == pytest.approx(share(small, costs.SORTED), rel=0.02)
-    assert share(large, costs.LISTED) < 0.7 * share(small, costs.LISTED)

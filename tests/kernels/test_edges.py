@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Alpha, Pooling, Spiking, Window
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.fused import conv_neuron, dense_neuron
-from cuslayer.kernels.host import blas as product
-from cuslayer.kernels.spikes.cpu import by_column
 from tests.support import reference
 from tools.emulator.driver import emulation
 
@@ -105,27 +102,6 @@ def test_broken_rows_are_taken_as_whole_ones(emulated: Any) -> None:
 
     for ours, theirs in zip(everything(*broken), everything(*whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-def test_by_column_keeps_the_order_of_the_rows() -> None:
-    """The sums of a weight gradient are taken in this order: their bits depend on it."""
-    s = np.random.default_rng(0).random((40, 9)) < 0.3
-    found = cpu.spikes.synapse_input(s)
-    begin, rows = by_column(found.start, found.index, 9)
-    for column in range(9):
-        assert rows[begin[column] : begin[column + 1]].tolist() == np.flatnonzero(s[:, column]).tolist()
-
-
-def test_blas_is_held_until_the_last_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    limits = SimpleNamespace(restore_original_limits=lambda: calls.append("restored"))
-    controller = SimpleNamespace(limit=lambda **_: calls.append("held") or limits)
-    monkeypatch.setattr(product, "_controller", lambda: controller)
-    with product.single_threaded_blas():
-        with product.single_threaded_blas():
-            assert calls == ["held"]
-        assert calls == ["held"]
-    assert calls == ["held", "restored"]
 
 
 @settings(deadline=None, max_examples=30)
@@ -317,34 +293,3 @@ def test_the_potential_behind_fused_pooling_has_the_gain_in_float32() -> None:
     # The potentials are kept by sample, each being one block: a row of 2 tiles of 3 channels.
     each = u.reshape(STEPS, 2, -1)
     np.testing.assert_array_equal(kept[:, :, : each.shape[2]], each.swapaxes(0, 1))
-
-
-def test_broken_rows_of_a_bank_and_of_potentials_are_taken_as_whole_ones(emulated: Any) -> None:
-    """Each argument by itself, so that none hides behind another that is refused first."""
-    generator = np.random.default_rng(0)
-    g, u = generator.standard_normal((9, 4, 3)), generator.normal(1, 2, (9, 4, 3))
-    w, x, neurons = generator.standard_normal((3, 5)), generator.standard_normal((9, 4, 1)), spiking(2)
-
-    def broken(x: Any) -> Any:
-        strided = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)[..., ::2]
-        strided[...] = x
-        assert not strided.flags.c_contiguous
-        return strided
-
-    for ours, theirs in [
-        (gpu.filter_bank.adjoint(broken(g), w), gpu.filter_bank.adjoint(g, w)),
-        (gpu.filter_bank.adjoint(g, broken(w)), gpu.filter_bank.adjoint(g, w)),
-        (gpu.filter_bank.forward(broken(x), w), gpu.filter_bank.forward(x, w)),
-        (gpu.filter_bank.forward(x, broken(w)), gpu.filter_bank.forward(x, w)),
-        (gpu.filter_bank.weight_adjoint(x, broken(g), (3, 5)), gpu.filter_bank.weight_adjoint(x, g, (3, 5))),
-        (gpu.filter_bank.weight_adjoint(broken(x), g, (3, 5)), gpu.filter_bank.weight_adjoint(x, g, (3, 5))),
-    ]:
-        np.testing.assert_array_equal(ours, theirs)
-    for adjoint in (gpu.srm.neuron_adjoint, gpu.srm.neuron_adjoint_exact):
-        whole = adjoint(g, u, RESPONSE, neurons)
-        np.testing.assert_array_equal(adjoint(g, broken(u), RESPONSE, neurons), whole)
-        np.testing.assert_array_equal(adjoint(broken(g), u, RESPONSE, neurons), whole)
-    for adjoint in (gpu.srm.spike_adjoint, gpu.srm.spike_adjoint_exact):
-        whole = adjoint(g, u, neurons)
-        np.testing.assert_array_equal(adjoint(g, broken(u), neurons), whole)
-        np.testing.assert_array_equal(adjoint(broken(g), u, neurons), whole)

@@ -15,21 +15,6 @@ from tools.emulator.driver import emulation
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def test_text_is_the_type_then_the_header_then_the_source() -> None:
-    for dtype, name in ((SINGLE, "float"), (DOUBLE, "double")):
-        lines = source.text("response", dtype).splitlines()
-        assert lines[:2] == [f"typedef {name} real;", '#line 1 "common.cuh"']
-        assert lines[2].startswith("// Common code of the CUDA kernels.")
-        assert lines[lines.index('#line 1 "response.cu"') + 1].startswith("// Filters in time")
-        assert not [line for line in lines if line.startswith("#include")]
-
-
-def test_topics_and_kernels_are_found() -> None:
-    assert source.topics() == sorted(source.topics())
-    assert {"srm", "optim", "response"} <= set(source.topics())
-    assert source.kernel_names()["shift_spikes"] == "response"
-
-
 def test_a_signature_is_read_without_its_comments() -> None:
     found = source.signatures(
         """
@@ -118,11 +103,6 @@ def test_a_missing_or_unknown_name_is_refused(library: source.Library, driver: R
     assert driver.launches == []
 
 
-def test_arguments_by_position_are_refused(library: source.Library) -> None:
-    with pytest.raises(TypeError, match="positional argument"):
-        library.kernel("psp", SINGLE)(3, *psp().values())  # type: ignore[call-arg]
-
-
 def test_names_bind_in_any_order(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
     fitting = psp(a=np.zeros((4, 3), np.float32))
@@ -202,15 +182,6 @@ def test_what_was_bound_before_is_no_excuse(library: source.Library, driver: Rec
             kernel(3, **psp(**{"x": x, "a": x, "columns": 1, **changed}))
 
 
-@pytest.mark.skipif(
-    np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no float is wider than 64 bits here"
-)
-def test_what_only_a_wider_float_holds_is_not_rounded_to_infinity(library: source.Library) -> None:
-    x = np.zeros((4, 3))
-    with pytest.raises(ValueError, match=r"^psp: gain does not fit float64, got 1e\+4000$"):
-        library.kernel("psp", DOUBLE)(3, **psp(x=x, a=x, gain=np.longdouble("1e4000")))
-
-
 def test_a_grid_covers_its_threads_and_has_a_top(library: source.Library, driver: Recorder) -> None:
     kernel = library.kernel("psp", SINGLE)
     for threads, blocks in ((1, 1), (128, 1), (129, 2), (1 << 40, 1 << 16)):
@@ -240,12 +211,6 @@ def test_a_source_is_compiled_once_for_each_type_and_device(library: source.Libr
         (source.text("srm", SINGLE), 0),
         (source.text("response", SINGLE), 1),
     ]
-
-
-def test_other_number_types_are_refused(library: source.Library) -> None:
-    for dtype in (np.float16, np.int64):
-        with pytest.raises(TypeError, match=f"^psp: arrays must be float32 or float64, got {np.dtype(dtype)}$"):
-            library.kernel("psp", np.dtype(dtype))
 
 
 def test_a_launcher_passes_the_refusal_on() -> None:

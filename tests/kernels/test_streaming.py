@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
@@ -34,20 +33,6 @@ def test_a_row_is_copied_and_nothing_beside_it(dtype: Any) -> None:
             streaming.write_row(memory[begin : begin + size], source[:size], True)
             np.testing.assert_array_equal(memory[begin : begin + size], source[:size])
             assert np.count_nonzero(memory) == size
-
-
-def test_a_row_between_two_numbers_is_copied() -> None:
-    """No number of it begins a cache line."""
-    target = np.zeros(401, np.uint8)[1:].view(np.float32)
-    streaming.write_row(target, np.ones(100, np.float32), True)
-    np.testing.assert_array_equal(target, 1)
-
-
-def test_large_is_the_size_of_all_results() -> None:
-    half = np.empty(1 << 24, np.uint8)
-    assert streaming.is_large(half, half)
-    assert not streaming.is_large(half, half[1:])
-    assert not streaming.is_large()
 
 
 def adaptive(x: Array, g: Array, keep: Array) -> list[Array]:
@@ -137,21 +122,3 @@ def test_kernels_complete_what_they_write_past_the_caches() -> None:
                 found += 1
                 assert ast.unparse(node.body[-1]) == "fence()", f"{path.name}: {node.name}"
     assert found >= 12
-
-
-def test_lines_of_large_results_are_written_past_the_caches() -> None:
-    @numba.njit
-    def both(x: Any, y: Any) -> None:
-        streaming.write_row(y, x, True)
-        streaming.fence()
-
-    row = np.ones(64, np.float32)
-    both(row, np.empty_like(row))
-    (code,) = both.inspect_llvm().values()
-    assert "!nontemporal" in code
-    assert "fence seq_cst" in code
-
-
-def test_rows_of_two_types_are_refused() -> None:
-    with pytest.raises(numba.TypingError, match="write_row: rows must be contiguous and of one type"):
-        streaming.write_row(np.empty(64), np.ones(64, np.float32), True)

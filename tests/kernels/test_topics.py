@@ -46,8 +46,3 @@ def test_twins_take_the_same_arguments(topic: str, name: str) -> None:
     assert [(p.name, p.kind, p.default) for p in ours.values()] == [
         (p.name, p.kind, p.default) for p in theirs.values()
     ]
-
-
-def test_an_unknown_topic_is_no_attribute() -> None:
-    with pytest.raises(AttributeError, match=r"^kernels: 'densee' is no topic; topics: adaptive, conv, "):
-        cpu.densee  # noqa: B018

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.cuda import launch
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.support.closeness import CLOSE as CLOSE
 from tests.support.closeness import close as close
@@ -26,7 +25,6 @@ from tools.emulator.driver import Emulator, emulation
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-TILES = Window.of("pool", 2, 2, 0, 1)
 many = settings(max_examples=150, deadline=None)
 few = settings(max_examples=25, deadline=None)
 
@@ -275,13 +273,6 @@ def test_load(shape: tuple[int, ...], dtype: str, seed: int) -> None:
     same_bits(gpu.float16.load(half, np.dtype(dtype)), cpu.float16.load(half, np.dtype(dtype)))
 
 
-def test_fused() -> None:
-    # What the CPU does in one pass instead, tests/layers/test_fused.py and test_inference.py hold against several.
-    x = np.zeros((2, 4, 4, 2), bool)
-    assert gpu.fused.dense_kernels(x) is gpu.fused.conv_kernels(x, TILES, 1) is None
-    assert gpu.fused.conv_pool_kernels(x, TILES, 1, TILES) is None
-
-
 def test_synapse_input() -> None:
     numbers, spikes = normal(0, (3, 4), "float32"), train(0, (3, 4))
     assert gpu.spikes.synapse_input(numbers) is numbers
@@ -366,11 +357,6 @@ def test_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
     frames, window = drawn
     g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
     close(gpu.pool.adjoint(g, frames[1:], window, 11), cpu.pool.adjoint(g, frames[1:], window, 11), 1e-5)
-
-
-def test_the_threads_of_fir_and_shift_make_what_the_launcher_counts_on() -> None:
-    header = source.text("response", np.dtype(np.float32))
-    assert f"constexpr int AHEAD = {launch.TILE};" in header
 
 
 def test_a_gradient_of_broken_rows_is_taken_as_the_cpu_takes_it() -> None:

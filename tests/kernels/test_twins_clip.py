@@ -89,17 +89,3 @@ def test_gradients_that_share_an_array_are_clipped_once() -> None:
         for x in kernels.optim.clip_norm([g, g], math.sqrt(2.0)):
             np.testing.assert_allclose(x, [0.6, 0.8])
         assert g.tolist() == [30.0, 40.0]
-
-
-def test_launches(emulator: Emulator) -> None:
-    for count, groups in ((1, 1), (8, 1), (9, 2)):
-        g = [np.ones((2, 3), np.float32)] * count
-        for name, launches in (
-            ("clip_values", ["clip_values"] * groups),
-            ("clip_norm", [*["add_squares"] * groups, *["clip_norm"] * groups]),
-        ):
-            emulator.launches.clear()
-            getattr(gpu.optim, name)(g, 1.0)
-            assert emulator.launches == launches
-    for name in ("clip_values", "clip_norm"):
-        assert getattr(gpu.optim, name)([], 1.0) == getattr(cpu.optim, name)([], 1.0) == []

@@ -147,11 +147,6 @@ def test_the_fused_pass_of_the_cpu() -> None:
 OTHERS = Window.of("pool", 3, 2, 0, 1), Window.of("pool", 2, 2, 1, 1), Window.of("pool", 2, 2, 0, 2), tiles(4, 4)
 
 
-def test_conditions_of_one_pass() -> None:
-    assert all(gpu_conv.pools_in_one_pass(pool) for pool in (tiles(2, 2), tiles(3, 5), tiles(1, 15)))
-    assert not any(gpu_conv.pools_in_one_pass(pool) for pool in OTHERS)
-
-
 @pytest.mark.parametrize("pool", OTHERS)
 @pytest.mark.parametrize("keep", [np.float32, np.float16, None])
 def test_windows_that_do_not_tile_the_map_are_pooled_in_a_second_pass(pool: Window, keep: Any) -> None:

@@ -177,20 +177,6 @@ def test_several_samples_in_a_block(samples: int, dtype: str, monkeypatch: pytes
     assert 0.02 < (potential >= SRM[1].theta).mean() < 0.9
 
 
-def test_what_a_block_has_by_its_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Steps, samples, outputs, cut: four groups of outputs, or four samples where there are enough of them.
-    assert gpu_dense._block(300, 32, 512, 77, 4)[:3] == (4, 1, False)
-    assert gpu_dense._block(300, 32, 10, 77, 4)[:3] == (1, 1, False)
-    assert gpu_dense._block(300, 512, 10, 77, 4)[:3] == (1, 4, False)
-    assert gpu_dense._block(9000, 32, 512, 770, 4)[:3] == (4, 1, True)
-    assert gpu_dense._block(300, 32, 512, 770, 4)[:3] == (4, 1, False)  # never cut
-    monkeypatch.setattr(gpu_dense, "most_shared", lambda: 64 << 10)
-    assert gpu_dense._block(300, 32, 512, 77, 4)[:3] == (1, 1, False)
-    for itemsize in (4, 8):
-        for cut in (77, 770, 7700):
-            assert gpu_dense._block(9000, 999, 512, cut, itemsize).shared <= 64 << 10
-
-
 @pytest.mark.parametrize("flush", [False, True])
 def test_a_long_silence(flush: bool) -> None:
     """States that decay become 0 on both devices, before they are subnormal numbers, which a GPU may flush."""

@@ -92,14 +92,6 @@ def test_the_first_batch_that_is_not_finite_is_noted(form: str) -> None:
             assert totals[4:].tolist() == (noted if x.dtype != bool else [*noted[:2], 0])
 
 
-def test_one_launch_a_batch(emulator: Emulator) -> None:
-    s = np.zeros((3, 1, 2), bool)
-    emulator.launches.clear()
-    for x in (s, packed(s), s * 1.0):
-        totals_of(gpu, x, np.array([1]), np.array(1.0), 1.0)
-    assert emulator.launches == ["score_add", "score_add_packed", "score_add_numbers"]
-
-
 sizes = st.lists(st.sampled_from([None, 0, 1, 255, 257, 4096, 4097, 9000]), min_size=1, max_size=10)
 
 

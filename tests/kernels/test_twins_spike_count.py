@@ -17,7 +17,6 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 from tests.kernels.test_twins import CLOSE, Array, alphas, dtypes, norm, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host
-from tools.emulator.driver import Emulator
 
 
 def packed(s: Array) -> PackedSpikes:
@@ -90,17 +89,6 @@ def test_the_sum_has_the_same_bits_each_time() -> None:
     assert len({(value.tobytes(), e.tobytes()) for value, e in values}) == 1
 
 
-def test_one_launch_each_way(emulator: Emulator) -> None:
-    s, response = np.zeros((30, 2, 3), bool), cs.SRM().filter
-    emulator.launches.clear()
-    value, e = gpu.spike_count.error(s, np.ones((2, 3)), (5, 20), response, 1.0, False)
-    gpu.spike_count.error_adjoint(e, value, response)
-    gpu.spike_count.error(packed(s), np.ones((2, 3)), (5, 20), response, 1.0, False)
-    gpu.spike_count.error(s * 1.0, np.ones((2, 3)), (5, 20), response, 1.0, False)
-    names = ["spike_count_error", "spike_count_error_adjoint", "spike_count_error_packed", "spike_count_error_numbers"]
-    assert emulator.launches == names
-
-
 @pytest.mark.parametrize("label", [-1, 3, 1 << 40])
 def test_the_label_of_no_class_gives_no_number(label: int) -> None:
     s, region, response = np.zeros((20, 2, 3), bool), (0, 20), cs.SRM().filter
@@ -109,12 +97,6 @@ def test_the_label_of_no_class_gives_no_number(label: int) -> None:
         value, e = kernels.spike_count.error(s, desired, region, response, 1.0, False)
         assert np.isnan(value)
         assert (np.isnan(e).all(axis=(0, 2)) == [False, True]).all()
-
-
-def test_packed_images_are_refused() -> None:
-    images = PackedSpikes(np.zeros((6, 2, 1), np.uint32), (3, 2, 2, 2, 1), 2)
-    with pytest.raises(ValueError, match=r"^spike_count_error: packed spikes must have one line a frame, got 2$"):
-        gpu.spike_count.error(images, np.zeros((2, 2, 2, 1)), (0, 3), cs.SRM().filter, 1.0, False)
 
 
 def test_a_gradient_of_packed_spikes() -> None:

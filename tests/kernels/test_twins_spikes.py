@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data.events import Events, flat_bins
@@ -200,52 +200,6 @@ def test_set_bits_of_many_steps_and_of_large_frames(shape: Any, counts: list[int
         same(ours.words, theirs.words)
         assert [(launch.kernel, launch.grid) for launch in emulator.counts] == [("set_bits", (blocks, 1, 1))][:blocks]
     same(ours.by_neuron, theirs.by_neuron)
-
-
-@few
-@given(st.integers(0, 3000), st.integers(0, 500), st.sampled_from([1, 5, 192, 900]))
-@example(5, 100, 192)
-def test_tiles_fit_into_shared_memory(frame: int, time_words: int, pairs: int) -> None:
-    count, words, times = gpu._tiles(frame, time_words, gpu._PAIR * pairs)
-    assert count == -(-frame // words) * -(-time_words // times)
-    assert 1 <= words <= max(frame, 1)
-    assert 1 <= times <= max(time_words, 1)
-    assert words * times <= pairs
-    # Parts of the time begin at a sector of 8 words, where there is room for one.
-    assert times >= time_words or times % 8 == 0 or times < 8
-    # As many words as there is room for, but for what makes the parts of a frame equal.
-    parts = -(-frame // words)
-    assert parts < 2 or -(-frame // (parts - 1)) * max(1, min(time_words, 16)) > pairs
-
-
-def test_set_bits_of_many_tiles_takes_all_shared_memory() -> None:
-    """Each tile reads all events: few large tiles are better than many."""
-    arguments, x = drawn_events(0, (70, 2, 40, 32, 1), [500, 20])
-    theirs, grids = packed_on_host(x), []
-    # 40 words of a frame and 3 of time. The emulator has 227 KB.
-    for pairs, most in ((3, 39), (3, 40), (900, 0)):
-        with tiles(pairs, 64, most), emulation(counting=True) as emulator:
-            ours = gpu.from_events(*arguments)
-            same(ours.words, theirs.words)
-        same(ours.by_neuron, theirs.by_neuron)
-        (launch,) = emulator.counts
-        grids.append((launch.grid[0], launch.block[0], launch.shared_bytes))
-    assert grids == [(2, 512, 120 * 256), (2 * 40, 64, 3 * 256), (2, 512, 120 * 256)]
-
-
-def test_set_bits_writes_whole_words_of_memory_once() -> None:
-    (events, begin, *_), _ = drawn_events(0, (32, 2, 34, 34, 2), [3, 430])
-    with emulation(counting=True) as emulator:
-        assert gpu.from_events(events, begin, np.array([1]), (32, 1, 34, 34, 2)).words is not None
-        (launch,) = emulator.counts
-    assert launch.shared_bytes <= 48 << 10
-    for name in ("words", "by_neuron"):
-        found = launch.sectors[name]
-        assert (found.reads, found.atomics) == (0, 0)
-        assert found.ideal_written >= 0.9 * found.written
-        assert found.written <= 1.2 * found.distinct_written
-    read = launch.sectors["events"]
-    assert read.read == read.ideal_read == read.distinct_read == 55
 
 
 def test_events_of_more_than_32_bits_are_two_words(monkeypatch: pytest.MonkeyPatch) -> None:

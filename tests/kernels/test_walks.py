@@ -98,11 +98,6 @@ def test_rows_at_places(dtype: Any, swap: bool) -> None:
         assert total.tobytes() == sums.tobytes()
 
 
-def test_rows_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"^shape_of: a row has 6 vectors at most, got 3 pieces of 3$"):
-        vectors.shape_of(3, 2 * vectors.REGISTER_BYTES // 4 + 1, 4)
-
-
 @pytest.mark.parametrize("rate", [0.05, 0.8])
 @pytest.mark.parametrize("kind", WINDOWS)
 @pytest.mark.parametrize("outputs", [1, 3, 17, 40])
@@ -151,13 +146,6 @@ def test_runs_longer_than_the_registers() -> None:
         np.testing.assert_allclose(y.data[:, 0], expected, atol=1e-12)
 
 
-def test_spikes_that_reach_nothing() -> None:
-    """A stride wider than the window leaves columns out; a pixel of them is followed by one that counts."""
-    x = np.ones((1, 1, 1, 7, 1), bool)
-    y = functions.conv(x, np.full((1, 1, 1, 1), 2.0), stride=(1, 3))
-    assert y.data.ravel().tolist() == [2.0, 2.0, 2.0]
-
-
 @pytest.mark.parametrize("kind", WINDOWS)
 def test_windows_larger_than_the_image_and_no_frames(kind: str) -> None:
     options = WINDOWS[kind] | {"padding": 3}
@@ -193,11 +181,3 @@ def test_any_number_of_threads_has_the_same_bits(kind: str, rate: float, monkeyp
         found.append((s.data.tobytes(), weight.grad.tobytes()))
     assert s.data.any()
     assert found[0] == found[1] == found[2]
-
-
-@pytest.mark.parametrize("kind", WINDOWS)
-def test_gradient(kind: str) -> None:
-    generator, options = np.random.default_rng(5), WINDOWS[kind]
-    x = generator.random((3, 2, 5, 6, 4)) < 0.5
-    w = generator.standard_normal((3, 2, 4 // options.get("groups", 1), 4))
-    assert cs.gradcheck(lambda w: functions.conv(x, w, **options), w) < 1e-6

@@ -2,9 +2,8 @@
 
     python -m tools.mutation [--only WORD] [--part K/N]
 
-The faults are in faults.yaml: for each file the tests that reach it, and `[function, pattern, new text]` for each
-fault. With --part K/N only every N-th fault is tried, from number K on. Exit code 1 where a fault survives or is no
-program.
+faults.yaml has for each file the tests that reach it, and the faults: function, pattern, new text.
+With --part K/N only every N-th fault is tried, from number K on. Exit code 1 where a fault survives or is no program.
 """
 
 from __future__ import annotations
