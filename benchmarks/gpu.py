@@ -12,14 +12,14 @@ together.
 | --- | --- |
 | probe | a kernel is compiled and run, matrices are multiplied; a neuron has the CPU's bits over a long silence |
 | compile | every kernel is compiled, in several processes, for all the stages that follow |
-| tests | `pytest -m gpu`, the fastest first, until the time is over |
+| tests | `pytest -m gpu`, those of kernels first, until the time is over |
 | networks | drawn networks on the GPU and on the CPU: equal spikes, gradients to rounding |
 | speed | bandwidth of a copy, cost of launches, the kernel `neuron` for several numbers of columns |
 | steps | training steps of the examples' MLP and CNN, launched one by one and as a CUDA graph |
-| peers | the same steps in SpikingJelly, snnTorch, and SLAYER's equations in torch |
+| peers | the same steps in SpikingJelly and snnTorch |
 | bits | steps from the same seed have equal bits, one by one and as a graph |
 | epoch | an epoch of 60,000 recordings of N-MNIST's size |
-| kernels | each kernel's time, in the training steps and on large arrays, against the bytes that it must move |
+| kernels | each kernel's time in the training steps, against the bytes that it must move |
 
 Exits with 2 where there is no GPU, with 1 where a stage failed or something is not as demanded.
 """
@@ -40,13 +40,9 @@ from typing import Any
 
 import gpu_report
 from card import Cuda
-from gpu_compile import compile_all
-from gpu_kernels import kernels
-from gpu_peers import peers
-from gpu_probe import probe
-from gpu_speed import speed
+from gpu_kernels import compile_all, kernels, probe, speed
 from gpu_stages import Sizes, Stage, perform, read, write
-from gpu_steps import bits, epoch, steps
+from gpu_steps import bits, epoch, peers, steps
 from gpu_tests import networks, tests
 
 import cuslayer as cs

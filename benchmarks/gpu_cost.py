@@ -1,17 +1,12 @@
 """What a training step asks of a GPU, counted without one, and a model of its time.
 
     python benchmarks/gpu_cost.py                              # the examples' MLP and CNN, into docs/kernels.md
-    python benchmarks/gpu_cost.py --quick                      # without the resources and accesses of kernels
     python benchmarks/gpu_cost.py --network 34x34x2-64-10 --batch 16
     python benchmarks/gpu_cost.py --json                       # for programs
 
 A step of a `Trainer` on recordings of events runs on the stand-in for CuPy, which counts every operation and computes
 none (step_costs.py). The table has operations, matrix products, reads back to the host, bytes and floating-point
 operations, by phase and layer.
-
-For each own kernel NVRTC says registers, shared memory and spills, hence how many blocks a multiprocessor runs
-(occupancy.py), and the emulator counts sectors, bank conflicts and divergence in a step of one short recording
-(accesses.py), which takes some minutes.
 
 The model: each operation takes the longest of a launch, its bytes at the bandwidth of the memory and its operations at
 the rate of float32; they follow one another. Nothing of it is measured. What gpu.py has measured on a card, from the
@@ -23,14 +18,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import accesses
 import example_networks
 import gpu_report
-import occupancy
 import page
 import step_costs
 import traffic
@@ -106,11 +98,8 @@ def bound(launch: Operation) -> str:
     return "instructions" if INSTRUCTIONS[launch.name] / ISSUE > of_bytes else "memory"
 
 
-def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[dict[str, Any]]:
-    """Return launches and bytes of each own kernel; with counts also its resources, blocks a multiprocessor, accesses.
-
-    The accesses are None for a kernel that the small step of the counts does not launch.
-    """
+def kernels(costs: Costs) -> list[dict[str, Any]]:
+    """Return launches and bytes of each own kernel, and its largest launch."""
     rows = []
     for (_, name), part in costs.by("kind", "name").items():
         launch = max(part.operations, key=lambda o: o.bytes)
@@ -118,13 +107,7 @@ def kernels(costs: Costs, counts: dict[str, accesses.Accesses] | None) -> list[d
             continue
         row: dict[str, Any] = {"kernel": name, "launches": len(part.operations), "moved": part.moved}
         row["microseconds"], row["bound"] = microseconds(part), bound(launch)
-        row |= {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared}
-        if counts is not None:
-            needed = occupancy.resources(name)
-            row |= asdict(needed)
-            row["blocks"] = occupancy.blocks(needed, launch.block, launch.shared)
-            row["accesses"] = asdict(counts[name]) if name in counts else None
-        rows.append(row)
+        rows.append(row | {"grid": launch.grid, "block": launch.block, "dynamic_shared": launch.shared})
     return rows
 
 
@@ -136,14 +119,13 @@ def network(name: str) -> tuple[Make, tuple[int, ...]]:
     return lambda: cs.Network(name, cs.SRM()), made.input_shape
 
 
-def measure(name: str, steps: int, batch: int, quick: bool) -> dict[str, Any]:
+def measure(name: str, steps: int, batch: int) -> dict[str, Any]:
     """Return everything about a training step of a network."""
     make, shape = network(name)
     costs = step_costs.count(make, shape, steps, batch)
     half = step_costs.count(with_float16(make), shape, steps, batch)
-    counts = None if quick else accesses.of_step(make, shape)
     found = {"network": name, "steps": steps, "batch": batch, **totals(costs), "float16": totals(half)}
-    return found | {"parts": parts(costs), "kernels": kernels(costs, counts)}
+    return found | {"parts": parts(costs), "kernels": kernels(costs)}
 
 
 def size(number: float) -> str:
@@ -190,50 +172,15 @@ def of_parts(row: dict[str, Any]) -> list[str]:
 
 def of_kernels(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table of the own kernels of all networks."""
-    quick = not any("registers" in kernel for row in rows for kernel in row["kernels"])
     heads = ["kernel", "network", "launches", "moved", "time", "bound by", "blocks", "threads", "dynamic shared"]
-    if not quick:
-        heads += ["registers", "static shared", "spilled", "blocks a multiprocessor"]
-        heads += ["sectors needed", "bank conflicts", "divergent", "reason"]
     cells = []
     for row in rows:
         for kernel in row["kernels"]:
             threads, grid = ("x".join(map(str, kernel[name])) for name in ("block", "grid"))
             numbers = [str(kernel["launches"]), size(kernel["moved"]), shown("microseconds", kernel["microseconds"])]
             numbers += [kernel["bound"], grid, threads, size(kernel["dynamic_shared"])]
-            if not quick:
-                numbers += [str(kernel[name]) for name in ("registers", "shared", "spilled", "blocks")]
-                numbers += of_accesses(kernel["kernel"], kernel["accesses"])
             cells.append([f"`{kernel['kernel']}`", row["network"], *numbers])
     return page.table(heads, cells, 2)
-
-
-def of_accesses(kernel: str, counts: dict[str, Any] | None) -> list[str]:
-    """Return the cells of accesses: sectors needed of those accessed, and why if few; conflicts; divergent accesses."""
-    if counts is None:
-        return ["", "", "", ""]
-    found = accesses.Accesses(**counts)
-    conflicts = f"{found.conflicts / found.shared:.2f}" if found.shared else ""
-    return [share(found.ideal, found.sectors), conflicts, f"{found.divergence:.0%}", found.reason(kernel)]
-
-
-def share(part: int, whole: int) -> str:
-    """Return the percentage of a part, rounded down: what is shown as 80% is no less."""
-    return f"{100 * part // whole if whole else 100}%"
-
-
-def of_arrays(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of the arrays of which few sectors are needed."""
-    cells = []
-    for row in rows:
-        for kernel in row["kernels"]:
-            if kernel.get("accesses"):
-                found, name = accesses.Accesses(**kernel["accesses"]), kernel["kernel"]
-                for array in found.wasteful():
-                    sectors, ideal = found.arrays[array]
-                    cells.append([f"`{name}`", row["network"], f"`{array}`", accesses.reason(name, array)])
-                    cells[-1] += [share(ideal, sectors), share(sectors, found.sectors)]
-    return page.table(["kernel", "network", "array", "reason", "sectors needed", "of the kernel's"], cells, 4)
 
 
 def of_networks(rows: list[dict[str, Any]]) -> list[str]:
@@ -250,29 +197,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=example_networks.STEPS)
     parser.add_argument("--batch", type=int, help="by default 32 for MLP, else 8")
     parser.add_argument("--json", action="store_true", help="print JSON, write no page")
-    parser.add_argument("--quick", action="store_true", help="without resources and accesses of kernels")
     parser.add_argument("--docs", type=Path, default=PAGE, help="the page with the tables")
     options = parser.parse_args(arguments)
     names = options.network or list(BATCHES)
-    rows = [
-        measure(name, options.steps, options.batch or BATCHES.get(name, example_networks.BATCH), options.quick)
-        for name in names
-    ]
+    batches = {name: options.batch or BATCHES.get(name, example_networks.BATCH) for name in names}
+    rows = [measure(name, options.steps, batch) for name, batch in batches.items()]
     if options.json:
         model = {"bandwidth": BANDWIDTH, "flops": FLOPS, "launch": LAUNCH, "transfer": TRANSFER}
         model["launch_in_graph"] = LAUNCH_IN_GRAPH
         json.dump({"model": model, "before": BEFORE, "networks": rows}, sys.stdout, indent=1)
         print()
         return
-    costs, own, arrays = of_networks(rows), of_kernels(rows), [] if options.quick else of_arrays(rows)
-    print("\n".join([*costs, "", *own, *(["", *arrays] if arrays else [])]))
+    costs, own = of_networks(rows), of_kernels(rows)
+    print("\n".join([*costs, "", *own]))
     if options.network is None:
-        page.fill(options.docs, "gpu-cost", costs, None, "")
         measured = gpu_report.lines(gpu_report.all_results(), {row["network"]: row for row in rows})
-        page.fill(options.docs, "gpu-card", measured, None, "")
-        if not options.quick:
-            page.fill(options.docs, "gpu-kernels", own, None, "")
-            page.fill(options.docs, "gpu-sectors", arrays, None, "")
+        for mark, lines in (("gpu-cost", costs), ("gpu-kernels", own), ("gpu-card", measured)):
+            page.fill(options.docs, mark, lines, None, "")
 
 
 if __name__ == "__main__":

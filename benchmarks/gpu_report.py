@@ -9,8 +9,8 @@ from typing import Any
 
 import page
 import traffic
+from comparison.works import NAMES
 from example_networks import BATCHES
-from gpu_peers import TITLES
 
 RESULTS = Path(__file__).parent / "results"
 # The recordings of an epoch.
@@ -121,7 +121,7 @@ def _of_card(found: Found) -> dict[str, str]:
     timed = [row for row in of.get("peers", {}).get("rows", []) if "times" in row]
     for name in dict.fromkeys(row["network"] for row in timed):
         best = min((row for row in timed if row["network"] == name), key=lambda row: row["times"])
-        peer = f"{TITLES[best['peer']]}, {best['form']}"
+        peer = f"{NAMES[best['peer']]}, {best['form']}"
         cells[f"{name}: the fastest peer"] = f"{best['milliseconds']:.2f} ms, {best['times']:.1f} times ({peer})"
     whole = of.get("epoch", {})
     if "epoch_seconds" in whole:

@@ -1,13 +1,13 @@
-"""Stage 2 of benchmarks/gpu.py: the tests that run on a GPU, and drawn networks on it and on the CPU."""
+"""Stages of benchmarks/gpu.py: the tests that run on a GPU, and drawn networks on it and on the CPU."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from cuslayer import backend
 ROOT = Path(__file__).parents[1]
 # Names of failing tests, and seeds of networks, that are saved.
 NAMED = 20
-# Seconds that the process of the tests may need after its last test.
-ENDING = 5.0
 # Of the largest gradient, in a type of numbers: the tolerance of tests/device/test_drawn_networks.py.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
 
@@ -41,44 +39,26 @@ def with_gpu_tests(folder: Path) -> list[str]:
 
 
 def tests(run: Run) -> None:
-    """Run `pytest -m gpu`, the fastest tests first, as long as there is time."""
+    """Run `pytest -m gpu`, the tests of kernels first, as long as there is time."""
     needs_tests()
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "gpu_pytest", "-p", "no:cacheprovider"]
-    paths = [str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # Options of the tests around, such as processes, would change the order.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTEST_ADDOPTS": ""}
-    with tempfile.TemporaryDirectory() as folder:
-        results, log = Path(folder) / "tests.jsonl", Path(folder) / "log"
-        limit = [f"--gpu-results={results}", f"--gpu-seconds={max(run.left() - ENDING, 0.0)}"]
-        with (
-            log.open("w") as said,
-            subprocess.Popen(
-                [*command, *limit, *with_gpu_tests(ROOT / "tests")], cwd=ROOT, env=environment, stdout=said, stderr=said
-            ) as process,
-        ):
-            while process.poll() is None and run.left() > 0:
-                time.sleep(0.5)
-                run.note(**summary(results))
-            process.kill()
-        run.note(**summary(results))
-        if not run.found.get("collected"):
-            lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-            raise RuntimeError(f"pytest ran no test: {lines[-1] if lines else f'ended with {process.returncode}'}")
-    run.check("every test that ran has passed", not run.found["failed"], f"{run.found['failed']} failed")
-
-
-def summary(results: Path) -> dict[str, Any]:
-    """Return the counts of tests in the file of the plugin gpu_pytest, and the names of the first that failed."""
-    lines = results.read_text("utf-8").splitlines() if results.exists() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
-    outcomes: dict[str, str] = {}
-    for row in rows:
-        if "test" in row and outcomes.get(row["test"]) != "failed":
-            outcomes[row["test"]] = row["outcome"]
-    counts = {outcome: list(outcomes.values()).count(outcome) for outcome in ("passed", "failed", "skipped")}
-    collected = next((row["collected"] for row in rows if "collected" in row), 0)
-    failing = [name for name, outcome in outcomes.items() if outcome == "failed"]
-    return {"collected": collected, "not_run": collected - len(outcomes), **counts, "failing": failing[:NAMED]}
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    paths = sorted(with_gpu_tests(ROOT / "tests"), key=lambda path: f"{os.sep}kernels{os.sep}" not in path)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [*command, *paths], cwd=ROOT, env=os.environ | {"PYTEST_ADDOPTS": ""}, stdout=log, stderr=log
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(run.left(), 0.0))
+        process.kill()
+        process.wait()
+        log.seek(0)
+        said = log.read()
+    outcomes = dict(re.findall(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", said, re.MULTILINE))
+    if not outcomes:
+        raise RuntimeError(f"pytest ran no test: {(said.strip().splitlines() or [process.returncode])[-1]}")
+    failing = [name for name, outcome in outcomes.items() if outcome in ("FAILED", "ERROR")]
+    run.note(passed=list(outcomes.values()).count("PASSED"), failed=len(failing), failing=failing[:NAMED])
+    run.check("every test that ran has passed", not failing, f"{len(failing)} failed")
 
 
 def networks(run: Run) -> None:

@@ -17,7 +17,7 @@ TABLES, INPUTS = 6, 6
 ROWS = TABLES * INPUTS
 # VECTOR_BYTES of host/simd.py.
 _VECTOR_BYTES = 64
-# Nanoseconds of a core by which both ways are compared, measured by benchmarks/crossover.py. A spike that is walked: to
+# Nanoseconds of a core by which both ways are compared, measured on an AMD EPYC. A spike that is walked: to
 # list it forward, to sort it for the weight's gradient, and each vector of its row, by the size of the matrix.
 LISTED, SORTED = 0.8, 7.0
 _VECTOR = [(64 << 10, 0.9), (10 << 20, 0.95), (18 << 20, 1.35), (1 << 62, 1.75)]
