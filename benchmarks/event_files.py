@@ -15,7 +15,7 @@ import numpy as np
 
 from cuslayer.data import Events, read_events, write_events
 
-SUFFIXES = [".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"]
+SUFFIXES = [".bs2", ".bs3", ".npy", ".h5", ".aedat"]
 # Bytes of an event in memory: t, x, y, p.
 BYTES = 32
 

@@ -28,7 +28,7 @@ def test_the_commands(here, capsys):
     # docs/scale.md has sweep, docs/command-line.md completion.
     assert {arguments[1] for arguments in lines} == COMMANDS.keys() - {"info", "sweep", "completion"}
     assert (here / "runs/1/report.html").exists()
-    assert cs.read_events("one.aedat4") == Digits("test")[0][0]
+    assert cs.read_events("one.aedat") == Digits("test")[0][0]
 
 
 def test_the_code_runs_from_top_to_bottom(here):
