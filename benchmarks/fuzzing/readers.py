@@ -88,9 +88,11 @@ def _event_readers(folder: Path) -> dict[str, Reader]:
 
     r = np.random.default_rng(0)
     found = {}
+    # Formats that are only read; any words are events.
+    headers = {".dat": b"% Version 2\n\x0c\x08", ".raw": b"% evt 3.0\n% end\n", ".aedat4": None}
     for suffix in FORMATS:
-        contents = []
-        for _ in range(3):
+        contents = [headers[suffix] + r.bytes(8 * EVENTS)] if headers.get(suffix) else []
+        for _ in range(0 if suffix in headers else 3):
             path = folder / f"a{suffix}"
             write_events(path, _events(r, flat=suffix == ".bs1"))
             contents.append(path.read_bytes())

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 HELP = "write the events of a file in another format"
 DESCRIPTION = """Write the events of a file in another format. The endings of the names are the formats: .bs1, .bs2,
-    .bin, .bs3, .npy, .h5, .hdf5, .aedat, .aedat4, .dat or .raw. What the other format does not keep, such as parts of a
-    microsecond, is said; what it cannot hold at all is refused."""
+    .bin, .bs3, .npy, .h5, .hdf5 or .aedat; .aedat4, .dat and .raw are only read. What the other format does not keep,
+    such as parts of a microsecond, is said; what it cannot hold at all is refused."""
 EXAMPLES = (
-    "cuslayer convert recordings/1.bs2 one.aedat4",
+    "cuslayer convert recordings/1.bs2 one.aedat",
     "cuslayer convert recording.npy short.bs2 --unit us --from-start",
 )
 JSON = {

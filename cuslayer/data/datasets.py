@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer import check
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.data.formats import FORMATS, read_events
-from cuslayer.data.formats.read_write import read_file
+from cuslayer.data.formats.base import read_file
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from cuslayer import backend, check
 from cuslayer.archive import Archive
 from cuslayer.data.events import Events
-from cuslayer.data.formats.read_write import open_file
+from cuslayer.data.formats.base import open_file
 from cuslayer.data.formats.slayer import decode, encode
 from cuslayer.data.saccades import MS, SENSOR, saccades
 from cuslayer.files import write_whole

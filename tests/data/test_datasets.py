@@ -11,6 +11,7 @@ import pytest
 
 from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
 from cuslayer.data.formats import FORMATS
+from tests.support.event_bytes import write_any
 
 SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
 
@@ -162,9 +163,8 @@ def test_open_folder_with_given_lists(tmp_path):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_open_folder_finds_the_format_of_its_files(tmp_path, suffix):
     flat = suffix == ".bs1"
-    events = Events([1.0, 2.0], [6, 3], None if flat else [2, 0], [1, 0])
     for number in (3, 4, 5):
-        write_events(tmp_path / f"{number}{suffix}", events)
+        write_any(tmp_path / f"{number}{suffix}", [1000, 2000], [6, 3], [2, 0], [1, 0])
     write_events(tmp_path / "99.bs3", Events([1.0], [6], [2], [1]))
     (tmp_path / "train.txt").write_text("3 0\n4 1\n")
     (tmp_path / "test.txt").write_text("5 0\n")

@@ -7,31 +7,22 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cuslayer.data import Events, read_events, write_events
+from cuslayer.data import Events, read_events
 from cuslayer.data.formats import base
-from cuslayer.data.formats.prophesee import DAT, RAW
-from cuslayer.data.formats.prophesee.clock import Clock
+from cuslayer.data.formats.prophesee import DAT, RAW, _Clock
+from tests.support.event_bytes import DAT as CD
+from tests.support.event_bytes import dat_bytes, evt2, raw_bytes, words
 
 EVT2 = b"% evt 2.0\n% end\n"
 EVT21 = b"% evt 2.1\n% format EVT21;endianness=little;height=320;width=320\n% end\n"
 EVT3 = b"% date 2024-01-01 10:00:00\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
-FALLS_OUT = "t must lie in 0 .. 4294967.295 ms in a .dat file, event 0 is at "
-CD = b"% Data file containing CD events.\n% Version 2\n% Height 480\n% Width 640\n"
 
 
 def refuses(message):
     return pytest.raises(ValueError, match="^" + re.escape(message) + "$")
-
-
-def words(values, kind):
-    return np.array(values, np.uint64).astype(kind).tobytes()
-
-
-def evt2(kind, low, x, y):
-    return kind << 28 | low << 22 | x << 11 | y
 
 
 def decoded(raw, known=RAW, most=None):
@@ -116,27 +107,17 @@ def loop(stream):
     return [list(column) for column in zip(*found, strict=True)] or [[], [], [], []]
 
 
-@pytest.mark.parametrize("block", range(1, 9))
-def test_state_of_evt3_goes_from_block_to_block(monkeypatch, block):
-    stream = [8 << 12 | 4095, 6 << 12 | 9, 11, 3 << 12 | 1 << 11 | 50, 4 << 12 | 5, 5 << 12 | 6, 4 << 12 | 1 << 11]
-    stream += [8 << 12, 2 << 12 | 7, 6 << 12 | 3, 5 << 12 | 1]
-    # After 16.8 s and 33.6 s, words before the next time of a block.
-    stream += [
-        2 << 12 | 8,
-        8 << 12 | 1,
-        2 << 12 | 9,
-        8 << 12 | 4095,
-        8 << 12,
-        *[2 << 12 | 10] * 3,
-        8 << 12 | 1,
-        2 << 12,
-    ]
-    monkeypatch.setattr(base, "BLOCK", block)
-    assert columns(decoded(EVT3 + words(stream, "<u2"))) == loop(stream)
+# Groups over several words; after 16.8 s and 33.6 s, words before the next time of a block.
+STATE = [8 << 12 | 4095, 6 << 12 | 9, 11, 3 << 12 | 1 << 11 | 50, 4 << 12 | 5, 5 << 12 | 6, 4 << 12 | 1 << 11, 8 << 12]
+STATE += [2 << 12 | 7, 6 << 12 | 3, 5 << 12 | 1, 2 << 12 | 8, 8 << 12 | 1, 2 << 12 | 9, 8 << 12 | 4095, 8 << 12]
+STATE += [*[2 << 12 | 10] * 3, 8 << 12 | 1, 2 << 12]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2**16 - 1), max_size=300), st.sampled_from([1, 3, 7, 1000]))
+@example(STATE, 1)
+@example(STATE, 3)
+@example(STATE, 4)
 def test_any_stream_of_evt3_is_that_of_a_loop_in_any_blocks(stream, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "BLOCK", block)
@@ -144,37 +125,18 @@ def test_any_stream_of_evt3_is_that_of_a_loop_in_any_blocks(stream, block):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 2**32 - 1), max_size=60), st.sampled_from([1, 2, 5]))
-def test_any_stream_of_evt2_is_the_same_in_any_blocks(stream, block):
-    raw = EVT2 + words(stream, "<u4")
-    whole = decoded(raw)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**32 - 1), *[st.integers(0, 2**11 - 1)] * 2, st.integers(0, 1)), min_size=1),
+    st.integers(0, 7),
+)
+def test_events_of_any_values(rows, left):
+    """The fields of `.dat` have three more bits."""
+    us, x, y, p = (np.array(column) for column in zip(*rows, strict=True))
+    us, wide = np.sort(us), (8 * x + left, 8 * y + left, p)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "BLOCK", block)
-        assert decoded(raw) == whole
-
-
-@settings(deadline=None)
-@pytest.mark.parametrize(("known", "suffix", "time", "position"), [(RAW, ".raw", 33, 11), (DAT, ".dat", 32, 14)])
-@given(data=st.data())
-def test_round_trip(known, suffix, time, position, data):
-    place = st.integers(0, 2**position - 1)
-    rows = data.draw(st.lists(st.tuples(st.integers(0, 2**time - 1), place, place, st.integers(0, 1))))
-    us, x, y, p = (np.array(column) for column in zip(*rows, strict=True)) if rows else np.zeros((4, 0), int)
-    file = io.BytesIO()
-    known.write(file, Events(us / 1000, x, y, p), suffix, "")
-    assert decoded(file.getvalue(), known) == Events(us / 1000, x, y, p)
-
-
-def test_bytes_of_written_files(tmp_path):
-    events = Events([0.064, 0.07, 1.0], [5, 6, 3], [7, 2, 1], [1, 0, 1])
-    write_events(tmp_path / "a.raw", events)
-    stream = [8 << 28 | 1, evt2(1, 0, 5, 7), evt2(0, 6, 6, 2), 8 << 28 | 15, evt2(1, 40, 3, 1)]
-    header = b"% evt 2.0\n% format EVT2;height=8;width=7\n% end\n"
-    assert (tmp_path / "a.raw").read_bytes() == header + words(stream, "<u4")
-    write_events(tmp_path / "a.dat", events)
-    stream = [64, 1 << 28 | 7 << 14 | 5, 70, 2 << 14 | 6, 1000, 1 << 28 | 1 << 14 | 3]
-    header = CD.replace(b"480", b"8").replace(b"640", b"7") + b"\x0c\x08"
-    assert (tmp_path / "a.dat").read_bytes() == header + words(stream, "<u4")
+        patch.setattr(base, "BLOCK", 3)
+        assert decoded(raw_bytes(us, x, y, p)) == Events(us / 1000, x, y, p)
+        assert decoded(dat_bytes(us, *wide), DAT) == Events(us / 1000, *wide)
 
 
 def test_a_dat_file_of_version_1():
@@ -219,31 +181,6 @@ def test_inconsistent_files(tmp_path, suffix, raw, message):
         read_events(path)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "event", "message"),
-    [
-        (".raw", ([1], [2048], [0], [0]), "x must be at most 2047 in a .raw file, event 0 has 2048"),
-        (".raw", ([1], [0], [2048], [0]), "y must be at most 2047 in a .raw file, event 0 has 2048"),
-        (".raw", ([1], [0], [0], [2]), "p must be at most 1 in a .raw file, event 0 has 2"),
-        (".raw", ([-1], [0], [0], [0]), "t must lie in 0 .. 8589934.591 ms in a .raw file, event 0 is at -1.0 ms"),
-        (".raw", ([1], [0], None, [0]), "events must be in 2-D for a .raw file, got 1-D"),
-        (".dat", ([1], [2**14], [0], [0]), "x must be at most 16383 in a .dat file, event 0 has 16384"),
-        (".dat", ([1], [0], [2**14], [0]), "y must be at most 16383 in a .dat file, event 0 has 16384"),
-        (".dat", ([1], [0], [0], [2]), "p must be at most 1 in a .dat file, event 0 has 2"),
-        (
-            ".dat",
-            ([5e6], [0], [0], [0]),
-            "t must lie in 0 .. 4294967.295 ms in a .dat file, event 0 is at 5000000.0 ms",
-        ),
-        (".dat", ([1], [0], None, [0]), "events must be in 2-D for a .dat file, got 1-D"),
-    ],
-)
-def test_events_that_do_not_fit(tmp_path, suffix, event, message):
-    with refuses(f"write_events: {message}"):
-        write_events(tmp_path / f"a{suffix}", Events(*event))
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_stream_that_unfolds_is_refused_without_an_argument(tmp_path):
     group = words([8 << 12, 3 << 12] + [4 << 12 | 4095] * 50_000, "<u2")
     (tmp_path / "a.raw").write_bytes(EVT3 + group)
@@ -257,33 +194,8 @@ def test_a_stream_that_unfolds_is_refused_without_an_argument(tmp_path):
     assert len(read_events(tmp_path / "a.raw")) == 1_200_000
 
 
-@pytest.mark.parametrize(("known", "suffix"), [(RAW, ".raw"), (DAT, ".dat")])
-def test_damaged_files_raise_or_are_consistent(known, suffix):
-    r, file = np.random.default_rng(0), io.BytesIO()
-    us, x, y = np.sort(r.integers(0, 2**20, 120)), *r.integers(0, 200, (2, 120))
-    known.write(file, Events(us / 1000, x, y, r.integers(0, 2, 120)), suffix, "")
-    messages = []
-    for _ in range(3000):
-        broken = bytearray(file.getvalue())
-        place = int(r.integers(len(broken)))
-        if r.random() < 0.6:
-            broken[place] ^= 1 << int(r.integers(8))
-        elif r.random() < 0.5:
-            del broken[place:]
-        else:
-            broken[place:place] = r.bytes(3)
-        try:
-            found = decoded(bytes(broken), known)
-        except base.Unreadable as problem:
-            messages.append(str(problem))
-        else:
-            assert Events(found.t, found.x, found.y, found.p) == found
-    assert messages
-    assert all(message and "\n" not in message for message in messages)
-
-
 def test_a_clock_without_a_word_of_time_has_none():
-    clock = Clock(4)
+    clock = _Clock(4)
     nothing = np.zeros(2, np.bool_)
     assert clock.advance(nothing, np.array([5, 6])).tolist() == [-1, -1]
     assert clock.advance(np.array([False, True]), np.array([9, 15])).tolist() == [-1, 15]

@@ -7,7 +7,6 @@ import re
 import socket
 import threading
 import tracemalloc
-from pathlib import Path
 
 import lz4.frame
 import numpy as np
@@ -18,9 +17,8 @@ import cuslayer as cs
 from cuslayer import check
 from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
 from cuslayer.data.formats import FORMATS
-from cuslayer.data.formats.aedat.flatbuffer import Table
+from tests.support.event_bytes import FILES, aedat4_bytes, packet4, write_any
 
-FILES = Path(__file__).parents[1] / "support" / "files"
 ONE = Events([1.0], [2], [3], [1])
 
 
@@ -84,17 +82,17 @@ def test_a_pipe_in_a_folder_of_recordings(tmp_path):
 # Limits of events
 
 
-@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"])
+SUFFIXES = [".bs1", ".bs2", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_limit_of_events_of_every_format(tmp_path, suffix):
-    path, n = tmp_path / f"a{suffix}", 20
-    zeros = np.zeros(n, int)
-    write_events(path, Events(np.arange(n), zeros, None if suffix == ".bs1" else zeros, zeros))
+    n = 20
+    path = write_any(tmp_path / f"a{suffix}", np.arange(n), *np.zeros((3, n), int))
     assert len(read_events(path, max_events=n)) == n
-    rule = f"read_events: {path} must hold at most {n - 1} events, got "
     for most in (n - 1, 0):
-        with pytest.raises(
-            ValueError, match="^" + re.escape(rule.replace(f"most {n - 1}", f"most {most}")) + "(20; max|more; max)"
-        ):
+        rule = re.escape(f"read_events: {path} must hold at most {most} events, got ")
+        with pytest.raises(ValueError, match=f"^{rule}(20; max|more; max)"):
             read_events(path, max_events=most)
     with refuses("read_events: max_events must be at least 0, got -1"):
         read_events(path, max_events=-1)
@@ -109,10 +107,9 @@ def test_files_without_compression_need_no_argument(tmp_path):
         assert len(read_events(tmp_path / "a.npy")) == n
 
 
-@pytest.mark.parametrize("suffix", [".bs1", ".bs2", ".bs3", ".npy", ".h5", ".aedat", ".aedat4", ".dat", ".raw"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_events_that_are_larger_than_memory(tmp_path, monkeypatch, suffix):
-    path, zeros = tmp_path / f"a{suffix}", np.zeros(20, int)
-    write_events(path, Events(zeros, zeros, None if suffix == ".bs1" else zeros, zeros))
+    path = write_any(tmp_path / f"a{suffix}", *np.zeros((4, 20), int))
     monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32)
     assert len(read_events(path)) == 20
     monkeypatch.setattr(check, "_machine_memory", lambda: 20 * 32 - 1)
@@ -127,28 +124,13 @@ def test_a_file_of_holes_in_a_folder_of_recordings(folder):
         list(Loader(EventFolder(folder, folder / "test.txt"), 1, steps=10))
 
 
-def aedat4(path, kind, content):
-    """Replace the packet of events of a file by DV."""
-    raw = (FILES / f"dv_{kind}.aedat4").read_bytes()
-    packed = {"lz4": lz4.frame.compress, "zstd": zstandard.ZstdCompressor(level=19).compress}[kind](content)
-    header = 14 + 4 + int.from_bytes(raw[14:18], "little")
-    table = Table.root(raw[14:header], b"IOHE").integer(1, 8)
-    start = raw[:header].replace(table.to_bytes(8, "little"), (-1).to_bytes(8, "little", signed=True))
-    path.write_bytes(start + (0).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + packed)
-    return path
-
-
-def packet(events):
-    """Return a packet of events at 0."""
-    content = np.array([0, 6, 8, 4], "<u2").tobytes() + np.array([6, 4, events], "<i4").tobytes() + bytes(16 * events)
-    whole = (16).to_bytes(4, "little") + b"EVTS" + content
-    return len(whole).to_bytes(4, "little") + whole
-
-
 @pytest.mark.parametrize("kind", ["lz4", "zstd"])
 def test_a_packet_that_unfolds_is_refused_in_steps(tmp_path, kind):
-    assert len(read_events(aedat4(tmp_path / "a.aedat4", kind, packet(1000)))) == 1000
-    path = aedat4(tmp_path / "a.aedat4", kind, packet(1 << 20))
+    path = tmp_path / "a.aedat4"
+    pack = {"lz4": lz4.frame.compress, "zstd": zstandard.ZstdCompressor(level=19).compress}[kind]
+    path.write_bytes(aedat4_bytes(pack(packet4(*np.zeros((4, 1000), int))), kind))
+    assert len(read_events(path)) == 1000
+    path.write_bytes(aedat4_bytes(pack(packet4(*np.zeros((4, 1 << 20), int))), kind))
     assert path.stat().st_size < 1 << 20
     tracemalloc.start()
     try:

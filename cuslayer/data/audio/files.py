@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cuslayer import check
 from cuslayer.archive import Archive, Refused
 from cuslayer.data.formats import base
-from cuslayer.data.formats.read_write import read_file
+from cuslayer.data.formats.base import read_file
 
 _NEEDED = ("audio", "start", "label")
 # Bytes that the arrays of any archive may have together; those of larger ones, so many times their own.

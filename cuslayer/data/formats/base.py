@@ -1,15 +1,22 @@
-"""Helpers of the event formats: the `Format` record, units of time, and checks of columns."""
+"""What the event formats share: files, the limit of events, units of time, and checks of columns."""
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import check
 from cuslayer.data.events import Events, Floats, Ints
+from cuslayer.files import write_whole
+
+T = TypeVar("T")
 
 # Units of time, and how many of each are a millisecond.
 PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
@@ -17,14 +24,35 @@ PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
 EXACT = 2**51
 # Events per block of reading, so that a block stays in the CPU's cache while it is decoded.
 BLOCK = 1 << 15
-# The largest initial capacity of `Packets` in events, which is 2 GB.
-_LARGEST_CAPACITY = 1 << 26
+# The largest estimate of a number of events that memory is taken for, 2 GB.
+MOST_AT_FIRST = 1 << 26
 # Files of any size may hold so many events, whose columns take 16 MB.
 _FEW, _EVENT_BYTES = 1 << 19, 32
+_NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
 
 class Unreadable(ValueError):
     """An invalid file; the message follows the name of the file, such as "is empty"."""
+
+
+class DoesNotFit(ValueError):
+    """A value that a format cannot hold; the message follows the name of the operation."""
+
+
+class Format(NamedTuple):
+    """A file format.
+
+    Attributes:
+        read: a function of an open file, its size in bytes, a unit and the largest number of events, None by default;
+            returns events or raises Unreadable.
+        write: a function of an open file, events, the suffix and a unit, which may raise DoesNotFit; None if the
+            format is only read.
+        unit: the default unit of times; None if the format has only one unit.
+    """
+
+    read: Callable[..., Events]
+    write: Callable[[BinaryIO, Events, str, str], None] | None = None
+    unit: str | None = None
 
 
 class Limit:
@@ -33,10 +61,6 @@ class Limit:
     By default it is 524,288, or one event for each 4 bytes of the file (3 bytes in a one-dimensional recording), if
     that is more: no file of whole columns holds more without compression, and the events take at most eight times the
     size of the file. Prophesee's `.raw`, whose words share what events have in common, may hold one for each byte.
-
-    Args:
-        size: the size of the file in bytes.
-        most: the number of events; None for the default.
     """
 
     def __init__(self, size: int, most: int | None) -> None:
@@ -55,50 +79,31 @@ class Limit:
             raise Unreadable(f"must fit into memory, its {count} events take {count * _EVENT_BYTES / 2**30:.4g} GiB")
 
 
-class Format(NamedTuple):
-    """A file format.
-
-    Attributes:
-        read: a function of an open file, its size in bytes, a unit and, by default None, the largest number of events
-            of `Limit`; returns events or raises Unreadable.
-        write: a function of an open file, events, the suffix and a unit; raises ValueError.
-        unit: the default unit of times; None if the format has only one unit.
-    """
-
-    read: Callable[..., Events]
-    write: Callable[[BinaryIO, Events, str, str], None]
-    unit: str | None = None
-
-
 class Packets:
-    """Collects events packet by packet.
+    """Collects events packet by packet, as columns t, x, y, p, or t, x, p in one dimension.
 
-    The capacity is an estimate and may be much too high: the operating system allocates only pages that are written.
-
-    Attributes:
-        count: the number of events so far.
+    The capacity may be an estimate that is much too high: the operating system allocates only pages that are written.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.count = 0
-        kinds = (np.float64, np.int64, np.int64, np.int64)
-        capacity = min(max(capacity, 1), _LARGEST_CAPACITY)
-        self._columns: list[npt.NDArray[Any]] = [np.empty(capacity, dtype=kind) for kind in kinds]
+    def __init__(self, capacity: int, *, flat: bool = False) -> None:
+        self.count, self._flat = 0, flat
+        kinds = [np.float64] + [np.int64] * (2 if flat else 3)
+        self._columns: list[npt.NDArray[Any]] = [np.empty(max(capacity, 1), k) for k in kinds]
 
-    def add(self, t: Floats, x: npt.NDArray[Any], y: npt.NDArray[Any], p: npt.NDArray[Any]) -> int:
-        """Append a packet of events and return their number."""
-        first, self.count = self.count, self.count + len(t)
-        for i, values in enumerate((t, x, y, p)):
+    def add(self, *columns: npt.NDArray[Any]) -> None:
+        """Append a packet of events."""
+        first, self.count = self.count, self.count + len(columns[0])
+        for i, values in enumerate(columns):
             if self.count > len(self._columns[i]):
                 larger = np.empty(2 * self.count, dtype=self._columns[i].dtype)
                 larger[:first] = self._columns[i][:first]
                 self._columns[i] = larger
             self._columns[i][first : self.count] = values
-        return len(t)
 
     def joined(self) -> Events:
         """Return the events of all packets."""
-        return Events._own(*(column[: self.count] for column in self._columns))
+        t, x, *y, p = (column[: self.count] for column in self._columns)
+        return Events._own(t, x, None if self._flat else y[0], p)
 
 
 def read_block(file: BinaryIO, size: int) -> bytes:
@@ -110,11 +115,7 @@ def read_block(file: BinaryIO, size: int) -> bytes:
 
 
 def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
-    """Return a column of a file as int64; `first` is the index of its first event, for errors.
-
-    Raises:
-        Unreadable: a value is negative, not an integer, or too large.
-    """
+    """Return a column of a file as int64; `first` is the index of its first event, for errors."""
     with np.errstate(invalid="ignore"):
         converted = values.astype(np.int64)
         wrong = converted < 0
@@ -127,11 +128,7 @@ def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
 
 
 def times(values: npt.NDArray[Any], unit: str, first: int = 0) -> Floats:
-    """Return a column of times in ms; `first` is the index of its first event, for errors.
-
-    Raises:
-        Unreadable: a time is not finite, or is an integer that float64 does not represent exactly.
-    """
+    """Return a column of times in ms, which float64 must hold exactly if they are integers."""
     if values.dtype.kind == "f":
         ms = values.astype(np.float64)
         with np.errstate(over="ignore"):
@@ -150,41 +147,86 @@ def times(values: npt.NDArray[Any], unit: str, first: int = 0) -> Floats:
 
 def in_unit(events: Events, suffix: str, unit: str) -> npt.NDArray[Any]:
     """Return times in the unit of a file: float64 for s and ms, int64 for us and ns."""
-    if unit == "ms":
-        return events.t
-    if unit == "s":
-        return np.asarray(events.t / 1e3)
-    return rounded_times("write_events", suffix, "t", events.t, unit, -EXACT, EXACT)
+    if unit in ("s", "ms"):
+        return events.t if unit == "ms" else np.asarray(events.t / 1e3)
+    return rounded_times(suffix, "t", events.t, unit, -EXACT, EXACT)
 
 
-def rounded_times(
-    op: str, suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event"
-) -> Ints:
-    """Return times in ms, rounded to whole numbers of a unit.
-
-    Raises:
-        ValueError: a time lies outside least .. most.
-    """
+def rounded_times(suffix: str, name: str, t: Floats, unit: str, least: int, most: int, *, what: str = "event") -> Ints:
+    """Return times in ms, rounded to whole numbers of a unit, which must lie in least .. most."""
     factor = PER_MS[unit]
     with np.errstate(over="ignore"):
         rounded = np.rint(t * factor)
-    if rounded.size and (rounded.min() < least or rounded.max() > most):
-        worst = int(np.argmax((rounded < least) | (rounded > most)))
-        raise ValueError(
-            f"{op}: {name} must lie in {least / factor if least else 0} .. {most / factor} ms in a {suffix} file,"
-            f" {what} {worst} is at {t[worst]} ms"
-        )
+    wrong = (rounded < least) | (rounded > most)
+    if wrong.any():
+        worst = int(wrong.argmax())
+        bounds = f"{least / factor if least else 0} .. {most / factor} ms"
+        raise DoesNotFit(f"{name} must lie in {bounds} in a {suffix} file, {what} {worst} is at {t[worst]} ms")
     return rounded.astype(np.int64)
 
 
-def check_at_most(op: str, suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
-    """Raise ValueError for the first value that is larger than the format allows."""
+def check_at_most(suffix: str, name: str, values: Ints, most: int, *, what: str = "event") -> None:
+    """Raise DoesNotFit for the first value that is larger than the format allows."""
     if values.size and values.max() > most:
         worst = int(np.argmax(values > most))
-        raise ValueError(f"{op}: {name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
+        raise DoesNotFit(f"{name} must be at most {most} in a {suffix} file, {what} {worst} has {values[worst]}")
 
 
-def check_two_dimensional(suffix: str, events: Events) -> None:
-    """Raise ValueError if the events are one-dimensional."""
-    if events.y is None:
-        raise ValueError(f"write_events: events must be in 2-D for a {suffix} file, got 1-D")
+def check_dimensions(suffix: str, events: Events, wanted: int) -> None:
+    """Raise DoesNotFit unless the events are in 1-D or 2-D, as wanted."""
+    given = 1 if events.y is None else 2
+    if given != wanted:
+        raise DoesNotFit(f"events must be in {wanted}-D for a {suffix} file, got {given}-D")
+
+
+def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
+    """Return `read(file, size)` of an open file; raise ValueError that names the file."""
+    try:
+        with open_file(path) as file:
+            return read(file, os.fstat(file.fileno()).st_size)
+    except OSError as problem:
+        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
+    except Unreadable as problem:
+        raise ValueError(f"{op}: {path} {problem}") from None
+    except MemoryError:
+        raise ValueError(f"{op}: {path} must fit into memory, there is too little of it") from None
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading; reading of a named pipe or a device, which may never end, is refused."""
+    _check_regular(os.stat(path))  # opening some devices has an effect
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(descriptor))
+    except Unreadable:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file by `write(file)`, atomically; raise ValueError that names the operation."""
+    try:
+        write_whole(path, write)
+    except OSError as problem:
+        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
+    except DoesNotFit as problem:
+        raise ValueError(f"{op}: {problem}") from None
+
+
+def _check_regular(status: os.stat_result) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise Unreadable(f"is a {_NO_FILES.get(kind, 'device')}, not a file")
+
+
+def _why(path: Path, problem: OSError) -> str:
+    """Return why a file cannot be read or written."""
+    if os.path.isdir(path):
+        return "is a folder, not a file"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is a device or a pipe, not a file"
+    if problem.errno == errno.ENOENT:
+        return "does not exist" if os.path.isdir(path.parent) else f"has no folder {path.parent} to be in"
+    return f"cannot be opened ({problem.strerror or type(problem).__name__})"

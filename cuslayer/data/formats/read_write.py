@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from cuslayer import check
 from cuslayer.data.events import Events
 from cuslayer.data.formats import aedat, base, hdf5, npy, prophesee, slayer
-from cuslayer.files import write_whole
 
 FORMATS = {
     ".bs2": slayer.CAMERA,
@@ -28,8 +24,6 @@ FORMATS = {
     ".raw": prophesee.RAW,
 }
 
-T = TypeVar("T")
-
 
 def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_events: int | None = None) -> Events:
     """Read the events of a file, in the order and with the channels of the file, times in ms.
@@ -41,16 +35,15 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
     | `.bs3` | x and y 0 .. 4095, p 0 .. 255, up to 16.8 s | 7 |
     | `.npy` | an array of columns x, y, p, t or x, p, t of any type | 32 |
     | `.h5`, `.hdf5` | `events/x`, `/y` (optional), `/p` and `/t` of any type | 11 or more |
-    | `.aedat` | AEDAT 3.1 or 4: x and y 0 .. 32767, p 0 or 1 | 8 |
-    | `.aedat4` | the same, written as AEDAT 4 | 16 |
-    | `.dat` | Prophesee: x and y 0 .. 16383, p 0 or 1, up to 71 minutes | 8 |
-    | `.raw` | Prophesee's EVT 2.0, 2.1 or 3.0, written as 2.0: x and y 0 .. 2047, p 0 or 1 | 2 to 8 |
+    | `.aedat` | AEDAT 3.1 or 4, written as 3.1: x and y 0 .. 32767, p 0 or 1 | 8 |
+    | `.aedat4` | the same; only read | 16 |
+    | `.dat` | Prophesee: x and y 0 .. 16383, p 0 or 1; only read | 8 |
+    | `.raw` | Prophesee's EVT 2.0, 2.1 or 3.0: x and y 0 .. 2047, p 0 or 1; only read | 2 to 8 |
 
     Times are as in the file: those of AEDAT 4 count from 1970; `cuslayer.data.FromStart` makes them start at 0.
 
     Args:
-        path: the file. Compressed AEDAT 4 needs lz4 or zstandard (extra aedat); HDF5 with other filters than gzip,
-            shuffle and checksums needs h5py (extra hdf5).
+        path: the file. HDF5 needs h5py (extra hdf5), compressed AEDAT 4 lz4 or zstandard (extra aedat).
         unit: "s", "ms", "us" or "ns": the unit of the times in a `.npy` file (default ms) or an HDF5 file (default: as
             the file says, or us).
         max_events: the largest number of events to read, which is checked before memory is taken. By default 524,288,
@@ -78,7 +71,7 @@ def read_events(path: str | os.PathLike[str], *, unit: str | None = None, max_ev
         known = _format(op, file_path)
         return known.read(file, size, _unit(op, file_path, known, unit), max_events)
 
-    return read_file(op, file_path, read)
+    return base.read_file(op, file_path, read)
 
 
 def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | None = None) -> None:
@@ -95,7 +88,8 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
     Raises:
         ImportError: the library that the format needs is not installed.
         TypeError: events is not an Events.
-        ValueError: the suffix is unknown, the format cannot hold an event, or the file cannot be written.
+        ValueError: the suffix is unknown or that of a format that is only read, the format cannot hold an event, or the
+            file cannot be written.
 
     >>> write_events("one.bs2", Events([1.5], [256], [2], [1]))
     Traceback (most recent call last):
@@ -107,54 +101,11 @@ def write_events(path: str | os.PathLike[str], events: Events, *, unit: str | No
         raise TypeError(f"{op}: events must be Events, got {type(events).__name__}")
     known = _format(op, path)
     unit = _unit(op, path, known, unit)
-    write_file(op, path, lambda file: known.write(file, events, path.suffix, unit))
-
-
-def read_file(op: str, path: Path, read: Callable[[BinaryIO, int], T]) -> T:
-    """Return `read(file, size)` of an open file; raise ValueError that names the file."""
-    try:
-        with open_file(path) as file:
-            return read(file, os.fstat(file.fileno()).st_size)
-    except OSError as problem:
-        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
-    except base.Unreadable as problem:
-        raise ValueError(f"{op}: {path} {problem}") from None
-    except MemoryError:
-        raise ValueError(f"{op}: {path} must fit into memory, there is too little of it") from None
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading; a named pipe or a device, of which reading may never end, is none.
-
-    Raises:
-        OSError: the file cannot be opened.
-        Unreadable: it is no regular file.
-    """
-    _check_regular(os.stat(path))  # opening some devices has an effect
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, flags)
-    try:
-        _check_regular(os.fstat(descriptor))
-    except base.Unreadable:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb")
-
-
-def _check_regular(status: os.stat_result) -> None:
-    """Raise Unreadable for what is no regular file."""
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
-        raise base.Unreadable(f"is a {names.get(kind, 'device')}, not a file")
-
-
-def write_file(op: str, path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file by `write(file)`, atomically; raise ValueError that names the file."""
-    try:
-        write_whole(path, write)
-    except OSError as problem:
-        raise ValueError(f"{op}: {path} {_why(path, problem)}") from None
+    write = known.write
+    if write is None:
+        written = ", ".join(suffix for suffix, each in FORMATS.items() if each.write)
+        raise ValueError(f"{op}: {path} cannot be written, {path.suffix} files are only read; write {written}")
+    base.write_file(op, path, lambda file: write(file, events, path.suffix, unit))
 
 
 def _format(op: str, path: Path) -> base.Format:
@@ -175,14 +126,3 @@ def _unit(op: str, path: Path, known: base.Format, unit: str | None) -> str:
     if known.unit is None:
         raise ValueError(f"{op}: unit must be None for a {path.suffix} file, which has microseconds, got {unit!r}")
     return check.one_of(op, "unit", unit, base.PER_MS)
-
-
-def _why(path: Path, problem: OSError) -> str:
-    """Return why a file cannot be read or written."""
-    if os.path.isdir(path):
-        return "is a folder, not a file"
-    if os.path.exists(path) and not os.path.isfile(path):
-        return "is a device or a pipe, not a file"
-    if problem.errno == errno.ENOENT:
-        return "does not exist" if os.path.isdir(path.parent) else f"has no folder {path.parent} to be in"
-    return f"cannot be opened ({problem.strerror or type(problem).__name__})"

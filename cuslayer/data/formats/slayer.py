@@ -1,27 +1,125 @@
-"""SLAYER's event files: `.bs2`, `.bs3` and N-MNIST's `.bin` for cameras, `.bs1` for neurons.
+"""SLAYER's files: `.bs2`, `.bs3` and N-MNIST's `.bin` for cameras, `.bs1` for neurons, `.bsn` of spike counts.
 
-Big-endian, with times in microseconds:
+Big-endian bit fields, with times in microseconds:
 
     .bs1        40 bits   neuron 16, polarity 1, time 23
     .bs2, .bin  40 bits   x 8, y 8, polarity 1, time 23
     .bs3        56 bits   x 12, y 12, channel 8, time 24
+    .bsn        80 bits   neuron 16, start 24 and end 24 of an interval, spike count 16
 """
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer.data.events import Events
+from cuslayer import check
+from cuslayer.data import events as columns_of
+from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base
-from cuslayer.data.formats.bit_fields import Packed
 
-_NEURONS = Packed({"x": 16, "p": 1, "t": 23}, times=("t",))
-_CAMERA = Packed({"x": 8, "y": 8, "p": 1, "t": 23}, times=("t",))
-_CHANNELS = Packed({"x": 12, "y": 12, "p": 8, "t": 24}, times=("t",))
+_US_PER_MS = 1000.0
+_TIMES = ("t", "start", "end")
+
+
+class Packed:
+    """A record of bit fields in whole bytes, the highest bits first; `t`, `start` and `end` are times.
+
+    >>> pair = Packed(n=12, t=12)
+    >>> raw = pair.pack([np.array([1, 7]), np.array([4095, 1000])])
+    >>> raw.tobytes().hex(), pair.unpack(raw)
+    ('001fff0073e8', {'n': array([1, 7]), 't': array([4.095, 1.   ])})
+    """
+
+    def __init__(self, **bits: int) -> None:
+        self.bits = bits
+        self.bytes = sum(bits.values()) // 8
+        offsets, formats = [], []
+        self._shifts: dict[str, tuple[int, int]] = {}
+        end = 0
+        for name, width in bits.items():
+            end += width
+            # The smallest integer type that contains the field and ends with its last byte.
+            last = -(-end // 8)
+            shift = 8 * last - end
+            size = next(size for size in (1, 2, 4) if 8 * size >= width + shift)
+            offsets.append(last - size)
+            formats.append(f">u{size}")
+            self._shifts[name] = (shift, 2**width - 1 if 8 * size > width + shift else 0)
+        self._record = np.dtype({"names": list(bits), "formats": formats, "offsets": offsets, "itemsize": self.bytes})
+
+    def read(self, file: BinaryIO, size: int, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of a file of `size` bytes, with times in ms."""
+        if not size:
+            raise base.Unreadable("is empty")
+        if size % self.bytes:
+            raise base.Unreadable(f"is {size} bytes, not a multiple of {self.bytes}")
+        count = size // self.bytes
+        base.Limit(size, most).check(count)
+        columns = self._empty(count)
+        for first in range(0, count, base.BLOCK):
+            some = min(base.BLOCK, count - first)
+            self._decode(base.read_block(file, some * self.bytes), columns, first, first + some)
+        return columns
+
+    def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of whole records, with times in ms."""
+        count = len(raw) // self.bytes
+        columns = self._empty(count)
+        self._decode(raw, columns, 0, count)
+        return columns
+
+    def pack(self, columns: Any) -> npt.NDArray[np.uint8]:
+        """Return the bytes of columns of integers, one per field in order; the values must fit."""
+        raw = np.zeros((len(columns[0]), self.bytes), dtype=np.uint8)
+        end = 0
+        for (name, width), column in zip(self.bits.items(), columns, strict=True):
+            start, end = end, end + width
+            values = column << self._shifts[name][0]
+            for byte in range(-(-end // 8) - 1, start // 8 - 1, -1):
+                raw[:, byte] |= (values & 0xFF).astype(np.uint8)
+                values = values >> 8
+        return raw.reshape(-1)
+
+    def fitting(self, suffix: str, columns: dict[str, Any], *, what: str = "event") -> npt.NDArray[np.uint8]:
+        """Return the bytes of columns with times in ms; raise DoesNotFit for a value that has too many bits."""
+        found = []
+        for name, width in self.bits.items():
+            if name in _TIMES:
+                values = base.rounded_times(suffix, name, columns[name], "us", 0, 2**width - 1, what=what)
+            else:
+                values = columns[name]
+                base.check_at_most(suffix, name, values, 2**width - 1, what=what)
+            found.append(values)
+        return self.pack(found)
+
+    def _empty(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        return {name: np.empty(count, dtype=np.float64 if name in _TIMES else np.int64) for name in self.bits}
+
+    def _decode(self, raw: Any, columns: dict[str, npt.NDArray[Any]], first: int, last: int) -> None:
+        """Decode records into [first, last) of the columns."""
+        records = np.frombuffer(raw, dtype=self._record)
+        for name, (shift, mask) in self._shifts.items():
+            values: Ints = records[name].astype(np.int64)
+            if shift:
+                values >>= shift
+            if mask:
+                values &= mask
+            if name in _TIMES:
+                np.divide(values, _US_PER_MS, out=columns[name][first:last])
+            else:
+                columns[name][first:last] = values
+
+
+_NEURONS = Packed(x=16, p=1, t=23)
+_CAMERA = Packed(x=8, y=8, p=1, t=23)
+_CHANNELS = Packed(x=12, y=12, p=8, t=24)
+_COUNTS = Packed(neuron=16, start=24, end=24, count=16)
 
 
 def decode(raw: bytes | npt.NDArray[np.uint8]) -> Events:
@@ -29,26 +127,12 @@ def decode(raw: bytes | npt.NDArray[np.uint8]) -> Events:
     return _events(_CAMERA.unpack(raw))
 
 
-def encode(events: Events) -> npt.NDArray[np.uint8]:
-    """Return events as the bytes of a `.bs2` file.
-
-    Raises:
-        ValueError: an event does not fit.
-    """
-    return _pack(_CAMERA, events, ".bs2")
-
-
-def _pack(layout: Packed, events: Events, suffix: str) -> npt.NDArray[np.uint8]:
-    dimensions, given = (2 if "y" in layout.bits else 1), (1 if events.y is None else 2)
-    if given != dimensions:
-        raise ValueError(f"write_events: events must be in {dimensions}-D for a {suffix} file, got {given}-D")
+def encode(events: Events, suffix: str = ".bs2", layout: Packed = _CAMERA) -> npt.NDArray[np.uint8]:
+    """Return events as the bytes of a `.bs2` file; raise DoesNotFit for an event that does not fit."""
+    base.check_dimensions(suffix, events, 2 if "y" in layout.bits else 1)
     if not len(events):
-        raise ValueError(f"write_events: events must not be empty for a {suffix} file, got none")
-    columns = [events.x, *([] if events.y is None else [events.y]), events.p]
-    for (name, width), values in zip(layout.bits.items(), columns, strict=False):
-        base.check_at_most("write_events", suffix, name, values, 2**width - 1)
-    time = base.rounded_times("write_events", suffix, "t", events.t, "us", 0, 2 ** layout.bits["t"] - 1)
-    return layout.pack([*columns, time])
+        raise base.DoesNotFit(f"events must not be empty for a {suffix} file, got none")
+    return layout.fitting(suffix, {name: getattr(events, name) for name in layout.bits})
 
 
 def _events(columns: dict[str, npt.NDArray[Any]]) -> Events:
@@ -60,11 +144,113 @@ def _read(layout: Packed, file: BinaryIO, size: int, unit: str, most: int | None
 
 
 def _write(layout: Packed, file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
-    file.write(_pack(layout, events, suffix).data)
+    file.write(encode(events, suffix, layout).data)
 
 
-def _format(layout: Packed) -> base.Format:
-    return base.Format(partial(_read, layout), partial(_write, layout))
+NEURONS, CAMERA, CHANNELS = (
+    base.Format(partial(_read, layout), partial(_write, layout)) for layout in (_NEURONS, _CAMERA, _CHANNELS)
+)
 
 
-NEURONS, CAMERA, CHANNELS = _format(_NEURONS), _format(_CAMERA), _format(_CHANNELS)
+class SpikeCounts:
+    """Spike counts: neuron[i] has count[i] spikes from start[i] to end[i], in ms.
+
+    The times of the spikes within an interval are not known, so these are not events. The arrays are read-only copies
+    of shape (entries,): start and end float64, neuron and count int64.
+
+    Args:
+        neuron: indices of neurons, from 0.
+        start: starts of the intervals in ms.
+        end: ends of the intervals in ms, not before the starts.
+        count: numbers of spikes, from 0.
+
+    Raises:
+        TypeError: start or end are not numbers, or neuron or count are not integers.
+        ValueError: the arrays differ in length or are not 1-D, an interval ends before it starts, a time is not finite,
+            or another value is negative.
+
+    >>> SpikeCounts([3, 4], [0.0, 0.0], [300.0, 300.0], [60, 10])
+    SpikeCounts(2 entries, 70 spikes)
+    """
+
+    __slots__ = ("count", "end", "neuron", "start")
+
+    def __init__(self, neuron: npt.ArrayLike, start: npt.ArrayLike, end: npt.ArrayLike, count: npt.ArrayLike) -> None:
+        op, what = "SpikeCounts", "entry"
+        self.neuron: Ints = columns_of.integers(op, "neuron", neuron, what=what)
+        self.start: Floats = columns_of.times(op, "start", start, what=what)
+        self.end: Floats = columns_of.times(op, "end", end, what=what)
+        self.count: Ints = columns_of.integers(op, "count", count, what=what)
+        for name in ("start", "end", "count"):
+            length = len(getattr(self, name))
+            if length != len(self.neuron):
+                raise ValueError(f"{op}: {name} must be as long as neuron, got {length} and {len(self.neuron)}")
+        if (self.end < self.start).any():
+            worst = int(np.argmax(self.end < self.start))
+            span = f"{self.start[worst]} .. {self.end[worst]} ms"
+            raise ValueError(f"{op}: end must not lie before start, entry {worst} has {span}")
+
+    def __len__(self) -> int:
+        return len(self.neuron)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikeCounts):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SpikeCounts({len(self)} entries, {self.count.sum()} spikes)"
+
+
+def read_counts(path: str | os.PathLike[str]) -> SpikeCounts:
+    """Read the spike counts of a `.bsn` file, times in ms.
+
+    Raises:
+        ValueError: the file is missing, empty, truncated, a folder, of another format, or has an interval that ends
+            before it starts.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_counts(f"{folder}/wanted.bsn", SpikeCounts([3], [0.0], [300.0], [60]))
+    ...     read_counts(f"{folder}/wanted.bsn")
+    SpikeCounts(1 entries, 60 spikes)
+    """
+    return base.read_file("read_counts", _count_file("read_counts", path), _read_counts)
+
+
+def _read_counts(file: BinaryIO, size: int) -> SpikeCounts:
+    columns: dict[str, Any] = _COUNTS.read(file, size)
+    wrong = columns["end"] < columns["start"]
+    if wrong.any():
+        raise base.Unreadable(f"has a span that ends before it starts, in entry {int(wrong.argmax())}")
+    return SpikeCounts(**columns)
+
+
+def write_counts(path: str | os.PathLike[str], counts: SpikeCounts) -> None:
+    """Write spike counts to a `.bsn` file, atomically; times are rounded to microseconds.
+
+    Raises:
+        TypeError: counts is not a SpikeCounts.
+        ValueError: the suffix is not .bsn, counts is empty, an entry does not fit, or the file cannot be written.
+
+    >>> write_counts("wanted.bsn", SpikeCounts([70000], [0.0], [300.0], [60]))
+    Traceback (most recent call last):
+    ValueError: write_counts: neuron must be at most 65535 in a .bsn file, entry 0 has 70000
+    """
+    op = "write_counts"
+    path = _count_file(op, path)
+    if not isinstance(counts, SpikeCounts):
+        raise TypeError(f"{op}: counts must be SpikeCounts, got {type(counts).__name__}")
+    if not len(counts):
+        raise ValueError(f"{op}: counts must not be empty for a .bsn file, got none")
+    columns = {name: getattr(counts, name) for name in _COUNTS.bits}
+    base.write_file(op, path, lambda file: file.write(_COUNTS.fitting(".bsn", columns, what="entry").data))
+
+
+def _count_file(op: str, path: str | os.PathLike[str]) -> Path:
+    found = check.path(op, "path", path)
+    if found.suffix.lower() != ".bsn":
+        raise ValueError(f"{op}: {found} must end in .bsn")
+    return found
