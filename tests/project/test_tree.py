@@ -161,8 +161,8 @@ def test_no_assert_and_no_print_for_callers():
                 assert folder(path) == "cli", path
 
 
-# The most lines of a folder's text files, but for results in JSON, and the most words of docs/ and README. A feature that
-# would exceed one shrinks something else.
+# The most lines of a folder's text files, but for results in JSON, and the most words of docs/ and README. What would
+# exceed one shrinks something else.
 BUDGETS = {
     "cuslayer": 65_500,
     "cuslayer/kernels": 21_400,
