@@ -9,12 +9,51 @@ import pytest
 
 ROOT = Path(__file__).parent
 
-# Folders and files that only `pytest --all` runs. A single test has the mark `all` instead.
-ONLY_WITH_ALL = (
-    "tools",
-    "tests/kernels",
-    "tests/device",
-)
+# Folders and files that only `pytest --all` runs: most compile many kernels or start processes.
+# A single test has the mark `all` instead.
+ONLY_WITH_ALL = {
+    "tools": [""],
+    "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
+    "tests/cli": ["colors", "demo", "known_sets", "signals"],
+    "tests/data": ["event_fuzz", "loader_gpu"],
+    "tests/device": [""],
+    "tests/distributed": [""],
+    "tests/inspection": [
+        *("calibrate", "calibrate_errors", "demo", "demo_file", "demo_page", "notebook_html", "page_audit"),
+        *("report_model", "report_page", "report_pointer", "srm_subclass", "unchanged"),
+    ],
+    "tests/interchange": ["netx", "nir_recurrent"],
+    "tests/kernels": [""],
+    "tests/layers": [
+        *("affine", "batch_norm", "bias", "conv_transpose", "delay", "filter_bank", "fused", "recurrent", "shift"),
+        *("unpool", "weighted_pool"),
+    ],
+    "tests/loss": ["user_written_neurons"],
+    "tests/network": ["chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
+    "tests/neurons": [
+        *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
+        "sigma_delta",
+    ],
+    "tests/optim": ["interrupts", "one_pass"],
+    "tests/project": ["examples", "fuzz", "notebooks", "site", "supply", "typing", "write_your_own"],
+    "tests/training": [
+        *("config_hostile", "determinism", "graph", "graph_dropout", "lost_lock", "other_recordings", "read_out_run"),
+        *("refused_checkpoints", "run_deaths", "run_digits", "run_folders", "run_stopped", "running_statistics"),
+        *("sound_run", "sweep"),
+    ],
+}
+# What runs by default all the same: a handful of networks on emulated CUDA.
+ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
+
+
+def only_with_all(path: Path) -> bool:
+    """Return whether a file is listed above."""
+    if path in ALWAYS:
+        return False
+    whole = any("" in files and path.is_relative_to(ROOT / folder) for folder, files in ONLY_WITH_ALL.items())
+    return whole or any(
+        path == ROOT / folder / f"test_{name}.py" for folder, files in ONLY_WITH_ALL.items() for name in files
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,9 +79,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what is listed above, unless it is asked for."""
-    if not config.option.all and any(collection_path == ROOT / path for path in ONLY_WITH_ALL):
-        return True
-    return None
+    return True if collection_path.is_file() and not config.option.all and only_with_all(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -141,12 +139,6 @@ def test_a_device_that_works_is_tried_once(
     assert fake.calls == ["compile", "product"]
 
 
-def test_nothing_is_tried_without_a_device(machine: Callable[..., FakeCuPy]) -> None:
-    fake = machine(count=0)
-    assert cs.device() == "cpu"
-    assert fake.calls == []
-
-
 def test_a_machine_without_cupy_is_told_what_to_install(
     machine: Callable[..., FakeCuPy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,18 +147,6 @@ def test_a_machine_without_cupy_is_told_what_to_install(
     with pytest.raises(ValueError, match=r"CuPy is not installed: pip install 'cuslayer\[cuda12\]', or"):
         cs.use("cuda")
     assert cs.device() == "cpu"
-
-
-def test_a_part_that_cupy_lacks_is_named(
-    machine: Callable[..., FakeCuPy], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    machine()
-    (tmp_path / "cupy.py").write_text("import no_such_part_of_it")
-    monkeypatch.delitem(sys.modules, "cupy")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert backend._driver_problem() == (
-        "CuPy cannot be used (ModuleNotFoundError: No module named 'no_such_part_of_it')"
-    )
 
 
 LINE = (
@@ -194,17 +174,6 @@ def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., N
     return only
 
 
-@pytest.mark.parametrize("names", [(), ("cupy",), ("cupy-cuda12x",), ("cupy-cuda13x", "cupy-xarray", "numpy")])
-def test_one_package_of_cupy_is_no_problem(packages: Callable[..., None], names: tuple[str, ...]) -> None:
-    packages(*names)
-    assert backend.duplicate_cupy() is None
-
-
-def test_two_packages_of_cupy_are_named(packages: Callable[..., None]) -> None:
-    packages("cupy-cuda13x", "cupy-cuda12x")
-    assert backend.duplicate_cupy() == LINE
-
-
 @pytest.mark.parametrize(
     "broken", [{"devices": fails(ImportError("x"))}, {"compiler": RuntimeError("x")}, {"product": zeros}]
 )
@@ -214,28 +183,3 @@ def test_two_packages_are_the_reason_if_cuda_fails(
     machine(**broken)
     monkeypatch.setattr(backend, "duplicate_cupy", lambda: LINE)
     assert backend._driver_problem() == LINE
-
-
-def test_info_names_two_packages_of_cupy(tmp_path: Path) -> None:
-    """Also on a machine without a driver, where CuPy is not imported."""
-    installed(tmp_path, "cupy-cuda12x", "cupy-cuda13x")
-    found = subprocess.run(
-        [sys.executable, "-c", "from cuslayer.cli import main; main(['info'])"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert [line.partition(" ")[2].strip() for line in found.stdout.splitlines() if LINE in line] == [LINE]
-    assert found.stderr == ""
-
-
-def test_neither_package_is_installed_by_default() -> None:
-    root = Path(__file__).parents[1]
-    project = (root / "pyproject.toml").read_text("utf-8")
-    default = project.partition("\ndependencies = [")[2].partition("\n]")[0]
-    assert "numpy" in default
-    assert "cupy" not in default
-    for extra in ("cuda12", "cuda13"):
-        assert f'\n{extra} = ["cupy-{extra}x[ctk]>=14' in project
-        assert f"'.[{extra}]'" in (root / "README.md").read_text("utf-8")

@@ -31,13 +31,6 @@ def test_a_missing_folder_is_named(tmp_path, kind):
     assert error.value.strerror == "No such file or directory"
 
 
-def test_a_folder_in_place_of_a_file(tmp_path):
-    with pytest.raises(ValueError) as error:
-        write_whole(tmp_path, lambda file: file.write(b""), op="save")
-    assert str(error.value) == f"save: {tmp_path} is a folder, not a file"
-    assert [*tmp_path.parent.glob(f".{tmp_path.name}.*")] == []
-
-
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
@@ -81,17 +74,6 @@ def test_files_that_are_not_finished_are_discarded(tmp_path):
 
     with pytest.raises(NotWritten):
         write_whole(tmp_path / "a", write)
-
-
-def test_a_device_is_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "a.bs2")
-    with pytest.raises(ValueError) as error:
-        write_whole(tmp_path / "a.bs2", lambda file: file.write(b""), op="save")
-    assert str(error.value) == f"save: {tmp_path}/a.bs2 is a device or a pipe, not a file"
-    with pytest.raises(ValueError) as error:
-        cs.data.write_events(tmp_path / "a.bs2", cs.Events([1.0], [2], [3], [1]))
-    assert str(error.value) == f"write_events: {tmp_path}/a.bs2 is a device or a pipe, not a file"
-    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
 
 
 def test_what_is_written_by_name(tmp_path):

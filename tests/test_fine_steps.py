@@ -10,8 +10,6 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Events
 from cuslayer.data.fast_binning import bin_recordings
-from cuslayer.training import Config
-from tests.support.tiny import fails, write_folder
 
 FINE = cs.SRM(dt=0.1)
 # Each quotient but the last is below its integer as a float.
@@ -20,10 +18,6 @@ EDGES = [(0.3, 3), (0.6, 6), (0.7, 7), (1.2, 12), (0.5, 5)]
 
 def spikes(*shape, rate=0.4):
     return np.random.default_rng(5).random(shape) < rate
-
-
-def test_the_quotients_are_below_the_integers():
-    assert [int(ms / 0.1) for ms, _ in EDGES] == [2, 5, 6, 11, 5]
 
 
 @pytest.mark.parametrize("make", [cs.SpikeMaxLoss, cs.ProbabilityWindowLoss])
@@ -36,39 +30,12 @@ def test_regions_of_losses(make, start, stop):
     assert value == pytest.approx(make(FINE, **window)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
 
 
-@pytest.mark.parametrize(("ms", "steps"), EDGES)
-def test_windows_of_losses(ms, steps):
-    """With one spike in each of 15 steps, a window of n steps counts n spikes."""
-    s = np.zeros((15, 1, 2), bool)
-    s[:, :, 0] = True
-    counted = np.minimum(np.arange(15) + 1, steps)
-    expected = np.log1p(np.exp(-counted)).mean()
-    loss = cs.ProbabilityWindowLoss(FINE, window=ms, probability="softmax")
-    assert loss(s, [0]).item() == pytest.approx(expected, rel=1e-5)
-
-
 def test_the_window_of_a_record():
     net = cs.Network("4-3", FINE)
     for (start, first), (stop, last) in pairwise(EDGES[:-1]):
         with cs.record(net, window=(start, stop)) as seen:
             net(spikes(20, 1, 4))
         assert seen[1].potential.coords["time"].tolist() == pytest.approx(np.arange(first, last) * 0.1)
-
-
-@pytest.mark.parametrize(("ms", "steps"), EDGES)
-def test_the_duration_of_a_run(ms, steps):
-    assert Config(neuron=FINE, duration=ms).steps == steps
-
-
-def test_a_region_that_ends_a_step_after_the_duration_raises(tmp_path):
-    options = {"data": str(write_folder(tmp_path / "data")), "layers": ("34x34x2", "3"), "out": str(tmp_path / "out")}
-    config = Config(neuron=FINE, duration=0.6, region=(0.0, 0.7), **options)
-    fails(config, r"train: tgtSpikeRegion reaches to 0\.7 ms, tSample is 0\.6 ms")
-
-
-def test_the_window_of_frames():
-    ax = cs.plot.frames(spikes(9, 1, 3, 3, 2), window=0.3, dt=0.1)
-    assert [text.get_text() for text in ax.texts] == ["0 to 0.3 ms", "0.3 to 0.6 ms", "0.6 to 0.9 ms"]
 
 
 def test_frames_of_events_on_their_edges():
@@ -99,17 +66,6 @@ def test_microseconds_in_bins_of_a_tenth(rounding):
     assert binned.sum() == 10
     raw = b"".join(bytes([x, 0]) + int(t).to_bytes(3, "big") for x, t in enumerate(us))
     assert (bin_recordings([raw], (1, 10, 2), 9, 0.1, rounding)[0][:, 0] == binned).all()
-
-
-@pytest.mark.parametrize("dt", [0.1, 0.5, 2.0])
-def test_a_recorded_surrogate_is_a_density_per_ms(dt):
-    net = cs.Network("6-3", cs.SRM(theta=8.0, tau_rho=0.5, scale_rho=3.0, dt=dt))
-    with cs.record(net) as seen:
-        out = net(spikes(60, 2, 6))
-    out.backward(np.random.default_rng(1).standard_normal(out.shape).astype(np.float32))
-    rho = 3.0 / 4.0 * np.exp(-abs(seen[1].potential - 8.0) / 4.0)
-    np.testing.assert_allclose(seen[1].surrogate, rho, rtol=1e-4)
-    np.testing.assert_allclose(seen[1].potential_error, dt * rho * seen[1].spikes_error, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dt", [0.25, 2.0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -128,37 +127,3 @@ def test_an_error_of_any_part_is_raised(monkeypatch):
 
     with pytest.raises(ValueError, match="the last part"):
         jit.parallel_for(kernel, 64, grain=1)
-
-
-def test_columns_are_a_view():
-    x = np.arange(24).reshape(2, 3, 4)
-    assert np.shares_memory(jit.columns(x), x)
-    assert jit.columns(x).shape == (2, 12)
-    assert jit.columns(np.zeros((0, 3, 4))).shape == (0, 12)
-    assert jit.columns(np.zeros((5, 0))).shape == (5, 0)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_compiling_is_said_once_on_a_terminal(monkeypatch):
-    """Not in a pipe, not for functions of others, and not again."""
-
-    def run(terminal, module):
-        def twice(x):
-            return 2 * x
-
-        twice.__module__ = module
-        monkeypatch.setattr("sys.stderr", terminal)
-        assert jit.inlined(twice)(3) == 6
-        return terminal.getvalue()
-
-    jit._say_compiling.cache_clear()
-    line = "compiling CPU kernels (once)\n"
-    assert run(Terminal(), "others") == ""
-    assert run(Terminal(), "cuslayer.kernels.example") == line
-    assert run(Terminal(), "cuslayer.kernels.example") == ""
-    jit._say_compiling.cache_clear()
-    assert run(io.StringIO(), "cuslayer.kernels.example") == ""

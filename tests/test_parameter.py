@@ -56,24 +56,6 @@ def test_on_the_gpu_as_on_the_cpu(make):
         assert all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
 
 
-def test_a_bound_may_be_left_out():
-    up, down = Bounded([-9.0, 0.5], least=0.0), Bounded([-9.0, 0.5, 3.0], most=1.0)
-    for p in (up, down):
-        p.clamp()
-    assert up.data.tolist() == [0.0, 0.5]
-    assert down.data.tolist() == [-9.0, 0.5, 1.0]
-    assert up.requires_grad
-
-
-def test_it_is_moved_in_its_place():
-    p = Bounded([0.5], least=0.0)
-    before = p.data
-    p.grad = np.ones(1, np.float32)
-    cs.SGD([p], 1.0).step()
-    assert p.data is before
-    assert before.tolist() == [0.0]
-
-
 def test_delays_stay_within_their_bounds_through_a_checkpoint(tmp_path):
     def made():
         cs.seed(1)

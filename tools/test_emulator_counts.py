@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuslayer.kernels import gpu
-from cuslayer.kernels.constants import Alpha
 from tools.emulator.counts import ArrayCounts, LaunchCounts
-from tools.emulator.driver import Emulator, emulation
+from tools.emulator.driver import Emulator
 from tools.emulator.kernel import SINGLE, N, kernel, refused
 
 X = "const real *x, real *y, long long n"
@@ -47,20 +45,6 @@ def test_strides(stride: int, sectors: int) -> None:
     assert counts.sectors["y"][4:7] == (1, 4, 4)
 
 
-def test_a_column_of_a_matrix() -> None:
-    body = "for (int k = 0; k < n; ++k) y[k * 32 + threadIdx.x] = x[threadIdx.x * n + k];"
-    x = counted(X, body, ones(32 * 64), ones(32 * 64), 64, block=32).sectors["x"]
-    assert x.read == 8 * x.ideal_read == 64 * 32
-    assert x.distinct_read == 32 * 64 * 4 // 32
-
-
-def test_where_an_array_begins() -> None:
-    body = "y[threadIdx.x] = x[threadIdx.x];"
-    for first, sectors in (0, 4), (1, 5), (8, 4), (15, 5):
-        counts = counted(X, body, ones(64)[first:], ones(32), 0, block=32)
-        assert counts.sectors["x"][:4] == (1, sectors, 4, sectors)
-
-
 @pytest.mark.parametrize("lanes", [1, 7, 32])
 def test_vectors_are_one_access(lanes: int) -> None:
     body = "reinterpret_cast<float4 *>(y)[threadIdx.x] = reinterpret_cast<const float4 *>(x)[threadIdx.x];"
@@ -70,20 +54,9 @@ def test_vectors_are_one_access(lanes: int) -> None:
     assert counts.sectors["y"][4:7] == (1, wanted, wanted)
 
 
-def test_bytes_that_are_wanted_twice() -> None:
-    counts = counted(X, "y[threadIdx.x] = x[threadIdx.x / 4 * n];", ones(64), ones(32), 1, block=32)
-    assert counts.sectors["x"][:3] == (1, 1, 1)
-
-
 def test_atomics_are_neither_reads_nor_writes() -> None:
     counts = counted("unsigned *y", "atomicOr(y + threadIdx.x % 16, 1u);", ones(16, np.uint32), block=32)
     assert counts.sectors["y"] == ArrayCounts(atomics=1, changed=2, ideal_changed=2, distinct_changed=2)
-
-
-def test_an_array_that_is_two_arguments() -> None:
-    y = ones(32)
-    counts = counted(X, "y[threadIdx.x] = x[threadIdx.x] + 1;", y, y, 0, block=32)
-    assert counts.sectors == {"x=y": ArrayCounts(1, 4, 4, 4, 1, 4, 4, 4)}
 
 
 BANKS = """
@@ -166,29 +139,6 @@ def test_nested_loops_of_different_lengths() -> None:
     assert counts.partial == partial + sum((outer > i).sum() < 32 for i in range(outer.max()))
 
 
-def test_a_loop_over_bits() -> None:
-    """Lanes walk the bits of their own words; a warp takes as many steps as the fullest word has bits."""
-    body = """
-        unsigned *const out = y + blockIdx.x * 32;
-        for (int w = 0; w < 4; ++w) {
-            unsigned bits = words[w * 32 + threadIdx.x];
-            while (bits) {
-                out[threadIdx.x] += table[__ffs(bits) - 1];
-                bits &= bits - 1;
-            }
-        }"""
-    words = np.random.default_rng(4).integers(0, 2**32, (4, 32), dtype=np.uint32)
-    words &= words >> np.uint32(1)
-    table, y = np.arange(32, dtype=np.uint32), np.zeros(64, np.uint32)
-    parameters = "const unsigned *words, const unsigned *table, unsigned *y"
-    counts = counted(parameters, body, words, table, y, grid=2, block=32)
-    bits = np.array([[int(word).bit_count() for word in row] for row in words])
-    assert counts.sectors["table"].reads == 2 * bits.max(1).sum()
-    assert counts.sectors["words"][:3] == (8, 32, 32)
-    steps = sum((row > k).sum() < 32 for row in bits for k in range(row.max()))
-    assert counts.partial == 2 * 3 * steps
-
-
 def test_branches_meet_again() -> None:
     body = """
         for (int k = 0; k < 8; ++k) {
@@ -200,23 +150,6 @@ def test_branches_meet_again() -> None:
     assert counts.sectors["x"].reads == 16
     assert counts.sectors["y"].writes == 8 * 3
     assert counts.partial == counts.accesses - 2 * 8
-
-
-def test_calls_of_a_function() -> None:
-    above = """
-        __device__ __noinline__ real sum(const real *x, int count) {
-            real total = 0;
-            for (int k = 0; k < count; ++k) total += x[k * 32 + threadIdx.x];
-            return total;
-        }
-    """
-    body = "y[threadIdx.x] = sum(x, 3) + sum(x, threadIdx.x < 16 ? 1 : 2);"
-    counts = counted(X, body, ones(96), ones(32), 0, above=above, block=32)
-    assert counts.sectors["x"].reads == 3 + 2
-    assert (counts.accesses, counts.partial) == (6, 1)
-    body = "if (threadIdx.x < 16) y[threadIdx.x] = sum(x, 3); else y[threadIdx.x] = sum(x, 2);"
-    counts = counted(X, body, ones(96), ones(32), 0, above=above, block=32)
-    assert counts.sectors["x"].reads == counts.sectors["x"].read // 2 == 3 + 2
 
 
 def test_barriers_part_no_warp() -> None:
@@ -232,17 +165,6 @@ def test_barriers_part_no_warp() -> None:
     assert counts.sectors["x"][:3] == (10, 40, 40)
     assert counts.sectors["y"][4:7] == (10, 40, 40)
     assert (counts.shared_accesses, counts.conflicts, counts.partial) == (30, 0, 0)
-
-
-def test_kernels_of_the_library() -> None:
-    x = np.ones((20, 64), SINGLE)
-    with emulation(counting=True) as emulator:
-        gpu.response.psp(x, Alpha(1, 10, 1, 0.01))
-    assert emulator.launches == ["psp"]
-    (counts,) = emulator.counts
-    assert counts.sectors["a"].written == counts.sectors["a"].ideal_written == 20 * 64 * 4 // 32
-    assert counts.sectors["x"].read == counts.sectors["x"].ideal_read
-    assert counts.sectors["x"].distinct_read == 20 * 64 * 4 // 32
 
 
 def test_only_what_ends_is_counted_and_only_on_request() -> None:

@@ -39,13 +39,6 @@ def test_reversed_and_counted_bits() -> None:
         ]
 
 
-def test_functions_of_no_bits() -> None:
-    y = np.zeros(6, np.int32)
-    body = "y[0] = __clz(zero); y[1] = __clzll(zero); y[2] = __ffs(zero); y[3] = __ffsll(zero); y[4] = __popcll(zero);"
-    kernel("int *y, long long zero", body)(y, 0, block=1)
-    assert y.tolist() == [32, 64, 0, 0, 0, 0]
-
-
 def test_funnel_shifts_and_bytes() -> None:
     body = """
         const unsigned t = threadIdx.x, low = x[t], high = x[63 - t];
@@ -161,12 +154,6 @@ def test_atomics_of_bits(kind: str) -> None:
     assert y.tolist() == [both, int(np.array(-1).astype(dtype)) & ~both, both & ~0x1FF]
 
 
-def test_an_atomic_difference() -> None:
-    y = np.array([100], np.uint32)
-    kernel("unsigned *y", "atomicSub(y, threadIdx.x);")(y, block=10)
-    assert y == 55
-
-
 @pytest.mark.parametrize(
     ("kind", "dtype", "count"),
     [
@@ -226,24 +213,6 @@ def test_misaligned_numbers() -> None:
         run(np.zeros(8, np.uint8), np.zeros(N, SINGLE), np.int32(2))
 
 
-def test_parameters_of_every_type() -> None:
-    above = "struct float16 { unsigned short bits; };\n"
-    body = "u[threadIdx.x] += a; s[threadIdx.x].bits ^= 0x8000; l[threadIdx.x] -= c; i[threadIdx.x] += b;"
-    run = kernel(
-        "unsigned *__restrict__ u, float16 *s, unsigned long long *l, int *i, unsigned a, int b, unsigned long long c",
-        body,
-        above,
-    )
-    u, s, w, i = WORDS.copy(), np.arange(N, dtype=np.float16), LONG.copy(), np.arange(N, dtype=np.int32)
-    run(u, s, w, i, np.uint32(2**31 + 5), np.int32(-7), np.uint64(2**63))
-    assert (u == WORDS + np.uint32(2**31 + 5)).all()
-    assert (s == -np.arange(N)).all()
-    assert (w == LONG - np.uint64(2**63)).all()
-    assert (i == np.arange(N) - 7).all()
-    with refused("a takes 4 bytes, got int64"):
-        run(u, s, w, i, 5, np.int32(-7), np.uint64(2**63))
-
-
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64, np.float16])
 def test_faults_of_every_type(dtype: Any) -> None:
     emulator = Emulator()
@@ -257,17 +226,6 @@ def test_faults_of_every_type(dtype: Any) -> None:
         run(emulator.empty(N, dtype), np.ones(N, dtype), N, 0)
     with refused(r"thread 63 of block 0 reads x\[64\], outside of its 64 elements"):
         run(np.ones(N, dtype), np.ones(N, dtype), N, 1)
-
-
-@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.uint64])
-def test_a_word_of_ones_is_not_what_nothing_wrote(dtype: Any) -> None:
-    emulator = Emulator()
-    kind = {np.uint32: "unsigned", np.int64: "long long", np.uint64: "unsigned long long"}[dtype]
-    run = kernel(f"const {kind} *x, {kind} *y", "y[threadIdx.x] = x[threadIdx.x];", emulator=emulator)
-    x, y = emulator.empty(N, dtype), emulator.empty(N, dtype)
-    x[:] = np.iinfo(dtype).max if dtype != np.int64 else -1
-    run(x, y)
-    assert (y == x).all()
 
 
 SHIFTS = "const unsigned t = threadIdx.x;\n"
@@ -288,14 +246,6 @@ def test_shifts(shift: str, bits: int, allowed: int, refused_by: int) -> None:
     run(WORDS, np.zeros(N, np.uint64), np.int32(allowed))
     with refused(rf"thread 0 of block 0 shifts {bits} bits by {refused_by} in line 4 of kernels.cu"):
         run(WORDS, np.zeros(N, np.uint64), np.int32(refused_by))
-
-
-def test_the_line_of_a_shift() -> None:
-    above = '#line 7 "other.cuh"\n__device__ unsigned shifted(unsigned x, int by)\n{\n    return x >> by;\n}\n'
-    run = kernel("long long *y, long long n", "y[threadIdx.x] = shifted(1, n);", above)
-    run(zeros(), 31)
-    with refused("thread 0 of block 0 shifts 32 bits by 32 in line 9 of other.cuh"):
-        run(zeros(), 32)
 
 
 def test_divisions() -> None:
@@ -324,10 +274,3 @@ def test_subnormal_numbers(flush: bool) -> None:
     with refused("thread 0 of block 0 reads x.*"):
         run(x[:1], y, SINGLE(0.5), barrier, block=1)
     assert SINGLE(least) * SINGLE(0.5) > 0
-
-
-def test_no_double_is_flushed() -> None:
-    least = np.finfo(np.float64).tiny
-    y = np.array([least])
-    kernel("double *y", "y[0] *= 0.5;", emulator=Emulator(flush=True))(y, block=1)
-    assert y == least / 2

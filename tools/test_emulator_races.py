@@ -58,15 +58,6 @@ def test_shared_memory_is_another_in_every_block() -> None:
         kernel("real *y", "__shared__ real held[64];\ny[threadIdx.x] = held[threadIdx.x];")(numbers())
 
 
-def test_no_barrier_waits_for_another_block() -> None:
-    run = kernel(
-        "long long *y, long long n", "for (int k = 0; k < n + blockIdx.x; ++k) __syncthreads();\ny[blockIdx.x] = 1;"
-    )
-    with refused(r"thread 1 of block 0 writes y\[0\], which thread 0 wrote with no barrier between"):
-        run(zeros(), 2, grid=N)
-    run(zeros(), 2, grid=N, block=1)
-
-
 # One thread writes y[0]; past a barrier of some kind another one reads or writes it.
 RACE = """
     const long long i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -110,32 +101,6 @@ def test_writes_after_reads_of_several_threads() -> None:
         run(zeros(), zeros(), 40)
 
 
-def test_the_barriers_of_a_warp_are_counted() -> None:
-    run = kernel("long long *y, long long n", "for (int k = 0; k < n; ++k)\n__syncwarp(1);\ny[blockIdx.x] = 1;")
-    run(zeros(), 2**18 - 1, grid=2, block=1)
-    with refused(r"block 0 calls __syncwarp\(\) more often than the emulator can count"):
-        run(zeros(), 2**18, block=1)
-
-
-def test_blocks_do_not_write_what_another_reads() -> None:
-    body = """
-        z[blockIdx.x] = y[apart ? blockIdx.x : 0];
-        if (blockIdx.x == 1) y[apart] = 1;"""
-    run = kernel("long long *y, long long *z, long long apart", body)
-    run(zeros(), zeros(), 1, grid=2, block=1)
-    with refused(r"thread 0 of block 1 writes y\[0\], which another block read"):
-        run(zeros(), zeros(), 0, grid=2, block=1)
-
-
-def test_lost_updates() -> None:
-    run = kernel("long long *y, bool atomic", "if (atomic) atomicAdd((unsigned long long *)y, 1ull); else *y += 1;")
-    y = zeros(1)
-    run(y, np.True_, grid=3)
-    assert y == 3 * N
-    with refused(r"thread 1 of block 0 (reads|writes) y\[0\], which thread 0 wrote with no barrier between"):
-        run(y, np.False_)
-
-
 def test_what_is_atomic_is_so_for_all() -> None:
     body = """
         unsigned long long *count = (unsigned long long *)y;
@@ -148,19 +113,6 @@ def test_what_is_atomic_is_so_for_all() -> None:
     assert z == 3
     with refused(r"thread 2 of block 0 reads y\[0\], which thread 0 wrote with no barrier between"):
         run(zeros(1), z, np.False_)
-
-
-def test_what_is_atomic_is_as_late_as_its_last_thread() -> None:
-    body = """
-        unsigned long long *count = (unsigned long long *)y;
-        if (threadIdx.x == 0) atomicAdd(count, 1ull);
-        __syncthreads();
-        if (threadIdx.x == second) atomicAdd(count, 1ull);
-        if (threadIdx.x == 2) z[0] = *count;"""
-    run = kernel("long long *y, long long *z, long long second", body)
-    run(zeros(1), zeros(1), 2)
-    with refused(r"thread 2 of block 0 reads y\[0\], which thread 1 wrote with no barrier between"):
-        run(zeros(1), zeros(1), 1)
 
 
 def test_sums_of_floats_by_atomics_depend_on_the_order() -> None:
@@ -184,10 +136,3 @@ def test_the_last_block_sums_up() -> None:
     assert total == 10
     with refused(r"thread 0 of block 4 reads y\[0\], which another block wrote"):
         run(zeros(), zeros(1), total, np.False_, grid=5, block=1)
-
-
-def test_what_an_atomic_finds_depends_on_the_order() -> None:
-    run = kernel("long long *y, long long *count", "y[threadIdx.x] = atomicAdd((unsigned long long *)count, 1ull);")
-    run(zeros(), zeros(), block=1)
-    with refused(r"y\[0\] is 0 with threads ascending, 63 with threads descending"):
-        run(zeros(), zeros())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.emulator.driver import EmulationError
-from tools.emulator.kernel import SINGLE, N, kernel, numbers, refused, zeros
+from tools.emulator.kernel import SINGLE, N, kernel, numbers, refused
 
 SHARED = "extern __shared__ __align__(16) unsigned char shared[];\n"
 MOST = 227 << 10
@@ -31,22 +31,6 @@ def test_two_arrays_in_dynamic_shared_memory(above: bool) -> None:
         run(x, y, grid=3, shared_mem=12 * N - 4)
     with refused("thread 0 of block 0 writes byte 0 of dynamic shared memory, outside of its 0 bytes"):
         run(x, y, grid=3)
-
-
-def test_other_types_and_templates() -> None:
-    above = """
-        template <typename Number> __device__ __forceinline__ Number from_next(Number x) {
-            extern __shared__ long long held[];
-            held[threadIdx.x] = x;
-            __syncthreads();
-            return held[(threadIdx.x + 1) % 64];
-        }
-        extern volatile __align__(8) __shared__ unsigned words [ ] __attribute__((aligned(16))) ;
-    """
-    run = kernel("long long *y", "y[threadIdx.x] = from_next(y[threadIdx.x]) + words[2 * threadIdx.x];", above)
-    y = np.arange(N)
-    run(y, shared_mem=8 * N)
-    assert (y == np.roll(np.arange(N), -1) + np.arange(N)).all()
 
 
 def test_bounds() -> None:
@@ -110,10 +94,3 @@ def test_more_than_a_gpu_has() -> None:
     run(numbers(), shared_mem=MOST, most_dynamic=MOST)
     with refused(rf"a block has 0 bytes of static and {MOST + 4} of dynamic shared memory, more than the {MOST} .*"):
         run(numbers(), shared_mem=MOST + 4)
-
-
-def test_static_shared_memory_alone() -> None:
-    run = kernel("long long *y", "__shared__ long long tile[8192];\ntile[threadIdx.x] = 1;\ny[threadIdx.x] = 1;")
-    for most in None, MOST:
-        with refused("a kernel has 65536 bytes of static shared memory, more than 49152"):
-            run(zeros(), most_dynamic=most)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 import pytest
 
 from tools.emulator.driver import Emulator
-from tools.emulator.kernel import SINGLE, THREAD, N, kernel, numbers, refused, zeros
-
-INTEGERS = np.arange(N)
+from tools.emulator.kernel import SINGLE, N, kernel, numbers, refused, zeros
 
 
 def test_a_sum_over_a_block() -> None:
@@ -27,21 +22,6 @@ def test_a_sum_over_a_block() -> None:
     x, y = numbers(1280), Emulator().empty(10, SINGLE)
     kernel("const real *x, real *y", body)(x, y, grid=10, block=128)
     np.testing.assert_allclose(y, x.reshape(10, 128).sum(1), rtol=1e-5)
-
-
-def test_shared_memory_of_templates() -> None:
-    above = """
-        template <typename Number> __device__ __forceinline__ Number from_next(Number x) {
-            __shared__ Number held[64];
-            held[threadIdx.x] = x;
-            __syncthreads();
-            return held[(threadIdx.x + 1) % 64];
-        }
-    """
-    run = kernel("long long *y, const real *x", "y[threadIdx.x] = from_next(y[threadIdx.x]) + from_next(x[0]);", above)
-    y = INTEGERS.copy()
-    run(y, np.ones(1, SINGLE))
-    assert (y == np.roll(INTEGERS, -1) + 1).all()
 
 
 def test_a_barrier_that_some_threads_do_not_reach() -> None:
@@ -94,15 +74,6 @@ def test_shuffles(operation: str) -> None:
             run(np.zeros(N, SINGLE), 1, width)
 
 
-@pytest.mark.parametrize("kind", ["int", "unsigned", "long long", "float", "double"])
-def test_shuffles_of_every_type(kind: str) -> None:
-    body = f"y[threadIdx.x] = 2 * __shfl_xor_sync(0xffffffff, ({kind})threadIdx.x / 2, 1);"
-    y = zeros()
-    kernel("long long *y", body)(y)
-    half = (INTEGERS ^ 1) if kind in ("float", "double") else (INTEGERS ^ 1) // 2 * 2
-    assert (y == half).all()
-
-
 def test_a_sum_over_a_warp() -> None:
     body = """
         real sum = x[threadIdx.x];
@@ -146,19 +117,6 @@ def test_masks() -> None:
         run(y, 9, 0x7FFF0000)
     with refused(r"block 0 stands still: 32 threads wait at __syncthreads.*, 32 threads wait at __shfl_xor_sync.*"):
         run(y, 9, 0xFFFFFFFF)
-
-
-def test_lanes_wait_for_the_same() -> None:
-    body = """
-        if (threadIdx.x < n) __syncwarp();
-        else y[threadIdx.x] = __shfl_sync(0xffffffff, threadIdx.x, 0);"""
-    run = kernel("long long *y, long long n", body)
-    run(zeros(), 0)
-    run(zeros(), 32)
-    with refused(
-        r"block 0 stands still: 16 threads wait at __syncwarp.* 16 .* at __shfl_sync.*, 32 threads have ended"
-    ):
-        run(zeros(), 16)
 
 
 def test_votes() -> None:
@@ -214,45 +172,3 @@ def test_atomics(kind: str) -> None:
     kernel("long long *y, long long *z", body)(y, z)
     assert y.tolist() == [5, 9, 9]
     assert z.tolist() == [7 + 2 * N, 37, 63, 3, 4, 9]
-
-
-def test_functions() -> None:
-    body = """
-        y[0] = min(3, 2) + min(2.5f, real(3)) + min(-1ll, 4ll);
-        y[1] = max(3, 2) + max(2.5f, real(3)) + max(-1ll, 4ll);
-        y[2] = min(x[0], x[1]) + max(x[0], x[1]);
-        y[3] = rsqrt(x[2]); y[4] = sqrt(x[2]); y[5] = exp(x[2]); y[6] = fabs(-x[2]);
-        y[7] = floor(-x[2] - real(0.5)); y[8] = expf(x[2]) - exp(x[2]); y[9] = tanhf(x[2]);
-        y[10] = __popc(0xf0f0u); y[11] = __clz(1); y[12] = __clz(zero); y[13] = __ffs(0); y[14] = __ffs(8);
-        y[15] = __popcll(-1ll); y[16] = __ldg(x + 2); y[17] = warpSize; y[18] = sizeof(exp(x[2]));"""
-    x, y = np.array([math.nan, 2, 4], SINGLE), np.zeros(19, SINGLE)
-    kernel("const real *x, real *y, long long zero", body)(x, y, 0, block=1)
-    expected = [2 + 2.5 - 1, 3 + 3 + 4, 4, 0.5, 2, math.exp(4), 4, -5, 0, math.tanh(4), 8, 31, 32, 0, 4, 64, 4, 32, 4]
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
-
-
-def test_blocks_as_large_as_a_gpu_takes() -> None:
-    run = kernel("long long *y", THREAD + "__syncthreads();\ny[i] = i;")
-    y = zeros(2048)
-    run(y, grid=2, block=1024)
-    assert (y == np.arange(2048)).all()
-    for block, size in (1025, "1025"), ((2, 8, 65), "2 x 8 x 65"), ((1, 1, 65), "1 x 1 x 65"), ((0, 1), "0 x 1"):
-        with refused(f"no GPU launches a block of {size}"):
-            run(y, block=block)
-    wide: list[tuple[Any, str]] = [((1, 65536), "1 x 65536"), ((1, 1, 65536), "1 x 1 x 65536")]
-    for grid, size in *wide, (0, "0"), (-1, "-1"), (2**31, str(2**31)):
-        with refused(f"no GPU launches a grid of {size}"):
-            run(y, grid=grid)
-
-
-def test_every_thread_has_a_stack() -> None:
-    body = """
-        real local[4096];
-        for (int k = 0; k < 4096; ++k) local[k] = k * threadIdx.x;
-        __syncthreads();
-        real sum = 0;
-        for (int k = 0; k < 4096; k += 1024) sum += local[k];
-        y[threadIdx.x] = sum;"""
-    y = np.zeros(1024, SINGLE)
-    kernel("real *y", body)(y, block=1024)
-    assert (y == 6144 * np.arange(1024)).all()

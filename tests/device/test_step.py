@@ -55,18 +55,6 @@ def test_a_step_reads_nothing(device: None) -> None:
 
 
 @ON_STAND_IN
-def test_labels_of_the_host_are_sent_as_integers(device: None) -> None:
-    t = trainer()
-    x, labels = batches(1)[0]
-    x = cs.Tensor(x)
-    out = t.net(x)
-    with counted() as costs:
-        t.loss(out, labels)
-    assert (costs.readbacks, costs.bytes_up) == (0, 8 * len(labels))
-    assert costs.own() == {"spike_count_error": 1} or costs.own() == {"spike_count_error_packed": 1}
-
-
-@ON_STAND_IN
 @pytest.mark.parametrize("form", ["array", "list", "one-hot", "tensor", "device"])
 def test_labels_are_sent_once_for_loss_and_score(form: str, device: None) -> None:
     forms = {"list": np.ndarray.tolist, "tensor": lambda y: cs.Tensor(y.astype(float)), "device": backend.to_device}
@@ -123,17 +111,6 @@ def test_a_tally_of_batches_on_both_devices() -> None:
     tally.add(cs.Tensor(s.astype(np.float64)), cs.Tensor(labels), 4, scale=0.25)
     assert (tally.samples, tally.right, tally.loss, tally.spiked) == (12, 3 * right, 9.0, True)
     assert tally.score() == Score(9.0 / 12, 3 * right / 12)
-
-
-def test_what_a_tally_refuses() -> None:
-    tally, s = Tally(), cs.Tensor(np.zeros((5, 2, 3), bool))
-    with pytest.raises(ValueError, match=r"^Tally: target has shape \(3,\), spikes have shape \(5, 2, 3\)$"):
-        tally.add(s, [0, 1, 2], 1.0)
-    with pytest.raises(ValueError, match=r"^classify: spikes must be \(T, N, classes\), got shape \(5, 2, 0\)$"):
-        tally.add(cs.Tensor(np.zeros((5, 2, 0), bool)), [0, 1], 1.0)
-    with pytest.raises(ValueError, match=r"size 1|one element"):
-        tally.add(s, [0, 1], cs.Tensor([1.0, 2.0]))
-    assert (tally.samples, tally.loss, tally.spiked) == (0, 0.0, False)
 
 
 def test_labels_of_the_device_that_are_no_class_give_no_number() -> None:

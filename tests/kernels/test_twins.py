@@ -324,39 +324,11 @@ def test_conv(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, se
 
 
 @few
-@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
-def test_conv_weight_adjoint(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    frames, window = drawn
-    x = train(seed, (*frames, inputs * groups))
-    g = normal(seed, (frames[0], *window.outputs("conv", frames[1:], ceil=False), outputs * groups), dtype)
-    ours = gpu.conv.weight_adjoint(gpu.spikes.synapse_input(x), g, window, groups)
-    close(ours, cpu.conv.weight_adjoint(cpu.spikes.synapse_input(x), g, window, groups), 1e-5, least=norm(g))
-
-
-@few
-@given(images(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), dtypes, seeds)
-def test_conv_input_adjoint(drawn: Any, groups: int, inputs: int, outputs: int, dtype: str, seed: int) -> None:
-    frames, window = drawn
-    w = normal(seed, (*window.kernel, inputs, outputs * groups), dtype)
-    g = normal(seed, (frames[0], *window.outputs("conv", frames[1:], ceil=False), outputs * groups), dtype)
-    arguments = g, w, (frames[1], frames[2]), window, groups
-    close(gpu.conv.input_adjoint(*arguments), cpu.conv.input_adjoint(*arguments), 1e-5, least=norm(g))
-
-
-@few
 @given(images(), st.integers(0, 3), dtypes, seeds)
 def test_pool(drawn: Any, channels: int, dtype: str, seed: int) -> None:
     frames, window = drawn
     for x in (train(seed, (*frames, channels)), normal(seed, (*frames, channels), dtype)):
         close(gpu.pool.forward(x, window, 11), cpu.pool.forward(x, window, 11), 1e-5)
-
-
-@few
-@given(images(), st.integers(0, 3), dtypes, seeds)
-def test_pool_adjoint(drawn: Any, channels: int, dtype: str, seed: int) -> None:
-    frames, window = drawn
-    g = normal(seed, (frames[0], *window.outputs("pool", frames[1:], ceil=True), channels), dtype)
-    close(gpu.pool.adjoint(g, frames[1:], window, 11), cpu.pool.adjoint(g, frames[1:], window, 11), 1e-5)
 
 
 def test_a_gradient_of_broken_rows_is_taken_as_the_cpu_takes_it() -> None:

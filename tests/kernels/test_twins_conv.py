@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Alpha, Spiking, Window
+from cuslayer.kernels.cuda import images
+from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
 from tests.kernels.test_twins import Array, alphas, dtypes, filters, same_bits, seeds, spikings
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
@@ -163,3 +165,32 @@ def test_a_long_silence(flush: bool) -> None:
     same_neurons(ours, theirs)
     assert theirs[1].any()
     assert not theirs[0][120:].any()
+
+
+def shared_bytes_of_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the bytes of shared memory of each launch."""
+    found, launch = list[int](), Kernel.launch
+
+    def noted(self: Kernel, grid: Any, block: Any, shared: int = 0, /, **arguments: Any) -> None:
+        found.append(shared)
+        launch(self, grid, block, shared, **arguments)
+
+    monkeypatch.setattr(Kernel, "launch", noted)
+    return found
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_weights_in_shared_memory_if_they_fit(less: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, weights = 4 * 8 * 128, SMALL.weights(0, "float32").nbytes
+    monkeypatch.setattr(images, "most_shared", lambda: sums + weights - less)
+    shared = shared_bytes_of_launches(monkeypatch)
+    check_conv(SMALL, 5, 0.3, "float32", 0)
+    assert shared == [sums if less else sums + weights]
+
+
+@pytest.mark.parametrize(("most", "expected"), [(232_448, 24 * 512 + 216), (12_000, 16 * 512 + 216), (8_200, 16 * 512)])
+def test_inputs_in_shared_memory(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "most_shared", lambda: most)
+    shared = shared_bytes_of_launches(monkeypatch)
+    check_conv_neuron(SMALL, 40, 2, 0.3, "float32", 0, *SRM)
+    assert shared == [expected]

@@ -29,16 +29,6 @@ def data(tmp_path):
     return str(write_folder(tmp_path / "data", (0, 1, 2, 3), (0, 1), events=15_000, duration=300.0))
 
 
-def test_every_example_is_tested_here():
-    found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert found == {"nmnist_mlp.py", "nmnist_cnn.py", "oxford.py", "oxford_loihi.py", "spoken_digits.py"}
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_an_example_is_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
-
-
 def test_mlp(data, capsys):
     load("nmnist_mlp").main(["--data", data, "--epochs", "2", "--batch", "2"])
     first, second = capsys.readouterr().out.splitlines()

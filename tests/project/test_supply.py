@@ -65,7 +65,7 @@ def builds(tmp_path_factory):
     for number, mask in enumerate((0o022, 0o077)):
         folder = tmp_path_factory.mktemp(f"build{number}")
         source = folder / "source"
-        for part in ("cuslayer", "tests/support", "benchmarks/faults", "docs", "examples", ".ci", ".github"):
+        for part in ("cuslayer", "tests/support", "tools", "docs", "examples", ".ci", ".github"):
             shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         for path in ROOT.iterdir():
             if path.is_file() and path.name != ".git":
@@ -187,10 +187,3 @@ def test_no_socket_and_no_other_program(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", OFFLINE, str(tmp_path)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert found.stdout.splitlines()[-1:] == ["RESULT [0, 0, 0, 0, 0, 0] [] []"], found.stdout + found.stderr
-
-
-def test_a_socket_would_be_seen(tmp_path):
-    planted = OFFLINE.replace("run = str", "import socket; socket.socket().close(); run = str")
-    planted = planted.replace("codes = [", "print('RESULT', seen); sys.exit()\ncodes = [")
-    found = subprocess.run([sys.executable, "-c", planted, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "socket.__new__" in found.stdout
