@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from comparison import aims
+from comparison import report
 from page import fill, marks
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def found(name: str) -> Any:
 def figures() -> list[str]:
     """Return three figures, each with a link to its table."""
     of_peers = found("peers")
-    rows = {row["what"]: row["found"] for row in aims.aims(of_peers)}
+    rows = {row["what"]: row["found"] for row in report.aims(of_peers)}
     torch, jax = (value for what, value in rows.items() if what.startswith(f"{MLP}faster"))
     best = [max(run["test"]) for run in found("learning")["runs"] if _is_cnn(run)]
     stream = next(value for what, value in rows.items() if what.startswith("streaming"))

@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from comparison.processes import NotRun, Process
+from comparison.environment import NotRun, Process
 from comparison.works import NAMES
 from example_networks import BATCHES, STEPS, prepared, with_float16
 from gpu_stages import Network, Run, Skipped, one_line

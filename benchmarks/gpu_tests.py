@@ -41,7 +41,7 @@ def with_gpu_tests(folder: Path) -> list[str]:
 def tests(run: Run) -> None:
     """Run `pytest -m gpu`, the tests of kernels first, as long as there is time."""
     needs_tests()
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"]
     paths = sorted(with_gpu_tests(ROOT / "tests"), key=lambda path: f"{os.sep}kernels{os.sep}" not in path)
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(

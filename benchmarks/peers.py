@@ -8,9 +8,9 @@
 written to one. The peers are installed from PyPI into a separate environment at the first run (`--env`). Each library
 runs in its own process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
 their neurons fire as often as cuslayer's; the learning rate is tiny. Prints tables and writes them with versions,
-machine and command to `--out`, charts beside it, and all to `--docs`. A work that is measured again replaces its
+machine and command to `--out`, a chart beside it, and all to `--docs`. A work that is measured again replaces its
 earlier results in the file, so that a run may be made in parts. Works over activities take the fastest form of each
-library in `mlp8` and `cnn8`, which therefore are first. The table also has the exponents of benchmarks/scaling.py.
+library in `mlp8` and `cnn8`, which therefore are first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import argparse
 import datetime
 import json
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,13 +27,14 @@ from typing import Any
 
 import machine
 import page
-from comparison import charts, environment, recordings, report, works
-from comparison.processes import NotRun, Process
+from comparison import environment, recordings, report, works
+from comparison.environment import NotRun, Process
 from comparison.works import NAMES, TRAINING, Work
 
 ROOT = Path(__file__).parents[1]
+CAPTION = "Time of a training step against activity, of each library"
 PARTS = ("forward", "backward", "optimizer")
-RECORDINGS = 200
+RECORDINGS, STREAMS = 200, 5
 # Samples on which the peers' weights are scaled where the input is random.
 FEW = 2
 # Seconds of a step that is measured only once.
@@ -125,24 +125,13 @@ class Comparison:
         return {"rows": [mine, *rows], "gradients": gradients}
 
     def ours_alone(self, name: str) -> dict:
-        """Measure inference or loading."""
-        work = TRAINING[works.INFERENCE if name == "inference" else works.LOADING]
-        arguments = {"data": self.folder, "steps": self.options.steps}
-        if name == "inference":
-            arguments["count"] = RECORDINGS
-        else:
-            arguments |= {"batch": work.batch, "repeats": self.options.repeats or work.repeats}
+        """Measure inference, of recordings one by one, or a step of a stream."""
         with self.start("ours") as ours:
-            built = self.build(ours, work, "default")
-            return {**ours.ask(name, **arguments), "rates": built["rates"], "batch": work.batch}
-
-    def stream(self) -> dict:
-        """Run benchmarks/latency.py, which measures a step of a stream."""
-        out = self.scratch / "latency.json"
-        command = [sys.executable, str(Path(__file__).with_name("latency.py")), "--only", "stream", "--out", str(out)]
-        # It ends with 1 where its limit is exceeded: the table says that.
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-        return {"seconds": json.loads(out.read_text())["stream"]}
+            rates = self.build(ours, TRAINING[works.ALONE], "default")["rates"]
+            if name == "stream":
+                return ours.ask(name, steps=self.options.steps, repeats=self.options.repeats or STREAMS)
+            found = ours.ask(name, data=self.folder, steps=self.options.steps, count=RECORDINGS)
+            return {**found, "rates": rates, "batch": TRAINING[works.ALONE].batch}
 
     def source(self, name: str) -> str:
         """Return whose spikes a work has."""
@@ -156,7 +145,7 @@ class Comparison:
         if name in TRAINING:
             found = self.training(name)
         else:
-            found = self.stream() if name == "stream" else self.ours_alone(name)
+            found = self.ours_alone(name)
         found["run"] = {
             "date": datetime.date.today().isoformat(),
             "command": command,
@@ -211,7 +200,6 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
     add("--threads", type=int, default=machine.describe()["cores"], help="for every library that can be told")
     add("--env", type=Path, default=environment.default_folder(), help="the peers' environment")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
-    add("--scaling", type=Path, default=ROOT / "benchmarks" / "results" / "scaling.json", help="what scaling.py wrote")
     add("--docs", type=Path, default=page.PERFORMANCE, help="a page with the marks of this script")
     return parser.parse_args(arguments)
 
@@ -229,19 +217,14 @@ def main(arguments: list[str] | None = None) -> None:
             found["works"][name] = comparison.measure(name, command)
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=2) + "\n")
-    if options.scaling.exists():
-        found["scaling"] = json.loads(options.scaling.read_text())
-    lines, chart = report.text(found), options.out.with_name(f"{options.out.stem}_activity.png")
-    if charts.activity(chart, found):
-        lines = [*page.image(options.docs, chart, "Time of a training step against activity, of each library"), *lines]
-    chart = charts.bars(options.out.with_suffix(".png"), found)
-    page.fill(options.docs, "peers", lines, chart, "Times of a training step, and peaks of memory, as bars")
+    chart = report.chart(options.out.with_name(f"{options.out.stem}_activity.png"), found)
+    page.fill(options.docs, "peers", lines := report.text(found), chart, CAPTION)
     print("\n".join(lines))
 
 
 def _shown(arguments: list[str]) -> list[str]:
     """Return the arguments with folders by name, without the paths of this machine and of what is written."""
-    written = {"--out", "--docs", "--env", "--scaling"}
+    written = {"--out", "--docs", "--env"}
     kept = [a for i, a in enumerate(arguments) if not written & {a, *arguments[max(i - 1, 0) : i]}]
     return [Path(a).name if Path(a).is_absolute() else a for a in kept]
 

@@ -1,4 +1,4 @@
-"""The environment of the peers, installed from PyPI once, into a folder that is kept."""
+"""The environment of the peers, installed from PyPI once, into a folder that is kept; processes of workers in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 # The requirements of each peer, installed separately, so that a failure does not affect the others.
 REQUIREMENTS: dict[str, list[list[str]]] = {
@@ -25,6 +26,7 @@ REQUIREMENTS: dict[str, list[list[str]]] = {
         ["--no-deps", "--ignore-requires-python", "lava-dl==0.6.0"],
     ],
 }
+BENCHMARKS = Path(__file__).parents[1]
 _NOTES = "peers.json"
 
 
@@ -63,3 +65,60 @@ def _run(command: list[str]) -> None:
     if found.returncode:
         said = [line for line in found.stdout.splitlines() if line.startswith("ERROR")] or found.stdout.splitlines()
         raise RuntimeError(said[-1] if said else f"{command[0]} ended with {found.returncode}")
+
+
+class NotRun(Exception):
+    """The reason why a library, `model`, did not answer a request."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(reason)
+        self.model = model
+
+
+class Process:
+    """The process of a worker; its first request imports the library."""
+
+    def __init__(self, python: Path, model: str, threads: int, log: Path) -> None:
+        count = str(threads)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "JAX_PLATFORMS": "cpu"}
+        self.model, self.log = model, log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [str(python), "-m", "comparison.worker", model],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=BENCHMARKS,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+            )
+
+    def ask(self, do: str, **arguments: Any) -> dict:
+        """Return the worker's answer.
+
+        Raises:
+            NotRun: the worker has a problem, or is gone.
+        """
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise NotRun(self.model, f"ended with {self.process.wait()}{': ' + said[-1] if said else ''}")
+        answer = json.loads(line)
+        if "problem" in answer:
+            raise NotRun(self.model, answer["problem"])
+        return answer
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()

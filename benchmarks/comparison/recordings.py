@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,6 @@ from cuslayer.data import Digits, EventFolder, Loader, open_folder, write_events
 
 # How far gradients may be from the plain matrix path's, relative to their norm.
 GRADIENT_TOLERANCE = 1e-5
-# Batches that `loading` keeps in memory: 220 MB of them at 32 recordings of 34 x 34 x 2 pixels and 300 steps.
-MOST_BATCHES = 10
 _DIGITS = {"train": 320, "test": 10}
 
 
@@ -38,20 +34,14 @@ def training_set(folder: str) -> EventFolder:
     return open_folder(folder)[0]
 
 
-def batches(folder: str, batch: int, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Return batches in an order that is always the same."""
-    dataset = training_set(folder)
-    loader = Loader(dataset, min(batch, len(dataset)), steps=steps, shuffle=True, seed=0, drop_last=True)
-    return islice(iter(loader), MOST_BATCHES)
-
-
 def save_batch(path: Path, folder: str, work: Work, steps: int) -> None:
     """Write a batch of spikes (T, N, H, W, C) and labels (N,) to a file that every worker can read.
 
     For a work with an activity they are random: each pixel and polarity fires in that share of the steps.
     """
     if work.activity is None:
-        spikes, labels = next(batches(folder, work.batch, steps))
+        dataset = training_set(folder)
+        spikes, labels = next(iter(Loader(dataset, min(work.batch, len(dataset)), steps=steps, shuffle=True, seed=0)))
     else:
         generator = np.random.default_rng(0)
         spikes = generator.random((steps, work.batch, *work.sensor), np.float32) < work.activity

@@ -1,11 +1,117 @@
-"""What was found as text."""
+"""What was found as text and as a chart; what is aimed at, and whether it was reached."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from statistics import median
+
 from page import table
 
-from comparison.aims import aims
-from comparison.works import LEFT_OUT, MEMORY, NAMES, SLOW, SWEEPS, TRAINING, WORKS
+from comparison.works import LEFT_OUT, MEMORY, MLP, NAMES, ON_JAX, ON_TORCH, PEERS, SLOW, SWEEPS, TRAINING, WORKS
+
+# Okabe and Ito's colours, which people who do not see red or green tell apart, each with a mark of its own.
+_LINES = {
+    "ours": ("#000000", "o"),
+    "lava": ("#999999", "v"),
+    "spikingjelly": ("#e69f00", "s"),
+    "snntorch": ("#56b4e9", "^"),
+    "norse": ("#009e73", "D"),
+    "eventprop": ("#f0e442", "P"),
+    "sinabs": ("#0072b2", "X"),
+    "spyx": ("#d55e00", "<"),
+    "brainevent": ("#cc79a7", ">"),
+}
+# How many times faster than the fastest of some peers; how many times less memory than the leanest.
+_FASTER = (
+    ("mlp8", ON_TORCH, 12.0),
+    ("mlp8", ON_JAX, 6.0),
+    ("mlp32", ON_TORCH, 12.0),
+    ("mlp32", ON_JAX, 9.0),
+    ("cnn8", ON_TORCH, 8.0),
+    ("cnn8-initial", ON_TORCH, 4.0),
+    ("recurrent32", ON_TORCH, 3.0),
+)
+_AT_EVERY_ACTIVITY = (("mlp8", ON_TORCH, 4.0), ("mlp8", ON_JAX, 4.0), ("cnn8", ON_TORCH, 4.0), ("cnn8", ON_JAX, 4.0))
+_LEANER = 3.0
+# Seconds of a recording's inference, and of a step of a stream.
+_INFERENCE, _STREAM = 3e-3, 100e-6
+
+
+def aims(found: dict) -> list[dict]:
+    """Return what is aimed at, what was found, and whether that is enough, for what was measured.
+
+    Times are compared with the fastest form of the fastest peer, memory with the leanest form of the leanest peer, of
+    those that were measured, which are named.
+    """
+    works = found["works"]
+    return [*_faster(works), *_at_every_activity(works), *_leaner(works), *_ours_alone(works)]
+
+
+def _faster(works: dict) -> list[dict]:
+    rows = []
+    for name, peers, factor in _FASTER:
+        ran = _compared(works, name, peers)
+        if ran:
+            best = min(ran, key=lambda r: r["times"])
+            what = f"{TRAINING[name].title}: faster than {NAMES[best['peer']]}, {_best('fastest', ran)}"
+            rows.append(_row(what, f"{factor:g} times", f"{best['times']:.1f} times", best["times"] >= factor))
+    return rows
+
+
+def _at_every_activity(works: dict) -> list[dict]:
+    rows = []
+    for sweep, peers, factor in _AT_EVERY_ACTIVITY:
+        title, names = SWEEPS[sweep]
+        points = [(name, row) for name in names for row in _compared(works, name, peers)]
+        if points:
+            name, least = min(points, key=lambda point: point[1]["times"])
+            ran = list(dict.fromkeys(n for n, _ in points))
+            percents = ", ".join(f"{100 * TRAINING[n].activity:g}" for n in ran)  # type: ignore[operator]
+            what = f"{title}, {percents} % of steps: faster than {_best('fastest', [row for _, row in points])}"
+            at = f"{least['times']:.1f} times, than {NAMES[least['peer']]} at {100 * TRAINING[name].activity:g} %"  # type: ignore[operator]
+            rows.append(_row(what, f"{factor:g} times", at, least["times"] >= factor))
+    return rows
+
+
+def _leaner(works: dict) -> list[dict]:
+    rows = []
+    for name in MEMORY:
+        found = [row for row in works.get(name, {}).get("rows", ()) if "bytes" in row]
+        ran = [row for row in found if row["peer"] != "ours"]
+        if ran and found[0]["peer"] == "ours":
+            leanest = min(ran, key=lambda r: r["bytes"])
+            what = f"{TRAINING[name].title}: less memory than {NAMES[leanest['peer']]} ({leanest['form']})"
+            times = leanest["bytes"] / found[0]["bytes"]
+            what += f", {_best('leanest', ran)}"
+            rows.append(_row(what, f"{_LEANER:g} times", f"{times:.1f} times", times >= _LEANER))
+    return rows
+
+
+def _ours_alone(works: dict) -> list[dict]:
+    rows = []
+    if "stream" in works:
+        seconds = works["stream"]["seconds"]
+        what = f"streaming inference, {MLP}, batch 1: a step of 1 ms, from events to output spikes"
+        rows.append(_row(what, f"{1e6 * _STREAM:g} us", f"{1e6 * seconds:.1f} us", seconds < _STREAM))
+    if "inference" in works:
+        seconds = median(works["inference"]["seconds"])
+        what = "inference, MLP, batch 1, from events to the class"
+        rows.append(_row(what, f"{1e3 * _INFERENCE:g} ms", f"{1e3 * seconds:.2f} ms", seconds < _INFERENCE))
+    return rows
+
+
+def _compared(works: dict, name: str, peers: tuple[str, ...]) -> list[dict]:
+    """Return the rows of peers that were timed in a work."""
+    return [row for row in works.get(name, {}).get("rows", ()) if row["peer"] in peers and "times" in row]
+
+
+def _best(word: str, rows: list[dict]) -> str:
+    measured = [NAMES[peer] for peer in PEERS if peer in {r["peer"] for r in rows}]
+    return f"the {word} of {', '.join(measured)}" if len(measured) > 1 else "the only peer measured"
+
+
+def _row(what: str, aim: str, found: str, met: bool) -> dict:
+    return {"what": what, "aim": aim, "found": found, "met": met}
 
 
 def training(name: str, found: dict) -> list[str]:
@@ -163,3 +269,46 @@ def run(*, date: str, command: str, recordings: str, steps: int, threads: int, m
     """Return when, where and by what command works were measured."""
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
     return f"{date}, {where}; {recordings}, T = {steps}, {threads} threads; `{command}`"
+
+
+def points_of(found: dict, sweep: str) -> dict[str, list[tuple[float, float]]]:
+    """Return for each library the points (activity in %, milliseconds) of a sweep, of its fastest form at each."""
+    points: dict[str, dict[float, float]] = {}
+    for name in SWEEPS[sweep][1]:
+        if name in found["works"]:
+            percent = 100 * (TRAINING[name].activity or 0)
+            for row in timed(found["works"][name]):
+                of = points.setdefault(row["peer"], {})
+                of[percent] = min(of.get(percent, float("inf")), 1e3 * row["step"])
+    return {peer: sorted(of.items()) for peer, of in points.items()}
+
+
+def chart(path: Path, found: dict) -> Path | None:
+    """Draw the times of steps over activities; return where, or None where there is nothing to draw."""
+    there = {sweep: drawn for sweep in SWEEPS if (drawn := points_of(found, sweep))}
+    if not there:
+        return None
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    figure = Figure((6.5 * len(there), 5), layout="constrained")
+    for axes, (sweep, drawn) in zip(figure.subplots(1, len(there), squeeze=False)[0], there.items(), strict=True):
+        for peer, points in drawn.items():
+            colour, mark = _LINES[peer]
+            width = 3 if peer == "ours" else 1.5
+            axes.loglog(*zip(*points, strict=True), color=colour, marker=mark, linewidth=width, label=NAMES[peer])
+        percents = sorted({percent for points in drawn.values() for percent, _ in points})
+        axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter("")
+        axes.set_xlabel("activity, % of steps in which each input and neuron fires")
+        axes.set_ylabel("ms a training step")
+        axes.set_title(SWEEPS[sweep][0], fontsize=11, loc="left")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path

@@ -145,9 +145,9 @@ TRAINING = {
 }
 # The works whose peaks of memory have a table of their own.
 MEMORY = ("mlp32", "cnn8")
-# The networks of the works that need recordings one by one, or in files.
-INFERENCE, LOADING = "mlp8", "mlp32"
-WORKS = (*TRAINING, "inference", "loading", "stream")
+# The network of the works that need recordings one by one, or as a stream.
+ALONE = "mlp8"
+WORKS = (*TRAINING, "inference", "stream")
 
 # What is not compared, and why.
 LEFT_OUT = {

@@ -180,24 +180,19 @@ def inference(network: Network, data: str, steps: int, count: int) -> dict:
     return {"seconds": seconds[1:]}
 
 
-def loading(network: Network, data: str, steps: int, batch: int, repeats: int) -> dict:
-    """Return the seconds of a batch from files, and of steps on batches from a loader and from memory, in turn."""
-    batches = list(recordings.batches(data, batch, steps))
-    seconds: dict[str, list[float]] = {"batch": [], "step_from_loader": [], "step_from_memory": []}
-
-    def time_each(name: str, source: Any, step: Callable[[], None]) -> None:
+def stream(network: Network, steps: int, repeats: int) -> dict:
+    """Return the seconds of a step of a stream of random events, 14 a step: the least of some runs."""
+    frame, live = np.zeros((1, *network.x.shape[2:]), bool), network.net.stream()
+    random, seconds = np.random.default_rng(0), []
+    events = [tuple(random.integers(0, side, 14) for side in frame.shape[1:]) for _ in range(steps)]
+    for _ in range(repeats + 1):
         start = time.perf_counter()
-        for network.x, network.labels in source:
-            step()
-            now = time.perf_counter()
-            seconds[name].append(now - start)
-            start = now
-
-    for _ in range(repeats):
-        time_each("batch", recordings.batches(data, batch, steps), lambda: None)
-        time_each("step_from_loader", recordings.batches(data, batch, steps), network.train)
-        time_each("step_from_memory", batches, network.train)
-    return {"seconds": seconds}
+        for y, x, p in events:
+            frame[0, y, x, p] = True
+            live.step(frame)
+            frame[0, y, x, p] = False
+        seconds.append((time.perf_counter() - start) / steps)
+    return {"seconds": min(seconds[1:])}
 
 
-JOBS = {"check": check, "inference": inference, "loading": loading}
+JOBS = {"check": check, "inference": inference, "stream": stream}
