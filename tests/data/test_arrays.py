@@ -259,7 +259,7 @@ def test_positive_currents_are_no_pixels():
 
 
 def test_a_large_array_is_looked_at_in_blocks(monkeypatch):
-    monkeypatch.setattr("cuslayer.data.dense._BLOCK", 7)
+    monkeypatch.setattr("cuslayer.data.arrays._BLOCK", 7)
     x = SPIKES.astype(np.float32)
     assert Arrays(SPIKES.astype(np.uint8), LABELS)[0][0].dtype == np.bool_
     x[5, 19, 4] = np.nan
