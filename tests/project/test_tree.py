@@ -24,6 +24,7 @@ LEVELS = {
     "kernel_cache": 0,
     "signals": 0,
     "hdf5": 1,
+    "hdf5_files": 1,
     "instead": 1,
     "files": 0,
     "version": 0,

@@ -1,0 +1,198 @@
+"""HDF5 files of unknown origin, read by h5py behind guards.
+
+The C library of HDF5 opens the other files that a file names, and takes as much memory as a file says. Here each member
+is checked before it is opened or read: it is reached by one hard link, its data are in the file itself, and its size is
+in proportion to the file. What remains is the C library's own: a damaged structure may hang or end it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from cuslayer.extras import optional
+
+# Bytes that the arrays of any file may take.
+FEW = 1 << 24
+# Bytes that the chunks of any data set may take. Those of larger ones may take so many times the data set, or the file.
+_CHUNKS, _TIMES = 1 << 23, 8
+# Texts of variable length in a data set. Each is read on its own, as several may refer to one part of the file.
+_MOST_TEXTS = 1 << 16
+_DEEPEST = 8
+_GZIP, _FLETCHER32 = 1, 3
+
+
+class Damaged(ValueError):
+    """A file that is not HDF5, is damaged, or has what is not read; the message says what, without the file."""
+
+
+@contextmanager
+def h5py_errors() -> Iterator[None]:
+    """Raise Damaged for whatever h5py raises within the block: many types, for errors of the C library."""
+    try:
+        yield
+    except Damaged:
+        raise
+    except Exception as problem:
+        raise Damaged(" ".join(str(problem).split()) or type(problem).__name__) from None
+
+
+@contextmanager
+def opened(op: str, file: BinaryIO) -> Iterator[Any]:
+    """Yield the root group of an open file, whose members `member` returns; `op` is for messages.
+
+    Raises:
+        Damaged: the file is not HDF5, or is damaged.
+        ImportError: h5py is not installed.
+    """
+    h5py = optional(op, "h5py", "hdf5")
+    with h5py_errors():
+        root = h5py.File(file, "r")
+    try:
+        yield root
+    finally:
+        root.close()
+
+
+def member(group: Any, name: str) -> Any:
+    """Return a member of a group, a group or a data set of h5py; None if it is missing.
+
+    Raises:
+        Damaged: the member is damaged, is a link to a path or to another file, has its data in other files, has
+            neither numbers nor text, is not whole, or has chunks that are larger than the file justifies.
+    """
+    h5py = optional("hdf5", "h5py", "hdf5")
+    path, key = f"{group.name}/{name}".strip("/"), name.encode("utf-8", "surrogateescape")
+    with h5py_errors():
+        links = group.id.links
+        if not links.exists(key):
+            return None
+        if links.get_info(key).type != h5py.h5l.TYPE_HARD:
+            raise Damaged(f"{path} is a link to another place or file, which is not followed")
+        found = group[name]
+        if isinstance(found, h5py.Dataset):
+            _check(h5py, found, path)
+        elif not isinstance(found, h5py.Group):
+            raise Damaged(f"{path} is neither a group nor a data set")
+    return found
+
+
+def attribute(data: Any, name: str) -> str | None:
+    """Return an attribute of one text; None if there is none, or it is anything else."""
+    with h5py_errors():
+        shape = data.attrs.get_id(name).shape if name in data.attrs else None
+        if shape is None or math.prod(shape) != 1:
+            return None
+        found = np.ravel(data.attrs[name])[0]
+    found = found.decode(errors="backslashreplace") if isinstance(found, bytes) else found
+    return found if isinstance(found, str) else None
+
+
+def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield the first element and the values of one part of a column after another; whole chunks at a time."""
+    chunk = column.chunks[0] if column.chunks else 1
+    step = max(1, size // chunk) * chunk
+    for first in range(0, len(column), step):
+        with h5py_errors():
+            values = column[first : first + step]
+        yield first, values
+
+
+def tree(group: Any, most: int) -> dict[str, Any]:
+    """Return a group as a dictionary of numbers, texts and arrays.
+
+    Of texts in a row it has the first.
+
+    Raises:
+        Damaged: a member is damaged, a guard refuses it, it has two names, or all have more than `most` bytes.
+    """
+    return _tree(group, [most], set(), 0)
+
+
+def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, Any]:
+    h5py = optional("hdf5", "h5py", "hdf5")
+    if depth > _DEEPEST:
+        raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
+    found: dict[str, Any] = {}
+    with h5py_errors():
+        names = list(group)
+    for name in names:
+        each = member(group, name)
+        with h5py_errors():
+            info = h5py.h5o.get_info(each.id)
+        if (info.fileno, info.addr) in seen:
+            raise Damaged(f"{each.name.strip('/')} must have one name, it has two")
+        seen.add((info.fileno, info.addr))
+        found[name] = _tree(each, left, seen, depth + 1) if isinstance(each, h5py.Group) else _plain(each, left)
+    return found
+
+
+def _plain(data: Any, left: list[int]) -> Any:
+    """Return a data set as a number, a text or an array; `left` has the bytes that may still be taken."""
+
+    def take(count: int) -> None:
+        left[0] -= count
+        if left[0] < 0:
+            raise Damaged(f"{data.name.strip('/')} has {count} bytes, more than may be left; max_bytes= reads them")
+
+    take(data.nbytes)
+    with h5py_errors():
+        if data.dtype.kind not in "OS":
+            values = data[()]
+            return values if data.ndim else values.item()
+        if data.dtype.kind == "O" and data.size > _MOST_TEXTS:
+            raise Damaged(f"{data.name.strip('/')} has {data.size} texts, at most {_MOST_TEXTS} are read")
+        texts = np.empty(data.shape, object)
+        for index in np.ndindex(data.shape):
+            text = data[index]
+            take(len(text))
+            texts[index] = text.rstrip(b"\0").decode(errors="backslashreplace")
+    return texts if texts.ndim > 1 else next(iter(texts.ravel()), "")
+
+
+def _check(h5py: Any, data: Any, path: str) -> None:
+    """Refuse a data set that reads other files, has neither numbers nor text, is not whole, or unfolds too far."""
+    made = data.id.get_create_plist()
+    if made.get_external_count():
+        raise Damaged(f"{path} has its data in another file, which is not read")
+    if made.get_layout() == h5py.h5d.VIRTUAL:
+        raise Damaged(f"{path} is made of data of other files, which is not read")
+    if data.dtype.kind not in "biufS" and h5py.check_string_dtype(data.dtype) is None:
+        raise Damaged(f"{path} has neither numbers nor text")
+    if data.shape is None:
+        raise Damaged(f"{path} holds nothing")
+    whole = data.id.get_storage_size() >= data.nbytes
+    if data.chunks:
+        size, chunk = data.file.id.get_filesize(), math.prod(data.chunks) * data.dtype.itemsize
+        count = math.prod(-(-n // side) for n, side in zip(data.shape, data.chunks, strict=True))
+        if chunk > max(_CHUNKS, size) or count * chunk > max(_CHUNKS, _TIMES * max(data.nbytes, size)):
+            raise Damaged(f"{path} has {count} chunks of {chunk} bytes in a file of {size}; fewer or smaller are read")
+        whole = data.id.get_num_chunks() == count
+        if whole:
+            _check_gzip(data, made, path, chunk)
+    if not whole:
+        raise Damaged(f"must hold all of {path}, a part is missing")
+
+
+def _check_gzip(data: Any, made: Any, path: str, size: int) -> None:
+    """Refuse chunks that inflate to more than they say: the C library inflates without a bound."""
+    filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+    if _GZIP not in filters:
+        return
+    place = filters.index(_GZIP)
+    if set(filters[place + 1 :]) - {_FLETCHER32}:
+        raise Damaged(f"{path} has a filter after gzip, which is not read")
+    chunks: list[Any] = []
+    data.id.chunk_iter(chunks.append)
+    for chunk in chunks:
+        mask, raw = data.id.read_direct_chunk(chunk.chunk_offset)
+        # A checksum that was made before compression adds four bytes.
+        limit = size + 4 * len(filters)
+        if not mask >> place & 1 and len(zlib.decompressobj().decompress(raw, limit + 1)) > limit:
+            raise Damaged(f"a chunk of {path} has more than {limit} bytes")
