@@ -8,21 +8,24 @@ in proportion to the file. What remains is the C library's own: a damaged struct
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer import check
 from cuslayer.extras import optional
 
 # Bytes that the arrays of any file may take.
 FEW = 1 << 24
 # Bytes that the chunks of any data set may take. Those of larger ones may take so many times the data set, or the file.
 _CHUNKS, _TIMES = 1 << 23, 8
-# Texts of variable length in a data set. Each is read on its own, as several may refer to one part of the file.
+# Texts in a data set. Each is read on its own, as several of variable length may refer to one part of the file.
 _MOST_TEXTS = 1 << 16
 _DEEPEST = 8
 _GZIP, _FLETCHER32 = 1, 3
@@ -115,6 +118,31 @@ def tree(group: Any, most: int) -> dict[str, Any]:
     return _tree(group, [most], set(), 0)
 
 
+@contextmanager
+def checked(op: str, path: str | Path, max_bytes: int | None) -> Iterator[tuple[str, BinaryIO, dict[str, Any]]]:
+    """Yield the prefix of errors about a file, the open file, and its `tree`, of at most `max_bytes`.
+
+    By default it is 16 MB or eight times the size of the file, if that is more.
+
+    Raises:
+        ValueError: the file is missing or cannot be read, or a guard refuses it.
+    """
+    path = check.path(op, "path", path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{op}: {path} is no file")
+    prefix = f"{op}: {path}"
+    most = None if max_bytes is None else check.integer(prefix, "max_bytes", max_bytes, least=0)
+    try:
+        with path.open("rb") as file:
+            with opened(op, file) as root:
+                document = tree(root, max(FEW, 8 * path.stat().st_size) if most is None else most)
+            yield prefix, file, document
+    except OSError as problem:
+        raise ValueError(f"{prefix} cannot be read ({problem.strerror or type(problem).__name__})") from None
+    except Damaged as problem:
+        raise ValueError(f"{prefix} is damaged or no HDF5: {problem}") from None
+
+
 def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, Any]:
     h5py = optional("hdf5", "h5py", "hdf5")
     if depth > _DEEPEST:
@@ -146,7 +174,7 @@ def _plain(data: Any, left: list[int]) -> Any:
         if data.dtype.kind not in "OS":
             values = data[()]
             return values if data.ndim else values.item()
-        if data.dtype.kind == "O" and data.size > _MOST_TEXTS:
+        if data.size > _MOST_TEXTS:
             raise Damaged(f"{data.name.strip('/')} has {data.size} texts, at most {_MOST_TEXTS} are read")
         texts = np.empty(data.shape, object)
         for index in np.ndindex(data.shape):

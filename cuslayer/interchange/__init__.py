@@ -1,8 +1,7 @@
 """Exchange with other libraries: axes and weights of SLAYER-PyTorch, the HDF5 files of lava's netx, and NIR."""
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
-from cuslayer.interchange.netx.read import import_hdf5
-from cuslayer.interchange.netx.write import export_hdf5
+from cuslayer.interchange.netx import export_hdf5, import_hdf5
 from cuslayer.interchange.nir.read import import_nir
 from cuslayer.interchange.nir.write import export_nir
 from cuslayer.interchange.slayer_pytorch import load_slayer

@@ -1,4 +1,4 @@
-"""Conversion of signals and weights between the axes of SLAYER-PyTorch and those of this library."""
+"""Axes of other libraries, (N, C, H, W, T) and (outputs, inputs, ...), and those of this one; shapes of inputs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.layers import Dense
+from cuslayer.network.container import chain_of
+from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
 
 
@@ -107,3 +110,31 @@ def conv_outward(weight: Array) -> Array:
 def conv_inward(weight: Array) -> Array:
     """Return the inverse of `conv_outward`."""
     return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+
+
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (H, W, C) as (C, H, W), and (N,) as it is."""
+    return (shape[2], *shape[:2]) if len(shape) == 3 else shape
+
+
+def values_first(values: Array) -> Array:
+    """Return values of neurons (H, W, C) as (C, H, W), and (N,) as they are."""
+    return np.ascontiguousarray(values.transpose(2, 0, 1) if values.ndim == 3 else values)
+
+
+def values_last(values: Array) -> Array:
+    """Return the inverse of `values_first`."""
+    return np.ascontiguousarray(values.transpose(1, 2, 0) if values.ndim == 3 else values)
+
+
+def input_shape_of(op: str, net: Sequential, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the shape of a network's input: as given, that of a `Network`, or that of a dense layer."""
+    if given is not None:
+        sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        return tuple(check.integer(op, "input_shape", side, least=1) for side in sides)
+    if hasattr(net, "input_shape"):
+        return tuple(net.input_shape)
+    for node in chain_of(op, net)[:1]:
+        if isinstance(node.stage, Dense):
+            return node.stage.in_features
+    raise ValueError(f"{op}: input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")

@@ -293,7 +293,7 @@ def spoil(file, name, value=None):
         ("layer/1/type", b"cov", "layer/1/type must be one of .*, got 'cov'; did you mean conv"),
         ("layer/1/type", b"input", "layer/1/type is input, which must be the first layer"),
         ("layer/1/shape", None, "layer/1/shape is missing"),
-        ("layer/1/shape", [4, 0, 5], r"layer/1/shape must be three numbers from 1, got \[4, 0, 5\]"),
+        ("layer/1/shape", [4, 0, 5], r"layer/1/shape must be three numbers from 1, got array"),
         ("layer/1/weight", None, "layer/1/weight is missing"),
         (
             "layer/1/weight",
@@ -338,17 +338,10 @@ def test_damaged_files(tmp_path):
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
-    cs.export_hdf5(cs.Network("3-2", SRM), tmp_path / "plain")
-    cs.export_hdf5(cs.Network("40-2", SRM), tmp_path / "lzf")
-    weight = np.ones((2, 40), np.float32)
-    with h5py.File(tmp_path / "lzf", "a") as file:
-        del file["layer/1/weight"]
-        file.create_dataset("layer/1/weight", data=weight, compression="lzf")
-    assert (cs.import_hdf5(tmp_path / "lzf")[0].weight.data == 1).all()
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    cs.import_hdf5(tmp_path / "plain")
     net = cs.Network("3-2", SRM)
-    for use in (lambda: cs.export_hdf5(net, tmp_path / "a"), lambda: cs.import_hdf5(tmp_path / "lzf")):
+    cs.export_hdf5(net, tmp_path / "a")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for use in (lambda: cs.export_hdf5(net, tmp_path / "b"), lambda: cs.import_hdf5(tmp_path / "a")):
         with pytest.raises(ImportError, match=r"port_hdf5: h5py is not installed; pip install 'cuslayer\[hdf5\]'"):
             use()
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.interchange.nir.approximate import share_moved
-from cuslayer.interchange.nir.dialects import DIALECTS
+from cuslayer.interchange.nir.neurons import DIALECTS
+from cuslayer.interchange.nir.write import share_moved
 from cuslayer.layers import Shift
 
 nir = pytest.importorskip("nir")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cuslayer.interchange.nir.dialects import DIALECTS
+from cuslayer.interchange.nir.neurons import DIALECTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "exchange.md").read_text(encoding="utf-8")

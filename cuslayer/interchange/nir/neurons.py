@@ -1,15 +1,27 @@
-"""Leaky neurons as NIR's nodes, in a dialect, and back."""
+"""Leaky neurons as NIR's nodes, and back, in the dialects of the libraries that read NIR.
+
+NIR's neurons are differential equations: ``tau dv/dt = v_leak - v + r I``, a spike where ``v > v_threshold``, after
+which v is v_reset. A library makes steps of them in a way of its own, a dialect, so that the same file gives different
+spikes; docs/exchange.md has the table. With h the step in the file's unit of time, a step is
+``v[t] = keep r[t-1] + gain x[t]``. The current of a CubaLIF is kept and scaled in the same way, with tau_syn and w_in,
+before it enters the voltage of the same step.
+
+Source: Pedersen et al. 2024, "Neuromorphic intermediate representation", and the readers of snntorch 1.0.0, norse 1.1.0
+and sinabs 3.1.3.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array
-from cuslayer.interchange.nir.dialects import DIALECTS, Dialect
+from cuslayer.interchange.axes import values_first, values_last
 from cuslayer.neurons import CUBA, LIF
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
@@ -20,28 +32,109 @@ NOTE = "cuslayer"
 _CLOSE = 1e-5
 # Shares of the voltage under this are none: a neuron without memory.
 _NO_MEMORY = 1e-30
+# The nodes that every reader has.
+_ALL = ("Affine", "Conv2d", "Flatten", "LIF")
+_RESETS = "how a spike resets: read is reset_mechanism='zero' with reset_delay=False, the default there moves spikes"
+_SPIKES = "how often a neuron fires in a step: read is spike_fn=SingleSpike, the default there moves spikes"
+_CURRENT = "if a neuron is LIFCell, which takes the current of the step before; read is the equation of CubaLIF"
 
 
-class Node(NamedTuple):
-    """A node of NIR.
+class Dialect(NamedTuple):
+    """A way to read NIR.
 
     Attributes:
-        kind: the name of its class.
-        fields: its fields.
+        name: its name.
+        step: the step in the file's unit of time; None for that of the neurons, in seconds.
+        exact: whether a step keeps ``exp(-h / tau)`` of a state, instead of ``1 - h / tau``.
+        reads_r: whether LIF has its r; else the gain is that for an r of 1.
+        strict: whether a spike needs ``v > v_threshold``, instead of ``>=``.
+        reset: what a spike does to the voltage.
+        reads: the nodes that the reader has, of those that `export_nir` can write; what it does not have, some leave
+            out without a word. Affine with a bias of 0 stands for Linear, and AvgPool2d for SumPool2d.
+        pads: whether pooling has a padding.
+        frames: whether neurons may be those of frames.
+        loops: how neurons feed themselves: by "edges" of the graph, in a "graph" within it, or not, None.
+        loops_doubt: what may go wrong where they do.
+        doubts: what the library's own files do not say of neurons, by the node.
     """
 
-    kind: str
-    fields: dict[str, Array]
+    name: str
+    step: float | None = None
+    exact: bool = False
+    reads_r: bool = True
+    strict: bool = True
+    reset: str = "zero"
+    reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "CubaLIF", "Threshold", "Delay")
+    pads: bool = True
+    frames: bool = True
+    loops: str | None = "edges"
+    loops_doubt: str = ""
+    doubts: Mapping[str, str] = MappingProxyType({})
+
+    def tau(self, keep: Array, step: float) -> Array:
+        """Return the time constant of which a step keeps a share."""
+        return -step / np.log(keep) if self.exact else step / (1.0 - keep)
+
+    def keep(self, tau: Array, step: float) -> Array:
+        """Return the share that a step keeps."""
+        return np.exp(-step / tau) if self.exact else 1.0 - step / tau
+
+    def threshold(self, theta: Any, towards: float = -np.inf) -> Array:
+        """Return v_threshold, float32: where spikes need more than it, the next number under theta."""
+        exact = np.asarray(theta, np.float32)
+        return np.nextafter(exact, np.float32(towards)) if self.strict else exact
+
+    def theta(self, threshold: Array) -> Array:
+        """Return the inverse of `threshold`."""
+        return self.threshold(threshold, np.inf)
+
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("nir"),
+        Dialect(
+            "snntorch",
+            step=1e-4,
+            reads=(*_ALL, "Linear", "AvgPool2d", "CubaLIF"),
+            loops="graph",
+            loops_doubt="2.0.2 fails at it, 2.0.5 gives its spikes, 2.6 gives others",
+            doubts={"LIF": _RESETS, "CubaLIF": _RESETS},
+        ),
+        Dialect(
+            "norse",
+            step=1e-3,
+            reads_r=False,
+            reads=(*_ALL, "Linear", "SumPool2d", "CubaLIF"),
+            pads=False,
+            doubts={"CubaLIF": _CURRENT},
+        ),
+        Dialect(
+            "sinabs",
+            step=1.0,
+            exact=True,
+            reads_r=False,
+            strict=False,
+            reset="subtract",
+            reads=(*_ALL, "SumPool2d"),
+            pads=False,
+            frames=False,
+            loops=None,
+            doubts={"LIF": _SPIKES, "IF": _SPIKES},
+        ),
+    )
+}
+
+
+def dialect_of(op: str, name: str) -> Dialect:
+    """Return a dialect by its name."""
+    return DIALECTS[check.one_of(op, "dialect", name, sorted(DIALECTS))]
 
 
 class Written(NamedTuple):
-    """How a neuron was written.
+    """How a neuron was written: the dialect, its step in the file's unit of time, and the step of the network in ms.
 
-    Attributes:
-        dialect: the dialect.
-        step: the step in the file's unit of time.
-        dt: the step, ms.
-        gain: the factor of its input, as in front of it is a pooling layer whose gain NIR does not have.
+    The gain is the factor of the neuron's input: of a pooling layer before it, whose gain NIR does not have.
     """
 
     dialect: Dialect
@@ -50,61 +143,46 @@ class Written(NamedTuple):
     gain: float = 1.0
 
 
-def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Node:
-    """Return the node of a neuron.
-
-    Args:
-        where: the prefix of errors.
-        neuron: the neuron.
-        shape: (H, W, C) or (N,), the shape of its layer.
-        how: how it is written.
+def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> tuple[str, dict[str, Array]]:
+    """Return the name of a neuron's node, and its fields; `shape` is (H, W, C) or (N,).
 
     Raises:
         ValueError: NIR, or the dialect, cannot say what the neuron is.
     """
-    form, dialect = neuron.leaky_form, how.dialect
+    form, dialect, where = neuron.leaky_form, how.dialect, f"{where} cannot be written:"
     if form is None:
         reason = "NIR's neurons are LIF and CubaLIF"
         if neuron.one_pass is not None:
             reason += ", without an alpha response and a refractory response; approximate= writes CUBA neurons"
-        raise ValueError(f"{where} cannot be written: {reason}")
+        raise ValueError(f"{where} {reason}")
     if form.graded:
-        raise ValueError(f"{where} cannot be written: spikes in NIR are 0 or 1, not graded")
+        raise ValueError(f"{where} spikes in NIR are 0 or 1, not graded")
     if form.reset != dialect.reset:
-        raise ValueError(
-            f"{where} cannot be written: neurons in the dialect {dialect.name} have reset={dialect.reset!r}, "
-            f"not {form.reset!r}"
-        )
+        theirs = f"neurons in the dialect {dialect.name} have reset={dialect.reset!r}"
+        raise ValueError(f"{where} {theirs}, not {form.reset!r}")
     if form.i_keep is not None and "CubaLIF" not in dialect.reads:
-        raise ValueError(f"{where} cannot be written: the dialect {dialect.name} has no neurons with a current")
-
+        raise ValueError(f"{where} the dialect {dialect.name} has no neurons with a current")
     if len(shape) == 3 and not dialect.frames:
-        raise ValueError(f"{where} cannot be written: the reader of {dialect.name} fails at neurons of frames")
+        raise ValueError(f"{where} the reader of {dialect.name} fails at neurons of frames")
 
     def spread(values: Any) -> Array:
-        whole = np.broadcast_to(values, shape)
-        return np.ascontiguousarray(whole.transpose(2, 0, 1) if len(shape) == 3 else whole).astype(np.float32)
-
-    def threshold(value: Any) -> Array:
-        return spread(dialect.threshold(value))
+        return values_first(np.broadcast_to(values, shape)).astype(np.float32)
 
     v_keep, step, gain = form.v_keep, how.step, how.gain
     if form.i_keep is None and (v_keep < _NO_MEMORY).all():
-        return Node("Threshold", {"threshold": threshold(form.theta / gain)})
-    unit = dialect.tau(v_keep, step)
-    r = 1.0 / (1.0 - v_keep)  # gives the input a gain of 1
-    rest = {"v_leak": spread(0.0)}
-    if form.i_keep is None:
-        if dialect.reads_r:
-            scale, level = gain * r, np.asarray(form.theta)
-        else:  # the gain that is there without r
-            bare = np.ones(()) if dialect.exact else 1.0 - v_keep
-            scale, level = (r if dialect.exact else np.ones(())), form.theta * bare / gain
-        return Node("LIF", {"tau": spread(unit), "r": spread(scale), "v_threshold": threshold(level), **rest})
-    current = {"tau_syn": spread(dialect.tau(form.i_keep, step)), "w_in": spread(gain / (1.0 - form.i_keep))}
-    return Node(
-        "CubaLIF", {"tau_mem": spread(unit), "r": spread(r), "v_threshold": threshold(form.theta), **current, **rest}
-    )
+        return "Threshold", {"threshold": spread(dialect.threshold(form.theta / gain))}
+    r, level = 1.0 / (1.0 - v_keep), np.asarray(form.theta)  # this r gives the input a gain of 1
+    tau = spread(dialect.tau(v_keep, step))
+    if form.i_keep is not None:
+        fields = {"tau_mem": tau, "r": spread(r)}
+        fields |= {"tau_syn": spread(dialect.tau(form.i_keep, step)), "w_in": spread(gain / (1.0 - form.i_keep))}
+    elif dialect.reads_r:
+        fields = {"tau": tau, "r": spread(gain * r)}
+    else:  # the gain that is there without r
+        level = form.theta * (np.ones(()) if dialect.exact else 1.0 - v_keep) / gain
+        fields = {"tau": tau, "r": spread(r if dialect.exact else np.ones(()))}
+    kind = "LIF" if form.i_keep is None else "CubaLIF"
+    return kind, {**fields, "v_threshold": spread(dialect.threshold(level)), "v_leak": spread(0.0)}
 
 
 def note_of(neuron: Neuron, how: Written) -> dict[str, str]:
@@ -113,92 +191,82 @@ def note_of(neuron: Neuron, how: Written) -> dict[str, str]:
     return {NOTE: json.dumps(note | {"neuron": neuron_constants(neuron)})}
 
 
-def note_in(fields: dict[str, Any]) -> dict[str, Any] | None:
+def note_in(node: Any) -> dict[str, Any] | None:
     """Return what `note_of` has written; None if there is none, or it cannot be read."""
-    metadata = fields.get("metadata")
     try:
-        found = json.loads(metadata[NOTE]) if isinstance(metadata, dict) else None
+        found = json.loads(node.metadata[NOTE])
         return found if isinstance(found, dict) else None
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         return None
 
 
-def noted_neuron(
-    kind: str, fields: dict[str, Any], shape: tuple[int, ...], how: Written
-) -> tuple[Neuron, float] | None:
+def noted_neuron(node: Any, shape: tuple[int, ...], how: Written) -> tuple[Neuron, float] | None:
     """Return the neuron in a node's metadata and the gain in front of it; None unless the node is still its own."""
-    note = note_in(fields)
+    note = note_in(node)
     if note is None or (note.get("dialect"), note.get("step"), note.get("dt")) != (how.dialect.name, how.step, how.dt):
         return None
     try:
         neuron, gain = make_neuron("import_nir: ", note["neuron"], how.dt), float(note["gain"])
-        expected = node_of("import_nir", neuron, shape, how._replace(gain=gain))
+        kind, fields = node_of("import_nir", neuron, shape, how._replace(gain=gain))
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
-    same = kind == expected.kind and all(
-        name in fields
-        and np.shape(fields[name]) == values.shape
-        and np.allclose(fields[name], values, rtol=_CLOSE, atol=1e-30)
-        for name, values in expected.fields.items()
+    same = kind == type(node).__name__ and all(
+        np.shape(getattr(node, name)) == values.shape
+        and np.allclose(getattr(node, name), values, rtol=_CLOSE, atol=1e-30)
+        for name, values in fields.items()
     )
     return (neuron, gain) if same else None
 
 
-def neuron_of(where: str, kind: str, fields: dict[str, Any], how: Written) -> tuple[Neuron, Array]:
+def numbers(where: str, node: Any, name: str, default: float | None = None) -> Array:
+    """Return a field of a node as an array of finite numbers."""
+    found = np.asarray(getattr(node, name, default))
+    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise ValueError(f"{where}: {name} must be finite numbers")
+    return found
+
+
+def neuron_of(where: str, node: Any, how: Written) -> tuple[Neuron, Array]:
     """Return the neuron of a node, and the factor of its input, which is 1 or an array of a factor for each neuron.
 
     Raises:
-        ValueError: a value is missing or out of range, or the neuron has a reset to what is not its leak.
+        ValueError: a value is out of range, or the neuron has a reset to what is not its leak.
     """
 
     def values(name: str, default: float | None = None) -> Array:
-        if name not in fields and default is None:
-            raise ValueError(f"{where} has no {name}")
-        found = np.asarray(fields.get(name, default))
-        if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
-            raise ValueError(f"{where}: {name} must be finite numbers")
-        found = found.astype(np.float64)
-        return np.ascontiguousarray(found.transpose(1, 2, 0)) if found.ndim == 3 else found
+        return values_last(numbers(where, node, name, default).astype(np.float64))
 
-    dialect, step = how.dialect, how.step
+    kind, dialect, step = type(node).__name__, how.dialect, how.step
     level = dialect.theta(values("threshold" if kind == "Threshold" else "v_threshold")).astype(np.float64)
-    if kind == "Threshold":
-        constants, gain = {"tau": how.dt * 1e-3}, np.ones(())
-        reset = "zero"
-    else:
-        leak = values("v_leak", 0.0)
+    taus = {"LIF": {"tau": "tau"}, "CubaLIF": {"tau_i": "tau_syn", "tau_v": "tau_mem"}}.get(kind, {})
+    constants: dict[str, Any] = {"Threshold": {"tau": how.dt * 1e-3}, "IF": {"tau": how.dt * 1e20}}.get(kind, {})
+    gain, reset = np.ones(()), "zero"
+    if kind != "Threshold":
+        leak, reset = values("v_leak", 0.0), dialect.reset
         if (values("v_reset", 0.0) != leak).any():
             raise ValueError(f"{where}: v_reset must be v_leak, to which the voltage decays")
-        level, reset = level - leak, dialect.reset
-        names = {"LIF": {"tau": "tau"}, "CubaLIF": {"tau_i": "tau_syn", "tau_v": "tau_mem"}, "IF": {}}[kind]
-        keeps = {ours: dialect.keep(values(theirs), step) for ours, theirs in names.items()}
-        for ours, keep in keeps.items():
-            if not ((keep > 0) & (keep < 1)).all():
-                raise ValueError(f"{where}: {_too_short(names[ours], values(names[ours]), dialect, step)}")
-        gain = values("r", 1.0) * (step if kind == "IF" else 1.0)
-        if "tau_i" in keeps:
-            gain = gain * values("w_in", 1.0) * (1.0 - keeps["tau_i"]) * (1.0 - keeps["tau_v"])
-        elif keeps:
-            gain = gain * (1.0 - keeps["tau"])
-        constants = {ours: _uniform(-how.dt / np.log(keep)) for ours, keep in keeps.items()}
-        if kind == "IF":
-            constants = {"tau": how.dt * 1e20}
+        level = level - leak
+        gain = values("r") * (step if kind == "IF" else values("w_in", 1.0))
+    for ours, theirs in taus.items():
+        tau = values(theirs)
+        keep = dialect.keep(tau, step)
+        if not ((keep > 0) & (keep < 1)).all():
+            raise ValueError(f"{where}: {_too_short(theirs, tau, dialect, step)}")
+        gain = gain * (1.0 - keep)
+        constants[ours] = _uniform(-how.dt / np.log(keep))
     if not (level > 0).all():
         raise ValueError(f"{where}: thresholds must be above the leak")
     if not (gain > 0).all():
         raise ValueError(f"{where}: r and w_in must be positive")
-    theta = float(_uniform(level / gain)) if np.size(_uniform(level / gain)) == 1 else 1.0
-    if np.allclose(gain, 1.0, rtol=_CLOSE) and np.size(_uniform(level)) == 1:
-        theta, factor = float(_uniform(level)), np.ones(())
+    theta, factor = 1.0, np.ones(())
+    if np.allclose(gain, 1.0, rtol=_CLOSE) and np.ndim(_uniform(level)) == 0:
+        theta = _uniform(level)
+    elif np.ndim(_uniform(level / gain)) == 0:
+        theta = _uniform(level / gain)
     else:
-        factor = np.ones(()) if np.size(_uniform(level / gain)) == 1 else gain / level
-    made: dict[str, Any] = {
-        "theta": check.positive(where, "v_threshold", theta),
-        "reset": reset,
-        "dt": how.dt,
-        **constants,
-    }
-    return (CUBA if kind == "CubaLIF" else LIF)(**made), factor
+        factor = gain / level
+    theta = check.positive(where, "v_threshold", theta)
+    return (CUBA if kind == "CubaLIF" else LIF)(theta=theta, reset=reset, dt=how.dt, **constants), factor
 
 
 def _too_short(name: str, tau: Array, dialect: Dialect, step: float) -> str:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import check
 from cuslayer.backend import Array, to_device
-from cuslayer.interchange.axes import conv_inward, dense_inward
-from cuslayer.interchange.hdf5_tree import read_tree
-from cuslayer.interchange.nir.dialects import dialect_of
-from cuslayer.interchange.nir.graph import NEURONS, RECURRENT, SYNAPSES, chain
-from cuslayer.interchange.nir.neurons import Written, neuron_of, note_in, noted_neuron
+from cuslayer.extras import optional
+from cuslayer.hdf5_files import checked
+from cuslayer.interchange.axes import conv_inward, dense_inward, values_last
+from cuslayer.interchange.nir.neurons import Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
 from cuslayer.layers import Conv, Delay, Dense, Pool, Recurrent, Shift
 from cuslayer.network.network import Sequential
 from cuslayer.tape import Tensor
+
+_NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
+_SYNAPSES = ("Linear", "Affine", "Conv2d")
+_POOLS = ("SumPool2d", "AvgPool2d")
+_KINDS = ("Input", "Output", *_SYNAPSES, *_POOLS, "Flatten", "Delay", *_NEURONS)
+# nir takes as long as the square of the edges of a file, and as their product in graphs within graphs.
+_MOST_EDGES = 1024
+
+
+class _Link(NamedTuple):
+    """A node of the chain; for a neuron that feeds itself, also its weights and delays on the way back."""
+
+    name: str
+    node: Any
+    synapse: Any = None
+    delays: tuple[Any, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return "Recurrent" if self.synapse is not None else _kind(self.node)
 
 
 def import_nir(
@@ -37,7 +57,7 @@ def import_nir(
     A warning names what the library of the dialect does not write of its neurons, such as how snnTorch's are reset.
 
     Args:
-        source: the file, or a graph: an object with ``to_dict()``.
+        source: the file, or a graph of the package nir.
         dialect: "nir", "snntorch", "norse" or "sinabs": whose the file is; by default as `export_nir` wrote it, or
             "nir". The discretization of each is in docs/exchange.md.
         step: the step in the file's unit of time; by default as written, else that of the dialect, or dt in seconds.
@@ -49,41 +69,152 @@ def import_nir(
         The network.
 
     Raises:
-        ValueError: the file is missing, damaged or not HDF5, or has more than max_bytes; the graph is no chain, but
-            for neurons that feed themselves; a node is unknown, or has values that have no form here; or a shape does
-            not fit.
+        ValueError: the file is missing, damaged or not HDF5, or has more than max_bytes; nir cannot read it; the graph
+            is no chain, but for neurons that feed themselves; a node is unknown, or has values that have no form here;
+            or a shape does not fit.
         TypeError: an argument has the wrong type.
-        ImportError: h5py is not installed, which data needs that is compressed otherwise than by gzip.
+        ImportError: nir is not installed, which reads files.
 
     >>> import_nir("no/such.nir")
     Traceback (most recent call last):
         ...
     ValueError: import_nir: no/such.nir is no file
     """
-    if hasattr(source, "to_dict"):
-        op, graph = "import_nir: graph", source.to_dict()
-    else:
-        op, document = read_tree("import_nir", source, max_bytes)
-        graph = document.get("node")
-    nodes = chain(op, graph)
-    notes = [note for _, fields in nodes if (note := note_in(fields.get("neuron", fields))) is not None]
-    note = notes[0] if notes else {}
+    op, graph = ("import_nir: graph", source) if hasattr(source, "edges") else _read(source, max_bytes)
+    links = _chain(op, graph)
+    note = next((found for link in links if (found := note_in(link.node)) is not None), {})
     spoken = dialect_of("import_nir", note.get("dialect", "nir") if dialect is None else dialect)
     dt = check.time_step("import_nir", "dt", note.get("dt", 1.0) if dt is None else dt)
     if step is None:
         own = 1e-3 * dt if spoken.step is None else spoken.step
         step = note.get("step", own) if note.get("dialect") == spoken.name else own
     reading = _Reading(op, Written(spoken, check.positive("import_nir", "step", step), dt))
-    for name, fields in nodes:
+    for link in links:
         try:
-            reading.add(name, fields)
+            reading.add(link)
         except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
             if str(problem).startswith(op):
                 raise
-            raise ValueError(f"{op}: node {name} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+            raise ValueError(f"{op}: node {link.name} is wrong: {check.one_line(str(problem))[1:-1]}") from None
     for doubt in sorted(reading.doubts):
         check.warn(f"{op}: a file of {spoken.name} does not say {doubt}")
     return Sequential(*reading.stages)
+
+
+def _read(path: Any, max_bytes: int | None) -> tuple[str, Any]:
+    """Return the prefix of errors about a file, and its graph by nir."""
+    with checked("import_nir", path, max_bytes) as (op, file, document):
+        library = optional("import_nir", "nir", "nir")
+        if not isinstance(document.get("node"), dict):
+            raise ValueError(f"{op}: it has no graph of NIR, a node with nodes and edges")
+        if _edges(op, document) > _MOST_EDGES:
+            raise ValueError(f"{op}: it must have at most {_MOST_EDGES} edges")
+        # Files of others may lack the shapes by which nir checks a graph.
+        lenient = {"type_check": False} if "type_check" in inspect.signature(library.read).parameters else {}
+        try:
+            return op, library.read(file, **lenient)
+        except Exception as problem:  # of many types, as nir makes objects of what the file has
+            text = check.one_line(f"{type(problem).__name__}: {problem}")[1:-1]
+            raise ValueError(f"{op}: nir cannot read it: {text}") from None
+
+
+def _edges(op: str, group: dict[str, Any]) -> int:
+    """Return the number of edges in a file; refuse a w_in that nir would spread over more numbers than there are."""
+    w_in = np.shape(group.get("w_in", 1.0))
+    if w_in not in ((), np.shape(group.get("v_threshold", 1.0))):
+        raise ValueError(f"{op}: w_in must have the shape of v_threshold, got {w_in}")
+    edges = group.get("edges", "")
+    own = len(edges) if isinstance(edges, np.ndarray) else 0
+    return own + sum(_edges(op, each) for each in group.values() if isinstance(each, dict))
+
+
+def _kind(node: Any) -> str:
+    return type(node).__name__
+
+
+def _chain(op: str, graph: Any) -> list[_Link]:
+    """Return the nodes from the input to the output, those of graphs within the graph in their places.
+
+    A neuron whose spikes come back to it through weights, with delays before or behind them, is one link.
+
+    Raises:
+        ValueError: the graph is no chain but for such loops.
+    """
+    nodes, edges, inner = _flat(op, graph, "")
+    before: dict[str, list[str]] = {name: [] for name in nodes}
+    after: dict[str, list[str]] = {name: [] for name in nodes}
+    for first, second in dict.fromkeys(edges):
+        after[first].append(second)
+        before[second].append(first)
+    for name in inner:  # Input and Output of a graph within the graph: join its neighbours
+        if len(before[name]) != 1 or name in before[name]:
+            raise ValueError(f"{op}: node {check.one_line(name)} must have one node before it, got {len(before[name])}")
+        (first,), behind = before.pop(name), after.pop(name)
+        after[first] = [*(second for second in after[first] if second != name), *behind]
+        for second in behind:
+            before[second] = [first if other == name else other for other in before[second]]
+        del nodes[name]
+    links = {name: _link(name, nodes, before, after) for name in [*nodes] if name in nodes}
+    links = {name: link for name, link in links.items() if name in nodes}
+    for name in links:
+        if len(after[name]) > 1 or len(before[name]) > 1:
+            what = "a chain, but for neurons that feed themselves through weights and delays"
+            raise ValueError(f"{op}: it must be {what}; see node {check.one_line(name)}")
+    at = [name for name in links if not before[name]]
+    if len(at) != 1:
+        raise ValueError(f"{op}: it must be a chain from one input, got {len(at)} beginnings")
+    found = []
+    while at:
+        found.append(links[at[0]])
+        at = after[at[0]]
+    if len(found) != len(links):
+        raise ValueError(f"{op}: it must be a chain, but {len(links) - len(found)} of its nodes are not on it")
+    return found
+
+
+def _flat(op: str, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
+    """Return the nodes of a graph and of those within it by name, the edges, and Input and Output of those within."""
+    nodes: dict[str, Any] = {}
+    edges, inner = list[tuple[str, str]](), list[str]()
+    into, out = dict[str, str](), dict[str, str]()
+    for name, node in graph.nodes.items():
+        whole = f"{prefix}{name}"
+        if _kind(node) != "NIRGraph":
+            check.one_of(op, f"the type of node {check.one_line(whole)}", _kind(node), _KINDS)
+            nodes[whole] = node
+            continue
+        others, more, deeper = _flat(op, node, f"{whole}.")
+        for kind, end in ("Input", into), ("Output", out):
+            ends = [each for each in others if _kind(others[each]) == kind and each not in deeper]
+            if len(ends) != 1:
+                raise ValueError(f"{op}: node {check.one_line(whole)} must have one {kind}, got {len(ends)}")
+            end[name] = ends[0]
+        nodes |= others
+        edges += more
+        inner += [*deeper, into[name], out[name]]
+    for first, second in graph.edges:
+        if first not in graph.nodes or second not in graph.nodes:
+            raise ValueError(f"{op}: an edge from {check.one_line(first)} to {check.one_line(second)} has no nodes")
+        edges.append((out.get(first, f"{prefix}{first}"), into.get(second, f"{prefix}{second}")))
+    return nodes, edges, inner
+
+
+def _link(name: str, nodes: dict[str, Any], before: dict[str, list[str]], after: dict[str, list[str]]) -> _Link:
+    """Return the link of a node; take the weights and delays out by which a neuron feeds itself."""
+    for first in after[name] if _kind(nodes[name]) in _NEURONS else ():
+        loop, at = list[str](), first
+        while at != name and len(before[at]) == len(after[at]) == 1 and _kind(nodes[at]) in ("Delay", *_SYNAPSES):
+            loop.append(at)
+            (at,) = after[at]
+        synapses = [nodes[each] for each in loop if _kind(nodes[each]) != "Delay"]
+        if at == name and len(synapses) == 1:
+            delays = tuple(nodes[each] for each in loop if _kind(nodes[each]) == "Delay")
+            after[name].remove(first)
+            before[name].remove(loop[-1])
+            for each in loop:
+                del nodes[each]
+            return _Link(name, nodes[name], synapses[0], delays)
+    return _Link(name, nodes[name])
 
 
 class _Reading:
@@ -103,112 +234,108 @@ class _Reading:
         self.flat = False
         self.doubts = set[str]()
 
-    def add(self, name: str, fields: dict[str, Any]) -> None:
+    def add(self, link: _Link) -> None:
         """Append the layers of a node."""
-        kind, where = fields["type"], f"{self.op}: node {check.one_line(name)}"
+        kind, node, where = link.kind, link.node, f"{self.op}: node {check.one_line(link.name)}"
         if self.flat and kind not in ("Linear", "Affine", "Output"):
             raise ValueError(f"{where} is {kind} behind Flatten, where Linear or Affine must be")
         if kind == "Input":
-            self.shape = _inward(np.ravel(np.asarray(fields.get("shape", ()))).tolist())
+            sides = np.ravel(node.input_type["input"]).tolist()
+            self.shape = {1: tuple(sides), 3: (*sides[1:], *sides[:1])}.get(len(sides), ())
         elif kind == "Flatten":
             self.flat = len(self.shape) == 3
-        elif kind in SYNAPSES:
-            self.stages.append(self._synapse(where, fields))
+        elif kind in _SYNAPSES:
+            self.stages.append(self._synapse(where, node))
             self.flat = False
-        elif kind in ("SumPool2d", "AvgPool2d"):
-            self._pool(where, kind, fields)
+        elif kind in _POOLS:
+            self._pool(where, node)
         elif kind == "Delay":
-            self._delay(where, fields)
-        elif kind == RECURRENT:
-            self._recurrent(where, fields)
-        elif kind in NEURONS:
-            self._neurons(where, fields)
-        if kind in (*SYNAPSES, "SumPool2d", "AvgPool2d"):
+            self._delay(where, node)
+        elif kind == "Recurrent":
+            self._recurrent(where, link)
+        elif kind in _NEURONS:
+            self._neurons(where, node)
+        if kind in (*_SYNAPSES, *_POOLS):
             self.shape = self.stages[-1].output_shape(self.shape or None) or ()
 
-    def _synapse(self, where: str, fields: dict[str, Any]) -> Dense | Conv:
-        return self._conv(where, fields) if fields["type"] == "Conv2d" else self._dense(where, fields)
+    def _synapse(self, where: str, node: Any) -> Dense | Conv:
+        weight = numbers(where, node, "weight")
+        axes = ("outputs", "inputs", "rows", "columns")[: 4 if _kind(node) == "Conv2d" else 2]
+        if weight.ndim != len(axes):
+            raise ValueError(f"{where}: weight must be ({', '.join(axes)}), got shape {weight.shape}")
+        bias = None
+        if _kind(node) != "Linear" and (given := numbers(where, node, "bias")).any():
+            if given.shape != weight.shape[:1]:
+                raise ValueError(f"{where}: bias must have shape {weight.shape[:1]}, got {given.shape}")
+            bias = Tensor(to_device(given.astype(np.float32)), requires_grad=True)
+        layer, ours = (self._conv if weight.ndim == 4 else self._dense)(where, node, weight, bias)
+        layer.weight.data = to_device(ours.astype(np.float32))
+        return layer
 
-    def _dense(self, where: str, fields: dict[str, Any]) -> Dense:
-        weight = _numbers(where, fields, "weight")
-        if weight.ndim != 2:
-            raise ValueError(f"{where}: weight must be (outputs, inputs), got shape {weight.shape}")
-        bias = self._bias(where, fields, weight)
-        inputs = weight.shape[1]
+    def _dense(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> tuple[Any, Array]:
         if len(self.shape) == 3 and not self.flat:
             raise ValueError(f"{where} must have a Flatten before it: its input are frames")
-        if self.shape and math.prod(self.shape) != inputs:
-            raise ValueError(f"{where}: weight is for {inputs} inputs, got {math.prod(self.shape)}")
-        features = self.shape or (inputs,)
-        layer = Dense(features, weight.shape[0], bias=bias)
-        layer.weight.data = to_device(dense_inward(weight, features).astype(np.float32))
-        return layer
+        if self.shape and math.prod(self.shape) != weight.shape[1]:
+            raise ValueError(f"{where}: weight is for {weight.shape[1]} inputs, got {math.prod(self.shape)}")
+        features = self.shape or weight.shape[1:]
+        return Dense(features, weight.shape[0], bias=bias), dense_inward(weight, features)
 
-    def _conv(self, where: str, fields: dict[str, Any]) -> Conv:
-        weight = _numbers(where, fields, "weight")
-        if weight.ndim != 4:
-            raise ValueError(f"{where}: weight must be (outputs, inputs, rows, columns), got shape {weight.shape}")
-        bias = self._bias(where, fields, weight)
-        groups = int(np.asarray(fields.get("groups", 1)))
-        kernel = weight.shape[2:]
-        options: dict[str, Any] = {key: _pair(where, fields, key, 1) for key in ("stride", "dilation")}
-        padding = fields.get("padding")
-        if isinstance(padding, str) and padding == "same":
-            spans = [dilation * (side - 1) for dilation, side in zip(options["dilation"], kernel, strict=True)]
-            if options["stride"] != (1, 1) or any(span % 2 for span in spans):
+    def _conv(self, where: str, node: Any, weight: Array, bias: Tensor | None) -> tuple[Any, Array]:
+        groups, kernel = int(np.asarray(node.groups)), weight.shape[2:]
+        stride, dilation = _pair(where, node, "stride", 1), _pair(where, node, "dilation", 1)
+        padding = (0, 0)
+        if not isinstance(node.padding, str):
+            padding = _pair(where, node, "padding", 0)
+        elif node.padding == "same":
+            rows, columns = (each * (side - 1) for each, side in zip(dilation, kernel, strict=True))
+            if stride != (1, 1) or rows % 2 or columns % 2:
                 raise ValueError(f"{where}: padding 'same' needs a stride of 1 and odd kernels")
-            options["padding"] = spans[0] // 2, spans[1] // 2
-        else:
-            options["padding"] = (
-                (0, 0) if isinstance(padding, str) and padding == "valid" else _pair(where, fields, "padding", 0)
-            )
-        layer = Conv(weight.shape[1] * groups, weight.shape[0], kernel, groups=groups, bias=bias, **options)
-        layer.weight.data = to_device(conv_inward(weight).astype(np.float32))
-        return layer
+            padding = rows // 2, columns // 2
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return Conv(weight.shape[1] * groups, weight.shape[0], kernel, bias=bias, **options), conv_inward(weight)
 
-    def _pool(self, where: str, kind: str, fields: dict[str, Any]) -> None:
-        kernel = _pair(where, fields, "kernel_size", 1)
-        stride, padding = _pair(where, fields, "stride", 1), _pair(where, fields, "padding", 0)
+    def _pool(self, where: str, node: Any) -> None:
+        kernel = _pair(where, node, "kernel_size", 1)
+        stride, padding = _pair(where, node, "stride", 1), _pair(where, node, "padding", 0)
         if len(self.shape) != 3:
             raise ValueError(f"{where}: the shape (C, H, W) of its input must be known")
         for side, size, every, around in zip(self.shape, kernel, stride, padding, strict=False):
             over = side + 2 * around - size
             if over < 0 or over % every:
                 raise ValueError(f"{where} must divide its input of {side}: pooling here adds what is over")
-        gain = 1.0 if kind == "SumPool2d" else 1.0 / math.prod(kernel)
+        gain = 1.0 if _kind(node) == "SumPool2d" else 1.0 / math.prod(kernel)
         self.stages.append(Pool(kernel, stride=stride, padding=padding, gain=gain))
 
-    def _steps(self, where: str, fields: dict[str, Any]) -> Array:
-        """Return the delays of a node in steps."""
-        steps = _numbers(where, fields, "delay").astype(np.float64) / self.how.step
+    def _steps(self, where: str, node: Any) -> tuple[Array, bool]:
+        """Return the delays of a node in steps, and whether they are one for all."""
+        steps = numbers(where, node, "delay").astype(np.float64) / self.how.step
         steps = np.where(abs(steps - np.rint(steps)) < 1e-4, np.rint(steps), steps)
         if (steps < 0).any():
             raise ValueError(f"{where}: delay must not be negative")
-        return steps
+        return steps, bool(steps.size) and bool((steps == steps.flat[0]).all())
 
-    def _delay(self, where: str, fields: dict[str, Any]) -> None:
-        steps, dt = self._steps(where, fields), self.how.dt
-        if steps.size and (steps == steps.flat[0]).all():
+    def _delay(self, where: str, node: Any) -> None:
+        (steps, one), dt = self._steps(where, node), self.how.dt
+        if one:
             self.stages.append(Shift(float(steps.flat[0]) * dt, dt=dt))
             return
-        steps = steps.transpose(1, 2, 0) if steps.ndim == 3 else steps
-        layer = Delay(steps.shape, dt=dt)
-        layer.delay.data = to_device(np.ascontiguousarray(steps * dt, dtype=np.float32))
+        ours = values_last(steps * dt)
+        layer = Delay(ours.shape, dt=dt)
+        layer.delay.data = to_device(ours.astype(np.float32))
         self.stages.append(layer)
 
-    def _recurrent(self, where: str, fields: dict[str, Any]) -> None:
-        layer, late = self._synapse(where, fields["synapse"]), 1.0
-        for node in fields["delays"]:
-            steps = self._steps(where, node)
-            if not steps.size or (steps != steps.flat[0]).any():
+    def _recurrent(self, where: str, link: _Link) -> None:
+        layer, late = self._synapse(where, link.synapse), 1.0
+        for node in link.delays:
+            steps, one = self._steps(where, node)
+            if not one:
                 raise ValueError(f"{where}: the delay of spikes that come back must be one for all")
             late += float(steps.flat[0])
         if layer.bias is not None:
             self._add_bias(where, layer.bias.data)
             layer.bias = None
-        own = layer.weight
-        factor = self._neurons(where, fields["neuron"])
-        own.data = own.data * to_device(factor.astype(np.float32))
+        factor = self._neurons(where, link.node)
+        layer.weight.data = layer.weight.data * to_device(factor.astype(np.float32))
         self.stages.append(Recurrent(layer, self.stages.pop(), delay=late * self.how.dt))
 
     def _add_bias(self, where: str, bias: Array) -> None:
@@ -221,20 +348,19 @@ class _Reading:
         else:
             before.bias.data = before.bias.data + bias
 
-    def _neurons(self, where: str, fields: dict[str, Any]) -> Array:
+    def _neurons(self, where: str, node: Any) -> Array:
         """Append neurons; return the factor of their input, which the weights of the layer before now have."""
-        kind = fields["type"]
         pooled = self.stages[-1] if self.stages and isinstance(self.stages[-1], Pool) else None
-        noted = noted_neuron(kind, fields, self.shape, self.how) if self.shape else None
+        noted = noted_neuron(node, self.shape, self.how) if self.shape else None
         if noted is not None and (pooled is not None or noted[1] == 1.0):
             (neuron, gain), factor = noted, np.ones(())
             if pooled is not None:
                 taps = 1 if "SumPool2d" in self.how.dialect.reads else math.prod(pooled.kernel_size)
                 pooled.gain = gain / taps
         else:
-            neuron, factor = neuron_of(where, kind, fields, self.how)
-            if kind in self.how.dialect.doubts:
-                self.doubts.add(self.how.dialect.doubts[kind])
+            neuron, factor = neuron_of(where, node, self.how)
+            if _kind(node) in self.how.dialect.doubts:
+                self.doubts.add(self.how.dialect.doubts[_kind(node)])
             if factor.size > 1:
                 factor = self._scale(where, factor)
         self.stages.append(neuron)
@@ -251,32 +377,7 @@ class _Reading:
             parameter.data = parameter.data * to_device(factor.astype(np.float32))
         return factor
 
-    def _bias(self, where: str, fields: dict[str, Any], weight: Array) -> Tensor | None:
-        """Return the bias of a node, None for one of 0."""
-        bias = np.zeros(0) if fields["type"] == "Linear" else _numbers(where, fields, "bias")
-        if not bias.any():
-            return None
-        if bias.shape != weight.shape[:1]:
-            raise ValueError(f"{where}: bias must have shape {weight.shape[:1]}, got {bias.shape}")
-        return Tensor(to_device(bias.astype(np.float32)), requires_grad=True)
 
-
-def _numbers(where: str, fields: dict[str, Any], name: str) -> Array:
-    if name not in fields:
-        raise ValueError(f"{where} has no {name}")
-    found = np.asarray(fields[name])
-    if found.dtype.kind not in "iuf" or not np.isfinite(found).all():
-        raise ValueError(f"{where}: {name} must be finite numbers")
-    return found
-
-
-def _pair(where: str, fields: dict[str, Any], name: str, least: int) -> tuple[int, int]:
-    numbers = _numbers(where, fields, name).ravel().tolist()
-    return check.pair(where, name, numbers * (2 if len(numbers) == 1 else 1), least=least)
-
-
-def _inward(shape: list[int]) -> tuple[int, ...]:
-    """Return (C, H, W) as (H, W, C), and what is one number as it is; () of others."""
-    if len(shape) == 3:
-        return shape[1], shape[2], shape[0]
-    return (shape[0],) if len(shape) == 1 else ()
+def _pair(where: str, node: Any, name: str, least: int) -> tuple[int, int]:
+    found = numbers(where, node, name).ravel().tolist()
+    return check.pair(where, name, found * (2 if len(found) == 1 else 1), least=least)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import check
-from cuslayer.backend import to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.extras import optional
 from cuslayer.files import write_whole
-from cuslayer.interchange.axes import conv_outward, dense_outward
-from cuslayer.interchange.input_shape import input_shape_of
-from cuslayer.interchange.nir.approximate import approximated
-from cuslayer.interchange.nir.dialects import Dialect, dialect_of
-from cuslayer.interchange.nir.neurons import Written, node_of, note_of
+from cuslayer.interchange.axes import channels_first, conv_outward, dense_outward, input_shape_of, values_first
+from cuslayer.interchange.nir.neurons import Written, dialect_of, node_of, note_of
 from cuslayer.kernels.delay.steps import whole_steps
 from cuslayer.layers import Conv, Delay, Dense, Dropout, Pool, Recurrent, Shift
 from cuslayer.network.container import chain_of
 from cuslayer.network.network import Sequential
+from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.tape import no_grad
 
@@ -90,7 +89,7 @@ def export_nir(
     shape = input_shape_of("export_nir", net, input_shape)
     moved: list[float] = []
     if approximate is not None:
-        net, moved = approximated(net, approximate)
+        net, moved = _approximated(net, approximate)
     dts = {layer.dt for layer in net.layers if is_neuron(layer)}
     if len(dts) != 1:
         raise ValueError(f"export_nir: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(dts))}")
@@ -98,24 +97,26 @@ def export_nir(
     if step is None:
         step = 1e-3 * dt if spoken.step is None else spoken.step
     how = Written(spoken, check.positive("export_nir", "step", step), dt)
-    nodes = [library.Input(np.array(_outward(shape)))]
+    nodes: list[Any] = [library.Input(np.array(channels_first(shape)))]
     for node in chain_of("export_nir", net):
-        where = f"export_nir: layer {node}, {check.one_line(node.stage)},"
-        if isinstance(node.stage, Recurrent):
-            nodes.append(_loop(library, where, node.stage, shape, how))
-        elif is_neuron(node.stage):
-            nodes.append(_neurons(library, where, as_neuron("export_nir", node.stage), shape, how))
+        layer, where = node.stage, f"export_nir: layer {node}, {check.one_line(node.stage)},"
+        if isinstance(layer, Recurrent):
+            nodes.append(_loop(library, where, layer, shape, how))
+        elif is_neuron(layer):
+            nodes.append(_neurons(library, where, as_neuron("export_nir", layer), shape, how))
             how = how._replace(gain=1.0)
-        elif not isinstance(node.stage, Dropout):
+        elif not isinstance(layer, Dropout):
             if how.gain != 1.0:
                 raise ValueError(f"{where} must be neurons: NIR has no gain of pooling but in neurons")
-            found, gain = _layer_nodes(library, where, node.stage, shape, how)
-            nodes, how = [*nodes, *found], how._replace(gain=gain)
-            shape = node.stage.output_shape(shape)
+            nodes += _layer_nodes(library, where, layer, shape, how)
+            how = how._replace(gain=_gain(layer, how) if isinstance(layer, Pool) else 1.0)
+            shape = layer.output_shape(shape)
     if how.gain != 1.0:
         raise ValueError("export_nir: the last pooling layer must have neurons behind it, which have its gain in NIR")
-    nodes.append(library.Output(np.array(_outward(shape))))
-    _write(library, _graph(library, nodes), path)
+    nodes.append(library.Output(np.array(channels_first(shape))))
+    memory = io.BytesIO()
+    library.write(memory, _Readable(_graph(library, nodes)))
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_nir")
     if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
         check.warn(f"export_nir: {spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
@@ -126,6 +127,25 @@ class _Loop(NamedTuple):
 
     neuron: Any
     back: list[Any]
+
+
+class _Readable:
+    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def to_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._graph.to_dict()
+        _leave_out_reset(found)
+        return found
+
+
+def _leave_out_reset(graph: dict[str, Any]) -> None:
+    for fields in graph["nodes"].values():
+        fields.pop("v_reset", None)
+        if "nodes" in fields:
+            _leave_out_reset(fields)
 
 
 def _graph(library: Any, nodes: list[Any]) -> Any:
@@ -174,77 +194,45 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
         raise ValueError(f"{where} cannot be written: the reader of {dialect.name} has no recurrence")
     if isinstance(layer, Dense) and len(shape) == 3:
         raise ValueError(f"{where} cannot be written: a dense layer in NIR has no frames of neurons")
-    if neuron.leaky_form is None:
-        raise ValueError(f"{where} cannot be written: NIR's neurons are LIF and CubaLIF")
     node = _neurons(library, where, neuron, shape, how)
-    (back,), _ = _layer_nodes(library, where, layer, shape, how)
-    if dialect.loops == "edges" and population.steps > 1:
-        _must_be_read(where, "Delay", how)
-        return _Loop(node, [library.Delay(delay=np.full(_outward(shape), (population.steps - 1) * how.step)), back])
+    (back,) = _layer_nodes(library, where, layer, shape, how)
     if dialect.loops == "edges":
-        return _Loop(node, [back])
+        if population.steps == 1:
+            return _Loop(node, [back])
+        _must_be_read(where, "Delay", how)
+        late = np.full(channels_first(shape), (population.steps - 1) * how.step)
+        return _Loop(node, [library.Delay(delay=late), back])
     if population.steps > 1 or isinstance(layer, Conv):
-        raise ValueError(
-            f"{where} cannot be written: {dialect.name} has dense recurrence with a delay of one step only"
-        )
+        theirs = f"{dialect.name} has dense recurrence with a delay of one step only"
+        raise ValueError(f"{where} cannot be written: {theirs}")
     ends = {"input": library.Input(np.array(shape)), "output": library.Output(np.array(shape))}
     edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
     return library.NIRGraph({**ends, "lif": node, "w_rec": back}, edges)
 
 
-class _Readable:
-    """A graph for the writer of nir, whose file nir 1.0.4 reads too: it has no v_reset, which is 0 if it is missing."""
-
-    def __init__(self, graph: Any) -> None:
-        self._graph = graph
-
-    def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._graph.to_dict()
-        _leave_out_reset(found)
-        return found
-
-
-def _leave_out_reset(graph: dict[str, Any]) -> None:
-    for fields in graph["nodes"].values():
-        fields.pop("v_reset", None)
-        if "nodes" in fields:
-            _leave_out_reset(fields)
-
-
-def _write(library: Any, graph: Any, path: str | Path) -> None:
-    memory = io.BytesIO()
-    library.write(memory, _Readable(graph))
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_nir")
-
-
-def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> tuple[list[Any], float]:
-    """Return the nodes of a layer that is no neuron, and the gain that the neurons behind it must have."""
+def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
+    """Return the nodes of a layer that is no neuron."""
     if isinstance(layer, Dense):
-        return _dense(library, layer, shape, how.dialect), 1.0
+        with no_grad():
+            weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
+        flatten = [library.Flatten(input_type=np.array(channels_first(shape)), start_dim=0, end_dim=-1)]
+        if "Linear" in how.dialect.reads and layer.bias is None:
+            linear = library.Linear(weight=weight)
+        else:
+            linear = library.Affine(weight=weight, bias=_bias(layer, weight))
+        return [*(flatten if len(shape) == 3 else []), linear]
     if isinstance(layer, Conv):
-        return [_conv(library, where, layer, shape)], 1.0
+        return [_conv(library, where, layer, shape)]
     if isinstance(layer, Pool):
-        return _pool(library, where, layer, shape, how.dialect)
-    if isinstance(layer, Shift) or (isinstance(layer, Delay) and layer.mode == "floor"):
-        delay = layer.delay if isinstance(layer, Shift) else to_numpy(layer.delay.data)
-        steps = np.broadcast_to(whole_steps(delay, layer.dt)[0], shape)
-        if (steps < 0).any():
-            raise ValueError(f"{where} must not advance: NIR has delays only")
-        _must_be_read(where, "Delay", how)
-        outward = steps.transpose(2, 0, 1) if len(shape) == 3 else steps
-        return [library.Delay(delay=np.ascontiguousarray(outward) * how.step)], 1.0
-    raise ValueError(f"{where} has no form in NIR")
-
-
-def _dense(library: Any, layer: Dense, shape: tuple[int, ...], dialect: Dialect) -> list[Any]:
-    with no_grad():
-        weight = dense_outward(to_numpy(layer.effective_weight().data), shape)
-    flatten = [library.Flatten(input_type=np.array(_outward(shape)), start_dim=0, end_dim=-1)]
-    if "Linear" in dialect.reads and layer.bias is None:
-        linear = library.Linear(weight=weight)
-    else:
-        linear = library.Affine(weight=weight, bias=_bias(layer, weight))
-    return [*(flatten if len(shape) == 3 else []), linear]
+        return [_pool(library, where, layer, shape, how)]
+    if not isinstance(layer, Shift) and not (isinstance(layer, Delay) and layer.mode == "floor"):
+        raise ValueError(f"{where} has no form in NIR")
+    delay = layer.delay if isinstance(layer, Shift) else to_numpy(layer.delay.data)
+    steps = np.broadcast_to(whole_steps(delay, layer.dt)[0], shape)
+    if (steps < 0).any():
+        raise ValueError(f"{where} must not advance: NIR has delays only")
+    _must_be_read(where, "Delay", how)
+    return [library.Delay(delay=values_first(steps) * how.step)]
 
 
 def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
@@ -253,42 +241,81 @@ def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
     if weight.shape[2] != weight.shape[3]:
         raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
     if layer.groups > 1:  # with zeros between groups: the nir package takes a group's channels for all
-        every = np.zeros((len(weight), layer.in_channels, *weight.shape[2:]), weight.dtype)
-        inputs, outputs = weight.shape[1], len(weight) // layer.groups
-        for group in range(layer.groups):
-            rows = slice(group * outputs, (group + 1) * outputs)
-            every[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-        weight = every
-    return library.Conv2d(
-        input_shape=shape[:2],
-        weight=weight,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=1,
-        bias=_bias(layer, weight),
-    )
+        every = np.zeros((layer.groups, len(weight) // layer.groups, layer.groups, *weight.shape[1:]), weight.dtype)
+        own = np.arange(layer.groups)
+        every[own, :, own] = weight.reshape(layer.groups, -1, *weight.shape[1:])
+        weight = every.reshape(len(weight), layer.in_channels, *weight.shape[2:])
+    options = {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
+    return library.Conv2d(input_shape=shape[:2], weight=weight, groups=1, bias=_bias(layer, weight), **options)
 
 
 def _bias(layer: Any, weight: Any) -> Any:
     return np.zeros(len(weight), weight.dtype) if layer.bias is None else to_numpy(layer.bias.data)
 
 
-def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], dialect: Dialect) -> tuple[list[Any], float]:
+def _pool(library: Any, where: str, layer: Pool, shape: tuple[int, ...], how: Written) -> Any:
     if layer.weight_hook or layer.dilation != (1, 1):
         raise ValueError(f"{where} must have neither hooks nor dilation: NIR's sum has neither")
     for side, kernel, stride, padding in zip(shape, layer.kernel_size, layer.stride, layer.padding, strict=False):
         over = side + 2 * padding - kernel
         if over < 0 or over % stride:
             raise ValueError(f"{where} must divide its input of {side}: NIR leaves out what is over")
-    if any(layer.padding) and not dialect.pads:
-        raise ValueError(f"{where} must have no padding: the reader of {dialect.name} leaves it out")
-    sums = "SumPool2d" in dialect.reads
-    pooling, taps = (library.SumPool2d, 1) if sums else (library.AvgPool2d, np.prod(layer.kernel_size))
-    sizes = (np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding))
-    return [pooling(*sizes)], float(layer.gain * taps)
+    if any(layer.padding) and not how.dialect.pads:
+        raise ValueError(f"{where} must have no padding: the reader of {how.dialect.name} leaves it out")
+    pooling = library.SumPool2d if "SumPool2d" in how.dialect.reads else library.AvgPool2d
+    return pooling(*(np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding)))
 
 
-def _outward(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return (H, W, C) as (C, H, W), and (N,) as it is."""
-    return (shape[2], *shape[:2]) if len(shape) == 3 else shape
+def _gain(layer: Pool, how: Written) -> float:
+    """Return the gain of pooling beside NIR's node, which sums or averages."""
+    return float(layer.gain * (1 if "SumPool2d" in how.dialect.reads else math.prod(layer.kernel_size)))
+
+
+def _approximated(net: Sequential, x: Any) -> tuple[Sequential, list[float]]:
+    """Return a network with CUBA neurons for those with an alpha response, and the share of spikes that moved on x.
+
+    The alpha response ``e k d^k dt / tau`` with ``d = exp(-dt / tau)`` is, but for its cut, that of a CUBA neuron with
+    both time constants tau, ``(k + 1) d^k``, times ``e d dt / tau`` and one step later: the threshold is divided by
+    this factor, and the layer is one step earlier. The refractory response becomes a reset to 0: this is the error.
+
+    A layer's steps are aligned before its spikes are compared.
+    """
+    stages = [node.stage for node in chain_of("export_nir", net)]
+    others = [_as_cuba(as_neuron("export_nir", stage)) if is_neuron(stage) else stage for stage in stages]
+    exact, close = to_numpy(x), to_numpy(x)
+    check.time_first("export_nir", "approximate", exact)
+    training = net.training
+    net.train(False)
+    moved, earlier = [], 0
+    try:
+        with no_grad():
+            for stage, other in zip(stages, others, strict=True):
+                exact, close = (to_numpy(layer(a).data) for layer, a in ((stage, exact), (other, close)))
+                if stage is not other:
+                    earlier += 1
+                    moved.append(share_moved(exact[earlier:], close[: max(0, len(close) - earlier)]))
+    finally:
+        net.train(training)
+    return Sequential(*others), moved
+
+
+def share_moved(a: Array, b: Array) -> float:
+    """Return the share of the spikes of two rasters that the other one does not have, of both together; 0 of none.
+
+    >>> import numpy as np
+    >>> share_moved(np.array([True, True, False]), np.array([True, False, True]))
+    0.5
+    """
+    both = int(a.sum()) + int(b.sum())
+    return float((a != b).sum()) / both if both else 0.0
+
+
+def _as_cuba(neuron: Neuron) -> Neuron:
+    if neuron.one_pass is None:
+        return neuron
+    response = neuron.one_pass.response
+    ratio = response.dt / response.tau
+    factor = response.amplitude * math.e * ratio * math.exp(-ratio)
+    return CUBA(
+        tau_i=response.tau, tau_v=response.tau, theta=neuron.theta / factor, dt=neuron.dt, gradient=neuron.gradient
+    )

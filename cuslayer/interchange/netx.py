@@ -1,0 +1,373 @@
+"""Networks in the HDF5 format of lava's netx, which runs them on Loihi: write and read."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuslayer import check
+from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.extras import optional
+from cuslayer.files import write_whole
+from cuslayer.hdf5_files import FEW, checked
+from cuslayer.interchange.axes import (
+    channels_first,
+    conv_inward,
+    conv_outward,
+    dense_inward,
+    dense_outward,
+    input_shape_of,
+    values_first,
+    values_last,
+)
+from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Pool, Shift, Unpool
+from cuslayer.network.container import chain_of
+from cuslayer.network.network import Sequential
+from cuslayer.neurons.base import KINDS as NEURONS
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
+from cuslayer.neurons.names import make_neuron, neuron_constants
+from cuslayer.tape import no_grad
+
+# The file's word for each kind of layer.
+_KINDS: dict[type[Any], str] = {
+    Average: "average",
+    Conv: "conv",
+    ConvTranspose: "convT",
+    Dense: "dense",
+    Pool: "pool",
+    Unpool: "unpool",
+}
+_GEOMETRY = ("stride", "padding", "dilation")
+
+
+@dataclass
+class _Block:
+    """A layer with the shapes of its input and output, and the neurons and delays behind it."""
+
+    kind: str
+    layer: Any
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    neuron: Neuron | None = None
+    shifted: bool = False
+    delay: Delay | None = None
+
+
+def export_hdf5(net: Sequential, path: str | Path, *, input_shape: int | tuple[int, ...] | None = None) -> None:
+    """Write a network's layers: the weights after their hooks, delays in whole steps, and the neurons' constants.
+
+    The layout is that of lava's netx and of SLAYER-PyTorch's genModel: ``layer/<i>`` with type, shape (C, H, W),
+    weight, delay (in steps), neuron, and the options of the layer; ``simulation/Ts``. Weights are (outputs, inputs),
+    the inputs of a frame in C, H, W order, and (outputs, inputs, kh, kw). netx runs dense and convolutional layers of
+    `Loihi` neurons with ``wgt_exp=0``, also with delays, and delays every spike by one step to the next layer, as
+    `Shift` does. ``layer/0`` has no neuron, so that netx takes the spikes of the input as they are: of frames (W, H,
+    C), or flat. Frames before a dense layer are flat there, in C, H, W order; ``layer/0/frame`` has their shape for
+    `import_hdf5`. Networks of other neurons that have `names`, such as `SRM`, are for `import_hdf5`. Dropout is left
+    out.
+
+    Args:
+        net: the network: each layer followed by its neurons, then by a `Shift` of one step and a `Delay`, if any.
+        path: the file; it is written atomically.
+        input_shape: (H, W, C), (N,) or N; needed unless net is a `Network` or begins with a dense layer.
+
+    Raises:
+        ValueError: the network has branches, a layer has no place in the file, the neurons differ in dt, a weight
+            before Loihi's neurons is not an integer from -256 to 255, or the input's shape is not known.
+            Also if the file cannot be written.
+        TypeError: net is not a network, or input_shape is not made of integers.
+        ImportError: h5py is not installed.
+
+    Warns:
+        UserWarning: Loihi's neurons have a ref_delay above 1, which netx ignores; `import_hdf5` keeps it.
+
+    Source: the readme of lava-dl's netx, "HDF5 description protocol".
+
+    >>> import tempfile
+    >>> from cuslayer.interchange import import_hdf5
+    >>> from cuslayer.network import Network
+    >>> from cuslayer.neurons import SRM
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_hdf5(Network("8x8x2-4c3-10", SRM()), f"{folder}/trained.net")
+    ...     [type(layer).__name__ for layer in import_hdf5(f"{folder}/trained.net").layers]
+    ['Conv', 'SRM', 'Dense', 'SRM']
+    """
+    if not isinstance(net, Sequential):
+        raise TypeError(f"export_hdf5: net must be a network, got {type(net).__name__}")
+    library = optional("export_hdf5", "h5py", "hdf5")
+    shape = input_shape_of("export_hdf5", net, input_shape)
+    blocks = _blocks(net, shape)
+    neurons = [block.neuron for block in blocks if block.neuron is not None]
+    steps = {neuron.dt for neuron in neurons}
+    if len(steps) != 1:
+        raise ValueError(f"export_hdf5: neurons must have one dt, got {', '.join(f'{dt:g}' for dt in sorted(steps))}")
+    slow = next((n for n in neurons if n.weight_grid is not None and n.period > 1), None)  # neurons of the chip
+    if slow is not None:
+        message = f"export_hdf5: netx ignores that {type(slow).__name__} neurons have a ref_delay of {slow.period}"
+        check.warn(message)
+    entries: list[dict[str, Any]] = [{"type": "input", "shape": _sides(shape)}]
+    if blocks[0].kind == "dense" and len(shape) == 3:  # netx flattens no input
+        entries[0] |= {"shape": (math.prod(shape), 1, 1), "frame": _sides(shape)}
+    for block in blocks:
+        if block.kind == "dense" and len(block.before) == 3 and block is not blocks[0]:
+            entries.append({"type": "flatten", "shape": (math.prod(block.before), 1, 1)})
+        entries.append(_entry_of(block))
+    memory = io.BytesIO()
+    with library.File(memory, "w") as file:
+        _fill(file, {"simulation": {"Ts": steps.pop()}, "layer": {str(i): entry for i, entry in enumerate(entries)}})
+    write_whole(Path(path), lambda file: file.write(memory.getbuffer()), op="export_hdf5")
+
+
+def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
+    """Return a network as blocks of the file, without dropout."""
+    blocks: list[_Block] = []
+    last: _Block | None = None
+
+    def complete() -> None:
+        if last is not None and last.neuron is None and last.kind != "average":
+            raise ValueError(f"export_hdf5: {last.layer!r} has no neurons behind it")
+
+    for node in chain_of("export_hdf5", net):
+        layer, where = node.stage, f"export_hdf5: layer {node}, {check.one_line(node.stage)},"
+        if type(layer) in _KINDS:
+            complete()
+            if getattr(layer, "bias", None) is not None:
+                raise ValueError(f"{where} has a bias, for which the file has no place")
+            last = _Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape))
+            blocks.append(last)
+            shape = last.after
+        elif isinstance(layer, Dropout):
+            continue
+        elif last is not None and last.neuron is None and last.kind != "average" and _is_named(layer):
+            last.neuron = as_neuron("export_hdf5", layer)
+        elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay)):
+            raise ValueError(f"{where} has no place in the file")
+        elif isinstance(layer, Shift):
+            if last.shifted or last.delay is not None or layer.delay != layer.dt:
+                raise ValueError(f"{where} must be one shift of one step, behind the neurons")
+            last.shifted = True
+        else:
+            if last.delay is not None or layer.mode != "floor":
+                raise ValueError(f"{where} must be one delay in whole steps, behind the neurons")
+            last.delay = layer
+    complete()
+    if not blocks:
+        raise ValueError("export_hdf5: the network has no layers")
+    return blocks
+
+
+def _is_named(stage: Any) -> bool:
+    return is_neuron(stage) and as_neuron("export_hdf5", stage).names is not None
+
+
+def _entry_of(block: _Block) -> dict[str, Any]:
+    layer = block.layer
+    entry: dict[str, Any] = {"type": block.kind, "shape": _sides(block.after)}
+    if block.kind == "dense":
+        with no_grad():
+            weight = dense_outward(to_numpy(layer.effective_weight().data), block.before)
+        entry |= {"inFeatures": weight.shape[1], "outFeatures": weight.shape[0], "weight": _on_grid(block, weight)}
+    elif block.kind in ("conv", "convT"):
+        with no_grad():
+            weight = conv_outward(to_numpy(layer.effective_weight().data))
+        entry |= {"inChannels": layer.in_channels, "outChannels": layer.out_channels}
+        entry |= {"weight": _on_grid(block, weight), "groups": layer.groups}
+    elif block.kind in ("pool", "unpool"):
+        entry["weight"] = _on_grid(block, _pooling_weight(layer))
+    if block.kind not in ("dense", "average"):
+        entry |= {"kernelSize": layer.kernel_size, **{name: getattr(layer, name) for name in _GEOMETRY}}
+    if block.kind == "convT":
+        entry["outputPadding"] = layer.output_padding
+    if block.neuron is not None:
+        entry |= {"neuron": neuron_constants(block.neuron), "delayShift": block.shifted}
+    if block.delay is not None:
+        entry["delay"], _ = whole_steps(values_first(to_numpy(block.delay.delay.data)), block.delay.dt)
+        entry |= {} if block.delay.max_delay is None else {"maxDelay": block.delay.max_delay}
+    return entry
+
+
+def _pooling_weight(layer: Any) -> Array:
+    """Return the weight (kh, kw) of a pooling layer after its hooks; the file has one number for all its inputs."""
+    if not layer.weight_hook:
+        return np.full(layer.kernel_size, layer.gain)
+    with no_grad():
+        weight = to_numpy(layer.effective_weight().data)[:, :, 0, 0]
+    if (weight != weight[0, 0]).any():
+        raise ValueError(f"export_hdf5: {layer!r} must have one weight for all its inputs, got {weight.tolist()}")
+    return weight
+
+
+def _on_grid(block: _Block, weight: Array) -> Array:
+    """Return weights as they are stored: as integers before neurons with a weight grid."""
+    if block.neuron is None or block.neuron.weight_grid is None:
+        return weight
+    step, (low, high) = block.neuron.weight_grid
+    high += step - 1  # the integers between two values of the grid may be stored
+    if (weight != np.rint(weight)).any() or weight.min() < low or weight.max() > high:
+        raise ValueError(
+            f"export_hdf5: {block.layer!r} must have integer weights from {low:g} to {high:g} before "
+            f"{type(block.neuron).__name__} neurons, got {weight.min():g} to {weight.max():g}; "
+            "quantize them in its weight_hook"
+        )
+    return weight.astype(np.int32)
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (H, W, C) as (C, H, W), and (N,) as (N, 1, 1)."""
+    return channels_first(shape) if len(shape) == 3 else (*shape, 1, 1)
+
+
+def _fill(group: Any, document: dict[str, Any]) -> None:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            _fill(group.create_group(name), value)
+        else:  # netx stores texts as arrays of one
+            group.create_dataset(name, data=np.asarray([value.encode("ascii")] if isinstance(value, str) else value))
+
+
+def import_hdf5(path: str | Path, *, max_bytes: int | None = None) -> Sequential:
+    """Read a network from a file of `export_hdf5`, SLAYER-PyTorch's genModel, or the same layout.
+
+    The output is that of the exported network.
+
+    Weights are those after weight hooks, without the hooks, and delays are in whole steps.
+
+    Args:
+        path: the file.
+        max_bytes: the largest number of bytes of all arrays in the file together, which is checked before memory is
+            taken; by default 16 MB or eight times the size of the file, if that is more.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: the file is missing, damaged or not HDF5, has data in or links to other files, or more than
+            max_bytes; an entry is missing or unknown; or a shape does not fit.
+        TypeError: max_bytes is not an integer.
+        ImportError: h5py is not installed.
+
+    >>> import_hdf5("no/such.net")
+    Traceback (most recent call last):
+        ...
+    ValueError: import_hdf5: no/such.net is no file
+    """
+    with checked("import_hdf5", path, max_bytes) as (op, _, document):
+        return _Reading(op, document).network()
+
+
+class _Reading:
+    """Reads the entries of a file; `at` is the path of an entry, for errors too."""
+
+    def __init__(self, op: str, document: dict[str, Any]) -> None:
+        self._op, self._document = op, document
+
+    def network(self) -> Sequential:
+        op = self._op
+        dt = check.positive(op, "simulation/Ts", self._entry("simulation/Ts"))
+        layers = self._entry("layer")
+        if not isinstance(layers, dict):
+            raise ValueError(f"{op}: layer must be a group, got {check.one_line(layers)}")
+        stages: list[Any] = []
+        shape: tuple[int, ...] = ()
+        for number in range(len(layers)):
+            at = f"layer/{number}"
+            kind = check.one_of(op, f"{at}/type", self._entry(f"{at}/type"), ("input", "flatten", *_KINDS.values()))
+            if kind == "flatten":
+                continue
+            after = self._shape(f"{at}/frame" if kind == "input" and "frame" in layers[str(number)] else f"{at}/shape")
+            if kind == "input" and number:
+                raise ValueError(f"{op}: {at}/type is input, which must be the first layer")
+            try:
+                stages += [] if kind == "input" else self._stages(at, kind, shape, after, dt)
+            except (ValueError, TypeError, LookupError, ArithmeticError) as problem:
+                if str(problem).startswith(op):
+                    raise
+                raise ValueError(f"{op}: {at} is wrong: {check.one_line(str(problem))[1:-1]}") from None
+            shape = after
+        return Sequential(*stages)
+
+    def _entry(self, at: str) -> Any:
+        found: Any = self._document
+        names = at.split("/")
+        for i, name in enumerate(names):
+            if not isinstance(found, dict) or name not in found:
+                raise ValueError(f"{self._op}: {'/'.join(names[: i + 1])} is missing")
+            found = found[name]
+        return found
+
+    def _stages(self, at: str, kind: str, before: tuple[int, ...], after: tuple[int, ...], dt: float) -> list[Any]:
+        """Return the layer of an entry, with the neurons and delays after it."""
+        if kind == "average":
+            return [Average(after[0])]
+        stages, entry = [self._layer(at, kind, before, after)], self._entry(at)
+        constants = dict(self._entry(f"{at}/neuron"))
+        names = getattr(NEURONS.get(constants.get("type", "")), "names", None)
+        if names is not None and "theta" not in names.all:
+            constants.pop("theta", None)  # SLAYER-PyTorch writes it beside vThMant
+        neuron = make_neuron(f"{self._op}: {at}/neuron/", constants, dt)
+        stages.append(neuron)
+        if entry.get("delayShift", bool(neuron.axon_delay)):
+            stages.append(Shift(dt, dt=dt))
+        if "delay" in entry:
+            ours = values_last(np.atleast_1d(entry["delay"]) * dt)
+            delay = Delay(ours.shape, dt=dt, max_delay=entry.get("maxDelay"))
+            delay.delay.data = to_device(ours.astype(np.float32))
+            stages.append(delay)
+        return stages
+
+    def _layer(self, at: str, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
+        weight = np.asarray(self._entry(f"{at}/weight"))
+        if weight.dtype.kind not in "iuf":
+            raise TypeError(f"{self._op}: {at}/weight must be numbers, got {weight.dtype}")
+        if kind == "dense":
+            features = before or (weight.size // after[0],)
+            self._check_size(at, weight, math.prod(features) * after[0])
+            layer: Any = Dense(features, after[0])
+            return self._with_weight(at, layer, weight, (after[0], math.prod(features)))
+        options: dict[str, Any] = {name: self._pair(f"{at}/{name}") for name in _GEOMETRY}
+        kernel = self._pair(f"{at}/kernelSize")
+        if kind in ("pool", "unpool"):
+            if weight.size == 0 or (weight != weight.flat[0]).any():
+                raise ValueError(f"{self._op}: {at}/weight of a {kind} layer must be one number throughout")
+            return (Pool if kind == "pool" else Unpool)(kernel, **options, gain=float(weight.flat[0]))
+        inputs, outputs, groups = (int(self._entry(f"{at}/{name}")) for name in ("inChannels", "outChannels", "groups"))
+        if kind == "convT":
+            options["output_padding"] = self._pair(f"{at}/outputPadding")
+        self._check_size(at, weight, inputs * outputs * math.prod(kernel) // max(1, groups))
+        layer = (Conv if kind == "conv" else ConvTranspose)(inputs, outputs, kernel, groups=groups, **options)
+        kernel_h, kernel_w, inner, outer = layer.weight.shape
+        return self._with_weight(at, layer, weight, (outer, inner, kernel_h, kernel_w))
+
+    def _check_size(self, at: str, weight: Array, size: int) -> None:
+        """Raise ValueError before memory is taken for a layer of many more weights than the file has."""
+        if size > max(weight.size, FEW):
+            raise ValueError(f"{self._op}: {at}/weight has shape {weight.shape}, its layer expects {size} numbers")
+
+    def _with_weight(self, at: str, layer: Any, weight: Array, expected: tuple[int, ...]) -> Any:
+        """Set the weight of a layer from the file's axes; return the layer."""
+        # SLAYER-PyTorch drops every axis of size 1; lava-dl has one more, of time, at the end.
+        if [n for n in weight.shape if n != 1] == [n for n in expected if n != 1]:
+            weight = weight.reshape(expected)
+        if weight.shape != expected:
+            raise ValueError(f"{self._op}: {at}/weight has shape {weight.shape}, its layer expects {expected}")
+        ours = dense_inward(weight, layer.in_features) if isinstance(layer, Dense) else conv_inward(weight)
+        layer.weight.data = to_device(ours.astype(np.float32))
+        return layer
+
+    def _pair(self, at: str) -> tuple[int, int]:
+        numbers = np.atleast_1d(self._entry(at)).tolist()
+        return check.pair(self._op, at, numbers * (2 if len(numbers) == 1 else 1), least=0)
+
+    def _shape(self, at: str) -> tuple[int, ...]:
+        """Return (C, H, W) as (H, W, C), and (N, 1, 1) or (N,) as (N,)."""
+        value = self._entry(at)
+        array = np.atleast_1d(value)
+        if array.dtype.kind not in "iuf" or array.size not in (1, 3) or not (np.isfinite(array) & (array >= 1)).all():
+            raise ValueError(f"{self._op}: {at} must be three numbers from 1, got {check.one_line(value)}")
+        numbers = [int(n) for n in array.ravel()]
+        return (numbers[1], numbers[2], numbers[0]) if numbers[1:] not in ([], [1, 1]) else (numbers[0],)
