@@ -33,7 +33,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Loader
 from cuslayer.data.packed import PackedEvents
-from cuslayer.data.resident import Resident
+from cuslayer.data.packed import Resident
 from cuslayer.kernels.spikes.packed import event_fields
 from cuslayer.training import Trainer
 

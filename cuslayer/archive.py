@@ -40,19 +40,7 @@ class Header(NamedTuple):
 
 
 class Archive:
-    """An open npz file.
-
-    Nothing but its names is read before it is asked for. An array takes the memory that its shape says, whatever the
-    file unfolds to; without pickle no code in the file can run.
-
-    Args:
-        file: the open file.
-
-    Raises:
-        Refused: a name is there twice or is not printable, or an array is compressed in another way; later, an array
-            has another size than its shape.
-        Exception: the file is damaged or has Python objects; the readers of zip and npy raise many types.
-    """
+    """An open npz file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._size = os.fstat(file.fileno()).st_size

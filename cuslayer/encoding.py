@@ -205,12 +205,7 @@ def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
 
 
 def _real(op: str, x: Any) -> Array:
-    """Return x as a contiguous float32 or float64 array on the CPU.
-
-    Raises:
-        TypeError: x does not hold real numbers.
-        ValueError: a value is not finite.
-    """
+    """Return x as a contiguous float32 or float64 array on the CPU."""
     given = to_numpy(x)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"{op}: x must be real numbers, got {given.dtype}")

@@ -13,7 +13,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend, kernels
 from cuslayer.data import Arrays
-from cuslayer.data.audio.codes import Levels
+from cuslayer.data.codes import Levels
 
 
 def has_driver() -> bool:

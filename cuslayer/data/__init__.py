@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from cuslayer.data.arrays import Arrays
-from cuslayer.data.audio import (
-    AudioToSpikes,
-    Bands,
-    Code,
-    Delta,
-    Latency,
-    Levels,
-    Rate,
-    Sounds,
-    Waves,
-    read_sounds,
-    read_wave,
-)
+from cuslayer.data.arrays import Arrays, Subset, split
+from cuslayer.data.audio import AudioToSpikes, Bands, Waves
 from cuslayer.data.augment import (
     Compose,
     Crop,
@@ -30,14 +18,14 @@ from cuslayer.data.augment import (
     Stretch,
     Transform,
 )
-from cuslayer.data.catalog import Loaded, load
+from cuslayer.data.catalog import FromTonic, Loaded, load
+from cuslayer.data.codes import Code, Delta, Latency, Levels, Rate
 from cuslayer.data.datasets import NMNIST, Dataset, EventFolder, open_folder
 from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
 from cuslayer.data.formats import SpikeCounts, read_counts, read_events, write_counts, write_events
 from cuslayer.data.loader import Loader
-from cuslayer.data.subset import Subset, split
-from cuslayer.data.tonic import FromTonic
+from cuslayer.data.sounds import Sounds, read_sounds, read_wave
 
 __all__ = [
     "NMNIST",

@@ -1,17 +1,72 @@
-"""`Arrays`: a data set of dense arrays, or of a list of recordings, with labels."""
+"""`Arrays`, a data set of dense arrays or of a list of recordings with labels; `Subset` and `split` of any data set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
-from cuslayer.data.dense import Array, numbers, spikes_or_signal
-from cuslayer.data.events import Events, sensor_shape
+from cuslayer import backend, check
+from cuslayer.data.datasets import Dataset
+from cuslayer.data.events import EDGE, Events, sensor_shape
 from cuslayer.tape import Tensor
+
+Array = npt.NDArray[Any]
+
+# Elements that are looked at at a time, which bounds memory.
+_BLOCK = 1 << 22
+
+
+def numbers(op: str, name: str, value: Any) -> Array:
+    """Return value as a NumPy array of booleans, integers or real numbers, without a copy if possible."""
+    if isinstance(value, (str, bytes, os.PathLike)):
+        got = os.fspath(value)
+        raise TypeError(f"{op}: {name} must be an array, got {got!r}; read a file first, as np.load does")
+    try:
+        array = backend.to_numpy(value.data if isinstance(value, Tensor) else value)
+    except ValueError:
+        raise ValueError(f"{op}: {name} must be an array, got rows of unequal length") from None
+    if array.dtype.kind not in "biuf":
+        got = f"{array.dtype}" if array.ndim else type(value).__name__
+        raise TypeError(f"{op}: {name} must be an array of booleans or numbers, got {got}")
+    return array
+
+
+def spikes_or_signal(op: str, name: str, x: Array) -> Array:
+    """Return integers that are all 0 or 1 as booleans, and other numbers as float32 or float64."""
+    if x.dtype == np.bool_ or not x.size:
+        return x.astype(np.bool_) if x.dtype.kind in "iu" else x
+    ranges = [(float(part.min()), float(part.max())) for part in _blocks(x)]
+    low, high = (float(edge(column)) for edge, column in zip((np.min, np.max), zip(*ranges, strict=True), strict=True))
+    if x.dtype.kind in "iu" and low >= 0 and high <= 1:
+        return x.astype(np.bool_)
+    check.finite_range(op, name, low, high)
+    found = check.pixels(op, name, low, high, lambda: all((part % 1 == 0).all() for part in _blocks(x)))
+    if found:
+        check.warn(found)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+
+
+def _blocks(x: Array) -> Iterator[Array]:
+    """Yield x in blocks along its first axis."""
+    rows = max(1, _BLOCK * len(x) // x.size)
+    return (x[first : first + rows] for first in range(0, len(x), rows))
+
+
+def to_steps(op: str, x: Array, steps: int, dt: float, own: float | None) -> Array:
+    """Return the first steps of a recording (T, ...); spikes of another step are put into bins of dt."""
+    if own is None or abs(own - dt) <= EDGE * dt:
+        return x[:steps]
+    if x.dtype != np.bool_:
+        raise ValueError(f"{op}: dt must be {own:g} ms, the step of its signals, got {dt:g}")
+    step = np.floor(np.arange(len(x)) * (own / dt) + EDGE).astype(np.int64)
+    kept = step[step < steps]
+    found = np.zeros((int(kept[-1]) + 1 if kept.size else 0, *x.shape[1:]), np.bool_)
+    np.logical_or.at(found, kept, x[: len(kept)])
+    return found
 
 
 class Arrays:
@@ -169,12 +224,7 @@ def _targets(op: str, y: Any, time_first: bool) -> Sequence[Array] | Array:
 
 
 def class_labels(op: str, y: Any) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the classes of y, (samples,) or one-hot, as int64 (samples,), and the least number of classes.
-
-    Raises:
-        TypeError: y does not hold integers.
-        ValueError: y is empty or of another shape, a class is negative, or a row is not one-hot.
-    """
+    """Return the classes of y, (samples,) or one-hot, as int64 (samples,), and the least number of classes."""
     array = _targets(op, y, time_first=False)
     if not isinstance(array, np.ndarray) or array.ndim > 2:
         raise ValueError(f"{op}: y must be (samples,) or one-hot (samples, classes), got spike trains")
@@ -210,3 +260,103 @@ def _lengths(x: Any, targets: Sequence[Any] | Array, time_first: bool) -> str:
         hint = "leave out time_first" if time_first else "for (T, samples, ...) pass time_first=True"
         return f"{got}; x has shape {tuple(shape)}: {hint}"
     return got
+
+
+class Subset:
+    """Some samples of a data set, in a given order.
+
+    It has the shape, the classes and, if the data set has them, the labels, steps and dt of the data set.
+
+    Attributes:
+        dataset: the data set.
+        indices: the index of each sample in it, int64 (samples,).
+
+    Args:
+        dataset: any `Dataset`.
+        indices: integers; negative ones count from the end.
+
+    Raises:
+        TypeError: indices are not integers.
+        IndexError: an index is out of range.
+
+    >>> from cuslayer.data import Digits
+    >>> data = Subset(Digits("test"), range(0, 360, 10))
+    >>> len(data), data[1][1], data.labels[:4].tolist()
+    (36, 2, [0, 2, 4, 0])
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[SupportsIndex] | npt.NDArray[Any]) -> None:
+        length = len(dataset)
+        chosen = [check.position("Subset", index, length) for index in indices]
+        self.dataset = dataset
+        self.indices = np.array(chosen, dtype=np.int64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a recording at one time."""
+        return self.dataset.shape
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self.dataset.classes
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "labels":
+            labels = self.dataset.labels  # type: ignore[attr-defined]
+            return None if labels is None else labels[self.indices]
+        if name in ("steps", "dt", "duration"):
+            return getattr(self.dataset, name)
+        raise AttributeError(f"Subset: {name!r} is missing")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: SupportsIndex, /) -> tuple[Any, Any]:
+        return self.dataset[int(self.indices[check.position("Subset", index, len(self))])]
+
+    def recording(self, index: int) -> bytes | None:
+        """Return the bytes of a `.bs2` file, for fast binning; None if the data set has none."""
+        found = getattr(self.dataset, "recording", None)
+        return None if found is None else found(int(self.indices[index]))
+
+    def where(self, index: int) -> str:
+        """Return the name of a recording, for messages."""
+        sample = int(self.indices[index])
+        return str(self.dataset.where(sample)) if hasattr(self.dataset, "where") else f"sample {sample}"
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} samples of {self.dataset!r})"
+
+
+def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0) -> tuple[Subset, Subset]:
+    """Divide a data set at random into training and test samples.
+
+    Args:
+        dataset: any `Dataset` of at least two samples.
+        test: the share of the test samples, between 0 and 1; each part has at least one sample.
+        seed: seed of the choice.
+
+    Returns:
+        The training samples and the test samples, each in the order of the data set.
+
+    Raises:
+        TypeError: dataset is not a data set, or an argument is of another type.
+        ValueError: test is out of range, or there are fewer than two samples.
+
+    >>> from cuslayer.data import Digits
+    >>> train, test = split(Digits("test"), 0.25)
+    >>> len(train), len(test), sorted({*train.indices, *test.indices}) == list(range(360))
+    (270, 90, True)
+    """
+    op = "split"
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "shape") or isinstance(dataset, np.ndarray):
+        raise TypeError(f"{op}: dataset must be a data set such as Arrays(x, y), got {type(dataset).__name__}")
+    share, samples = check.number(op, "test", test), len(dataset)
+    if not 0 < share < 1:
+        raise ValueError(f"{op}: test must be a share between 0 and 1, got {share:g}")
+    if samples < 2:
+        raise ValueError(f"{op}: dataset must have at least two samples, got {samples}")
+    order = np.random.default_rng(check.integer(op, "seed", seed, least=0)).permutation(samples)
+    count = min(max(round(share * samples), 1), samples - 1)
+    return Subset(dataset, np.sort(order[count:])), Subset(dataset, np.sort(order[:count]))

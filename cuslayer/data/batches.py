@@ -1,34 +1,21 @@
-"""Validation of batches, which functions that train or test take: pairs (x, target)."""
+"""Batches, which functions that train or test take: pairs (x, target), and the share of a process of each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuslayer.data.loader import Loader
-from cuslayer.tape import Tensor
+from cuslayer.tape import Tensor, as_tensor
 
 
 def pairs(op: str, batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any]]:
-    """Yield each batch as (x, target).
-
-    Args:
-        op: the operation named in errors.
-        batches: the batches.
-        source: the object given by the caller, if `batches` is something around it, such as a progress bar.
-
-    Raises:
-        TypeError: batches are not batches, or one is not a pair.
-
-    >>> next(pairs("health", [np.ones((2, 3))]))
-    Traceback (most recent call last):
-        ...
-    TypeError: health: a batch must be a pair (x, target), got ndarray
-    """
+    """Yield each batch as (x, target)."""
     check_batches(op, batches if source is None else source)
     for batch in batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
@@ -70,3 +57,57 @@ def _wrong(batches: Any) -> str:
     if hasattr(batches, "classes") and hasattr(batches, "shape") and hasattr(batches, "__getitem__"):
         return f"the data set {type(batches).__name__}; make batches of it by Loader(dataset, batch, steps=...)"
     return "" if hasattr(batches, "__iter__") or hasattr(batches, "__getitem__") else type(batches).__name__
+
+
+class Share(NamedTuple):
+    """The micro-batches of a process of one batch."""
+
+    leaves: int
+    own: range
+    pairs: Iterator[Any]
+
+
+class Shares:
+    """The shares of batches; iteration yields pairs of a `Share` and None, in the place of the batches."""
+
+    def __init__(self, batches: Iterable[Any], micro: int, part: Callable[[int], range]) -> None:
+        self._batches, self._micro, self._part = batches, micro, part
+
+    def __len__(self) -> int:
+        """The number of batches; of an iterator it is not known."""
+        if not isinstance(self._batches, Sized):
+            raise TypeError("Shares: the number of batches is not known")
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches_from(0)
+
+    def batches_from(self, first: int) -> Iterator[Any]:
+        """Return an iterator over the shares of the batches from number `first` on."""
+        if isinstance(self._batches, Loader):
+            return self._of_loader(self._batches, first)
+        return map(self._of_batch, islice(self._batches, first, None))
+
+    def _of_loader(self, loader: Loader, first: int) -> Iterator[Any]:
+        samples, read = loader.parts_from(first)
+        cuts = [self._cuts(len(each)) for each in samples]
+        owned = [self._part(len(cut)) for cut in cuts]
+        flat = read([each[cut[i]] for each, cut, own in zip(samples, cuts, owned, strict=True) for i in own])
+        for cut, own in zip(cuts, owned, strict=True):
+            yield Share(len(cut), own, islice(flat, len(own))), None
+
+    def _of_batch(self, batch: Any) -> Any:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            return batch  # `pairs` says what is wrong
+        x, target = as_tensor(batch[0]).data, batch[1]
+        target = target.data if isinstance(target, Tensor) else target
+        target = np.asarray(target) if isinstance(target, (list, tuple)) else target
+        cuts = self._cuts(x.shape[1])
+        own = self._part(len(cuts))
+        # Targets (T, N, ...) are spike trains; others are (N,) or (N, classes).
+        trains = getattr(target, "ndim", 1) > 2
+        pairs = ((x[:, cuts[i]], target[:, cuts[i]] if trains else target[cuts[i]]) for i in own)
+        return Share(len(cuts), own, pairs), None
+
+    def _cuts(self, samples: int) -> list[slice]:
+        return [slice(first, first + self._micro) for first in range(0, max(samples, 1), self._micro)]

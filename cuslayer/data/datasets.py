@@ -73,21 +73,13 @@ class _Files:
     """Recordings in files, read at each access; the operating system caches the files."""
 
     def __init__(
-        self,
-        paths: list[Path],
-        labels: list[int],
-        shape: tuple[int, ...],
-        classes: int,
-        duration: float,
-        max_events: int | None = None,
+        self, paths: list[Path], labels: list[int], shape: Any, classes: int, duration: float, max_events: int | None
     ) -> None:
-        self.shape = shape
-        self.classes = classes
-        self.duration = duration
+        self.shape: tuple[int, ...] = shape
+        self.classes, self.duration = classes, duration
         self.labels = np.array(labels, dtype=np.int64)
         self.labels.setflags(write=False)
-        self._paths = paths
-        self._max_events = max_events
+        self._paths, self._max_events = paths, max_events
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -151,7 +143,7 @@ class EventFolder(_Files):
         max_events: int | None = None,
     ) -> None:
         op = "EventFolder"
-        folder = _folder(op, folder)
+        folder = _existing(op, "folder", folder, folder=True)
         shape = sensor_shape(op, shape)
         if suffix is not None:
             check.one_of(op, "suffix", suffix, FORMATS)
@@ -159,7 +151,7 @@ class EventFolder(_Files):
         if max_events is not None:
             check.integer(op, "max_events", max_events, least=0)
         present = set(os.listdir(folder))
-        numbers, labels = _read_list(op, check.path(op, "list_file", list_file), folder, len(present))
+        numbers, labels = _read_list(op, list_file, folder, len(present))
         highest = max(labels)
         classes = highest + 1 if classes is None else check.integer(op, "classes", classes, least=1)
         if highest >= classes:
@@ -192,7 +184,7 @@ class NMNIST(_Files):
     """
 
     def __init__(self, folder: PathLike) -> None:
-        folder = _folder("NMNIST", folder)
+        folder = _existing("NMNIST", "folder", folder, folder=True)
         paths: list[Path] = []
         labels: list[int] = []
         for digit in range(_NMNIST_CLASSES):
@@ -202,7 +194,7 @@ class NMNIST(_Files):
                 raise ValueError(f"NMNIST: folder {folder} must hold folders 0 to 9 of .bin files, {digit} has none")
             paths += [inner / name for name in names]
             labels += [digit] * len(names)
-        super().__init__(paths, labels, _NMNIST_SHAPE, _NMNIST_CLASSES, _NMNIST_MS)
+        super().__init__(paths, labels, _NMNIST_SHAPE, _NMNIST_CLASSES, _NMNIST_MS, None)
 
 
 def open_folder(
@@ -240,7 +232,7 @@ def open_folder(
     ValueError: open_folder: folder nowhere does not exist
     """
     op = "open_folder"
-    folder = _folder(op, path)
+    folder = _existing(op, "folder", path, folder=True)
     sensor = _NMNIST_SHAPE if shape is None else sensor_shape(op, shape)
     if suffix is not None:
         check.one_of(op, "suffix", suffix, FORMATS)
@@ -271,17 +263,19 @@ def _read_bytes(path: Path) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         small = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST
-        raw = os.read(descriptor, status.st_size) if small else None
+        raw = os.read(descriptor, status.st_size) if small else b""
     finally:
         os.close(descriptor)
-    return raw if raw is not None and len(raw) == status.st_size else None
+    return raw if small and len(raw) == status.st_size else None
 
 
-def _folder(op: str, path: PathLike) -> Path:
-    folder = check.path(op, "folder", path)
-    if not os.path.isdir(folder):
-        raise ValueError(f"{op}: folder {folder} {'is not a folder' if os.path.exists(folder) else 'does not exist'}")
-    return folder
+def _existing(op: str, what: str, path: PathLike, *, folder: bool) -> Path:
+    """Return a path, which must be that of a folder or of a file."""
+    found = check.path(op, what, path)
+    if not (os.path.isdir if folder else os.path.isfile)(found):
+        wrong = f"is not a {'folder' if folder else 'file'}" if os.path.exists(found) else "does not exist"
+        raise ValueError(f"{op}: {'folder' if folder else 'list'} {found} {wrong}")
+    return found
 
 
 def _find_suffix(present: set[str], numbers: list[int]) -> str:
@@ -302,10 +296,9 @@ def _find_list(folder: Path, kind: str, named: PathLike | None) -> Path:
     )
 
 
-def _read_list(op: str, path: Path, folder: Path, files: int) -> tuple[list[int], list[int]]:
+def _read_list(op: str, path: PathLike, folder: Path, files: int) -> tuple[list[int], list[int]]:
     """Return the numbers and classes of a list for a folder with a number of files."""
-    if not os.path.isfile(path):
-        raise ValueError(f"{op}: list {path} {'is not a file' if os.path.exists(path) else 'does not exist'}")
+    path = _existing(op, "list_file", path, folder=False)
     most = _LIST_BYTES + _LINE_BYTES * files
     size, raw = read_file(op, path, lambda file, size: (size, file.read(most)))
     if size > most:
@@ -321,8 +314,8 @@ def _read_list(op: str, path: Path, folder: Path, files: int) -> tuple[list[int]
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
+        # The file may be any, and no message shows what is in it.
         if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
-            # The file may be any, and no message shows what is in it.
             raise ValueError(f"{op}: {path} line {row} must be 'number class', two integers from 0")
         for word, what, limit in zip(words, ("number", "class"), (_MOST_NUMBER, _MOST_CLASS), strict=True):
             # Python refuses to convert thousands of digits.

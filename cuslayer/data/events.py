@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
-from cuslayer.data.window import misfit
 from cuslayer.tape import Tensor
 
 Ints = npt.NDArray[np.int64]
@@ -21,6 +20,13 @@ BINNINGS = ("or", "sum")
 
 # Tolerance, in bins: 1.3 / 0.1 is 12.999999999999998, yet 1.3 ms is in bin 13.
 EDGE = 1e-9
+
+# A recording in microseconds that is as long as the window has its median at 500 windows, where half of that length at
+# 250. Recordings in ms that are read from files have fractions of a ms, and then more is needed, so that a recording of
+# seconds may be binned in a short window.
+_WINDOWS_WHOLE, _WINDOWS_FRACTIONS = 100.0, 400.0
+# Medians, in ms, up to which a recording may simply be long.
+_LONG_WHOLE, _LONG_FRACTIONS = 1e4, 2e4
 
 
 class Events:
@@ -256,23 +262,7 @@ def sensor_shape(op: str, shape: int | Sequence[int]) -> tuple[int, ...]:
 def flat_bins(
     events: Events, shape: tuple[int, ...], steps: int, dt: float, rounding: str, *, op: str = "to_spikes"
 ) -> tuple[Ints, Ints]:
-    """Return the bin and the flat sensor index of each event, without events after the last bin.
-
-    Args:
-        events: the recording.
-        shape: (H, W, C), or (C,) for a one-dimensional recording.
-        steps: the number of bins.
-        dt: the width of a bin in ms.
-        rounding: "floor" or "nearest".
-        op: the operation named in errors.
-
-    Raises:
-        ValueError: shape does not fit the recording, or an event is outside the sensor or before 0 ms.
-
-    >>> step, feature = flat_bins(Events([0.2, 5.0], [1, 0], None, [1, 1]), (2,), 4, 1.0, "floor")
-    >>> step, feature
-    (array([0]), array([1]))
-    """
+    """Return the bin and the flat sensor index of each event, without events after the last bin."""
     if (events.y is None) != (len(shape) == 1):
         wanted = "a number of neurons" if events.y is None else "(H, W, C)"
         dimensions = 1 if events.y is None else 2
@@ -355,3 +345,25 @@ def integers(op: str, name: str, values: Any, *, what: str = "event") -> Ints:
         raise ValueError(f"{op}: {name} must lie in 0 .. 2**63 - 1, {what} {first} has {column[first]}")
     copy.setflags(write=False)
     return copy
+
+
+def misfit(t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> tuple[str, str] | None:
+    """Return the kind of a misfit of times and window, "unit" or "late", and its description; None if they fit."""
+    if 2 * kept >= t.size:
+        return None
+    window = steps * dt
+    median = float(np.median(t))
+    whole = bool((abs(t - np.rint(t)) < 1e-6).all())
+    windows, long = (_WINDOWS_WHOLE, _LONG_WHOLE) if whole else (_WINDOWS_FRACTIONS, _LONG_FRACTIONS)
+    # With a step that looks like seconds, of which `check.time_step` warns, every recording has many windows.
+    if dt > 1e-3 and median > long and median > windows * window:
+        return "unit", (
+            f"times are in ms, and these look like microseconds: their median is {median:g} and the window has "
+            f"{window:g} ms; divide them by 1000"
+        )
+    if kept:
+        return None
+    return "late", (
+        f"all of the {t.size} events lie past the window of {window:g} ms ({steps} steps of {dt:g} ms), from "
+        f"{t.min():g} ms on"
+    )

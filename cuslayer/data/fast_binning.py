@@ -38,47 +38,9 @@ def _place(raw: Any, at: int, height: int, width: int, channels: int, dt: float,
 
 
 @compiled
-def _bin_events(
-    raw: Any,
-    ends: Any,
-    spikes: Any,
-    kept: Any,
-    height: int,
-    width: int,
-    channels: int,
-    steps: int,
-    dt: float,
-    nearest: bool,
-) -> bool:
-    """Set the bins of all events in spikes, and count them; return False if an event is outside the sensor."""
-    begin = 0
-    for sample in range(ends.size):
-        for at in range(begin, ends[sample], EVENT_BYTES):
-            step, feature = _place(raw, at, height, width, channels, dt, nearest)
-            if feature < 0:
-                return False
-            if step < steps:
-                kept[sample] += 1
-                spikes[(np.int64(step) * ends.size + sample) * height * width * channels + feature] = True
-        begin = ends[sample]
-    return True
-
-
-@compiled
-def _pack_events(
-    raw: Any,
-    ends: Any,
-    events: Any,
-    kept: Any,
-    feature_bits: int,
-    height: int,
-    width: int,
-    channels: int,
-    steps: int,
-    dt: float,
-    nearest: bool,
-) -> bool:
-    """Write all events as `event_fields` describes them, and count them, as `_bin_events` does."""
+def _bin(raw: Any, ends: Any, spikes: Any, events: Any, bits: int, kept: Any, *window: Any) -> bool:
+    """Set the bins of all events in spikes, or pack the events, and count them; return False if one is outside."""
+    height, width, channels, steps, dt, nearest = window
     begin = count = 0
     for sample in range(ends.size):
         for at in range(begin, ends[sample], EVENT_BYTES):
@@ -87,8 +49,10 @@ def _pack_events(
                 return False
             if step < steps:
                 kept[sample] += 1
-                if events.shape[1] == 1:
-                    events[count, 0] = np.int64(step) << feature_bits | feature
+                if spikes.size:
+                    spikes[(np.int64(step) * ends.size + sample) * height * width * channels + feature] = True
+                elif events.shape[1] == 1:
+                    events[count, 0] = np.int64(step) << bits | feature
                 else:
                     events[count, 0] = feature
                     events[count, 1] = np.int64(step)
@@ -98,59 +62,37 @@ def _pack_events(
 
 
 def bin_recordings(
-    recordings: Sequence[bytes],
-    shape: tuple[int, int, int],
-    steps: int,
-    dt: float,
-    rounding: str,
+    recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
 ) -> tuple[npt.NDArray[np.bool_], Counts] | None:
-    """Return the spikes of recordings as `Events.to_spikes` does, and how many events lie within the bins.
-
-    Args:
-        recordings: the bytes of `.bs2` files, one for each of N samples.
-        shape: the sensor (H, W, C).
-        steps: the number of bins.
-        dt: the width of a bin in ms.
-        rounding: "floor" or "nearest".
+    """Return the spikes (T, N, H, W, C) of the bytes of `.bs2` files as `Events.to_spikes` does, for the CPU.
 
     Returns:
-        The spikes (T, N, H, W, C), and the number of events for each recording (N,); None if a recording is invalid.
+        The spikes, and the number of events of each recording that lie within the bins, (N,); None if a recording is
+        invalid.
     """
-    joined = _joined(recordings)
-    if joined is None:
-        return None
-    raw, ends = joined
-    spikes = np.zeros(steps * len(recordings) * int(np.prod(shape)), np.bool_)
-    kept = np.zeros(len(recordings), np.int64)
-    if not _bin_events(raw, ends, spikes, kept, *shape, steps, dt, rounding == "nearest"):
-        return None
-    return spikes.reshape(steps, len(recordings), *shape), kept
+    spikes = np.zeros(steps * len(recordings) * math.prod(shape), np.bool_)
+    kept = _filled(recordings, spikes, np.empty((0, 1), np.uint32), 0, (*shape, steps, dt, rounding == "nearest"))
+    return None if kept is None else (spikes.reshape(steps, len(recordings), *shape), kept)
 
 
 def pack_recordings(
-    recordings: Sequence[bytes],
-    shape: tuple[int, int, int],
-    steps: int,
-    dt: float,
-    rounding: str,
+    recordings: Sequence[bytes], shape: tuple[int, int, int], steps: int, dt: float, rounding: str
 ) -> tuple[PackedEvents, Counts] | None:
     """Return the events of recordings for a GPU, and how many lie within the bins; see `bin_recordings`."""
-    joined = _joined(recordings)
-    if joined is None:
-        return None
-    raw, ends = joined
     words, bits = event_fields(steps, math.prod(shape))
-    events = np.empty((raw.size // EVENT_BYTES, words), np.uint32)
-    kept = np.zeros(len(recordings), np.int64)
-    if not _pack_events(raw, ends, events, kept, bits, *shape, steps, dt, rounding == "nearest"):
+    events = np.empty((sum(map(len, recordings)) // EVENT_BYTES, words), np.uint32)
+    kept = _filled(recordings, np.empty(0, np.bool_), events, bits, (*shape, steps, dt, rounding == "nearest"))
+    if kept is None:
         return None
     begin = begins(kept)
     return PackedEvents(events[: begin[-1]], begin), kept
 
 
-def _joined(recordings: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Counts] | None:
-    """Return the bytes of all recordings and the end of each; None if one is not made of whole events."""
+def _filled(recordings: Sequence[bytes], spikes: Any, events: Any, bits: int, window: Any) -> Counts | None:
+    """Fill spikes or events and return the number of events within the bins; None if a recording is invalid."""
     if any(not raw or len(raw) % EVENT_BYTES for raw in recordings):
         return None
     ends = np.cumsum([len(raw) for raw in recordings], dtype=np.int64)
-    return np.frombuffer(b"".join(recordings), np.uint8), ends
+    kept = np.zeros(len(recordings), np.int64)
+    raw = np.frombuffer(b"".join(recordings), np.uint8)
+    return kept if _bin(raw, ends, spikes, events, bits, kept, *window) else None

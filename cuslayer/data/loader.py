@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check, instead
+from cuslayer.data.arrays import numbers, to_steps
 from cuslayer.data.augment import Transform
 from cuslayer.data.datasets import Dataset
-from cuslayer.data.dense import numbers, to_steps
-from cuslayer.data.events import ROUNDINGS, Events, flat_bins, sensor_shape
-from cuslayer.data.packed import PackedBits, PackedEvents, pack_bins, pack_frames
-from cuslayer.data.resident import Resident
-from cuslayer.data.window import Misfits, first_time
+from cuslayer.data.events import ROUNDINGS, Events, flat_bins, misfit, sensor_shape
+from cuslayer.data.packed import PackedBits, PackedEvents, Resident, pack_bins, pack_frames
 from cuslayer.tape import Tensor
 
 # Recordings that are binned from their bytes are read for a warning if a smaller share of their events is kept.
 _FEW = 0.02
+# Recordings begin at 0 ms, or not much later.
+_FAR = 100.0
 
 # Spikes or signals, NumPy's or packed on the GPU, and labels.
 Batch = tuple[Any, npt.NDArray[Any]]
@@ -41,6 +43,38 @@ class _Binned(NamedTuple):
 
     step: npt.NDArray[np.int64]
     feature: npt.NDArray[np.int64]
+
+
+_noted: dict[tuple[int, str], weakref.ref[Any]] = {}
+
+
+class Misfits:
+    """The misfits of a batch: those to warn of, without false alarms where a short window misses a few recordings.
+
+    Late events are worth a warning if those of all recordings of the batch are late, or if those of one begin after 100
+    ms and twice the window.
+    """
+
+    def __init__(self) -> None:
+        self.recordings = self.late = 0
+        self._found: dict[str, str] = {}
+
+    def add(self, op: str, t: npt.NDArray[np.float64], kept: int, steps: int, dt: float) -> None:
+        """Add a recording that is not empty; see `misfit`."""
+        self.recordings += 1
+        found = misfit(t, kept, steps, dt)
+        if found is None:
+            return
+        kind = found[0]
+        self.late += kind == "late"
+        far = kind == "late" and t.min() >= max(_FAR, 2 * steps * dt)
+        self._found.setdefault("far" if far else kind, f"{op}: {found[1]}")
+
+    def warnings(self) -> dict[str, str]:
+        """Return the messages to warn of, by kind, "unit" or "late"."""
+        late = self._found.get("far") or (self._found.get("late") if self.late == self.recordings else None)
+        found = {"unit": self._found.get("unit"), "late": late}
+        return {kind: message for kind, message in found.items() if message}
 
 
 class Loader:
@@ -257,7 +291,7 @@ class Loader:
     def _with_warnings(self, prepared: _Prepared) -> Batch:
         """Issue the warnings of a batch, in the caller's thread, and return it."""
         for kind, message in prepared.misfits.items():
-            if first_time(self.dataset, kind):
+            if _first_time(self.dataset, kind):
                 check.warn(message)
         return prepared.x, prepared.labels
 
@@ -398,3 +432,14 @@ def _step_shape(op: str, shape: Any) -> tuple[int, ...]:
     if not sides:
         raise ValueError(f"{op}: dataset.shape must have an axis, got ()")
     return tuple(check.integer(op, "dataset.shape", side, least=1) for side in sides)
+
+
+def _first_time(dataset: Any, kind: str) -> bool:
+    """Return whether this is the first call for a data set and a kind of misfit."""
+    key = id(dataset), kind
+    known = _noted.get(key)
+    if known is not None and known() is dataset:
+        return False
+    with suppress(TypeError):  # an object without weak references is warned about in each epoch
+        _noted[key] = weakref.ref(dataset, lambda _: _noted.pop(key, None))
+    return True

@@ -1,8 +1,9 @@
-"""Batches for a GPU as they leave the host: packed events, or bits where recordings are dense."""
+"""Recordings for a GPU: packed events, or bits where they are dense; `Resident`, a whole data set in its memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,10 +28,7 @@ class PackedEvents(NamedTuple):
     begin: Ints
 
     def send(self, steps: int, shape: tuple[int, ...]) -> PackedSpikes:
-        """Return the spikes (steps, recordings, *shape) on the GPU; events and their places are one copy to it.
-
-        The bits are set when they are needed.
-        """
+        """Return the spikes (steps, recordings, *shape) on the GPU; events and their places are one copy to it."""
         count = len(self.begin) - 1
         places = np.concatenate([self.begin, np.arange(count)]).view(np.uint32)
         sent = backend.cupy().asarray(np.concatenate([places, self.events.reshape(-1)]))
@@ -56,22 +54,12 @@ class PackedBits(NamedTuple):
 
 
 def begins(lengths: Any) -> Ints:
-    """Return the first place of each of several parts that follow one another, and the end of the last.
-
-    >>> begins([2, 0, 3]).tolist()
-    [0, 2, 2, 5]
-    """
+    """Return the first place of each of several parts that follow one another, and the end of the last."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64, copy=False)
 
 
 def pack_bins(binned: Sequence[tuple[Ints, Ints]], steps: int, features: int) -> PackedEvents:
-    """Pack the bins of recordings, each given as the step and the neuron of its events.
-
-    >>> pack_bins([(np.array([2]), np.array([3])), (np.array([0, 1]), np.array([5, 6]))], steps=4, features=8)
-    PackedEvents(events=array([[19],
-           [ 5],
-           [14]], dtype=uint32), begin=array([0, 1, 3]))
-    """
+    """Pack the bins of recordings, each given as the step and the neuron of its events."""
     words, bits = event_fields(steps, features)
     begin = begins([len(step) for step, _ in binned])
     events = np.empty((int(begin[-1]), words), np.uint32)
@@ -83,13 +71,72 @@ def pack_bins(binned: Sequence[tuple[Ints, Ints]], steps: int, features: int) ->
 
 
 def pack_frames(x: npt.NDArray[np.bool_]) -> PackedBits:
-    """Pack a boolean array (steps, recordings, ...).
-
-    >>> pack_frames(np.array([[[True, False, True]]])).words.tolist()
-    [[[[5]]]]
-    """
+    """Pack a boolean array (steps, recordings, ...)."""
     lines, line = lines_of(x.shape[2:])
     packed = np.packbits(x.reshape(*x.shape[:2], lines, line), axis=-1, bitorder="little")
     filled = np.zeros((*packed.shape[:-1], words_of(line) * WORD // 8), np.uint8)
     filled[..., : packed.shape[-1]] = packed
     return PackedBits(filled.view("<u4").astype(np.uint32, copy=False))
+
+
+class Resident:
+    """The recordings of a data set on the GPU, as packed events or as bits; the labels on the host."""
+
+    def __init__(
+        self, op: str, parts: Iterable[tuple[Any, npt.NDArray[Any]]], steps: int, shape: tuple[int, ...]
+    ) -> None:
+        self._steps, self._shape = steps, shape
+        free, needed = backend.free_memory(), 0
+        found: list[Any] = []
+        labels = []
+        for x, y in parts:
+            if not isinstance(x, (PackedEvents, PackedBits)):
+                raise TypeError(f"{op}: resident recordings must be events or spikes, got {x.dtype}")
+            if found and type(x) is not type(found[0]):
+                raise ValueError(f"{op}: resident recordings must be Events or arrays throughout, got both")
+            needed += sum(array.nbytes for array in x)
+            if needed > free:
+                have, want = (f"{count / 1e6:.1f} MB" for count in (free, needed))
+                raise ValueError(f"{op}: resident recordings must fit into the GPU's {have} free, got {want} or more")
+            found.append(x)
+            labels.append(y)
+        # Target spike trains are (steps, recordings, outputs).
+        self._labels = np.concatenate(labels, axis=1 if labels[0].ndim > 1 else 0)
+        self._begin: Any = None
+        if isinstance(found[0], PackedEvents):
+            lengths = np.concatenate([np.diff(x.begin) for x in found])
+            self._begin = backend.cupy().asarray(begins(lengths))
+            self._held = _joined([x.events for x in found], axis=0)
+        else:
+            self._held = _joined([x.words for x in found], axis=1)
+
+    def batch(self, samples: npt.NDArray[np.int64]) -> tuple[PackedSpikes, npt.NDArray[Any]]:
+        """Return the spikes of some recordings, whose numbers are sent to the GPU, and their labels."""
+        labels = self._labels[:, samples] if self._labels.ndim > 1 else self._labels[samples]
+        return self.spikes(backend.cupy().asarray(samples)), labels
+
+    def spikes(self, samples: Any) -> PackedSpikes:
+        """Return the spikes (steps, samples, ...) of the recordings whose numbers an int64 array on the GPU has."""
+        shape = (self._steps, len(samples), *self._shape)
+        if self._begin is None:
+            return DeferredSpikes(backend.cupy(), shape, False, partial(self._take, samples))
+        found: PackedSpikes = kernels.gpu.spikes.from_events(self._held, self._begin, samples, shape)
+        return found
+
+    def _take(self, samples: Any, to: PackedSpikes) -> None:
+        """Write the bits of some recordings to packed spikes."""
+        frames = len(self._held), len(samples), *self._held.shape[2:]
+        self._held.take(samples, axis=1, out=to.words.reshape(frames))
+
+
+def _joined(arrays: list[npt.NDArray[Any]], axis: int) -> Any:
+    """Return arrays joined on the GPU."""
+    shape = list(arrays[0].shape)
+    shape[axis] = sum(array.shape[axis] for array in arrays)
+    joined = backend.cupy().empty(tuple(shape), arrays[0].dtype)
+    first = 0
+    for array in arrays:
+        last = first + array.shape[axis]
+        joined[(slice(None),) * axis + (slice(first, last),)] = backend.cupy().asarray(array)
+        first = last
+    return joined

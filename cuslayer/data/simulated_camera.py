@@ -22,19 +22,7 @@ _CAPACITY = 1 << 14
 def record(
     canvas: npt.NDArray[np.float64], path: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
-    """Return the camera's events (events, 4), sorted by time: time in us, x, y, p.
-
-    Args:
-        canvas: the image with a black margin, intensities from 0 to 1.
-        path: (T + 1, 2), row and column of the sensor's first pixel on the canvas, every millisecond, non-negative; the
-            sensor's last pixel stays at least one pixel inside the canvas.
-        thresholds: (H, W, 2), thresholds of OFF and ON events of each pixel, in log intensity.
-
-    >>> edge = np.zeros((4, 6)); edge[:, 3:] = 1.0
-    >>> events = record(edge, np.array([[0.0, 0.0], [0.0, 0.5]]), np.full((3, 4, 2), 1.0))
-    >>> [[int(i) for i in event] for event in events]
-    [[558, 2, 0, 1], [558, 2, 1, 1], [558, 2, 2, 1]]
-    """
+    """Return the camera's events (events, 4), sorted by time: time in us, x, y, p."""
     capacity = _CAPACITY
     while True:
         events = np.empty((capacity, 4), dtype=np.int64)

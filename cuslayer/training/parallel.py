@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer.backend import derived_generator, generator, to_device, to_numpy
-from cuslayer.data.shares import Share, Shares
+from cuslayer.data.batches import Share, Shares
 from cuslayer.distributed.context import on_all
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.distributed.tree import share

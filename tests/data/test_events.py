@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +15,13 @@ from hypothesis import strategies as st
 from cuslayer.data import Events
 from cuslayer.data.events import flat_bins
 from cuslayer.tape import Tensor
+from tests.support.refused import refused, refuses
 
 SHAPE = (4, 5, 2)
 
 
 def one(t=1.0, x=0, y=0, p=0):
     return Events([t], [x], None if y is None else [y], [p])
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 # Events
@@ -43,12 +39,6 @@ def test_events_are_read_only_copies():
             ours[0] = 7
     with pytest.raises(AttributeError):
         events.t = t
-
-
-def test_to_spikes_does_not_change_the_events():
-    events = Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
-    events.to_spikes(SHAPE, 2, rounding="nearest")
-    assert events == Events([3.0, 1.0], [1, 0], [0, 2], [1, 0])
 
 
 def test_events_have_dtypes_length_equality_and_a_short_repr():
@@ -80,8 +70,7 @@ def test_events_have_dtypes_length_equality_and_a_short_repr():
     ],
 )
 def test_events_with_invalid_values_raise(arrays, message):
-    with refuses(message):
-        Events(*arrays)
+    refused(message, lambda: Events(*arrays))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +81,7 @@ def test_events_with_invalid_values_raise(arrays, message):
     ],
 )
 def test_events_with_invalid_types_raise(arrays, message):
-    with refuses(message, TypeError):
-        Events(*arrays)
+    refused(message, lambda: Events(*arrays), TypeError)
 
 
 # Spikes
@@ -127,11 +115,6 @@ def test_events_after_the_last_bin_are_dropped(rounding, kept):
     assert events.to_spikes(SHAPE, 3, rounding=rounding).sum() == kept
 
 
-def test_on_events_only_are_in_channel_one():
-    spikes = one(p=1).to_spikes(SHAPE, 2)
-    assert spikes[1, 0, 0].tolist() == [False, True]
-
-
 def test_one_channel_merges_the_polarities():
     events = Events([0.0, 0.0], [0, 1], [0, 0], [0, 1])
     assert events.to_spikes((1, 2, 1), 1).ravel().tolist() == [True, True]
@@ -153,12 +136,6 @@ def test_sum_counts_up_to_255():
         many.to_spikes(SHAPE, 2, binning="sum")
 
 
-def test_no_events_are_no_spikes():
-    none = Events([], [], [], [])
-    assert none.to_spikes(SHAPE, 2).sum() == 0
-    assert none.to_spikes(SHAPE, 2, binning="sum").sum() == 0
-
-
 @pytest.mark.parametrize(
     ("events", "shape", "message"),
     [
@@ -169,8 +146,7 @@ def test_no_events_are_no_spikes():
     ],
 )
 def test_an_event_outside_the_sensor_is_named(events, shape, message):
-    with refuses(f"to_spikes: events must lie within {message}"):
-        events.to_spikes(shape, 5)
+    refused(f"to_spikes: events must lie within {message}", lambda: events.to_spikes(shape, 5))
 
 
 @pytest.mark.parametrize(
@@ -188,8 +164,7 @@ def test_an_event_outside_the_sensor_is_named(events, shape, message):
     ],
 )
 def test_to_spikes_with_invalid_arguments_raises(events, arguments, message):
-    with refuses(f"to_spikes: {message}"):
-        events.to_spikes(**({"shape": SHAPE, "steps": 5} | arguments))
+    refused(f"to_spikes: {message}", lambda: events.to_spikes(**({"shape": SHAPE, "steps": 5} | arguments)))
 
 
 def test_data_does_not_import_numba():
@@ -197,8 +172,8 @@ def test_data_does_not_import_numba():
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (40, 7), (0, 2, 3, 2), (30, 2, 5, 1), (25, 3, 4, 2), (9, 2, 2, 5)])
-@pytest.mark.parametrize("dt", [1.0, 0.1, 0.3, 2.5])
+@pytest.mark.parametrize("shape", [(0, 3), (40, 7), (30, 2, 5, 1), (25, 3, 4, 2)])
+@pytest.mark.parametrize("dt", [0.1, 2.5])
 def test_events_of_spikes_make_the_same_spikes(shape, dt):
     spikes = np.random.default_rng(0).random(shape) < 0.2
     for array in (spikes, Tensor(spikes), np.asfortranarray(spikes)):
@@ -230,8 +205,7 @@ def test_events_of_spikes_have_time_place_and_channel():
 def test_a_batch_of_spikes_is_refused(shape):
     rule = "spikes must be one recording, (T, H, W, C) or (T, C), got shape"
     hint = "of a batch (T, N, ...) take one sample, spikes[:, n]"
-    with refuses(f"from_spikes: {rule} {shape}; {hint}"):
-        Events.from_spikes(np.zeros(shape, bool))
+    refused(f"from_spikes: {rule} {shape}; {hint}", lambda: Events.from_spikes(np.zeros(shape, bool)))
 
 
 def test_from_spikes_with_invalid_arguments_raises():
@@ -239,10 +213,8 @@ def test_from_spikes_with_invalid_arguments_raises():
         "from_spikes: spikes must be booleans or counts, got float64; compare them, as in spikes > 0", TypeError
     ):
         Events.from_spikes(np.zeros((3, 2)))
-    with refuses("from_spikes: a count must not be negative, got -2"):
-        Events.from_spikes(np.array([[0, -2]]))
-    with refuses("from_spikes: dt must be positive, got 0"):
-        Events.from_spikes(np.zeros((3, 2), bool), dt=0)
+    refused("from_spikes: a count must not be negative, got -2", lambda: Events.from_spikes(np.array([[0, -2]])))
+    refused("from_spikes: dt must be positive, got 0", lambda: Events.from_spikes(np.zeros((3, 2), bool), dt=0))
 
 
 def test_events_are_indexed_like_an_array():
@@ -265,7 +237,6 @@ def test_an_index_of_events_out_of_range_raises():
     for index, got in ((3, "3"), (-4, "-4"), ([0, 5], "5"), ([0, -4], "-4"), (np.ones(2, bool), "a mask of 2")):
         with refuses(f"{rule} {got}", IndexError):
             events[index]
-    with refuses("Events: index must be an integer, a slice or an array, got float", TypeError):
-        events[1.0]
+    refused("Events: index must be an integer, a slice or an array, got float", lambda: events[1.0], TypeError)
     with refuses("Events: index must be integers or a mask of shape (events,), got shape (1,), float64", TypeError):
         events[[0.5]]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cuslayer.data import Digits, EventFolder, Events, Loader, Subset, write_events
 from cuslayer.data.fast_binning import bin_recordings
-from cuslayer.data.window import Misfits
+from cuslayer.data.loader import Misfits
 
 events = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 1), st.integers(0, 9000)), min_size=1)
 

@@ -17,6 +17,7 @@ from cuslayer.data import Events, SpikeCounts, read_counts, read_events, write_c
 from cuslayer.data.formats import FORMATS, base, slayer
 from tests.support.counted import calls
 from tests.support.event_bytes import FILES, write_any
+from tests.support.refused import refused, refuses
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 WRITTEN = ".bs2, .bin, .bs1, .bs3, .npy, .h5, .hdf5, .aedat"
@@ -30,10 +31,6 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 def one(t=1.0, x=0, y=0, p=0):
     return Events([t], [x], None if y is None else [y], [p])
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 def through(suffix, events, unit=None):
@@ -117,8 +114,7 @@ def test_reading_does_not_loop_over_events(tmp_path):
 
 
 def test_a_file_that_shrinks_during_reading_raises():
-    with refuses("was cut short while it was read"):
-        FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, "")
+    refused("was cut short while it was read", lambda: FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, ""))
 
 
 def test_a_recording_of_nmnist_is_read():
@@ -174,22 +170,17 @@ def test_counts_have_bytes_dtypes_length_and_equality(tmp_path):
     ],
 )
 def test_counts_that_are_invalid_or_do_not_fit_raise(tmp_path, columns, message):
-    with refuses(message):
-        write_counts(tmp_path / "a.bsn", SpikeCounts(*columns))
+    refused(message, lambda: write_counts(tmp_path / "a.bsn", SpikeCounts(*columns)))
 
 
 def test_invalid_count_files_raise(tmp_path):
     path = tmp_path / "a.bsn"
     path.write_bytes(bytes.fromhex("00010000020000010001"))
-    with refuses(f"read_counts: {path} has a span that ends before it starts, in entry 0"):
-        read_counts(path)
+    refused(f"read_counts: {path} has a span that ends before it starts, in entry 0", lambda: read_counts(path))
     path.write_bytes(bytes(11))
-    with refuses(f"read_counts: {path} is 11 bytes, not a multiple of 10"):
-        read_counts(path)
-    with refuses(f"read_counts: {tmp_path}/a.bs1 must end in .bsn"):
-        read_counts(tmp_path / "a.bs1")
-    with refuses("write_counts: counts must be SpikeCounts, got list", TypeError):
-        write_counts(path, [1])
+    refused(f"read_counts: {path} is 11 bytes, not a multiple of 10", lambda: read_counts(path))
+    refused(f"read_counts: {tmp_path}/a.bs1 must end in .bsn", lambda: read_counts(tmp_path / "a.bs1"))
+    refused("write_counts: counts must be SpikeCounts, got list", lambda: write_counts(path, [1]), TypeError)
     with refuses(f"write_events: {path} is for numbers of spikes, not events; use write_counts"):
         write_events(path, one())
 
@@ -228,8 +219,7 @@ def test_invalid_count_files_raise(tmp_path):
 def test_events_that_do_not_fit_raise_and_leave_the_file(tmp_path, suffix, events, unit, message):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"as it was")
-    with refuses(f"write_events: {message}"):
-        write_events(path, events, unit=unit)
+    refused(f"write_events: {message}", lambda: write_events(path, events, unit=unit))
     assert path.read_bytes() == b"as it was"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -251,14 +241,12 @@ def test_files_are_replaced_atomically(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", fail)
-    with refuses(f"write_events: {path} cannot be opened (No space left on device)"):
-        write_events(path, one())
+    refused(f"write_events: {path} cannot be opened (No space left on device)", lambda: write_events(path, one()))
     assert [p.name for p in tmp_path.iterdir()] == ["a.bs2"]
 
 
 def test_invalid_objects_paths_and_units_raise(tmp_path):
-    with refuses("write_events: events must be Events, got list", TypeError):
-        write_events(tmp_path / "a.bs2", [1])
+    refused("write_events: events must be Events, got list", lambda: write_events(tmp_path / "a.bs2", [1]), TypeError)
     with refuses(f"write_events: {tmp_path}/a.bs4 must end in one of {KNOWN}; did you mean .bs3?"):
         write_events(tmp_path / "a.bs4", one())
     with refuses(f"write_events: {tmp_path}/no/a.bs2 has no folder {tmp_path}/no to be in"):
@@ -294,8 +282,7 @@ def test_reading_damaged_files_raises(tmp_path, name, raw, message):
     path = tmp_path / name
     if raw is not None:
         path.write_bytes(raw)
-    with refuses(f"read_events: {path} {message}"):
-        read_events(path)
+    refused(f"read_events: {path} {message}", lambda: read_events(path))
 
 
 @pytest.mark.parametrize(
@@ -310,8 +297,7 @@ def test_error_for_a_missing_library_names_the_extra(tmp_path, monkeypatch, modu
     with refuses(f"read_events: {message}", ImportError):
         read_events(tmp_path / name if extra == "hdf5" else FILES / name)
     if extra == "hdf5":
-        with refuses(f"write_events: {message}", ImportError):
-            write_events(tmp_path / "b.h5", one())
+        refused(f"write_events: {message}", lambda: write_events(tmp_path / "b.h5", one()), ImportError)
 
 
 def test_a_file_without_events(tmp_path):
@@ -397,8 +383,7 @@ def test_arrays_of_every_layout_are_read(tmp_path, dtype, order, version):
 )
 def test_arrays_without_events_raise(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array)
-    with refuses(f"read_events: {tmp_path}/a.npy {message}"):
-        read_events(tmp_path / "a.npy")
+    refused(f"read_events: {tmp_path}/a.npy {message}", lambda: read_events(tmp_path / "a.npy"))
 
 
 @pytest.mark.parametrize(
@@ -423,8 +408,7 @@ def test_damaged_arrays_raise(tmp_path, change, message):
 
 def test_an_array_of_objects_is_not_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, 4), None), allow_pickle=True)
-    with refuses(f"read_events: {tmp_path}/a.npy {SHAPES}"):
-        read_events(tmp_path / "a.npy")
+    refused(f"read_events: {tmp_path}/a.npy {SHAPES}", lambda: read_events(tmp_path / "a.npy"))
 
 
 @pytest.mark.parametrize(("turned", "wrong"), [(False, np.nan), (True, np.inf)])

@@ -53,14 +53,14 @@ def with_columns(path, *names, events=4, **options):
     "options",
     [
         {},
-        {"chunks": (7,), "fletcher32": True},
+        {"chunks": (700,), "fletcher32": True},
         {"chunks": (64,), "maxshape": (None,), **GZIP},
         {"chunks": (5000,), "maxshape": (None,), "compression": "gzip"},
         {"chunks": (64,), "compression": "lzf"},
     ],
 )
 def test_columns_of_every_layout(path, version, options):
-    n = 200 if options.get("chunks") != (7,) else (1 << 16) + 9
+    n = 200 if options.get("chunks") != (700,) else (1 << 16) + 9
     x = np.random.default_rng(0).integers(0, 200, n)
     with h5py.File(path, "w", libver=version, userblock_size=512) as file:
         for name, dtype in zip(COLUMNS, ("u1", ">u2", "<i8", ">f4"), strict=True):

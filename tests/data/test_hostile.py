@@ -18,12 +18,9 @@ from cuslayer import check
 from cuslayer.data import EventFolder, Events, Loader, open_folder, read_counts, read_events, write_events
 from cuslayer.data.formats import FORMATS
 from tests.support.event_bytes import FILES, aedat4_bytes, packet4, write_any
+from tests.support.refused import refused, refuses
 
 ONE = Events([1.0], [2], [3], [1])
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 # What is no file
@@ -52,8 +49,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(tmp_path, monkeypatch
     path.unlink()
     os.mkfifo(path)
     monkeypatch.setattr("os.stat", lambda _: status)
-    with refuses(f"read_events: {path} is a named pipe, not a file"):
-        read_events(path)
+    refused(f"read_events: {path} is a named pipe, not a file", lambda: read_events(path))
 
 
 def test_a_pipe_in_a_folder_of_recordings(tmp_path):
@@ -94,8 +90,7 @@ def test_the_limit_of_events_of_every_format(tmp_path, suffix):
         rule = re.escape(f"read_events: {path} must hold at most {most} events, got ")
         with pytest.raises(ValueError, match=f"^{rule}(20; max|more; max)"):
             read_events(path, max_events=most)
-    with refuses("read_events: max_events must be at least 0, got -1"):
-        read_events(path, max_events=-1)
+    refused("read_events: max_events must be at least 0, got -1", lambda: read_events(path, max_events=-1))
     with refuses("read_events: max_events must be an integer, got float", TypeError):
         read_events(path, max_events=1.5)
 
@@ -174,10 +169,8 @@ def folder(tmp_path):
 )
 def test_lines_of_a_list(folder, text, message):
     (folder / "train.txt").write_text(text)
-    with refuses(f"open_folder: {folder}/train.txt {message}"):
-        open_folder(folder)
-    with refuses(f"EventFolder: {folder}/train.txt {message}"):
-        EventFolder(folder, folder / "train.txt")
+    refused(f"open_folder: {folder}/train.txt {message}", lambda: open_folder(folder))
+    refused(f"EventFolder: {folder}/train.txt {message}", lambda: EventFolder(folder, folder / "train.txt"))
 
 
 def test_a_list_of_more_lines_than_recordings(folder):
@@ -250,10 +243,8 @@ def test_names_that_are_too_long(folder):
     name = "a" * 5000
     with pytest.raises(ValueError, match=r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$"):
         read_events(f"{name}.bs2")
-    with refuses(f"open_folder: folder {name} does not exist"):
-        open_folder(name)
-    with refuses(f"EventFolder: list {name} does not exist"):
-        EventFolder(folder, name)
+    refused(f"open_folder: folder {name} does not exist", lambda: open_folder(name))
+    refused(f"EventFolder: list {name} does not exist", lambda: EventFolder(folder, name))
     for read in (cs.import_hdf5, cs.training.load_config):
         with refuses(f"{read.__name__}: {name} is no file"):
             read(name)
@@ -262,7 +253,5 @@ def test_names_that_are_too_long(folder):
 def test_logs_are_regular_files(tmp_path):
     for name in ("loss.txt", "metrics.csv"):
         os.mkfifo(tmp_path / name)
-    with refuses(f"load_stats: {tmp_path}/metrics.csv is no file"):
-        cs.Stats.load(tmp_path / "metrics.csv")
-    with refuses(f"Stats: {tmp_path}/loss.txt is no file"):
-        cs.Stats.load_slayer(f"{tmp_path}/")
+    refused(f"load_stats: {tmp_path}/metrics.csv is no file", lambda: cs.Stats.load(tmp_path / "metrics.csv"))
+    refused(f"Stats: {tmp_path}/loss.txt is no file", lambda: cs.Stats.load_slayer(f"{tmp_path}/"))

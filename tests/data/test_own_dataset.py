@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Arrays, Digits, Events, Loader
+from tests.support.refused import refused, refuses
 
 
 class Own:
@@ -30,10 +30,6 @@ class Own:
 
 EVENTS = Events([0.5, 2.0], [0, 2], None, [0, 0])
 SPIKES = np.array([[True, False, False], [False, False, False], [False, False, True]])
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 def test_recordings_are_events_or_arrays():
@@ -82,8 +78,7 @@ def test_target_spike_trains():
     ],
 )
 def test_what_a_data_set_must_return(sample, message, kind):
-    with refuses(f"Loader: sample 0: {message}", kind):
-        list(Loader(Own(sample), 1, steps=3))
+    refused(f"Loader: sample 0: {message}", lambda: list(Loader(Own(sample), 1, steps=3)), kind)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +96,7 @@ def test_what_a_data_set_must_return(sample, message, kind):
     ],
 )
 def test_what_is_no_data_set(dataset, got):
-    with refuses(f"Loader: dataset must be a data set, got {got}", TypeError):
-        Loader(dataset, 2, steps=10)
+    refused(f"Loader: dataset must be a data set, got {got}", lambda: Loader(dataset, 2, steps=10), TypeError)
 
 
 def test_the_number_of_steps_of_events_is_needed():
@@ -112,8 +106,7 @@ def test_the_number_of_steps_of_events_is_needed():
         Loader(Own((np.ones((5, 2), bool), 0)), 1)
     data = Own((EVENTS, 0))
     data.shape = ()
-    with refuses("Loader: dataset.shape must have an axis, got ()"):
-        Loader(data, 1, steps=3)
+    refused("Loader: dataset.shape must have an axis, got ()", lambda: Loader(data, 1, steps=3))
     data.shape = (2, 3)
     with refuses("Loader: sample 0: shape must be (H, W, C), or a number of neurons, got (2, 3)"):
         list(Loader(data, 1, steps=3))
@@ -129,5 +122,4 @@ def test_a_batch_by_its_number():
     for index in (3, -4):
         with refuses(f"Loader: index must lie within 3 batches, got {index}", IndexError):
             loader[index]
-    with refuses("Loader: index must be an integer, got slice", TypeError):
-        loader[:2]
+    refused("Loader: index must be an integer, got slice", lambda: loader[:2], TypeError)

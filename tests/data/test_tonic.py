@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from cuslayer.data import Events, FromTonic, Loader
+from tests.support.refused import refused, refuses
 
 KIND = [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)]
 
@@ -32,10 +31,6 @@ class Tonic:
         names = [name for name, _ in self.kind]
         whole = np.array(rows, dtype=KIND)
         return np.array([tuple(row[name] for name in names) for row in whole], dtype=self.kind), self.classes_of[index]
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -66,21 +61,16 @@ def test_recordings_without_y_are_one_dimensional():
 
 
 def test_invalid_data_sets_raise():
-    with refuses("FromTonic: dataset must have sensor_size, got list", TypeError):
-        FromTonic([1], duration=3.0)
-    with refuses("FromTonic: dataset must hold a recording, got none"):
-        FromTonic(Tonic(targets=()), duration=3.0)
-    with refuses("FromTonic: duration must be positive, got 0"):
-        FromTonic(Tonic(), duration=0)
-    with refuses("FromTonic: classes must be at least 3, got 2"):
-        FromTonic(Tonic(), duration=3.0, classes=2)
+    refused("FromTonic: dataset must have sensor_size, got list", lambda: FromTonic([1], duration=3.0), TypeError)
+    refused("FromTonic: dataset must hold a recording, got none", lambda: FromTonic(Tonic(targets=()), duration=3.0))
+    refused("FromTonic: duration must be positive, got 0", lambda: FromTonic(Tonic(), duration=0))
+    refused("FromTonic: classes must be at least 3, got 2", lambda: FromTonic(Tonic(), duration=3.0, classes=2))
     with refuses("FromTonic: a class must be an integer, got str", TypeError):
         FromTonic(Tonic(targets=("dog", "cat")), duration=3.0)
     with refuses("FromTonic: sample 0 must have the fields x, y, t, p, got the fields x, y, t"):
         FromTonic(Tonic(kind=KIND[:3]), duration=3.0)
     plain = Tonic()
     plain.__class__ = type("Plain", (Tonic,), {"__getitem__": lambda self, index: ([1, 2], 0)})
-    with refuses("FromTonic: sample 0 must have the fields x, t, p, got list"):
-        FromTonic(plain, duration=3.0)
+    refused("FromTonic: sample 0 must have the fields x, t, p, got list", lambda: FromTonic(plain, duration=3.0))
     with refuses("FromTonic: index must lie within 3 samples, got 3", IndexError):
         FromTonic(Tonic(), duration=3.0)[3]

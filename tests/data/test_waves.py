@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
-import pytest
 
 from cuslayer.data import (
     AudioToSpikes,
@@ -26,14 +23,11 @@ from cuslayer.data import (
     Waves,
     split,
 )
+from tests.support.refused import refused, refuses
 
 CODES = (Rate(100.0), Delta(0.2), Levels((0.5, 0.8)), Latency(50.0))
 BANDS = Bands(8000, channels=10)
 TO_SPIKES = AudioToSpikes(BANDS, CODES, duration=200.0)
-
-
-def refuses(message, kind=ValueError):
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
 
 
 def waves(count=6, seed=0):
@@ -189,64 +183,47 @@ def test_silence_before_a_wave():
 
 
 def test_errors_of_transforms():
-    with refuses("Mask: ms must not be negative, got -1"):
-        Mask(-1.0)
-    with refuses("Mask: channels must be at least 0, got -1"):
-        Mask(1.0, -1)
+    refused("Mask: ms must not be negative, got -1", lambda: Mask(-1.0))
+    refused("Mask: channels must be at least 0, got -1", lambda: Mask(1.0, -1))
     with refuses("Mask: populations must divide the 7 neurons, got 2"):
         Mask(1.0, populations=2)(Events([], [], None, []), (7,))
     with refuses("Mask: channels must be at most the 7 of the recording, got 8"):
         Mask(1.0, 8)(Events([], [], None, []), (7,))
-    with refuses("ShiftChannels: channels must be at least 0, got -1"):
-        ShiftChannels(-1)
-    with refuses("ShiftChannels: populations must be at least 1, got 0"):
-        ShiftChannels(1, populations=0)
+    refused("ShiftChannels: channels must be at least 0, got -1", lambda: ShiftChannels(-1))
+    refused("ShiftChannels: populations must be at least 1, got 0", lambda: ShiftChannels(1, populations=0))
     with refuses("ShiftChannels: populations must divide the 7 neurons, got 2"):
         ShiftChannels(1, populations=2)(Events([], [], None, []), (7,))
     with refuses("ShiftChannels: x must be under 7 on the sensor (7,), event 0 has 7"):
         ShiftChannels(1)(Events([0.0], [7], None, [0]), (7,))
-    with refuses("ShiftChannels: channels must be an integer, got float", TypeError):
-        ShiftChannels(1.5)
-    with refuses("Stretch: factor must be at least 1, got 0.9"):
-        Stretch(0.9)
-    with refuses("Stretch: factor must be a number, got str", TypeError):
-        Stretch("2")
+    refused("ShiftChannels: channels must be an integer, got float", lambda: ShiftChannels(1.5), TypeError)
+    refused("Stretch: factor must be at least 1, got 0.9", lambda: Stretch(0.9))
+    refused("Stretch: factor must be a number, got str", lambda: Stretch("2"), TypeError)
 
 
 def test_errors_of_what_makes_spikes():
     op = "AudioToSpikes"
-    with refuses(f"{op}: bands must be Bands, got int", TypeError):
-        AudioToSpikes(8000, CODES, duration=200.0)
-    with refuses(f"{op}: codes must have a code, got none"):
-        AudioToSpikes(BANDS, (), duration=200.0)
+    refused(f"{op}: bands must be Bands, got int", lambda: AudioToSpikes(8000, CODES, duration=200.0), TypeError)
+    refused(f"{op}: codes must have a code, got none", lambda: AudioToSpikes(BANDS, (), duration=200.0))
     with refuses(f"{op}: a code must be one such as Rate(...), got str", TypeError):
         AudioToSpikes(BANDS, "rate", duration=200.0)
     with refuses(f"{op}: a code is the class Rate; write Rate(...)", TypeError):
         AudioToSpikes(BANDS, Rate, duration=200.0)
-    with refuses(f"{op}: duration must be positive, got 0"):
-        AudioToSpikes(BANDS, CODES, duration=0)
-    with refuses(f"{op}: duration must be at least a step of 5 ms, got 2"):
-        AudioToSpikes(BANDS, CODES, duration=2)
+    refused(f"{op}: duration must be positive, got 0", lambda: AudioToSpikes(BANDS, CODES, duration=0))
+    refused(f"{op}: duration must be at least a step of 5 ms, got 2", lambda: AudioToSpikes(BANDS, CODES, duration=2))
 
 
 def test_errors_of_waves():
-    with refuses("Waves: to_spikes must be AudioToSpikes, got Bands", TypeError):
-        Waves(waves(), [0] * 6, BANDS)
-    with refuses("Waves: waves must hold a wave, got none"):
-        Waves([], [], TO_SPIKES)
-    with refuses("Waves: waves and y must have one length, got 6 and 5"):
-        Waves(waves(), [0] * 5, TO_SPIKES)
+    refused("Waves: to_spikes must be AudioToSpikes, got Bands", lambda: Waves(waves(), [0] * 6, BANDS), TypeError)
+    refused("Waves: waves must hold a wave, got none", lambda: Waves([], [], TO_SPIKES))
+    refused("Waves: waves and y must have one length, got 6 and 5", lambda: Waves(waves(), [0] * 5, TO_SPIKES))
     with refuses("Waves: classes must be at least 3 for these y, got 2"):
         Waves(waves(), [0, 1, 2, 0, 1, 2], TO_SPIKES, classes=2)
-    with refuses("Waves: y must hold a class, got none"):
-        Waves(waves(), [], TO_SPIKES)
+    refused("Waves: y must hold a class, got none", lambda: Waves(waves(), [], TO_SPIKES))
     with refuses("Waves: y must be (samples,) or one-hot (samples, classes), got spike trains"):
         Waves(waves(), np.zeros((6, 4, 2), bool), TO_SPIKES)
-    with refuses("Waves: y must be integers from 0, sample 1 has -1"):
-        Waves(waves(2), [0, -1], TO_SPIKES)
+    refused("Waves: y must be integers from 0, sample 1 has -1", lambda: Waves(waves(2), [0, -1], TO_SPIKES))
     with refuses("Waves: sample 1: Bands: wave must be (samples,), got shape ()"):
         Waves([np.zeros(4), np.float64(0)], [0, 1], TO_SPIKES)[1]
     with refuses("Waves: sample 0: Bands: wave must be floating or signed integers, got bool", TypeError):
         Waves([np.zeros(4, bool)], [0], TO_SPIKES)[0]
-    with refuses("Waves: index must lie within 6 samples, got 6", IndexError):
-        Waves(waves(), [0] * 6, TO_SPIKES)[6]
+    refused("Waves: index must lie within 6 samples, got 6", lambda: Waves(waves(), [0] * 6, TO_SPIKES)[6], IndexError)

@@ -11,7 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.data import Arrays, Loader
-from cuslayer.data.shares import Shares
+from cuslayer.data.batches import Shares
 from cuslayer.distributed import Context, DataParallel, sums, transport
 from cuslayer.distributed.context import Request
 from cuslayer.network.notation import Word

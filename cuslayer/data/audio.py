@@ -1,19 +1,22 @@
-"""`Bands`: the energy of a wave in bands of frequency, step by step.
+"""Sound to spikes: `Bands` of frequency over time, `AudioToSpikes`, and `Waves`, a data set of labelled waves.
 
-The wave is cut into overlapping frames, one a step. The power spectrum of a frame is weighted by each band's filter.
+A wave is cut into overlapping frames, one a step. The power spectrum of a frame is weighted by each band's filter.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, check
+from cuslayer.data.arrays import class_labels
+from cuslayer.data.codes import Code
 
 Floats = npt.NDArray[np.float64]
 
@@ -224,3 +227,164 @@ def _samples(wave: Any) -> Floats:
     if found.size:
         check.finite_range("Bands", "wave", float(found.min()), float(found.max()))
     return found
+
+
+@dataclass(frozen=True)
+class AudioToSpikes:
+    """Make spikes of a wave: its bands, from 0 to 1, coded by each of the codes.
+
+    The neurons are the populations of the first code, then those of the next; a population has a neuron for each band,
+    the lowest first. Neuron ``p * channels + c`` belongs to band c.
+
+    The Heidelberg data sets (Cramer et al. 2020) go another way: a travelling wave along a basilar membrane in 700
+    channels, hair cells with pools of transmitter, and bushy cells, leaky integrators that sharpen the phase. Here
+    energies of frames stand for membrane and hair cells: no phase of the wave is left, no adaptation unless by `Delta`,
+    and a spike's time is a step of the bands. It takes milliseconds a recording, and has no random numbers.
+
+    Attributes:
+        populations: the number of neurons for each band.
+        neurons: the number of neurons, ``populations * channels``.
+        steps: the number of steps T.
+        dt: the step in ms.
+
+    Args:
+        bands: the bank of filters.
+        codes: one code, or several, whose neurons follow one another: `Rate`, `Latency`, `Delta`, `Levels`.
+        duration: the time of each recording in ms: longer ones are cut, shorter ones followed by silence.
+        lead: silence before each wave in ms, a part of the duration. Transforms that move a recording to earlier times
+            then lose nothing of its begin.
+
+    Raises:
+        TypeError: bands or a code is of another type, or a time is no number.
+        ValueError: there is no code, duration has no step, or lead is negative or not under duration.
+
+    >>> from cuslayer.data import Delta, Rate
+    >>> to_spikes = AudioToSpikes(Bands(8000, channels=16), (Rate(200.0), Delta(0.1)), duration=750.0)
+    >>> t = np.arange(4000) / 8000
+    >>> spikes = to_spikes(0.2 * np.sin(2 * np.pi * (300 + 1000 * t) * t))
+    >>> spikes.shape, spikes.dtype.name, int(spikes[:, :16].sum()), int(spikes[:, 16:].sum())
+    ((150, 48), 'bool', 277, 170)
+    """
+
+    bands: Bands
+    codes: tuple[Code, ...]
+    duration: float
+    lead: float = 0.0
+
+    def __post_init__(self) -> None:
+        op = "AudioToSpikes"
+        if not isinstance(self.bands, Bands):
+            raise TypeError(f"{op}: bands must be Bands, got {type(self.bands).__name__}")
+        codes = self.codes if isinstance(self.codes, (tuple, list)) else (self.codes,)
+        object.__setattr__(self, "codes", tuple(codes))
+        if not self.codes:
+            raise ValueError(f"{op}: codes must have a code, got none")
+        for code in self.codes:
+            check.instance(op, "a code", code)
+            if not (callable(code) and hasattr(code, "populations")):
+                raise TypeError(f"{op}: a code must be one such as Rate(...), got {type(code).__name__}")
+        check.positive(op, "duration", self.duration)
+        if check.not_negative(op, "lead", self.lead) >= self.duration:
+            raise ValueError(f"{op}: lead must be under duration, {self.duration:g} ms, got {self.lead:g}")
+        if not self.steps:
+            raise ValueError(f"{op}: duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
+
+    @property
+    def populations(self) -> int:
+        """The number of neurons for each band."""
+        return sum(code.populations for code in self.codes)
+
+    @property
+    def neurons(self) -> int:
+        """The number of neurons."""
+        return self.populations * self.bands.channels
+
+    @property
+    def steps(self) -> int:
+        """The number of steps T."""
+        return round(self.duration / self.bands.dt)
+
+    @property
+    def dt(self) -> float:
+        """The step in ms."""
+        return self.bands.dt
+
+    def __call__(self, wave: Any) -> npt.NDArray[np.bool_]:
+        """Return the spikes of a wave (samples,), boolean (T, neurons)."""
+        silent = round(self.lead / self.dt)
+        x = np.zeros((self.steps, self.bands.channels))
+        if silent < self.steps:
+            x[silent:] = self.bands(wave, duration=(self.steps - silent) * self.dt)
+        return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)
+
+
+class Waves:
+    """A data set of waves and their classes; a recording is the spikes (T, neurons) of a wave.
+
+    A wave becomes spikes when it is read for the first time; after that its spikes are kept, a bit each. `Loader` takes
+    the data set, and its transforms change the spikes of a recording differently in each epoch: `RandomShift` in time,
+    `ShiftChannels` in frequency, `Stretch` the duration, `Drop` leaves some out.
+
+    Attributes:
+        shape: (neurons,).
+        classes: the number of classes.
+        labels: the class of each wave, int64 (samples,).
+        steps: the number of steps T.
+        dt: the step in ms.
+
+    Args:
+        waves: the waves, each (samples,); their lengths may differ.
+        y: the classes, integers from 0, or one-hot (samples, classes).
+        to_spikes: what makes spikes of a wave.
+        classes: the number of classes; by default the highest class plus one.
+
+    Raises:
+        TypeError: to_spikes or y is of another type.
+        ValueError: there is no wave, another number of classes than waves, or a class out of range. Reading a recording
+            raises the errors of `Bands`, with the number of the wave.
+
+    >>> from cuslayer.data import Bands, Delta, Loader
+    >>> waves = [np.sin(0.2 * (1 + label) * np.arange(2000)) for label in (0, 1, 2, 0)]
+    >>> data = Waves(waves, [0, 1, 2, 0], AudioToSpikes(Bands(8000, channels=16), Delta(0.1), duration=300.0))
+    >>> data
+    Waves(4 recordings, 60 steps of 5 ms, 32 neurons, 3 classes)
+    >>> spikes, labels = next(iter(Loader(data, batch=4)))
+    >>> spikes.shape, labels.tolist()
+    ((60, 4, 32), [0, 1, 2, 0])
+    """
+
+    def __init__(self, waves: Sequence[Any], y: Any, to_spikes: AudioToSpikes, *, classes: int | None = None) -> None:
+        op = "Waves"
+        if not isinstance(to_spikes, AudioToSpikes):
+            raise TypeError(f"{op}: to_spikes must be AudioToSpikes, got {type(to_spikes).__name__}")
+        if not len(waves):
+            raise ValueError(f"{op}: waves must hold a wave, got none")
+        self.labels, least = class_labels(op, y)
+        if len(self.labels) != len(waves):
+            raise ValueError(f"{op}: waves and y must have one length, got {len(waves)} and {len(self.labels)}")
+        self.classes = least if classes is None else check.integer(op, "classes", classes, least=1)
+        if self.classes < least:
+            raise ValueError(f"{op}: classes must be at least {least} for these y, got {classes}")
+        self.to_spikes = to_spikes
+        self.shape = (to_spikes.neurons,)
+        self.steps, self.dt = to_spikes.steps, to_spikes.dt
+        self._waves = waves
+        self._bits: list[npt.NDArray[np.uint8] | None] = [None] * len(waves)
+
+    def __len__(self) -> int:
+        return len(self._waves)
+
+    def __getitem__(self, index: SupportsIndex, /) -> tuple[npt.NDArray[np.bool_], int]:
+        place = check.position("Waves", index, len(self))
+        bits = self._bits[place]
+        if bits is None:
+            try:
+                bits = np.packbits(self.to_spikes(self._waves[place]), axis=1)
+            except (TypeError, ValueError) as problem:
+                raise type(problem)(f"Waves: sample {place}: {problem}") from None
+            self._bits[place] = bits
+        return np.unpackbits(bits, axis=1, count=self.shape[0]).view(np.bool_), int(self.labels[place])
+
+    def __repr__(self) -> str:
+        size = f"{self.steps} steps of {self.dt:g} ms, {self.shape[0]} neurons"
+        return f"Waves({len(self)} recordings, {size}, {self.classes} classes)"

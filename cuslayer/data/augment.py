@@ -1,16 +1,224 @@
-"""Random transforms: `RandomShift`, `ShiftChannels`, `Stretch`, `Mask`, `Jitter`, `Flip`, `Drop`."""
+"""Transforms of recordings: cropping, downsampling, and random augmentation.
+
+A transform is called with events, their sensor and a random generator, and returns new events; `sensor` returns the
+sensor of the new events. `Loader` takes one as `transform`, or `Compose` of several. Events that a transform moves off
+the sensor, or before 0 ms, are dropped.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
-from cuslayer import check
-from cuslayer.data.augment.base import Generator, SameSensor, Shape, generator, on_sensor, replace_columns, select
-from cuslayer.data.events import Events
+from cuslayer import backend, check
+from cuslayer.data.events import Events, sensor_shape
+
+Shape: TypeAlias = "int | Sequence[int]"
+Generator: TypeAlias = np.random.Generator
+
+
+class Transform(Protocol):
+    """Interface of a transform of recordings."""
+
+    def __call__(self, events: Events, shape: tuple[int, ...], rng: Generator, /) -> Events:
+        """Return the new events; random numbers are drawn from rng."""
+
+    def sensor(self, shape: tuple[int, ...], /) -> tuple[int, ...]:
+        """Return the sensor of the new events, given the sensor of the events."""
+
+
+class SameSensor:
+    """A transform that does not change the sensor."""
+
+    def sensor(self, shape: Shape) -> tuple[int, ...]:
+        """Return the sensor unchanged."""
+        return sensor_shape(type(self).__name__, shape)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Transforms applied one after another.
+
+    Args:
+        steps: the transforms in order.
+
+    >>> from cuslayer.data import Crop, Downsample
+    >>> both = Compose((Crop(columns=(10, 20)), Downsample(2)))
+    >>> both(Events([1.0, 2.0], [13, 25], [5, 6], [1, 0]), (34, 34, 2)), both.sensor((34, 34, 2))
+    (Events(1 events in 2-D, 1 to 1 ms), (17, 5, 2))
+    """
+
+    steps: tuple[Transform, ...]
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        sides, rng = sensor_shape("Compose", shape), generator(rng)
+        for step in self.steps:
+            events = step(events, sides, rng)
+            sides = step.sensor(sides)
+        return events
+
+    def sensor(self, shape: Shape) -> tuple[int, ...]:
+        """Return the sensor after the last step."""
+        sides = sensor_shape("Compose", shape)
+        for step in self.steps:
+            sides = step.sensor(sides)
+        return sides
+
+
+def generator(rng: Generator | None) -> Generator:
+    """Return rng, or the library's generator if it is None."""
+    return backend.generator() if rng is None else rng
+
+
+def replace_columns(events: Events, **changes: npt.NDArray[Any]) -> Events:
+    """Return the events with some columns replaced; they are not checked, see `select`."""
+    columns = {name: getattr(events, name) for name in ("t", "x", "y", "p")}
+    return Events._own(**(columns | changes))
+
+
+def select(events: Events, mask: npt.NDArray[np.bool_]) -> Events:
+    """Return the events where mask is True."""
+    if mask.all():
+        return events
+    y = None if events.y is None else events.y[mask]
+    return Events._own(events.t[mask], events.x[mask], y, events.p[mask])
+
+
+def on_sensor(op: str, events: Events, shape: Shape) -> tuple[int, ...]:
+    """Return shape as a sensor; raise ValueError unless every event lies on it."""
+    sides = sensor_shape(op, shape)
+    if (events.y is None) != (len(sides) == 1):
+        wanted = "a number of neurons" if events.y is None else "(H, W, C)"
+        raise ValueError(f"{op}: shape must be {wanted}, got {sides}")
+    columns = [("x", events.x, sides[0])]
+    if events.y is not None:
+        columns = [("x", events.x, sides[1]), ("y", events.y, sides[0])]
+        # A single channel holds events of all polarities.
+        if sides[2] > 1:
+            columns.append(("p", events.p, sides[2]))
+    for name, values, size in columns:
+        if values.size and values.max() >= size:
+            worst = int(np.argmax(values >= size))
+            rule = f"{name} must be under {size} on the sensor {sides}"
+            raise ValueError(f"{op}: {rule}, event {worst} has {values[worst]}")
+    return sides
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Keep a window of the sensor and of time; positions and times become relative to its start.
+
+    Args:
+        rows: (first, end) of the rows to keep, end excluded; None: all.
+        columns: likewise for columns, or for the neurons of a one-dimensional recording.
+        time: (start, end) in ms; None: all.
+
+    Raises:
+        TypeError: a bound is not a number.
+        ValueError: a window is empty or starts before 0; in a call or `sensor`, it does not lie on the sensor.
+
+    >>> crop = Crop(rows=(2, 32), time=(100.0, 200.0))
+    >>> events = crop(Events([99.0, 150.5], [3, 3], [10, 10], [1, 1]), (34, 34, 2))
+    >>> events.t, events.y, crop.sensor((34, 34, 2))
+    (array([50.5]), array([8]), (30, 34, 2))
+    """
+
+    rows: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    time: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns"):
+            window = getattr(self, name)
+            if window is not None:
+                first = check.integer("Crop", name, window[0], least=0)
+                check.integer("Crop", name, window[1], least=first + 1)
+        if self.time is not None:
+            start, end = (check.not_negative("Crop", "time", bound) for bound in self.time)
+            if end <= start:
+                raise ValueError(f"Crop: time must end after it starts, got {start:g} .. {end:g} ms")
+
+    def sensor(self, shape: Shape) -> tuple[int, ...]:
+        """Return the shape of the window."""
+        sides = list(sensor_shape("Crop", shape))
+        if self.rows is not None and len(sides) == 1:
+            raise ValueError("Crop: rows must be None for events in 1-D")
+        for axis, (name, window) in enumerate((("rows", self.rows), ("columns", self.columns))):
+            axis = axis if len(sides) == 3 else 0
+            if window is not None:
+                if window[1] > sides[axis]:
+                    raise ValueError(f"Crop: {name} must end within the sensor's {sides[axis]}, got {window[1]}")
+                sides[axis] = window[1] - window[0]
+        return tuple(sides)
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        on_sensor("Crop", events, shape)
+        self.sensor(shape)
+        inside = np.ones(len(events), dtype=np.bool_)
+        changes: dict[str, npt.NDArray[Any]] = {}
+        for name, window in (("x", self.columns), ("y", self.rows), ("t", self.time)):
+            if window is not None:
+                values = getattr(events, name)
+                inside &= (values >= window[0]) & (values < window[1])
+                changes[name] = values - window[0]
+        return select(replace_columns(events, **changes), inside)
+
+
+@dataclass(frozen=True)
+class Downsample:
+    """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
+
+    All events are select. Events in the same pixel and bin are one spike with the binning "or", and are counted with
+    "sum".
+
+    Args:
+        factor: one integer, or (rows, columns); in one dimension, neurons per new neuron.
+
+    Raises:
+        TypeError: factor is not an integer.
+        ValueError: factor is less than 1.
+
+    >>> half = Downsample(2)
+    >>> events = half(Events([1.0], [33], [7], [1]), (34, 34, 2))
+    >>> events.x, events.y, half.sensor((34, 34, 2)), half.sensor(35)
+    (array([16]), array([3]), (17, 17, 2), (18,))
+    """
+
+    factor: int | tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check.pair("Downsample", "factor", self.factor, least=1)
+
+    def sensor(self, shape: Shape) -> tuple[int, ...]:
+        """Return the smaller sensor."""
+        sides = sensor_shape("Downsample", shape)
+        rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
+        if len(sides) == 1:
+            return (-(-sides[0] // columns),)
+        return -(-sides[0] // rows), -(-sides[1] // columns), sides[2]
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        rows, columns = check.pair("Downsample", "factor", self.factor, least=1)
+        if events.y is None:
+            return replace_columns(events, x=events.x // columns)
+        return replace_columns(events, x=events.x // columns, y=events.y // rows)
+
+
+@dataclass(frozen=True)
+class FromStart(SameSensor):
+    """Shift times so that the first event is at 0, for files whose times count from 1970.
+
+    >>> FromStart()(Events([1.7e12, 1.7e12 + 2.5], [0, 1], [0, 0], [1, 1]), (1, 2, 2))
+    Events(2 events in 2-D, 0 to 2.5 ms)
+    """
+
+    def __call__(self, events: Events, shape: Shape, rng: Generator | None = None) -> Events:
+        return replace_columns(events, t=events.t - events.t.min()) if len(events) else events
 
 
 @dataclass(frozen=True)

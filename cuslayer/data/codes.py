@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,14 +53,10 @@ class Rate:
     """
 
     hz: float = 100.0
+    populations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check.positive("Rate", "hz", self.hz)
-
-    @property
-    def populations(self) -> int:
-        """One."""
-        return 1
 
     def __call__(self, x: Any, dt: float) -> Spikes:
         values = _values("Rate", x)
@@ -93,14 +89,10 @@ class Latency:
     """
 
     period: float = 50.0
+    populations: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check.positive("Latency", "period", self.period)
-
-    @property
-    def populations(self) -> int:
-        """One."""
-        return 1
 
     def __call__(self, x: Any, dt: float) -> Spikes:
         values = _values("Latency", x)
@@ -141,14 +133,10 @@ class Delta:
     """
 
     threshold: float = 0.1
+    populations: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check.positive("Delta", "threshold", self.threshold)
-
-    @property
-    def populations(self) -> int:
-        """Two."""
-        return 2
 
     def __call__(self, x: Any, dt: float) -> Spikes:
         from cuslayer.kernels.delta.cpu import crossings

@@ -1,0 +1,20 @@
+"""Errors of one line: that a block or a call raises one, to the letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def refuses(message: str, kind: type[Exception] = ValueError) -> Any:
+    """Check that a block raises an error with a message."""
+    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+
+
+def refused(message: str, call: Callable[[], Any], kind: type[Exception] = ValueError) -> None:
+    """Check that a call raises an error with a message."""
+    with refuses(message, kind):
+        call()
