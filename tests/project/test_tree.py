@@ -198,9 +198,9 @@ def test_the_words_of_pages_keep_their_budget():
 
 
 def test_every_file_of_the_second_level_exists():
-    second = runpy.run_path(str(ROOT / "conftest.py"))["ONLY_WITH_ALL"]
-    listed = [ROOT / folder / (f"test_{name}.py" if name else "") for folder, files in second.items() for name in files]
-    assert [str(path) for path in listed if not path.exists()] == []
+    names = runpy.run_path(str(ROOT / "conftest.py"))
+    listed = [names["file_of"](folder, name) for folder, files in names["ONLY_WITH_ALL"].items() for name in files]
+    assert [path for path in listed if not (ROOT / path).exists()] == []
 
 
 def test_public_names_have_docstrings():
