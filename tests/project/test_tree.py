@@ -233,7 +233,7 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path):
     assert shipped.issuperset(sources)
     configs = {path.name for path in (ROOT / "examples" / "configs").iterdir()}
     assert {name.rpartition("/")[2] for name in shipped if name.startswith("cuslayer/training/configs/")} == configs
-    assert not any(re.search(r"^(tests|examples|benchmarks)", name) for name in shipped)
+    assert not any(re.search(r"^(tests|tools|examples|benchmarks)", name) for name in shipped)
     code = (
         "import cuslayer, numpy; net = cuslayer.Network('4-3', cuslayer.SRM()); "
         "cuslayer.load_config('shd'); print(cuslayer.__file__, net(numpy.ones((9, 1, 4), bool)).shape)"
