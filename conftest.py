@@ -73,13 +73,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Choose the level, and as many processes as there are cores where the tests are not named."""
+    """Choose the level; tests that are named are run, all others in as many processes as there are cores."""
     option = config.option
     if hasattr(config, "workerinput"):
         return
-    named = config.args_source == pytest.Config.ArgsSource.ARGS
-    option.all = option.all or named or bool(option.markexpr or option.keyword)
-    if not named and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
+    chosen = config.args_source == pytest.Config.ArgsSource.ARGS or bool(option.markexpr or option.keyword)
+    option.all = option.all or chosen
+    if not chosen and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
         option.numprocesses = "auto"
         option.dist = "worksteal" if option.dist == "no" else option.dist
         # With more threads the processes would wait for each other.
