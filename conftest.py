@@ -16,8 +16,8 @@ ONLY_WITH_ALL = {
     "cuslayer/loss": ["van_rossum"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
-    "tests/cli": ["colors", "demo", "known_sets", "signals"],
-    "tests/data": ["event_fuzz", "loader_gpu"],
+    "tests/cli": ["after_training", "colors", "demo", "errors", "json", "known_sets", "signals", "train_options"],
+    "tests/data": ["digits", "event_fuzz", "loader_gpu"],
     "tests/device": [""],
     "tests/distributed": [""],
     "tests/inspection": [
@@ -31,7 +31,7 @@ ONLY_WITH_ALL = {
         *("shift", "unpool", "weight_norm", "weighted_pool"),
     ],
     "tests/loss": ["decision", "user_written_neurons"],
-    "tests/network": ["chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
+    "tests/network": ["changed_in_place", "chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
     "tests/neurons": [
         *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
         "sigma_delta",
