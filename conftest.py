@@ -12,10 +12,12 @@ ROOT = Path(__file__).parent
 # Folders and files that only `pytest --all` runs: most compile many kernels or start processes.
 # A single test has the mark `all` instead.
 ONLY_WITH_ALL = {
+    "cuslayer/layers": ["conv_transpose", "delay", "filter_bank"],
+    "cuslayer/loss": ["van_rossum"],
     "tools": [""],
     "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
-    "tests/cli": ["colors", "demo", "known_sets", "signals"],
-    "tests/data": ["event_fuzz", "loader_gpu"],
+    "tests/cli": ["after_training", "colors", "demo", "errors", "json", "known_sets", "signals", "train_options"],
+    "tests/data": ["digits", "event_fuzz", "loader_gpu"],
     "tests/device": [""],
     "tests/distributed": [""],
     "tests/inspection": [
@@ -25,11 +27,11 @@ ONLY_WITH_ALL = {
     "tests/interchange": ["netx", "nir_recurrent"],
     "tests/kernels": [""],
     "tests/layers": [
-        *("affine", "batch_norm", "bias", "conv_transpose", "delay", "filter_bank", "fused", "recurrent", "shift"),
-        *("unpool", "weighted_pool"),
+        *("affine", "batch_norm", "bias", "conv", "conv_transpose", "delay", "filter_bank", "fused", "recurrent"),
+        *("shift", "unpool", "weight_norm", "weighted_pool"),
     ],
-    "tests/loss": ["user_written_neurons"],
-    "tests/network": ["chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
+    "tests/loss": ["decision", "user_written_neurons"],
+    "tests/network": ["changed_in_place", "chunks", "fusion", "memory", "recurrent", "stream", "synaptic"],
     "tests/neurons": [
         *("adaptive_lif", "lava_dl", "loihi", "long_filters", "potential", "resonate_and_fire", "sampled_srm"),
         "sigma_delta",
@@ -46,13 +48,20 @@ ONLY_WITH_ALL = {
 ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
 
 
+def file_of(folder: str, name: str) -> str:
+    """Return the path of a name above."""
+    if not name:
+        return folder
+    return f"{folder}/{name}.py" if folder.startswith("cuslayer") else f"{folder}/test_{name}.py"
+
+
 def only_with_all(path: Path) -> bool:
     """Return whether a file is listed above."""
     if path in ALWAYS:
         return False
     whole = any("" in files and path.is_relative_to(ROOT / folder) for folder, files in ONLY_WITH_ALL.items())
     return whole or any(
-        path == ROOT / folder / f"test_{name}.py" for folder, files in ONLY_WITH_ALL.items() for name in files
+        path == ROOT / file_of(folder, name) for folder, files in ONLY_WITH_ALL.items() for name in files
     )
 
 
@@ -64,13 +73,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Choose the level, and as many processes as there are cores where the tests are not named."""
+    """Choose the level; tests that are named are run, all others in as many processes as there are cores."""
     option = config.option
     if hasattr(config, "workerinput"):
         return
-    named = config.args_source == pytest.Config.ArgsSource.ARGS
-    option.all = option.all or named or bool(option.markexpr or option.keyword)
-    if not named and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
+    chosen = config.args_source == pytest.Config.ArgsSource.ARGS or bool(option.markexpr or option.keyword)
+    option.all = option.all or chosen
+    if not chosen and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
         option.numprocesses = "auto"
         option.dist = "worksteal" if option.dist == "no" else option.dist
         # With more threads the processes would wait for each other.
@@ -85,6 +94,5 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests with the mark `all`, unless they are asked for."""
     if not config.option.all:
-        later = [item for item in items if item.get_closest_marker("all")]
-        items[:] = [item for item in items if item not in set(later)]
-        config.hook.pytest_deselected(items=later)
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("all")])
+        items[:] = [item for item in items if not item.get_closest_marker("all")]

@@ -199,9 +199,9 @@ def test_the_words_of_pages_keep_their_budget():
 
 
 def test_every_file_of_the_second_level_exists():
-    second = runpy.run_path(str(ROOT / "conftest.py"))["ONLY_WITH_ALL"]
-    listed = [ROOT / folder / (f"test_{name}.py" if name else "") for folder, files in second.items() for name in files]
-    assert [str(path) for path in listed if not path.exists()] == []
+    names = runpy.run_path(str(ROOT / "conftest.py"))
+    listed = [names["file_of"](folder, name) for folder, files in names["ONLY_WITH_ALL"].items() for name in files]
+    assert [path for path in listed if not (ROOT / path).exists()] == []
 
 
 def test_public_names_have_docstrings():
@@ -234,7 +234,7 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path):
     assert shipped.issuperset(sources)
     configs = {path.name for path in (ROOT / "examples" / "configs").iterdir()}
     assert {name.rpartition("/")[2] for name in shipped if name.startswith("cuslayer/training/configs/")} == configs
-    assert not any(re.search(r"^(tests|examples|benchmarks)", name) for name in shipped)
+    assert not any(re.search(r"^(tests|tools|examples|benchmarks)", name) for name in shipped)
     code = (
         "import cuslayer, numpy; net = cuslayer.Network('4-3', cuslayer.SRM()); "
         "cuslayer.load_config('shd'); print(cuslayer.__file__, net(numpy.ones((9, 1, 4), bool)).shape)"
