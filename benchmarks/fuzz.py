@@ -4,21 +4,19 @@
     python benchmarks/fuzz.py --count 20000 --jobs 1
     python benchmarks/fuzz.py --only "events .h5" import_hdf5
     python benchmarks/fuzz.py --again FOLDER/cs.load-17-error.npz --only cs.load
-    python benchmarks/fuzz.py --atheris "events .aedat4"   # guided by coverage, until it is interrupted
 
 Valid files of each format are changed by structure: bytes, words of a text, values of a JSON document, headers and
 members of archives; some files are built to do harm. Each is read in a process with limits: two seconds of computing,
 and 64 MB of memory, or eight times the file, above what the process had. A reader must return, or raise a ValueError,
 a TypeError or an ImportError of one line. Everything else is counted, and the file is kept in `--keep`. The same seed
 gives the same files. Prints a table, and writes it to `--out` and to docs/reliability.md. The exit code is 1 if a
-reader failed. Linux only; `--atheris` needs the package atheris.
+reader failed. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -27,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import machine
-import reliability
+import page
 from fuzzing.readers import Reader, readers
 from fuzzing.worker import Problem, Worker, judged, write_case
 
+OUT, PAGE = Path(__file__).parent / "results" / "fuzz.json", Path(__file__).parents[1] / "docs" / "reliability.md"
 COUNT = 200_000
+KINDS = ("crash", "hang", "memory", "error")
 # A process reads so many files.
 _PART = 1000
 _POLL = 0.02
@@ -47,7 +47,7 @@ class Results:
     def add(self, worker: Worker, until: int, problems: list[Problem]) -> None:
         """Add the cases of a process, up to a number."""
         _, refused, peak, slowest = worker.progress()
-        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(reliability.KINDS, 0)}
+        empty = {"files": 0, "refused": 0, "slowest_ms": 0.0, "most_mb": 0.0, **dict.fromkeys(KINDS, 0)}
         row = self.rows.setdefault(worker.name, empty)
         row["files"] += until - worker.first
         row["refused"] += refused
@@ -112,6 +112,19 @@ def again(reader: Reader, path: Path) -> int:
     return int(bool(wrong))
 
 
+def lines(found: dict[str, Any]) -> list[str]:
+    """Return the table of the page."""
+    names = ("files", "refused", *KINDS)
+    heads = ["reader", "files", "refused", "crashes", "hangs", "too much memory", "other errors", "slowest", "memory"]
+    rows = [
+        [name, *(f"{row[each]:,}" for each in names), f"{row['slowest_ms']:.0f} ms", f"{row['most_mb']:.0f} MB"]
+        for name, row in found["readers"].items()
+    ]
+    sums = [f"{sum(row[name] for row in found['readers'].values()):,}" for name in names]
+    text = page.table(heads, [*rows, ["all", *sums, "", ""]], 1)
+    return [*text, "", machine.said(found["machine"], found["command"])]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help="files over all readers")
@@ -119,17 +132,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "cuslayer-fuzz"), metavar="DIR")
-    parser.add_argument("--out", type=Path, default=reliability.FUZZ)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--docs", type=Path, default=PAGE)
     parser.add_argument("--again", type=Path, metavar="FILE", help="read a kept file by the reader of --only")
-    parser.add_argument("--atheris", metavar="READER", help="search by coverage, with atheris")
-    options, rest = parser.parse_known_args(arguments)
-    if options.atheris:
-        # A process in which the package is not imported yet: it is instrumented while it is.
-        paths = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "fuzzing.coverage", options.atheris, *rest]
-        os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": paths})
-    if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options = parser.parse_args(arguments)
     every = readers()
     unknown = set(options.only or ()) - every.keys()
     if unknown:
@@ -145,13 +151,12 @@ def main(arguments: list[str] | None = None) -> int:
     found["readers"] = {name: results.rows[name] for name in every}
     found["problems"] = [[p.reader, p.number, p.kind, p.what] for p in results.problems[:100]]
     options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print("\n".join(reliability.fuzzed(found)))
+    page.fill(options.docs, "fuzz", lines(found), None, "")
+    print("\n".join(lines(found)))
     for problem in results.problems[:100]:
         print(f"{problem.reader} {problem.number}: {problem.kind}: {problem.what}")
     if results.problems:
         print(f"{len(results.problems)} files are in {options.keep}")
-    if options.out == reliability.FUZZ:
-        reliability.fill()
     return int(bool(results.problems))
 
 

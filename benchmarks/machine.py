@@ -25,7 +25,11 @@ def describe(*packages: str) -> dict:
 
 def command(script: str, arguments: list[str]) -> str:
     """Return the command of a measurement as it is published: without the places of its files."""
-    kept = [each for i, each in enumerate(arguments) if not {"--out", "--keep"} & {each, *arguments[max(i - 1, 0) : i]}]
+    kept = [
+        each
+        for i, each in enumerate(arguments)
+        if not {"--out", "--docs", "--keep"} & {each, *arguments[max(i - 1, 0) : i]}
+    ]
     return " ".join([f"python benchmarks/{script}", *(f'"{each}"' if " " in each else each for each in kept)])
 
 

@@ -9,18 +9,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import cuslayer as cs
-from faults import clock
 from faults.disk import Disk
-from faults.runs import EPOCHS, Runs
-from faults.tally import Tally
+from faults.runs import Runs, Tally
 
 # How a process ends that is ended by each signal.
 ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # How often one training is killed, at most.
 _KILLS = 8
-# A clock that is set is off by up to this, there and back.
-_FAR = 10 * 365 * 86400.0
 
 
 def kills(runs: Runs, r: random.Random, count: int) -> Tally:
@@ -161,59 +156,6 @@ DAMAGES: dict[str, Callable[[Path, bytes], None]] = {
 }
 
 
-def clocks(runs: Runs, r: random.Random, count: int) -> Tally:
-    """Set the clock forward and back by up to ten years during trainings, and kill half of them."""
-    tally = Tally()
-    for _ in range(count):
-        out, seed = runs.new_folder(), r.random()
-
-        def prepare(seed: float = seed) -> None:
-            jumps, step = random.Random(seed), cs.Adam.step
-
-            def jumping(self: cs.Adam) -> None:
-                step(self)
-                if jumps.random() < 0.3:
-                    clock.set_wall(jumps.uniform(-_FAR, _FAR))
-                    # A computer that slept: the steady clocks may have gone on.
-                    clock.advance(jumps.choice((0.0, 0.0, jumps.uniform(0, 86400.0))))
-
-            cs.Adam.step = jumping  # type: ignore[method-assign]
-
-        child = runs.start(out, prepare)
-        killed = r.random() < 0.5
-        found = child.wait(r.uniform(0, runs.seconds)) if killed else child.end()
-        tally.times += 1
-        if found is None:
-            child.kill()
-            child.end()
-        else:
-            tally.check(found, (0,), "clocks that jump")
-        tally.finish(runs, out, "clocks that jump")
-    return tally
-
-
-def contenders(runs: Runs, r: random.Random, count: int) -> Tally:
-    """Start two trainings in one folder: one trains, the other is refused."""
-    tally = Tally()
-    for _ in range(count):
-        out = runs.new_folder()
-        first = runs.start(out)
-        early = first.wait(r.choice((0.0, r.uniform(0, 0.05), r.uniform(0, runs.seconds))))
-        second = runs.start(out)
-        ends = [early or first.end(), second.end()]
-        tally.times += 1
-        what = "two in one folder"
-        if all([tally.check(found, (0, 2), what) for found in ends]):
-            codes = sorted(found.code for found in ends)
-            # One that comes when the other is done is refused too, or finds nothing to do.
-            if codes != [0, 2] and not (codes == [0, 0] and "nothing is left to train" in ends[1].text):
-                tally.add("wrong_exits", f"{what}, exits {codes}: {ends[0]} / {ends[1]}")
-        if len(runs.steps(out)) > EPOCHS * 10:
-            tally.add("wrong_exits", f"{what}: both trained, {len(runs.steps(out))} steps")
-        tally.finish(runs, out, what)
-    return tally
-
-
 def signals(runs: Runs, r: random.Random, count: int) -> Tally:
     """End trainings by SIGINT or SIGTERM at random moments: nothing is lost but the step."""
     tally = Tally()
@@ -230,11 +172,6 @@ def signals(runs: Runs, r: random.Random, count: int) -> Tally:
         tally.check(found, (0, ENDS[number]), what)
         tally.finish(runs, out, what)
     return tally
-
-
-def lost_at_most() -> float:
-    """Return what a kill may cost in seconds by the clocks of the run: five minutes."""
-    return 300.0
 
 
 def clear(runs: Runs) -> None:

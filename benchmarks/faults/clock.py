@@ -37,8 +37,3 @@ def advance(seconds: float) -> None:
     """Let time pass on all clocks."""
     for name in NAMES:
         _shift[name] += seconds
-
-
-def set_wall(seconds: float) -> None:
-    """Set the clock that shows the date so many seconds forward or, if negative, back; not below the year 1970."""
-    _shift["time"] = max(_shift["time"] + seconds, -_real["time"]())

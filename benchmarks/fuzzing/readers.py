@@ -8,6 +8,7 @@ import random
 import tempfile
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -91,16 +92,15 @@ def _event_readers(folder: Path) -> dict[str, Reader]:
     # Formats that are only read; any words are events.
     headers = {".dat": b"% Version 2\n\x0c\x08", ".raw": b"% evt 3.0\n% end\n", ".aedat4": None}
     for suffix in FORMATS:
-        contents = [headers[suffix] + r.bytes(8 * EVENTS)] if headers.get(suffix) else []
+        contents = [path.read_bytes() for path in sorted(FILES.glob(f"*{suffix}"))]
+        if headers.get(suffix):
+            contents.append(headers[suffix] + r.bytes(8 * EVENTS))
         for _ in range(0 if suffix in headers else 3):
             path = folder / f"a{suffix}"
             write_events(path, _events(r, flat=suffix == ".bs1"))
             contents.append(path.read_bytes())
         found[f"events {suffix}"] = Reader(suffix, _read_events, contents)
     found["events .npy"].mutation = of_npy
-    found["events .aedat4"].valid += [
-        FILES.joinpath(f"dv_{kind}.aedat4").read_bytes() for kind in ("lz4", "zstd", "none")
-    ]
     found["events .aedat4"].hostile = hostile.aedat4(FILES.joinpath("dv_zstd.aedat4").read_bytes())
     for name in (each for each in FORMATS if each in (".h5", ".hdf5")):
         path = folder / "plain.h5"
