@@ -276,7 +276,7 @@ def test_load(shape: tuple[int, ...], dtype: str, seed: int) -> None:
 
 
 def test_fused() -> None:
-    # What the CPU does in one pass instead, tests/layers/test_fused.py and test_inference.py hold against several.
+    # What the CPU does in one pass instead, tests/layers/test_fused.py and network/test_stream.py hold against several.
     x = np.zeros((2, 4, 4, 2), bool)
     assert gpu.fused.dense_kernels(x) is gpu.fused.conv_kernels(x, TILES, 1) is None
     assert gpu.fused.conv_pool_kernels(x, TILES, 1, TILES) is None
